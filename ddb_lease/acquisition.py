@@ -1,0 +1,520 @@
+"""Acquiring: the procedure from "I want a slot" to a `Grant`, request by request.
+
+Laws of this room:
+
+- Procedures are generators: they yield requests and pauses, and are sent answers. Time, chance and memory come in.
+  The synchronous API, asyncio and the simulator drive this very code.
+- A claim given up with an unknown outcome is released by its lease id before anything else happens, interrupts
+  included; if even that fails, it dies by expiry.
+- A lease is returned only before its own deadline. One that was won too late is released, and the try is repeated.
+- The deadline counts from before the first sending of the attempt, never from a resend or from the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from random import Random
+
+from ddb_lease import protocol
+from ddb_lease.clock import ServiceTime
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.memory import Memory, Ticket
+from ddb_lease.messages import (
+    Answer,
+    BringBack,
+    Claim,
+    Conflict,
+    Create,
+    Done,
+    Look,
+    Mint,
+    Refused,
+    Rejected,
+    Release,
+    Retire,
+    Seen,
+    Throttled,
+    Unknown,
+    Unsent,
+)
+from ddb_lease.model import Claimant, Counter, Data, Grant, Settings, Slot, Timing, View
+from ddb_lease.outcomes import Busy, Full, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.protocol import (
+    BringBackSlot,
+    ClaimSlot,
+    CreateBucket,
+    MintSlot,
+    NothingFree,
+    RetireStrays,
+)
+from ddb_lease.retry import FIRST_CONTACT_SECONDS, Procedure, acquiring, resending
+
+_log = logging.getLogger("ddb_lease")
+
+GUESSES = 2
+"""Claims on remembered slots before a look: after two misses, memory is no guide."""
+
+LOOKS = 3
+"""Windows of a large bucket that one try looks through before it calls the bucket full."""
+
+STEPS = 6
+"""Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
+
+COMPLAIN_SECONDS = 30.0
+"""After how long a wait the log says that the bucket is full; then each time that the wait has doubled."""
+
+TRIES_WHEN_UNKNOWN = 6
+"""How often one claim is sent in all while its answers are lost; then it is released and tried anew."""
+
+CLEAN_UP_TRIES = 4
+"""How often an abandoned claim is tried to be released; after that it dies by expiry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What surrounds the procedures of one bucket in one process."""
+
+    bucket: str
+    wanted: Settings
+    timing: Timing
+    time: ServiceTime
+    chance: Random
+    memory: Memory
+    adopt: Callable[[Counter], None]
+    """Called with each counter seen: adopts stored settings, and warns of others once."""
+
+    def lease_ms(self) -> int:
+        """The length of a lease: the stored setting rules."""
+        counter = self.memory.counter
+        return counter.lease_ms if counter else self.wanted.lease_ms
+
+    def ttl(self, now_hi: int, expires_at: int | None = None) -> int:
+        """The TTL attribute of a slot written now."""
+        return protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, retention_seconds=self.timing.retention)
+
+    def token(self) -> str:
+        """A request token: one for each attempt, kept over its resends."""
+        return f"{self.chance.getrandbits(128):032x}"
+
+
+def acquire(
+    scene: Scene,
+    *,
+    owner: str,
+    data: Data,
+    deadline: float,
+    patient: bool,
+    ticket: Ticket | None,
+    won: list[Grant],
+) -> Procedure[Outcome]:
+    """Win a slot.
+
+    Args:
+        scene: The bucket's surroundings.
+        owner: Who acquires, for people to read.
+        data: What to attach to the lease.
+        deadline: When to give up, on the steady clock; `math.inf` for never.
+        patient: Whether a full bucket is waited for.
+        ticket: The place in the process's waiting line; None to go past it.
+        won: Where the grant is noted the moment it is won: if an interrupt strikes between that and the caller's
+            getting hold of it, the caller finds there what to release.
+
+    Returns:
+        A `Grant`, or why there is none.
+
+    Raises:
+        StoreRejected: The service refuses for good; nothing is held.
+        ConfigurationError: The stored lease is too short for this client's margin; nothing is held.
+    """
+    policy = acquiring(
+        steady=scene.time.steady,
+        deadline=deadline,
+        chance=scene.chance,
+        patient=patient,
+        give_up=_never_reached(scene),
+    )
+    attempt = _Attempt(scene=scene, owner=owner, data=data, deadline=deadline, ticket=ticket, won=won)
+    outcome: Outcome = yield from policy(attempt.run)
+    return outcome
+
+
+def _never_reached(scene: Scene) -> Callable[[Outcome], bool]:
+    # An outage is waited out; an endpoint that has never answered is more likely a wrong one.
+    started = scene.time.steady()
+
+    def give_up(outcome: Outcome) -> bool:
+        silent = scene.time.steady() - started >= FIRST_CONTACT_SECONDS
+        return isinstance(outcome, Unavailable) and silent and not scene.time.known
+
+    return give_up
+
+
+class _Stop(Exception):  # noqa: N818 - it carries an outcome out of nested generators, and is no error
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+class _Attempt:
+    """The tries of one acquire; it remembers where in a large bucket the last one looked."""
+
+    def __init__(
+        self,
+        *,
+        scene: Scene,
+        owner: str,
+        data: Data,
+        deadline: float,
+        ticket: Ticket | None,
+        won: list[Grant],
+    ) -> None:
+        self._scene = scene
+        self._owner = owner
+        self._data = data
+        self._deadline = deadline
+        self._ticket = ticket
+        self._won = won
+        self._began = scene.time.steady()
+        self._complain_after = COMPLAIN_SECONDS
+        self._windows = 0
+        self._window = 0
+        self._looked = False
+
+    def run(self) -> Procedure[Outcome]:
+        """One try: up to two guesses from memory, then a look and what it suggests."""
+        scene = self._scene
+        if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):
+            return OutOfTurn()
+        try:
+            grant = yield from self._guess()
+            if grant is not None:
+                return grant
+            outcome: Outcome = Full(expires_in=None)
+            for _ in range(LOOKS):
+                view, whole = yield from self._look()
+                outcome = yield from self._act_upon(view)
+                if not isinstance(outcome, Full) or whole:
+                    break
+        except _Stop as stop:
+            return stop.outcome
+        if isinstance(outcome, Full):
+            self._complain()
+        return outcome
+
+    def _complain(self) -> None:
+        waited = self._scene.time.steady() - self._began
+        if waited >= self._complain_after:
+            _log.info("bucket %r has been full for %.0f s", self._scene.bucket, waited)
+            self._complain_after = 2 * waited
+
+    def _guess(self) -> Procedure[Grant | None]:
+        scene = self._scene
+        for _ in range(GUESSES):
+            guess = scene.memory.take_free(scene.chance) if scene.time.known else None
+            if guess is None:
+                return None
+            slot, fence = guess
+            won = yield from self._claim(ClaimSlot(slot=slot, fence=fence))
+            if isinstance(won, Grant):
+                return won
+            scene.memory.learn_slot(slot, won.slot, by=self._ticket)
+        return None
+
+    def _look(self) -> Procedure[tuple[View, bool]]:
+        """A look, and whether it showed the whole bucket. The next look shows the window after it."""
+        scene, counter = self._scene, self._scene.memory.counter
+        count = protocol.windows(counter.max_tokens) if counter else 1
+        if count != self._windows:
+            self._windows, self._window = count, scene.chance.randrange(count)
+        start = self._window * protocol.WINDOW
+        self._window = (self._window + 1) % count
+        # Polls are eventually consistent, at half the price: a condition guards whatever is built on them.
+        answer = yield Look(start=start, limit=protocol.WINDOW, consistent=not self._looked)
+        self._looked = True
+        if not isinstance(answer, Seen):
+            raise _failure(answer)
+        view = answer.view
+        if view.counter is not None:
+            scene.adopt(view.counter)
+        elif view.counter_looked_for:
+            scene.memory.forget()
+        scene.memory.learn_view(view, by=self._ticket)
+        return view, count == 1 and not answer.more
+
+    def _act_upon(self, view: View) -> Procedure[Outcome]:
+        scene = self._scene
+        for _ in range(STEPS):
+            expired_before = scene.time.expired_before_ms()
+            step = protocol.choose(
+                view, counter=scene.memory.counter, expired_before=expired_before, chance=scene.chance
+            )
+            match step:
+                case NothingFree() if step.next_expiry is not None and not scene.time.confirmed:
+                    # A single answer cannot tell what has expired (see `clock`): get a second one, then decide.
+                    yield Look(limit=1, consistent=False)
+                    if not scene.time.confirmed:
+                        return Full(expires_in=None)
+                case NothingFree():
+                    return Full(expires_in=_until(step.next_expiry, expired_before))
+                case ClaimSlot() | MintSlot():
+                    won = yield from (self._claim(step) if isinstance(step, ClaimSlot) else self._mint(step))
+                    if isinstance(won, Grant):
+                        return won
+                    view = self._learn(view, step, won)
+                case BringBackSlot():
+                    view = yield from self._bring_back(view, step)
+                case RetireStrays():
+                    view = yield from self._retire(view, step)
+                case CreateBucket():
+                    view = yield from self._create(view, step)
+        return Lost()
+
+    def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot, refused: Refused) -> View:
+        scene = self._scene
+        if refused.slot_failed:
+            scene.memory.learn_slot(step.slot, refused.slot, by=self._ticket)
+        if refused.counter is not None:
+            scene.adopt(refused.counter)
+        elif refused.counter_failed:
+            scene.memory.forget()  # the counter's item is gone: the bucket must be made anew
+        return protocol.learn(view, step, refused)
+
+    def _claim(self, step: ClaimSlot) -> Procedure[Grant | Refused]:
+        scene = self._scene
+        scene.memory.learn_slot(step.slot, None)  # not for another thread to race us for
+        grant, now_hi = self._new_grant(step.slot, step.fence)
+        request = Claim(
+            slot=step.slot,
+            fence=grant.fence,
+            lease=_claimant(grant),
+            expired_before=scene.time.expired_before_ms(),
+            ttl=scene.ttl(now_hi, grant.expires_at),
+        )
+        return (yield from self._take(request, grant))
+
+    def _mint(self, step: MintSlot) -> Procedure[Grant | Refused]:
+        scene = self._scene
+        grant, now_hi = self._new_grant(step.slot, 0)
+        request = Mint(
+            slot=step.slot,
+            fence=grant.fence,
+            lease=_claimant(grant),
+            ttl=scene.ttl(now_hi, grant.expires_at),
+            re_mint=step.re_mint,
+            token=scene.token(),
+        )
+        won = yield from self._take(request, grant)
+        if step.re_mint and isinstance(won, Grant):
+            _log.info("bucket %r: slot %d was missing and is re-minted", scene.bucket, step.slot)
+        return won
+
+    def _new_grant(self, slot: int, fence_seen: int) -> tuple[Grant, int]:
+        scene = self._scene
+        lease_ms = scene.lease_ms()
+        # Steady time first: the belief must not begin later than what the expiry is computed from.
+        started = scene.time.steady()
+        _, now_hi = scene.time.now_ms()
+        grant = Grant(
+            lease_id=protocol.lease_id_for(slot, scene.chance),
+            slot=slot,
+            fence=protocol.next_fence(fence_seen, now_hi),
+            owner=self._owner,
+            data=self._data,
+            acquired_at=now_hi,
+            expires_at=now_hi + lease_ms,
+            lease_ms=lease_ms,
+            deadline=started + lease_ms / 1000 - scene.timing.margin_for(lease_ms / 1000),
+        )
+        return grant, now_hi
+
+    def _take(self, request: Claim | Mint, grant: Grant) -> Procedure[Grant | Refused]:
+        """Send a claim or mint until its outcome is known; leave no lease behind if it is given up."""
+        settled = False
+        uncertain: list[bool] = []
+        try:
+            answer = yield from self._settle(request, until=grant.deadline, uncertain=uncertain)
+            if isinstance(answer, Done) or (
+                isinstance(answer, Refused) and protocol.is_own_write(answer, grant.lease_id)
+            ):
+                if self._scene.time.steady() < grant.deadline:
+                    self._won.append(grant)
+                    return grant
+                raise _Stop(Lost())  # won too late to be believed in: released below
+            # A refusal is final even after an unknown sending: a copy that is still under way and commits later
+            # is a lease of nobody's, which a release sent now could not reach; it dies by expiry.
+            settled = isinstance(answer, Refused) or not uncertain
+            if isinstance(answer, Refused):
+                return answer
+            raise _failure(answer)
+        except GeneratorExit:
+            raise  # the driver is gone: nothing more can be sent, and expiry cleans up
+        except BaseException:
+            if not settled and grant not in self._won:
+                yield from self._abandon(grant)
+            raise
+
+    def _settle(
+        self, request: Claim | Mint | BringBack | Retire | Create, *, until: float, uncertain: list[bool]
+    ) -> Procedure[Answer]:
+        def once() -> Generator[Claim | Mint | BringBack | Retire | Create, Answer, Answer]:
+            # Marked before it is sent: an interrupt may strike while the request is under way.
+            uncertain.append(True)
+            answer = yield request
+            if not isinstance(answer, Unknown) and len(uncertain) == 1:
+                uncertain.clear()
+            return answer
+
+        policy = resending(
+            again=lambda answer: isinstance(answer, Unknown),
+            steady=self._scene.time.steady,
+            deadline=min(until, self._deadline),
+            chance=self._scene.chance,
+            tries=TRIES_WHEN_UNKNOWN,
+        )
+        answer: Answer = yield from policy(once)
+        return answer
+
+    def _abandon(self, grant: Grant) -> Procedure[None]:
+        """Release a claim whose outcome nobody will learn; what this cannot reach dies by expiry."""
+        answer, _ = yield from send_release(self._scene, slot=grant.slot, lease_id=grant.lease_id, tries=CLEAN_UP_TRIES)
+        if not isinstance(answer, (Done, Refused)):
+            _log.warning(
+                "bucket %r: slot %d may stay leased to nobody until its lease expires (%s)",
+                self._scene.bucket,
+                grant.slot,
+                answer,
+            )
+
+    def _bring_back(self, view: View, step: BringBackSlot) -> Procedure[View]:
+        scene = self._scene
+        _, now_hi = scene.time.now_ms()
+        request = BringBack(
+            slot=step.slot,
+            # Another's lease may still run on it, renewed since we looked.
+            ttl=scene.ttl(now_hi + scene.lease_ms()),
+            re_mint=step.re_mint,
+            token=scene.token(),
+        )
+        answer = yield from self._settle(request, until=self._deadline, uncertain=[])
+        match answer:
+            case Done():
+                return protocol.brought_back(view, step)
+            case Refused():
+                return self._learn(view, step, answer)
+            case _:
+                raise _failure(answer)
+
+    def _retire(self, view: View, step: RetireStrays) -> Procedure[View]:
+        scene, counter = self._scene, step.counter
+        _log.warning(
+            "bucket %r: slots %s lie beyond max_tokens (%d) and are retired",
+            scene.bucket,
+            step.slots,
+            counter.max_tokens,
+        )
+        _, now_hi = scene.time.now_ms()
+        request = Retire(
+            slots=step.slots,
+            rev=counter.rev,
+            max_tokens=counter.max_tokens,
+            minted=protocol.minted_without(step.slots, counter),
+            ttl=scene.ttl(now_hi + scene.lease_ms()),
+            token=scene.token(),
+        )
+        answer = yield from self._settle(request, until=self._deadline, uncertain=[])
+        if not isinstance(answer, (Done, Refused)):
+            raise _failure(answer)
+        self._looked = False  # done or overtaken, the counter has changed: see it, consistently
+        return (yield from self._look())[0]
+
+    def _create(self, view: View, step: CreateBucket) -> Procedure[View]:
+        scene = self._scene
+        _, now_hi = scene.time.now_ms()
+        slots, minted = protocol.slots_at_creation(scene.wanted, fresh=step.fresh)
+        request = Create(
+            settings=scene.wanted,
+            minted=minted,
+            rev=now_hi,
+            slots=slots,
+            fence=now_hi,
+            ttl=scene.ttl(now_hi),
+            token=scene.token(),
+        )
+        answer = yield from self._settle(request, until=self._deadline, uncertain=[])
+        match answer:
+            case Done():
+                made = Counter(
+                    max_tokens=scene.wanted.max_tokens,
+                    minted=minted,
+                    rev=now_hi,
+                    lease_ms=scene.wanted.lease_ms,
+                )
+                _log.info("bucket %r is created: %s", scene.bucket, scene.wanted)
+                scene.adopt(made)
+                free = {n: Slot(number=n, fence=now_hi) for n in range(slots)}
+                view = replace(view, counter=made, slots={**view.slots, **free})
+                scene.memory.learn_view(view, by=self._ticket)
+                return view
+            case Refused():
+                self._looked = False  # somebody was faster: see what they made, consistently
+                return (yield from self._look())[0]
+            case _:
+                raise _failure(answer)
+
+
+def send_release(
+    scene: Scene, *, slot: int, lease_id: str, tries: int, deadline: float | None = None
+) -> Procedure[tuple[Answer, bool]]:
+    """Release a lease by its id, again while it fails.
+
+    Returns:
+        The last answer, and whether an earlier sending may have worked.
+    """
+    uncertain: list[bool] = []
+
+    def once() -> Generator[Release, Answer, Answer]:
+        ttl = scene.ttl(scene.time.now_ms()[1]) if scene.time.known else None
+        answer = yield Release(slot=slot, lease_id=lease_id, ttl=ttl)
+        if isinstance(answer, Unknown):
+            uncertain.append(True)
+        return answer
+
+    policy = resending(
+        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
+        steady=scene.time.steady,
+        deadline=float("inf") if deadline is None else deadline,
+        chance=scene.chance,
+        tries=tries,
+    )
+    answer: Answer = yield from policy(once)
+    return answer, bool(uncertain)
+
+
+def _failure(answer: Answer | None) -> Exception:
+    """What ends a try whose request did not get through."""
+    match answer:
+        case Conflict() | Throttled():
+            return _Stop(Busy(cause=answer.cause))
+        case Unsent() | Unknown():
+            return _Stop(Unavailable(cause=answer.cause))
+        case Rejected():
+            return answer.error
+        case _:
+            return ConfigurationError(f"an answer that no request of ours has: {answer}")
+
+
+def _claimant(grant: Grant) -> Claimant:
+    return Claimant(
+        lease_id=grant.lease_id,
+        owner=grant.owner,
+        acquired_at=grant.acquired_at,
+        expires_at=grant.expires_at,
+        data=grant.data,
+    )
+
+
+def _until(expiry: int | None, now_lo: int) -> float | None:
+    # Before the service's time is confirmed, `now_lo` is 0, and an expiry says nothing.
+    return None if expiry is None or now_lo == 0 else (expiry - now_lo) / 1000

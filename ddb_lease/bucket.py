@@ -1,0 +1,465 @@
+"""A bucket: what a user imports.
+
+Laws of this room:
+
+- It puts the rooms below together, and decides nothing itself.
+- Between winning a slot and handing the lease out, nothing may come between that leaves the slot leased.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random, SystemRandom
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from ddb_lease import process
+from ddb_lease.acquisition import Scene, acquire, send_release
+from ddb_lease.clock import Clock, ServiceTime, SystemClock
+from ddb_lease.driver import Bell, Driver
+from ddb_lease.dynamodb import Reach, Store
+from ddb_lease.dynamodb.items import encode_map
+from ddb_lease.dynamodb.store import Sender
+from ddb_lease.errors import (
+    AcquireTimeout,
+    ConfigurationError,
+    LeaseError,
+    StoreError,
+    StoreUnavailable,
+    UnknownBucket,
+)
+from ddb_lease.heartbeat import Heartbeats
+from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings, read_release
+from ddb_lease.memory import Memory, Ticket
+from ddb_lease.model import MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
+from ddb_lease.outcomes import Busy, Full, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.protocol import slot_of
+from ddb_lease.survey import survey
+
+_log = logging.getLogger("ddb_lease")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_TABLE: Final = "ddb-lease"
+_KEY_BYTES: Final = 2048
+_DATA_BYTES: Final = 300_000
+_STATUS_SECONDS: Final = 10.0
+_TRY_SECONDS: Final = 10.0
+
+OnLost = Callable[[Lease], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machinery:
+    """What a bucket runs on; for tests and simulators, which bring their own.
+
+    Attributes:
+        clock: This machine's clocks.
+        chance: A source that no two processes share, not even after a fork.
+        heartbeats: The process's heartbeat.
+        wrap: Put around the store, to watch it or to make it fail.
+        bell: Makes what a waiting thread pauses on.
+        spawn: Runs a lost-callback, not on the calling thread.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    chance: Random = field(default_factory=SystemRandom)
+    heartbeats: Heartbeats | None = None
+    wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
+    bell: Callable[[], Bell] = Bell
+    spawn: Callable[[Callable[[], None]], None] = field(default=lambda job: _spawn(job))
+
+
+def _spawn(job: Callable[[], None]) -> None:
+    try:
+        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
+    except RuntimeError:
+        job()  # no thread to be had: late is worse than here
+
+
+class LeaseBucket:
+    """A named, shared pool of at most `max_tokens` tokens, each leased by one holder at a time.
+
+    Making one sends nothing. The first acquire creates the bucket in the table, with these settings; of a bucket that
+    exists, the stored settings rule, and a warning names both once. Thread-safe; one for each process and bucket name
+    is best, as its threads then share one poller. After a fork the child may use it, and holds nothing.
+
+    Args:
+        name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
+        max_tokens: How many leases there can be at once, 1 to 100,000.
+        lease_seconds: Length of a lease. It is renewed at a third of it; a crashed holder's slot is free again at
+            most this long, and 2 s, after the last renewal. At least three margins (see `Timing`).
+        table: The DynamoDB table; ``ddb-lease create-table`` makes one.
+        session: A `boto3.Session`, where boto3's defaults will not do.
+        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
+        endpoint_url: Another endpoint than DynamoDB's own.
+        owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
+        timing: The time budget around a lease.
+
+    Raises:
+        ConfigurationError: A setting cannot work. Nothing was sent.
+
+    Example:
+        >>> from ddb_lease import LeaseBucket, local
+        >>> bucket = LeaseBucket("nightly-report", max_tokens=4, lease_seconds=60, **local.connect())
+        >>> with bucket.acquire(timeout=300) as lease:
+        ...     lease.check()
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_tokens: int,
+        lease_seconds: float = 60.0,
+        table: str = DEFAULT_TABLE,
+        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
+        client: Any = None,  # noqa: ANN401 - as above
+        endpoint_url: str | None = None,
+        owner: str | None = None,
+        timing: Timing | None = None,
+        machinery: Machinery | None = None,
+    ) -> None:
+        self.name = _checked_name(name)
+        self.table = table
+        self._owner = owner
+        self._machinery = machinery or Machinery()
+        self._timing = timing or Timing()
+        self._wanted = _checked_settings(max_tokens, lease_seconds)
+        self._timing.require_room(lease_seconds)
+        self._memory = Memory()
+        reach = Reach(session=session, client=client, endpoint_url=endpoint_url)
+        store = Store(table=table, bucket=self.name, reach=reach, lease_seconds=lease_seconds)
+        self._store = self._machinery.wrap(store)
+        time = ServiceTime(self._machinery.clock, max_clock_skew=self._timing.max_clock_skew)
+        self._driver = Driver(sender=self._store, time=time, on_moved=self._time_moved)
+        self._scene = Scene(
+            bucket=name,
+            wanted=self._wanted,
+            timing=self._timing,
+            time=time,
+            chance=self._machinery.chance,
+            memory=self._memory,
+            adopt=self._adopt,
+        )
+        self._leases: dict[str, Lease] = {}
+        self._warned = False
+        self._closed = False
+        process.enrol(self)
+
+    def __repr__(self) -> str:
+        return f"<LeaseBucket {self.name!r} in table {self.table!r}>"
+
+    @property
+    def owner(self) -> str:
+        """Who acquires: what was given, else ``host:pid`` of the process that asks."""
+        return self._owner or f"{socket.gethostname()}:{os.getpid()}"
+
+    def acquire(
+        self, timeout: float | None = None, *, data: Data | None = None, on_lost: OnLost | None = None
+    ) -> Lease:
+        """Wait for a slot and lease it.
+
+        Threads of one process wait in line, first come, first served; among processes there is no order. A full
+        bucket is waited for without writing, by about one eventually consistent read a second for the whole process.
+
+        Args:
+            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            data: What to attach to the lease for others to read: string keys, values as in JSON; under 1 KB, or each
+                claim and renewal costs more.
+            on_lost: See `Lease.on_lost`.
+
+        Returns:
+            The lease, held and renewed in the background.
+
+        Raises:
+            AcquireTimeout: Nothing came free in time. Nothing is held.
+            StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
+                in 20 s. Nothing is held, or expires by itself.
+            StoreRejected: No table, no permission: waiting will not help. Nothing is held.
+            ConfigurationError: The arguments cannot work, or the stored lease is too short for this client's margin.
+
+        Cost without contention: 1 PutItem (1 WCU). The first time also a Query, and where the slot does not exist
+        yet, a TransactWriteItems of two items instead of the PutItem.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        deadline = math.inf if timeout is None else self._scene.time.steady() + timeout
+        won = self._acquire(deadline, data, on_lost, patient=True)
+        if isinstance(won, Lease):
+            return won
+        if isinstance(won, (Busy, Unavailable)):
+            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {won.cause}") from won.cause
+        raise AcquireTimeout(f"no slot of bucket {self.name!r} came free in {timeout:g} s")
+
+    def try_acquire(self, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
+        """Lease a slot if one is free, at once.
+
+        Of a bucket with more than 128 slots, up to three times so many are looked at, from a random one on; so None
+        there means "not easily", not "none at all".
+
+        Args:
+            data: As in `acquire`.
+            on_lost: As in `acquire`.
+
+        Returns:
+            The lease, or None if the bucket is full or others were faster.
+
+        Raises:
+            StoreUnavailable: The service did not answer in five tries. Nothing is held, or expires by itself.
+            StoreRejected: As in `acquire`.
+            ConfigurationError: As in `acquire`.
+
+        Cost: as `acquire`; on a full bucket one Query, and no write.
+        """
+        deadline = self._scene.time.steady() + _TRY_SECONDS
+        won = self._acquire(deadline, data, on_lost, patient=False)
+        if isinstance(won, (Busy, Unavailable)):
+            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {won.cause}") from won.cause
+        return won if isinstance(won, Lease) else None
+
+    def leased(
+        self, timeout: float | None = None, *, data: Data | None = None
+    ) -> Callable[[Callable[Concatenate[Lease, P], R]], Callable[P, R]]:
+        """Decorate a function to run under a lease of its own for each call, which it gets as its first argument.
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("reports", max_tokens=1, **local.connect())
+            >>> @bucket.leased(timeout=60)
+            ... def report(lease, day):
+            ...     lease.check()
+            ...     return f"report of {day} on slot {lease.slot}"
+            >>> report("Monday")
+            'report of Monday on slot 0'
+        """
+
+        def decorate(function: Callable[Concatenate[Lease, P], R]) -> Callable[P, R]:
+            @functools.wraps(function)
+            def under_lease(*args: P.args, **kwargs: P.kwargs) -> R:
+                with self.acquire(timeout, data=data) as lease:
+                    return function(lease, *args, **kwargs)
+
+            return under_lease
+
+        return decorate
+
+    def release(self, lease_id: str) -> bool:
+        """Release a lease by its id, from any thread, process or machine. One UpdateItem, 1 WCU.
+
+        Its holder, if it is not this process, learns of it at its next renewal (reason taken).
+
+        Returns:
+            Whether this ended the lease. False: no such lease is held (any more); nothing was changed.
+
+        Raises:
+            ConfigurationError: This is no lease id. Nothing was sent.
+            StoreUnavailable: No usable answer in some seconds; may be repeated.
+            StoreRejected: The service refuses for good.
+        """
+        slot = slot_of(lease_id)
+        if slot is None:
+            raise ConfigurationError(f"{lease_id!r} is no lease id")
+        held = self._leases.get(lease_id)
+        if held is not None:
+            return held.release()
+        answer, uncertain = self._driver.run(
+            send_release(
+                self._scene,
+                slot=slot,
+                lease_id=lease_id,
+                tries=RELEASE_TRIES,
+                deadline=self._scene.time.steady() + RELEASE_SECONDS,
+            ),
+            self._machinery.bell().pause,
+        )
+        return read_release(answer, lease_id=lease_id, fence=None, uncertain=uncertain)
+
+    def status(self) -> BucketStatus:
+        """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
+
+        Raises:
+            UnknownBucket: It does not exist (yet).
+            StoreUnavailable: The service did not answer.
+            StoreRejected: The service refuses for good.
+        """
+        status = self._driver.run(
+            survey(self._scene, table=self.table, seconds=_STATUS_SECONDS), self._machinery.bell().pause
+        )
+        if status is None:
+            raise UnknownBucket(
+                f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
+            )
+        return status
+
+    def close(self) -> None:
+        """Release all leases taken through this object, and close its connections. It cannot acquire any more.
+
+        Raises nothing: a release that fails is logged, and the slot comes back by expiry.
+        """
+        self._closed = True
+        for lease in list(self._leases.values()):
+            try:
+                lease.release()
+            except LeaseError as error:
+                _log.warning("lease %s was not released, and ends by expiry: %s", lease.id, error)
+        self._store.close()
+
+    def __enter__(self) -> LeaseBucket:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # What `process` asks for.
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: hold nothing, share no connection."""
+        for lease in list(self._leases.values()):
+            lease.abandon_to_parent()
+        self._leases = {}
+        self._memory.empty()
+        self._scene.time.after_fork_in_child()
+        self._store.after_fork_in_child()
+
+    def at_exit(self, deadline: float) -> None:
+        """At the interpreter's exit: release what is held, in bounded time."""
+        for lease in list(self._leases.values()):
+            if self._machinery.clock.steady() >= deadline:
+                _log.warning("leases of bucket %r are left to expire", self.name)
+                return
+            lease.release_at_exit()
+
+    # Behind the scenes.
+
+    def _acquire(
+        self, deadline: float, data: Data | None, on_lost: OnLost | None, *, patient: bool
+    ) -> Lease | Full | Lost | OutOfTurn | Busy | Unavailable:
+        if self._closed:
+            raise ConfigurationError(f"bucket {self.name!r} is closed")
+        data = _checked_data(data)
+        bell = self._machinery.bell()
+        ticket = Ticket(bell.wake)
+        won: list[Grant] = []
+        lease: Lease | None = None
+        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        try:
+            if patient:
+                self._memory.join(ticket)
+            procedure = acquire(
+                self._scene,
+                owner=self.owner,
+                data=data,
+                deadline=deadline,
+                patient=patient,
+                ticket=ticket if patient else None,
+                won=won,
+            )
+            try:
+                outcome: Outcome = self._driver.run(procedure, bell.pause)
+            finally:
+                self._memory.leave(ticket)
+            if not isinstance(outcome, Grant):
+                return outcome
+            lease = self._hold(outcome, on_lost)
+            _log.info("lease %s: slot %d of bucket %r, fence %d", lease.id, lease.slot, self.name, lease.fence)
+            return lease
+        except BaseException:
+            for grant in won:
+                self._give_back(grant)
+            raise
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            scene=self._scene,
+            driver=self._driver,
+            heartbeats=self._heartbeats(),
+            spawn=self._machinery.spawn,
+            bell=self._machinery.bell,
+            ended=self._forget,
+        )
+
+    def _heartbeats(self) -> Heartbeats:
+        return self._machinery.heartbeats or process.heartbeats()
+
+    def _hold(self, grant: Grant, on_lost: OnLost | None) -> Lease:
+        lease = Lease(grant, surroundings=self._surroundings(), on_lost=on_lost)
+        self._leases[lease.id] = lease
+        self._heartbeats().add(lease)
+        return lease
+
+    def _give_back(self, grant: Grant) -> None:
+        lease = self._leases.get(grant.lease_id) or Lease(grant, surroundings=self._surroundings(), on_lost=None)
+        try:
+            lease.release()
+        except StoreError as error:
+            _log.warning("lease %s of an interrupted acquire ends by expiry: %s", grant.lease_id, error)
+
+    def _forget(self, lease: Lease) -> None:
+        self._leases.pop(lease.id, None)
+
+    def _time_moved(self) -> None:
+        self._heartbeats().reconsider_all()
+
+    def _adopt(self, counter: Counter) -> None:
+        if not self._memory.learn_counter(counter):
+            return
+        stored = counter.settings
+        self._timing.require_room(stored.lease_ms / 1000)
+        self._store.fit(stored.lease_ms / 1000)
+        if stored != self._wanted and not self._warned:
+            self._warned = True
+            _log.warning(
+                "bucket %r exists with max_tokens=%d, lease_seconds=%g; these rule, and not max_tokens=%d, "
+                "lease_seconds=%g",
+                self.name,
+                stored.max_tokens,
+                stored.lease_ms / 1000,
+                self._wanted.max_tokens,
+                self._wanted.lease_ms / 1000,
+            )
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError(f"a bucket's name must be a non-empty string, not {name!r}")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(f"the bucket's name {name!r} cannot be encoded as UTF-8") from error
+    if size > _KEY_BYTES:
+        raise ConfigurationError(f"a bucket's name may have {_KEY_BYTES} bytes, not {size}")
+    return name
+
+
+def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
+        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {max_tokens!r}")
+    longest = 365 * 86_400
+    if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
+        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")
+    return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))
+
+
+def _checked_data(data: object) -> Data:
+    if not data:
+        return {}
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"data must be a mapping, not a {type(data).__name__}")
+    size = len(str(encode_map(data)))
+    if size > _DATA_BYTES:
+        raise ConfigurationError(f"data is too large ({size:,} bytes; at most {_DATA_BYTES:,})")
+    return dict(data)

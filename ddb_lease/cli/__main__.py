@@ -1,0 +1,10 @@
+"""`python -m ddb_lease.cli`, where the `ddb-lease` script is not on the path."""
+
+from __future__ import annotations
+
+import sys
+
+from ddb_lease.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

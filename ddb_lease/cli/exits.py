@@ -1,0 +1,46 @@
+"""Exit codes of `ddb-lease` itself, by kind of trouble; sysexits.h's numbers where it has one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ddb_lease.errors import (
+    AcquireTimeout,
+    ConfigurationError,
+    EngineError,
+    LeaseError,
+    StoreRejected,
+    StoreUnavailable,
+    UnknownBucket,
+)
+
+USAGE: Final = 2
+UNKNOWN_BUCKET: Final = 66
+UNAVAILABLE: Final = 69
+DEFECT: Final = 70
+NO_SLOT: Final = 75
+LOST: Final = 76
+REJECTED: Final = 77
+
+HELP: Final = f"""exit codes:
+  run exits with its command's code (128 + N if signal N ended it; 127: no such command; 126: cannot be run), or with
+  {NO_SLOT}  no slot came free in time (--no-slot-code)
+  {LOST}  the lease was lost and the command was ended (--lost-code)
+  and every command with
+  {USAGE:>2}  wrong arguments or settings
+  {UNKNOWN_BUCKET}  no such bucket
+  {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
+  {REJECTED}  DynamoDB refuses: no table, no permission, no credentials"""
+
+
+def code_for(error: LeaseError) -> int:
+    """The exit code for an error of the library's."""
+    kinds: tuple[tuple[type[LeaseError], int], ...] = (
+        (ConfigurationError, USAGE),
+        (UnknownBucket, UNKNOWN_BUCKET),
+        (AcquireTimeout, NO_SLOT),
+        (StoreUnavailable, UNAVAILABLE),
+        (EngineError, UNAVAILABLE),
+        (StoreRejected, REJECTED),
+    )
+    return next((code for kind, code in kinds if isinstance(error, kind)), DEFECT)

@@ -1,0 +1,89 @@
+"""`ddb-lease`: reads its arguments, runs one command, turns every trouble into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from ddb_lease.cli import exits, inspect, run, setup
+from ddb_lease.errors import LeaseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Instead of the process's own.
+
+    Returns:
+        The exit code.
+    """
+    own, command = split_command(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(own)
+    if command and options.execute is not run.execute:
+        parser().error(f"only run takes a command after --: {' '.join(command)}")
+    options.command = command
+    logging.basicConfig(
+        format="ddb-lease: %(message)s",
+        level=logging.DEBUG if options.verbose > 1 else logging.INFO if options.verbose else logging.WARNING,
+    )
+    try:
+        return int(options.execute(options))
+    except LeaseError as error:
+        print(f"ddb-lease: {_one_line(error)}", file=sys.stderr)
+        return exits.code_for(error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader has gone (`| head`): let no flush at exit complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        logging.getLogger("ddb_lease").debug("defect", exc_info=True)
+        print(
+            f"ddb-lease: a defect, please report it: {type(error).__name__}: {_one_line(error)} (-vv shows more)",
+            file=sys.stderr,
+        )
+        return exits.DEFECT
+
+
+def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our own arguments, and what stands after the first ``--``: the command, whose options are none of ours."""
+    own = list(arguments)
+    if "--" not in own:
+        return own, []
+    where = own.index("--")
+    return own[:where], own[where + 1 :]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="ddb-lease",
+        description="Renewable leases on DynamoDB: at most N holders at once, across all machines.",
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"ddb-lease {_version()}")
+    top.add_argument("-v", "--verbose", action="count", default=0, help="say what happens; twice: everything")
+    subparsers = top.add_subparsers(metavar="command", required=True)
+    run.add_parser(subparsers)
+    inspect.add_parser(subparsers)
+    setup.add_parsers(subparsers)
+    return top
+
+
+def _version() -> str:
+    try:
+        return version("ddb-lease")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

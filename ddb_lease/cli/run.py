@@ -1,0 +1,185 @@
+"""`ddb-lease run`: a command under a lease.
+
+Laws of this room:
+
+- The command runs only while the lease is held, and its whole process group is dead before anyone else can hold the
+  slot: the guard (see `guard`) enforces the last deadline it was fed, whatever becomes of this process.
+- The grace between TERM and KILL lies inside the lease's margin: TERM comes at the holder's deadline at the latest,
+  KILL before the margin is used up.
+- Between winning the slot and releasing it, no signal ends this process without the release.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Final
+
+from ddb_lease.cli import exits, target, words
+from ddb_lease.cli.guarded import CommandNotStarted, Exit, GuardedCommand, pass_on, steady_seconds
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
+from ddb_lease.lease import Lease
+
+FEED_SECONDS: Final = 1.0
+"""The longest time between two deadlines fed to the guard, for long leases; a tenth of the lease for short ones."""
+
+_GRACE_PART: Final = 10
+_GRACE_MOST: Final = 5.0
+_WAITING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+class Interrupted(BaseException):
+    """A signal that ends us while no command runs yet. No Exception: nothing but cleaning up may catch it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # noqa: SLF001 - its only name
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run a command under a lease",
+        usage="ddb-lease run BUCKET --max-tokens N [options] -- COMMAND [ARGUMENTS ...]",
+        description=words.paragraph(
+            "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
+            "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
+            "hold the slot. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_FENCE and DDB_LEASE_ID in "
+            "its environment."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument(
+        "--max-tokens", type=int, required=True, metavar="N", help="at most N at once (an existing bucket's own rules)"
+    )
+    parser.add_argument(
+        "--lease", type=words.duration, default=60.0, metavar="TIME", help="length of the lease (default: 60s)"
+    )
+    parser.add_argument(
+        "--timeout", type=words.duration, metavar="TIME", help="wait at most this long for a slot (default: for ever)"
+    )
+    parser.add_argument(
+        "--grace",
+        type=words.duration,
+        metavar="TIME",
+        help="time from TERM to KILL when the command must end (default: a tenth of the lease, at most 5s)",
+    )
+    parser.add_argument(
+        "--data", type=words.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
+    )
+    parser.add_argument("--no-slot-code", type=words.exit_code, default=exits.NO_SLOT, metavar="N", help="default: 75")
+    parser.add_argument("--lost-code", type=words.exit_code, default=exits.LOST, metavar="N", help="default: 76")
+    target.add_options(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command under a lease."""
+    command = options.command
+    if not command:
+        raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
+    grace = min(_GRACE_MOST, options.lease / _GRACE_PART) if options.grace is None else options.grace
+    try:
+        with (
+            _interruptible(),
+            target.bucket(options, max_tokens=options.max_tokens, lease_seconds=options.lease, grace=grace) as bucket,
+        ):
+            try:
+                lease = bucket.acquire(options.timeout, data=dict(options.data))
+            except AcquireTimeout as error:
+                print(f"ddb-lease: {error}", file=sys.stderr)
+                return int(options.no_slot_code)
+            with lease:
+                return _Run(lease, bucket=options.bucket, grace=grace, lost_code=options.lost_code).run(command)
+    except Interrupted as interrupt:
+        return 128 + interrupt.signum
+
+
+class _Run:
+    """One command under one lease."""
+
+    def __init__(self, lease: Lease, *, bucket: str, grace: float, lost_code: int) -> None:
+        self._lease = lease
+        self._bucket = bucket
+        self._grace = grace
+        self._lost_code = lost_code
+        self._gone = threading.Event()
+
+    def run(self, argv: list[str]) -> int:
+        try:
+            command = GuardedCommand.start(argv, env=self._environment(), deadline=self._deadline(), grace=self._grace)
+        except CommandNotStarted as error:
+            print(f"ddb-lease: {error}", file=sys.stderr)
+            return error.exit_code
+        with pass_on(command):
+            self._lease.on_lost = lambda _: self._end(command)
+            ended = self._supervise(command)
+            self._gone.set()
+        return self._code(ended)
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "DDB_LEASE_BUCKET": self._bucket,
+            "DDB_LEASE_SLOT": str(self._lease.slot),
+            "DDB_LEASE_FENCE": str(self._lease.fence),
+            "DDB_LEASE_ID": self._lease.id,
+        }
+
+    def _deadline(self) -> float:
+        # The margin keeps `grace` seconds for us between the holder's deadline and anyone else's claim. The clock is
+        # read first: the deadline may come out early, never late.
+        now = steady_seconds()
+        return now + self._lease.remaining + self._grace
+
+    def _supervise(self, command: GuardedCommand) -> Exit:
+        while True:
+            # `remaining` is short right before a renewal: a quarter of it is soon enough after any.
+            ended = command.wait(timeout=min(FEED_SECONDS, max(0.05, self._lease.remaining / 4)))
+            if ended is not None:
+                return ended
+            if self._lease.held:
+                command.feed(self._deadline())
+
+    def _end(self, command: GuardedCommand) -> None:
+        # The lost-callback: a revoked slot is given back when this returns.
+        command.end()
+        self._gone.wait(timeout=2 * self._grace + FEED_SECONDS)
+
+    def _code(self, ended: Exit) -> int:
+        lost = self._lease.lost
+        if lost is None and not ended.ended_by_guard:
+            return ended.returncode
+        reason = lost or LossReason.UNREACHABLE
+        print(
+            f"ddb-lease: the lease on slot {self._lease.slot} of {self._bucket!r} was lost ({reason}); "
+            "the command was ended",
+            file=sys.stderr,
+        )
+        return self._lost_code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within the block, signals that end a process raise `Interrupted`, so that what is held is released."""
+
+    def interrupt(signum: int, _frame: FrameType | None) -> None:
+        raise Interrupted(signum)
+
+    before = {}
+    try:
+        for signum in _WAITING:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                before[signum] = signal.signal(signum, interrupt)
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,61 @@
+"""`ddb-lease create-table` and `ddb-lease local`: what must be there before a lease."""
+
+from __future__ import annotations
+
+import argparse
+
+from ddb_lease.cli import exits, target, words
+from ddb_lease.clock import SystemClock
+from ddb_lease.dynamodb.table import create_table
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # noqa: SLF001 - its only name
+    """Add the commands."""
+    table = subparsers.add_parser(
+        "create-table",
+        help="make the DynamoDB table",
+        description=words.paragraph(
+            "Make the table: on-demand billing, TTL on, and wait until it is active. Safe to repeat."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    table.add_argument(
+        "--wait", type=words.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
+    )
+    target.add_options(table)
+    table.set_defaults(execute=execute_create_table)
+
+    engine = subparsers.add_parser(
+        "local",
+        help="the embedded engine of this machine",
+        description="The embedded engine that --local uses: in memory, on loopback only, shared by your processes, "
+        "stopped after half an hour without a request.",
+    )
+    engine.add_argument("action", choices=("start", "stop", "status"))
+    engine.set_defaults(execute=execute_local)
+
+
+def execute_create_table(options: argparse.Namespace) -> int:
+    """Make the table, and say what was done."""
+    report = create_table(options.table, reach=target.reach(options), clock=SystemClock(), timeout=options.wait)
+    made = "created" if report.created else "exists already"
+    ttl = "TTL turned on" if report.ttl_enabled else "TTL is on"
+    print(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
+    return 0
+
+
+def execute_local(options: argparse.Namespace) -> int:
+    """Start, stop, or tell of the embedded engine."""
+    from ddb_lease import local  # noqa: PLC0415 - only who asks for the engine pays for it
+
+    if options.action == "stop":
+        print("engine stopped; its tables are gone" if local.stop() else "no engine was running")
+        return 0
+    engine = local.start() if options.action == "start" else local.find()
+    if engine is None:
+        print("no engine is running")
+        return 1
+    age = words.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
+    print(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
+    return 0

@@ -1,0 +1,82 @@
+"""Where a command works: table, region, profile, endpoint, or the embedded engine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, Final
+
+import boto3
+from botocore import exceptions as aws
+
+from ddb_lease.bucket import DEFAULT_TABLE, LeaseBucket
+from ddb_lease.dynamodb import Reach
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.model import Timing
+
+TABLE_VARIABLE: Final = "DDB_LEASE_TABLE"
+
+LOCAL_SKEW_SECONDS: Final = 0.1
+"""The embedded engine is one process with one clock; a real service's front ends differ by up to a second."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where."""
+    group = parser.add_argument_group("where")
+    group.add_argument(
+        "--table",
+        default=os.environ.get(TABLE_VARIABLE, DEFAULT_TABLE),
+        help=f"the DynamoDB table (default: ${TABLE_VARIABLE}, else {DEFAULT_TABLE})",
+    )
+    group.add_argument("--region", help="AWS region (default: the usual AWS variables and files)")
+    group.add_argument("--profile", help="AWS profile (default: the usual AWS variables and files)")
+    group.add_argument("--endpoint-url", metavar="URL", help="another endpoint than DynamoDB's own")
+    group.add_argument(
+        "--local",
+        action="store_true",
+        help="use the embedded engine of this machine instead of AWS, started on demand (needs ddb-lease[local])",
+    )
+
+
+def connection(options: argparse.Namespace) -> dict[str, Any]:
+    """Keyword arguments of `LeaseBucket` that say where.
+
+    Raises:
+        ConfigurationError: The options contradict one another, or name an unknown profile.
+        EngineError: The embedded engine cannot be started.
+    """
+    if options.local:
+        if options.endpoint_url or options.profile or options.region:
+            raise ConfigurationError(
+                "--local means this machine's engine: leave out --endpoint-url, --profile, --region"
+            )
+        from ddb_lease import local  # noqa: PLC0415 - only who asks for the engine pays for it
+
+        return local.connect(options.table)
+    try:
+        # boto3 itself only reads AWS_DEFAULT_REGION; other AWS tools, and their users, know AWS_REGION too.
+        region = options.region or os.environ.get("AWS_REGION")
+        session = boto3.Session(profile_name=options.profile, region_name=region)
+    except aws.BotoCoreError as error:
+        raise ConfigurationError(f"{error}: see `aws configure list-profiles`") from error
+    return {"table": options.table, "session": session, "endpoint_url": options.endpoint_url}
+
+
+def reach(options: argparse.Namespace) -> Reach:
+    """The same for what needs no bucket."""
+    where = connection(options)
+    return Reach(session=where["session"], endpoint_url=where["endpoint_url"])
+
+
+def bucket(
+    options: argparse.Namespace, *, max_tokens: int, lease_seconds: float = 60.0, grace: float | None = None
+) -> LeaseBucket:
+    """The bucket that a command names."""
+    timing = Timing(front_end_skew=LOCAL_SKEW_SECONDS, grace=grace) if options.local else Timing(grace=grace)
+    return LeaseBucket(
+        options.bucket,
+        max_tokens=max_tokens,
+        lease_seconds=lease_seconds,
+        timing=timing,
+        **connection(options),
+    )

@@ -1,0 +1,68 @@
+"""Words of the command line: durations, data, and how seconds are shown to a person. Pure."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import textwrap
+from typing import Final
+
+_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z", re.ASCII)
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+def duration(text: str) -> float:
+    """Seconds from `90`, `30s`, `10m`, `2h`, `1d`, `250ms`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none of these.
+    """
+    match = _DURATION.match(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 30s, 10m or 2h")
+    return float(match.group(1)) * _UNITS[match.group(2)]
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Key and value from `KEY=VALUE`.
+
+    Raises:
+        argparse.ArgumentTypeError: There is no `=`, or nothing before it.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    return key, value
+
+
+def exit_code(text: str) -> int:
+    """An exit code from 0 to 255.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no such number.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) > 255:  # noqa: PLR2004 - what a process can exit with
+        raise argparse.ArgumentTypeError(f"{text!r} is no exit code (0 to 255)")
+    return int(text)
+
+
+def paragraph(text: str) -> str:
+    """A text for a help page whose layout argparse is told to leave alone."""
+    return textwrap.fill(text, width=79)
+
+
+def shown(seconds: float) -> str:
+    """A duration as a person reads it: `0.4s`, `48s`, `2m05s`, `3h10m`."""
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    if seconds < 10:  # noqa: PLR2004 - below ten, tenths matter
+        return f"{sign}{seconds:.1f}s".replace(".0s", "s")
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{sign}{whole}s"
+    if whole < _HOUR:
+        minutes, rest = divmod(whole, _MINUTE)
+        return f"{sign}{minutes}m" + (f"{rest:02d}s" if rest else "")
+    hours, rest = divmod(whole, _HOUR)
+    return f"{sign}{hours}h" + (f"{rest // _MINUTE:02d}m" if rest // _MINUTE else "")

@@ -1,0 +1,263 @@
+"""Time: the steady clock of this machine, and bounds on the service's clock.
+
+Laws of this room:
+
+- It is the only room that asks what time it is. All others get a `Clock` or a `ServiceTime`.
+- No wall clock of a client is trusted. DynamoDB has no server-side ``now()``, but every genuine answer carries a
+  ``Date`` header: the service's clock, cut to a second. An answer sent for at steady time ``t0`` and received at
+  ``t1`` with ``Date`` D says that the offset (service minus steady) lies in ``[D - t1, D + 1 s - t0]``; answers are
+  intersected, and widened by the oscillators' drift since (Marzullo's interval intersection, one source).
+- One odd answer must neither make another's lease look expired nor blind us: while answers disagree, the bounds
+  are the hull of all that was said; after three that agree with one another, they are believed.
+- A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. Then every deadline
+  moves forward by as much: `ServiceTime.steady` jumps, and all deadlines are in its terms.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ddb_lease.model import OSCILLATOR_DRIFT
+
+_log = logging.getLogger("ddb_lease")
+
+AGREEING = 3
+"""Answers in a row that must agree with one another before they overrule what was known."""
+
+
+class Clock(Protocol):
+    """What this machine knows of time by itself; injected everywhere."""
+
+    def steady(self) -> float:
+        """Seconds since some fixed instant; never stepped, and counting while the machine is suspended."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch as this machine believes; only the fallback of last resort uses it."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clocks.
+
+    `steady` is CLOCK_BOOTTIME on Linux, and CLOCK_MONOTONIC_RAW on macOS, where ``time.monotonic()`` stops while
+    the lid is closed. Windows' and other systems' ``time.monotonic()`` is taken as it is.
+    """
+
+    if sys.platform == "linux":
+
+        def steady(self) -> float:
+            """Seconds since boot, suspended time included."""
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    elif sys.platform == "darwin":
+
+        def steady(self) -> float:
+            """Seconds since boot, suspended time included (mach_continuous_time)."""
+            return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+
+    else:
+
+        def steady(self) -> float:
+            """Seconds since some fixed instant."""
+            return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Bounds on the offset between the service's clock and the steady one, in seconds, as of steady time `at`."""
+
+    low: float
+    high: float
+    at: float
+
+    def widened(self, now: float) -> Interval:
+        """The same bounds at a later time, as both oscillators may have drifted."""
+        grown = OSCILLATOR_DRIFT * max(0.0, now - self.at)
+        return Interval(self.low - grown, self.high + grown, now)
+
+    def meet(self, other: Interval) -> Interval | None:
+        """What both allow, or None where they contradict each other."""
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        return Interval(low, high, self.at) if low <= high else None
+
+    def hull(self, other: Interval) -> Interval:
+        """What at least one of them allows, and all between."""
+        return Interval(min(self.low, other.low), max(self.high, other.high), self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """What is known of the offset: a pure state machine, fed one sample at a time.
+
+    Attributes:
+        trusted: The bounds that the answers so far agree on.
+        rival: The intersection of the latest answers that contradict `trusted` but not one another.
+        agreeing: How many those are.
+        confirmed: Whether a second answer has agreed with the first.
+        doubt: The hull of all that was said since the first contradiction; None where there is none.
+        top: The highest offset that deadlines have been brought forward for.
+    """
+
+    trusted: Interval
+    top: float
+    rival: Interval | None = None
+    agreeing: int = 0
+    doubt: Interval | None = None
+    confirmed: bool = False
+
+    @staticmethod
+    def first(sample: Interval) -> Offset:
+        """The state after the first sample."""
+        return Offset(trusted=sample, top=sample.high)
+
+    def bounds(self, now: float) -> Interval:
+        """The bounds in force at steady time `now`."""
+        return (self.trusted if self.doubt is None else self.trusted.hull(self.doubt)).widened(now)
+
+    def updated(self, sample: Interval) -> tuple[Offset, float]:
+        """The state after one more sample, and by how many seconds every deadline must come forward."""
+        now = sample.at
+        trusted = self.trusted.widened(now)
+        rival = self.rival.widened(now) if self.rival else None
+        top = self.top + OSCILLATOR_DRIFT * max(0.0, now - self.trusted.at)
+        agreed = trusted.meet(sample)
+        supports = rival.meet(sample) if rival else None
+        if agreed is not None and supports is None:
+            # What was known is confirmed, and nothing speaks for the rival: it was an odd answer.
+            return Offset(trusted=agreed, top=max(top, agreed.high), confirmed=True), 0.0
+        doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
+        contested = replace(
+            self,
+            trusted=trusted,
+            top=top,
+            rival=supports or sample,
+            agreeing=self.agreeing + 1 if supports else 1,
+            doubt=doubt,
+        )
+        if contested.agreeing < AGREEING or contested.rival is None:
+            return contested, 0.0
+        moved = contested.rival
+        jump = max(0.0, moved.high - trusted.low) if moved.low > top else 0.0
+        return Offset(trusted=moved, top=max(top, moved.high) if jump else top, confirmed=True), jump
+
+
+class ServiceTime:
+    """Bounds on the service's clock for one client of it, and the steady clock that deadlines are measured on.
+
+    Thread-safe. Reading takes no lock: the state is one immutable value, replaced whole.
+
+    Attributes:
+        max_clock_skew: For answers without a usable ``Date`` only: then the bounds are the wall clock plus and
+            minus this many seconds, and a warning is logged once.
+    """
+
+    def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0) -> None:
+        self.max_clock_skew = max_clock_skew
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._offset: Offset | None = None
+        self._dateless = False
+        self._jumped = 0.0
+
+    def steady(self) -> float:
+        """Seconds of the steady clock, plus all that it is known to have missed.
+
+        Deadlines are in these terms: when the clock is found to have stood still for d seconds, this jumps by d, and
+        so every deadline comes forward by d.
+        """
+        return self._clock.steady() + self._jumped
+
+    @property
+    def known(self) -> bool:
+        """Whether the service's time is known at all; before that, nothing may be claimed."""
+        return self._offset is not None or self._dateless
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the latest answers contradict what was known: ask again soon."""
+        offset = self._offset
+        return offset is not None and offset.doubt is not None
+
+    def stopwatch(self) -> float:
+        """Steady seconds as the machine has them, to time one request with: for `observe`, not for deadlines."""
+        return self._clock.steady()
+
+    def observe(self, *, sent: float, received: float, date: float | None) -> bool:
+        """Learn from one genuine answer (one that carries a request id).
+
+        Args:
+            sent: `stopwatch` before the request was sent.
+            received: `stopwatch` after its answer was there.
+            date: The answer's ``Date`` in seconds since the epoch; None where it has none that can be read.
+
+        Returns:
+            Whether deadlines have moved, or doubt has come up: heartbeats should look again.
+        """
+        if date is None:
+            self._note_dateless()
+            return False
+        sample = Interval(low=date - received, high=date + 1.0 - sent, at=received)
+        with self._lock:
+            before = self._offset
+            if before is None:
+                self._offset = Offset.first(sample)
+                return False
+            self._offset, jump = before.updated(sample)
+            self._jumped += jump
+            moved = jump > 0 or (before.doubt is None and self._offset.doubt is not None)
+        if jump:
+            _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", jump)
+        return moved
+
+    def now_ms(self) -> tuple[int, int]:
+        """Bounds on the service's time, in whole milliseconds since the epoch: (no later than, no earlier than).
+
+        Raises:
+            RuntimeError: Nothing is known of it yet; ask `known` first.
+        """
+        offset, now = self._offset, self._clock.steady()
+        if offset is not None:
+            bounds = offset.bounds(now)
+            return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
+        if self._dateless:
+            wall = self._clock.wall()
+            return math.floor((wall - self.max_clock_skew) * 1000), math.ceil((wall + self.max_clock_skew) * 1000)
+        raise RuntimeError("the service's time is not known before its first answer")
+
+    def expired_before_ms(self) -> int:
+        """A lease whose `expires_at` is below this has surely expired.
+
+        It is 0, so that none has, until two answers agree: a single odd first answer steals no lease.
+        """
+        offset = self._offset
+        return self.now_ms()[0] if offset is None or offset.confirmed else 0
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether `expired_before_ms` can tell an expired lease already."""
+        offset = self._offset
+        return self._dateless if offset is None else offset.confirmed
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child, where another thread of the parent's may have held the lock."""
+        self._lock = threading.Lock()
+
+    def _note_dateless(self) -> None:
+        if self._offset is None and not self._dateless:
+            self._dateless = True
+            _log.warning(
+                "the service's answers carry no Date: falling back to this machine's wall clock, "
+                "taken to be right within %g s (max_clock_skew)",
+                self.max_clock_skew,
+            )

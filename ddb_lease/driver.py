@@ -1,0 +1,98 @@
+"""The synchronous driver: runs a procedure against a store, on the calling thread.
+
+Laws of this room:
+
+- A procedure decides; the driver only carries requests out, waits, and tells the service's time what it learns.
+- Whatever interrupts the driver, wherever it is, is thrown into the procedure, so that it can clean up with
+  further requests before the interrupt goes on. Only a second interrupt ends the clean-up.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from ddb_lease.clock import ServiceTime
+from ddb_lease.dynamodb.store import Sender
+from ddb_lease.messages import Answer, Effect, Pause, Request
+from ddb_lease.retry import Procedure
+
+Result = TypeVar("Result")
+
+
+class Bell:
+    """Ends a pause early. One thread pauses on it; any thread may wake."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def pause(self, seconds: float) -> None:
+        """Wait this long, or until woken; a wake that came before the pause counts."""
+        self._event.wait(seconds)
+        self._event.clear()
+
+    def wake(self) -> None:
+        """End the pause under way, or the next one."""
+        self._event.set()
+
+
+class Driver:
+    """Carries out requests of one bucket.
+
+    Attributes:
+        on_moved: Called when an answer moved deadlines or brought up doubt about the service's time.
+    """
+
+    def __init__(self, *, sender: Sender, time: ServiceTime, on_moved: Callable[[], None]) -> None:
+        self._sender = sender
+        self._time = time
+        self.on_moved = on_moved
+
+    def perform(self, request: Request) -> Answer:
+        """Send one request once, and learn the time from its answer."""
+        sent = self._time.stopwatch()
+        reply = self._sender.send(request)
+        if reply.genuine and self._time.observe(sent=sent, received=self._time.stopwatch(), date=reply.date):
+            self.on_moved()
+        return reply.answer
+
+    def run(self, procedure: Procedure[Result], pause: Callable[[float], None]) -> Result:
+        """Run a procedure to its end.
+
+        Args:
+            procedure: What to run.
+            pause: Waits so many seconds, or less if woken.
+
+        Returns:
+            The procedure's result.
+
+        Raises:
+            BaseException: What the procedure raises; an interrupt, after the procedure has cleaned up.
+        """
+        answer: Answer | None = None
+        trouble: BaseException | None = None
+        while True:
+            try:
+                while True:
+                    if trouble is not None:
+                        thrown, trouble = trouble, None
+                        effect = procedure.throw(thrown)
+                    else:
+                        effect = procedure.send(answer)
+                    answer = None
+                    answer = self._carry_out(effect, pause)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            except BaseException as error:
+                if inspect.getgeneratorstate(procedure) == inspect.GEN_CLOSED:
+                    raise  # the procedure has ended: this is its last word
+                trouble = error
+
+    def _carry_out(self, effect: Effect, pause: Callable[[float], None]) -> Answer | None:
+        if isinstance(effect, Pause):
+            pause(effect.seconds)
+            return None
+        return self.perform(effect)

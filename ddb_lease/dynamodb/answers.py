@@ -1,0 +1,223 @@
+"""Answers: what DynamoDB and botocore say, as the protocol's values.
+
+Laws of this room:
+
+- An answer is sorted by one question: did it happen? `Done`, `Seen`: yes. `Refused`, `Conflict`, `Throttled`,
+  `Unsent`, `Rejected`: no. `Unknown`: it may have, and may still. When in doubt, `Unknown`.
+- Every failure that a person can mend says how, in one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+
+from ddb_lease.dynamodb.expressions import Place
+from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, read_counter, read_slot, slot_number
+from ddb_lease.errors import StoreError, StoreRejected
+from ddb_lease.messages import (
+    Answer,
+    Conflict,
+    Done,
+    Look,
+    Refused,
+    Rejected,
+    Renew,
+    Request,
+    Seen,
+    Throttled,
+    Unknown,
+    Unsent,
+)
+from ddb_lease.model import MAX_TOKENS, SCHEMA, Counter, Slot, View
+
+_CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
+_THROTTLED: Final = {
+    "ThrottlingException",
+    "ThrottlingError",
+    "Throttling",
+    "ProvisionedThroughputExceededException",
+    "ProvisionedThroughputExceeded",
+    "RequestLimitExceeded",
+}
+_UNCERTAIN: Final = {
+    # The same token is still running: its outcome is asked for by sending the same again.
+    "TransactionInProgressException",
+    "InternalServerError",
+    "InternalFailure",
+    "ServiceUnavailable",
+    "RequestTimeout",
+    "RequestTimeoutException",
+}
+_FAILED: Final = "ConditionalCheckFailed"
+_NEVER_SENT: Final = (aws.ConnectTimeoutError, aws.EndpointConnectionError, aws.ProxyConnectionError)
+_SET_UP: Final = (
+    aws.NoCredentialsError,
+    aws.PartialCredentialsError,
+    aws.CredentialRetrievalError,
+    aws.NoRegionError,
+    aws.ProfileNotFound,
+    aws.SSOError,
+    aws.TokenRetrievalError,
+    aws.InvalidEndpointConfigurationError,
+)
+_SERVER_ERROR: Final = 500
+
+
+def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
+    """The answer in a response that botocore took for a success."""
+    match request:
+        case Look():
+            return _seen(request, response)
+        case Renew():
+            return Done(slot=read_slot(response.get("Attributes", {}), request.slot))
+        case _:
+            return Done()
+
+
+def read_failure(request: Request, error: Exception, place: Place) -> Answer:
+    """The answer in an exception of botocore's.
+
+    Raises:
+        Exception: `error` itself, where it is none that a call to DynamoDB may end in: a defect of ours.
+    """
+    if isinstance(error, aws.ClientError):
+        return _read_client_error(request, error, place)
+    if isinstance(error, aws.ParamValidationError):
+        raise error
+    if isinstance(error, _NEVER_SENT):
+        return Unsent(cause=error)
+    if isinstance(error, _SET_UP):
+        return Rejected(error=_rejected(f"{error}".rstrip(".") + ": check credentials, profile and region", error))
+    if isinstance(error, (aws.BotoCoreError, ResponseParserError, OSError)):
+        return Unknown(cause=error)
+    raise error
+
+
+def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
+    """Whether the service itself answered, and its ``Date`` in seconds since the epoch."""
+    metadata = response.get("ResponseMetadata", {})
+    if not metadata.get("RequestId"):
+        return False, None  # a proxy, a captive portal: whose clock is it?
+    try:
+        return True, parsedate_to_datetime(metadata["HTTPHeaders"]["date"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return True, None
+
+
+def explain(error: aws.ClientError, place: Place) -> str:
+    """What is wrong, and what to do about it, in one line."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    said = str(error.response.get("Error", {}).get("Message", "")).strip() or str(error)
+    if code == "ResourceNotFoundException":
+        return (
+            f"table {place.table!r} does not exist there: make it with `ddb-lease create-table --table {place.table}`"
+        )
+    if code == "AccessDeniedException":
+        return f"permission is missing: {said}"
+    if code in {"ExpiredTokenException", "ExpiredToken"}:
+        return f"the credentials have run out: {said}"
+    if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
+        return f"the credentials are not accepted: {said}"
+    if code == "ValidationException":
+        return f"table {place.table!r} or the request does not fit (keys must be pk and sk, both strings): {said}"
+    return f"DynamoDB answered {code or 'nothing that can be read'}: {said}"
+
+
+def _read_client_error(request: Request, error: aws.ClientError, place: Place) -> Answer:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code == "ConditionalCheckFailedException":
+        return Refused(slot=_slot_in(error.response.get("Item")))
+    if code == "TransactionCanceledException":
+        return _cancelled(error, place)
+    if code in _CONFLICT:
+        return Conflict(cause=error)
+    if code in _THROTTLED:
+        return Throttled(cause=error)
+    genuine, _ = envelope(error.response)
+    if code in _UNCERTAIN or status >= _SERVER_ERROR or not genuine:
+        # Without a request id it was not DynamoDB that answered: what became of the request is anyone's guess.
+        return Unknown(cause=error)
+    return Rejected(error=_rejected(explain(error, place), error))
+
+
+def _cancelled(error: aws.ClientError, place: Place) -> Answer:
+    reasons = list(error.response.get("CancellationReasons") or [])
+    codes = [str(reason.get("Code", "None")) for reason in reasons]
+    if _FAILED in codes:
+        return _refused(reasons, codes, error, place)
+    if any(code in _CONFLICT for code in codes):
+        return Conflict(cause=error)
+    if any(code in _THROTTLED for code in codes):
+        return Throttled(cause=error)
+    if not reasons:
+        return Unknown(cause=error)
+    return Rejected(error=_rejected(explain(error, place), error))
+
+
+def _refused(reasons: list[Any], codes: list[str], error: aws.ClientError, place: Place) -> Answer:
+    *slots, counter = reasons
+    failed = [slot for slot, code in zip(slots, codes, strict=False) if code == _FAILED]
+    counter_failed = codes[-1] == _FAILED
+    items = [item for item in map(_slot_in, (slot.get("Item") for slot in failed)) if item is not None]
+    try:
+        found = _counter_in(counter.get("Item")) if counter_failed else None
+    except StoreError as problem:
+        problem.__cause__ = error
+        return Rejected(error=problem)
+    return Refused(
+        slot=items[0] if items else None, slot_failed=bool(failed), counter=found, counter_failed=counter_failed
+    )
+
+
+def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
+    more = "LastEvaluatedKey" in response
+    counter: Counter | None = None
+    slots: dict[int, Slot] = {}
+    try:
+        for item in response.get("Items", ()):
+            if item.get("sk", {}).get("S") == COUNTER_KEY:
+                counter = _counter_in(item)
+            elif (slot := slot_number(item)) is not None:
+                slots[slot] = read_slot(item, slot)
+    except StoreError as problem:
+        return Rejected(error=problem)
+    # A page that ends early says nothing of the slots behind its last item.
+    last = slot_number(response["LastEvaluatedKey"]) if more else MAX_TOKENS - 1
+    end = request.start if last is None else last + 1
+    view = View(counter=counter, slots=slots, covered=range(request.start, end), counter_looked_for=request.start == 0)
+    return Seen(view=view, more=more)
+
+
+def _counter_in(item: Wire | None) -> Counter | None:
+    if not item:
+        return None
+    try:
+        counter = read_counter(item)
+    except ValueError as problem:
+        raise StoreRejected(
+            f"the bucket's counter item is not of this library's shape ({problem}): repair or delete it"
+        ) from problem
+    if counter.schema > SCHEMA:
+        raise StoreRejected(
+            f"the bucket was written by a newer version of this library (schema {counter.schema}): upgrade ddb-lease"
+        )
+    return counter
+
+
+def _slot_in(item: Any) -> Slot | None:  # noqa: ANN401 - as botocore has it
+    if not item:
+        return None
+    slot = slot_number(item)
+    return None if slot is None else read_slot(item, slot)
+
+
+def _rejected(message: str, cause: Exception) -> StoreRejected:
+    error = StoreRejected(message)
+    error.__cause__ = cause
+    return error

@@ -1,0 +1,108 @@
+"""The client: how boto3 is set up for leases.
+
+Laws of this room:
+
+- Exactly one layer retries, and it is not botocore: `total_max_attempts` is 1. botocore's own retries would hold a
+  throttled heartbeat back for seconds, and its defaults changed between releases.
+- Connect and read timeouts stay well under a third of the lease; botocore's default of 60 s would eat a whole one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import boto3
+from botocore import exceptions as aws
+from botocore.config import Config
+
+from ddb_lease.errors import ConfigurationError
+
+_LONGEST: Final = 3.0
+"""Seconds; a healthy answer takes some milliseconds, so waiting longer only delays the next try."""
+
+_SHORTEST: Final = 0.25
+"""Seconds; a TLS handshake across continents takes about as much."""
+
+_CONNECTIONS: Final = 50
+"""Kept open at most; botocore's default of 10 would make more threads than that reconnect for each call."""
+
+
+def timeout_for(lease_seconds: float) -> float:
+    """Seconds allowed for connecting, and for each read: a tenth of the lease, within bounds."""
+    return max(_SHORTEST, min(_LONGEST, lease_seconds / 10))
+
+
+def client_config(lease_seconds: float = 60.0) -> Config:
+    """The botocore configuration that a client made by hand must have to be handed to a `LeaseBucket`.
+
+    Args:
+        lease_seconds: Length of the shortest lease that the client will serve.
+
+    Example:
+        >>> import boto3
+        >>> from ddb_lease import client_config
+        >>> client = boto3.client("dynamodb", region_name="eu-west-1", config=client_config(60))
+    """
+    seconds = timeout_for(lease_seconds)
+    return Config(
+        connect_timeout=seconds,
+        read_timeout=seconds,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        max_pool_connections=_CONNECTIONS,
+        tcp_keepalive=True,
+        # Checked once in our own tests against the service model; a tenth of each call's time otherwise.
+        parameter_validation=False,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How the user wants DynamoDB to be reached: by a session, a client, or boto3's defaults.
+
+    Attributes:
+        session: A `boto3.Session`; None means a new one with the usual AWS variables and files.
+        client: A ready DynamoDB client, instead of a session; see `client_config`.
+        endpoint_url: Another endpoint than the service's own.
+    """
+
+    session: Any = None
+    client: Any = None
+    endpoint_url: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.client is None:
+            return
+        if self.session is not None or self.endpoint_url is not None:
+            raise ConfigurationError("give a client, or a session and endpoint_url, not both")
+        _require_single_attempt(self.client)
+
+    def connect(self, lease_seconds: float) -> Any:  # noqa: ANN401 - boto3 clients have no static type
+        """A client fit for leases of this length; the user's own where one was given.
+
+        Raises:
+            ConfigurationError: No region, no such profile, an endpoint that is no URL. Nothing was sent.
+        """
+        if self.client is not None:
+            return self.client
+        try:
+            session = self.session or boto3.Session()
+            return session.client("dynamodb", endpoint_url=self.endpoint_url, config=client_config(lease_seconds))
+        except aws.NoRegionError as error:
+            raise ConfigurationError(
+                "no AWS region is set: give --region or a session with one, or set AWS_REGION or AWS_DEFAULT_REGION"
+            ) from error
+        except (aws.BotoCoreError, ValueError) as error:
+            raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
+
+
+def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
+    retries = getattr(client.meta.config, "retries", None) or {}
+    attempts = retries.get("total_max_attempts")
+    if attempts is None and "max_attempts" in retries:
+        attempts = retries["max_attempts"] + 1
+    if attempts != 1:
+        raise ConfigurationError(
+            "this client retries by itself, which would hold heartbeats back until the lease is lost: pass a session "
+            "instead, or make the client with config=ddb_lease.client_config(lease_seconds)"
+        )

@@ -1,0 +1,271 @@
+"""Expressions: each request of the protocol as the one API call that carries it.
+
+Laws of this room:
+
+- Every condition of DESIGN's table of operations stands here, each half under a name of its own, and nowhere else.
+- All attribute names are placeholders (``ttl``, ``owner`` and ``data`` are reserved words), all values are values:
+  nothing that a user gives ever becomes part of an expression.
+- Every conditional write asks for the item that made it fail (ALL_OLD): a lost race teaches, and our own earlier
+  write is recognised by its lease id.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, encode_map, number, slot_key, text
+from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire
+from ddb_lease.model import SCHEMA, Claimant
+
+_PLACEHOLDER: Final = re.compile(r"#(\w+)")
+
+
+def _names(*expressions: str) -> dict[str, str]:
+    # DynamoDB refuses a placeholder that no expression uses, hence one map for each call, made once at import.
+    return {f"#{name}": name for name in sorted({n for e in expressions for n in _PLACEHOLDER.findall(e)})}
+
+
+def _all(*conditions: str) -> str:
+    return " AND ".join(conditions)
+
+
+_exists: Final = "attribute_exists(#pk)"
+_does_not_exist: Final = "attribute_not_exists(#pk)"
+_in_circulation: Final = "attribute_not_exists(#retired)"
+_is_retired: Final = "attribute_exists(#retired)"
+_fence_rises: Final = "#fence < :fence"
+_free_or_expired: Final = "(attribute_not_exists(#lease_id) OR #expires_at < :expired_before)"
+_still_mine: Final = "#lease_id = :lease_id"
+_never_shorter: Final = "#expires_at <= :expires_at"
+_number_allowed: Final = "#max_tokens > :slot"
+_room_left: Final = "#minted < #max_tokens"
+_drifted: Final = "#minted >= #max_tokens"
+_as_seen: Final = "#rev = :rev"
+
+CLAIM: Final = _all(_exists, _in_circulation, _fence_rises, _free_or_expired)
+RENEW: Final = _all(_still_mine, _never_shorter)
+RELEASE: Final = _still_mine
+MINT_SLOT: Final = _does_not_exist
+BRING_BACK_SLOT: Final = _all(_exists, _is_retired)
+RETIRE_SLOT: Final = _all(_exists, _in_circulation)
+MINT_COUNTER: Final = _all(_number_allowed, _room_left)
+RE_MINT_COUNTER: Final = _all(_number_allowed, _drifted)
+RETIRE_COUNTER: Final = _as_seen
+CREATE_COUNTER: Final = _does_not_exist
+
+_SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
+_DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
+_SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
+_SET_MINT: Final = "SET #minted = #minted + :one, #rev = #rev + :one"
+_SET_RE_MINT: Final = "SET #minted = #max_tokens, #rev = #rev + :one"
+_SET_BRING_BACK: Final = "SET #ttl = :ttl REMOVE #retired"
+_SET_RETIRE_SLOT: Final = "SET #retired = :yes, #ttl = :ttl"
+_SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, #rev = #rev + :one"
+
+_LOOK_SLOTS: Final = "#sk, #fence, #lease_id, #expires_at, #retired"
+_LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
+_LOOK_KEY: Final = "#pk = :pk"
+
+_CLAIM_NAMES: Final = _names(CLAIM)
+_RENEW_NAMES: Final = _names(RENEW, _SET_RENEW)
+_RELEASE_NAMES: Final = _names(RELEASE, _SET_RELEASE)
+_DROP_NAMES: Final = _names(RELEASE, _DROP_LEASE)
+_LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
+_LOOK_WHOLE_NAMES: Final = _names(_LOOK_KEY)
+
+_ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+_ONE: Final = number(1)
+
+
+class Place(NamedTuple):
+    """Where a bucket lives: what every request needs besides itself."""
+
+    table: str
+    bucket: str
+
+    def key(self, sort: str) -> Wire:
+        """An item's primary key."""
+        return {"pk": text(self.bucket), "sk": text(sort)}
+
+
+Call: TypeAlias = tuple[str, dict[str, Any]]
+"""A client method's name, and its keyword arguments."""
+
+
+def call_for(request: Request, place: Place) -> Call:
+    """The one API call that carries a request."""
+    match request:
+        case Look():
+            return "query", _look(request, place)
+        case Claim():
+            return "put_item", _claim(request, place)
+        case Renew():
+            return "update_item", _renew(request, place)
+        case Release():
+            return "update_item", _release(request, place)
+        case Mint():
+            return "transact_write_items", _mint(request, place)
+        case BringBack():
+            return "transact_write_items", _bring_back(request, place)
+        case Retire():
+            return "transact_write_items", _retire(request, place)
+        case Create():
+            return "transact_write_items", _create(request, place)
+
+
+def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
+    item = place.key(slot_key(slot)) | {
+        "fence": number(fence),
+        "ttl": number(ttl),
+        "lease_id": text(lease.lease_id),
+        "owner": text(lease.owner),
+        "acquired_at": number(lease.acquired_at),
+        "expires_at": number(lease.expires_at),
+    }
+    if lease.data:
+        item["data"] = {"M": encode_map(lease.data)}
+    return item
+
+
+def _look(request: Look, place: Place) -> dict[str, Any]:
+    call: dict[str, Any] = {
+        "TableName": place.table,
+        "KeyConditionExpression": _LOOK_KEY,
+        "ExpressionAttributeNames": _LOOK_WHOLE_NAMES if request.whole else _LOOK_NAMES,
+        "ExpressionAttributeValues": {":pk": text(place.bucket)},
+        "ConsistentRead": request.consistent,
+        "Limit": request.limit,
+    }
+    if not request.whole:
+        call["ProjectionExpression"] = _LOOK_DECIDING
+    if request.start:
+        # A start key need not exist: the page begins behind it.
+        call["ExclusiveStartKey"] = place.key(slot_key(request.start - 1))
+    else:
+        call["Limit"] += 1  # the counter, which sorts before all slots
+    return call
+
+
+def _claim(request: Claim, place: Place) -> dict[str, Any]:
+    return {
+        "TableName": place.table,
+        "Item": _leased(place, request.slot, request.fence, request.lease, request.ttl),
+        "ConditionExpression": CLAIM,
+        "ExpressionAttributeNames": _CLAIM_NAMES,
+        "ExpressionAttributeValues": {
+            ":fence": number(request.fence),
+            ":expired_before": number(request.expired_before),
+        },
+        **_ON_FAILURE,
+    }
+
+
+def _renew(request: Renew, place: Place) -> dict[str, Any]:
+    return {
+        "TableName": place.table,
+        "Key": place.key(slot_key(request.slot)),
+        "UpdateExpression": _SET_RENEW,
+        "ConditionExpression": RENEW,
+        "ExpressionAttributeNames": _RENEW_NAMES,
+        "ExpressionAttributeValues": {
+            ":lease_id": text(request.lease_id),
+            ":expires_at": number(request.expires_at),
+            ":ttl": number(request.ttl),
+        },
+        # ALL_NEW costs nothing more, and shows the mark of a revocation.
+        "ReturnValues": "ALL_NEW",
+        **_ON_FAILURE,
+    }
+
+
+def _release(request: Release, place: Place) -> dict[str, Any]:
+    values = {":lease_id": text(request.lease_id)}
+    change, names = _DROP_LEASE, _DROP_NAMES
+    if request.ttl is not None:
+        values[":ttl"] = number(request.ttl)
+        change, names = _SET_RELEASE, _RELEASE_NAMES
+    return {
+        "TableName": place.table,
+        "Key": place.key(slot_key(request.slot)),
+        "UpdateExpression": change,
+        "ConditionExpression": RELEASE,
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
+        **_ON_FAILURE,
+    }
+
+
+def _update(place: Place, sort: str, condition: str, change: str, values: Wire) -> Wire:
+    return {
+        "Update": {
+            "TableName": place.table,
+            "Key": place.key(sort),
+            "UpdateExpression": change,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition, change),
+            "ExpressionAttributeValues": values,
+            **_ON_FAILURE,
+        }
+    }
+
+
+def _put(place: Place, item: Wire, condition: str) -> Wire:
+    return {
+        "Put": {
+            "TableName": place.table,
+            "Item": item,
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": _names(condition),
+            **_ON_FAILURE,
+        }
+    }
+
+
+def _transaction(token: str, slots: list[Wire], counter: Wire) -> dict[str, Any]:
+    # The counter comes last: `answers` finds the slots' reasons first, in order, and the counter's at the end.
+    return {"TransactItems": [*slots, counter], "ClientRequestToken": token}
+
+
+def _count(place: Place, slot: int, *, re_mint: bool) -> Wire:
+    if re_mint:
+        condition, change = RE_MINT_COUNTER, _SET_RE_MINT
+    else:
+        condition, change = MINT_COUNTER, _SET_MINT
+    return _update(place, COUNTER_KEY, condition, change, {":slot": number(slot), ":one": _ONE})
+
+
+def _mint(request: Mint, place: Place) -> dict[str, Any]:
+    slot = _put(place, _leased(place, request.slot, request.fence, request.lease, request.ttl), MINT_SLOT)
+    return _transaction(request.token, [slot], _count(place, request.slot, re_mint=request.re_mint))
+
+
+def _bring_back(request: BringBack, place: Place) -> dict[str, Any]:
+    values = {":ttl": number(request.ttl)}
+    slot = _update(place, slot_key(request.slot), BRING_BACK_SLOT, _SET_BRING_BACK, values)
+    return _transaction(request.token, [slot], _count(place, request.slot, re_mint=request.re_mint))
+
+
+def _retire(request: Retire, place: Place) -> dict[str, Any]:
+    values = {":ttl": number(request.ttl), ":yes": {"BOOL": True}}
+    slots = [_update(place, slot_key(n), RETIRE_SLOT, _SET_RETIRE_SLOT, values) for n in request.slots]
+    counter = {
+        ":rev": number(request.rev),
+        ":max_tokens": number(request.max_tokens),
+        ":minted": number(request.minted),
+        ":one": _ONE,
+    }
+    return _transaction(request.token, slots, _update(place, COUNTER_KEY, RETIRE_COUNTER, _SET_RETIRE_COUNTER, counter))
+
+
+def _create(request: Create, place: Place) -> dict[str, Any]:
+    free = {"fence": number(request.fence), "ttl": number(request.ttl)}
+    slots = [_put(place, place.key(slot_key(n)) | free, MINT_SLOT) for n in range(request.slots)]
+    counter = place.key(COUNTER_KEY) | {
+        "max_tokens": number(request.settings.max_tokens),
+        "minted": number(request.minted),
+        "rev": number(request.rev),
+        "lease_ms": number(request.settings.lease_ms),
+        "schema": number(SCHEMA),
+    }
+    return _transaction(request.token, slots, _put(place, counter, CREATE_COUNTER))

@@ -1,0 +1,182 @@
+"""The table: making it, and telling whether one will do.
+
+Laws of this room: making it again changes nothing that is right already, and says so. Waiting goes through tenacity
+like everything else; nothing here is on the path of a lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from botocore import exceptions as aws
+from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
+
+from ddb_lease.clock import Clock
+from ddb_lease.dynamodb.answers import explain
+from ddb_lease.dynamodb.client import Reach
+from ddb_lease.dynamodb.expressions import Place
+from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
+from ddb_lease.retry import until
+
+KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
+TTL_ATTRIBUTE: Final = "ttl"
+_LEASE_SECONDS: Final = 60.0  # for the client's timeouts only
+_POLL_SECONDS: Final = (0.2, 1.5)
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableReport:
+    """What `create_table` found and did.
+
+    Attributes:
+        created: The table did not exist before.
+        ttl_enabled: TTL was off before.
+    """
+
+    table: str
+    created: bool
+    ttl_enabled: bool
+
+
+def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120.0) -> TableReport:
+    """Make the table (on-demand billing, TTL on), and wait until it can be used. Safe to repeat.
+
+    Args:
+        table: Its name.
+        reach: How DynamoDB is reached.
+        clock: To keep the timeout by.
+        timeout: Seconds to wait for it to become active.
+
+    Raises:
+        StoreRejected: It exists with other keys, or a permission is missing. Nothing was changed.
+        StoreUnavailable: It was not active in time, or the service did not answer; repeat the call.
+        ConfigurationError: No region, or a name that DynamoDB does not take.
+    """
+    client = reach.connect(_LEASE_SECONDS)
+    deadline = clock.steady() + timeout
+    maker = _Maker(client, table, clock, deadline)
+    created = maker.create()
+    maker.wait_until_active()
+    maker.require_keys()
+    return TableReport(table=table, created=created, ttl_enabled=maker.enable_ttl())
+
+
+class _Maker:
+    def __init__(self, client: Any, table: str, clock: Clock, deadline: float) -> None:  # noqa: ANN401
+        self._client = client
+        self._place = Place(table=table, bucket="")
+        self._clock = clock
+        self._deadline = deadline
+
+    def create(self) -> bool:
+        try:
+            self._call(
+                self._client.create_table,
+                KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in KEYS],
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in KEYS],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        except aws.ClientError as error:
+            if _code(error) != "ResourceInUseException":
+                raise self._error(error) from error
+            return False
+        return True
+
+    def wait_until_active(self) -> None:
+        def status() -> str:
+            try:
+                return str(self._describe()["TableStatus"])
+            except aws.ClientError as error:
+                # A table made a moment ago may not be known everywhere yet.
+                if _code(error) != "ResourceNotFoundException":
+                    raise self._error(error) from error
+                return "CREATING"
+
+        last = self._retrying(retry=retry_if_result(lambda s: s != "ACTIVE"))(status)
+        if last != "ACTIVE":
+            raise StoreUnavailable(f"table {self._place.table!r} is {last}, not active yet: repeat the command")
+
+    def require_keys(self) -> None:
+        found = self._describe()
+        keys = {key["AttributeName"]: key["KeyType"] for key in found["KeySchema"]}
+        types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
+        if keys != dict(KEYS) or any(types.get(name) != "S" for name, _ in KEYS):
+            raise StoreRejected(
+                f"table {self._place.table!r} exists with other keys ({keys}); leases need pk (hash) and sk (range), "
+                "both strings: choose another --table"
+            )
+
+    def enable_ttl(self) -> bool:
+        try:
+            described = self._call(self._client.describe_time_to_live)["TimeToLiveDescription"]
+            if described.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
+                self._require_ttl_attribute(described.get("AttributeName"))
+                return False
+            self._call(
+                self._client.update_time_to_live,
+                TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
+            )
+        except aws.ClientError as error:
+            if _code(error) == "ValidationException" and "already enabled" in str(error):
+                return False  # another one was faster
+            raise self._error(error) from error
+        return True
+
+    def _require_ttl_attribute(self, attribute: str | None) -> None:
+        if attribute != TTL_ATTRIBUTE:
+            raise StoreRejected(
+                f"table {self._place.table!r} has TTL on attribute {attribute!r}, leases need it on "
+                f"{TTL_ATTRIBUTE!r}: choose another --table"
+            )
+
+    def _describe(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._call(self._client.describe_table)["Table"]
+        return found
+
+    def _call(self, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+        def once() -> dict[str, Any]:
+            return method(TableName=self._place.table, **arguments)
+
+        try:
+            return self._retrying(retry=retry_if_exception(_may_pass))(once)
+        except aws.ClientError:
+            raise
+        except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as error:
+            raise StoreRejected(f"{error}: check credentials and profile") from error
+        except (aws.BotoCoreError, OSError) as error:
+            raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
+
+    def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
+        return Retrying(
+            retry=retry,
+            wait=wait_random(*_POLL_SECONDS),
+            stop=until(self._clock.steady, self._deadline),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+
+    def _error(self, error: aws.ClientError) -> StoreError | ConfigurationError:
+        code = _code(error)
+        if code == "ValidationException":
+            return ConfigurationError(f"table {self._place.table!r}: {error.response['Error'].get('Message', code)}")
+        if _may_pass(error):
+            return StoreUnavailable(explain(error, self._place))
+        return StoreRejected(explain(error, self._place))
+
+
+def _code(error: aws.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+_SERVER_ERROR: Final = 500
+_PASSING: Final = {"ThrottlingException", "LimitExceededException", "RequestLimitExceeded"}
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, aws.ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return _code(error) in _PASSING or status >= _SERVER_ERROR
+    return isinstance(error, (aws.HTTPClientError, OSError))

@@ -1,0 +1,417 @@
+"""A lease in its holder's hands.
+
+Laws of this room:
+
+- What the holder may believe is decided in `belief`; when it is asked, in `heartbeat`; here they meet the threads.
+- Renewal and release of one lease are serialised, and a release never waits for ever for a renewal that hangs: the
+  table's conditions keep a late renewal from reviving anything.
+- The lost-callback runs once, on a thread of its own, at the deadline at the latest; the slot is given back early
+  only after it has returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from ddb_lease.acquisition import Scene, send_release
+from ddb_lease.belief import Belief, State
+from ddb_lease.driver import Bell, Driver
+from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
+from ddb_lease.heartbeat import Heartbeats
+from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Renew, Throttled, Unknown, Unsent
+from ddb_lease.model import Data, Grant, Slot
+from ddb_lease.protocol import released
+
+_log = logging.getLogger("ddb_lease")
+
+RELEASE_TRIES = 6
+"""How often a release is sent while it fails; after that the slot comes back by expiry."""
+
+RELEASE_SECONDS = 5.0
+"""How long a release is tried while it fails."""
+
+DOUBT_SECONDS = 0.2
+"""While answers disagree on the service's time, leases are renewed at this distance to find out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a lease needs of its bucket."""
+
+    scene: Scene
+    driver: Driver
+    heartbeats: Heartbeats
+    spawn: Callable[[Callable[[], None]], None]
+    bell: Callable[[], Bell]
+    ended: Callable[[Lease], None]
+
+
+class Lease:
+    """A renewable claim on one token slot, renewed in the background until it is released or lost.
+
+    Made by `LeaseBucket.acquire` and `try_acquire` only. It outlives the thread that took it, may be used from any
+    thread of the process, and is released on leaving its ``with`` block.
+
+    What is promised: while `check` returns, no other holder anywhere believes to have this slot. What is not: that the
+    work between two calls of `check` takes less time than the margin; whoever writes to a resource that can compare
+    numbers should hand it `fence` with each write.
+
+    Attributes:
+        id: Unique for every acquisition.
+        slot: The token's number, 0 up to ``max_tokens - 1``.
+        fence: The fencing token (Kleppmann, "How to do distributed locking", 2016): rises strictly with every
+            lease of the slot.
+        owner: Who acquired it.
+        data: What was attached to it.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        surroundings: Surroundings,
+        on_lost: Callable[[Lease], object] | None,
+    ) -> None:
+        self.id = grant.lease_id
+        self.slot = grant.slot
+        self.fence = grant.fence
+        self.owner = grant.owner
+        self.data: Data = grant.data
+        self._around = surroundings
+        self._on_lost = on_lost
+        scene = surroundings.scene
+        seconds = grant.lease_ms / 1000
+        self._seconds = seconds
+        self._margin = scene.timing.margin_for(seconds)
+        self._belief = Belief(grant, margin=self._margin, chance=scene.chance)
+        # Reentrant: a signal handler may ask `held` while its own thread is in here.
+        self._lock = threading.RLock()
+        self._serial = threading.Lock()
+        self._renewing = False
+        self._tried_at = -math.inf
+        self._clean_up_at = math.inf
+        self._called_back = threading.Event()
+        self._answered = False
+        self._forked = False
+
+    def __repr__(self) -> str:
+        return f"<Lease {self.id} slot={self.slot} fence={self.fence} {self._word()}>"
+
+    @property
+    def held(self) -> bool:
+        """Whether the lease is ours at this moment. No I/O."""
+        self._notice()
+        return not self._forked and self._belief.holds(self._now())
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which the lease is surely ours if no renewal succeeds any more; 0.0 once it is not held."""
+        return max(0.0, self._belief.deadline - self._now()) if self.held else 0.0
+
+    @property
+    def lost(self) -> LossReason | None:
+        """Why the lease was lost; None while it is held, and after a release by us. No I/O."""
+        self._notice()
+        return self._belief.reason
+
+    @property
+    def on_lost(self) -> Callable[[Lease], object] | None:
+        """Called once with the lease when it is lost, on a thread of its own.
+
+        It is called at the deadline at the latest, `Timing.grace` seconds before anyone else can hold the slot (except
+        for reasons taken and gone, when somebody may have it already). Set on a lease that is lost already, it is
+        called at once.
+        """
+        return self._on_lost
+
+    @on_lost.setter
+    def on_lost(self, callback: Callable[[Lease], object] | None) -> None:
+        with self._lock:
+            self._on_lost = callback
+            late = self._belief.state is State.LOST and self._called_back.is_set()
+        if late and callback is not None:
+            self._around.spawn(self._call_back)
+
+    def check(self) -> None:
+        """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
+
+        Raises:
+            LeaseLost: It is not, and will not be again: stop what it guards. `reason` says why.
+        """
+        if not self._forked and self._belief.holds(self._now()):
+            if self._around.heartbeats.overslept():
+                self._around.heartbeats.ensure_running()
+            return
+        self._notice()
+        raise LeaseLost(
+            f"lease {self.id} on slot {self.slot} is not held any more: {self._word()}",
+            reason=self._reason(),
+            lease_id=self.id,
+        )
+
+    def renew(self) -> None:
+        """Renew now, on the calling thread, besides what the heartbeat does. One UpdateItem, 1 WCU.
+
+        Raises:
+            LeaseLost: The lease is not ours (any more).
+            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat goes on.
+            StoreRejected: The service refuses for good; held until its deadline as well.
+        """
+        self.check()
+        if not self._serial.acquire(timeout=max(0.0, self.remaining)):
+            self.check()
+        try:
+            answer = self._renew_once()
+        finally:
+            with contextlib.suppress(RuntimeError):  # not ours, where the wait above ended without it
+                self._serial.release()
+            self._around.heartbeats.reconsider(self)
+        self.check()
+        match answer:
+            case Rejected():
+                raise answer.error
+            case Unknown() | Unsent() | Conflict() | Throttled():
+                raise StoreUnavailable(f"lease {self.id} could not be renewed: {answer.cause}") from answer.cause
+            case _:
+                return
+
+    def release(self) -> bool:
+        """Give the slot back. One UpdateItem, 1 WCU; waiters of this process are woken without a poll.
+
+        From its first instruction on, the lease is not held any more, whatever becomes of the request.
+
+        Returns:
+            Whether this call ended the lease in the table. False: it was another's by then, or nobody's, as on a
+            second call; nothing was changed.
+
+        Raises:
+            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
+                called again.
+            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+        """
+        with self._lock:
+            self._notice()
+            self._belief.release()
+            done = self._forked or self._belief.reason in {LossReason.TAKEN, LossReason.GONE}
+        if done or self._answered:
+            self._end()
+            return False
+        # A renewal under way is waited for, but not for ever: its condition keeps it from reviving anything.
+        mine = self._serial.acquire(timeout=self._seconds / 3)
+        try:
+            return self._send_release(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS)
+        finally:
+            if mine:
+                self._serial.release()
+            self._end()
+
+    def __enter__(self) -> Lease:
+        self.check()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.release()
+        except StoreError as error:
+            # The body's outcome is what counts: a release that failed must neither mask nor replace it.
+            _log.warning("lease %s was not released, and ends by expiry: %s", self.id, error)
+
+    # What the heartbeat asks for (`heartbeat.Beating`).
+
+    def due_in(self) -> float:
+        """Seconds until the heartbeat must look after this lease."""
+        with self._lock:
+            now, belief = self._now(), self._belief
+            if belief.state is not State.HELD:
+                return self._clean_up_at - now
+            if self._renewing:
+                return belief.deadline - now
+            due = belief.due_at()
+            if self._around.scene.time.doubtful:
+                due = min(due, self._tried_at + DOUBT_SECONDS)
+            return due - now
+
+    def beat(self, *, slept: bool) -> None:
+        """Do what is due, without blocking."""
+        with self._lock:
+            now = self._now()
+            if self._belief.state is not State.HELD:
+                if now >= self._clean_up_at:
+                    self._clean_up_at = math.inf
+                    self._around.heartbeats.workers.submit(self._clean_up)
+                return
+            reason = self._belief.expire(now, slept=slept)
+            if reason is None and not self._renewing and self.due_in() <= 0:
+                self._renewing = True
+                self._around.heartbeats.workers.submit(self._renew_in_background)
+        if reason is not None:
+            self._lose(reason)
+
+    def abandon_to_parent(self) -> None:
+        """In a forked child: the parent goes on holding; here it never was."""
+        self._forked = True
+        self._lock = threading.RLock()
+        self._serial = threading.Lock()
+
+    def release_at_exit(self) -> None:
+        """Release with a single try, raising nothing: the interpreter is about to end."""
+        with self._lock:
+            held = self._belief.release()
+        if held and not self._forked:
+            with contextlib.suppress(StoreError):
+                self._send_release(tries=1, seconds=0.0)
+        self._end()
+
+    # Behind the scenes.
+
+    def _now(self) -> float:
+        return self._around.scene.time.steady()
+
+    def _notice(self) -> None:
+        """Find out here and now that the deadline has passed, should the heartbeat not have got round to it."""
+        if self._forked or self._belief.holds(self._now()):
+            return
+        with self._lock:
+            reason = self._belief.expire(self._now(), slept=self._around.heartbeats.overslept())
+        if reason is not None:
+            self._around.heartbeats.ensure_running()
+            self._lose(reason)
+
+    def _reason(self) -> LossReason:
+        if self._forked:
+            return LossReason.FORKED
+        return self._belief.reason or LossReason.RELEASED
+
+    def _word(self) -> str:
+        return "held" if self.held else self._reason().value
+
+    def _renew_in_background(self) -> None:
+        # Whoever has the lock is renewing or releasing at this moment: nothing is left to do here.
+        mine = self._serial.acquire(blocking=False)
+        try:
+            if mine:
+                self._renew_once()
+        finally:
+            if mine:
+                self._serial.release()
+            with self._lock:
+                self._renewing = False
+            self._around.heartbeats.reconsider(self)
+
+    def _renew_once(self) -> Answer | None:
+        scene = self._around.scene
+        with self._lock:
+            # Steady time first: see `Belief.begin_renewal`.
+            self._tried_at = self._now()
+            _, now_hi = scene.time.now_ms()
+            renewal = self._belief.begin_renewal(self._tried_at, now_hi)
+        if renewal is None:
+            return None
+        answer = self._around.driver.perform(
+            Renew(
+                slot=self.slot,
+                lease_id=self.id,
+                expires_at=renewal.expires_at,
+                ttl=scene.ttl(now_hi, renewal.expires_at),
+            )
+        )
+        with self._lock:
+            reason = self._belief.end_renewal(renewal, answer, self._now())
+        if reason is not None:
+            self._lose(reason)
+        elif isinstance(answer, Rejected):
+            _log.warning("lease %s could not be renewed, and tries on: %s", self.id, answer.error)
+        return answer
+
+    def _lose(self, reason: LossReason) -> None:
+        """The lease was lost just now: say so, once."""
+        _log.warning("lease %s on slot %d is lost: %s", self.id, self.slot, reason)
+        with self._lock:
+            if reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
+                # A renewal nobody saw the answer of may have extended it: once the old expiry has passed, that one
+                # is released. Not before, for the sake of work that only looks at `check` from time to time.
+                self._clean_up_at = self._belief.deadline + self._margin
+        self._around.heartbeats.reconsider(self)
+        self._around.spawn(self._aftermath)
+
+    def _aftermath(self) -> None:
+        called = self._on_lost is not None
+        self._call_back()
+        self._called_back.set()
+        if called and self._belief.reason is LossReason.REVOKED:
+            self._clean_up()  # the callback has stopped the work: the slot is free for whoever wanted it
+        elif self._clean_up_at == math.inf:
+            self._end()
+
+    def _call_back(self) -> None:
+        callback = self._on_lost
+        if callback is None:
+            return
+        try:
+            callback(self)
+        except BaseException:
+            _log.exception("the lost-callback of lease %s failed", self.id)
+
+    def _clean_up(self) -> None:
+        """After a loss: release what may still be leased in our name."""
+        if not self._called_back.is_set():
+            with self._lock:
+                self._clean_up_at = self._now() + 1.0
+            self._around.heartbeats.reconsider(self)
+            return
+        try:
+            self._send_release(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS)
+        except StoreError as error:
+            _log.info("lease %s, lost, was not released, and ends by expiry: %s", self.id, error)
+        self._end()
+
+    def _end(self) -> None:
+        self._around.heartbeats.drop(self)
+        self._around.ended(self)
+
+    def _send_release(self, *, tries: int, seconds: float) -> bool:
+        around = self._around
+        answer, uncertain = around.driver.run(
+            send_release(
+                around.scene,
+                slot=self.slot,
+                lease_id=self.id,
+                tries=tries,
+                deadline=self._now() + seconds,
+            ),
+            around.bell().pause,
+        )
+        ended = read_release(answer, lease_id=self.id, fence=self.fence, uncertain=uncertain)
+        self._answered = True
+        if ended:
+            around.scene.memory.released(self.slot, Slot(number=self.slot, fence=self.fence))
+        return ended
+
+
+def read_release(answer: Answer, *, lease_id: str, fence: int | None, uncertain: bool) -> bool:
+    """Whether a release ended the lease.
+
+    Raises:
+        StoreUnavailable: Nobody knows.
+        StoreRejected: The service refuses for good.
+    """
+    match answer:
+        case Done() | Refused():
+            return released(answer, fence=fence, uncertain=uncertain)
+        case Rejected():
+            raise answer.error
+        case Unknown() | Unsent() | Conflict() | Throttled():
+            raise StoreUnavailable(f"lease {lease_id} could not be released: {answer.cause}") from answer.cause
+        case _:
+            raise AssertionError(f"no answer to a release: {answer}")

@@ -1,0 +1,18 @@
+"""A DynamoDB-compatible engine for one machine, started on demand and shared by a user's processes.
+
+Laws: it listens on loopback only; its tables are in memory and end with it; importing this needs no extra,
+running an engine needs `ddb-lease[local]`. It is for development, tests and single machines: nothing is
+durable, and any local user who finds the port can talk to it.
+
+Example:
+    >>> import ddb_lease.local
+    >>> engine = ddb_lease.local.start()  # doctest: +SKIP
+    >>> table = engine.session().resource("dynamodb", endpoint_url=engine.endpoint_url)  # doctest: +SKIP
+"""
+
+from ddb_lease.local.connection import connect
+from ddb_lease.local.discovery import find, start, stop
+from ddb_lease.local.engine import Engine
+from ddb_lease.local.errors import EngineError
+
+__all__ = ["Engine", "EngineError", "connect", "find", "start", "stop"]

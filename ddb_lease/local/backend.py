@@ -1,0 +1,118 @@
+"""Moto's DynamoDB, called directly. The only file that knows moto.
+
+Laws: no network, no clock, no threads, no lock: the caller makes the calls one at a time. Each backend has
+an account of its own in moto, so several can live in one process without seeing each other's tables.
+
+Moto's `mock_aws` resets every account when it starts: do not use it in a process that has a backend.
+"""
+
+import io
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+from moto.dynamodb.models import dynamodb_backends
+from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.moto_server.werkzeug_app import create_backend_app
+
+from ddb_lease.local.messages import Request, Response
+
+FIVE_YEARS_S = 5 * 365 * 86_400
+"""DynamoDB leaves items alone whose TTL is further back, lest a wrong unit wipe a table."""
+
+# Headers that are true of one connection or set by the app, or that would open the engine to web pages.
+_DROPPED_HEADERS = frozenset({"connection", "content-length", "date", "server", "x-amzn-requestid"})
+_CORS_PREFIX = "access-control-"
+
+
+class MotoBackend:
+    """DynamoDB's tables and operations, in memory."""
+
+    def __init__(self) -> None:
+        self._account = f"{secrets.randbelow(10**12):012d}"
+        self._wsgi = create_backend_app("dynamodb")
+
+    def call(self, request: Request) -> Response:
+        """Execute one request and return its whole answer.
+
+        Raises:
+            Exception: Moto failed in a way that it does not answer for. What was written before may stay.
+        """
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+        written: list[bytes] = []
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], _exc_info: object = None
+        ) -> Callable[[bytes], object]:
+            started.append((status, headers))
+            return written.append
+
+        chunks = self._wsgi(self._environ(request), start_response)
+        try:
+            body = b"".join((*written, *chunks))
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+        status, headers = started[-1]
+        kept = tuple((name, value) for name, value in headers if _is_kept(name))
+        return Response(status=int(status.split()[0]), headers=kept, body=body)
+
+    def delete_expired(self, now_s: float) -> int:
+        """Delete what DynamoDB's clean-up would delete by now; the number of items deleted."""
+        deleted = 0
+        for table in self._tables_with_ttl():
+            attribute = table.ttl["AttributeName"]
+            for item in table.all_items():
+                if _is_expired(item.attrs.get(attribute), now_s):
+                    table.delete_item(item.hash_key, item.range_key)
+                    deleted += 1
+        return deleted
+
+    def close(self) -> None:
+        """Forget all tables."""
+        dynamodb_backends.pop(self._account, None)
+
+    def _tables_with_ttl(self) -> Iterator[Any]:
+        for region in dynamodb_backends[self._account].values():
+            for table in region.tables.values():
+                if table.ttl.get("TimeToLiveStatus") == "ENABLED":
+                    yield table
+
+    def _environ(self, request: Request) -> dict[str, Any]:
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": request.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": request.path,
+            "QUERY_STRING": "",
+            "SERVER_NAME": "127.0.0.1",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "CONTENT_TYPE": request.headers.get("content-type", ""),
+            "CONTENT_LENGTH": str(len(request.body)),
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(request.body),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        for name, value in request.headers.items():
+            environ["HTTP_" + name.upper().replace("-", "_")] = value
+        # Last, so that no client can choose another engine's account.
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
+        return environ
+
+
+def _is_kept(header: str) -> bool:
+    name = header.lower()
+    return name not in _DROPPED_HEADERS and not name.startswith(_CORS_PREFIX)
+
+
+def _is_expired(attribute: DynamoType | None, now_s: float) -> bool:
+    if attribute is None or attribute.type != "N":
+        return False
+    expires_at_s = Decimal(attribute.value)
+    return Decimal(now_s) - FIVE_YEARS_S <= expires_at_s < Decimal(now_s)

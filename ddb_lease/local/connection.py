@@ -1,0 +1,30 @@
+"""Connecting a program to the embedded engine: everything a `LeaseBucket` needs, table included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddb_lease.clock import SystemClock
+from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb.table import create_table
+from ddb_lease.local.discovery import start
+
+
+def connect(table: str = "ddb-lease") -> dict[str, Any]:
+    """Find or start this user's engine, make the table there if it is missing, and say how to reach it.
+
+    Returns:
+        Keyword arguments for `LeaseBucket`: `table`, `session` (dummy credentials) and `endpoint_url`.
+
+    Raises:
+        EngineError: The engine cannot be started, or its extra is not installed.
+
+    Example:
+        >>> from ddb_lease import LeaseBucket, local
+        >>> bucket = LeaseBucket("experiments", max_tokens=2, **local.connect())
+    """
+    engine = start()
+    session = engine.session()
+    reach = Reach(session=session, endpoint_url=engine.endpoint_url)
+    create_table(table, reach=reach, clock=SystemClock())
+    return {"table": table, "session": session, "endpoint_url": engine.endpoint_url}

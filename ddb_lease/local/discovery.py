@@ -1,0 +1,189 @@
+"""Find the engine that this user's processes share, start it on demand, stop it.
+
+Laws: an engine is believed to run only if it answers with its own instance id; a second one is started only
+where the kernel says that the first is dead.
+"""
+
+import contextlib
+import http.client
+import importlib.util
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from enum import Enum
+from urllib.parse import urlsplit
+
+from ddb_lease.local.engine import Engine
+from ddb_lease.local.errors import MISSING_EXTRA, EngineError
+from ddb_lease.local.folder import Folder, locate, open_private
+from ddb_lease.local.messages import HEALTH_PATH
+
+# An engine answers in a millisecond; on a machine that is starting much at once, in a second or two.
+_ANSWER_S = 10.0
+
+# After SIGKILL only the kernel has work left.
+_KILLED_S = 5.0
+
+_OK = 200
+
+
+class _Health(Enum):
+    ALIVE = "alive"
+    GONE = "gone"
+    SILENT = "silent"
+
+
+def find() -> Engine | None:
+    """The engine of this user if one runs, or None. Being found keeps it up for a whole idle time.
+
+    Raises:
+        EngineError: One runs but does not answer, or the folder is unusable.
+    """
+    return _find(locate())
+
+
+def start(*, timeout: float = 30.0) -> Engine:
+    """Find the engine of this user, or start it. Safe from any number of processes and threads at once.
+
+    The engine outlives this process. It stops by itself after 30 minutes without requests; its tables are
+    in its memory and end with it.
+
+    Args:
+        timeout: Seconds to wait for a start, one's own or another's.
+
+    Raises:
+        EngineError: It cannot be started: the message has the reason. Nothing is left running.
+    """
+    folder = locate()
+    found = _find(folder)
+    if found is not None:
+        return found
+    _require_extra()
+    deadline_s = time.monotonic() + timeout
+    with folder.starting(timeout_s=timeout):
+        # Again: another process may have started it while we waited.
+        found = _find(folder)
+        return found if found is not None else _spawn(folder, deadline_s)
+
+
+def stop(*, timeout: float = 10.0) -> bool:
+    """Stop the engine of this user. Its tables are lost.
+
+    Args:
+        timeout: Seconds that it may take to finish its requests; then it is killed.
+
+    Returns:
+        True if one was running and is gone now.
+
+    Raises:
+        EngineError: The folder is unusable.
+    """
+    folder = locate()
+    engine = folder.read()
+    # With the lock held, the recorded pid is that of the holder and not of some later process.
+    if engine is None or not folder.engine_lives() or _health(engine) is _Health.GONE:
+        return False
+    for number, patience_s in ((signal.SIGTERM, timeout), (signal.SIGKILL, _KILLED_S)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(engine.pid, number)
+        if folder.wait_until_gone(timeout_s=patience_s):
+            return True
+    return False
+
+
+def _find(folder: Folder) -> Engine | None:
+    engine = folder.read()
+    if engine is None:
+        return None
+    match _health(engine):
+        case _Health.ALIVE:
+            return engine
+        case _Health.GONE:
+            return None
+        case _Health.SILENT:
+            if folder.engine_lives():
+                # A second engine beside it would grant what this one has granted.
+                raise EngineError(folder.silent_engine())
+            return None
+
+
+def _health(engine: Engine) -> _Health:
+    """Ask an engine who it is, again if it does not say."""
+    deadline_s = time.monotonic() + _ANSWER_S
+    while (left_s := deadline_s - time.monotonic()) > 0:
+        try:
+            return _Health.ALIVE if _instance_id(engine, left_s) == engine.instance_id else _Health.GONE
+        except ConnectionRefusedError:  # noqa: PERF203 - one request a turn costs more
+            return _Health.GONE
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.05)  # reset or timed out: it may be stopping, or overrun
+    return _Health.SILENT
+
+
+def _instance_id(engine: Engine, timeout_s: float) -> str | None:
+    """The id that is answered at the engine's address; None if what answers is no engine."""
+    address = urlsplit(engine.endpoint_url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
+    with contextlib.closing(connection):
+        connection.request("GET", HEALTH_PATH)
+        response = connection.getresponse()
+        body = response.read()
+    try:
+        document = json.loads(body) if response.status == _OK else None
+    except ValueError:
+        return None
+    return document.get("instance_id") if isinstance(document, dict) else None
+
+
+def _require_extra() -> None:
+    for module in ("moto", "flask", "flask_cors"):
+        if importlib.util.find_spec(module) is None:
+            raise EngineError(MISSING_EXTRA)
+
+
+def _spawn(folder: Folder, deadline_s: float) -> Engine:
+    """Start the engine and wait until it answers. The caller holds `start.lock`."""
+    receiver, sender = os.pipe()
+    with os.fdopen(receiver, "rb", buffering=0) as ready:
+        try:
+            _launch(folder, ready_fd=sender)
+        finally:
+            # Only the engine holds that end now: if the engine dies, reading ends.
+            os.close(sender)
+        can_be_read, _, _ = select.select([ready], [], [], max(0.0, deadline_s - time.monotonic()))
+        if not can_be_read:
+            # Closing our end makes the engine give up where it would report that it is ready.
+            raise EngineError(f"the local engine took too long to start; its log is {folder.log}")
+        is_ready = ready.read(1) != b""
+    engine = folder.read() if is_ready else None
+    if engine is None:
+        raise EngineError(f"the local engine did not start: {_last_line(folder)} (its log is {folder.log})")
+    return engine
+
+
+def _launch(folder: Folder, *, ready_fd: int) -> None:
+    command = [sys.executable, "-m", "ddb_lease.local.server", "--daemon"]
+    command += ["--folder", str(folder.path), "--ready-fd", str(ready_fd)]
+    with open_private(folder.log, "wb") as log:
+        # This waits only for the half that forks and exits: the engine itself leaves our process tree.
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(ready_fd,),
+            start_new_session=True,
+            check=False,  # what went wrong is in the log
+        )
+
+
+def _last_line(folder: Folder) -> str:
+    try:
+        lines = folder.log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        lines = []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

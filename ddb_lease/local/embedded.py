@@ -1,0 +1,73 @@
+"""An engine in a thread of this process: private and quick, for tests.
+
+Needs the extra `ddb-lease[local]` at import.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ddb_lease.local.app import App
+from ddb_lease.local.clock import Clock
+from ddb_lease.local.engine import Engine
+from ddb_lease.local.httpd import HttpServer
+
+# A test that ends an engine should not wait for it.
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedEngine(Engine):
+    """A running engine of this process, with its inside in reach."""
+
+    app: App
+
+    @property
+    def clock(self) -> Clock:
+        """The engine's clock: what was given to `serve`, or one that never steps."""
+        return self.app.clock
+
+    def sweep(self, now_s: float | None = None) -> int:
+        """Delete by TTL now, as nothing else does in an embedded engine; see `App.sweep`."""
+        return self.app.sweep(now_s)
+
+
+@contextlib.contextmanager
+def serve(*, clock: Clock | None = None, app: App | None = None, port: int = 0) -> Iterator[EmbeddedEngine]:
+    """Run an engine in a thread, on loopback, until the block ends.
+
+    It is nobody else's: `find` does not find it. It neither stops by itself nor deletes by TTL by itself.
+    Several can run at once, each with its own tables; `mock_aws` of moto in the same process would reset
+    them all.
+
+    Args:
+        clock: Seconds since the epoch, for `Date`, client tokens and TTL.
+        app: An app to serve instead of a new one. Its tables survive the block, for another `serve`.
+        port: 0 takes a free one.
+
+    Yields:
+        The engine.
+
+    Example:
+        >>> with serve() as engine:
+        ...     client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        ...     client.list_tables()["TableNames"]
+        []
+    """
+    served = App(clock=clock) if app is None else app
+    server = HttpServer(served, port=port, poll_s=_POLL_S)
+    server.start()
+    try:
+        yield EmbeddedEngine(
+            endpoint_url=server.endpoint_url,
+            pid=os.getpid(),
+            started_at_ms=int(time.time() * 1000),
+            instance_id=served.instance_id,
+            app=served,
+        )
+    finally:
+        server.stop()
+        if app is None:
+            served.close()

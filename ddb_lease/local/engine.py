@@ -1,0 +1,56 @@
+"""A running engine, as a value: where it is, and how to talk to it."""
+
+import os
+from dataclasses import dataclass
+
+import boto3
+import botocore.session
+from botocore.config import Config
+
+REGION = "us-east-1"
+_DUMMY = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A running engine. That it still runs is not promised: ask `find`.
+
+    Example:
+        >>> engine = Engine(endpoint_url="http://127.0.0.1:1", pid=1, started_at_ms=0, instance_id="x")
+        >>> client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        >>> client.meta.endpoint_url
+        'http://127.0.0.1:1'
+    """
+
+    endpoint_url: str
+    pid: int
+    """Of the process that the engine runs in."""
+    started_at_ms: int
+    """Milliseconds since the epoch, by the wall clock at the start."""
+    instance_id: str
+    """Unique to this run of the engine."""
+
+    def session(self) -> boto3.session.Session:
+        """A new session with dummy credentials that ignores the user's AWS profile and environment.
+
+        Clients of it need `endpoint_url=engine.endpoint_url`; without it they would address AWS, which
+        rejects the dummies.
+        """
+        core = botocore.session.Session(session_vars=_blind_variables())
+        # Proxy settings, too, come from the environment, and no proxy reaches this machine's loopback.
+        core.set_default_client_config(Config(proxies={}))
+        return boto3.session.Session(
+            aws_access_key_id=_DUMMY,
+            aws_secret_access_key=_DUMMY,
+            region_name=REGION,
+            botocore_session=core,
+        )
+
+
+def _blind_variables() -> dict[str, tuple[None, None, object, object]]:
+    """Every setting of botocore with its default, and no place in file or environment to take it from."""
+    defaults = botocore.session.Session.SESSION_VARIABLES
+    blind = {name: (None, None, default, convert) for name, (_, _, default, convert) in defaults.items()}
+    for name in ("config_file", "credentials_file"):
+        blind[name] = (None, None, os.devnull, None)
+    return blind

@@ -1,0 +1,150 @@
+"""The HTTP server: reads requests completely, writes answers in one piece. Loopback only.
+
+Why not werkzeug's, which flask brings along: it closes every connection after one answer.
+"""
+
+import contextlib
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+
+from ddb_lease.local.activity import Activity
+from ddb_lease.local.app import App
+from ddb_lease.local.messages import Request, Response, error_response
+
+LOOPBACK = "127.0.0.1"
+
+# Larger than anything DynamoDB takes (16 MB in BatchWriteItem): no client may fill the memory.
+_MAX_BODY_BYTES = 20 * 1024 * 1024
+
+_logger = logging.getLogger(__name__)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: "HttpServer"
+    protocol_version = "HTTP/1.1"
+    # Both against a stall of 40 ms: head and body leave in one segment, and no segment waits for the
+    # acknowledgement of the one before.
+    wbufsize = 256 * 1024
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if not length.isdigit():
+            self.close_connection = True
+            self._send(error_response(411, "ValidationException", "Content-Length is required"))
+            return
+        if int(length) > _MAX_BODY_BYTES:
+            self.close_connection = True
+            self._send(error_response(413, "ValidationException", "the request is too large"))
+            return
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True  # the client went away in the middle: it asked for nothing
+            return
+        self._answer(body)
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def _answer(self, body: bytes) -> None:
+        if not self.server.activity.enter():
+            self.close_connection = True
+            self._send(error_response(503, "ServiceUnavailable", "the engine is stopping"))
+            return
+        try:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            path = self.path.partition("?")[0]
+            request = Request(method=self.command, path=path, headers=headers, body=body)
+            self._send(self.server.app.handle(request))
+        finally:
+            self.server.activity.leave()
+
+    def _send(self, response: Response) -> None:
+        self.send_response_only(response.status)
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(response.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(response.body)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+        """Stay quiet: the log is for failures."""
+
+
+class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves an app on the loopback interface, one thread per connection.
+
+    Args:
+        app: What answers.
+        port: 0 takes a free one.
+        poll_s: How long `stop` may take to be noticed, in seconds.
+    """
+
+    daemon_threads = True
+    block_on_close = False  # an idle connection must not hold up the end
+    allow_reuse_address = True  # an engine may come back on its port at once
+    request_queue_size = 128  # many processes start at once
+
+    def __init__(self, app: App, *, port: int = 0, poll_s: float = 0.5) -> None:
+        self.app = app
+        self.activity = Activity()
+        self._poll_s = poll_s
+        self._connections: set[socket.socket] = set()
+        self._connections_guard = threading.Lock()
+        super().__init__((LOOPBACK, port), _Handler)
+        self._thread = threading.Thread(target=self._serve, name="ddb-lease-engine", daemon=True)
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where clients connect."""
+        return f"http://{LOOPBACK}:{self.server_address[1]}"
+
+    def start(self) -> None:
+        """Serve in a background thread."""
+        self._thread.start()
+
+    def stop(self, *, timeout_s: float = 5.0) -> None:
+        """Finish what is under way, then close the port and every connection."""
+        self.activity.close(timeout_s=timeout_s)
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        with self._connections_guard:
+            # A connection that is kept alive would otherwise outlive the server, in its thread.
+            for connection in self._connections:
+                _shut_down(connection)
+
+    def _serve(self) -> None:
+        self.serve_forever(poll_interval=self._poll_s)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        """Remember the connection, for `stop`."""
+        if isinstance(request, socket.socket):
+            with self._connections_guard:
+                self._connections.add(request)
+        super().process_request(request, client_address)  # type: ignore[arg-type]  # typeshed's private names
+
+    def shutdown_request(self, request: object) -> None:
+        """Forget the connection and close it."""
+        if isinstance(request, socket.socket):
+            with self._connections_guard:
+                self._connections.discard(request)
+        super().shutdown_request(request)  # type: ignore[arg-type]  # typeshed's private names
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's
+        """Log a failure, but not a client that went away."""
+        failure = sys.exc_info()[1]
+        if not isinstance(failure, ConnectionError):
+            _logger.error("a connection failed", exc_info=failure)
+
+
+def _shut_down(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it is closed already
+        connection.shutdown(socket.SHUT_RDWR)

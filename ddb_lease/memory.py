@@ -1,0 +1,145 @@
+"""What one process remembers of a bucket, and who in it waits: hints that save requests, never a ground for safety.
+
+Laws of this room:
+
+- Every hint may be stale; a request built on one is guarded by its condition. Losing all of it costs a look.
+- A free slot is handed to one thread only, so that two of one process do not race for the same one.
+- Waiters stand in line. The first one looks for all; the next is woken when it leaves, and as many as there are free
+  slots are woken when some come free. So a process polls as one, however many threads wait in it.
+- No I/O and no clock: times come in. A lock, as threads share it; nothing is called while it is held but `wake`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from ddb_lease.model import Counter, Slot, View
+from ddb_lease.protocol import is_idle
+
+_STALE_SECONDS = 15.0
+"""If the first in line has not tried for this long, others stop relying on it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ticket:
+    """A place in the waiting line; `wake` ends its holder's pause, from any thread."""
+
+    wake: Callable[[], None]
+
+
+class Memory:
+    """Hints about one bucket, shared by all threads of a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counter: Counter | None = None
+        self._free: dict[int, int] = {}
+        self._own_release = -1
+        self._line: list[Ticket] = []
+        self._tried_at = 0.0
+
+    @property
+    def counter(self) -> Counter | None:
+        """The counter as last seen."""
+        return self._counter
+
+    def learn_counter(self, counter: Counter) -> bool:
+        """Keep the newest counter; returns whether its settings are other than those known."""
+        with self._lock:
+            known = self._counter
+            if known is None or counter.rev >= known.rev:
+                self._counter = counter
+            return known is None or known.settings != counter.settings
+
+    def forget(self) -> None:
+        """The bucket is gone: what was known of it is void."""
+        with self._lock:
+            self._counter = None
+            self._free.clear()
+
+    def learn_view(self, view: View, *, by: Ticket | None = None) -> None:
+        """Keep which slots a look showed as free; wake as many waiters, but not the one that looked."""
+        with self._lock:
+            for number in [n for n in self._free if n in view.covered]:
+                del self._free[number]
+            for number, slot in view.slots.items():
+                if _is_free(slot):
+                    self._free[number] = slot.fence
+            woken = self._first_in_line() if self._free else []
+        _wake(woken, but=by)
+
+    def learn_slot(self, number: int, slot: Slot | None, *, by: Ticket | None = None) -> None:
+        """Keep what became of one slot; a free one wakes a waiter, but not the one that found out."""
+        with self._lock:
+            self._free.pop(number, None)
+            if slot is None or not _is_free(slot):
+                return
+            self._free[number] = slot.fence
+            woken = self._first_in_line()
+        _wake(woken, but=by)
+
+    def take_free(self, chance: Random) -> tuple[int, int] | None:
+        """A slot last seen free, and its fence; it is then remembered no more.
+
+        The one that this process released last comes first: nobody else is as likely to know of it. Where none was,
+        one is drawn.
+        """
+        with self._lock:
+            counter = self._counter
+            if counter is None:
+                return None
+            for number in [n for n in self._free if n >= counter.max_tokens]:
+                del self._free[number]
+            if not self._free:
+                return None
+            number = self._own_release if self._own_release in self._free else chance.choice(list(self._free))
+            return number, self._free.pop(number)
+
+    def released(self, number: int, slot: Slot) -> None:
+        """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
+        self._own_release = number
+        self.learn_slot(number, slot)
+
+    def join(self, ticket: Ticket) -> None:
+        """Stand in line, at its end."""
+        with self._lock:
+            self._line.append(ticket)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Leave the line, wherever one stands in it; whoever is first then is woken."""
+        with self._lock:
+            if ticket in self._line:
+                self._line.remove(ticket)
+            woken = self._first_in_line()
+        _wake(woken)
+
+    def my_turn(self, ticket: Ticket | None, *, now: float) -> bool:
+        """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck."""
+        with self._lock:
+            waiting = ticket is not None and ticket in self._line
+            turn = not waiting or ticket in self._first_in_line() or now - self._tried_at > _STALE_SECONDS
+            if turn:
+                self._tried_at = now
+            return turn
+
+    def empty(self) -> None:
+        """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
+        self._lock = threading.Lock()
+        self._line.clear()
+
+    def _first_in_line(self) -> list[Ticket]:
+        return self._line[: max(1, len(self._free))]
+
+
+def _is_free(slot: Slot) -> bool:
+    return is_idle(slot, expired_before=0) and not slot.retired
+
+
+def _wake(tickets: list[Ticket], but: Ticket | None = None) -> None:
+    # A waiter that woke itself by what it saw would poll without pausing.
+    for ticket in tickets:
+        if ticket is not but:
+            ticket.wake()

@@ -1,0 +1,220 @@
+"""The requests that the protocol makes, and the answers it can get: the whole of its talk with a store.
+
+Laws of this room:
+
+- Values only. A request says what must hold and what is to be written, in the protocol's words; how that becomes
+  an expression is the business of `ddb_lease.dynamodb`. A simulator answers the same values.
+- A request is one attempt. To send it again is to send the same value: same lease id, same expiry, same token.
+- A bucket's name and table belong to the store that a request is sent to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ddb_lease.model import Claimant, Counter, Settings, Slot, View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Read the counter and slots: one Query, one page.
+
+    Attributes:
+        start: The first slot wanted; 0 brings the counter too.
+        limit: How many slots at most.
+        consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
+        whole: With owner and data of each lease, for people; else only what deciding needs.
+    """
+
+    start: int = 0
+    limit: int
+    consistent: bool
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Lease a slot in circulation that is free or whose lease expired before `expired_before`: one PutItem."""
+
+    slot: int
+    fence: int
+    lease: Claimant
+    expired_before: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mint:
+    """Bring a slot that does not exist into circulation, leased: slot and counter in one TransactWriteItems.
+
+    `re_mint` is the form for a bucket where drift hides the room: it needs `minted >= max_tokens` and sets
+    `minted` to `max_tokens`, where the plain form needs `minted < max_tokens` and adds one.
+    """
+
+    slot: int
+    fence: int
+    lease: Claimant
+    ttl: int
+    re_mint: bool
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BringBack:
+    """Bring a retired slot back into circulation; a lease that still runs on it stays. `re_mint` as in `Mint`."""
+
+    slot: int
+    ttl: int
+    re_mint: bool
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retire:
+    """Take slots out of circulation that lie at or above `max_tokens`, leases running on: one TransactWriteItems.
+
+    The counter must be as seen (`rev`). `max_tokens` and `minted` are what it is set to.
+    """
+
+    slots: tuple[int, ...]
+    rev: int
+    max_tokens: int
+    minted: int
+    ttl: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Make the counter, which must not exist, and the first `slots` slots, free: one TransactWriteItems."""
+
+    settings: Settings
+    minted: int
+    rev: int
+    slots: int
+    fence: int
+    ttl: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew:
+    """Move the expiry of our lease, never backwards: one UpdateItem."""
+
+    slot: int
+    lease_id: str
+    expires_at: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Drop our lease, keep the fence: one UpdateItem.
+
+    Attributes:
+        ttl: None where the service's time is not known yet: the item then keeps the one that its lease gave it,
+            which is the later one anyway.
+    """
+
+    slot: int
+    lease_id: str
+    ttl: int | None
+
+
+Request: TypeAlias = Look | Claim | Mint | BringBack | Retire | Create | Renew | Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """It happened. `slot` is the item after a renewal."""
+
+    slot: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A look's answer. `more` says that slots beyond `view.covered` may exist."""
+
+    view: View
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A condition failed: nothing was written by this sending.
+
+    Attributes:
+        slot: The item that the failed slot condition found; None where there is none, or it held.
+        slot_failed: Whether a condition on a slot failed.
+        counter: The counter that its failed condition found; None where there is none, or it held.
+        counter_failed: Whether the condition on the counter failed.
+    """
+
+    slot: Slot | None = None
+    slot_failed: bool = True
+    counter: Counter | None = None
+    counter_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Another transaction was under way on the item: it did not happen. Neither full nor lost."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttled:
+    """DynamoDB refused for its rate: it did not happen."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """No connection came about: it did not happen."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """The answer is lost or says nothing: it may have happened, and may still happen later."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """It cannot happen as things are set up; `error` is ready to be raised."""
+
+    error: Exception
+
+
+Answer: TypeAlias = Done | Seen | Refused | Conflict | Throttled | Unsent | Unknown | Rejected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer with what its envelope says of the service's clock.
+
+    Attributes:
+        genuine: Whether the service itself answered (a request id was there).
+        date: The ``Date`` header in seconds since the epoch, if it could be read.
+    """
+
+    answer: Answer
+    genuine: bool
+    date: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Not a request: wait this many seconds, or until the waiting line wakes us."""
+
+    seconds: float
+
+
+Effect: TypeAlias = Request | Pause
+"""What a procedure yields. A request is answered by an `Answer`, a pause by None."""

@@ -1,0 +1,224 @@
+"""The values that the rooms exchange: what is in the table, and what a holder or an operator is told.
+
+Laws of this room:
+
+- Values only: frozen, slotted, keyword-only. No I/O, no clock, no boto3.
+- Times of the table are whole milliseconds since the epoch by the service's clock, and end in `_ms` or `_at`;
+  times in the API are seconds as floats and end in `_seconds`, or stand in a docstring with their unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ddb_lease.errors import ConfigurationError
+
+Data = Mapping[str, Any]
+"""What a holder attaches to a lease: string keys; strings, numbers, booleans, None, lists and maps of these."""
+
+SCHEMA = 1
+"""Version of the data model that this library writes and reads."""
+
+MAX_TOKENS = 100_000
+"""Slots a bucket may have: five digits in the sort key."""
+
+PER_TRANSACTION = 99
+"""Slots in one TransactWriteItems of at most 100 items, as the counter takes one place."""
+
+MARGINS_PER_LEASE = 3
+"""A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
+
+OSCILLATOR_DRIFT = 200e-6
+"""How far a machine's steady clock may run fast or slow, as a fraction: 200 parts per million, 17 s a day. Quartz
+without any discipline stays below a half of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The time budget around a lease. The defaults suit the real service; all values are seconds.
+
+    Attributes:
+        front_end_skew: How far the clocks of the service's front ends may differ from one another.
+        grace: Time kept for the lost-callback between the holder's deadline and the earliest moment at which
+            another can hold the slot. None: a twentieth of the lease, at most 2 s.
+        retention: How long a slot's item stays after its last activity or expiry before DynamoDB's TTL may
+            delete it. At least an hour, as a request can be under way for a quarter of one.
+        max_clock_skew: Only for a service whose answers carry no `Date`: how far this machine's wall clock may
+            be wrong.
+    """
+
+    front_end_skew: float = 1.0
+    grace: float | None = None
+    retention: float = 86_400.0
+    max_clock_skew: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.front_end_skew < 0 or (self.grace is not None and self.grace < 0) or self.max_clock_skew < 0:
+            raise ConfigurationError("Timing: front_end_skew, grace and max_clock_skew cannot be negative")
+        if self.retention < 3600:  # noqa: PLR2004 - an hour, as the docstring says
+            raise ConfigurationError("Timing: retention must be at least 3600 s, or TTL could overtake a request")
+
+    def grace_for(self, lease_seconds: float) -> float:
+        """Seconds kept for the lost-callback of a lease of this length."""
+        return min(2.0, lease_seconds / 20) if self.grace is None else self.grace
+
+    def margin_for(self, lease_seconds: float) -> float:
+        """Seconds by which a holder stops believing before the lease expires in the table.
+
+        The front ends' clocks may differ, both steady clocks may drift apart while the lease runs, and the
+        lost-callback needs its time before anyone else can hold the slot.
+        """
+        drift = 2 * OSCILLATOR_DRIFT * lease_seconds
+        return self.front_end_skew + drift + self.grace_for(lease_seconds)
+
+    def require_room(self, lease_seconds: float) -> None:
+        """Refuse a lease that is too short for its margin.
+
+        Raises:
+            ConfigurationError: The lease is shorter than three margins. Nothing was sent.
+        """
+        least = MARGINS_PER_LEASE * self.margin_for(lease_seconds)
+        if not lease_seconds >= least:
+            raise ConfigurationError(
+                f"a lease of {lease_seconds:g} s is too short: its margin is {self.margin_for(lease_seconds):.3g} s, "
+                f"and a lease must be at least three margins ({least:.3g} s) long"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a bucket is created with."""
+
+    max_tokens: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """The bucket's one item that bounds how many slots are in circulation."""
+
+    max_tokens: int
+    minted: int
+    rev: int
+    lease_ms: int
+    schema: int = SCHEMA
+
+    @property
+    def settings(self) -> Settings:
+        """The part of it that a client chooses."""
+        return Settings(max_tokens=self.max_tokens, lease_ms=self.lease_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """What a leased slot's item says of its lease."""
+
+    lease_id: str
+    owner: str
+    acquired_at: int
+    expires_at: int
+    data: Data = field(default_factory=dict)
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One token slot as the table shows it; `lease` is None while it is free.
+
+    `foreign` marks an item that does not have our shape (hand edits, another program): it is neither claimed
+    nor minted over.
+    """
+
+    number: int
+    fence: int
+    lease: Claimant | None = None
+    retired: bool = False
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What one look brought: the counter, if it was in reach, and the slots numbered in `covered`.
+
+    A number in `covered` without a slot has no item. It is no snapshot: a Query can show half of a transaction.
+    """
+
+    counter: Counter | None
+    slots: Mapping[int, Slot]
+    covered: range
+    counter_looked_for: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A lease as its acquisition won it.
+
+    Attributes:
+        deadline: Until when the holder may believe in it, in seconds of the steady clock.
+    """
+
+    lease_id: str
+    slot: int
+    fence: int
+    owner: str
+    data: Data
+    acquired_at: int
+    expires_at: int
+    lease_ms: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseInfo:
+    """One lease in a `BucketStatus`.
+
+    Attributes:
+        age_seconds: Since its acquisition, by the service's clock.
+        remaining_seconds: Until it expires in the table; negative where it has and nobody claimed the slot yet.
+    """
+
+    lease_id: str
+    slot: int
+    fence: int
+    owner: str
+    data: Data
+    age_seconds: float
+    remaining_seconds: float
+    revoked: bool
+    retired: bool
+
+    @property
+    def expired(self) -> bool:
+        """Whether the lease has run out in the table."""
+        return self.remaining_seconds < 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketStatus:
+    """A bucket as a look shows it: no snapshot, and stale as soon as it is there.
+
+    Attributes:
+        minted: The counter's count of slots.
+        in_circulation: Slots that exist and are not retired.
+        leases: Every lease in the table, by slot, expired ones included.
+    """
+
+    name: str
+    table: str
+    max_tokens: int
+    lease_seconds: float
+    minted: int
+    in_circulation: int
+    leases: tuple[LeaseInfo, ...]
+
+    @property
+    def free(self) -> int:
+        """Leases that could be had now: tokens without a running lease."""
+        return max(0, self.max_tokens - sum(not lease.expired for lease in self.leases))
+
+    @property
+    def drift(self) -> int:
+        """`minted` above the slots in circulation; the next acquirer that meets it repairs it."""
+        return self.minted - self.in_circulation

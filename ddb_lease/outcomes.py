@@ -1,0 +1,45 @@
+"""How one try at a slot can end.
+
+Laws of this room: values only. `retry` decides by them whether, and when, there is another try.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ddb_lease.model import Grant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Full:
+    """Every slot in sight is leased; the first lease expires in `expires_in` seconds (None: not known)."""
+
+    expires_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A slot was there, and another took it: contended, not full."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfTurn:
+    """Others of this process wait in front of us: they look, we sleep."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """A conflict, or throttling: the service is there, and asks for patience."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """No answer, or none that can be used."""
+
+    cause: Exception
+
+
+Outcome: TypeAlias = Grant | Full | Lost | OutOfTurn | Busy | Unavailable

@@ -1,0 +1,211 @@
+"""The protocol's decisions: what to do next, from what is known. DESIGN.md's short form.
+
+A bucket holds at most `max_tokens` tokens. Each slot is an item of its own; the counter bounds how many slots exist,
+and is written only when a slot is minted, brought back or retired. A lease is one conditional write to one slot.
+
+Laws of this room:
+
+- No I/O, no clock, no boto3, no threads, no chance of its own: times and a random source come in as arguments.
+- Whatever is decided here rests on hints that may be stale. What makes it safe are the conditions of the requests;
+  a wrong hint costs a round trip.
+- Invariant N: no slot in circulation has a number >= `max_tokens`. Whoever sees one retires it before anything else.
+- Full is not contended. Full: every slot below `max_tokens` exists and is leased. Contended: lost to another.
+- Where an answer was lost, ours is ours: an item that carries the attempt's own lease id means that it worked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TypeAlias
+
+from ddb_lease.messages import Done, Refused
+from ddb_lease.model import PER_TRANSACTION, Counter, Settings, Slot, View
+
+WINDOW = 128
+"""Slots in one look. A bucket of up to this many is seen whole; a larger one through windows of this size, so that
+the cost of an acquire does not grow with the bucket. 128 slots are about 7 RCU when consistent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimSlot:
+    """Claim this slot, whose fence was last seen as `fence`."""
+
+    slot: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MintSlot:
+    """Mint this slot, which has no item, and lease it in the same transaction."""
+
+    slot: int
+    re_mint: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BringBackSlot:
+    """Bring this retired slot back, then claim it."""
+
+    slot: int
+    fence: int
+    re_mint: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetireStrays:
+    """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same."""
+
+    slots: tuple[int, ...]
+    counter: Counter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateBucket:
+    """There is no counter: make it. `fresh` says that no slot is left over from before."""
+
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingFree:
+    """Every slot in sight is leased; the first lease to expire does so at `next_expiry` (ms; None: no lease)."""
+
+    next_expiry: int | None
+
+
+Step: TypeAlias = ClaimSlot | MintSlot | BringBackSlot | RetireStrays | CreateBucket | NothingFree
+
+
+def choose(view: View, *, counter: Counter | None, expired_before: int, chance: Random) -> Step:
+    """The next step of an acquirer that sees this.
+
+    Args:
+        view: The latest look, with what failed requests have taught since.
+        counter: The counter as last seen.
+        expired_before: Leases that end before this (ms) are over.
+        chance: Where several slots would do, one is drawn, so that not all go for the same.
+
+    Returns:
+        In this order: create a missing bucket; retire strays; claim a slot that is free or expired; mint one;
+        bring one back; else nothing is free.
+    """
+    if counter is None:
+        return CreateBucket(fresh=not view.slots)
+    strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and _circulates(slot))
+    if strays:
+        return RetireStrays(slots=strays[:PER_TRANSACTION], counter=counter)
+    numbers = range(view.covered.start, min(view.covered.stop, counter.max_tokens))
+    slots = [view.slots[n] for n in numbers if n in view.slots]
+    idle = [slot for slot in slots if is_idle(slot, expired_before=expired_before)]
+    claimable = [slot for slot in idle if not slot.retired]
+    if claimable:
+        slot = chance.choice(claimable)
+        return ClaimSlot(slot=slot.number, fence=slot.fence)
+    drifted = counter.minted >= counter.max_tokens
+    missing = [n for n in numbers if n not in view.slots]
+    if missing:
+        return MintSlot(slot=chance.choice(missing), re_mint=drifted)
+    if idle:
+        slot = chance.choice(idle)
+        return BringBackSlot(slot=slot.number, fence=slot.fence, re_mint=drifted)
+    return NothingFree(next_expiry=min((s.lease.expires_at for s in slots if s.lease), default=None))
+
+
+def is_idle(slot: Slot, *, expired_before: int) -> bool:
+    """Whether nobody holds this slot, retired or not."""
+    if slot.foreign:
+        return False
+    return slot.lease is None or slot.lease.expires_at < expired_before
+
+
+def learn(view: View, step: Step, answer: Refused) -> View:
+    """The view with what a refused step taught: a lost race brings the item that won it."""
+    match step:
+        case ClaimSlot() | MintSlot() | BringBackSlot():
+            slots = dict(view.slots)
+            if answer.slot is not None:
+                slots[step.slot] = answer.slot
+            elif answer.slot_failed:
+                slots.pop(step.slot, None)
+            return replace(view, slots=slots)
+        case RetireStrays() | CreateBucket() | NothingFree():
+            return view
+
+
+def brought_back(view: View, step: BringBackSlot) -> View:
+    """The view after a slot came back into circulation."""
+    return replace(view, slots={**view.slots, step.slot: replace(view.slots[step.slot], retired=False)})
+
+
+def next_fence(seen: int, now_hi: int) -> int:
+    """The fence of a new lease: above the one seen, and above all that TTL may have deleted.
+
+    While the item lives, the claim's condition keeps it rising. Once TTL has removed the item, at least an hour has
+    passed, and so has the clock.
+    """
+    return max(seen + 1, now_hi)
+
+
+def ttl_for(*, now_hi: int, expires_at: int | None, retention_seconds: float) -> int:
+    """When TTL may delete a slot, in whole seconds: the later of last activity and expiry, plus the retention."""
+    return -(-max(now_hi, expires_at or 0) // 1000) + int(retention_seconds)
+
+
+def is_own_write(answer: Refused, lease_id: str) -> bool:
+    """Whether a condition failed because an earlier sending of the same attempt had worked."""
+    return answer.slot is not None and answer.slot.lease is not None and answer.slot.lease.lease_id == lease_id
+
+
+def released(answer: Done | Refused, *, fence: int | None, uncertain: bool) -> bool:
+    """Whether a release ended the lease.
+
+    Args:
+        answer: Of its last sending.
+        fence: The lease's own, where known.
+        uncertain: Whether an earlier sending of it may have worked.
+    """
+    if isinstance(answer, Done):
+        return True
+    # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since.
+    slot = answer.slot
+    return uncertain and slot is not None and slot.lease is None and slot.fence == fence
+
+
+def slots_at_creation(settings: Settings, *, fresh: bool) -> tuple[int, int]:
+    """How many free slots a creation makes, and what `minted` starts as.
+
+    Where slots are left over from before, the counter comes alone, as if all had been minted: what is missing is
+    found out by re-minting, which never makes more than `max_tokens`.
+    """
+    if not fresh:
+        return 0, settings.max_tokens
+    slots = min(settings.max_tokens, PER_TRANSACTION)
+    return slots, slots
+
+
+def minted_without(strays: Iterable[int], counter: Counter) -> int:
+    """`minted` after these slots left circulation."""
+    return max(0, counter.minted - len(tuple(strays)))
+
+
+def windows(max_tokens: int) -> int:
+    """How many looks it takes to see a bucket of this size once."""
+    return max(1, -(-max_tokens // WINDOW))
+
+
+def lease_id_for(slot: int, chance: Random) -> str:
+    """A lease id: new for every attempt, and telling the slot, so that a release by id needs no search."""
+    return f"{slot}-{chance.getrandbits(128):032x}"
+
+
+def slot_of(lease_id: str) -> int | None:
+    """The slot that a lease id tells; None where it is no lease id."""
+    head, dash, tail = lease_id.partition("-")
+    well_formed = dash and tail and head.isascii() and head.isdigit() and len(head) <= len("99999")
+    return int(head) if well_formed else None
+
+
+def _circulates(slot: Slot) -> bool:
+    return not slot.retired and not slot.foreign

@@ -1,0 +1,212 @@
+"""Policies: what is tried again, how long, and after which pause. tenacity does all of it.
+
+Laws of this room:
+
+- One layer retries, and it is this one. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And
+  Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
+- tenacity's loop runs as a generator, `Procedural`: attempts are generators, a sleep is yielded as a `Pause`. So the
+  same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
+- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Generator
+from random import Random
+from typing import Any, TypeAlias, TypeVar
+
+from tenacity import BaseRetrying, DoAttempt, DoSleep, RetryCallState
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from ddb_lease.messages import Answer, Effect, Pause
+from ddb_lease.outcomes import Busy, Full, Lost, Outcome, OutOfTurn, Unavailable
+
+Result = TypeVar("Result")
+Procedure: TypeAlias = Generator[Effect, Answer | None, Result]
+"""Yields requests and pauses, is sent each answer, and returns its result."""
+
+POLL_SECONDS = 1.0
+"""Mean time between the looks of a process that waits for a full bucket."""
+
+EXPIRY_JITTER_SECONDS = 0.2
+"""When a lease is known to expire, its waiters spread their looks over this long after it."""
+
+TURN_SECONDS = 5.0
+"""How long a waiter that is not its process's poller sleeps before it makes sure that the poller lives."""
+
+RESEND_SECONDS = (0.05, 1.0)
+"""First bound and cap of the pause before a request with an unknown outcome is sent again."""
+
+CONTENDED_SECONDS = (0.02, 1.0)
+"""First bound and cap of the pause after a slot was lost to another."""
+
+BUSY_SECONDS = (0.05, 2.0)
+"""First bound and cap after a conflict or throttling."""
+
+UNAVAILABLE_SECONDS = (0.2, 5.0)
+"""First bound and cap while the service does not answer."""
+
+FIRST_CONTACT_SECONDS = 20.0
+"""How long an acquire without a timeout tries to reach a service that has never answered before it says so."""
+
+TRIES_AT_ONCE = 5
+"""What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
+
+
+class Procedural(BaseRetrying):
+    """tenacity's loop as a generator, as tenacity's own Tornado adapter is one."""
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
+        """Run `fn`, a generator function, until the policy is content; yields its effects, and `Pause`s."""
+        self.begin()
+        state = RetryCallState(retry_object=self, fn=fn, args=args, kwargs=kwargs)
+        while True:
+            do = self.iter(retry_state=state)
+            if isinstance(do, DoAttempt):
+                try:
+                    result = yield from fn(*args, **kwargs)
+                except Exception:  # noqa: BLE001 - tenacity hands it on; interrupts are not for it
+                    state.set_exception(sys.exc_info())  # type: ignore[arg-type]
+                else:
+                    state.set_result(result)
+            elif isinstance(do, DoSleep):
+                state.prepare_for_next_attempt()
+                yield Pause(seconds=float(do))
+            else:
+                return do
+
+
+def full_jitter(bounds: tuple[float, float], attempt: int, chance: Random) -> float:
+    """Seconds to pause before try `attempt` + 1, the first being 1."""
+    first, cap = bounds
+    return chance.uniform(0.0, min(cap, first * 2.0 ** min(attempt - 1, 30)))
+
+
+class _Until(stop_base):
+    """Stops once the steady clock reads `deadline`, or after so many tries."""
+
+    def __init__(self, steady: Callable[[], float], deadline: float, tries: int | None) -> None:
+        self._steady = steady
+        self._deadline = deadline
+        self._tries = tries
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        if self._tries is not None and retry_state.attempt_number >= self._tries:
+            return True
+        return self._steady() >= self._deadline
+
+
+def until(steady: Callable[[], float], deadline: float) -> stop_base:
+    """Stops tenacity once the steady clock reads `deadline`."""
+    return _Until(steady, deadline, None)
+
+
+class _Within(wait_base):
+    """Cuts another wait so that the last try comes at the deadline, not after it."""
+
+    def __init__(self, wait: Callable[[RetryCallState], float], steady: Callable[[], float], deadline: float) -> None:
+        self._wait = wait
+        self._steady = steady
+        self._deadline = deadline
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return max(0.0, min(self._wait(retry_state), self._deadline - self._steady()))
+
+
+def _last(state: RetryCallState) -> Any:  # noqa: ANN401 - whatever the attempt returned
+    # Whether stopped or content, the caller gets the last attempt's result, or its exception.
+    return state.outcome.result() if state.outcome else None
+
+
+def resending(
+    *,
+    again: Callable[[Any], bool],
+    steady: Callable[[], float],
+    deadline: float,
+    chance: Random,
+    tries: int | None = None,
+) -> Procedural:
+    """The policy for one request: the same value again, while `again` says so of its answer."""
+
+    def pause(state: RetryCallState) -> float:
+        return full_jitter(RESEND_SECONDS, state.attempt_number, chance)
+
+    return Procedural(
+        retry=lambda state: bool(state.outcome and not state.outcome.failed and again(state.outcome.result())),
+        wait=_Within(pause, steady, deadline),
+        stop=_Until(steady, deadline, tries),
+        retry_error_callback=_last,
+    )
+
+
+def acquiring(
+    *,
+    steady: Callable[[], float],
+    deadline: float,
+    chance: Random,
+    patient: bool,
+    give_up: Callable[[Outcome], bool],
+) -> Procedural:
+    """The policy of an acquire.
+
+    Args:
+        steady: The steady clock.
+        deadline: When to give up; the last try is made then.
+        chance: For the jitter.
+        patient: Whether to wait for a full bucket (`acquire`), or not (`try_acquire`).
+        give_up: Whether an outcome ends it, whatever the time.
+    """
+    pause = _AcquirePause(chance)
+
+    def again(state: RetryCallState) -> bool:
+        if state.outcome is None or state.outcome.failed:
+            return False
+        outcome = state.outcome.result()
+        match outcome:
+            case Full() | OutOfTurn():
+                return patient
+            case Lost() | Busy() | Unavailable():
+                return not give_up(outcome)
+            case _:
+                return False
+
+    return Procedural(
+        retry=again,
+        wait=_Within(pause, steady, deadline),
+        stop=_Until(steady, deadline, None if patient else TRIES_AT_ONCE),
+        retry_error_callback=_last,
+    )
+
+
+class _AcquirePause:
+    """How long an acquire pauses, by what its last try met; failures in a row double the bound."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._failures = 0
+
+    def __call__(self, state: RetryCallState) -> float:
+        outcome = state.outcome.result() if state.outcome else None
+        if isinstance(outcome, (Full, OutOfTurn)):
+            self._failures = 0
+        else:
+            self._failures += 1
+        match outcome:
+            case Full():
+                return self._poll(outcome)
+            case OutOfTurn():
+                return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
+            case Lost():
+                return full_jitter(CONTENDED_SECONDS, self._failures, self._chance)
+            case Unavailable():
+                return full_jitter(UNAVAILABLE_SECONDS, self._failures, self._chance)
+            case _:
+                return full_jitter(BUSY_SECONDS, self._failures, self._chance)
+
+    def _poll(self, full: Full) -> float:
+        poll = self._chance.uniform(0.0, 2.0 * POLL_SECONDS)
+        if full.expires_in is None:
+            return poll
+        return min(poll, max(0.0, full.expires_in) + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))

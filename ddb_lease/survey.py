@@ -1,0 +1,96 @@
+"""Surveying: the procedure that reads a whole bucket, for people.
+
+Laws of this room: it only reads, page by page, consistently; what it returns is no snapshot.
+"""
+
+from __future__ import annotations
+
+from ddb_lease import protocol
+from ddb_lease.errors import StoreUnavailable
+from ddb_lease.messages import Answer, Conflict, Look, Rejected, Seen, Throttled, Unknown, Unsent
+from ddb_lease.model import BucketStatus, Counter, LeaseInfo, Slot
+from ddb_lease.retry import Procedure, resending
+from ddb_lease.acquisition import Scene
+
+PAGE = 1_000
+TRIES = 5
+
+
+def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatus | None]:
+    """Read the counter and all slots.
+
+    Args:
+        scene: The bucket's surroundings.
+        table: Its table's name, for the status.
+        seconds: How long to try for each page while the service does not answer.
+
+    Returns:
+        The status; None where the bucket does not exist.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+        StoreUnavailable: A page did not come.
+    """
+    counter: Counter | None = None
+    slots: dict[int, Slot] = {}
+    start, more = 0, True
+    while more:
+        seen = yield from _page(scene, start, seconds)
+        counter = seen.view.counter if start == 0 else counter
+        slots.update(seen.view.slots)
+        more = seen.more and seen.view.covered.stop > start
+        start = seen.view.covered.stop
+    if counter is None:
+        return None
+    now_lo, now_hi = scene.time.now_ms()
+    return describe(counter, slots, bucket=scene.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
+
+
+def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: str, now_ms: int) -> BucketStatus:
+    """A bucket's items as a status at this time of the service's."""
+    return BucketStatus(
+        name=bucket,
+        table=table,
+        max_tokens=counter.max_tokens,
+        lease_seconds=counter.lease_ms / 1000,
+        minted=counter.minted,
+        in_circulation=sum(not slot.retired and not slot.foreign for slot in slots.values()),
+        leases=tuple(
+            LeaseInfo(
+                lease_id=slot.lease.lease_id,
+                slot=number,
+                fence=slot.fence,
+                owner=slot.lease.owner,
+                data=slot.lease.data,
+                age_seconds=max(0.0, (now_ms - slot.lease.acquired_at) / 1000),
+                remaining_seconds=(slot.lease.expires_at - now_ms) / 1000,
+                revoked=slot.lease.revoked,
+                retired=slot.retired,
+            )
+            for number, slot in sorted(slots.items())
+            if slot.lease is not None
+        ),
+    )
+
+
+def _page(scene: Scene, start: int, seconds: float) -> Procedure[Seen]:
+    def once() -> Procedure[Answer | None]:
+        return (yield Look(start=start, limit=PAGE, consistent=True, whole=True))
+
+    policy = resending(
+        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
+        steady=scene.time.steady,
+        deadline=scene.time.steady() + seconds,
+        chance=scene.chance,
+        tries=TRIES,
+    )
+    answer: Answer = yield from policy(once)
+    match answer:
+        case Seen():
+            return answer
+        case Rejected():
+            raise answer.error
+        case Unknown() | Unsent() | Conflict() | Throttled():
+            raise StoreUnavailable(f"bucket {scene.bucket!r} cannot be read: {answer.cause}") from answer.cause
+        case _:
+            raise AssertionError(f"no answer to a look: {answer}")

@@ -1,0 +1,83 @@
+"""What the tests share: engines, buckets on them, a tap on their requests, and a clock that tests move."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from ddb_lease import LeaseBucket, Timing
+from ddb_lease.bucket import Machinery
+from ddb_lease.clock import SystemClock
+from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb.table import create_table
+
+from tests import engines
+from tests.support import Table, Tap
+
+TABLE = "leases"
+QUICK = Timing(front_end_skew=0.1)
+_serial = itertools.count()
+
+
+@pytest.fixture(scope="session", params=["embedded", "ministack"])
+def engine(request: pytest.FixtureRequest) -> Iterator[object]:
+    """Each engine in turn; both must pass the same suite."""
+    start = {"embedded": engines.embedded, "ministack": engines.ministack}[request.param]
+    with start() as running:
+        create_table(
+            TABLE,
+            reach=Reach(session=running.session(), endpoint_url=running.endpoint_url),
+            clock=SystemClock(),
+        )
+        yield running
+
+
+@pytest.fixture
+def bucket_name() -> str:
+    """A name that no other test has."""
+    return f"bucket-{next(_serial)}-{uuid.uuid4().hex[:6]}"
+
+
+@pytest.fixture
+def table(engine, bucket_name) -> Table:
+    """The table seen from below: reads and edits items by hand, as an operator might."""
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+    return Table(client, TABLE, bucket_name)
+
+
+@pytest.fixture
+def new_bucket(engine, bucket_name) -> Iterator[Callable[..., LeaseBucket]]:
+    """Makes clients of this test's bucket; each stands for a process of its own, with a `tap` on its requests."""
+    with ExitStack() as stack:
+
+        def make(name: str = bucket_name, *, tap: Tap | None = None, **arguments) -> LeaseBucket:
+            tap = tap or Tap()
+            settings = {"max_tokens": 3, "lease_seconds": 30, "timing": QUICK, "table": TABLE} | arguments
+            machinery = settings.pop("machinery", None) or Machinery(wrap=tap.around)
+            bucket = LeaseBucket(
+                name,
+                session=engine.session(),
+                endpoint_url=engine.endpoint_url,
+                machinery=machinery,
+                **settings,
+            )
+            bucket.tap = tap
+            stack.callback(bucket.close)
+            return bucket
+
+        yield make
+
+
+@pytest.fixture(autouse=True)
+def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test meets the user's own AWS settings, or the network."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    nowhere = tmp_path_factory.getbasetemp() / "no-such-file"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

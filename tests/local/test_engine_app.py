@@ -1,0 +1,251 @@
+"""What the engine adds to moto: client tokens, deletion by TTL, headers, no web pages."""
+
+import contextlib
+import http.client
+import logging
+import socket
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ddb_lease.local.backend import FIVE_YEARS_S
+from ddb_lease.local.embedded import EmbeddedEngine, serve
+from ddb_lease.local.tokens import VALID_S, TokenLedger, Verdict
+
+NOW_S = 1_800_000_000.0
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now_s = NOW_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def engine(clock) -> Iterator[EmbeddedEngine]:
+    with serve(clock=clock) as engine:
+        yield engine
+
+
+@pytest.fixture
+def client(engine):
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+    client.create_table(
+        TableName="things",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return client
+
+
+def names(client) -> set[str]:
+    return {item["id"]["S"] for item in client.scan(TableName="things")["Items"]}
+
+
+def count_up(client, *, token: str, by: int = 1, **options) -> None:
+    update = {
+        "TableName": "things",
+        "Key": {"id": {"S": "counter"}},
+        "UpdateExpression": "ADD n :by",
+        "ExpressionAttributeValues": {":by": {"N": str(by)}},
+        **options,
+    }
+    client.transact_write_items(TransactItems=[{"Update": update}], ClientRequestToken=token)
+
+
+def counter(client) -> int:
+    item = client.get_item(TableName="things", Key={"id": {"S": "counter"}}).get("Item")
+    return 0 if item is None else int(item["n"]["N"])
+
+
+def test_a_repeated_transaction_is_answered_but_not_executed_again(client):
+    count_up(client, token="t1")
+    count_up(client, token="t1")
+    assert counter(client) == 1
+
+
+def test_another_token_executes_again(client):
+    count_up(client, token="t1")
+    count_up(client, token="t2")
+    assert counter(client) == 2
+
+
+def test_another_transaction_with_the_same_token_is_a_mismatch(client):
+    count_up(client, token="t1")
+    with pytest.raises(client.exceptions.IdempotentParameterMismatchException):
+        count_up(client, token="t1", by=2)
+    assert counter(client) == 1
+
+
+def test_a_cancelled_transaction_is_not_remembered(client):
+    impossible = {"ConditionExpression": "attribute_exists(nothing)"}
+    with pytest.raises(client.exceptions.TransactionCanceledException):
+        count_up(client, token="t1", **impossible)
+    client.put_item(TableName="things", Item={"id": {"S": "counter"}, "nothing": {"S": "is here"}})
+    count_up(client, token="t1", **impossible)
+    assert counter(client) == 1
+
+
+def test_a_token_is_forgotten_after_ten_minutes(client, clock):
+    count_up(client, token="t1")
+    clock.now_s += VALID_S - 1
+    count_up(client, token="t1")
+    assert counter(client) == 1
+    clock.now_s += 1
+    count_up(client, token="t1")
+    assert counter(client) == 2
+
+
+def test_tokens_do_not_fill_the_memory():
+    ledger: TokenLedger[str] = TokenLedger(max_tokens=3)
+    for number in range(10):
+        ledger.record(str(number), {}, "done", now_s=0)
+    assert len(ledger) == 3
+    assert ledger.look_up("9", {}, now_s=0) == "done"
+    assert ledger.look_up("0", {}, now_s=0) is Verdict.NEW
+
+
+def test_what_a_transaction_should_report_is_no_part_of_its_identity():
+    ledger: TokenLedger[str] = TokenLedger()
+    ledger.record("t", {"TransactItems": [], "ReturnConsumedCapacity": "TOTAL"}, "done", now_s=0)
+    assert ledger.look_up("t", {"TransactItems": []}, now_s=0) == "done"
+
+
+def test_the_sweep_deletes_what_is_past_its_ttl_but_not_more_than_five_years(client, engine):
+    ttl = {"Enabled": True, "AttributeName": "expires"}
+    client.update_time_to_live(TableName="things", TimeToLiveSpecification=ttl)
+    now = int(NOW_S)
+    kept = {
+        "future": {"N": str(now + 1)},
+        "now": {"N": str(now)},
+        "ancient": {"N": str(now - FIVE_YEARS_S - 1)},
+        "text": {"S": str(now - 1)},
+    }
+    gone = {"just": {"N": str(now - 1)}, "old": {"N": str(now - FIVE_YEARS_S)}, "half": {"N": f"{now - 1}.5"}}
+    for name, expires in {**kept, **gone}.items():
+        client.put_item(TableName="things", Item={"id": {"S": name}, "expires": expires})
+    client.put_item(TableName="things", Item={"id": {"S": "eternal"}})
+    assert engine.sweep() == len(gone)
+    assert names(client) == {*kept, "eternal"}
+    assert engine.sweep(NOW_S + 2) == 2
+    assert names(client) == {"ancient", "text", "eternal"}
+
+
+def test_nothing_is_swept_from_a_table_without_ttl(client, engine):
+    client.put_item(TableName="things", Item={"id": {"S": "a"}, "expires": {"N": "1"}})
+    assert engine.sweep() == 0
+    ttl = {"Enabled": False, "AttributeName": "expires"}
+    client.update_time_to_live(TableName="things", TimeToLiveSpecification=ttl)
+    assert engine.sweep(100.0) == 0
+    assert names(client) == {"a"}
+
+
+def test_the_date_is_that_of_the_clock_on_success_and_on_error(client, clock):
+    clock.now_s = NOW_S + 5
+    success = client.list_tables()["ResponseMetadata"]
+    with pytest.raises(ClientError) as error:
+        client.get_item(TableName="nowhere", Key={"id": {"S": "a"}})
+    failure = error.value.response["ResponseMetadata"]
+    for metadata in (success, failure):
+        assert parsedate_to_datetime(metadata["HTTPHeaders"]["date"]).timestamp() == NOW_S + 5
+        assert len(metadata["RequestId"]) == 52
+    assert success["RequestId"] != failure["RequestId"]
+
+
+def test_a_replayed_answer_has_a_date_and_a_request_id_of_its_own(client, clock):
+    put = [{"Put": {"TableName": "things", "Item": {"id": {"S": "a"}}}}]
+    first = client.transact_write_items(TransactItems=put, ClientRequestToken="t")["ResponseMetadata"]
+    clock.now_s += 60
+    again = client.transact_write_items(TransactItems=put, ClientRequestToken="t")["ResponseMetadata"]
+    assert first["RequestId"] != again["RequestId"]
+    assert first["HTTPHeaders"]["date"] != again["HTTPHeaders"]["date"]
+
+
+def test_a_fault_of_moto_is_an_internal_server_error(engine, monkeypatch, caplog):
+    def fail(_request):
+        raise TypeError("no order between these")
+
+    monkeypatch.setattr(engine.app._backend, "call", fail)
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+    client.meta.events.register("needs-retry", lambda **_: None)
+    with caplog.at_level(logging.ERROR), pytest.raises(client.exceptions.InternalServerError):
+        client.list_tables()
+    assert "no order between these" in caplog.text
+
+
+def test_engines_of_one_process_do_not_see_each_other(client):
+    with serve() as other:
+        stranger = other.session().client("dynamodb", endpoint_url=other.endpoint_url)
+        assert stranger.list_tables()["TableNames"] == []
+    assert client.list_tables()["TableNames"] == ["things"]
+
+
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+def test_web_pages_are_refused_and_not_invited(engine, header):
+    plain, _ = ask(engine, "POST", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, b"{}")
+    assert plain.status == 200
+    assert not [name for name, _ in plain.getheaders() if name.lower().startswith("access-control-")]
+    refused, _ = ask(engine, "POST", {"X-Amz-Target": "DynamoDB_20120810.ListTables", header: "x"}, b"{}")
+    assert refused.status == 403
+
+
+def ask(engine, method, headers, body=b"", *, path="/") -> tuple[http.client.HTTPResponse, bytes]:
+    address = urlsplit(engine.endpoint_url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
+    with contextlib.closing(connection):
+        connection.request(method, path, body=body, headers=headers)
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def test_a_client_that_stalls_in_the_middle_of_its_request_holds_nobody_up(engine, client):
+    address = urlsplit(engine.endpoint_url)
+    with socket.create_connection((address.hostname, address.port)) as stalled:
+        stalled.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert client.list_tables()["TableNames"] == ["things"]
+
+
+def test_a_connection_is_kept_alive(engine, client):
+    address = urlsplit(engine.endpoint_url)
+    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
+    with contextlib.closing(connection):
+        connection.connect()
+        before = connection.sock
+        for _ in range(3):
+            connection.request("POST", "/", b"{}", {"X-Amz-Target": "DynamoDB_20120810.ListTables"})
+            connection.getresponse().read()
+        assert connection.sock is before
+
+
+def test_a_session_ignores_the_users_profile_and_environment(engine, monkeypatch, tmp_path):
+    profile = tmp_path / "config"
+    profile.write_text("[default]\nregion = eu-west-1\n")
+    strange = {
+        "AWS_CONFIG_FILE": str(profile),
+        "AWS_PROFILE": "does-not-exist",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_USE_FIPS_ENDPOINT": "true",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_MAX_ATTEMPTS": "nonsense",
+        "http_proxy": "http://127.0.0.1:1",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+        "no_proxy": "",
+    }
+    for name, value in strange.items():
+        monkeypatch.setenv(name, value)
+    session = engine.session()
+    assert session.region_name == "us-east-1"
+    client = session.client("dynamodb", endpoint_url=engine.endpoint_url)
+    assert client.list_tables()["TableNames"] == []
+    assert client.meta.region_name == "us-east-1"

@@ -1,0 +1,281 @@
+"""The engine as a process that a user's processes share: started on demand, found again, stopped."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+import ddb_lease.local
+from ddb_lease.local import Engine, EngineError, discovery, find, start, stop
+from ddb_lease.local.folder import FOLDER_VARIABLE, Folder, locate
+
+# Long enough for a machine that does much else; no test waits so long unless it fails.
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """A folder of its own for each test, with no engine left in it afterwards."""
+    path = tmp_path / "engine"
+    monkeypatch.setenv(FOLDER_VARIABLE, str(path))
+    yield path
+    stop()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether something that another process does has come true in time."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has reaped yet has."""
+    try:
+        os.kill(pid, 0)
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return True
+
+
+def tables(engine: Engine) -> list[str]:
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+    with contextlib.closing(client):
+        return client.list_tables()["TableNames"]
+
+
+def run_python(code: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+
+
+def test_none_is_found_before_the_first_start_and_none_is_stopped():
+    assert find() is None
+    assert stop() is False
+
+
+def test_what_was_started_is_found_and_answers_until_it_is_stopped():
+    engine = start()
+    assert find() == engine
+    assert start() == engine
+    assert tables(engine) == []
+    assert stop() is True
+    assert find() is None
+    assert stop() is False
+    assert eventually(lambda: is_dead(engine.pid))
+
+
+def test_eight_processes_that_start_at_once_share_one_engine():
+    code = "import ddb_lease.local as l; print(l.start().instance_id)"
+    starters = [run_python(code) for _ in range(8)]
+    answers = {starter.communicate(timeout=PATIENCE_S * 2)[0].strip() for starter in starters}
+    engine = find()
+    assert engine is not None
+    assert answers == {engine.instance_id}
+
+
+def test_threads_that_start_at_once_share_one_engine():
+    with ThreadPoolExecutor(8) as pool:
+        engines = set(pool.map(lambda _: start(), range(8)))
+    assert len(engines) == 1
+
+
+def test_the_folder_and_its_files_are_for_the_owner_only(folder):
+    start()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert set(modes) == {"engine.json", "engine.lock", "start.lock", "engine.log"}
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_killed_engine_is_not_found_and_the_next_start_replaces_it(folder):
+    killed = start()
+    os.kill(killed.pid, signal.SIGKILL)
+    assert Folder(folder).wait_until_gone(timeout_s=PATIENCE_S)
+    assert find() is None
+    assert stop() is False
+    engine = start()
+    assert engine.instance_id != killed.instance_id
+    assert tables(engine) == []
+
+
+def test_another_program_on_the_recorded_port_is_not_taken_for_the_engine(folder):
+    engine = start()
+    # As after a reboot: the pid and the port are those of something else now.
+    stale = Engine(
+        endpoint_url=engine.endpoint_url, pid=os.getpid(), started_at_ms=0, instance_id="of-yesterday"
+    )
+    os.kill(engine.pid, signal.SIGSTOP)  # so that it does not see that its record is gone
+    Folder(folder).write(stale)
+    os.kill(engine.pid, signal.SIGCONT)
+    assert find() is None
+    assert stop() is False  # and this process, whose pid is recorded, is alive
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": null}'])
+def test_an_unreadable_record_is_as_good_as_none(folder, content):
+    locate()
+    (folder / "engine.json").write_text(content)
+    assert find() is None
+    assert tables(start()) == []
+
+
+def test_an_engine_that_is_silent_but_alive_is_not_replaced(monkeypatch):
+    engine = start()
+    monkeypatch.setattr(discovery, "_ANSWER_S", 0.2)
+    os.kill(engine.pid, signal.SIGSTOP)
+    with pytest.raises(EngineError, match=f"pid {engine.pid} holds .* does not answer"):
+        start()
+    assert stop(timeout=0.1) is True  # by force
+    assert eventually(lambda: is_dead(engine.pid))
+
+
+def test_an_engine_whose_record_is_gone_stops_as_nobody_can_find_it(folder):
+    engine = start()
+    (folder / "engine.json").unlink()
+    assert eventually(lambda: is_dead(engine.pid))
+
+
+def test_the_starter_ends_with_its_pipes_closed_while_the_engine_runs_on():
+    starter = run_python("import ddb_lease.local as l; l.start()")
+    # Ends only when nobody holds the other end of standard output any more.
+    assert starter.communicate(timeout=PATIENCE_S) == ("", None)
+    engine = find()
+    assert engine is not None
+    assert os.getsid(engine.pid) not in {os.getsid(0), engine.pid}
+    assert engine.pid not in children(os.getpid())
+
+
+def children(pid: int) -> set[int]:
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, check=False)
+    return {int(child) for child in listed.stdout.split()}
+
+
+def test_the_engine_listens_on_loopback_only():
+    port = urlsplit(start().endpoint_url).port
+    assert port is not None
+    listening = [
+        line.split()[1]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+        if line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A"
+    ]
+    loopback = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}"
+    assert listening == [f"{loopback}:{port:04X}"]
+
+
+@contextlib.contextmanager
+def foreground(*options: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [sys.executable, "-m", "ddb_lease.local.server", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_an_idle_engine_stops_by_itself_and_leaves_no_record(folder):
+    locate()
+    with foreground("--folder", str(folder), "--idle-s", "0.2") as process:
+        assert process.wait(PATIENCE_S) == 0
+    assert not (folder / "engine.json").exists()
+    assert find() is None
+
+
+def test_the_process_deletes_by_ttl_in_the_background(folder):
+    locate()
+    with foreground("--folder", str(folder), "--sweep-s", "0.05") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        engine = start()
+        client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        with contextlib.closing(client):
+            client.create_table(
+                TableName="things",
+                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+            ttl = {"Enabled": True, "AttributeName": "expires"}
+            client.update_time_to_live(TableName="things", TimeToLiveSpecification=ttl)
+            past = {"N": str(int(time.time()) - 10)}
+            client.put_item(TableName="things", Item={"id": {"S": "a"}, "expires": past})
+            assert eventually(lambda: client.scan(TableName="things")["Count"] == 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_it_says_nothing_but_its_address(folder, number):
+    locate()
+    with foreground("--folder", str(folder)) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        engine = find()
+        assert engine is not None
+        assert engine.endpoint_url == address
+        assert tables(engine) == []
+        process.send_signal(number)
+        output = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, output) == (0, ("", ""))
+    assert list(folder.glob("engine.json*")) == []
+
+
+def test_a_second_engine_does_not_start_in_the_folder_of_a_running_one(folder, monkeypatch):
+    start()
+    with pytest.raises(EngineError, match="holds"), Folder(folder).running(timeout_s=0):
+        pytest.fail("there are two")
+
+
+def test_a_failed_start_says_the_last_line_of_the_log(folder, monkeypatch, tmp_path):
+    # A moto that cannot be imported, ahead of the real one.
+    (tmp_path / "moto.py").write_text("raise ImportError('this moto is broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(EngineError, match=r"did not start: .*this moto is broken"):
+        start()
+    assert find() is None
+    assert not Folder(folder).engine_lives()
+
+
+def test_a_start_that_takes_too_long_is_given_up_and_leaves_nothing_running(folder):
+    with pytest.raises(EngineError, match="took too long"):
+        start(timeout=0.0)
+    assert eventually(lambda: not Folder(folder).engine_lives())
+    assert find() is None
+
+
+def test_without_the_extra_there_is_one_clear_error(monkeypatch):
+    found = discovery.importlib.util.find_spec
+    monkeypatch.setattr(
+        discovery.importlib.util, "find_spec", lambda name: None if name == "moto" else found(name)
+    )
+    with pytest.raises(EngineError, match=r"pip install 'ddb-lease\[local\]'"):
+        start()
+
+
+def test_importing_the_package_imports_neither_moto_nor_flask():
+    code = "import sys, ddb_lease.local; print(sorted({'moto', 'flask', 'flask_cors'} & set(sys.modules)))"
+    assert run_python(code).communicate(timeout=PATIENCE_S)[0].strip() == "[]"
+
+
+def test_the_public_names_are_these():
+    assert ddb_lease.local.__all__ == ["Engine", "EngineError", "find", "start", "stop"]
+    assert all(getattr(ddb_lease.local, name).__doc__ for name in ddb_lease.local.__all__)
+
+
+def test_the_record_is_plain_json(folder):
+    engine = start()
+    record = json.loads((folder / "engine.json").read_text())
+    assert record["endpoint_url"] == engine.endpoint_url
+    assert set(record) == {"endpoint_url", "pid", "started_at_ms", "instance_id"}
