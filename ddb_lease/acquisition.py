@@ -151,7 +151,7 @@ def _never_reached(scene: Scene) -> Callable[[Outcome], bool]:
     return give_up
 
 
-class _Stop(Exception):  # noqa: N818 - it carries an outcome out of nested generators, and is no error
+class _Stop(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
         self.outcome = outcome
@@ -266,7 +266,7 @@ class _Attempt:
                 case BringBackSlot():
                     view = yield from self._bring_back(view, step)
                 case RetireStrays():
-                    view = yield from self._retire(view, step)
+                    view = yield from self._retire(step)
                 case CreateBucket():
                     view = yield from self._create(view, step)
         return Lost()
@@ -406,7 +406,7 @@ class _Attempt:
             case _:
                 raise _failure(answer)
 
-    def _retire(self, view: View, step: RetireStrays) -> Procedure[View]:
+    def _retire(self, step: RetireStrays) -> Procedure[View]:
         scene, counter = self._scene, step.counter
         _log.warning(
             "bucket %r: slots %s lie beyond max_tokens (%d) and are retired",

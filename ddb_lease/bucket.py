@@ -23,10 +23,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from ddb_lease import process
 from ddb_lease.acquisition import Scene, acquire, send_release
 from ddb_lease.clock import Clock, ServiceTime, SystemClock
-from ddb_lease.driver import Bell, Driver
+from ddb_lease.driver import Bell, Driver, Sender
 from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.items import encode_map
-from ddb_lease.dynamodb.store import Sender
 from ddb_lease.errors import (
     AcquireTimeout,
     ConfigurationError,
@@ -57,6 +56,13 @@ _TRY_SECONDS: Final = 10.0
 OnLost = Callable[[Lease], object]
 
 
+def _spawn(job: Callable[[], None]) -> None:
+    try:
+        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
+    except RuntimeError:
+        job()  # no thread to be had: late is worse than here
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machinery:
     """What a bucket runs on; for tests and simulators, which bring their own.
@@ -75,14 +81,7 @@ class Machinery:
     heartbeats: Heartbeats | None = None
     wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
     bell: Callable[[], Bell] = Bell
-    spawn: Callable[[Callable[[], None]], None] = field(default=lambda job: _spawn(job))
-
-
-def _spawn(job: Callable[[], None]) -> None:
-    try:
-        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
-    except RuntimeError:
-        job()  # no thread to be had: late is worse than here
+    spawn: Callable[[Callable[[], None]], None] = _spawn
 
 
 class LeaseBucket:

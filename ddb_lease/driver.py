@@ -12,14 +12,33 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ddb_lease.clock import ServiceTime
-from ddb_lease.dynamodb.store import Sender
-from ddb_lease.messages import Answer, Effect, Pause, Request
+from ddb_lease.messages import Answer, Effect, Pause, Reply, Request
 from ddb_lease.retry import Procedure
 
 Result = TypeVar("Result")
+
+
+class Sender(Protocol):
+    """What the rest of the house needs of a store; a simulator is one too."""
+
+    def send(self, request: Request) -> Reply:
+        """Send one request once, and wait for its answer."""
+        ...
+
+    def fit(self, lease_seconds: float) -> None:
+        """Serve leases of this length: the bucket's own, once it is known."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """Let go of what is the parent's."""
+        ...
 
 
 class Bell:

@@ -139,7 +139,7 @@ class Workers:
                 self._busy[me] = self._clock.steady()
             try:
                 job()
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - a worker survives whatever its job raises
                 _log.exception("a lease's background work failed; it is tried again when due")
             with self._lock:
                 since = self._busy.pop(me)
@@ -199,7 +199,7 @@ class Heartbeats:
         for beating in self._schedule.due(self._clock.steady()):
             try:
                 beating.beat(slept=slept)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
                 _log.exception("a heartbeat failed; it is tried again")
             self._schedule.move(beating, self._clock.steady() + max(0.01, beating.due_in()))
 
@@ -218,6 +218,6 @@ class Heartbeats:
                 self._wake.wait(seconds)
                 self._wake.clear()
                 self.turn(slept=self.overslept())
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
                 _log.exception("the heartbeat thread met a defect, and goes on")
                 self._wake.wait(LATE_SECONDS)

@@ -360,7 +360,7 @@ class Lease:
             return
         try:
             callback(self)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the user's own; the lease's end must go on
             _log.exception("the lost-callback of lease %s failed", self.id)
 
     def _clean_up(self) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+
 from ddb_lease import LeaseBucket, Timing
 from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb import Reach
 from ddb_lease.dynamodb.table import create_table
-
 from tests import engines
 from tests.support import Table, Tap
 

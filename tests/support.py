@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ddb_lease.dynamodb.store import Sender
+from ddb_lease.driver import Sender
 from ddb_lease.messages import Answer, Reply, Request, Unknown
 
 
@@ -118,7 +118,9 @@ class Table:
         item = self.client.get_item(TableName=self.table, Key=self.key(sort), ConsistentRead=True).get("Item")
         if item is None:
             return None
-        return {k: int(v["N"]) if "N" in v else next(iter(v.values())) for k, v in item.items() if k not in {"pk", "sk"}}
+        return {
+            k: int(v["N"]) if "N" in v else next(iter(v.values())) for k, v in item.items() if k not in {"pk", "sk"}
+        }
 
     def all(self) -> dict[str, dict[str, Any]]:
         """All items of the bucket by sort key."""

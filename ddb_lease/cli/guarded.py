@@ -61,7 +61,7 @@ STOP_PAUSE = 0.1  # see _stop_ourselves
 Cause = Literal["itself", "end", "deadline", "guard died"]
 
 
-class CommandNotStarted(Exception):  # noqa: N818 - an outcome with an exit code, like its heirs
+class CommandNotStarted(Exception):
     """The command did not start; nothing runs. `exit_code` is what a shell would return."""
 
     exit_code = 126

@@ -9,7 +9,7 @@ from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb.table import create_table
 
 
-def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:  # noqa: SLF001 - its only name
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
     table = subparsers.add_parser(
         "create-table",

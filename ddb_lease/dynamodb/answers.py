@@ -79,14 +79,14 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
             return Done()
 
 
-def read_failure(request: Request, error: Exception, place: Place) -> Answer:
+def read_failure(error: Exception, place: Place) -> Answer:
     """The answer in an exception of botocore's.
 
     Raises:
         Exception: `error` itself, where it is none that a call to DynamoDB may end in: a defect of ours.
     """
     if isinstance(error, aws.ClientError):
-        return _read_client_error(request, error, place)
+        return _read_client_error(error, place)
     if isinstance(error, aws.ParamValidationError):
         raise error
     if isinstance(error, _NEVER_SENT):
@@ -128,7 +128,7 @@ def explain(error: aws.ClientError, place: Place) -> str:
     return f"DynamoDB answered {code or 'nothing that can be read'}: {said}"
 
 
-def _read_client_error(request: Request, error: aws.ClientError, place: Place) -> Answer:
+def _read_client_error(error: aws.ClientError, place: Place) -> Answer:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code == "ConditionalCheckFailedException":
@@ -150,7 +150,7 @@ def _cancelled(error: aws.ClientError, place: Place) -> Answer:
     reasons = list(error.response.get("CancellationReasons") or [])
     codes = [str(reason.get("Code", "None")) for reason in reasons]
     if _FAILED in codes:
-        return _refused(reasons, codes, error, place)
+        return _refused(reasons, codes, error)
     if any(code in _CONFLICT for code in codes):
         return Conflict(cause=error)
     if any(code in _THROTTLED for code in codes):
@@ -160,7 +160,7 @@ def _cancelled(error: aws.ClientError, place: Place) -> Answer:
     return Rejected(error=_rejected(explain(error, place), error))
 
 
-def _refused(reasons: list[Any], codes: list[str], error: aws.ClientError, place: Place) -> Answer:
+def _refused(reasons: list[Any], codes: list[str], error: aws.ClientError) -> Answer:
     *slots, counter = reasons
     failed = [slot for slot, code in zip(slots, codes, strict=False) if code == _FAILED]
     counter_failed = codes[-1] == _FAILED

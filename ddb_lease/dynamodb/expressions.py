@@ -93,7 +93,7 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 """A client method's name, and its keyword arguments."""
 
 
-def call_for(request: Request, place: Place) -> Call:
+def call_for(request: Request, place: Place) -> Call:  # noqa: PLR0911 - one for each request
     """The one API call that carries a request."""
     match request:
         case Look():

@@ -9,32 +9,12 @@ Laws of this room:
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Protocol
+from typing import Any
 
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import Reach, timeout_for
 from ddb_lease.dynamodb.expressions import Place, call_for
 from ddb_lease.messages import Reply, Request
-
-
-class Sender(Protocol):
-    """What the rest of the house needs of a store; a simulator is one too."""
-
-    def send(self, request: Request) -> Reply:
-        """Send one request once, and wait for its answer."""
-        ...
-
-    def fit(self, lease_seconds: float) -> None:
-        """Serve leases of this length: the bucket's own, once it is known."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-    def after_fork_in_child(self) -> None:
-        """Let go of what is the parent's."""
-        ...
 
 
 class Store:
@@ -60,7 +40,7 @@ class Store:
             response = getattr(self._client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
             genuine, date = envelope(getattr(error, "response", None) or {})
-            return Reply(answer=read_failure(request, error, self._place), genuine=genuine, date=date)
+            return Reply(answer=read_failure(error, self._place), genuine=genuine, date=date)
         genuine, date = envelope(response)
         return Reply(answer=read_answer(request, response), genuine=genuine, date=date)
 

@@ -117,7 +117,7 @@ def _health(engine: Engine) -> _Health:
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
             return _Health.ALIVE if _instance_id(engine, left_s) == engine.instance_id else _Health.GONE
-        except ConnectionRefusedError:  # noqa: PERF203 - one request a turn costs more
+        except ConnectionRefusedError:
             return _Health.GONE
         except (OSError, http.client.HTTPException):
             time.sleep(0.05)  # reset or timed out: it may be stopping, or overrun

@@ -463,8 +463,7 @@ def test_other_threads_may_end_and_wait_while_one_waits(start):
 def test_many_feeds_from_many_threads_stay_whole(start):
     command = start(["sleep", "1000"])
     threads = [
-        threading.Thread(target=lambda: [command.feed(steady_seconds() + FAR) for _ in range(2000)])
-        for _ in range(4)
+        threading.Thread(target=lambda: [command.feed(steady_seconds() + FAR) for _ in range(2000)]) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -678,9 +677,7 @@ def test_a_pager_beside_the_command_keeps_the_terminal(shell, tmp_path):
 def test_the_command_is_in_the_foreground_at_once_and_after_fg(shell, tmp_path):
     go = tmp_path / "go"
     ask = "import os; print('fro' + 'nt', os.tcgetpgrp(0) == os.getpgrp())"
-    script = (
-        f'"{sys.executable}" -c "$0"; while ! [ -e {go} ]; do sleep 0.01; done; "{sys.executable}" -c "$0"'
-    )
+    script = f'"{sys.executable}" -c "$0"; while ! [ -e {go} ]; do sleep 0.01; done; "{sys.executable}" -c "$0"'
     shell.type(quoted(supervisor(tmp_path, "sh", "-c", script, ask)) + "\n")
     shell.shows("front True")
     shell.type("\x1a")

@@ -115,9 +115,7 @@ def test_a_killed_engine_is_not_found_and_the_next_start_replaces_it(folder):
 def test_another_program_on_the_recorded_port_is_not_taken_for_the_engine(folder):
     engine = start()
     # As after a reboot: the pid and the port are those of something else now.
-    stale = Engine(
-        endpoint_url=engine.endpoint_url, pid=os.getpid(), started_at_ms=0, instance_id="of-yesterday"
-    )
+    stale = Engine(endpoint_url=engine.endpoint_url, pid=os.getpid(), started_at_ms=0, instance_id="of-yesterday")
     os.kill(engine.pid, signal.SIGSTOP)  # so that it does not see that its record is gone
     Folder(folder).write(stale)
     os.kill(engine.pid, signal.SIGCONT)
@@ -257,9 +255,7 @@ def test_a_start_that_takes_too_long_is_given_up_and_leaves_nothing_running(fold
 
 def test_without_the_extra_there_is_one_clear_error(monkeypatch):
     found = discovery.importlib.util.find_spec
-    monkeypatch.setattr(
-        discovery.importlib.util, "find_spec", lambda name: None if name == "moto" else found(name)
-    )
+    monkeypatch.setattr(discovery.importlib.util, "find_spec", lambda name: None if name == "moto" else found(name))
     with pytest.raises(EngineError, match=r"pip install 'ddb-lease\[local\]'"):
         start()
 

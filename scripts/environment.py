@@ -1,0 +1,69 @@
+"""Makes the virtual environments that the scripts here run in; needs Python with venv, and nothing else.
+
+An environment is made once and kept; it is made anew when pyproject.toml or the Python changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MINISTACK = "ministack==1.5.33"  # it pins a botocore of its own: always in an environment of its own
+_STAMP = ".made-from"
+
+
+def ensure(name: str, *requirements: str) -> Path:
+    """An environment called `name` in the repository, with these requirements; returns its bin folder."""
+    if sys.version_info < (3, 10):  # noqa: UP036 - the very check that says so
+        sys.exit(f"ddb_lease needs Python 3.10 or newer; this is {sys.version.split()[0]}")
+    home = ROOT / name
+    stamp = home / _STAMP
+    wanted = _fingerprint(requirements)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"making {name} (once) ...", file=sys.stderr, flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        _pip(home, requirements)
+        stamp.write_text(wanted)
+    return home / "bin"
+
+
+def package(*extras: str) -> tuple[str, ...]:
+    """The requirement that installs this checkout, editable, with these extras."""
+    return ("--editable", f"{ROOT}[{','.join(extras)}]")
+
+
+def floors() -> tuple[str, ...]:
+    """Every lower bound in pyproject.toml as an exact requirement."""
+    text = (ROOT / "pyproject.toml").read_text()
+    dependencies = text[text.index("\n[project]\n") : text.index("\n[project.scripts]\n")]
+    return tuple(f"{name}=={bound}" for name, bound in re.findall(r'"([\w.\-]+(?:\[\w+\])?)>=([\d.]+)"', dependencies))
+
+
+def run(*command: str | Path, **environment: str) -> int:
+    """Run a command in the repository, with our terminal; returns its exit code."""
+    try:
+        return subprocess.run([str(c) for c in command], cwd=ROOT, env=os.environ | environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def _pip(home: Path, requirements: tuple[str, ...]) -> None:
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    try:
+        subprocess.run([home / "bin" / "python", "-m", "pip", "install", *quiet, *requirements], check=True)
+    except subprocess.CalledProcessError:
+        shutil.rmtree(home, ignore_errors=True)
+        sys.exit("the packages could not be installed: is the package index within reach?")
+
+
+def _fingerprint(requirements: tuple[str, ...]) -> str:
+    parts = [sys.version, sys.executable, *requirements, (ROOT / "pyproject.toml").read_text()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
