@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import replace
 
 from ddb_lease import protocol
-from ddb_lease.clock import ServiceTime
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.memory import Memory, Ticket
+from ddb_lease.memory import Ticket
 from ddb_lease.messages import (
     Answer,
     BringBack,
@@ -32,15 +30,14 @@ from ddb_lease.messages import (
     Mint,
     Refused,
     Rejected,
-    Release,
     Retire,
     Seen,
     Throttled,
     Unknown,
     Unsent,
 )
-from ddb_lease.model import Claimant, Counter, Data, Grant, Settings, Slot, Timing, View
-from ddb_lease.outcomes import Busy, Full, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.model import Claimant, Counter, Data, Grant, Slot, View
+from ddb_lease.outcomes import Busy, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
 from ddb_lease.protocol import (
     BringBackSlot,
     ClaimSlot,
@@ -49,7 +46,9 @@ from ddb_lease.protocol import (
     NothingFree,
     RetireStrays,
 )
+from ddb_lease.releasing import send_release
 from ddb_lease.retry import FIRST_CONTACT_SECONDS, Procedure, acquiring, resending
+from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
 
@@ -70,33 +69,6 @@ TRIES_WHEN_UNKNOWN = 6
 
 CLEAN_UP_TRIES = 4
 """How often an abandoned claim is tried to be released; after that it dies by expiry."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """What surrounds the procedures of one bucket in one process."""
-
-    bucket: str
-    wanted: Settings
-    timing: Timing
-    time: ServiceTime
-    chance: Random
-    memory: Memory
-    adopt: Callable[[Counter], None]
-    """Called with each counter seen: adopts stored settings, and warns of others once."""
-
-    def lease_ms(self) -> int:
-        """The length of a lease: the stored setting rules."""
-        counter = self.memory.counter
-        return counter.lease_ms if counter else self.wanted.lease_ms
-
-    def ttl(self, now_hi: int, expires_at: int | None = None) -> int:
-        """The TTL attribute of a slot written now."""
-        return protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, retention_seconds=self.timing.retention)
-
-    def token(self) -> str:
-        """A request token: one for each attempt, kept over its resends."""
-        return f"{self.chance.getrandbits(128):032x}"
 
 
 def acquire(
@@ -178,6 +150,8 @@ class _Attempt:
         self._won = won
         self._began = scene.time.steady()
         self._complain_after = COMPLAIN_SECONDS
+        self._gave_way = ticket is None
+        self._waited = False
         self._windows = 0
         self._window = 0
         self._looked = False
@@ -187,6 +161,18 @@ class _Attempt:
         scene = self._scene
         if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):
             return OutOfTurn()
+        if scene.memory.crowded and not self._gave_way:
+            self._gave_way = True
+            return GaveWay()
+        outcome = yield from self._try()
+        if isinstance(outcome, Grant):
+            scene.memory.crowded = self._waited
+        elif isinstance(outcome, Full):
+            self._waited = True
+            self._complain()
+        return outcome
+
+    def _try(self) -> Procedure[Outcome]:
         try:
             grant = yield from self._guess()
             if grant is not None:
@@ -199,8 +185,6 @@ class _Attempt:
                     break
         except _Stop as stop:
             return stop.outcome
-        if isinstance(outcome, Full):
-            self._complain()
         return outcome
 
     def _complain(self) -> None:
@@ -462,34 +446,6 @@ class _Attempt:
                 return (yield from self._look())[0]
             case _:
                 raise _failure(answer)
-
-
-def send_release(
-    scene: Scene, *, slot: int, lease_id: str, tries: int, deadline: float | None = None
-) -> Procedure[tuple[Answer, bool]]:
-    """Release a lease by its id, again while it fails.
-
-    Returns:
-        The last answer, and whether an earlier sending may have worked.
-    """
-    uncertain: list[bool] = []
-
-    def once() -> Generator[Release, Answer, Answer]:
-        ttl = scene.ttl(scene.time.now_ms()[1]) if scene.time.known else None
-        answer = yield Release(slot=slot, lease_id=lease_id, ttl=ttl)
-        if isinstance(answer, Unknown):
-            uncertain.append(True)
-        return answer
-
-    policy = resending(
-        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
-        steady=scene.time.steady,
-        deadline=float("inf") if deadline is None else deadline,
-        chance=scene.chance,
-        tries=tries,
-    )
-    answer: Answer = yield from policy(once)
-    return answer, bool(uncertain)
 
 
 def _failure(answer: Answer | None) -> Exception:

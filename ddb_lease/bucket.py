@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from ddb_lease import process
-from ddb_lease.acquisition import Scene, acquire, send_release
+from ddb_lease.acquisition import acquire
 from ddb_lease.clock import Clock, ServiceTime, SystemClock
 from ddb_lease.driver import Bell, Driver, Sender
 from ddb_lease.dynamodb import Reach, Store
@@ -35,11 +35,13 @@ from ddb_lease.errors import (
     UnknownBucket,
 )
 from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings, read_release
+from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
 from ddb_lease.model import MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
-from ddb_lease.outcomes import Busy, Full, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.outcomes import Busy, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
 from ddb_lease.protocol import slot_of
+from ddb_lease.releasing import read_release, send_release
+from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
 
 _log = logging.getLogger("ddb_lease")
@@ -346,7 +348,7 @@ class LeaseBucket:
 
     def _acquire(
         self, deadline: float, data: Data | None, on_lost: OnLost | None, *, patient: bool
-    ) -> Lease | Full | Lost | OutOfTurn | Busy | Unavailable:
+    ) -> Lease | Full | Lost | OutOfTurn | GaveWay | Busy | Unavailable:
         if self._closed:
             raise ConfigurationError(f"bucket {self.name!r} is closed")
         data = _checked_data(data)

@@ -19,14 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from ddb_lease.acquisition import Scene, send_release
 from ddb_lease.belief import Belief, State
 from ddb_lease.driver import Bell, Driver
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Renew, Throttled, Unknown, Unsent
+from ddb_lease.messages import Answer, Conflict, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
-from ddb_lease.protocol import released
+from ddb_lease.releasing import read_release, send_release
+from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
 
@@ -397,21 +397,3 @@ class Lease:
         if ended:
             around.scene.memory.released(self.slot, Slot(number=self.slot, fence=self.fence))
         return ended
-
-
-def read_release(answer: Answer, *, lease_id: str, fence: int | None, uncertain: bool) -> bool:
-    """Whether a release ended the lease.
-
-    Raises:
-        StoreUnavailable: Nobody knows.
-        StoreRejected: The service refuses for good.
-    """
-    match answer:
-        case Done() | Refused():
-            return released(answer, fence=fence, uncertain=uncertain)
-        case Rejected():
-            raise answer.error
-        case Unknown() | Unsent() | Conflict() | Throttled():
-            raise StoreUnavailable(f"lease {lease_id} could not be released: {answer.cause}") from answer.cause
-        case _:
-            raise AssertionError(f"no answer to a release: {answer}")

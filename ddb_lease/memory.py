@@ -31,13 +31,20 @@ class Ticket:
 
 
 class Memory:
-    """Hints about one bucket, shared by all threads of a process."""
+    """Hints about one bucket, shared by all threads of a process.
+
+    Attributes:
+        crowded: Whether the process's last acquire had to wait. Then others may be waiting unseen, in other
+            processes, and a next acquire gives way first: a process that releases and acquires in a loop would
+            starve all who only poll.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counter: Counter | None = None
         self._free: dict[int, int] = {}
         self._own_release = -1
+        self.crowded = False
         self._line: list[Ticket] = []
         self._tried_at = 0.0
 

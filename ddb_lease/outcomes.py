@@ -28,6 +28,11 @@ class OutOfTurn:
     """Others of this process wait in front of us: they look, we sleep."""
 
 
+@dataclass(frozen=True, slots=True)
+class GaveWay:
+    """Our last acquire had to wait, so others may be waiting now: they get a chance before our first try."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Busy:
     """A conflict, or throttling: the service is there, and asks for patience."""
@@ -42,4 +47,4 @@ class Unavailable:
     cause: Exception
 
 
-Outcome: TypeAlias = Grant | Full | Lost | OutOfTurn | Busy | Unavailable
+Outcome: TypeAlias = Grant | Full | Lost | OutOfTurn | GaveWay | Busy | Unavailable

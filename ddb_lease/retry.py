@@ -21,7 +21,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from ddb_lease.messages import Answer, Effect, Pause
-from ddb_lease.outcomes import Busy, Full, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.outcomes import Busy, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
 
 Result = TypeVar("Result")
 Procedure: TypeAlias = Generator[Effect, Answer | None, Result]
@@ -165,7 +165,7 @@ def acquiring(
             return False
         outcome = state.outcome.result()
         match outcome:
-            case Full() | OutOfTurn():
+            case Full() | OutOfTurn() | GaveWay():
                 return patient
             case Lost() | Busy() | Unavailable():
                 return not give_up(outcome)
@@ -189,13 +189,16 @@ class _AcquirePause:
 
     def __call__(self, state: RetryCallState) -> float:
         outcome = state.outcome.result() if state.outcome else None
-        if isinstance(outcome, (Full, OutOfTurn)):
+        if isinstance(outcome, (Full, OutOfTurn, GaveWay)):
             self._failures = 0
         else:
             self._failures += 1
         match outcome:
             case Full():
                 return self._poll(outcome)
+            case GaveWay():
+                # As long as a poll: in the lottery for a slot, who held it last is a waiter like all others.
+                return self._chance.uniform(0.0, 2.0 * POLL_SECONDS)
             case OutOfTurn():
                 return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
             case Lost():

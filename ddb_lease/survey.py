@@ -5,11 +5,11 @@ Laws of this room: it only reads, page by page, consistently; what it returns is
 
 from __future__ import annotations
 
-from ddb_lease.acquisition import Scene
 from ddb_lease.errors import StoreUnavailable
 from ddb_lease.messages import Answer, Conflict, Look, Rejected, Seen, Throttled, Unknown, Unsent
 from ddb_lease.model import BucketStatus, Counter, LeaseInfo, Slot
 from ddb_lease.retry import Procedure, resending
+from ddb_lease.scene import Scene
 
 PAGE = 1_000
 TRIES = 5

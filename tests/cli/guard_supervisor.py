@@ -23,7 +23,8 @@ def main() -> int:
     if mode == "feed":
 
         def feed_forever() -> None:
-            while True:
+            forgotten = steady_seconds() + 120  # a failed test must not leave us running
+            while steady_seconds() < forgotten:
                 command.feed(steady_seconds() + float(deadline_in))
                 threading.Event().wait(0.05)
 

@@ -1,0 +1,42 @@
+"""The scene: what surrounds the procedures of one bucket in one process.
+
+Laws of this room: it gathers what is passed in, and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from ddb_lease import protocol
+from ddb_lease.clock import ServiceTime
+from ddb_lease.memory import Memory
+from ddb_lease.model import Counter, Settings, Timing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What surrounds the procedures of one bucket in one process."""
+
+    bucket: str
+    wanted: Settings
+    timing: Timing
+    time: ServiceTime
+    chance: Random
+    memory: Memory
+    adopt: Callable[[Counter], None]
+    """Called with each counter seen: adopts stored settings, and warns of others once."""
+
+    def lease_ms(self) -> int:
+        """The length of a lease: the stored setting rules."""
+        counter = self.memory.counter
+        return counter.lease_ms if counter else self.wanted.lease_ms
+
+    def ttl(self, now_hi: int, expires_at: int | None = None) -> int:
+        """The TTL attribute of a slot written now."""
+        return protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, retention_seconds=self.timing.retention)
+
+    def token(self) -> str:
+        """A request token: one for each attempt, kept over its resends."""
+        return f"{self.chance.getrandbits(128):032x}"

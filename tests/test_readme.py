@@ -1,0 +1,54 @@
+"""The README says nothing that does not run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ddb_lease import local
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+LIBRARY, EMBEDDED, MORE = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+
+
+@pytest.fixture
+def engine_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path))
+    yield
+    local.stop()
+
+
+def test_the_library_examples_run_in_their_order(engine_of_its_own):
+    world = {"work": [1, 2, 3], "process": [].append}
+    exec(EMBEDDED, world)  # the README's own bucket, on the embedded engine ...
+    on_aws = re.search(r"^bucket = .*\n", LIBRARY, flags=re.M).group()
+    assert 'LeaseBucket("nightly-report", max_tokens=4, lease_seconds=60, table="ddb-lease")' in on_aws
+    exec(LIBRARY.replace(on_aws, ""), world)  # ... stands in for the one on AWS
+    exec(MORE, world)
+    world["report"]("Monday")
+    assert world["lease"].lost is None
+    assert world["bucket"].status().max_tokens == 4
+    world["bucket"].close()
+
+
+def test_the_run_command_runs_word_for_word(engine_of_its_own):
+    (line,) = re.findall(r"^\$ (ddb-lease run demo .*)$", README, flags=re.M)
+    command = line.replace("ddb-lease", f"{sys.executable} -m ddb_lease.cli", 1).replace("sleep 5", "sleep 0")
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) in {(0, "on slot 0"), (0, "on slot 1")}, done.stderr
+
+
+def test_every_linked_page_is_there():
+    for page in re.findall(r"\]\((\S+?\.md)\)", README):
+        assert (Path(__file__).parent.parent / page).exists(), page
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\$ (ddb-lease .*?)(?:\s{2,}#.*)?$", README, flags=re.M))
+def test_every_command_is_one_that_the_parser_takes(line):
+    import shlex
+
+    from ddb_lease.cli import main
+
+    own, _ = main.split_command(shlex.split(line)[1:])
+    assert main.parser().parse_args(own).execute
