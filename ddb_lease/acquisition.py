@@ -4,8 +4,9 @@ Laws of this room:
 
 - Procedures are generators: they yield requests and pauses, and are sent answers. Time, chance and memory come in.
   The synchronous API, asyncio and the simulator drive this very code.
-- A claim given up with an unknown outcome is released by its lease id before anything else happens, interrupts
-  included; if even that fails, it dies by expiry.
+- A claim given up with an unknown outcome is released by its lease id before anything else happens; if even that
+  fails, it dies by expiry. An interrupt may tear a procedure apart anywhere: its driver's caller then releases what
+  the procedure had noted as open.
 - A lease is returned only before its own deadline. One that was won too late is released, and the try is repeated.
 - The deadline counts from before the first sending of the attempt, never from a resend or from the answer.
 """
@@ -47,7 +48,7 @@ from ddb_lease.protocol import (
     RetireStrays,
 )
 from ddb_lease.releasing import send_release
-from ddb_lease.retry import FIRST_CONTACT_SECONDS, Procedure, acquiring, resending
+from ddb_lease.retry import FIRST_CONTACT_SECONDS, LONGEST_POLL_SECONDS, Procedure, acquiring, resending
 from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
@@ -79,7 +80,7 @@ def acquire(
     deadline: float,
     patient: bool,
     ticket: Ticket | None,
-    won: list[Grant],
+    open_grants: list[Grant],
 ) -> Procedure[Outcome]:
     """Win a slot.
 
@@ -90,8 +91,8 @@ def acquire(
         deadline: When to give up, on the steady clock; `math.inf` for never.
         patient: Whether a full bucket is waited for.
         ticket: The place in the process's waiting line; None to go past it.
-        won: Where the grant is noted the moment it is won: if an interrupt strikes between that and the caller's
-            getting hold of it, the caller finds there what to release.
+        open_grants: Where each grant is noted before it is first sent for, and struck out once it is surely not
+            leased. Whatever interrupts the procedure, wherever, the caller finds there what to release.
 
     Returns:
         A `Grant`, or why there is none.
@@ -107,7 +108,7 @@ def acquire(
         patient=patient,
         give_up=_never_reached(scene),
     )
-    attempt = _Attempt(scene=scene, owner=owner, data=data, deadline=deadline, ticket=ticket, won=won)
+    attempt = _Attempt(scene=scene, owner=owner, data=data, deadline=deadline, ticket=ticket, open_grants=open_grants)
     outcome: Outcome = yield from policy(attempt.run)
     return outcome
 
@@ -140,14 +141,14 @@ class _Attempt:
         data: Data,
         deadline: float,
         ticket: Ticket | None,
-        won: list[Grant],
+        open_grants: list[Grant],
     ) -> None:
         self._scene = scene
         self._owner = owner
         self._data = data
         self._deadline = deadline
         self._ticket = ticket
-        self._won = won
+        self._open = open_grants
         self._began = scene.time.steady()
         self._complain_after = COMPLAIN_SECONDS
         self._gave_way = ticket is None
@@ -161,7 +162,8 @@ class _Attempt:
         scene = self._scene
         if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):
             return OutOfTurn()
-        if scene.memory.crowded and not self._gave_way:
+        in_a_hurry = self._deadline - scene.time.steady() < LONGEST_POLL_SECONDS
+        if scene.memory.crowded and not self._gave_way and not in_a_hurry:
             self._gave_way = True
             return GaveWay()
         outcome = yield from self._try()
@@ -315,39 +317,35 @@ class _Attempt:
 
     def _take(self, request: Claim | Mint, grant: Grant) -> Procedure[Grant | Refused]:
         """Send a claim or mint until its outcome is known; leave no lease behind if it is given up."""
-        settled = False
         uncertain: list[bool] = []
-        try:
-            answer = yield from self._settle(request, until=grant.deadline, uncertain=uncertain)
-            if isinstance(answer, Done) or (
-                isinstance(answer, Refused) and protocol.is_own_write(answer, grant.lease_id)
-            ):
-                if self._scene.time.steady() < grant.deadline:
-                    self._won.append(grant)
-                    return grant
-                raise _Stop(Lost())  # won too late to be believed in: released below
-            # A refusal is final even after an unknown sending: a copy that is still under way and commits later
-            # is a lease of nobody's, which a release sent now could not reach; it dies by expiry.
-            settled = isinstance(answer, Refused) or not uncertain
-            if isinstance(answer, Refused):
+        self._open.append(grant)
+        answer = yield from self._settle(request, until=grant.deadline, uncertain=uncertain)
+        match answer:
+            case Refused() if not protocol.is_own_write(answer, grant.lease_id):
+                # A refusal is final even after an unknown sending: a copy that is still under way and commits later
+                # is a lease of nobody's, which a release sent now could not reach; it dies by expiry.
+                self._open.remove(grant)
                 return answer
-            raise _failure(answer)
-        except GeneratorExit:
-            raise  # the driver is gone: nothing more can be sent, and expiry cleans up
-        except BaseException:
-            if not settled and grant not in self._won:
-                yield from self._abandon(grant)
-            raise
+            case Done() | Refused():
+                if self._scene.time.steady() < grant.deadline:
+                    return grant
+                failure: Exception = _Stop(Lost())  # won too late to be believed in
+                may_be_leased = True
+            case _:
+                failure = _failure(answer)
+                may_be_leased = bool(uncertain)
+        if may_be_leased:
+            yield from self._abandon(grant)
+        self._open.remove(grant)
+        raise failure
 
     def _settle(
         self, request: Claim | Mint | BringBack | Retire | Create, *, until: float, uncertain: list[bool]
     ) -> Procedure[Answer]:
         def once() -> Generator[Claim | Mint | BringBack | Retire | Create, Answer, Answer]:
-            # Marked before it is sent: an interrupt may strike while the request is under way.
-            uncertain.append(True)
             answer = yield request
-            if not isinstance(answer, Unknown) and len(uncertain) == 1:
-                uncertain.clear()
+            if isinstance(answer, Unknown):
+                uncertain.append(True)
             return answer
 
         policy = resending(

@@ -3,7 +3,8 @@
 Laws of this room:
 
 - It puts the rooms below together, and decides nothing itself.
-- Between winning a slot and handing the lease out, nothing may come between that leaves the slot leased.
+- Between asking for a slot and handing the lease out, no interrupt leaves the slot leased: whatever may be leased is
+  released before the interrupt goes on. Only a second one ends that.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
 from ddb_lease.model import MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
-from ddb_lease.outcomes import Busy, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slot_of
 from ddb_lease.releasing import read_release, send_release
 from ddb_lease.scene import Scene
@@ -194,12 +195,10 @@ class LeaseBucket:
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
         deadline = math.inf if timeout is None else self._scene.time.steady() + timeout
-        won = self._acquire(deadline, data, on_lost, patient=True)
-        if isinstance(won, Lease):
-            return won
-        if isinstance(won, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {won.cause}") from won.cause
-        raise AcquireTimeout(f"no slot of bucket {self.name!r} came free in {timeout:g} s")
+        lease = self._acquire(deadline, data, on_lost, patient=True)
+        if lease is None:
+            raise AcquireTimeout(f"no slot of bucket {self.name!r} came free in {timeout:g} s")
+        return lease
 
     def try_acquire(self, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
         """Lease a slot if one is free, at once.
@@ -222,10 +221,7 @@ class LeaseBucket:
         Cost: as `acquire`; on a full bucket one Query, and no write.
         """
         deadline = self._scene.time.steady() + _TRY_SECONDS
-        won = self._acquire(deadline, data, on_lost, patient=False)
-        if isinstance(won, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {won.cause}") from won.cause
-        return won if isinstance(won, Lease) else None
+        return self._acquire(deadline, data, on_lost, patient=False)
 
     def leased(
         self, timeout: float | None = None, *, data: Data | None = None
@@ -346,15 +342,13 @@ class LeaseBucket:
 
     # Behind the scenes.
 
-    def _acquire(
-        self, deadline: float, data: Data | None, on_lost: OnLost | None, *, patient: bool
-    ) -> Lease | Full | Lost | OutOfTurn | GaveWay | Busy | Unavailable:
+    def _acquire(self, deadline: float, data: Data | None, on_lost: OnLost | None, *, patient: bool) -> Lease | None:
         if self._closed:
             raise ConfigurationError(f"bucket {self.name!r} is closed")
         data = _checked_data(data)
         bell = self._machinery.bell()
         ticket = Ticket(bell.wake)
-        won: list[Grant] = []
+        open_grants: list[Grant] = []
         lease: Lease | None = None
         # An interrupt may strike between any two instructions here: all of them stand inside this block.
         try:
@@ -367,19 +361,22 @@ class LeaseBucket:
                 deadline=deadline,
                 patient=patient,
                 ticket=ticket if patient else None,
-                won=won,
+                open_grants=open_grants,
             )
             try:
                 outcome: Outcome = self._driver.run(procedure, bell.pause)
             finally:
                 self._memory.leave(ticket)
+            if isinstance(outcome, (Busy, Unavailable)):
+                raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
             if not isinstance(outcome, Grant):
-                return outcome
+                return None
             lease = self._hold(outcome, on_lost)
             _log.info("lease %s: slot %d of bucket %r, fence %d", lease.id, lease.slot, self.name, lease.fence)
             return lease
         except BaseException:
-            for grant in won:
+            self._memory.leave(ticket)
+            for grant in open_grants:
                 self._give_back(grant)
             raise
 

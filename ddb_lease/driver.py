@@ -3,13 +3,11 @@
 Laws of this room:
 
 - A procedure decides; the driver only carries requests out, waits, and tells the service's time what it learns.
-- Whatever interrupts the driver, wherever it is, is thrown into the procedure, so that it can clean up with
-  further requests before the interrupt goes on. Only a second interrupt ends the clean-up.
+- An interrupt ends a run wherever it strikes. What the procedure left open is for the driver's caller to clean up.
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -88,27 +86,16 @@ class Driver:
             The procedure's result.
 
         Raises:
-            BaseException: What the procedure raises; an interrupt, after the procedure has cleaned up.
+            BaseException: What the procedure raises, or what interrupts it. It is then not resumed: an interrupt may
+                have struck in the midst of it.
         """
-        answer: Answer | None = None
-        trouble: BaseException | None = None
-        while True:
-            try:
-                while True:
-                    if trouble is not None:
-                        thrown, trouble = trouble, None
-                        effect = procedure.throw(thrown)
-                    else:
-                        effect = procedure.send(answer)
-                    answer = None
-                    answer = self._carry_out(effect, pause)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
-            except BaseException as error:
-                if inspect.getgeneratorstate(procedure) == inspect.GEN_CLOSED:
-                    raise  # the procedure has ended: this is its last word
-                trouble = error
+        try:
+            effect = next(procedure)
+            while True:
+                effect = procedure.send(self._carry_out(effect, pause))
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
 
     def _carry_out(self, effect: Effect, pause: Callable[[float], None]) -> Answer | None:
         if isinstance(effect, Pause):

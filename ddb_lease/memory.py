@@ -12,8 +12,8 @@ Laws of this room:
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from ddb_lease.model import Counter, Slot, View
@@ -23,11 +23,14 @@ _STALE_SECONDS = 15.0
 """If the first in line has not tried for this long, others stop relying on it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Ticket:
-    """A place in the waiting line; `wake` ends its holder's pause, from any thread."""
+    """A place in the waiting line; `wake` ends its holder's pause, from any thread.
 
-    wake: Callable[[], None]
+    The line knows it weakly: the place of a waiter that was torn away without leaving falls vacant by itself.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
 
 
 class Memory:
@@ -45,7 +48,7 @@ class Memory:
         self._free: dict[int, int] = {}
         self._own_release = -1
         self.crowded = False
-        self._line: list[Ticket] = []
+        self._line: list[weakref.ref[Ticket]] = []
         self._tried_at = 0.0
 
     @property
@@ -113,20 +116,19 @@ class Memory:
     def join(self, ticket: Ticket) -> None:
         """Stand in line, at its end."""
         with self._lock:
-            self._line.append(ticket)
+            self._line.append(weakref.ref(ticket))
 
     def leave(self, ticket: Ticket) -> None:
         """Leave the line, wherever one stands in it; whoever is first then is woken."""
         with self._lock:
-            if ticket in self._line:
-                self._line.remove(ticket)
+            self._line = [place for place in self._line if place() is not ticket]
             woken = self._first_in_line()
         _wake(woken)
 
     def my_turn(self, ticket: Ticket | None, *, now: float) -> bool:
         """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck."""
         with self._lock:
-            waiting = ticket is not None and ticket in self._line
+            waiting = ticket is not None and ticket in [place() for place in self._line]
             turn = not waiting or ticket in self._first_in_line() or now - self._tried_at > _STALE_SECONDS
             if turn:
                 self._tried_at = now
@@ -138,7 +140,9 @@ class Memory:
         self._line.clear()
 
     def _first_in_line(self) -> list[Ticket]:
-        return self._line[: max(1, len(self._free))]
+        self._line = [place for place in self._line if place() is not None]
+        first = (place() for place in self._line[: max(1, len(self._free))])
+        return [ticket for ticket in first if ticket is not None]
 
 
 def _is_free(slot: Slot) -> bool:

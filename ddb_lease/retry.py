@@ -30,6 +30,9 @@ Procedure: TypeAlias = Generator[Effect, Answer | None, Result]
 POLL_SECONDS = 1.0
 """Mean time between the looks of a process that waits for a full bucket."""
 
+LONGEST_POLL_SECONDS = 2 * POLL_SECONDS
+"""Full jitter: the pause between two looks is drawn between nothing and this."""
+
 EXPIRY_JITTER_SECONDS = 0.2
 """When a lease is known to expire, its waiters spread their looks over this long after it."""
 
@@ -198,7 +201,7 @@ class _AcquirePause:
                 return self._poll(outcome)
             case GaveWay():
                 # As long as a poll: in the lottery for a slot, who held it last is a waiter like all others.
-                return self._chance.uniform(0.0, 2.0 * POLL_SECONDS)
+                return self._chance.uniform(0.0, LONGEST_POLL_SECONDS)
             case OutOfTurn():
                 return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
             case Lost():
@@ -209,7 +212,7 @@ class _AcquirePause:
                 return full_jitter(BUSY_SECONDS, self._failures, self._chance)
 
     def _poll(self, full: Full) -> float:
-        poll = self._chance.uniform(0.0, 2.0 * POLL_SECONDS)
+        poll = self._chance.uniform(0.0, LONGEST_POLL_SECONDS)
         if full.expires_in is None:
             return poll
         return min(poll, max(0.0, full.expires_in) + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))

@@ -1,0 +1,72 @@
+"""An interrupted acquire leaves no lease behind, wherever the interrupt strikes."""
+
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+
+STRIDE = 1
+"""Every point. It is a matter of seconds."""
+
+
+class Interrupter:
+    """Raises KeyboardInterrupt at the n-th point of the library where CPython would handle a signal.
+
+    That is on entry to a function, and after a call of a C function: the interpreter looks for signals there. It does
+    not look between a lock's `__enter__` and the body it guards, where an exception would leave the lock held; raising
+    at every line or instruction would.
+    """
+
+    def __init__(self, strike_at: int) -> None:
+        self.left = strike_at
+        self.struck_at: str | None = None
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        name = frame.f_code.co_filename
+        if self.struck_at is not None or event not in {"call", "c_return"}:
+            return
+        if "/ddb_lease/" not in name or "/ddb_lease/local/" in name:
+            return
+        self.left -= 1
+        if self.left <= 0:
+            self.struck_at = f"{name.rsplit('/', 1)[-1]}:{frame.f_lineno}"
+            raise KeyboardInterrupt
+
+
+def acquire_with(interrupter: Interrupter, bucket: Any) -> Any:
+    """Acquire under the interrupter; returns the lease, or None where the interrupt came out."""
+    sys.setprofile(interrupter)
+    try:
+        return bucket.acquire(timeout=5)
+    except KeyboardInterrupt:
+        return None
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.parametrize("state", ["warm", "cold"])
+def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucket, table, engine, state):
+    if engine.name != "embedded":
+        pytest.skip("what is tried out is this process, not the engine: once is enough")
+    new_bucket().acquire().release()  # the bucket and its slots are there
+    bucket = new_bucket()
+    left_behind = []
+    strike_at = 1
+    while True:
+        if state == "cold":
+            bucket = new_bucket()
+        interrupter = Interrupter(strike_at)
+        lease = acquire_with(interrupter, bucket)
+        if lease is not None:
+            lease.release()
+        if interrupter.struck_at is None:
+            break
+        if lease is None and any("lease_id" in slot for slot in table.slots().values()):
+            left_behind.append((strike_at, interrupter.struck_at))
+            for number in table.slots():
+                table.unset(number, "lease_id", "expires_at")
+        strike_at += STRIDE
+    assert not left_behind
+    assert strike_at > 100, "the interrupter has hardly met the library"
+    assert bucket._leases == {}
