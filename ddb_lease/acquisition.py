@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from ddb_lease import protocol
+from ddb_lease.clock import AGREEING
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.memory import Ticket
 from ddb_lease.messages import (
@@ -52,6 +53,12 @@ from ddb_lease.retry import FIRST_CONTACT_SECONDS, LONGEST_POLL_SECONDS, Procedu
 from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
+
+CLEAN_UP_SECONDS = 1.0
+"""How long: who waits with a timeout is not kept much longer by it."""
+
+HEAD_EVERY = 8
+"""Of a large bucket, every so many looks one goes to the window with the counter: it may have been resized."""
 
 GUESSES = 2
 """Claims on remembered slots before a look: after two misses, memory is no guide."""
@@ -153,6 +160,7 @@ class _Attempt:
         self._complain_after = COMPLAIN_SECONDS
         self._gave_way = ticket is None
         self._waited = False
+        self._looks = 0
         self._windows = 0
         self._window = 0
         self._looked = False
@@ -160,6 +168,7 @@ class _Attempt:
     def run(self) -> Procedure[Outcome]:
         """One try: up to two guesses from memory, then a look and what it suggests."""
         scene = self._scene
+        scene.require_open()
         if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):
             return OutOfTurn()
         in_a_hurry = self._deadline - scene.time.steady() < LONGEST_POLL_SECONDS
@@ -175,6 +184,10 @@ class _Attempt:
         return outcome
 
     def _try(self) -> Procedure[Outcome]:
+        for _ in range(AGREEING):
+            if self._scene.time.doubtful:
+                # Not with bounds as wide as this: the lease's expiry would be far off.
+                yield Look(limit=1, consistent=False)
         try:
             grant = yield from self._guess()
             if grant is not None:
@@ -214,8 +227,12 @@ class _Attempt:
         count = protocol.windows(counter.max_tokens) if counter else 1
         if count != self._windows:
             self._windows, self._window = count, scene.chance.randrange(count)
-        start = self._window * protocol.WINDOW
-        self._window = (self._window + 1) % count
+        self._looks += 1
+        if self._looks % HEAD_EVERY == 0:
+            start = 0
+        else:
+            start = self._window * protocol.WINDOW
+            self._window = (self._window + 1) % count
         # Polls are eventually consistent, at half the price: a condition guards whatever is built on them.
         answer = yield Look(start=start, limit=protocol.WINDOW, consistent=not self._looked)
         self._looked = True
@@ -327,9 +344,11 @@ class _Attempt:
                 self._open.remove(grant)
                 return answer
             case Done() | Refused():
-                if self._scene.time.steady() < grant.deadline:
+                # The first answer of all may have been odd: what it told of the time is believed once a second one
+                # agrees, as the claim's own does.
+                if self._scene.time.confirmed and self._scene.time.steady() < grant.deadline:
                     return grant
-                failure: Exception = _Stop(Lost())  # won too late to be believed in
+                failure: Exception = _Stop(Lost())
                 may_be_leased = True
             case _:
                 failure = _failure(answer)
@@ -360,7 +379,10 @@ class _Attempt:
 
     def _abandon(self, grant: Grant) -> Procedure[None]:
         """Release a claim whose outcome nobody will learn; what this cannot reach dies by expiry."""
-        answer, _ = yield from send_release(self._scene, slot=grant.slot, lease_id=grant.lease_id, tries=CLEAN_UP_TRIES)
+        until = self._scene.time.steady() + CLEAN_UP_SECONDS
+        answer, _ = yield from send_release(
+            self._scene, slot=grant.slot, lease_id=grant.lease_id, tries=CLEAN_UP_TRIES, deadline=until
+        )
         if not isinstance(answer, (Done, Refused)):
             _log.warning(
                 "bucket %r: slot %d may stay leased to nobody until its lease expires (%s)",

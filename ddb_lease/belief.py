@@ -101,8 +101,10 @@ class Belief:
             case Refused(slot=None):
                 return self.lose(LossReason.GONE)
             case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:
-                # A later renewal of ours is there already: this one is its late or repeated copy.
-                self.renew_at = self._next_renewal(self.deadline)
+                # A later expiry is there already (a copy of ours was overtaken, or an operator lengthened it): the
+                # next renewal writes no earlier one, and succeeds.
+                self._expires_at = max(self._expires_at, slot.lease.expires_at)
+                self.renew_at = now
                 return self.lose(LossReason.REVOKED) if slot.lease.revoked else None
             case Refused():
                 return self.lose(LossReason.TAKEN)

@@ -38,6 +38,7 @@ from ddb_lease.errors import (
 from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
+from ddb_lease.messages import Look
 from ddb_lease.model import MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slot_of
@@ -55,6 +56,8 @@ _KEY_BYTES: Final = 2048
 _DATA_BYTES: Final = 300_000
 _STATUS_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
+_DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
+_DOUBT_SECONDS: Final = 0.1
 
 OnLost = Callable[[Lease], object]
 
@@ -151,6 +154,7 @@ class LeaseBucket:
             chance=self._machinery.chance,
             memory=self._memory,
             adopt=self._adopt,
+            require_open=self._require_open,
         )
         self._leases: dict[str, Lease] = {}
         self._warned = False
@@ -276,7 +280,7 @@ class LeaseBucket:
                 tries=RELEASE_TRIES,
                 deadline=self._scene.time.steady() + RELEASE_SECONDS,
             ),
-            self._machinery.bell().pause,
+            self._machinery.bell(),
         )
         return read_release(answer, lease_id=lease_id, fence=None, uncertain=uncertain)
 
@@ -289,7 +293,7 @@ class LeaseBucket:
             StoreRejected: The service refuses for good.
         """
         status = self._driver.run(
-            survey(self._scene, table=self.table, seconds=_STATUS_SECONDS), self._machinery.bell().pause
+            survey(self._scene, table=self.table, seconds=_STATUS_SECONDS), self._machinery.bell()
         )
         if status is None:
             raise UnknownBucket(
@@ -303,6 +307,7 @@ class LeaseBucket:
         Raises nothing: a release that fails is logged, and the slot comes back by expiry.
         """
         self._closed = True
+        self._memory.wake_all()
         for lease in list(self._leases.values()):
             try:
                 lease.release()
@@ -343,8 +348,7 @@ class LeaseBucket:
     # Behind the scenes.
 
     def _acquire(self, deadline: float, data: Data | None, on_lost: OnLost | None, *, patient: bool) -> Lease | None:
-        if self._closed:
-            raise ConfigurationError(f"bucket {self.name!r} is closed")
+        self._require_open()
         data = _checked_data(data)
         bell = self._machinery.bell()
         ticket = Ticket(bell.wake)
@@ -364,13 +368,14 @@ class LeaseBucket:
                 open_grants=open_grants,
             )
             try:
-                outcome: Outcome = self._driver.run(procedure, bell.pause)
+                outcome: Outcome = self._driver.run(procedure, bell)
             finally:
                 self._memory.leave(ticket)
             if isinstance(outcome, (Busy, Unavailable)):
                 raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
             if not isinstance(outcome, Grant):
                 return None
+            self._require_open()  # closed while we waited: what was won is given back below
             lease = self._hold(outcome, on_lost)
             _log.info("lease %s: slot %d of bucket %r, fence %d", lease.id, lease.slot, self.name, lease.fence)
             return lease
@@ -379,6 +384,10 @@ class LeaseBucket:
             for grant in open_grants:
                 self._give_back(grant)
             raise
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ConfigurationError(f"bucket {self.name!r} is closed")
 
     def _surroundings(self) -> Surroundings:
         return Surroundings(
@@ -410,13 +419,25 @@ class LeaseBucket:
         self._leases.pop(lease.id, None)
 
     def _time_moved(self) -> None:
-        self._heartbeats().reconsider_all()
+        heartbeats = self._heartbeats()
+        if self._scene.time.doubtful:
+            heartbeats.workers.submit(self._clear_doubt)
+        heartbeats.reconsider_all()
+
+    def _clear_doubt(self) -> None:
+        """Answers disagree on the service's time: ask until they agree."""
+        bell = self._machinery.bell()
+        for _ in range(_DOUBT_LOOKS):
+            if self._closed or not self._scene.time.doubtful:
+                return
+            self._driver.perform(Look(limit=1, consistent=False))
+            bell.sleep(_DOUBT_SECONDS)
 
     def _adopt(self, counter: Counter) -> None:
+        stored = counter.settings
+        self._timing.require_room(stored.lease_ms / 1000)  # before it is learnt: refused once, refused always
         if not self._memory.learn_counter(counter):
             return
-        stored = counter.settings
-        self._timing.require_room(stored.lease_ms / 1000)
         self._store.fit(stored.lease_ms / 1000)
         if stored != self._wanted and not self._warned:
             self._warned = True

@@ -31,6 +31,10 @@ AGREEING = 3
 """Answers in a row that must agree with one another before they overrule what was known."""
 
 
+FRONT_ENDS_DIFFER = 1.0
+"""Seconds by which honest answers of one service may disagree."""
+
+
 class Clock(Protocol):
     """What this machine knows of time by itself; injected everywhere."""
 
@@ -106,7 +110,8 @@ class Offset:
         agreeing: How many those are.
         confirmed: Whether a second answer has agreed with the first.
         doubt: The hull of all that was said since the first contradiction; None where there is none.
-        top: The highest offset that deadlines have been brought forward for.
+        top: The highest offset that deadlines already allow for; at most `FRONT_ENDS_DIFFER` above what is
+            trusted, so that answers which alternate between two front ends bring no deadline forward twice.
     """
 
     trusted: Interval
@@ -130,12 +135,12 @@ class Offset:
         now = sample.at
         trusted = self.trusted.widened(now)
         rival = self.rival.widened(now) if self.rival else None
-        top = self.top + OSCILLATOR_DRIFT * max(0.0, now - self.trusted.at)
+        top = self.top
         agreed = trusted.meet(sample)
         supports = rival.meet(sample) if rival else None
         if agreed is not None and supports is None:
             # What was known is confirmed, and nothing speaks for the rival: it was an odd answer.
-            return Offset(trusted=agreed, top=max(top, agreed.high), confirmed=True), 0.0
+            return Offset(trusted=agreed, top=_topped(top, agreed), confirmed=True), 0.0
         doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
         contested = replace(
             self,
@@ -149,7 +154,11 @@ class Offset:
             return contested, 0.0
         moved = contested.rival
         jump = max(0.0, moved.high - trusted.low) if moved.low > top else 0.0
-        return Offset(trusted=moved, top=max(top, moved.high) if jump else top, confirmed=True), jump
+        return Offset(trusted=moved, top=_topped(top, moved), confirmed=True), jump
+
+
+def _topped(top: float, trusted: Interval) -> float:
+    return min(max(top, trusted.high), trusted.high + FRONT_ENDS_DIFFER)
 
 
 class ServiceTime:
@@ -165,7 +174,7 @@ class ServiceTime:
     def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0) -> None:
         self.max_clock_skew = max_clock_skew
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._offset: Offset | None = None
         self._dateless = False
         self._jumped = 0.0
@@ -202,7 +211,7 @@ class ServiceTime:
             date: The answer's ``Date`` in seconds since the epoch; None where it has none that can be read.
 
         Returns:
-            Whether deadlines have moved, or doubt has come up: heartbeats should look again.
+            Whether deadlines have moved, or doubt has come up or ended: heartbeats should look again.
         """
         if date is None:
             self._note_dateless()
@@ -215,7 +224,7 @@ class ServiceTime:
                 return False
             self._offset, jump = before.updated(sample)
             self._jumped += jump
-            moved = jump > 0 or (before.doubt is None and self._offset.doubt is not None)
+            moved = jump > 0 or (before.doubt is None) != (self._offset.doubt is None)
         if jump:
             _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", jump)
         return moved
@@ -251,7 +260,7 @@ class ServiceTime:
 
     def after_fork_in_child(self) -> None:
         """In a forked child, where another thread of the parent's may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def _note_dateless(self) -> None:
         if self._offset is None and not self._dateless:

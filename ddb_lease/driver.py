@@ -8,6 +8,8 @@ Laws of this room:
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -40,19 +42,28 @@ class Sender(Protocol):
 
 
 class Bell:
-    """Ends a pause early. One thread pauses on it; any thread may wake."""
+    """Ends a pause early. One thread pauses on it; any thread may wake, and any signal handler.
+
+    A `SimpleQueue`, as it is reentrant: an `Event` may deadlock when a handler sets what its own thread waits for.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def pause(self, seconds: float) -> None:
         """Wait this long, or until woken; a wake that came before the pause counts."""
-        self._event.wait(seconds)
-        self._event.clear()
+        with contextlib.suppress(queue.Empty):
+            self._rings.get(timeout=min(seconds, threading.TIMEOUT_MAX))
+            while True:
+                self._rings.get_nowait()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait this long; a wake meanwhile ends the next pause."""
+        threading.Event().wait(seconds)
 
     def wake(self) -> None:
         """End the pause under way, or the next one."""
-        self._event.set()
+        self._rings.put(None)
 
 
 class Driver:
@@ -75,12 +86,12 @@ class Driver:
             self.on_moved()
         return reply.answer
 
-    def run(self, procedure: Procedure[Result], pause: Callable[[float], None]) -> Result:
+    def run(self, procedure: Procedure[Result], bell: Bell) -> Result:
         """Run a procedure to its end.
 
         Args:
             procedure: What to run.
-            pause: Waits so many seconds, or less if woken.
+            bell: What to wait on.
 
         Returns:
             The procedure's result.
@@ -92,13 +103,16 @@ class Driver:
         try:
             effect = next(procedure)
             while True:
-                effect = procedure.send(self._carry_out(effect, pause))
+                effect = procedure.send(self._carry_out(effect, bell))
         except StopIteration as stop:
             result: Result = stop.value
             return result
 
-    def _carry_out(self, effect: Effect, pause: Callable[[float], None]) -> Answer | None:
+    def _carry_out(self, effect: Effect, bell: Bell) -> Answer | None:
         if isinstance(effect, Pause):
-            pause(effect.seconds)
+            if effect.wakeable:
+                bell.pause(effect.seconds)
+            else:
+                bell.sleep(effect.seconds)
             return None
         return self.perform(effect)

@@ -10,6 +10,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -28,11 +29,20 @@ NAP_SECONDS = 1.0
 LATE_SECONDS = 0.5
 """Waking up this much later than planned means that the process was not running."""
 
-STUCK_SECONDS = 10.0
+SHORTEST_SECONDS = 0.01
+"""The heartbeat looks after one lease at most so often, whatever is urgent."""
+
+RECOVERY_SECONDS = 0.5
+"""The pause after a lease's heartbeat failed by a defect."""
+
+STUCK_SECONDS = 2.0
 """A worker busy with one job for longer is taken to be stuck, and another may be started in its place."""
 
 WORKERS = 8
 """Workers at most that are not stuck."""
+
+MOST_WORKERS = 64
+"""Workers at most, stuck ones included: in an outage, every call hangs until its timeout."""
 
 
 class Beating(Protocol):
@@ -51,7 +61,7 @@ class Schedule:
     """Who is due when: a heap with lazy deletion. Thread-safe; calls nobody under its lock."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._heap: list[tuple[float, int, Beating]] = []
         self._due: dict[Beating, tuple[float, int]] = {}
         self._serial = itertools.count()
@@ -104,31 +114,35 @@ class Workers:
         self._clock = clock
         self._limit = limit
         self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._busy: dict[int, float] = {}
         self._idle = 0
         self._names = itertools.count(1)
 
     def submit(self, job: Callable[[], object]) -> None:
         """Have a job done soon by some worker; what it raises is logged."""
+        self._jobs.put(job)
+        self.relieve()
+
+    def relieve(self) -> None:
+        """Start a worker if jobs wait for one: at once for a new job, and later where workers got stuck.
+
+        Called with each turn of the heartbeat as well, so that a thread that could not be started is tried again.
+        """
         with self._lock:
             now = self._clock.steady()
             working = sum(now - since < STUCK_SECONDS for since in self._busy.values())
-            starting = self._idle <= self._jobs.qsize() and self._idle + working < self._limit
-            if starting:
-                self._idle += 1
-        self._jobs.put(job)
-        if starting:
-            self._start()
-
-    def _start(self) -> None:
+            wanted = self._idle < self._jobs.qsize() and self._idle + working < self._limit
+            if not wanted or self._idle + len(self._busy) >= MOST_WORKERS:
+                return
+            self._idle += 1
         worker = threading.Thread(target=self._work, name=f"ddb-lease-worker-{next(self._names)}", daemon=True)
         try:
             worker.start()
-        except RuntimeError:  # no more threads to be had: the others must do
+        except RuntimeError:  # no more threads to be had for now: the others must do
             with self._lock:
                 self._idle -= 1
-            _log.warning("no thread can be started to renew leases")
+            _log.warning("no thread can be started to renew leases; it is tried again")
 
     def _work(self) -> None:
         me = threading.get_ident()
@@ -143,9 +157,8 @@ class Workers:
                 _log.exception("a lease's background work failed; it is tried again when due")
             with self._lock:
                 since = self._busy.pop(me)
-                replaced = self._clock.steady() - since >= STUCK_SECONDS and len(self._busy) >= self._limit
-                if replaced:
-                    return
+                if self._clock.steady() - since >= STUCK_SECONDS and self._idle + len(self._busy) >= self._limit:
+                    return  # replaced while it was stuck
                 self._idle += 1
 
 
@@ -156,8 +169,8 @@ class Heartbeats:
         self.workers = workers
         self._clock = clock
         self._schedule = Schedule()
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._lock = threading.RLock()
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # reentrant, where an Event is not
         self._thread: threading.Thread | None = None
         self._planned = clock.steady()
 
@@ -165,7 +178,7 @@ class Heartbeats:
         """Look after it from now on."""
         self._schedule.put(beating, self._clock.steady() + beating.due_in())
         self.ensure_running()
-        self._wake.set()
+        self._bell.put(None)
 
     def drop(self, beating: Beating) -> None:
         """Look after it no more."""
@@ -174,13 +187,13 @@ class Heartbeats:
     def reconsider(self, beating: Beating) -> None:
         """It may be due at another time now."""
         self._schedule.move(beating, self._clock.steady() + beating.due_in())
-        self._wake.set()
+        self._bell.put(None)
 
     def reconsider_all(self) -> None:
         """All may be due at other times now."""
         for beating in self._schedule.all():
             self._schedule.move(beating, self._clock.steady() + beating.due_in())
-        self._wake.set()
+        self._bell.put(None)
 
     def overslept(self) -> bool:
         """Whether the heartbeat thread should long have woken up: the process was not running."""
@@ -196,12 +209,15 @@ class Heartbeats:
 
     def turn(self, *, slept: bool) -> None:
         """Do all that is due now."""
+        self.workers.relieve()
         for beating in self._schedule.due(self._clock.steady()):
+            pause = RECOVERY_SECONDS
             try:
                 beating.beat(slept=slept)
+                pause = max(SHORTEST_SECONDS, beating.due_in())
             except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
                 _log.exception("a heartbeat failed; it is tried again")
-            self._schedule.move(beating, self._clock.steady() + max(0.01, beating.due_in()))
+            self._schedule.move(beating, self._clock.steady() + pause)
 
     def nap(self) -> float:
         """Seconds to sleep before the next turn."""
@@ -215,9 +231,14 @@ class Heartbeats:
             try:
                 seconds = self.nap()
                 self._planned = self._clock.steady() + seconds
-                self._wake.wait(seconds)
-                self._wake.clear()
+                self._sleep(seconds)
                 self.turn(slept=self.overslept())
             except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
                 _log.exception("the heartbeat thread met a defect, and goes on")
-                self._wake.wait(LATE_SECONDS)
+                self._sleep(LATE_SECONDS)
+
+    def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._bell.get(timeout=seconds)
+            while True:
+                self._bell.get_nowait()

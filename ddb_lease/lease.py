@@ -36,8 +36,11 @@ RELEASE_TRIES = 6
 RELEASE_SECONDS = 5.0
 """How long a release is tried while it fails."""
 
-DOUBT_SECONDS = 0.2
-"""While answers disagree on the service's time, leases are renewed at this distance to find out."""
+PAUSE_SECONDS = 0.2
+"""The least time between two renewals by the heartbeat, however urgent."""
+
+PATIENCE_SECONDS = 5.0
+"""The longest that a release waits for a renewal that is under way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,7 @@ class Lease:
         self._tried_at = -math.inf
         self._clean_up_at = math.inf
         self._called_back = threading.Event()
+        self._owes_call = False
         self._answered = False
         self._forked = False
 
@@ -134,9 +138,10 @@ class Lease:
     def on_lost(self, callback: Callable[[Lease], object] | None) -> None:
         with self._lock:
             self._on_lost = callback
-            late = self._belief.state is State.LOST and self._called_back.is_set()
+            late = self._owes_call and callback is not None
+            self._owes_call = self._owes_call and callback is None
         if late and callback is not None:
-            self._around.spawn(self._call_back)
+            self._around.spawn(lambda: self._call(callback))
 
     def check(self) -> None:
         """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
@@ -149,6 +154,8 @@ class Lease:
                 self._around.heartbeats.ensure_running()
             return
         self._notice()
+        if not self._forked and self._belief.holds(self._now()):
+            return  # renewed at this very moment
         raise LeaseLost(
             f"lease {self.id} on slot {self.slot} is not held any more: {self._word()}",
             reason=self._reason(),
@@ -164,14 +171,9 @@ class Lease:
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
         self.check()
-        if not self._serial.acquire(timeout=max(0.0, self.remaining)):
-            self.check()
-        try:
+        with self._serial:
             answer = self._renew_once()
-        finally:
-            with contextlib.suppress(RuntimeError):  # not ours, where the wait above ended without it
-                self._serial.release()
-            self._around.heartbeats.reconsider(self)
+        self._around.heartbeats.reconsider(self)
         self.check()
         match answer:
             case Rejected():
@@ -195,24 +197,36 @@ class Lease:
                 called again.
             StoreRejected: The service refuses for good; the slot comes back when the lease expires.
         """
+        if self._forked:
+            return False
         with self._lock:
             self._notice()
             self._belief.release()
-            done = self._forked or self._belief.reason in {LossReason.TAKEN, LossReason.GONE}
+            done = self._belief.reason in {LossReason.TAKEN, LossReason.GONE}
         if done or self._answered:
             self._end()
             return False
         # A renewal under way is waited for, but not for ever: its condition keeps it from reviving anything.
-        mine = self._serial.acquire(timeout=self._seconds / 3)
+        mine = self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))
         try:
             return self._send_release(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS)
+        except StoreError:
+            raise
+        except BaseException:
+            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
+            self._around.heartbeats.workers.submit(self._release_quietly)
+            raise
         finally:
             if mine:
                 self._serial.release()
             self._end()
 
     def __enter__(self) -> Lease:
-        self.check()
+        try:
+            self.check()
+        except BaseException:
+            self.release()  # `__exit__` will not be called
+            raise
         return self
 
     def __exit__(
@@ -239,8 +253,10 @@ class Lease:
                 return belief.deadline - now
             due = belief.due_at()
             if self._around.scene.time.doubtful:
-                due = min(due, self._tried_at + DOUBT_SECONDS)
-            return due - now
+                # The bounds are wide while answers disagree, and what is written as expiry never falls again: wait
+                # for the doubt to be cleared, as long as there is time.
+                due = max(due, belief.deadline - self._seconds / 4)
+            return min(max(due, self._tried_at + PAUSE_SECONDS), belief.deadline) - now
 
     def beat(self, *, slept: bool) -> None:
         """Do what is due, without blocking."""
@@ -297,8 +313,9 @@ class Lease:
         return "held" if self.held else self._reason().value
 
     def _renew_in_background(self) -> None:
-        # Whoever has the lock is renewing or releasing at this moment: nothing is left to do here.
+        # Whoever has the lock is renewing or releasing at this moment: look again after a pause.
         mine = self._serial.acquire(blocking=False)
+        self._tried_at = self._now()
         try:
             if mine:
                 self._renew_once()
@@ -318,14 +335,17 @@ class Lease:
             renewal = self._belief.begin_renewal(self._tried_at, now_hi)
         if renewal is None:
             return None
-        answer = self._around.driver.perform(
-            Renew(
-                slot=self.slot,
-                lease_id=self.id,
-                expires_at=renewal.expires_at,
-                ttl=scene.ttl(now_hi, renewal.expires_at),
-            )
+        request = Renew(
+            slot=self.slot,
+            lease_id=self.id,
+            expires_at=renewal.expires_at,
+            ttl=scene.ttl(now_hi, renewal.expires_at),
         )
+        try:
+            answer = self._around.driver.perform(request)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
+            _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
+            answer = Unknown(cause=error)
         with self._lock:
             reason = self._belief.end_renewal(renewal, answer, self._now())
         if reason is not None:
@@ -346,18 +366,18 @@ class Lease:
         self._around.spawn(self._aftermath)
 
     def _aftermath(self) -> None:
-        called = self._on_lost is not None
-        self._call_back()
+        with self._lock:
+            callback = self._on_lost
+            self._owes_call = callback is None
+        if callback is not None:
+            self._call(callback)
         self._called_back.set()
-        if called and self._belief.reason is LossReason.REVOKED:
+        if callback is not None and self._belief.reason is LossReason.REVOKED:
             self._clean_up()  # the callback has stopped the work: the slot is free for whoever wanted it
         elif self._clean_up_at == math.inf:
             self._end()
 
-    def _call_back(self) -> None:
-        callback = self._on_lost
-        if callback is None:
-            return
+    def _call(self, callback: Callable[[Lease], object]) -> None:
         try:
             callback(self)
         except BaseException:  # noqa: BLE001 - the user's own; the lease's end must go on
@@ -370,10 +390,13 @@ class Lease:
                 self._clean_up_at = self._now() + 1.0
             self._around.heartbeats.reconsider(self)
             return
+        self._release_quietly()
+
+    def _release_quietly(self) -> None:
         try:
             self._send_release(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS)
         except StoreError as error:
-            _log.info("lease %s, lost, was not released, and ends by expiry: %s", self.id, error)
+            _log.info("lease %s was not released, and ends by expiry: %s", self.id, error)
         self._end()
 
     def _end(self) -> None:
@@ -390,7 +413,7 @@ class Lease:
                 tries=tries,
                 deadline=self._now() + seconds,
             ),
-            around.bell().pause,
+            around.bell(),
         )
         ended = read_release(answer, lease_id=self.id, fence=self.fence, uncertain=uncertain)
         self._answered = True

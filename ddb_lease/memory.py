@@ -6,7 +6,8 @@ Laws of this room:
 - A free slot is handed to one thread only, so that two of one process do not race for the same one.
 - Waiters stand in line. The first one looks for all; the next is woken when it leaves, and as many as there are free
   slots are woken when some come free. So a process polls as one, however many threads wait in it.
-- No I/O and no clock: times come in. A lock, as threads share it; nothing is called while it is held but `wake`.
+- No I/O and no clock: times come in. A lock, as threads share it, and a reentrant one, as a signal handler may
+  release a lease while its own thread is in here; nobody is called while it is held.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._counter: Counter | None = None
         self._free: dict[int, int] = {}
         self._own_release = -1
@@ -125,18 +126,24 @@ class Memory:
             woken = self._first_in_line()
         _wake(woken)
 
+    def wake_all(self) -> None:
+        """Wake everybody in line."""
+        with self._lock:
+            woken = [ticket for ticket in (place() for place in self._line) if ticket is not None]
+        _wake(woken)
+
     def my_turn(self, ticket: Ticket | None, *, now: float) -> bool:
         """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck."""
         with self._lock:
             waiting = ticket is not None and ticket in [place() for place in self._line]
             turn = not waiting or ticket in self._first_in_line() or now - self._tried_at > _STALE_SECONDS
-            if turn:
+            if turn and waiting:
                 self._tried_at = now
             return turn
 
     def empty(self) -> None:
         """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._line.clear()
 
     def _first_in_line(self) -> list[Ticket]:

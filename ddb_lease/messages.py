@@ -211,9 +211,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Not a request: wait this many seconds, or until the waiting line wakes us."""
+    """Not a request: wait this many seconds.
+
+    Attributes:
+        wakeable: Whether the waiting line may end it early. A backoff it may not: waiters that ended one another's
+            backoff would not back off.
+    """
 
     seconds: float
+    wakeable: bool = False
 
 
 Effect: TypeAlias = Request | Pause

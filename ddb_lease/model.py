@@ -9,6 +9,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,10 +56,10 @@ class Timing:
     max_clock_skew: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.front_end_skew < 0 or (self.grace is not None and self.grace < 0) or self.max_clock_skew < 0:
-            raise ConfigurationError("Timing: front_end_skew, grace and max_clock_skew cannot be negative")
-        if self.retention < 3600:  # noqa: PLR2004 - an hour, as the docstring says
-            raise ConfigurationError("Timing: retention must be at least 3600 s, or TTL could overtake a request")
+        for name, least in (("front_end_skew", 0), ("grace", 0), ("retention", 3600), ("max_clock_skew", 0)):
+            seconds = getattr(self, name)
+            if seconds is not None and not (math.isfinite(seconds) and seconds >= least):
+                raise ConfigurationError(f"Timing: {name} must be a number of seconds from {least} up, not {seconds!r}")
 
     def grace_for(self, lease_seconds: float) -> float:
         """Seconds kept for the lost-callback of a lease of this length."""

@@ -35,7 +35,7 @@ class Inhabitant(Protocol):
 
 
 _inhabitants: weakref.WeakSet[Inhabitant] = weakref.WeakSet()
-_lock = threading.Lock()
+_lock = threading.RLock()
 _heartbeats: Heartbeats | None = None
 
 
@@ -56,7 +56,7 @@ def enrol(inhabitant: Inhabitant) -> None:
 
 def _after_fork_in_child() -> None:
     global _heartbeats, _lock  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _heartbeats = None
     for inhabitant in list(_inhabitants):
         inhabitant.after_fork_in_child()

@@ -186,8 +186,12 @@ def slots_at_creation(settings: Settings, *, fresh: bool) -> tuple[int, int]:
 
 
 def minted_without(strays: Iterable[int], counter: Counter) -> int:
-    """`minted` after these slots left circulation."""
-    return max(0, counter.minted - len(tuple(strays)))
+    """`minted` after these slots left circulation.
+
+    It may not have counted them (a counter made anew over old slots); below what `max_tokens` allows it does not go, as
+    too high a count is only drift, and too low a one would let slots be minted that exist.
+    """
+    return max(counter.minted - len(tuple(strays)), min(counter.minted, counter.max_tokens))
 
 
 def windows(max_tokens: int) -> int:

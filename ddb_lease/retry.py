@@ -58,6 +58,10 @@ TRIES_AT_ONCE = 5
 """What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
 
 
+_WAITING = (Full, OutOfTurn, GaveWay)
+"""Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
+
+
 class Procedural(BaseRetrying):
     """tenacity's loop as a generator, as tenacity's own Tornado adapter is one."""
 
@@ -75,8 +79,9 @@ class Procedural(BaseRetrying):
                 else:
                     state.set_result(result)
             elif isinstance(do, DoSleep):
+                wakeable = state.outcome is not None and isinstance(state.outcome.result(), _WAITING)
                 state.prepare_for_next_attempt()
-                yield Pause(seconds=float(do))
+                yield Pause(seconds=float(do), wakeable=wakeable)
             else:
                 return do
 
@@ -192,7 +197,7 @@ class _AcquirePause:
 
     def __call__(self, state: RetryCallState) -> float:
         outcome = state.outcome.result() if state.outcome else None
-        if isinstance(outcome, (Full, OutOfTurn, GaveWay)):
+        if isinstance(outcome, _WAITING):
             self._failures = 0
         else:
             self._failures += 1

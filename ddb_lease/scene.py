@@ -28,6 +28,9 @@ class Scene:
     adopt: Callable[[Counter], None]
     """Called with each counter seen: adopts stored settings, and warns of others once."""
 
+    require_open: Callable[[], None]
+    """Raises once the bucket is closed: nobody waits on for a closed one."""
+
     def lease_ms(self) -> int:
         """The length of a lease: the stored setting rules."""
         counter = self.memory.counter

@@ -14,7 +14,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from botocore import exceptions as aws
-from botocore.parsers import ResponseParserError
 
 from ddb_lease.dynamodb.expressions import Place
 from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, read_counter, read_slot, slot_number
@@ -83,7 +82,7 @@ def read_failure(error: Exception, place: Place) -> Answer:
     """The answer in an exception of botocore's.
 
     Raises:
-        Exception: `error` itself, where it is none that a call to DynamoDB may end in: a defect of ours.
+        ParamValidationError: `error` itself: a defect of ours, and nothing was sent.
     """
     if isinstance(error, aws.ClientError):
         return _read_client_error(error, place)
@@ -93,9 +92,8 @@ def read_failure(error: Exception, place: Place) -> Answer:
         return Unsent(cause=error)
     if isinstance(error, _SET_UP):
         return Rejected(error=_rejected(f"{error}".rstrip(".") + ": check credentials, profile and region", error))
-    if isinstance(error, (aws.BotoCoreError, ResponseParserError, OSError)):
-        return Unknown(cause=error)
-    raise error
+    # Whatever else: botocore's own errors, its parser's on an answer that is none of DynamoDB's, the network's.
+    return Unknown(cause=error)
 
 
 def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:

@@ -81,9 +81,11 @@ class Reach:
         """A client fit for leases of this length; the user's own where one was given.
 
         Raises:
-            ConfigurationError: No region, no such profile, an endpoint that is no URL. Nothing was sent.
+            ConfigurationError: No region, no such profile, an endpoint that is no URL; or the user's own client waits
+                longer for an answer than such a lease allows. Nothing was sent.
         """
         if self.client is not None:
+            _require_short_timeouts(self.client, lease_seconds)
             return self.client
         try:
             session = self.session or boto3.Session()
@@ -105,4 +107,14 @@ def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
         raise ConfigurationError(
             "this client retries by itself, which would hold heartbeats back until the lease is lost: pass a session "
             "instead, or make the client with config=ddb_lease.client_config(lease_seconds)"
+        )
+
+
+def _require_short_timeouts(client: Any, lease_seconds: float) -> None:  # noqa: ANN401 - see above
+    config = client.meta.config
+    longest = max(config.connect_timeout or 0, config.read_timeout or 0)
+    if longest > lease_seconds / 3:
+        raise ConfigurationError(
+            f"this client waits up to {longest:g} s for an answer, longer than a lease of {lease_seconds:g} s allows: "
+            f"pass a session instead, or make the client with config=ddb_lease.client_config({lease_seconds:g})"
         )

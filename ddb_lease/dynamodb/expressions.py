@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, encode_map, number, slot_key, text
 from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire
-from ddb_lease.model import SCHEMA, Claimant
+from ddb_lease.model import MAX_TOKENS, SCHEMA, Claimant
 
 _PLACEHOLDER: Final = re.compile(r"#(\w+)")
 
@@ -65,7 +65,7 @@ _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, 
 
 _LOOK_SLOTS: Final = "#sk, #fence, #lease_id, #expires_at, #retired"
 _LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
-_LOOK_KEY: Final = "#pk = :pk"
+_LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
 _CLAIM_NAMES: Final = _names(CLAIM)
 _RENEW_NAMES: Final = _names(RENEW, _SET_RENEW)
@@ -133,17 +133,19 @@ def _look(request: Look, place: Place) -> dict[str, Any]:
         "TableName": place.table,
         "KeyConditionExpression": _LOOK_KEY,
         "ExpressionAttributeNames": _LOOK_WHOLE_NAMES if request.whole else _LOOK_NAMES,
-        "ExpressionAttributeValues": {":pk": text(place.bucket)},
+        "ExpressionAttributeValues": {
+            ":pk": text(place.bucket),
+            # The counter sorts before all slots; what others may have put around them is not read.
+            ":first": text(slot_key(request.start) if request.start else COUNTER_KEY),
+            ":last": text(slot_key(MAX_TOKENS - 1)),
+        },
         "ConsistentRead": request.consistent,
         "Limit": request.limit,
     }
     if not request.whole:
         call["ProjectionExpression"] = _LOOK_DECIDING
-    if request.start:
-        # A start key need not exist: the page begins behind it.
-        call["ExclusiveStartKey"] = place.key(slot_key(request.start - 1))
-    else:
-        call["Limit"] += 1  # the counter, which sorts before all slots
+    if not request.start:
+        call["Limit"] += 1  # the counter
     return call
 
 

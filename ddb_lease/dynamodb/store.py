@@ -14,7 +14,8 @@ from typing import Any
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import Reach, timeout_for
 from ddb_lease.dynamodb.expressions import Place, call_for
-from ddb_lease.messages import Reply, Request
+from ddb_lease.errors import StoreUnavailable
+from ddb_lease.messages import Reply, Request, Unknown
 
 
 class Store:
@@ -23,8 +24,9 @@ class Store:
     def __init__(self, *, table: str, bucket: str, reach: Reach, lease_seconds: float) -> None:
         self._place = Place(table=table, bucket=bucket)
         self._reach = reach
-        self._timeout = timeout_for(lease_seconds)
+        self._lease_seconds = lease_seconds
         self._client: Any = reach.connect(lease_seconds)
+        self._forked = False
 
     def send(self, request: Request) -> Reply:
         """Send one request once.
@@ -35,6 +37,8 @@ class Store:
         Raises:
             Exception: Only what no answer of DynamoDB's can cause: a defect of ours, or an interrupt.
         """
+        if self._forked:
+            self._renew_after_fork()
         method, arguments = call_for(request, self._place)
         try:
             response = getattr(self._client, method)(**arguments)
@@ -42,13 +46,21 @@ class Store:
             genuine, date = envelope(getattr(error, "response", None) or {})
             return Reply(answer=read_failure(error, self._place), genuine=genuine, date=date)
         genuine, date = envelope(response)
-        return Reply(answer=read_answer(request, response), genuine=genuine, date=date)
+        if not genuine:
+            # A proxy's or a portal's "200 OK" is no lease.
+            stranger = StoreUnavailable("the answer carries no request id: it is not DynamoDB's own")
+            return Reply(answer=Unknown(cause=stranger), genuine=False, date=None)
+        return Reply(answer=read_answer(request, response), genuine=True, date=date)
 
     def fit(self, lease_seconds: float) -> None:
-        """Make the timeouts fit leases of this length, where they would be too long and the client is ours."""
-        if self._reach.client is None and timeout_for(lease_seconds) < self._timeout:
+        """Make the timeouts fit leases of this length, where they would be too long.
+
+        Raises:
+            ConfigurationError: They are too long, and the client is the user's own.
+        """
+        if timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
             self._client = self._reach.connect(lease_seconds)
-            self._timeout = timeout_for(lease_seconds)
+            self._lease_seconds = lease_seconds
 
     def close(self) -> None:
         """Close the connections, unless the client is the user's own."""
@@ -56,8 +68,18 @@ class Store:
             self._close()
 
     def after_fork_in_child(self) -> None:
-        """Drop the connections shared with the parent; new ones are opened as needed."""
-        self._close()
+        """Share no connection with the parent: before the next request, they are replaced.
+
+        Not here: another thread of the parent's may have held a lock of the client's, for ever in this process.
+        """
+        self._forked = True
+
+    def _renew_after_fork(self) -> None:
+        if self._reach.client is None:
+            self._client = self._reach.connect(self._lease_seconds)
+        else:
+            self._close()  # the user's own: it opens new connections as needed
+        self._forked = False
 
     def _close(self) -> None:
         # A connection that will not close is no reason to fail: it is dropped either way.
