@@ -216,7 +216,9 @@ class ServiceTime:
         if date is None:
             self._note_dateless()
             return False
-        sample = Interval(low=date - received, high=date + 1.0 - sent, at=received)
+        # The answer was stamped at some moment in between: since then, too, the oscillators may have drifted.
+        drift = OSCILLATOR_DRIFT * max(0.0, received - sent)
+        sample = Interval(low=date - received - drift, high=date + 1.0 - sent + drift, at=received)
         with self._lock:
             before = self._offset
             if before is None:

@@ -35,6 +35,9 @@ SHORTEST_SECONDS = 0.01
 RECOVERY_SECONDS = 0.5
 """The pause after a lease's heartbeat failed by a defect."""
 
+STALE_ENTRIES = 64
+"""Entries of the schedule, besides twice as many as there are leases, before the stale ones are swept out."""
+
 STUCK_SECONDS = 2.0
 """A worker busy with one job for longer is taken to be stuck, and another may be started in its place."""
 
@@ -69,22 +72,19 @@ class Schedule:
     def put(self, beating: Beating, due: float) -> None:
         """Schedule, or reschedule."""
         with self._lock:
-            entry = (due, next(self._serial))
-            self._due[beating] = entry
-            heapq.heappush(self._heap, (*entry, beating))
+            self._push(beating, due)
 
     def move(self, beating: Beating, due: float) -> None:
         """Reschedule what is still scheduled."""
         with self._lock:
             if beating in self._due:
-                entry = (due, next(self._serial))
-                self._due[beating] = entry
-                heapq.heappush(self._heap, (*entry, beating))
+                self._push(beating, due)
 
     def drop(self, beating: Beating) -> None:
         """Unschedule, if scheduled."""
         with self._lock:
             self._due.pop(beating, None)
+            self._tidy()
 
     def all(self) -> list[Beating]:
         """All that is scheduled."""
@@ -105,6 +105,18 @@ class Schedule:
         """When the first one is due; may be early, by one that was moved."""
         with self._lock:
             return self._heap[0][0] if self._heap else None
+
+    def _push(self, beating: Beating, due: float) -> None:
+        entry = (due, next(self._serial))
+        self._due[beating] = entry
+        heapq.heappush(self._heap, (*entry, beating))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        # What was dropped or moved leaves its old entry behind; a long lease's would stay for as long.
+        if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):
+            self._heap = [(*entry, beating) for beating, entry in self._due.items()]
+            heapq.heapify(self._heap)
 
 
 class Workers:

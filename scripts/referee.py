@@ -1,12 +1,15 @@
 """The referee: judges holders by their own log. Shares no code with the library.
 
 Each holder appends a line whenever it finds that it holds: the machine's one steady clock, job, process, slot, fence.
-A span is what one process noted for one slot and fence: from its first line to its last it did hold, by its own word.
+A span is what one job noted for one slot and fence: from its first line to its last it did hold, by its own word.
+A holder that reads the clock first, asks its lease second, and notes that time third, claims nothing that it did not
+know: what held at the second held at the first.
 """
 
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +23,11 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME if hasattr(time, "CLOCK_BOOTTIME") else time.CLOCK_MONOTONIC)
 
 
-def note(path: str | Path, **fields: int | str) -> None:
-    """Append one line; a short write to a file opened for appending is never torn."""
+def note(path: str | Path, **fields: float | str) -> None:
+    """Append one line, of this moment unless `at` says otherwise.
+
+    A short write to a file opened for appending is never torn.
+    """
     line = json.dumps({"at": now(), **fields}) + "\n"
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
@@ -40,6 +46,9 @@ class Span:
     first: float
     last: float
 
+    def __str__(self) -> str:
+        return f"job {self.job} on slot {self.slot} with fence {self.fence} from {self.first:.6f} to {self.last:.6f}"
+
     @property
     def alive(self) -> bool:
         """Whether it has just been heard of."""
@@ -54,31 +63,73 @@ class Log:
 
     def spans(self) -> list[Span]:
         """All spans, by their first note."""
-        found: dict[tuple[int, int, int], Span] = {}
-        lines = self.path.read_text().splitlines() if self.path.exists() else []
-        for line in lines:
+        found: dict[tuple[int, ...], Span] = {}
+        text = self.path.read_text() if self.path.exists() else ""
+        for line in text.splitlines():
             beat = json.loads(line)
-            key = (beat["pid"], beat["slot"], beat["fence"])
+            # The job too: two threads of one process are two holders, even where a defect gave them one fence.
+            key = (beat["pid"], beat["job"], beat["slot"], beat["fence"])
             span = found.setdefault(
                 key, Span(beat["job"], beat["slot"], beat["fence"], first=beat["at"], last=beat["at"])
             )
+            span.first = min(span.first, beat["at"])
             span.last = max(span.last, beat["at"])
         return sorted(found.values(), key=lambda span: span.first)
 
     def most_at_once(self) -> int:
         """The largest number of spans that ran at one instant."""
-        spans = self.spans()
-        return max((sum(s.first <= at.first <= s.last for s in spans) for at in spans), default=0)
+        return most_at_once(self.spans())
 
     def overlaps(self) -> list[tuple[Span, Span]]:
         """Pairs of spans that held one slot at one instant."""
-        return [(a, b) for a, b in self._neighbours() if b.first <= a.last]
+        return overlaps(self.spans())
 
     def fences_rise(self) -> bool:
         """Whether every later holder of a slot had a higher fence."""
-        return all(a.fence < b.fence for a, b in self._neighbours())
+        return not inversions(self.spans())
 
-    def _neighbours(self) -> list[tuple[Span, Span]]:
+    def complaints(self, tokens: int) -> list[str]:
+        """All that is wrong, in words; nothing where at most `tokens` held at once, as they should."""
         spans = self.spans()
-        slots = {span.slot for span in spans}
-        return [pair for slot in slots for pair in pairwise([s for s in spans if s.slot == slot])]
+        most = most_at_once(spans)
+        return [
+            *([f"{most} held at once, where {tokens} may"] if most > tokens else []),
+            *(f"beyond the last slot: {span}" for span in spans if not 0 <= span.slot < tokens),
+            *(f"one slot, two holders: {a}, and {b}" for a, b in overlaps(spans)),
+            *(f"the fence did not rise: {a}, then {b}" for a, b in inversions(spans)),
+        ]
+
+
+def most_at_once(spans: Iterable[Span]) -> int:
+    """The largest number of spans that ran at one instant; a span's ends belong to it."""
+    # Of what happens at one instant, beginnings count first.
+    edges = sorted(edge for span in spans for edge in ((span.first, 0), (span.last, 1)))
+    most = running = 0
+    for _, ends in edges:
+        running += -1 if ends else 1
+        most = max(most, running)
+    return most
+
+
+def overlaps(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
+    """Spans that held one slot at one instant: of each, with the one that had held the slot longest."""
+    found = []
+    for on_slot in _by_slot(spans):
+        longest = on_slot[0]
+        for span in on_slot[1:]:
+            if span.first <= longest.last:
+                found.append((longest, span))
+            longest = max(longest, span, key=lambda s: s.last)
+    return found
+
+
+def inversions(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
+    """Neighbours on one slot whose fence did not rise from the earlier to the later."""
+    return [(a, b) for on_slot in _by_slot(spans) for a, b in pairwise(on_slot) if a.fence >= b.fence]
+
+
+def _by_slot(spans: Iterable[Span]) -> list[list[Span]]:
+    slots: dict[int, list[Span]] = {}
+    for span in sorted(spans, key=lambda span: span.first):
+        slots.setdefault(span.slot, []).append(span)
+    return list(slots.values())

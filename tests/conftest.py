@@ -6,17 +6,18 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
-from ddb_lease import LeaseBucket, Timing
+from ddb_lease import LeaseBucket, Timing, client_config
 from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.table import create_table
 from tests import engines
-from tests.support import Table, Tap
+from tests.support import Stage, Table, Tap
 
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)
@@ -36,6 +37,18 @@ def engine(request: pytest.FixtureRequest) -> Iterator[object]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def session(engine) -> object:
+    """One boto3 session for each engine: making one takes longer than a test."""
+    return engine.session()
+
+
+@pytest.fixture(scope="session")
+def client(engine, session) -> object:
+    """One client for each engine, fit for leases."""
+    return session.client("dynamodb", endpoint_url=engine.endpoint_url, config=client_config(30))
+
+
 @pytest.fixture
 def bucket_name() -> str:
     """A name that no other test has."""
@@ -43,14 +56,13 @@ def bucket_name() -> str:
 
 
 @pytest.fixture
-def table(engine, bucket_name) -> Table:
+def table(client, bucket_name) -> Table:
     """The table seen from below: reads and edits items by hand, as an operator might."""
-    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
     return Table(client, TABLE, bucket_name)
 
 
 @pytest.fixture
-def new_bucket(engine, bucket_name) -> Iterator[Callable[..., LeaseBucket]]:
+def new_bucket(engine, session, bucket_name) -> Iterator[Callable[..., LeaseBucket]]:
     """Makes clients of this test's bucket; each stands for a process of its own, with a `tap` on its requests."""
     with ExitStack() as stack:
 
@@ -58,10 +70,10 @@ def new_bucket(engine, bucket_name) -> Iterator[Callable[..., LeaseBucket]]:
             tap = tap or Tap()
             settings = {"max_tokens": 3, "lease_seconds": 30, "timing": QUICK, "table": TABLE} | arguments
             machinery = settings.pop("machinery", None) or Machinery(wrap=tap.around)
+            if "client" not in settings:
+                settings |= {"session": session, "endpoint_url": engine.endpoint_url}
             bucket = LeaseBucket(
                 name,
-                session=engine.session(),
-                endpoint_url=engine.endpoint_url,
                 machinery=machinery,
                 **settings,
             )
@@ -70,6 +82,26 @@ def new_bucket(engine, bucket_name) -> Iterator[Callable[..., LeaseBucket]]:
             return bucket
 
         yield make
+
+
+@pytest.fixture
+def store(client, bucket_name) -> Store:
+    """This test's bucket without the library's upper floors: requests go out as they are."""
+    return Store(table=TABLE, bucket=bucket_name, reach=Reach(client=client), lease_seconds=30)
+
+
+@pytest.fixture
+def stage(new_bucket) -> Stage:
+    """Clients on a clock that the test moves."""
+    return Stage(new_bucket)
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], object]], Future]]:
+    """Runs something on a thread of its own; tests must see to its end."""
+    pool = ThreadPoolExecutor(max_workers=32)
+    yield pool.submit
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 @pytest.fixture(autouse=True)

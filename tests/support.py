@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
-from ddb_lease.driver import Sender
-from ddb_lease.messages import Answer, Reply, Request, Unknown
+from ddb_lease import LeaseBucket
+from ddb_lease.bucket import Machinery
+from ddb_lease.driver import Bell, Sender
+from ddb_lease.errors import StoreRejected
+from ddb_lease.heartbeat import Heartbeats
+from ddb_lease.messages import (
+    Answer,
+    BringBack,
+    Claim,
+    Conflict,
+    Create,
+    Mint,
+    Rejected,
+    Release,
+    Renew,
+    Reply,
+    Request,
+    Retire,
+    Throttled,
+    Unknown,
+    Unsent,
+)
+from ddb_lease.model import Claimant, Settings
 
 
 class Injected(Exception):
@@ -16,6 +41,20 @@ class Injected(Exception):
 
 
 LOST = Unknown(cause=Injected("the answer is lost"))
+CONFLICT = Conflict(cause=Injected("another transaction is under way"))
+THROTTLED = Throttled(cause=Injected("too many requests"))
+UNSENT = Unsent(cause=Injected("no connection"))
+REJECTED = Rejected(error=StoreRejected("permission is missing"))
+
+NO_ANSWERS = (LOST, CONFLICT, THROTTLED, UNSENT)
+"""What a client tries again upon."""
+
+LONG_AGO = 1_000
+NOW = 2_000_000_000_000
+"""Milliseconds: what requests made by hand take for the present."""
+TTL = 4_000_000_000
+"""Seconds: far from what an engine might delete."""
+LEASE_MS = 30_000
 
 
 @dataclass
@@ -101,6 +140,11 @@ class Tap:
         self.store.after_fork_in_child()
 
 
+def _plain(item: dict[str, Any]) -> dict[str, Any]:
+    values = {name: next(iter(value.items())) for name, value in item.items() if name not in {"pk", "sk"}}
+    return {name: int(v) if kind == "N" and v.lstrip("-").isdigit() else v for name, (kind, v) in values.items()}
+
+
 class Table:
     """A bucket's items from below, in plain Python values."""
 
@@ -135,11 +179,7 @@ class Table:
                 **start,
             )
             for item in page["Items"]:
-                found[item["sk"]["S"]] = {
-                    k: int(v["N"]) if "N" in v else next(iter(v.values()))
-                    for k, v in item.items()
-                    if k not in {"pk", "sk"}
-                }
+                found[item["sk"]["S"]] = _plain(item)
             if "LastEvaluatedKey" not in page:
                 return found
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
@@ -211,3 +251,186 @@ class MovableClock:
     def stand_still(self, seconds: float) -> None:
         """The machine is paused so that its steady clock misses the time; others' clocks go on."""
         self._wall += seconds
+
+
+# Requests by hand, for tests that talk to a store directly.
+
+
+def claimant(lease_id: str = "0-mine", **changes: Any) -> Claimant:
+    """A lease as a request writes it."""
+    return replace(Claimant(lease_id=lease_id, owner="me", acquired_at=NOW, expires_at=NOW + LEASE_MS), **changes)
+
+
+def claim(lease_id: str = "0-mine", *, slot: int = 0, fence: int = 100, expired_before: int = NOW, **lease: Any) -> Claim:
+    lease_ = claimant(lease_id, **lease)
+    return Claim(slot=slot, fence=fence, lease=lease_, expired_before=expired_before, ttl=TTL + 1)
+
+
+def mint(lease_id: str = "0-mine", *, slot: int = 0, fence: int = 100, re_mint: bool = False, token: str = "") -> Mint:
+    token = token or new_token()
+    return Mint(slot=slot, fence=fence, lease=claimant(lease_id), ttl=TTL + 1, re_mint=re_mint, token=token)
+
+
+def bring_back(slot: int = 0, *, re_mint: bool = False) -> BringBack:
+    return BringBack(slot=slot, ttl=TTL + 1, re_mint=re_mint, token=new_token())
+
+
+def retire(*slots: int, rev: int, max_tokens: int, minted: int) -> Retire:
+    return Retire(slots=slots, rev=rev, max_tokens=max_tokens, minted=minted, ttl=TTL + 1, token=new_token())
+
+
+def create(*, max_tokens: int = 3, minted: int = 3, slots: int = 3) -> Create:
+    settings = Settings(max_tokens=max_tokens, lease_ms=LEASE_MS)
+    return Create(settings=settings, minted=minted, rev=NOW, slots=slots, fence=50, ttl=TTL + 1, token=new_token())
+
+
+def renew(lease_id: str = "0-mine", *, slot: int = 0, expires_at: int = NOW + 2 * LEASE_MS) -> Renew:
+    return Renew(slot=slot, lease_id=lease_id, expires_at=expires_at, ttl=TTL + 1)
+
+
+def release(lease_id: str = "0-mine", *, slot: int = 0, ttl: int | None = TTL + 1) -> Release:
+    return Release(slot=slot, lease_id=lease_id, ttl=ttl)
+
+
+_tokens = itertools.count()
+
+
+def new_token() -> str:
+    """A request token that no other test has: engines keep them for minutes."""
+    return f"{time.time_ns():x}-{next(_tokens)}"
+
+
+# Tables by hand.
+
+
+def put_counter(table: Table, **changes: int) -> None:
+    """A counter as a bucket of three slots has it."""
+    table.set("counter", **({"max_tokens": 3, "minted": 3, "rev": 7, "lease_ms": LEASE_MS, "schema": 1} | changes))
+
+
+def put_free(table: Table, *slots: int, fence: int = 10) -> None:
+    for slot in slots:
+        table.set(slot, fence=fence, ttl=TTL)
+
+
+def put_leased(table: Table, slot: int, lease_id: str = "0-other", *, expires_at: int = NOW + LEASE_MS, **more: Any) -> None:
+    lease = {"lease_id": lease_id, "owner": "other", "acquired_at": NOW, "expires_at": expires_at}
+    table.set(slot, fence=10, ttl=TTL, **lease, **more)
+
+
+def leases_in(table: Table) -> dict[int, str]:
+    """Who holds which slot, as the table says."""
+    return {number: slot["lease_id"] for number, slot in table.slots().items() if "lease_id" in slot}
+
+
+def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None:
+    """Wait until it holds; for what other threads do."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.005)
+
+
+# A stage: clients on a clock that the test moves, the service's included; nothing happens behind its back.
+
+
+class DatedTap(Tap):
+    """A tap whose service's clock is the test's: each genuine answer is dated by it."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def send(self, request: Request) -> Reply:
+        reply = super().send(request)
+        return replace(reply, date=float(math.floor(self.clock.wall()))) if reply.genuine else reply
+
+
+class _Inline:
+    """Workers that do it at once, on the calling thread."""
+
+    def submit(self, job: Callable[[], object]) -> None:
+        job()
+
+    def relieve(self) -> None:
+        """Nobody is ever stuck here."""
+
+
+class HandHeartbeats(Heartbeats):
+    """A heartbeat without a thread: the test turns it."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        super().__init__(clock, _Inline())
+        self.slept = False
+        self.started = 0
+
+    def ensure_running(self) -> None:
+        self.started += 1
+
+    def overslept(self) -> bool:
+        return self.slept
+
+
+class _StageBell(Bell):
+    """Pauses by moving the clock."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self._stage = stage
+        self._rung = False
+
+    def wake(self) -> None:
+        self._rung = True
+
+    def pause(self, seconds: float) -> None:
+        if self._rung:
+            self._rung = False
+        else:
+            self.sleep(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        self._stage.pauses.append(seconds)
+        self._stage.clock.pass_time(seconds)
+        for act in list(self._stage.meanwhile):
+            act()
+
+
+class Stage:
+    """Makes clients that share one clock; `pauses` are all that they made, `meanwhile` is done in each."""
+
+    def __init__(self, new_bucket: Callable[..., LeaseBucket]) -> None:
+        self.clock = MovableClock(wall=float(math.floor(time.time())))
+        self.pauses: list[float] = []
+        self.meanwhile: list[Callable[[], object]] = []
+        self._new_bucket = new_bucket
+
+    def bucket(self, **arguments: Any) -> LeaseBucket:
+        tap = DatedTap(self.clock)
+        heartbeats = HandHeartbeats(self.clock)
+        machinery = Machinery(
+            clock=self.clock,
+            chance=Random(),  # no two alike: engines know request tokens again
+            heartbeats=heartbeats,
+            wrap=tap.around,
+            bell=lambda: _StageBell(self),
+            spawn=lambda job: job(),
+        )
+        bucket = self._new_bucket(tap=tap, machinery=machinery, **arguments)
+        bucket.heartbeats = heartbeats
+        return bucket
+
+    def run(self, seconds: float, *alive: LeaseBucket, step: float = 0.25) -> None:
+        """Time passes, while these clients live."""
+        for _ in range(math.ceil(seconds / step)):
+            self.clock.pass_time(step)
+            for bucket in alive:
+                bucket.heartbeats.turn(slept=False)
+
+    def sleep_through(self, seconds: float, bucket: LeaseBucket) -> None:
+        """Time passes, while this client's process sleeps; then it wakes up."""
+        self.clock.pass_time(seconds)
+        bucket.heartbeats.turn(slept=True)
+
+    @property
+    def now_ms(self) -> int:
+        return round(self.clock.wall() * 1000)

@@ -1,0 +1,501 @@
+"""Every command and option but `run`'s own work, as real processes: what they say, and the code they exit with."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+
+from ddb_lease.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
+DUMMY = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "us-east-1"}
+NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens there
+
+
+def environment(folder, **more):
+    """All that a command finds: none of this machine's AWS settings, and an engine of its own."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "DDB_LEASE_LOCAL_DIR": str(folder / "engine"),
+        "AWS_CONFIG_FILE": str(folder / "no-such-file"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-such-file"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **more,
+    }
+
+
+def command(line):
+    return [sys.executable, "-m", "ddb_lease.cli", *(shlex.split(line) if isinstance(line, str) else line)]
+
+
+class Cli:
+    """`ddb-lease` in an environment of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, line, *, env=None, **how):
+        """Run a command line to its end."""
+        how = {"capture_output": True, "text": True, "timeout": LONG, "stdin": subprocess.DEVNULL} | how
+        return subprocess.run(
+            command(line), env=environment(self.folder, **(env or {})), cwd=self.folder, check=False, **how
+        )
+
+    def url(self):
+        return re.search(r"http://\S+(?=,)", self("local status").stdout).group()
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory):
+    """A private engine, with the default table, a bucket that was used, and one whose leases are odd."""
+    cli = Cli(tmp_path_factory.mktemp("cli"))
+    try:
+        assert cli("local start").returncode == 0
+        assert cli("create-table --local").returncode == 0
+        assert cli("run used --local --max-tokens 2 -- true").returncode == 0
+        yield cli
+    finally:
+        cli("local stop")
+
+
+@pytest.fixture(scope="module")
+def engine(cli):
+    """The engine's URL: what a command gets that is to reach it as if it were AWS."""
+    return cli.url()
+
+
+@pytest.fixture(scope="module")
+def client(engine):
+    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+    client = session.client("dynamodb", endpoint_url=engine)
+    yield client
+    client.close()
+
+
+def put_bucket(client, name, leases, *, table="ddb-lease"):
+    """A bucket by hand, with these leases: slot -> attributes."""
+    counter = {"max_tokens": 9, "minted": 9, "rev": 1, "lease_ms": 60_000, "schema": 1}
+    items = [{"sk": {"S": "counter"}} | {k: {"N": str(v)} for k, v in counter.items()}]
+    now = int(time.time() * 1000)
+    for slot, (owner, data) in leases.items():
+        items.append(
+            {
+                "sk": {"S": f"slot#{slot:05d}"},
+                "fence": {"N": str(now)},
+                "ttl": {"N": str(now // 1000 + 86_400)},
+                "lease_id": {"S": f"{slot}-{'ab' * 16}"},
+                "owner": {"S": owner},
+                "acquired_at": {"N": str(now)},
+                "expires_at": {"N": str(now + 3_600_000)},
+                "data": {"M": {k: {"S": v} for k, v in data.items()}},
+            }
+        )
+    for item in items:
+        client.put_item(TableName=table, Item={"pk": {"S": name}} | item)
+
+
+def is_one_line(done):
+    """Trouble is told in one line, by name, without a traceback."""
+    lines = done.stderr.splitlines()
+    return len(lines) == 1 and lines[0].startswith("ddb-lease: ") and "defect" not in lines[0]
+
+
+# Arguments.
+
+
+@pytest.mark.parametrize("line", ["--help", "run --help", "status --help", "create-table --help", "local --help"])
+def test_every_command_has_a_help_page(cli, line):
+    done = cli(line)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: ddb-lease")
+    assert done.stderr == ""
+    assert "exit codes:" in done.stdout or line.startswith("local")
+
+
+def test_every_option_of_a_command_is_in_its_help(cli):
+    run, status, table = (cli(f"{name} --help").stdout for name in ("run", "status", "create-table"))
+    for option in ["--max-tokens", "--lease", "--timeout", "--grace", "--data", "--no-slot-code", "--lost-code"]:
+        assert option in run
+    assert "--json" in status
+    assert "--wait" in table
+    for page in (run, status, table):
+        for option in ["--table", "--region", "--profile", "--endpoint-url", "--local"]:
+            assert option in page
+
+
+def test_the_version_is_told(cli):
+    done = cli("--version")
+    assert done.returncode == 0
+    assert re.fullmatch(r"ddb-lease (\d+\.\d+\S*|\(not installed\))\n", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "command"),
+        ("frobnicate", "invalid choice"),
+        ("run", "BUCKET"),
+        ("run b --local -- true", "--max-tokens"),
+        ("run b --max-tokens x --local -- true", "invalid int value"),
+        ("run b --max-tokens 1 --lease soon --local -- true", "'soon' is no duration"),
+        ("run b --max-tokens 1 --timeout -1 --local -- true", "--timeout"),
+        ("run b --max-tokens 1 --grace 1x --local -- true", "'1x' is no duration"),
+        ("run b --max-tokens 1 --data k --local -- true", "'k' is not of the form KEY=VALUE"),
+        ("run b --max-tokens 1 --no-slot-code 256 --local -- true", "'256' is no exit code"),
+        ("run b --max-tokens 1 --lost-code no --local -- true", "'no' is no exit code"),
+        ("create-table --local --wait never", "'never' is no duration"),
+        ("local restart", "invalid choice"),
+        ("status used --local -- true", "only run takes a command"),
+        ("run b --max-tokens 1 --local true", "unrecognized arguments: true"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_usage_and_code_2(line, says, capsys):
+    # In this process, as nothing but the parser runs; the next test has a real one.
+    with pytest.raises(SystemExit) as ended:
+        main.main(shlex.split(line))
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err.startswith("usage: ddb-lease")
+    last = err.splitlines()[-1]
+    assert re.match(r"ddb-lease.*: error: ", last)
+    assert says in last
+
+
+def test_wrong_arguments_are_told_without_a_traceback(cli):
+    done = cli("run b --max-tokens 1 --lease soon --local -- true")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "ddb-lease run: error: argument --lease: 'soon' is no duration; write 90, 30s, 10m or 2h"
+    )
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("run b --max-tokens 1 --local", "no command"),
+        ("run b --max-tokens 0 --local -- true", "max_tokens must be"),
+        ("run b --max-tokens 1 --lease 0.1s --local -- true", "too short"),
+        ("run b --max-tokens 1 --lease 10s --grace 9s --local -- true", "too short"),
+        ("run b --max-tokens 1 --lease 0 --local -- true", "lease_seconds must be"),
+        ("run '' --max-tokens 1 --local -- true", "non-empty"),
+        ("status used --local --region us-east-1", "--local means this machine's engine"),
+        ("status used --local --profile p", "--local means this machine's engine"),
+        ("create-table --local --endpoint-url http://127.0.0.1:9", "--local means this machine's engine"),
+        ("status used", "no AWS region is set"),
+        ("create-table", "no AWS region is set"),
+        ("status used --profile nobodys", "nobodys"),
+        ("status used --region us-east-1 --endpoint-url nonsense", "nonsense"),
+    ],
+)
+def test_settings_that_cannot_work_are_told_in_one_line_with_code_2(cli, line, says):
+    done = cli(line)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert is_one_line(done), done.stderr
+    assert says in done.stderr
+
+
+def test_a_lease_shorter_than_its_margin_is_told_before_anything_is_sent(cli):
+    done = cli(f"run b --max-tokens 1 --lease 2s --endpoint-url {NOBODY} -- true", env=DUMMY)
+    assert done.returncode == 2
+    assert "too short" in done.stderr
+
+
+# A service that does not do what is asked.
+
+
+@pytest.mark.parametrize(
+    "line", ["status b --table nowhere", "run b --max-tokens 1 --table nowhere -- true"], ids=["status", "run"]
+)
+def test_a_missing_table_is_told_with_how_to_make_it_and_code_77(cli, engine, line):
+    own, dashes, job = line.partition(" -- ")
+    done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=DUMMY)
+    assert done.returncode == 77, done.stderr
+    assert is_one_line(done), done.stderr
+    assert "ddb-lease create-table --table nowhere" in done.stderr
+
+
+def test_missing_credentials_are_told_with_code_77(cli, engine):
+    for line in (f"status used --endpoint-url {engine}", f"create-table --wait 1s --endpoint-url {engine}"):
+        done = cli(line, env={"AWS_REGION": "us-east-1"})
+        assert done.returncode == 77, done.stderr
+        assert is_one_line(done), done.stderr
+        assert "credentials" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"run b --max-tokens 1 --timeout 1s --endpoint-url {NOBODY} -- true",
+        f"status b --endpoint-url {NOBODY}",
+        f"create-table --wait 1s --endpoint-url {NOBODY}",
+    ],
+    ids=["run", "status", "create-table"],
+)
+def test_an_endpoint_where_nobody_is_ends_in_time_with_code_69(cli, line):
+    done = cli(line, env=DUMMY)
+    assert done.returncode == 69, done.stderr
+    assert is_one_line(done), done.stderr
+    assert NOBODY in done.stderr
+
+
+@contextlib.contextmanager
+def silence():
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(LONG)
+        yield server, f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_an_endpoint_that_never_answers_ends_in_time_with_code_69(cli):
+    with silence() as (_, url):
+        done = cli(f"run b --max-tokens 1 --timeout 1s --endpoint-url {url} -- true", env=DUMMY)
+    assert done.returncode == 69, done.stderr
+    assert is_one_line(done), done.stderr
+
+
+@pytest.mark.parametrize("line", ["status b", "create-table", "run b --max-tokens 1 -- true"])
+def test_an_interrupt_ends_a_command_quietly_with_130(cli, line):
+    own, dashes, job = line.partition(" -- ")
+    with silence() as (server, url):
+        process = subprocess.Popen(
+            command(f"{own} --endpoint-url {url} {dashes} {job}"),
+            env=environment(cli.folder, **DUMMY),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            connection, _ = server.accept()  # it is waiting for an answer now
+            with connection:
+                process.send_signal(signal.SIGINT)
+                _, said = process.communicate(timeout=LONG)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "defect" not in said
+
+
+def test_an_unknown_bucket_is_told_with_code_66(cli):
+    done = cli("status never-used --local")
+    assert done.returncode == 66
+    assert is_one_line(done), done.stderr
+    assert "'never-used' does not exist in table 'ddb-lease'" in done.stderr
+
+
+# create-table.
+
+
+def test_a_table_is_made_once_and_found_the_second_time(cli):
+    first, second = cli("create-table --local --table twice"), cli("create-table --local --table twice")
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stdout == "table twice: created, active; TTL turned on (attribute ttl)\n"
+    assert second.stdout == "table twice: exists already, active; TTL is on (attribute ttl)\n"
+    assert first.stderr + second.stderr == ""
+
+
+def test_a_table_made_on_an_endpoint_is_on_demand_with_ttl(cli, engine, client):
+    done = cli(f"create-table --table made --region us-east-1 --endpoint-url {engine}", env=DUMMY)
+    assert done.returncode == 0, done.stderr
+    assert "table made: created, active" in done.stdout
+    described = client.describe_table(TableName="made")["Table"]
+    assert described["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+    assert {k["AttributeName"]: k["KeyType"] for k in described["KeySchema"]} == {"pk": "HASH", "sk": "RANGE"}
+    ttl = client.describe_time_to_live(TableName="made")["TimeToLiveDescription"]
+    assert (ttl["TimeToLiveStatus"], ttl["AttributeName"]) == ("ENABLED", "ttl")
+
+
+def test_a_table_with_other_keys_is_left_alone_with_code_77(cli, client):
+    client.create_table(
+        TableName="others",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    done = cli("create-table --local --table others")
+    assert done.returncode == 77
+    assert is_one_line(done), done.stderr
+    assert "choose another --table" in done.stderr
+    assert client.describe_time_to_live(TableName="others")["TimeToLiveDescription"]["TimeToLiveStatus"] == "DISABLED"
+
+
+# Where.
+
+
+def test_the_table_can_come_from_the_environment_and_the_option_wins(cli):
+    done = cli("status never-used --local", env={"DDB_LEASE_TABLE": "from-environment"})
+    assert "table 'from-environment'" in done.stderr
+    done = cli("status never-used --local --table from-option", env={"DDB_LEASE_TABLE": "from-environment"})
+    assert "table 'from-option'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "where", [{"AWS_REGION": "us-east-1"}, {"AWS_DEFAULT_REGION": "us-east-1"}, {"AWS_REGION": "", "option": "1"}]
+)
+def test_the_region_is_taken_from_where_users_of_aws_expect(cli, engine, where):
+    option = "--region us-east-1" if where.pop("option", None) else ""
+    env = {name: value for name, value in (DUMMY | {"AWS_REGION": ""} | where).items() if value}
+    done = cli(f"status used --endpoint-url {engine} {option}", env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_profile_is_taken_from_the_users_files(cli, engine, tmp_path):
+    files = tmp_path / "config"
+    files.write_text("[profile mine]\nregion = us-east-1\naws_access_key_id = local\naws_secret_access_key = local\n")
+    done = cli(f"status used --profile mine --endpoint-url {engine}", env={"AWS_CONFIG_FILE": str(files)})
+    assert done.returncode == 0, done.stderr
+
+
+# status.
+
+
+def test_status_sums_a_bucket_up_in_one_line(cli):
+    done = cli("status used --local")
+    assert done.returncode == 0
+    assert done.stdout == "used in table ddb-lease: 0 of 2 leased, 2 free, leases of 1m, 2 slots minted\n"
+    assert done.stderr == ""
+
+
+def test_status_shows_each_lease_in_a_line(cli, client):
+    put_bucket(client, "shown", {0: ("host:1", {}), 7: ("other-host:22", {"job": "nightly"})})
+    done = cli("status shown --local")
+    head, blank, columns, first, second = done.stdout.splitlines()
+    assert head == "shown in table ddb-lease: 2 of 9 leased, 7 free, leases of 1m, 9 slots minted"
+    assert blank == ""
+    assert columns.split("  ")[0] == "SLOT"
+    assert columns.split() == ["SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE", "ID", "DATA"]
+    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){16}$", first)
+    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){16}  job=nightly$", second)
+
+
+def test_status_as_json_has_all_of_it(cli, client):
+    put_bucket(client, "jsonned", {3: ("h\xf6st", {"k": "\u20ac"})})
+    done = cli("status jsonned --json --local")
+    told = json.loads(done.stdout)
+    assert (told["name"], told["table"], told["max_tokens"], told["lease_seconds"]) == ("jsonned", "ddb-lease", 9, 60.0)
+    assert (told["free"], told["minted"], told["in_circulation"], told["drift"]) == (8, 9, 1, 8)
+    (lease,) = told["leases"]
+    assert (lease["slot"], lease["owner"], lease["data"], lease["expired"]) == (3, "h\xf6st", {"k": "\u20ac"}, False)
+    assert 3_000 < lease["remaining_seconds"] <= 3_601
+
+
+def test_what_others_wrote_is_not_printed_raw(cli, client):
+    odd = "a\x1b[2J\x07\r\n\x9b31m\u202eb"
+    put_bucket(client, "odd", {0: (odd, {odd: odd})})
+    done = cli("status odd --local", text=False)
+    shown = done.stdout.decode()
+    assert done.returncode == 0
+    assert len(shown.splitlines()) == 4
+    assert all(c.isprintable() for c in shown.replace("\n", ""))
+    assert json.loads(cli("status odd --local --json").stdout)["leases"][0]["owner"] == odd
+
+
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_a_terminal_that_lacks_a_character_is_no_defect(cli, client, option):
+    put_bucket(client, "euro", {0: ("\u20ac", {"k": "\u4e2d"})})
+    done = cli(f"status euro --local {option}", env={"PYTHONIOENCODING": "latin-1"})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("leases", [1, 300], ids=["less than a buffer", "more than a buffer"])
+def test_a_reader_that_has_gone_is_no_reason_to_complain(cli, client, leases):
+    put_bucket(client, f"long-{leases}", {n: ("host:1", {"job": "x" * 50}) for n in range(leases)})
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = cli(f"status long-{leases} --local", stdout=gone, capture_output=False, stderr=subprocess.PIPE)
+    assert done.stderr == ""
+    assert done.returncode in {0, 128 + signal.SIGPIPE}
+
+
+def test_head_gets_its_line(cli):
+    line = f"{shlex.join(command('status long-300 --local'))} | head -1"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env=environment(cli.folder),
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.stdout.startswith("long-300 in table ddb-lease")
+    assert done.stderr == ""
+
+
+def test_without_a_standard_output_a_command_still_works(cli):
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.join(command('status used --local'))} >&-"],
+        env=environment(cli.folder),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Verbosity.
+
+
+def test_verbose_says_what_happens_and_quiet_says_nothing(cli):
+    quiet = cli("run verbosity --local --max-tokens 1 -- true")
+    once = cli("-v run verbosity --local --max-tokens 1 -- true")
+    twice = cli("-vv run verbosity --local --max-tokens 1 -- true")
+    assert quiet.stderr == ""
+    assert re.search(r"^ddb-lease: lease 0-\w+: slot 0 of bucket 'verbosity', fence \d+$", once.stderr, re.MULTILINE)
+    assert len(twice.stderr) > len(once.stderr)
+    assert (quiet.returncode, once.returncode, twice.returncode) == (0, 0, 0)
+
+
+# local.
+
+
+def test_the_engine_is_started_told_of_and_stopped(tmp_path):
+    cli = Cli(tmp_path)
+    try:
+        nothing = cli("local status")
+        assert (nothing.returncode, nothing.stdout) == (1, "no engine is running\n")
+        assert cli("local stop").stdout == "no engine was running\n"
+        line = r"engine at http://127\.0\.0\.1:\d+, process \d+, up for \S+\n"
+        started, again, status = cli("local start"), cli("local start"), cli("local status")
+        for done in (started, again, status):
+            assert (done.returncode, done.stderr) == (0, "")
+            assert re.fullmatch(line, done.stdout)
+        assert len({re.search(r"process (\d+)", d.stdout).group() for d in (started, again, status)}) == 1
+        stopped = cli("local stop")
+        assert (stopped.returncode, stopped.stdout) == (0, "engine stopped; its tables are gone\n")
+        assert cli("local status").returncode == 1
+    finally:
+        cli("local stop")
+
+
+def test_an_engine_whose_folder_cannot_be_used_is_told_with_code_69(cli, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    done = cli("status used --local", env={"DDB_LEASE_LOCAL_DIR": str(tmp_path / "file")})
+    assert done.returncode == 69
+    assert is_one_line(done), done.stderr
+
+
+def test_a_command_with_local_starts_the_engine_by_itself(tmp_path):
+    cli = Cli(tmp_path)
+    try:
+        done = cli("run b --local --max-tokens 1 -- echo hello")
+        assert (done.returncode, done.stdout) == (0, "hello\n"), done.stderr
+        assert cli("local status").returncode == 0
+    finally:
+        assert cli("local stop").returncode == 0

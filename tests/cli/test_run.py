@@ -1,0 +1,533 @@
+"""`ddb-lease run` as a real process: the command runs only under a lease, and the lease lives only with the command."""
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
+TABLE = "ddb-lease"
+LEASE = 2.0  # seconds: the shortest that a loaded machine renews with ease
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="the kernel kills with PR_SET_PDEATHSIG on Linux only")
+
+
+def until(condition, what="the condition", bound=LONG):
+    end = time.monotonic() + bound
+    while not (found := condition()):
+        assert time.monotonic() < end, f"{what} did not come true"
+        time.sleep(0.02)
+    return found
+
+
+def lives(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return sys.platform != "linux"
+
+
+class Cli:
+    """`ddb-lease run` in an environment of its own; whatever it leaves behind ends with the test."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "PYTHONPATH": str(ROOT),
+            "DDB_LEASE_LOCAL_DIR": str(folder / "engine"),
+            "AWS_CONFIG_FILE": str(folder / "no-such-file"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "no-such-file"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def __call__(self, *words, **how):
+        """Run any command line to its end."""
+        how = {"capture_output": True, "text": True, "timeout": LONG} | how
+        if "input" not in how:
+            how.setdefault("stdin", subprocess.DEVNULL)
+        line = [sys.executable, "-m", "ddb_lease.cli", *words]
+        return subprocess.run(line, env=self.environment, cwd=self.folder, check=False, **how)
+
+    def popen(self, *words):
+        return subprocess.Popen(
+            [sys.executable, "-m", "ddb_lease.cli", *words],
+            env=self.environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def run_line(bucket, job, *, options="", lease=LEASE, max_tokens=1):
+    own = ["run", bucket, "--local", "--max-tokens", str(max_tokens), "--lease", f"{lease}s", *shlex.split(options)]
+    return [*own, "--", *(["sh", "-c", job] if isinstance(job, str) else job)]
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory):
+    """A private engine."""
+    cli = Cli(tmp_path_factory.mktemp("run"))
+    try:
+        assert cli("local", "start").returncode == 0
+        assert cli("create-table", "--local").returncode == 0
+        yield cli
+    finally:
+        cli("local", "stop")
+
+
+@pytest.fixture(scope="module")
+def client(cli):
+    url = re.search(r"http://\S+(?=,)", cli("local", "status").stdout).group()
+    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+    client = session.client("dynamodb", endpoint_url=url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def table(client, bucket_name):
+    return Table(client, TABLE, bucket_name)
+
+
+@pytest.fixture
+def run(cli, bucket_name):
+    """Run a job in this test's bucket to its end."""
+    return lambda job, *, options="", **how: cli(*run_line(bucket_name, job, options=options), **how)
+
+
+@pytest.fixture
+def start(cli, bucket_name):
+    """Start a job in this test's bucket."""
+    with contextlib.ExitStack() as stack:
+
+        def start(job, **how):
+            process = cli.popen(*run_line(bucket_name, job, **how))
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def leased(table):
+    return {number: slot for number, slot in table.slots().items() if "lease_id" in slot}
+
+
+def first_line(process):
+    """What the job says first: by then it runs."""
+    line = process.stdout.readline()
+    assert line, process.stderr.read()
+    return line.strip()
+
+
+READY = "echo ready; exec sleep 600"
+
+
+# The command's own end.
+
+
+@pytest.mark.parametrize("code", [0, 255])
+def test_the_commands_exit_code_passes_through_and_the_slot_is_free(run, table, code):
+    done = run(f"exit {code}")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+    assert not leased(table)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_death_by_a_signal_is_told_as_a_shell_tells_it(run, table, signum):
+    done = run(f"ulimit -c 0; kill -{int(signum)} $$")
+    assert (done.returncode, done.stderr) == (128 + signum, "")
+    assert not leased(table)
+
+
+def test_a_command_that_does_not_exist_is_127_and_leaves_nothing_leased(run, table):
+    done = run(["no-such-command-anywhere", "x"])
+    assert done.returncode == 127
+    assert done.stderr == "ddb-lease: no-such-command-anywhere: No such file or directory\n"
+    assert not leased(table)
+
+
+def test_a_command_that_cannot_be_run_is_126_and_leaves_nothing_leased(run, table, tmp_path):
+    (tmp_path / "text").write_text("no program")
+    done = run([str(tmp_path / "text")])
+    assert done.returncode == 126
+    assert re.fullmatch(r"ddb-lease: .*text: Permission denied\n", done.stderr)
+    assert not leased(table)
+
+
+# What the command finds.
+
+
+def test_the_command_finds_its_lease_in_its_environment(start, table, bucket_name):
+    process = start('echo "$DDB_LEASE_BUCKET $DDB_LEASE_SLOT $DDB_LEASE_FENCE $DDB_LEASE_ID"; exec sleep 600')
+    bucket, slot, fence, lease_id = first_line(process).split()
+    assert bucket == bucket_name
+    item = table.get(int(slot))
+    assert (int(fence), lease_id) == (item["fence"], item["lease_id"])
+    process.terminate()
+    assert process.wait(LONG) == 143
+
+
+def test_the_command_finds_our_environment_directory_and_arguments(cli, bucket_name):
+    job = [
+        sys.executable,
+        "-c",
+        "import os, sys; print(os.getcwd(), os.environ['HOME'], sys.argv[1:])",
+        "a b",
+        "--",
+        "",
+    ]
+    done = cli(*run_line(bucket_name, job))
+    assert done.stdout == f"{cli.folder} {cli.folder} ['a b', '--', '']\n"
+
+
+def test_standard_input_is_the_commands(run):
+    assert run(["cat"], input="through and through\n").stdout == "through and through\n"
+
+
+def test_standard_output_and_error_are_the_commands(run):
+    done = run("echo out; echo err >&2")
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+
+
+def test_data_is_attached_and_shown(start, cli, bucket_name):
+    process = start(READY, options="--data job=nightly --data part=3")
+    first_line(process)
+    shown = cli("status", bucket_name, "--local").stdout
+    assert "1 of 1 leased, 0 free" in shown
+    assert shown.rstrip().endswith("job=nightly part=3")
+    assert f":{process.pid} " in shown
+    process.terminate()
+    process.wait(LONG)
+
+
+@pytest.mark.parametrize("options", ["--grace 200ms", ""], ids=["grace given", "grace by default"])
+def test_of_an_existing_bucket_the_stored_settings_rule_and_it_is_said_once(cli, bucket_name, table, options):
+    cli(*run_line(bucket_name, "true", max_tokens=1))
+    done = cli(*run_line(bucket_name, "true", max_tokens=5, lease=30, options=options))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "exists with max_tokens=1, lease_seconds=2" in done.stderr
+    assert table.get("counter")["max_tokens"] == 1
+
+
+# Waiting.
+
+
+def test_no_slot_in_time_is_75_or_the_code_that_was_asked_for_and_nothing_is_run(start, run, tmp_path):
+    holder = start(READY)
+    first_line(holder)
+    for options, code in (("--timeout 300ms", 75), ("--timeout 0 --no-slot-code 9", 9)):
+        done = run(f"touch {tmp_path}/ran", options=options)
+        assert done.returncode == code
+        assert re.fullmatch(r"ddb-lease: no slot of bucket '\S+' came free in \S+ s\n", done.stderr)
+    assert not (tmp_path / "ran").exists()
+    assert holder.poll() is None
+    holder.terminate()
+    assert holder.wait(LONG) == 143
+
+
+def test_a_waiter_runs_when_the_holder_has_ended(start):
+    holder = start(READY)
+    first_line(holder)
+    waiter = start("echo mine")
+    assert waiter.poll() is None
+    holder.terminate()
+    assert first_line(waiter) == "mine"
+    assert waiter.wait(LONG) == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_waiting_ends_it_and_leaves_nothing_leased(start, table, signum, tmp_path):
+    holder = start(READY)
+    first_line(holder)
+    held = leased(table)
+    waiter = start(f"touch {tmp_path}/ran")
+    # It waits once it has its handlers and has looked; a signal before would end it all the same, by default.
+    until(lambda: catches(waiter.pid, signum), "the waiter's handlers")
+    time.sleep(0.3)
+    waiter.send_signal(signum)
+    out, err = waiter.communicate(timeout=LONG)
+    assert waiter.returncode == 128 + signum
+    assert (out, err) == ("", "")
+    assert leased(table).keys() == held.keys()
+    assert [s["lease_id"] for s in leased(table).values()] == [s["lease_id"] for s in held.values()]
+    holder.terminate()
+    holder.wait(LONG)
+    assert not leased(table)
+    assert not (tmp_path / "ran").exists()
+
+
+def catches(pid, signum):
+    """Whether a process has a handler of its own for a signal."""
+    if sys.platform != "linux":
+        time.sleep(2.0)
+        return True
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text()).group(1)
+    return bool(int(caught, 16) >> (signum - 1) & 1)
+
+
+# Running.
+
+
+def test_sigterm_while_running_is_passed_on_and_the_commands_code_counts(start, table):
+    handler = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: (print('told', flush=True), sys.exit(7)))"
+    process = start(
+        [sys.executable, "-c", f"{handler}; print('ready', flush=True); [signal.pause() for _ in range(9)]"]
+    )
+    first_line(process)
+    until(lambda: catches(process.pid, signal.SIGWINCH), "the handlers that pass signals on")
+    process.terminate()
+    assert process.stdout.readline() == "told\n"
+    assert process.wait(LONG) == 7
+    assert process.stderr.read() == ""
+    assert not leased(table)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+def test_other_signals_are_passed_on_too(start, table, signum):
+    process = start("ulimit -c 0; echo ready; exec sleep 600")
+    first_line(process)
+    until(lambda: catches(process.pid, signal.SIGWINCH), "the handlers that pass signals on")
+    process.send_signal(signum)
+    assert process.wait(LONG) == 128 + signum
+    assert not leased(table)
+
+
+SIGNAL_AFTER_START = """
+import os, pathlib, signal, sys, time
+from ddb_lease.cli import run
+from ddb_lease.cli.main import main
+
+start = run.GuardedCommand.start
+ready = pathlib.Path(sys.argv.pop(1))
+
+def signalled(*args, **kwargs):
+    command = start(*args, **kwargs)
+    while not ready.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    return command
+
+run.GuardedCommand.start = staticmethod(signalled)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_command_lives(
+    cli, table, bucket_name, tmp_path
+):
+    # Law: the command runs only while the lease is held. This one ignores TERM, and so takes the whole grace.
+    ready = tmp_path / "pid"
+    job = f"trap '' TERM; echo $$ > {ready}.new; mv {ready}.new {ready}; while :; do sleep 0.05; done"
+    line = run_line(bucket_name, job, lease=60, options="--grace 3s")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SIGNAL_AFTER_START, str(ready), *line],
+        env=cli.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        until(lambda: ready.exists() or process.poll() is not None)
+        until(lambda: not leased(table))
+        alive = lives(int(ready.read_text()))
+        process.communicate(timeout=LONG)
+    assert not alive, "the slot is free, and the command runs on"
+    assert process.returncode in {128 + signal.SIGTERM, 128 + signal.SIGKILL}
+
+
+RELEASE_UNDER_SIGNAL = """
+import os, signal, sys
+from ddb_lease import lease
+from ddb_lease.cli.main import main
+
+send_release = lease.send_release
+
+def signalled(*args, **kwargs):
+    lease.send_release = send_release
+    os.kill(os.getpid(), signal.SIGTERM)
+    return send_release(*args, **kwargs)
+
+lease.send_release = signalled
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table, bucket_name):
+    # Law: between winning the slot and releasing it, no signal ends the process without the release.
+    line = [sys.executable, "-c", RELEASE_UNDER_SIGNAL, *run_line(bucket_name, "echo ran", lease=600)]
+    done = subprocess.run(
+        line, env=cli.environment, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.stdout == "ran\n"
+    assert done.returncode in {0, 143}, done.stderr
+    assert not leased(table)
+
+
+def test_a_lease_shorter_than_its_job_is_renewed_throughout(start, table):
+    process = start("echo ready; sleep 3; echo done")
+    first_line(process)
+    (slot,) = leased(table)
+    first = table.get(slot)
+    seen = []
+
+    def is_done():
+        now = table.get(slot)
+        if "lease_id" in now:
+            seen.append((now["lease_id"], now["fence"], now["expires_at"]))
+        return process.poll() is not None
+
+    until(is_done)
+    assert process.returncode == 0
+    assert process.stdout.read() == "done\n"
+    assert process.stderr.read() == ""
+    assert {(lease_id, fence) for lease_id, fence, _ in seen} == {(first["lease_id"], first["fence"])}
+    expiries = [first["expires_at"], *(expires_at for *_, expires_at in seen)]
+    assert expiries == sorted(expiries)
+    assert len(set(expiries)) >= 4, "three seconds, and a renewal at each third of two"
+    assert expiries[-1] - expiries[0] > 2_000
+    assert not leased(table)
+
+
+def test_what_the_command_leaves_behind_ends_before_the_slot_is_free(start, table):
+    process = start("sleep 600 & echo $!; sleep 0.2; exit 4")
+    left_behind = int(first_line(process))
+    assert process.wait(LONG) == 4
+    assert not lives(left_behind)
+    assert not leased(table)
+
+
+def test_as_many_run_at_once_as_there_are_tokens_and_no_more(start, table):
+    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(3)]
+    until(lambda: len(leased(table)) == 2)
+    time.sleep(1.0)
+    assert len(leased(table)) == 2
+    for job in jobs:
+        job.terminate()
+    assert {job.wait(LONG) for job in jobs} == {143}
+    assert not leased(table)
+
+
+# Losing the lease.
+
+
+@pytest.mark.parametrize(("options", "code"), [("", 76), ("--lost-code 33", 33)])
+def test_a_lost_lease_ends_the_command_and_is_told(start, table, bucket_name, options, code):
+    process = start("sleep 600 & echo $!; wait", options=options)
+    grandchild = int(first_line(process))
+    (slot,) = leased(table)
+    table.delete(slot)
+    assert process.wait(LONG) == code
+    said = process.stderr.read().splitlines()
+    assert said[-1] == f"ddb-lease: the lease on slot {slot} of '{bucket_name}' was lost (gone); the command was ended"
+    assert "Traceback" not in "\n".join(said)
+    assert not lives(grandchild)
+
+
+def test_a_lease_that_another_took_is_left_alone(start, table):
+    process = start(READY)
+    first_line(process)
+    (slot,) = leased(table)
+    table.set(slot, lease_id=f"{slot}-another", fence=table.get(slot)["fence"] + 1)
+    assert process.wait(LONG) == 76
+    assert "was lost (taken)" in process.stderr.read()
+    assert table.get(slot)["lease_id"] == f"{slot}-another"
+
+
+def test_a_revoked_lease_ends_the_command_and_gives_the_slot_back(start, table):
+    process = start(READY)
+    first_line(process)
+    (slot,) = leased(table)
+    table.set(slot, revoked="2026-01-01")
+    assert process.wait(LONG) == 76
+    assert "was lost (revoked)" in process.stderr.read()
+    item = table.get(slot)
+    assert "lease_id" not in item
+    assert "revoked" not in item
+
+
+def test_a_command_that_ignores_term_is_killed_when_the_lease_is_lost(start, table):
+    process = start("trap '' TERM; echo $$; while :; do sleep 0.05; done")
+    pid = int(first_line(process))
+    (slot,) = leased(table)
+    table.delete(slot)
+    assert process.wait(LONG) == 76
+    assert not lives(pid)
+
+
+# Dying.
+
+
+@linux_only
+def test_when_ddb_lease_is_killed_its_command_and_all_below_end_before_the_slot_is_had_by_another(start, table):
+    holder = start("sleep 600 & echo $$ $!; wait")
+    child, grandchild = map(int, first_line(holder).split())
+    (slot,) = leased(table)
+    holder.kill()
+    holder.wait(LONG)
+    # The next one notes, the moment it runs, whether any of them is alive.
+    probe = f"for p in {child} {grandchild}; do kill -0 $p 2>/dev/null && grep -q 'State:.[^ZX]' /proc/$p/status; done"
+    waiter = start(f"if {probe}; then echo alive; else echo dead $DDB_LEASE_SLOT; fi")
+    assert first_line(waiter) == f"dead {slot}"
+    assert waiter.wait(LONG) == 0
+    assert not lives(child)
+    assert not lives(grandchild)
+
+
+@linux_only
+def test_when_ddb_lease_is_stopped_its_command_ends_before_the_lease_expires(start, table):
+    process = start("echo $$; exec sleep 600")
+    pid = int(first_line(process))
+    (slot,) = leased(table)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        until(lambda: not lives(pid), "the end of the command")
+        assert time.time() * 1000 < table.get(slot)["expires_at"] + 5_000, "a bound for a loaded machine"
+        assert process.poll() is None
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert process.wait(LONG) == 76
+    assert re.search(r"was lost \((suspended|unreachable)\)", process.stderr.read())
+
+
+def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_path):
+    cli = Cli(tmp_path)
+    process = None
+    try:
+        assert cli("create-table", "--local").returncode == 0
+        process = cli.popen(*run_line("b", "echo $$; exec sleep 600"))
+        pid = int(first_line(process))
+        assert cli("local", "stop").returncode == 0
+        stopped = time.monotonic()
+        until(lambda: not lives(pid), "the end of the command")
+        assert time.monotonic() - stopped < LEASE + 5.0, "a bound for a loaded machine"
+        _, said = process.communicate(timeout=LONG)
+        assert process.returncode == 76
+        assert "was lost (unreachable)" in said
+        assert "Traceback" not in said
+    finally:
+        if process is not None:
+            process.kill()
+            process.communicate()
+        cli("local", "stop")

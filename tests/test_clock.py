@@ -1,0 +1,558 @@
+"""The service's time: bounds that hold for every honest answer, and that no single odd answer moves."""
+
+import itertools
+import logging
+import math
+import random
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ddb_lease.belief import Belief
+from ddb_lease.clock import AGREEING, Interval, Offset, ServiceTime, SystemClock
+from ddb_lease.model import OSCILLATOR_DRIFT, Grant, Timing
+from tests.support import MovableClock
+
+REPEATABLE = settings(derandomize=True, deadline=None, max_examples=300)
+SKEW = 1.0  # how far front ends may differ, by default
+TIMEOUT = 3.0  # the longest that a request may take to connect, and again for each read
+EPSILON = 1e-5  # seconds; what floats lose on numbers of 1.8e9
+YEAR = 365 * 86_400.0
+
+seconds = st.floats(allow_nan=False, allow_infinity=False)
+latencies = st.one_of(st.floats(0.0, 0.3), st.floats(0.0, 2 * TIMEOUT))
+rates = st.floats(-OSCILLATOR_DRIFT, OSCILLATOR_DRIFT)
+
+
+@dataclass
+class Service:
+    """A service whose clock runs at its own rate beside a client's; it answers as the real one does."""
+
+    clock: MovableClock
+    ahead: float = 1_700_000_000.0  # of the steady clock, at its start
+    rate: float = 0.0  # how much faster it runs than the client's steady clock
+    stalled: float = 0.0
+    since: float = field(default=math.nan)
+
+    def __post_init__(self):
+        self.since = self.clock.steady()
+
+    def time(self):
+        steady = self.clock.steady()
+        return steady + self.ahead + self.stalled + self.rate * (steady - self.since)
+
+    def stand_still(self, missed):
+        """The client's machine is paused, and its steady clock with it."""
+        self.stalled += missed
+        self.clock.stand_still(missed)
+
+    def answer(self, time, *, there=0.01, back=0.01, odd=0.0):
+        """One request: `there` seconds out, `back` seconds back. `odd`: by how much its Date is wrong."""
+        sent = time.stopwatch()
+        self.clock.pass_time(there)
+        date = math.floor(self.time() + odd)
+        self.clock.pass_time(back)
+        return time.observe(sent=sent, received=time.stopwatch(), date=float(date))
+
+
+@pytest.fixture
+def clock():
+    return MovableClock()
+
+
+@pytest.fixture
+def service(clock):
+    return Service(clock)
+
+
+@pytest.fixture
+def time(clock):
+    return ServiceTime(clock)
+
+
+def is_within(time, service):
+    low, high = time.now_ms()
+    return low - EPSILON <= service.time() * 1000 <= high + EPSILON
+
+
+# Bounds.
+
+
+@REPEATABLE
+@given(
+    rate=rates,
+    ahead=st.floats(1e9, 3e9),
+    answers=st.lists(st.tuples(st.floats(0.0, 300.0), latencies, latencies), min_size=1, max_size=12),
+    afterwards=st.floats(0.0, 86_400.0),
+)
+@example(rate=OSCILLATOR_DRIFT, ahead=1.7e9 + 0.999999, answers=[(0.0, 0.0, 2 * TIMEOUT)], afterwards=0.0)
+def test_the_services_time_is_within_the_bounds_for_every_honest_sequence(rate, ahead, answers, afterwards):
+    clock = MovableClock()
+    service, time = Service(clock, ahead=ahead, rate=rate), ServiceTime(clock)
+    for pause, there, back in answers:
+        clock.pass_time(pause)
+        service.answer(time, there=there, back=back)
+        assert is_within(time, service)
+        assert not time.doubtful
+    clock.pass_time(afterwards)
+    assert is_within(time, service)
+    assert time.steady() == clock.steady(), "nothing stood still, so no deadline moves"
+
+
+def test_bounds_narrow_with_each_answer_to_what_all_of_them_allow(clock, service, time):
+    widths = []
+    for _ in range(50):
+        service.answer(time, there=0.005, back=0.005)
+        low, high = time.now_ms()
+        widths.append(high - low)
+        clock.pass_time(0.37)
+    assert 1010 <= widths[0] <= 1012
+    drift = 50 * 0.4 * 2 * OSCILLATOR_DRIFT * 1000
+    assert all(later <= earlier + drift for earlier, later in itertools.pairwise(widths))
+    assert widths[-1] < 100, "some Date changed just before, some just after the answer was made"
+
+
+def test_bounds_widen_by_200_ppm_of_the_time_since_the_last_answer(clock, service, time):
+    service.answer(time)
+    before_low, before_high = time.now_ms()
+    clock.pass_time(10_000.0)
+    low, high = time.now_ms()
+    assert before_low + 10_000_000 - low == pytest.approx(2_000, abs=2)
+    assert high - before_high - 10_000_000 == pytest.approx(2_000, abs=2)
+
+
+def test_an_interval_does_not_shrink_when_an_answer_arrives_out_of_order():
+    interval = Interval(1.0, 2.0, at=100.0).widened(90.0)
+    assert (interval.low, interval.high) == (1.0, 2.0)
+
+
+@given(st.data())
+@REPEATABLE
+def test_meeting_and_hull_are_what_both_and_what_either_allow(data):
+    def interval():
+        low, high = sorted((data.draw(st.integers(-9, 9)), data.draw(st.integers(-9, 9))))
+        return Interval(low, high, at=0.0)
+
+    one, other = interval(), interval()
+
+    def in_it(i):
+        return {x for x in range(-10, 11) if i is not None and i.low <= x <= i.high}
+
+    assert in_it(one.meet(other)) == in_it(one) & in_it(other)
+    assert in_it(one.hull(other)) >= in_it(one) | in_it(other)
+    assert {one.hull(other).low, one.hull(other).high} <= {one.low, one.high, other.low, other.high}
+
+
+def test_nothing_is_known_before_the_first_answer(time):
+    assert not time.known
+    assert not time.confirmed
+    with pytest.raises(RuntimeError, match="not known before its first answer"):
+        time.now_ms()
+
+
+@REPEATABLE
+@given(steps=st.lists(st.floats(-YEAR, YEAR), min_size=1, max_size=5))
+def test_a_stepped_wall_clock_changes_nothing(steps):
+    clock = MovableClock()
+    service, time = Service(clock), ServiceTime(clock)
+    service.answer(time)
+    before = time.now_ms()
+    for step in steps:
+        clock.step_wall(step)
+        assert time.now_ms() == before
+        assert time.steady() == clock.steady()
+
+
+# The first answers.
+
+
+def test_the_first_answer_alone_shows_no_lease_as_expired(clock, service, time):
+    service.answer(time)
+    assert time.known
+    assert not time.confirmed
+    assert time.expired_before_ms() == 0
+    clock.pass_time(1.0)
+    service.answer(time)
+    assert time.confirmed
+    assert time.expired_before_ms() == time.now_ms()[0] > 1e12
+
+
+@REPEATABLE
+@given(odd=st.one_of(st.floats(5.0, 10 * YEAR), st.floats(-10 * YEAR, -5.0)), answers=st.integers(0, 8))
+def test_an_odd_first_answer_steals_nothing_and_is_overruled(odd, answers):
+    clock = MovableClock()
+    service, time = Service(clock), ServiceTime(clock)
+    service.answer(time, odd=odd)
+    assert time.expired_before_ms() == 0
+    for number in range(1, answers + 1):
+        clock.pass_time(0.2)
+        service.answer(time)
+        assert time.expired_before_ms() <= service.time() * 1000
+        assert (time.expired_before_ms() > 0) == (number >= AGREEING), "steals nothing, and blinds for no longer"
+        assert is_within(time, service)
+
+
+# Odd answers.
+
+
+@REPEATABLE
+@given(
+    odd=st.one_of(st.floats(3.0, 10 * YEAR), st.floats(-10 * YEAR, -3.0)),
+    before=st.integers(2, 6),
+    after=st.integers(1, 5),
+)
+def test_one_odd_date_neither_makes_a_lease_look_expired_nor_blinds(odd, before, after):
+    clock = MovableClock()
+    service, time = Service(clock), ServiceTime(clock)
+    for _ in range(before):
+        service.answer(time)
+        clock.pass_time(0.3)
+    trusted = time.expired_before_ms()
+    assert service.answer(time, odd=odd), "heartbeats should look again"
+    assert time.doubtful
+    assert is_within(time, service), "the truth stays within the hull"
+    assert time.expired_before_ms() <= service.time() * 1000
+    for number in range(after):
+        clock.pass_time(0.3)
+        assert service.answer(time) == (number == 0), "told when the doubt ends"
+        assert not time.doubtful, "the next honest answer ends the doubt"
+        assert is_within(time, service)
+        assert service.time() * 1000 - time.expired_before_ms() < 1100, "an expired lease is seen as such again"
+    assert time.expired_before_ms() > trusted
+    assert time.steady() == clock.steady()
+
+
+@REPEATABLE
+@given(
+    odds=st.lists(st.one_of(st.just(0.0), st.floats(10.0, YEAR), st.floats(-YEAR, -10.0)), min_size=1, max_size=15),
+)
+def test_scattered_odd_dates_never_outvote_what_was_known(odds):
+    # Odd ones of which no two are alike do not agree with one another, however many there are.
+    clock = MovableClock()
+    service, time = Service(clock), ServiceTime(clock)
+    service.answer(time)
+    service.answer(time)
+    for number, odd in enumerate(odds):
+        clock.pass_time(0.2)
+        service.answer(time, odd=odd and odd + math.copysign(number * 2 * YEAR, odd))
+        assert time.expired_before_ms() <= service.time() * 1000
+        assert is_within(time, service)
+    assert time.steady() == clock.steady()
+
+
+@pytest.mark.parametrize("odd", [-3600.0, 3600.0])
+def test_three_answers_that_agree_with_one_another_are_believed(clock, service, time, odd):
+    for _ in range(3):
+        service.answer(time)
+        clock.pass_time(0.1)
+    for number in range(1, AGREEING + 1):
+        service.answer(time, odd=odd)
+        clock.pass_time(0.1)
+        assert time.doubtful == (number < AGREEING)
+    low, high = time.now_ms()
+    assert low <= (service.time() + odd) * 1000 <= high
+    assert high - low < 1200
+
+
+def test_odd_answers_that_contradict_one_another_begin_to_count_anew(clock, service, time):
+    for odd in (0.0, 0.0, 100.0, 100.0, 900.0, 900.0):
+        service.answer(time, odd=odd)
+        clock.pass_time(0.1)
+    assert time.doubtful
+    assert is_within(time, service)
+    service.answer(time, odd=900.0)
+    assert not time.doubtful
+
+
+# A steady clock that stood still.
+
+
+@REPEATABLE
+@given(
+    missed=st.floats(3.0, 30 * 86_400.0),
+    before=st.lists(st.tuples(st.floats(0.0, 20.0), st.floats(0.0, 0.2), st.floats(0.0, 0.2)), min_size=2, max_size=8),
+    after=st.lists(
+        st.tuples(st.floats(0.0, 0.5), st.floats(0.0, 0.2), st.floats(0.0, 0.2)), min_size=AGREEING, max_size=6
+    ),
+    rate=rates,
+)
+def test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much(missed, before, after, rate):
+    clock = MovableClock()
+    service, time = Service(clock, rate=rate), ServiceTime(clock)
+    for pause, there, back in before:
+        service.answer(time, there=there, back=back)
+        clock.pass_time(pause)
+    assert time.steady() == clock.steady()
+    service.stand_still(missed)
+    told = []
+    for pause, there, back in after:
+        clock.pass_time(pause)
+        told.append(service.answer(time, there=there, back=back))
+    jumped = time.steady() - clock.steady()
+    assert missed - EPSILON <= jumped <= missed + 3.0
+    assert told[0], "doubt has come up"
+    assert told[AGREEING - 1], "deadlines have moved"
+    assert is_within(time, service)
+
+
+def test_deadlines_move_only_once_the_jump_is_confirmed_and_it_is_said(clock, service, time, caplog):
+    service.answer(time)
+    service.answer(time)
+    service.stand_still(60.0)
+    for _ in range(AGREEING - 1):
+        service.answer(time)
+        assert time.steady() == clock.steady()
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "ddb_lease"):
+        service.answer(time)
+    assert time.steady() >= clock.steady() + 60.0
+    assert [r.getMessage().partition(" missed")[0] for r in caplog.records] == ["the steady clock of this machine"]
+
+
+def test_a_second_stall_brings_deadlines_forward_once_more(clock, service, time):
+    for missed in (0.0, 30.0, 40.0):
+        service.stand_still(missed)
+        for _ in range(AGREEING + 1):
+            service.answer(time)
+            clock.pass_time(0.2)
+    assert 70.0 <= time.steady() - clock.steady() <= 70.0 + 2 * 2.0
+
+
+def test_a_slow_first_answer_does_not_hide_a_later_stall(clock, service, time):
+    # The first answer, handshakes included, left the offset open by seconds; later ones have settled it.
+    service.answer(time, there=2 * TIMEOUT, back=0.1)
+    for _ in range(20):
+        service.answer(time)
+        clock.pass_time(1.37)
+    low, high = time.now_ms()
+    assert high - low < 200
+    service.stand_still(5.0)
+    for _ in range(AGREEING + 2):
+        clock.pass_time(0.37)
+        service.answer(time)
+    assert time.steady() - clock.steady() >= 5.0
+
+
+@pytest.mark.parametrize("days", [1, 14])
+def test_a_stall_is_noticed_after_days_as_on_the_first(clock, service, time, days):
+    for _ in range(days * 1440):
+        service.answer(time)
+        clock.pass_time(60.0)
+    service.stand_still(10.0)
+    for _ in range(AGREEING + 2):
+        clock.pass_time(0.37)
+        service.answer(time)
+    assert time.steady() - clock.steady() >= 10.0
+
+
+@REPEATABLE
+@given(
+    apart=st.floats(0.0, SKEW),
+    turns=st.lists(st.tuples(st.booleans(), st.integers(1, 5), st.floats(0.0, 5.0)), min_size=1, max_size=60),
+    latency=st.floats(0.0, 0.1),
+)
+@example(apart=SKEW, turns=[(n % 2 == 0, 5, 0.25) for n in range(60)], latency=0.0)
+def test_front_ends_a_second_apart_move_deadlines_by_a_bounded_time(apart, turns, latency):
+    clock = MovableClock()
+    service, time = Service(clock), ServiceTime(clock)
+    for other, answers, pause in turns:
+        for _ in range(answers):
+            service.answer(time, there=latency, back=latency, odd=apart if other else 0.0)
+            clock.pass_time(pause)
+            low, high = time.now_ms()
+            assert low - 1 <= (service.time() + apart) * 1000
+            assert high + 1 >= service.time() * 1000
+    assert time.steady() - clock.steady() <= 2 * SKEW + 1.0
+
+
+# No Date.
+
+
+def test_without_a_date_the_wall_clock_serves_and_one_warning_says_so(clock, caplog):
+    time = ServiceTime(clock, max_clock_skew=7.0)
+    with caplog.at_level(logging.WARNING, "ddb_lease"):
+        for _ in range(5):
+            assert not time.observe(sent=clock.steady(), received=clock.steady(), date=None)
+    assert len(caplog.records) == 1
+    assert "7 s (max_clock_skew)" in caplog.text
+    assert time.known
+    assert time.confirmed
+    wall = clock.wall() * 1000
+    assert time.now_ms() == (wall - 7_000, wall + 7_000)
+    assert time.expired_before_ms() == wall - 7_000
+
+
+def test_the_wall_clock_serves_no_more_once_a_date_has_come(clock, service, time):
+    time.observe(sent=clock.steady(), received=clock.steady(), date=None)
+    clock.step_wall(-YEAR)
+    service.answer(time)
+    assert is_within(time, service)
+    assert time.expired_before_ms() == 0, "one answer shows no lease as expired, here too"
+
+
+def test_an_answer_without_a_date_among_others_changes_nothing(clock, service, time, caplog):
+    service.answer(time)
+    service.answer(time)
+    before = time.now_ms()
+    with caplog.at_level(logging.WARNING, "ddb_lease"):
+        assert not time.observe(sent=clock.steady(), received=clock.steady(), date=None)
+    assert time.now_ms() == before
+    assert not caplog.records
+
+
+# The pure state machine.
+
+
+def test_the_first_sample_is_the_first_state():
+    sample = Interval(5.0, 6.0, at=100.0)
+    state = Offset.first(sample)
+    assert (state.trusted, state.confirmed, state.doubt) == (sample, False, None)
+
+
+@REPEATABLE
+@given(samples=st.lists(st.tuples(st.floats(-100, 100), st.floats(0, 5), st.floats(0, 60)), min_size=2, max_size=20))
+def test_bounds_are_never_empty_and_jumps_never_negative_whatever_comes(samples):
+    now, state = 0.0, None
+    for low, width, later in samples:
+        now += later
+        sample = Interval(low, low + width, at=now)
+        if state is None:
+            state, jump = Offset.first(sample), 0.0
+        else:
+            state, jump = state.updated(sample)
+        bounds = state.bounds(now)
+        assert bounds.low <= bounds.high
+        assert jump >= 0.0
+        assert state.agreeing < AGREEING
+        assert (state.doubt is None) == (state.rival is None)
+
+
+def test_after_a_fork_the_child_can_observe_though_the_parent_held_the_lock(clock, service, time):
+    threading.Thread(target=time._lock.acquire).start()
+    time.after_fork_in_child()
+    service.answer(time)
+    assert time.known
+
+
+def test_the_machines_own_clocks_move_forward():
+    clock = SystemClock()
+    assert clock.steady() <= clock.steady()
+    assert clock.wall() > 1.7e9
+
+
+# End to end.
+
+
+@dataclass
+class Machine:
+    """A client in true time: its steady clock runs at its own rate, its wall clock as it likes."""
+
+    rate: float
+    steady_at: float
+    wall_error: float
+    now: float = 0.0
+
+    def steady(self):
+        return self.steady_at + self.now * (1.0 + self.rate)
+
+    def wall(self):
+        return 1_700_000_000.0 + self.now + self.wall_error
+
+
+def answered(machine, time, *, front_end, there, back):
+    """One request in true time, by a front end whose clock is off by `front_end`."""
+    sent = time.stopwatch()
+    machine.now += there
+    date = float(math.floor(1_700_000_000.0 + machine.now + front_end))
+    machine.now += back
+    time.observe(sent=sent, received=time.stopwatch(), date=date)
+
+
+traffic = st.lists(
+    st.tuples(
+        st.floats(0.0, 30.0),  # pause before
+        latencies,
+        latencies,
+        st.floats(-SKEW / 2, SKEW / 2),  # the front end's error
+        st.one_of(st.just(0.0), st.floats(-YEAR, YEAR)),  # somebody sets the wall clock
+    ),
+    min_size=2,
+    max_size=8,
+)
+machines = st.builds(
+    Machine,
+    # Each machine is off from true time by half as much as two may be from one another.
+    rate=st.floats(-OSCILLATOR_DRIFT / 2, OSCILLATOR_DRIFT / 2),
+    steady_at=st.floats(0.0, 1e7),
+    wall_error=st.floats(-YEAR, YEAR),
+)
+
+
+@settings(REPEATABLE, max_examples=500)
+@given(
+    holder=machines,
+    other=machines,
+    before=traffic,
+    others=traffic,
+    length=st.sampled_from([6.0, 10.0, 60.0, 3_600.0, 86_400.0]),
+    renewals=st.integers(0, 3),
+    grace=st.sampled_from([0.0, None]),
+)
+def test_while_another_may_claim_the_holder_does_not_believe(*, holder, other, before, others, length, renewals, grace):
+    timing = Timing(grace=grace)
+    his, theirs = ServiceTime(holder), ServiceTime(other)
+    for pause, there, back, front_end, step in before:
+        holder.now += pause
+        answered(holder, his, front_end=front_end, there=there, back=back)
+        holder.wall_error += step
+
+    # He acquires: steady time first, as `acquisition` reads it.
+    started = his.steady()
+    _, now_hi = his.now_ms()
+    lease_ms = round(length * 1000)
+    grant = Grant(
+        lease_id="0-a",
+        slot=0,
+        fence=now_hi,
+        owner="he",
+        data={},
+        acquired_at=now_hi,
+        expires_at=now_hi + lease_ms,
+        lease_ms=lease_ms,
+        deadline=started + length - timing.margin_for(length),
+    )
+    belief = Belief(grant, margin=timing.margin_for(length), chance=random.Random(1))
+    expires_at = grant.expires_at
+    for _ in range(renewals):
+        holder.now += length / 3
+        started = his.steady()
+        renewal = belief.begin_renewal(started, his.now_ms()[1])
+        if renewal is None:
+            break
+        answered(holder, his, front_end=SKEW / 2, there=0.1, back=0.1)
+        expires_at = max(expires_at, renewal.expires_at)
+        belief._extend(renewal)
+
+    # The other looks now and then; at the first instant at which it may claim, he must not believe.
+    for pause, there, back, front_end, step in others:
+        other.now += pause
+        answered(other, theirs, front_end=front_end, there=there, back=back)
+        other.wall_error += step
+    if not theirs.confirmed:
+        return
+    low, high = other.now, other.now + 4 * length + 100.0 + max(0.0, holder.now - other.now)
+
+    def may_claim(moment):
+        other.now = moment
+        return expires_at < theirs.expired_before_ms()
+
+    if not may_claim(high):
+        raise AssertionError("an expired lease must become claimable")
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if may_claim(middle) else (middle, high)
+    holder.now = high
+    assert not belief.holds(his.steady())

@@ -1,0 +1,554 @@
+"""Heartbeats: what is due is looked after in time, whatever fails, hangs or raises."""
+
+import gc
+import math
+import threading
+import weakref
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddb_lease import heartbeat
+from ddb_lease.clock import SystemClock
+from ddb_lease.heartbeat import LATE_SECONDS, NAP_SECONDS, STUCK_SECONDS, Heartbeats, Schedule, Workers
+from tests.support import MovableClock
+
+REPEATABLE = settings(derandomize=True, deadline=None, max_examples=200)
+LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
+
+
+class Patient:
+    """Something to be looked after, on a clock that tests move."""
+
+    def __init__(self, clock, due, *, every=10.0, raises=None):
+        self.clock, self.due, self.every, self.raises = clock, due, every, raises
+        self.beats = []
+        self.beaten = threading.Event()
+
+    def due_in(self):
+        return self.due - self.clock.steady()
+
+    def beat(self, *, slept):
+        self.beats.append((self.clock.steady(), slept))
+        self.beaten.set()
+        self.due = self.clock.steady() + self.every
+        if self.raises:
+            raise self.raises
+
+
+class Threadless(Heartbeats):
+    """Heartbeats whose turns the test takes."""
+
+    started = 0
+
+    def ensure_running(self):
+        self.started += 1
+
+
+@pytest.fixture
+def clock():
+    return MovableClock()
+
+
+@pytest.fixture
+def beats(clock):
+    return Threadless(clock, Workers(clock))
+
+
+# Schedule.
+
+
+def test_what_is_due_comes_in_order_and_once():
+    schedule = Schedule()
+    for name, due in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
+        schedule.put(name, due)
+    assert schedule.first() == 1.0
+    assert schedule.due(0.9) == []
+    assert schedule.due(2.0) == ["a", "b"]
+    assert schedule.due(2.0) == []
+    assert sorted(schedule.all()) == ["a", "b", "c"], "what was due stays scheduled, to be moved"
+
+
+def test_moving_counts_the_last_time_only():
+    schedule = Schedule()
+    schedule.put("a", 1.0)
+    schedule.move("a", 5.0)
+    assert schedule.due(4.9) == []
+    schedule.move("a", 2.0)
+    assert schedule.due(9.0) == ["a"]
+
+
+def test_what_was_dropped_is_neither_due_nor_moved_back_in():
+    schedule = Schedule()
+    schedule.put("a", 1.0)
+    schedule.drop("a")
+    schedule.drop("a")
+    schedule.move("a", 1.0)
+    assert schedule.due(9.0) == []
+    assert schedule.all() == []
+
+
+def test_things_due_at_the_same_time_are_not_compared():
+    schedule = Schedule()
+    things = [object() for _ in range(5)]
+    for thing in things:
+        schedule.put(thing, 1.0)
+    assert schedule.due(1.0) == things
+
+
+def test_an_empty_schedule_has_no_first():
+    assert Schedule().first() is None
+
+
+@REPEATABLE
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["put", "move", "drop", "due"]), st.integers(0, 4), st.integers(0, 20)), max_size=60
+    )
+)
+def test_a_schedule_says_what_a_plain_dictionary_would(steps):
+    schedule, model, told = Schedule(), {}, set()
+    for what, who, when in steps:
+        if what == "put":
+            schedule.put(who, when)
+            model[who] = when
+            told.discard(who)
+        elif what == "move":
+            schedule.move(who, when)
+            if who in model:
+                model[who] = when
+                told.discard(who)
+        elif what == "drop":
+            schedule.drop(who)
+            model.pop(who, None)
+        else:
+            expected = {who for who, due in model.items() if due <= when and who not in told}
+            assert set(schedule.due(when)) == expected
+            told |= expected
+        waiting = [due for who, due in model.items() if who not in told]
+        assert set(schedule.all()) == set(model)
+        if waiting:
+            assert schedule.first() <= min(waiting), "early at most, never late"
+
+
+@pytest.mark.parametrize("due", [100_000.0, math.inf])
+def test_what_was_dropped_is_not_kept_in_memory(due):
+    # A process that takes and gives back leases of a day, a few each second, must not keep all of them for hours.
+    schedule, alive = Schedule(), []
+    for _ in range(2_000):
+        thing = type("Thing", (), {})()
+        alive.append(weakref.ref(thing))
+        schedule.put(thing, 50.0)
+        schedule.move(thing, due)
+        schedule.drop(thing)
+    del thing
+    gc.collect()
+    schedule.due(60.0)
+    assert sum(ref() is not None for ref in alive) < 200
+
+
+# Turns, on a clock that the test moves.
+
+
+def test_a_turn_does_what_is_due_and_nothing_else(beats, clock):
+    soon, late = Patient(clock, 1_005.0), Patient(clock, 1_008.0)
+    beats.add(soon)
+    beats.add(late)
+    beats.turn(slept=False)
+    assert (soon.beats, late.beats) == ([], [])
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert (len(soon.beats), len(late.beats)) == (1, 0)
+    clock.pass_time(3.0)
+    beats.turn(slept=False)
+    assert (len(soon.beats), len(late.beats)) == (1, 1)
+
+
+def test_after_a_beat_it_is_due_when_it_then_says(beats, clock):
+    patient = Patient(clock, 1_005.0, every=7.0)
+    beats.add(patient)
+    for _ in range(40):
+        clock.pass_time(1.0)
+        beats.turn(slept=False)
+    assert [at for at, _ in patient.beats] == [1_005.0, 1_012.0, 1_019.0, 1_026.0, 1_033.0, 1_040.0]
+
+
+def test_what_is_always_due_does_not_spin(beats, clock):
+    patient = Patient(clock, 1_000.0, every=0.0)
+    beats.add(patient)
+    beats.turn(slept=False)
+    beats.turn(slept=False)
+    assert len(patient.beats) == 1
+    assert beats.nap() > 0.0
+
+
+def test_sleep_is_told_to_those_that_are_due(beats, clock):
+    patient = Patient(clock, 1_000.0)
+    beats.add(patient)
+    beats.turn(slept=True)
+    assert patient.beats == [(1_000.0, True)]
+
+
+@pytest.mark.parametrize("error", [OSError("no"), SystemExit(), KeyboardInterrupt()], ids=repr)
+def test_a_beat_that_raises_harms_no_other_and_is_tried_again(beats, clock, caplog, error):
+    broken, sound = Patient(clock, 1_000.0, raises=error), Patient(clock, 1_000.0)
+    beats.add(broken)
+    beats.add(sound)
+    beats.turn(slept=False)
+    assert len(sound.beats) == 1
+    assert "a heartbeat failed" in caplog.text
+    clock.pass_time(10.0)
+    beats.turn(slept=False)
+    assert (len(broken.beats), len(sound.beats)) == (2, 2)
+
+
+def test_one_that_cannot_say_when_it_is_due_harms_no_other(beats, clock):
+    class Speechless(Patient):
+        def beat(self, *, slept):
+            super().beat(slept=slept)
+            self.due = None  # due_in will raise
+
+    broken, sound = Speechless(clock, 1_000.0), Patient(clock, 1_000.0)
+    beats.add(broken)
+    beats.add(sound)
+    for _ in range(3):
+        beats.turn(slept=False)
+        clock.pass_time(10.0)
+    assert len(sound.beats) == 3
+
+
+def test_what_is_dropped_in_its_own_beat_stays_dropped(beats, clock):
+    patient = Patient(clock, 1_000.0)
+    patient.beat = lambda *, slept: beats.drop(patient)
+    beats.add(patient)
+    beats.turn(slept=False)
+    assert beats._schedule.all() == []
+
+
+def test_reconsidering_brings_forward_what_has_become_due(beats, clock):
+    patients = [Patient(clock, 1_100.0) for _ in range(3)]
+    for patient in patients:
+        beats.add(patient)
+    patients[0].due = 1_000.0
+    beats.reconsider(patients[0])
+    beats.turn(slept=False)
+    assert [len(p.beats) for p in patients] == [1, 0, 0]
+    for patient in patients:
+        patient.due = 1_000.0
+    beats.reconsider_all()
+    beats.turn(slept=False)
+    assert [len(p.beats) for p in patients] == [2, 1, 1]
+
+
+def test_what_was_dropped_is_not_reconsidered(beats, clock):
+    patient = Patient(clock, 1_000.0)
+    beats.add(patient)
+    beats.drop(patient)
+    beats.reconsider(patient)
+    beats.reconsider_all()
+    beats.turn(slept=False)
+    assert patient.beats == []
+
+
+def test_no_nap_is_longer_than_a_sleeping_machine_may_go_unnoticed(beats, clock):
+    assert beats.nap() == NAP_SECONDS
+    beats.add(Patient(clock, 1_500.0))
+    assert beats.nap() == NAP_SECONDS
+    beats.add(Patient(clock, 1_000.25))
+    assert beats.nap() == 0.25
+    beats.add(Patient(clock, 900.0))
+    assert beats.nap() == 0.0
+
+
+def test_waking_up_much_later_than_planned_means_that_the_process_was_not_running(beats, clock):
+    assert not beats.overslept()
+    clock.pass_time(LATE_SECONDS)
+    assert not beats.overslept()
+    clock.pass_time(0.01)
+    assert beats.overslept()
+
+
+def test_adding_makes_sure_that_the_thread_runs(beats, clock):
+    beats.add(Patient(clock, 2_000.0))
+    assert beats.started == 1
+
+
+# The thread.
+
+
+def heartbeat_threads():
+    return [t for t in threading.enumerate() if t.name == "ddb-lease-heartbeat"]
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """Real heartbeats, whose thread ends with the test."""
+    clock = SystemClock()
+    beats = Heartbeats(clock, Workers(clock))
+
+    class EndOfTest(BaseException):
+        pass
+
+    over = threading.Event()
+    nap = beats.nap
+
+    def nap_or_end():
+        if over.is_set():
+            raise EndOfTest
+        return nap()
+
+    monkeypatch.setattr(beats, "nap", nap_or_end)
+
+    def run():
+        try:
+            heartbeat.Heartbeats._run(beats)
+        except EndOfTest:
+            return
+
+    class Log:
+        def exception(self, *_):
+            if over.is_set():
+                raise EndOfTest
+
+    monkeypatch.setattr(heartbeat, "_log", Log())
+    monkeypatch.setattr(beats, "_run", run)
+    yield beats
+    over.set()
+    beats._bell.put(None)
+    if beats._thread:
+        beats._thread.join(LONG)
+        assert not beats._thread.is_alive()
+
+
+def test_the_thread_beats_by_itself_and_wakes_for_what_comes_earlier(running):
+    clock = SystemClock()
+    late = Patient(clock, clock.steady() + 1_000.0)
+    running.add(late)
+    soon = Patient(clock, clock.steady() + 0.01)
+    running.add(soon)
+    assert soon.beaten.wait(LONG)
+    assert not late.beats
+
+
+def test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own(running, monkeypatch):
+    clock = SystemClock()
+    turn, raised = running.turn, []
+
+    def turn_with_a_defect(*, slept):
+        if not raised:
+            raised.append(True)
+            raise AssertionError("a defect")
+        turn(slept=slept)
+
+    monkeypatch.setattr(running, "turn", turn_with_a_defect)
+    broken = Patient(clock, 0.0, every=0.01, raises=SystemExit())
+    running.add(broken)
+    thread = running._thread
+    for _ in range(3):
+        assert broken.beaten.wait(LONG)
+        broken.beaten.clear()
+    assert raised
+    assert running._thread is thread
+    assert thread.is_alive()
+
+
+def test_a_thread_that_is_gone_is_started_again(running):
+    gone = threading.Thread(target=lambda: None)
+    gone.start()
+    gone.join()
+    running._thread = gone
+    patient = Patient(SystemClock(), 0.0)
+    running.add(patient)
+    assert running._thread is not gone
+    assert patient.beaten.wait(LONG)
+
+
+def test_there_is_one_thread_however_often_it_is_asked_for(running):
+    before = len(heartbeat_threads())
+    for _ in range(5):
+        running.ensure_running()
+    assert len(heartbeat_threads()) == before + 1
+    assert running._thread.daemon, "it keeps no interpreter from exiting"
+
+
+# Workers.
+
+
+class Gate:
+    """Jobs that say that they run, and run until they are let go."""
+
+    def __init__(self):
+        self.running = threading.Semaphore(0)
+        self.go = threading.Event()
+
+    def __call__(self):
+        self.running.release()
+        assert self.go.wait(LONG)
+
+    def await_running(self, count=1):
+        for _ in range(count):
+            assert self.running.acquire(timeout=LONG)
+
+
+def worker_threads():
+    return {t for t in threading.enumerate() if t.name.startswith("ddb-lease-worker-")}
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.go.set()
+
+
+def until(condition):
+    waiting = threading.Event()
+    for _ in range(int(LONG * 100)):
+        if condition():
+            return
+        waiting.wait(0.01)
+    raise AssertionError("the condition did not come true")
+
+
+def test_as_many_jobs_run_at_once_as_there_may_be_workers(clock, gate):
+    workers, before = Workers(clock, limit=3), worker_threads()
+    for _ in range(5):
+        workers.submit(gate)
+    gate.await_running(3)
+    assert len(worker_threads() - before) == 3
+    assert not gate.running.acquire(timeout=0.05), "the others wait for a worker"
+    gate.go.set()
+    gate.await_running(2)
+
+
+def test_no_worker_is_started_while_one_is_idle(clock):
+    workers, before, done = Workers(clock), worker_threads(), threading.Semaphore(0)
+    for _ in range(20):
+        workers.submit(done.release)
+        assert done.acquire(timeout=LONG)
+        until(lambda: workers._idle == 1)
+    assert len(worker_threads() - before) == 1
+
+
+def test_workers_keep_no_interpreter_from_exiting(clock, gate):
+    before = worker_threads()
+    Workers(clock).submit(gate)
+    gate.await_running()
+    assert all(thread.daemon for thread in worker_threads() - before)
+
+
+@pytest.mark.parametrize("error", [OSError("no"), SystemExit(), KeyboardInterrupt()], ids=repr)
+def test_a_worker_survives_whatever_its_job_raises(clock, caplog, error):
+    workers, before, done = Workers(clock, limit=1), worker_threads(), threading.Event()
+
+    def raising():
+        raise error
+
+    workers.submit(raising)
+    workers.submit(done.set)
+    assert done.wait(LONG)
+    assert "a lease's background work failed" in caplog.text
+    assert len(worker_threads() - before) == 1
+
+
+def test_stuck_workers_are_replaced(clock, gate):
+    workers, done = Workers(clock, limit=2), threading.Event()
+    for _ in range(2):
+        workers.submit(gate)
+    gate.await_running(2)
+    clock.pass_time(STUCK_SECONDS)
+    workers.submit(done.set)
+    assert done.wait(LONG)
+
+
+def test_while_workers_are_merely_busy_none_is_added(clock, gate):
+    workers, before, done = Workers(clock, limit=2), worker_threads(), threading.Event()
+    for _ in range(2):
+        workers.submit(gate)
+    gate.await_running(2)
+    clock.pass_time(STUCK_SECONDS - 0.1)
+    workers.submit(done.set)
+    assert not done.wait(0.05)
+    assert len(worker_threads() - before) == 2
+
+
+def test_when_stuck_workers_come_back_no_more_are_left_than_may_be(clock, gate):
+    workers, before = Workers(clock, limit=2), worker_threads()
+    for _ in range(2):
+        workers.submit(gate)
+    gate.await_running(2)
+    clock.pass_time(STUCK_SECONDS)
+    others = Gate()
+    for _ in range(2):
+        workers.submit(others)
+    others.await_running(2)
+    others.go.set()
+    until(lambda: workers._idle == 2)
+    gate.go.set()
+    until(lambda: not workers._busy)
+    until(lambda: len(worker_threads() - before) <= 2)
+
+
+def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most(clock, gate):
+    # The worker has the job, but has not yet said that it is idle no more.
+    workers, done = Workers(clock), threading.Event()
+    took, may_go_on = threading.Event(), threading.Event()
+
+    class Jobs(type(workers._jobs)):
+        def get(self):
+            job = super().get()
+            if job is gate:
+                took.set()
+                assert may_go_on.wait(LONG)
+            return job
+
+    workers._jobs = Jobs()
+    workers.submit(gate)
+    assert took.wait(LONG)
+    workers.submit(done.set)
+    may_go_on.set()
+    gate.await_running()
+    Threadless(clock, workers).turn(slept=False)
+    assert done.wait(10.0), "it waits behind a slow call although more workers may be started"
+
+
+def test_a_job_that_waits_for_stuck_workers_is_done_without_another_one(clock, gate):
+    workers, done = Workers(clock, limit=2), threading.Event()
+    for _ in range(2):
+        workers.submit(gate)
+    gate.await_running(2)
+    workers.submit(done.set)
+    assert not done.wait(0.05)
+    clock.pass_time(STUCK_SECONDS)
+    Threadless(clock, workers).turn(slept=False)
+    assert done.wait(LONG)
+
+
+def test_stuck_or_not_there_are_never_more_workers_than_a_process_can_bear(clock, gate, monkeypatch):
+    monkeypatch.setattr(heartbeat, "MOST_WORKERS", 5)
+    workers, before = Workers(clock, limit=2), worker_threads()
+    for _ in range(10):
+        workers.submit(gate)
+        clock.pass_time(STUCK_SECONDS)
+        workers.relieve()
+    gate.await_running(5)
+    assert len(worker_threads() - before) == 5
+
+
+def test_where_no_thread_can_be_started_the_others_do_it(clock, gate, caplog, monkeypatch):
+    workers, done = Workers(clock, limit=2), threading.Event()
+    workers.submit(gate)
+    gate.await_running()
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        workers.submit(done.set)
+    assert "no thread can be started" in caplog.text
+    workers.relieve()
+    assert done.wait(LONG), "tried again with the next turn"
+    gate.go.set()
+    until(lambda: workers._idle == 1)

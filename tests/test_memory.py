@@ -1,0 +1,273 @@
+"""What a process remembers, and who of its threads may look."""
+
+import gc
+import random
+import threading
+
+import pytest
+
+from ddb_lease.memory import Memory, Ticket
+from ddb_lease.model import Claimant, Counter, Slot, View
+
+STALE = 15.0
+EVERYTHING = range(100_000)
+
+
+def counter(max_tokens=10, rev=1, lease_ms=60_000, minted=10):
+    return Counter(max_tokens=max_tokens, minted=minted, rev=rev, lease_ms=lease_ms)
+
+
+def free(number, fence=1):
+    return Slot(number=number, fence=fence)
+
+
+def held(number):
+    lease = Claimant(lease_id=f"{number}-a", owner="", acquired_at=0, expires_at=1)
+    return Slot(number=number, fence=1, lease=lease)
+
+
+def view(*slots, covered=EVERYTHING):
+    return View(counter=None, slots={slot.number: slot for slot in slots}, covered=covered)
+
+
+class Waiter:
+    """A thread that would wait; how often it was woken."""
+
+    def __init__(self, memory):
+        self.memory, self.wakes = memory, 0
+        self.ticket = Ticket(self._wake)
+        memory.join(self.ticket)
+
+    def _wake(self):
+        self.wakes += 1
+
+    def may_try(self, now=0.0):
+        return self.memory.my_turn(self.ticket, now=now)
+
+    def leave(self):
+        self.memory.leave(self.ticket)
+
+
+@pytest.fixture
+def memory():
+    memory = Memory()
+    memory.learn_counter(counter())
+    return memory
+
+
+@pytest.fixture
+def chance():
+    return random.Random(1)
+
+
+def taken(memory, chance):
+    """All free slots that are remembered, as they are handed out."""
+    found = []
+    while (guess := memory.take_free(chance)) is not None:
+        found.append(guess)
+    return found
+
+
+# Hints.
+
+
+def test_nothing_is_remembered_at_first(chance):
+    assert Memory().counter is None
+    assert Memory().take_free(chance) is None
+
+
+def test_a_free_slot_is_handed_out_once_with_its_fence(memory, chance):
+    memory.learn_view(view(free(2, fence=9), held(3)))
+    assert taken(memory, chance) == [(2, 9)]
+    assert memory.take_free(chance) is None
+
+
+def test_free_slots_are_drawn_at_random(memory):
+    firsts = set()
+    for seed in range(60):
+        memory.learn_view(view(*map(free, range(10))))
+        firsts.add(memory.take_free(random.Random(seed))[0])
+    assert len(firsts) > 5
+
+
+def test_the_slot_that_we_released_ourselves_comes_first(memory):
+    memory.learn_view(view(*map(free, range(10))))
+    memory.released(7, free(7, fence=5))
+    for seed in range(20):
+        assert memory.take_free(random.Random(seed)) == (7, 5)
+        memory.released(7, free(7, fence=5))
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [held(2), Slot(number=2, fence=1, retired=True), Slot(number=2, fence=0, foreign=True)],
+    ids=["held", "retired", "foreign"],
+)
+def test_what_is_not_free_is_no_hint_and_ends_the_hint_there_was(memory, chance, slot):
+    memory.learn_view(view(slot))
+    assert memory.take_free(chance) is None
+    memory.learn_slot(2, free(2))
+    memory.learn_slot(2, slot)
+    assert memory.take_free(chance) is None
+
+
+def test_an_expired_lease_is_no_hint_for_memory_knows_no_time(memory, chance):
+    memory.learn_slot(3, held(3))
+    assert memory.take_free(chance) is None
+
+
+def test_a_slot_that_is_gone_is_forgotten(memory, chance):
+    memory.learn_slot(2, free(2))
+    memory.learn_slot(2, None)
+    assert memory.take_free(chance) is None
+
+
+def test_a_look_replaces_what_was_known_of_the_slots_it_covered_and_of_no_others(memory, chance):
+    memory.learn_view(view(free(1), free(8)))
+    memory.learn_view(view(free(2), covered=range(5)))
+    assert sorted(taken(memory, chance)) == [(2, 1), (8, 1)]
+
+
+def test_hints_beyond_a_bucket_that_has_shrunk_are_dropped(memory, chance):
+    memory.learn_view(view(free(1), free(8)))
+    memory.released(9, free(9))
+    memory.learn_counter(counter(max_tokens=2, rev=2))
+    assert taken(memory, chance) == [(1, 1)]
+
+
+def test_the_newest_counter_is_kept_and_other_settings_are_told(memory):
+    assert not memory.learn_counter(counter(rev=5, minted=3)), "minted is no setting"
+    assert memory.counter.rev == 5
+    assert memory.learn_counter(counter(rev=6, max_tokens=11))
+    assert memory.learn_counter(counter(rev=7, max_tokens=11, lease_ms=1))
+    memory.learn_counter(counter(rev=3))
+    assert memory.counter.rev == 7, "an old answer that came late"
+    assert Memory().learn_counter(counter()), "the first one is news"
+
+
+def test_a_bucket_that_is_gone_is_forgotten_with_all_its_slots(memory, chance):
+    memory.learn_view(view(free(1)))
+    memory.forget()
+    assert memory.counter is None
+    memory.learn_counter(counter())
+    assert memory.take_free(chance) is None
+
+
+def test_a_bucket_made_anew_counts_even_if_its_rev_is_lower(memory):
+    memory.forget()
+    memory.learn_counter(counter(rev=0))
+    assert memory.counter.rev == 0
+
+
+# The line.
+
+
+def test_who_does_not_wait_may_always_try(memory):
+    Waiter(memory)
+    assert memory.my_turn(None, now=0.0)
+    assert memory.my_turn(Ticket(lambda: None), now=0.0)
+
+
+def test_of_many_waiters_the_first_tries_and_the_others_do_not(memory):
+    first, second, third = (Waiter(memory) for _ in range(3))
+    assert [w.may_try() for w in (first, second, third)] == [True, False, False]
+
+
+def test_when_the_first_leaves_the_next_is_woken_and_has_its_turn(memory):
+    first, second, third = (Waiter(memory) for _ in range(3))
+    first.leave()
+    assert (second.wakes, third.wakes) == (1, 0)
+    assert second.may_try()
+    assert not third.may_try()
+
+
+def test_whoever_leaves_from_the_middle_leaves_the_order_as_it_is(memory):
+    first, second, third = (Waiter(memory) for _ in range(3))
+    second.leave()
+    assert not third.may_try()
+    first.leave()
+    assert third.may_try()
+    third.leave()
+    third.leave()  # twice is no error
+
+
+def test_as_many_waiters_are_woken_and_may_try_as_there_are_free_slots(memory):
+    waiters = [Waiter(memory) for _ in range(4)]
+    memory.learn_view(view(free(1), free(2), held(3)))
+    assert [w.wakes for w in waiters] == [1, 1, 0, 0]
+    assert [w.may_try() for w in waiters] == [True, True, False, False]
+
+
+def test_who_looked_is_not_woken_by_what_it_saw(memory):
+    # It would poll without pausing: the bell rings before the pause begins.
+    first, second = Waiter(memory), Waiter(memory)
+    memory.learn_view(view(free(1), free(2)), by=first.ticket)
+    assert (first.wakes, second.wakes) == (0, 1)
+    memory.learn_slot(5, free(5), by=second.ticket)
+    assert (first.wakes, second.wakes) == (1, 1)
+
+
+def test_a_look_at_a_full_bucket_wakes_nobody(memory):
+    waiter = Waiter(memory)
+    memory.learn_view(view(held(1)))
+    memory.learn_slot(1, held(1))
+    memory.learn_slot(1, None)
+    assert waiter.wakes == 0
+
+
+def test_a_release_in_this_process_wakes_its_first_waiter(memory, chance):
+    first, second = Waiter(memory), Waiter(memory)
+    memory.released(4, free(4))
+    assert (first.wakes, second.wakes) == (1, 0)
+    assert memory.take_free(chance) == (4, 1)
+
+
+def test_if_the_first_has_not_tried_for_long_the_others_stop_relying_on_it(memory):
+    first, second, third = (Waiter(memory) for _ in range(3))
+    assert first.may_try(now=100.0)
+    assert not second.may_try(now=100.0 + STALE)
+    assert second.may_try(now=100.1 + STALE)
+    assert not third.may_try(now=101.0 + STALE), "one stands in for the stuck one, not all"
+
+
+def test_a_waiter_that_is_gone_without_a_word_holds_nobody_up(memory):
+    # An interrupt may strike between standing in line and the block that leaves it.
+    gone, second = Waiter(memory), Waiter(memory)
+    assert not second.may_try()
+    del gone
+    gc.collect()
+    assert second.may_try()
+
+
+def test_everybody_can_be_woken(memory):
+    # When a bucket is closed, all that wait for it must come to know.
+    waiters = [Waiter(memory) for _ in range(3)]
+    memory.wake_all()
+    assert [w.wakes for w in waiters] == [1, 1, 1]
+
+
+def test_who_does_not_stand_in_line_does_not_hide_that_the_first_is_stuck(memory):
+    first, second = Waiter(memory), Waiter(memory)
+    assert first.may_try(now=100.0)
+    assert memory.my_turn(None, now=114.0)
+    assert second.may_try(now=100.1 + STALE)
+
+
+def test_after_a_fork_nobody_waits_and_no_lock_is_held(memory):
+    waiter = Waiter(memory)
+    threading.Thread(target=memory._lock.acquire).start()
+    memory.empty()
+    assert memory.my_turn(None, now=0.0)
+    other = Waiter(memory)
+    assert other.may_try()
+    waiter.leave()
+    assert other.may_try()
+
+
+def test_wakes_are_given_without_the_lock(memory):
+    # A wake may come back for the next slot at once.
+    seen = []
+    ticket = Ticket(lambda: seen.append(memory.take_free(random.Random(1))))
+    memory.join(ticket)
+    memory.learn_view(view(free(1)))
+    assert seen == [(1, 1)]

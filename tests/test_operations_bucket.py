@@ -1,0 +1,282 @@
+"""A bucket's life through `LeaseBucket`: made, drifted, mended, bounded; and what each operation costs in requests."""
+
+import pytest
+
+from ddb_lease.messages import Claim, Create, Look, Mint
+from ddb_lease.protocol import WINDOW
+from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
+
+
+def in_circulation(table):
+    return {number for number, slot in table.slots().items() if "retired" not in slot}
+
+
+def take_all(bucket):
+    """Leases until there are none left."""
+    leases = []
+    while (lease := bucket.try_acquire()) is not None:
+        leases.append(lease)
+    return leases
+
+
+def assert_sound(table):
+    """Invariants N and S4, as far as the table shows them."""
+    counter = table.get("counter")
+    assert all(number < counter["max_tokens"] for number in in_circulation(table))
+    assert counter["minted"] >= len(in_circulation(table))
+
+
+def test_the_first_acquire_of_a_new_bucket_looks_creates_and_claims(new_bucket, table):
+    bucket = new_bucket(max_tokens=2)
+    bucket.acquire(timeout=5)
+    assert bucket.tap.count() == {"Look": 1, "Create": 1, "Claim": 1}
+    assert in_circulation(table) == {0, 1}
+
+
+def test_the_first_acquire_of_a_client_on_an_old_bucket_looks_and_claims(new_bucket):
+    new_bucket().acquire(timeout=5).release()
+    bucket = new_bucket()
+    bucket.acquire(timeout=5)
+    assert bucket.tap.count() == {"Look": 1, "Claim": 1}
+
+
+def test_warm_each_operation_is_one_request(new_bucket):
+    bucket = new_bucket()
+    bucket.acquire(timeout=5).release()
+    for _ in range(3):
+        bucket.tap.clear()
+        lease = bucket.acquire(timeout=5)
+        assert bucket.tap.count() == {"Claim": 1}
+        lease.renew()
+        assert bucket.tap.count() == {"Claim": 1, "Renew": 1}
+        lease.release()
+        assert bucket.tap.count() == {"Claim": 1, "Release": 1, "Renew": 1}
+
+
+def test_a_process_claims_first_the_slot_that_it_released_itself(new_bucket):
+    bucket = new_bucket(max_tokens=20)
+    lease = bucket.acquire(timeout=5)
+    lease.release()
+    assert bucket.acquire(timeout=5).slot == lease.slot
+
+
+def test_clients_do_not_all_start_with_the_same_slot(new_bucket):
+    new_bucket(max_tokens=50).acquire(timeout=5).release()
+    firsts = set()
+    for _ in range(8):
+        with new_bucket().acquire(timeout=5) as lease:
+            firsts.add(lease.slot)
+    assert len(firsts) > 2
+
+
+def test_trying_a_full_bucket_is_one_look_and_no_write(new_bucket):
+    bucket = new_bucket(max_tokens=2)
+    take_all(bucket)
+    bucket.tap.clear()
+    assert bucket.try_acquire() is None
+    assert bucket.tap.count() == {"Look": 1}
+
+
+def test_there_are_never_more_leases_than_tokens(new_bucket, table):
+    leases = take_all(new_bucket(max_tokens=3))
+    assert sorted(lease.slot for lease in leases) == [0, 1, 2]
+    assert new_bucket().try_acquire() is None
+    assert leases_in(table) == {lease.slot: lease.id for lease in leases}
+
+
+def test_fences_of_a_slot_rise_strictly(new_bucket, table):
+    fences = []
+    for bucket in [new_bucket(max_tokens=1), new_bucket(max_tokens=1)] * 3:
+        with bucket.acquire(timeout=5) as lease:
+            fences.append(lease.fence)
+    assert fences == sorted(set(fences))
+
+
+def test_a_fence_rises_above_what_stands_in_the_table_even_if_that_is_ahead_of_the_clock(new_bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    put_free(table, 0, fence=9_000_000_000_000)
+    assert new_bucket().acquire(timeout=5).fence == 9_000_000_000_001
+
+
+def test_a_fence_rises_across_the_deletion_of_its_slot_by_ttl(stage, table):
+    first = stage.bucket(max_tokens=1).acquire(timeout=5)
+    stage.clock.pass_time(3_600)  # the least retention there is
+    table.delete(0)
+    assert stage.bucket(max_tokens=1).acquire(timeout=5).fence > first.fence
+
+
+def test_a_claim_on_a_stale_hint_costs_a_round_trip_and_teaches_what_is_true(new_bucket):
+    bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
+    bucket.acquire(timeout=5).release()
+    other.acquire(timeout=5)
+    bucket.tap.clear()
+    assert bucket.try_acquire() is None
+    assert bucket.tap.count() == {"Claim": 1, "Look": 1}
+
+
+def test_after_two_misses_a_client_looks(new_bucket, table):
+    bucket = new_bucket(max_tokens=5)
+    bucket.acquire(timeout=5).release()
+    for slot in range(4):
+        put_leased(table, slot, f"{slot}-other")
+    bucket.acquire(timeout=5).release()
+    for slot in range(5):
+        put_leased(table, slot, f"{slot}-other")
+    bucket._memory._free = dict.fromkeys(range(5), 1)
+    bucket.tap.clear()
+    assert bucket.try_acquire() is None
+    assert bucket.tap.count() == {"Claim": 2, "Look": 1}
+
+
+def test_an_expired_lease_is_taken_over_and_its_data_is_gone(new_bucket, table):
+    new_bucket(max_tokens=1).acquire(timeout=5, data={"job": "dead"})
+    table.expire(0)
+    lease = new_bucket().acquire(timeout=5)
+    assert leases_in(table) == {0: lease.id}
+    assert "data" not in table.get(0)
+
+
+def test_slots_beyond_the_first_transaction_are_minted_on_demand(new_bucket, table):
+    bucket = new_bucket(max_tokens=101)
+    bucket.acquire(timeout=5).release()
+    assert len(in_circulation(table)) == 99
+    for slot in range(99):
+        put_leased(table, slot, f"{slot}-other")
+    slots = {lease.slot for lease in take_all(new_bucket())}
+    assert slots == {99, 100}
+    assert table.get("counter")["minted"] == 101
+    assert_sound(table)
+
+
+@pytest.mark.parametrize("minted", [1, 2, 3, 7], ids=lambda n: f"minted-{n}")
+def test_whatever_is_counted_exactly_max_tokens_leases_can_be_had(new_bucket, table, minted):
+    put_counter(table, max_tokens=3, minted=minted)
+    put_free(table, 1)
+    leases = take_all(new_bucket())
+    assert sorted(lease.slot for lease in leases) == [0, 1, 2]
+    assert_sound(table)
+
+
+def test_slots_that_ttl_deleted_are_minted_again(new_bucket, table):
+    bucket = new_bucket(max_tokens=3)
+    for lease in take_all(bucket):
+        lease.release()
+        table.delete(lease.slot)
+    assert len(take_all(bucket)) == 3
+    assert_sound(table)
+
+
+def test_a_retired_slot_comes_back_when_there_is_room(new_bucket, table):
+    put_counter(table, max_tokens=2, minted=1)
+    put_free(table, 0, 1)
+    table.set(1, retired=True)
+    bucket = new_bucket()
+    assert len(take_all(bucket)) == 2
+    assert bucket.tap.count()["BringBack"] == 1
+    assert_sound(table)
+
+
+def test_a_retired_slot_on_which_a_lease_runs_is_not_leased_again(new_bucket, table):
+    put_counter(table, max_tokens=1, minted=0)
+    put_leased(table, 0, "0-other")
+    table.set(0, retired=True)
+    assert new_bucket().try_acquire() is None
+    assert leases_in(table) == {0: "0-other"}
+
+
+def test_a_retired_slot_whose_lease_expired_comes_back(new_bucket, table):
+    put_counter(table, max_tokens=1, minted=0)
+    put_leased(table, 0, "0-other", expires_at=LONG_AGO, retired=True)
+    lease = new_bucket().acquire(timeout=5)
+    assert leases_in(table) == {0: lease.id}
+    assert_sound(table)
+
+
+def test_strays_beyond_max_tokens_are_retired_before_anything_is_claimed(new_bucket, table):
+    put_counter(table, max_tokens=1, minted=3)
+    put_free(table, 0, 1)
+    put_leased(table, 2, "2-other")
+    bucket = new_bucket()
+    leases = take_all(bucket)
+    assert [lease.slot for lease in leases] == [0]
+    assert in_circulation(table) == {0}
+    assert table.get(2)["lease_id"] == "2-other"  # it runs on
+    assert_sound(table)
+    kinds = [type(request).__name__ for request in bucket.tap.sent]
+    assert kinds.index("Retire") < kinds.index("Claim")
+
+
+def test_no_claim_is_sent_for_a_remembered_slot_that_is_now_beyond_the_bound(new_bucket, table):
+    bucket = new_bucket(max_tokens=3)
+    leases = take_all(bucket)
+    for lease in leases:
+        lease.release()
+    bucket.status()
+    table.set("counter", max_tokens=1, rev=table.get("counter")["rev"] + 1)
+    for lease in take_all(new_bucket()):
+        lease.release()  # the other client has seen to the strays
+    assert [lease.slot for lease in take_all(bucket)] == [0]
+
+
+def test_a_bucket_whose_counter_was_deleted_is_made_anew_around_its_leases(new_bucket, table):
+    old = new_bucket(max_tokens=2)
+    held = old.acquire(timeout=5)
+    table.delete("counter")
+    leases = take_all(new_bucket(max_tokens=2))
+    assert len(leases) == 1
+    assert leases[0].slot != held.slot
+    held.renew()
+    assert table.get("counter")["minted"] == 2
+    assert_sound(table)
+
+
+def test_left_over_slots_beyond_the_new_bound_are_retired(new_bucket, table):
+    put_free(table, 0, 1, 2, 3)
+    assert len(take_all(new_bucket(max_tokens=2))) == 2
+    assert in_circulation(table) == {0, 1}
+
+
+def test_a_lost_race_to_create_adopts_what_the_winner_made(new_bucket, table):
+    winner, loser = new_bucket(max_tokens=2), new_bucket(max_tokens=9)
+    loser.tap.inject(Create, before=lambda _: winner.acquire(timeout=5))
+    lease = loser.acquire(timeout=5)
+    assert lease.held
+    assert table.get("counter")["max_tokens"] == 2
+    assert len(leases_in(table)) == 2
+
+
+def test_a_lost_race_to_mint_goes_on_to_another_slot(new_bucket, table):
+    put_counter(table, max_tokens=2, minted=0)
+    winner, loser = new_bucket(), new_bucket()
+    loser.tap.inject(Mint, before=lambda request: put_leased(table, request.slot, f"{request.slot}-other"))
+    assert loser.acquire(timeout=5).held
+    assert len(leases_in(table)) == 2
+    assert winner.try_acquire() is None
+
+
+def test_a_lost_race_for_a_slot_goes_on_to_another(new_bucket, table):
+    bucket = new_bucket(max_tokens=2)
+    bucket.tap.inject(Claim, before=lambda request: put_leased(table, request.slot, f"{request.slot}-other"))
+    lease = bucket.acquire(timeout=5)
+    assert len(leases_in(table)) == 2
+    assert leases_in(table)[lease.slot] == lease.id
+
+
+def test_a_look_at_a_large_bucket_is_of_constant_size(new_bucket, table):
+    put_counter(table, max_tokens=100_000, minted=100_000)
+    put_free(table, 5, 50_000, 99_999)
+    bucket = new_bucket()
+    assert bucket.try_acquire() is not None
+    assert all(look.limit <= WINDOW for look in bucket.tap.of(Look))
+    assert sum(bucket.tap.count().values()) <= 4
+
+
+def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):
+    put_counter(table, max_tokens=100_000, minted=100_000)
+    bucket = new_bucket()
+    bucket._memory._free = {99_999: 10}
+    put_free(table, 99_999)
+    bucket.status()
+    lease = bucket.try_acquire()
+    assert lease is not None
+    assert lease.release()

@@ -1,0 +1,343 @@
+"""What a user imports: all of it documented, picklable where it travels, and free of side effects."""
+
+import copy
+import dataclasses
+import doctest
+import importlib
+import inspect
+import logging
+import pickle
+import pkgutil
+import re
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import pytest
+
+import ddb_lease
+from ddb_lease import local
+from ddb_lease.model import BucketStatus, LeaseInfo, Timing
+
+LONG = 60.0
+PACKAGE = Path(ddb_lease.__file__).parent
+
+PUBLIC = {
+    "Lease": "a slot in one's hands",
+    "LeaseBucket": "where one gets it",
+    "Timing": "the time budget around it",
+    "BucketStatus": "what `status` returns",
+    "LeaseInfo": "one lease of it",
+    "client_config": "for a client of one's own",
+    "LeaseError": "root of all that is raised on purpose",
+    "ConfigurationError": "nothing was sent",
+    "UnknownBucket": "nothing was changed",
+    "AcquireTimeout": "nothing is held",
+    "LeaseLost": "stop working",
+    "LossReason": "why",
+    "StoreError": "DynamoDB did not do it",
+    "StoreUnavailable": "try later",
+    "StoreRejected": "retrying will not help",
+    "EngineError": "the embedded engine",
+}
+ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
+
+
+def public_things():
+    """Every public name, and every method and property that it defines, as (name, object)."""
+    for name in ddb_lease.__all__:
+        thing = getattr(ddb_lease, name)
+        yield name, thing
+        if isinstance(thing, type):
+            for member, value in vars(thing).items():
+                is_code = inspect.isroutine(value) or isinstance(value, (property, staticmethod, classmethod))
+                if is_code and not member.startswith("_"):
+                    yield f"{name}.{member}", value
+
+
+def public_callables():
+    for name, thing in public_things():
+        if inspect.isfunction(thing) or (isinstance(thing, type) and thing == ddb_lease.LeaseBucket):
+            yield name, thing
+
+
+# Names.
+
+
+def test_what_is_exported_is_exactly_what_is_documented():
+    assert sorted(PUBLIC) == ddb_lease.__all__
+    shown = {
+        name for name, thing in vars(ddb_lease).items() if not name.startswith("_") and not inspect.ismodule(thing)
+    }
+    assert shown - {"annotations"} == set(PUBLIC), "nothing else lies about that looks public"
+
+
+def test_every_error_of_the_library_can_be_caught_by_name():
+    defined = {
+        thing.__name__
+        for thing in vars(importlib.import_module("ddb_lease.errors")).values()
+        if isinstance(thing, type) and issubclass(thing, ddb_lease.LeaseError)
+    }
+    assert defined <= set(PUBLIC)
+
+
+def test_every_error_that_a_docstring_names_is_exported():
+    for name, thing in public_things():
+        for raised in re.findall(
+            r"^ {4}([A-Z]\w+): ", (inspect.getdoc(thing) or "").partition("Raises:")[2], re.MULTILINE
+        ):
+            assert raised in PUBLIC, f"{name} raises {raised}"
+
+
+def test_the_embedded_engine_is_one_import_away():
+    assert set(local.__all__) == {"Engine", "EngineError", "connect", "find", "start", "stop"}
+    assert local.EngineError is ddb_lease.EngineError
+
+
+# Docstrings.
+
+
+@pytest.mark.parametrize(("name", "thing"), list(public_things()), ids=lambda it: it if isinstance(it, str) else "")
+def test_every_public_name_method_and_property_has_a_docstring_of_its_own(name, thing):
+    text = thing.__doc__ or ""
+    assert len(text.split()) >= 3, name
+    assert text.split("\n\n")[0].rstrip().endswith((".", ":")), f"{name}: {text[:60]}"
+    if dataclasses.is_dataclass(thing):
+        assert not text.startswith(f"{name}("), "made by dataclass, not by us"
+
+
+@pytest.mark.parametrize(("name", "thing"), list(public_callables()), ids=lambda it: it if isinstance(it, str) else "")
+def test_every_parameter_is_explained_where_any_is(name, thing):
+    text = inspect.getdoc(thing)
+    parameters = set(inspect.signature(thing).parameters) - {"self"}
+    parameters -= {"machinery"}  # for tests and simulators; its type is not exported
+    if "Args:" in text:
+        assert (
+            set(re.findall(r"^\s{4}(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
+            >= parameters
+        )
+    else:
+        assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
+
+
+@pytest.mark.parametrize("name", ["Lease", "LeaseBucket"])
+def test_every_method_says_what_it_raises_or_raises_nothing(name):
+    says = {
+        member: "Raises" in (inspect.getdoc(value) or "")
+        for member, value in vars(getattr(ddb_lease, name)).items()
+        if inspect.isfunction(value) and not member.startswith("_")
+    }
+    # These are asked by other rooms, or pass on what the function that they wrap raises.
+    for quiet in ("due_in", "beat", "abandon_to_parent", "release_at_exit", "after_fork_in_child", "at_exit", "leased"):
+        says.pop(quiet, None)
+    assert all(says.values()), says
+
+
+def test_all_public_signatures_are_annotated():
+    for name, thing in public_callables():
+        function = thing.__init__ if isinstance(thing, type) else thing
+        for parameter in inspect.signature(function).parameters.values():
+            assert parameter.name == "self" or parameter.annotation is not parameter.empty, f"{name}({parameter})"
+        assert isinstance(thing, type) or "return" in function.__annotations__, name
+
+
+def test_everything_after_the_subject_is_keyword_only():
+    positional = {
+        name: [
+            p.name
+            for p in inspect.signature(thing).parameters.values()
+            if p.kind is p.POSITIONAL_OR_KEYWORD and p.name != "self"
+        ]
+        for name, thing in public_callables()
+    }
+    assert positional["LeaseBucket"] == ["name"]
+    assert positional["LeaseBucket.acquire"] == ["timeout"]
+    assert all(len(names) <= 1 for names in positional.values()), positional
+
+
+# Examples.
+
+EXAMPLES = [
+    "ddb_lease",
+    "ddb_lease.bucket",
+    "ddb_lease.dynamodb.client",
+    "ddb_lease.lease",
+    "ddb_lease.local",
+    "ddb_lease.local.connection",
+    "ddb_lease.local.embedded",
+    "ddb_lease.local.engine",
+    "ddb_lease.model",
+]
+
+
+@pytest.fixture
+def engine_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path))
+    yield
+    local.stop()
+
+
+@pytest.mark.usefixtures("engine_of_its_own")
+def test_every_example_in_a_docstring_runs():
+    ran = 0
+    for name in EXAMPLES:
+        results = doctest.testmod(importlib.import_module(name))
+        assert results.failed == 0, name
+        ran += results.attempted
+    assert ran >= 10
+
+
+def test_no_room_has_an_example_that_is_not_run():
+    rooms = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "ddb_lease.")]
+    sources = {room: importlib.util.find_spec(room).origin for room in rooms if "__main__" not in room}
+    with_examples = {room for room, path in sources.items() if ">>> " in Path(path).read_text()}
+    assert with_examples <= set(EXAMPLES)
+
+
+# Errors and values that travel.
+
+
+def made(kind):
+    if kind is ddb_lease.LeaseLost:
+        return kind("lease 3-a is gone", reason=ddb_lease.LossReason.REVOKED, lease_id="3-a")
+    return kind("what happened")
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_every_error_survives_a_trip_to_another_process(kind, protocol):
+    error = made(kind)
+    there = pickle.loads(pickle.dumps(error, protocol))
+    assert type(there) is kind
+    assert str(there) == str(error)
+    assert there.args == error.args
+    assert vars(there) == vars(error)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_can_be_copied(kind):
+    error = made(kind)
+    for there in (copy.copy(error), copy.deepcopy(error)):
+        assert (type(there), str(there), vars(there)) == (kind, str(error), vars(error))
+
+
+def test_a_lost_lease_keeps_its_reason_and_id_on_the_way():
+    there = pickle.loads(pickle.dumps(made(ddb_lease.LeaseLost)))
+    assert there.reason is ddb_lease.LossReason.REVOKED
+    assert there.lease_id == "3-a"
+
+
+def test_errors_can_be_caught_as_what_pythons_own_code_expects():
+    assert issubclass(ddb_lease.ConfigurationError, ValueError)
+    assert issubclass(ddb_lease.AcquireTimeout, TimeoutError)
+    assert issubclass(ddb_lease.UnknownBucket, LookupError)
+    assert issubclass(ddb_lease.EngineError, RuntimeError)
+    assert issubclass(ddb_lease.StoreUnavailable, ddb_lease.StoreError)
+    assert issubclass(ddb_lease.StoreRejected, ddb_lease.StoreError)
+    assert all(issubclass(kind, ddb_lease.LeaseError) for kind in ERRORS)
+
+
+@pytest.mark.parametrize("reason", ddb_lease.LossReason, ids=lambda reason: reason.name)
+def test_a_reason_reads_as_its_word(reason):
+    assert str(reason) == reason.value == reason.name.lower()
+    assert f"{reason}" == reason.value
+    assert reason == reason.value
+    assert pickle.loads(pickle.dumps(reason)) is reason
+
+
+def test_the_reasons_are_those_that_are_documented():
+    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked"}
+    assert {reason.value for reason in ddb_lease.LossReason} == words
+
+
+LEASE_INFO = LeaseInfo(
+    lease_id="0-a",
+    slot=0,
+    fence=1,
+    owner="me",
+    data={"k": 1},
+    age_seconds=1.0,
+    remaining_seconds=-0.1,
+    revoked=False,
+    retired=False,
+)
+STATUS = BucketStatus(
+    name="b", table="t", max_tokens=2, lease_seconds=60.0, minted=2, in_circulation=1, leases=(LEASE_INFO,)
+)
+
+
+@pytest.mark.parametrize("value", [Timing(grace=1.5), LEASE_INFO, STATUS], ids=lambda v: type(v).__name__)
+def test_values_travel_too_and_cannot_be_changed(value):
+    assert pickle.loads(pickle.dumps(value)) == value
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, dataclasses.fields(value)[0].name, None)
+
+
+def test_a_status_tells_what_is_free_and_what_has_drifted():
+    assert LEASE_INFO.expired
+    assert STATUS.free == 2, "an expired lease is as good as free"
+    assert dataclasses.replace(STATUS, leases=(dataclasses.replace(LEASE_INFO, remaining_seconds=5.0),)).free == 1
+    assert STATUS.drift == 1
+
+
+# Side effects.
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        cwd=PACKAGE.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main"])
+def test_importing_brings_in_no_engine(room):
+    out = run_python(
+        f"import sys, {room}\n"
+        "heavy = {'moto', 'flask', 'flask_cors', 'werkzeug'}\n"
+        "print([m for m in sys.modules if m.partition('.')[0] in heavy or m == 'ddb_lease.local.server'])"
+    )
+    assert out.strip() == "[]"
+
+
+def test_importing_starts_no_thread_and_prints_nothing():
+    out = run_python("import threading, ddb_lease\nassert threading.active_count() == 1, threading.enumerate()")
+    assert out == ""
+
+
+def test_logging_is_left_to_the_application():
+    run_python(
+        "import logging\n"
+        "before = list(logging.root.handlers), logging.root.level\n"
+        "import ddb_lease, ddb_lease.local, ddb_lease.cli.main\n"
+        "ours = logging.getLogger('ddb_lease')\n"
+        "assert (list(logging.root.handlers), logging.root.level) == before\n"
+        "assert ours.level == logging.NOTSET and ours.propagate and not ours.disabled\n"
+        "assert all(isinstance(h, logging.NullHandler) for h in ours.handlers)\n"
+    )
+    setting_up = [
+        str(path.relative_to(PACKAGE))
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if re.search(r"basicConfig|setLevel|addHandler|dictConfig", path.read_text())
+    ]
+    assert setting_up == ["cli/main.py", "local/server.py"], "programs of their own, whose logging is theirs"
+
+
+def test_all_that_is_logged_goes_by_one_name():
+    assert logging.getLogger("ddb_lease").name == "ddb_lease"
+    for path in PACKAGE.rglob("*.py"):
+        for name in re.findall(r"getLogger\((.*?)\)", path.read_text()):
+            assert name in {'"ddb_lease"', "__name__"}, path
+
+
+def test_types_ship_with_the_package():
+    assert (PACKAGE / "py.typed").is_file()
+    hints = typing.get_type_hints(ddb_lease.LeaseBucket.try_acquire)
+    assert hints["return"] == (ddb_lease.Lease | None)
