@@ -239,6 +239,13 @@ class _Attempt:
         if not isinstance(answer, Seen):
             raise _failure(answer)
         view = answer.view
+        if answer.more and not view.covered:
+            # Somebody else's items fill the page between the counter and the slots: ask for the slots alone.
+            again = yield Look(start=start, limit=protocol.WINDOW, consistent=True, counter=False)
+            if not isinstance(again, Seen):
+                raise _failure(again)
+            answer = again
+            view = replace(again.view, counter=view.counter, counter_looked_for=True)
         if view.counter is not None:
             scene.adopt(view.counter)
         elif view.counter_looked_for:

@@ -10,6 +10,7 @@ Laws of this room:
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import math
 import os
@@ -133,9 +134,9 @@ class LeaseBucket:
         timing: Timing | None = None,
         machinery: Machinery | None = None,
     ) -> None:
-        self.name = _checked_name(name)
+        self.name = _checked_text("a bucket's name", name)
         self.table = table
-        self._owner = owner
+        self._owner = owner and _checked_text("owner", owner)
         self._machinery = machinery or Machinery()
         self._timing = timing or Timing()
         self._wanted = _checked_settings(max_tokens, lease_seconds)
@@ -452,16 +453,16 @@ class LeaseBucket:
             )
 
 
-def _checked_name(name: object) -> str:
-    if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"a bucket's name must be a non-empty string, not {name!r}")
+def _checked_text(what: str, text: object) -> str:
+    if not isinstance(text, str) or not text:
+        raise ConfigurationError(f"{what} must be a non-empty string, not {text!r}")
     try:
-        size = len(name.encode())
+        size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise ConfigurationError(f"the bucket's name {name!r} cannot be encoded as UTF-8") from error
+        raise ConfigurationError(f"{what} {text!r} cannot be encoded as UTF-8") from error
     if size > _KEY_BYTES:
-        raise ConfigurationError(f"a bucket's name may have {_KEY_BYTES} bytes, not {size}")
-    return name
+        raise ConfigurationError(f"{what} may have {_KEY_BYTES} bytes, not {size}")
+    return text
 
 
 def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
@@ -478,7 +479,10 @@ def _checked_data(data: object) -> Data:
         return {}
     if not isinstance(data, Mapping):
         raise ConfigurationError(f"data must be a mapping, not a {type(data).__name__}")
-    size = len(str(encode_map(data)))
+    try:
+        size = len(json.dumps(encode_map(data), ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("data holds a string that cannot be encoded as UTF-8") from error
     if size > _DATA_BYTES:
         raise ConfigurationError(f"data is too large ({size:,} bytes; at most {_DATA_BYTES:,})")
     return dict(data)

@@ -21,7 +21,7 @@ class Look:
     """Read the counter and slots: one Query, one page.
 
     Attributes:
-        start: The first slot wanted; 0 brings the counter too.
+        start: The first slot wanted; 0 brings the counter too, unless `counter` is False.
         limit: How many slots at most.
         consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
         whole: With owner and data of each lease, for people; else only what deciding needs.
@@ -31,6 +31,7 @@ class Look:
     limit: int
     consistent: bool
     whole: bool = False
+    counter: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

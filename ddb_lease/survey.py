@@ -32,13 +32,14 @@ def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatu
     """
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
-    start, more = 0, True
+    start, more, with_counter = 0, True, True
     while more:
-        seen = yield from _page(scene, start, seconds)
-        counter = seen.view.counter if start == 0 else counter
+        seen = yield from _page(scene, start, seconds, counter=with_counter)
+        counter = seen.view.counter or counter
         slots.update(seen.view.slots)
-        more = seen.more and seen.view.covered.stop > start
-        start = seen.view.covered.stop
+        # A page without a slot, full of somebody else's items, is followed by one of the slots alone.
+        more = seen.more and (bool(seen.view.covered) or with_counter)
+        start, with_counter = seen.view.covered.stop, False
     if counter is None:
         return None
     now_lo, now_hi = scene.time.now_ms()
@@ -72,9 +73,9 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
     )
 
 
-def _page(scene: Scene, start: int, seconds: float) -> Procedure[Seen]:
+def _page(scene: Scene, start: int, seconds: float, *, counter: bool) -> Procedure[Seen]:
     def once() -> Procedure[Answer | None]:
-        return (yield Look(start=start, limit=PAGE, consistent=True, whole=True))
+        return (yield Look(start=start, limit=PAGE, consistent=True, whole=True, counter=counter))
 
     policy = resending(
         again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),

@@ -188,7 +188,12 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
     # A page that ends early says nothing of the slots behind its last item.
     last = slot_number(response["LastEvaluatedKey"]) if more else MAX_TOKENS - 1
     end = request.start if last is None else last + 1
-    view = View(counter=counter, slots=slots, covered=range(request.start, end), counter_looked_for=request.start == 0)
+    view = View(
+        counter=counter,
+        slots=slots,
+        covered=range(request.start, end),
+        counter_looked_for=request.start == 0 and request.counter,
+    )
     return Seen(view=view, more=more)
 
 

@@ -129,6 +129,7 @@ def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> W
 
 
 def _look(request: Look, place: Place) -> dict[str, Any]:
+    with_counter = request.counter and request.start == 0
     call: dict[str, Any] = {
         "TableName": place.table,
         "KeyConditionExpression": _LOOK_KEY,
@@ -136,7 +137,7 @@ def _look(request: Look, place: Place) -> dict[str, Any]:
         "ExpressionAttributeValues": {
             ":pk": text(place.bucket),
             # The counter sorts before all slots; what others may have put around them is not read.
-            ":first": text(slot_key(request.start) if request.start else COUNTER_KEY),
+            ":first": text(COUNTER_KEY if with_counter else slot_key(request.start)),
             ":last": text(slot_key(MAX_TOKENS - 1)),
         },
         "ConsistentRead": request.consistent,
@@ -144,8 +145,8 @@ def _look(request: Look, place: Place) -> dict[str, Any]:
     }
     if not request.whole:
         call["ProjectionExpression"] = _LOOK_DECIDING
-    if not request.start:
-        call["Limit"] += 1  # the counter
+    if with_counter:
+        call["Limit"] += 1
     return call
 
 

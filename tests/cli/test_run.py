@@ -358,14 +358,18 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
 
 
 RELEASE_UNDER_SIGNAL = """
-import os, signal, sys
+import os, signal, sys, time
 from ddb_lease import lease
 from ddb_lease.cli.main import main
 
 send_release = lease.send_release
 
+def slow(*args, **kwargs):
+    time.sleep(0.5)  # whoever is to release it instead needs its time, as on a real network
+    return send_release(*args, **kwargs)
+
 def signalled(*args, **kwargs):
-    lease.send_release = send_release
+    lease.send_release = slow
     os.kill(os.getpid(), signal.SIGTERM)
     return send_release(*args, **kwargs)
 
