@@ -72,6 +72,8 @@ class Lease:
             lease of the slot.
         owner: Who acquired it.
         data: What was attached to it.
+        grace: Seconds between the deadline and the earliest moment at which another can hold the slot: the time that
+            the lost-callback has.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Lease:
         scene = surroundings.scene
         seconds = grant.lease_ms / 1000
         self._seconds = seconds
+        self.grace = scene.timing.grace_for(seconds)
         self._margin = scene.timing.margin_for(seconds)
         self._belief = Belief(grant, margin=self._margin, chance=scene.chance)
         # Reentrant: a signal handler may ask `held` while its own thread is in here.

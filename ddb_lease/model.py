@@ -36,6 +36,9 @@ OSCILLATOR_DRIFT = 200e-6
 without any discipline stays below a half of it."""
 
 
+_LEAST = {"front_end_skew": 0, "grace": 0, "grace_part": 0, "grace_most": 0, "retention": 3600, "max_clock_skew": 0}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
     """The time budget around a lease. The defaults suit the real service; all values are seconds.
@@ -43,7 +46,9 @@ class Timing:
     Attributes:
         front_end_skew: How far the clocks of the service's front ends may differ from one another.
         grace: Time kept for the lost-callback between the holder's deadline and the earliest moment at which
-            another can hold the slot. None: a twentieth of the lease, at most 2 s.
+            another can hold the slot. None: `grace_part` of the lease, at most `grace_most`.
+        grace_part: A fraction; a twentieth by default.
+        grace_most: Two seconds by default.
         retention: How long a slot's item stays after its last activity or expiry before DynamoDB's TTL may
             delete it. At least an hour, as a request can be under way for a quarter of one.
         max_clock_skew: Only for a service whose answers carry no `Date`: how far this machine's wall clock may
@@ -52,18 +57,20 @@ class Timing:
 
     front_end_skew: float = 1.0
     grace: float | None = None
+    grace_part: float = 0.05
+    grace_most: float = 2.0
     retention: float = 86_400.0
     max_clock_skew: float = 2.0
 
     def __post_init__(self) -> None:
-        for name, least in (("front_end_skew", 0), ("grace", 0), ("retention", 3600), ("max_clock_skew", 0)):
+        for name, least in _LEAST.items():
             seconds = getattr(self, name)
             if seconds is not None and not (math.isfinite(seconds) and seconds >= least):
-                raise ConfigurationError(f"Timing: {name} must be a number of seconds from {least} up, not {seconds!r}")
+                raise ConfigurationError(f"Timing: {name} must be a number from {least} up, not {seconds!r}")
 
     def grace_for(self, lease_seconds: float) -> float:
         """Seconds kept for the lost-callback of a lease of this length."""
-        return min(2.0, lease_seconds / 20) if self.grace is None else self.grace
+        return min(self.grace_most, self.grace_part * lease_seconds) if self.grace is None else self.grace
 
     def margin_for(self, lease_seconds: float) -> float:
         """Seconds by which a holder stops believing before the lease expires in the table.

@@ -42,7 +42,7 @@ def as_json(status: BucketStatus) -> str:
     """The status as one JSON object."""
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
     whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
-    return json.dumps(whole, indent=2, ensure_ascii=False)
+    return json.dumps(whole, indent=2)  # in ASCII: what others wrote must not reach a terminal raw
 
 
 def as_table(status: BucketStatus) -> str:

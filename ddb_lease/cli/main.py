@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import signal
@@ -32,8 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="ddb-lease: %(message)s",
         level=logging.DEBUG if options.verbose > 1 else logging.INFO if options.verbose else logging.WARNING,
     )
+    _be_lenient()
     try:
-        return int(options.execute(options))
+        code = int(options.execute(options))
+        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        return code
     except LeaseError as error:
         print(f"ddb-lease: {_one_line(error)}", file=sys.stderr)
         return exits.code_for(error)
@@ -76,6 +80,13 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_parser(subparsers)
     setup.add_parsers(subparsers)
     return top
+
+
+def _be_lenient() -> None:
+    # A terminal that lacks a character gets it spelt out, not a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _version() -> str:

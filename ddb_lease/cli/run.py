@@ -12,26 +12,25 @@ Laws of this room:
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from types import FrameType
-from typing import Final
+from types import FrameType, TracebackType
+from typing import Any, Final
 
 from ddb_lease.cli import exits, target, words
-from ddb_lease.cli.guarded import CommandNotStarted, Exit, GuardedCommand, pass_on, steady_seconds
+from ddb_lease.cli.guarded import CommandNotStarted, DeadlineTooClose, Exit, GuardedCommand, pass_on, steady_seconds
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
 from ddb_lease.lease import Lease
+from ddb_lease.model import Timing
 
 FEED_SECONDS: Final = 1.0
 """The longest time between two deadlines fed to the guard, for long leases; a tenth of the lease for short ones."""
 
-_GRACE_PART: Final = 10
+_GRACE_PART: Final = 0.1
 _GRACE_MOST: Final = 5.0
-_WAITING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+_ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 class Interrupted(BaseException):
@@ -87,40 +86,79 @@ def execute(options: argparse.Namespace) -> int:
     command = options.command
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
-    grace = min(_GRACE_MOST, options.lease / _GRACE_PART) if options.grace is None else options.grace
+    # The stored length of the lease rules, so the grace is a part of that one, unless it is given.
+    timing = Timing(grace=options.grace, grace_part=_GRACE_PART, grace_most=_GRACE_MOST)
     try:
         with (
-            _interruptible(),
-            target.bucket(options, max_tokens=options.max_tokens, lease_seconds=options.lease, grace=grace) as bucket,
+            _Signals() as signals,
+            target.bucket(options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing) as bucket,
         ):
             try:
                 lease = bucket.acquire(options.timeout, data=dict(options.data))
             except AcquireTimeout as error:
                 print(f"ddb-lease: {error}", file=sys.stderr)
                 return int(options.no_slot_code)
+            signals.note_only()
             with lease:
-                return _Run(lease, bucket=options.bucket, grace=grace, lost_code=options.lost_code).run(command)
+                return _Run(lease, bucket=options.bucket, signals=signals, lost_code=options.lost_code).run(command)
     except Interrupted as interrupt:
         return 128 + interrupt.signum
+
+
+class _Signals:
+    """Signals that end a process: while we wait they raise `Interrupted`, from `note_only` on they are noted.
+
+    So none of them tears us away between starting the command and being able to pass signals on to it.
+    """
+
+    def __init__(self) -> None:
+        self.noted: list[int] | None = None
+        self._before: dict[int, Any] = {}
+
+    def note_only(self) -> None:
+        self.noted = []
+
+    def __enter__(self) -> _Signals:
+        for signum in _ENDING:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._before[signum] = signal.signal(signum, self._handle)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def _handle(self, signum: int, _frame: FrameType | None) -> None:
+        if self.noted is None:
+            raise Interrupted(signum)
+        self.noted.append(signum)
 
 
 class _Run:
     """One command under one lease."""
 
-    def __init__(self, lease: Lease, *, bucket: str, grace: float, lost_code: int) -> None:
+    def __init__(self, lease: Lease, *, bucket: str, signals: _Signals, lost_code: int) -> None:
         self._lease = lease
         self._bucket = bucket
-        self._grace = grace
+        self._signals = signals
+        self._grace = lease.grace
         self._lost_code = lost_code
         self._gone = threading.Event()
 
     def run(self, argv: list[str]) -> int:
         try:
             command = GuardedCommand.start(argv, env=self._environment(), deadline=self._deadline(), grace=self._grace)
+        except DeadlineTooClose as error:
+            print(f"ddb-lease: {error}", file=sys.stderr)
+            return self._lost_code
         except CommandNotStarted as error:
             print(f"ddb-lease: {error}", file=sys.stderr)
             return error.exit_code
         with pass_on(command):
+            for signum in self._signals.noted or ():
+                command.signal(signum)
             self._lease.on_lost = lambda _: self._end(command)
             ended = self._supervise(command)
             self._gone.set()
@@ -165,21 +203,3 @@ class _Run:
             file=sys.stderr,
         )
         return self._lost_code
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Within the block, signals that end a process raise `Interrupted`, so that what is held is released."""
-
-    def interrupt(signum: int, _frame: FrameType | None) -> None:
-        raise Interrupted(signum)
-
-    before = {}
-    try:
-        for signum in _WAITING:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                before[signum] = signal.signal(signum, interrupt)
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from typing import Any, Final
 
@@ -38,8 +39,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def connection(options: argparse.Namespace) -> dict[str, Any]:
-    """Keyword arguments of `LeaseBucket` that say where.
+def connection(options: argparse.Namespace, *, make_table: bool = True) -> dict[str, Any]:
+    """Keyword arguments of `LeaseBucket` that say where; in the embedded engine, the table is made if missing.
 
     Raises:
         ConfigurationError: The options contradict one another, or name an unknown profile.
@@ -52,7 +53,10 @@ def connection(options: argparse.Namespace) -> dict[str, Any]:
             )
         from ddb_lease import local  # noqa: PLC0415 - only who asks for the engine pays for it
 
-        return local.connect(options.table)
+        if make_table:
+            return local.connect(options.table)
+        engine = local.start()
+        return {"table": options.table, "session": engine.session(), "endpoint_url": engine.endpoint_url}
     try:
         # boto3 itself only reads AWS_DEFAULT_REGION; other AWS tools, and their users, know AWS_REGION too.
         region = options.region or os.environ.get("AWS_REGION")
@@ -64,15 +68,17 @@ def connection(options: argparse.Namespace) -> dict[str, Any]:
 
 def reach(options: argparse.Namespace) -> Reach:
     """The same for what needs no bucket."""
-    where = connection(options)
+    where = connection(options, make_table=False)
     return Reach(session=where["session"], endpoint_url=where["endpoint_url"])
 
 
 def bucket(
-    options: argparse.Namespace, *, max_tokens: int, lease_seconds: float = 60.0, grace: float | None = None
+    options: argparse.Namespace, *, max_tokens: int, lease_seconds: float = 60.0, timing: Timing | None = None
 ) -> LeaseBucket:
     """The bucket that a command names."""
-    timing = Timing(front_end_skew=LOCAL_SKEW_SECONDS, grace=grace) if options.local else Timing(grace=grace)
+    timing = timing or Timing()
+    if options.local:
+        timing = dataclasses.replace(timing, front_end_skew=LOCAL_SKEW_SECONDS)
     return LeaseBucket(
         options.bucket,
         max_tokens=max_tokens,

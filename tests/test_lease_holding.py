@@ -1,0 +1,399 @@
+"""Holding, renewing and releasing a lease."""
+
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreUnavailable, Timing
+from ddb_lease.bucket import Machinery
+from ddb_lease.clock import SystemClock
+from ddb_lease.heartbeat import Heartbeats, Workers
+from ddb_lease.messages import Release, Renew
+from tests.support import LOST, UNSENT, Tap, eventually, leases_in, put_leased
+
+
+@pytest.fixture
+def bucket(new_bucket):
+    return new_bucket(max_tokens=1)
+
+
+@pytest.fixture
+def lease(bucket):
+    return bucket.acquire(timeout=5)
+
+
+# Releasing
+
+
+def test_a_second_release_says_no_and_sends_nothing(bucket, lease):
+    assert lease.release()
+    bucket.tap.clear()
+    assert not lease.release()
+    assert bucket.tap.sent == []
+
+
+def test_a_second_release_frees_no_slot_that_was_leased_again(new_bucket, bucket, lease, table):
+    lease.release()
+    successor = new_bucket().acquire(timeout=5)
+    assert not lease.release()
+    assert leases_in(table) == {0: successor.id}
+
+
+def test_a_released_lease_says_so(lease):
+    lease.release()
+    assert not lease.held
+    assert lease.remaining == 0.0
+    assert lease.lost is None
+    assert "released" in repr(lease)
+    for attempt in (lease.check, lease.renew):
+        with pytest.raises(LeaseLost) as raised:
+            attempt()
+        assert raised.value.reason is LossReason.RELEASED
+
+
+def test_the_holder_does_not_believe_any_more_while_the_release_is_under_way(bucket, lease):
+    seen = []
+    bucket.tap.inject(Release, before=lambda _: seen.append(lease.held))
+    lease.release()
+    assert seen == [False]
+
+
+def test_a_release_after_the_slot_changed_hands_says_no_and_changes_nothing(lease, table):
+    put_leased(table, 0, "0-other")
+    before = table.all()
+    assert not lease.release()
+    assert table.all() == before
+
+
+def test_a_release_after_the_item_was_deleted_says_no_and_makes_none(lease, table):
+    table.delete(0)
+    assert not lease.release()
+    assert table.get(0) is None
+
+
+def test_a_release_long_after_the_expiry_still_frees_what_nobody_claimed(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    stage.clock.pass_time(1_000)
+    assert lease.release()
+    assert leases_in(table) == {}
+
+
+def test_any_thread_may_release(lease, table, in_thread):
+    assert in_thread(lease.release).result(10)
+    assert leases_in(table) == {}
+
+
+def test_of_many_threads_that_release_one_ends_the_lease(lease, in_thread):
+    results = [in_thread(lease.release) for _ in range(8)]
+    assert sum(result.result(10) for result in results) == 1
+
+
+def test_a_lease_may_be_released_by_its_id_through_its_own_bucket(bucket, lease, table):
+    assert bucket.release(lease.id)
+    assert not lease.held
+    assert lease.lost is None
+    assert not bucket.release(lease.id)
+    assert leases_in(table) == {}
+
+
+def test_a_lease_may_be_released_by_its_id_from_anywhere(new_bucket, lease, table):
+    other = new_bucket()
+    assert other.release(lease.id)
+    assert other.tap.count() == {"Release": 1}
+    assert not other.release(lease.id)
+    assert not lease.release()
+
+
+@pytest.mark.parametrize("lease_id", ["0-not-held", "2-x", "99999-x"])
+def test_a_stranger_releases_nothing(new_bucket, lease, table, lease_id):
+    before = table.all()
+    assert not new_bucket().release(lease_id)
+    assert table.all() == before
+    assert lease.held
+
+
+@pytest.mark.parametrize("lease_id", ["", "x", "-x", "0-", "0", "a-b", "123456-x", "-1-x", "٣-x"])
+def test_what_is_no_lease_id_is_refused_before_anything_is_sent(bucket, lease_id):
+    with pytest.raises(ConfigurationError, match="lease id"):
+        bucket.release(lease_id)
+    assert bucket.tap.sent == []
+
+
+def test_one_failing_release_does_not_keep_the_others(stage, table):
+    bucket = stage.bucket(max_tokens=3)
+    for _ in range(3):
+        bucket.acquire(timeout=5)
+    for _ in range(6):
+        bucket.tap.inject(Release, commits=False, answer=UNSENT)
+    bucket.close()
+    assert len(leases_in(table)) == 1
+
+
+# The block
+
+
+def test_leaving_the_block_releases(bucket, table):
+    with bucket.acquire(timeout=5) as lease:
+        assert leases_in(table) == {0: lease.id}
+    assert leases_in(table) == {}
+    assert not lease.held
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit, LeaseLost])
+@pytest.mark.parametrize("release_fails", [False, True])
+def test_the_blocks_own_exception_comes_out_as_it_is(stage, table, error, release_fails):
+    bucket = stage.bucket(max_tokens=1)
+    raised = error() if error is not LeaseLost else LeaseLost("m", reason=LossReason.TAKEN, lease_id="0-x")
+
+    def body():
+        with bucket.acquire(timeout=5):
+            if release_fails:
+                bucket.tap.everything_fails = UNSENT
+            raise raised
+
+    with pytest.raises(error) as caught:
+        body()
+    assert caught.value is raised
+    assert bool(leases_in(table)) is release_fails
+
+
+def test_a_release_that_fails_on_leaving_the_block_is_logged_not_raised(stage, caplog):
+    bucket = stage.bucket(max_tokens=1)
+    with bucket.acquire(timeout=5) as lease:
+        bucket.tap.everything_fails = UNSENT
+    assert f"lease {lease.id} was not released" in caplog.text
+
+
+def test_a_lease_released_inside_its_block_is_fine(bucket, table):
+    with bucket.acquire(timeout=5) as lease:
+        assert lease.release()
+    assert leases_in(table) == {}
+
+
+def test_a_lease_lost_inside_its_block_raises_nothing_by_itself(bucket, table):
+    with bucket.acquire(timeout=5) as lease:
+        table.delete(0)
+    assert not lease.held
+
+
+def test_a_block_is_not_entered_with_a_lease_that_is_not_held(lease):
+    lease.release()
+    with pytest.raises(LeaseLost), lease:
+        raise AssertionError("entered")
+
+
+# Renewing
+
+
+def test_a_renewal_moves_expiry_and_ttl(stage, table):
+    lease = stage.bucket(max_tokens=1).acquire(timeout=5)
+    before = table.get(0)
+    stage.clock.pass_time(7)
+    lease.renew()
+    after = table.get(0)
+    assert after["expires_at"] - before["expires_at"] == pytest.approx(7_000, abs=1_100)
+    assert after["ttl"] - before["ttl"] == pytest.approx(7, abs=1.1)
+    assert {k: v for k, v in after.items() if k not in {"expires_at", "ttl"}} == {
+        k: v for k, v in before.items() if k not in {"expires_at", "ttl"}
+    }
+
+
+def test_ttl_is_in_seconds_and_outlasts_the_lease_by_the_retention(stage, table):
+    stage.bucket(max_tokens=1, timing=Timing(front_end_skew=0.1, retention=7_200)).acquire(timeout=5)
+    item = table.get(0)
+    assert 0 <= item["ttl"] - item["expires_at"] / 1000 - 7_200 <= 1
+
+
+def test_a_lease_is_renewed_at_a_third_of_its_length_for_ever(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.clear()
+    stage.run(300, bucket)
+    lease.check()
+    assert set(bucket.tap.count()) == {"Renew"}
+    assert 28 <= bucket.tap.count()["Renew"] <= 36
+
+
+def test_the_expiry_in_the_table_never_falls(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5)
+    seen = []
+    for _ in range(40):
+        stage.run(2.75, bucket)
+        seen.append(table.get(0)["expires_at"])
+    assert seen == sorted(seen)
+    assert seen[-1] > seen[0] + 80_000
+
+
+def test_renewing_goes_on_after_an_outage_that_was_shorter_than_the_lease(stage):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    for _ in range(3):
+        stage.run(10, bucket)
+        bucket.tap.everything_fails = LOST
+        stage.run(15, bucket)
+        bucket.tap.everything_fails = None
+    stage.run(60, bucket)
+    lease.check()
+
+
+def test_a_released_lease_is_renewed_no_more(stage):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5).release()
+    bucket.tap.clear()
+    stage.run(100, bucket)
+    assert bucket.tap.sent == []
+
+
+def test_a_lost_lease_is_renewed_no_more(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5)
+    table.delete(0)
+    stage.run(11, bucket)
+    bucket.tap.clear()
+    stage.run(100, bucket)
+    assert bucket.tap.sent == []
+
+
+def test_one_lease_in_trouble_delays_no_other(stage, table):
+    bucket = stage.bucket(max_tokens=3)
+    leases = [bucket.acquire(timeout=5) for _ in range(3)]
+    broken = leases[0]
+    broken._renew_once = lambda: 1 / 0
+    stage.run(100, bucket)
+    assert not broken.held
+    assert all(lease.held for lease in leases[1:])
+
+
+# In real time: threads
+
+
+@pytest.fixture
+def quick(new_bucket):
+    """Makes clients with a heartbeat of their own and leases of little more than a second."""
+
+    def make():
+        clock = SystemClock()
+        tap = Tap()
+        heartbeats = Heartbeats(clock, Workers(clock))
+        bucket = new_bucket(
+            max_tokens=2,
+            lease_seconds=1.2,
+            timing=Timing(front_end_skew=0.1, grace=0.1),
+            tap=tap,
+            machinery=Machinery(heartbeats=heartbeats, wrap=tap.around),
+        )
+        bucket.heartbeats = heartbeats
+        return bucket
+
+    return make
+
+
+def renewals(bucket, more):
+    """Wait for so many further renewals."""
+    so_far = len(bucket.tap.of(Renew))
+    eventually(lambda: len(bucket.tap.of(Renew)) >= so_far + more)
+
+
+def test_the_heartbeat_keeps_a_lease_far_beyond_its_length(quick):
+    bucket = quick()
+    lease = bucket.acquire(timeout=5)
+    renewals(bucket, 5)
+    lease.check()
+
+
+def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
+    bucket = quick()
+    slow, other = bucket.acquire(timeout=5), bucket.acquire(timeout=5)
+    let_go = threading.Event()
+    bucket.tap.inject(Renew, before=lambda _: let_go.wait(10))
+    eventually(lambda: not (slow.held and other.held))
+    kept = other if other.held else slow
+    renewals(bucket, 2)
+    kept.check()
+    let_go.set()
+
+
+@pytest.mark.parametrize("notice", [lambda bucket, lease: lease.check(), lambda bucket, lease: bucket.acquire(timeout=5)], ids=["a check", "an acquire"])
+def test_a_heartbeat_that_died_is_started_again(quick, notice):
+    bucket = quick()
+    lease = bucket.acquire(timeout=5)
+    heartbeats = bucket.heartbeats
+    heartbeats.turn = lambda *, slept: (_ for _ in ()).throw(SystemExit)
+    heartbeats._sleep = lambda seconds: threading.current_thread() is heartbeats._thread and die()
+
+    def die():
+        raise SystemExit
+
+    dead = kill(heartbeats)
+    assert not dead.is_alive()
+    heartbeats._planned -= 10
+    notice(bucket, lease)
+    assert heartbeats._thread is not dead
+    renewals(bucket, 2)
+    lease.check()
+
+
+def kill(heartbeats):
+    """End the heartbeat's thread, as nothing in Python can; then all is as it was before."""
+    patched = [name for name in ("turn", "_sleep") if name in vars(heartbeats)]
+    for name in patched:
+        delattr(heartbeats, name)
+    finished = threading.Thread(target=lambda: None)
+    finished.start()
+    finished.join()
+    heartbeats._schedule, heartbeats._thread = heartbeats._schedule, finished
+    return finished
+
+
+def test_a_slow_release_waits_for_the_renewal_under_way_and_no_renewal_follows_it(quick, in_thread, table):
+    bucket = quick()
+    lease = bucket.acquire(timeout=5)
+    let_go, started = threading.Event(), threading.Event()
+    bucket.tap.inject(Renew, before=lambda _: (started.set(), let_go.wait(5)))
+    assert started.wait(5)
+    released: Future = in_thread(lease.release)
+    eventually(lambda: not lease.held)
+    let_go.set()
+    assert released.result(5)
+    assert leases_in(table) == {}
+    assert isinstance(bucket.tap.sent[-1], Release)
+
+
+def test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs(quick, table):
+    bucket = quick()
+    lease = bucket.acquire(timeout=5)
+    let_go, started = threading.Event(), threading.Event()
+    bucket.tap.inject(Renew, before=lambda _: (started.set(), let_go.wait(20)))
+    assert started.wait(5)
+    began = time.monotonic()
+    assert lease.release()
+    assert time.monotonic() - began < 2
+    let_go.set()  # the late renewal arrives
+    eventually(lambda: not lease._renewing)
+    assert leases_in(table) == {}
+
+
+def test_the_lost_callback_comes_on_a_thread_of_its_own_in_time(quick):
+    bucket = quick()
+    told: Future = Future()
+    lease = bucket.acquire(timeout=5, on_lost=lambda lost: told.set_result((lost, threading.current_thread())))
+    bucket.tap.everything_fails = UNSENT
+    lost, thread = told.result(5)
+    assert lost is lease
+    assert thread is not threading.main_thread()
+    assert thread is not bucket.heartbeats._thread
+    bucket.tap.everything_fails = None
+
+
+def test_a_renewal_by_hand_that_cannot_be_sent_leaves_the_heartbeat_at_work(quick):
+    bucket = quick()
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.inject(Renew, commits=False, answer=UNSENT)
+    with pytest.raises(StoreUnavailable):
+        lease.renew()
+    renewals(bucket, 3)
+    lease.check()

@@ -1,0 +1,252 @@
+"""How a lease is lost: for one reason, told once, in time, for ever."""
+
+import pytest
+
+from ddb_lease import AcquireTimeout, LeaseLost, LossReason
+from ddb_lease.messages import Release, Renew
+from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
+
+
+class Told:
+    """A lost-callback that notes when it was called, and what it saw."""
+
+    def __init__(self, stage):
+        self.stage = stage
+        self.reasons = []
+        self.at = []
+
+    def __call__(self, lease):
+        self.reasons.append(lease.lost)
+        self.at.append(self.stage.clock.steady())
+
+
+@pytest.fixture
+def told(stage):
+    return Told(stage)
+
+
+@pytest.fixture
+def bucket(stage):
+    return stage.bucket(max_tokens=1)
+
+
+@pytest.fixture
+def lease(bucket, told):
+    return bucket.acquire(timeout=5, on_lost=told)
+
+
+def assert_lost(lease, reason, told):
+    """Lost for this reason, and told exactly once."""
+    assert lease.lost is reason
+    assert told.reasons == [reason]
+    assert not lease.held
+    assert lease.remaining == 0.0
+    for attempt in (lease.check, lease.renew, lease.__enter__):
+        with pytest.raises(LeaseLost, match=str(reason)) as raised:
+            attempt()
+        assert raised.value.reason is reason
+        assert raised.value.lease_id == lease.id
+    assert told.reasons == [reason]
+
+
+BY_HAND = {
+    LossReason.TAKEN: lambda table: put_leased(table, 0, "0-other"),
+    LossReason.GONE: lambda table: table.delete(0),
+    LossReason.REVOKED: lambda table: table.set(0, revoked="by an operator"),
+}
+EACH_BY_HAND = pytest.mark.parametrize("reason", BY_HAND, ids=str)
+
+
+@EACH_BY_HAND
+def test_what_somebody_did_to_the_slot_is_found_out_by_the_next_renewal(stage, bucket, lease, told, table, reason):
+    BY_HAND[reason](table)
+    stage.run(11, bucket)
+    assert_lost(lease, reason, told)
+
+
+@EACH_BY_HAND
+def test_what_somebody_did_to_the_slot_is_found_out_by_a_renewal_by_hand(bucket, lease, told, table, reason):
+    BY_HAND[reason](table)
+    with pytest.raises(LeaseLost) as raised:
+        lease.renew()
+    assert raised.value.reason is reason
+    assert_lost(lease, reason, told)
+
+
+def test_a_lease_released_by_somebody_else_is_taken(stage, bucket, lease, told):
+    assert stage.bucket().release(lease.id)
+    stage.run(11, bucket)
+    assert_lost(lease, LossReason.TAKEN, told)
+
+
+@pytest.mark.parametrize("answer", [UNSENT, LOST, REJECTED], ids=lambda a: type(a).__name__)
+def test_an_outage_loses_the_lease_only_at_its_deadline(stage, bucket, lease, told, answer):
+    bucket.tap.everything_fails = answer
+    deadline = stage.clock.steady() + lease.remaining
+    stage.run(deadline - stage.clock.steady() - 0.5, bucket)
+    lease.check()
+    assert told.reasons == []
+    stage.run(1, bucket)
+    assert_lost(lease, LossReason.UNREACHABLE, told)
+    assert len(bucket.tap.of(Renew)) > 5
+
+
+def test_a_sleep_through_the_deadline_is_told_from_an_outage(stage, bucket, lease, told):
+    stage.sleep_through(60, bucket)
+    assert_lost(lease, LossReason.SUSPENDED, told)
+
+
+@pytest.mark.parametrize("ask", [lambda lease: lease.held, lambda lease: lease.lost, lambda lease: lease.remaining], ids=["held", "lost", "remaining"])
+@pytest.mark.parametrize(("slept", "reason"), [(False, LossReason.UNREACHABLE), (True, LossReason.SUSPENDED)])
+def test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat(stage, bucket, lease, told, ask, slept, reason):
+    stage.clock.pass_time(60)
+    bucket.heartbeats.slept = slept
+    assert ask(lease) in {False, 0.0, reason}
+    assert_lost(lease, reason, told)
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["heartbeat alive", "process asleep"])
+def test_the_holder_stops_believing_before_anyone_else_can_have_the_slot(stage, bucket, lease, told, alive, table):
+    bucket.tap.everything_fails = UNSENT
+    if alive:
+        stage.meanwhile.append(lambda: bucket.heartbeats.turn(slept=False))
+    successor = stage.bucket(max_tokens=1).acquire(timeout=120)
+    taken_at = stage.clock.steady()
+    assert not lease.held
+    assert successor.fence > lease.fence
+    assert lease._belief.deadline < taken_at
+    if alive:
+        assert told.at[0] < taken_at
+
+
+def test_the_lost_callback_has_returned_before_the_slot_of_a_revoked_lease_is_free(stage, bucket, table):
+    during = []
+    lease = bucket.acquire(timeout=5, on_lost=lambda lease: during.append(leases_in(table)))
+    table.set(0, revoked="by an operator")
+    stage.run(11, bucket)
+    assert during == [{0: lease.id}]
+    assert leases_in(table) == {}
+
+
+def test_a_revoked_lease_without_a_callback_stays_until_its_holder_releases_it(stage, bucket, table):
+    lease = bucket.acquire(timeout=5)
+    table.set(0, revoked="by an operator")
+    stage.run(11, bucket)
+    assert leases_in(table) == {0: lease.id}
+    assert lease.release()
+    assert leases_in(table) == {}
+
+
+def test_a_callback_that_fails_harms_nothing(stage, bucket, table, caplog):
+    def fails(lease):
+        raise ZeroDivisionError
+
+    lease = bucket.acquire(timeout=5, on_lost=fails)
+    table.delete(0)
+    stage.run(11, bucket)
+    assert lease.lost is LossReason.GONE
+    assert "lost-callback" in caplog.text
+    assert bucket.acquire(timeout=5).held
+
+
+def test_a_callback_set_after_the_loss_is_called_at_once_and_once(stage, bucket, told, table):
+    lease = bucket.acquire(timeout=5)
+    table.delete(0)
+    stage.run(11, bucket)
+    lease.on_lost = told
+    lease.on_lost = told
+    assert told.reasons == [LossReason.GONE]
+
+
+def test_a_callback_may_be_exchanged_before_the_loss(stage, bucket, lease, told, table):
+    other = Told(stage)
+    lease.on_lost = other
+    table.delete(0)
+    stage.run(11, bucket)
+    assert (told.reasons, other.reasons) == ([], [LossReason.GONE])
+
+
+def test_no_callback_is_called_for_a_release(stage, bucket, lease, told):
+    lease.release()
+    stage.run(60, bucket)
+    assert told.reasons == []
+    assert lease.lost is None
+
+
+def test_a_lease_is_lost_for_its_first_reason_whatever_comes_after(stage, bucket, lease, told, table):
+    stage.sleep_through(60, bucket)
+    table.delete(0)
+    stage.run(60, bucket)
+    assert_lost(lease, LossReason.SUSPENDED, told)
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "not committed"])
+def test_a_renewal_answered_after_the_loss_revives_nothing_and_is_released(stage, bucket, lease, told, table, commits):
+    answer = None if commits else UNSENT
+    bucket.tap.inject(Renew, commits=commits, answer=answer, after=lambda _: stage.clock.pass_time(25))
+    stage.run(11, bucket)
+    assert not lease.held
+    assert lease.lost in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
+    assert len(told.reasons) == 1
+    if commits:
+        assert table.get(0)["expires_at"] > stage.now_ms
+    stage.run(5, bucket)
+    assert not lease.held
+    assert len(told.reasons) == 1
+    assert leases_in(table) == {}
+
+
+def test_after_an_outage_what_unseen_renewals_extended_is_released(stage, bucket, lease, told, table):
+    for _ in range(200):
+        bucket.tap.inject(Renew, commits=True, answer=LOST)
+    stage.run(32, bucket)
+    assert_lost(lease, LossReason.UNREACHABLE, told)
+    bucket.tap.faults.clear()
+    stage.run(5, bucket)
+    assert leases_in(table) == {}
+
+
+def test_a_lease_lost_to_an_outage_is_not_released_before_its_old_expiry(stage, bucket, lease, table):
+    expires_at = table.get(0)["expires_at"]
+    bucket.tap.inject(Release, before=lambda _: released_at.append(stage.now_ms))
+    released_at = []
+    for _ in range(200):
+        bucket.tap.inject(Renew, commits=False, answer=UNSENT)
+    stage.run(40, bucket)
+    assert released_at
+    assert released_at[0] >= expires_at - 1_000  # as the holder knows the time: to a second
+
+
+def test_asking_costs_no_request(stage, bucket, lease):
+    bucket.tap.clear()
+    for _ in range(3):
+        lease.check()
+        assert lease.held
+        assert lease.lost is None
+        assert lease.remaining > 0
+        assert "held" in repr(lease)
+    stage.clock.pass_time(60)
+    with pytest.raises(LeaseLost):
+        lease.check()
+    assert bucket.tap.sent == []
+
+
+def test_what_remains_shrinks_with_time_and_grows_with_each_renewal(stage, bucket, lease):
+    full = lease.remaining
+    assert 25 < full < 30
+    stage.clock.pass_time(5)
+    assert lease.remaining == pytest.approx(full - 5)
+    lease.renew()
+    assert lease.remaining == pytest.approx(full)
+
+
+def test_a_lease_cannot_be_had_while_it_is_believed_in(stage, bucket, lease):
+    stage.meanwhile.append(lambda: bucket.heartbeats.turn(slept=False))
+    with pytest.raises(AcquireTimeout):
+        stage.bucket(max_tokens=1).acquire(timeout=100)
+    lease.check()
+
+
+@pytest.mark.parametrize("reason", LossReason, ids=str)
+def test_a_reason_reads_as_its_word(reason):
+    assert f"{reason}" == reason.value == reason.name.lower()

@@ -1,0 +1,256 @@
+"""Waiting for a full bucket: cheaply, in order, within the timeout, and no longer than needed."""
+
+import time
+
+import pytest
+
+from ddb_lease import AcquireTimeout, StoreUnavailable
+from ddb_lease.messages import Claim, Look
+from ddb_lease.retry import EXPIRY_JITTER_SECONDS
+from tests.support import CONFLICT, eventually, leases_in
+
+
+@pytest.fixture
+def full(stage):
+    """The only lease of a bucket of one slot, held by a client that is not renewing."""
+    return stage.bucket(max_tokens=1).acquire(timeout=5)
+
+
+def line(bucket):
+    return len(bucket._memory._line)
+
+
+def waiters(bucket, in_thread, count, **arguments):
+    """So many threads waiting for the bucket, in this order."""
+    waiting = []
+    for number in range(1, count + 1):
+        waiting.append(in_thread(lambda: bucket.acquire(**({"timeout": 60} | arguments))))
+        eventually(lambda n=number: line(bucket) == n)
+    return waiting
+
+
+# On the stage: time is the test's
+
+
+def test_waiting_for_a_full_bucket_writes_nothing_and_looks_about_once_a_second(stage, full):
+    stage.meanwhile.append(lambda: full._belief.holds(stage.clock.steady()) and full.renew())
+    waiter = stage.bucket(max_tokens=1)
+    with pytest.raises(AcquireTimeout):
+        waiter.acquire(timeout=200)
+    assert set(waiter.tap.count()) == {"Look"}
+    assert 120 < waiter.tap.count()["Look"] < 300
+
+
+def test_polls_are_eventually_consistent_and_only_the_first_look_is_not(stage, full):
+    waiter = stage.bucket(max_tokens=1)
+    with pytest.raises(AcquireTimeout):
+        waiter.acquire(timeout=10)
+    first, *others = waiter.tap.of(Look)
+    assert first.consistent
+    assert others
+    assert not any(look.consistent for look in others)
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01, 1, 10])
+def test_a_timeout_is_kept_to_the_moment_and_the_last_try_is_made_then(stage, full, timeout):
+    waiter = stage.bucket(max_tokens=1)
+    began = stage.clock.steady()
+    with pytest.raises(AcquireTimeout):
+        waiter.acquire(timeout=timeout)
+    assert stage.clock.steady() - began == pytest.approx(timeout, abs=0.001)
+
+
+def test_a_timeout_of_nothing_is_one_try_that_takes_what_is_free(stage):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=0)
+    with pytest.raises(AcquireTimeout):
+        stage.bucket(max_tokens=1).acquire(timeout=0)
+    lease.release()
+    assert stage.bucket(max_tokens=1).acquire(timeout=0).held
+    assert stage.pauses == []
+
+
+def test_what_comes_free_at_the_last_moment_is_taken(stage, full):
+    began = stage.clock.steady()
+    stage.meanwhile.append(lambda: full.release() if stage.clock.steady() - began >= 5 else None)
+    assert stage.bucket(max_tokens=1).acquire(timeout=5).held
+
+
+def test_a_waiter_goes_for_a_lease_as_soon_as_it_has_surely_expired(stage, full, table):
+    expires_at = table.get(0)["expires_at"]
+    lease = stage.bucket(max_tokens=1).acquire(timeout=120)
+    late = (stage.now_ms - expires_at) / 1000
+    assert 0 < late < 1.5 + EXPIRY_JITTER_SECONDS  # the service's clock is cut to a second
+    assert leases_in(table) == {0: lease.id}
+
+
+def test_a_dead_holders_slot_is_back_at_most_two_seconds_after_its_lease(stage, table):
+    holder = stage.bucket(max_tokens=1)
+    holder.acquire(timeout=5)
+    stage.run(100, holder)
+    died = stage.clock.steady()
+    stage.bucket(max_tokens=1).acquire(timeout=120)
+    assert stage.clock.steady() - died <= 30 + 2 + EXPIRY_JITTER_SECONDS
+
+
+def test_a_waiter_never_takes_a_lease_that_is_being_renewed(stage, table):
+    holder = stage.bucket(max_tokens=1)
+    lease = holder.acquire(timeout=5)
+    stage.meanwhile.append(lambda: holder.heartbeats.turn(slept=False))
+    with pytest.raises(AcquireTimeout):
+        stage.bucket(max_tokens=1).acquire(timeout=200)
+    assert lease.held
+    assert leases_in(table) == {0: lease.id}
+
+
+def test_losing_a_race_is_no_full_bucket(stage):
+    stage.bucket(max_tokens=2).acquire(timeout=5).release()
+    bucket, rival = stage.bucket(max_tokens=2), stage.bucket(max_tokens=2)
+    for _ in range(2):
+        bucket.tap.inject(Claim, before=lambda _: [r.release() for r in (rival.acquire(timeout=1),)])
+    began = stage.clock.steady()
+    assert bucket.acquire(timeout=60).held
+    assert stage.clock.steady() - began < 1
+
+
+def test_a_conflict_is_no_full_bucket_and_is_tried_again_soon(stage):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5).release()
+    bucket.tap.inject(Claim, commits=False, answer=CONFLICT)
+    began = stage.clock.steady()
+    assert bucket.try_acquire() is not None
+    assert stage.clock.steady() - began < 1
+
+
+def test_a_bucket_full_while_an_outage_ends_the_wait_is_unavailable(stage, full):
+    waiter = stage.bucket(max_tokens=1)
+    waiter.tap.inject(Look, after=lambda _: setattr(waiter.tap, "everything_fails", CONFLICT))
+    with pytest.raises(StoreUnavailable):
+        waiter.acquire(timeout=5)
+
+
+def test_who_waited_gives_way_to_other_processes_before_its_next_acquire(stage, full):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=120)
+    lease.release()
+    stage.pauses.clear()
+    bucket.acquire(timeout=120)
+    assert len(stage.pauses) == 1
+
+
+def test_without_contention_nobody_gives_way(stage):
+    bucket = stage.bucket(max_tokens=1)
+    for _ in range(3):
+        bucket.acquire(timeout=60).release()
+    assert stage.pauses == []
+
+
+# In threads: order, and who is woken by whom
+
+
+def test_a_release_wakes_a_waiter_of_the_same_process_without_a_look(new_bucket, in_thread):
+    bucket = new_bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    (waiter,) = waiters(bucket, in_thread, 1)
+    eventually(lambda: bucket.tap.count()["Look"] > 1)
+    looks = bucket.tap.count()["Look"]
+    began = time.monotonic()
+    lease.release()
+    won = waiter.result(5)
+    assert won.held
+    assert time.monotonic() - began < 0.5
+    assert bucket.tap.count()["Look"] - looks <= 1
+    assert isinstance(bucket.tap.sent[-1], Claim)
+
+
+def test_waiters_of_one_process_are_served_in_order(new_bucket, in_thread):
+    bucket = new_bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    waiting = waiters(bucket, in_thread, 4)
+    for number, waiter in enumerate(waiting):
+        lease.release()
+        lease = waiter.result(10)
+        assert not any(later.done() for later in waiting[number + 1 :])
+
+
+def test_a_newcomer_does_not_pass_those_who_wait(new_bucket, in_thread):
+    bucket = new_bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    first, second = waiters(bucket, in_thread, 2)
+    lease.release()
+    third = in_thread(lambda: bucket.acquire(timeout=60))
+    eventually(first.done)
+    assert not third.done()
+    first.result().release()
+    second.result(10).release()
+    third.result(10)
+
+
+def test_one_process_polls_as_one_however_many_wait_in_it(new_bucket, in_thread):
+    bucket = new_bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.clear()
+    waiting = waiters(bucket, in_thread, 8)
+    looks = bucket.tap.count().get("Look", 0)
+    began = time.monotonic()
+    eventually(lambda: time.monotonic() - began > 2.5)
+    assert bucket.tap.count()["Look"] - looks <= 14  # one poller's share; eight would be near twenty
+    assert set(bucket.tap.count()) == {"Look"}
+    for waiter in waiting:
+        lease.release()
+        lease = waiter.result(10)
+
+
+def test_as_many_wake_as_slots_come_free(new_bucket, in_thread):
+    bucket = new_bucket(max_tokens=3)
+    leases = [bucket.acquire(timeout=5) for _ in range(3)]
+    waiting = waiters(bucket, in_thread, 3)
+    began = time.monotonic()
+    for lease in leases:
+        lease.release()
+    assert {waiter.result(10).slot for waiter in waiting} == {0, 1, 2}
+    assert time.monotonic() - began < 2
+
+
+def test_an_interrupted_waiter_wakes_the_next(new_bucket, in_thread):
+    bucket = new_bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.inject(Look, raises=KeyboardInterrupt())
+    first = in_thread(lambda: bucket.acquire(timeout=60))
+    with pytest.raises(KeyboardInterrupt):
+        first.result(10)
+    second, third = waiters(bucket, in_thread, 2)
+    bucket.tap.inject(Look, raises=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        second.result(10)
+    eventually(lambda: line(bucket) == 1)
+    lease.release()
+    began = time.monotonic()
+    assert third.result(10).held
+    assert time.monotonic() - began < 1
+
+
+def test_a_waiter_that_times_out_hands_the_poll_to_the_next(new_bucket, in_thread):
+    holder, bucket = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
+    lease = holder.acquire(timeout=5)
+    (first,) = waiters(bucket, in_thread, 1, timeout=0.3)
+    second = in_thread(lambda: bucket.acquire(timeout=60))
+    with pytest.raises(AcquireTimeout):
+        first.result(5)
+    lease.release()
+    assert second.result(4).held  # it polls; asleep out of turn, it would take up to five seconds
+
+
+def test_four_contenders_for_two_slots_all_win_in_the_end(new_bucket, in_thread, table):
+    buckets = [new_bucket(max_tokens=2) for _ in range(4)]
+
+    def work(bucket):
+        fences = []
+        for _ in range(3):
+            with bucket.acquire(timeout=60) as lease:
+                fences.append((lease.slot, lease.fence))
+        return fences
+
+    wins = [win for done in [in_thread(work, bucket) for bucket in buckets] for win in done.result(60)]
+    assert len(set(wins)) == 12
+    assert leases_in(table) == {}
