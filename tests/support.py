@@ -261,7 +261,9 @@ def claimant(lease_id: str = "0-mine", **changes: Any) -> Claimant:
     return replace(Claimant(lease_id=lease_id, owner="me", acquired_at=NOW, expires_at=NOW + LEASE_MS), **changes)
 
 
-def claim(lease_id: str = "0-mine", *, slot: int = 0, fence: int = 100, expired_before: int = NOW, **lease: Any) -> Claim:
+def claim(
+    lease_id: str = "0-mine", *, slot: int = 0, fence: int = 100, expired_before: int = NOW, **lease: Any
+) -> Claim:
     lease_ = claimant(lease_id, **lease)
     return Claim(slot=slot, fence=fence, lease=lease_, expired_before=expired_before, ttl=TTL + 1)
 
@@ -313,7 +315,9 @@ def put_free(table: Table, *slots: int, fence: int = 10) -> None:
         table.set(slot, fence=fence, ttl=TTL)
 
 
-def put_leased(table: Table, slot: int, lease_id: str = "0-other", *, expires_at: int = NOW + LEASE_MS, **more: Any) -> None:
+def put_leased(
+    table: Table, slot: int, lease_id: str = "0-other", *, expires_at: int = NOW + LEASE_MS, **more: Any
+) -> None:
     lease = {"lease_id": lease_id, "owner": "other", "acquired_at": NOW, "expires_at": expires_at}
     table.set(slot, fence=10, ttl=TTL, **lease, **more)
 

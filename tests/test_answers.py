@@ -250,7 +250,7 @@ def test_a_cancelled_transaction_is_what_its_weightiest_reason_says(reasons, kin
 
 
 def test_a_cancelled_transaction_without_reasons_is_unknown():
-    assert isinstance(answer_to(client_error("TransactionCanceledException"), Unknown)
+    assert isinstance(answer_to(client_error("TransactionCanceledException")), Unknown)
 
 
 @pytest.mark.parametrize("changes", [{"schema": 2}, {"max_tokens": -1}, {"lease_ms": "1.5"}])
@@ -393,7 +393,9 @@ def test_each_call_fits_the_service_model(operations, request_):
 
 
 @EACH
-@pytest.mark.parametrize(("mark", "defined_in"), [("#", "ExpressionAttributeNames"), (":", "ExpressionAttributeValues")])
+@pytest.mark.parametrize(
+    ("mark", "defined_in"), [("#", "ExpressionAttributeNames"), (":", "ExpressionAttributeValues")]
+)
 def test_each_placeholder_is_defined_and_used(request_, mark, defined_in):
     for part in parts_of(request_):
         expressions = " ".join(text for name, text in part.items() if name.endswith("Expression"))

@@ -29,9 +29,7 @@ def job(engine, bucket_name, log) -> Job:
     )
 
 
-@pytest.mark.parametrize(
-    ("processes", "threads"), [(1, 16), (8, 1)], ids=["16 threads in one process", "8 processes"]
-)
+@pytest.mark.parametrize(("processes", "threads"), [(1, 16), (8, 1)], ids=["16 threads in one process", "8 processes"])
 def test_workers_that_compete_never_hold_too_much(job, log, new_bucket, processes, threads):
     contest = hold_contest(Job(**vars(job) | {"threads": threads}), processes=processes)
     assert not contest.troubles

@@ -241,5 +241,3 @@ def test_two_hundred_leases_of_one_process_are_all_renewed(job, table):
         counted = holder.expect("counted")
         assert (counted["held"], counted["slots"]) == (200, 200)
         holder.wait()
-
-

@@ -317,36 +317,36 @@ def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
     let_go.set()
 
 
-@pytest.mark.parametrize("notice", [lambda bucket, lease: lease.check(), lambda bucket, lease: bucket.acquire(timeout=5)], ids=["a check", "an acquire"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    "notice",
+    [lambda bucket, lease: lease.check(), lambda bucket, lease: bucket.acquire(timeout=5)],
+    ids=["a check", "an acquire"],
+)
 def test_a_heartbeat_that_died_is_started_again(quick, notice):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
-    heartbeats = bucket.heartbeats
-    heartbeats.turn = lambda *, slept: (_ for _ in ()).throw(SystemExit)
-    heartbeats._sleep = lambda seconds: threading.current_thread() is heartbeats._thread and die()
-
-    def die():
-        raise SystemExit
-
-    dead = kill(heartbeats)
-    assert not dead.is_alive()
-    heartbeats._planned -= 10
+    dead = kill(bucket.heartbeats)
+    eventually(bucket.heartbeats.overslept)
     notice(bucket, lease)
-    assert heartbeats._thread is not dead
+    assert bucket.heartbeats._thread is not dead
     renewals(bucket, 2)
     lease.check()
 
 
 def kill(heartbeats):
-    """End the heartbeat's thread, as nothing in Python can; then all is as it was before."""
-    patched = [name for name in ("turn", "_sleep") if name in vars(heartbeats)]
-    for name in patched:
-        delattr(heartbeats, name)
-    finished = threading.Thread(target=lambda: None)
-    finished.start()
-    finished.join()
-    heartbeats._schedule, heartbeats._thread = heartbeats._schedule, finished
-    return finished
+    """End the heartbeat's thread, as hardly anything can: it survives whatever its turns raise."""
+
+    def die(seconds):
+        raise SystemExit
+
+    thread = heartbeats._thread
+    heartbeats._sleep = die
+    heartbeats._bell.put(None)
+    thread.join(5)
+    del heartbeats._sleep
+    assert not thread.is_alive()
+    return thread
 
 
 def test_a_slow_release_waits_for_the_renewal_under_way_and_no_renewal_follows_it(quick, in_thread, table):

@@ -41,7 +41,7 @@ def assert_lost(lease, reason, told):
     assert told.reasons == [reason]
     assert not lease.held
     assert lease.remaining == 0.0
-    for attempt in (lease.check, lease.renew, lease.__enter__):
+    for attempt in (lease.check, lease.renew):
         with pytest.raises(LeaseLost, match=str(reason)) as raised:
             attempt()
         assert raised.value.reason is reason
@@ -96,9 +96,15 @@ def test_a_sleep_through_the_deadline_is_told_from_an_outage(stage, bucket, leas
     assert_lost(lease, LossReason.SUSPENDED, told)
 
 
-@pytest.mark.parametrize("ask", [lambda lease: lease.held, lambda lease: lease.lost, lambda lease: lease.remaining], ids=["held", "lost", "remaining"])
+@pytest.mark.parametrize(
+    "ask",
+    [lambda lease: lease.held, lambda lease: lease.lost, lambda lease: lease.remaining],
+    ids=["held", "lost", "remaining"],
+)
 @pytest.mark.parametrize(("slept", "reason"), [(False, LossReason.UNREACHABLE), (True, LossReason.SUSPENDED)])
-def test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat(stage, bucket, lease, told, ask, slept, reason):
+def test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat(
+    stage, bucket, lease, told, ask, slept, reason
+):
     stage.clock.pass_time(60)
     bucket.heartbeats.slept = slept
     assert ask(lease) in {False, 0.0, reason}
@@ -183,16 +189,17 @@ def test_a_lease_is_lost_for_its_first_reason_whatever_comes_after(stage, bucket
 @pytest.mark.parametrize("commits", [True, False], ids=["committed", "not committed"])
 def test_a_renewal_answered_after_the_loss_revives_nothing_and_is_released(stage, bucket, lease, told, table, commits):
     answer = None if commits else UNSENT
+    running_at_release = []
     bucket.tap.inject(Renew, commits=commits, answer=answer, after=lambda _: stage.clock.pass_time(25))
+    bucket.tap.inject(Release, before=lambda _: running_at_release.append(table.get(0)["expires_at"] > stage.now_ms))
     stage.run(11, bucket)
     assert not lease.held
     assert lease.lost in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
     assert len(told.reasons) == 1
-    if commits:
-        assert table.get(0)["expires_at"] > stage.now_ms
     stage.run(5, bucket)
     assert not lease.held
     assert len(told.reasons) == 1
+    assert running_at_release == [commits]
     assert leases_in(table) == {}
 
 
@@ -229,6 +236,14 @@ def test_asking_costs_no_request(stage, bucket, lease):
     with pytest.raises(LeaseLost):
         lease.check()
     assert bucket.tap.sent == []
+
+
+@pytest.mark.parametrize("answer", [None, UNSENT, REJECTED], ids=["service there", "service away", "service refuses"])
+def test_a_block_entered_with_a_lost_lease_says_that_it_is_lost_whatever_the_service_does(stage, bucket, lease, answer):
+    stage.clock.pass_time(60)
+    bucket.tap.everything_fails = answer
+    with pytest.raises(LeaseLost), lease:
+        raise AssertionError("entered")
 
 
 def test_what_remains_shrinks_with_time_and_grows_with_each_renewal(stage, bucket, lease):

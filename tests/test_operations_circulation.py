@@ -1,8 +1,8 @@
 """Minting, bringing back, retiring and creating: each condition, holding and failing, straight to the table."""
 
 import pytest
-from ddb_lease.messages import Done, Refused
 
+from ddb_lease.messages import Done, Refused
 from tests.support import (
     LEASE_MS,
     NOW,

@@ -217,7 +217,9 @@ def test_a_missing_table_is_named_with_the_command_that_makes_it(new_bucket, ope
         operation(new_bucket(table="no-such-table"))
 
 
-@pytest.fixture(params=[("id", None, "S"), ("pk", None, "S"), ("pk", "sk", "N")], ids=["other names", "no range", "numbers"])
+@pytest.fixture(
+    params=[("id", None, "S"), ("pk", None, "S"), ("pk", "sk", "N")], ids=["other names", "no range", "numbers"]
+)
 def misshapen(request, client, bucket_name):
     """A table whose keys are not ours."""
     hash_key, range_key, kind = request.param
@@ -352,7 +354,11 @@ def test_a_slot_item_of_foreign_shape_spoils_nothing_beside_it(new_bucket, table
 
 
 @pytest.mark.parametrize(
-    "attributes", [FOREIGN_SLOTS[n] for n in ("no fence", "fence of another type", "a fence that is not whole", "lease without an expiry")]
+    "attributes",
+    [
+        FOREIGN_SLOTS[n]
+        for n in ("no fence", "fence of another type", "a fence that is not whole", "lease without an expiry")
+    ],
 )
 def test_a_slot_that_cannot_be_read_is_never_granted(new_bucket, table, attributes):
     put_counter(table, max_tokens=1, minted=1)
@@ -435,7 +441,20 @@ def test_a_counter_that_turns_foreign_beside_a_mint_is_rejected(new_bucket, tabl
 # What a user names and attaches
 
 
-NAMES = ["ünïcode-☃-名前", "a#b", "slot#00000", "counter", "it's \"quoted\"", "two\nlines", " ", "\t", "\x00", "n" * 2048, ":v", "🔒" * 512]
+NAMES = [
+    "ünïcode-☃-名前",
+    "a#b",
+    "slot#00000",
+    "counter",
+    'it\'s "quoted"',
+    "two\nlines",
+    " ",
+    "\t",
+    "\x00",
+    "n" * 2048,
+    ":v",
+    "🔒" * 512,
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)

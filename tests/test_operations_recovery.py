@@ -74,8 +74,8 @@ def test_the_lease_found_after_a_lost_answer_is_believed_no_longer_than_its_firs
 def test_an_acquire_that_gives_up_leaves_no_lease(new_bucket, table, kind, commits, answer):
     ready_for(kind, table)
     bucket = new_bucket(max_tokens=1)
-    for _ in range(50):
-        bucket.tap.inject(kind, commits=commits, answer=answer)
+    for each in [Claim, Mint] * 50:  # a slot that was minted unseen, and released, is claimed next
+        bucket.tap.inject(each, commits=commits, answer=answer)
     with pytest.raises(StoreUnavailable):
         bucket.acquire(timeout=0.5)
     assert leases_in(table) == {}

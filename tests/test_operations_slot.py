@@ -1,8 +1,8 @@
 """Claim, renew and release: each condition, holding and failing, straight to the table."""
 
 import pytest
-from ddb_lease.messages import Done, Refused
 
+from ddb_lease.messages import Done, Refused
 from tests.support import (
     LEASE_MS,
     LONG_AGO,

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ddb_lease import local
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-LIBRARY, EMBEDDED, MORE = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+LIBRARY, EMBEDDED, MORE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def engine_of_its_own(tmp_path, monkeypatch):
 def test_the_library_examples_run_in_their_order(engine_of_its_own):
     world = {"work": [1, 2, 3], "process": [].append}
     exec(EMBEDDED, world)  # the README's own bucket, on the embedded engine ...
-    on_aws = re.search(r"^bucket = .*\n", LIBRARY, flags=re.M).group()
+    on_aws = re.search(r"^bucket = .*\n", LIBRARY, flags=re.MULTILINE).group()
     assert 'LeaseBucket("nightly-report", max_tokens=4, lease_seconds=60, table="ddb-lease")' in on_aws
     exec(LIBRARY.replace(on_aws, ""), world)  # ... stands in for the one on AWS
     exec(MORE, world)
@@ -33,7 +34,7 @@ def test_the_library_examples_run_in_their_order(engine_of_its_own):
 
 
 def test_the_run_command_runs_word_for_word(engine_of_its_own):
-    (line,) = re.findall(r"^\$ (ddb-lease run demo .*)$", README, flags=re.M)
+    (line,) = re.findall(r"^\$ (ddb-lease run demo .*)$", README, flags=re.MULTILINE)
     command = line.replace("ddb-lease", f"{sys.executable} -m ddb_lease.cli", 1).replace("sleep 5", "sleep 0")
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) in {(0, "on slot 0"), (0, "on slot 1")}, done.stderr
@@ -44,7 +45,7 @@ def test_every_linked_page_is_there():
         assert (Path(__file__).parent.parent / page).exists(), page
 
 
-@pytest.mark.parametrize("line", re.findall(r"^\$ (ddb-lease .*?)(?:\s{2,}#.*)?$", README, flags=re.M))
+@pytest.mark.parametrize("line", re.findall(r"^\$ (ddb-lease .*?)(?:\s{2,}#.*)?$", README, flags=re.MULTILINE))
 def test_every_command_is_one_that_the_parser_takes(line):
     import shlex
 

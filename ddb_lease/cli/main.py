@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _be_lenient()
     try:
         code = int(options.execute(options))
-        sys.stdout.flush()  # here, where a reader that has gone is no surprise
+        if sys.stdout is not None:  # None where it was closed
+            sys.stdout.flush()  # here, where a reader that has gone is no surprise
         return code
     except LeaseError as error:
         print(f"ddb-lease: {_one_line(error)}", file=sys.stderr)
