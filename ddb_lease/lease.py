@@ -228,7 +228,8 @@ class Lease:
         try:
             self.check()
         except BaseException:
-            self.release()  # `__exit__` will not be called
+            with contextlib.suppress(StoreError):  # that the lease is lost is what counts
+                self.release()  # `__exit__` will not be called
             raise
         return self
 

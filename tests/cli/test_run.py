@@ -349,10 +349,13 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
         text=True,
     )
     with process:
-        until(lambda: ready.exists() or process.poll() is not None)
-        until(lambda: not leased(table))
-        alive = lives(int(ready.read_text()))
-        process.communicate(timeout=LONG)
+        try:
+            until(lambda: ready.exists() or process.poll() is not None)
+            until(lambda: not leased(table))
+            alive = lives(int(ready.read_text()))
+            process.communicate(timeout=LONG)
+        finally:
+            process.kill()  # or leaving the block would wait for ever; the guard ends the command
     assert not alive, "the slot is free, and the command runs on"
     assert process.returncode == 7
 

@@ -266,7 +266,7 @@ def test_importing_the_package_imports_neither_moto_nor_flask():
 
 
 def test_the_public_names_are_these():
-    assert ddb_lease.local.__all__ == ["Engine", "EngineError", "find", "start", "stop"]
+    assert ddb_lease.local.__all__ == ["Engine", "EngineError", "connect", "find", "start", "stop"]
     assert all(getattr(ddb_lease.local, name).__doc__ for name in ddb_lease.local.__all__)
 
 
