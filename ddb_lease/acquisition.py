@@ -161,6 +161,7 @@ class _Attempt:
         self._gave_way = ticket is None
         self._waited = False
         self._looks = 0
+        self._resume = 0
         self._windows = 0
         self._window = 0
         self._looked = False
@@ -228,7 +229,9 @@ class _Attempt:
         if count != self._windows:
             self._windows, self._window = count, scene.chance.randrange(count)
         self._looks += 1
-        if self._looks % HEAD_EVERY == 0:
+        if self._resume:
+            start, self._resume = self._resume, 0
+        elif self._looks % HEAD_EVERY == 0:
             start = 0
         else:
             start = self._window * protocol.WINDOW
@@ -246,6 +249,8 @@ class _Attempt:
                 raise _failure(again)
             answer = again
             view = replace(again.view, counter=view.counter, counter_looked_for=True)
+        if answer.more and view.covered and len(view.covered) < protocol.WINDOW:
+            self._resume = view.covered.stop  # large data filled the page: the next look goes on from there
         if view.counter is not None:
             scene.adopt(view.counter)
         elif view.counter_looked_for:

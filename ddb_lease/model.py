@@ -224,7 +224,8 @@ class BucketStatus:
     @property
     def free(self) -> int:
         """Leases that could be had now: tokens without a running lease."""
-        return max(0, self.max_tokens - sum(not lease.expired for lease in self.leases))
+        held = sum(not lease.expired and lease.slot < self.max_tokens for lease in self.leases)
+        return max(0, self.max_tokens - held)
 
     @property
     def drift(self) -> int:

@@ -24,9 +24,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseLost, StoreError, Timing
+from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseLost, Timing
 from ddb_lease.bucket import Machinery
 from ddb_lease.driver import Sender
 from ddb_lease.local.engine import Engine
@@ -36,9 +36,11 @@ from scripts.referee import note, now
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = "leases"
 LOOPBACK = "127.0.0.1"
-PATIENCE = float(os.environ.get("HOLDER_PATIENCE", "60"))
+SECOND = "-second"
+"""What a second bucket of one test has after its name."""
+PATIENCE = 60.0
 """Seconds for what should take a moment, on a machine that may be busy with other things."""
-LIFETIME = float(os.environ.get("HOLDER_LIFETIME", "120"))
+LIFETIME = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +61,10 @@ class Job:
     rounds: int = 1
     how: str = ""
 
-    def open(self, wrap: Callable[[Sender], Sender] = lambda store: store) -> LeaseBucket:
-        """The job's bucket, for this process."""
+    def open(self, name: str = "", *, wrap: Callable[[Sender], Sender] = lambda store: store) -> LeaseBucket:
+        """The job's bucket, or another one, for this process."""
         return LeaseBucket(
-            self.bucket,
+            name or self.bucket,
             max_tokens=self.tokens,
             lease_seconds=self.lease_seconds,
             table=self.table,
@@ -239,6 +241,16 @@ class Contest:
         return max(tally.longest_wait for tally in self.tallies)
 
     @property
+    def fewest(self) -> int:
+        """Grants of the worker that had the fewest."""
+        return min(tally.grants for tally in self.tallies)
+
+    @property
+    def most(self) -> int:
+        """Grants of the worker that had the most."""
+        return max(tally.grants for tally in self.tallies)
+
+    @property
     def troubles(self) -> list[str]:
         return [trouble for tally in self.tallies for trouble in tally.troubles]
 
@@ -345,7 +357,7 @@ def contend(job: Job) -> None:
         stores.append(Unconditional(store) if job.how == "broken" else Counting(store))
         return stores[-1]
 
-    bucket = job.open(wrap)
+    bucket = job.open(wrap=wrap)
     tallies = [Tally() for _ in range(job.threads)]
     say("ready")
     wait_to_be_told()
@@ -541,7 +553,7 @@ def be_interrupted(job: Job) -> None:
     for _ in range(5):
         one_round(bucket)
     usual = (now() - began) / 5
-    interrupted, left = 0, []
+    interrupted, held, lost = 0, 0, []
     for number in range(job.rounds):
         try:
             signal.setitimer(signal.ITIMER_REAL, usual * (number + 1) / job.rounds)
@@ -549,9 +561,12 @@ def be_interrupted(job: Job) -> None:
             time.sleep(1.0)
         except KeyboardInterrupt:
             interrupted += 1
-        known = {lease["lease_id"] for lease in left}
-        left += [lease for lease in _still_leased(job, client) if lease["lease_id"] not in known]
-    say("looked", interrupted=interrupted, left=left, held=len(bucket._leases))
+        known = dict(bucket._leases)
+        held += len(known)
+        lost += [lease for lease in _still_leased(job, client, but=set(known)) if lease not in lost]
+        for lease in known.values():
+            lease.release()
+    say("looked", interrupted=interrupted, held=held, lost=lost)
     wait_to_be_told()
 
 
@@ -571,36 +586,32 @@ def _one_round_with(bucket: LeaseBucket) -> None:
         pass
 
 
-def _still_leased(job: Job, client: Any) -> list[dict[str, Any]]:
-    """What stays leased, though there was time to clean up, in the background too; far less time than a lease has."""
+def _still_leased(job: Job, client: Any, but: set[str]) -> list[str]:
+    """What stays leased though nobody answers for it any more, with time to clean up, if far less than a lease has."""
     ends = now() + job.lease_seconds / 10
-    while (left := _leases_of(job, client)) and now() < ends:
+    while (left := _lease_ids(job, client) - but) and now() < ends:
         time.sleep(0.02)
-    return left
+    return sorted(left)
 
 
-def _leases_of(job: Job, client: Any) -> list[dict[str, Any]]:
+def _lease_ids(job: Job, client: Any) -> set[str]:
     answer = client.query(
         TableName=job.table,
         KeyConditionExpression="pk = :b",
         ExpressionAttributeValues={":b": {"S": job.bucket}},
         ConsistentRead=True,
     )
-    return [
-        {"lease_id": item["lease_id"]["S"], "expires_at": int(item["expires_at"]["N"])}
-        for item in answer["Items"]
-        if "lease_id" in item
-    ]
+    return {item["lease_id"]["S"] for item in answer["Items"] if "lease_id" in item}
 
 
 def hold_many(job: Job) -> None:
-    """Take many tokens in one process, and hold them until told to let go."""
-    bucket = job.open()
-    leases = [bucket.acquire(timeout=PATIENCE) for _ in range(job.leases)]
+    """Take all tokens of two buckets in one process, and hold them until told to let go."""
+    buckets = [job.open(), job.open(job.bucket + SECOND)]
+    leases = [bucket.acquire(timeout=PATIENCE) for bucket in buckets for _ in range(job.tokens)]
     say("held", lease_ids=[lease.id for lease in leases])
     wait_to_be_told()
-    say("counted", held=sum(lease.held for lease in leases), slots=len({lease.slot for lease in leases}))
-    with contextlib.suppress(StoreError):
+    say("counted", held=sum(lease.held for lease in leases))
+    for bucket in buckets:
         bucket.close()
 
 
@@ -619,10 +630,11 @@ PROGRAMS: dict[str, Callable[[Job], None]] = {
 }
 
 
-def main() -> NoReturn | None:
-    die_in(LIFETIME)
-    name, job = sys.argv[1:]
-    return PROGRAMS[name](Job(**json.loads(job)))
+def main() -> None:
+    name, settings = sys.argv[1:]
+    job = Job(**json.loads(settings))
+    die_in(LIFETIME + job.seconds)
+    PROGRAMS[name](job)
 
 
 if __name__ == "__main__":

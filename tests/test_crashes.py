@@ -14,6 +14,7 @@ from scripts.referee import Log, now
 from tests.conftest import TABLE
 from tests.holders import (
     PATIENCE,
+    SECOND,
     Job,
     Wire,
     be_interrupted,
@@ -26,6 +27,7 @@ from tests.holders import (
     started,
     wait_for_a_token,
 )
+from tests.support import Table
 
 LEASE = 3.0
 RETURN_SECONDS = 2.0
@@ -140,9 +142,9 @@ def test_a_forked_child_releases_its_own_leases_when_it_ends(job, table):
 
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
 def test_children_forked_amid_requests_of_other_threads_can_acquire(job, how):
-    with started(fork_amid_requests, job(how=how, tokens=8, threads=4, rounds=12)) as [parent]:
+    with started(fork_amid_requests, job(how=how, tokens=8, threads=4, rounds=8)) as [parent]:
         born = parent.expect("born")
-        assert born["codes"] == [0] * 12
+        assert born["codes"] == [0] * 8
         assert born["held"]
 
 
@@ -165,7 +167,9 @@ def test_a_process_that_ends_releases_what_it_holds(job, table, how, code):
 def test_a_process_that_ends_ends_in_bounded_time_though_the_engine_is_gone(engine, job, table, outage):
     with (
         Wire(engine.endpoint_url) as wire,
-        started(end_while_holding, job(endpoint_url=wire.endpoint_url, how="end", leases=3)) as [holder],
+        started(end_while_holding, job(endpoint_url=wire.endpoint_url, how="end", leases=3, lease_seconds=12)) as [
+            holder
+        ],
     ):
         holder.expect("held")
         getattr(wire, outage)()
@@ -189,12 +193,18 @@ def test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease(job, table, new
 
 
 @pytest.mark.parametrize("how", ["by hand", "with"])
-def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(job, how):
-    with started(be_interrupted, job(how=how, tokens=50, rounds=60)) as [clumsy]:
+def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(job, table, how):
+    with started(be_interrupted, job(how=how, tokens=8, rounds=60)) as [clumsy]:
         looked = clumsy.expect("looked")
-        assert looked["interrupted"] == 60
-        assert not looked["left"]
-        assert looked["held"] == 0
+        # Python drops an interrupt that strikes in the finaliser of a file or socket: hence not all of them.
+        assert looked["interrupted"] > 45
+        assert not looked["lost"]
+        # Between acquire and the `with` block's beginning there is an instant that no `__enter__` can guard. What
+        # is had then is known to its bucket, renewed, and released at the end of the process.
+        assert looked["held"] == 0 or how == "with"
+        clumsy.tell()
+        clumsy.wait()
+    assert not leased(table)
 
 
 # ---- Engines that go.
@@ -228,16 +238,23 @@ def test_an_outage_longer_than_the_lease_is_told_before_anyone_else_can_hold_the
 
 
 def test_two_hundred_leases_of_one_process_are_all_renewed(job, table):
-    with started(hold_many, job(tokens=200, leases=200, lease_seconds=10)) as [holder]:
+    tables = [table, Table(table.client, table.table, table.bucket + SECOND)]
+
+    def expiries() -> dict[str, int]:
+        return {slot["lease_id"]: slot["expires_at"] for t in tables for slot in leased(t).values()}
+
+    with started(hold_many, job(tokens=100, lease_seconds=10)) as [holder]:
         ids = holder.expect("held")["lease_ids"]
-        before = {slot["lease_id"]: slot["expires_at"] for slot in leased(table).values()}
+        before = expiries()
+        assert len(before) == 200
         assert sorted(before) == sorted(ids)
 
         def all_renewed() -> bool:
-            return all(slot["expires_at"] > before[slot["lease_id"]] for slot in leased(table).values())
+            after = expiries()
+            return all(after[lease_id] > before[lease_id] for lease_id in ids)
 
         eventually(all_renewed, "all are renewed")
         holder.tell()
-        counted = holder.expect("counted")
-        assert (counted["held"], counted["slots"]) == (200, 200)
+        assert holder.expect("counted")["held"] == 200
         holder.wait()
+    assert not expiries()
