@@ -56,13 +56,18 @@ def bucket_name() -> str:
 
 
 @pytest.fixture
-def table(client, bucket_name) -> Table:
-    """The table seen from below: reads and edits items by hand, as an operator might."""
-    return Table(client, TABLE, bucket_name)
+def table(client, bucket_name) -> Iterator[Table]:
+    """The table seen from below: reads and edits items by hand, as an operator might.
+
+    The bucket's items go when the test ends: the embedded engine copies its whole table for every transaction.
+    """
+    table = Table(client, TABLE, bucket_name)
+    yield table
+    table.delete_all()
 
 
 @pytest.fixture
-def new_bucket(engine, session, bucket_name) -> Iterator[Callable[..., LeaseBucket]]:
+def new_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., LeaseBucket]]:
     """Makes clients of this test's bucket; each stands for a process of its own, with a `tap` on its requests."""
     with ExitStack() as stack:
 
@@ -85,7 +90,7 @@ def new_bucket(engine, session, bucket_name) -> Iterator[Callable[..., LeaseBuck
 
 
 @pytest.fixture
-def store(client, bucket_name) -> Store:
+def store(client, bucket_name, table) -> Store:
     """This test's bucket without the library's upper floors: requests go out as they are."""
     return Store(table=TABLE, bucket=bucket_name, reach=Reach(client=client), lease_seconds=30)
 

@@ -502,6 +502,57 @@ def fork_amid_requests(job: Job) -> None:
     lease.release()
 
 
+def fork_with_every_lock_held(job: Job) -> None:
+    """Fork at the worst of all instants: another thread holds every lock of the bucket, its lease and its client."""
+    bucket = job.open()
+    lease = bucket.acquire(timeout=PATIENCE)
+    taken, forked = threading.Event(), threading.Event()
+    held: list[object] = []
+
+    def take_locks() -> None:
+        held.extend(lock for lock in locks_within([bucket, lease]) if lock.acquire(timeout=1.0))
+        taken.set()
+        forked.wait()
+        for lock in held:
+            lock.release()
+
+    thread = threading.Thread(target=take_locks)
+    thread.start()
+    taken.wait()
+
+    pid = os.fork()
+    if pid == 0:
+        die_in(PATIENCE / 2)
+        _use_the_bucket(bucket, lease)
+        sys.exit(0)
+    forked.set()
+    thread.join()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    lease.check()
+    say("born", codes=[code], locks=len(held), held=lease.release())
+
+
+def locks_within(roots: list[object]) -> list[Any]:
+    """Every lock that can be reached from these through objects of the library, and of its HTTP client."""
+    homes = ("ddb_lease", "urllib3", "botocore.client", "botocore.endpoint", "botocore.httpsession", "queue")
+    found: dict[int, Any] = {}
+    seen: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, (type(threading.Lock()), type(threading.RLock()))):
+            found[id(thing)] = thing
+        elif isinstance(thing, (dict, list, tuple, set)):
+            waiting.extend(thing.values() if isinstance(thing, dict) else thing)
+        elif type(thing).__module__.startswith(homes) or type(thing).__name__ in {"DynamoDB", "Event", "Condition"}:
+            names = [*getattr(thing, "__dict__", ()), *getattr(type(thing), "__slots__", ())]
+            waiting.extend(getattr(thing, name, None) for name in names)
+    return list(found.values())
+
+
 def _use_the_bucket(bucket: LeaseBucket, inherited: Lease) -> None:
     assert not inherited.held
     with inherited_released(inherited), bucket.acquire(timeout=PATIENCE) as own:
@@ -622,6 +673,7 @@ PROGRAMS: dict[str, Callable[[Job], None]] = {
         hold,
         hold_while_children_are_born,
         fork_amid_requests,
+        fork_with_every_lock_held,
         end_while_holding,
         wait_for_a_token,
         be_interrupted,

@@ -221,6 +221,13 @@ class Table:
         """Delete an item by hand, or as TTL would."""
         self.client.delete_item(TableName=self.table, Key=self.key(sort))
 
+    def delete_all(self) -> None:
+        """Delete the bucket, whatever is in it."""
+        sorts = list(self.all())
+        for first in range(0, len(sorts), 25):
+            batch = [{"DeleteRequest": {"Key": self.key(sort)}} for sort in sorts[first : first + 25]]
+            self.client.batch_write_item(RequestItems={self.table: batch})
+
     def expire(self, slot: int) -> None:
         """Make a lease look as if its holder had died long ago."""
         self.set(slot, expires_at=1_000)

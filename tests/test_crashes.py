@@ -20,6 +20,7 @@ from tests.holders import (
     be_interrupted,
     end_while_holding,
     fork_amid_requests,
+    fork_with_every_lock_held,
     hold,
     hold_many,
     hold_while_children_are_born,
@@ -146,6 +147,14 @@ def test_children_forked_amid_requests_of_other_threads_can_acquire(job, how):
         born = parent.expect("born")
         assert born["codes"] == [0] * 8
         assert born["held"]
+
+
+def test_a_child_forked_while_every_lock_is_held_can_acquire(job):
+    with started(fork_with_every_lock_held, job()) as [parent]:
+        born = parent.expect("born")
+        assert born["codes"] == [0]
+        assert born["held"]
+        assert born["locks"] >= 10
 
 
 # ---- Ended.

@@ -1,10 +1,16 @@
 """An interrupted acquire leaves no lease behind, wherever the interrupt strikes."""
 
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+
+import ddb_lease
+
+PACKAGE = str(Path(ddb_lease.__file__).parent) + "/"
+"""Not a part of a path: an environment may lie in a folder of the same name, and all of its packages with it."""
 
 STRIDE = 1
 """Every point. It is a matter of seconds."""
@@ -26,7 +32,7 @@ class Interrupter:
         name = frame.f_code.co_filename
         if self.struck_at is not None or event not in {"call", "c_return"}:
             return
-        if "/ddb_lease/" not in name or "/ddb_lease/local/" in name:
+        if not name.startswith(PACKAGE) or name.startswith(PACKAGE + "local/"):
             return
         self.left -= 1
         if self.left <= 0:

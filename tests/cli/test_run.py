@@ -397,7 +397,7 @@ def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table,
 
 
 def test_a_lease_shorter_than_its_job_is_renewed_throughout(start, table):
-    process = start("echo ready; sleep 3; echo done")
+    process = start("echo ready; sleep 4; echo done")
     first_line(process)
     (slot,) = leased(table)
     first = table.get(slot)
@@ -416,7 +416,9 @@ def test_a_lease_shorter_than_its_job_is_renewed_throughout(start, table):
     assert {(lease_id, fence) for lease_id, fence, _ in seen} == {(first["lease_id"], first["fence"])}
     expiries = [first["expires_at"], *(expires_at for *_, expires_at in seen)]
     assert expiries == sorted(expiries)
-    assert len(set(expiries)) >= 4, "three seconds, and a renewal at each third of two"
+    assert len(set(expiries)) >= 4, "four seconds, and a renewal at each third of two"
+    # The last renewal comes after 3.3 s at the earliest; the first expiry may lie up to a second too far off, as the
+    # service's time was known to a second only.
     assert expiries[-1] - expiries[0] > 2_000
     assert not leased(table)
 
