@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from ddb_lease import protocol
 from ddb_lease.clock import AGREEING
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 from ddb_lease.memory import Ticket
 from ddb_lease.messages import (
     Answer,
@@ -68,6 +68,9 @@ LOOKS = 3
 
 STEPS = 6
 """Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
+
+FAR_AHEAD_MS = 1_000
+"""An expiry that lies so much further ahead than one written now would is given up: its slot would come back late."""
 
 COMPLAIN_SECONDS = 30.0
 """After how long a wait the log says that the bucket is full; then each time that the wait has doubled."""
@@ -185,10 +188,6 @@ class _Attempt:
         return outcome
 
     def _try(self) -> Procedure[Outcome]:
-        for _ in range(AGREEING):
-            if self._scene.time.doubtful:
-                # Not with bounds as wide as this: the lease's expiry would be far off.
-                yield Look(limit=1, consistent=False)
         try:
             grant = yield from self._guess()
             if grant is not None:
@@ -196,6 +195,7 @@ class _Attempt:
             outcome: Outcome = Full(expires_in=None)
             for _ in range(LOOKS):
                 view, whole = yield from self._look()
+                yield from self._learn_time()
                 outcome = yield from self._act_upon(view)
                 if not isinstance(outcome, Full) or whole:
                     break
@@ -296,8 +296,23 @@ class _Attempt:
             scene.memory.forget()  # the counter's item is gone: the bucket must be made anew
         return protocol.learn(view, step, refused)
 
+    def _learn_time(self) -> Procedure[None]:
+        # A look brings it, unless its answer carries no Date: then two more decide whether none does.
+        for _ in range(AGREEING):
+            if not self._scene.time.known:
+                yield Look(limit=1, consistent=False)
+        if not self._scene.time.known:
+            raise _Stop(Unavailable(cause=StoreUnavailable("the service's answers do not tell its time")))
+
+    def _clear_doubt(self) -> Procedure[None]:
+        # Not with bounds as wide as this: the lease's expiry would be far off.
+        for _ in range(AGREEING):
+            if self._scene.time.doubtful:
+                yield Look(limit=1, consistent=False)
+
     def _claim(self, step: ClaimSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
+        yield from self._clear_doubt()
         scene.memory.learn_slot(step.slot, None)  # not for another thread to race us for
         grant, now_hi = self._new_grant(step.slot, step.fence)
         request = Claim(
@@ -311,6 +326,7 @@ class _Attempt:
 
     def _mint(self, step: MintSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
+        yield from self._clear_doubt()
         grant, now_hi = self._new_grant(step.slot, 0)
         request = Mint(
             slot=step.slot,
@@ -356,9 +372,8 @@ class _Attempt:
                 self._open.remove(grant)
                 return answer
             case Done() | Refused():
-                # The first answer of all may have been odd: what it told of the time is believed once a second one
-                # agrees, as the claim's own does.
-                if self._scene.time.confirmed and self._scene.time.steady() < grant.deadline:
+                yield from self._clear_doubt()
+                if self._is_sound(grant):
                     return grant
                 failure: Exception = _Stop(Lost())
                 may_be_leased = True
@@ -369,6 +384,17 @@ class _Attempt:
             yield from self._abandon(grant)
         self._open.remove(grant)
         raise failure
+
+    def _is_sound(self, grant: Grant) -> bool:
+        """Whether a grant that was won may be handed out."""
+        time = self._scene.time
+        # The first answer of all may have been odd: what it told of the time is believed once a second one agrees,
+        # as the claim's own does. While answers contradict what was known, our steady clock may have missed time, and
+        # the deadline with it. And an expiry that turns out to lie far ahead would keep the slot from everybody else
+        # for as long, should we crash.
+        if not time.confirmed or time.doubtful or time.steady() >= grant.deadline:
+            return False
+        return grant.expires_at <= time.now_ms()[1] + grant.lease_ms + FAR_AHEAD_MS
 
     def _settle(
         self, request: Claim | Mint | BringBack | Retire | Create, *, until: float, uncertain: list[bool]

@@ -25,7 +25,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from ddb_lease import process
 from ddb_lease.acquisition import acquire
 from ddb_lease.clock import Clock, ServiceTime, SystemClock
-from ddb_lease.driver import Bell, Driver, Sender
+from ddb_lease.driver import Bell, Driver, Sender, Turnstile
 from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import (
@@ -81,6 +81,7 @@ class Machinery:
         wrap: Put around the store, to watch it or to make it fail.
         bell: Makes what a waiting thread pauses on.
         spawn: Runs a lost-callback, not on the calling thread.
+        turnstile: Makes what serialises the renewals and the release of one lease.
     """
 
     clock: Clock = field(default_factory=SystemClock)
@@ -89,6 +90,7 @@ class Machinery:
     wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
     bell: Callable[[], Bell] = Bell
     spawn: Callable[[Callable[[], None]], None] = _spawn
+    turnstile: Callable[[], Turnstile] = threading.Lock
 
 
 class LeaseBucket:
@@ -397,6 +399,7 @@ class LeaseBucket:
             heartbeats=self._heartbeats(),
             spawn=self._machinery.spawn,
             bell=self._machinery.bell,
+            turnstile=self._machinery.turnstile,
             ended=self._forget,
         )
 

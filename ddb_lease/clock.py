@@ -176,7 +176,7 @@ class ServiceTime:
         self._clock = clock
         self._lock = threading.RLock()
         self._offset: Offset | None = None
-        self._dateless = False
+        self._dateless = 0
         self._jumped = 0.0
 
     def steady(self) -> float:
@@ -189,8 +189,12 @@ class ServiceTime:
 
     @property
     def known(self) -> bool:
-        """Whether the service's time is known at all; before that, nothing may be claimed."""
-        return self._offset is not None or self._dateless
+        """Whether the service's time is known at all; before that, nothing may be claimed.
+
+        Answers without a ``Date`` tell it only once there are three of them and none with: one odd answer must not
+        make us trust this machine's wall clock.
+        """
+        return self._offset is not None or self._without_dates
 
     @property
     def doubtful(self) -> bool:
@@ -241,7 +245,7 @@ class ServiceTime:
         if offset is not None:
             bounds = offset.bounds(now)
             return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
-        if self._dateless:
+        if self._without_dates:
             wall = self._clock.wall()
             return math.floor((wall - self.max_clock_skew) * 1000), math.ceil((wall + self.max_clock_skew) * 1000)
         raise RuntimeError("the service's time is not known before its first answer")
@@ -258,15 +262,21 @@ class ServiceTime:
     def confirmed(self) -> bool:
         """Whether `expired_before_ms` can tell an expired lease already."""
         offset = self._offset
-        return self._dateless if offset is None else offset.confirmed
+        return self._without_dates if offset is None else offset.confirmed
 
     def after_fork_in_child(self) -> None:
         """In a forked child, where another thread of the parent's may have held the lock."""
         self._lock = threading.RLock()
 
+    @property
+    def _without_dates(self) -> bool:
+        return self._offset is None and self._dateless >= AGREEING
+
     def _note_dateless(self) -> None:
-        if self._offset is None and not self._dateless:
-            self._dateless = True
+        if self._without_dates or self._offset is not None:
+            return
+        self._dateless += 1
+        if self._without_dates:
             _log.warning(
                 "the service's answers carry no Date: falling back to this machine's wall clock, "
                 "taken to be right within %g s (max_clock_skew)",

@@ -12,6 +12,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable
+from types import TracebackType
 from typing import Protocol, TypeVar
 
 from ddb_lease.clock import ServiceTime
@@ -39,6 +40,24 @@ class Sender(Protocol):
     def after_fork_in_child(self) -> None:
         """Let go of what is the parent's."""
         ...
+
+
+class Turnstile(Protocol):
+    """Lets one thread through at a time, while it waits for an answer: `threading.Lock`, or a simulator's."""
+
+    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool:
+        """Go in, waiting at most so many seconds; -1 for ever. Returns whether one is in."""
+        ...
+
+    def release(self) -> None:
+        """Come out."""
+        ...
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
 
 
 class Bell:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from ddb_lease.belief import Belief, State
-from ddb_lease.driver import Bell, Driver
+from ddb_lease.driver import Bell, Driver, Turnstile
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import Answer, Conflict, Rejected, Renew, Throttled, Unknown, Unsent
@@ -52,6 +52,7 @@ class Surroundings:
     heartbeats: Heartbeats
     spawn: Callable[[Callable[[], None]], None]
     bell: Callable[[], Bell]
+    turnstile: Callable[[], Turnstile]
     ended: Callable[[Lease], None]
 
 
@@ -98,7 +99,7 @@ class Lease:
         self._belief = Belief(grant, margin=self._margin, chance=scene.chance)
         # Reentrant: a signal handler may ask `held` while its own thread is in here.
         self._lock = threading.RLock()
-        self._serial = threading.Lock()
+        self._serial = surroundings.turnstile()
         self._renewing = False
         self._tried_at = -math.inf
         self._clean_up_at = math.inf
@@ -282,7 +283,7 @@ class Lease:
         """In a forked child: the parent goes on holding; here it never was."""
         self._forked = True
         self._lock = threading.RLock()
-        self._serial = threading.Lock()
+        self._serial = self._around.turnstile()
 
     def release_at_exit(self) -> None:
         """Release with a single try, raising nothing: the interpreter is about to end."""

@@ -42,6 +42,11 @@ def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatu
         start, with_counter = seen.view.covered.stop, False
     if counter is None:
         return None
+    for _ in range(TRIES):
+        if not scene.time.known:
+            yield from _page(scene, 0, seconds, counter=True)
+    if not scene.time.known:
+        raise StoreUnavailable(f"bucket {scene.bucket!r} cannot be read: the answers do not tell the service's time")
     now_lo, now_hi = scene.time.now_ms()
     return describe(counter, slots, bucket=scene.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
 

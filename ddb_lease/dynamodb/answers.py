@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from botocore import exceptions as aws
@@ -102,9 +103,15 @@ def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
     if not metadata.get("RequestId"):
         return False, None  # a proxy, a captive portal: whose clock is it?
     try:
-        return True, parsedate_to_datetime(metadata["HTTPHeaders"]["date"]).timestamp()
+        return True, _seconds(metadata["HTTPHeaders"]["date"])
     except (KeyError, TypeError, ValueError):
         return True, None
+
+
+@lru_cache(maxsize=4)
+def _seconds(date: str) -> float:
+    # The answers of one second all carry the same text.
+    return parsedate_to_datetime(date).timestamp()
 
 
 def explain(error: aws.ClientError, place: Place) -> str:
