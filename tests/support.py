@@ -351,10 +351,15 @@ class DatedTap(Tap):
     def __init__(self, clock: MovableClock) -> None:
         super().__init__()
         self.clock = clock
+        self.odd: list[float | None] = []
+        """By how much the Dates of the next answers are wrong; None for an answer without one."""
 
     def send(self, request: Request) -> Reply:
         reply = super().send(request)
-        return replace(reply, date=float(math.floor(self.clock.wall()))) if reply.genuine else reply
+        if not reply.genuine:
+            return reply
+        odd = self.odd.pop(0) if self.odd else 0.0
+        return replace(reply, date=None if odd is None else float(math.floor(self.clock.wall())) + odd)
 
 
 class _Inline:

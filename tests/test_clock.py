@@ -385,6 +385,16 @@ def test_without_a_date_the_wall_clock_serves_and_one_warning_says_so(clock, cap
     assert time.expired_before_ms() == wall - 7_000
 
 
+def test_one_answer_without_a_date_does_not_make_the_wall_clock_trusted(clock, service, time):
+    clock.step_wall(-YEAR)
+    for _ in range(2):
+        time.observe(sent=clock.steady(), received=clock.steady(), date=None)
+        assert not time.known
+        assert not time.confirmed
+    service.answer(time)
+    assert is_within(time, service)
+
+
 def test_the_wall_clock_serves_no_more_once_a_date_has_come(clock, service, time):
     time.observe(sent=clock.steady(), received=clock.steady(), date=None)
     clock.step_wall(-YEAR)

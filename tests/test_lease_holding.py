@@ -11,7 +11,9 @@ from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
 from ddb_lease.heartbeat import Heartbeats, Workers
 from ddb_lease.messages import Release, Renew
-from tests.support import LOST, UNSENT, Tap, eventually, leases_in, put_leased
+from tests.support import LOST, UNSENT, MovableClock, Tap, eventually, leases_in, put_counter, put_free, put_leased
+
+CONTRACT = True  # the simulator's DynamoDB too
 
 
 @pytest.fixture
@@ -397,3 +399,48 @@ def test_a_renewal_by_hand_that_cannot_be_sent_leaves_the_heartbeat_at_work(quic
         lease.renew()
     renewals(bucket, 3)
     lease.check()
+
+
+# Odd answers on the time, while a lease is being won.
+
+
+def test_a_claim_waits_until_answers_agree_on_the_time_again(stage, table):
+    bucket = stage.bucket()
+    bucket.heartbeats.workers.submit = lambda job: None  # nobody else clears the doubt meanwhile
+    bucket.tap.odd = [5_000.0]  # the first look; the answer to the creation contradicts it
+    lease = bucket.acquire(10)
+    assert lease.held
+    assert bucket.tap.count()["Claim"] == 1
+    assert table.get(lease.slot)["expires_at"] <= stage.now_ms + 30_000 + 2_000
+
+
+def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(stage, table):
+    put_counter(table)
+    put_free(table, 0, 1, 2)
+    bucket = stage.bucket()
+    bucket.tap.odd = [5_000.0]  # the first look; the claim's own answer contradicts it
+    lease = bucket.acquire(10)
+    assert lease.held
+    assert bucket.tap.count()["Release"] == 1, "what a crash now would have kept leased for more than an hour"
+    expiries = [slot["expires_at"] for slot in table.slots().values() if "lease_id" in slot]
+    assert len(expiries) == 1
+    assert expiries[0] <= stage.now_ms + 30_000 + 2_000
+
+
+def test_a_single_answer_without_a_date_steals_no_lease(stage, table):
+    put_counter(table, max_tokens=1)
+    put_leased(table, 0, expires_at=stage.now_ms + 20_000)
+    bucket = stage.bucket(max_tokens=1)
+    bucket.tap.odd = [None]
+    bucket.tap.clock = MovableClock(wall=stage.clock.wall())
+    stage.clock.step_wall(86_400.0)  # this machine's wall clock is a day ahead of the service's
+    assert bucket.try_acquire() is None
+    assert table.get(0)["lease_id"] == "0-other"
+
+
+def test_status_survives_an_answer_without_a_date(stage, table):
+    put_counter(table)
+    put_free(table, 0)
+    bucket = stage.bucket()
+    bucket.tap.odd = [None]
+    assert bucket.status().in_circulation == 1

@@ -6,6 +6,8 @@ from ddb_lease import AcquireTimeout, LeaseLost, LossReason
 from ddb_lease.messages import Release, Renew
 from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 
 class Told:
     """A lost-callback that notes when it was called, and what it saw."""

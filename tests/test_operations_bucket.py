@@ -6,6 +6,8 @@ from ddb_lease.messages import Claim, Create, Look, Mint
 from ddb_lease.protocol import WINDOW
 from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 
 def in_circulation(table):
     return {number for number, slot in table.slots().items() if "retired" not in slot}

@@ -16,6 +16,8 @@ from tests.support import (
     retire,
 )
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 FORMS = pytest.mark.parametrize("re_mint", [False, True], ids=["counting", "re-minting"])
 
 

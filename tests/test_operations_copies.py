@@ -5,6 +5,8 @@ import pytest
 from ddb_lease.messages import BringBack, Claim, Create, Mint, Refused, Release, Renew, Retire
 from tests.support import leases_in, put_counter, put_free
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 
 def only(bucket, kind):
     (request,) = bucket.tap.of(kind)

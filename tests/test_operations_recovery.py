@@ -6,6 +6,8 @@ from ddb_lease import AcquireTimeout, StoreUnavailable
 from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Retire
 from tests.support import LOST, NO_ANSWERS, UNSENT, leases_in, put_counter, put_free
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 COMMITTED = pytest.mark.parametrize("commits", [True, False], ids=["committed", "not committed"])
 
 

@@ -16,6 +16,8 @@ from tests.support import (
     renew,
 )
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 
 def answer_to(store, request):
     return store.send(request).answer

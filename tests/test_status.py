@@ -5,6 +5,8 @@ import pytest
 from ddb_lease import AcquireTimeout, UnknownBucket
 from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 
 def test_a_status_tells_limits_and_every_lease(stage, table):
     bucket = stage.bucket(max_tokens=3, owner="host-a:1")

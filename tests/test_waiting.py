@@ -9,6 +9,8 @@ from ddb_lease.messages import Claim, Look
 from ddb_lease.retry import EXPIRY_JITTER_SECONDS
 from tests.support import CONFLICT, eventually, leases_in
 
+CONTRACT = True  # the simulator's DynamoDB too
+
 
 @pytest.fixture
 def full(stage):

@@ -1,0 +1,110 @@
+"""What `scripts/simulate` runs in its environment."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections import Counter
+
+from tests.simulation.exploring import Tally, explore_on_all_cores
+from tests.simulation.performance import play
+from tests.simulation.schedule import schedule_for
+from tests.simulation.shrinking import shrink
+from tests.simulation.timeline import timeline
+
+SHOWN = 5
+"""Failures told at the end; the rest are counted."""
+
+
+def main() -> int:
+    """Play, and say what was seen; 1 if anything was violated."""
+    parser = argparse.ArgumentParser(prog="scripts/simulate")
+    parser.add_argument("--schedules", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--replay", type=int)
+    parser.add_argument("--whole", action="store_true")
+    parser.add_argument("--workers", type=int)
+    options = parser.parse_args()
+    if options.replay is not None:
+        return _replay(options.replay, whole=options.whole)
+    return _explore(options.seed, options.schedules, options.workers)
+
+
+def _replay(seed: int, *, whole: bool) -> int:
+    record = play(schedule_for(seed))
+    if record.failure is not None and not whole:
+        before = len(record.faults) + len(record.schedule.deeds)
+        record = shrink(record)
+        after = len(record.faults) + len(record.schedule.deeds)
+        print(f"shrunk from {before} faults and mishaps to {after}\n")
+    print(timeline(record))
+    return 0 if record.failure is None else 1
+
+
+def _explore(first: int, count: int, workers: int | None) -> int:
+    bar = _Bar(count)
+    total = Tally()
+    began = time.monotonic()
+    for tally in explore_on_all_cores(first, count, workers=workers):
+        total.merge(tally)
+        bar.show(total, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    bar.end()
+    print(
+        f"seeds {first} to {first + count - 1}: {total.schedules} schedules in {seconds:.0f} s, {total.schedules / seconds:.0f} a second"
+    )
+    print(
+        "  "
+        + ", ".join(
+            f"{total.sums[name]:,} {name.replace('_', '-')}"
+            for name in ("requests", "grants", "takeovers", "mints", "re_mints", "lost")
+        )
+    )
+    print("  faults:   " + _counts(total.faults))
+    print("  mishaps:  " + _counts(total.deeds))
+    for seed, failure in sorted(total.failures, key=lambda pair: pair[0])[:SHOWN]:
+        print(
+            f"  FAILED: seed {seed} at {failure.at:.3f} s: {failure.what}\n          scripts/simulate --replay {seed}"
+        )
+    print(f"{len(total.failures)} violations" if total.failures else "no violation")
+    return 1 if total.failures else 0
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counter.most_common())
+
+
+class _Bar:
+    """A progress bar on a terminal; a line now and then elsewhere."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._live = sys.stderr.isatty()
+        self._next = 0.1
+
+    def show(self, tally: Tally, seconds: float) -> None:
+        """What has been done."""
+        part = tally.schedules / self._count
+        rate = tally.schedules / max(seconds, 1e-9)
+        left = (self._count - tally.schedules) / rate
+        text = (
+            f"{tally.schedules:,} of {self._count:,}  {rate:.0f}/s  {left:.0f} s left  {len(tally.failures)} violations"
+        )
+        if self._live:
+            width = max(10, min(40, shutil.get_terminal_size().columns - len(text) - 5))
+            done = round(part * width)
+            print(f"\r[{'#' * done}{'.' * (width - done)}] {text} ", end="", file=sys.stderr, flush=True)
+        elif part >= self._next:
+            self._next = part + 0.1
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._live:
+            print(file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""The oracle: what must hold. N and S1 to S6 of DESIGN.md at every instant, by a witness who sees everything.
+
+Laws of this room:
+
+- It shares no decision with the library: it looks at the table's items as they are committed, and asks each holder
+  whether it believes, at the same instant of true time.
+- What a hand edit broke by itself is not held against the library, and nothing else is excused: each excuse is named
+  where it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.cast import BUCKET, Process
+from tests.simulation.dynamodb import Arguments, Change, DynamoDB, Item
+from tests.simulation.world import World
+
+COUNTER = (BUCKET, "counter")
+ANSWERS_THAT_TELL = 3
+"""So many answers in a row tell a holder that its steady clock missed time."""
+
+CLOCK_BOUND_SECONDS = 1.0
+"""A Date is cut to a second: by so much may an expiry lie beyond what the lease's length says, besides the time that
+the answer was under way and what front ends differ by."""
+
+
+class Violation(Exception):
+    """Something that must hold does not. Its name comes first: N, S1, ..., L4."""
+
+    def __init__(self, law: str, what: str) -> None:
+        super().__init__(f"{law}: {what}")
+        self.law = law
+
+
+@dataclass
+class Oracle:
+    """The witness.
+
+    Attributes:
+        processes: All that were ever started.
+        by_hand: What was edited by hand: "minted", "counter", or a slot's number.
+        stirred: Whether something happened since the last look that beliefs or the table may have been changed by.
+        robbed: Leases whose slot was deleted by hand, or that somebody else released by their id: nothing is promised
+            until the holder finds out.
+        grants: Leases handed to users.
+        takeovers: Claims that took an expired lease's slot.
+    """
+
+    world: World
+    service: DynamoDB
+    processes: list[Process] = field(default_factory=list)
+    by_hand: set[object] = field(default_factory=set)
+    robbed: set[str] = field(default_factory=set)
+    editing: bool = False
+    stirred: bool = False
+    grants: int = 0
+    takeovers: int = 0
+    mints: int = 0
+    re_mints: int = 0
+    retired: int = 0
+    _fences: dict[int, int] = field(default_factory=dict)
+    _gone: set[str] = field(default_factory=set)
+    _strays: set[int] = field(default_factory=set)
+
+    # Told by the performance.
+
+    def begin(self) -> None:
+        """The table is as the schedule wants it at the beginning: what is wrong there is not the library's doing."""
+        limit = int(self._counter("max_tokens"))
+        self._strays = {slot for slot in self._circulating() if slot >= limit}
+        for key, item in self.service.items.items():
+            if key != COUNTER:
+                self._fences[int(key[1].removeprefix("slot#"))] = int(item["fence"]["N"])
+
+    def granted(self) -> None:
+        """A user was handed a lease."""
+        self.grants += 1
+        self._believers()
+
+    def committed(self, changes: list[Change], arguments: Arguments) -> None:
+        """A write, by whomever, has changed items; `arguments` are its request's, empty where it was none."""
+        self.stirred = True
+        meant = arguments.get("ExpressionAttributeValues", {}).get(":lease_id")
+        if meant is not None and changes[0].before is not None and _lease_id(changes[0].before) != meant["S"]:
+            raise Violation("S5", f"a request of lease {meant['S']} changed {_lease_id(changes[0].before)}")
+        made_anew = False
+        for change in changes:
+            if change.key == COUNTER:
+                made_anew = change.before is None
+                self._counter_changed(change)
+            else:
+                self._slot_changed(change)
+        self._count(made_anew=made_anew)
+
+    def after_each(self) -> None:
+        """After each event: where it may have begun or extended a belief, or changed the table.
+
+        By time alone beliefs only end.
+        """
+        if self.stirred:
+            self.stirred = False
+            self._believers()
+
+    # What must hold.
+
+    def _believers(self) -> None:
+        believers = 0
+        for process in [process for process in self.processes if process.held]:
+            for held in process.held:
+                if not held.believes():
+                    continue
+                if held.told_lost is not None:
+                    raise Violation("S2", f"{held.lease.id} is believed in after it was lost")
+                if held.lease.id in self.robbed:
+                    continue  # somebody ended it, knowing what they did
+                item = self.service.items.get((BUCKET, f"slot#{held.lease.slot:05d}"))
+                if item is not None and _lease_id(item) == held.lease.id:
+                    believers += "retired" not in item
+                    continue
+                if held.blind and not self._told(process):
+                    continue  # its steady clock missed time, and no answer could tell it so yet
+                if process.frozen:
+                    continue  # it does nothing, and finds out before it does anything: checked when it is thawed
+                raise Violation(
+                    "S2",
+                    f"{process.name} believes in {held.lease.id}, but slot {held.lease.slot} "
+                    f"is {'gone' if item is None else f'leased to {_lease_id(item)}'}",
+                )
+        if believers > 1 and believers > self._counter("max_tokens"):
+            raise Violation("S1", f"{believers} believers on {self._counter('max_tokens')} tokens")
+
+    @staticmethod
+    def _told(process: Process) -> bool:
+        # Where front ends differ, three answers may not be three that agree.
+        return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._scene.time.doubtful
+
+    def _slot_changed(self, change: Change) -> None:
+        slot = int(change.key[1].removeprefix("slot#"))
+        before, after = change.before, change.after
+        if self.editing:
+            self.by_hand.add(slot)
+            self._fences.pop(slot, None)
+            if before is not None and "lease_id" in before:
+                self.robbed.add(before["lease_id"]["S"])
+            return
+        if after is None:
+            return  # TTL
+        old, new = (_lease_id(before) if before else None), _lease_id(after)
+        fence = int(after["fence"]["N"])
+        if old is not None and old != new:
+            self._gone.add(old)
+        if new is not None and new != old:
+            self._leased(slot, new, fence, before)
+        elif before is not None and fence != int(before["fence"]["N"]):
+            raise Violation(
+                "S3", f"slot {slot}: the fence changed from {before['fence']['N']} to {fence} without a lease"
+            )
+        if new is not None and new == old and before is not None:
+            earlier, later = int(before["expires_at"]["N"]), int(after["expires_at"]["N"])
+            if later < earlier:
+                raise Violation("S6", f"{new}: expires_at fell from {earlier} to {later}")
+        if "retired" in after and (before is None or "retired" not in before):
+            self.retired += 1
+
+    def _leased(self, slot: int, lease_id: str, fence: int, before: Item | None) -> None:
+        if slot >= self._counter("max_tokens") and slot not in self._strays:
+            raise Violation("S1", f"slot {slot} was leased, of {self._counter('max_tokens')} tokens")
+        if lease_id in self._gone and slot not in self.by_hand:
+            raise Violation("S5", f"slot {slot}: lease {lease_id} came back after its end")
+        if fence <= self._fences.get(slot, -1):
+            raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
+        self._fences[slot] = fence
+        if before is not None and "retired" in before:
+            raise Violation("N", f"slot {slot} is retired and was leased all the same")
+        old = _lease_id(before) if before else None
+        if old is None or before is None:
+            return
+        self.takeovers += 1
+        expired = int(before["expires_at"]["N"])
+        earliest = (self.world.now - 1.0) * 1000  # front ends differ by a second at most
+        if expired > earliest + 2000:
+            raise Violation(
+                "S5", f"slot {slot}: {lease_id} took it {expired - self.world.now * 1000:.0f} ms before {old} expired"
+            )
+
+    def _counter_changed(self, change: Change) -> None:
+        if self.editing:
+            self.by_hand.add("minted" if change.after is not None else "counter")
+            return
+        if change.before is not None and change.after is not None:
+            if int(change.after["rev"]["N"]) <= int(change.before["rev"]["N"]):
+                raise Violation("S4", "the counter was written without a higher rev")
+            if int(change.before["minted"]["N"]) >= int(change.before["max_tokens"]["N"]):
+                self.re_mints += 1
+            else:
+                self.mints += 1
+
+    def _count(self, *, made_anew: bool) -> None:
+        counter = self.service.items.get(COUNTER)
+        if counter is None:
+            return
+        circulating = self._circulating()
+        limit = int(counter["max_tokens"]["N"])
+        strays = {slot for slot in circulating if slot >= limit}
+        if made_anew:
+            self._strays = strays  # somebody had deleted the counter: its bound is another one now
+        if not strays <= self._strays:
+            raise Violation("N", f"slots {strays} circulate, of {limit} tokens")
+        self._strays = strays
+        minted = int(counter["minted"]["N"])
+        # A stray that was there from the beginning need not have been counted.
+        if minted < len(set(circulating) - self._strays) and "minted" not in self.by_hand:
+            raise Violation("S4", f"minted is {minted}, with {len(circulating)} slots in circulation")
+
+    def _circulating(self) -> list[int]:
+        return [
+            int(key[1].removeprefix("slot#"))
+            for key, item in self.service.items.items()
+            if key != COUNTER and "retired" not in item
+        ]
+
+    def _counter(self, name: str) -> int:
+        counter: Any = self.service.items.get(COUNTER)
+        return 1_000_000 if counter is None else int(counter[name]["N"])
+
+
+def _lease_id(item: Item) -> str | None:
+    return str(item["lease_id"]["S"]) if "lease_id" in item else None

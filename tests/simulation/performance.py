@@ -1,0 +1,723 @@
+"""A performance: one schedule, played from beginning to end.
+
+Laws of this room:
+
+- The first part goes as the schedule says. Then faults are off, all processes are dead, and one that is new must get
+  all that there is: L1 to L4.
+- It returns what was seen, and never raises: a defect of the library's and a violation are both a `Failure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from ddb_lease import AcquireTimeout, ConfigurationError, Lease, LeaseLost, StoreRejected, StoreUnavailable
+from ddb_lease.model import Grant
+from tests.simulation.cast import BUCKET, Held, Process
+from tests.simulation.dynamodb import Arguments, DynamoDB, Item
+from tests.simulation.network import PERMANENT, Fate, Network
+from tests.simulation.oracle import COUNTER, Oracle, Violation
+from tests.simulation.schedule import Deed, Job, Schedule
+from tests.simulation.world import World
+
+BEGIN = 1_800_000_000.0
+EXPECTED = (AcquireTimeout, StoreUnavailable, LeaseLost)
+"""What a user must reckon with, whatever befalls the service."""
+
+
+class Mishap(Exception):
+    """What a job raises inside its ``with`` block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong: a violation's law, or "defect"."""
+
+    law: str
+    what: str
+    at: float
+
+
+@dataclass
+class Record:
+    """What was seen in one run.
+
+    Attributes:
+        faults: The fates that were not normal, by process and ordinal of the request: enough to replay it.
+        timeline: Who did what when, where that was asked for: (seconds since the beginning, who, what).
+    """
+
+    schedule: Schedule
+    failure: Failure | None = None
+    requests: int = 0
+    events: int = 0
+    grants: int = 0
+    takeovers: int = 0
+    mints: int = 0
+    re_mints: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+    faults: dict[tuple[str, int], Fate] = field(default_factory=dict)
+    deeds: dict[str, int] = field(default_factory=dict)
+    timeline: list[tuple[float, str, str]] = field(default_factory=list)
+
+
+def play(schedule: Schedule, *, watch: bool = False) -> Record:
+    """Play a schedule; with a timeline if `watch`."""
+    performance = Performance(schedule, watch=watch)
+    with _quiet(performance if watch else None):
+        performance.play()
+    return performance.record
+
+
+class Performance:
+    """One run."""
+
+    def __init__(self, schedule: Schedule, *, watch: bool) -> None:
+        self.schedule = schedule
+        self.record = Record(schedule)
+        self._watch = watch
+        self.world = World(now=BEGIN)
+        self.service = DynamoDB()
+        self.oracle = Oracle(self.world, self.service)
+        self.service.on_commit = self.oracle.committed
+        self.world.after_each = self._after_each
+        self.network = Network(
+            self.service,
+            front_ends=schedule.front_ends,
+            dated=schedule.dated,
+            latency=schedule.latency,
+            odds=schedule.odds,
+            given=schedule.faults,
+            told=self._told,
+            answered=self._answered,
+        )
+        self._chance = Random(f"{schedule.seed} deeds")
+        self._cast: list[Process] = []
+        self._broken: Violation | None = None
+        self._generation = 0
+        self._working = 0
+        self._closing = False
+        self._rested_at = BEGIN
+        self._written: dict[str, int] = {}
+        self._first_sent: dict[str, int] = {}
+
+    def play(self) -> None:
+        """From beginning to end."""
+        schedule = self.schedule
+        try:
+            self._set_up()
+            for number, threads in enumerate(schedule.jobs):
+                self._cast.append(self._start(f"p{number + 1}", number))
+                for jobs in threads:
+                    self._work(self._cast[number], jobs)
+            for deed in schedule.deeds:
+                self.world.at(BEGIN + deed.at, lambda deed=deed: self._do(deed))
+            self.world.run(BEGIN + 4.0 * schedule.lease_seconds, stop=self._idle)
+            if schedule.jump:
+                self._jump(schedule.jump * 3600.0)
+            self._finale()
+        except Violation as violation:
+            self._fail(violation.law, str(violation))
+        finally:
+            self._collect()
+            self.world.close()
+
+    # The first part.
+
+    def _set_up(self) -> None:
+        schedule, now_ms = self.schedule, int(BEGIN) * 1000
+        tokens, lease_ms = schedule.max_tokens, round(schedule.lease_seconds * 1000)
+        fence, ttl = {"N": str(now_ms - 50_000)}, {"N": str(int(BEGIN) + 3600)}
+        free = {"fence": fence, "ttl": ttl}
+
+        def leased(slot: int, ends: float) -> Item:
+            lease = {"lease_id": {"S": f"{slot}-before"}, "owner": {"S": "before"}, "acquired_at": fence}
+            return {**free, **lease, "expires_at": {"N": str(now_ms + round(ends * 1000))}}
+
+        slots: dict[int, Item] = dict.fromkeys(range(tokens), free)
+        minted = tokens
+        match schedule.setup:
+            case "nothing":
+                return
+            case "room":
+                slots.pop(tokens - 1)
+                minted -= 1
+            case "retired":
+                slots[tokens - 1] = {**leased(tokens - 1, 3.0), "retired": {"BOOL": True}}
+                slots[tokens] = {**free, "retired": {"BOOL": True}}
+                minted -= 1
+            case "stray":
+                slots[tokens] = leased(tokens, 2.0)
+                minted += 1
+            case "dead":
+                slots = {number: leased(number, -1.5) for number in slots}
+            case "leftover":
+                slots[0] = leased(0, 1.0)
+        for number, item in slots.items():
+            key = (BUCKET, f"slot#{number:05d}")
+            self.service.items[key] = {"pk": {"S": BUCKET}, "sk": {"S": key[1]}, **item}
+        if schedule.setup != "leftover":
+            settings = {"max_tokens": tokens, "minted": minted, "rev": now_ms, "lease_ms": lease_ms, "schema": 1}
+            numbers = {name: {"N": str(number)} for name, number in settings.items()}
+            self.service.items[COUNTER] = {"pk": {"S": BUCKET}, "sk": {"S": "counter"}, **numbers}
+        self.oracle.begin()
+
+    def _start(self, name: str, number: int) -> Process:
+        schedule = self.schedule
+        rates, walls = schedule.rates, schedule.walls
+        process = Process(
+            name,
+            world=self.world,
+            network=self.network,
+            seed=schedule.seed,
+            max_tokens=schedule.max_tokens,
+            lease_seconds=schedule.lease_seconds,
+            rate=rates[number % len(rates)],
+            wall=walls[number % len(walls)],
+        )
+        self.oracle.processes.append(process)
+        return process
+
+    def _work(self, process: Process, jobs: tuple[Job, ...]) -> None:
+        def work() -> None:
+            self._working += 1
+            try:
+                for job in jobs:
+                    try:
+                        self._one_job(process, job)
+                    except KeyboardInterrupt:
+                        self._note(process.name, "is interrupted")
+            finally:
+                self._working -= 1
+                self._rested_at = self.world.now
+
+        process.act("thread", work)
+
+    def _one_job(self, process: Process, job: Job) -> None:
+        if job.pause:
+            process.wait(job.pause)
+        lease = self._acquire(process, job)
+        if lease is None:
+            return
+        held = next(held for held in process.held if held.lease is lease)
+        try:
+            if job.hold:
+                process.wait(job.hold / 2)
+                lease.check()
+                process.wait(job.hold / 2)
+            self._end(process, lease, job.ending)
+        except (*EXPECTED, StoreRejected) as error:
+            self._note(process.name, f"{type(error).__name__}: {error}")
+        if job.ending != "leave" and not held.believes() and held in process.held:
+            process.held.remove(held)
+
+    def _end(self, process: Process, lease: Lease, ending: str) -> None:
+        match ending:
+            case "leave":
+                return
+            case "stranger":
+                self._release_by_stranger(process, lease)
+                return
+            case "error":
+                with contextlib.suppress(Mishap), lease:
+                    raise Mishap
+                return
+            case "renew":
+                lease.renew()
+        ended = lease.release()
+        self._note(process.name, f"released {lease.id}: {ended}")
+        if ending == "twice" and lease.release() and ended:
+            raise Violation("S5", f"{lease.id} was ended by two releases")
+
+    def _acquire(self, process: Process, job: Job) -> Lease | None:
+        calls: list[float] = []
+        on_lost = self._callback(process, calls)
+        data = {"job": job.ending}
+        self._note(process.name, f"wants a slot ({f'within {job.timeout:.3g} s' if job.patient else 'at once'})")
+        try:
+            if job.patient:
+                lease: Lease | None = process.bucket.acquire(job.timeout, data=data, on_lost=on_lost)
+            else:
+                lease = process.bucket.try_acquire(data=data, on_lost=on_lost)
+        except StoreRejected as error:
+            if not any(fate.instead in PERMANENT for fate in self.network.fates.values()):
+                raise
+            self._note(process.name, f"StoreRejected: {error}")
+            return None
+        except EXPECTED as error:
+            self._note(process.name, f"{type(error).__name__}: {error}")
+            return None
+        except ConfigurationError:
+            if not process.bucket._closed:
+                raise
+            return None
+        if lease is None:
+            self._note(process.name, "gets none")
+            return None
+        held = Held(lease, process, told_lost=calls[0] if calls else None)
+        # A claim that was under way while the steady clock stood still: nothing in its answer can tell.
+        held.blind = self._first_sent.get(lease.id, 0) <= process.sent_when_thawed
+        process.held.append(held)
+        self._note(process.name, f"holds {lease.id}, fence {lease.fence}")
+        self.oracle.granted()
+        return lease
+
+    def _callback(self, process: Process, calls: list[float]) -> Callable[[Lease], None]:
+        def on_lost(lease: Lease) -> None:
+            calls.append(self.world.now)
+            self.record.lost += 1
+            self._note(process.name, f"is told that {lease.id} is lost: {lease.lost}")
+            if len(calls) > 1:
+                self._broken = Violation("S2", f"{lease.id} was lost twice")
+            for held in process.held:
+                if held.lease is lease:
+                    held.told_lost = self.world.now
+
+        return on_lost
+
+    def _release_by_stranger(self, process: Process, lease: Lease) -> None:
+        others = [other for other in self._cast if other is not process and other.alive and not other.frozen]
+        if not others:
+            lease.release()
+            return
+        # On a thread of the stranger's own; the holder finds out by itself.
+        self.oracle.robbed.add(lease.id)
+        stranger = others[0]
+
+        def release() -> None:
+            try:
+                ended = stranger.bucket.release(lease.id)
+                self._note(stranger.name, f"released {lease.id} of {process.name}: {ended}")
+            except (StoreUnavailable, StoreRejected) as error:
+                self._note(stranger.name, f"{type(error).__name__}: {error}")
+
+        stranger.act("stranger", release)
+
+    # What befalls processes and the table.
+
+    def _do(self, deed: Deed) -> None:  # noqa: C901, PLR0912 - a table
+        if self._closing:
+            return
+        process = self._cast[deed.process]
+        lease = self.schedule.lease_seconds
+        seconds = 2.0 * lease * deed.size
+        self.record.deeds[deed.what] = self.record.deeds.get(deed.what, 0) + 1
+        self._note(process.name, f"-- {deed.what} ({deed.size:.2f})")
+        match deed.what:
+            case "crash":
+                self._crash(deed.process, after=seconds / 2)
+            case "freeze":
+                process.freeze(stands=False)
+                self.world.after(seconds, lambda: self._thaw(process))
+            case "stand still":
+                process.freeze(stands=True)
+                self.world.after(3.0 + seconds, lambda: self._thaw(process))
+            case "interrupt":
+                actors = [actor for actor in process.actors if actor.alive and "thread" in actor.name]
+                if actors and not process.frozen:
+                    actors[int(deed.size * len(actors))].wake(error=KeyboardInterrupt())
+            case "close":
+                process.act("closer", process.bucket.close)
+            case "exit":
+                process.act("exit", lambda: self._exit(process, deed.process))
+            case "fork":
+                self._fork(process, deed.process)
+            case "cut":
+                process.cut_until = self.world.now + seconds
+            case "step wall":
+                process.clock.off = (deed.size - 0.5) * (3.0 if not self.schedule.dated else 1e6)
+            case "sweep":
+                self._sweep()
+            case "shrink" | "grow":
+                self._resize(deed)
+            case "edit minted":
+                self._edit_minted(int(deed.size * 8) - 3)
+            case "delete slot":
+                self._delete(f"slot#{int(deed.size * self.schedule.max_tokens):05d}")
+            case "delete counter":
+                self._delete("counter")
+            case _:
+                raise AssertionError(deed.what)
+
+    def _thaw(self, process: Process) -> None:
+        self.oracle.stirred = True
+        process.thaw()
+
+    def _crash(self, number: int, *, after: float) -> None:
+        process = self._cast[number]
+        process.crash()
+        self._generation += 1
+        name = f"p{number + 1}.{self._generation}"
+
+        def again() -> None:
+            if self._closing:
+                return
+            self._cast[number] = self._start(name, number)
+            for jobs in self.schedule.jobs[number]:
+                self._work(self._cast[number], jobs[-1:])
+
+        self.world.after(after, again)
+
+    def _exit(self, process: Process, number: int) -> None:
+        process.bucket.at_exit(process.clock.steady() + 5.0)
+        # As an event of its own: an actor cannot end the process under its own feet.
+        self.world.after(0.0, lambda: process.alive and self._crash(number, after=1.0))
+
+    def _fork(self, parent: Process, number: int) -> None:
+        if not parent.alive or parent.frozen:
+            return
+        self._generation += 1
+        child = self._start(f"p{number + 1}.{self._generation}", number)
+        for held in parent.held:
+            # What a fork copies: the same lease, in a process that must not take it for its own.
+            copy = Lease(_grant_of(held.lease), surroundings=child.bucket._surroundings(), on_lost=None)
+            child.bucket._leases[copy.id] = copy
+            child.held.append(Held(copy, child))
+        child.bucket.after_fork_in_child()
+        if any(held.believes() for held in child.held):
+            raise Violation("S2", "a forked child believes in its parent's lease")
+        copies = [held.lease for held in child.held]
+        child.held.clear()
+        before = child.requests
+
+        def live() -> None:
+            for copy in copies:
+                if copy.release() or child.requests != before:
+                    self._broken = Violation("S5", f"a forked child released its parent's lease {copy.id}")
+            for jobs in self.schedule.jobs[number]:
+                for job in jobs[:1]:
+                    self._one_job(child, job)
+
+        child.act("thread", live)
+
+    def _sweep(self) -> None:
+        deleted = self.service.expire(self.world.now, which=lambda key: self._chance.random() < 0.7)
+        if deleted:
+            self._note("TTL", f"deletes {', '.join(key[1] for key in deleted)}")
+
+    def _resize(self, deed: Deed) -> None:
+        """What a resize commits: one transaction, its conditions met."""
+        counter = self.service.items.get(COUNTER)
+        if counter is None:
+            return
+        tokens, minted, rev = (int(counter[name]["N"]) for name in ("max_tokens", "minted", "rev"))
+        wanted = max(1, tokens - 1 - int(deed.size * 2)) if deed.what == "shrink" else tokens + 1
+        items: dict[tuple[str, str], Item] = {}
+        for slot in range(wanted, tokens):
+            key = (BUCKET, f"slot#{slot:05d}")
+            item = self.service.items.get(key)
+            if item is not None and "retired" not in item:
+                items[key] = {**item, "retired": {"BOOL": True}}
+        numbers = {"max_tokens": wanted, "minted": max(0, minted - len(items)), "rev": rev + 1}
+        items[COUNTER] = {**counter, **{name: {"N": str(number)} for name, number in numbers.items()}}
+        self._note("operator", f"resizes from {tokens} to {wanted}")
+        self.service.write(items, self.world.now)
+
+    def _edit_minted(self, by: int) -> None:
+        item = self.service.items.get(COUNTER)
+        if item is None:
+            return
+        minted = max(0, int(item["minted"]["N"]) + by)
+        self._note("somebody", f"sets minted to {minted}")
+        self.oracle.editing = True
+        self.service.edit(COUNTER, self.world.now, {**item, "minted": {"N": str(minted)}})
+        self.oracle.editing = False
+
+    def _delete(self, sort: str) -> None:
+        self._note("somebody", f"deletes {sort}")
+        self.oracle.editing = True
+        self.service.edit((BUCKET, sort), self.world.now, None)
+        self.oracle.editing = False
+
+    def _jump(self, seconds: float) -> None:
+        for process in self.oracle.processes:
+            process.crash()
+        self.world.run(self.world.now + seconds)
+        if self.schedule.swept:
+            self._sweep()
+        self._note("time", f"{seconds / 3600:.1f} hours later")
+        for number in range(len(self._cast)):
+            self._generation += 1
+            self._cast[number] = self._start(f"p{number + 1}.{self._generation}", number)
+            for jobs in self.schedule.jobs[number]:
+                self._work(self._cast[number], jobs)
+        self.world.run(self.world.now + 2.0 * self.schedule.lease_seconds, stop=self._idle)
+
+    # The second part: faults are off, everyone is dead; a new process must get all that there is.
+
+    def _finale(self) -> None:
+        schedule, oracle, service = self.schedule, self.oracle, self.service
+        self._closing = True
+        self.network.odds = 0.0
+        self.network.front_ends = self.network.front_ends[:1]
+        self._note("finale", "faults are off, all processes die, and a new one wants all tokens")
+        for process in oracle.processes:
+            process.crash()
+        if schedule.swept:
+            self._sweep()
+        # Nobody is there to see the leases of the dead pass.
+        self.world.run(self.world.now + 50 * schedule.latency)
+        self.world.run(self.world.now + max(0.0, self._rest_ms()) / 1000)
+        began, patience = self.world.now, self._patience()
+        last = self._start("last", 0)
+        leases: list[Lease] = []
+        tokens = self._tokens()
+
+        def take() -> None:
+            lease = last.bucket.acquire()
+            last.held.append(Held(lease, last))
+            oracle.granted()
+            self._note("last", f"holds {lease.id}")
+            leases.append(lease)
+
+        for _ in range(tokens):
+            last.act("thread", take)
+        self.world.run(began + patience, stop=lambda: len(leases) == tokens)
+        if len(leases) < tokens:
+            raise Violation("L1", f"{len(leases)} of {tokens} tokens could be had in {patience:.1f} s")
+        odd = any(fate.name == "odd date" for fate in self.network.fates.values())
+        if not odd and self.schedule.seed % 4 == 0:
+            # A claim with a far expiry that comes late takes a slot for as long: two faults at once.
+            self._full(last, leases)
+        counter = service.items[COUNTER]
+        circulating = sum("retired" not in item for key, item in service.items.items() if key != COUNTER)
+        minted = int(counter["minted"]["N"])
+        # A shrink of a bucket with drift leaves it, and nobody meets it before a slot is missing again.
+        excused = "minted" in oracle.by_hand or (minted > tokens and "shrink" in self.record.deeds)
+        if circulating != tokens or (minted != tokens and not excused):
+            raise Violation("L2", f"minted is {minted}, with {circulating} slots in circulation, of {tokens}")
+
+    def _tokens(self) -> int:
+        counter = self.service.items.get(COUNTER)
+        return int(counter["max_tokens"]["N"]) if counter else self.schedule.max_tokens
+
+    def _rest_ms(self) -> float:
+        """How long the longest lease in the table still lasts."""
+        now_ms = self.world.now * 1000
+        rest = max(
+            (int(item["expires_at"]["N"]) - now_ms for item in self.service.items.values() if "expires_at" in item),
+            default=0.0,
+        )
+        odd = any(fate.name in {"odd date", "slow there", "slow answer"} for fate in self.network.fates.values())
+        longest = self.schedule.lease_seconds * 1000 + 2_000 + 80_000 * self.schedule.latency
+        if not odd and self.schedule.dated and rest > longest:
+            raise Violation("L1", f"a lease is to last for {rest / 1000:.1f} s from now, of {longest / 1000:g} s")
+        return rest
+
+    def _patience(self) -> float:
+        # A claim may be under way; then 2 s until it is surely over, a poll, and the requests' own time.
+        rest = max(self._rest_ms() / 1000, self.schedule.lease_seconds)
+        return rest + 2.0 + 2.5 + 100 * self.schedule.latency
+
+    def _full(self, last: Process, leases: list[Lease]) -> None:
+        """No more than all can be had; who waits for more writes nothing, and is served by the first release."""
+        seen: list[object] = []
+        waiter = self._start("waiter", 1)
+        waited_from = self.world.now
+
+        def wait() -> None:
+            if waiter.bucket.try_acquire() is not None:
+                self._broken = Violation("L3", "more than all tokens could be had")
+            seen.append("tried")
+            lease = waiter.bucket.acquire(30.0)
+            seen.append((self.world.now, lease))
+
+        writes = self._writes(waiter)
+        waiter.act("thread", wait)
+        pause = 3.0
+        self.world.run(waited_from + pause)
+        if self._writes(waiter) != writes:
+            raise Violation("L4", f"a waiter of a full bucket wrote {self._writes(waiter) - writes} times")
+        if seen != ["tried"]:
+            raise Violation("L3", f"a full bucket gave {seen}")
+        released: list[float] = []
+
+        def release() -> None:
+            leases[0].release()
+            released.append(self.world.now)
+
+        last.act("thread", release)
+        self.world.run(self.world.now + 2.0 + 60 * self.schedule.latency + 1.0, stop=lambda: len(seen) == 2)
+        if len(seen) < 2:
+            raise Violation("L4", "a slot stayed free for longer than a poll while somebody waited for it")
+
+    def _writes(self, process: Process) -> int:
+        return self._written.get(process.name, 0)
+
+    # Watching.
+
+    def _told(self, process: Process, ordinal: int, operation: str, arguments: Arguments, fate: Fate) -> None:
+        self.record.requests += 1
+        if operation != "query":
+            self._written[process.name] = self._written.get(process.name, 0) + 1
+            lease_id = _lease_asked_for(operation, arguments)
+            if lease_id is not None:
+                self._first_sent.setdefault(lease_id, ordinal)
+        if self._watch:
+            wrong = "" if fate.name == "normal" else f"   [{_describe(fate)}]"
+            self._note(process.name, f"#{ordinal} {_readable(operation, arguments)}{wrong}")
+
+    def _answered(self, process: Process, ordinal: int, operation: str, told: Any) -> None:
+        self.oracle.stirred = True
+        response = told if isinstance(told, dict) else getattr(told, "response", None) or {}
+        metadata = response.get("ResponseMetadata", {})
+        if metadata.get("RequestId") and ordinal > process.sent_when_thawed:
+            fate = self.network.fates.get((process.name, ordinal))
+            odd = fate is not None and fate.date != 0.0
+            process.dated_answers = 0 if odd or "date" not in metadata["HTTPHeaders"] else process.dated_answers + 1
+        if self._watch:
+            self._note(process.name, f"#{ordinal} is answered: {_short(told)}")
+
+    def _note(self, who: str, what: str) -> None:
+        if self._watch:
+            self.record.timeline.append((self.world.now - BEGIN, who, what))
+
+    def _idle(self) -> bool:
+        """Whether all jobs are done, all deeds too, and leases that were left have been renewed once."""
+        if self._working:
+            return False
+        deeds = self.schedule.deeds
+        last = max(self._rested_at, BEGIN + deeds[-1].at if deeds else 0.0)
+        return self.world.now > last + 0.5 * self.schedule.lease_seconds
+
+    def _after_each(self) -> None:
+        self.oracle.after_each()
+        if self._broken is not None:
+            raise self._broken
+        if self.world.faults:
+            name, error = self.world.faults[0]
+            if isinstance(error, Violation):
+                raise error
+            raise Violation("defect", f"{name}: {type(error).__name__}: {error}") from error
+
+    def _fail(self, law: str, what: str) -> None:
+        self.record.failure = Failure(law, what, self.world.now - BEGIN)
+        self._note("oracle", what)
+
+    def _collect(self) -> None:
+        record, oracle = self.record, self.oracle
+        record.faults = dict(self.network.fates) if self.schedule.faults is None else dict(self.schedule.faults)
+        record.events = self.world.events
+        record.grants, record.takeovers = oracle.grants, oracle.takeovers
+        record.mints, record.re_mints = oracle.mints, oracle.re_mints
+        record.seconds = self.world.now - BEGIN
+
+
+def _grant_of(lease: Lease) -> Grant:
+    # The child's clock starts anew: what counts is that it believes in nothing, however long the lease would last.
+    return Grant(
+        lease_id=lease.id,
+        slot=lease.slot,
+        fence=lease.fence,
+        owner=lease.owner,
+        data=lease.data,
+        acquired_at=0,
+        expires_at=10**15,
+        lease_ms=10**6,
+        deadline=float("inf"),
+    )
+
+
+def _lease_asked_for(operation: str, arguments: Arguments) -> str | None:
+    part = arguments["TransactItems"][0].get("Put", {}) if operation == "transact_write_items" else arguments
+    lease_id = part.get("Item", {}).get("lease_id")
+    return None if lease_id is None else str(lease_id["S"])
+
+
+def _describe(fate: Fate) -> str:
+    there = "never arrives" if fate.out is None else f"there in {fate.out:.3f} s"
+    back = "" if fate.out is None else ", answer lost" if fate.back is None else f", back in {fate.back:.3f} s"
+    again = "" if fate.again is None else f", again {fate.again:.3f} s later"
+    instead = "" if fate.instead is None else f", told {fate.instead!r}"
+    date = "" if fate.date == 0.0 else ", no Date" if fate.date is None else f", Date {fate.date:+.0f} s"
+    return f"{fate.name}: {there}{back}{again}{instead}{date}"
+
+
+def _readable(operation: str, arguments: Arguments) -> str:
+    if operation == "query":
+        return "look" + ("" if arguments.get("ConsistentRead") else " (eventually consistent)")
+    if operation != "transact_write_items":
+        where = (arguments.get("Key") or arguments.get("Item"))["sk"]["S"]
+        item = arguments.get("Item")
+        if item is not None:
+            return f"claim {where} as {_brief(item)}"
+        expiry = arguments["ExpressionAttributeValues"].get(":expires_at")
+        lease = arguments["ExpressionAttributeValues"][":lease_id"]["S"][:8]
+        return f"release {where} of {lease}" if expiry is None else f"renew {where} of {lease} until {_clock(expiry)}"
+    parts = []
+    for part in arguments["TransactItems"]:
+        ((kind, request),) = part.items()
+        where = (request.get("Key") or request.get("Item"))["sk"]["S"]
+        lease = f" as {_brief(request['Item'])}" if "lease_id" in request.get("Item", {}) else ""
+        parts.append(f"{kind.lower()} {where}{lease}")
+    return "transaction: " + ", ".join(parts)
+
+
+def _brief(item: dict[str, Any]) -> str:
+    return f"{item['lease_id']['S'][:8]}, fence {item['fence']['N'][-6:]}, until {_clock(item['expires_at'])}"
+
+
+def _clock(value: dict[str, str]) -> str:
+    return f"{int(value['N']) / 1000 - BEGIN:.3f}"
+
+
+def _short(told: Any) -> str:
+    if isinstance(told, ClientError):
+        item = told.response.get("Item", {})
+        reasons = [reason["Code"] for reason in told.response.get("CancellationReasons", ())]
+        holder = item.get("lease_id", {}).get("S", "nobody")[:8] if item else ""
+        return f"{told.response['Error']['Code']} {reasons or ''}{f' ({holder} has it)' if item else ''}"
+    if isinstance(told, Exception):
+        return type(told).__name__
+    if "Items" in told:
+        return "; ".join(_item(item) for item in told["Items"]) or "nothing there"
+    return "done"
+
+
+def _item(item: dict[str, Any]) -> str:
+    if item["sk"]["S"] == "counter":
+        return f"counter {item['minted']['N']} of {item['max_tokens']['N']}"
+    lease = f"{item['lease_id']['S'][:8]} until {_clock(item['expires_at'])}" if "lease_id" in item else "free"
+    return f"{item['sk']['S']} {'retired, ' if 'retired' in item else ''}{lease}"
+
+
+class _Notes(logging.Handler):
+    """What the library logs, in the timeline."""
+
+    def __init__(self, performance: Performance) -> None:
+        super().__init__(logging.INFO)
+        self._performance = performance
+
+    def emit(self, record: logging.LogRecord) -> None:
+        actor = self._performance.world.current
+        who = actor.name.split()[0] if actor else "library"
+        self._performance.record.timeline.append(
+            (self._performance.world.now - BEGIN, who, f"logs: {record.getMessage()}")
+        )
+
+
+@contextmanager
+def _quiet(watching: Performance | None) -> Iterator[None]:
+    log = logging.getLogger("ddb_lease")
+    before = log.level, log.propagate
+    handler = _Notes(watching) if watching else None
+    log.setLevel(logging.INFO if watching else logging.CRITICAL + 1)
+    log.propagate = False
+    if handler:
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.level, log.propagate = before
+        log.setLevel(before[0])
+        if handler:
+            log.removeHandler(handler)

@@ -1,0 +1,152 @@
+"""A schedule as a value: everything that makes one run what it is.
+
+Laws of this room:
+
+- A seed makes a schedule, and a schedule makes a run: the same one each time, on any machine.
+- Values only, and small ones: what fails is shrunk by leaving parts of them away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.simulation.network import Fate
+
+ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew", "error")
+"""How a job ends its lease: `release` it, release it `twice`, `leave` it held, have a `stranger` release it by its id,
+`renew` by hand and release, or raise an `error` inside the ``with`` block."""
+
+SETUPS = ("nothing",) * 12 + ("room", "retired", "stray", "leftover", "dead")
+"""What is in the table at the beginning: mostly nothing. A counter with `room` to mint, slots that are `retired` (a
+lease still running on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases
+of holders long `dead`."""
+
+DEEDS = (
+    "crash",
+    "crash",
+    "freeze",
+    "freeze",
+    "stand still",
+    "interrupt",
+    "close",
+    "exit",
+    "fork",
+    "cut",
+    "step wall",
+    "sweep",
+    "shrink",
+    "grow",
+    "edit minted",
+    "delete slot",
+    "delete counter",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One acquire of one thread, and what it does with its lease."""
+
+    pause: float
+    patient: bool
+    timeout: float
+    hold: float
+    ending: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """Something that befalls a process, or the table."""
+
+    at: float
+    what: str
+    process: int
+    size: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One run.
+
+    Attributes:
+        seed: All chance that is left: the processes' own, and latencies.
+        jobs: Of each process, of each of its threads.
+        odds: How likely a request meets a fault, where `faults` does not say.
+        faults: The fates of requests by process and ordinal; None: drawn.
+        front_ends: How far each front end's clock is off.
+        rates: How fast each process's steady clock runs, as a deviation from 1.
+        walls: How far each process's wall clock is off; only where answers carry no Date does it matter.
+        setup: One of `SETUPS`.
+        jump: Hours that pass in the middle, while no process lives; 0 for none.
+    """
+
+    seed: int
+    max_tokens: int
+    lease_seconds: float
+    jobs: tuple[tuple[tuple[Job, ...], ...], ...]
+    deeds: tuple[Deed, ...]
+    odds: float
+    latency: float
+    front_ends: tuple[float, ...]
+    rates: tuple[float, ...]
+    walls: tuple[float, ...]
+    dated: bool = True
+    swept: bool = True
+    jump: float = 0.0
+    setup: str = "nothing"
+    faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
+
+
+def schedule_for(seed: int) -> Schedule:
+    """The schedule that a seed stands for."""
+    chance = Random(seed)
+    dated = chance.random() > 0.03
+    processes = chance.choice((2, 2, 3, 3, 4))
+    max_tokens = chance.choice((1, 1, 2, 2, 3))
+    lease_seconds = chance.choice((4.0, 4.0, 5.0, 8.0))
+    calm = chance.random() < 0.15
+    jobs = tuple(
+        tuple(
+            tuple(_job(chance, lease_seconds) for _ in range(chance.choice((1, 1, 2))))
+            for _ in range(chance.choice((1, 1, 1, 1, 2)))
+        )
+        for _ in range(processes)
+    )
+    span = 2.5 * lease_seconds
+    count = 0 if calm else chance.choice((0, 1, 1, 2, 2, 3))
+    deeds = [_deed(chance, span, processes) for _ in range(count)]
+    return Schedule(
+        seed=seed,
+        max_tokens=max_tokens,
+        lease_seconds=lease_seconds,
+        jobs=jobs,
+        deeds=tuple(sorted(deeds, key=lambda deed: deed.at)),
+        odds=0.0 if calm else chance.choice((0.05, 0.1, 0.1, 0.2, 0.4)),
+        latency=chance.choice((0.002, 0.002, 0.01, 0.1)),
+        front_ends=(0.0,) if chance.random() < 0.5 else (0.0, round(chance.uniform(-1.0, 1.0), 3)),
+        rates=tuple(chance.uniform(-200e-6, 200e-6) for _ in range(processes)),
+        walls=tuple(chance.uniform(-1.0, 1.0) if not dated else chance.uniform(-9e4, 9e4) for _ in range(processes)),
+        dated=dated,
+        swept=chance.random() < 0.5,
+        jump=chance.choice((1.1, 2.0, 30.0)) if chance.random() < 0.03 else 0.0,
+        setup=chance.choice(SETUPS),
+    )
+
+
+def _job(chance: Random, lease: float) -> Job:
+    return Job(
+        pause=chance.choice((0.0, 0.0, 0.01, 0.3)) * chance.random() * lease,
+        patient=chance.random() < 0.75,
+        timeout=chance.choice((0.0, 0.5, 2.0, 2.0)) * lease,
+        hold=chance.choice((0.0, 0.1, 0.3, 0.6, 1.2)) * lease * chance.random(),
+        ending=chance.choice(ENDINGS),
+    )
+
+
+def _deed(chance: Random, span: float, processes: int) -> Deed:
+    return Deed(
+        at=chance.uniform(0.0, span),
+        what=chance.choice(DEEDS),
+        process=chance.randrange(processes),
+        size=chance.random(),
+    )

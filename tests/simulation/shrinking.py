@@ -1,0 +1,86 @@
+"""Shrinking: a schedule that fails, with all left away that the failure does not need.
+
+Laws of this room:
+
+- The schedule is played again for each part that is left away; it stays away if the same law is broken all the same.
+- First what befell processes and the table, then threads and jobs, then the fates of single requests (Zeller's
+  delta debugging, halves first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from tests.simulation.performance import Record, play
+from tests.simulation.schedule import Job, Schedule
+
+Part = TypeVar("Part")
+
+
+def shrink(record: Record, *, tries: int = 400) -> Record:
+    """The smallest schedule found that breaks the same law.
+
+    Args:
+        record: Of a run that failed.
+        tries: How often to play at most.
+    """
+    assert record.failure is not None, "nothing to shrink"
+    search = _Search(record, tries)
+    search.keep(lambda parts: replace(search.best.schedule, deeds=tuple(parts)), search.best.schedule.deeds)
+    for process, threads in enumerate(search.best.schedule.jobs):
+        search.keep(lambda parts, at=process: _with_threads(search.best.schedule, at, parts), threads)
+        for thread in range(len(search.best.schedule.jobs[process])):
+            jobs = search.best.schedule.jobs[process][thread]
+            search.keep(lambda parts, at=(process, thread): _with_jobs(search.best.schedule, at, parts), jobs)
+    faults = list(search.best.faults.items())
+    search.keep(lambda parts: replace(search.best.schedule, faults=dict(parts)), faults)
+    search.keep(lambda parts: replace(search.best.schedule, deeds=tuple(parts)), search.best.schedule.deeds)
+    return search.best
+
+
+class _Search:
+    def __init__(self, record: Record, tries: int) -> None:
+        self.best = record
+        self._law = record.failure.law if record.failure else ""
+        self._tries = tries
+        # From here on every fate is given: leaving one away changes no other.
+        self._try(replace(record.schedule, faults=dict(record.faults)))
+
+    def keep(self, build: Callable[[Sequence[Part]], Schedule], parts: Sequence[Part]) -> None:
+        """Leave away as many of these parts as can be."""
+        size = len(parts)
+        kept = list(parts)
+        while size >= 1:
+            at = 0
+            while at < len(kept):
+                fewer = kept[:at] + kept[at + size :]
+                if self._try(build(fewer)):
+                    kept = fewer
+                else:
+                    at += size
+            size //= 2
+
+    def _try(self, schedule: Schedule) -> bool:
+        if self._tries <= 0:
+            return False
+        self._tries -= 1
+        record = play(schedule)
+        if record.failure is None or record.failure.law != self._law:
+            return False
+        self.best = record
+        return True
+
+
+def _with_threads(schedule: Schedule, process: int, threads: Sequence[tuple[Job, ...]]) -> Schedule:
+    jobs = list(schedule.jobs)
+    jobs[process] = tuple(threads)
+    return replace(schedule, jobs=tuple(jobs))
+
+
+def _with_jobs(schedule: Schedule, at: tuple[int, int], kept: Sequence[Job]) -> Schedule:
+    process, thread = at
+    threads = list(schedule.jobs[process])
+    threads[thread] = tuple(kept)
+    return _with_threads(schedule, process, threads)

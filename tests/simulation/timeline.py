@@ -1,0 +1,26 @@
+"""A run as a timeline for people: who did what when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.simulation.performance import Record, play
+
+_WHO = 9
+
+
+def timeline(record: Record) -> str:
+    """Play a run again, and tell it."""
+    schedule = record.schedule
+    told = play(replace(schedule, faults=dict(record.faults)), watch=True)
+    head = [
+        f"seed {schedule.seed}: {len(schedule.jobs)} processes, {schedule.max_tokens} tokens, "
+        f"leases of {schedule.lease_seconds:g} s, requests take about {2 * schedule.latency:g} s, "
+        f"front ends off by {', '.join(f'{off:+g}' for off in schedule.front_ends)} s"
+        + ("" if schedule.dated else ", answers without Date"),
+        *(f"  {deed.at:8.3f} s: p{deed.process + 1} {deed.what} ({deed.size:.3f})" for deed in schedule.deeds),
+        "",
+    ]
+    lines = [f"{at:9.3f}  {who:{_WHO}} {what}" for at, who, what in told.timeline]
+    end = "no failure" if told.failure is None else f"FAILURE at {told.failure.at:.3f} s: {told.failure.what}"
+    return "\n".join([*head, *lines, end])

@@ -1,0 +1,192 @@
+"""The world: simulated time, and threads of which exactly one runs at a time.
+
+Laws of this room:
+
+- True time is a number that jumps from one event to the next. Nothing waits for real.
+- The shipped code is synchronous, so each simulated thread (`Actor`) is a real one, borrowed from a pool; it runs until
+  it suspends itself, and nothing else runs meanwhile. Who runs next is decided by the queue of events alone: the same
+  schedule gives the same run, on any machine.
+- An actor is woken with a value or an exception. A process that dies takes its actors along: each is torn out of
+  whatever it does, and whatever it tries on its way out comes to nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class Killed(BaseException):
+    """The actor's process died: it unwinds, and can do nothing more."""
+
+
+class World:
+    """Simulated time and its events.
+
+    Attributes:
+        now: True time, in seconds since the epoch; the service's clocks are near it.
+        after_each: Called after each event: whoever checks what must hold.
+        faults: Exceptions that escaped from actors: defects.
+    """
+
+    def __init__(self, *, now: float, after_each: Callable[[], None] = lambda: None) -> None:
+        self.now = now
+        self.after_each = after_each
+        self.faults: list[tuple[str, BaseException]] = []
+        self.current: Actor | None = None
+        self.events = 0
+        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._serial = itertools.count()
+        self._actors: list[Actor] = []
+        self._baton = threading.Lock()
+        self._baton.acquire()
+
+    def at(self, when: float, happens: Callable[[], None]) -> None:
+        """Have something happen at a moment of true time; what is due at once happens in the order of the calls."""
+        heapq.heappush(self._queue, (max(when, self.now), next(self._serial), happens))
+
+    def after(self, seconds: float, happens: Callable[[], None]) -> None:
+        """Have something happen some seconds from now."""
+        self.at(self.now + seconds, happens)
+
+    def run(self, until: float, *, stop: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass until a moment, or until something has come about."""
+        queue = self._queue
+        while queue and queue[0][0] <= until and not stop():
+            self.now, _, happens = heapq.heappop(queue)
+            self.events += 1
+            happens()
+            self.after_each()
+        if not stop():
+            self.now = max(self.now, until)
+
+    def adopt(self, actor: Actor) -> None:
+        """Know an actor, so that it ends with the world."""
+        self._actors.append(actor)
+
+    def close(self) -> None:
+        """End every actor."""
+        for actor in list(self._actors):
+            actor.kill()
+
+    # Between actors and the loop.
+
+    def lend(self) -> _Hand:
+        """A thread from the pool."""
+        hand = _pool.pop() if _pool else _Hand()
+        hand.world = self
+        return hand
+
+    def switch_to(self, actor: Actor, hand: _Hand) -> None:
+        """Let an actor run until it suspends itself or ends."""
+        before, self.current = self.current, actor
+        hand.lock.release()
+        self._baton.acquire()
+        self.current = before
+
+    def switch_back(self) -> None:
+        """Called by the running actor's thread: the loop goes on."""
+        self._baton.release()
+
+    def ended(self, actor: Actor, hand: _Hand) -> None:
+        """An actor has done its job: its thread is free."""
+        self._actors.remove(actor)
+        _pool.append(hand)
+
+
+class _Hand:
+    """A real thread that does one actor's job after another's, of one world after another."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.lock.acquire()
+        self.actor: Actor | None = None
+        self.world: World | None = None
+        threading.Thread(target=self._work, name="simulated", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self.lock.acquire()
+            actor, world = self.actor, self.world
+            assert actor is not None and world is not None
+            actor.live()
+            self.actor = self.world = None
+            world.ended(actor, self)
+            world.switch_back()
+            del actor, world
+
+
+_pool: list[_Hand] = []
+"""Threads that are free. They wait for ever, and do not keep the interpreter from ending."""
+
+
+class Actor:
+    """One simulated thread.
+
+    Attributes:
+        waiting: Counts its suspensions, so that a wake that comes too late for one does not end the next.
+    """
+
+    def __init__(self, world: World, name: str, job: Callable[[], object]) -> None:
+        self.name = name
+        self.waiting = 0
+        self.dead = False
+        self.alive = True
+        self._world = world
+        self._job = job
+        self._hand: _Hand | None = None
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def suspend(self) -> Any:
+        """Called on the actor's own thread: wait to be woken.
+
+        Returns:
+            What it is woken with.
+
+        Raises:
+            BaseException: What it is woken with, if that is an exception.
+        """
+        if self.dead:
+            raise Killed
+        hand = self._hand
+        assert hand is not None
+        self._world.switch_back()
+        hand.lock.acquire()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return self._value
+
+    def wake(self, value: Any = None, *, error: BaseException | None = None) -> None:
+        """Called by the loop: run it on, until it suspends itself again or ends."""
+        if not self.alive:
+            return
+        self.waiting += 1
+        self._value, self._error = value, error
+        if self._hand is None:
+            if error is not None:
+                self.alive = False  # killed before it began
+                self._world._actors.remove(self)
+                return
+            self._hand = self._world.lend()
+            self._hand.actor = self
+        self._world.switch_to(self, self._hand)
+
+    def kill(self) -> None:
+        """It is torn out of what it does."""
+        self.dead = True
+        self.wake(error=Killed())
+
+    def live(self) -> None:
+        """Its whole life, on its thread."""
+        try:
+            self._job()
+        except Killed:
+            pass
+        except BaseException as error:
+            self._world.faults.append((self.name, error))
+        self.alive = False

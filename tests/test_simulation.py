@@ -1,0 +1,263 @@
+"""The simulator: what it plays, that it notices, and ten thousand schedules of the shipped code."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ddb_lease.belief import Belief
+from ddb_lease.dynamodb import expressions
+from tests.simulation.cast import BUCKET
+from tests.simulation.exploring import Tally, explore_on_all_cores
+from tests.simulation.network import Fate
+from tests.simulation.oracle import COUNTER, Violation
+from tests.simulation.performance import Performance, play
+from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, schedule_for
+from tests.simulation.shrinking import shrink
+from tests.simulation.timeline import timeline
+
+SCHEDULES = int(os.environ.get("DDB_LEASE_SCHEDULES", "10000"))
+"""Schedules that the suite plays; scripts/simulate plays as many as one likes."""
+
+FAULTS = {
+    "unconnected", "lost", "answer lost", "late, given up", "slow there", "slow answer", "twice", "answer lost, twice",
+    "refused: throttled", "refused: throughput", "refused: limit", "refused: conflict", "refused: replicated",
+    "refused: expired-token", "refused: denied", "refused: no-table", "refused: unrecognized",
+    "vague, done: internal", "vague, done: unavailable", "vague, done: in-progress",
+    "vague, not done: internal", "vague, not done: unavailable", "vague, not done: in-progress",
+    "garbled: crc", "garbled: stranger", "stale", "odd date", "cut",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tally():
+    """All schedules of this run."""
+    total = Tally()
+    for part in explore_on_all_cores(0, SCHEDULES):
+        total.merge(part)
+    return total
+
+
+def test_no_schedule_breaks_a_law(tally):
+    assert tally.schedules == SCHEDULES
+    told = [f"seed {seed}: {failure.what} (scripts/simulate --replay {seed})" for seed, failure in tally.failures]
+    assert not told, "\n".join(told[:10])
+
+
+def test_every_fault_and_every_mishap_occurs_many_times(tally):
+    rare = {name for name in FAULTS if tally.faults[name] < SCHEDULES / 1_000}
+    assert not rare
+    assert set(tally.faults) == FAULTS
+    assert {what for what in DEEDS if tally.deeds[what] < SCHEDULES / 100} == set()
+
+
+def test_schedules_do_what_leases_are_for(tally):
+    for what in ("grants", "takeovers", "mints", "re_mints", "lost"):
+        assert tally.sums[what] > SCHEDULES / 50, what
+
+
+# A run is a seed.
+
+
+def test_a_seed_gives_the_same_run_in_any_process():
+    program = (
+        "from tests.simulation.performance import play; from tests.simulation.schedule import schedule_for\n"
+        "for seed in range(40, 60):\n    print(play(schedule_for(seed), watch=True).timeline)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashes in ("1", "2")
+    }
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("seed", range(200, 220))
+def test_a_run_is_replayed_by_its_fates(seed):
+    record = play(schedule_for(seed))
+    again = play(replace(record.schedule, faults=record.faults), watch=True)
+    watched = play(schedule_for(seed), watch=True)
+    assert again.timeline == watched.timeline
+
+
+# It notices.
+
+
+def first_failure(law, most=3_000):
+    for seed in range(most):
+        record = play(schedule_for(seed))
+        if record.failure is not None:
+            assert record.failure.law in law, record.failure
+            return record
+    pytest.fail("nobody noticed")
+
+
+def test_a_holder_that_believes_too_long_is_noticed_shrunk_and_told(monkeypatch):
+    monkeypatch.setattr(Belief, "holds", lambda self, now: self.state.name == "HELD" and now < self.deadline + 4.0)
+    record = first_failure({"S1", "S2"})
+    small = shrink(record)
+    assert small.failure is not None
+    assert small.failure.law == record.failure.law
+    assert len(small.faults) + len(small.schedule.deeds) <= len(record.faults) + len(record.schedule.deeds)
+    told = timeline(small)
+    assert small.failure.what in told
+    assert f"seed {record.schedule.seed}" in told
+    assert told.count("\n") < 200
+    replayed = play(replace(small.schedule, faults=small.faults))
+    assert replayed.failure == small.failure
+
+
+WEAKER = {
+    "a claim of what is leased": ("CLAIM", expressions._free_or_expired, {"S1", "S2", "S5"}),
+    "a claim whose fence does not rise": ("CLAIM", expressions._fence_rises, {"S3", "S5"}),
+    "a claim of a retired slot": ("CLAIM", expressions._in_circulation, {"N", "S1"}),
+    "a renewal of another's lease": ("RENEW", expressions._still_mine, {"S5"}),
+    "a renewal that shortens": ("RENEW", expressions._never_shorter, {"S6"}),
+    "a release of another's lease": ("RELEASE", expressions._still_mine, {"S5"}),
+    "a mint of what exists": ("MINT_SLOT", expressions._does_not_exist, {"S1", "S2", "S3", "S5", "L2"}),
+}
+
+
+@pytest.mark.parametrize("what", WEAKER)
+def test_a_missing_condition_is_noticed(monkeypatch, what):
+    name, clause, laws = WEAKER[what]
+    # The clause and its placeholders stay; only it never fails.
+    always = f"({clause} OR attribute_exists(#pk) OR attribute_not_exists(#pk))"
+    text = getattr(expressions, name)
+    assert text.count(clause) == 1
+    monkeypatch.setattr(expressions, name, text.replace(clause, always))
+    names = f"_{name}_NAMES"
+    if hasattr(expressions, names):
+        monkeypatch.setattr(expressions, names, getattr(expressions, names) | {"#pk": "pk"})
+    if name == "RELEASE":
+        monkeypatch.setattr(expressions, "_DROP_NAMES", expressions._DROP_NAMES | {"#pk": "pk"})
+    first_failure(laws)
+
+
+# The witness, law by law: a table made wrong by hand, behind its back.
+
+
+@pytest.fixture
+def performance():
+    made = Performance(quiet_schedule(), watch=False)
+    yield made
+    made.world.close()
+
+
+def quiet_schedule(**changes):
+    job = Job(pause=0.0, patient=True, timeout=5.0, hold=2.0, ending="release")
+    standard = {
+        "seed": 1, "max_tokens": 2, "lease_seconds": 5.0, "jobs": (((job,),),), "deeds": (), "odds": 0.0,
+        "latency": 0.002, "front_ends": (0.0,), "rates": (0.0,), "walls": (0.0,),
+    }  # fmt: skip
+    return Schedule(**(standard | changes))
+
+
+def wrong(performance, key, **attributes):
+    item = {**performance.service.items[key], **attributes}
+    performance.service.edit(key, performance.world.now, {k: v for k, v in item.items() if v is not None})
+
+
+def underway(performance, at=1.0):
+    performance.world.at(performance.world.now, lambda: None)
+    process = performance._start("p1", 0)
+    performance._work(process, performance.schedule.jobs[0][0])
+    performance.world.run(performance.world.now + at)
+    (held,) = process.held
+    return held, (BUCKET, f"slot#{held.lease.slot:05d}")
+
+
+def test_the_witness_sees_a_lease_taken_from_its_holder(performance):
+    _, slot = underway(performance)
+    with pytest.raises(Violation, match="S5"):
+        wrong(performance, slot, lease_id={"S": "0-thief"}, fence={"N": "9999999999999"})
+
+
+def test_the_witness_sees_a_believer_without_a_lease(performance):
+    held, slot = underway(performance)
+    wrong(performance, slot, lease_id=None)
+    with pytest.raises(Violation, match="S2"):
+        performance.oracle.after_each()
+    assert held.believes()
+
+
+def test_the_witness_sees_a_fence_that_does_not_rise(performance):
+    held, slot = underway(performance)
+    held.process.held.clear()
+    with pytest.raises(Violation, match="S3"):
+        wrong(performance, slot, lease_id={"S": "0-other"}, expires_at={"N": "1"})
+
+
+def test_the_witness_sees_an_expiry_that_falls(performance):
+    _, slot = underway(performance)
+    with pytest.raises(Violation, match="S6"):
+        wrong(performance, slot, expires_at={"N": "1"})
+
+
+def test_the_witness_sees_a_slot_beyond_the_bound(performance):
+    underway(performance)
+    slot = {"pk": {"S": BUCKET}, "sk": {"S": "slot#00007"}, "fence": {"N": "1"}}
+    with pytest.raises(Violation, match="N:"):
+        performance.service.edit((BUCKET, "slot#00007"), performance.world.now, slot)
+
+
+def test_the_witness_sees_a_count_below_what_circulates(performance):
+    underway(performance)
+    with pytest.raises(Violation, match="S4"):
+        wrong(performance, COUNTER, minted={"N": "1"}, rev={"N": "9999999999999"})
+
+
+def test_the_witness_sees_a_lease_that_comes_back(performance):
+    held, slot = underway(performance)
+    item = performance.service.items[slot]
+    performance.world.run(performance.world.now + 3.0)
+    assert not held.believes()
+    with pytest.raises(Violation, match="S5"):
+        wrong(performance, slot, lease_id=item["lease_id"], expires_at=item["expires_at"], fence={"N": "9999999999999"})
+
+
+def test_a_slot_that_never_comes_back_is_seen(monkeypatch):
+    monkeypatch.setattr(expressions, "CLAIM", expressions.CLAIM.replace(" OR #expires_at < :expired_before", ""))
+    monkeypatch.setattr(expressions, "_CLAIM_NAMES", expressions._names(expressions.CLAIM))
+    whole = expressions._claim
+    monkeypatch.setattr(expressions, "_claim", lambda request, place: _only(whole(request, place), {":fence"}))
+    job = Job(pause=0.0, patient=True, timeout=5.0, hold=0.0, ending="leave")
+    crash = Deed(at=1.0, what="crash", process=0, size=0.9)
+    record = play(quiet_schedule(max_tokens=1, jobs=(((job,),),), deeds=(crash,)))
+    assert record.failure is not None
+    assert record.failure.law == "L1"
+
+
+def _only(call, values):
+    kept = {key: value for key, value in call["ExpressionAttributeValues"].items() if key in values}
+    return {**call, "ExpressionAttributeValues": kept}
+
+
+# What it plays.
+
+
+def test_every_setup_is_played():
+    assert {schedule_for(seed).setup for seed in range(500)} == set(SETUPS)
+
+
+def test_a_quiet_schedule_has_nothing_to_tell():
+    record = play(quiet_schedule(), watch=True)
+    assert record.failure is None
+    assert record.faults == {}
+    assert Counter(who for _, who, _ in record.timeline)["p1"] > 5
+
+
+def test_a_given_fate_befalls_the_request_it_is_given_to():
+    lost = {("p1", 2): Fate("answer lost", out=0.002, back=None)}
+    record = play(quiet_schedule(odds=0.5, faults=lost), watch=True)
+    assert record.failure is None
+    assert any("#2" in what and "answer lost" in what for _, _, what in record.timeline)
+    assert any("#2 is answered: ReadTimeoutError" in what for _, _, what in record.timeline)
