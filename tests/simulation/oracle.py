@@ -117,7 +117,7 @@ class Oracle:
                     continue  # somebody ended it, knowing what they did
                 item = self.service.items.get((BUCKET, f"slot#{held.lease.slot:05d}"))
                 if item is not None and _lease_id(item) == held.lease.id:
-                    believers += "retired" not in item
+                    believers += "retired" not in item and held.lease.slot not in self._strays
                     continue
                 if held.blind and not self._told(process):
                     continue  # its steady clock missed time, and no answer could tell it so yet
