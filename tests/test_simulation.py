@@ -7,11 +7,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import settings
 
 from ddb_lease.belief import Belief
 from ddb_lease.dynamodb import expressions
 from tests.simulation.cast import BUCKET
 from tests.simulation.exploring import Tally, explore_on_all_cores
+from tests.simulation.machine import Leases
 from tests.simulation.network import Fate
 from tests.simulation.oracle import COUNTER, Violation
 from tests.simulation.performance import Performance, play
@@ -169,7 +171,7 @@ def wrong(performance, key, **attributes):
 def underway(performance, at=1.0):
     performance.world.at(performance.world.now, lambda: None)
     process = performance._start("p1", 0)
-    performance._work(process, performance.schedule.jobs[0][0])
+    performance.work(process, performance.schedule.jobs[0][0])
     performance.world.run(performance.world.now + at)
     (held,) = process.held
     return held, (BUCKET, f"slot#{held.lease.slot:05d}")
@@ -261,3 +263,9 @@ def test_a_given_fate_befalls_the_request_it_is_given_to():
     assert record.failure is None
     assert any("#2" in what and "answer lost" in what for _, _, what in record.timeline)
     assert any("#2 is answered: ReadTimeoutError" in what for _, _, what in record.timeline)
+
+
+# The same, with Hypothesis choosing what happens next.
+
+Leases.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)
+TestWhateverHappensNext = Leases.TestCase

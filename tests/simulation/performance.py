@@ -73,7 +73,7 @@ class Record:
 def play(schedule: Schedule, *, watch: bool = False) -> Record:
     """Play a schedule; with a timeline if `watch`."""
     performance = Performance(schedule, watch=watch)
-    with _quiet(performance if watch else None):
+    with quiet(performance if watch else None):
         performance.play()
     return performance.record
 
@@ -89,7 +89,7 @@ class Performance:
         self.service = DynamoDB()
         self.oracle = Oracle(self.world, self.service)
         self.service.on_commit = self.oracle.committed
-        self.world.after_each = self._after_each
+        self.world.after_each = self.check
         self.network = Network(
             self.service,
             front_ends=schedule.front_ends,
@@ -101,7 +101,7 @@ class Performance:
             answered=self._answered,
         )
         self._chance = Random(f"{schedule.seed} deeds")
-        self._cast: list[Process] = []
+        self.cast: list[Process] = []
         self._broken: Violation | None = None
         self._generation = 0
         self._working = 0
@@ -114,17 +114,13 @@ class Performance:
         """From beginning to end."""
         schedule = self.schedule
         try:
-            self._set_up()
-            for number, threads in enumerate(schedule.jobs):
-                self._cast.append(self._start(f"p{number + 1}", number))
-                for jobs in threads:
-                    self._work(self._cast[number], jobs)
+            self.begin()
             for deed in schedule.deeds:
-                self.world.at(BEGIN + deed.at, lambda deed=deed: self._do(deed))
+                self.world.at(BEGIN + deed.at, lambda deed=deed: self.befall(deed))
             self.world.run(BEGIN + 4.0 * schedule.lease_seconds, stop=self._idle)
             if schedule.jump:
                 self._jump(schedule.jump * 3600.0)
-            self._finale()
+            self.finale()
         except Violation as violation:
             self._fail(violation.law, str(violation))
         finally:
@@ -132,6 +128,14 @@ class Performance:
             self.world.close()
 
     # The first part.
+
+    def begin(self) -> None:
+        """The table as it is at first, and every process with its threads."""
+        self._set_up()
+        for number, threads in enumerate(self.schedule.jobs):
+            self.cast.append(self._start(f"p{number + 1}", number))
+            for jobs in threads:
+                self.work(self.cast[number], jobs)
 
     def _set_up(self) -> None:
         schedule, now_ms = self.schedule, int(BEGIN) * 1000
@@ -187,7 +191,9 @@ class Performance:
         self.oracle.processes.append(process)
         return process
 
-    def _work(self, process: Process, jobs: tuple[Job, ...]) -> None:
+    def work(self, process: Process, jobs: tuple[Job, ...]) -> None:
+        """Start a thread that does these jobs."""
+
         def work() -> None:
             self._working += 1
             try:
@@ -285,7 +291,7 @@ class Performance:
         return on_lost
 
     def _release_by_stranger(self, process: Process, lease: Lease) -> None:
-        others = [other for other in self._cast if other is not process and other.alive and not other.frozen]
+        others = [other for other in self.cast if other is not process and other.alive and not other.frozen]
         if not others:
             lease.release()
             return
@@ -304,10 +310,10 @@ class Performance:
 
     # What befalls processes and the table.
 
-    def _do(self, deed: Deed) -> None:  # noqa: C901, PLR0912 - a table
+    def befall(self, deed: Deed) -> None:  # noqa: C901, PLR0912 - a table
         if self._closing:
             return
-        process = self._cast[deed.process]
+        process = self.cast[deed.process]
         lease = self.schedule.lease_seconds
         seconds = 2.0 * lease * deed.size
         self.record.deeds[deed.what] = self.record.deeds.get(deed.what, 0) + 1
@@ -324,7 +330,7 @@ class Performance:
             case "interrupt":
                 actors = [actor for actor in process.actors if actor.alive and "thread" in actor.name]
                 if actors and not process.frozen:
-                    actors[int(deed.size * len(actors))].wake(error=KeyboardInterrupt())
+                    actors[int(deed.size * 0.999 * len(actors))].wake(error=KeyboardInterrupt())
             case "close":
                 process.act("closer", process.bucket.close)
             case "exit":
@@ -353,7 +359,7 @@ class Performance:
         process.thaw()
 
     def _crash(self, number: int, *, after: float) -> None:
-        process = self._cast[number]
+        process = self.cast[number]
         process.crash()
         self._generation += 1
         name = f"p{number + 1}.{self._generation}"
@@ -361,9 +367,9 @@ class Performance:
         def again() -> None:
             if self._closing:
                 return
-            self._cast[number] = self._start(name, number)
+            self.cast[number] = self._start(name, number)
             for jobs in self.schedule.jobs[number]:
-                self._work(self._cast[number], jobs[-1:])
+                self.work(self.cast[number], jobs[-1:])
 
         self.world.after(after, again)
 
@@ -445,16 +451,17 @@ class Performance:
         if self.schedule.swept:
             self._sweep()
         self._note("time", f"{seconds / 3600:.1f} hours later")
-        for number in range(len(self._cast)):
+        for number in range(len(self.cast)):
             self._generation += 1
-            self._cast[number] = self._start(f"p{number + 1}.{self._generation}", number)
+            self.cast[number] = self._start(f"p{number + 1}.{self._generation}", number)
             for jobs in self.schedule.jobs[number]:
-                self._work(self._cast[number], jobs)
+                self.work(self.cast[number], jobs)
         self.world.run(self.world.now + 2.0 * self.schedule.lease_seconds, stop=self._idle)
 
     # The second part: faults are off, everyone is dead; a new process must get all that there is.
 
-    def _finale(self) -> None:
+    def finale(self) -> None:
+        """L1 to L4."""
         schedule, oracle, service = self.schedule, self.oracle, self.service
         self._closing = True
         self.network.odds = 0.0
@@ -589,7 +596,8 @@ class Performance:
         last = max(self._rested_at, BEGIN + deeds[-1].at if deeds else 0.0)
         return self.world.now > last + 0.5 * self.schedule.lease_seconds
 
-    def _after_each(self) -> None:
+    def check(self) -> None:
+        """After each event: does all hold?"""
         self.oracle.after_each()
         if self._broken is not None:
             raise self._broken
@@ -706,7 +714,8 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def _quiet(watching: Performance | None) -> Iterator[None]:
+def quiet(watching: Performance | None) -> Iterator[None]:
+    """What the library logs goes to the timeline, or nowhere."""
     log = logging.getLogger("ddb_lease")
     before = log.level, log.propagate
     handler = _Notes(watching) if watching else None
