@@ -1,0 +1,1 @@
+"""A small explicit-state model of the protocol. See `docs/model.md`."""
