@@ -1,0 +1,177 @@
+"""The state of the world, and what a scenario can set: values only.
+
+Laws of this room: everything in a state is a tuple or a number, so that states can be compared and hashed. Times are
+ticks of the service's clock, but for what `Client` says of its steady one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tests.model import properties
+from tests.model.table import NOBODY, Counter, Request, Slot, Table
+
+IDLE, WAITING, HOLDING, LOST = "idle", "waiting", "holding", "lost"
+PLANNER = 100
+"""Operators send under numbers from here on; clients under 0, 1, 2."""
+
+SENT, DONE = -1, -2
+
+LONG_DUE = -1
+"""The `ttl` of a slot that TTL may delete at any time, in scenarios without ticks."""
+
+ACQUISITIONS = frozenset({"claim", "mint", "take"})
+
+TRANSACTIONS = frozenset({"mint", "bring back", "take"})
+"""Requests with a token: DynamoDB answers a repeated one without doing it again. The others' conditions carry them."""
+
+
+class Client(NamedTuple):
+    """A client that wants one lease at a time.
+
+    `deadlines` are ticks through which it believes, one for each slot of the lease. `uncertain` counts resends, and
+    `lag` the ticks by which its steady clock stood still; both stay 0 where the protocol needs neither.
+    """
+
+    phase: str = IDLE
+    tries: int = 0
+    lease: int = NOBODY
+    slots: tuple[int, ...] = ()
+    deadlines: tuple[int, ...] = ()
+    expires: tuple[int, ...] = ()
+    renewals: int = 0
+    renewing: tuple = ()
+    inbox: tuple = ()
+    uncertain: int = 0
+    lag: int = 0
+
+
+class Operator(NamedTuple):
+    """Someone with a job: at which step of reading (or `SENT`, `DONE`), and what was read so far."""
+
+    stage: int = 0
+    tries: int = 0
+    counter: tuple = ()
+    seen: tuple = ()
+    """For each slot: 1 in circulation, 0 not, -1 not read yet."""
+    expected: int = -1
+    """The `max_tokens` that a resizer saw first, or set last; -1: none yet."""
+
+
+class Message(NamedTuple):
+    """A request under way, in so many copies. `executed` marks a transaction whose token the service remembers."""
+
+    kind: str
+    sender: int
+    request: Request
+    copies: int = 1
+    executed: int = 0
+    sent: int = 0
+
+
+class State(NamedTuple):
+    """The whole world."""
+
+    now: int
+    table: Table
+    clients: tuple[Client, ...]
+    operators: tuple[Operator, ...]
+    net: tuple[Message, ...]
+    fences: tuple[int, ...]
+    """The highest fence that any lease of each slot has had: for S3 only."""
+    copies: int
+    """How many more copies the network may make."""
+    deletions: int
+    edits: int
+    revocations: int
+    bring_backs: int
+    standstills: int
+    edited: int
+    """1: `minted` was edited by hand, and not repaired since; 2: slots were put beyond `max_tokens`, and not repaired."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an operator is up to.
+
+    Attributes:
+        kind: "shrink", "grow", "repair", "strays" or "create".
+        target: The `max_tokens` wanted.
+        tries: How often it may start over when it was overtaken.
+        counter_first: For the look of "strays", a Query, which may show the items in either order.
+        fresh: For "create": whether the look showed no slots.
+    """
+
+    kind: str
+    target: int = 0
+    tries: int = 1
+    counter_first: bool = True
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A small configuration of the world, and what it is for.
+
+    Attributes:
+        held: The slots leased at the start: slot, client, its deadline.
+        ways: How clients acquire: "claim", "mint", "re-mint", "take".
+        acquisitions: How many attempts each client may make.
+        renewals: How many renewals each client may send.
+        copies: How many copies the network may make, in all.
+        late: Whether answers can be heard late; else each is heard at once or never.
+        last: The last tick; 0: no time passes, leases never end.
+        length: Ticks of a lease.
+        margin: Ticks that a holder stops early.
+        ahead: Bounds `now_hi` may be so many ticks ahead.
+        behind: Bounds `now_lo` may differ by so many ticks; above 0 is what the service's front ends differ.
+        lifetime: How many ticks a request can be under way; 0: for ever.
+        retention: Ticks that TTL waits after a slot's last activity or expiry.
+        deletions: How many slots TTL may delete.
+        revocations: How many leases an operator may revoke.
+        bring_backs: How many slots acquirers may try to bring back.
+        jobs: What operators are up to.
+        edits: What `minted` may be edited to by hand, once.
+        uncounted: Whether slots beyond `max_tokens` are there at the start, put by hand, and not in `minted`.
+        wanted: The `max_tokens` that acquirers create a missing bucket with once all is quiet.
+        per_step: How many slots a step of a shrink can retire (99 in the real service).
+        standstill: How often a client's steady clock may stand still for a tick, however good it is.
+        sleeps: How often a client's machine may be suspended for a tick.
+        watch: The properties that are checked.
+        sees: What must be seen to happen, lest the scenario show nothing.
+        least: The least number of states, lest the scenario show nothing.
+        cap: The number of states at which the search fails.
+    """
+
+    about: str
+    counter: Counter | None
+    slots: tuple[Slot | None, ...]
+    held: tuple[tuple[int, int, int], ...] = ()
+    ways: tuple[str, ...] = ("claim",)
+    acquisitions: tuple[int, ...] = (1, 1)
+    renewals: tuple[int, ...] = (0, 0, 0)
+    releases: bool = True
+    copies: int = 0
+    late: bool = False
+    last: int = 0
+    length: int = 3
+    margin: int = 1
+    ahead: tuple[int, ...] = (0,)
+    behind: tuple[int, ...] = (1,)
+    lifetime: int = 0
+    retention: int = 0
+    deletions: int = 0
+    edits: tuple[int, ...] = ()
+    revocations: int = 0
+    bring_backs: int = 0
+    per_step: int = 2
+    standstill: int = 0
+    sleeps: int = 0
+    jobs: tuple[Job, ...] = ()
+    wanted: int = 0
+    watch: tuple[str, ...] = properties.SAFETY
+    sees: tuple[str, ...] = ()
+    least: int = 1
+    cap: int = 300_000
+    uncounted: bool = False
