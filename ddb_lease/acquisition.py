@@ -320,7 +320,7 @@ class _Attempt:
             fence=grant.fence,
             lease=_claimant(grant),
             expired_before=scene.time.expired_before_ms(),
-            ttl=scene.ttl(now_hi, grant.expires_at),
+            ttl=scene.ttl(now_hi, expires_at=grant.expires_at, fence=grant.fence),
         )
         return (yield from self._take(request, grant))
 
@@ -332,7 +332,7 @@ class _Attempt:
             slot=step.slot,
             fence=grant.fence,
             lease=_claimant(grant),
-            ttl=scene.ttl(now_hi, grant.expires_at),
+            ttl=scene.ttl(now_hi, expires_at=grant.expires_at, fence=grant.fence),
             re_mint=step.re_mint,
             token=scene.token(),
         )
@@ -419,7 +419,12 @@ class _Attempt:
         """Release a claim whose outcome nobody will learn; what this cannot reach dies by expiry."""
         until = self._scene.time.steady() + CLEAN_UP_SECONDS
         answer, _ = yield from send_release(
-            self._scene, slot=grant.slot, lease_id=grant.lease_id, tries=CLEAN_UP_TRIES, deadline=until
+            self._scene,
+            slot=grant.slot,
+            lease_id=grant.lease_id,
+            fence=grant.fence,
+            tries=CLEAN_UP_TRIES,
+            deadline=until,
         )
         if not isinstance(answer, (Done, Refused)):
             _log.warning(
@@ -435,7 +440,7 @@ class _Attempt:
         request = BringBack(
             slot=step.slot,
             # Another's lease may still run on it, renewed since we looked.
-            ttl=scene.ttl(now_hi + scene.lease_ms()),
+            ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence),
             re_mint=step.re_mint,
             token=scene.token(),
         )
@@ -462,7 +467,7 @@ class _Attempt:
             rev=counter.rev,
             max_tokens=counter.max_tokens,
             minted=protocol.minted_without(step.slots, counter),
-            ttl=scene.ttl(now_hi + scene.lease_ms()),
+            ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence),
             token=scene.token(),
         )
         answer = yield from self._settle(request, until=self._deadline, uncertain=[])
@@ -481,7 +486,7 @@ class _Attempt:
             rev=now_hi,
             slots=slots,
             fence=now_hi,
-            ttl=scene.ttl(now_hi),
+            ttl=scene.ttl(now_hi, fence=now_hi),
             token=scene.token(),
         )
         answer = yield from self._settle(request, until=self._deadline, uncertain=[])

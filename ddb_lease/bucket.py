@@ -280,6 +280,7 @@ class LeaseBucket:
                 self._scene,
                 slot=slot,
                 lease_id=lease_id,
+                fence=None,
                 tries=RELEASE_TRIES,
                 deadline=self._scene.time.steady() + RELEASE_SECONDS,
             ),

@@ -344,7 +344,7 @@ class Lease:
             slot=self.slot,
             lease_id=self.id,
             expires_at=renewal.expires_at,
-            ttl=scene.ttl(now_hi, renewal.expires_at),
+            ttl=scene.ttl(now_hi, expires_at=renewal.expires_at, fence=self.fence),
         )
         try:
             answer = self._around.driver.perform(request)
@@ -415,6 +415,7 @@ class Lease:
                 around.scene,
                 slot=self.slot,
                 lease_id=self.id,
+                fence=self.fence,
                 tries=tries,
                 deadline=self._now() + seconds,
             ),

@@ -114,8 +114,8 @@ class Release:
     """Drop our lease, keep the fence: one UpdateItem.
 
     Attributes:
-        ttl: None where the service's time is not known yet: the item then keeps the one that its lease gave it,
-            which is the later one anyway.
+        ttl: None where the service's time or the fence is not known: the item then keeps the one that its lease gave
+            it, which is the later one anyway.
     """
 
     slot: int

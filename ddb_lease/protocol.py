@@ -55,9 +55,13 @@ class BringBackSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetireStrays:
-    """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same."""
+    """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same.
+
+    `fence` is the highest of theirs.
+    """
 
     slots: tuple[int, ...]
+    fence: int
     counter: Counter
 
 
@@ -95,7 +99,8 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
         return CreateBucket(fresh=not view.slots)
     strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and _circulates(slot))
     if strays:
-        return RetireStrays(slots=strays[:PER_TRANSACTION], counter=counter)
+        retired = strays[:PER_TRANSACTION]
+        return RetireStrays(slots=retired, fence=max(view.slots[n].fence for n in retired), counter=counter)
     numbers = range(view.covered.start, min(view.covered.stop, counter.max_tokens))
     slots = [view.slots[n] for n in numbers if n in view.slots]
     idle = [slot for slot in slots if is_idle(slot, expired_before=expired_before)]
@@ -148,9 +153,13 @@ def next_fence(seen: int, now_hi: int) -> int:
     return max(seen + 1, now_hi)
 
 
-def ttl_for(*, now_hi: int, expires_at: int | None, retention_seconds: float) -> int:
-    """When TTL may delete a slot, in whole seconds: the later of last activity and expiry, plus the retention."""
-    return -(-max(now_hi, expires_at or 0) // 1000) + int(retention_seconds)
+def ttl_for(*, now_hi: int, expires_at: int | None, fence: int, retention_seconds: float) -> int:
+    """When TTL may delete a slot, in whole seconds: the latest of last activity, expiry and fence, plus the retention.
+
+    A fence may be ahead of the clock, where an answer's odd Date went into it. Whoever mints the slot anew knows the
+    clock only: so the item must not go before the clock has passed its fence.
+    """
+    return -(-max(now_hi, expires_at or 0, fence) // 1000) + int(retention_seconds)
 
 
 def is_own_write(answer: Refused, lease_id: str) -> bool:

@@ -16,7 +16,7 @@ from ddb_lease.scene import Scene
 
 
 def send_release(
-    scene: Scene, *, slot: int, lease_id: str, tries: int, deadline: float | None = None
+    scene: Scene, *, slot: int, lease_id: str, fence: int | None, tries: int, deadline: float | None = None
 ) -> Procedure[tuple[Answer, bool]]:
     """Release a lease by its id, again while it fails.
 
@@ -26,7 +26,9 @@ def send_release(
     uncertain: list[bool] = []
 
     def once() -> Generator[Release, Answer, Answer]:
-        ttl = scene.ttl(scene.time.now_ms()[1]) if scene.time.known else None
+        # Without the fence, the item keeps the TTL that its lease gave it: see `protocol.ttl_for`.
+        known = scene.time.known and fence is not None
+        ttl = scene.ttl(scene.time.now_ms()[1], fence=fence or 0) if known else None
         answer = yield Release(slot=slot, lease_id=lease_id, ttl=ttl)
         if isinstance(answer, Unknown):
             uncertain.append(True)

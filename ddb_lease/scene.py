@@ -36,9 +36,10 @@ class Scene:
         counter = self.memory.counter
         return counter.lease_ms if counter else self.wanted.lease_ms
 
-    def ttl(self, now_hi: int, expires_at: int | None = None) -> int:
+    def ttl(self, now_hi: int, *, fence: int, expires_at: int | None = None) -> int:
         """The TTL attribute of a slot written now."""
-        return protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, retention_seconds=self.timing.retention)
+        retention = self.timing.retention
+        return protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
 
     def token(self) -> str:
         """A request token: one for each attempt, kept over its resends."""

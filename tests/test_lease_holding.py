@@ -444,3 +444,26 @@ def test_status_survives_an_answer_without_a_date(stage, table):
     bucket = stage.bucket()
     bucket.tap.odd = [None]
     assert bucket.status().in_circulation == 1
+
+
+def test_no_write_lets_ttl_delete_a_slot_before_the_clock_has_passed_its_fence(stage, table):
+    ahead = stage.now_ms + 5_000_000  # an odd answer once went into it
+    put_counter(table, max_tokens=2, minted=1)
+    put_free(table, 1, 5, fence=ahead)
+    table.set(1, retired=True)
+    put_leased(table, 0, expires_at=stage.now_ms + 600_000)
+    bucket = stage.bucket(max_tokens=2, timing=Timing(retention=3600.0))
+
+    def deleted_too_early():
+        return {n for n, slot in table.slots().items() if n and slot["ttl"] * 1000 < slot["fence"] + 3_600_000}
+
+    lease = bucket.acquire(10)
+    assert lease.slot == 1
+    assert table.get(5)["retired"]
+    assert not deleted_too_early(), "retired, brought back, claimed"
+    table.set(1, ttl=1)
+    lease.renew()
+    assert not deleted_too_early(), "renewed"
+    table.set(1, ttl=1)
+    lease.release()
+    assert not deleted_too_early(), "released"

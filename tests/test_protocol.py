@@ -67,8 +67,8 @@ def test_a_missing_bucket_is_created_first():
 
 
 def test_strays_are_retired_before_anything_is_claimed():
-    step = choose(free(0), held(3), free(7))
-    assert step == RetireStrays(slots=(3, 7), counter=counter())
+    step = choose(free(0), held(3), free(7, fence=12))
+    assert step == RetireStrays(slots=(3, 7), fence=12, counter=counter())
 
 
 def test_no_more_strays_are_retired_at_once_than_a_transaction_holds():
@@ -217,7 +217,8 @@ def test_a_refusal_without_an_item_takes_the_slot_out_of_view_unless_only_the_co
 
 
 @pytest.mark.parametrize(
-    "step", [RetireStrays(slots=(3,), counter=counter()), CreateBucket(fresh=True), NothingFree(next_expiry=None)]
+    "step",
+    [RetireStrays(slots=(3,), fence=1, counter=counter()), CreateBucket(fresh=True), NothingFree(next_expiry=None)],
 )
 def test_other_steps_teach_nothing_about_slots(step):
     seen = view(free(0))
@@ -245,11 +246,12 @@ def test_a_fence_rises_above_the_one_seen_and_with_the_clock(seen, now):
 @given(
     now_hi=st.integers(0, 2**45),
     expires_at=st.one_of(st.none(), st.integers(0, 2**45)),
+    fence=st.integers(0, 2**45),
     retention=st.floats(3600.0, 1e8),
 )
-def test_ttl_is_whole_seconds_after_the_later_of_activity_and_expiry(now_hi, expires_at, retention):
-    ttl = protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, retention_seconds=retention)
-    later = max(now_hi, expires_at or 0)
+def test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence(now_hi, expires_at, fence, retention):
+    ttl = protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
+    later = max(now_hi, expires_at or 0, fence)
     assert isinstance(ttl, int)
     assert ttl * 1000 >= later + int(retention) * 1000, "rounded up"
     assert ttl * 1000 - (later + int(retention) * 1000) < 1000
@@ -266,7 +268,7 @@ def test_ttl_is_whole_seconds_after_the_later_of_activity_and_expiry(now_hi, exp
     ],
 )
 def test_ttl_is_seconds_and_never_milliseconds(now_hi, expires_at, ttl):
-    assert protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, retention_seconds=3600.0) == ttl
+    assert protocol.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=0, retention_seconds=3600.0) == ttl
 
 
 def test_a_creation_makes_as_many_slots_as_one_transaction_holds():

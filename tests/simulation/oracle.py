@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.cast import BUCKET, Process
+from tests.simulation.cast import BUCKET, TIMING, Process
 from tests.simulation.dynamodb import Arguments, Change, DynamoDB, Item
 from tests.simulation.world import World
 
@@ -149,6 +149,8 @@ class Oracle:
             return  # TTL
         old, new = (_lease_id(before) if before else None), _lease_id(after)
         fence = int(after["fence"]["N"])
+        if int(after["ttl"]["N"]) * 1000 < fence + TIMING.retention * 1000:
+            raise Violation("S3", f"slot {slot}: TTL may delete it before the clock has passed its fence {fence}")
         if old is not None and old != new:
             self._gone.add(old)
         if new is not None and new != old:
