@@ -59,7 +59,6 @@ class Oracle:
     takeovers: int = 0
     mints: int = 0
     re_mints: int = 0
-    retired: int = 0
     _fences: dict[int, int] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=set)
     _strays: set[int] = field(default_factory=set)
@@ -145,8 +144,10 @@ class Oracle:
             if before is not None and "lease_id" in before:
                 self.robbed.add(before["lease_id"]["S"])
             return
-        if after is None:
-            return  # TTL
+        if after is not None:  # else TTL deleted it
+            self._slot_written(slot, before, after)
+
+    def _slot_written(self, slot: int, before: Item | None, after: Item) -> None:
         old, new = (_lease_id(before) if before else None), _lease_id(after)
         fence = int(after["fence"]["N"])
         if int(after["ttl"]["N"]) * 1000 < fence + TIMING.retention * 1000:
@@ -163,8 +164,6 @@ class Oracle:
             earlier, later = int(before["expires_at"]["N"]), int(after["expires_at"]["N"])
             if later < earlier:
                 raise Violation("S6", f"{new}: expires_at fell from {earlier} to {later}")
-        if "retired" in after and (before is None or "retired" not in before):
-            self.retired += 1
 
     def _leased(self, slot: int, lease_id: str, fence: int, before: Item | None) -> None:
         if slot >= self._counter("max_tokens") and slot not in self._strays:
