@@ -163,6 +163,10 @@ def quiet_schedule(**changes):
     return Schedule(**(standard | changes))
 
 
+LATER = {"fence": {"N": "9999999999999"}, "ttl": {"N": "10000003601"}}
+"""A fence above all others, and a TTL that goes with it."""
+
+
 def wrong(performance, key, **attributes):
     item = {**performance.service.items[key], **attributes}
     performance.service.edit(key, performance.world.now, {k: v for k, v in item.items() if v is not None})
@@ -180,7 +184,7 @@ def underway(performance, at=1.0):
 def test_the_witness_sees_a_lease_taken_from_its_holder(performance):
     _, slot = underway(performance)
     with pytest.raises(Violation, match="S5"):
-        wrong(performance, slot, lease_id={"S": "0-thief"}, fence={"N": "9999999999999"})
+        wrong(performance, slot, lease_id={"S": "0-thief"}, **LATER)
 
 
 def test_the_witness_sees_a_believer_without_a_lease(performance):
@@ -198,6 +202,12 @@ def test_the_witness_sees_a_fence_that_does_not_rise(performance):
         wrong(performance, slot, lease_id={"S": "0-other"}, expires_at={"N": "1"})
 
 
+def test_the_witness_sees_a_slot_that_ttl_may_delete_too_early(performance):
+    held, slot = underway(performance)
+    with pytest.raises(Violation, match="S3.*TTL"):
+        wrong(performance, slot, ttl={"N": str(held.lease.fence // 1000 + 3_599)})
+
+
 def test_the_witness_sees_an_expiry_that_falls(performance):
     _, slot = underway(performance)
     with pytest.raises(Violation, match="S6"):
@@ -206,7 +216,7 @@ def test_the_witness_sees_an_expiry_that_falls(performance):
 
 def test_the_witness_sees_a_slot_beyond_the_bound(performance):
     underway(performance)
-    slot = {"pk": {"S": BUCKET}, "sk": {"S": "slot#00007"}, "fence": {"N": "1"}}
+    slot = {"pk": {"S": BUCKET}, "sk": {"S": "slot#00007"}, **LATER}
     with pytest.raises(Violation, match="N:"):
         performance.service.edit((BUCKET, "slot#00007"), performance.world.now, slot)
 
@@ -223,7 +233,7 @@ def test_the_witness_sees_a_lease_that_comes_back(performance):
     performance.world.run(performance.world.now + 3.0)
     assert not held.believes()
     with pytest.raises(Violation, match="S5"):
-        wrong(performance, slot, lease_id=item["lease_id"], expires_at=item["expires_at"], fence={"N": "9999999999999"})
+        wrong(performance, slot, lease_id=item["lease_id"], expires_at=item["expires_at"], **LATER)
 
 
 def test_a_slot_that_never_comes_back_is_seen(monkeypatch):
