@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ddb_lease import LeaseBucket, Timing, client_config
 from ddb_lease.bucket import Machinery
@@ -22,6 +23,17 @@ from tests.support import Stage, Table, Tap
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)
 _serial = itertools.count()
+
+# How hard property tests search: `HYPOTHESIS_PROFILE=deep scripts/test tests/fuzz`. No deadlines: machines are shared,
+# and how long an example takes is no property of ours.
+settings.register_profile(
+    "ci", derandomize=True, database=None, deadline=None, max_examples=200
+)  # the gate: repeatable
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile(
+    "deep", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
