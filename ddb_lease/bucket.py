@@ -137,7 +137,7 @@ class LeaseBucket:
         machinery: Machinery | None = None,
     ) -> None:
         self.name = _checked_text("a bucket's name", name)
-        self.table = table
+        self.table = _checked_text("table", table)
         self._owner = owner and _checked_text("owner", owner)
         self._machinery = machinery or Machinery()
         self._timing = timing or Timing()
@@ -269,7 +269,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        slot = slot_of(lease_id)
+        slot = slot_of(_checked_text("a lease id", lease_id))
         if slot is None:
             raise ConfigurationError(f"{lease_id!r} is no lease id")
         held = self._leases.get(lease_id)
@@ -479,7 +479,7 @@ def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
 
 
 def _checked_data(data: object) -> Data:
-    if not data:
+    if data is None:
         return {}
     if not isinstance(data, Mapping):
         raise ConfigurationError(f"data must be a mapping, not a {type(data).__name__}")

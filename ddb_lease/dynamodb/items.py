@@ -39,11 +39,22 @@ def number(value: int) -> Wire:
     return {"N": str(value)}
 
 
-def encode(value: object) -> Wire:
-    """A value of a lease's `data` as an attribute.
+_LEVELS: Final = 31
+"""Maps and lists inside one another, `data` itself included: DynamoDB keeps 32 levels, and a scalar is one."""
+
+_NAME_BYTES: Final = 65_535
+"""DynamoDB's limit for a name, at any depth."""
+
+_DIGITS: Final = 38
+_EXPONENT: Final = 125
+
+
+def encode(value: object, levels: int = _LEVELS) -> Wire:
+    """A value of a lease's `data` as an attribute, in at most so many levels of maps and lists.
 
     Raises:
-        ConfigurationError: It is none of: str, bool, int, float, Decimal, None, list, tuple, mapping with string keys.
+        ConfigurationError: It is none of: str, bool, int, float, Decimal, None, list, tuple, mapping with string keys;
+            or more than DynamoDB keeps.
     """
     if isinstance(value, str):
         return {"S": value}
@@ -54,43 +65,53 @@ def encode(value: object) -> Wire:
     if isinstance(value, (int, float, Decimal)):
         return {"N": _digits(value)}
     if isinstance(value, (list, tuple)):
-        return {"L": [encode(part) for part in value]}
+        _require_level(levels)
+        return {"L": [encode(part, levels - 1) for part in value]}
     if isinstance(value, Mapping):
-        return {"M": encode_map(value)}
+        return {"M": encode_map(value, levels)}
     raise ConfigurationError(f"data cannot hold a {type(value).__name__}; it takes what JSON takes")
 
 
-def encode_map(data: Mapping[Any, object]) -> Wire:
+def encode_map(data: Mapping[Any, object], levels: int = _LEVELS) -> Wire:
     """A lease's `data` as a map of attributes.
 
     Raises:
-        ConfigurationError: A key is no string, or a value cannot be encoded.
+        ConfigurationError: A key is no string or none that DynamoDB keeps, or a value cannot be encoded.
     """
+    _require_level(levels)
     for key in data:
         if not isinstance(key, str):
             raise ConfigurationError(f"data's keys must be strings, not {type(key).__name__}")
-    return {key: encode(value) for key, value in data.items()}
+        if not 0 < len(key.encode(errors="surrogatepass")) <= _NAME_BYTES:
+            raise ConfigurationError(f"data's keys must have 1 to {_NAME_BYTES} bytes")
+    return {key: encode(value, levels - 1) for key, value in data.items()}
 
 
-_DIGITS: Final = 38
-_EXPONENT: Final = 125
+def _require_level(levels: int) -> None:
+    if levels < 1:
+        raise ConfigurationError(f"data may nest {_LEVELS} maps and lists, itself included: DynamoDB keeps no more")
 
 
 def _digits(value: float | Decimal) -> str:
-    # float by way of str: 0.1 is meant as 0.1. The limits are DynamoDB's for a number.
-    exact = value if isinstance(value, Decimal) else Decimal(str(value))
-    fits = exact.is_finite() and len(exact.as_tuple().digits) <= _DIGITS and abs(exact.adjusted()) <= _EXPONENT
-    if not fits:
-        raise ConfigurationError(f"data cannot hold the number {value}: DynamoDB keeps 38 digits, up to 1e125")
+    # A float by way of its text: 0.1 is meant as 0.1. A whole number not: Python writes none of thousands of digits.
+    exact = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
+    # The limits are DynamoDB's for a number. What breaks them is not named: it may be without end.
+    if not (exact.is_finite() and len(exact.as_tuple().digits) <= _DIGITS and abs(exact.adjusted()) <= _EXPONENT):
+        raise ConfigurationError(
+            f"data holds a number beyond what DynamoDB keeps: {_DIGITS} digits, up to 1e{_EXPONENT}"
+        )
     return str(exact)
 
 
 def decode(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the table holds
-    """An attribute as a Python value; numbers come back as int where they are whole, else as float."""
+    """An attribute as a Python value; a number comes back as int where it is whole, else as float, if that holds it.
+
+    Raises:
+        ValueError: It is no attribute, or no number that DynamoDB keeps.
+    """
     ((kind, content),) = value.items()
     if kind == "N":
-        exact = Decimal(content)
-        return int(exact) if exact == exact.to_integral_value() else float(exact)
+        return _read_number(content)
     if kind == "NULL":
         return None
     if kind == "L":
@@ -98,6 +119,16 @@ def decode(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the tabl
     if kind == "M":
         return {key: decode(part) for key, part in content.items()}
     return content
+
+
+def _read_number(content: str) -> float | Decimal:
+    exact = Decimal(content)
+    if not exact.is_finite() or abs(exact.adjusted()) > _DIGITS + _EXPONENT:
+        raise ValueError("a number beyond what DynamoDB keeps")
+    if exact == exact.to_integral_value():
+        return int(exact)
+    near = float(exact)
+    return near if Decimal(repr(near)) == exact else exact
 
 
 def decode_map(data: Mapping[str, Any]) -> Data:
