@@ -40,7 +40,7 @@ from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
 from ddb_lease.messages import Look
-from ddb_lease.model import MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
+from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slot_of
 from ddb_lease.releasing import read_release, send_release
@@ -472,7 +472,7 @@ def _checked_text(what: str, text: object) -> str:
 def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
         raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {max_tokens!r}")
-    longest = 365 * 86_400
+    longest = LONGEST_LEASE_MS / 1000
     if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
         raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")
     return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))

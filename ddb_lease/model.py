@@ -25,6 +25,9 @@ SCHEMA = 1
 MAX_TOKENS = 100_000
 """Slots a bucket may have: five digits in the sort key."""
 
+LONGEST_LEASE_MS = 365 * 86_400_000
+"""A year: what is held longer wants a reservation, not a lease."""
+
 PER_TRANSACTION = 99
 """Slots in one TransactWriteItems of at most 100 items, as the counter takes one place."""
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.model import SCHEMA, Claimant, Counter, Data, Slot
+from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Data, Slot
 
 Wire = dict[str, Any]
 """An item, or a value, in the form that DynamoDB's low-level API takes."""
@@ -47,6 +47,10 @@ _NAME_BYTES: Final = 65_535
 
 _DIGITS: Final = 38
 _EXPONENT: Final = 125
+
+
+_WHOLE_DIGITS: Final = 37
+"""Of the whole numbers that the protocol reckons with: one less than DynamoDB keeps, so that what comes next fits."""
 
 
 def encode(value: object, levels: int = _LEVELS) -> Wire:
@@ -152,34 +156,40 @@ def read_counter(item: Wire) -> Counter:
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
         raise ValueError(f"attribute {problem}") from problem
-    if counter.max_tokens < 0 or counter.lease_ms <= 0:
-        raise ValueError("max_tokens or lease_ms is negative")
+    if not 0 <= counter.max_tokens <= MAX_TOKENS:
+        raise ValueError(f"max_tokens is {counter.max_tokens}")
+    if not 0 < counter.lease_ms <= LONGEST_LEASE_MS:
+        raise ValueError(f"lease_ms is {counter.lease_ms}")
     return counter
+
+
+def is_counter(item: Wire) -> bool:
+    """Whether an item is the bucket's counter by its sort key."""
+    return _string(item, "sk") == COUNTER_KEY
 
 
 def slot_number(item: Wire) -> int | None:
     """Which slot an item is by its sort key; None where it is none."""
-    match = _SLOT_KEY.match(str(item.get("sk", {}).get("S", "")))
+    match = _SLOT_KEY.match(_string(item, "sk"))
     return int(match.group(1)) if match else None
 
 
 def read_slot(item: Wire, slot: int) -> Slot:
     """A slot from its item; marked foreign where the item is not of our shape."""
     try:
-        return Slot(
-            number=slot,
-            fence=_whole(item, "fence"),
-            lease=_read_claimant(item) if "lease_id" in item else None,
-            retired="retired" in item,
-        )
+        fence = _whole(item, "fence")
+        if fence >= 0:
+            lease = _read_claimant(item) if "lease_id" in item else None
+            return Slot(number=slot, fence=fence, lease=lease, retired="retired" in item)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError):
-        return Slot(number=slot, fence=0, retired="retired" in item, foreign=True)
+        pass
+    return Slot(number=slot, fence=0, retired="retired" in item, foreign=True)
 
 
 def _read_claimant(item: Wire) -> Claimant:
     return Claimant(
-        lease_id=item["lease_id"]["S"],
-        owner=str(item.get("owner", {}).get("S", "")),
+        lease_id=str(item["lease_id"]["S"]),
+        owner=_string(item, "owner"),
         acquired_at=_whole(item, "acquired_at") if "acquired_at" in item else 0,
         expires_at=_whole(item, "expires_at"),
         data=decode_map(item["data"]["M"]) if "data" in item else {},
@@ -187,8 +197,14 @@ def _read_claimant(item: Wire) -> Claimant:
     )
 
 
+def _string(item: Wire, name: str) -> str:
+    value = item.get(name)
+    return str(value.get("S", "")) if isinstance(value, dict) else ""
+
+
 def _whole(item: Wire, name: str) -> int:
     exact = Decimal(item[name]["N"])
-    if exact != exact.to_integral_value():
+    # Looked at before it is made an int: a few characters can stand for a number that fills the memory.
+    if not exact.is_finite() or exact.adjusted() >= _WHOLE_DIGITS or exact != exact.to_integral_value():
         raise ValueError(name)
     return int(exact)
