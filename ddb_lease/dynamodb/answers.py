@@ -10,6 +10,7 @@ Laws of this room:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -17,8 +18,8 @@ from typing import Any, Final
 from botocore import exceptions as aws
 
 from ddb_lease.dynamodb.expressions import Place
-from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, read_counter, read_slot, slot_number
-from ddb_lease.errors import StoreError, StoreRejected
+from ddb_lease.dynamodb.items import is_counter, read_counter, read_slot, slot_number
+from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 from ddb_lease.messages import (
     Answer,
     Conflict,
@@ -74,7 +75,7 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
         case Look():
             return _seen(request, response)
         case Renew():
-            return Done(slot=read_slot(response.get("Attributes", {}), request.slot))
+            return Done(slot=read_slot(_map(response.get("Attributes")), request.slot))
         case _:
             return Done()
 
@@ -99,25 +100,27 @@ def read_failure(error: Exception, place: Place) -> Answer:
 
 def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
     """Whether the service itself answered, and its ``Date`` in seconds since the epoch."""
-    metadata = response.get("ResponseMetadata", {})
+    metadata = _map(response.get("ResponseMetadata"))
     if not metadata.get("RequestId"):
         return False, None  # a proxy, a captive portal: whose clock is it?
     try:
         return True, _seconds(metadata["HTTPHeaders"]["date"])
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
         return True, None
 
 
 @lru_cache(maxsize=4)
 def _seconds(date: str) -> float:
     # The answers of one second all carry the same text.
-    return parsedate_to_datetime(date).timestamp()
+    moment = parsedate_to_datetime(date)
+    # A date without a zone is the service's all the same, and not one of this machine's zone.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def explain(error: aws.ClientError, place: Place) -> str:
     """What is wrong, and what to do about it, in one line."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    said = str(error.response.get("Error", {}).get("Message", "")).strip() or str(error)
+    code = _code(error)
+    said = " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
     if code == "ResourceNotFoundException":
         return (
             f"table {place.table!r} does not exist there: make it with `ddb-lease create-table --table {place.table}`"
@@ -134,8 +137,8 @@ def explain(error: aws.ClientError, place: Place) -> str:
 
 
 def _read_client_error(error: aws.ClientError, place: Place) -> Answer:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = _code(error)
+    status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
         return Refused(slot=_slot_in(error.response.get("Item")))
     if code == "TransactionCanceledException":
@@ -145,14 +148,15 @@ def _read_client_error(error: aws.ClientError, place: Place) -> Answer:
     if code in _THROTTLED:
         return Throttled(cause=error)
     genuine, _ = envelope(error.response)
-    if code in _UNCERTAIN or status >= _SERVER_ERROR or not genuine:
+    in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
+    if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id it was not DynamoDB that answered: what became of the request is anyone's guess.
         return Unknown(cause=error)
     return Rejected(error=_rejected(explain(error, place), error))
 
 
 def _cancelled(error: aws.ClientError, place: Place) -> Answer:
-    reasons = list(error.response.get("CancellationReasons") or [])
+    reasons = [_map(reason) for reason in _list(error.response.get("CancellationReasons"))]
     codes = [str(reason.get("Code", "None")) for reason in reasons]
     if _FAILED in codes:
         return _refused(reasons, codes, error)
@@ -165,7 +169,7 @@ def _cancelled(error: aws.ClientError, place: Place) -> Answer:
     return Rejected(error=_rejected(explain(error, place), error))
 
 
-def _refused(reasons: list[Any], codes: list[str], error: aws.ClientError) -> Answer:
+def _refused(reasons: list[dict[str, Any]], codes: list[str], error: aws.ClientError) -> Answer:
     *slots, counter = reasons
     failed = [slot for slot, code in zip(slots, codes, strict=False) if code == _FAILED]
     counter_failed = codes[-1] == _FAILED
@@ -181,19 +185,22 @@ def _refused(reasons: list[Any], codes: list[str], error: aws.ClientError) -> An
 
 
 def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
-    more = "LastEvaluatedKey" in response
+    if not isinstance(response.get("Items"), list):
+        # Not the same as no items: that would say that the bucket does not exist.
+        return Unknown(cause=StoreUnavailable("the answer to a Query holds no list of items"))
+    more = bool(response.get("LastEvaluatedKey"))
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
     try:
-        for item in response.get("Items", ()):
-            if item.get("sk", {}).get("S") == COUNTER_KEY:
+        for item in map(_map, response["Items"]):
+            if is_counter(item):
                 counter = _counter_in(item)
             elif (slot := slot_number(item)) is not None:
                 slots[slot] = read_slot(item, slot)
     except StoreError as problem:
         return Rejected(error=problem)
     # A page that ends early says nothing of the slots behind its last item.
-    last = slot_number(response["LastEvaluatedKey"]) if more else MAX_TOKENS - 1
+    last = slot_number(_map(response.get("LastEvaluatedKey"))) if more else MAX_TOKENS - 1
     end = request.start if last is None else last + 1
     view = View(
         counter=counter,
@@ -204,7 +211,8 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
     return Seen(view=view, more=more)
 
 
-def _counter_in(item: Wire | None) -> Counter | None:
+def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore has it
+    item = _map(found)
     if not item:
         return None
     try:
@@ -220,11 +228,25 @@ def _counter_in(item: Wire | None) -> Counter | None:
     return counter
 
 
-def _slot_in(item: Any) -> Slot | None:  # noqa: ANN401 - as botocore has it
-    if not item:
-        return None
+def _slot_in(found: Any) -> Slot | None:  # noqa: ANN401 - as botocore has it
+    item = _map(found)
     slot = slot_number(item)
     return None if slot is None else read_slot(item, slot)
+
+
+def _code(error: aws.ClientError) -> str:
+    return str(_map(error.response.get("Error")).get("Code", ""))
+
+
+# Where an answer should hold a map or a list, it may hold null, or anything: not all that answers is the service.
+
+
+def _map(found: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
+    return found if isinstance(found, dict) else {}
+
+
+def _list(found: Any) -> list[Any]:  # noqa: ANN401 - see above
+    return found if isinstance(found, list) else []
 
 
 def _rejected(message: str, cause: Exception) -> StoreRejected:
