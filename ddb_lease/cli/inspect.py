@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import dataclasses
 import json
 from collections.abc import Sequence
 
 from ddb_lease.cli import exits, target, words
-from ddb_lease.cli.words import shown
+from ddb_lease.cli.words import printable, shown
 from ddb_lease.model import BucketStatus, LeaseInfo
 
 _HEAD = ("SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE ID", "DATA")
@@ -42,15 +43,20 @@ def as_json(status: BucketStatus) -> str:
     """The status as one JSON object."""
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
     whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
-    return json.dumps(whole, indent=2)  # in ASCII: what others wrote must not reach a terminal raw
+    return json.dumps(whole, indent=2, default=_plain)  # in ASCII: what others wrote must not reach a terminal raw
+
+
+def _plain(value: object) -> str:
+    # Not from a lease of ours, but another program may have put it there: bytes, and numbers that no float holds.
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def as_table(status: BucketStatus) -> str:
     """The status for a person: one line that sums it up, then a line for each lease."""
     running = sum(not lease.expired for lease in status.leases)
     head = (
-        f"{status.name} in table {status.table}: {running} of {status.max_tokens} leased, {status.free} free, "
-        f"leases of {shown(status.lease_seconds)}, {status.minted} slots minted"
+        f"{printable(status.name)} in table {printable(status.table)}: {running} of {status.max_tokens} leased, "
+        f"{status.free} free, leases of {shown(status.lease_seconds)}, {status.minted} slots minted"
     )
     if not status.leases:
         return head
@@ -62,21 +68,16 @@ def as_table(status: BucketStatus) -> str:
 def _row(lease: LeaseInfo) -> tuple[str, ...]:
     remaining = "expired" if lease.expired else shown(lease.remaining_seconds)
     marks = [word for word, on in (("revoked", lease.revoked), ("retired", lease.retired)) if on]
-    data = [f"{_printable(str(key))}={_printable(str(value))}" for key, value in lease.data.items()]
+    data = [f"{printable(str(key))}={printable(str(value))}" for key, value in lease.data.items()]
     return (
         str(lease.slot),
-        _printable(lease.owner),
+        printable(lease.owner),
         shown(lease.age_seconds),
         " ".join([remaining, *marks]),
         str(lease.fence),
-        _printable(lease.lease_id),
+        printable(lease.lease_id),
         " ".join(data),
     )
-
-
-def _printable(text: str) -> str:
-    # What others put into the table must not move the cursor of who reads it.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

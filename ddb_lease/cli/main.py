@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ddb_lease.cli import exits, inspect, run, setup
+from ddb_lease.cli import exits, inspect, run, setup, words
 from ddb_lease.errors import LeaseError
 
 
@@ -98,4 +98,4 @@ def _version() -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return words.printable(" ".join(str(error).split()))

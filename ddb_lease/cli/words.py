@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import textwrap
 from typing import Final
@@ -20,9 +21,10 @@ def duration(text: str) -> float:
         argparse.ArgumentTypeError: It is none of these.
     """
     match = _DURATION.match(text.strip())
-    if match is None:
+    seconds = float(match.group(1)) * _UNITS[match.group(2)] if match else math.inf
+    if math.isinf(seconds):  # so many digits that no number holds them are none either
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 30s, 10m or 2h")
-    return float(match.group(1)) * _UNITS[match.group(2)]
+    return seconds
 
 
 def pair(text: str) -> tuple[str, str]:
@@ -51,6 +53,11 @@ def exit_code(text: str) -> int:
 def paragraph(text: str) -> str:
     """A text for a help page whose layout argparse is told to leave alone."""
     return textwrap.fill(text, width=79)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: what others wrote must not move the cursor of who reads it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shown(seconds: float) -> str:
