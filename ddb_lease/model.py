@@ -17,7 +17,11 @@ from typing import Any
 from ddb_lease.errors import ConfigurationError
 
 Data = Mapping[str, Any]
-"""What a holder attaches to a lease: string keys; strings, numbers, booleans, None, lists and maps of these."""
+"""What a holder attaches to a lease: string keys; strings, numbers, booleans, None, lists and maps of these, 31 deep.
+
+Numbers are DynamoDB's, of up to 38 digits, and come back as int where they are whole (2.0 as 2), as float else, or as
+Decimal where no float holds them.
+"""
 
 SCHEMA = 1
 """Version of the data model that this library writes and reads."""
