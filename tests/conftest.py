@@ -41,7 +41,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     The simulator's DynamoDB is held to what the engines are held to: a module that sets ``CONTRACT`` runs on it too.
     """
-    if "engine" in metafunc.fixturenames:
+    named = any("engine" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "engine" in metafunc.fixturenames and not named:
         names = ["embedded", "ministack"] + ["simulated"] * getattr(metafunc.module, "CONTRACT", False)
         metafunc.parametrize("engine", names, indirect=True, scope="session")
 
