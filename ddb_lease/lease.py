@@ -194,7 +194,8 @@ class Lease:
 
         Returns:
             Whether this call ended the lease in the table. False: it was another's by then, or nobody's, as on a
-            second call; nothing was changed.
+            second call; nothing was changed. Only where an answer was lost, and another had taken the slot before the
+            release was sent again, does False also stand for "ended, by its first sending, as far as can be known".
 
         Raises:
             StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
