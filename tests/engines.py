@@ -9,6 +9,7 @@ import ctypes
 import functools
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -52,6 +53,9 @@ class TestEngine(Protocol):
     def restart(self) -> None:
         """Cut every connection, be gone, and come back on the same port with the same tables."""
 
+    def restart_empty(self) -> None:
+        """The same, but with nothing in it: not even a table."""
+
 
 class Embedded:
     """The engine of this package, in a thread of the test process."""
@@ -59,6 +63,7 @@ class Embedded:
     name = "embedded"
 
     def __init__(self, *, clock: Clock | None = None) -> None:
+        self._clock = clock
         self.app = App(clock=clock)
         self._stack = contextlib.ExitStack()
         self.engine: EmbeddedEngine = self._stack.enter_context(serve(app=self.app))
@@ -71,13 +76,22 @@ class Embedded:
         return self.engine.session()
 
     def restart(self) -> None:
-        port = int(self.endpoint_url.rpartition(":")[2])
-        self._stack.close()
-        self.engine = self._stack.enter_context(serve(app=self.app, port=port))
+        self._restart(self.app)
+
+    def restart_empty(self) -> None:
+        full = self.app
+        self._restart(App(clock=self._clock))
+        full.close()
 
     def close(self) -> None:
         self._stack.close()
         self.app.close()
+
+    def _restart(self, app: App) -> None:
+        port = int(self.endpoint_url.rpartition(":")[2])
+        self._stack.close()
+        self.app = app
+        self.engine = self._stack.enter_context(serve(app=app, port=port))
 
 
 class Ministack:
@@ -101,6 +115,12 @@ class Ministack:
 
     def restart(self) -> None:
         self.close()
+        self._process = self._launch()
+
+    def restart_empty(self) -> None:
+        self.close()
+        for saved in self._folder.iterdir():
+            shutil.rmtree(saved) if saved.is_dir() else saved.unlink()
         self._process = self._launch()
 
     def close(self) -> None:
