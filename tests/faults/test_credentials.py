@@ -1,0 +1,151 @@
+"""Credentials that run out while a lease is held: refreshed or replaced in time, or not."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from botocore.credentials import RefreshableCredentials
+
+from ddb_lease import StoreError, StoreRejected, client_config
+from scripts.referee import now
+from tests.faults.proxy import expired
+from tests.holders import PATIENCE, UNANSWERED, note_held, session
+from tests.support import eventually
+
+OLD, NEW = "key-old", "key-new"
+BEGINNING = datetime(2030, 1, 1, tzinfo=timezone.utc)
+SHORT_LEASE = 1.2
+
+
+class Rotation:
+    """Credentials of a role: botocore asks for new ones when it finds that the old ones run out."""
+
+    def __init__(self) -> None:
+        self.now = BEGINNING
+        self.fetched = 0
+        self.fails = False
+
+    def session_for(self, endpoint_url):
+        made = session(endpoint_url)
+        made._session._credentials = RefreshableCredentials(
+            access_key=OLD,
+            secret_key="old",
+            token="old",
+            expiry_time=BEGINNING + timedelta(hours=1),
+            refresh_using=self._fetch,
+            method="a role",
+            time_fetcher=lambda: self.now,
+        )
+        return made
+
+    def rotate(self):
+        """The hour is over."""
+        self.now = BEGINNING + timedelta(hours=1)
+
+    def _fetch(self):
+        self.fetched += 1
+        if self.fails:
+            raise OSError("the role's service does not answer")
+        expiry = (self.now + timedelta(hours=1)).isoformat()
+        return {"access_key": NEW, "secret_key": "new", "token": "new", "expiry_time": expiry}
+
+
+class Replacement:
+    """Credentials that somebody replaces in the session."""
+
+    def session_for(self, endpoint_url):
+        self._made = session(endpoint_url, OLD)
+        return self._made
+
+    def rotate(self):
+        self._made.get_credentials().access_key = NEW
+
+
+@pytest.fixture(params=[Rotation, Replacement], ids=["refreshed by botocore", "replaced by hand"])
+def credentials(request):
+    return request.param()
+
+
+@pytest.fixture
+def client_of(new_bucket, proxy):
+    """Makes buckets with these credentials, through the proxy."""
+    with ExitStack() as stack:
+
+        def make(credentials, *, lease_seconds=30, **settings):
+            client = credentials.session_for(proxy.endpoint_url).client(
+                "dynamodb", endpoint_url=proxy.endpoint_url, config=client_config(lease_seconds)
+            )
+            stack.callback(client.close)
+            return new_bucket(client=client, lease_seconds=lease_seconds, **settings)
+
+        yield make
+
+
+def test_a_lease_whose_credentials_are_renewed_in_time_is_kept(credentials, client_of, proxy, table):
+    calls = []
+    lease = client_of(credentials).acquire(timeout=PATIENCE, on_lost=calls.append)
+    proxy.decide = expired(OLD)
+    with pytest.raises(StoreRejected, match="credentials have run out"):
+        lease.renew()
+    lease.check()
+    eventually(lambda: proxy.count("expired", on="UpdateItem") >= 3, within=PATIENCE)  # the heartbeat tries on
+    lease.check()
+    before = table.get(lease.slot)["expires_at"]
+    credentials.rotate()
+    eventually(lambda: table.get(lease.slot)["expires_at"] > before, within=PATIENCE)
+    lease.renew()
+    assert not calls
+    assert lease.release()
+
+
+def test_a_lease_whose_credentials_are_not_renewed_is_lost_as_unreachable_before_another_has_it(
+    client_of, new_bucket, proxy, job, log
+):
+    calls = []
+    lease = client_of(Replacement(), max_tokens=1, lease_seconds=SHORT_LEASE).acquire(
+        timeout=PATIENCE, on_lost=lambda lost: calls.append(lost.lost)
+    )
+    note_held(job(number=0), lease)
+    proxy.decide = expired(OLD)
+    last = now()
+    while lease.held:
+        last = now()
+    with new_bucket(max_tokens=1, lease_seconds=SHORT_LEASE).acquire(timeout=PATIENCE) as successor:
+        note_held(job(number=1), successor)
+        assert log.spans()[-1].first > last
+        assert successor.fence > lease.fence
+    eventually(lambda: calls, within=PATIENCE)
+    assert calls == [lease.lost]
+    assert lease.lost in UNANSWERED
+    assert proxy.count("expired", on="UpdateItem") >= 2
+    assert not log.complaints(1)
+
+
+def test_who_acquires_with_credentials_that_have_run_out_is_told_so_at_once(credentials, client_of, proxy):
+    bucket = client_of(credentials)
+    proxy.decide = expired(OLD)
+    for acquire in (bucket.acquire, bucket.try_acquire):
+        with pytest.raises(StoreRejected, match="credentials have run out: The security token") as raised:
+            acquire()
+        assert raised.value.__cause__.response["Error"]["Code"] == "ExpiredTokenException"
+    credentials.rotate()
+    with bucket.acquire(timeout=PATIENCE) as lease:
+        lease.check()
+
+
+def test_a_lease_outlives_a_refresh_that_fails(client_of, proxy, table):
+    """Where botocore itself cannot get new credentials, nothing is sent at all."""
+    role = Rotation()
+    lease = client_of(role).acquire(timeout=PATIENCE)
+    role.fails = True
+    role.rotate()
+    with pytest.raises(StoreError):
+        lease.renew()
+    eventually(lambda: role.fetched >= 3, within=PATIENCE)
+    lease.check()
+    before = table.get(lease.slot)["expires_at"]
+    role.fails = False
+    eventually(lambda: table.get(lease.slot)["expires_at"] > before, within=PATIENCE)
+    assert lease.release()
