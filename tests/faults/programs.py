@@ -24,7 +24,7 @@ WORK = 0.02
 REVIVAL = 0.5
 """Seconds for which a lost lease is watched for a revival once the connection is back."""
 LONGEST_LIFE = 0.3
-"""Seconds that one of the doomed lives at most."""
+"""Seconds that one of the first of the doomed lives at most."""
 LONGEST_HOLD = 0.1
 
 
@@ -103,7 +103,8 @@ def bear_the_doomed(job: Job) -> None:
     while born < job.rounds or held < job.rounds / 3 or doomed:
         while len(doomed) < job.threads and (born < job.rounds or held < job.rounds / 3) and born < 10 * job.rounds:
             pid = _bear(Job(**vars(job) | {"number": born}), via, told)
-            heapq.heappush(doomed, (now() + chance.uniform(0.0, LONGEST_LIFE), pid))
+            longest = LONGEST_LIFE * (1 + born // job.rounds)  # a busy machine lets nobody do much in a short life
+            heapq.heappush(doomed, (now() + chance.uniform(0.0, longest), pid))
             born += 1
         if not doomed:
             break
