@@ -198,6 +198,7 @@ class GuardedCommand:
             with self._reading:
                 was_stopped = self._look()
                 if self._exit is not None:
+                    self._control.close()
                     return self._exit
             if was_stopped:
                 _stop_ourselves()
@@ -215,8 +216,9 @@ class GuardedCommand:
             threading.Event().wait(min(seconds, 0.05))
             return
         poll = select.poll()
-        poll.register(self._control, select.POLLIN)
-        poll.poll(int(seconds * 1000) + 1)
+        with contextlib.suppress(ValueError):  # another thread has seen the end meanwhile, and closed it
+            poll.register(self._control, select.POLLIN)
+            poll.poll(int(seconds * 1000) + 1)
 
     def _look(self) -> bool:
         """Read what has come and see to a lost guard; True if the command was stopped."""
