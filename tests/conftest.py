@@ -36,24 +36,24 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Each engine in turn; all must pass the same suite.
-
-    The simulator's DynamoDB is held to what the engines are held to: a module that sets ``CONTRACT`` runs on it too.
-    """
-    named = any("engine" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
-    if "engine" in metafunc.fixturenames and not named:
-        names = ["embedded", "ministack"] + ["simulated"] * getattr(metafunc.module, "CONTRACT", False)
-        metafunc.parametrize("engine", names, indirect=True, scope="session")
+ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": engines.simulated}
 
 
-@pytest.fixture(scope="session")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it is held to what the engines are held to."""
+
+    def belongs(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        simulated = callspec is not None and callspec.params.get("engine") == "simulated"
+        return not simulated or getattr(item.module, "CONTRACT", False)
+
+    items[:] = [item for item in items if belongs(item)]
+
+
+@pytest.fixture(scope="session", params=list(ENGINES))
 def engine(request: pytest.FixtureRequest) -> Iterator[object]:
-    """The engine that a test runs on."""
-    start = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": engines.simulated}[
-        request.param
-    ]
-    with start() as running:
+    """Each engine in turn; all must pass the same suite."""
+    with ENGINES[request.param]() as running:
         if request.param != "simulated":
             create_table(
                 TABLE,

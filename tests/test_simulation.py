@@ -277,5 +277,5 @@ def test_a_given_fate_befalls_the_request_it_is_given_to():
 
 # The same, with Hypothesis choosing what happens next.
 
-Leases.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None, derandomize=True)
+Leases.TestCase.settings = settings(stateful_step_count=30)
 TestWhateverHappensNext = Leases.TestCase
