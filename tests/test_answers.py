@@ -385,6 +385,28 @@ def parts_of(request):
     return [part for item in arguments["TransactItems"] for part in item.values()]
 
 
+@pytest.mark.parametrize("consistent", [True, False])
+def test_a_look_is_as_consistent_as_was_asked_for(consistent):
+    _, arguments = call_for(Look(limit=1, consistent=consistent), PLACE)
+    assert arguments["ConsistentRead"] is consistent
+
+
+@pytest.mark.parametrize(
+    ("request_", "conditions"),
+    [
+        (claim(), ["attribute_exists(#pk)"]),
+        (bring_back(), ["attribute_exists(#pk)"]),
+        (retire(1, rev=7, max_tokens=1, minted=1), ["attribute_exists(#pk)"]),
+        (mint(), ["#minted < #max_tokens"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_defence_in_depth_stands_there_all_the_same(request_, conditions):
+    # No test of what happens can miss it, as another condition would refuse the same: docs/model.md names which.
+    halves = [half for part in parts_of(request_) for half in part["ConditionExpression"].split(" AND ")]
+    assert set(conditions) <= set(halves)
+
+
 @EACH
 def test_each_call_fits_the_service_model(operations, request_):
     method, arguments = call_for(request_, PLACE)

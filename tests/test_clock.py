@@ -4,7 +4,9 @@ import itertools
 import logging
 import math
 import random
+import sys
 import threading
+import time as system_time
 from dataclasses import dataclass, field
 
 import pytest
@@ -100,6 +102,13 @@ def test_the_services_time_is_within_the_bounds_for_every_honest_sequence(rate, 
     clock.pass_time(afterwards)
     assert is_within(time, service)
     assert time.steady() == clock.steady(), "nothing stood still, so no deadline moves"
+
+
+def test_a_bound_is_not_rounded_beyond_what_it_bounds(clock, time):
+    service = Service(clock, ahead=1_700_000_000.0 - clock.steady())
+    service.answer(time, there=0.0, back=0.0)  # stamped on the very second: the lower bound is the truth
+    clock.pass_time(0.0005)
+    assert is_within(time, service)
 
 
 def test_bounds_narrow_with_each_answer_to_what_all_of_them_allow(clock, service, time):
@@ -265,6 +274,26 @@ def test_odd_answers_that_contradict_one_another_begin_to_count_anew(clock, serv
     assert is_within(time, service)
     service.answer(time, odd=900.0)
     assert not time.doubtful
+
+
+def test_doubt_covers_all_that_was_said_since_the_first_contradiction(clock, service, time):
+    for odd in (0.0, 0.0, 3600.0, -3600.0):
+        service.answer(time, odd=odd)
+        clock.pass_time(0.1)
+    low, high = time.now_ms()
+    assert low <= (service.time() - 3600.0) * 1000
+    assert (service.time() + 3600.0) * 1000 <= high
+
+
+def test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt(clock, service, time):
+    for odd in (0.0, 0.0, 3.0):
+        service.answer(time, odd=odd)
+    assert time.doubtful
+    service.answer(time, there=4.0, back=0.0)  # so slow that both may be right
+    assert time.doubtful
+    service.answer(time, odd=3.0)
+    assert not time.doubtful, "three answers agree with one another"
+    assert time.now_ms()[0] > service.time() * 1000, "and they are believed"
 
 
 # A steady clock that stood still.
@@ -443,8 +472,19 @@ def test_bounds_are_never_empty_and_jumps_never_negative_whatever_comes(samples)
 def test_after_a_fork_the_child_can_observe_though_the_parent_held_the_lock(clock, service, time):
     threading.Thread(target=time._lock.acquire).start()
     time.after_fork_in_child()
-    service.answer(time)
+    child = threading.Thread(target=service.answer, args=(time,), daemon=True)
+    child.start()
+    child.join(10)
     assert time.known
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other clocks that do")
+def test_the_steady_clock_is_the_one_that_counts_suspended_time(monkeypatch):
+    # Where a machine never slept, the clocks read the same: so which one is read is asked for.
+    asked = []
+    monkeypatch.setattr("time.clock_gettime", lambda clock: asked.append(clock) or 1.0)
+    SystemClock().steady()
+    assert asked == [system_time.CLOCK_BOOTTIME]
 
 
 def test_the_machines_own_clocks_move_forward():

@@ -427,6 +427,32 @@ def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(stage, tabl
     assert expiries[0] <= stage.now_ms + 30_000 + 2_000
 
 
+def test_answers_that_disagree_are_asked_about_at_once(stage, table):
+    bucket = stage.bucket()
+    lease = bucket.acquire(10)
+    later = []
+    bucket.heartbeats.workers.submit = later.append
+    bucket.tap.odd = [5_000.0]
+    bucket.tap.clear()
+    lease.renew()
+    assert later, "not by whoever happens to meet it, and not on its thread"
+    assert bucket.tap.count() == {"Renew": 1}
+    for job in later:
+        job()
+    assert 1 <= bucket.tap.count()["Look"] <= 3
+    assert len(bucket.tap.of(Renew)) == 1
+
+
+def test_heartbeats_come_forward_with_the_deadlines(stage, table):
+    bucket = stage.bucket()
+    here, there = bucket.acquire(10), bucket.acquire(10)
+    stage.clock.stand_still(12.0)  # longer than until the next renewal
+    here.renew()  # its answer shows it, and what is asked then
+    bucket.tap.clear()
+    stage.run(0.25, bucket)
+    assert there.id in {renewal.lease_id for renewal in bucket.tap.of(Renew)}
+
+
 def test_a_single_answer_without_a_date_steals_no_lease(stage, table):
     put_counter(table, max_tokens=1)
     put_leased(table, 0, expires_at=stage.now_ms + 20_000)

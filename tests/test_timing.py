@@ -1,0 +1,45 @@
+"""The time budget around a lease: what a margin is made of, and what is refused for lack of it."""
+
+import math
+
+import pytest
+
+from ddb_lease import ConfigurationError, Timing
+
+PPM = 1e-6
+HOUR = 3600.0
+
+
+def test_the_margin_is_what_front_ends_oscillators_and_the_callback_need():
+    timing = Timing(front_end_skew=1.5, grace=0.25)
+    assert timing.margin_for(10_000.0) == pytest.approx(1.5 + 400 * PPM * 10_000.0 + 0.25)
+
+
+def test_the_callback_has_a_twentieth_of_the_lease_but_at_most_two_seconds():
+    assert Timing().grace_for(10.0) == pytest.approx(0.5)
+    assert Timing().grace_for(1_000.0) == 2.0
+    assert Timing().margin_for(1_000.0) == pytest.approx(1.0 + 400 * PPM * 1_000.0 + 2.0)
+
+
+def test_a_lease_has_room_for_three_margins_or_is_refused():
+    timing = Timing(front_end_skew=1.0, grace=1.0)
+    least = 6.0 / (1.0 - 3 * 400 * PPM)  # the margin grows with the length
+    timing.require_room(least + 0.001)
+    with pytest.raises(ConfigurationError, match="at least three margins"):
+        timing.require_room(least - 0.001)
+
+
+def test_a_lease_without_end_or_number_is_refused():
+    with pytest.raises(ConfigurationError):
+        Timing().require_room(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("setting", "least"),
+    [("front_end_skew", 0), ("grace", 0), ("grace_part", 0), ("grace_most", 0), ("retention", HOUR), ("max_clock_skew", 0)],
+)
+def test_each_part_has_a_least_and_is_a_number(setting, least):
+    assert getattr(Timing(**{setting: least}), setting) == least
+    for wrong in (least - 0.001, math.nan, math.inf):
+        with pytest.raises(ConfigurationError, match=setting):
+            Timing(**{setting: wrong})
