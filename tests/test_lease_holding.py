@@ -10,7 +10,7 @@ from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreUnavailabl
 from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
 from ddb_lease.heartbeat import Heartbeats, Workers
-from ddb_lease.messages import Release, Renew
+from ddb_lease.messages import Claim, Look, Release, Renew
 from tests.support import LOST, UNSENT, MovableClock, Tap, eventually, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -425,6 +425,77 @@ def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(stage, tabl
     expiries = [slot["expires_at"] for slot in table.slots().values() if "lease_id" in slot]
     assert len(expiries) == 1
     assert expiries[0] <= stage.now_ms + 30_000 + 2_000
+
+
+def test_a_mint_waits_until_answers_agree_on_the_time_again(stage, table):
+    put_counter(table, max_tokens=2, minted=2)
+    put_free(table, 5)  # a stray: its retirement is answered before the mint is sent
+    bucket = stage.bucket()
+    bucket.heartbeats.workers.submit = lambda job: None  # nobody else clears the doubt meanwhile
+    bucket.tap.odd = [5_000.0]
+    lease = bucket.acquire(10)
+    assert lease.held
+    assert bucket.tap.count()["Mint"] == 1
+    assert "Release" not in bucket.tap.count()
+    assert table.get(lease.slot)["expires_at"] <= stage.now_ms + 30_000 + 2_000
+
+
+def test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so(stage, table):
+    bucket = stage.bucket()
+    bucket.acquire(10).release()
+    bucket.heartbeats.workers.submit = lambda job: None
+    bucket.tap.clear()
+    bucket.tap.odd = [5_000.0]
+    assert bucket.acquire(10).held
+    assert bucket.tap.count()["Claim"] == 1
+    assert "Release" not in bucket.tap.count()
+
+
+def test_a_claim_by_a_time_that_only_one_answer_told_is_given_up(stage, table):
+    put_counter(table)
+    put_free(table, 0, 1, 2)
+    bucket = stage.bucket()
+    bucket.tap.odd = [-5_000.0, None]  # what the look said of the time is wrong, and the claim's answer says nothing
+    lease = bucket.acquire()
+    assert lease.held
+    assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
+
+
+def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire().release()
+    bucket.heartbeats.workers.submit = lambda job: None
+    bucket.tap.inject(Claim, after=lambda _: stage.clock.stand_still(40.0))  # longer than the lease
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)  # nobody can say so at once
+    lease = bucket.acquire()
+    assert lease.held
+    assert table.get(0)["expires_at"] > stage.now_ms
+
+
+def test_a_newcomer_takes_an_expired_lease_at_once(stage, table):
+    put_counter(table, max_tokens=1)
+    put_leased(table, 0, expires_at=stage.now_ms - 60_000)
+    assert stage.bucket(max_tokens=1).try_acquire() is not None
+
+
+def test_no_slot_is_guessed_before_the_time_is_known(stage, table):
+    put_counter(table)
+    put_free(table, 0)
+    bucket = stage.bucket()
+    bucket.tap.odd = [None]
+    bucket.tap.inject(Look)  # it shows what is free, but no time
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)
+    assert bucket.acquire(10).held
+
+
+def test_a_guess_takes_no_lease_that_may_still_run(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(10).release()
+    put_leased(table, 0, expires_at=stage.now_ms + 300)
+    assert bucket.try_acquire() is None
+    assert table.get(0)["lease_id"] == "0-other"
 
 
 def test_answers_that_disagree_are_asked_about_at_once(stage, table):

@@ -197,3 +197,48 @@ def test_a_cleaned_up_claim_does_not_free_the_slot_of_a_later_lease(new_bucket, 
     bucket.tap.inject(Release, before=lambda _: other.acquire(timeout=5))
     assert bucket.try_acquire() is None
     assert list(leases_in(table).values()) == list(other._leases)
+
+
+@TAKES
+def test_what_is_sent_again_is_not_sent_after_its_own_deadline(stage, table, kind):
+    ready_for(kind, table)
+    bucket = stage.bucket(max_tokens=1)
+    for _ in range(3):
+        bucket.tap.inject(kind, commits=False, answer=LOST, after=lambda _: stage.clock.pass_time(20))
+    assert bucket.acquire(timeout=300).held
+    first = bucket.tap.of(kind)[0].lease.lease_id
+    assert [request.lease.lease_id for request in bucket.tap.of(kind)].count(first) == 2
+
+
+@TAKES
+def test_what_is_sent_again_is_not_sent_after_the_timeout(stage, table, kind):
+    ready_for(kind, table)
+    bucket = stage.bucket(max_tokens=1)
+    for _ in range(6):
+        bucket.tap.inject(kind, commits=False, answer=LOST, after=lambda _: stage.clock.pass_time(2))
+    with pytest.raises(StoreUnavailable):
+        bucket.acquire(timeout=3)
+    assert len(bucket.tap.of(kind)) == 2
+
+
+@TAKES
+def test_cleaning_up_keeps_nobody_for_long(stage, table, kind):
+    ready_for(kind, table)
+    bucket = stage.bucket(max_tokens=1)
+    bucket.tap.inject(kind, commits=True, answer=LOST, after=lambda _: stage.clock.pass_time(60))
+    for _ in range(4):
+        bucket.tap.inject(Release, commits=False, answer=UNSENT, after=lambda _: stage.clock.pass_time(0.6))
+    with pytest.raises((AcquireTimeout, StoreUnavailable)):
+        bucket.acquire(timeout=30)
+    assert len(bucket.tap.of(Release)) == 2
+
+
+def test_a_claim_that_was_refused_is_not_cleaned_up_by_an_interrupt_later(new_bucket, table):
+    ready_for(Claim, table)
+    bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
+    bucket.tap.inject(Claim, before=lambda _: other.acquire(timeout=5))
+    bucket.tap.inject(Look)
+    bucket.tap.inject(Look, commits=False, raises=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        bucket.acquire(timeout=10)
+    assert bucket.tap.of(Release) == []
