@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddb_lease.messages import Claim, Create, Look, Mint
+from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Retire
 from ddb_lease.protocol import WINDOW
 from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
 
@@ -273,6 +273,20 @@ def test_a_look_at_a_large_bucket_is_of_constant_size(new_bucket, table):
     assert sum(bucket.tap.count().values()) <= 4
 
 
+def test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots(stage, table):
+    put_counter(table, max_tokens=100_000, minted=100_000)
+    for slot in range(WINDOW):
+        put_leased(table, slot, expires_at=stage.now_ms + 20_000)
+    starts = set()
+    for _ in range(12):
+        bucket = stage.bucket()
+        assert bucket.try_acquire().release()
+        first, second, *_ = [look for look in bucket.tap.of(Look) if look.limit == WINDOW]
+        assert first.start == 0, "the counter comes with it"
+        starts.add(second.start)
+    assert len(starts) > 6
+
+
 def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):
     put_counter(table, max_tokens=100_000, minted=100_000)
     bucket = new_bucket()
@@ -282,3 +296,58 @@ def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):
     lease = bucket.try_acquire()
     assert lease is not None
     assert lease.release()
+
+
+@pytest.mark.parametrize("kind", [BringBack, Retire])
+def test_what_goes_out_of_circulation_or_comes_back_stays_while_a_lease_may_run_on_it(stage, table, kind):
+    put_counter(table, max_tokens=1, minted=1)
+    put_free(table, 0 if kind is BringBack else 1)
+    if kind is BringBack:
+        table.set(0, retired=True)
+    bucket = stage.bucket(max_tokens=1)
+    ttls = []
+    bucket.tap.inject(kind, after=lambda _: ttls.extend(slot["ttl"] for slot in table.slots().values()))
+    assert bucket.try_acquire() is not None
+    # Somebody may have claimed or renewed it since we looked.
+    assert min(ttls) >= stage.now_ms / 1000 + 30 + 86_400
+
+
+@pytest.mark.parametrize("kind", [Create, Retire])
+def test_what_was_changed_by_another_or_by_us_is_looked_at_consistently(new_bucket, table, kind):
+    other = new_bucket(max_tokens=1)
+    bucket = new_bucket(max_tokens=1)
+    if kind is Retire:
+        put_counter(table, max_tokens=1, minted=2)
+        put_free(table, 0, 1)
+        bucket.tap.inject(Retire)
+    else:
+        bucket.tap.inject(Create, before=lambda _: other.acquire(timeout=5).release())
+    assert bucket.try_acquire() is not None
+    assert [look.consistent for look in bucket.tap.of(Look)] == [True, True]
+
+
+def test_a_bucket_that_a_look_shows_to_be_gone_is_made_anew_at_once(stage, table):
+    bucket = stage.bucket()
+    bucket.acquire(timeout=5).release()
+    table.delete_all()
+    bucket.tap.clear()
+    bucket._memory._free.clear()
+    assert bucket.try_acquire() is not None
+    assert bucket.tap.count() == {"Look": 1, "Create": 1, "Claim": 1}
+
+
+def test_a_bucket_that_a_mint_shows_to_be_gone_is_made_anew_at_once(stage, table):
+    put_counter(table, max_tokens=3, minted=0)
+    bucket = stage.bucket()
+    bucket.tap.inject(Mint, before=lambda _: table.delete_all())
+    assert bucket.try_acquire() is not None
+    assert bucket.tap.count() == {"Look": 1, "Mint": 1, "Create": 1, "Claim": 1}
+
+
+def test_a_mint_that_is_refused_teaches_the_new_bound(stage, table):
+    put_counter(table, max_tokens=3, minted=1)
+    put_leased(table, 0, expires_at=stage.now_ms + 20_000)
+    bucket = stage.bucket()
+    bucket.tap.inject(Mint, before=lambda _: table.set("counter", max_tokens=1, rev=9_999_999_999_999))
+    assert bucket.try_acquire() is None
+    assert bucket.tap.count()["Mint"] == 1
