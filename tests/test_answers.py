@@ -345,6 +345,11 @@ def test_no_answer_at_all_has_an_empty_envelope():
     assert envelope({}) == (False, None)
 
 
+@pytest.mark.parametrize("response", [{}, {"Items": None}, {"Items": {}}])
+def test_an_answer_to_a_look_without_items_does_not_say_that_there_are_none(response):
+    assert isinstance(read_answer(look(), response), Unknown)
+
+
 # Requests, against the service's own model
 
 

@@ -543,6 +543,18 @@ def test_status_survives_an_answer_without_a_date(stage, table):
     assert bucket.status().in_circulation == 1
 
 
+def test_a_release_by_id_keeps_the_ttl_that_the_lease_gave(stage, table):
+    # Who releases by id does not know the fence, which may be ahead of the clock: see `protocol.ttl_for`.
+    put_counter(table, max_tokens=2, minted=2)
+    put_leased(table, 0)
+    put_free(table, 1)
+    bucket = stage.bucket(max_tokens=2)
+    bucket.acquire(timeout=5)  # now it knows the time
+    table.set(0, ttl=9_999_999_999)
+    assert bucket.release("0-other")
+    assert table.get(0)["ttl"] == 9_999_999_999
+
+
 def test_no_write_lets_ttl_delete_a_slot_before_the_clock_has_passed_its_fence(stage, table):
     ahead = stage.now_ms + 5_000_000  # an odd answer once went into it
     put_counter(table, max_tokens=2, minted=1)
