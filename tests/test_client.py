@@ -61,7 +61,13 @@ def test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows(lease
 
 @pytest.mark.parametrize(
     "retries",
-    [None, {"total_max_attempts": 2}, {"max_attempts": 1}, {"mode": "standard"}, {"max_attempts": 4, "mode": "adaptive"}],
+    [
+        None,
+        {"total_max_attempts": 2},
+        {"max_attempts": 1},
+        {"mode": "standard"},
+        {"max_attempts": 4, "mode": "adaptive"},
+    ],
     ids=str,
 )
 def test_a_client_that_retries_by_itself_is_refused(retries):

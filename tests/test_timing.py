@@ -36,7 +36,14 @@ def test_a_lease_without_end_or_number_is_refused():
 
 @pytest.mark.parametrize(
     ("setting", "least"),
-    [("front_end_skew", 0), ("grace", 0), ("grace_part", 0), ("grace_most", 0), ("retention", HOUR), ("max_clock_skew", 0)],
+    [
+        ("front_end_skew", 0),
+        ("grace", 0),
+        ("grace_part", 0),
+        ("grace_most", 0),
+        ("retention", HOUR),
+        ("max_clock_skew", 0),
+    ],
 )
 def test_each_part_has_a_least_and_is_a_number(setting, least):
     assert getattr(Timing(**{setting: least}), setting) == least

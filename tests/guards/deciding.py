@@ -1,0 +1,791 @@
+"""Decisions, ambiguous writes and waiting: what sections 4 and 5 promise of an acquire."""
+
+from tests.guards.guard import Chapter, Guard
+
+
+def _protocol(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="protocol.py", code=code, without=without, noticed_by=noticed_by)
+
+
+def _attempt(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="acquisition.py", code=code, without=without, noticed_by=noticed_by)
+
+
+def _answers(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="dynamodb/answers.py", code=code, without=without, noticed_by=noticed_by)
+
+
+def _memory(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="memory.py", code=code, without=without, noticed_by=noticed_by)
+
+
+def _retry(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="retry.py", code=code, without=without, noticed_by=noticed_by)
+
+
+DECISIONS = Chapter(
+    title="Decisions",
+    guards=(
+        _protocol(
+            "a missing bucket is created",
+            "    if counter is None:\n        return CreateBucket(fresh=not view.slots)\n",
+            "    if counter is None:\n        return NothingFree(next_expiry=None)\n",
+            noticed_by=("tests/test_protocol.py::test_a_missing_bucket_is_created_first",),
+        ),
+        _protocol(
+            "over leftover slots the counter comes alone",
+            "CreateBucket(fresh=not view.slots)",
+            "CreateBucket(fresh=True)",
+            noticed_by=("tests/test_protocol.py::test_a_missing_bucket_is_created_first",),
+        ),
+        _protocol(
+            "then all count as minted",
+            "return 0, settings.max_tokens",
+            "return 0, 0",
+            noticed_by=("tests/test_protocol.py::test_a_creation_makes_as_many_slots_as_one_transaction_holds",),
+        ),
+        _protocol(
+            "strays are retired before anything else",
+            "    if strays:\n",
+            "    if strays and False:\n",
+            noticed_by=("tests/test_protocol.py::test_strays_are_retired_before_anything_is_claimed",),
+        ),
+        _protocol(
+            "a slot at max_tokens is a stray",
+            "if n >= counter.max_tokens and _circulates(slot)",
+            "if n > counter.max_tokens and _circulates(slot)",
+            noticed_by=("tests/test_protocol.py::test_strays_are_retired_before_anything_is_claimed",),
+        ),
+        _protocol(
+            "what is retired is no stray",
+            "if n >= counter.max_tokens and _circulates(slot)",
+            "if n >= counter.max_tokens and not slot.foreign",
+            noticed_by=("tests/test_protocol.py::test_retired_and_foreign_slots_beyond_the_bound_are_no_strays",),
+        ),
+        _protocol(
+            "as many strays as a transaction holds",
+            "retired = strays[:PER_TRANSACTION]",
+            "retired = strays",
+            noticed_by=("tests/test_protocol.py::test_no_more_strays_are_retired_at_once_than_a_transaction_holds",),
+        ),
+        _protocol(
+            "retired strays keep a TTL beyond the highest fence",
+            "fence=max(view.slots[n].fence for n in retired)",
+            "fence=min(view.slots[n].fence for n in retired)",
+            noticed_by=("tests/test_protocol.py::test_strays_are_retired_before_anything_is_claimed",),
+        ),
+        _protocol(
+            "nothing at or above max_tokens is gone for",
+            "min(view.covered.stop, counter.max_tokens)",
+            "view.covered.stop",
+            noticed_by=("tests/test_protocol.py::test_a_lease_that_ends_at_the_very_bound_has_not_expired",),
+        ),
+        _protocol(
+            "what the look did not cover is not missing",
+            "numbers = range(view.covered.start, min(view.covered.stop, counter.max_tokens))",
+            "numbers = range(counter.max_tokens)",
+            noticed_by=("tests/test_protocol.py::test_only_what_the_look_covered_may_be_taken_for_missing",),
+        ),
+        _protocol(
+            "retired slots are not claimed",
+            "claimable = [slot for slot in idle if not slot.retired]",
+            "claimable = idle",
+            noticed_by=("tests/test_protocol.py::test_a_claim_goes_before_minting_and_minting_before_bringing_back",),
+        ),
+        _protocol(
+            "not everybody goes for the same free slot",
+            "slot = chance.choice(claimable)",
+            "slot = claimable[0]",
+            noticed_by=("tests/test_protocol.py::test_what_is_free_or_expired_is_claimed_with_the_fence_seen",),
+        ),
+        _protocol(
+            "not everybody mints the same slot",
+            "MintSlot(slot=chance.choice(missing)",
+            "MintSlot(slot=missing[0]",
+            noticed_by=("tests/test_protocol.py::test_not_everybody_goes_for_the_same_slot",),
+        ),
+        _protocol(
+            "drift that hides the room is told",
+            "drifted = counter.minted >= counter.max_tokens",
+            "drifted = False",
+            noticed_by=("tests/test_protocol.py::test_a_claim_goes_before_minting_and_minting_before_bringing_back",),
+        ),
+        _protocol(
+            "room that is there is told",
+            "drifted = counter.minted >= counter.max_tokens",
+            "drifted = True",
+            noticed_by=("tests/test_protocol.py::test_minting_tells_whether_drift_hides_the_room",),
+        ),
+        _protocol(
+            "what is missing is minted",
+            "    if missing:\n",
+            "    if missing and not view.slots:\n",
+            noticed_by=("tests/test_protocol.py::test_a_claim_goes_before_minting_and_minting_before_bringing_back",),
+        ),
+        _protocol(
+            "what is retired and free is brought back",
+            "    if idle:\n",
+            "    if idle and False:\n",
+            noticed_by=("tests/test_protocol.py::test_a_claim_goes_before_minting_and_minting_before_bringing_back",),
+        ),
+        _protocol(
+            "items of foreign shape are left alone",
+            "    if slot.foreign:\n        return False\n",
+            "",
+            noticed_by=("tests/test_protocol.py::test_full_tells_the_first_expiry_and_nothing_where_no_lease_is_seen",),
+        ),
+        _protocol(
+            "a running lease is not idle",
+            "return slot.lease is None or slot.lease.expires_at < expired_before",
+            "return True",
+            noticed_by=("tests/test_protocol.py::test_what_is_free_or_expired_is_claimed_with_the_fence_seen",),
+        ),
+        _protocol(
+            "an expired lease is idle",
+            "return slot.lease is None or slot.lease.expires_at < expired_before",
+            "return slot.lease is None",
+            noticed_by=("tests/test_protocol.py::test_what_is_free_or_expired_is_claimed_with_the_fence_seen",),
+        ),
+        _protocol(
+            "a full bucket tells its first expiry",
+            "next_expiry=min((s.lease.expires_at for s in slots if s.lease), default=None)",
+            "next_expiry=max((s.lease.expires_at for s in slots if s.lease), default=None)",
+            noticed_by=("tests/test_protocol.py::test_a_retired_slot_on_which_a_lease_runs_is_not_brought_back",),
+        ),
+        _protocol(
+            "a lost race teaches",
+            "                slots[step.slot] = answer.slot\n",
+            "                pass\n",
+            noticed_by=("tests/test_protocol.py::test_a_lost_race_leaves_the_winners_item_in_view",),
+        ),
+        _protocol(
+            "a slot that is gone is seen to be gone",
+            "                slots.pop(step.slot, None)\n",
+            "                pass\n",
+            noticed_by=(
+                "tests/test_protocol.py::test_a_refusal_without_an_item_takes_the_slot_out_of_view_unless_only_the_counter_failed",
+            ),
+        ),
+        _protocol(
+            "a slot brought back is claimed next",
+            "replace(view.slots[step.slot], retired=False)",
+            "view.slots[step.slot]",
+            noticed_by=("tests/test_protocol.py::test_a_slot_brought_back_circulates_with_its_fence",),
+        ),
+        _protocol(
+            "a fence is above the one seen",
+            "return max(seen + 1, now_hi)",
+            "return now_hi",
+            noticed_by=("tests/test_protocol.py::test_a_fence_rises_above_the_one_seen_and_with_the_clock",),
+        ),
+        _protocol(
+            "a fence is above all that TTL may have deleted",
+            "return max(seen + 1, now_hi)",
+            "return seen + 1",
+            noticed_by=("tests/test_protocol.py::test_a_fence_rises_above_the_one_seen_and_with_the_clock",),
+        ),
+        _protocol(
+            "the TTL outlasts the expiry",
+            "max(now_hi, expires_at or 0, fence)",
+            "max(now_hi, fence)",
+            noticed_by=(
+                "tests/test_protocol.py::test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence",
+            ),
+        ),
+        _protocol(
+            "the TTL outlasts the fence",
+            "max(now_hi, expires_at or 0, fence)",
+            "max(now_hi, expires_at or 0)",
+            noticed_by=(
+                "tests/test_protocol.py::test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence",
+            ),
+        ),
+        _protocol(
+            "the TTL counts from now",
+            "max(now_hi, expires_at or 0, fence)",
+            "max(expires_at or 0, fence)",
+            noticed_by=(
+                "tests/test_protocol.py::test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence",
+            ),
+        ),
+        _protocol(
+            "the TTL adds the retention",
+            "// 1000) + int(retention_seconds)",
+            "// 1000)",
+            noticed_by=(
+                "tests/test_protocol.py::test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence",
+            ),
+        ),
+        _protocol(
+            "the TTL is seconds",
+            "-(-max(now_hi, expires_at or 0, fence) // 1000)",
+            "max(now_hi, expires_at or 0, fence)",
+            noticed_by=(
+                "tests/test_protocol.py::test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence",
+            ),
+        ),
+        _protocol(
+            "the TTL is rounded up",
+            "-(-max(now_hi, expires_at or 0, fence) // 1000)",
+            "max(now_hi, expires_at or 0, fence) // 1000",
+            noticed_by=(
+                "tests/test_protocol.py::test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence",
+            ),
+        ),
+        _protocol(
+            "a creation fits one transaction",
+            "slots = min(settings.max_tokens, PER_TRANSACTION)",
+            "slots = settings.max_tokens",
+            noticed_by=("tests/test_protocol.py::test_a_creation_makes_as_many_slots_as_one_transaction_holds",),
+        ),
+        _protocol(
+            "a retirement makes no room that may not be there",
+            "max(counter.minted - len(tuple(strays)), min(counter.minted, counter.max_tokens))",
+            "counter.minted - len(tuple(strays))",
+            noticed_by=(
+                "tests/test_protocol.py::test_minted_falls_with_what_is_retired_but_makes_no_room_that_may_not_be_there",
+            ),
+        ),
+        _protocol(
+            "a retirement gives the count back",
+            "max(counter.minted - len(tuple(strays)), min(counter.minted, counter.max_tokens))",
+            "counter.minted",
+            noticed_by=(
+                "tests/test_protocol.py::test_minted_falls_with_what_is_retired_but_makes_no_room_that_may_not_be_there",
+            ),
+        ),
+        _protocol(
+            "lease ids are new",
+            "{chance.getrandbits(128):032x}",
+            "{0:032x}",
+            noticed_by=("tests/test_protocol.py::test_lease_ids_are_new_every_time_and_carry_128_bits",),
+        ),
+        _protocol(
+            "a large bucket is seen through windows",
+            "return max(1, -(-max_tokens // WINDOW))",
+            "return 1",
+            noticed_by=("tests/test_protocol.py::test_a_bucket_is_seen_once_in_so_many_looks",),
+        ),
+        _protocol(
+            "what is no lease id is told",
+            'well_formed = dash and tail and head.isascii() and head.isdigit() and len(head) <= len("99999")',
+            "well_formed = head.isdigit()",
+            noticed_by=("tests/test_protocol.py::test_what_is_no_lease_id_tells_no_slot",),
+        ),
+    ),
+)
+
+AMBIGUITY = Chapter(
+    title="Writes whose outcome is not known",
+    guards=(
+        _protocol(
+            "our own lease in the way means that it worked",
+            "return answer.slot is not None and answer.slot.lease is not None and answer.slot.lease.lease_id == lease_id",
+            "return False",
+            noticed_by=("tests/test_protocol.py::test_an_item_that_carries_the_attempts_own_lease_means_it_worked",),
+        ),
+        _protocol(
+            "another's lease in the way does not",
+            "answer.slot.lease is not None and answer.slot.lease.lease_id == lease_id",
+            "answer.slot.lease is not None",
+            noticed_by=("tests/test_protocol.py::test_an_item_that_carries_the_attempts_own_lease_means_it_worked",),
+        ),
+        _protocol(
+            "a release refused after a lost answer had worked",
+            "return uncertain and slot is not None and slot.lease is None and slot.fence == fence",
+            "return False",
+            noticed_by=(
+                "tests/test_protocol.py::test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did",
+            ),
+        ),
+        _protocol(
+            "a release refused at once had not",
+            "return uncertain and slot is not None",
+            "return slot is not None",
+            noticed_by=(
+                "tests/test_protocol.py::test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did",
+            ),
+        ),
+        _protocol(
+            "a release did not end a later lease",
+            "slot.lease is None and slot.fence == fence",
+            "slot.lease is None",
+            noticed_by=(
+                "tests/test_protocol.py::test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did",
+            ),
+        ),
+        _attempt(
+            "an unknown outcome is asked for by sending the same again",
+            "again=lambda answer: isinstance(answer, Unknown),",
+            "again=lambda answer: False,",
+            noticed_by=("tests/test_operations_recovery.py::test_an_acquire_survives_a_lost_answer_and_counts_once",),
+        ),
+        _attempt(
+            "what is sent again is the same",
+            "            answer = yield request\n",
+            "            answer = yield replace(request, token=self._scene.token()) if hasattr(request, 'token') else replace(request, ttl=request.ttl + 1)\n",
+            noticed_by=("tests/test_operations_recovery.py::test_a_request_sent_again_is_the_same_to_the_last_bit",),
+        ),
+        _attempt(
+            "a claim of unknown outcome is cleaned up",
+            "                may_be_leased = bool(uncertain)\n",
+            "                may_be_leased = False\n",
+            noticed_by=("tests/test_operations_recovery.py::test_an_acquire_that_gives_up_leaves_no_lease",),
+        ),
+        _attempt(
+            "a claim surely not made is not",
+            "                may_be_leased = bool(uncertain)\n",
+            "                may_be_leased = True\n",
+            noticed_by=("tests/test_operations_recovery.py::test_what_was_surely_not_written_is_not_cleaned_up",),
+        ),
+        _attempt(
+            "a grant given up is released",
+            "                failure: Exception = _Stop(Lost())\n                may_be_leased = True\n",
+            "                failure: Exception = _Stop(Lost())\n                may_be_leased = False\n",
+            noticed_by=(
+                "tests/test_operations_recovery.py::test_an_acquisition_answered_after_its_own_deadline_is_released_and_tried_anew",
+            ),
+        ),
+        _attempt(
+            "it is sent again within its own deadline only",
+            "until=grant.deadline, uncertain=uncertain)",
+            "until=float('inf'), uncertain=uncertain)",
+            noticed_by=(
+                "tests/test_operations_recovery.py::test_what_is_sent_again_is_not_sent_after_its_own_deadline",
+            ),
+        ),
+        _attempt(
+            "an acquire sends nothing again after its timeout",
+            "deadline=min(until, self._deadline),",
+            "deadline=until,",
+            noticed_by=("tests/test_operations_recovery.py::test_what_is_sent_again_is_not_sent_after_the_timeout",),
+        ),
+        _attempt(
+            "cleaning up ends in bounded time",
+            "        until = self._scene.time.steady() + CLEAN_UP_SECONDS\n",
+            "        until = self._scene.time.steady() + 1_000 * CLEAN_UP_SECONDS\n",
+            noticed_by=("tests/test_operations_recovery.py::test_cleaning_up_keeps_nobody_for_long",),
+        ),
+        _attempt(
+            "a claim is noted before it is sent",
+            "        self._open.append(grant)\n",
+            "",
+            noticed_by=("tests/test_operations_recovery.py::test_an_acquire_that_gives_up_leaves_no_lease",),
+        ),
+        _attempt(
+            "a refused claim is not noted any more",
+            "                self._open.remove(grant)\n                return answer\n",
+            "                return answer\n",
+            noticed_by=(
+                "tests/test_operations_recovery.py::test_a_claim_that_was_refused_is_not_cleaned_up_by_an_interrupt_later",
+            ),
+        ),
+        Guard(
+            name="an interrupted acquire gives back what it noted",
+            room="bucket.py",
+            code="                self._give_back(grant)\n",
+            without="                pass\n",
+            noticed_by=("tests/test_operations_recovery.py::test_an_interrupted_acquire_leaves_no_lease",),
+        ),
+        Guard(
+            name="what was won while the bucket closed is given back",
+            room="bucket.py",
+            code="            self._require_open()  # closed while",
+            without="            # closed while",
+            noticed_by=(
+                "tests/test_operations_errors.py::test_a_bucket_closed_while_an_acquire_is_under_way_is_left_with_no_lease",
+            ),
+        ),
+        Guard(
+            name="a release is sent again while it fails",
+            room="releasing.py",
+            code="        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),",
+            without="        again=lambda answer: False,",
+            noticed_by=(
+                "tests/test_operations_recovery.py::test_a_release_whose_answer_is_lost_is_sent_again_and_says_that_it_ended_the_lease",
+            ),
+        ),
+        Guard(
+            name="a release remembers that an answer was lost",
+            room="releasing.py",
+            code="            uncertain.append(True)",
+            without="            pass",
+            noticed_by=(
+                "tests/test_operations_recovery.py::test_a_release_whose_answer_is_lost_is_sent_again_and_says_that_it_ended_the_lease",
+            ),
+        ),
+        Guard(
+            name="a release by id keeps the TTL",
+            room="releasing.py",
+            code="known = scene.time.known and fence is not None",
+            without="known = scene.time.known",
+            noticed_by=("tests/test_lease_holding.py::test_a_release_by_id_keeps_the_ttl_that_the_lease_gave",),
+        ),
+        Guard(
+            name="botocore does not retry",
+            room="dynamodb/client.py",
+            code='retries={"total_max_attempts": 1, "mode": "standard"}',
+            without='retries={"total_max_attempts": 3, "mode": "standard"}',
+            noticed_by=("tests/test_client.py::test_a_request_is_sent_once_and_never_again_by_botocore",),
+        ),
+        Guard(
+            name="a client that retries is refused",
+            room="dynamodb/client.py",
+            code="    if attempts != 1:",
+            without="    if attempts == 0:",
+            noticed_by=("tests/test_client.py::test_a_client_that_retries_by_itself_is_refused",),
+        ),
+        _answers(
+            "a failed condition is a refusal with its item",
+            'return Refused(slot=_slot_in(error.response.get("Item")))',
+            "return Refused(slot=None)",
+            noticed_by=("tests/test_answers.py::test_a_failed_condition_brings_the_item_that_made_it_fail",),
+        ),
+        _answers(
+            "a conflict is no refusal",
+            "    if any(code in _CONFLICT for code in codes):\n        return Conflict(cause=error)\n",
+            "",
+            noticed_by=("tests/test_answers.py::test_a_cancelled_transaction_is_what_its_weightiest_reason_says",),
+        ),
+        _answers(
+            "a failed condition weighs more than a conflict",
+            "    if _FAILED in codes:\n        return _refused(reasons, codes, error)\n    if any(code in _CONFLICT for code in codes):\n        return Conflict(cause=error)\n",
+            "    if any(code in _CONFLICT for code in codes):\n        return Conflict(cause=error)\n    if _FAILED in codes:\n        return _refused(reasons, codes, error)\n",
+            noticed_by=("tests/test_answers.py::test_a_cancelled_transaction_is_what_its_weightiest_reason_says",),
+        ),
+        _answers(
+            "throttling passes",
+            "    if code in _THROTTLED:\n        return Throttled(cause=error)\n",
+            "",
+            noticed_by=("tests/test_answers.py::test_throttling_is_told_apart_from_an_outage",),
+        ),
+        _answers(
+            "a server in trouble may have carried it out",
+            "if code in _UNCERTAIN or in_trouble or not genuine:",
+            "if code in _UNCERTAIN or not genuine:",
+            noticed_by=("tests/test_answers.py::test_a_server_in_trouble_leaves_it_unknown",),
+        ),
+        _answers(
+            "an error of a stranger's may hide that it was carried out",
+            "if code in _UNCERTAIN or in_trouble or not genuine:",
+            "if code in _UNCERTAIN or in_trouble:",
+            noticed_by=("tests/test_answers.py::test_what_did_not_come_from_the_service_leaves_it_unknown",),
+        ),
+        _answers(
+            "a lost answer leaves it unknown",
+            "    # Whatever else: botocore's own errors, its parser's on an answer that is none of DynamoDB's, the network's.\n    return Unknown(cause=error)",
+            "    return Unsent(cause=error)",
+            noticed_by=("tests/test_answers.py::test_a_lost_answer_leaves_it_unknown",),
+        ),
+        _answers(
+            "what was never sent is known not to have happened",
+            "    if isinstance(error, _NEVER_SENT):\n        return Unsent(cause=error)\n",
+            "",
+            noticed_by=("tests/test_answers.py::test_what_never_reached_anybody_is_unsent",),
+        ),
+        _answers(
+            "an answer without items is no empty bucket",
+            '    if not isinstance(response.get("Items"), list):',
+            '    if response.get("Items", []) is None:',
+            noticed_by=(
+                "tests/test_answers.py::test_an_answer_to_a_look_without_items_does_not_say_that_there_are_none",
+            ),
+        ),
+        _answers(
+            "a page that ends early says nothing of what follows",
+            "    end = request.start if last is None else last + 1",
+            "    end = MAX_TOKENS",
+            noticed_by=("tests/test_answers.py::test_a_page_that_ends_early_tells_nothing_of_what_lies_behind_it",),
+        ),
+        _answers(
+            "a newer data model is left alone",
+            "    if counter.schema > SCHEMA:",
+            "    if counter.schema > SCHEMA + 10:",
+            noticed_by=("tests/test_answers.py::test_a_counter_that_is_not_ours_rejects_a_transaction",),
+        ),
+        Guard(
+            name="a stranger's 200 OK is no lease",
+            room="dynamodb/store.py",
+            code="        if not genuine:\n",
+            without="        if not genuine and not response:\n",
+            noticed_by=("tests/test_crashes.py::test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease",),
+        ),
+    ),
+)
+
+WAITING = Chapter(
+    title="Acquiring and waiting",
+    guards=(
+        _attempt(
+            "two guesses, then a look",
+            "GUESSES = 2\n",
+            "GUESSES = 3\n",
+            noticed_by=("tests/test_operations_bucket.py::test_after_two_misses_a_client_looks",),
+        ),
+        _attempt(
+            "the first look is consistent",
+            "consistent=not self._looked)",
+            "consistent=False)",
+            noticed_by=("tests/test_waiting.py::test_polls_are_eventually_consistent_and_only_the_first_look_is_not",),
+        ),
+        _attempt(
+            "polls are eventually consistent",
+            "consistent=not self._looked)",
+            "consistent=True)",
+            noticed_by=("tests/test_waiting.py::test_polls_are_eventually_consistent_and_only_the_first_look_is_not",),
+        ),
+        _attempt(
+            "what an overtaken retirement left is seen consistently",
+            "        self._looked = False  # done or overtaken",
+            "        # done or overtaken",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_what_was_changed_by_another_or_by_us_is_looked_at_consistently",
+            ),
+        ),
+        _attempt(
+            "what another created is seen consistently",
+            "                self._looked = False  # somebody was faster",
+            "                # somebody was faster",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_what_was_changed_by_another_or_by_us_is_looked_at_consistently",
+            ),
+        ),
+        _attempt(
+            "a bucket that is gone is forgotten when a look says so",
+            "        elif view.counter_looked_for:\n            scene.memory.forget()\n",
+            "",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_bucket_that_a_look_shows_to_be_gone_is_made_anew_at_once",
+            ),
+        ),
+        _attempt(
+            "a bucket that is gone is forgotten when a mint says so",
+            "            scene.memory.forget()  # the counter's",
+            "            pass  # the counter's",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_bucket_that_a_mint_shows_to_be_gone_is_made_anew_at_once",
+            ),
+        ),
+        _attempt(
+            "a refused mint teaches the counter",
+            "        if refused.counter is not None:\n            scene.adopt(refused.counter)\n",
+            "        if refused.counter is not None:\n            pass\n",
+            noticed_by=("tests/test_operations_bucket.py::test_a_mint_that_is_refused_teaches_the_new_bound",),
+        ),
+        _attempt(
+            "two threads of one process do not race for one slot",
+            "        scene.memory.learn_slot(step.slot, None)  # not",
+            "        # not",
+            noticed_by=("tests/test_waiting.py::test_one_process_polls_as_one_however_many_wait_in_it",),
+        ),
+        _attempt(
+            "bringing back keeps the item while a lease may run on it",
+            "            ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence),\n            re_mint",
+            "            ttl=scene.ttl(now_hi, fence=step.fence),\n            re_mint",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_what_goes_out_of_circulation_or_comes_back_stays_while_a_lease_may_run_on_it",
+            ),
+        ),
+        _attempt(
+            "a retirement keeps the item while a lease may run on it",
+            "            ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence),\n            token",
+            "            ttl=scene.ttl(now_hi, fence=step.fence),\n            token",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_what_goes_out_of_circulation_or_comes_back_stays_while_a_lease_may_run_on_it",
+            ),
+        ),
+        _attempt(
+            "a large bucket is looked at from a random window on",
+            "count, scene.chance.randrange(count)",
+            "count, 0",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        _attempt(
+            "an outage is waited out",
+            "return isinstance(outcome, Unavailable) and silent and not scene.time.known",
+            "return isinstance(outcome, Unavailable) and silent",
+            noticed_by=(
+                "tests/test_operations_recovery.py::test_an_acquisition_answered_after_its_own_deadline_is_released_and_tried_anew",
+            ),
+        ),
+        _attempt(
+            "who waited gives way before its next acquire",
+            "            scene.memory.crowded = self._waited\n",
+            "            pass\n",
+            noticed_by=("tests/test_waiting.py::test_who_waited_gives_way_to_other_processes_before_its_next_acquire",),
+        ),
+        _attempt(
+            "one waiter polls for its process",
+            "        if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):\n            return OutOfTurn()\n",
+            "",
+            noticed_by=("tests/test_waiting.py::test_a_newcomer_does_not_pass_those_who_wait",),
+        ),
+        _retry(
+            "pauses have full jitter",
+            "return chance.uniform(0.0, min(cap, first * 2.0 ** min(attempt - 1, 30)))",
+            "return min(cap, first * 2.0 ** min(attempt - 1, 30))",
+            noticed_by=("tests/test_retry.py::test_pauses_spread_over_the_whole_of_it",),
+        ),
+        _retry(
+            "pauses grow",
+            "first * 2.0 ** min(attempt - 1, 30)",
+            "first",
+            noticed_by=("tests/test_retry.py::test_pauses_spread_over_the_whole_of_it",),
+        ),
+        _retry(
+            "pauses have a cap",
+            "min(cap, first * 2.0 ** min(attempt - 1, 30))",
+            "first * 2.0 ** min(attempt - 1, 30)",
+            noticed_by=("tests/test_retry.py::test_a_pause_lies_between_nothing_and_a_bound_that_doubles_up_to_a_cap",),
+        ),
+        _retry(
+            "polls have full jitter",
+            "        poll = self._chance.uniform(0.0, LONGEST_POLL_SECONDS)\n",
+            "        poll = LONGEST_POLL_SECONDS / 2\n",
+            noticed_by=(
+                "tests/test_retry.py::test_a_full_bucket_is_polled_once_a_second_on_average_under_full_jitter",
+            ),
+        ),
+        _retry(
+            "a known expiry is not slept through",
+            "        return min(poll, max(0.0, full.expires_in) + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))",
+            "        return poll",
+            noticed_by=(
+                "tests/test_retry.py::test_a_poll_follows_the_first_known_expiry_and_is_never_later_than_an_ordinary_one",
+            ),
+        ),
+        _retry(
+            "at a known expiry not everybody jumps at once",
+            " + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))",
+            ")",
+            noticed_by=("tests/test_retry.py::test_at_a_known_expiry_not_everybody_jumps_at_once",),
+        ),
+        _retry(
+            "an acquire keeps its timeout",
+            "return max(0.0, min(self._wait(retry_state), self._deadline - self._steady()))",
+            "return self._wait(retry_state)",
+            noticed_by=("tests/test_retry.py::test_sending_again_ends_with_a_try_at_the_deadline_and_none_after_it",),
+        ),
+        _retry(
+            "without patience a full bucket ends it",
+            "                return patient\n",
+            "                return True\n",
+            noticed_by=("tests/test_retry.py::test_without_patience_a_full_bucket_ends_it_at_once",),
+        ),
+        _retry(
+            "a slot that comes free ends a pause",
+            "isinstance(state.outcome.result(), _WAITING)\n",
+            "False\n",
+            noticed_by=("tests/test_retry.py::test_only_who_waits_for_a_slot_may_be_woken_and_none_that_backs_off",),
+        ),
+        _retry(
+            "backing off is not ended by it",
+            "wakeable = state.outcome is not None and isinstance(state.outcome.result(), _WAITING)",
+            "wakeable = True",
+            noticed_by=("tests/test_retry.py::test_only_who_waits_for_a_slot_may_be_woken_and_none_that_backs_off",),
+        ),
+        _memory(
+            "the slot released last comes first",
+            "number = self._own_release if self._own_release in self._free else chance.choice(list(self._free))",
+            "number = chance.choice(list(self._free))",
+            noticed_by=("tests/test_memory.py::test_the_slot_that_we_released_ourselves_comes_first",),
+        ),
+        _memory(
+            "not every process guesses the same slot",
+            "else chance.choice(list(self._free))",
+            "else min(self._free)",
+            noticed_by=("tests/test_memory.py::test_free_slots_are_drawn_at_random",),
+        ),
+        _memory(
+            "hints beyond the bound are dropped",
+            "                del self._free[number]\n            if not self._free:",
+            "                pass\n            if not self._free:",
+            noticed_by=("tests/test_memory.py::test_hints_beyond_a_bucket_that_has_shrunk_are_dropped",),
+        ),
+        _memory(
+            "an older counter does not replace a newer",
+            "if known is None or counter.rev >= known.rev:",
+            "if True:",
+            noticed_by=("tests/test_memory.py::test_the_newest_counter_is_kept_and_other_settings_are_told",),
+        ),
+        _memory(
+            "a release wakes a waiter of this process",
+            "            woken = self._first_in_line()\n        _wake(woken, but=by)\n\n    def take_free",
+            "            woken = []\n        _wake(woken, but=by)\n\n    def take_free",
+            noticed_by=("tests/test_memory.py::test_who_looked_is_not_woken_by_what_it_saw",),
+        ),
+        _memory(
+            "who leaves the line wakes the next",
+            "            woken = self._first_in_line()\n        _wake(woken)\n",
+            "            woken = []\n        _wake(woken)\n",
+            noticed_by=("tests/test_memory.py::test_when_the_first_leaves_the_next_is_woken_and_has_its_turn",),
+        ),
+        _memory(
+            "a waiter does not wake itself by what it saw",
+            "        if ticket is not but:\n",
+            "        if True:\n",
+            noticed_by=("tests/test_memory.py::test_who_looked_is_not_woken_by_what_it_saw",),
+        ),
+        _memory(
+            "a waiter that is gone holds nobody up",
+            "        self._line = [place for place in self._line if place() is not None]\n        first",
+            "        first",
+            noticed_by=("tests/test_memory.py::test_a_waiter_that_is_gone_without_a_word_holds_nobody_up",),
+        ),
+        _memory(
+            "a first in line that is stuck holds nobody up",
+            " or now - self._tried_at > _STALE_SECONDS\n",
+            "\n",
+            noticed_by=(
+                "tests/test_memory.py::test_if_the_first_has_not_tried_for_long_the_others_stop_relying_on_it",
+            ),
+        ),
+        Guard(
+            name="no waiter stays in line after an interrupt",
+            room="bucket.py",
+            code="            finally:\n                self._memory.leave(ticket)\n",
+            without="            finally:\n                pass\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a stored lease too short for this client is refused",
+            room="bucket.py",
+            code="        self._timing.require_room(stored.lease_ms / 1000)  # before",
+            without="        # before",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="timeouts fit the stored lease",
+            room="bucket.py",
+            code="        self._store.fit(stored.lease_ms / 1000)\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="of other settings a warning is given once",
+            room="bucket.py",
+            code="            self._warned = True\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="closing wakes who waits",
+            room="bucket.py",
+            code="        self._memory.wake_all()\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+    ),
+)

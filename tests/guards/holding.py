@@ -1,0 +1,679 @@
+"""Holding: what section 6 promises of heartbeats, of losing a lease, of forks, exits and interrupts."""
+
+from tests.guards.guard import Chapter, Guard
+
+
+def _belief(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="belief.py", code=code, without=without, noticed_by=noticed_by)
+
+
+def _lease(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="lease.py", code=code, without=without, noticed_by=noticed_by)
+
+
+def _heartbeat(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="heartbeat.py", code=code, without=without, noticed_by=noticed_by)
+
+
+BELIEF = Chapter(
+    title="What a holder may believe",
+    guards=(
+        _belief(
+            "belief ends at the deadline",
+            "return self.state is State.HELD and now < self.deadline",
+            "return self.state is State.HELD",
+            noticed_by=("tests/test_belief.py::test_a_new_lease_is_held_until_its_deadline_and_no_longer",),
+        ),
+        _belief(
+            "belief ends with a release or a loss",
+            "return self.state is State.HELD and now < self.deadline",
+            "return now < self.deadline",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "a renewal's deadline counts from before its sending",
+            "deadline=now + self._length - self._margin)",
+            "deadline=now + self._length)",
+            noticed_by=(
+                "tests/test_belief.py::test_a_renewal_writes_the_upper_bound_of_the_services_time_plus_the_length",
+            ),
+        ),
+        _belief(
+            "nothing is renewed that is not held",
+            "        if not self.holds(now):\n            return None\n        # The bounds",
+            "        # The bounds",
+            noticed_by=("tests/test_belief.py::test_nothing_is_renewed_after_the_deadline_a_loss_or_a_release",),
+        ),
+        _belief(
+            "the expiry never falls",
+            "self._expires_at = max(self._expires_at, now_hi + round(self._length * 1000))",
+            "self._expires_at = now_hi + round(self._length * 1000)",
+            noticed_by=(
+                "tests/test_belief.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
+            ),
+        ),
+        _belief(
+            "each renewal writes a new expiry",
+            "self._expires_at = max(self._expires_at, now_hi + round(self._length * 1000))",
+            "self._expires_at = self._expires_at",
+            noticed_by=(
+                "tests/test_belief.py::test_a_renewal_writes_the_upper_bound_of_the_services_time_plus_the_length",
+            ),
+        ),
+        _belief(
+            "an answer that comes too late revives nothing",
+            "            return None  # too late",
+            "            self.state = State.HELD  # too late",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "a success extends the belief",
+            "                self._extend(renewal)\n",
+            "                self.failures = 0\n",
+            noticed_by=(
+                "tests/test_belief.py::test_the_new_deadline_counts_from_before_the_sending_not_from_the_answer",
+            ),
+        ),
+        _belief(
+            "a mark of revocation ends it",
+            "return self.lose(LossReason.REVOKED) if slot and slot.lease and slot.lease.revoked else None",
+            "return None",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "a slot that is gone ends it",
+            "return self.lose(LossReason.GONE)",
+            "return None",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "another's lease ends it",
+            "return self.lose(LossReason.TAKEN)",
+            "return None",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "our own lease, refused for a later expiry, is not lost",
+            "            case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:",
+            "            case Refused(slot=slot) if slot and slot.lease and not slot.lease.lease_id:",
+            noticed_by=(
+                "tests/test_belief.py::test_a_superseded_renewal_that_is_refused_with_our_own_lease_changes_no_deadline",
+            ),
+        ),
+        _belief(
+            "the next renewal then writes no earlier expiry",
+            "                self._expires_at = max(self._expires_at, slot.lease.expires_at)\n",
+            "",
+            noticed_by=(
+                "tests/test_belief.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
+            ),
+        ),
+        _belief(
+            "and it is sent at once",
+            "                self.renew_at = now\n",
+            "",
+            noticed_by=(
+                "tests/test_belief.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
+            ),
+        ),
+        _belief(
+            "a revocation is seen in a refusal too",
+            "return self.lose(LossReason.REVOKED) if slot.lease.revoked else None",
+            "return None",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "a failed renewal is tried again soon",
+            "                self.renew_at = now + full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)\n",
+            "                self.renew_at = now + self._length\n",
+            noticed_by=("tests/test_belief.py::test_a_failed_renewal_is_no_lost_lease",),
+        ),
+        _belief(
+            "failures in a row are counted",
+            "                self.failures += 1\n",
+            "                self.failures = 1\n",
+            noticed_by=(
+                "tests/test_belief.py::test_while_renewals_fail_the_pause_grows_to_a_twelfth_of_the_length_and_never_beyond",
+            ),
+        ),
+        _belief(
+            "a failed renewal is no lost lease",
+            "                self.failures += 1\n",
+            "                self.lose(LossReason.UNREACHABLE)\n                self.failures += 1\n",
+            noticed_by=("tests/test_belief.py::test_a_failed_renewal_is_no_lost_lease",),
+        ),
+        _belief(
+            "a lease is lost once",
+            "        if self.state is not State.HELD:\n            return None\n        self.state, self.reason",
+            "        self.state, self.reason",
+            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+        ),
+        _belief(
+            "sleep is told from silence",
+            "LossReason.SUSPENDED if slept else LossReason.UNREACHABLE",
+            "LossReason.UNREACHABLE",
+            noticed_by=("tests/test_belief.py::test_the_deadline_loses_the_lease_and_tells_sleep_from_silence",),
+        ),
+        _belief(
+            "a lease is lost at its deadline, not before",
+            "if self.state is not State.HELD or now < self.deadline:",
+            "if self.state is not State.HELD:",
+            noticed_by=("tests/test_belief.py::test_the_deadline_loses_the_lease_and_tells_sleep_from_silence",),
+        ),
+        _belief(
+            "a second release is told",
+            "        held = self.state is State.HELD\n        if held:",
+            "        held = self.state is not State.LOST\n        if held:",
+            noticed_by=("tests/test_belief.py::test_a_release_ends_belief_at_once_and_a_second_one_is_told",),
+        ),
+        _belief(
+            "a release does not hide a loss",
+            "        if held:\n            self.state = State.RELEASED",
+            "        if True:\n            self.state = State.RELEASED",
+            noticed_by=("tests/test_belief.py::test_a_lease_released_is_never_lost_and_one_lost_never_released",),
+        ),
+        _belief(
+            "the deadline never moves backwards",
+            "self.deadline = max(self.deadline, renewal.deadline)",
+            "self.deadline = renewal.deadline",
+            noticed_by=("tests/test_belief.py::test_an_earlier_renewal_answered_later_takes_nothing_back",),
+        ),
+        _belief(
+            "a lease is renewed at a third of its length",
+            "_RENEWALS_PER_LEASE = 3\n",
+            "_RENEWALS_PER_LEASE = 1.5\n",
+            noticed_by=(
+                "tests/test_belief.py::test_the_first_renewal_is_due_at_a_third_of_the_length_or_up_to_a_tenth_of_it_earlier",
+            ),
+        ),
+        _belief(
+            "leases taken together do not renew together",
+            "self._chance.uniform(1.0 - _EARLIER, 1.0)",
+            "1.0",
+            noticed_by=("tests/test_belief.py::test_leases_taken_together_do_not_renew_together",),
+        ),
+        _belief(
+            "the heartbeat looks at the deadline too",
+            "return min(self.renew_at, self.deadline)",
+            "return self.renew_at",
+            noticed_by=("tests/test_belief.py::test_the_heartbeat_is_due_at_the_deadline_if_no_renewal_is_due_before",),
+        ),
+    ),
+)
+
+LEASES = Chapter(
+    title="Renewing, losing and releasing",
+    guards=(
+        _lease(
+            "but not for ever",
+            "self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))",
+            "self._serial.acquire()",
+            noticed_by=("tests/test_lease_holding.py::test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs",),
+        ),
+        _lease(
+            "belief ends before the release is sent",
+            "            self._notice()\n            self._belief.release()\n",
+            "            self._notice()\n",
+            noticed_by=("tests/test_lease_holding.py::test_a_released_lease_says_so",),
+        ),
+        _lease(
+            "a second release sends nothing",
+            "        if done or self._answered:\n",
+            "        if done:\n",
+            noticed_by=("tests/test_lease_holding.py::test_a_second_release_says_no_and_sends_nothing",),
+        ),
+        _lease(
+            "check raises once the deadline has passed",
+            "        if not self._forked and self._belief.holds(self._now()):\n            if self._around",
+            "        if not self._forked and self._belief.state is State.HELD:\n            if self._around",
+            noticed_by=("tests/test_lease_losing.py::test_asking_costs_no_request",),
+        ),
+        _lease(
+            "a heartbeat that is gone is started again",
+            "                self._around.heartbeats.ensure_running()\n            return\n",
+            "                pass\n            return\n",
+            noticed_by=("tests/test_lease_holding.py::test_a_heartbeat_that_died_is_started_again",),
+        ),
+        _lease(
+            "who asks is told without a heartbeat",
+            "            reason = self._belief.expire(self._now(), slept=self._around.heartbeats.overslept())\n",
+            "            reason = None\n",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat",
+            ),
+        ),
+        _lease(
+            "steady time is read before the service's",
+            "            self._tried_at = self._now()\n            _, now_hi = scene.time.now_ms()\n            renewal = self._belief.begin_renewal(self._tried_at, now_hi)\n",
+            "            _, now_hi = scene.time.now_ms()\n            self._tried_at = self._now()\n            renewal = self._belief.begin_renewal(self._now() + 0.5, now_hi)\n",
+            noticed_by=("tests/test_lease_holding.py::test_a_heartbeat_that_died_is_started_again",),
+        ),
+        _lease(
+            "the heartbeat notices the deadline",
+            "            reason = self._belief.expire(now, slept=slept)\n",
+            "            reason = None\n",
+            noticed_by=("tests/test_lease_holding.py::test_the_lost_callback_comes_on_a_thread_of_its_own_in_time",),
+        ),
+        _lease(
+            "the callback is called",
+            "            self._call(callback)\n        self._called_back.set()",
+            "            pass\n        self._called_back.set()",
+            noticed_by=("tests/test_lease_holding.py::test_the_lost_callback_comes_on_a_thread_of_its_own_in_time",),
+        ),
+        _lease(
+            "a callback set after the loss is called",
+            "            self._owes_call = callback is None\n",
+            "            self._owes_call = False\n",
+            noticed_by=("tests/test_lease_losing.py::test_a_callback_set_after_the_loss_is_called_at_once_and_once",),
+        ),
+        _lease(
+            "it is called once",
+            "            self._owes_call = self._owes_call and callback is None\n",
+            "",
+            noticed_by=("tests/test_lease_losing.py::test_a_callback_set_after_the_loss_is_called_at_once_and_once",),
+        ),
+        _lease(
+            "a callback that fails harms nothing",
+            '            _log.exception("the lost-callback of lease',
+            '            raise\n            _log.exception("the lost-callback of lease',
+            noticed_by=("tests/test_lease_losing.py::test_a_callback_that_fails_harms_nothing",),
+        ),
+        _lease(
+            "a revoked slot is given back once the callback has returned",
+            "        if callback is not None and self._belief.reason is LossReason.REVOKED:\n            self._clean_up()",
+            "        if callback is not None and self._belief.reason is LossReason.REVOKED:\n            pass",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_the_lost_callback_has_returned_before_the_slot_of_a_revoked_lease_is_free",
+            ),
+        ),
+        _lease(
+            "without a callback it is not given back early",
+            "        if callback is not None and self._belief.reason is LossReason.REVOKED:",
+            "        if self._belief.reason is LossReason.REVOKED:",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_a_revoked_lease_without_a_callback_stays_until_its_holder_releases_it",
+            ),
+        ),
+        _lease(
+            "what an unseen renewal extended is released",
+            "                self._clean_up_at = self._belief.deadline + self._margin\n",
+            "                pass\n",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_a_renewal_answered_after_the_loss_revives_nothing_and_is_released",
+            ),
+        ),
+        _lease(
+            "not before the old expiry",
+            "self._belief.deadline + self._margin\n",
+            "self._belief.deadline\n",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_a_lease_lost_to_an_outage_is_not_released_before_its_old_expiry",
+            ),
+        ),
+        _lease(
+            "a block is not entered with a lost lease",
+            "        try:\n            self.check()\n        except BaseException:\n",
+            "        try:\n            pass\n        except BaseException:\n",
+            noticed_by=("tests/test_lease_holding.py::test_a_block_is_not_entered_with_a_lease_that_is_not_held",),
+        ),
+        _lease(
+            "a block's own exception is not masked",
+            "        except StoreError as error:\n            # The body's",
+            "        except ZeroDivisionError as error:\n            # The body's",
+            noticed_by=("tests/test_lease_holding.py::test_the_blocks_own_exception_comes_out_as_it_is",),
+        ),
+        _lease(
+            "leaving a block releases",
+            "        try:\n            self.release()\n        except StoreError as error:\n            # The body",
+            "        try:\n            pass\n        except StoreError as error:\n            # The body",
+            noticed_by=("tests/test_lease_holding.py::test_leaving_the_block_releases",),
+        ),
+        _lease(
+            "a forked child releases nothing",
+            "        if self._forked:\n            return False\n",
+            "",
+            noticed_by=(
+                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+            ),
+        ),
+        _lease(
+            "a forked child holds nothing",
+            "        self._forked = True\n",
+            "",
+            noticed_by=(
+                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+            ),
+        ),
+        _lease(
+            "at exit a lease is released",
+            "                self._send_release(tries=1, seconds=0.0)\n",
+            "                pass\n",
+            noticed_by=("tests/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
+        ),
+        _lease(
+            "a release is tried more than once",
+            "RELEASE_TRIES = 6\n",
+            "RELEASE_TRIES = 1\n",
+            noticed_by=("tests/test_lease_holding.py::test_one_failing_release_does_not_keep_the_others",),
+        ),
+        Guard(
+            name="the callback runs on a thread of its own",
+            room="bucket.py",
+            code='        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()',
+            without="        job()",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a lease is looked after from the start",
+            room="bucket.py",
+            code="        self._heartbeats().add(lease)\n",
+            without="",
+            noticed_by=("tests/test_operations_recovery.py::test_a_renewal_whose_answer_is_lost_costs_no_lease",),
+        ),
+        Guard(
+            name="one failing release does not keep the others",
+            room="bucket.py",
+            code="            except LeaseError as error:\n",
+            without="            except ZeroDivisionError as error:\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a release by id through its own bucket ends belief at once",
+            room="bucket.py",
+            code="        if held is not None:\n            return held.release()\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a closed bucket acquires no more",
+            room="bucket.py",
+            code="        self._closed = True\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+    ),
+)
+
+HEARTBEATS = Chapter(
+    title="Heartbeats",
+    guards=(
+        _heartbeat(
+            "a beat that raises harms no other",
+            "            except BaseException:  # noqa: BLE001 - one lease",
+            "            except ZeroDivisionError:  # noqa: BLE001 - one lease",
+            noticed_by=("tests/test_heartbeat.py::test_a_beat_that_raises_harms_no_other_and_is_tried_again",),
+        ),
+        _heartbeat(
+            "it is tried again",
+            "            self._schedule.move(beating, self._clock.steady() + pause)\n",
+            "",
+            noticed_by=("tests/test_heartbeat.py::test_after_a_beat_it_is_due_when_it_then_says",),
+        ),
+        _heartbeat(
+            "what is always due does not spin",
+            "pause = max(SHORTEST_SECONDS, beating.due_in())",
+            "pause = beating.due_in()",
+            noticed_by=("tests/test_heartbeat.py::test_what_is_always_due_does_not_spin",),
+        ),
+        _heartbeat(
+            "the thread survives a defect of its own",
+            "            except BaseException:  # noqa: BLE001 - a heartbeat that",
+            "            except ZeroDivisionError:  # noqa: BLE001 - a heartbeat that",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own",
+            ),
+        ),
+        _heartbeat(
+            "a thread that is gone is started again",
+            "if self._thread is None or not self._thread.is_alive():",
+            "if self._thread is None:",
+            noticed_by=("tests/test_heartbeat.py::test_a_thread_that_is_gone_is_started_again",),
+        ),
+        _heartbeat(
+            "there is one thread",
+            "if self._thread is None or not self._thread.is_alive():",
+            "if True:",
+            noticed_by=("tests/test_heartbeat.py::test_there_is_one_thread_however_often_it_is_asked_for",),
+        ),
+        _heartbeat(
+            "it keeps no interpreter from exiting",
+            'target=self._run, name="ddb-lease-heartbeat", daemon=True)',
+            'target=self._run, name="ddb-lease-heartbeat")',
+            noticed_by=("tests/test_heartbeat.py::test_there_is_one_thread_however_often_it_is_asked_for",),
+        ),
+        _heartbeat(
+            "nor do its workers",
+            'name=f"ddb-lease-worker-{next(self._names)}", daemon=True)',
+            'name=f"ddb-lease-worker-{next(self._names)}")',
+            noticed_by=("tests/test_heartbeat.py::test_workers_keep_no_interpreter_from_exiting",),
+        ),
+        _heartbeat(
+            "adding makes sure that it runs",
+            "        self.ensure_running()\n        self._bell.put(None)\n",
+            "        self._bell.put(None)\n",
+            noticed_by=("tests/test_heartbeat.py::test_adding_makes_sure_that_the_thread_runs",),
+        ),
+        _heartbeat(
+            "a machine that slept is noticed",
+            "return self._clock.steady() - self._planned > LATE_SECONDS",
+            "return False",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
+            ),
+        ),
+        _heartbeat(
+            "a late turn is not taken for sleep",
+            "LATE_SECONDS = 0.5\n",
+            "LATE_SECONDS = -1.0\n",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
+            ),
+        ),
+        _heartbeat(
+            "no nap is longer than a second",
+            "return min(NAP_SECONDS, max(0.0, first - self._clock.steady()))",
+            "return max(0.0, first - self._clock.steady())",
+            noticed_by=("tests/test_heartbeat.py::test_no_nap_is_longer_than_a_sleeping_machine_may_go_unnoticed",),
+        ),
+        _heartbeat(
+            "what was dropped is due no more",
+            "            self._due.pop(beating, None)\n            self._tidy()",
+            "            self._tidy()",
+            noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
+        ),
+        _heartbeat(
+            "what was dropped is not moved back in",
+            "            if beating in self._due:\n",
+            "            if True:\n",
+            noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
+        ),
+        _heartbeat(
+            "moving counts the last time only",
+            "if self._due.get(beating) == (due, serial):",
+            "if beating in self._due:",
+            noticed_by=("tests/test_heartbeat.py::test_moving_counts_the_last_time_only",),
+        ),
+        _heartbeat(
+            "things due at the same time are not compared",
+            "entry = (due, next(self._serial))",
+            "entry = (due, 0)",
+            noticed_by=("tests/test_heartbeat.py::test_things_due_at_the_same_time_are_not_compared",),
+        ),
+        _heartbeat(
+            "what was dropped is not kept in memory",
+            "if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):",
+            "if False:",
+            noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_not_kept_in_memory",),
+        ),
+        _heartbeat(
+            "a worker survives what its job raises",
+            "            except BaseException:  # noqa: BLE001 - a worker",
+            "            except ZeroDivisionError:  # noqa: BLE001 - a worker",
+            noticed_by=("tests/test_heartbeat.py::test_a_worker_survives_whatever_its_job_raises",),
+        ),
+        _heartbeat(
+            "stuck workers are replaced",
+            "working = sum(now - since < STUCK_SECONDS for since in self._busy.values())",
+            "working = len(self._busy)",
+            noticed_by=("tests/test_heartbeat.py::test_stuck_workers_are_replaced",),
+        ),
+        _heartbeat(
+            "they are no more than a process can bear",
+            "if not wanted or self._idle + len(self._busy) >= MOST_WORKERS:",
+            "if not wanted:",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_stuck_or_not_there_are_never_more_workers_than_a_process_can_bear",
+            ),
+        ),
+        _heartbeat(
+            "no worker is started while one is idle",
+            "wanted = self._idle < self._jobs.qsize() and ",
+            "wanted = ",
+            noticed_by=("tests/test_heartbeat.py::test_no_worker_is_started_while_one_is_idle",),
+        ),
+        _heartbeat(
+            "workers are few",
+            " and self._idle + working < self._limit\n",
+            "\n",
+            noticed_by=("tests/test_heartbeat.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",),
+        ),
+        _heartbeat(
+            "those that were replaced end",
+            "                    return  # replaced",
+            "                    pass  # replaced",
+            noticed_by=("tests/test_heartbeat.py::test_when_stuck_workers_come_back_no_more_are_left_than_may_be",),
+        ),
+        _heartbeat(
+            "where no thread can be had the others do it",
+            "        except RuntimeError:  # no more threads",
+            "        except ZeroDivisionError:  # no more threads",
+            noticed_by=("tests/test_heartbeat.py::test_where_no_thread_can_be_started_the_others_do_it",),
+        ),
+        _heartbeat(
+            "jobs that wait are looked after at each turn",
+            "        self.workers.relieve()\n        for beating",
+            "        for beating",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most",
+            ),
+        ),
+        _heartbeat(
+            "a job is done soon",
+            "        self._jobs.put(job)\n        self.relieve()\n",
+            "        self._jobs.put(job)\n",
+            noticed_by=("tests/test_heartbeat.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",),
+        ),
+    ),
+)
+
+PROCESSES = Chapter(
+    title="Processes, connections and the line in which threads wait",
+    guards=(
+        Guard(
+            name="a fork is told to who lives here",
+            room="process.py",
+            code="        inhabitant.after_fork_in_child()\n",
+            without="        pass\n",
+            noticed_by=(
+                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+            ),
+        ),
+        Guard(
+            name="a forked child has a heartbeat of its own",
+            room="process.py",
+            code="    _heartbeats = None\n    for",
+            without="    for",
+            noticed_by=("tests/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
+        ),
+        Guard(
+            name="an exit releases what is held",
+            room="process.py",
+            code="        inhabitant.at_exit(deadline)\n",
+            without="        pass\n",
+            noticed_by=("tests/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
+        ),
+        Guard(
+            name="an exit ends in bounded time",
+            room="bucket.py",
+            code="            if self._machinery.clock.steady() >= deadline:\n",
+            without="            if False:\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a forked child forgets its parent's leases",
+            room="bucket.py",
+            code="            lease.abandon_to_parent()\n",
+            without="            pass\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a forked child forgets its parent's waiters",
+            room="bucket.py",
+            code="        self._memory.empty()\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a forked child observes the time by itself",
+            room="bucket.py",
+            code="        self._scene.time.after_fork_in_child()\n",
+            without="",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+            ),
+        ),
+        Guard(
+            name="a forked child shares no connection",
+            room="dynamodb/store.py",
+            code="        if self._forked:\n            self._renew_after_fork()\n",
+            without="",
+            noticed_by=("tests/test_crashes.py::test_children_forked_amid_requests_of_other_threads_can_acquire",),
+        ),
+        Guard(
+            name="timeouts stay under a third of a lease",
+            room="dynamodb/client.py",
+            code="return max(_SHORTEST, min(_LONGEST, lease_seconds / 10))",
+            without="return 60.0",
+            noticed_by=(
+                "tests/test_client.py::test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows",
+            ),
+        ),
+        Guard(
+            name="a short lease has shorter timeouts",
+            room="dynamodb/client.py",
+            code="return max(_SHORTEST, min(_LONGEST, lease_seconds / 10))",
+            without="return _LONGEST",
+            noticed_by=(
+                "tests/test_client.py::test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows",
+            ),
+        ),
+        Guard(
+            name="a client too slow for the lease is refused",
+            room="dynamodb/client.py",
+            code="    if longest > lease_seconds / 3:",
+            without="    if longest > lease_seconds * 3_000:",
+            noticed_by=("tests/test_client.py::test_a_client_that_waits_longer_than_the_lease_allows_is_refused",),
+        ),
+        Guard(
+            name="the user's own client is not closed",
+            room="dynamodb/store.py",
+            code="        if self._reach.client is None:\n            self._close()\n",
+            without="        self._close()\n",
+            noticed_by=("tests/test_client.py::test_the_users_own_client_is_not_closed_with_the_bucket",),
+        ),
+    ),
+)

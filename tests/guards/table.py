@@ -1,0 +1,19 @@
+"""The whole table."""
+
+from tests.guards import deciding, holding, requests, time
+from tests.guards.guard import Chapter
+
+CHAPTERS: tuple[Chapter, ...] = (
+    requests.CONDITIONS,
+    requests.EDGES,
+    requests.EFFECTS,
+    time.CLOCKS,
+    time.MARGINS,
+    deciding.DECISIONS,
+    deciding.AMBIGUITY,
+    deciding.WAITING,
+    holding.BELIEF,
+    holding.LEASES,
+    holding.HEARTBEATS,
+    holding.PROCESSES,
+)
