@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,16 @@ from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.table import create_table
 from tests import engines
 from tests.support import Stage, Table, Tap
+
+# Who starts this suite in the background of a shell hands it ignored signals, and we would hand them on to the commands
+# that tests interrupt.
+for _signum in {
+    signal.SIGINT,
+    signal.SIGTERM,
+    *(getattr(signal, name, signal.SIGINT) for name in ("SIGQUIT", "SIGHUP")),
+}:
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
 
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lease import heartbeat
+from ddb_lease import heartbeat, process
 from ddb_lease.clock import SystemClock
 from ddb_lease.heartbeat import LATE_SECONDS, NAP_SECONDS, STUCK_SECONDS, Heartbeats, Schedule, Workers
 from tests.support import MovableClock
@@ -201,6 +201,28 @@ def test_a_beat_that_raises_harms_no_other_and_is_tried_again(beats, clock, capl
     clock.pass_time(10.0)
     beats.turn(slept=False)
     assert (len(broken.beats), len(sound.beats)) == (2, 2)
+
+
+def test_a_beat_that_raises_is_not_tried_again_at_once(beats, clock):
+    broken = Patient(clock, 1_000.0, raises=OSError("no"))
+    beats.add(broken)
+    beats.turn(slept=False)
+    beats.turn(slept=False)
+    assert len(broken.beats) == 1
+
+
+def test_whatever_may_be_due_earlier_rings_the_bell(beats, clock):
+    beating = Patient(clock, 2_000.0)
+    beats.add(beating)
+    assert beats._bell.qsize() == 1
+    beats.reconsider(beating)
+    assert beats._bell.qsize() == 2
+    beats.reconsider_all()
+    assert beats._bell.qsize() == 3
+
+
+def test_one_heartbeat_serves_a_process():
+    assert process.heartbeats() is process.heartbeats()
 
 
 def test_one_that_cannot_say_when_it_is_due_harms_no_other(beats, clock):

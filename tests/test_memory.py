@@ -82,6 +82,12 @@ def test_a_free_slot_is_handed_out_once_with_its_fence(memory, chance):
     assert memory.take_free(chance) is None
 
 
+def test_a_slot_that_was_handed_out_is_not_handed_out_again(memory, chance):
+    memory.learn_view(view(free(2, fence=9)))
+    assert memory.take_free(chance) == (2, 9)
+    assert memory.take_free(chance) is None
+
+
 def test_free_slots_are_drawn_at_random(memory):
     firsts = set()
     for seed in range(60):

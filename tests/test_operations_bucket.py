@@ -3,6 +3,7 @@
 import pytest
 
 from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Retire
+from ddb_lease.model import Counter
 from ddb_lease.protocol import WINDOW
 from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
 
@@ -285,6 +286,19 @@ def test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots(stage, tabl
         assert first.start == 0, "the counter comes with it"
         starts.add(second.start)
     assert len(starts) > 6
+
+
+def test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other(stage, table):
+    put_counter(table, max_tokens=3 * WINDOW, minted=3 * WINDOW)
+    for slot in range(3 * WINDOW):
+        put_leased(table, slot, expires_at=stage.now_ms + 3_600_000)
+    bucket = stage.bucket()
+    # It knows from an earlier look how many windows there are.
+    bucket._memory.learn_counter(Counter(max_tokens=3 * WINDOW, minted=0, rev=1, lease_ms=30_000))
+    bucket.tap.clear()
+    assert bucket.try_acquire() is None
+    starts = [look.start for look in bucket.tap.of(Look) if look.limit == WINDOW]
+    assert sorted(starts) == [0, WINDOW, 2 * WINDOW]
 
 
 def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):

@@ -603,6 +603,28 @@ WAITING = Chapter(
             ),
         ),
         _attempt(
+            "the windows are taken in turn",
+            "(self._window + 1) % count",
+            "self._window",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other",
+            ),
+        ),
+        _attempt(
+            "foreign items do not hide the slots",
+            "        if answer.more and not view.covered:\n",
+            "        if answer.more and not view.covered and False:\n",
+            noticed_by=("tests/test_operations_errors.py::test_foreign_items_in_great_number_do_not_hide_the_bucket",),
+        ),
+        _attempt(
+            "an endpoint never reached is given up",
+            "return isinstance(outcome, Unavailable) and silent and not scene.time.known",
+            "return False",
+            noticed_by=(
+                "tests/test_operations_errors.py::test_without_a_timeout_a_service_that_was_never_reached_is_given_up",
+            ),
+        ),
+        _attempt(
             "an outage is waited out",
             "return isinstance(outcome, Unavailable) and silent and not scene.time.known",
             "return isinstance(outcome, Unavailable) and silent",
@@ -621,6 +643,12 @@ WAITING = Chapter(
             "        if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):\n            return OutOfTurn()\n",
             "",
             noticed_by=("tests/test_waiting.py::test_a_newcomer_does_not_pass_those_who_wait",),
+        ),
+        _attempt(
+            "nobody waits on for a closed bucket",
+            "        scene.require_open()\n",
+            "",
+            noticed_by=("tests/test_operations_errors.py::test_closing_a_bucket_ends_the_waits_for_it",),
         ),
         _retry(
             "pauses have full jitter",
@@ -669,6 +697,12 @@ WAITING = Chapter(
             noticed_by=("tests/test_retry.py::test_sending_again_ends_with_a_try_at_the_deadline_and_none_after_it",),
         ),
         _retry(
+            "a deadline ends the tries",
+            "        return self._steady() >= self._deadline\n",
+            "        return False\n",
+            noticed_by=("tests/test_retry.py::test_a_deadline_that_has_passed_allows_one_try",),
+        ),
+        _retry(
             "without patience a full bucket ends it",
             "                return patient\n",
             "                return True\n",
@@ -685,6 +719,12 @@ WAITING = Chapter(
             "wakeable = state.outcome is not None and isinstance(state.outcome.result(), _WAITING)",
             "wakeable = True",
             noticed_by=("tests/test_retry.py::test_only_who_waits_for_a_slot_may_be_woken_and_none_that_backs_off",),
+        ),
+        _memory(
+            "a free slot is handed to one thread",
+            "return number, self._free.pop(number)",
+            "return number, self._free[number]",
+            noticed_by=("tests/test_memory.py::test_a_slot_that_was_handed_out_is_not_handed_out_again",),
         ),
         _memory(
             "the slot released last comes first",
@@ -768,6 +808,13 @@ WAITING = Chapter(
             noticed_by=(
                 "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
             ),
+        ),
+        Guard(
+            name="the stored length of a lease rules",
+            room="scene.py",
+            code="return counter.lease_ms if counter else self.wanted.lease_ms",
+            without="return self.wanted.lease_ms",
+            noticed_by=("tests/test_operations_errors.py::test_stored_settings_rule_and_one_warning_names_both",),
         ),
         Guard(
             name="of other settings a warning is given once",

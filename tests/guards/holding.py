@@ -205,10 +205,46 @@ LEASES = Chapter(
     title="Renewing, losing and releasing",
     guards=(
         _lease(
+            "renewals of one lease are serialised",
+            "        mine = self._serial.acquire(blocking=False)\n",
+            "        mine = self._serial.acquire(blocking=False) or True\n",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way",
+            ),
+        ),
+        _lease(
+            "a renewal by hand waits its turn",
+            "        with self._serial:\n            answer = self._renew_once()\n",
+            "        answer = self._renew_once()\n",
+            noticed_by=("tests/test_lease_serial.py::test_who_does_it_by_hand_waits_for_the_renewal_under_way",),
+        ),
+        _lease(
+            "a release waits for a renewal under way",
+            "mine = self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))",
+            "mine = self._serial.acquire(blocking=False)",
+            noticed_by=("tests/test_lease_serial.py::test_who_does_it_by_hand_waits_for_the_renewal_under_way",),
+        ),
+        _lease(
             "but not for ever",
             "self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))",
             "self._serial.acquire()",
             noticed_by=("tests/test_lease_holding.py::test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs",),
+        ),
+        _lease(
+            "one renewal is under way at a time",
+            "                self._renewing = True\n",
+            "",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended",
+            ),
+        ),
+        _lease(
+            "the heartbeat looks again once it has ended",
+            "                self._renewing = False\n            self._around.heartbeats.reconsider(self)\n",
+            "                self._renewing = False\n",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended",
+            ),
         ),
         _lease(
             "belief ends before the release is sent",
@@ -217,10 +253,42 @@ LEASES = Chapter(
             noticed_by=("tests/test_lease_holding.py::test_a_released_lease_says_so",),
         ),
         _lease(
+            "a lease that is another's is not released",
+            "        if done or self._answered:\n",
+            "        if self._answered:\n",
+            noticed_by=("tests/test_lease_serial.py::test_a_lease_that_is_anothers_by_now_is_not_released",),
+        ),
+        _lease(
             "a second release sends nothing",
             "        if done or self._answered:\n",
             "        if done:\n",
             noticed_by=("tests/test_lease_holding.py::test_a_second_release_says_no_and_sends_nothing",),
+        ),
+        _lease(
+            "an interrupted release is seen to",
+            "            self._around.heartbeats.workers.submit(self._release_quietly)\n            raise\n",
+            "            raise\n",
+            noticed_by=("tests/test_lease_serial.py::test_a_release_that_was_interrupted_is_done_in_the_background",),
+        ),
+        _lease(
+            "a released lease is looked after no more",
+            "        self._around.heartbeats.drop(self)\n",
+            "",
+            noticed_by=("tests/test_lease_serial.py::test_nothing_is_left_of_a_released_lease",),
+        ),
+        _lease(
+            "its bucket forgets it",
+            "        self._around.ended(self)\n",
+            "",
+            noticed_by=("tests/test_lease_serial.py::test_nothing_is_left_of_a_released_lease",),
+        ),
+        _lease(
+            "a release wakes and tells its own process",
+            "            around.scene.memory.released(self.slot, Slot(number=self.slot, fence=self.fence))\n",
+            "            pass\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_process_claims_first_the_slot_that_it_released_itself",
+            ),
         ),
         _lease(
             "check raises once the deadline has passed",
@@ -247,6 +315,42 @@ LEASES = Chapter(
             "            self._tried_at = self._now()\n            _, now_hi = scene.time.now_ms()\n            renewal = self._belief.begin_renewal(self._tried_at, now_hi)\n",
             "            _, now_hi = scene.time.now_ms()\n            self._tried_at = self._now()\n            renewal = self._belief.begin_renewal(self._now() + 0.5, now_hi)\n",
             noticed_by=("tests/test_lease_holding.py::test_a_heartbeat_that_died_is_started_again",),
+        ),
+        _lease(
+            "a renewal writes the upper bound",
+            "            _, now_hi = scene.time.now_ms()\n            renewal",
+            "            now_hi, _ = scene.time.now_ms()\n            renewal",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over",
+            ),
+        ),
+        _lease(
+            "a defect in a renewal costs no lease",
+            "            answer = Unknown(cause=error)\n",
+            "            raise\n",
+            noticed_by=("tests/test_lease_serial.py::test_a_defect_while_renewing_by_hand_is_no_loss",),
+        ),
+        _lease(
+            "in doubt renewals wait, as long as there is time",
+            "                due = max(due, belief.deadline - self._seconds / 4)\n",
+            "                pass\n",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late",
+            ),
+        ),
+        _lease(
+            "but no longer",
+            "due = max(due, belief.deadline - self._seconds / 4)",
+            "due = math.inf",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late",
+            ),
+        ),
+        _lease(
+            "an urgent renewal does not spin",
+            "max(due, self._tried_at + PAUSE_SECONDS)",
+            "due",
+            noticed_by=("tests/test_lease_serial.py::test_an_urgent_renewal_does_not_spin",),
         ),
         _lease(
             "the heartbeat notices the deadline",
@@ -295,6 +399,14 @@ LEASES = Chapter(
             ),
         ),
         _lease(
+            "nothing is given back before the callback has returned",
+            "        if not self._called_back.is_set():\n",
+            "        if False:\n",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_a_lost_lease_is_not_given_back_before_its_callback_has_returned",
+            ),
+        ),
+        _lease(
             "what an unseen renewal extended is released",
             "                self._clean_up_at = self._belief.deadline + self._margin\n",
             "                pass\n",
@@ -315,6 +427,12 @@ LEASES = Chapter(
             "        try:\n            self.check()\n        except BaseException:\n",
             "        try:\n            pass\n        except BaseException:\n",
             noticed_by=("tests/test_lease_holding.py::test_a_block_is_not_entered_with_a_lease_that_is_not_held",),
+        ),
+        _lease(
+            "a lease that was lost before its block is released",
+            "                self.release()  # `__exit__`",
+            "                pass  # `__exit__`",
+            noticed_by=("tests/test_lease_serial.py::test_a_lease_lost_before_its_block_is_given_back",),
         ),
         _lease(
             "a block's own exception is not masked",
@@ -345,10 +463,24 @@ LEASES = Chapter(
             ),
         ),
         _lease(
+            "a lease of the parent's waits for no lock in a forked child",
+            "        self._forked = True\n        self._lock = threading.RLock()\n",
+            "        self._forked = True\n",
+            noticed_by=("tests/test_lease_serial.py::test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents",),
+        ),
+        _lease(
             "at exit a lease is released",
             "                self._send_release(tries=1, seconds=0.0)\n",
             "                pass\n",
             noticed_by=("tests/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
+        ),
+        _lease(
+            "a release that is given up ends in bounded time",
+            "                deadline=self._now() + seconds,\n",
+            "                deadline=math.inf,\n",
+            noticed_by=(
+                "tests/test_lease_serial.py::test_a_release_that_is_answered_slowly_is_given_up_in_bounded_time",
+            ),
         ),
         _lease(
             "a release is tried more than once",
@@ -418,6 +550,12 @@ HEARTBEATS = Chapter(
             noticed_by=("tests/test_heartbeat.py::test_after_a_beat_it_is_due_when_it_then_says",),
         ),
         _heartbeat(
+            "after a while",
+            "            pause = RECOVERY_SECONDS\n",
+            "            pause = 0.0\n",
+            noticed_by=("tests/test_heartbeat.py::test_a_beat_that_raises_is_not_tried_again_at_once",),
+        ),
+        _heartbeat(
             "what is always due does not spin",
             "pause = max(SHORTEST_SECONDS, beating.due_in())",
             "pause = beating.due_in()",
@@ -460,6 +598,18 @@ HEARTBEATS = Chapter(
             "        self.ensure_running()\n        self._bell.put(None)\n",
             "        self._bell.put(None)\n",
             noticed_by=("tests/test_heartbeat.py::test_adding_makes_sure_that_the_thread_runs",),
+        ),
+        _heartbeat(
+            "what comes earlier ends its sleep",
+            "        self.ensure_running()\n        self._bell.put(None)\n",
+            "        self.ensure_running()\n",
+            noticed_by=("tests/test_heartbeat.py::test_whatever_may_be_due_earlier_rings_the_bell",),
+        ),
+        _heartbeat(
+            "what is brought forward ends its sleep",
+            "        self._schedule.move(beating, self._clock.steady() + beating.due_in())\n        self._bell.put(None)\n\n    def reconsider_all",
+            "        self._schedule.move(beating, self._clock.steady() + beating.due_in())\n\n    def reconsider_all",
+            noticed_by=("tests/test_heartbeat.py::test_whatever_may_be_due_earlier_rings_the_bell",),
         ),
         _heartbeat(
             "a machine that slept is noticed",
@@ -608,6 +758,13 @@ PROCESSES = Chapter(
             noticed_by=(
                 "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
             ),
+        ),
+        Guard(
+            name="one heartbeat serves a process",
+            room="process.py",
+            code="        if _heartbeats is None:\n",
+            without="        if True:\n",
+            noticed_by=("tests/test_heartbeat.py::test_one_heartbeat_serves_a_process",),
         ),
         Guard(
             name="a forked child forgets its parent's leases",
