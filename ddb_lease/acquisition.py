@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from ddb_lease import protocol
-from ddb_lease.clock import AGREEING
+from ddb_lease.asking import ask_while, confirm, settle
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 from ddb_lease.memory import Ticket
 from ddb_lease.messages import (
@@ -224,10 +224,10 @@ class _Attempt:
 
     def _look(self) -> Procedure[tuple[View, bool]]:
         """A look, and whether it showed the whole bucket. The next look shows the window after it."""
-        scene, counter = self._scene, self._scene.memory.counter
+        counter = self._scene.memory.counter
         count = protocol.windows(counter.max_tokens) if counter else 1
         if count != self._windows:
-            self._windows, self._window = count, scene.chance.randrange(count)
+            self._windows, self._window = count, self._scene.chance.randrange(count)
         self._looks += 1
         if self._resume:
             start, self._resume = self._resume, 0
@@ -237,26 +237,33 @@ class _Attempt:
             start = self._window * protocol.WINDOW
             self._window = (self._window + 1) % count
         # Polls are eventually consistent, at half the price: a condition guards whatever is built on them.
-        answer = yield Look(start=start, limit=protocol.WINDOW, consistent=not self._looked)
-        self._looked = True
+        consistent, self._looked = not self._looked, True
+        view, more = yield from self._page(start, consistent=consistent)
+        if not consistent and protocol.looks_remade(view, counter):
+            consistent = True
+            view, more = yield from self._page(start, consistent=True)
+        if more and view.covered and len(view.covered) < protocol.WINDOW:
+            self._resume = view.covered.stop  # large data filled the page: the next look goes on from there
+        if view.counter is not None:
+            self._scene.adopt(view.counter, consistent)
+        elif view.counter_looked_for:
+            self._scene.memory.forget()
+        self._scene.memory.learn_view(view, by=self._ticket)
+        return view, count == 1 and not more
+
+    def _page(self, start: int, *, consistent: bool) -> Procedure[tuple[View, bool]]:
+        # One more than a window, so that a bucket of just so many slots is seen to end there.
+        answer = yield Look(start=start, limit=protocol.WINDOW + 1, consistent=consistent)
         if not isinstance(answer, Seen):
             raise _failure(answer)
         view = answer.view
-        if answer.more and not view.covered:
-            # Somebody else's items fill the page between the counter and the slots: ask for the slots alone.
-            again = yield Look(start=start, limit=protocol.WINDOW, consistent=True, counter=False)
-            if not isinstance(again, Seen):
-                raise _failure(again)
-            answer = again
-            view = replace(again.view, counter=view.counter, counter_looked_for=True)
-        if answer.more and view.covered and len(view.covered) < protocol.WINDOW:
-            self._resume = view.covered.stop  # large data filled the page: the next look goes on from there
-        if view.counter is not None:
-            scene.adopt(view.counter)
-        elif view.counter_looked_for:
-            scene.memory.forget()
-        scene.memory.learn_view(view, by=self._ticket)
-        return view, count == 1 and not answer.more
+        if not answer.more or view.covered:
+            return view, answer.more
+        # Somebody else's items fill the page between the counter and the slots: ask for the slots alone.
+        again = yield Look(start=start, limit=protocol.WINDOW + 1, consistent=True, counter=False)
+        if not isinstance(again, Seen):
+            raise _failure(again)
+        return replace(again.view, counter=view.counter, counter_looked_for=True), again.more
 
     def _act_upon(self, view: View) -> Procedure[Outcome]:
         scene = self._scene
@@ -268,7 +275,7 @@ class _Attempt:
             match step:
                 case NothingFree() if step.next_expiry is not None and not scene.time.confirmed:
                     # A single answer cannot tell what has expired (see `clock`): get a second one, then decide.
-                    yield Look(limit=1, consistent=False)
+                    yield from confirm(scene.time)
                     if not scene.time.confirmed:
                         return Full(expires_in=None)
                 case NothingFree():
@@ -291,28 +298,21 @@ class _Attempt:
         if refused.slot_failed:
             scene.memory.learn_slot(step.slot, refused.slot, by=self._ticket)
         if refused.counter is not None:
-            scene.adopt(refused.counter)
+            scene.adopt(refused.counter, True)
         elif refused.counter_failed:
             scene.memory.forget()  # the counter's item is gone: the bucket must be made anew
         return protocol.learn(view, step, refused)
 
     def _learn_time(self) -> Procedure[None]:
         # A look brings it, unless its answer carries no Date: then two more decide whether none does.
-        for _ in range(AGREEING):
-            if not self._scene.time.known:
-                yield Look(limit=1, consistent=False)
-        if not self._scene.time.known:
+        time = self._scene.time
+        yield from ask_while(lambda: not time.known, time)
+        if not time.known:
             raise _Stop(Unavailable(cause=StoreUnavailable("the service's answers do not tell its time")))
-
-    def _clear_doubt(self) -> Procedure[None]:
-        # Not with bounds as wide as this: the lease's expiry would be far off.
-        for _ in range(AGREEING):
-            if self._scene.time.doubtful:
-                yield Look(limit=1, consistent=False)
 
     def _claim(self, step: ClaimSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
-        yield from self._clear_doubt()
+        yield from settle(scene.time)
         scene.memory.learn_slot(step.slot, None)  # not for another thread to race us for
         grant, now_hi = self._new_grant(step.slot, step.fence)
         request = Claim(
@@ -326,7 +326,7 @@ class _Attempt:
 
     def _mint(self, step: MintSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
-        yield from self._clear_doubt()
+        yield from settle(scene.time)
         grant, now_hi = self._new_grant(step.slot, 0)
         request = Mint(
             slot=step.slot,
@@ -372,7 +372,7 @@ class _Attempt:
                 self._open.remove(grant)
                 return answer
             case Done() | Refused():
-                yield from self._clear_doubt()
+                yield from confirm(self._scene.time)
                 if self._is_sound(grant):
                     return grant
                 failure: Exception = _Stop(Lost())
@@ -389,9 +389,9 @@ class _Attempt:
         """Whether a grant that was won may be handed out."""
         time = self._scene.time
         # The first answer of all may have been odd: what it told of the time is believed once a second one agrees,
-        # as the claim's own does. While answers contradict what was known, our steady clock may have missed time, and
-        # the deadline with it. And an expiry that turns out to lie far ahead would keep the slot from everybody else
-        # for as long, should we crash.
+        # as the claim's own does, mostly. While answers contradict what was known, our steady clock may have missed
+        # time, and the deadline with it. And an expiry that turns out to lie far ahead would keep the slot from
+        # everybody else for as long, should we crash.
         if not time.confirmed or time.doubtful or time.steady() >= grant.deadline:
             return False
         return grant.expires_at <= time.now_ms()[1] + grant.lease_ms + FAR_AHEAD_MS
@@ -467,7 +467,7 @@ class _Attempt:
             rev=counter.rev,
             max_tokens=counter.max_tokens,
             minted=protocol.minted_without(step.slots, counter),
-            ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence),
+            ttl=scene.ttl(now_hi + scene.lease_ms(), expires_at=step.expires_at, fence=step.fence),
             token=scene.token(),
         )
         answer = yield from self._settle(request, until=self._deadline, uncertain=[])
@@ -478,6 +478,7 @@ class _Attempt:
 
     def _create(self, view: View, step: CreateBucket) -> Procedure[View]:
         scene = self._scene
+        yield from confirm(scene.time)  # what is written now, `rev` and fences, nobody ever lowers
         _, now_hi = scene.time.now_ms()
         slots, minted = protocol.slots_at_creation(scene.wanted, fresh=step.fresh)
         request = Create(
@@ -499,7 +500,7 @@ class _Attempt:
                     lease_ms=scene.wanted.lease_ms,
                 )
                 _log.info("bucket %r is created: %s", scene.bucket, scene.wanted)
-                scene.adopt(made)
+                scene.adopt(made, True)
                 free = {n: Slot(number=n, fence=now_hi) for n in range(slots)}
                 view = replace(view, counter=made, slots={**view.slots, **free})
                 scene.memory.learn_view(view, by=self._ticket)

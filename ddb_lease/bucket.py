@@ -24,6 +24,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from ddb_lease import process
 from ddb_lease.acquisition import acquire
+from ddb_lease.asking import ask_while
 from ddb_lease.clock import Clock, ServiceTime, SystemClock
 from ddb_lease.driver import Bell, Driver, Sender, Turnstile
 from ddb_lease.dynamodb import Reach, Store
@@ -39,7 +40,6 @@ from ddb_lease.errors import (
 from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
-from ddb_lease.messages import Look
 from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slot_of
@@ -147,7 +147,11 @@ class LeaseBucket:
         reach = Reach(session=session, client=client, endpoint_url=endpoint_url)
         store = Store(table=table, bucket=self.name, reach=reach, lease_seconds=lease_seconds)
         self._store = self._machinery.wrap(store)
-        time = ServiceTime(self._machinery.clock, max_clock_skew=self._timing.max_clock_skew)
+        time = ServiceTime(
+            self._machinery.clock,
+            max_clock_skew=self._timing.max_clock_skew,
+            front_end_skew=self._timing.front_end_skew,
+        )
         self._driver = Driver(sender=self._store, time=time, on_moved=self._time_moved)
         self._scene = Scene(
             bucket=name,
@@ -161,6 +165,7 @@ class LeaseBucket:
         )
         self._leases: dict[str, Lease] = {}
         self._warned = False
+        self._fitting = self._wanted
         self._closed = False
         process.enrol(self)
 
@@ -426,24 +431,24 @@ class LeaseBucket:
     def _time_moved(self) -> None:
         heartbeats = self._heartbeats()
         if self._scene.time.doubtful:
-            heartbeats.workers.submit(self._clear_doubt)
+            heartbeats.workers.submit(self._clear_doubt, line=self._driver)
         heartbeats.reconsider_all()
 
     def _clear_doubt(self) -> None:
         """Answers disagree on the service's time: ask until they agree."""
-        bell = self._machinery.bell()
-        for _ in range(_DOUBT_LOOKS):
-            if self._closed or not self._scene.time.doubtful:
-                return
-            self._driver.perform(Look(limit=1, consistent=False))
-            bell.sleep(_DOUBT_SECONDS)
+        time = self._scene.time
+        asking = ask_while(lambda: time.doubtful and not self._closed, time, times=_DOUBT_LOOKS, pause=_DOUBT_SECONDS)
+        self._driver.run(asking, self._machinery.bell())
 
-    def _adopt(self, counter: Counter) -> None:
+    def _adopt(self, counter: Counter, sure: bool) -> None:
         stored = counter.settings
-        self._timing.require_room(stored.lease_ms / 1000)  # before it is learnt: refused once, refused always
-        if not self._memory.learn_counter(counter):
+        if stored != self._fitting:
+            # Before it is learnt: refused once, refused always.
+            self._timing.require_room(stored.lease_ms / 1000)
+            self._store.fit(stored.lease_ms / 1000)
+            self._fitting = stored
+        if not self._memory.learn_counter(counter, sure=sure):
             return
-        self._store.fit(stored.lease_ms / 1000)
         if stored != self._wanted and not self._warned:
             self._warned = True
             _log.warning(

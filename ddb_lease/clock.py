@@ -7,8 +7,9 @@ Laws of this room:
   ``Date`` header: the service's clock, cut to a second. An answer sent for at steady time ``t0`` and received at
   ``t1`` with ``Date`` D says that the offset (service minus steady) lies in ``[D - t1, D + 1 s - t0]``; answers are
   intersected, and widened by the oscillators' drift since (Marzullo's interval intersection, one source).
-- One odd answer must neither make another's lease look expired nor blind us: while answers disagree, the bounds
-  are the hull of all that was said; after three that agree with one another, they are believed.
+- One odd answer must neither make another's lease look expired or ours last longer, nor blind us. So two answers have
+  to stand for each bound, however well one of them fits; while answers contradict one another, the bounds are the hull
+  of all that was said; and after three that agree with one another, they are believed.
 - A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. Then every deadline
   moves forward by as much: `ServiceTime.steady` jumps, and all deadlines are in its terms.
 """
@@ -30,9 +31,9 @@ _log = logging.getLogger("ddb_lease")
 AGREEING = 3
 """Answers in a row that must agree with one another before they overrule what was known."""
 
-
-FRONT_ENDS_DIFFER = 1.0
-"""Seconds by which honest answers of one service may disagree."""
+WIDE_SECONDS = 3.0
+"""Bounds further apart than this are asked about before anything is written by them. Two fresh answers leave 2 s and
+the time that they were under way; by idling, bounds widen to this in three quarters of an hour."""
 
 
 class Clock(Protocol):
@@ -101,64 +102,92 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What answers that agree with one another say of the offset.
+
+    Attributes:
+        by_one: What all of them allow: one answer may stand alone for either bound.
+        by_two: Bounds for each of which two answers stand, so that a single odd one moves neither. Of a single answer,
+            its own.
+        answers: How many they are.
+    """
+
+    by_one: Interval
+    by_two: Interval
+    answers: int
+
+    @staticmethod
+    def of(sample: Interval) -> Evidence:
+        """What a single answer says."""
+        return Evidence(sample, sample, 1)
+
+    def widened(self, now: float) -> Evidence:
+        """The same at a later time, as both oscillators may have drifted."""
+        return replace(self, by_one=self.by_one.widened(now), by_two=self.by_two.widened(now))
+
+    def joined(self, sample: Interval) -> Evidence | None:
+        """With one more answer, given at the same time; None where it contradicts them."""
+        one, two = self.by_one, self.by_two
+        met = one.meet(sample)
+        if met is None:
+            return None
+        # The second highest of all lower bounds, and the second lowest of all upper ones: one of every two is honest.
+        low, high = min(one.low, sample.low), max(one.high, sample.high)
+        if self.answers > 1:
+            low, high = max(two.low, low), min(two.high, high)
+        return Evidence(met, Interval(low, high, sample.at), self.answers + 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Offset:
     """What is known of the offset: a pure state machine, fed one sample at a time.
 
     Attributes:
-        trusted: The bounds that the answers so far agree on.
-        rival: The intersection of the latest answers that contradict `trusted` but not one another.
-        agreeing: How many those are.
-        confirmed: Whether a second answer has agreed with the first.
+        trusted: The answers that are believed.
+        ahead: By how much deadlines already allow for a higher offset than the trusted answers do: because of a front
+            end whose clock is ahead, so that answers which alternate between two bring no deadline forward twice.
+        rival: The latest answers, where they contradict the trusted ones but not one another.
         doubt: The hull of all that was said since the first contradiction; None where there is none.
-        top: The highest offset that deadlines already allow for; at most `FRONT_ENDS_DIFFER` above what is
-            trusted, so that answers which alternate between two front ends bring no deadline forward twice.
     """
 
-    trusted: Interval
-    top: float
-    rival: Interval | None = None
-    agreeing: int = 0
+    trusted: Evidence
+    ahead: float = 0.0
+    rival: Evidence | None = None
     doubt: Interval | None = None
-    confirmed: bool = False
 
     @staticmethod
     def first(sample: Interval) -> Offset:
         """The state after the first sample."""
-        return Offset(trusted=sample, top=sample.high)
+        return Offset(Evidence.of(sample))
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether a second answer has agreed with the first."""
+        return self.trusted.answers > 1
 
     def bounds(self, now: float) -> Interval:
         """The bounds in force at steady time `now`."""
-        return (self.trusted if self.doubt is None else self.trusted.hull(self.doubt)).widened(now)
+        trusted = self.trusted.by_two
+        return (trusted if self.doubt is None else trusted.hull(self.doubt)).widened(now)
 
-    def updated(self, sample: Interval) -> tuple[Offset, float]:
+    def updated(self, sample: Interval, *, front_end_skew: float) -> tuple[Offset, float]:
         """The state after one more sample, and by how many seconds every deadline must come forward."""
         now = sample.at
         trusted = self.trusted.widened(now)
-        rival = self.rival.widened(now) if self.rival else None
-        top = self.top
-        agreed = trusted.meet(sample)
-        supports = rival.meet(sample) if rival else None
-        if agreed is not None and supports is None:
+        known = trusted.by_one
+        agreed = trusted.joined(sample)
+        rival = self.rival.widened(now).joined(sample) if self.rival else None
+        if agreed is not None and rival is None:
             # What was known is confirmed, and nothing speaks for the rival: it was an odd answer.
-            return Offset(trusted=agreed, top=_topped(top, agreed), confirmed=True), 0.0
+            narrowed = known.high - agreed.by_one.high
+            return Offset(agreed, min(self.ahead + narrowed, front_end_skew) if self.ahead else 0.0), 0.0
         doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
-        contested = replace(
-            self,
-            trusted=trusted,
-            top=top,
-            rival=supports or sample,
-            agreeing=self.agreeing + 1 if supports else 1,
-            doubt=doubt,
-        )
-        if contested.agreeing < AGREEING or contested.rival is None:
-            return contested, 0.0
-        moved = contested.rival
-        jump = max(0.0, moved.high - trusted.low) if moved.low > top else 0.0
-        return Offset(trusted=moved, top=_topped(top, moved), confirmed=True), jump
-
-
-def _topped(top: float, trusted: Interval) -> float:
-    return min(max(top, trusted.high), trusted.high + FRONT_ENDS_DIFFER)
+        rival = rival or Evidence.of(sample)
+        if rival.answers < AGREEING:
+            return Offset(trusted, self.ahead, rival, doubt), 0.0
+        allowed = known.high + self.ahead
+        jump = max(0.0, rival.by_two.high - known.low) if rival.by_one.low > allowed else 0.0
+        return Offset(rival, min(max(0.0, allowed - rival.by_one.high), front_end_skew)), jump
 
 
 class ServiceTime:
@@ -169,14 +198,18 @@ class ServiceTime:
     Attributes:
         max_clock_skew: For answers without a usable ``Date`` only: then the bounds are the wall clock plus and
             minus this many seconds, and a warning is logged once.
+        front_end_skew: By how many seconds honest answers of one service may disagree.
     """
 
-    def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0) -> None:
+    def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0, front_end_skew: float = 1.0) -> None:
         self.max_clock_skew = max_clock_skew
+        self.front_end_skew = front_end_skew
         self._clock = clock
         self._lock = threading.RLock()
         self._offset: Offset | None = None
+        self._candidate: Offset | None = None
         self._dateless = 0
+        self._by_wall = False
         self._jumped = 0.0
 
     def steady(self) -> float:
@@ -191,16 +224,25 @@ class ServiceTime:
     def known(self) -> bool:
         """Whether the service's time is known at all; before that, nothing may be claimed.
 
-        Answers without a ``Date`` tell it only once there are three of them and none with: one odd answer must not
-        make us trust this machine's wall clock.
+        Answers without a ``Date`` tell it only once there are three of them, and no two with one: a single odd answer
+        must not make us trust this machine's wall clock.
         """
-        return self._offset is not None or self._without_dates
+        return self._offset is not None or self._by_wall
 
     @property
     def doubtful(self) -> bool:
         """Whether the latest answers contradict what was known: ask again soon."""
         offset = self._offset
         return offset is not None and offset.doubt is not None
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether to ask again before something is written by the bounds: in doubt, or wide after idling."""
+        offset = self._offset
+        if offset is None:
+            return False
+        bounds = offset.bounds(self._clock.steady())
+        return offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS
 
     def stopwatch(self) -> float:
         """Steady seconds as the machine has them, to time one request with: for `observe`, not for deadlines."""
@@ -217,18 +259,17 @@ class ServiceTime:
         Returns:
             Whether deadlines have moved, or doubt has come up or ended: heartbeats should look again.
         """
-        if date is None:
-            self._note_dateless()
-            return False
         # The answer was stamped at some moment in between: since then, too, the oscillators may have drifted.
         drift = OSCILLATOR_DRIFT * max(0.0, received - sent)
-        sample = Interval(low=date - received - drift, high=date + 1.0 - sent + drift, at=received)
         with self._lock:
+            if date is None:
+                self._note_dateless()
+                return False
+            sample = Interval(low=date - received - drift, high=date + 1.0 - sent + drift, at=received)
             before = self._offset
             if before is None:
-                self._offset = Offset.first(sample)
-                return False
-            self._offset, jump = before.updated(sample)
+                return self._note_date(sample)
+            self._offset, jump = before.updated(sample, front_end_skew=self.front_end_skew)
             self._jumped += jump
             moved = jump > 0 or (before.doubt is None) != (self._offset.doubt is None)
         if jump:
@@ -245,7 +286,7 @@ class ServiceTime:
         if offset is not None:
             bounds = offset.bounds(now)
             return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
-        if self._without_dates:
+        if self._by_wall:
             wall = self._clock.wall()
             return math.floor((wall - self.max_clock_skew) * 1000), math.ceil((wall + self.max_clock_skew) * 1000)
         raise RuntimeError("the service's time is not known before its first answer")
@@ -262,21 +303,32 @@ class ServiceTime:
     def confirmed(self) -> bool:
         """Whether `expired_before_ms` can tell an expired lease already."""
         offset = self._offset
-        return self._without_dates if offset is None else offset.confirmed
+        return self._by_wall if offset is None else offset.confirmed
 
     def after_fork_in_child(self) -> None:
         """In a forked child, where another thread of the parent's may have held the lock."""
         self._lock = threading.RLock()
 
-    @property
-    def _without_dates(self) -> bool:
-        return self._offset is None and self._dateless >= AGREEING
+    def _note_date(self, sample: Interval) -> bool:
+        """The first one with a Date; or, where the wall clock serves, one of three that must agree to replace it."""
+        if not self._by_wall:
+            self._offset = Offset.first(sample)
+            return False
+        agreed = self._candidate.trusted.widened(sample.at).joined(sample) if self._candidate else None
+        self._candidate = Offset(agreed) if agreed else Offset.first(sample)
+        if self._candidate.trusted.answers < AGREEING:
+            return False
+        self._offset, self._candidate = self._candidate, None
+        return True
 
     def _note_dateless(self) -> None:
-        if self._without_dates or self._offset is not None:
+        self._candidate = None
+        if self.confirmed:
             return
         self._dateless += 1
-        if self._without_dates:
+        if self._dateless >= AGREEING:
+            self._by_wall = True
+            self._offset = None  # a single answer with a Date among those without was the odd one
             _log.warning(
                 "the service's answers carry no Date: falling back to this machine's wall clock, "
                 "taken to be right within %g s (max_clock_skew)",

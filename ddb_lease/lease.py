@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+from ddb_lease.asking import settle
 from ddb_lease.belief import Belief, State
 from ddb_lease.driver import Bell, Driver, Turnstile
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
@@ -38,6 +39,12 @@ RELEASE_SECONDS = 5.0
 
 PAUSE_SECONDS = 0.2
 """The least time between two renewals by the heartbeat, however urgent."""
+
+_DOUBT_LEAVES = 1 / 4
+"""While answers contradict one another, a renewal waits until this part of the lease is left before the deadline."""
+
+_ASKING_LEAVES = 1 / 6
+"""When a renewal is about to be sent, it asks for the time until this part of the lease is left, and no longer."""
 
 PATIENCE_SECONDS = 5.0
 """The longest that a release waits for a renewal that is under way."""
@@ -145,7 +152,7 @@ class Lease:
             late = self._owes_call and callback is not None
             self._owes_call = self._owes_call and callback is None
         if late and callback is not None:
-            self._around.spawn(lambda: self._call(callback))
+            self._around.spawn(lambda: self._call_late(callback))
 
     def check(self) -> None:
         """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
@@ -261,7 +268,7 @@ class Lease:
             if self._around.scene.time.doubtful:
                 # The bounds are wide while answers disagree, and what is written as expiry never falls again: wait
                 # for the doubt to be cleared, as long as there is time.
-                due = max(due, belief.deadline - self._seconds / 4)
+                due = max(due, belief.deadline - self._seconds * _DOUBT_LEAVES)
             return min(max(due, self._tried_at + PAUSE_SECONDS), belief.deadline) - now
 
     def beat(self, *, slept: bool) -> None:
@@ -276,7 +283,9 @@ class Lease:
             reason = self._belief.expire(now, slept=slept)
             if reason is None and not self._renewing and self.due_in() <= 0:
                 self._renewing = True
-                self._around.heartbeats.workers.submit(self._renew_in_background)
+                self._around.heartbeats.workers.submit(
+                    self._renew_in_background, line=self._around.driver, by=self._belief.deadline
+                )
         if reason is not None:
             self._lose(reason)
 
@@ -332,8 +341,16 @@ class Lease:
                 self._renewing = False
             self._around.heartbeats.reconsider(self)
 
+    def _settle_time(self) -> None:
+        # What is written as expiry never falls again: first have doubt about the time cleared, while there is time.
+        time = self._around.scene.time
+        if time.unsettled:
+            until = self._belief.deadline - self._seconds * _ASKING_LEAVES
+            self._around.driver.run(settle(time, until=until), self._around.bell())
+
     def _renew_once(self) -> Answer | None:
         scene = self._around.scene
+        self._settle_time()
         with self._lock:
             # Steady time first: see `Belief.begin_renewal`.
             self._tried_at = self._now()
@@ -380,8 +397,14 @@ class Lease:
         self._called_back.set()
         if callback is not None and self._belief.reason is LossReason.REVOKED:
             self._clean_up()  # the callback has stopped the work: the slot is free for whoever wanted it
+            # Without one, nobody knows whether the work has stopped: the slot is free when the holder releases it.
         elif self._clean_up_at == math.inf:
             self._end()
+
+    def _call_late(self, callback: Callable[[Lease], object]) -> None:
+        self._call(callback)
+        if self._belief.reason is LossReason.REVOKED:
+            self._release_quietly()
 
     def _call(self, callback: Callable[[Lease], object]) -> None:
         try:

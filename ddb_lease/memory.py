@@ -57,11 +57,15 @@ class Memory:
         """The counter as last seen."""
         return self._counter
 
-    def learn_counter(self, counter: Counter) -> bool:
-        """Keep the newest counter; returns whether its settings are other than those known."""
+    def learn_counter(self, counter: Counter, *, sure: bool = False) -> bool:
+        """Keep the newest counter; returns whether its settings are other than those known.
+
+        One seen for `sure` (consistently, or with a write) is kept whatever its `rev`: a bucket that was deleted and
+        made anew may count from a lower one. Else the higher `rev` is the newer.
+        """
         with self._lock:
             known = self._counter
-            if known is None or counter.rev >= known.rev:
+            if sure or known is None or counter.rev >= known.rev:
                 self._counter = counter
             return known is None or known.settings != counter.settings
 

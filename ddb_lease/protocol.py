@@ -21,7 +21,7 @@ from random import Random
 from typing import TypeAlias
 
 from ddb_lease.messages import Done, Refused
-from ddb_lease.model import PER_TRANSACTION, Counter, Settings, Slot, View
+from ddb_lease.model import MAX_TOKENS, PER_TRANSACTION, Counter, Settings, Slot, View
 
 WINDOW = 128
 """Slots in one look. A bucket of up to this many is seen whole; a larger one through windows of this size, so that
@@ -57,17 +57,18 @@ class BringBackSlot:
 class RetireStrays:
     """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same.
 
-    `fence` is the highest of theirs.
+    `fence` is the highest of theirs, and `expires_at` the latest end of a lease on them.
     """
 
     slots: tuple[int, ...]
     fence: int
+    expires_at: int | None
     counter: Counter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBucket:
-    """There is no counter: make it. `fresh` says that no slot is left over from before."""
+    """There is no counter: make it. `fresh` says that surely no slot is left over from before."""
 
     fresh: bool
 
@@ -96,11 +97,17 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
         bring one back; else nothing is free.
     """
     if counter is None:
-        return CreateBucket(fresh=not view.slots)
+        return CreateBucket(fresh=view.covered == range(MAX_TOKENS) and not view.slots)
     strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and _circulates(slot))
     if strays:
         retired = strays[:PER_TRANSACTION]
-        return RetireStrays(slots=retired, fence=max(view.slots[n].fence for n in retired), counter=counter)
+        leases = [lease for lease in (view.slots[n].lease for n in retired) if lease]
+        return RetireStrays(
+            slots=retired,
+            fence=max(view.slots[n].fence for n in retired),
+            expires_at=max((lease.expires_at for lease in leases), default=None),
+            counter=counter,
+        )
     numbers = range(view.covered.start, min(view.covered.stop, counter.max_tokens))
     slots = [view.slots[n] for n in numbers if n in view.slots]
     idle = [slot for slot in slots if is_idle(slot, expired_before=expired_before)]
@@ -116,6 +123,16 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
         slot = chance.choice(idle)
         return BringBackSlot(slot=slot.number, fence=slot.fence, re_mint=drifted)
     return NothingFree(next_expiry=min((s.lease.expires_at for s in slots if s.lease), default=None))
+
+
+def looks_remade(view: View, known: Counter | None) -> bool:
+    """Whether an eventually consistent look shows a counter that is gone or older than the one known.
+
+    Most likely it lags; but the bucket may have been deleted, and made anew. A consistent look tells.
+    """
+    if not view.counter_looked_for:
+        return False
+    return view.counter is None or (known is not None and view.counter.rev < known.rev)
 
 
 def is_idle(slot: Slot, *, expired_before: int) -> bool:

@@ -25,8 +25,9 @@ class Scene:
     time: ServiceTime
     chance: Random
     memory: Memory
-    adopt: Callable[[Counter], None]
-    """Called with each counter seen: adopts stored settings, and warns of others once."""
+    adopt: Callable[[Counter, bool], None]
+    """Called with each counter seen, and whether it is surely the latest: adopts stored settings, and warns of others
+    once."""
 
     require_open: Callable[[], None]
     """Raises once the bucket is closed: nobody waits on for a closed one."""

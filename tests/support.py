@@ -365,11 +365,14 @@ class DatedTap(Tap):
 class _Inline:
     """Workers that do it at once, on the calling thread."""
 
-    def submit(self, job: Callable[[], object]) -> None:
+    def submit(self, job: Callable[[], object], **_: object) -> None:
         job()
 
     def relieve(self) -> None:
-        """Nobody is ever stuck here."""
+        """Nobody ever waits here."""
+
+    def relief_in(self) -> float:
+        return math.inf
 
 
 class HandHeartbeats(Heartbeats):

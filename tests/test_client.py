@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from ddb_lease import ConfigurationError, LeaseBucket, client_config
 from ddb_lease.dynamodb import Reach
+from ddb_lease.model import Counter
 
 NOWHERE = "http://127.0.0.1:9"  # nothing is sent there: the tests answer themselves
 
@@ -88,6 +89,16 @@ def test_a_client_that_waits_longer_than_the_lease_allows_is_refused(which):
     with pytest.raises(ConfigurationError, match="waits up to 11 s"):
         LeaseBucket("b", max_tokens=1, lease_seconds=30, client=client)
     LeaseBucket("b", max_tokens=1, lease_seconds=60, client=client).close()
+
+
+@pytest.mark.parametrize(("stored", "own", "timeout"), [(6.0, 60.0, 10), (30.0, 90.0, 25)])
+def test_a_client_that_waits_longer_than_the_stored_lease_allows_is_refused_each_time(stored, own, timeout):
+    client = own_client(connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1})
+    bucket = LeaseBucket("b", max_tokens=1, lease_seconds=own, client=client)
+    for _ in range(3):
+        with pytest.raises(ConfigurationError, match=f"waits up to {timeout} s"):
+            bucket._adopt(Counter(max_tokens=1, minted=1, rev=1, lease_ms=round(stored * 1000)), True)
+        assert bucket._memory.counter is None
 
 
 def test_the_users_own_client_is_not_closed_with_the_bucket():

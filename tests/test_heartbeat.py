@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from ddb_lease import heartbeat, process
 from ddb_lease.clock import SystemClock
-from ddb_lease.heartbeat import LATE_SECONDS, NAP_SECONDS, STUCK_SECONDS, Heartbeats, Schedule, Workers
+from ddb_lease.heartbeat import (
+    LATE_SECONDS,
+    MOST_IN_LINE,
+    NAP_SECONDS,
+    WAITING_SECONDS,
+    WORKERS,
+    Heartbeats,
+    Schedule,
+    Workers,
+)
 from tests.support import MovableClock
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=200)
@@ -95,6 +104,17 @@ def test_things_due_at_the_same_time_are_not_compared():
     for thing in things:
         schedule.put(thing, 1.0)
     assert schedule.due(1.0) == things
+
+
+def test_what_was_moved_meanwhile_is_not_moved_back():
+    schedule = Schedule()
+    schedule.put("a", 1.0)
+    entry = schedule.entry("a")
+    schedule.move("a", 2.0, unless_moved_from=entry)
+    assert schedule.due(2.0) == ["a"]
+    schedule.move("a", 9.0, unless_moved_from=entry)
+    assert schedule.due(9.0) == []
+    assert schedule.entry("b") is None
 
 
 def test_an_empty_schedule_has_no_first():
@@ -291,6 +311,26 @@ def test_waking_up_much_later_than_planned_means_that_the_process_was_not_runnin
     assert beats.overslept()
 
 
+def test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word(beats, clock):
+    class Renewing(Patient):
+        def due_in(self):
+            due_in = super().due_in()
+            if self.beats and not self.done:
+                self.done = True
+                self.due = clock.steady() + 2.0  # a worker is done just now, before what was read is used
+                beats.reconsider(self)
+            return due_in
+
+    patient = Renewing(clock, 1_000.0)
+    patient.done = False
+    beats.add(patient)
+    beats.turn(slept=False)
+    assert patient.done
+    clock.pass_time(2.0)
+    beats.turn(slept=False)
+    assert len(patient.beats) == 2
+
+
 def test_adding_makes_sure_that_the_thread_runs(beats, clock):
     beats.add(Patient(clock, 2_000.0))
     assert beats.started == 1
@@ -474,88 +514,124 @@ def test_a_worker_survives_whatever_its_job_raises(clock, caplog, error):
     assert len(worker_threads() - before) == 1
 
 
-def test_stuck_workers_are_replaced(clock, gate):
-    workers, done = Workers(clock, limit=2), threading.Event()
+def test_a_job_that_has_waited_gets_a_worker_of_its_own(clock, gate):
+    workers, before, done = Workers(clock, limit=2), worker_threads(), threading.Event()
+    beats = Threadless(clock, workers)
     for _ in range(2):
-        workers.submit(gate)
+        workers.submit(gate, line="a")
     gate.await_running(2)
-    clock.pass_time(STUCK_SECONDS)
-    workers.submit(done.set)
+    assert beats.nap() == NAP_SECONDS
+    workers.submit(done.set, line="a")
+    assert beats.nap() == pytest.approx(WAITING_SECONDS)
+    clock.pass_time(WAITING_SECONDS - 0.01)
+    beats.turn(slept=False)
+    assert not done.wait(0.05)
+    assert len(worker_threads() - before) == 2
+    clock.pass_time(0.01)
+    assert beats.nap() == pytest.approx(0.0)
+    beats.turn(slept=False)
     assert done.wait(LONG)
 
 
-def test_while_workers_are_merely_busy_none_is_added(clock, gate):
-    workers, before, done = Workers(clock, limit=2), worker_threads(), threading.Event()
-    for _ in range(2):
-        workers.submit(gate)
+def test_all_jobs_that_have_waited_get_workers(clock, gate):
+    workers = Workers(clock, limit=2)
+    for _ in range(20):
+        workers.submit(gate, line="a")
     gate.await_running(2)
-    clock.pass_time(STUCK_SECONDS - 0.1)
-    workers.submit(done.set)
-    assert not done.wait(0.05)
-    assert len(worker_threads() - before) == 2
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    gate.await_running(18)
 
 
-def test_when_stuck_workers_come_back_no_more_are_left_than_may_be(clock, gate):
+def test_workers_that_helped_out_are_not_kept(clock, gate):
     workers, before = Workers(clock, limit=2), worker_threads()
-    for _ in range(2):
-        workers.submit(gate)
-    gate.await_running(2)
-    clock.pass_time(STUCK_SECONDS)
-    others = Gate()
-    for _ in range(2):
-        workers.submit(others)
-    others.await_running(2)
-    others.go.set()
-    until(lambda: workers._idle == 2)
+    for _ in range(10):
+        workers.submit(gate, line="a")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    gate.await_running(10)
     gate.go.set()
-    until(lambda: not workers._busy)
     until(lambda: len(worker_threads() - before) <= 2)
+    done = threading.Semaphore(0)
+    for _ in range(5):
+        workers.submit(done.release, line="a")
+        assert done.acquire(timeout=LONG)
+
+
+def test_one_lines_trouble_leaves_workers_to_the_others(clock, gate):
+    workers, before, done = Workers(clock), worker_threads(), threading.Event()
+    for _ in range(10 * MOST_IN_LINE):
+        workers.submit(gate, line="hanging")
+    for _ in range(3):
+        clock.pass_time(WAITING_SECONDS)
+        workers.relieve()
+    gate.await_running(MOST_IN_LINE)
+    assert len(worker_threads() - before) == MOST_IN_LINE
+    assert Threadless(clock, workers).nap() == NAP_SECONDS, "no more workers would help: nothing to hurry for"
+    workers.submit(done.set, line="healthy")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    assert done.wait(LONG)
+
+
+def test_what_does_not_hurry_never_keeps_all_workers(clock, gate):
+    workers, before = Workers(clock), worker_threads()
+    for _ in range(10 * WORKERS):
+        workers.submit(gate)
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    gate.await_running(WORKERS)
+    assert len(worker_threads() - before) == WORKERS
+    gate.go.set()
+    gate.await_running(9 * WORKERS)
+
+
+def test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first(clock, gate):
+    workers, order = Workers(clock, limit=1), []
+    workers.submit(gate, line="other")
+    gate.await_running()
+    for by in (3.0, 1.0, 2.0):
+        workers.submit(lambda by=by: order.append(("a", by)), line="a", by=by)
+    for by in (30.0, 10.0, 20.0):
+        workers.submit(lambda by=by: order.append(("b", by)), line="b", by=by)
+    gate.go.set()
+    until(lambda: len(order) == 6)
+    assert order == [("a", 1.0), ("b", 10.0), ("a", 2.0), ("b", 20.0), ("a", 3.0), ("b", 30.0)]
+    until(lambda: workers._idle == 1)
+    workers.submit(lambda: None)
+    until(lambda: not any(line in workers._lines for line in ("a", "b"))), "a bucket that is gone is not kept"
 
 
 def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most(clock, gate):
-    # The worker has the job, but has not yet said that it is idle no more.
+    # The worker is awake, but has not yet taken the job that woke it.
     workers, done = Workers(clock), threading.Event()
-    took, may_go_on = threading.Event(), threading.Event()
+    awake, may_go_on = threading.Event(), threading.Event()
+    do_next = workers._do_next
 
-    class Jobs(type(workers._jobs)):
-        def get(self):
-            job = super().get()
-            if job is gate:
-                took.set()
-                assert may_go_on.wait(LONG)
-            return job
+    def slow_to_take():
+        awake.set()
+        assert may_go_on.wait(LONG)
+        return do_next()
 
-    workers._jobs = Jobs()
-    workers.submit(gate)
-    assert took.wait(LONG)
-    workers.submit(done.set)
+    workers._do_next = slow_to_take
+    workers.submit(gate, line="a")
+    assert awake.wait(LONG)
+    workers.submit(done.set, line="a")
     may_go_on.set()
     gate.await_running()
-    Threadless(clock, workers).turn(slept=False)
     assert done.wait(10.0), "it waits behind a slow call although more workers may be started"
 
 
-def test_a_job_that_waits_for_stuck_workers_is_done_without_another_one(clock, gate):
-    workers, done = Workers(clock, limit=2), threading.Event()
-    for _ in range(2):
-        workers.submit(gate)
-    gate.await_running(2)
-    workers.submit(done.set)
-    assert not done.wait(0.05)
-    clock.pass_time(STUCK_SECONDS)
-    Threadless(clock, workers).turn(slept=False)
-    assert done.wait(LONG)
-
-
-def test_stuck_or_not_there_are_never_more_workers_than_a_process_can_bear(clock, gate, monkeypatch):
+def test_there_are_never_more_workers_than_a_process_can_bear(clock, gate, monkeypatch):
     monkeypatch.setattr(heartbeat, "MOST_WORKERS", 5)
     workers, before = Workers(clock, limit=2), worker_threads()
-    for _ in range(10):
-        workers.submit(gate)
-        clock.pass_time(STUCK_SECONDS)
+    for number in range(10):
+        workers.submit(gate, line=number)
+        clock.pass_time(WAITING_SECONDS)
         workers.relieve()
     gate.await_running(5)
     assert len(worker_threads() - before) == 5
+    assert workers.relief_in() == math.inf
 
 
 def test_where_no_thread_can_be_started_the_others_do_it(clock, gate, caplog, monkeypatch):
@@ -570,6 +646,7 @@ def test_where_no_thread_can_be_started_the_others_do_it(clock, gate, caplog, mo
         patch.setattr(threading.Thread, "start", refuse)
         workers.submit(done.set)
     assert "no thread can be started" in caplog.text
+    assert workers._idle == 0
     workers.relieve()
     assert done.wait(LONG), "tried again with the next turn"
     gate.go.set()

@@ -406,7 +406,7 @@ def test_a_renewal_by_hand_that_cannot_be_sent_leaves_the_heartbeat_at_work(quic
 
 def test_a_claim_waits_until_answers_agree_on_the_time_again(stage, table):
     bucket = stage.bucket()
-    bucket.heartbeats.workers.submit = lambda job: None  # nobody else clears the doubt meanwhile
+    bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
     bucket.tap.odd = [5_000.0]  # the first look; the answer to the creation contradicts it
     lease = bucket.acquire(10)
     assert lease.held
@@ -431,7 +431,7 @@ def test_a_mint_waits_until_answers_agree_on_the_time_again(stage, table):
     put_counter(table, max_tokens=2, minted=2)
     put_free(table, 5)  # a stray: its retirement is answered before the mint is sent
     bucket = stage.bucket()
-    bucket.heartbeats.workers.submit = lambda job: None  # nobody else clears the doubt meanwhile
+    bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
     bucket.tap.odd = [5_000.0]
     lease = bucket.acquire(10)
     assert lease.held
@@ -443,7 +443,7 @@ def test_a_mint_waits_until_answers_agree_on_the_time_again(stage, table):
 def test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so(stage, table):
     bucket = stage.bucket()
     bucket.acquire(10).release()
-    bucket.heartbeats.workers.submit = lambda job: None
+    bucket.heartbeats.workers.submit = lambda job, **_: None
     bucket.tap.clear()
     bucket.tap.odd = [5_000.0]
     assert bucket.acquire(10).held
@@ -464,13 +464,78 @@ def test_a_claim_by_a_time_that_only_one_answer_told_is_given_up(stage, table):
 def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(stage, table):
     bucket = stage.bucket(max_tokens=1)
     bucket.acquire().release()
-    bucket.heartbeats.workers.submit = lambda job: None
+    bucket.heartbeats.workers.submit = lambda job, **_: None
     bucket.tap.inject(Claim, after=lambda _: stage.clock.stand_still(40.0))  # longer than the lease
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)  # nobody can say so at once
     lease = bucket.acquire()
     assert lease.held
     assert table.get(0)["expires_at"] > stage.now_ms
+
+
+def test_a_first_claim_whose_answer_tells_no_time_is_kept_once_another_does(stage, table):
+    put_counter(table)
+    put_free(table, 0, 1, 2)
+    bucket = stage.bucket()
+    bucket.tap.odd = [0.0, None]
+    assert bucket.acquire(10).held
+    assert bucket.tap.count() == {"Look": 2, "Claim": 1}
+
+
+@pytest.mark.parametrize("hours", [1, 12, 48])
+def test_after_hours_of_idling_the_time_is_asked_for_before_a_claim(stage, table, hours):
+    bucket = stage.bucket(max_tokens=1)
+    for _ in range(3):
+        bucket.acquire(10).release()
+        stage.clock.pass_time(0.3)
+    stage.clock.pass_time(hours * 3600.0)
+    bucket.tap.clear()
+    bucket.acquire(10)
+    assert bucket.tap.count() == ({"Claim": 1} if hours == 1 else {"Look": 2, "Claim": 1})
+    assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
+
+
+@pytest.mark.parametrize("how", ["by hand", "in the background"])
+def test_a_renewal_waits_until_answers_agree_on_the_time_again(stage, table, how):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(10)
+    lease.renew()
+    bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
+    bucket.tap.odd = [7_200.0]
+    lease.renew()
+    bucket.tap.clear()
+    if how == "by hand":
+        lease.renew()
+    else:
+        lease._renew_in_background()
+    assert bucket.tap.count() == {"Look": 1, "Renew": 1}
+    assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
+
+
+def test_a_renewal_does_not_wait_for_that_when_time_is_short(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(10)
+    lease.renew()
+    bucket.heartbeats.workers.submit = lambda job, **_: None
+    bucket.tap.odd = [7_200.0]
+    lease.renew()
+    stage.clock.pass_time(lease.remaining - 4.0)
+    bucket.tap.clear()
+    lease.renew()
+    assert bucket.tap.count() == {"Renew": 1}
+
+
+def test_after_hours_a_long_lease_is_not_renewed_further_than_its_length(stage, table):
+    bucket = stage.bucket(max_tokens=1, lease_seconds=86_400.0)
+    lease = bucket.acquire(10)
+    for _ in range(3):
+        lease.renew()
+        stage.clock.pass_time(0.3)
+    stage.run(8 * 3600.0, bucket, step=60.0)
+    assert lease.held
+    assert bucket.tap.count()["Renew"] == 4
+    renewed_at = table.get(0)["expires_at"] - 86_400_000
+    assert renewed_at <= stage.now_ms + 3_000
 
 
 def test_a_newcomer_takes_an_expired_lease_at_once(stage, table):
@@ -502,7 +567,7 @@ def test_answers_that_disagree_are_asked_about_at_once(stage, table):
     bucket = stage.bucket()
     lease = bucket.acquire(10)
     later = []
-    bucket.heartbeats.workers.submit = later.append
+    bucket.heartbeats.workers.submit = lambda job, **_: later.append(job)
     bucket.tap.odd = [5_000.0]
     bucket.tap.clear()
     lease.renew()

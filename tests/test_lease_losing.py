@@ -145,6 +145,16 @@ def test_a_revoked_lease_without_a_callback_stays_until_its_holder_releases_it(s
     assert leases_in(table) == {}
 
 
+def test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late(stage, bucket, table):
+    lease = bucket.acquire(timeout=5)
+    table.set(0, revoked="by an operator")
+    stage.run(11, bucket)
+    during = []
+    lease.on_lost = lambda lease: during.append(leases_in(table))
+    assert during == [{0: lease.id}]
+    assert leases_in(table) == {}
+
+
 def test_a_callback_that_fails_harms_nothing(stage, bucket, table, caplog):
     def fails(lease):
         raise ZeroDivisionError

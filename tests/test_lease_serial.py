@@ -15,13 +15,13 @@ CONTRACT = True  # the simulator's DynamoDB too
 def captured(bucket):
     """What would be done in the background."""
     jobs = []
-    bucket.heartbeats.workers.submit = jobs.append
+    bucket.heartbeats.workers.submit = lambda job, **_: jobs.append(job)
     return jobs
 
 
 def renewals_only(bucket):
     """Nobody clears doubt in the background."""
-    bucket.heartbeats.workers.submit = lambda job: job() if "renew" in job.__name__ else None
+    bucket.heartbeats.workers.submit = lambda job, **_: job() if "renew" in job.__name__ else None
 
 
 def test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way(stage):

@@ -148,6 +148,8 @@ def test_the_newest_counter_is_kept_and_other_settings_are_told(memory):
     assert memory.learn_counter(counter(rev=7, max_tokens=11, lease_ms=1))
     memory.learn_counter(counter(rev=3))
     assert memory.counter.rev == 7, "an old answer that came late"
+    assert memory.learn_counter(counter(rev=3), sure=True)
+    assert memory.counter.rev == 3, "a bucket that was deleted and made anew"
     assert Memory().learn_counter(counter()), "the first one is news"
 
 

@@ -32,7 +32,7 @@ def assert_sound(table):
 def test_the_first_acquire_of_a_new_bucket_looks_creates_and_claims(new_bucket, table):
     bucket = new_bucket(max_tokens=2)
     bucket.acquire(timeout=5)
-    assert bucket.tap.count() == {"Look": 1, "Create": 1, "Claim": 1}
+    assert bucket.tap.count() == {"Look": 2, "Create": 1, "Claim": 1}, "one look more, to be sure of the time"
     assert in_circulation(table) == {0, 1}
 
 
@@ -270,19 +270,19 @@ def test_a_look_at_a_large_bucket_is_of_constant_size(new_bucket, table):
     put_free(table, 5, 50_000, 99_999)
     bucket = new_bucket()
     assert bucket.try_acquire() is not None
-    assert all(look.limit <= WINDOW for look in bucket.tap.of(Look))
+    assert all(look.limit <= WINDOW + 1 for look in bucket.tap.of(Look))
     assert sum(bucket.tap.count().values()) <= 4
 
 
 def test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots(stage, table):
     put_counter(table, max_tokens=100_000, minted=100_000)
-    for slot in (*range(WINDOW), 99_999):  # the last one, so that more follows the first page on every engine
+    for slot in (*range(WINDOW + 1), 99_999):  # the last one, so that more follows the first page on every engine
         put_leased(table, slot, expires_at=stage.now_ms + 3_600_000)
     starts = set()
     for _ in range(12):
         bucket = stage.bucket()
         assert bucket.try_acquire().release()
-        first, second, *_ = [look for look in bucket.tap.of(Look) if look.limit == WINDOW]
+        first, second, *_ = [look for look in bucket.tap.of(Look) if look.limit > 1]
         assert first.start == 0, "the counter comes with it"
         starts.add(second.start)
     assert len(starts) > 6
@@ -297,8 +297,75 @@ def test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other(stage,
     bucket._memory.learn_counter(Counter(max_tokens=3 * WINDOW, minted=0, rev=1, lease_ms=30_000))
     bucket.tap.clear()
     assert bucket.try_acquire() is None
-    starts = [look.start for look in bucket.tap.of(Look) if look.limit == WINDOW]
+    starts = [look.start for look in bucket.tap.of(Look) if look.limit > 1]
     assert sorted(starts) == [0, WINDOW, 2 * WINDOW]
+
+
+def test_a_full_bucket_of_just_as_many_slots_as_a_window_takes_one_look(stage, table):
+    put_counter(table, max_tokens=WINDOW, minted=WINDOW)
+    for slot in range(WINDOW):
+        put_leased(table, slot, expires_at=stage.now_ms + 3_600_000)
+    bucket = stage.bucket()
+    bucket.try_acquire()
+    bucket.tap.clear()
+    assert bucket.try_acquire() is None
+    assert bucket.tap.count() == {"Look": 1}
+
+
+def test_a_creation_waits_until_a_second_answer_stands_for_the_time(stage, table):
+    bucket = stage.bucket(max_tokens=2)
+    bucket.tap.odd = [7_200.0]  # the first look's: what is written by it, nobody would ever lower
+    assert bucket.acquire(10).held
+    assert table.get("counter")["rev"] <= stage.now_ms + 3_000
+    assert max(slot["fence"] for slot in table.slots().values()) <= stage.now_ms + 3_000
+
+
+def test_a_bucket_that_was_made_anew_with_a_lower_rev_is_seen_by_who_knew_the_old_one(stage, table):
+    bucket = stage.bucket(max_tokens=2)
+    bucket.acquire(10).release()
+    table.delete_all()
+    put_counter(table, max_tokens=4, minted=4, rev=1)
+    put_free(table, 0, 1, 2, 3)
+    for number in range(4):
+        assert bucket.try_acquire() is not None, number
+    assert bucket._memory.counter.max_tokens == 4
+
+
+def test_who_waits_sees_that_the_bucket_was_made_anew_with_a_lower_rev(stage, table):
+    put_counter(table, max_tokens=1, minted=1, rev=900)
+    put_leased(table, 0, expires_at=stage.now_ms + 3_600_000)
+    bucket = stage.bucket(max_tokens=1)
+    stage.meanwhile.append(lambda: put_counter(table, max_tokens=2, minted=1, rev=5))
+    assert bucket.acquire(30).slot == 1
+
+
+def test_a_counter_deleted_while_another_window_was_looked_at_comes_back_alone(stage, table):
+    put_counter(table, max_tokens=1_000, minted=WINDOW)
+    put_free(table, *range(WINDOW, 2 * WINDOW))
+    bucket = stage.bucket(max_tokens=1_000)
+    bucket._memory.learn_counter(Counter(max_tokens=1_000, minted=WINDOW, rev=7, lease_ms=30_000))
+
+    def next_window(_):
+        table.delete("counter")
+
+    bucket.tap.inject(Mint, before=next_window)  # in a window without slots
+    for _ in range(20):
+        if bucket.acquire(30) and table.get("counter")["minted"] != WINDOW:
+            break
+    counter = table.get("counter")
+    assert counter["minted"] >= len(in_circulation(table))
+    assert_sound(table)
+
+
+def test_what_is_retired_stays_for_as_long_as_the_lease_on_it(stage, table):
+    put_counter(table, max_tokens=1, minted=2)
+    ten_days_ahead = stage.now_ms + 864_000_000
+    put_free(table, 0)
+    put_leased(table, 1, expires_at=ten_days_ahead)
+    bucket = stage.bucket(max_tokens=1)
+    assert bucket.try_acquire() is not None
+    assert "retired" in table.get(1)
+    assert table.get(1)["ttl"] >= ten_days_ahead / 1000 + 86_400
 
 
 def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):
@@ -337,7 +404,7 @@ def test_what_was_changed_by_another_or_by_us_is_looked_at_consistently(new_buck
     else:
         bucket.tap.inject(Create, before=lambda _: other.acquire(timeout=5).release())
     assert bucket.try_acquire() is not None
-    assert [look.consistent for look in bucket.tap.of(Look)] == [True, True]
+    assert [look.consistent for look in bucket.tap.of(Look) if look.limit > 1] == [True, True]
 
 
 def test_a_bucket_that_a_look_shows_to_be_gone_is_made_anew_at_once(stage, table):

@@ -1,6 +1,7 @@
 """The protocol's decisions, from what an acquirer sees."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
@@ -66,9 +67,26 @@ def test_a_missing_bucket_is_created_first():
     assert choose(free(99), counter=None) == CreateBucket(fresh=False), "a bucket that once was larger"
 
 
+@pytest.mark.parametrize("covered", [range(512, 640), range(128, MAX_TOKENS), range(129), range(0)])
+def test_what_was_not_looked_at_may_be_left_over_from_before(covered):
+    assert choose(counter=None, covered=covered) == CreateBucket(fresh=False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "remade"),
+    [(None, True), (replace(THREE, rev=4), True), (replace(THREE, rev=5), False), (replace(THREE, rev=6), False)],
+)
+def test_a_counter_that_is_gone_or_older_than_known_may_have_been_remade(seen, remade):
+    looked = replace(view(), counter=seen)
+    assert protocol.looks_remade(looked, replace(THREE, rev=5)) == remade
+    assert not protocol.looks_remade(replace(looked, counter_looked_for=False, counter=None), replace(THREE, rev=5))
+    assert protocol.looks_remade(looked, None) == (seen is None)
+
+
 def test_strays_are_retired_before_anything_is_claimed():
     step = choose(free(0), held(3), free(7, fence=12))
-    assert step == RetireStrays(slots=(3, 7), fence=12, counter=counter())
+    assert step == RetireStrays(slots=(3, 7), fence=12, expires_at=NOW + 1, counter=counter())
+    assert choose(free(9)).expires_at is None
 
 
 def test_no_more_strays_are_retired_at_once_than_a_transaction_holds():
@@ -218,7 +236,11 @@ def test_a_refusal_without_an_item_takes_the_slot_out_of_view_unless_only_the_co
 
 @pytest.mark.parametrize(
     "step",
-    [RetireStrays(slots=(3,), fence=1, counter=counter()), CreateBucket(fresh=True), NothingFree(next_expiry=None)],
+    [
+        RetireStrays(slots=(3,), fence=1, expires_at=None, counter=counter()),
+        CreateBucket(fresh=True),
+        NothingFree(next_expiry=None),
+    ],
 )
 def test_other_steps_teach_nothing_about_slots(step):
     seen = view(free(0))

@@ -58,7 +58,7 @@ class Store:
         Raises:
             ConfigurationError: They are too long, and the client is the user's own.
         """
-        if timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
+        if self._reach.client is not None or timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
             self._client = self._reach.connect(lease_seconds)
             self._lease_seconds = lease_seconds
 

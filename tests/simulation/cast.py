@@ -267,11 +267,14 @@ class _Workers:
     def __init__(self, process: Process) -> None:
         self._process = process
 
-    def submit(self, job: Callable[[], object]) -> None:
+    def submit(self, job: Callable[[], object], **_: object) -> None:
         self._process.act("worker", job)
 
     def relieve(self) -> None:
         """Nobody is ever short of a thread here."""
+
+    def relief_in(self) -> float:
+        return float("inf")
 
 
 class SimulatedHeartbeats(Heartbeats):
