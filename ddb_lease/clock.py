@@ -31,9 +31,9 @@ _log = logging.getLogger("ddb_lease")
 AGREEING = 3
 """Answers in a row that must agree with one another before they overrule what was known."""
 
-WIDE_SECONDS = 3.0
-"""Bounds further apart than this are asked about before anything is written by them. Two fresh answers leave 2 s and
-the time that they were under way; by idling, bounds widen to this in three quarters of an hour."""
+WIDE_SECONDS = 2.0
+"""Bounds further apart than this are asked about before anything is written by them. Two fresh answers leave less,
+unless they were under way for long; by idling, narrow bounds widen to this in an hour and a quarter."""
 
 
 class Clock(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 
+from ddb_lease import LossReason, StoreRejected
 from ddb_lease.belief import Belief
 from ddb_lease.dynamodb import expressions
 from tests.simulation.cast import BUCKET
@@ -30,7 +31,7 @@ FAULTS = {
     "refused: expired-token", "refused: denied", "refused: no-table", "refused: unrecognized",
     "vague, done: internal", "vague, done: unavailable", "vague, done: in-progress",
     "vague, not done: internal", "vague, not done: unavailable", "vague, not done: in-progress",
-    "garbled: crc", "garbled: stranger", "stale", "odd date", "cut",
+    "garbled: crc", "garbled: stranger", "stale", "odd date", "no date", "cut",
 }  # fmt: skip
 
 
@@ -234,6 +235,75 @@ def test_the_witness_sees_a_lease_that_comes_back(performance):
     assert not held.believes()
     with pytest.raises(Violation, match="S5"):
         wrong(performance, slot, lease_id=item["lease_id"], expires_at=item["expires_at"], **LATER)
+
+
+@pytest.mark.parametrize("what", ["robbed", "revoked"])
+def test_the_witness_sees_a_holder_that_does_not_find_out(performance, what):
+    held, slot = underway(performance)
+    if what == "robbed":
+        performance._delete(slot[1])
+    else:
+        assert performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
+    performance.oracle.after_each()
+    assert held.believes(), "it cannot know yet"
+    performance.world.now += held.lease._seconds + 0.1
+    held.lease._belief.deadline += 100.0
+    performance.oracle.stirred = True
+    with pytest.raises(Violation, match="S2.*still believes"):
+        performance.oracle.after_each()
+
+
+@pytest.mark.parametrize("what", ["robbed", "revoked"])
+def test_a_holder_finds_out_that_its_lease_was_ended(performance, what):
+    held, slot = underway(performance, at=0.1)
+    if what == "robbed":
+        performance._delete(slot[1])
+    else:
+        performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
+    performance.world.run(performance.world.now + held.lease._seconds / 2)
+    assert not held.believes()
+    assert held.lease.lost is (LossReason.GONE if what == "robbed" else LossReason.REVOKED)
+
+
+def test_what_arrives_after_the_end_is_waited_for():
+    late = {("p1", 3): Fate("late, given up", out=400.0, back=None)}  # a claim, given up after a second
+    record = play(quiet_schedule(faults=late, odds=0.5), watch=True)
+    assert record.failure is None
+    assert record.seconds > 400.0
+    assert {who for _, who, _ in record.timeline} >= {"last", "epilogue", "very last"}
+
+
+def test_to_be_rejected_a_request_of_ones_own_must_have_been():
+    made = Performance(quiet_schedule(), watch=False)
+    process = made._start("p1", 0)
+    with pytest.raises(StoreRejected):
+        made._excuse(StoreRejected("denied"), process, 0)
+    process.requests = 1
+    made.network.fates["p1", 1] = Fate("refused", instead="denied", refuse=True)
+    made._excuse(StoreRejected("denied"), process, 0)
+    made.world.close()
+
+
+@pytest.mark.parametrize(("owner", "seen"), [("p1", True), ("misled", False)])
+def test_an_expiry_far_ahead_is_seen_unless_its_writer_was_misled(performance, owner, seen):
+    _, slot = underway(performance)
+    performance.network.fates["misled", 1] = Fate("odd date", date=100.0)
+    far = round((performance.world.now + 60.0) * 1000)
+    wrong(performance, slot, owner={"S": owner}, expires_at={"N": str(far)}, ttl=LATER["ttl"])
+    if seen:
+        with pytest.raises(Violation, match="L1"):
+            performance._rest_ms()
+    else:
+        assert performance._rest_ms() == pytest.approx(60_000, abs=1)
+
+
+def test_ttl_deletes_slots_while_they_are_wanted():
+    deletes = 0
+    for seed in range(1_000):
+        schedule = schedule_for(seed)
+        if schedule.due and schedule.setup == "dead":
+            deletes += play(schedule).deeds.get("sweep", 0)
+    assert deletes > 10
 
 
 def test_a_slot_that_never_comes_back_is_seen(monkeypatch):

@@ -40,7 +40,8 @@ _fates = st.one_of(
         refuse=st.just(False),
     ),
     st.builds(Fate, st.just("stale"), stale=st.just(True)),
-    st.builds(Fate, st.just("odd date"), date=st.sampled_from([None, -4_000.0, -3.0, 3.0, 4_000.0])),
+    st.builds(Fate, st.just("no date"), date=st.none()),
+    st.builds(Fate, st.just("odd date"), date=st.sampled_from([-4_000.0, -3.0, -0.6, 0.6, 3.0, 4_000.0])),
 )
 _processes = st.integers(0, 2)
 _jobs = st.builds(
@@ -50,6 +51,7 @@ _jobs = st.builds(
     timeout=st.sampled_from([0.0, 2.0, 9.0]),
     hold=st.sampled_from([0.0, 0.2, 1.5, 20.0]),
     ending=st.sampled_from(ENDINGS),
+    acts=st.booleans(),
 )
 
 
@@ -61,8 +63,12 @@ class Leases(RuleBasedStateMachine):
         setup=st.sampled_from(sorted(set(SETUPS))),
         apart=st.sampled_from([0.0, 0.4, -0.9]),
         seed=st.integers(0, 3),
+        due=st.booleans(),
+        wishes=st.sampled_from([(), ((2, LEASE), (3, LEASE + 2.0))]),
     )
-    def begin(self, tokens: int, setup: str, apart: float, seed: int) -> None:
+    def begin(
+        self, *, tokens: int, setup: str, apart: float, seed: int, due: bool, wishes: tuple[tuple[int, float], ...]
+    ) -> None:
         """A bucket, and three processes that want a lease each."""
         schedule = Schedule(
             seed=seed,
@@ -76,6 +82,8 @@ class Leases(RuleBasedStateMachine):
             rates=(0.0, 150e-6, -150e-6),
             walls=(0.0, 5e4, -5e4),
             setup=setup,
+            due=due,
+            wishes=wishes,
             faults={},
         )
         self._silence = contextlib.ExitStack()
@@ -119,7 +127,21 @@ class Leases(RuleBasedStateMachine):
     @rule(
         at=_processes,
         what=st.sampled_from(
-            ["crash", "freeze", "stand still", "interrupt", "close", "exit", "fork", "cut", "sweep", "shrink", "grow"]
+            [
+                "crash",
+                "freeze",
+                "stand still",
+                "stall",
+                "interrupt",
+                "close",
+                "exit",
+                "fork",
+                "cut",
+                "sweep",
+                "shrink",
+                "grow",
+                "revoke",
+            ]
         ),
         size=st.sampled_from([0.05, 0.3, 0.7, 1.0]),
     )

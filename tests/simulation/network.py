@@ -124,6 +124,7 @@ class Network:
         front_ends: How far each front end's clock is off, in seconds; every answer comes from one of them.
         dated: Whether answers carry a Date at all.
         odds: How likely each fault is, 0 to 1 in all; 0 once faults are off.
+        latest: When the last of all copies that are under way reaches the service, in true time.
         told: Called with each request's process, ordinal, operation, arguments and fate, before it goes out.
     """
 
@@ -144,6 +145,7 @@ class Network:
         self.dated = dated
         self.odds = odds
         self.fates: dict[tuple[str, int], Fate] = {}
+        self.latest = 0.0
         self._latency = latency
         self._given = given
         self._told = told
@@ -157,7 +159,7 @@ class Network:
             actor.suspend()
         process.requests += 1
         ordinal = process.requests
-        fate = self._fate(process, ordinal)
+        fate = self._fate(process, ordinal, reads=operation == "query")
         self._told(process, ordinal, operation, arguments, fate)
         ticket = actor.waiting
         call = _Call(self, process, operation, arguments, fate)
@@ -186,13 +188,14 @@ class Network:
             world.after(fate.out, arrive)
             if fate.again is not None:
                 world.after(fate.out + fate.again, call.arrive_again)
+            self.latest = max(self.latest, world.now + fate.out + (fate.again or 0.0))
         told = actor.suspend()
         self._answered(process, ordinal, operation, told)
         if isinstance(told, Exception):
             raise told
         return told
 
-    def _fate(self, process: Process, ordinal: int) -> Fate:
+    def _fate(self, process: Process, ordinal: int, *, reads: bool) -> Fate:
         key = (process.name, ordinal)
         chance = process.luck
         # Always the same number of draws: a fate that is left away changes nothing of the later ones.
@@ -211,6 +214,8 @@ class Network:
             fate = Fate("cut", out=None)
         elif what < self.odds:
             fate = _draw(what / self.odds, how, out, back, chance=chance, lease=process.lease_seconds)
+            if fate.stale and not reads:
+                fate = Fate("answer lost", out=out, back=None)  # a write is never stale
         else:
             return Fate(out=out, back=back)
         self.fates[key] = fate
@@ -256,8 +261,12 @@ def _draw(what: float, how: float, out: float, back: float, *, chance: Random, l
             return Fate("stale", out=out, back=back, stale=True)
         case 18:
             return Fate("stale", out=out, back=back, stale=True)
+        case _ if how < 0.3:
+            return Fate("no date", out=out, back=back, date=None)
+        case _ if how < 0.65:
+            return Fate("odd date", out=out, back=back, date=(how - 0.475) * 60.0)
         case _:
-            return Fate("odd date", out=out, back=back, date=None if how < 0.3 else (how - 0.65) * 20_000.0)
+            return Fate("odd date", out=out, back=back, date=(how - 0.825) * 40_000.0)
 
 
 class _Call:
@@ -298,7 +307,7 @@ class _Call:
 
     def _date(self) -> float | None:
         network, fate = self._network, self._fate
-        if not network.dated or fate.date is None:
+        if fate.date is None or (not network.dated and fate.name != "odd date"):
             return None
         ends = network.front_ends
         off = ends[self._process.luck_of_reads.randrange(len(ends))] if len(ends) > 1 else ends[0]

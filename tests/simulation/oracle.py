@@ -10,10 +10,11 @@ Laws of this room:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.cast import BUCKET, TIMING, Process
+from tests.simulation.cast import BUCKET, TIMING, Held, Process
 from tests.simulation.dynamodb import Arguments, Change, DynamoDB, Item
 from tests.simulation.world import World
 
@@ -42,8 +43,9 @@ class Oracle:
         processes: All that were ever started.
         by_hand: What was edited by hand: "minted", "counter", or a slot's number.
         stirred: Whether something happened since the last look that beliefs or the table may have been changed by.
-        robbed: Leases whose slot was deleted by hand, or that somebody else released by their id: nothing is promised
-            until the holder finds out.
+        robbed: Leases whose slot was deleted by hand, or that somebody else released by their id, and when: nothing is
+            promised until the holder finds out, which takes no longer than the lease.
+        revoked: Leases that were marked so, and when: their holder finds out as well.
         grants: Leases handed to users.
         takeovers: Claims that took an expired lease's slot.
     """
@@ -52,7 +54,8 @@ class Oracle:
     service: DynamoDB
     processes: list[Process] = field(default_factory=list)
     by_hand: set[object] = field(default_factory=set)
-    robbed: set[str] = field(default_factory=set)
+    robbed: dict[str, float] = field(default_factory=dict)
+    revoked: dict[str, float] = field(default_factory=dict)
     editing: bool = False
     stirred: bool = False
     grants: int = 0
@@ -112,6 +115,7 @@ class Oracle:
                     continue
                 if held.told_lost is not None:
                     raise Violation("S2", f"{held.lease.id} is believed in after it was lost")
+                self._found_out(held, process)
                 if held.lease.id in self.robbed:
                     continue  # somebody ended it, knowing what they did
                 item = self.service.items.get((BUCKET, f"slot#{held.lease.slot:05d}"))
@@ -130,6 +134,15 @@ class Oracle:
         if believers > 1 and believers > self._counter("max_tokens"):
             raise Violation("S1", f"{believers} believers on {self._counter('max_tokens')} tokens")
 
+    def _found_out(self, held: Held, process: Process) -> None:
+        lease = held.lease
+        since = min(self.robbed.get(lease.id, math.inf), self.revoked.get(lease.id, math.inf))
+        if self.world.now <= since + lease._seconds or process.frozen or (held.blind and not self._told(process)):
+            return
+        raise Violation(
+            "S2", f"{process.name} still believes in {lease.id}, which was ended {self.world.now - since:.1f} s ago"
+        )
+
     @staticmethod
     def _told(process: Process) -> bool:
         # Where front ends differ, three answers may not be three that agree.
@@ -142,7 +155,7 @@ class Oracle:
             self.by_hand.add(slot)
             self._fences.pop(slot, None)
             if before is not None and "lease_id" in before:
-                self.robbed.add(before["lease_id"]["S"])
+                self.robbed[before["lease_id"]["S"]] = self.world.now
             return
         if after is not None:  # else TTL deleted it
             self._slot_written(slot, before, after)

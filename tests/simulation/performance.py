@@ -19,7 +19,15 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ddb_lease import AcquireTimeout, ConfigurationError, Lease, LeaseLost, StoreRejected, StoreUnavailable
+from ddb_lease import (
+    AcquireTimeout,
+    ConfigurationError,
+    Lease,
+    LeaseLost,
+    StoreRejected,
+    StoreUnavailable,
+    UnknownBucket,
+)
 from ddb_lease.model import Grant
 from tests.simulation.cast import BUCKET, Held, Process
 from tests.simulation.dynamodb import Arguments, DynamoDB, Item
@@ -139,57 +147,40 @@ class Performance:
 
     def _set_up(self) -> None:
         schedule, now_ms = self.schedule, int(BEGIN) * 1000
-        tokens, lease_ms = schedule.max_tokens, round(schedule.lease_seconds * 1000)
-        fence, ttl = {"N": str(now_ms - 50_000)}, {"N": str(int(BEGIN) + 3600)}
-        free = {"fence": fence, "ttl": ttl}
-
-        def leased(slot: int, ends: float) -> Item:
-            lease = {"lease_id": {"S": f"{slot}-before"}, "owner": {"S": "before"}, "acquired_at": fence}
-            return {**free, **lease, "expires_at": {"N": str(now_ms + round(ends * 1000))}}
-
-        slots: dict[int, Item] = dict.fromkeys(range(tokens), free)
-        minted = tokens
-        match schedule.setup:
-            case "nothing":
-                return
-            case "room":
-                slots.pop(tokens - 1)
-                minted -= 1
-            case "retired":
-                slots[tokens - 1] = {**leased(tokens - 1, 3.0), "retired": {"BOOL": True}}
-                slots[tokens] = {**free, "retired": {"BOOL": True}}
-                minted -= 1
-            case "stray":
-                slots[tokens] = leased(tokens, 2.0)
-                minted += 1
-            case "dead":
-                slots = {number: leased(number, -1.5) for number in slots}
-            case "leftover":
-                slots[0] = leased(0, 1.0)
+        if schedule.setup == "nothing":
+            return
+        minted, slots = _slots_at_first(schedule)
         for number, item in slots.items():
             key = (BUCKET, f"slot#{number:05d}")
             self.service.items[key] = {"pk": {"S": BUCKET}, "sk": {"S": key[1]}, **item}
         if schedule.setup != "leftover":
-            settings = {"max_tokens": tokens, "minted": minted, "rev": now_ms, "lease_ms": lease_ms, "schema": 1}
-            numbers = {name: {"N": str(number)} for name, number in settings.items()}
+            lease_ms = round(schedule.lease_seconds * 1000)
+            settings = {"max_tokens": schedule.max_tokens, "minted": minted, "rev": now_ms, "lease_ms": lease_ms}
+            numbers = {name: {"N": str(number)} for name, number in (settings | {"schema": 1}).items()}
             self.service.items[COUNTER] = {"pk": {"S": BUCKET}, "sk": {"S": "counter"}, **numbers}
         self.oracle.begin()
 
     def _start(self, name: str, number: int) -> Process:
         schedule = self.schedule
         rates, walls = schedule.rates, schedule.walls
+        max_tokens, lease_seconds = self._wish(number)
         process = Process(
             name,
             world=self.world,
             network=self.network,
             seed=schedule.seed,
-            max_tokens=schedule.max_tokens,
-            lease_seconds=schedule.lease_seconds,
+            max_tokens=max_tokens,
+            lease_seconds=lease_seconds,
             rate=rates[number % len(rates)],
             wall=walls[number % len(walls)],
         )
         self.oracle.processes.append(process)
         return process
+
+    def _wish(self, number: int) -> tuple[int, float]:
+        schedule = self.schedule
+        wishes = schedule.wishes or ((schedule.max_tokens, schedule.lease_seconds),)
+        return wishes[number % len(wishes)]
 
     def work(self, process: Process, jobs: tuple[Job, ...]) -> None:
         """Start a thread that does these jobs."""
@@ -215,6 +206,7 @@ class Performance:
         if lease is None:
             return
         held = next(held for held in process.held if held.lease is lease)
+        sent = process.requests
         try:
             if job.hold:
                 process.wait(job.hold / 2)
@@ -222,7 +214,7 @@ class Performance:
                 process.wait(job.hold / 2)
             self._end(process, lease, job.ending)
         except (*EXPECTED, StoreRejected) as error:
-            self._note(process.name, f"{type(error).__name__}: {error}")
+            self._excuse(error, process, sent)
         if job.ending != "leave" and not held.believes() and held in process.held:
             process.held.remove(held)
 
@@ -239,6 +231,12 @@ class Performance:
                 return
             case "renew":
                 lease.renew()
+            case "shared":
+                process.act("sharer", lambda: self._renew(process, lease))
+                process.wait(0.001)
+            case "status":
+                with contextlib.suppress(UnknownBucket):
+                    process.bucket.status()
         ended = lease.release()
         self._note(process.name, f"released {lease.id}: {ended}")
         if ending == "twice" and lease.release() and ended:
@@ -246,7 +244,8 @@ class Performance:
 
     def _acquire(self, process: Process, job: Job) -> Lease | None:
         calls: list[float] = []
-        on_lost = self._callback(process, calls)
+        on_lost = self._callback(process, calls, acts=job.acts)
+        sent = process.requests
         data = {"job": job.ending}
         self._note(process.name, f"wants a slot ({f'within {job.timeout:.3g} s' if job.patient else 'at once'})")
         try:
@@ -254,13 +253,8 @@ class Performance:
                 lease: Lease | None = process.bucket.acquire(job.timeout, data=data, on_lost=on_lost)
             else:
                 lease = process.bucket.try_acquire(data=data, on_lost=on_lost)
-        except StoreRejected as error:
-            if not any(fate.instead in PERMANENT for fate in self.network.fates.values()):
-                raise
-            self._note(process.name, f"StoreRejected: {error}")
-            return None
-        except EXPECTED as error:
-            self._note(process.name, f"{type(error).__name__}: {error}")
+        except (*EXPECTED, StoreRejected) as error:
+            self._excuse(error, process, sent)
             return None
         except ConfigurationError:
             if not process.bucket._closed:
@@ -277,7 +271,22 @@ class Performance:
         self.oracle.granted()
         return lease
 
-    def _callback(self, process: Process, calls: list[float]) -> Callable[[Lease], None]:
+    def _excuse(self, error: Exception, process: Process, sent: int) -> None:
+        """An error that a user must reckon with; to be rejected, though, one of its own requests must have been."""
+        since = range(sent + 1, process.requests + 1)
+        fates = [self.network.fates.get((process.name, ordinal)) for ordinal in since]
+        if isinstance(error, StoreRejected) and not any(fate and fate.instead in PERMANENT for fate in fates):
+            raise error
+        self._note(process.name, f"{type(error).__name__}: {error}")
+
+    def _renew(self, process: Process, lease: Lease) -> None:
+        sent = process.requests
+        try:
+            lease.renew()
+        except (*EXPECTED, StoreRejected) as error:
+            self._excuse(error, process, sent)
+
+    def _callback(self, process: Process, calls: list[float], *, acts: bool) -> Callable[[Lease], None]:
         def on_lost(lease: Lease) -> None:
             calls.append(self.world.now)
             self.record.lost += 1
@@ -287,8 +296,26 @@ class Performance:
             for held in process.held:
                 if held.lease is lease:
                     held.told_lost = self.world.now
+            if acts:
+                self._act_upon_loss(process, lease)
 
         return on_lost
+
+    def _act_upon_loss(self, process: Process, lease: Lease) -> None:
+        """What a careless callback may do: use what it was called for, and the bucket."""
+        sent = process.requests
+        try:
+            lease.release()
+            another = process.bucket.try_acquire()
+            if another is not None:
+                self._note(process.name, f"holds {another.id} in its callback")
+                self.oracle.granted()
+                another.release()
+        except (*EXPECTED, StoreRejected) as error:
+            self._excuse(error, process, sent)
+        except ConfigurationError:
+            if not process.bucket._closed:
+                raise
 
     def _release_by_stranger(self, process: Process, lease: Lease) -> None:
         others = [other for other in self.cast if other is not process and other.alive and not other.frozen]
@@ -296,13 +323,15 @@ class Performance:
             lease.release()
             return
         # On a thread of the stranger's own; the holder finds out by itself.
-        self.oracle.robbed.add(lease.id)
+        self.oracle.robbed[lease.id] = float("inf")
         stranger = others[0]
 
         def release() -> None:
             try:
                 ended = stranger.bucket.release(lease.id)
                 self._note(stranger.name, f"released {lease.id} of {process.name}: {ended}")
+                if ended:
+                    self.oracle.robbed[lease.id] = self.world.now
             except (StoreUnavailable, StoreRejected) as error:
                 self._note(stranger.name, f"{type(error).__name__}: {error}")
 
@@ -310,14 +339,19 @@ class Performance:
 
     # What befalls processes and the table.
 
-    def befall(self, deed: Deed) -> None:  # noqa: C901, PLR0912 - a table
+    def befall(self, deed: Deed) -> None:
+        """Something happens to a process, or to the table."""
         if self._closing:
             return
         process = self.cast[deed.process]
         lease = self.schedule.lease_seconds
         seconds = 2.0 * lease * deed.size
-        self.record.deeds[deed.what] = self.record.deeds.get(deed.what, 0) + 1
         self._note(process.name, f"-- {deed.what} ({deed.size:.2f})")
+        if self._befalls(deed, process, seconds) is not False:
+            self.record.deeds[deed.what] = self.record.deeds.get(deed.what, 0) + 1
+
+    def _befalls(self, deed: Deed, process: Process, seconds: float) -> bool | None:  # noqa: C901, PLR0912 - a table
+        """Returns False where it befell nobody."""
         match deed.what:
             case "crash":
                 self._crash(deed.process, after=seconds / 2)
@@ -327,10 +361,11 @@ class Performance:
             case "stand still":
                 process.freeze(stands=True)
                 self.world.after(3.0 + seconds, lambda: self._thaw(process))
+            case "stall":
+                process.freeze(stands=True)
+                self.world.after(0.2 + 2.8 * deed.size, lambda: self._thaw(process))
             case "interrupt":
-                actors = [actor for actor in process.actors if actor.alive and "thread" in actor.name]
-                if actors and not process.frozen:
-                    actors[int(deed.size * 0.999 * len(actors))].wake(error=KeyboardInterrupt())
+                return self._interrupt(deed)
             case "close":
                 process.act("closer", process.bucket.close)
             case "exit":
@@ -342,7 +377,7 @@ class Performance:
             case "step wall":
                 process.clock.off = (deed.size - 0.5) * (3.0 if not self.schedule.dated else 1e6)
             case "sweep":
-                self._sweep()
+                return self._sweep()
             case "shrink" | "grow":
                 self._resize(deed)
             case "edit minted":
@@ -351,8 +386,32 @@ class Performance:
                 self._delete(f"slot#{int(deed.size * self.schedule.max_tokens):05d}")
             case "delete counter":
                 self._delete("counter")
+            case "revoke":
+                return self._revoke(deed)
             case _:
                 raise AssertionError(deed.what)
+        return None
+
+    def _interrupt(self, deed: Deed) -> bool:
+        order = self.cast[deed.process :] + self.cast[: deed.process]
+        for process in order:
+            actors = [actor for actor in process.actors if actor.alive and " thread " in actor.name]
+            if actors and not process.frozen:
+                actors[int(deed.size * 0.999 * len(actors))].wake(error=KeyboardInterrupt())
+                return True
+        return False
+
+    def _revoke(self, deed: Deed) -> bool:
+        """What a revocation commits: the mark, on a slot that carries the lease meant."""
+        leased = [key for key, item in self.service.items.items() if "lease_id" in item and "revoked" not in item]
+        if not leased:
+            return False
+        key = leased[int(deed.size * 0.999 * len(leased))]
+        item = self.service.items[key]
+        self._note("operator", f"revokes {item['lease_id']['S']}")
+        self.oracle.revoked[item["lease_id"]["S"]] = self.world.now
+        self.service.write({key: {**item, "revoked": {"S": "by an operator"}}}, self.world.now)
+        return True
 
     def _thaw(self, process: Process) -> None:
         self.oracle.stirred = True
@@ -405,10 +464,11 @@ class Performance:
 
         child.act("thread", live)
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> bool:
         deleted = self.service.expire(self.world.now, which=lambda key: self._chance.random() < 0.7)
         if deleted:
             self._note("TTL", f"deletes {', '.join(key[1] for key in deleted)}")
+        return bool(deleted)
 
     def _resize(self, deed: Deed) -> None:
         """What a resize commits: one transaction, its conditions met."""
@@ -446,14 +506,16 @@ class Performance:
 
     def _jump(self, seconds: float) -> None:
         for process in self.oracle.processes:
-            process.crash()
+            if process not in self.cast or process.frozen or process.bucket._leases or process.bucket._closed:
+                process.crash()
         self.world.run(self.world.now + seconds)
         if self.schedule.swept:
             self._sweep()
         self._note("time", f"{seconds / 3600:.1f} hours later")
         for number in range(len(self.cast)):
-            self._generation += 1
-            self.cast[number] = self._start(f"p{number + 1}.{self._generation}", number)
+            if not self.cast[number].alive:
+                self._generation += 1
+                self.cast[number] = self._start(f"p{number + 1}.{self._generation}", number)
             for jobs in self.schedule.jobs[number]:
                 self.work(self.cast[number], jobs)
         self.world.run(self.world.now + 2.0 * self.schedule.lease_seconds, stop=self._idle)
@@ -462,20 +524,31 @@ class Performance:
 
     def finale(self) -> None:
         """L1 to L4."""
-        schedule, oracle, service = self.schedule, self.oracle, self.service
         self._closing = True
         self.network.odds = 0.0
         self.network.front_ends = self.network.front_ends[:1]
         self._note("finale", "faults are off, all processes die, and a new one wants all tokens")
-        for process in oracle.processes:
+        self._all_can_be_had("last")
+        if self.network.latest > self.world.now:
+            self._note("epilogue", "what was still under way arrives; then the same once more")
+            self._all_die()
+            self.world.run(self.network.latest + 0.001)
+            self._all_can_be_had("very last")
+
+    def _all_die(self) -> None:
+        for process in self.oracle.processes:
             process.crash()
+
+    def _all_can_be_had(self, name: str) -> None:
+        schedule, oracle, service = self.schedule, self.oracle, self.service
+        self._all_die()
         if schedule.swept:
             self._sweep()
         # Nobody is there to see the leases of the dead pass.
         self.world.run(self.world.now + 50 * schedule.latency)
         self.world.run(self.world.now + max(0.0, self._rest_ms()) / 1000)
         began, patience = self.world.now, self._patience()
-        last = self._start("last", 0)
+        last = self._start(name, 0)
         leases: list[Lease] = []
         tokens = self._tokens()
 
@@ -483,7 +556,7 @@ class Performance:
             lease = last.bucket.acquire()
             last.held.append(Held(lease, last))
             oracle.granted()
-            self._note("last", f"holds {lease.id}")
+            self._note(name, f"holds {lease.id}")
             leases.append(lease)
 
         for _ in range(tokens):
@@ -491,8 +564,7 @@ class Performance:
         self.world.run(began + patience, stop=lambda: len(leases) == tokens)
         if len(leases) < tokens:
             raise Violation("L1", f"{len(leases)} of {tokens} tokens could be had in {patience:.1f} s")
-        odd = any(fate.name == "odd date" for fate in self.network.fates.values())
-        if not odd and self.schedule.seed % 4 == 0:
+        if not any(fate.name == "odd date" for fate in self.network.fates.values()):
             # A claim with a far expiry that comes late takes a slot for as long: two faults at once.
             self._full(last, leases)
         counter = service.items[COUNTER]
@@ -505,7 +577,7 @@ class Performance:
 
     def _tokens(self) -> int:
         counter = self.service.items.get(COUNTER)
-        return int(counter["max_tokens"]["N"]) if counter else self.schedule.max_tokens
+        return int(counter["max_tokens"]["N"]) if counter else self._wish(0)[0]
 
     def _rest_ms(self) -> float:
         """How long the longest lease in the table still lasts."""
@@ -514,11 +586,25 @@ class Performance:
             (int(item["expires_at"]["N"]) - now_ms for item in self.service.items.values() if "expires_at" in item),
             default=0.0,
         )
-        odd = any(fate.name in {"odd date", "slow there", "slow answer"} for fate in self.network.fates.values())
-        longest = self.schedule.lease_seconds * 1000 + 2_000 + 80_000 * self.schedule.latency
-        if not odd and self.schedule.dated and rest > longest:
-            raise Violation("L1", f"a lease is to last for {rest / 1000:.1f} s from now, of {longest / 1000:g} s")
+        # Who was told an odd time, and had to renew before others said so, has written an expiry that lies far ahead.
+        misled = {name for (name, _), fate in self.network.fates.items() if fate.name == "odd date"}
+        longest = self._longest_ms()
+        for key, item in self.service.items.items():
+            owner = item.get("owner", {}).get("S")
+            if owner is not None and owner not in misled and int(item["expires_at"]["N"]) - now_ms > longest:
+                ahead = int(item["expires_at"]["N"]) - now_ms
+                raise Violation("L1", f"{key[1]} is leased for {ahead / 1000:.1f} s from now, of {longest / 1000:g} s")
         return rest
+
+    def _longest_ms(self) -> float:
+        """How far ahead an expiry may lie."""
+        schedule = self.schedule
+        lease = max([schedule.lease_seconds, *(seconds for _, seconds in schedule.wishes)])
+        # An answer tells the time less exactly the longer it was under way, at most for both timeouts.
+        slow = any(fate.name in {"slow there", "slow answer"} for fate in self.network.fates.values())
+        under_way = 2 * max(0.25, lease / 10) if slow else 80 * schedule.latency
+        by_wall_clock = 0.0 if schedule.dated else 3.5  # it may be wrong by 1.5 s, and 2 s are allowed for
+        return 1000 * (lease + 2.0 + under_way + by_wall_clock)
 
     def _patience(self) -> float:
         # A claim may be under way; then 2 s until it is surely over, a poll, and the requests' own time.
@@ -528,7 +614,7 @@ class Performance:
     def _full(self, last: Process, leases: list[Lease]) -> None:
         """No more than all can be had; who waits for more writes nothing, and is served by the first release."""
         seen: list[object] = []
-        waiter = self._start("waiter", 1)
+        waiter = self._start(f"waiter after {last.name}", 1)
         waited_from = self.world.now
 
         def wait() -> None:
@@ -618,6 +704,40 @@ class Performance:
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
         record.seconds = self.world.now - BEGIN
+
+
+def _slots_at_first(schedule: Schedule) -> tuple[int, dict[int, Item]]:
+    """`minted`, and the slots by number."""
+    tokens, now_ms = schedule.max_tokens, int(BEGIN) * 1000
+    fence, later = {"N": str(now_ms - 50_000)}, {"N": str(int(BEGIN) + 3600)}
+    free = {"fence": fence, "ttl": later}
+    if schedule.due:  # nobody has touched it for an hour
+        free = {"fence": {"N": str(now_ms - 3_602_000)}, "ttl": {"N": str(int(BEGIN) - 1)}}
+
+    def leased(slot: int, ends: float) -> Item:
+        lease = {"lease_id": {"S": f"{slot}-before"}, "owner": {"S": "before"}, "acquired_at": fence}
+        expiry = {"expires_at": {"N": str(now_ms + round(ends * 1000))}}
+        return {"fence": fence, "ttl": later, **lease, **expiry}
+
+    slots: dict[int, Item] = dict.fromkeys(range(tokens), free)
+    match schedule.setup:
+        case "room":
+            slots.pop(tokens - 1)
+            return tokens - 1, slots
+        case "retired":
+            slots[tokens - 1] = {**leased(tokens - 1, 3.0), "retired": {"BOOL": True}}
+            slots[tokens] = {**free, "retired": {"BOOL": True}}
+            return tokens - 1, slots
+        case "stray":
+            slots[tokens] = leased(tokens, 2.0)
+            return tokens + 1, slots
+        case "dead" if schedule.due:
+            return tokens, {number: {**leased(number, -3_602.0), **free} for number in slots}
+        case "dead":
+            return tokens, {number: leased(number, -1.5) for number in slots}
+        case "leftover":
+            slots[0] = leased(0, 1.0)
+    return tokens, slots
 
 
 def _grant_of(lease: Lease) -> Grant:

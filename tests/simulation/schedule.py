@@ -13,11 +13,12 @@ from random import Random
 
 from tests.simulation.network import Fate
 
-ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew", "error")
+ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew", "error", "shared", "status")
 """How a job ends its lease: `release` it, release it `twice`, `leave` it held, have a `stranger` release it by its id,
-`renew` by hand and release, or raise an `error` inside the ``with`` block."""
+`renew` by hand and release, raise an `error` inside the ``with`` block, release what a thread `shared` with it renews at
+this moment, or ask for the bucket's `status` and release."""
 
-SETUPS = ("nothing",) * 12 + ("room", "retired", "stray", "leftover", "dead")
+SETUPS = ("nothing",) * 8 + ("room", "retired", "stray", "leftover", "dead")
 """What is in the table at the beginning: mostly nothing. A counter with `room` to mint, slots that are `retired` (a
 lease still running on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases
 of holders long `dead`."""
@@ -28,6 +29,7 @@ DEEDS = (
     "freeze",
     "freeze",
     "stand still",
+    "stall",
     "interrupt",
     "close",
     "exit",
@@ -40,6 +42,8 @@ DEEDS = (
     "edit minted",
     "delete slot",
     "delete counter",
+    "revoke",
+    "revoke",
 )
 
 
@@ -52,6 +56,8 @@ class Job:
     timeout: float
     hold: float
     ending: str
+    acts: bool = False
+    """Whether its lost-callback uses the lease and the bucket."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +82,11 @@ class Schedule:
         front_ends: How far each front end's clock is off.
         rates: How fast each process's steady clock runs, as a deviation from 1.
         walls: How far each process's wall clock is off; only where answers carry no Date does it matter.
+        wishes: The settings that each process would create the bucket with, where they are not the schedule's own.
         setup: One of `SETUPS`.
-        jump: Hours that pass in the middle, while no process lives; 0 for none.
+        due: Whether TTL may delete what is free, or dead for long, at the beginning.
+        jump: Hours that pass in the middle, while nobody holds anything; 0 for none. Who held something dies before; the
+            others idle.
     """
 
     seed: int
@@ -93,6 +102,8 @@ class Schedule:
     dated: bool = True
     swept: bool = True
     jump: float = 0.0
+    wishes: tuple[tuple[int, float], ...] = ()
+    due: bool = False
     setup: str = "nothing"
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
@@ -102,8 +113,8 @@ def schedule_for(seed: int) -> Schedule:
     chance = Random(seed)
     dated = chance.random() > 0.03
     processes = chance.choice((2, 2, 3, 3, 4))
-    max_tokens = chance.choice((1, 1, 2, 2, 3))
-    lease_seconds = chance.choice((4.0, 4.0, 5.0, 8.0))
+    max_tokens = chance.choice((1, 1, 1, 2, 2, 2, 3, 3, 5))
+    lease_seconds = chance.choice((4.0, 4.0, 4.0, 5.0, 5.0, 8.0, 8.0, 20.0 if chance.random() < 0.3 else 4.0))
     calm = chance.random() < 0.15
     jobs = tuple(
         tuple(
@@ -115,6 +126,10 @@ def schedule_for(seed: int) -> Schedule:
     span = 2.5 * lease_seconds
     count = 0 if calm else chance.choice((0, 1, 1, 2, 2, 3))
     deeds = [_deed(chance, span, processes) for _ in range(count)]
+    setup = chance.choice(SETUPS)
+    due = setup != "nothing" and chance.random() < 0.5
+    if due:
+        deeds.append(Deed(at=chance.uniform(0.0, 3.0), what="sweep", process=0, size=0.0))
     return Schedule(
         seed=seed,
         max_tokens=max_tokens,
@@ -129,8 +144,16 @@ def schedule_for(seed: int) -> Schedule:
         dated=dated,
         swept=chance.random() < 0.5,
         jump=chance.choice((1.1, 2.0, 30.0)) if chance.random() < 0.03 else 0.0,
-        setup=chance.choice(SETUPS),
+        setup=setup,
+        due=due,
+        wishes=tuple(_wish(chance, max_tokens, lease_seconds) for _ in range(processes)),
     )
+
+
+def _wish(chance: Random, max_tokens: int, lease_seconds: float) -> tuple[int, float]:
+    if chance.random() < 0.9:
+        return max_tokens, lease_seconds
+    return max_tokens + chance.choice((0, 1, 2)), lease_seconds + chance.choice((0.0, 2.0))
 
 
 def _job(chance: Random, lease: float) -> Job:
@@ -140,6 +163,7 @@ def _job(chance: Random, lease: float) -> Job:
         timeout=chance.choice((0.0, 0.5, 2.0, 2.0)) * lease,
         hold=chance.choice((0.0, 0.1, 0.3, 0.6, 1.2)) * lease * chance.random(),
         ending=chance.choice(ENDINGS),
+        acts=chance.random() < 0.3,
     )
 
 
