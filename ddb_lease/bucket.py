@@ -202,7 +202,8 @@ class LeaseBucket:
             ConfigurationError: The arguments cannot work, or the stored lease is too short for this client's margin.
 
         Cost without contention: 1 PutItem (1 WCU). The first time also a Query, and where the slot does not exist
-        yet, a TransactWriteItems of two items instead of the PutItem.
+        yet, a TransactWriteItems of two items instead of the PutItem. After an hour or more without any request, two
+        eventually consistent Queries of one item, to know the time well enough.
         """
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
