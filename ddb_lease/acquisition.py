@@ -69,8 +69,8 @@ LOOKS = 3
 STEPS = 6
 """Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
 
-FAR_AHEAD_MS = 1_000
-"""An expiry that lies so much further ahead than one written now would is given up: its slot would come back late."""
+FAR_AHEAD_SECONDS = 1.0
+"""An expiry written by a time so much ahead of what is known by now is given up: its slot would come back late."""
 
 COMPLAIN_SECONDS = 30.0
 """After how long a wait the log says that the bucket is full; then each time that the wait has doubled."""
@@ -390,11 +390,15 @@ class _Attempt:
         time = self._scene.time
         # The first answer of all may have been odd: what it told of the time is believed once a second one agrees,
         # as the claim's own does, mostly. While answers contradict what was known, our steady clock may have missed
-        # time, and the deadline with it. And an expiry that turns out to lie far ahead would keep the slot from
-        # everybody else for as long, should we crash.
+        # time, and the deadline with it.
         if not time.confirmed or time.doubtful or time.steady() >= grant.deadline:
             return False
-        return grant.expires_at <= time.now_ms()[1] + grant.lease_ms + FAR_AHEAD_MS
+        # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we crash;
+        # and one that lies too early, by more than the margin, would give it to another while we believe.
+        margin, length = self._scene.timing.margin_for(grant.lease_ms / 1000), grant.lease_ms / 1000
+        started = grant.deadline + margin - length
+        written_by, known_by = grant.acquired_at / 1000 - started, time.now_ms()[1] / 1000 - time.steady()
+        return known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS
 
     def _settle(
         self, request: Claim | Mint | BringBack | Retire | Create, *, until: float, uncertain: list[bool]

@@ -473,6 +473,17 @@ def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(sta
     assert table.get(0)["expires_at"] > stage.now_ms
 
 
+def test_a_claim_by_an_early_time_is_given_up_where_later_answers_tell_none(stage, table):
+    put_counter(table)
+    put_free(table, 0, 1, 2)
+    bucket = stage.bucket()
+    bucket.tap.odd = [-5_000.0, None, None, None]  # then the wall clock serves
+    lease = bucket.acquire(10)
+    assert lease.held
+    assert bucket.tap.count()["Release"] == 1, "others might have taken the first one long before its deadline"
+    assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
+
+
 def test_a_first_claim_whose_answer_tells_no_time_is_kept_once_another_does(stage, table):
     put_counter(table)
     put_free(table, 0, 1, 2)
