@@ -393,8 +393,8 @@ class _Attempt:
         # time, and the deadline with it.
         if not time.confirmed or time.doubtful or time.steady() >= grant.deadline:
             return False
-        # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we crash;
-        # and one that lies too early, by more than the margin, would give it to another while we believe.
+        # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
+        # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
         margin, length = self._scene.timing.margin_for(grant.lease_ms / 1000), grant.lease_ms / 1000
         started = grant.deadline + margin - length
         written_by, known_by = grant.acquired_at / 1000 - started, time.now_ms()[1] / 1000 - time.steady()

@@ -1,10 +1,11 @@
 """The time budget around a lease: what a margin is made of, and what is refused for lack of it."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from ddb_lease import ConfigurationError, Timing
+from ddb_lease import ConfigurationError, LeaseBucket, Timing, client_config
 
 PPM = 1e-6
 HOUR = 3600.0
@@ -50,3 +51,10 @@ def test_each_part_has_a_least_and_is_a_number(setting, least):
     for wrong in (least - 0.001, math.nan, math.inf):
         with pytest.raises(ConfigurationError, match=setting):
             Timing(**{setting: wrong})
+
+
+def test_a_bucket_takes_the_front_ends_difference_and_the_wall_clocks_from_its_timing():
+    client = SimpleNamespace(meta=SimpleNamespace(config=client_config(60)))
+    bucket = LeaseBucket("b", max_tokens=1, timing=Timing(front_end_skew=0.3, max_clock_skew=7.0), client=client)
+    assert bucket._scene.time.front_end_skew == 0.3
+    assert bucket._scene.time.max_clock_skew == 7.0

@@ -26,17 +26,51 @@ def _retry(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -
 DECISIONS = Chapter(
     title="Decisions",
     guards=(
-        _protocol(
-            "a missing bucket is created",
-            "    if counter is None:\n        return CreateBucket(fresh=not view.slots)\n",
-            "    if counter is None:\n        return NothingFree(next_expiry=None)\n",
+        Guard(
+            name="a missing bucket is created",
+            room="protocol.py",
+            code="        return CreateBucket(fresh=view.covered == range(MAX_TOKENS) and not view.slots)\n",
+            without="        return NothingFree(next_expiry=None)\n",
             noticed_by=("tests/test_protocol.py::test_a_missing_bucket_is_created_first",),
         ),
-        _protocol(
-            "over leftover slots the counter comes alone",
-            "CreateBucket(fresh=not view.slots)",
-            "CreateBucket(fresh=True)",
+        Guard(
+            name="over leftover slots the counter comes alone",
+            room="protocol.py",
+            code="fresh=view.covered == range(MAX_TOKENS) and not view.slots",
+            without="fresh=view.covered == range(MAX_TOKENS)",
             noticed_by=("tests/test_protocol.py::test_a_missing_bucket_is_created_first",),
+        ),
+        Guard(
+            name="a bucket of which a part was seen is not made as if fresh",
+            room="protocol.py",
+            code="fresh=view.covered == range(MAX_TOKENS) and not view.slots",
+            without="fresh=not view.slots",
+            noticed_by=("tests/test_protocol.py::test_what_was_not_looked_at_may_be_left_over_from_before",),
+        ),
+        Guard(
+            name="what is retired tells how long the leases on it last",
+            room="protocol.py",
+            code="expires_at=max((lease.expires_at for lease in leases), default=None)",
+            without="expires_at=None",
+            noticed_by=("tests/test_protocol.py::test_strays_are_retired_before_anything_is_claimed",),
+        ),
+        Guard(
+            name="a counter older than known may have been remade",
+            room="protocol.py",
+            code="return view.counter is None or (known is not None and view.counter.rev < known.rev)",
+            without="return view.counter is None",
+            noticed_by=(
+                "tests/test_protocol.py::test_a_counter_that_is_gone_or_older_than_known_may_have_been_remade",
+            ),
+        ),
+        Guard(
+            name="a counter that is gone may be there in truth",
+            room="protocol.py",
+            code="return view.counter is None or (known is not None and view.counter.rev < known.rev)",
+            without="return view.counter is not None and known is not None and view.counter.rev < known.rev",
+            noticed_by=(
+                "tests/test_protocol.py::test_a_counter_that_is_gone_or_older_than_known_may_have_been_remade",
+            ),
         ),
         _protocol(
             "then all count as minted",
@@ -522,16 +556,18 @@ WAITING = Chapter(
             "GUESSES = 3\n",
             noticed_by=("tests/test_operations_bucket.py::test_after_two_misses_a_client_looks",),
         ),
-        _attempt(
-            "the first look is consistent",
-            "consistent=not self._looked)",
-            "consistent=False)",
+        Guard(
+            name="the first look is consistent",
+            room="acquisition.py",
+            code="consistent, self._looked = not self._looked, True",
+            without="consistent, self._looked = False, True",
             noticed_by=("tests/test_waiting.py::test_polls_are_eventually_consistent_and_only_the_first_look_is_not",),
         ),
-        _attempt(
-            "polls are eventually consistent",
-            "consistent=not self._looked)",
-            "consistent=True)",
+        Guard(
+            name="polls are eventually consistent",
+            room="acquisition.py",
+            code="consistent, self._looked = not self._looked, True",
+            without="consistent, self._looked = True, True",
             noticed_by=("tests/test_waiting.py::test_polls_are_eventually_consistent_and_only_the_first_look_is_not",),
         ),
         _attempt(
@@ -550,10 +586,11 @@ WAITING = Chapter(
                 "tests/test_operations_bucket.py::test_what_was_changed_by_another_or_by_us_is_looked_at_consistently",
             ),
         ),
-        _attempt(
-            "a bucket that is gone is forgotten when a look says so",
-            "        elif view.counter_looked_for:\n            scene.memory.forget()\n",
-            "",
+        Guard(
+            name="a bucket that is gone is forgotten when a look says so",
+            room="acquisition.py",
+            code="        elif view.counter_looked_for:\n            self._scene.memory.forget()\n",
+            without="",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_a_bucket_that_a_look_shows_to_be_gone_is_made_anew_at_once",
             ),
@@ -566,10 +603,11 @@ WAITING = Chapter(
                 "tests/test_operations_bucket.py::test_a_bucket_that_a_mint_shows_to_be_gone_is_made_anew_at_once",
             ),
         ),
-        _attempt(
-            "a refused mint teaches the counter",
-            "        if refused.counter is not None:\n            scene.adopt(refused.counter)\n",
-            "        if refused.counter is not None:\n            pass\n",
+        Guard(
+            name="a refused mint teaches the counter",
+            room="acquisition.py",
+            code="            scene.adopt(refused.counter, True)\n",
+            without="            pass\n",
             noticed_by=("tests/test_operations_bucket.py::test_a_mint_that_is_refused_teaches_the_new_bound",),
         ),
         _attempt(
@@ -586,18 +624,27 @@ WAITING = Chapter(
                 "tests/test_operations_bucket.py::test_what_goes_out_of_circulation_or_comes_back_stays_while_a_lease_may_run_on_it",
             ),
         ),
-        _attempt(
-            "a retirement keeps the item while a lease may run on it",
-            "            ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence),\n            token",
-            "            ttl=scene.ttl(now_hi, fence=step.fence),\n            token",
+        Guard(
+            name="a retirement keeps the item while a lease may run on it",
+            room="acquisition.py",
+            code="ttl=scene.ttl(now_hi + scene.lease_ms(), expires_at=step.expires_at, fence=step.fence)",
+            without="ttl=scene.ttl(now_hi, expires_at=step.expires_at, fence=step.fence)",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_what_goes_out_of_circulation_or_comes_back_stays_while_a_lease_may_run_on_it",
             ),
         ),
-        _attempt(
-            "a large bucket is looked at from a random window on",
-            "count, scene.chance.randrange(count)",
-            "count, 0",
+        Guard(
+            name="and for as long as the lease that was seen on it",
+            room="acquisition.py",
+            code="ttl=scene.ttl(now_hi + scene.lease_ms(), expires_at=step.expires_at, fence=step.fence)",
+            without="ttl=scene.ttl(now_hi + scene.lease_ms(), fence=step.fence)",
+            noticed_by=("tests/test_operations_bucket.py::test_what_is_retired_stays_for_as_long_as_the_lease_on_it",),
+        ),
+        Guard(
+            name="a large bucket is looked at from a random window on",
+            room="acquisition.py",
+            code="count, self._scene.chance.randrange(count)",
+            without="count, 0",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
             ),
@@ -610,11 +657,30 @@ WAITING = Chapter(
                 "tests/test_operations_bucket.py::test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other",
             ),
         ),
-        _attempt(
-            "foreign items do not hide the slots",
-            "        if answer.more and not view.covered:\n",
-            "        if answer.more and not view.covered and False:\n",
+        Guard(
+            name="foreign items do not hide the slots",
+            room="acquisition.py",
+            code="        if not answer.more or view.covered:\n",
+            without="        if True:\n",
             noticed_by=("tests/test_operations_errors.py::test_foreign_items_in_great_number_do_not_hide_the_bucket",),
+        ),
+        Guard(
+            name="a bucket that may have been remade is looked at consistently",
+            room="acquisition.py",
+            code="        if not consistent and protocol.looks_remade(view, counter):",
+            without="        if False:",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_who_waits_sees_that_the_bucket_was_made_anew_with_a_lower_rev",
+            ),
+        ),
+        Guard(
+            name="a bucket of a window's size is seen to end there",
+            room="acquisition.py",
+            code="limit=protocol.WINDOW + 1, consistent=consistent",
+            without="limit=protocol.WINDOW, consistent=consistent",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_full_bucket_of_just_as_many_slots_as_a_window_takes_one_look",
+            ),
         ),
         _attempt(
             "an endpoint never reached is given up",
@@ -744,10 +810,18 @@ WAITING = Chapter(
             "                pass\n            if not self._free:",
             noticed_by=("tests/test_memory.py::test_hints_beyond_a_bucket_that_has_shrunk_are_dropped",),
         ),
-        _memory(
-            "an older counter does not replace a newer",
-            "if known is None or counter.rev >= known.rev:",
-            "if True:",
+        Guard(
+            name="an older counter does not replace a newer",
+            room="memory.py",
+            code="if sure or known is None or counter.rev >= known.rev:",
+            without="if True:",
+            noticed_by=("tests/test_memory.py::test_the_newest_counter_is_kept_and_other_settings_are_told",),
+        ),
+        Guard(
+            name="unless it was seen for sure",
+            room="memory.py",
+            code="if sure or known is None or counter.rev >= known.rev:",
+            without="if known is None or counter.rev >= known.rev:",
             noticed_by=("tests/test_memory.py::test_the_newest_counter_is_kept_and_other_settings_are_told",),
         ),
         _memory(
@@ -794,19 +868,37 @@ WAITING = Chapter(
         Guard(
             name="a stored lease too short for this client is refused",
             room="bucket.py",
-            code="        self._timing.require_room(stored.lease_ms / 1000)  # before",
-            without="        # before",
+            code="            self._timing.require_room(stored.lease_ms / 1000)\n",
+            without="",
             noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+                "tests/test_operations_errors.py::test_a_stored_lease_too_short_for_this_clients_margin_is_refused",
+            ),
+        ),
+        Guard(
+            name="a client that waits too long for the stored lease is refused",
+            room="dynamodb/store.py",
+            code="if self._reach.client is not None or timeout_for",
+            without="if timeout_for",
+            noticed_by=(
+                "tests/test_client.py::test_a_client_that_waits_longer_than_the_stored_lease_allows_is_refused_each_time",
+            ),
+        ),
+        Guard(
+            name="each time",
+            room="bucket.py",
+            code="            self._store.fit(stored.lease_ms / 1000)\n            self._fitting = stored\n",
+            without="            self._fitting = stored\n            self._store.fit(stored.lease_ms / 1000)\n",
+            noticed_by=(
+                "tests/test_client.py::test_a_client_that_waits_longer_than_the_stored_lease_allows_is_refused_each_time",
             ),
         ),
         Guard(
             name="timeouts fit the stored lease",
             room="bucket.py",
-            code="        self._store.fit(stored.lease_ms / 1000)\n",
+            code="            self._store.fit(stored.lease_ms / 1000)\n",
             without="",
             noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+                "tests/test_client.py::test_a_client_that_waits_longer_than_the_stored_lease_allows_is_refused_each_time",
             ),
         ),
         Guard(

@@ -330,20 +330,31 @@ LEASES = Chapter(
             "            raise\n",
             noticed_by=("tests/test_lease_serial.py::test_a_defect_while_renewing_by_hand_is_no_loss",),
         ),
-        _lease(
-            "in doubt renewals wait, as long as there is time",
-            "                due = max(due, belief.deadline - self._seconds / 4)\n",
-            "                pass\n",
+        Guard(
+            name="in doubt renewals wait, as long as there is time",
+            room="lease.py",
+            code="                due = max(due, belief.deadline - self._seconds * _DOUBT_LEAVES)\n",
+            without="                pass\n",
             noticed_by=(
                 "tests/test_lease_serial.py::test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late",
             ),
         ),
-        _lease(
-            "but no longer",
-            "due = max(due, belief.deadline - self._seconds / 4)",
-            "due = math.inf",
+        Guard(
+            name="but no longer",
+            room="lease.py",
+            code="due = max(due, belief.deadline - self._seconds * _DOUBT_LEAVES)",
+            without="due = math.inf",
             noticed_by=(
                 "tests/test_lease_serial.py::test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late",
+            ),
+        ),
+        Guard(
+            name="a callback that was set late gives a revoked lease back",
+            room="lease.py",
+            code="        if self._belief.reason is LossReason.REVOKED:\n            self._release_quietly()\n",
+            without="",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late",
             ),
         ),
         _lease(
@@ -543,16 +554,18 @@ HEARTBEATS = Chapter(
             "            except ZeroDivisionError:  # noqa: BLE001 - one lease",
             noticed_by=("tests/test_heartbeat.py::test_a_beat_that_raises_harms_no_other_and_is_tried_again",),
         ),
-        _heartbeat(
-            "it is tried again",
-            "            self._schedule.move(beating, self._clock.steady() + pause)\n",
-            "",
+        Guard(
+            name="it is tried again",
+            room="heartbeat.py",
+            code="            self._schedule.move(beating, self._clock.steady() + pause, unless_moved_from=entry)\n",
+            without="",
             noticed_by=("tests/test_heartbeat.py::test_after_a_beat_it_is_due_when_it_then_says",),
         ),
-        _heartbeat(
-            "after a while",
-            "            pause = RECOVERY_SECONDS\n",
-            "            pause = 0.0\n",
+        Guard(
+            name="after a while",
+            room="heartbeat.py",
+            code="pause, entry = RECOVERY_SECONDS, ",
+            without="pause, entry = 0.0, ",
             noticed_by=("tests/test_heartbeat.py::test_a_beat_that_raises_is_not_tried_again_at_once",),
         ),
         _heartbeat(
@@ -627,11 +640,19 @@ HEARTBEATS = Chapter(
                 "tests/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
             ),
         ),
-        _heartbeat(
-            "no nap is longer than a second",
-            "return min(NAP_SECONDS, max(0.0, first - self._clock.steady()))",
-            "return max(0.0, first - self._clock.steady())",
+        Guard(
+            name="no nap is longer than a second",
+            room="heartbeat.py",
+            code="return min(NAP_SECONDS, due_in, self.workers.relief_in())",
+            without="return min(due_in, self.workers.relief_in())",
             noticed_by=("tests/test_heartbeat.py::test_no_nap_is_longer_than_a_sleeping_machine_may_go_unnoticed",),
+        ),
+        Guard(
+            name="naps are short while jobs wait",
+            room="heartbeat.py",
+            code="return min(NAP_SECONDS, due_in, self.workers.relief_in())",
+            without="return min(NAP_SECONDS, due_in)",
+            noticed_by=("tests/test_heartbeat.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",),
         ),
         _heartbeat(
             "what was dropped is due no more",
@@ -639,11 +660,22 @@ HEARTBEATS = Chapter(
             "            self._tidy()",
             noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
         ),
-        _heartbeat(
-            "what was dropped is not moved back in",
-            "            if beating in self._due:\n",
-            "            if True:\n",
+        Guard(
+            name="what was dropped is not moved back in",
+            room="heartbeat.py",
+            code="if entry is not None and unless_moved_from in {None, entry}:",
+            without="if unless_moved_from in {None, entry}:",
             noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
+        ),
+        Guard(
+            name="a worker has the last word on when its lease is due",
+            room="heartbeat.py",
+            code="if entry is not None and unless_moved_from in {None, entry}:",
+            without="if entry is not None:",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_what_was_moved_meanwhile_is_not_moved_back",
+                "tests/test_heartbeat.py::test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word",
+            ),
         ),
         _heartbeat(
             "moving counts the last time only",
@@ -663,43 +695,50 @@ HEARTBEATS = Chapter(
             "if False:",
             noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_not_kept_in_memory",),
         ),
-        _heartbeat(
-            "a worker survives what its job raises",
-            "            except BaseException:  # noqa: BLE001 - a worker",
-            "            except ZeroDivisionError:  # noqa: BLE001 - a worker",
+        Guard(
+            name="a worker survives what its job raises",
+            room="heartbeat.py",
+            code="        except BaseException:  # noqa: BLE001 - a worker",
+            without="        except ZeroDivisionError:  # noqa: BLE001 - a worker",
             noticed_by=("tests/test_heartbeat.py::test_a_worker_survives_whatever_its_job_raises",),
         ),
-        _heartbeat(
-            "stuck workers are replaced",
-            "working = sum(now - since < STUCK_SECONDS for since in self._busy.values())",
-            "working = len(self._busy)",
-            noticed_by=("tests/test_heartbeat.py::test_stuck_workers_are_replaced",),
+        Guard(
+            name="a job that has waited gets another worker",
+            room="heartbeat.py",
+            code="limit, self._relieved_at = MOST_WORKERS, self._clock.steady()",
+            without="self._relieved_at = self._clock.steady()",
+            noticed_by=("tests/test_heartbeat.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",),
         ),
-        _heartbeat(
-            "they are no more than a process can bear",
-            "if not wanted or self._idle + len(self._busy) >= MOST_WORKERS:",
-            "if not wanted:",
-            noticed_by=(
-                "tests/test_heartbeat.py::test_stuck_or_not_there_are_never_more_workers_than_a_process_can_bear",
-            ),
+        Guard(
+            name="they are no more than a process can bear",
+            room="heartbeat.py",
+            code="limit, self._relieved_at = MOST_WORKERS, self._clock.steady()",
+            without="limit, self._relieved_at = 10_000, self._clock.steady()",
+            noticed_by=("tests/test_heartbeat.py::test_there_are_never_more_workers_than_a_process_can_bear",),
         ),
-        _heartbeat(
-            "no worker is started while one is idle",
-            "wanted = self._idle < self._jobs.qsize() and ",
-            "wanted = ",
+        Guard(
+            name="no worker is started while one is idle",
+            room="heartbeat.py",
+            code="for line in list(self._lines.values())) - self._idle",
+            without="for line in list(self._lines.values()))",
             noticed_by=("tests/test_heartbeat.py::test_no_worker_is_started_while_one_is_idle",),
         ),
-        _heartbeat(
-            "workers are few",
-            " and self._idle + working < self._limit\n",
-            "\n",
-            noticed_by=("tests/test_heartbeat.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",),
+        Guard(
+            name="workers are few",
+            room="heartbeat.py",
+            code="            limit = self._limit\n",
+            without="            limit = MOST_WORKERS\n",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",
+                "tests/test_heartbeat.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",
+            ),
         ),
-        _heartbeat(
-            "those that were replaced end",
-            "                    return  # replaced",
-            "                    pass  # replaced",
-            noticed_by=("tests/test_heartbeat.py::test_when_stuck_workers_come_back_no_more_are_left_than_may_be",),
+        Guard(
+            name="those that helped out end",
+            room="heartbeat.py",
+            code="                    return  # it helped",
+            without="                    pass  # it helped",
+            noticed_by=("tests/test_heartbeat.py::test_workers_that_helped_out_are_not_kept",),
         ),
         _heartbeat(
             "where no thread can be had the others do it",
@@ -715,11 +754,61 @@ HEARTBEATS = Chapter(
                 "tests/test_heartbeat.py::test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most",
             ),
         ),
-        _heartbeat(
-            "a job is done soon",
-            "        self._jobs.put(job)\n        self.relieve()\n",
-            "        self._jobs.put(job)\n",
+        Guard(
+            name="a job is done soon",
+            room="heartbeat.py",
+            code="        self._rings.put(None)\n        self.relieve()\n",
+            without="        self._rings.put(None)\n",
             noticed_by=("tests/test_heartbeat.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",),
+        ),
+        Guard(
+            name="one line's trouble leaves workers to the others",
+            room="heartbeat.py",
+            code="return min(len(self.jobs), self.most - self.running)",
+            without="return len(self.jobs)",
+            noticed_by=("tests/test_heartbeat.py::test_one_lines_trouble_leaves_workers_to_the_others",),
+        ),
+        Guard(
+            name="what does not hurry never keeps all workers",
+            room="heartbeat.py",
+            code="_Line(self._limit if line is None else MOST_IN_LINE)",
+            without="_Line(MOST_IN_LINE)",
+            noticed_by=("tests/test_heartbeat.py::test_what_does_not_hurry_never_keeps_all_workers",),
+        ),
+        Guard(
+            name="lines are served in turn",
+            room="heartbeat.py",
+            code="self._lines[key] = self._lines.pop(key)  #",
+            without="pass  #",
+            noticed_by=("tests/test_heartbeat.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",),
+        ),
+        Guard(
+            name="the most urgent of a line comes first",
+            room="heartbeat.py",
+            code="_Job(by, next(self._serial)",
+            without="_Job(0.0, next(self._serial)",
+            noticed_by=("tests/test_heartbeat.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",),
+        ),
+        Guard(
+            name="a line that is done is dropped",
+            room="heartbeat.py",
+            code="                del self._lines[key]\n",
+            without="                pass\n",
+            noticed_by=("tests/test_heartbeat.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",),
+        ),
+        Guard(
+            name="nothing hurries where no more workers may be started",
+            room="heartbeat.py",
+            code="if self._missing() <= 0 or self._idle + self._busy >= MOST_WORKERS:",
+            without="if self._missing() <= 0:",
+            noticed_by=("tests/test_heartbeat.py::test_there_are_never_more_workers_than_a_process_can_bear",),
+        ),
+        Guard(
+            name="a thread that cannot be started is not tried again at once",
+            room="heartbeat.py",
+            code="max(waiting_since, self._relieved_at)",
+            without="waiting_since",
+            noticed_by=("tests/test_heartbeat.py::test_where_no_thread_can_be_started_the_others_do_it",),
         ),
     ),
 )

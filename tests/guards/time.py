@@ -66,16 +66,39 @@ CLOCKS = Chapter(
             "low, high = min(self.low, other.low), max(self.high, other.high)",
             noticed_by=("tests/test_clock.py::test_bounds_narrow_with_each_answer_to_what_all_of_them_allow",),
         ),
-        _clock(
-            "one odd answer is not believed",
-            "self.trusted.hull(self.doubt)).widened(now)",
-            "self.doubt).widened(now)",
+        Guard(
+            name="two answers stand for the lower bound",
+            room="clock.py",
+            code="low, high = max(two.low, low), min(two.high, high)",
+            without="low, high = max(one.low, sample.low), min(two.high, high)",
+            noticed_by=("tests/test_clock.py::test_one_odd_date_of_whatever_size_leaves_the_truth_within_the_bounds",),
+        ),
+        Guard(
+            name="two answers stand for the upper bound",
+            room="clock.py",
+            code="low, high = max(two.low, low), min(two.high, high)",
+            without="low, high = max(two.low, low), min(one.high, sample.high)",
+            noticed_by=("tests/test_clock.py::test_one_odd_date_of_whatever_size_leaves_the_truth_within_the_bounds",),
+        ),
+        Guard(
+            name="of two answers both may be the odd one",
+            room="clock.py",
+            code="low, high = min(one.low, sample.low), max(one.high, sample.high)",
+            without="low, high = met.low, met.high",
+            noticed_by=("tests/test_clock.py::test_one_odd_date_of_whatever_size_leaves_the_truth_within_the_bounds",),
+        ),
+        Guard(
+            name="one odd answer is not believed",
+            room="clock.py",
+            code="(trusted if self.doubt is None else trusted.hull(self.doubt)).widened(now)",
+            without="(trusted if self.doubt is None else self.doubt).widened(now)",
             noticed_by=("tests/test_clock.py::test_one_odd_date_neither_makes_a_lease_look_expired_nor_blinds",),
         ),
-        _clock(
-            "one odd answer is not ignored",
-            "(self.trusted if self.doubt is None else self.trusted.hull(self.doubt)).widened(now)",
-            "self.trusted.widened(now)",
+        Guard(
+            name="one odd answer is not ignored",
+            room="clock.py",
+            code="(trusted if self.doubt is None else trusted.hull(self.doubt)).widened(now)",
+            without="trusted.widened(now)",
             noticed_by=("tests/test_clock.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",),
         ),
         _clock(
@@ -90,57 +113,94 @@ CLOCKS = Chapter(
             "AGREEING = 2\n",
             noticed_by=("tests/test_clock.py::test_odd_answers_that_contradict_one_another_begin_to_count_anew",),
         ),
-        _clock(
-            "they must agree with one another",
-            "agreeing=self.agreeing + 1 if supports else 1",
-            "agreeing=self.agreeing + 1",
+        Guard(
+            name="they must agree with one another",
+            room="clock.py",
+            code="rival = rival or Evidence.of(sample)",
+            without="rival = rival or (replace(self.rival, answers=self.rival.answers + 1) if self.rival else Evidence.of(sample))",
             noticed_by=("tests/test_clock.py::test_scattered_odd_dates_never_outvote_what_was_known",),
         ),
-        _clock(
-            "they are believed in the end",
-            "if contested.agreeing < AGREEING or contested.rival is None:",
-            "if True:",
+        Guard(
+            name="they are believed in the end",
+            room="clock.py",
+            code="if rival.answers < AGREEING:",
+            without="if True:",
             noticed_by=("tests/test_clock.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",),
         ),
-        _clock(
-            "what confirms the known ends the doubt",
-            "if agreed is not None and supports is None:",
-            "if agreed is not None and supports is None and self.doubt is None:",
+        Guard(
+            name="what confirms the known ends the doubt",
+            room="clock.py",
+            code="if agreed is not None and rival is None:",
+            without="if agreed is not None and rival is None and self.doubt is None:",
             noticed_by=("tests/test_clock.py::test_one_odd_date_neither_makes_a_lease_look_expired_nor_blinds",),
         ),
-        _clock(
-            "an answer that serves both sides does not end the doubt",
-            "if agreed is not None and supports is None:",
-            "if agreed is not None:",
+        Guard(
+            name="an answer that serves both sides does not end the doubt",
+            room="clock.py",
+            code="if agreed is not None and rival is None:",
+            without="if agreed is not None:",
             noticed_by=("tests/test_clock.py::test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt",),
         ),
-        _clock(
-            "a clock that stood still brings deadlines forward",
-            "jump = max(0.0, moved.high - trusted.low) if moved.low > top else 0.0",
-            "jump = 0.0",
+        Guard(
+            name="a clock that stood still brings deadlines forward",
+            room="clock.py",
+            code="jump = max(0.0, rival.by_two.high - known.low) if rival.by_one.low > allowed else 0.0",
+            without="jump = 0.0",
             noticed_by=(
                 "tests/test_clock.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
             ),
         ),
-        _clock(
-            "by as much as it may have missed",
-            "jump = max(0.0, moved.high - trusted.low)",
-            "jump = max(0.0, moved.low - trusted.high)",
+        Guard(
+            name="by as much as it may have missed",
+            room="clock.py",
+            code="jump = max(0.0, rival.by_two.high - known.low)",
+            without="jump = max(0.0, rival.by_two.low - known.high)",
             noticed_by=(
                 "tests/test_clock.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
             ),
         ),
-        _clock(
-            "front ends that differ bring none forward twice",
-            "if moved.low > top else 0.0",
-            "if moved.low > trusted.high else 0.0",
+        Guard(
+            name="front ends that differ bring none forward twice",
+            room="clock.py",
+            code="if rival.by_one.low > allowed else 0.0",
+            without="if rival.by_one.low > known.high else 0.0",
             noticed_by=("tests/test_clock.py::test_front_ends_a_second_apart_move_deadlines_by_a_bounded_time",),
         ),
-        _clock(
-            "a wide first answer hides no later stall",
-            "return min(max(top, trusted.high), trusted.high + FRONT_ENDS_DIFFER)",
-            "return max(top, trusted.high)",
-            noticed_by=("tests/test_clock.py::test_a_slow_first_answer_does_not_hide_a_later_stall",),
+        Guard(
+            name="a wide first answer hides no later stall",
+            room="clock.py",
+            code="min(self.ahead + narrowed, front_end_skew) if self.ahead else 0.0",
+            without="self.ahead + narrowed",
+            noticed_by=(
+                "tests/test_clock.py::test_a_slow_first_answer_does_not_hide_a_later_stall",
+                "tests/test_clock.py::test_a_stall_of_a_second_or_two_brings_deadlines_forward_by_what_they_did_not_allow_for",
+            ),
+        ),
+        Guard(
+            name="a front end that is ahead is remembered",
+            room="clock.py",
+            code="min(self.ahead + narrowed, front_end_skew) if self.ahead else 0.0",
+            without="0.0",
+            noticed_by=(
+                "tests/test_clock.py::test_front_ends_a_second_apart_move_deadlines_by_a_bounded_time",
+                "tests/test_clock.py::test_what_front_ends_may_differ_by_is_what_the_timing_says",
+            ),
+        ),
+        Guard(
+            name="a front end is ahead by no more than they may differ",
+            room="clock.py",
+            code="max(0.0, allowed - rival.by_one.high), front_end_skew)",
+            without="max(0.0, allowed - rival.by_one.high), math.inf)",
+            noticed_by=("tests/test_clock.py::test_what_front_ends_may_differ_by_is_what_the_timing_says",),
+        ),
+        Guard(
+            name="front ends differ by what the timing says",
+            room="bucket.py",
+            code="            front_end_skew=self._timing.front_end_skew,\n",
+            without="",
+            noticed_by=(
+                "tests/test_timing.py::test_a_bucket_takes_the_front_ends_difference_and_the_wall_clocks_from_its_timing",
+            ),
         ),
         _clock(
             "deadlines come forward by the jump",
@@ -176,10 +236,11 @@ CLOCKS = Chapter(
             "and (self._offset.doubt is not None)",
             noticed_by=("tests/test_clock.py::test_one_odd_date_neither_makes_a_lease_look_expired_nor_blinds",),
         ),
-        _clock(
-            "nothing is known before the first answer",
-            "return self._offset is not None or self._without_dates",
-            "return True",
+        Guard(
+            name="nothing is known before the first answer",
+            room="clock.py",
+            code="return self._offset is not None or self._by_wall",
+            without="return True",
             noticed_by=("tests/test_clock.py::test_nothing_is_known_before_the_first_answer",),
         ),
         _clock(
@@ -211,6 +272,65 @@ CLOCKS = Chapter(
             "            _log.warning(\n                \"the service's answers carry",
             "            _log.debug(\n                \"the service's answers carry",
             noticed_by=("tests/test_clock.py::test_without_a_date_the_wall_clock_serves_and_one_warning_says_so",),
+        ),
+        Guard(
+            name="a first Date that no other confirms gives way to the wall clock",
+            room="clock.py",
+            code="        if self.confirmed:\n            return\n",
+            without="        if self._offset is not None:\n            return\n",
+            noticed_by=("tests/test_clock.py::test_a_first_date_that_no_other_confirms_blinds_nobody_for_ever",),
+        ),
+        Guard(
+            name="it is then no more the measure",
+            room="clock.py",
+            code="            self._offset = None  # a single",
+            without="            # a single",
+            noticed_by=("tests/test_clock.py::test_a_first_date_that_no_other_confirms_blinds_nobody_for_ever",),
+        ),
+        Guard(
+            name="one Date does not replace the wall clock",
+            room="clock.py",
+            code="        if self._candidate.trusted.answers < AGREEING:\n            return False\n",
+            without="",
+            noticed_by=(
+                "tests/test_clock.py::test_one_answer_with_a_date_among_those_without_changes_nothing",
+                "tests/test_clock.py::test_dates_that_agree_replace_the_wall_clock",
+            ),
+        ),
+        Guard(
+            name="Dates that replace it come in a row",
+            room="clock.py",
+            code="        self._candidate = None\n        if self.confirmed:",
+            without="        if self.confirmed:",
+            noticed_by=("tests/test_clock.py::test_one_answer_with_a_date_among_those_without_changes_nothing",),
+        ),
+        Guard(
+            name="Dates that replace it agree with one another",
+            room="clock.py",
+            code="self._candidate = Offset(agreed) if agreed else Offset.first(sample)",
+            without="self._candidate = Offset(agreed) if agreed else (replace(self._candidate, trusted=replace(self._candidate.trusted, answers=self._candidate.trusted.answers + 1)) if self._candidate else Offset.first(sample))",
+            noticed_by=("tests/test_clock.py::test_dates_that_agree_replace_the_wall_clock",),
+        ),
+        Guard(
+            name="Dates that agree replace the wall clock",
+            room="clock.py",
+            code="        self._offset, self._candidate = self._candidate, None\n        return True",
+            without="        return True",
+            noticed_by=("tests/test_clock.py::test_dates_that_agree_replace_the_wall_clock",),
+        ),
+        Guard(
+            name="wide bounds are to be asked about",
+            room="clock.py",
+            code=" or bounds.high - bounds.low > WIDE_SECONDS",
+            without="",
+            noticed_by=("tests/test_clock.py::test_bounds_that_idling_has_widened_are_to_be_asked_about",),
+        ),
+        Guard(
+            name="contradictions are to be asked about",
+            room="clock.py",
+            code="return offset.doubt is not None or bounds.high",
+            without="return bounds.high",
+            noticed_by=("tests/test_clock.py::test_contradicting_answers_are_to_be_asked_about",),
         ),
         _clock(
             "a lease has expired only below the lower bound",
@@ -277,7 +397,7 @@ CLOCKS = Chapter(
         Guard(
             name="answers that disagree are asked about at once",
             room="bucket.py",
-            code="            heartbeats.workers.submit(self._clear_doubt)",
+            code="            heartbeats.workers.submit(self._clear_doubt, line=self._driver)",
             without="            pass",
             noticed_by=("tests/test_lease_holding.py::test_answers_that_disagree_are_asked_about_at_once",),
         ),
@@ -372,22 +492,80 @@ MARGINS = Chapter(
             "scene.memory.take_free(scene.chance)",
             noticed_by=("tests/test_lease_holding.py::test_no_slot_is_guessed_before_the_time_is_known",),
         ),
-        _attempt(
-            "doubt is cleared before a claim",
-            "        scene = self._scene\n        yield from self._clear_doubt()\n        scene.memory.learn_slot(step.slot, None)",
-            "        scene = self._scene\n        scene.memory.learn_slot(step.slot, None)",
-            noticed_by=("tests/test_lease_holding.py::test_a_claim_waits_until_answers_agree_on_the_time_again",),
+        Guard(
+            name="doubt is cleared before a claim",
+            room="acquisition.py",
+            code="        yield from settle(scene.time)\n        scene.memory",
+            without="        scene.memory",
+            noticed_by=(
+                "tests/test_lease_holding.py::test_after_hours_of_idling_the_time_is_asked_for_before_a_claim",
+            ),
         ),
-        _attempt(
-            "doubt is cleared before a mint",
-            "        scene = self._scene\n        yield from self._clear_doubt()\n        grant, now_hi = self._new_grant(step.slot, 0)",
-            "        scene = self._scene\n        grant, now_hi = self._new_grant(step.slot, 0)",
+        Guard(
+            name="doubt is cleared before a mint",
+            room="acquisition.py",
+            code="        yield from settle(scene.time)\n        grant",
+            without="        grant",
             noticed_by=("tests/test_lease_holding.py::test_a_mint_waits_until_answers_agree_on_the_time_again",),
         ),
-        _attempt(
-            "doubt is cleared before a grant is handed out",
-            "            case Done() | Refused():\n                yield from self._clear_doubt()\n",
-            "            case Done() | Refused():\n",
+        Guard(
+            name="a creation is sure of the time",
+            room="acquisition.py",
+            code="        yield from confirm(scene.time)  # what",
+            without="        # what",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_creation_waits_until_a_second_answer_stands_for_the_time",
+            ),
+        ),
+        Guard(
+            name="doubt is cleared before a renewal",
+            room="lease.py",
+            code="        self._settle_time()\n        with",
+            without="        with",
+            noticed_by=("tests/test_lease_holding.py::test_a_renewal_waits_until_answers_agree_on_the_time_again",),
+        ),
+        Guard(
+            name="as long as there is time",
+            room="lease.py",
+            code="settle(time, until=until)",
+            without="settle(time)",
+            noticed_by=("tests/test_lease_holding.py::test_a_renewal_does_not_wait_for_that_when_time_is_short",),
+        ),
+        Guard(
+            name="the time is asked for a few times at most",
+            room="asking.py",
+            code="    for _ in range(times):",
+            without="    for _ in range(1_000):",
+            noticed_by=("tests/test_asking.py::test_it_asks_a_few_times_at_most",),
+        ),
+        Guard(
+            name="and only where something is wanting",
+            room="asking.py",
+            code="if not wanting() or",
+            without="if",
+            noticed_by=("tests/test_asking.py::test_it_asks_only_while_something_is_wanting",),
+        ),
+        Guard(
+            name="and not beyond its time",
+            room="asking.py",
+            code=" or time.steady() >= until",
+            without="",
+            noticed_by=("tests/test_asking.py::test_it_asks_no_longer_than_it_may",),
+        ),
+        Guard(
+            name="a first claim waits for a second answer",
+            room="asking.py",
+            code="lambda: not time.confirmed or time.unsettled",
+            without="lambda: time.unsettled",
+            noticed_by=(
+                "tests/test_lease_holding.py::test_a_first_claim_whose_answer_tells_no_time_is_kept_once_another_does",
+            ),
+        ),
+        Guard(
+            name="doubt is cleared before a grant is handed out",
+            room="acquisition.py",
+            code="                yield from confirm(self._scene.time)\n",
+            without="",
             noticed_by=("tests/test_lease_holding.py::test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so",),
         ),
         _attempt(
@@ -412,12 +590,22 @@ MARGINS = Chapter(
                 "tests/test_operations_recovery.py::test_an_acquisition_answered_after_its_own_deadline_is_released_and_tried_anew",
             ),
         ),
-        _attempt(
-            "no expiry far ahead is kept",
-            "return grant.expires_at <= time.now_ms()[1] + grant.lease_ms + FAR_AHEAD_MS",
-            "return True",
+        Guard(
+            name="no expiry far ahead is kept",
+            room="acquisition.py",
+            code="return known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS",
+            without="return known_by - margin <= written_by",
             noticed_by=(
                 "tests/test_lease_holding.py::test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up",
+            ),
+        ),
+        Guard(
+            name="no expiry that comes too early is kept",
+            room="acquisition.py",
+            code="return known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS",
+            without="return written_by <= known_by + FAR_AHEAD_SECONDS",
+            noticed_by=(
+                "tests/test_lease_holding.py::test_a_claim_by_an_early_time_is_given_up_where_later_answers_tell_none",
             ),
         ),
         _attempt(

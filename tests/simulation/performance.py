@@ -564,7 +564,8 @@ class Performance:
         self.world.run(began + patience, stop=lambda: len(leases) == tokens)
         if len(leases) < tokens:
             raise Violation("L1", f"{len(leases)} of {tokens} tokens could be had in {patience:.1f} s")
-        if not any(fate.name == "odd date" for fate in self.network.fates.values()):
+        odd = any(fate.name == "odd date" for fate in self.network.fates.values())
+        if not odd and schedule.seed % 4 == 0:  # it takes a fifth of a run's time
             # A claim with a far expiry that comes late takes a slot for as long: two faults at once.
             self._full(last, leases)
         counter = service.items[COUNTER]
