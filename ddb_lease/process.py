@@ -16,7 +16,8 @@ import weakref
 from typing import Protocol
 
 from ddb_lease.clock import SystemClock
-from ddb_lease.heartbeat import Heartbeats, Workers
+from ddb_lease.heartbeat import Heartbeats
+from ddb_lease.workers import Workers
 
 EXIT_SECONDS = 5.0
 """How long an exiting interpreter is kept, at most, for releasing leases (and one request's timeout more)."""

@@ -9,8 +9,9 @@ import pytest
 from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreUnavailable, Timing
 from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
-from ddb_lease.heartbeat import Heartbeats, Workers
+from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import Claim, Look, Release, Renew
+from ddb_lease.workers import Workers
 from tests.support import LOST, UNSENT, MovableClock, Tap, eventually, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
