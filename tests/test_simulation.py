@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -324,6 +325,18 @@ def _only(call, values):
 
 
 # What it plays.
+
+
+def test_each_fault_and_each_mishap_has_its_row_in_the_docs():
+    rows = {
+        name.strip()
+        for line in (Path(__file__).parents[1] / "docs" / "faults.md").read_text().splitlines()
+        if line.startswith("| ")
+        for name in line.split("|")[1].split(";")
+    }
+    named = {fault.partition(":")[0] for fault in FAULTS} - {"cut"}
+    assert named - rows == set()
+    assert set(DEEDS) - rows == set()
 
 
 def test_every_setup_is_played():
