@@ -54,6 +54,8 @@ from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
 
+_UNTOLD = StoreUnavailable("the service's answers do not tell its time")
+
 CLEAN_UP_SECONDS = 1.0
 """How long: who waits with a timeout is not kept much longer by it."""
 
@@ -308,7 +310,15 @@ class _Attempt:
         time = self._scene.time
         yield from ask_while(lambda: not time.known, time)
         if not time.known:
-            raise _Stop(Unavailable(cause=StoreUnavailable("the service's answers do not tell its time")))
+            raise _Stop(Unavailable(cause=_UNTOLD))
+
+    def _be_sure_of_the_time(self) -> Procedure[None]:
+        # What is made has no condition to compare its fence with: by an odd first answer it might be below those of a
+        # slot that TTL has deleted, or above what the clock will pass for hours.
+        time = self._scene.time
+        yield from confirm(time)
+        if not time.confirmed:
+            raise _Stop(Unavailable(cause=_UNTOLD))
 
     def _claim(self, step: ClaimSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
@@ -326,7 +336,7 @@ class _Attempt:
 
     def _mint(self, step: MintSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
-        yield from settle(scene.time)
+        yield from self._be_sure_of_the_time()
         grant, now_hi = self._new_grant(step.slot, 0)
         request = Mint(
             slot=step.slot,
@@ -482,7 +492,7 @@ class _Attempt:
 
     def _create(self, view: View, step: CreateBucket) -> Procedure[View]:
         scene = self._scene
-        yield from confirm(scene.time)  # what is written now, `rev` and fences, nobody ever lowers
+        yield from self._be_sure_of_the_time()
         _, now_hi = scene.time.now_ms()
         slots, minted = protocol.slots_at_creation(scene.wanted, fresh=step.fresh)
         request = Create(

@@ -202,8 +202,9 @@ class LeaseBucket:
             ConfigurationError: The arguments cannot work, or the stored lease is too short for this client's margin.
 
         Cost without contention: 1 PutItem (1 WCU). The first time also a Query, and where the slot does not exist
-        yet, a TransactWriteItems of two items instead of the PutItem. After an hour or more without any request, two
-        eventually consistent Queries of one item, to know the time well enough.
+        yet, a TransactWriteItems of two items instead of the PutItem. Where only one answer has told the time and
+        something is to be made by it, one eventually consistent Query of one item; after an hour or more without any
+        request, two.
         """
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")

@@ -5,7 +5,7 @@ import pytest
 from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Retire
 from ddb_lease.model import Counter
 from ddb_lease.protocol import WINDOW
-from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
+from tests.support import LONG_AGO, UNSENT, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
 
@@ -320,6 +320,31 @@ def test_a_creation_waits_until_a_second_answer_stands_for_the_time(stage, table
     assert max(slot["fence"] for slot in table.slots().values()) <= stage.now_ms + 3_000
 
 
+@pytest.mark.parametrize("odd", [-7_200.0, 7_200.0])
+def test_a_mint_waits_until_a_second_answer_stands_for_the_time(stage, table, odd):
+    put_counter(table, max_tokens=1, minted=0)
+    bucket = stage.bucket(max_tokens=1)
+    bucket.tap.odd = [odd]  # no condition would compare the fence with that of an item which TTL has deleted
+    mints = []
+    bucket.tap.inject(Mint, before=mints.append)
+    assert bucket.acquire(10).held
+    assert stage.now_ms - 10_000 <= mints[0].fence <= stage.now_ms + 3_000
+
+
+@pytest.mark.parametrize("kind", [Create, Mint])
+def test_nothing_is_made_by_a_time_that_only_one_answer_told(stage, table, kind):
+    if kind is Mint:
+        put_counter(table, max_tokens=1, minted=0)
+    bucket = stage.bucket(max_tokens=1)
+    bucket.tap.inject(Look)
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)
+    confirmed = []
+    bucket.tap.inject(kind, before=lambda _: confirmed.append(bucket._scene.time.confirmed))
+    assert bucket.acquire(30).held
+    assert confirmed == [True]
+
+
 def test_a_bucket_that_was_made_anew_with_a_lower_rev_is_seen_by_who_knew_the_old_one(stage, table):
     bucket = stage.bucket(max_tokens=2)
     bucket.acquire(10).release()
@@ -422,7 +447,7 @@ def test_a_bucket_that_a_mint_shows_to_be_gone_is_made_anew_at_once(stage, table
     bucket = stage.bucket()
     bucket.tap.inject(Mint, before=lambda _: table.delete_all())
     assert bucket.try_acquire() is not None
-    assert bucket.tap.count() == {"Look": 1, "Mint": 1, "Create": 1, "Claim": 1}
+    assert bucket.tap.count() == {"Look": 2, "Mint": 1, "Create": 1, "Claim": 1}
 
 
 def test_a_mint_that_is_refused_teaches_the_new_bound(stage, table):

@@ -504,15 +504,32 @@ MARGINS = Chapter(
         Guard(
             name="doubt is cleared before a mint",
             room="acquisition.py",
-            code="        yield from settle(scene.time)\n        grant",
+            code="        yield from self._be_sure_of_the_time()\n        grant",
             without="        grant",
             noticed_by=("tests/test_lease_holding.py::test_a_mint_waits_until_answers_agree_on_the_time_again",),
         ),
         Guard(
+            name="nothing is made by a time that only one answer told",
+            room="acquisition.py",
+            code="        yield from confirm(time)\n        if not time.confirmed:\n            raise _Stop(Unavailable(cause=_UNTOLD))\n",
+            without="        yield from confirm(time)\n",
+            noticed_by=("tests/test_operations_bucket.py::test_nothing_is_made_by_a_time_that_only_one_answer_told",),
+        ),
+        Guard(
+            name="a second answer is asked for before anything is made",
+            room="acquisition.py",
+            code="        yield from confirm(time)\n        if not time.confirmed:\n",
+            without="        if not time.confirmed:\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_a_mint_waits_until_a_second_answer_stands_for_the_time",
+                "tests/test_operations_bucket.py::test_a_creation_waits_until_a_second_answer_stands_for_the_time",
+            ),
+        ),
+        Guard(
             name="a creation is sure of the time",
             room="acquisition.py",
-            code="        yield from confirm(scene.time)  # what",
-            without="        # what",
+            code="        yield from self._be_sure_of_the_time()\n        _, now_hi",
+            without="        _, now_hi",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_a_creation_waits_until_a_second_answer_stands_for_the_time",
             ),
