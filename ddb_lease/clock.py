@@ -224,8 +224,8 @@ class ServiceTime:
     def known(self) -> bool:
         """Whether the service's time is known at all; before that, nothing may be claimed.
 
-        Answers without a ``Date`` tell it only once there are three of them, and no two with one: a single odd answer
-        must not make us trust this machine's wall clock.
+        Answers without a ``Date`` tell it only once there are three of them in a row, and no two with one that agree: a
+        single odd answer must not make us trust this machine's wall clock.
         """
         return self._offset is not None or self._by_wall
 
@@ -265,6 +265,7 @@ class ServiceTime:
             if date is None:
                 self._note_dateless()
                 return False
+            self._dateless = 0
             sample = Interval(low=date - received - drift, high=date + 1.0 - sent + drift, at=received)
             before = self._offset
             if before is None:

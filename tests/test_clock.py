@@ -561,6 +561,19 @@ def test_a_first_date_that_no_other_confirms_blinds_nobody_for_ever(clock, servi
     assert len([r for r in caplog.records if "carry no Date" in r.getMessage()]) == 1
 
 
+def test_answers_without_a_date_make_the_wall_clock_trusted_only_in_a_row(clock, service):
+    time = ServiceTime(clock)
+    for odd in (0.0, None, None, 4_000.0, None, None, -4_000.0, None, None):
+        if odd is None:
+            time.observe(sent=clock.steady(), received=clock.steady(), date=None)
+        else:
+            service.answer(time, odd=odd)
+        assert not time.confirmed
+        assert time.expired_before_ms() == 0
+    time.observe(sent=clock.steady(), received=clock.steady(), date=None)
+    assert time.confirmed
+
+
 def test_dates_that_agree_replace_the_wall_clock(clock, service):
     time = ServiceTime(clock)
     clock.step_wall(-YEAR)

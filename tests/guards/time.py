@@ -249,6 +249,13 @@ CLOCKS = Chapter(
             "self._dateless >= 1",
             noticed_by=("tests/test_clock.py::test_one_answer_without_a_date_does_not_make_the_wall_clock_trusted",),
         ),
+        Guard(
+            name="three of them must come in a row",
+            room="clock.py",
+            code="            self._dateless = 0\n",
+            without="",
+            noticed_by=("tests/test_clock.py::test_answers_without_a_date_make_the_wall_clock_trusted_only_in_a_row",),
+        ),
         _clock(
             "the wall clock serves where no answer has a Date",
             "self._dateless += 1\n",

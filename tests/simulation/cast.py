@@ -73,6 +73,7 @@ class Process:
             at which it went on.
         dated_answers: How many answers in a row, to requests sent since it was last thawed (after so many as
             `sent_when_thawed`), told it the service's time.
+        dateless: How many of its requests in a row, as far as faults go, were answered without a Date.
         cut_until: Until when nothing that it sends arrives.
         requests: How many it has sent.
     """
@@ -104,6 +105,7 @@ class Process:
         self.thawed_at = float("-inf")
         self.froze_at = 0.0
         self.dated_answers = 0
+        self.dateless = 0
         self.sent_when_thawed = 0
         self._frozen_at = 0.0
         self._stands = False

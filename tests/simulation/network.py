@@ -28,6 +28,7 @@ from botocore.exceptions import (
 )
 
 from ddb_lease import client_config
+from ddb_lease.clock import AGREEING
 from tests.simulation.dynamodb import Arguments, DynamoDB
 
 if TYPE_CHECKING:
@@ -218,6 +219,12 @@ class Network:
                 fate = Fate("answer lost", out=out, back=None)  # a write is never stale
         else:
             return Fate(out=out, back=back)
+        if fate.name == "no date" and self.dated:
+            process.dateless += 1
+            if process.dateless >= AGREEING:  # in a row, that is a service whose answers have none
+                return Fate(out=out, back=back)
+        else:
+            process.dateless = 0
         self.fates[key] = fate
         return fate
 
