@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 
 from ddb_lease import Lease, LeaseBucket, Timing
@@ -100,7 +101,7 @@ class Process:
         self.held: list[Held] = []
         self.actors: list[Actor] = []
         self.luck = Random(f"{seed} {name} luck")
-        self.luck_of_reads = Random(f"{seed} {name} reads")
+        self._seed = seed
         self.clock = Clock(world, rate=rate, wall=wall)
         self.thawed_at = float("-inf")
         self.froze_at = 0.0
@@ -129,6 +130,11 @@ class Process:
                 turnstile=lambda: SimulatedTurnstile(self),
             ),
         )
+
+    @cached_property
+    def luck_of_reads(self) -> Random:
+        """Made when first asked: few need it, and seeding takes its time."""
+        return Random(f"{self._seed} {self.name} reads")
 
     def act(self, what: str, job: Callable[[], object]) -> Actor | None:
         """Start a thread in this process; a dead one starts none."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.performance import Failure, Record, play
+from tests.simulation.performance import Failure, Record, play, quiet
 from tests.simulation.schedule import schedule_for
 
 PORTION = 50
@@ -54,8 +54,9 @@ class Tally:
 def explore(seeds: Iterable[int]) -> Tally:
     """Play these, here."""
     tally = Tally()
-    for seed in seeds:
-        tally.add(play(schedule_for(seed)))
+    with quiet(None):
+        for seed in seeds:
+            tally.add(play(schedule_for(seed)))
     return tally
 
 

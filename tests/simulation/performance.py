@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -108,7 +109,6 @@ class Performance:
             told=self._told,
             answered=self._answered,
         )
-        self._chance = Random(f"{schedule.seed} deeds")
         self.cast: list[Process] = []
         self._broken: Violation | None = None
         self._generation = 0
@@ -118,13 +118,17 @@ class Performance:
         self._written: dict[str, int] = {}
         self._first_sent: dict[str, int] = {}
 
+    @cached_property
+    def _chance(self) -> Random:
+        return Random(f"{self.schedule.seed} deeds")
+
     def play(self) -> None:
         """From beginning to end."""
         schedule = self.schedule
         try:
             self.begin()
             for deed in schedule.deeds:
-                self.world.at(BEGIN + deed.at, lambda deed=deed: self.befall(deed))
+                self.world.at(BEGIN + deed.at, lambda deed=deed: self.befall(deed), apart=True)
             self.world.run(BEGIN + 4.0 * schedule.lease_seconds, stop=self._idle)
             if schedule.jump:
                 self._jump(schedule.jump * 3600.0)
@@ -435,7 +439,7 @@ class Performance:
     def _exit(self, process: Process, number: int) -> None:
         process.bucket.at_exit(process.clock.steady() + 5.0)
         # As an event of its own: an actor cannot end the process under its own feet.
-        self.world.after(0.0, lambda: process.alive and self._crash(number, after=1.0))
+        self.world.after(0.0, lambda: process.alive and self._crash(number, after=1.0), apart=True)
 
     def _fork(self, parent: Process, number: int) -> None:
         if not parent.alive or parent.frozen:
@@ -838,6 +842,9 @@ class _Notes(logging.Handler):
 def quiet(watching: Performance | None) -> Iterator[None]:
     """What the library logs goes to the timeline, or nowhere."""
     log = logging.getLogger("ddb_lease")
+    if watching is None and log.level > logging.CRITICAL:
+        yield  # it is quiet already; setting a level again empties every logger's cache, which takes its time
+        return
     before = log.level, log.propagate
     handler = _Notes(watching) if watching else None
     log.setLevel(logging.INFO if watching else logging.CRITICAL + 1)
@@ -847,7 +854,7 @@ def quiet(watching: Performance | None) -> Iterator[None]:
     try:
         yield
     finally:
-        log.level, log.propagate = before
+        log.propagate = before[1]
         log.setLevel(before[0])
         if handler:
             log.removeHandler(handler)
