@@ -9,7 +9,7 @@ import pytest
 from tests.guards.document import DOCUMENT, document
 from tests.guards.guard import ROOT, Guard
 from tests.guards.table import CHAPTERS
-from tests.guards.trial import Bench, Verdict
+from tests.guards.trial import Bench, Verdict, search
 
 GUARDS = [guard for chapter in CHAPTERS for guard in chapter.guards]
 AN_EXAMPLE = next(guard for guard in GUARDS if guard.name == "a claim takes no running lease")
@@ -79,3 +79,12 @@ def test_what_hangs_without_a_guard_is_noticed(tmp_path):
     trial = Bench(tmp_path).without(endless, ["tests/test_protocol.py", "-k", "seen_once_in_so_many"], seconds=15)
     assert trial.verdict is Verdict.HUNG
     assert trial.noticed
+
+
+def test_a_test_that_fails_with_the_guard_in_place_too_is_not_taken_for_one_that_notices(tmp_path):
+    bench = Bench(tmp_path)
+    (tmp_path / "tests" / "test_broken.py").write_text("def test_of_nothing():\n    assert False\n")
+    stages = [["tests/test_broken.py"], [*AN_EXAMPLE.noticed_by, "-k", "simulated"]]
+    found = search(bench, AN_EXAMPLE, stages, most=1)
+    assert found
+    assert all(AN_EXAMPLE.noticed_by[0] in test for test in found)

@@ -1,11 +1,13 @@
 """A bucket's life through `LeaseBucket`: made, drifted, mended, bounded; and what each operation costs in requests."""
 
+from dataclasses import replace
+
 import pytest
 
-from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Retire
+from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Retire, Seen
 from ddb_lease.model import Counter
 from ddb_lease.protocol import WINDOW
-from tests.support import LONG_AGO, UNSENT, leases_in, put_counter, put_free, put_leased
+from tests.support import LONG_AGO, THROTTLED, UNSENT, Fault, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
 
@@ -299,6 +301,44 @@ def test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other(stage,
     assert bucket.try_acquire() is None
     starts = [look.start for look in bucket.tap.of(Look) if look.limit > 1]
     assert sorted(starts) == [0, WINDOW, 2 * WINDOW]
+
+
+def test_who_waits_for_a_large_bucket_finds_out_that_it_was_resized(stage, table):
+    put_counter(table, max_tokens=100_000, minted=100_000)
+    bucket = stage.bucket()
+    for _ in range(1_000):  # whatever it tries in the windows that it looks at, it gets nowhere
+        bucket.tap.inject(Mint, commits=False, answer=THROTTLED)
+    bucket._memory.learn_counter(Counter(max_tokens=100_000, minted=100_000, rev=7, lease_ms=30_000))
+
+    def resize():
+        if len(stage.pauses) == 10:
+            put_counter(table, max_tokens=1, minted=1, rev=8)
+            put_free(table, 0)
+
+    stage.meanwhile.append(resize)
+    assert bucket.acquire(120).slot == 0
+
+
+def test_a_page_that_large_data_cut_short_is_gone_on_from(stage, table):
+    put_counter(table, max_tokens=3, minted=3)
+    for slot in range(2):
+        put_leased(table, slot, expires_at=stage.now_ms + 3_600_000)
+    put_free(table, 2)
+    bucket = stage.bucket()
+
+    page = Fault(Look, commits=False)
+
+    def cut_short(look):
+        # As DynamoDB does where a page is full at 1 MB, here with two slots in it.
+        view = bucket.tap.store.send(look).answer.view
+        slots = {number: slot for number, slot in view.slots.items() if number < 2}
+        page.answer = Seen(view=replace(view, slots=slots, covered=range(2)), more=True)
+
+    page.before = cut_short
+    bucket.tap.faults.append(page)
+    assert bucket.try_acquire().slot == 2
+    starts = [look.start for look in bucket.tap.of(Look) if look.limit > 1]
+    assert starts == [0, 2]
 
 
 def test_a_full_bucket_of_just_as_many_slots_as_a_window_takes_one_look(stage, table):

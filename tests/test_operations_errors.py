@@ -259,6 +259,17 @@ def test_stored_settings_rule_and_one_warning_names_both(new_bucket, caplog):
         assert named in warning
 
 
+def test_a_bucket_that_is_resized_again_and_again_is_nothing_more_to_warn_of(new_bucket, table, caplog):
+    new_bucket(max_tokens=2).acquire(timeout=5)
+    bucket = new_bucket(max_tokens=5)
+    for max_tokens in (2, 3, 4):
+        table.set("counter", max_tokens=max_tokens, rev=table.get("counter")["rev"] + 1)
+        while bucket.try_acquire() is not None:
+            pass
+    assert bucket._memory.counter.max_tokens == 4
+    assert len(warnings_of(caplog)) == 1
+
+
 def test_the_same_settings_are_nothing_to_warn_of(new_bucket, caplog):
     for _ in range(2):
         new_bucket().acquire(timeout=5)
@@ -305,6 +316,17 @@ def test_closing_raises_nothing_when_a_release_fails(stage, caplog):
     assert len(warnings_of(caplog)) == 1
 
 
+def test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it(stage, caplog):
+    bucket = stage.bucket()
+    for _ in range(3):
+        bucket.acquire(timeout=5)
+    bucket.tap.clear()
+    bucket.tap.inject(Release, before=lambda _: stage.clock.pass_time(10))  # a service that is slow to answer
+    bucket.at_exit(stage.clock.steady() + 5)
+    assert bucket.tap.count() == {"Release": 1}
+    assert "left to expire" in caplog.text
+
+
 @pytest.mark.parametrize("kind", [Look, Create, Claim], **KIND)
 def test_a_bucket_closed_while_an_acquire_is_under_way_is_left_with_no_lease(new_bucket, table, kind):
     bucket = new_bucket(max_tokens=1)
@@ -314,7 +336,8 @@ def test_a_bucket_closed_while_an_acquire_is_under_way_is_left_with_no_lease(new
     assert leases_in(table) == {}
 
 
-def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread):
+def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypatch):
+    monkeypatch.setattr("ddb_lease.retry.LONGEST_POLL_SECONDS", 6_000.0)  # so long waits who is not woken
     new_bucket(max_tokens=1).acquire(timeout=5)
     bucket = new_bucket(max_tokens=1)
     waiter = in_thread(lambda: bucket.acquire(timeout=60))

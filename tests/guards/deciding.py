@@ -641,6 +641,22 @@ WAITING = Chapter(
             noticed_by=("tests/test_operations_bucket.py::test_what_is_retired_stays_for_as_long_as_the_lease_on_it",),
         ),
         Guard(
+            name="the counter of a large bucket is seen now and then",
+            room="acquisition.py",
+            code="        elif self._looks % HEAD_EVERY == 0:\n",
+            without="        elif False:\n",
+            noticed_by=(
+                "tests/test_operations_bucket.py::test_who_waits_for_a_large_bucket_finds_out_that_it_was_resized",
+            ),
+        ),
+        Guard(
+            name="a page cut short is gone on from",
+            room="acquisition.py",
+            code="            self._resume = view.covered.stop  #",
+            without="            self._resume = 0  #",
+            noticed_by=("tests/test_operations_bucket.py::test_a_page_that_large_data_cut_short_is_gone_on_from",),
+        ),
+        Guard(
             name="a large bucket is looked at from a random window on",
             room="acquisition.py",
             code="count, self._scene.chance.randrange(count)",
@@ -861,9 +877,7 @@ WAITING = Chapter(
             room="bucket.py",
             code="            finally:\n                self._memory.leave(ticket)\n",
             without="            finally:\n                pass\n",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_waiting.py::test_a_waiter_that_times_out_hands_the_poll_to_the_next",),
         ),
         Guard(
             name="a stored lease too short for this client is refused",
@@ -914,7 +928,7 @@ WAITING = Chapter(
             code="            self._warned = True\n",
             without="",
             noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+                "tests/test_operations_errors.py::test_a_bucket_that_is_resized_again_and_again_is_nothing_more_to_warn_of",
             ),
         ),
         Guard(
@@ -922,9 +936,7 @@ WAITING = Chapter(
             room="bucket.py",
             code="        self._memory.wake_all()\n",
             without="",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_operations_errors.py::test_closing_a_bucket_ends_the_waits_for_it",),
         ),
     ),
 )

@@ -504,9 +504,7 @@ LEASES = Chapter(
             room="bucket.py",
             code='        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()',
             without="        job()",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_lease_holding.py::test_the_lost_callback_comes_on_a_thread_of_its_own_in_time",),
         ),
         Guard(
             name="a lease is looked after from the start",
@@ -520,27 +518,21 @@ LEASES = Chapter(
             room="bucket.py",
             code="            except LeaseError as error:\n",
             without="            except ZeroDivisionError as error:\n",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_operations_errors.py::test_closing_raises_nothing_when_a_release_fails",),
         ),
         Guard(
             name="a release by id through its own bucket ends belief at once",
             room="bucket.py",
             code="        if held is not None:\n            return held.release()\n",
             without="",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_lease_holding.py::test_a_lease_may_be_released_by_its_id_through_its_own_bucket",),
         ),
         Guard(
             name="a closed bucket acquires no more",
             room="bucket.py",
             code="        self._closed = True\n",
             without="",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_operations_errors.py::test_a_closed_bucket_acquires_no_more_and_holds_nothing",),
         ),
     ),
 )
@@ -847,7 +839,7 @@ PROCESSES = Chapter(
             code="            if self._machinery.clock.steady() >= deadline:\n",
             without="            if False:\n",
             noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+                "tests/test_operations_errors.py::test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it",
             ),
         ),
         Guard(
@@ -863,7 +855,7 @@ PROCESSES = Chapter(
             code="            lease.abandon_to_parent()\n",
             without="            pass\n",
             noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
+                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
             ),
         ),
         Guard(
@@ -871,18 +863,14 @@ PROCESSES = Chapter(
             room="bucket.py",
             code="        self._memory.empty()\n",
             without="",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
         ),
         Guard(
             name="a forked child observes the time by itself",
             room="bucket.py",
             code="        self._scene.time.after_fork_in_child()\n",
             without="",
-            noticed_by=(
-                "tests/test_operations_bucket.py::test_clients_of_a_large_bucket_do_not_all_look_at_the_same_slots",
-            ),
+            noticed_by=("tests/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
         ),
         Guard(
             name="a forked child shares no connection",
