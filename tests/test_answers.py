@@ -60,6 +60,14 @@ def answer_to(error, _request=None):
     return read_failure(error, PLACE)
 
 
+@pytest.mark.parametrize("make", [mint, bring_back, lambda: retire(3, rev=7, max_tokens=3, minted=3), create])
+def test_a_transaction_carries_the_token_of_its_attempt_and_no_other(make):
+    one, another = make(), make()
+    tokens = [call_for(request, PLACE)[1]["ClientRequestToken"] for request in (one, one, another)]
+    assert tokens == [one.token, one.token, another.token]
+    assert one.token != another.token
+
+
 # Failures: did it happen?
 
 

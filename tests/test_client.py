@@ -9,8 +9,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from ddb_lease import ConfigurationError, LeaseBucket, client_config
-from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb import Reach, Store
+from ddb_lease.messages import Unknown
 from ddb_lease.model import Counter
+from tests.support import claim, mint, release, renew
 
 NOWHERE = "http://127.0.0.1:9"  # nothing is sent there: the tests answer themselves
 
@@ -50,6 +52,19 @@ def test_a_request_is_sent_once_and_never_again_by_botocore(made):
     with pytest.raises(ClientError):
         client.query(TableName="t", KeyConditionExpression="pk = :pk", ExpressionAttributeValues={":pk": {"S": "b"}})
     assert len(sendings) == 1
+
+
+def test_a_200_ok_without_a_request_id_is_no_lease():
+    client = Reach(session=session(), endpoint_url=NOWHERE).connect(30)
+    portal = {"Date": "Mon, 23 Nov 2026 21:52:35 GMT"}  # a captive portal, or a proxy: it says yes to everything
+    client.meta.events.register(
+        "before-send.dynamodb", lambda request, **_: AWSResponse(request.url, 200, portal, _Body(b"{}"))
+    )
+    store = Store(table="leases", bucket="nightly", reach=Reach(client=client), lease_seconds=30)
+    for request in (claim(), mint(), renew(), release()):
+        reply = store.send(request)
+        assert isinstance(reply.answer, Unknown)
+        assert not reply.genuine
 
 
 @pytest.mark.parametrize("lease_seconds", [0.5, 1.0, 3.0, 10.0, 60.0, 86_400.0])

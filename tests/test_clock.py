@@ -617,11 +617,23 @@ def test_bounds_are_never_empty_and_jumps_never_negative_whatever_comes(samples)
 
 
 def test_after_a_fork_the_child_can_observe_though_the_parent_held_the_lock(clock, service, time):
-    threading.Thread(target=time._lock.acquire).start()
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        # As long as it lives: the system may give a dead thread's identity, and so its lock, to the next.
+        with time._lock:
+            taken.set()
+            done.wait(30)
+
+    parent = threading.Thread(target=hold)
+    parent.start()
+    taken.wait(10)
     time.after_fork_in_child()
     child = threading.Thread(target=service.answer, args=(time,), daemon=True)
     child.start()
-    child.join(10)
+    child.join(5)
+    done.set()
+    parent.join()
     assert time.known
 
 

@@ -462,16 +462,34 @@ def test_a_claim_by_a_time_that_only_one_answer_told_is_given_up(stage, table):
     assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
 
 
-def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_claim_by_a_time_that_only_one_answer_told_is_given_up_where_no_other_is_to_be_had(stage, table):
+    put_counter(table)
+    put_free(table, 0, 1, 2)
+    bucket = stage.bucket()
+    bucket.tap.odd = [-5_000.0, None]
+
+    def silence(_):
+        for _ in range(3):
+            bucket.tap.inject(Look, commits=False, answer=UNSENT)
+
+    bucket.tap.inject(Claim, after=silence)
+    lease = bucket.acquire()
+    assert lease.held
+    assert bucket.tap.count()["Release"] == 1
+    assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
+
+
+@pytest.mark.parametrize("seconds", [2.2, 40.0], ids=["for less than the margin", "for longer than the lease"])
+def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(stage, table, seconds):
+    bucket = stage.bucket(max_tokens=1, timing=Timing())  # a margin of 2.5 s
     bucket.acquire().release()
     bucket.heartbeats.workers.submit = lambda job, **_: None
-    bucket.tap.inject(Claim, after=lambda _: stage.clock.stand_still(40.0))  # longer than the lease
+    bucket.tap.inject(Claim, after=lambda _: stage.clock.stand_still(seconds))
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)  # nobody can say so at once
     lease = bucket.acquire()
     assert lease.held
-    assert table.get(0)["expires_at"] > stage.now_ms
+    assert lease.remaining + lease._margin <= (table.get(0)["expires_at"] - stage.now_ms) / 1000
 
 
 def test_a_claim_by_an_early_time_is_given_up_where_later_answers_tell_none(stage, table):

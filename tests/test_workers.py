@@ -210,6 +210,16 @@ def test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_tur
     assert done.wait(10.0), "it waits behind a slow call although more workers may be started"
 
 
+def test_a_job_that_has_waited_gets_a_worker_at_the_heartbeats_next_turn(clock, gate):
+    workers, done = Workers(clock, limit=1), threading.Event()
+    workers.submit(gate, line="a")
+    gate.await_running()
+    workers.submit(done.set, line="b")
+    clock.pass_time(WAITING_SECONDS)
+    Threadless(clock, workers).turn(slept=False)  # nobody submits anything any more
+    assert done.wait(10.0)
+
+
 def test_there_are_never_more_workers_than_a_process_can_bear(clock, gate, monkeypatch):
     monkeypatch.setattr(workers_room, "MOST_WORKERS", 5)
     workers, before = Workers(clock, limit=2), worker_threads()

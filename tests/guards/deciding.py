@@ -542,7 +542,7 @@ AMBIGUITY = Chapter(
             room="dynamodb/store.py",
             code="        if not genuine:\n",
             without="        if not genuine and not response:\n",
-            noticed_by=("tests/test_crashes.py::test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease",),
+            noticed_by=("tests/test_client.py::test_a_200_ok_without_a_request_id_is_no_lease",),
         ),
     ),
 )

@@ -744,9 +744,7 @@ HEARTBEATS = Chapter(
             "jobs that wait are looked after at each turn",
             "        self.workers.relieve()\n        for beating",
             "        for beating",
-            noticed_by=(
-                "tests/test_workers.py::test_a_job_waits_for_another_that_a_worker_has_just_taken_until_the_next_turn_at_most",
-            ),
+            noticed_by=("tests/test_workers.py::test_a_job_that_has_waited_gets_a_worker_at_the_heartbeats_next_turn",),
         ),
         Guard(
             name="a job is done soon",

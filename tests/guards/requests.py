@@ -455,9 +455,7 @@ EFFECTS = Chapter(
             "a transaction carries its own token",
             '"ClientRequestToken": token',
             '"ClientRequestToken": token[:0] + "0" * 32',
-            noticed_by=(
-                "tests/test_operations_circulation.py::test_re_minting_fills_what_was_counted_but_is_gone_and_counts_nothing_new",
-            ),
+            noticed_by=("tests/test_answers.py::test_a_transaction_carries_the_token_of_its_attempt_and_no_other",),
         ),
         _effect(
             "the counter comes last in a transaction",

@@ -425,7 +425,7 @@ MARGINS = Chapter(
             "the margin covers the front ends' difference",
             "return self.front_end_skew + drift + self.grace_for",
             "return drift + self.grace_for",
-            noticed_by=("tests/test_clock.py::test_while_another_may_claim_the_holder_does_not_believe",),
+            noticed_by=("tests/test_timing.py::test_the_margin_is_what_front_ends_oscillators_and_the_callback_need",),
         ),
         _timing(
             "the margin covers both oscillators' drift",
@@ -596,7 +596,9 @@ MARGINS = Chapter(
             "no grant is handed out before the time is confirmed",
             "if not time.confirmed or time.doubtful",
             "if time.doubtful",
-            noticed_by=("tests/test_lease_holding.py::test_a_claim_by_a_time_that_only_one_answer_told_is_given_up",),
+            noticed_by=(
+                "tests/test_lease_holding.py::test_a_claim_by_a_time_that_only_one_answer_told_is_given_up_where_no_other_is_to_be_had",
+            ),
         ),
         _attempt(
             "no grant is handed out in doubt",
