@@ -67,6 +67,29 @@ def test_a_200_ok_without_a_request_id_is_no_lease():
         assert not reply.genuine
 
 
+def test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before():
+    store = Store(table="t", bucket="b", reach=Reach(session=session(), endpoint_url=NOWHERE), lease_seconds=30)
+    parents = store._client
+    store.after_fork_in_child()
+    assert store._client is parents  # at that moment, another thread of the parent's may have held its locks
+    store.send(claim())
+    child = store._client
+    assert child is not parents
+    store.send(claim())
+    assert store._client is child
+
+
+def test_a_forked_child_drops_the_connections_of_a_client_of_the_users_own(monkeypatch):
+    client = session().client("dynamodb", endpoint_url=NOWHERE, config=client_config(30))
+    closed = []
+    monkeypatch.setattr(client, "close", lambda: closed.append(True))
+    store = Store(table="t", bucket="b", reach=Reach(client=client), lease_seconds=30)
+    store.after_fork_in_child()
+    for _ in range(2):
+        store.send(claim())
+        assert closed == [True]
+
+
 @pytest.mark.parametrize("lease_seconds", [0.5, 1.0, 3.0, 10.0, 60.0, 86_400.0])
 def test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows(lease_seconds):
     config = client_config(lease_seconds)

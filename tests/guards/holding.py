@@ -875,7 +875,10 @@ PROCESSES = Chapter(
             room="dynamodb/store.py",
             code="        if self._forked:\n            self._renew_after_fork()\n",
             without="",
-            noticed_by=("tests/test_crashes.py::test_children_forked_amid_requests_of_other_threads_can_acquire",),
+            noticed_by=(
+                "tests/test_client.py::test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before",
+                "tests/test_client.py::test_a_forked_child_drops_the_connections_of_a_client_of_the_users_own",
+            ),
         ),
         Guard(
             name="timeouts stay under a third of a lease",
