@@ -18,8 +18,8 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 
 from ddb_lease import protocol
-from ddb_lease.asking import ask_while, confirm, settle
-from ddb_lease.errors import ConfigurationError, StoreUnavailable
+from ddb_lease.asking import UNTOLD, ask_while, confirm, settle
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.memory import Ticket
 from ddb_lease.messages import (
     Answer,
@@ -53,8 +53,6 @@ from ddb_lease.retry import FIRST_CONTACT_SECONDS, LONGEST_POLL_SECONDS, Procedu
 from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
-
-_UNTOLD = StoreUnavailable("the service's answers do not tell its time")
 
 CLEAN_UP_SECONDS = 1.0
 """How long: who waits with a timeout is not kept much longer by it."""
@@ -310,19 +308,20 @@ class _Attempt:
         time = self._scene.time
         yield from ask_while(lambda: not time.known, time)
         if not time.known:
-            raise _Stop(Unavailable(cause=_UNTOLD))
+            raise _Stop(Unavailable(cause=UNTOLD))
 
     def _be_sure_of_the_time(self) -> Procedure[None]:
-        # What is made has no condition to compare its fence with: by an odd first answer it might be below those of a
+        # By an odd first answer, an expiry might lie far ahead: should we crash with the claim under way, its slot would
+        # come back as late. And what is made has no condition to compare its fence with: it might be below those of a
         # slot that TTL has deleted, or above what the clock will pass for hours.
         time = self._scene.time
         yield from confirm(time)
         if not time.confirmed:
-            raise _Stop(Unavailable(cause=_UNTOLD))
+            raise _Stop(Unavailable(cause=UNTOLD))
 
     def _claim(self, step: ClaimSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
-        yield from settle(scene.time)
+        yield from self._be_sure_of_the_time()
         scene.memory.learn_slot(step.slot, None)  # not for another thread to race us for
         grant, now_hi = self._new_grant(step.slot, step.fence)
         request = Claim(
@@ -382,7 +381,7 @@ class _Attempt:
                 self._open.remove(grant)
                 return answer
             case Done() | Refused():
-                yield from confirm(self._scene.time)
+                yield from settle(self._scene.time)
                 if self._is_sound(grant):
                     return grant
                 failure: Exception = _Stop(Lost())
@@ -398,10 +397,8 @@ class _Attempt:
     def _is_sound(self, grant: Grant) -> bool:
         """Whether a grant that was won may be handed out."""
         time = self._scene.time
-        # The first answer of all may have been odd: what it told of the time is believed once a second one agrees,
-        # as the claim's own does, mostly. While answers contradict what was known, our steady clock may have missed
-        # time, and the deadline with it.
-        if not time.confirmed or time.doubtful or time.steady() >= grant.deadline:
+        # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
+        if time.doubtful or time.steady() >= grant.deadline:
             return False
         # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
         # crash; and one that lies too early, by more than the margin, would give it to another while we believe.

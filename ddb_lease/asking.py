@@ -12,8 +12,13 @@ import math
 from collections.abc import Callable
 
 from ddb_lease.clock import AGREEING, ServiceTime
+from ddb_lease.errors import StoreUnavailable
 from ddb_lease.messages import Look, Pause
 from ddb_lease.retry import Procedure
+
+
+UNTOLD = StoreUnavailable("the service's answers do not tell its time")
+"""What stands against a write that needs to know it."""
 
 
 def ask_while(

@@ -5,7 +5,8 @@ Laws of this room:
 - Steady time, answers and chance come in; nothing goes out but values. It knows no thread, no request in flight but
   by name, and no ownership rule: whether a write succeeded is for the table to say.
 - The holder believes until `deadline`, no longer: steady time before the latest successful attempt was first sent,
-  plus the lease's length, minus the margin.
+  plus the lease's length, minus the margin; earlier where the service's clock turns out to have been ahead of what the
+  attempt was reckoned with.
 - A failed renewal is not a lost lease. Lost is for ever, happens once, and has one reason; an answer that comes after
   it revives nothing.
 - The expiry that renewals write never falls, whatever the bounds on the service's time do.
@@ -14,6 +15,7 @@ Laws of this room:
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -56,22 +58,30 @@ class Belief:
     Attributes:
         state: Held, released, or lost.
         reason: Why it was lost; None while it was not.
-        deadline: Until when the holder may believe, on the steady clock.
-        renew_at: When the next renewal is due, on the steady clock.
+        renew_at: When the next renewal was planned, on the steady clock; it comes as much earlier as the deadline does.
         failures: Renewals in a row that brought no usable answer.
     """
 
-    def __init__(self, grant: Grant, *, margin: float, chance: Random) -> None:
+    def __init__(
+        self, grant: Grant, *, margin: float, chance: Random, late_by: Callable[[float], float] = lambda offset: 0.0
+    ) -> None:
         self.state = State.HELD
         self.reason: LossReason | None = None
-        self.deadline = grant.deadline
         self.failures = 0
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
         self._margin = margin
         self._chance = chance
+        self._late_by = late_by
         self._expires_at = grant.expires_at
+        self._planned = grant.deadline
+        self._offset = self._reckoned(grant.expires_at, grant.deadline)
         self.renew_at = self._next_renewal(grant.deadline)
+
+    @property
+    def deadline(self) -> float:
+        """Until when the holder may believe, on the steady clock."""
+        return self._planned - self._late_by(self._offset)
 
     def holds(self, now: float) -> bool:
         """Whether the holder may believe in the lease at steady time `now`."""
@@ -109,10 +119,15 @@ class Belief:
             case Refused():
                 return self.lose(LossReason.TAKEN)
             case _:
-                self.failures += 1
-                longest = self._length / _RETRIES_PER_LEASE
-                self.renew_at = now + full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)
+                self.retry_later(now)
                 return None
+
+    def retry_later(self, now: float) -> None:
+        """A renewal failed, or could not be sent: the next one comes after a pause."""
+        self.failures += 1
+        longest = self._length / _RETRIES_PER_LEASE
+        pause = full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)
+        self.renew_at = now + pause + self._late_by(self._offset)
 
     def expire(self, now: float, *, slept: bool) -> LossReason | None:
         """Lose the lease if its deadline has passed; `slept` says that this process was not running meanwhile."""
@@ -136,13 +151,19 @@ class Belief:
 
     def due_at(self) -> float:
         """When the heartbeat must look after this lease next, on the steady clock."""
-        return min(self.renew_at, self.deadline)
+        return min(self.renew_at, self._planned) - self._late_by(self._offset)
 
     def _extend(self, renewal: Renewal) -> None:
         # Never backwards: an attempt made earlier may be answered later.
-        self.deadline = max(self.deadline, renewal.deadline)
+        offset = self._reckoned(renewal.expires_at, renewal.deadline)
+        if renewal.deadline - self._late_by(offset) >= self.deadline:
+            self._planned, self._offset = renewal.deadline, offset
         self.failures = 0
         self.renew_at = self._next_renewal(renewal.deadline)
+
+    def _reckoned(self, expires_at: int, deadline: float) -> float:
+        """The offset of the service's clock from the steady one that an attempt was reckoned with."""
+        return expires_at / 1000 - self._margin - deadline
 
     def _next_renewal(self, deadline: float) -> float:
         began = deadline - self._length + self._margin

@@ -16,6 +16,7 @@ import math
 import os
 import socket
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
@@ -164,6 +165,7 @@ class LeaseBucket:
             require_open=self._require_open,
         )
         self._leases: dict[str, Lease] = {}
+        self._made: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._warned = False
         self._fitting = self._wanted
         self._closed = False
@@ -341,7 +343,7 @@ class LeaseBucket:
 
     def after_fork_in_child(self) -> None:
         """In a forked child: hold nothing, share no connection."""
-        for lease in list(self._leases.values()):
+        for lease in list(self._made):  # those that ended too: one whose release failed may be released again
             lease.abandon_to_parent()
         self._leases = {}
         self._memory.empty()
@@ -417,6 +419,7 @@ class LeaseBucket:
     def _hold(self, grant: Grant, on_lost: OnLost | None) -> Lease:
         lease = Lease(grant, surroundings=self._surroundings(), on_lost=on_lost)
         self._leases[lease.id] = lease
+        self._made.add(lease)
         self._heartbeats().add(lease)
         return lease
 

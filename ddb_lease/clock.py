@@ -10,8 +10,8 @@ Laws of this room:
 - One odd answer must neither make another's lease look expired or ours last longer, nor blind us. So two answers have
   to stand for each bound, however well one of them fits; while answers contradict one another, the bounds are the hull
   of all that was said; and after three that agree with one another, they are believed.
-- A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. Then every deadline
-  moves forward by as much: `ServiceTime.steady` jumps, and all deadlines are in its terms.
+- A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. What was reckoned with a
+  lower one ends earlier, by `ServiceTime.late_by`: asked for each lease, as each was written by its own offset.
 """
 
 from __future__ import annotations
@@ -144,14 +144,11 @@ class Offset:
 
     Attributes:
         trusted: The answers that are believed.
-        ahead: By how much deadlines already allow for a higher offset than the trusted answers do: because of a front
-            end whose clock is ahead, so that answers which alternate between two bring no deadline forward twice.
         rival: The latest answers, where they contradict the trusted ones but not one another.
         doubt: The hull of all that was said since the first contradiction; None where there is none.
     """
 
     trusted: Evidence
-    ahead: float = 0.0
     rival: Evidence | None = None
     doubt: Interval | None = None
 
@@ -170,24 +167,17 @@ class Offset:
         trusted = self.trusted.by_two
         return (trusted if self.doubt is None else trusted.hull(self.doubt)).widened(now)
 
-    def updated(self, sample: Interval, *, front_end_skew: float) -> tuple[Offset, float]:
-        """The state after one more sample, and by how many seconds every deadline must come forward."""
+    def updated(self, sample: Interval) -> Offset:
+        """The state after one more sample."""
         now = sample.at
         trusted = self.trusted.widened(now)
-        known = trusted.by_one
         agreed = trusted.joined(sample)
         rival = self.rival.widened(now).joined(sample) if self.rival else None
         if agreed is not None and rival is None:
-            # What was known is confirmed, and nothing speaks for the rival: it was an odd answer.
-            narrowed = known.high - agreed.by_one.high
-            return Offset(agreed, min(self.ahead + narrowed, front_end_skew) if self.ahead else 0.0), 0.0
+            return Offset(agreed)  # what was known is confirmed, and nothing speaks for the rival: it was an odd answer
         doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
         rival = rival or Evidence.of(sample)
-        if rival.answers < AGREEING:
-            return Offset(trusted, self.ahead, rival, doubt), 0.0
-        allowed = known.high + self.ahead
-        jump = max(0.0, rival.by_two.high - known.low) if rival.by_one.low > allowed else 0.0
-        return Offset(rival, min(max(0.0, allowed - rival.by_one.high), front_end_skew)), jump
+        return Offset(trusted, rival, doubt) if rival.answers < AGREEING else Offset(rival)
 
 
 class ServiceTime:
@@ -210,15 +200,23 @@ class ServiceTime:
         self._candidate: Offset | None = None
         self._dateless = 0
         self._by_wall = False
-        self._jumped = 0.0
 
     def steady(self) -> float:
-        """Seconds of the steady clock, plus all that it is known to have missed.
+        """Seconds of the steady clock: what deadlines are measured on."""
+        return self._clock.steady()
 
-        Deadlines are in these terms: when the clock is found to have stood still for d seconds, this jumps by d, and
-        so every deadline comes forward by d.
+    def late_by(self, offset: float) -> float:
+        """How much earlier something ends that was reckoned with this offset of the service's clock from the steady one.
+
+        It is 0 as long as the offset may have been right. Where the answers that are trusted say that the service's
+        clock is surely ahead of it, because the steady clock stood still since, it is by how much that clock may be.
         """
-        return self._clock.steady() + self._jumped
+        state = self._offset
+        if state is None or not state.confirmed:
+            return 0.0
+        known = state.trusted.by_two
+        drift = OSCILLATOR_DRIFT * max(0.0, self._clock.steady() - known.at)
+        return known.high + drift - offset if known.low - drift > offset else 0.0
 
     @property
     def known(self) -> bool:
@@ -244,20 +242,16 @@ class ServiceTime:
         bounds = offset.bounds(self._clock.steady())
         return offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS
 
-    def stopwatch(self) -> float:
-        """Steady seconds as the machine has them, to time one request with: for `observe`, not for deadlines."""
-        return self._clock.steady()
-
     def observe(self, *, sent: float, received: float, date: float | None) -> bool:
         """Learn from one genuine answer (one that carries a request id).
 
         Args:
-            sent: `stopwatch` before the request was sent.
-            received: `stopwatch` after its answer was there.
+            sent: `steady` before the request was sent.
+            received: `steady` after its answer was there.
             date: The answer's ``Date`` in seconds since the epoch; None where it has none that can be read.
 
         Returns:
-            Whether deadlines have moved, or doubt has come up or ended: heartbeats should look again.
+            Whether deadlines may have moved, or doubt has come up or ended: heartbeats should look again.
         """
         # The answer was stamped at some moment in between: since then, too, the oscillators may have drifted.
         drift = OSCILLATOR_DRIFT * max(0.0, received - sent)
@@ -270,12 +264,12 @@ class ServiceTime:
             before = self._offset
             if before is None:
                 return self._note_date(sample)
-            self._offset, jump = before.updated(sample, front_end_skew=self.front_end_skew)
-            self._jumped += jump
-            moved = jump > 0 or (before.doubt is None) != (self._offset.doubt is None)
-        if jump:
-            _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", jump)
-        return moved
+            after = self._offset = before.updated(sample)
+        overruled = before.rival is not None and after.trusted.answers == before.rival.answers + 1 and not after.doubt
+        missed = after.trusted.by_one.low - before.trusted.by_one.high if overruled else 0.0
+        if missed > self.front_end_skew:
+            _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", missed)
+        return overruled or (before.doubt is None) != (after.doubt is None)
 
     def now_ms(self) -> tuple[int, int]:
         """Bounds on the service's time, in whole milliseconds since the epoch: (no later than, no earlier than).

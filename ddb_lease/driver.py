@@ -99,9 +99,9 @@ class Driver:
 
     def perform(self, request: Request) -> Answer:
         """Send one request once, and learn the time from its answer."""
-        sent = self._time.stopwatch()
+        sent = self._time.steady()
         reply = self._sender.send(request)
-        if reply.genuine and self._time.observe(sent=sent, received=self._time.stopwatch(), date=reply.date):
+        if reply.genuine and self._time.observe(sent=sent, received=self._time.steady(), date=reply.date):
             self.on_moved()
         return reply.answer
 

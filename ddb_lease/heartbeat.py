@@ -73,12 +73,18 @@ class Schedule:
         """Its latest entry; None where it is not scheduled."""
         return self._due.get(beating)
 
-    def move(self, beating: Beating, due: float, *, unless_moved_from: Entry | None = None) -> None:
-        """Reschedule what is still scheduled; where an entry is given, only if it is still the latest."""
+    def move(self, beating: Beating, due: float, *, unless_moved_from: Entry | None = None) -> bool:
+        """Reschedule what is still scheduled; where an entry is given, only if it is still the latest.
+
+        Returns:
+            Whether it was rescheduled.
+        """
         with self._lock:
             entry = self._due.get(beating)
-            if entry is not None and unless_moved_from in {None, entry}:
-                self._push(beating, due)
+            if entry is None or unless_moved_from not in {None, entry}:
+                return False
+            self._push(beating, due)
+            return True
 
     def drop(self, beating: Beating) -> None:
         """Unschedule, if scheduled."""
@@ -143,13 +149,13 @@ class Heartbeats:
 
     def reconsider(self, beating: Beating) -> None:
         """It may be due at another time now."""
-        self._schedule.move(beating, self._clock.steady() + beating.due_in())
+        self._move(beating)
         self._bell.put(None)
 
     def reconsider_all(self) -> None:
         """All may be due at other times now."""
         for beating in self._schedule.all():
-            self._schedule.move(beating, self._clock.steady() + beating.due_in())
+            self._move(beating)
         self._bell.put(None)
 
     def overslept(self) -> bool:
@@ -181,7 +187,14 @@ class Heartbeats:
         """Seconds to sleep before the next turn."""
         first = self._schedule.first()
         due_in = NAP_SECONDS if first is None else max(0.0, first - self._clock.steady())
-        return min(NAP_SECONDS, due_in, self.workers.relief_in())
+        return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))
+
+    def _move(self, beating: Beating) -> None:
+        # Where somebody else has moved it since it was asked, it is asked again: what it said then may be void.
+        while (entry := self._schedule.entry(beating)) is not None:
+            due = self._clock.steady() + beating.due_in()
+            if self._schedule.move(beating, due, unless_moved_from=entry):
+                return
 
     def _run(self) -> None:
         while True:
@@ -189,10 +202,14 @@ class Heartbeats:
                 seconds = self.nap()
                 self._planned = self._clock.steady() + seconds
                 self._sleep(seconds)
-                self.turn(slept=self.overslept())
             except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
                 _log.exception("the heartbeat thread met a defect, and goes on")
                 self._sleep(LATE_SECONDS)
+            try:
+                self.turn(slept=self.overslept())
+            except BaseException:  # noqa: BLE001 - as above
+                _log.exception("the heartbeat thread met a defect, and goes on")
+                self._sleep(SHORTEST_SECONDS)
 
     def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(queue.Empty):

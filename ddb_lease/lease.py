@@ -19,8 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
-from ddb_lease.asking import settle
+from ddb_lease.asking import UNTOLD, settle
 from ddb_lease.belief import Belief, State
+from ddb_lease.clock import WIDE_SECONDS
 from ddb_lease.driver import Bell, Driver, Turnstile
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.heartbeat import Heartbeats
@@ -103,7 +104,7 @@ class Lease:
         self._seconds = seconds
         self.grace = scene.timing.grace_for(seconds)
         self._margin = scene.timing.margin_for(seconds)
-        self._belief = Belief(grant, margin=self._margin, chance=scene.chance)
+        self._belief = Belief(grant, margin=self._margin, chance=scene.chance, late_by=scene.time.late_by)
         # Reentrant: a signal handler may ask `held` while its own thread is in here.
         self._lock = threading.RLock()
         self._serial = surroundings.turnstile()
@@ -348,13 +349,25 @@ class Lease:
             until = self._belief.deadline - self._seconds * _ASKING_LEAVES
             self._around.driver.run(settle(time, until=until), self._around.bell())
 
+    def _widest(self) -> float:
+        """How far apart the bounds on the service's time may be, in seconds, for a renewal to be written by them now.
+
+        Its expiry never falls again. As long as there is time, doubt is waited out; and never may it lie further ahead
+        than another lease's length, not even where the lease is lost for it.
+        """
+        left = self._belief.deadline - self._now()
+        return WIDE_SECONDS if left > self._seconds * _ASKING_LEAVES else max(WIDE_SECONDS, self._seconds)
+
     def _renew_once(self) -> Answer | None:
         scene = self._around.scene
         self._settle_time()
         with self._lock:
             # Steady time first: see `Belief.begin_renewal`.
             self._tried_at = self._now()
-            _, now_hi = scene.time.now_ms()
+            now_lo, now_hi = scene.time.now_ms()
+            if scene.time.unsettled and now_hi - now_lo > 1000 * self._widest():
+                self._belief.retry_later(self._tried_at)
+                return Unknown(cause=UNTOLD)
             renewal = self._belief.begin_renewal(self._tried_at, now_hi)
         if renewal is None:
             return None
@@ -379,7 +392,6 @@ class Lease:
 
     def _lose(self, reason: LossReason) -> None:
         """The lease was lost just now: say so, once."""
-        _log.warning("lease %s on slot %d is lost: %s", self.id, self.slot, reason)
         with self._lock:
             if reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
                 # A renewal nobody saw the answer of may have extended it: once the old expiry has passed, that one
@@ -387,6 +399,8 @@ class Lease:
                 self._clean_up_at = self._belief.deadline + self._margin
         self._around.heartbeats.reconsider(self)
         self._around.spawn(self._aftermath)
+        # Last: whatever the log's handlers do, the callback has been started.
+        _log.warning("lease %s on slot %d is lost: %s", self.id, self.slot, reason)
 
     def _aftermath(self) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
@@ -33,7 +34,8 @@ MOST_WORKERS = 128
 """Workers at most: in an outage, every call hangs until its timeout."""
 
 MOST_IN_LINE = 32
-"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others."""
+"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others; where there are more
+lines, each may have fewer, so that there is always one left for a line that comes new."""
 
 
 @dataclass(order=True, slots=True)
@@ -52,9 +54,9 @@ class _Line:
     running: int = 0
     jobs: list[_Job] = field(default_factory=list)
 
-    def startable(self) -> int:
-        """How many of its jobs may be started now."""
-        return min(len(self.jobs), self.most - self.running)
+    def startable(self, share: int) -> int:
+        """How many of its jobs may be started now, where no line may have more than this share of workers."""
+        return max(0, min(len(self.jobs), min(self.most, share) - self.running))
 
 
 class Workers:
@@ -96,31 +98,42 @@ class Workers:
 
         Called with each turn of the heartbeat as well, so that a thread that could not be started is tried again.
         """
-        with self._lock:
-            limit = self._limit
-            if self.relief_in() <= 0.0:
-                limit, self._relieved_at = MOST_WORKERS, self._clock.steady()
-            missing = max(0, min(self._missing(), limit - self._idle - self._busy))
-            self._idle += missing
-        for _ in range(missing):
-            worker = threading.Thread(target=self._work, name=f"ddb-lease-worker-{next(self._names)}", daemon=True)
-            try:
-                worker.start()
-            except RuntimeError:  # no more threads to be had for now: the others must do
-                with self._lock:
-                    self._idle -= 1
-                _log.warning("no thread can be started to renew leases; it is tried again")
+        missing = started = 0
+        try:
+            with self._lock:
+                limit = self._limit
+                if self.relief_in() <= 0.0:
+                    limit, self._relieved_at = MOST_WORKERS, self._clock.steady()
+                missing = max(0, min(self._missing(), limit - self._idle - self._busy))
+                self._idle += missing
+            while started < missing:
+                name = f"ddb-lease-worker-{next(self._names)}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+                started += 1
+        except RuntimeError:  # no more threads to be had for now: the others must do
+            _log.warning("no thread can be started to renew leases; it is tried again")
+        finally:
+            # Those that were not started, be it for an interrupt, must not count as idle for ever.
+            with self._lock:
+                self._idle -= missing - started
 
     def relief_in(self) -> float:
         """Seconds until jobs have waited for so long that there should be more workers; infinite where none waits."""
         with self._lock:
             if self._missing() <= 0 or self._idle + self._busy >= MOST_WORKERS:
                 return math.inf
-            waiting_since = min(line.jobs[0].since for line in list(self._lines.values()) if line.startable() > 0)
+            share = self._share()
+            lines = list(self._lines.values())
+            waiting_since = min(line.jobs[0].since for line in lines if line.startable(share) > 0)
             return max(waiting_since, self._relieved_at) + WAITING_SECONDS - self._clock.steady()
 
     def _missing(self) -> int:
-        return sum(line.startable() for line in list(self._lines.values())) - self._idle
+        share = self._share()
+        return sum(line.startable(share) for line in list(self._lines.values())) - self._idle
+
+    def _share(self) -> int:
+        """How many workers one line may have, so that there are as many left for a line more."""
+        return max(1, MOST_WORKERS // (len(self._lines) + 1))
 
     def _work(self) -> None:
         while True:
@@ -141,21 +154,30 @@ class Workers:
             line.running += 1
             self._idle -= 1
             self._busy += 1
+        failed: BaseException | None = None
         try:
             job.do()
-        except BaseException:  # noqa: BLE001 - a worker survives whatever its job raises
-            _log.exception("a lease's background work failed; it is tried again when due")
+        except BaseException as error:  # noqa: BLE001 - a worker survives whatever its job raises
+            failed = error
         with self._lock:
             line.running -= 1
             self._idle += 1
             self._busy -= 1
+        if failed is not None:
+            _say(failed)
         return True
 
     def _take(self) -> tuple[_Line, _Job] | None:
+        share = self._share()
         for key, line in list(self._lines.items()):
-            if line.startable() > 0:
+            if line.startable(share) > 0:
                 self._lines[key] = self._lines.pop(key)  # the others come first, next time
                 return line, heapq.heappop(line.jobs)
             if not line.jobs and not line.running:
                 del self._lines[key]
         return None
+
+
+def _say(failed: BaseException) -> None:
+    with contextlib.suppress(Exception):  # nor does a handler of the log's that raises end a worker
+        _log.error("a lease's background work failed; it is tried again when due", exc_info=failed)

@@ -21,9 +21,9 @@ def time(clock):
 
 
 def answered(time, clock, *, odd=0.0):
-    sent = time.stopwatch()
+    sent = time.steady()
     clock.pass_time(0.01)
-    time.observe(sent=sent, received=time.stopwatch(), date=float(int(clock.wall() + odd)))
+    time.observe(sent=sent, received=time.steady(), date=float(int(clock.wall() + odd)))
 
 
 def test_it_asks_a_few_times_at_most(time):

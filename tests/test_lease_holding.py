@@ -1,5 +1,6 @@
 """Holding, renewing and releasing a lease."""
 
+import contextlib
 import threading
 import time
 from concurrent.futures import Future
@@ -419,7 +420,7 @@ def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(stage, tabl
     put_counter(table)
     put_free(table, 0, 1, 2)
     bucket = stage.bucket()
-    bucket.tap.odd = [5_000.0]  # the first look; the claim's own answer contradicts it
+    bucket.tap.odd = [5_000.0, 5_000.0]  # both looks; the claim's own answer contradicts them
     lease = bucket.acquire(10)
     assert lease.held
     assert bucket.tap.count()["Release"] == 1, "what a crash now would have kept leased for more than an hour"
@@ -452,33 +453,6 @@ def test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so(stage, table):
     assert "Release" not in bucket.tap.count()
 
 
-def test_a_claim_by_a_time_that_only_one_answer_told_is_given_up(stage, table):
-    put_counter(table)
-    put_free(table, 0, 1, 2)
-    bucket = stage.bucket()
-    bucket.tap.odd = [-5_000.0, None]  # what the look said of the time is wrong, and the claim's answer says nothing
-    lease = bucket.acquire()
-    assert lease.held
-    assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
-
-
-def test_a_claim_by_a_time_that_only_one_answer_told_is_given_up_where_no_other_is_to_be_had(stage, table):
-    put_counter(table)
-    put_free(table, 0, 1, 2)
-    bucket = stage.bucket()
-    bucket.tap.odd = [-5_000.0, None]
-
-    def silence(_):
-        for _ in range(3):
-            bucket.tap.inject(Look, commits=False, answer=UNSENT)
-
-    bucket.tap.inject(Claim, after=silence)
-    lease = bucket.acquire()
-    assert lease.held
-    assert bucket.tap.count()["Release"] == 1
-    assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
-
-
 @pytest.mark.parametrize("seconds", [2.2, 40.0], ids=["for less than the margin", "for longer than the lease"])
 def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(stage, table, seconds):
     bucket = stage.bucket(max_tokens=1, timing=Timing())  # a margin of 2.5 s
@@ -492,22 +466,22 @@ def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(sta
     assert lease.remaining + lease._margin <= (table.get(0)["expires_at"] - stage.now_ms) / 1000
 
 
-def test_a_claim_by_an_early_time_is_given_up_where_later_answers_tell_none(stage, table):
+def test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up(stage, table):
     put_counter(table)
     put_free(table, 0, 1, 2)
     bucket = stage.bucket()
-    bucket.tap.odd = [-5_000.0, None, None, None]  # then the wall clock serves
+    bucket.tap.odd = [-5_000.0, -5_000.0]
     lease = bucket.acquire(10)
     assert lease.held
     assert bucket.tap.count()["Release"] == 1, "others might have taken the first one long before its deadline"
     assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
 
 
-def test_a_first_claim_whose_answer_tells_no_time_is_kept_once_another_does(stage, table):
+def test_a_first_claim_whose_answer_tells_no_time_is_kept(stage, table):
     put_counter(table)
     put_free(table, 0, 1, 2)
     bucket = stage.bucket()
-    bucket.tap.odd = [0.0, None]
+    bucket.tap.odd = [0.0, 0.0, None]
     assert bucket.acquire(10).held
     assert bucket.tap.count() == {"Look": 2, "Claim": 1}
 
@@ -542,17 +516,44 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(stage, table, how
     assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
 
 
-def test_a_renewal_does_not_wait_for_that_when_time_is_short(stage, table):
+@pytest.mark.parametrize("how", ["by hand", "in the background"])
+@pytest.mark.parametrize("odd", [20.0, 7_200.0])
+def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_further_ahead_than_a_lease(
+    stage, table, odd, how
+):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(10)
+    lease.renew()
+    bucket.heartbeats.workers.submit = lambda job, **_: None
+    bucket.tap.odd = [odd]
+    lease.renew()
+    stage.clock.pass_time(lease.remaining - 4.0)
+    bucket.tap.clear()
+    with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
+        lease.renew() if how == "by hand" else lease._renew_in_background()
+    assert lease.held
+    assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
+    assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 30_000
+
+
+def test_a_renewal_that_cannot_have_doubt_cleared_is_put_off_as_long_as_there_is_time(stage, table):
     bucket = stage.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
     bucket.heartbeats.workers.submit = lambda job, **_: None
     bucket.tap.odd = [7_200.0]
     lease.renew()
-    stage.clock.pass_time(lease.remaining - 4.0)
+    before = table.get(0)["expires_at"]
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)
     bucket.tap.clear()
+    with pytest.raises(StoreUnavailable, match="time"):
+        lease.renew()
+    assert bucket.tap.count() == {"Look": 3}
+    assert table.get(0)["expires_at"] == before
+    assert 0.0 < lease.due_in() <= lease.remaining - 30.0 / 4 + 0.01, "it is tried again while there is time"
     lease.renew()
-    assert bucket.tap.count() == {"Renew": 1}
+    assert bucket.tap.count()["Renew"] == 1
 
 
 def test_after_hours_a_long_lease_is_not_renewed_further_than_its_length(stage, table):

@@ -285,17 +285,19 @@ def test_to_be_rejected_a_request_of_ones_own_must_have_been():
     made.world.close()
 
 
-@pytest.mark.parametrize(("owner", "seen"), [("p1", True), ("misled", False)])
-def test_an_expiry_far_ahead_is_seen_unless_its_writer_was_misled(performance, owner, seen):
+@pytest.mark.parametrize(
+    ("owner", "ahead", "seen"), [("p1", 25.0, True), ("misled", 25.0, False), ("misled", 60.0, True)]
+)
+def test_an_expiry_far_ahead_is_seen_and_further_ahead_where_its_writer_was_misled(performance, owner, ahead, seen):
     _, slot = underway(performance)
     performance.network.fates["misled", 1] = Fate("odd date", date=100.0)
-    far = round((performance.world.now + 60.0) * 1000)
+    far = round((performance.world.now + ahead) * 1000)
     wrong(performance, slot, owner={"S": owner}, expires_at={"N": str(far)}, ttl=LATER["ttl"])
     if seen:
         with pytest.raises(Violation, match="L1"):
             performance._rest_ms()
     else:
-        assert performance._rest_ms() == pytest.approx(60_000, abs=1)
+        assert performance._rest_ms() == pytest.approx(1000 * ahead, abs=1)
 
 
 def test_ttl_deletes_slots_while_they_are_wanted():

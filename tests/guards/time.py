@@ -142,58 +142,6 @@ CLOCKS = Chapter(
             noticed_by=("tests/test_clock.py::test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt",),
         ),
         Guard(
-            name="a clock that stood still brings deadlines forward",
-            room="clock.py",
-            code="jump = max(0.0, rival.by_two.high - known.low) if rival.by_one.low > allowed else 0.0",
-            without="jump = 0.0",
-            noticed_by=(
-                "tests/test_clock.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
-            ),
-        ),
-        Guard(
-            name="by as much as it may have missed",
-            room="clock.py",
-            code="jump = max(0.0, rival.by_two.high - known.low)",
-            without="jump = max(0.0, rival.by_two.low - known.high)",
-            noticed_by=(
-                "tests/test_clock.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
-            ),
-        ),
-        Guard(
-            name="front ends that differ bring none forward twice",
-            room="clock.py",
-            code="if rival.by_one.low > allowed else 0.0",
-            without="if rival.by_one.low > known.high else 0.0",
-            noticed_by=("tests/test_clock.py::test_front_ends_a_second_apart_move_deadlines_by_a_bounded_time",),
-        ),
-        Guard(
-            name="a wide first answer hides no later stall",
-            room="clock.py",
-            code="min(self.ahead + narrowed, front_end_skew) if self.ahead else 0.0",
-            without="self.ahead + narrowed",
-            noticed_by=(
-                "tests/test_clock.py::test_a_slow_first_answer_does_not_hide_a_later_stall",
-                "tests/test_clock.py::test_a_stall_of_a_second_or_two_brings_deadlines_forward_by_what_they_did_not_allow_for",
-            ),
-        ),
-        Guard(
-            name="a front end that is ahead is remembered",
-            room="clock.py",
-            code="min(self.ahead + narrowed, front_end_skew) if self.ahead else 0.0",
-            without="0.0",
-            noticed_by=(
-                "tests/test_clock.py::test_front_ends_a_second_apart_move_deadlines_by_a_bounded_time",
-                "tests/test_clock.py::test_what_front_ends_may_differ_by_is_what_the_timing_says",
-            ),
-        ),
-        Guard(
-            name="a front end is ahead by no more than they may differ",
-            room="clock.py",
-            code="max(0.0, allowed - rival.by_one.high), front_end_skew)",
-            without="max(0.0, allowed - rival.by_one.high), math.inf)",
-            noticed_by=("tests/test_clock.py::test_what_front_ends_may_differ_by_is_what_the_timing_says",),
-        ),
-        Guard(
             name="front ends differ by what the timing says",
             room="bucket.py",
             code="            front_end_skew=self._timing.front_end_skew,\n",
@@ -201,28 +149,6 @@ CLOCKS = Chapter(
             noticed_by=(
                 "tests/test_timing.py::test_a_bucket_takes_the_front_ends_difference_and_the_wall_clocks_from_its_timing",
             ),
-        ),
-        _clock(
-            "deadlines come forward by the jump",
-            "self._jumped += jump",
-            "self._jumped += 0.0",
-            noticed_by=(
-                "tests/test_clock.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
-            ),
-        ),
-        _clock(
-            "they are measured with it",
-            "return self._clock.steady() + self._jumped",
-            "return self._clock.steady()",
-            noticed_by=(
-                "tests/test_clock.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
-            ),
-        ),
-        _clock(
-            "a request is timed without it",
-            'not for deadlines."""\n        return self._clock.steady()',
-            'not for deadlines."""\n        return self.steady()',
-            noticed_by=("tests/test_clock.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",),
         ),
         _clock(
             "heartbeats are told",
@@ -591,14 +517,6 @@ MARGINS = Chapter(
             code="                yield from confirm(self._scene.time)\n",
             without="",
             noticed_by=("tests/test_lease_holding.py::test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so",),
-        ),
-        _attempt(
-            "no grant is handed out before the time is confirmed",
-            "if not time.confirmed or time.doubtful",
-            "if time.doubtful",
-            noticed_by=(
-                "tests/test_lease_holding.py::test_a_claim_by_a_time_that_only_one_answer_told_is_given_up_where_no_other_is_to_be_had",
-            ),
         ),
         _attempt(
             "no grant is handed out in doubt",

@@ -193,6 +193,8 @@ class Oracle:
         if fence <= self._fences.get(slot, -1):
             raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
         self._fences[slot] = fence
+        # Where a hand deleted the slot of a claim under way, its second sending may take the slot made anew.
+        self.robbed.pop(lease_id, None)
         if before is not None and "retired" in before:
             raise Violation("N", f"slot {slot} is retired and was leased all the same")
         old = _lease_id(before) if before else None

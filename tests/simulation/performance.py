@@ -42,6 +42,10 @@ EXPECTED = (AcquireTimeout, StoreUnavailable, LeaseLost)
 """What a user must reckon with, whatever befalls the service."""
 
 
+MISLED_SECONDS = 21.0
+"""How far off two odd Dates of the smaller kind may be that agree with one another: see `network`."""
+
+
 class Mishap(Exception):
     """What a job raises inside its ``with`` block."""
 
@@ -450,6 +454,7 @@ class Performance:
             # What a fork copies: the same lease, in a process that must not take it for its own.
             copy = Lease(_grant_of(held.lease), surroundings=child.bucket._surroundings(), on_lost=None)
             child.bucket._leases[copy.id] = copy
+            child.bucket._made.add(copy)
             child.held.append(Held(copy, child))
         child.bucket.after_fork_in_child()
         if any(held.believes() for held in child.held):
@@ -591,12 +596,13 @@ class Performance:
             (int(item["expires_at"]["N"]) - now_ms for item in self.service.items.values() if "expires_at" in item),
             default=0.0,
         )
-        # Who was told an odd time, and had to renew before others said so, has written an expiry that lies far ahead.
+        # Who was told an odd time, and had to renew before others said so, has written an expiry that lies further ahead:
+        # by a lease's length, and what two odd Dates that agree with one another may make of it.
         misled = {name for (name, _), fate in self.network.fates.items() if fate.name == "odd date"}
-        longest = self._longest_ms()
         for key, item in self.service.items.items():
             owner = item.get("owner", {}).get("S")
-            if owner is not None and owner not in misled and int(item["expires_at"]["N"]) - now_ms > longest:
+            longest = self._longest_ms() + (1000 * MISLED_SECONDS + self._lease_ms() if owner in misled else 0.0)
+            if owner is not None and int(item["expires_at"]["N"]) - now_ms > longest:
                 ahead = int(item["expires_at"]["N"]) - now_ms
                 raise Violation("L1", f"{key[1]} is leased for {ahead / 1000:.1f} s from now, of {longest / 1000:g} s")
         return rest
@@ -604,12 +610,15 @@ class Performance:
     def _longest_ms(self) -> float:
         """How far ahead an expiry may lie."""
         schedule = self.schedule
-        lease = max([schedule.lease_seconds, *(seconds for _, seconds in schedule.wishes)])
         # An answer tells the time less exactly the longer it was under way, at most for both timeouts.
         slow = any(fate.name in {"slow there", "slow answer"} for fate in self.network.fates.values())
-        under_way = 2 * max(0.25, lease / 10) if slow else 80 * schedule.latency
+        under_way = 2 * max(0.25, self._lease_ms() / 10_000) if slow else 80 * schedule.latency
         by_wall_clock = 0.0 if schedule.dated else 3.5  # it may be wrong by 1.5 s, and 2 s are allowed for
-        return 1000 * (lease + 2.0 + under_way + by_wall_clock)
+        return self._lease_ms() + 1000 * (2.0 + under_way + by_wall_clock)
+
+    def _lease_ms(self) -> float:
+        schedule = self.schedule
+        return 1000 * max([schedule.lease_seconds, *(seconds for _, seconds in schedule.wishes)])
 
     def _patience(self) -> float:
         # A claim may be under way; then 2 s until it is surely over, a poll, and the requests' own time.
