@@ -311,9 +311,9 @@ class _Attempt:
             raise _Stop(Unavailable(cause=UNTOLD))
 
     def _be_sure_of_the_time(self) -> Procedure[None]:
-        # By an odd first answer, an expiry might lie far ahead: should we crash with the claim under way, its slot would
-        # come back as late. And what is made has no condition to compare its fence with: it might be below those of a
-        # slot that TTL has deleted, or above what the clock will pass for hours.
+        # By an odd first answer, an expiry might lie far ahead: should we crash amid the claim, its slot would
+        # come back late. And what is made has no condition to compare its fence with: it might be below those of a slot
+        # that TTL has deleted, or above what the clock will pass for hours.
         time = self._scene.time
         yield from confirm(time)
         if not time.confirmed:

@@ -16,7 +16,6 @@ from ddb_lease.errors import StoreUnavailable
 from ddb_lease.messages import Look, Pause
 from ddb_lease.retry import Procedure
 
-
 UNTOLD = StoreUnavailable("the service's answers do not tell its time")
 """What stands against a write that needs to know it."""
 

@@ -36,6 +36,10 @@ _RETRIES_PER_LEASE = 12
 _FIRST_RETRY_SECONDS = 0.1
 
 
+def _never_late(_offset: float) -> float:
+    return 0.0
+
+
 class State(enum.Enum):
     """Where a lease stands in its holder's eyes."""
 
@@ -63,7 +67,7 @@ class Belief:
     """
 
     def __init__(
-        self, grant: Grant, *, margin: float, chance: Random, late_by: Callable[[float], float] = lambda offset: 0.0
+        self, grant: Grant, *, margin: float, chance: Random, late_by: Callable[[float], float] = _never_late
     ) -> None:
         self.state = State.HELD
         self.reason: LossReason | None = None

@@ -206,7 +206,7 @@ class ServiceTime:
         return self._clock.steady()
 
     def late_by(self, offset: float) -> float:
-        """How much earlier something ends that was reckoned with this offset of the service's clock from the steady one.
+        """How much earlier something ends that was reckoned with this offset of the service's clock from ours.
 
         It is 0 as long as the offset may have been right. Where the answers that are trusted say that the service's
         clock is surely ahead of it, because the steady clock stood still since, it is by how much that clock may be.

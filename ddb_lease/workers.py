@@ -34,8 +34,8 @@ MOST_WORKERS = 128
 """Workers at most: in an outage, every call hangs until its timeout."""
 
 MOST_IN_LINE = 32
-"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others; where there are more
-lines, each may have fewer, so that there is always one left for a line that comes new."""
+"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others; where there are
+more lines, each may have fewer, so that there is always one left for a line that comes new."""
 
 
 @dataclass(order=True, slots=True)

@@ -305,3 +305,31 @@ def test_belief_never_outlasts_the_latest_renewal_that_was_answered_in_time(step
         assert belief.deadline == allowed
         assert losses == (belief.state is State.LOST)
         assert (belief.reason is not None) == (belief.state is State.LOST)
+
+
+# Where the service's clock turns out to have been ahead of what was reckoned with.
+
+OFFSET = NOW_HI / 1000 - STARTED  # what the grant was reckoned with
+
+
+def surely_ahead_of(offset):
+    """Answers that agree say that the service's clock is at least this much ahead of the steady one."""
+    return lambda reckoned: max(0.0, offset - reckoned)
+
+
+def test_a_belief_ends_as_much_earlier_as_the_service_turns_out_to_be_ahead():
+    plain = Belief(grant(), margin=MARGIN, chance=random.Random(1))
+    ahead = Belief(grant(), margin=MARGIN, chance=random.Random(1), late_by=surely_ahead_of(OFFSET + 5.0))
+    assert ahead.deadline == pytest.approx(plain.deadline - 5.0)
+    assert ahead.due_at() == pytest.approx(plain.due_at() - 5.0)
+    assert not ahead.holds(plain.deadline - 4.9)
+    assert ahead.expire(plain.deadline - 4.9, slept=False) is LossReason.UNREACHABLE
+
+
+def test_a_renewal_written_by_the_time_as_it_is_comes_no_earlier():
+    late = surely_ahead_of(OFFSET + 5.0)
+    belief = Belief(grant(), margin=MARGIN, chance=random.Random(1), late_by=late)
+    renewal = belief.begin_renewal(STARTED + 10.0, NOW_HI + 15_000)
+    belief.end_renewal(renewal, Done(), STARTED + 10.1)
+    assert belief.deadline == pytest.approx(renewal.deadline)
+    assert belief.due_at() == pytest.approx(belief.renew_at)

@@ -662,10 +662,7 @@ def test_bounds_are_never_empty_whatever_comes(samples):
     for low, width, later in samples:
         now += later
         sample = Interval(low, low + width, at=now)
-        if state is None:
-            state = Offset.first(sample)
-        else:
-            state = state.updated(sample)
+        state = Offset.first(sample) if state is None else state.updated(sample)
         bounds = state.bounds(now)
         assert bounds.low <= bounds.high
         assert state.rival is None or state.rival.answers < AGREEING

@@ -1,5 +1,6 @@
 """Heartbeats: what is due is looked after in time, whatever fails, hangs or raises."""
 
+import contextlib
 import gc
 import math
 import threading
@@ -184,6 +185,61 @@ def test_after_a_beat_it_is_due_when_it_then_says(beats, clock):
         clock.pass_time(1.0)
         beats.turn(slept=False)
     assert [at for at, _ in patient.beats] == [1_005.0, 1_012.0, 1_019.0, 1_026.0, 1_033.0, 1_040.0]
+
+
+def test_jobs_that_have_waited_for_long_leave_no_time_to_sleep_and_not_less_than_none(beats):
+    beats.workers.relief_in = lambda: -0.3  # the heartbeat itself was held up
+    assert beats.nap() == 0.0
+
+
+def test_a_defect_before_the_nap_keeps_nobody_from_their_turn(clock):
+    turned = threading.Event()
+
+    class Defective(Heartbeats):
+        def nap(self):
+            raise ValueError("timeouts must be non-negative")
+
+        def _sleep(self, seconds):
+            if turned.is_set():
+                raise SystemExit
+
+        def turn(self, *, slept):
+            turned.set()
+
+    def live():
+        with contextlib.suppress(SystemExit):
+            Defective(clock, Workers(clock))._run()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    thread.join(10)
+    assert turned.is_set()
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("by", ["reconsider", "reconsider_all"])
+def test_who_asked_too_early_when_something_is_due_asks_again(beats, clock, by):
+
+    class Renewing:
+        """Asked while its renewal is under way; the renewal fails before the answer is used."""
+
+        seconds, asked = 100.0, 0
+
+        def due_in(self):
+            self.asked += 1
+            if self.asked == 2:
+                said, self.seconds = self.seconds, 0.5
+                beats.reconsider(self)  # a worker's word
+                return said
+            return self.seconds
+
+        def beat(self, *, slept):
+            raise AssertionError
+
+    renewing = Renewing()
+    beats.add(renewing)
+    beats.reconsider(renewing) if by == "reconsider" else beats.reconsider_all()
+    assert beats._schedule.entry(renewing)[0] == clock.steady() + 0.5
 
 
 def test_what_is_always_due_does_not_spin(beats, clock):

@@ -1,5 +1,8 @@
 """How a lease is lost: for one reason, told once, in time, for ever."""
 
+import contextlib
+import logging
+
 import pytest
 
 from ddb_lease import AcquireTimeout, LeaseLost, LossReason
@@ -165,6 +168,22 @@ def test_a_callback_that_fails_harms_nothing(stage, bucket, table, caplog):
     assert lease.lost is LossReason.GONE
     assert "lost-callback" in caplog.text
     assert bucket.acquire(timeout=5).held
+
+
+def test_a_callback_is_called_whatever_the_logs_handlers_do(stage, bucket, lease, told, table):
+    class Full(logging.Handler):
+        def emit(self, record):
+            raise OSError("the disk is full")
+
+    log, handler = logging.getLogger("ddb_lease"), Full()
+    log.addHandler(handler)
+    try:
+        table.delete(lease.slot)
+        with contextlib.suppress(OSError):
+            lease.renew()
+    finally:
+        log.removeHandler(handler)
+    assert told.reasons == [LossReason.GONE]
 
 
 def test_a_callback_set_after_the_loss_is_called_at_once_and_once(stage, bucket, told, table):

@@ -316,6 +316,19 @@ def test_closing_raises_nothing_when_a_release_fails(stage, caplog):
     assert len(warnings_of(caplog)) == 1
 
 
+def test_a_forked_child_sends_no_release_for_a_lease_whose_release_failed_in_the_parent(stage):
+    bucket = stage.bucket()
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.everything_fails = LOST
+    with pytest.raises(StoreUnavailable):
+        lease.release()
+    bucket.after_fork_in_child()
+    bucket.tap.everything_fails = None
+    bucket.tap.clear()
+    assert not lease.release()
+    assert bucket.tap.count() == {}
+
+
 def test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it(stage, caplog):
     bucket = stage.bucket()
     for _ in range(3):

@@ -1,5 +1,6 @@
 """Workers: what may block is done in time, whatever hangs, fails or raises."""
 
+import logging
 import math
 import threading
 
@@ -232,6 +233,55 @@ def test_there_are_never_more_workers_than_a_process_can_bear(clock, gate, monke
     assert not gate.running.acquire(timeout=0.05)
     assert len(worker_threads() - before) == 5
     assert workers.relief_in() == math.inf
+
+
+def test_however_many_lines_are_in_trouble_a_healthy_one_is_served(clock, gate, monkeypatch):
+    monkeypatch.setattr(workers_room, "MOST_WORKERS", 12)
+    monkeypatch.setattr(workers_room, "MOST_IN_LINE", 4)
+    workers, done = Workers(clock, limit=2), threading.Event()
+    for line in ("a", "b", "c"):
+        for _ in range(10):
+            workers.submit(gate, line=line)
+    for _ in range(3):
+        clock.pass_time(WAITING_SECONDS)
+        workers.relieve()
+    workers.submit(done.set, line="healthy")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    assert done.wait(10.0)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])
+def test_an_interrupt_while_a_worker_is_started_leaves_none_that_does_not_exist(clock, monkeypatch, error):
+    workers, done = Workers(clock, limit=1), threading.Event()
+
+    def interrupted(thread):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(type(error)):
+            workers.submit(lambda: None, line="a")
+    workers.submit(done.set, line="b")
+    assert done.wait(10.0)
+
+
+def test_a_handler_of_the_log_that_raises_ends_no_worker(clock):
+    class Full(logging.Handler):
+        def emit(self, record):
+            raise OSError("the disk is full")
+
+    log, handler = logging.getLogger("ddb_lease"), Full()
+    log.addHandler(handler)
+    try:
+        workers, done = Workers(clock, limit=1), threading.Event()
+        for _ in range(MOST_IN_LINE + 1):
+            workers.submit(lambda: 1 / 0, line="a")
+        workers.submit(done.set, line="a")
+        assert done.wait(10.0)
+        until(lambda: workers._busy == 0)
+    finally:
+        log.removeHandler(handler)
 
 
 def test_where_no_thread_can_be_started_the_others_do_it(clock, gate, caplog, monkeypatch):
