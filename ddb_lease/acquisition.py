@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from ddb_lease import protocol
 from ddb_lease.asking import UNTOLD, ask_while, confirm, settle
+from ddb_lease.clock import WIDE_SECONDS
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.memory import Ticket
 from ddb_lease.messages import (
@@ -355,7 +356,10 @@ class _Attempt:
         lease_ms = scene.lease_ms()
         # Steady time first: the belief must not begin later than what the expiry is computed from.
         started = scene.time.steady()
-        _, now_hi = scene.time.now_ms()
+        now_lo, now_hi = scene.time.now_ms()
+        if scene.time.unsettled and now_hi - now_lo > 1000 * WIDE_SECONDS:
+            # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
+            raise _Stop(Unavailable(cause=UNTOLD))
         grant = Grant(
             lease_id=protocol.lease_id_for(slot, scene.chance),
             slot=slot,

@@ -416,6 +416,20 @@ def test_a_claim_waits_until_answers_agree_on_the_time_again(stage, table):
     assert table.get(lease.slot)["expires_at"] <= stage.now_ms + 30_000 + 2_000
 
 
+def test_no_claim_is_sent_while_answers_that_contradict_one_another_are_all_that_can_be_had(stage, table):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(10)
+    bucket.heartbeats.workers.submit = lambda job, **_: None
+    bucket.tap.odd = [5_000.0]
+    lease.release()
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)
+    sent = []
+    bucket.tap.inject(Claim, before=sent.append)
+    assert bucket.acquire(20).held
+    assert sent[0].lease.expires_at <= stage.now_ms + 30_000 + 2_000
+
+
 def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(stage, table):
     put_counter(table)
     put_free(table, 0, 1, 2)

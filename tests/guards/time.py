@@ -230,6 +230,15 @@ CLOCKS = Chapter(
             ),
         ),
         Guard(
+            name="no claim is written in doubt",
+            room="acquisition.py",
+            code="if scene.time.unsettled and now_hi - now_lo > 1000 * WIDE_SECONDS:",
+            without="if False:",
+            noticed_by=(
+                "tests/test_lease_holding.py::test_no_claim_is_sent_while_answers_that_contradict_one_another_are_all_that_can_be_had",
+            ),
+        ),
+        Guard(
             name="front ends differ by what the timing says",
             room="bucket.py",
             code="            front_end_skew=self._timing.front_end_skew,\n",
@@ -475,8 +484,8 @@ MARGINS = Chapter(
         ),
         _attempt(
             "the first deadline counts from before the sending",
-            "        started = scene.time.steady()\n        _, now_hi = scene.time.now_ms()\n",
-            "        _, now_hi = scene.time.now_ms()\n        started = scene.time.steady() + 0.5\n",
+            "        started = scene.time.steady()\n        now_lo, now_hi = scene.time.now_ms()\n",
+            "        now_lo, now_hi = scene.time.now_ms()\n        started = scene.time.steady() + 0.5\n",
             noticed_by=(
                 "tests/test_operations_recovery.py::test_the_lease_found_after_a_lost_answer_is_believed_no_longer_than_its_first_sending_allows",
             ),
