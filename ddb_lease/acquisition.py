@@ -33,8 +33,10 @@ from ddb_lease.messages import (
     Mint,
     Refused,
     Rejected,
+    Request,
     Retire,
     Seen,
+    Take,
     Throttled,
     Unknown,
     Unsent,
@@ -48,6 +50,8 @@ from ddb_lease.protocol import (
     MintSlot,
     NothingFree,
     RetireStrays,
+    Step,
+    TakeSlots,
 )
 from ddb_lease.releasing import send_release
 from ddb_lease.retry import FIRST_CONTACT_SECONDS, LONGEST_POLL_SECONDS, Procedure, acquiring, resending
@@ -83,34 +87,22 @@ CLEAN_UP_TRIES = 4
 """How often an abandoned claim is tried to be released; after that it dies by expiry."""
 
 
-def acquire(
-    scene: Scene,
-    *,
-    owner: str,
-    data: Data,
-    deadline: float,
-    patient: bool,
-    ticket: Ticket | None,
-    open_grants: list[Grant],
-) -> Procedure[Outcome]:
-    """Win a slot.
+def acquire(scene: Scene, attempt: Attempt, *, deadline: float, patient: bool) -> Procedure[Outcome]:
+    """Win a slot, or several together.
 
     Args:
         scene: The bucket's surroundings.
-        owner: Who acquires, for people to read.
-        data: What to attach to the lease.
+        attempt: What is wanted, and its tries.
         deadline: When to give up, on the steady clock; `math.inf` for never.
         patient: Whether a full bucket is waited for.
-        ticket: The place in the process's waiting line; None to go past it.
-        open_grants: Where each grant is noted before it is first sent for, and struck out once it is surely not
-            leased. Whatever interrupts the procedure, wherever, the caller finds there what to release.
 
     Returns:
         A `Grant`, or why there is none.
 
     Raises:
         StoreRejected: The service refuses for good; nothing is held.
-        ConfigurationError: The stored lease is too short for this client's margin; nothing is held.
+        ConfigurationError: The stored lease is too short for this client's margin, or more slots are wanted than the
+            bucket has; nothing is held.
     """
     policy = acquiring(
         steady=scene.time.steady,
@@ -119,7 +111,6 @@ def acquire(
         patient=patient,
         give_up=_never_reached(scene),
     )
-    attempt = _Attempt(scene=scene, owner=owner, data=data, deadline=deadline, ticket=ticket, open_grants=open_grants)
     outcome: Outcome = yield from policy(attempt.run)
     return outcome
 
@@ -135,14 +126,26 @@ def _never_reached(scene: Scene) -> Callable[[Outcome], bool]:
     return give_up
 
 
-class _Stop(Exception):
+class Stop(Exception):
+    """Ends a try with this outcome."""
+
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome)
         self.outcome = outcome
 
 
-class _Attempt:
-    """The tries of one acquire; it remembers where in a large bucket the last one looked."""
+class Attempt:
+    """The tries of one acquire; it remembers where in a large bucket the last one looked.
+
+    Args:
+        scene: The bucket's surroundings.
+        owner: Who acquires, for people to read.
+        data: What to attach to the lease.
+        deadline: When to give up, on the steady clock.
+        ticket: The place in the process's waiting line; None to go past it.
+        open_grants: Where each grant is noted before it is first sent for, and struck out once it is surely not
+            leased. Whatever interrupts the procedure, wherever, the caller finds there what to release.
+    """
 
     def __init__(
         self,
@@ -169,6 +172,7 @@ class _Attempt:
         self._windows = 0
         self._window = 0
         self._looked = False
+        self._steps = STEPS
 
     def run(self) -> Procedure[Outcome]:
         """One try: up to two guesses from memory, then a look and what it suggests."""
@@ -200,7 +204,7 @@ class _Attempt:
                 outcome = yield from self._act_upon(view)
                 if not isinstance(outcome, Full) or whole:
                     break
-        except _Stop as stop:
+        except Stop as stop:
             return stop.outcome
         return outcome
 
@@ -268,11 +272,9 @@ class _Attempt:
 
     def _act_upon(self, view: View) -> Procedure[Outcome]:
         scene = self._scene
-        for _ in range(STEPS):
+        for _ in range(self._steps):
             expired_before = scene.time.expired_before_ms()
-            step = protocol.choose(
-                view, counter=scene.memory.counter, expired_before=expired_before, chance=scene.chance
-            )
+            step = self._choose(view, expired_before)
             match step:
                 case NothingFree() if step.next_expiry is not None and not scene.time.confirmed:
                     # A single answer cannot tell what has expired (see `clock`): get a second one, then decide.
@@ -281,8 +283,8 @@ class _Attempt:
                         return Full(expires_in=None)
                 case NothingFree():
                     return Full(expires_in=_until(step.next_expiry, expired_before))
-                case ClaimSlot() | MintSlot():
-                    won = yield from (self._claim(step) if isinstance(step, ClaimSlot) else self._mint(step))
+                case ClaimSlot() | MintSlot() | TakeSlots():
+                    won = yield from self._win(step)
                     if isinstance(won, Grant):
                         return won
                     view = self._learn(view, step, won)
@@ -294,9 +296,25 @@ class _Attempt:
                     view = yield from self._create(view, step)
         return Lost()
 
-    def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot, refused: Refused) -> View:
+    def _choose(self, view: View, expired_before: int) -> Step:
         scene = self._scene
-        if refused.slot_failed:
+        return protocol.choose(view, counter=scene.memory.counter, expired_before=expired_before, chance=scene.chance)
+
+    def _win(self, step: ClaimSlot | MintSlot | TakeSlots) -> Procedure[Grant | Refused]:
+        match step:
+            case ClaimSlot():
+                return (yield from self._claim(step))
+            case MintSlot():
+                return (yield from self._mint(step))
+            case TakeSlots():
+                return (yield from self._take_together(step))
+
+    def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
+        scene = self._scene
+        if isinstance(step, TakeSlots):
+            for number, slot in refused.found.items():
+                scene.memory.learn_slot(number, slot, by=self._ticket)
+        elif refused.slot_failed:
             scene.memory.learn_slot(step.slot, refused.slot, by=self._ticket)
         if refused.counter is not None:
             scene.adopt(refused.counter, True)
@@ -309,7 +327,7 @@ class _Attempt:
         time = self._scene.time
         yield from ask_while(lambda: not time.known, time)
         if not time.known:
-            raise _Stop(Unavailable(cause=UNTOLD))
+            raise Stop(Unavailable(cause=UNTOLD))
 
     def _be_sure_of_the_time(self) -> Procedure[None]:
         # By an odd first answer, an expiry might lie far ahead: should we crash amid the claim, its slot would
@@ -318,13 +336,13 @@ class _Attempt:
         time = self._scene.time
         yield from confirm(time)
         if not time.confirmed:
-            raise _Stop(Unavailable(cause=UNTOLD))
+            raise Stop(Unavailable(cause=UNTOLD))
 
     def _claim(self, step: ClaimSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
         yield from self._be_sure_of_the_time()
         scene.memory.learn_slot(step.slot, None)  # not for another thread to race us for
-        grant, now_hi = self._new_grant(step.slot, step.fence)
+        grant, now_hi = self._new_grant((step.slot,), step.fence)
         request = Claim(
             slot=step.slot,
             fence=grant.fence,
@@ -337,7 +355,7 @@ class _Attempt:
     def _mint(self, step: MintSlot) -> Procedure[Grant | Refused]:
         scene = self._scene
         yield from self._be_sure_of_the_time()
-        grant, now_hi = self._new_grant(step.slot, 0)
+        grant, now_hi = self._new_grant((step.slot,), 0)
         request = Mint(
             slot=step.slot,
             fence=grant.fence,
@@ -351,7 +369,28 @@ class _Attempt:
             _log.info("bucket %r: slot %d was missing and is re-minted", scene.bucket, step.slot)
         return won
 
-    def _new_grant(self, slot: int, fence_seen: int) -> tuple[Grant, int]:
+    def _take_together(self, step: TakeSlots) -> Procedure[Grant | Refused]:
+        scene = self._scene
+        yield from self._be_sure_of_the_time()
+        for claim in step.claims:
+            scene.memory.learn_slot(claim.slot, None)  # not for another thread to race us for
+        numbers = sorted([*(claim.slot for claim in step.claims), *step.mints])
+        fence_seen = max((claim.fence for claim in step.claims), default=0)
+        grant, now_hi = self._new_grant(tuple(numbers), fence_seen)
+        request = Take(
+            claims=tuple(sorted(claim.slot for claim in step.claims)),
+            mints=tuple(sorted(step.mints)),
+            fence=grant.fence,
+            lease=_claimant(grant),
+            expired_before=scene.time.expired_before_ms(),
+            ttl=scene.ttl(now_hi, expires_at=grant.expires_at, fence=grant.fence),
+            seen_max=step.seen_max,
+            re_mint=step.re_mint,
+            token=scene.token(),
+        )
+        return (yield from self._take(request, grant))
+
+    def _new_grant(self, slots: tuple[int, ...], fence_seen: int) -> tuple[Grant, int]:
         scene = self._scene
         lease_ms = scene.lease_ms()
         # Steady time first: the belief must not begin later than what the expiry is computed from.
@@ -359,10 +398,10 @@ class _Attempt:
         now_lo, now_hi = scene.time.now_ms()
         if scene.time.unsettled and now_hi - now_lo > 1000 * WIDE_SECONDS:
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
-            raise _Stop(Unavailable(cause=UNTOLD))
+            raise Stop(Unavailable(cause=UNTOLD))
         grant = Grant(
-            lease_id=protocol.lease_id_for(slot, scene.chance),
-            slot=slot,
+            lease_id=protocol.lease_id_for(slots, scene.chance),
+            slots=slots,
             fence=protocol.next_fence(fence_seen, now_hi),
             owner=self._owner,
             data=self._data,
@@ -373,22 +412,24 @@ class _Attempt:
         )
         return grant, now_hi
 
-    def _take(self, request: Claim | Mint, grant: Grant) -> Procedure[Grant | Refused]:
+    def _take(self, request: Claim | Mint | Take, grant: Grant) -> Procedure[Grant | Refused]:
         """Send a claim or mint until its outcome is known; leave no lease behind if it is given up."""
         uncertain: list[bool] = []
         self._open.append(grant)
         answer = yield from self._settle(request, until=grant.deadline, uncertain=uncertain)
         match answer:
-            case Refused() if not protocol.is_own_write(answer, grant.lease_id):
+            case Refused() if not _is_own_write(request, answer, grant):
                 # A refusal is final even after an unknown sending: a copy that is still under way and commits later
                 # is a lease of nobody's, which a release sent now could not reach; it dies by expiry.
+                if protocol.is_ours_in_part(answer, grant.lease_id):
+                    yield from self._abandon(grant)  # of several slots, somebody has changed one since we took them
                 self._open.remove(grant)
                 return answer
             case Done() | Refused():
                 yield from settle(self._scene.time)
                 if self._is_sound(grant):
                     return grant
-                failure: Exception = _Stop(Lost())
+                failure: Exception = Stop(Lost())
                 may_be_leased = True
             case _:
                 failure = _failure(answer)
@@ -412,9 +453,9 @@ class _Attempt:
         return known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS
 
     def _settle(
-        self, request: Claim | Mint | BringBack | Retire | Create, *, until: float, uncertain: list[bool]
+        self, request: Claim | Mint | Take | BringBack | Retire | Create, *, until: float, uncertain: list[bool]
     ) -> Procedure[Answer]:
-        def once() -> Generator[Claim | Mint | BringBack | Retire | Create, Answer, Answer]:
+        def once() -> Generator[Request, Answer, Answer]:
             answer = yield request
             if isinstance(answer, Unknown):
                 uncertain.append(True)
@@ -433,20 +474,20 @@ class _Attempt:
     def _abandon(self, grant: Grant) -> Procedure[None]:
         """Release a claim whose outcome nobody will learn; what this cannot reach dies by expiry."""
         until = self._scene.time.steady() + CLEAN_UP_SECONDS
-        answer, _ = yield from send_release(
+        endings = yield from send_release(
             self._scene,
-            slot=grant.slot,
+            slots=grant.slots,
             lease_id=grant.lease_id,
             fence=grant.fence,
             tries=CLEAN_UP_TRIES,
             deadline=until,
         )
-        if not isinstance(answer, (Done, Refused)):
+        if len(endings) < len(grant.slots) or not all(ending.known for ending in endings):
             _log.warning(
-                "bucket %r: slot %d may stay leased to nobody until its lease expires (%s)",
+                "bucket %r: slot %s may stay leased to nobody until its lease expires (%s)",
                 self._scene.bucket,
-                grant.slot,
-                answer,
+                ", ".join(map(str, grant.slots)),
+                endings[-1].answer,
             )
 
     def _bring_back(self, view: View, step: BringBackSlot) -> Procedure[View]:
@@ -462,11 +503,14 @@ class _Attempt:
         answer = yield from self._settle(request, until=self._deadline, uncertain=[])
         match answer:
             case Done():
-                return protocol.brought_back(view, step)
+                return self._brought_back(view, step)
             case Refused():
                 return self._learn(view, step, answer)
             case _:
                 raise _failure(answer)
+
+    def _brought_back(self, view: View, step: BringBackSlot) -> View:
+        return protocol.brought_back(view, step)
 
     def _retire(self, step: RetireStrays) -> Procedure[View]:
         scene, counter = self._scene, step.counter
@@ -527,13 +571,20 @@ class _Attempt:
                 raise _failure(answer)
 
 
+def _is_own_write(request: Claim | Mint | Take, answer: Refused, grant: Grant) -> bool:
+    """Whether a condition failed because an earlier sending of the same attempt had worked."""
+    if isinstance(request, Take):
+        return protocol.are_own_writes(answer, grant)
+    return protocol.is_own_write(answer, grant.lease_id)
+
+
 def _failure(answer: Answer | None) -> Exception:
     """What ends a try whose request did not get through."""
     match answer:
         case Conflict() | Throttled():
-            return _Stop(Busy(cause=answer.cause))
+            return Stop(Busy(cause=answer.cause))
         case Unsent() | Unknown():
-            return _Stop(Unavailable(cause=answer.cause))
+            return Stop(Unavailable(cause=answer.cause))
         case Rejected():
             return answer.error
         case _:

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from ddb_lease import process
-from ddb_lease.acquisition import acquire
+from ddb_lease.acquisition import Attempt, acquire
 from ddb_lease.asking import ask_while
 from ddb_lease.clock import Clock, ServiceTime, SystemClock
 from ddb_lease.driver import Bell, Driver, Sender, Turnstile
@@ -41,12 +41,23 @@ from ddb_lease.errors import (
 from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
-from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, BucketStatus, Counter, Data, Grant, Settings, Timing
+from ddb_lease.model import (
+    LONGEST_LEASE_MS,
+    MAX_TOKENS,
+    PER_TRANSACTION,
+    BucketStatus,
+    Counter,
+    Data,
+    Grant,
+    Settings,
+    Timing,
+)
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
-from ddb_lease.protocol import slot_of
-from ddb_lease.releasing import read_release, send_release
+from ddb_lease.protocol import slots_of
+from ddb_lease.releasing import ended_slots, require_answers, send_release
 from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
+from ddb_lease.together import Together
 
 _log = logging.getLogger("ddb_lease")
 
@@ -56,6 +67,7 @@ R = TypeVar("R")
 DEFAULT_TABLE: Final = "ddb-lease"
 _KEY_BYTES: Final = 2048
 _DATA_BYTES: Final = 300_000
+_TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
 _STATUS_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
 _DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
@@ -180,15 +192,22 @@ class LeaseBucket:
         return self._owner or f"{socket.gethostname()}:{os.getpid()}"
 
     def acquire(
-        self, timeout: float | None = None, *, data: Data | None = None, on_lost: OnLost | None = None
+        self,
+        timeout: float | None = None,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        on_lost: OnLost | None = None,
     ) -> Lease:
-        """Wait for a slot and lease it.
+        """Wait for a slot, or for several at once, and lease it.
 
         Threads of one process wait in line, first come, first served; among processes there is no order. A full
         bucket is waited for without writing, by about one eventually consistent read a second for the whole process.
 
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            count: How many slots, 1 to 99: all or nothing, in one lease. Whoever waits for many holds none of them
+                meanwhile; those who want fewer may go on taking what comes free.
             data: What to attach to the lease for others to read: string keys, values as in JSON; under 1 KB, or each
                 claim and renewal costs more.
             on_lost: See `Lease.on_lost`.
@@ -201,33 +220,36 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Nothing is held, or expires by itself.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
-            ConfigurationError: The arguments cannot work, or the stored lease is too short for this client's margin.
+            ConfigurationError: The arguments cannot work, the bucket has fewer slots than wanted, or the stored lease
+                is too short for this client's margin. Nothing is held.
 
-        Cost without contention: 1 PutItem (1 WCU). The first time also a Query, and where the slot does not exist
-        yet, a TransactWriteItems of two items instead of the PutItem. Where only one answer has told the time and
-        something is to be made by it, one eventually consistent Query of one item; after an hour or more without any
-        request, two.
+        Cost without contention: 1 PutItem (1 WCU); of several slots, 1 TransactWriteItems (2 WCU a slot). The first
+        time also a Query, and one more, of one item and eventually consistent, as two answers must stand for the time
+        before anything is written by it; likewise after an hour or more without any request. Where a slot does not
+        exist yet, a TransactWriteItems of two items instead of the PutItem.
         """
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
         deadline = math.inf if timeout is None else self._scene.time.steady() + timeout
-        lease = self._acquire(deadline, data, on_lost, patient=True)
+        lease = self._acquire(deadline, data, on_lost, count=count, patient=True)
         if lease is None:
-            raise AcquireTimeout(f"no slot of bucket {self.name!r} came free in {timeout:g} s")
+            slots = "no slot" if count == 1 else f"no {count} slots"
+            raise AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
         return lease
 
-    def try_acquire(self, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
-        """Lease a slot if one is free, at once.
+    def try_acquire(self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
+        """Lease a slot if one is free, or several if so many are, at once.
 
         Of a bucket with more than 128 slots, up to three times so many are looked at, from a random one on; so None
         there means "not easily", not "none at all".
 
         Args:
+            count: As in `acquire`.
             data: As in `acquire`.
             on_lost: As in `acquire`.
 
         Returns:
-            The lease, or None if the bucket is full or others were faster.
+            The lease, or None if the bucket is full (or has too few free slots), or others were faster.
 
         Raises:
             StoreUnavailable: The service did not answer in five tries. Nothing is held, or expires by itself.
@@ -237,10 +259,10 @@ class LeaseBucket:
         Cost: as `acquire`; on a full bucket one Query, and no write.
         """
         deadline = self._scene.time.steady() + _TRY_SECONDS
-        return self._acquire(deadline, data, on_lost, patient=False)
+        return self._acquire(deadline, data, on_lost, count=count, patient=False)
 
     def leased(
-        self, timeout: float | None = None, *, data: Data | None = None
+        self, timeout: float | None = None, *, count: int = 1, data: Data | None = None
     ) -> Callable[[Callable[Concatenate[Lease, P], R]], Callable[P, R]]:
         """Decorate a function to run under a lease of its own for each call, which it gets as its first argument.
 
@@ -258,7 +280,7 @@ class LeaseBucket:
         def decorate(function: Callable[Concatenate[Lease, P], R]) -> Callable[P, R]:
             @functools.wraps(function)
             def under_lease(*args: P.args, **kwargs: P.kwargs) -> R:
-                with self.acquire(timeout, data=data) as lease:
+                with self.acquire(timeout, count=count, data=data) as lease:
                     return function(lease, *args, **kwargs)
 
             return under_lease
@@ -266,7 +288,7 @@ class LeaseBucket:
         return decorate
 
     def release(self, lease_id: str) -> bool:
-        """Release a lease by its id, from any thread, process or machine. One UpdateItem, 1 WCU.
+        """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
 
         Its holder, if it is not this process, learns of it at its next renewal (reason taken).
 
@@ -278,16 +300,16 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        slot = slot_of(_checked_text("a lease id", lease_id))
-        if slot is None:
+        slots = slots_of(_checked_text("a lease id", lease_id))
+        if slots is None:
             raise ConfigurationError(f"{lease_id!r} is no lease id")
         held = self._leases.get(lease_id)
         if held is not None:
             return held.release()
-        answer, uncertain = self._driver.run(
+        endings = self._driver.run(
             send_release(
                 self._scene,
-                slot=slot,
+                slots=slots,
                 lease_id=lease_id,
                 fence=None,
                 tries=RELEASE_TRIES,
@@ -295,7 +317,8 @@ class LeaseBucket:
             ),
             self._machinery.bell(),
         )
-        return read_release(answer, lease_id=lease_id, fence=None, uncertain=uncertain)
+        require_answers(endings, lease_id=lease_id)
+        return bool(ended_slots(endings, fence=None))
 
     def status(self) -> BucketStatus:
         """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
@@ -360,9 +383,12 @@ class LeaseBucket:
 
     # Behind the scenes.
 
-    def _acquire(self, deadline: float, data: Data | None, on_lost: OnLost | None, *, patient: bool) -> Lease | None:
+    def _acquire(
+        self, deadline: float, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
+    ) -> Lease | None:
         self._require_open()
-        data = _checked_data(data)
+        _require_count(count)
+        data = _checked_data(data, count)
         bell = self._machinery.bell()
         ticket = Ticket(bell.wake)
         open_grants: list[Grant] = []
@@ -371,15 +397,16 @@ class LeaseBucket:
         try:
             if patient:
                 self._memory.join(ticket)
-            procedure = acquire(
-                self._scene,
+            attempt = self._attempt(
+                count,
+                scene=self._scene,
                 owner=self.owner,
                 data=data,
                 deadline=deadline,
-                patient=patient,
                 ticket=ticket if patient else None,
                 open_grants=open_grants,
             )
+            procedure = acquire(self._scene, attempt, deadline=deadline, patient=patient)
             try:
                 outcome: Outcome = self._driver.run(procedure, bell)
             finally:
@@ -390,13 +417,19 @@ class LeaseBucket:
                 return None
             self._require_open()  # closed while we waited: what was won is given back below
             lease = self._hold(outcome, on_lost)
-            _log.info("lease %s: slot %d of bucket %r, fence %d", lease.id, lease.slot, self.name, lease.fence)
+            _log.info(
+                "lease %s: slot %s of bucket %r, fence %d", lease.id, _listed(lease.slots), self.name, lease.fence
+            )
             return lease
         except BaseException:
             self._memory.leave(ticket)
             for grant in open_grants:
                 self._give_back(grant)
             raise
+
+    @staticmethod
+    def _attempt(count: int, **what: Any) -> Attempt:  # noqa: ANN401 - see `Attempt`
+        return Attempt(**what) if count == 1 else Together(count=count, **what)
 
     def _require_open(self) -> None:
         if self._closed:
@@ -488,7 +521,16 @@ def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
     return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))
 
 
-def _checked_data(data: object) -> Data:
+def _require_count(count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
+        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {count!r}")
+
+
+def _listed(slots: tuple[int, ...]) -> str:
+    return ", ".join(map(str, slots))
+
+
+def _checked_data(data: object, count: int) -> Data:
     if data is None:
         return {}
     if not isinstance(data, Mapping):
@@ -497,6 +539,7 @@ def _checked_data(data: object) -> Data:
         size = len(json.dumps(encode_map(data), ensure_ascii=False).encode())
     except UnicodeEncodeError as error:
         raise ConfigurationError("data holds a string that cannot be encoded as UTF-8") from error
-    if size > _DATA_BYTES:
-        raise ConfigurationError(f"data is too large ({size:,} bytes; at most {_DATA_BYTES:,})")
+    most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)  # it stands on each slot
+    if size > most:
+        raise ConfigurationError(f"data is too large ({size:,} bytes; at most {most:,})")
     return dict(data)

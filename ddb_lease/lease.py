@@ -25,9 +25,9 @@ from ddb_lease.clock import WIDE_SECONDS
 from ddb_lease.driver import Bell, Driver, Turnstile
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.messages import Answer, Conflict, Rejected, Renew, Throttled, Unknown, Unsent
+from ddb_lease.messages import Answer, Conflict, Done, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
-from ddb_lease.releasing import read_release, send_release
+from ddb_lease.releasing import ended_slots, require_answers, send_release
 from ddb_lease.scene import Scene
 
 _log = logging.getLogger("ddb_lease")
@@ -65,7 +65,9 @@ class Surroundings:
 
 
 class Lease:
-    """A renewable claim on one token slot, renewed in the background until it is released or lost.
+    """A renewable claim on one token slot, or on several, renewed in the background until it is released or lost.
+
+    Several slots are one lease: taken together, with one deadline; losing one loses it, and they are released together.
 
     Made by `LeaseBucket.acquire` and `try_acquire` only. It outlives the thread that took it, may be used from any
     thread of the process, and is released on leaving its ``with`` block.
@@ -76,9 +78,10 @@ class Lease:
 
     Attributes:
         id: Unique for every acquisition.
-        slot: The token's number, 0 up to ``max_tokens - 1``.
+        slot: The token's number, 0 up to ``max_tokens - 1``; of several, the lowest.
+        slots: The numbers of all tokens that were taken together, mostly one.
         fence: The fencing token (Kleppmann, "How to do distributed locking", 2016): rises strictly with every
-            lease of the slot.
+            lease of the slot; of several slots, with every lease of any of them.
         owner: Who acquired it.
         data: What was attached to it.
         grace: Seconds between the deadline and the earliest moment at which another can hold the slot: the time that
@@ -93,7 +96,8 @@ class Lease:
         on_lost: Callable[[Lease], object] | None,
     ) -> None:
         self.id = grant.lease_id
-        self.slot = grant.slot
+        self.slots = grant.slots
+        self.slot = grant.slots[0]
         self.fence = grant.fence
         self.owner = grant.owner
         self.data: Data = grant.data
@@ -117,7 +121,7 @@ class Lease:
         self._forked = False
 
     def __repr__(self) -> str:
-        return f"<Lease {self.id} slot={self.slot} fence={self.fence} {self._word()}>"
+        return f"<Lease {self.id} {self._where().replace(' ', '=')} fence={self.fence} {self._word()}>"
 
     @property
     def held(self) -> bool:
@@ -169,13 +173,13 @@ class Lease:
         if not self._forked and self._belief.holds(self._now()):
             return  # renewed at this very moment
         raise LeaseLost(
-            f"lease {self.id} on slot {self.slot} is not held any more: {self._word()}",
+            f"lease {self.id} on {self._where()} is not held any more: {self._word()}",
             reason=self._reason(),
             lease_id=self.id,
         )
 
     def renew(self) -> None:
-        """Renew now, on the calling thread, besides what the heartbeat does. One UpdateItem, 1 WCU.
+        """Renew now, on the calling thread, besides what the heartbeat does. One UpdateItem a slot, 1 WCU each.
 
         Raises:
             LeaseLost: The lease is not ours (any more).
@@ -196,14 +200,15 @@ class Lease:
                 return
 
     def release(self) -> bool:
-        """Give the slot back. One UpdateItem, 1 WCU; waiters of this process are woken without a poll.
+        """Give the slot back, or all of them. One UpdateItem a slot, 1 WCU each; waiters of this process need no poll.
 
         From its first instruction on, the lease is not held any more, whatever becomes of the request.
 
         Returns:
-            Whether this call ended the lease in the table. False: it was another's by then, or nobody's, as on a
-            second call; nothing was changed. Only where an answer was lost, and another had taken the slot before the
-            release was sent again, does False also stand for "ended, by its first sending, as far as can be known".
+            Whether this call ended the lease in the table, on one of its slots at least. False: it was another's by
+            then, or nobody's, as on a second call; nothing was changed. Only where an answer was lost, and another had
+            taken the slot before the release was sent again, does False also stand for "ended, by its first sending,
+            as far as can be known".
 
         Raises:
             StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
@@ -215,7 +220,8 @@ class Lease:
         with self._lock:
             self._notice()
             self._belief.release()
-            done = self._belief.reason in {LossReason.TAKEN, LossReason.GONE}
+            # Of several slots, only one may have been taken: the others are still to be given back.
+            done = self._belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1
         if done or self._answered:
             self._end()
             return False
@@ -325,6 +331,9 @@ class Lease:
             return LossReason.FORKED
         return self._belief.reason or LossReason.RELEASED
 
+    def _where(self) -> str:
+        return f"slot {self.slot}" if len(self.slots) == 1 else f"slots {','.join(map(str, self.slots))}"
+
     def _word(self) -> str:
         return "held" if self.held else self._reason().value
 
@@ -371,23 +380,28 @@ class Lease:
             renewal = self._belief.begin_renewal(self._tried_at, now_hi)
         if renewal is None:
             return None
-        request = Renew(
-            slot=self.slot,
-            lease_id=self.id,
-            expires_at=renewal.expires_at,
-            ttl=scene.ttl(now_hi, expires_at=renewal.expires_at, fence=self.fence),
-        )
-        try:
-            answer = self._around.driver.perform(request)
-        except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
-            _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
-            answer = Unknown(cause=error)
+        ttl = scene.ttl(now_hi, expires_at=renewal.expires_at, fence=self.fence)
+        answer = self._renew_slots(renewal.expires_at, ttl)
         with self._lock:
             reason = self._belief.end_renewal(renewal, answer, self._now())
         if reason is not None:
             self._lose(reason)
         elif isinstance(answer, Rejected):
             _log.warning("lease %s could not be renewed, and tries on: %s", self.id, answer.error)
+        return answer
+
+    def _renew_slots(self, expires_at: int, ttl: int) -> Answer:
+        """Renew each slot; returns the last answer, which is the first that is no success."""
+        answer: Answer = Done()
+        for slot in self.slots:
+            request = Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl)
+            try:
+                answer = self._around.driver.perform(request)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
+                _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
+                answer = Unknown(cause=error)
+            if not isinstance(answer, Done) or (answer.slot and answer.slot.lease and answer.slot.lease.revoked):
+                break
         return answer
 
     def _lose(self, reason: LossReason) -> None:
@@ -400,7 +414,7 @@ class Lease:
         self._around.heartbeats.reconsider(self)
         self._around.spawn(self._aftermath)
         # Last: whatever the log's handlers do, the callback has been started.
-        _log.warning("lease %s on slot %d is lost: %s", self.id, self.slot, reason)
+        _log.warning("lease %s on %s is lost: %s", self.id, self._where(), reason)
 
     def _aftermath(self) -> None:
         with self._lock:
@@ -409,15 +423,20 @@ class Lease:
         if callback is not None:
             self._call(callback)
         self._called_back.set()
-        if callback is not None and self._belief.reason is LossReason.REVOKED:
+        if callback is not None and self._may_be_ours():
             self._clean_up()  # the callback has stopped the work: the slot is free for whoever wanted it
             # Without one, nobody knows whether the work has stopped: the slot is free when the holder releases it.
         elif self._clean_up_at == math.inf:
             self._end()
 
+    def _may_be_ours(self) -> bool:
+        """Whether, lost, it still stands in the table for all we know: it was revoked, or has other slots besides."""
+        reason = self._belief.reason
+        return reason is LossReason.REVOKED or (reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) > 1)
+
     def _call_late(self, callback: Callable[[Lease], object]) -> None:
         self._call(callback)
-        if self._belief.reason is LossReason.REVOKED:
+        if self._may_be_ours():
             self._release_quietly()
 
     def _call(self, callback: Callable[[Lease], object]) -> None:
@@ -448,10 +467,10 @@ class Lease:
 
     def _send_release(self, *, tries: int, seconds: float) -> bool:
         around = self._around
-        answer, uncertain = around.driver.run(
+        endings = around.driver.run(
             send_release(
                 around.scene,
-                slot=self.slot,
+                slots=self.slots,
                 lease_id=self.id,
                 fence=self.fence,
                 tries=tries,
@@ -459,8 +478,9 @@ class Lease:
             ),
             around.bell(),
         )
-        ended = read_release(answer, lease_id=self.id, fence=self.fence, uncertain=uncertain)
+        ended = ended_slots(endings, fence=self.fence)
+        for slot in ended:
+            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence))
+        require_answers(endings, lease_id=self.id)
         self._answered = True
-        if ended:
-            around.scene.memory.released(self.slot, Slot(number=self.slot, fence=self.fence))
-        return ended
+        return bool(ended)

@@ -113,6 +113,15 @@ class Memory:
             number = self._own_release if self._own_release in self._free else chance.choice(list(self._free))
             return number, self._free.pop(number)
 
+    def take_free_together(self, count: int, chance: Random) -> list[tuple[int, int]]:
+        """So many slots last seen free, and their fences, to be remembered no more; none where there are not enough."""
+        with self._lock:
+            counter = self._counter
+            known = [n for n in self._free if counter is not None and n < counter.max_tokens]
+            if len(known) < count:
+                return []
+            return [(number, self._free.pop(number)) for number in chance.sample(known, count)]
+
     def released(self, number: int, slot: Slot) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
         self._own_release = number

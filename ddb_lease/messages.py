@@ -10,7 +10,8 @@ Laws of this room:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ddb_lease.model import Claimant, Counter, Settings, Slot, View
@@ -59,6 +60,34 @@ class Mint:
     ttl: int
     re_mint: bool
     token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Lease several slots together, all or nothing: one TransactWriteItems, with the counter where some are minted.
+
+    Attributes:
+        claims: Slots in circulation that are free, or whose lease expired before `expired_before`.
+        mints: Slots that do not exist; all below `seen_max`.
+        seen_max: What `max_tokens` must be, at least, and by how much `minted` is bounded; see `re_mint`.
+        re_mint: Plain: `minted <= seen_max - m` and `max_tokens >= seen_max`, for m slots minted; adds m. Where drift
+            hides the room: `minted > seen_max - m` and `max_tokens = seen_max`; sets `minted` to `max_tokens`.
+    """
+
+    claims: tuple[int, ...]
+    mints: tuple[int, ...]
+    fence: int
+    lease: Claimant
+    expired_before: int
+    ttl: int
+    seen_max: int
+    re_mint: bool
+    token: str
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """All of them, in the order of the transaction."""
+        return self.claims + self.mints
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +152,7 @@ class Release:
     ttl: int | None
 
 
-Request: TypeAlias = Look | Claim | Mint | BringBack | Retire | Create | Renew | Release
+Request: TypeAlias = Look | Claim | Mint | Take | BringBack | Retire | Create | Renew | Release
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +179,14 @@ class Refused:
         slot_failed: Whether a condition on a slot failed.
         counter: The counter that its failed condition found; None where there is none, or it held.
         counter_failed: Whether the condition on the counter failed.
+        found: Of several slots taken together: what each condition that failed found; None where there is no item.
     """
 
     slot: Slot | None = None
     slot_failed: bool = True
     counter: Counter | None = None
     counter_failed: bool = False
+    found: Mapping[int, Slot | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -171,11 +171,12 @@ class Grant:
     """A lease as its acquisition won it.
 
     Attributes:
+        slots: The slots taken together, mostly one; in rising order.
         deadline: Until when the holder may believe in it, in seconds of the steady clock.
     """
 
     lease_id: str
-    slot: int
+    slots: tuple[int, ...]
     fence: int
     owner: str
     data: Data

@@ -15,17 +15,20 @@ Laws of this room:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TypeAlias
 
 from ddb_lease.messages import Done, Refused
-from ddb_lease.model import MAX_TOKENS, PER_TRANSACTION, Counter, Settings, Slot, View
+from ddb_lease.model import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Settings, Slot, View
 
 WINDOW = 128
 """Slots in one look. A bucket of up to this many is seen whole; a larger one through windows of this size, so that
 the cost of an acquire does not grow with the bucket. 128 slots are about 7 RCU when consistent."""
+
+
+_DIGITS = len(str(MAX_TOKENS - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,22 @@ class NothingFree:
     next_expiry: int | None
 
 
-Step: TypeAlias = ClaimSlot | MintSlot | BringBackSlot | RetireStrays | CreateBucket | NothingFree
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeSlots:
+    """Lease several slots together: `claims` are there, `mints` have no item.
+
+    Attributes:
+        seen_max: The counter's `max_tokens` as seen; all numbers minted are below it.
+        re_mint: Whether drift hides the room for those minted.
+    """
+
+    claims: tuple[ClaimSlot, ...]
+    mints: tuple[int, ...]
+    seen_max: int
+    re_mint: bool
+
+
+Step: TypeAlias = ClaimSlot | MintSlot | BringBackSlot | RetireStrays | CreateBucket | NothingFree | TakeSlots
 
 
 def choose(view: View, *, counter: Counter | None, expired_before: int, chance: Random) -> Step:
@@ -97,17 +115,10 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
         bring one back; else nothing is free.
     """
     if counter is None:
-        return CreateBucket(fresh=view.covered == range(MAX_TOKENS) and not view.slots)
-    strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and _circulates(slot))
-    if strays:
-        retired = strays[:PER_TRANSACTION]
-        leases = [lease for lease in (view.slots[n].lease for n in retired) if lease]
-        return RetireStrays(
-            slots=retired,
-            fence=max(view.slots[n].fence for n in retired),
-            expires_at=max((lease.expires_at for lease in leases), default=None),
-            counter=counter,
-        )
+        return _create(view)
+    retire = _strays(view, counter)
+    if retire is not None:
+        return retire
     numbers = range(view.covered.start, min(view.covered.stop, counter.max_tokens))
     slots = [view.slots[n] for n in numbers if n in view.slots]
     idle = [slot for slot in slots if is_idle(slot, expired_before=expired_before)]
@@ -123,6 +134,76 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
         slot = chance.choice(idle)
         return BringBackSlot(slot=slot.number, fence=slot.fence, re_mint=drifted)
     return NothingFree(next_expiry=min((s.lease.expires_at for s in slots if s.lease), default=None))
+
+
+def choose_together(
+    view: View,
+    *,
+    known: Mapping[int, Slot | None],
+    count: int,
+    counter: Counter | None,
+    expired_before: int,
+    chance: Random,
+) -> Step:
+    """The next step of an acquirer that wants `count` slots together, all or nothing.
+
+    Args:
+        view: The latest look.
+        known: All slots seen so far, by number; None where there was no item. In a large bucket no single look may
+            show enough of them.
+        count: How many are wanted.
+        counter: The counter as last seen.
+        expired_before: Leases that end before this (ms) are over.
+        chance: Where several would do, some are drawn.
+
+    Returns:
+        As `choose`: create, retire strays; take them, claiming rather than minting; bring one back where that is
+        still needed; else too few are free, and the expiry that would make them enough.
+    """
+    if counter is None:
+        return _create(view)
+    retire = _strays(view, counter)
+    if retire is not None:
+        return retire
+    there = {n: slot for n, slot in known.items() if n < counter.max_tokens}
+    slots = [slot for slot in there.values() if slot is not None]
+    idle = [slot for slot in slots if is_idle(slot, expired_before=expired_before)]
+    claimable = [slot for slot in idle if not slot.retired]
+    retired = [slot for slot in idle if slot.retired]
+    missing = [n for n, slot in there.items() if slot is None]
+    claims = chance.sample(claimable, min(count, len(claimable)))
+    to_mint = count - len(claims)
+    if to_mint <= len(missing):
+        return TakeSlots(
+            claims=tuple(ClaimSlot(slot=slot.number, fence=slot.fence) for slot in claims),
+            mints=tuple(chance.sample(missing, to_mint)),
+            seen_max=counter.max_tokens,
+            re_mint=counter.minted > counter.max_tokens - to_mint,
+        )
+    if to_mint <= len(missing) + len(retired):
+        slot = chance.choice(retired)
+        return BringBackSlot(slot=slot.number, fence=slot.fence, re_mint=counter.minted >= counter.max_tokens)
+    expiries = sorted(s.lease.expires_at for s in slots if s.lease and not is_idle(s, expired_before=expired_before))
+    wanting = to_mint - len(missing) - len(retired)
+    return NothingFree(next_expiry=expiries[wanting - 1] if wanting <= len(expiries) else None)
+
+
+def _create(view: View) -> CreateBucket:
+    return CreateBucket(fresh=view.covered == range(MAX_TOKENS) and not view.slots)
+
+
+def _strays(view: View, counter: Counter) -> RetireStrays | None:
+    strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and _circulates(slot))
+    if not strays:
+        return None
+    retired = strays[:PER_TRANSACTION]
+    leases = [lease for lease in (view.slots[n].lease for n in retired) if lease]
+    return RetireStrays(
+        slots=retired,
+        fence=max(view.slots[n].fence for n in retired),
+        expires_at=max((lease.expires_at for lease in leases), default=None),
+        counter=counter,
+    )
 
 
 def looks_remade(view: View, known: Counter | None) -> bool:
@@ -152,13 +233,21 @@ def learn(view: View, step: Step, answer: Refused) -> View:
             elif answer.slot_failed:
                 slots.pop(step.slot, None)
             return replace(view, slots=slots)
+        case TakeSlots():
+            slots = {n: slot for n, slot in view.slots.items() if n not in answer.found}
+            return replace(view, slots=slots | {n: slot for n, slot in answer.found.items() if slot is not None})
         case RetireStrays() | CreateBucket() | NothingFree():
             return view
 
 
 def brought_back(view: View, step: BringBackSlot) -> View:
     """The view after a slot came back into circulation."""
-    return replace(view, slots={**view.slots, step.slot: replace(view.slots[step.slot], retired=False)})
+    return replace(view, slots={**view.slots, step.slot: in_circulation(view.slots[step.slot])})
+
+
+def in_circulation(slot: Slot) -> Slot:
+    """A slot that is not retired any more."""
+    return replace(slot, retired=False)
 
 
 def next_fence(seen: int, now_hi: int) -> int:
@@ -181,7 +270,21 @@ def ttl_for(*, now_hi: int, expires_at: int | None, fence: int, retention_second
 
 def is_own_write(answer: Refused, lease_id: str) -> bool:
     """Whether a condition failed because an earlier sending of the same attempt had worked."""
-    return answer.slot is not None and answer.slot.lease is not None and answer.slot.lease.lease_id == lease_id
+    return _carries(answer.slot, lease_id)
+
+
+def are_own_writes(answer: Refused, grant: Grant) -> bool:
+    """The same of several slots together: all of them must be ours."""
+    return len(answer.found) == len(grant.slots) and all(_carries(s, grant.lease_id) for s in answer.found.values())
+
+
+def is_ours_in_part(answer: Refused, lease_id: str) -> bool:
+    """Whether some of several slots carry our lease: a sending worked, and somebody has changed others since."""
+    return any(_carries(slot, lease_id) for slot in answer.found.values())
+
+
+def _carries(slot: Slot | None, lease_id: str) -> bool:
+    return slot is not None and slot.lease is not None and slot.lease.lease_id == lease_id
 
 
 def released(answer: Done | Refused, *, fence: int | None, uncertain: bool) -> bool:
@@ -225,16 +328,17 @@ def windows(max_tokens: int) -> int:
     return max(1, -(-max_tokens // WINDOW))
 
 
-def lease_id_for(slot: int, chance: Random) -> str:
-    """A lease id: new for every attempt, and telling the slot, so that a release by id needs no search."""
-    return f"{slot}-{chance.getrandbits(128):032x}"
+def lease_id_for(slots: tuple[int, ...], chance: Random) -> str:
+    """A lease id: new for every attempt, and telling the slots, so that a release by id needs no search."""
+    return f"{'.'.join(map(str, slots))}-{chance.getrandbits(128):032x}"
 
 
-def slot_of(lease_id: str) -> int | None:
-    """The slot that a lease id tells; None where it is no lease id."""
+def slots_of(lease_id: str) -> tuple[int, ...] | None:
+    """The slots that a lease id tells; None where it is no lease id."""
     head, dash, tail = lease_id.partition("-")
-    well_formed = dash and tail and head.isascii() and head.isdigit() and len(head) <= len("99999")
-    return int(head) if well_formed else None
+    parts = head.split(".")
+    well_formed = dash and tail and all(part.isascii() and part.isdigit() and len(part) <= _DIGITS for part in parts)
+    return tuple(map(int, parts)) if well_formed and len(set(parts)) == len(parts) <= PER_TRANSACTION else None
 
 
 def _circulates(slot: Slot) -> bool:

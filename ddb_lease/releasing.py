@@ -1,12 +1,15 @@
 """Releasing: the procedure that ends a lease by its id, for its holder, a stranger, or an interrupted acquire.
 
-Laws of this room: the one condition is the lease id, so a release can be sent late, twice, or by anyone, and ends no
-other lease.
+Laws of this room:
+
+- The one condition is the lease id, so a release can be sent late, twice, or by anyone, and ends no other lease.
+- Of several slots taken together each is released by a request of its own: one that fails leaves no other held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from ddb_lease.errors import StoreUnavailable
 from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Release, Throttled, Unknown, Unsent
@@ -15,14 +18,48 @@ from ddb_lease.retry import Procedure, resending
 from ddb_lease.scene import Scene
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What became of one slot's release: its last answer, and whether an earlier sending of it may have worked."""
+
+    slot: int
+    answer: Answer
+    uncertain: bool
+
+    @property
+    def known(self) -> bool:
+        """Whether the slot is surely not ours any more."""
+        return isinstance(self.answer, (Done, Refused))
+
+
 def send_release(
-    scene: Scene, *, slot: int, lease_id: str, fence: int | None, tries: int, deadline: float | None = None
-) -> Procedure[tuple[Answer, bool]]:
+    scene: Scene, *, slots: Sequence[int], lease_id: str, fence: int | None, tries: int, deadline: float | None = None
+) -> Procedure[list[Ending]]:
     """Release a lease by its id, again while it fails.
 
-    Returns:
-        The last answer, and whether an earlier sending may have worked.
+    Where a slot's release has failed and the time is over, those after it are not tried any more.
+
+    Args:
+        scene: The bucket's surroundings.
+        slots: All that the lease is on.
+        lease_id: Which lease.
+        fence: The lease's own, where known.
+        tries: How often each request is sent at most.
+        deadline: Until when, on the steady clock; None for no end.
     """
+    until = float("inf") if deadline is None else deadline
+    endings: list[Ending] = []
+    for slot in slots:
+        ending = yield from _release_one(scene, slot, lease_id, fence, tries=tries, deadline=until)
+        endings.append(ending)
+        if not ending.known and scene.time.steady() >= until:
+            break
+    return endings
+
+
+def _release_one(
+    scene: Scene, slot: int, lease_id: str, fence: int | None, *, tries: int, deadline: float
+) -> Procedure[Ending]:
     uncertain: list[bool] = []
 
     def once() -> Generator[Release, Answer, Answer]:
@@ -37,27 +74,39 @@ def send_release(
     policy = resending(
         again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
         steady=scene.time.steady,
-        deadline=float("inf") if deadline is None else deadline,
+        deadline=deadline,
         chance=scene.chance,
         tries=tries,
     )
     answer: Answer = yield from policy(once)
-    return answer, bool(uncertain)
+    return Ending(slot=slot, answer=answer, uncertain=bool(uncertain))
 
 
-def read_release(answer: Answer, *, lease_id: str, fence: int | None, uncertain: bool) -> bool:
-    """Whether a release ended the lease.
+def ended_slots(endings: Sequence[Ending], *, fence: int | None) -> list[int]:
+    """The slots that a release ended the lease on, as far as is known."""
+    return [
+        ending.slot
+        for ending in endings
+        if isinstance(ending.answer, (Done, Refused))
+        and released(ending.answer, fence=fence, uncertain=ending.uncertain)
+    ]
+
+
+def require_answers(endings: Sequence[Ending], *, lease_id: str) -> None:
+    """Make sure that every slot's release was answered.
 
     Raises:
         StoreUnavailable: Nobody knows.
         StoreRejected: The service refuses for good.
     """
-    match answer:
-        case Done() | Refused():
-            return released(answer, fence=fence, uncertain=uncertain)
-        case Rejected():
-            raise answer.error
-        case Unknown() | Unsent() | Conflict() | Throttled():
-            raise StoreUnavailable(f"lease {lease_id} could not be released: {answer.cause}") from answer.cause
-        case _:
-            raise AssertionError(f"no answer to a release: {answer}")
+    for ending in endings:
+        answer = ending.answer
+        match answer:
+            case Done() | Refused():
+                pass
+            case Rejected():
+                raise answer.error
+            case Unknown() | Unsent() | Conflict() | Throttled():
+                raise StoreUnavailable(f"lease {lease_id} could not be released: {answer.cause}") from answer.cause
+            case _:
+                raise AssertionError(f"no answer to a release: {answer}")

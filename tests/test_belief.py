@@ -30,7 +30,7 @@ UNANSWERED = [
 def grant(**changes):
     values = {
         "lease_id": MINE,
-        "slot": 3,
+        "slots": (3,),
         "fence": 1,
         "owner": "me",
         "data": {},

@@ -777,7 +777,7 @@ def test_while_another_may_claim_the_holder_does_not_believe(*, holder, other, b
     lease_ms = round(length * 1000)
     grant = Grant(
         lease_id="0-a",
-        slot=0,
+        slots=(0,),
         fence=now_hi,
         owner="he",
         data={},

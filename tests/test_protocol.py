@@ -318,29 +318,48 @@ def test_a_bucket_is_seen_once_in_so_many_looks(max_tokens, looks):
 
 
 @REPEATABLE
-@given(slot=st.integers(0, MAX_TOKENS - 1), seed=st.integers())
-def test_a_lease_id_tells_its_slot(slot, seed):
-    lease_id = protocol.lease_id_for(slot, random.Random(seed))
-    assert protocol.slot_of(lease_id) == slot
+@given(slots=st.lists(st.integers(0, MAX_TOKENS - 1), min_size=1, max_size=99, unique=True), seed=st.integers())
+def test_a_lease_id_tells_its_slots(slots, seed):
+    lease_id = protocol.lease_id_for(tuple(slots), random.Random(seed))
+    assert protocol.slots_of(lease_id) == tuple(slots)
 
 
 def test_lease_ids_are_new_every_time_and_carry_128_bits():
     chance = random.Random(1)
-    ids = {protocol.lease_id_for(4, chance) for _ in range(1000)}
+    ids = {protocol.lease_id_for((4,), chance) for _ in range(1000)}
     assert len(ids) == 1000
     assert {len(one) for one in ids} == {len("4-") + 32}
 
 
-@pytest.mark.parametrize("text", ["", "-", "4", "4-", "-abc", "x-abc", " 4-a", "+4-a", "-4-a", "\u0664-a", "123456-a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "-",
+        "4",
+        "4-",
+        "-abc",
+        "x-abc",
+        " 4-a",
+        "+4-a",
+        "-4-a",
+        "\u0664-a",
+        "123456-a",
+        "1.-a",
+        ".1-a",
+        "1..2-a",
+        "1.1-a",
+    ],
+)
 def test_what_is_no_lease_id_tells_no_slot(text):
-    assert protocol.slot_of(text) is None
+    assert protocol.slots_of(text) is None
 
 
 @REPEATABLE
 @given(st.text())
 def test_no_text_breaks_the_reading_of_a_lease_id(text):
-    slot = protocol.slot_of(text)
-    assert slot is None or 0 <= slot < MAX_TOKENS
+    slots = protocol.slots_of(text)
+    assert slots is None or all(0 <= slot < MAX_TOKENS for slot in slots)
 
 
 # Answers that were lost.

@@ -30,6 +30,7 @@ from ddb_lease.messages import (
     Renew,
     Request,
     Seen,
+    Take,
     Throttled,
     Unknown,
     Unsent,
@@ -80,14 +81,19 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
             return Done()
 
 
-def read_failure(error: Exception, place: Place) -> Answer:
+def read_failure(error: Exception, place: Place, request: Request | None = None) -> Answer:
     """The answer in an exception of botocore's.
+
+    Args:
+        error: The exception.
+        place: Where the bucket lives, to be named.
+        request: What was asked for; of several slots taken together, it tells which one a reason is about.
 
     Raises:
         ParamValidationError: `error` itself: a defect of ours, and nothing was sent.
     """
     if isinstance(error, aws.ClientError):
-        return _read_client_error(error, place)
+        return _read_client_error(error, place, request)
     if isinstance(error, aws.ParamValidationError):
         raise error
     if isinstance(error, _NEVER_SENT):
@@ -136,13 +142,13 @@ def explain(error: aws.ClientError, place: Place) -> str:
     return f"DynamoDB answered {code or 'nothing that can be read'}: {said}"
 
 
-def _read_client_error(error: aws.ClientError, place: Place) -> Answer:
+def _read_client_error(error: aws.ClientError, place: Place, request: Request | None) -> Answer:
     code = _code(error)
     status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
         return Refused(slot=_slot_in(error.response.get("Item")))
     if code == "TransactionCanceledException":
-        return _cancelled(error, place)
+        return _cancelled(error, place, request)
     if code in _CONFLICT:
         return Conflict(cause=error)
     if code in _THROTTLED:
@@ -155,11 +161,11 @@ def _read_client_error(error: aws.ClientError, place: Place) -> Answer:
     return Rejected(error=_rejected(explain(error, place), error))
 
 
-def _cancelled(error: aws.ClientError, place: Place) -> Answer:
+def _cancelled(error: aws.ClientError, place: Place, request: Request | None) -> Answer:
     reasons = [_map(reason) for reason in _list(error.response.get("CancellationReasons"))]
     codes = [str(reason.get("Code", "None")) for reason in reasons]
     if _FAILED in codes:
-        return _refused(reasons, codes, error)
+        return _refused(reasons, codes, error, request)
     if any(code in _CONFLICT for code in codes):
         return Conflict(cause=error)
     if any(code in _THROTTLED for code in codes):
@@ -169,18 +175,28 @@ def _cancelled(error: aws.ClientError, place: Place) -> Answer:
     return Rejected(error=_rejected(explain(error, place), error))
 
 
-def _refused(reasons: list[dict[str, Any]], codes: list[str], error: aws.ClientError) -> Answer:
-    *slots, counter = reasons
-    failed = [slot for slot, code in zip(slots, codes, strict=False) if code == _FAILED]
-    counter_failed = codes[-1] == _FAILED
-    items = [item for item in map(_slot_in, (slot.get("Item") for slot in failed)) if item is not None]
+def _refused(
+    reasons: list[dict[str, Any]], codes: list[str], error: aws.ClientError, request: Request | None
+) -> Answer:
+    together = request if isinstance(request, Take) else None
+    # The counter comes last, where a transaction has it: see `expressions`.
+    with_counter = together is None or bool(together.mints)
+    slots, counter = (reasons[:-1], reasons[-1]) if with_counter else (reasons, {})
+    failed = [code == _FAILED for code in codes[: len(slots)]]
+    items = [_slot_in(slot.get("Item")) for slot, so in zip(slots, failed, strict=True) if so]
+    counter_failed = with_counter and codes[-1] == _FAILED
     try:
         found = _counter_in(counter.get("Item")) if counter_failed else None
     except StoreError as problem:
         problem.__cause__ = error
         return Rejected(error=problem)
+    numbers = [n for n, so in zip(together.slots, failed, strict=False) if so] if together else []
     return Refused(
-        slot=items[0] if items else None, slot_failed=bool(failed), counter=found, counter_failed=counter_failed
+        slot=next((item for item in items if item is not None), None),
+        slot_failed=any(failed),
+        counter=found,
+        counter_failed=counter_failed,
+        found=dict(zip(numbers, items, strict=False)),
     )
 
 

@@ -15,7 +15,7 @@ import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, encode_map, number, slot_key, text
-from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire
+from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire, Take
 from ddb_lease.model import MAX_TOKENS, SCHEMA, Claimant
 
 _PLACEHOLDER: Final = re.compile(r"#(\w+)")
@@ -41,6 +41,10 @@ _never_shorter: Final = "#expires_at <= :expires_at"
 _number_allowed: Final = "#max_tokens > :slot"
 _room_left: Final = "#minted < #max_tokens"
 _drifted: Final = "#minted >= #max_tokens"
+_room_for_all: Final = "#minted <= :room"
+_drifted_for_all: Final = "#minted > :room"
+_all_numbers_allowed: Final = "#max_tokens >= :seen_max"
+_max_as_seen: Final = "#max_tokens = :seen_max"
 _as_seen: Final = "#rev = :rev"
 
 CLAIM: Final = _all(_exists, _in_circulation, _fence_rises, _free_or_expired)
@@ -51,6 +55,8 @@ BRING_BACK_SLOT: Final = _all(_exists, _is_retired)
 RETIRE_SLOT: Final = _all(_exists, _in_circulation)
 MINT_COUNTER: Final = _all(_number_allowed, _room_left)
 RE_MINT_COUNTER: Final = _all(_number_allowed, _drifted)
+TAKE_COUNTER: Final = _all(_all_numbers_allowed, _room_for_all)
+RE_MINT_TAKE_COUNTER: Final = _all(_max_as_seen, _drifted_for_all)
 RETIRE_COUNTER: Final = _as_seen
 CREATE_COUNTER: Final = _does_not_exist
 
@@ -59,6 +65,7 @@ _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data
 _SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
 _SET_MINT: Final = "SET #minted = #minted + :one, #rev = #rev + :one"
 _SET_RE_MINT: Final = "SET #minted = #max_tokens, #rev = #rev + :one"
+_SET_TAKE: Final = "SET #minted = #minted + :many, #rev = #rev + :one"
 _SET_BRING_BACK: Final = "SET #ttl = :ttl REMOVE #retired"
 _SET_RETIRE_SLOT: Final = "SET #retired = :yes, #ttl = :ttl"
 _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, #rev = #rev + :one"
@@ -106,6 +113,8 @@ def call_for(request: Request, place: Place) -> Call:  # noqa: PLR0911 - one for
             return "update_item", _release(request, place)
         case Mint():
             return "transact_write_items", _mint(request, place)
+        case Take():
+            return "transact_write_items", _take(request, place)
         case BringBack():
             return "transact_write_items", _bring_back(request, place)
         case Retire():
@@ -213,21 +222,23 @@ def _update(place: Place, sort: str, condition: str, change: str, values: Wire) 
     }
 
 
-def _put(place: Place, item: Wire, condition: str) -> Wire:
-    return {
-        "Put": {
-            "TableName": place.table,
-            "Item": item,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": _names(condition),
-            **_ON_FAILURE,
-        }
+def _put(place: Place, item: Wire, condition: str, values: Wire | None = None) -> Wire:
+    put = {
+        "TableName": place.table,
+        "Item": item,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": _names(condition),
+        **_ON_FAILURE,
     }
+    if values is not None:
+        put["ExpressionAttributeValues"] = values
+    return {"Put": put}
 
 
-def _transaction(token: str, slots: list[Wire], counter: Wire) -> dict[str, Any]:
+def _transaction(token: str, slots: list[Wire], counter: Wire | None) -> dict[str, Any]:
     # The counter comes last: `answers` finds the slots' reasons first, in order, and the counter's at the end.
-    return {"TransactItems": [*slots, counter], "ClientRequestToken": token}
+    items = slots if counter is None else [*slots, counter]
+    return {"TransactItems": items, "ClientRequestToken": token}
 
 
 def _count(place: Place, slot: int, *, re_mint: bool) -> Wire:
@@ -241,6 +252,22 @@ def _count(place: Place, slot: int, *, re_mint: bool) -> Wire:
 def _mint(request: Mint, place: Place) -> dict[str, Any]:
     slot = _put(place, _leased(place, request.slot, request.fence, request.lease, request.ttl), MINT_SLOT)
     return _transaction(request.token, [slot], _count(place, request.slot, re_mint=request.re_mint))
+
+
+def _take(request: Take, place: Place) -> dict[str, Any]:
+    values = {":fence": number(request.fence), ":expired_before": number(request.expired_before)}
+    items = {n: _leased(place, n, request.fence, request.lease, request.ttl) for n in request.slots}
+    slots = [_put(place, items[n], CLAIM, values) for n in request.claims]
+    slots += [_put(place, items[n], MINT_SLOT) for n in request.mints]
+    if not request.mints:
+        return _transaction(request.token, slots, None)  # what is in circulation already counts for nothing more
+    many = len(request.mints)
+    counted = {":seen_max": number(request.seen_max), ":room": number(request.seen_max - many), ":one": _ONE}
+    if request.re_mint:
+        counter = _update(place, COUNTER_KEY, RE_MINT_TAKE_COUNTER, _SET_RE_MINT, counted)
+    else:
+        counter = _update(place, COUNTER_KEY, TAKE_COUNTER, _SET_TAKE, counted | {":many": number(many)})
+    return _transaction(request.token, slots, counter)
 
 
 def _bring_back(request: BringBack, place: Place) -> dict[str, Any]:

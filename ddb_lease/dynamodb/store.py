@@ -44,7 +44,7 @@ class Store:
             response = getattr(self._client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
             genuine, date = envelope(getattr(error, "response", None) or {})
-            return Reply(answer=read_failure(error, self._place), genuine=genuine, date=date)
+            return Reply(answer=read_failure(error, self._place, request), genuine=genuine, date=date)
         genuine, date = envelope(response)
         if not genuine:
             # A proxy's or a portal's "200 OK" is no lease.

@@ -284,7 +284,7 @@ LEASES = Chapter(
         ),
         _lease(
             "a release wakes and tells its own process",
-            "            around.scene.memory.released(self.slot, Slot(number=self.slot, fence=self.fence))\n",
+            "            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence))\n",
             "            pass\n",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_a_process_claims_first_the_slot_that_it_released_itself",
@@ -351,7 +351,7 @@ LEASES = Chapter(
         Guard(
             name="a callback that was set late gives a revoked lease back",
             room="lease.py",
-            code="        if self._belief.reason is LossReason.REVOKED:\n            self._release_quietly()\n",
+            code="        if self._may_be_ours():\n            self._release_quietly()\n",
             without="",
             noticed_by=(
                 "tests/test_lease_losing.py::test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late",
@@ -395,16 +395,16 @@ LEASES = Chapter(
         ),
         _lease(
             "a revoked slot is given back once the callback has returned",
-            "        if callback is not None and self._belief.reason is LossReason.REVOKED:\n            self._clean_up()",
-            "        if callback is not None and self._belief.reason is LossReason.REVOKED:\n            pass",
+            "        if callback is not None and self._may_be_ours():\n            self._clean_up()",
+            "        if callback is not None and self._may_be_ours():\n            pass",
             noticed_by=(
                 "tests/test_lease_losing.py::test_the_lost_callback_has_returned_before_the_slot_of_a_revoked_lease_is_free",
             ),
         ),
         _lease(
             "without a callback it is not given back early",
-            "        if callback is not None and self._belief.reason is LossReason.REVOKED:",
-            "        if self._belief.reason is LossReason.REVOKED:",
+            "        if callback is not None and self._may_be_ours():",
+            "        if self._may_be_ours():",
             noticed_by=(
                 "tests/test_lease_losing.py::test_a_revoked_lease_without_a_callback_stays_until_its_holder_releases_it",
             ),

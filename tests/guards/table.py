@@ -1,6 +1,6 @@
 """The whole table."""
 
-from tests.guards import deciding, holding, requests, time
+from tests.guards import deciding, holding, requests, several, time
 from tests.guards.guard import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -16,4 +16,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     holding.LEASES,
     holding.HEARTBEATS,
     holding.PROCESSES,
+    several.SEVERAL,
 )

@@ -506,8 +506,8 @@ MARGINS = Chapter(
         ),
         _attempt(
             "a claim goes by the lower bound",
-            "expired_before=scene.time.expired_before_ms(),\n            ttl",
-            "expired_before=now_hi,\n            ttl",
+            "lease=_claimant(grant),\n            expired_before=scene.time.expired_before_ms(),\n            ttl=scene.ttl(now_hi, expires_at=grant.expires_at, fence=grant.fence),\n        )",
+            "lease=_claimant(grant),\n            expired_before=now_hi,\n            ttl=scene.ttl(now_hi, expires_at=grant.expires_at, fence=grant.fence),\n        )",
             noticed_by=("tests/test_lease_holding.py::test_a_guess_takes_no_lease_that_may_still_run",),
         ),
         _attempt(
@@ -541,7 +541,7 @@ MARGINS = Chapter(
         Guard(
             name="nothing is made by a time that only one answer told",
             room="acquisition.py",
-            code="        yield from confirm(time)\n        if not time.confirmed:\n            raise _Stop(Unavailable(cause=UNTOLD))\n",
+            code="        yield from confirm(time)\n        if not time.confirmed:\n            raise Stop(Unavailable(cause=UNTOLD))\n",
             without="        yield from confirm(time)\n",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_nothing_is_made_or_claimed_by_a_time_that_only_one_answer_told",

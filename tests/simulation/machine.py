@@ -52,6 +52,7 @@ _jobs = st.builds(
     hold=st.sampled_from([0.0, 0.2, 1.5, 20.0]),
     ending=st.sampled_from(ENDINGS),
     acts=st.booleans(),
+    count=st.sampled_from([1, 1, 2]),
 )
 
 

@@ -125,21 +125,24 @@ class Oracle:
                 self._found_out(held, process)
                 if held.lease.id in self.robbed:
                     continue  # somebody ended it, knowing what they did
-                item = self.service.items.get((BUCKET, f"slot#{held.lease.slot:05d}"))
-                if item is not None and _lease_id(item) == held.lease.id:
-                    believers += "retired" not in item and held.lease.slot not in self._strays
-                    continue
-                if held.blind and not self._told(process):
-                    continue  # its steady clock missed time, and no answer could tell it so yet
-                if process.frozen:
-                    continue  # it does nothing, and finds out before it does anything: checked when it is thawed
-                raise Violation(
-                    "S2",
-                    f"{process.name} believes in {held.lease.id}, but slot {held.lease.slot} "
-                    f"is {'gone' if item is None else f'leased to {_lease_id(item)}'}",
-                )
+                believers += sum(self._is_in_circulation(held, slot, process) for slot in held.lease.slots)
         if believers > 1 and believers > self._counter("max_tokens"):
             raise Violation("S1", f"{believers} believers on {self._counter('max_tokens')} tokens")
+
+    def _is_in_circulation(self, held: Held, slot: int, process: Process) -> bool:
+        """Whether a slot believed in counts as one; it must carry the lease."""
+        item = self.service.items.get((BUCKET, f"slot#{slot:05d}"))
+        if item is not None and _lease_id(item) == held.lease.id:
+            return "retired" not in item and slot not in self._strays
+        if held.blind and not self._told(process):
+            return False  # its steady clock missed time, and no answer could tell it so yet
+        if process.frozen:
+            return False  # it does nothing, and finds out before it does anything: checked when it is thawed
+        raise Violation(
+            "S2",
+            f"{process.name} believes in {held.lease.id}, but slot {slot} "
+            f"is {'gone' if item is None else f'leased to {_lease_id(item)}'}",
+        )
 
     def _found_out(self, held: Held, process: Process) -> None:
         lease = held.lease

@@ -255,18 +255,21 @@ class Performance:
         on_lost = self._callback(process, calls, acts=job.acts)
         sent = process.requests
         data = {"job": job.ending}
-        self._note(process.name, f"wants a slot ({f'within {job.timeout:.3g} s' if job.patient else 'at once'})")
+        slots = "a slot" if job.count == 1 else f"{job.count} slots"
+        self._note(process.name, f"wants {slots} ({f'within {job.timeout:.3g} s' if job.patient else 'at once'})")
         try:
             if job.patient:
-                lease: Lease | None = process.bucket.acquire(job.timeout, data=data, on_lost=on_lost)
+                lease: Lease | None = process.bucket.acquire(job.timeout, count=job.count, data=data, on_lost=on_lost)
             else:
-                lease = process.bucket.try_acquire(data=data, on_lost=on_lost)
+                lease = process.bucket.try_acquire(count=job.count, data=data, on_lost=on_lost)
         except (*EXPECTED, StoreRejected) as error:
             self._excuse(error, process, sent)
             return None
-        except ConfigurationError:
-            if not process.bucket._closed:
+        except ConfigurationError as error:
+            fewer = job.count > 1 and job.count > self._tokens_seen_by(process)
+            if not process.bucket._closed and not fewer:
                 raise
+            self._note(process.name, f"gets none: {error}")
             return None
         if lease is None:
             self._note(process.name, "gets none")
@@ -278,6 +281,10 @@ class Performance:
         self._note(process.name, f"holds {lease.id}, fence {lease.fence}")
         self.oracle.granted()
         return lease
+
+    def _tokens_seen_by(self, process: Process) -> int:
+        counter = process.bucket._memory.counter
+        return counter.max_tokens if counter else self._wish(self.cast.index(process))[0]
 
     def _excuse(self, error: Exception, process: Process, sent: int) -> None:
         """An error that a user must reckon with; to be rejected, though, one of its own requests must have been."""
@@ -561,18 +568,21 @@ class Performance:
         leases: list[Lease] = []
         tokens = self._tokens()
 
+        # All of them by a thread each, or by one that wants them together.
+        count = tokens if schedule.seed % 5 == 0 else 1
+
         def take() -> None:
-            lease = last.bucket.acquire()
+            lease = last.bucket.acquire(count=count)
             last.held.append(Held(lease, last))
             oracle.granted()
             self._note(name, f"holds {lease.id}")
             leases.append(lease)
 
-        for _ in range(tokens):
+        for _ in range(tokens // count):
             last.act("thread", take)
-        self.world.run(began + patience, stop=lambda: len(leases) == tokens)
-        if len(leases) < tokens:
-            raise Violation("L1", f"{len(leases)} of {tokens} tokens could be had in {patience:.1f} s")
+        self.world.run(began + patience, stop=lambda: len(leases) == tokens // count)
+        if len(leases) < tokens // count:
+            raise Violation("L1", f"{len(leases) * count} of {tokens} tokens could be had in {patience:.1f} s")
         odd = any(fate.name == "odd date" for fate in self.network.fates.values())
         if not odd and schedule.seed % 4 == 0:  # it takes a fifth of a run's time
             # A claim with a far expiry that comes late takes a slot for as long: two faults at once.
@@ -758,7 +768,7 @@ def _grant_of(lease: Lease) -> Grant:
     # The child's clock starts anew: what counts is that it believes in nothing, however long the lease would last.
     return Grant(
         lease_id=lease.id,
-        slot=lease.slot,
+        slots=lease.slots,
         fence=lease.fence,
         owner=lease.owner,
         data=lease.data,

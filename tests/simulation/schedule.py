@@ -49,13 +49,14 @@ DEEDS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One acquire of one thread, and what it does with its lease."""
+    """One acquire of one thread, of `count` slots together, and what it does with its lease."""
 
     pause: float
     patient: bool
     timeout: float
     hold: float
     ending: str
+    count: int = 1
     acts: bool = False
     """Whether its lost-callback uses the lease and the bucket."""
 
@@ -118,7 +119,7 @@ def schedule_for(seed: int) -> Schedule:
     calm = chance.random() < 0.15
     jobs = tuple(
         tuple(
-            tuple(_job(chance, lease_seconds) for _ in range(chance.choice((1, 1, 2))))
+            tuple(_job(chance, lease_seconds, max_tokens) for _ in range(chance.choice((1, 1, 2))))
             for _ in range(chance.choice((1, 1, 1, 1, 2)))
         )
         for _ in range(processes)
@@ -156,7 +157,7 @@ def _wish(chance: Random, max_tokens: int, lease_seconds: float) -> tuple[int, f
     return max_tokens + chance.choice((0, 1, 2)), lease_seconds + chance.choice((0.0, 2.0))
 
 
-def _job(chance: Random, lease: float) -> Job:
+def _job(chance: Random, lease: float, max_tokens: int) -> Job:
     return Job(
         pause=chance.choice((0.0, 0.0, 0.01, 0.3)) * chance.random() * lease,
         patient=chance.random() < 0.75,
@@ -164,6 +165,7 @@ def _job(chance: Random, lease: float) -> Job:
         hold=chance.choice((0.0, 0.1, 0.3, 0.6, 1.2)) * lease * chance.random(),
         ending=chance.choice(ENDINGS),
         acts=chance.random() < 0.3,
+        count=min(chance.choice((1, 1, 1, 1, 2, 3)), max_tokens),
     )
 
 

@@ -1,0 +1,167 @@
+"""Several slots: what holds for n slots at once besides what holds for one."""
+
+from tests.guards.guard import Chapter, Guard
+
+SEVERAL = Chapter(
+    title="Several slots at once",
+    guards=(
+        Guard(
+            name="several: each claim has a claim's conditions",
+            room="dynamodb/expressions.py",
+            code="slots = [_put(place, items[n], CLAIM, values) for n in request.claims]",
+            without='slots = [_put(place, items[n], _all(_exists, _in_circulation, _fence_rises), {":fence": values[":fence"]}) for n in request.claims]',
+            noticed_by=("tests/test_several_slots.py::test_where_one_cannot_be_had_none_is",),
+        ),
+        Guard(
+            name="several: a mint overwrites no slot",
+            room="dynamodb/expressions.py",
+            code="slots += [_put(place, items[n], MINT_SLOT) for n in request.mints]",
+            without='slots += [_put(place, items[n], "attribute_not_exists(#pk) OR attribute_exists(#pk)") for n in request.mints]',
+            noticed_by=("tests/test_several_slots.py::test_none_is_minted_over_a_slot_that_exists",),
+        ),
+        Guard(
+            name="several: room for all that are minted",
+            room="dynamodb/expressions.py",
+            code='"#minted <= :room"',
+            without='"#minted <= :seen_max AND #minted <> :room"',
+            noticed_by=(
+                "tests/test_several_slots.py::test_none_is_minted_where_the_counter_does_not_allow_all",
+                "tests/test_several_slots.py::test_those_that_do_not_exist_are_minted_and_counted",
+            ),
+        ),
+        Guard(
+            name="several: max_tokens still allows all numbers",
+            room="dynamodb/expressions.py",
+            code="TAKE_COUNTER: Final = _all(_all_numbers_allowed, _room_for_all)",
+            without='TAKE_COUNTER: Final = _all("#max_tokens <> :seen_max OR #max_tokens = :seen_max", _room_for_all)',
+            noticed_by=("tests/test_several_slots.py::test_none_is_minted_where_the_counter_does_not_allow_all",),
+        ),
+        Guard(
+            name="several: a re-mint goes by max_tokens as seen",
+            room="dynamodb/expressions.py",
+            code='"#max_tokens = :seen_max"',
+            without='"#max_tokens <= :seen_max OR #max_tokens > :seen_max"',
+            noticed_by=("tests/test_several_slots.py::test_none_is_minted_where_the_counter_does_not_allow_all",),
+        ),
+        Guard(
+            name="several: a re-mint needs a count that hides the room",
+            room="dynamodb/expressions.py",
+            code='"#minted > :room"',
+            without='"#minted > :room OR #minted <= :room"',
+            noticed_by=("tests/test_several_slots.py::test_none_is_minted_where_the_counter_does_not_allow_all",),
+        ),
+        Guard(
+            name="several: all that are minted are counted",
+            room="dynamodb/expressions.py",
+            code='counted | {":many": number(many)}',
+            without='counted | {":many": _ONE}',
+            noticed_by=("tests/test_several_slots.py::test_those_that_do_not_exist_are_minted_and_counted",),
+        ),
+        Guard(
+            name="several: ours only where all are",
+            room="protocol.py",
+            code="return len(answer.found) == len(grant.slots) and all(",
+            without="return any(",
+            noticed_by=(
+                "tests/test_several_slots.py::test_several_whose_answer_is_lost_are_ours_only_where_all_of_them_are",
+            ),
+        ),
+        Guard(
+            name="several: what is ours in part is given back",
+            room="acquisition.py",
+            code="if protocol.is_ours_in_part(answer, grant.lease_id):",
+            without="if False:",
+            noticed_by=(
+                "tests/test_several_slots.py::test_several_whose_answer_is_lost_are_ours_only_where_all_of_them_are",
+            ),
+        ),
+        Guard(
+            name="several: all are renewed",
+            room="lease.py",
+            code="for slot in self.slots:",
+            without="for slot in self.slots[:1]:",
+            noticed_by=("tests/test_several_slots.py::test_all_are_renewed_together",),
+        ),
+        Guard(
+            name="several: one that is not renewed extends none",
+            room="lease.py",
+            code="            if not isinstance(answer, Done) or (answer.slot",
+            without="            if False or (isinstance(answer, Done) and answer.slot",
+            noticed_by=(
+                "tests/test_several_slots.py::test_a_renewal_that_fails_on_one_extends_nothing",
+                "tests/test_several_slots.py::test_losing_one_loses_the_lease_and_the_others_are_given_back",
+            ),
+        ),
+        Guard(
+            name="several: the others are given back once one is lost",
+            room="lease.py",
+            code="reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) > 1)",
+            without="False)",
+            noticed_by=("tests/test_several_slots.py::test_losing_one_loses_the_lease_and_the_others_are_given_back",),
+        ),
+        Guard(
+            name="several: also by the holder's own release",
+            room="lease.py",
+            code="in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1",
+            without="in {LossReason.TAKEN, LossReason.GONE}",
+            noticed_by=(
+                "tests/test_several_slots.py::test_without_a_callback_the_others_are_given_back_by_the_holder",
+            ),
+        ),
+        Guard(
+            name="several: one failing release leaves no other held",
+            room="releasing.py",
+            code="if not ending.known and scene.time.steady() >= until:",
+            without="if not ending.known:",
+            noticed_by=("tests/test_several_slots.py::test_one_failing_release_leaves_no_other_held",),
+        ),
+        Guard(
+            name="several: an outage does not keep the holder for each slot anew",
+            room="releasing.py",
+            code="if not ending.known and scene.time.steady() >= until:",
+            without="if False:",
+            noticed_by=("tests/test_several_slots.py::test_an_outage_does_not_keep_the_holder_for_each_slot_anew",),
+        ),
+        Guard(
+            name="several: no more than the bucket has",
+            room="together.py",
+            code="if self._count > max_tokens:",
+            without="if False:",
+            noticed_by=(
+                "tests/test_several_slots.py::test_more_than_a_bucket_has_are_refused_before_anything_is_written",
+            ),
+        ),
+        Guard(
+            name="several: no more than one transaction takes",
+            room="bucket.py",
+            code="not 1 <= count <= PER_TRANSACTION",
+            without="not 1 <= count",
+            noticed_by=("tests/test_several_slots.py::test_a_count_must_be_a_whole_number_that_one_transaction_takes",),
+        ),
+        Guard(
+            name="several: free slots are gathered from all windows",
+            room="together.py",
+            code="            self._known |= {",
+            without="            self._known = {",
+            noticed_by=(
+                "tests/test_several_slots.py::test_free_slots_are_gathered_from_all_windows_of_a_large_bucket",
+            ),
+        ),
+        Guard(
+            name="several: the wait goes by the expiry that makes them enough",
+            room="protocol.py",
+            code="expiries[wanting - 1] if wanting",
+            without="expiries[0] if wanting",
+            noticed_by=(
+                "tests/test_several_slots.py::test_who_waits_for_many_goes_for_them_when_enough_leases_have_expired",
+            ),
+        ),
+        Guard(
+            name="several: data fits on all of them",
+            room="bucket.py",
+            code="most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)",
+            without="most = _DATA_BYTES",
+            noticed_by=("tests/test_several_slots.py::test_data_that_would_not_fit_on_all_of_them_is_refused",),
+        ),
+    ),
+)
