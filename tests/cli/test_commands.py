@@ -125,6 +125,7 @@ def is_one_line(done):
         "create-table --help",
         "local --help",
         "template --help",
+        "completion --help",
     ],
 )
 def test_every_command_has_a_help_page(cli, line):
