@@ -65,12 +65,14 @@ def lint(tmp_path):
 
 
 def words_of(value):
-    """What python-hcl2 gave, without the quotes and marks that it keeps."""
+    """What python-hcl2 gave, without the quotes and marks that it keeps; its 8.1.0 leaves truth values as bare words."""
     match value:
         case dict():
             return {words_of(k): words_of(v) for k, v in value.items() if k != "__is_block__"}
         case list():
             return [words_of(v) for v in value]
+        case "true" | "false":
+            return value == "true"
         case str():
             return value.strip('"')
         case _:
@@ -190,12 +192,12 @@ def test_the_terraform_table_is_the_one_of_cloudformation(printed):
     ]
     assert table["billing_mode"] == properties["BillingMode"]
     ttl = properties["TimeToLiveSpecification"]
-    assert table["ttl"] == [{"attribute_name": ttl["AttributeName"], "enabled": "true"}]
-    assert table["deletion_protection_enabled"] == "true"
-    assert table["server_side_encryption"] == [{"enabled": "true", "kms_key_arn": "${var.kms_key_arn}"}]
+    assert table["ttl"] == [{"attribute_name": ttl["AttributeName"], "enabled": True}]
+    assert table["deletion_protection_enabled"] is True
+    assert table["server_side_encryption"] == [{"enabled": True, "kms_key_arn": "${var.kms_key_arn}"}]
     assert table["point_in_time_recovery"] == [{"enabled": "${var.point_in_time_recovery}"}]
     restoring = block(parsed, "variable", "point_in_time_recovery")
-    assert restoring["default"] == "false"
+    assert restoring["default"] is False
     assert restoring["description"] == cloudformation["Parameters"]["PointInTimeRecovery"]["Description"]
 
 
