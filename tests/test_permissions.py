@@ -11,20 +11,31 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import LeaseBucket, UnknownBucket
-from ddb_lease.bucket import DEFAULT_TABLE, Machinery
+from ddb_lease.bucket import Machinery
 from ddb_lease.cli import main
 from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb import Reach
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.messages import Request
+from ddb_lease.permissions import ROLES, actions, policy
 from tests.conftest import QUICK, TABLE
 from tests.support import Tap, put_counter, put_free
 
 PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
 SECTION = re.search(r"^## Permissions\n(.*?)(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
-POLICY, CONDITION = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", SECTION, flags=re.DOTALL))
-STATEMENTS = {statement["Sid"].lower(): statement for statement in POLICY["Statement"]}
+(CONDITION,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", SECTION, flags=re.DOTALL))
 ROWS = re.findall(r"^\| (worker|operator|reader|deployer) \| (.*?) \| (.*?) \|$", SECTION, flags=re.MULTILINE)
+
+AHEAD = {
+    "operator": {
+        "dynamodb:GetItem",  # reading slots in a transaction
+        "dynamodb:DeleteItem",  # resetting a bucket
+        "dynamodb:DescribeTable",  # looking the table over
+        "dynamodb:DescribeTimeToLive",  # likewise
+    }
+}
+"""Granted for commands that are not there yet. An action leaves this list with the first operation here that needs it:
+until then the comparison below fails."""
 
 IN_TRANSACTION = {
     "Put": "PutItem",
@@ -237,7 +248,7 @@ LIBRARY = {
 
 
 def allowed(role):
-    return set(STATEMENTS[role]["Action"])
+    return set(actions(role))
 
 
 @pytest.mark.parametrize("role", OF)
@@ -257,7 +268,7 @@ def test_a_role_may_do_what_it_does_and_nothing_else(role, record, watched_bucke
         for bucket in buckets:
             bucket.close()
         table.delete_all()
-    assert record.actions == allowed(role)
+    assert record.actions == allowed(role) - AHEAD.get(role, set())
     assert record.partitions == {table.bucket}  # what the condition on leading keys rests on
     if role == "worker":
         assert sent == set(typing.get_args(Request)), "a kind of request that no operation here sends"
@@ -310,24 +321,33 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
-    assert set(subparsers.choices) == {"run", "status", "create-table", "local"}  # `local` asks nothing of AWS
+    assert set(subparsers.choices) == {
+        *("run", "status", "create-table"),
+        *("local", "template", "completion"),  # these ask nothing of AWS
+    }
 
 
 # The page itself
 
 
-def test_the_table_and_the_policy_say_the_same():
-    assert {role for role, _, _ in ROWS} == set(STATEMENTS) == {*OF, "deployer"}
-    for role, _, actions in ROWS:
-        assert set(re.findall(r"`(.*?)`", actions)) == allowed(role)
+def test_the_page_says_of_each_role_what_its_policy_grants():
+    assert {role for role, _, _ in ROWS} == set(ROLES) == {*OF, "deployer"}
+    for role, _, listed in ROWS:
+        assert set(re.findall(r"`(.*?)`", listed)) == allowed(role)
 
 
-@pytest.mark.parametrize("role", STATEMENTS)
-def test_each_statement_allows_listed_actions_on_the_one_table(role):
-    statement = STATEMENTS[role]
+def test_what_is_granted_ahead_of_its_command_is_told_on_the_page():
+    told = SECTION[SECTION.index("The operator's") : SECTION.index("are for commands of a later version")]
+    assert {f"dynamodb:{name}" for name in re.findall(r"`(.*?)`", told)} == AHEAD["operator"] < allowed("operator")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_policy_allows_listed_actions_on_the_one_table(role):
+    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/mine"
+    (statement,) = policy(role, arn=arn)["Statement"]
     assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
     assert statement["Effect"] == "Allow"
-    assert statement["Resource"] == f"arn:aws:dynamodb:REGION:ACCOUNT:table/{DEFAULT_TABLE}"
+    assert statement["Resource"] == arn
     assert len(allowed(role)) == len(statement["Action"])
     assert all(re.fullmatch(r"dynamodb:[A-Z][A-Za-z]+", action) for action in statement["Action"])
 

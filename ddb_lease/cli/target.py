@@ -24,11 +24,7 @@ LOCAL_SKEW_SECONDS: Final = 0.1
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where."""
     group = parser.add_argument_group("where")
-    group.add_argument(
-        "--table",
-        default=os.environ.get(TABLE_VARIABLE, DEFAULT_TABLE),
-        help=f"the DynamoDB table (default: ${TABLE_VARIABLE}, else {DEFAULT_TABLE})",
-    )
+    add_table_option(group)
     group.add_argument("--region", help="AWS region (default: the usual AWS variables and files)")
     group.add_argument("--profile", help="AWS profile (default: the usual AWS variables and files)")
     group.add_argument("--endpoint-url", metavar="URL", help="another endpoint than DynamoDB's own")
@@ -36,6 +32,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--local",
         action="store_true",
         help="use the embedded engine of this machine instead of AWS, started on demand (needs ddb-lease[local])",
+    )
+
+
+def add_table_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names the table, for what asks nothing of it too."""
+    parser.add_argument(
+        "--table",
+        default=os.environ.get(TABLE_VARIABLE, DEFAULT_TABLE),
+        help=f"the DynamoDB table (default: ${TABLE_VARIABLE}, else {DEFAULT_TABLE})",
     )
 
 

@@ -116,7 +116,18 @@ def is_one_line(done):
 # Arguments.
 
 
-@pytest.mark.parametrize("line", ["--help", "run --help", "status --help", "create-table --help", "local --help"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "run --help",
+        "status --help",
+        "create-table --help",
+        "local --help",
+        "template --help",
+        "completion --help",
+    ],
+)
 def test_every_command_has_a_help_page(cli, line):
     done = cli(line)
     assert done.returncode == 0
