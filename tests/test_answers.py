@@ -398,6 +398,23 @@ def parts_of(request):
     return [part for item in arguments["TransactItems"] for part in item.values()]
 
 
+@pytest.mark.parametrize(
+    ("request_", "first", "limit"),
+    [
+        (Look(limit=128, consistent=True), "counter", 129),
+        (Look(limit=128, consistent=True, counter=False), "slot#00000", 128),
+        (Look(start=1, limit=128, consistent=True), "slot#00001", 128),
+        (Look(start=128, limit=128, consistent=True), "slot#00128", 128),
+    ],
+    ids=["with the counter", "without it", "from the second slot", "further on"],
+)
+def test_a_look_reads_what_it_wants_and_nothing_that_others_have_put_around_it(request_, first, limit):
+    _, arguments = call_for(request_, PLACE)
+    values = arguments["ExpressionAttributeValues"]
+    assert values == {":pk": {"S": "nightly"}, ":first": {"S": first}, ":last": {"S": "slot#99999"}}
+    assert arguments["Limit"] == limit
+
+
 @pytest.mark.parametrize("consistent", [True, False])
 def test_a_look_is_as_consistent_as_was_asked_for(consistent):
     _, arguments = call_for(Look(limit=1, consistent=consistent), PLACE)

@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease.belief import Belief
-from ddb_lease.clock import AGREEING, Interval, Offset, ServiceTime, SystemClock
+from ddb_lease.clock import AGREEING, Evidence, Interval, Offset, ServiceTime, SystemClock
 from ddb_lease.model import OSCILLATOR_DRIFT, Grant, Timing
 from tests.support import MovableClock
 
@@ -160,6 +160,11 @@ def test_meeting_and_hull_are_what_both_and_what_either_allow(data):
     assert in_it(one.meet(other)) == in_it(one) & in_it(other)
     assert in_it(one.hull(other)) >= in_it(one) | in_it(other)
     assert {one.hull(other).low, one.hull(other).high} <= {one.low, one.high, other.low, other.high}
+
+
+def test_of_two_answers_neither_stands_alone_for_a_bound():
+    both = Evidence.of(Interval(0.0, 2.0, at=100.0)).joined(Interval(1.0, 3.0, at=100.0))
+    assert both == Evidence(Interval(1.0, 2.0, at=100.0), Interval(0.0, 3.0, at=100.0), 2)
 
 
 def test_nothing_is_known_before_the_first_answer(time):
@@ -345,6 +350,16 @@ def test_bounds_that_idling_has_widened_are_to_be_asked_about(clock, service, ti
         service.answer(time)
         clock.pass_time(0.3)
     assert not time.unsettled, "two answers settle it"
+
+
+def test_what_drift_explains_contradicts_nothing(clock, time):
+    service = Service(clock, rate=OSCILLATOR_DRIFT)
+    for _ in range(50):
+        service.answer(time)
+        clock.pass_time(0.37)
+    clock.pass_time(86_400.0)  # the offset is 17 s off by now, and was known within a tenth of one
+    service.answer(time)
+    assert not time.doubtful
 
 
 def test_contradicting_answers_are_to_be_asked_about(clock, service, time):

@@ -331,6 +331,17 @@ def test_reconsidering_brings_forward_what_has_become_due(beats, clock):
     assert [len(p.beats) for p in patients] == [2, 1, 1]
 
 
+def test_reconsidering_brings_nothing_forward_that_is_due_later(beats, clock):
+    patients = [Patient(clock, 1_100.0) for _ in range(2)]
+    for patient in patients:
+        beats.add(patient)
+    clock.pass_time(99.0)
+    for reconsider in (lambda: beats.reconsider(patients[0]), beats.reconsider_all):
+        reconsider()
+        beats.turn(slept=False)
+        assert [p.beats for p in patients] == [[], []]
+
+
 def test_what_was_dropped_is_not_reconsidered(beats, clock):
     patient = Patient(clock, 1_000.0)
     beats.add(patient)
@@ -385,6 +396,78 @@ def test_adding_makes_sure_that_the_thread_runs(beats, clock):
 
 
 # The thread.
+
+
+class EndOfTest(BaseException):
+    """Leaves the thread's loop, which survives everything else."""
+
+
+class Looping(Heartbeats):
+    """Heartbeats whose thread's loop the test runs itself: sleeping passes the time of its clock, and at times more."""
+
+    def __init__(self, clock, *, late=0.0):
+        super().__init__(clock, Workers(clock))
+        self.late = late
+        self.naps, self.slept, self.defects = [], [], []
+
+    def _sleep(self, seconds):
+        self.naps.append(seconds)
+        self._clock.pass_time(seconds + self.late)
+
+    def turn(self, *, slept):
+        self.slept.append(slept)
+        if self.defects:
+            raise self.defects.pop()
+
+    def loop(self, monkeypatch, turns):
+        """Run the loop for so many naps."""
+
+        def nap():
+            if len(self.slept) == turns:
+                raise EndOfTest
+            return Heartbeats.nap(self)
+
+        class Log:
+            def exception(self, *_):
+                if len(beats.slept) == turns:
+                    raise EndOfTest
+
+        beats = self
+        monkeypatch.setattr(self, "nap", nap)
+        monkeypatch.setattr(heartbeat, "_log", Log())
+        with pytest.raises(EndOfTest):
+            self._run()
+
+
+@pytest.mark.parametrize(("late", "slept"), [(0.0, False), (LATE_SECONDS, False), (LATE_SECONDS + 0.01, True)])
+def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(clock, monkeypatch, late, slept):
+    beats = Looping(clock, late=late)
+    beats.loop(monkeypatch, turns=3)
+    assert beats.naps == [NAP_SECONDS] * 3
+    assert beats.slept == [slept] * 3
+
+
+def test_after_a_defect_the_thread_goes_on_by_itself_and_soon(clock, monkeypatch):
+    beats = Looping(clock)
+    beats.defects.append(AssertionError("a defect"))
+    beats.loop(monkeypatch, turns=2)
+    assert beats.naps == [NAP_SECONDS, LATE_SECONDS, NAP_SECONDS]
+
+
+def test_a_thread_that_was_just_started_is_not_late(clock, monkeypatch):
+    beats = Heartbeats(clock, Workers(clock))
+    monkeypatch.setattr(beats, "_run", lambda: None)
+    clock.pass_time(3_600.0)  # no lease was taken for an hour
+    beats.ensure_running()
+    assert not beats.overslept()
+
+
+def test_however_often_the_bell_was_rung_one_sleep_hears_it_all(clock):
+    beats = Heartbeats(clock, Workers(clock))
+    for _ in range(3):
+        beats._bell.put(None)
+    beats._sleep(LONG)
+    assert beats._bell.empty()
 
 
 def heartbeat_threads():

@@ -230,6 +230,7 @@ def test_a_lost_race_leaves_the_winners_item_in_view():
 def test_a_refusal_without_an_item_takes_the_slot_out_of_view_unless_only_the_counter_failed():
     seen, step = view(free(0), free(1)), ClaimSlot(slot=0, fence=7)
     assert protocol.learn(seen, step, Refused(slot=None)).slots == {1: free(1)}
+    assert protocol.learn(seen, MintSlot(slot=5, re_mint=False), Refused(slot=None)).slots == seen.slots
     only_counter = Refused(slot_failed=False, counter_failed=True)
     assert protocol.learn(seen, MintSlot(slot=5, re_mint=False), only_counter).slots == seen.slots
 

@@ -73,6 +73,15 @@ def test_as_many_jobs_run_at_once_as_there_may_be_workers(clock, gate):
     gate.await_running(2)
 
 
+def test_no_more_workers_are_started_for_what_comes_before_they_are_awake(clock, gate):
+    workers, before = Workers(clock, limit=3), worker_threads()
+    with workers._lock:  # so that none of them can take a job yet
+        for _ in range(5):
+            workers.submit(gate, line="a")
+    gate.await_running(3)
+    assert len(worker_threads() - before) == 3
+
+
 def test_no_worker_is_started_while_one_is_idle(clock):
     workers, before, done = Workers(clock), worker_threads(), threading.Semaphore(0)
     for _ in range(20):
@@ -147,6 +156,75 @@ def test_workers_that_helped_out_are_not_kept(clock, gate):
         assert done.acquire(timeout=LONG)
 
 
+def test_idle_workers_are_all_counted_on(clock, gate):
+    workers, before = Workers(clock, limit=3), worker_threads()
+    for _ in range(2):
+        workers.submit(gate)
+    gate.await_running(2)
+    gate.go.set()
+    until(lambda: workers._busy == 0)
+    gate.go.clear()
+    for _ in range(2):
+        workers.submit(gate)
+    gate.await_running(2)
+    assert len(worker_threads() - before) == 2
+
+
+def test_a_worker_that_has_left_is_not_counted_on(clock, gate):
+    workers, before, first, done = Workers(clock, limit=1), worker_threads(), Gate(), threading.Event()
+    workers.submit(first, line="a")
+    for _ in range(2):
+        workers.submit(gate, line="a")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    first.await_running()
+    gate.await_running(2)
+    first.go.set()
+    until(lambda: len(worker_threads() - before) == 2)
+    workers.submit(done.set, line="a")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    assert done.wait(10.0), "it waits for one who is gone"
+
+
+def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gate):
+    workers, first, done = Workers(clock, limit=1), Gate(), threading.Event()
+    do_next = workers._do_next
+
+    def a_job_comes_when_none_was_found():
+        found = do_next()
+        if not found and not submitted:
+            submitted.append(True)
+            workers.submit(done.set, line="a")
+        return found
+
+    submitted = []
+    workers._do_next = a_job_comes_when_none_was_found
+    workers.submit(first, line="a")
+    workers.submit(gate, line="a")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    first.await_running()
+    gate.await_running()
+    first.go.set()
+    assert done.wait(10.0), "the other one hangs, and whoever was counted on has left"
+
+
+def test_a_line_that_was_full_goes_on_as_soon_as_it_has_room_and_never_has_more_workers(clock, gate, monkeypatch):
+    monkeypatch.setattr(workers_room, "MOST_IN_LINE", 1)
+    workers, done, other = Workers(clock, limit=2), threading.Event(), threading.Event()
+    workers.submit(gate, line="a")
+    gate.await_running()
+    workers.submit(other.set, line="b")
+    assert other.wait(LONG)
+    until(lambda: workers._idle == 1 and workers._rings.empty())  # it looked at both lines, and found nothing
+    workers.submit(done.set, line="a")
+    until(workers._rings.empty)
+    assert not done.wait(0.05), "more than the line may have"
+    gate.go.set()
+    assert done.wait(10.0), "nobody is told any more that it waits"
+
+
 def test_one_lines_trouble_leaves_workers_to_the_others(clock, gate):
     workers, before, done = Workers(clock), worker_threads(), threading.Event()
     for _ in range(10 * MOST_IN_LINE):
@@ -173,6 +251,17 @@ def test_what_does_not_hurry_never_keeps_all_workers(clock, gate):
     assert len(worker_threads() - before) == WORKERS
     gate.go.set()
     gate.await_running(9 * WORKERS)
+
+
+def test_what_is_equally_urgent_is_done_in_the_order_in_which_it_came(clock, gate):
+    workers, order = Workers(clock, limit=1), []
+    workers.submit(gate, line="other")
+    gate.await_running()
+    for number in range(9):
+        workers.submit(lambda number=number: order.append(number), line="a", by=1.0)
+    gate.go.set()
+    until(lambda: len(order) == 9)
+    assert order == list(range(9))
 
 
 def test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first(clock, gate):
