@@ -209,7 +209,7 @@ class Heartbeats:
                 self.turn(slept=self.overslept())
             except BaseException:  # noqa: BLE001 - as above
                 _log.exception("the heartbeat thread met a defect, and goes on")
-                self._sleep(SHORTEST_SECONDS)
+                self._sleep(LATE_SECONDS)
 
     def _sleep(self, seconds: float) -> None:
         with contextlib.suppress(queue.Empty):
