@@ -15,7 +15,6 @@ from ddb_lease import LeaseBucket
 from ddb_lease.bucket import Machinery
 from ddb_lease.driver import Bell, Sender
 from ddb_lease.errors import StoreRejected
-from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import (
     Answer,
     BringBack,
@@ -34,6 +33,8 @@ from ddb_lease.messages import (
     Unsent,
 )
 from ddb_lease.model import Claimant, Settings
+from ddb_lease.testing import MovableClock
+from ddb_lease.testing.heartbeats import HandHeartbeats
 
 
 class Injected(Exception):
@@ -233,33 +234,6 @@ class Table:
         self.set(slot, expires_at=1_000)
 
 
-class MovableClock:
-    """A clock that tests move: steady and wall time, together or apart."""
-
-    def __init__(self, steady: float = 1_000.0, wall: float = 1_800_000_000.0) -> None:
-        self._steady = steady
-        self._wall = wall
-
-    def steady(self) -> float:
-        return self._steady
-
-    def wall(self) -> float:
-        return self._wall
-
-    def pass_time(self, seconds: float) -> None:
-        """Time passes, for all clocks."""
-        self._steady += seconds
-        self._wall += seconds
-
-    def step_wall(self, seconds: float) -> None:
-        """Somebody sets the wall clock."""
-        self._wall += seconds
-
-    def stand_still(self, seconds: float) -> None:
-        """The machine is paused so that its steady clock misses the time; others' clocks go on."""
-        self._wall += seconds
-
-
 # Requests by hand, for tests that talk to a store directly.
 
 
@@ -360,34 +334,6 @@ class DatedTap(Tap):
             return reply
         odd = self.odd.pop(0) if self.odd else 0.0
         return replace(reply, date=None if odd is None else float(math.floor(self.clock.wall())) + odd)
-
-
-class _Inline:
-    """Workers that do it at once, on the calling thread."""
-
-    def submit(self, job: Callable[[], object], **_: object) -> None:
-        job()
-
-    def relieve(self) -> None:
-        """Nobody ever waits here."""
-
-    def relief_in(self) -> float:
-        return math.inf
-
-
-class HandHeartbeats(Heartbeats):
-    """A heartbeat without a thread: the test turns it."""
-
-    def __init__(self, clock: MovableClock) -> None:
-        super().__init__(clock, _Inline())
-        self.slept = False
-        self.started = 0
-
-    def ensure_running(self) -> None:
-        self.started += 1
-
-    def overslept(self) -> bool:
-        return self.slept
 
 
 class _StageBell(Bell):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import ddb_lease
-from ddb_lease import local
+from ddb_lease import local, testing
 from ddb_lease.model import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -41,13 +41,17 @@ PUBLIC = {
     "StoreRejected": "retrying will not help",
     "EngineError": "the embedded engine",
 }
+FOR_TESTS = {
+    "MovableClock": "a clock that tests move",
+    "Stage": "buckets on it",
+}
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
 def public_things():
     """Every public name, and every method and property that it defines, as (name, object)."""
-    for name in ddb_lease.__all__:
-        thing = getattr(ddb_lease, name)
+    for name in [*ddb_lease.__all__, *testing.__all__]:
+        thing = getattr(ddb_lease, name, None) or getattr(testing, name)
         yield name, thing
         if isinstance(thing, type):
             for member, value in vars(thing).items():
@@ -58,7 +62,7 @@ def public_things():
 
 def public_callables():
     for name, thing in public_things():
-        if inspect.isfunction(thing) or (isinstance(thing, type) and thing == ddb_lease.LeaseBucket):
+        if inspect.isfunction(thing) or (isinstance(thing, type) and thing in {ddb_lease.LeaseBucket, testing.Stage}):
             yield name, thing
 
 
@@ -95,6 +99,11 @@ def test_the_embedded_engine_is_one_import_away():
     assert local.EngineError is ddb_lease.EngineError
 
 
+def test_what_tests_need_is_one_import_away():
+    assert sorted(FOR_TESTS) == testing.__all__
+    assert not set(FOR_TESTS) & set(PUBLIC)
+
+
 # Docstrings.
 
 
@@ -121,15 +130,24 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("name", ["Lease", "LeaseBucket"])
+@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "Stage"])
 def test_every_method_says_what_it_raises_or_raises_nothing(name):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
-        for member, value in vars(getattr(ddb_lease, name)).items()
+        for member, value in vars(getattr(ddb_lease, name, None) or getattr(testing, name)).items()
         if inspect.isfunction(value) and not member.startswith("_")
     }
     # These are asked by other rooms, or pass on what the function that they wrap raises.
-    for quiet in ("due_in", "beat", "abandon_to_parent", "release_at_exit", "after_fork_in_child", "at_exit", "leased"):
+    for quiet in (
+        "due_in",
+        "beat",
+        "abandon_to_parent",
+        "release_at_exit",
+        "after_fork_in_child",
+        "at_exit",
+        "leased",
+        "connect",
+    ):
         says.pop(quiet, None)
     assert all(says.values()), says
 
@@ -168,6 +186,9 @@ EXAMPLES = [
     "ddb_lease.local.embedded",
     "ddb_lease.local.engine",
     "ddb_lease.model",
+    "ddb_lease.testing",
+    "ddb_lease.testing.clock",
+    "ddb_lease.testing.stage",
 ]
 
 
@@ -297,7 +318,7 @@ def run_python(code):
     return done.stdout
 
 
-@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main"])
+@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
 def test_importing_brings_in_no_engine(room):
     out = run_python(
         f"import sys, {room}\n"
@@ -305,6 +326,14 @@ def test_importing_brings_in_no_engine(room):
         "print([m for m in sys.modules if m.partition('.')[0] in heavy or m == 'ddb_lease.local.server'])"
     )
     assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
+def test_importing_brings_in_no_pytest_and_only_the_fixtures_need_it(room):
+    run_python(f"import sys, {room}\nassert not any('pytest' in module for module in sys.modules)")
+    run_python(
+        "import sys, ddb_lease.testing.fixtures\nassert 'pytest' in sys.modules\nassert 'moto' not in sys.modules"
+    )
 
 
 def test_importing_starts_no_thread_and_prints_nothing():
