@@ -55,6 +55,7 @@ from ddb_lease.model import (
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slots_of
 from ddb_lease.releasing import ended_slots, require_answers, send_release
+from ddb_lease.revoking import revoke
 from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
 from ddb_lease.together import Together
@@ -300,9 +301,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        slots = slots_of(_checked_text("a lease id", lease_id))
-        if slots is None:
-            raise ConfigurationError(f"{lease_id!r} is no lease id")
+        slots = _checked_lease_id(lease_id)
         held = self._leases.get(lease_id)
         if held is not None:
             return held.release()
@@ -319,6 +318,34 @@ class LeaseBucket:
         )
         require_answers(endings, lease_id=lease_id)
         return bool(ended_slots(endings, fence=None))
+
+    def revoke(self, lease_id: str) -> bool:
+        """Ask a lease's holder for its slots back. One UpdateItem a slot, 1 WCU each.
+
+        The holder finds the mark at its next renewal, within a third of the lease, and loses the lease (reason
+        revoked): its lost-callback runs, then the slots are given back; ``ddb-lease run`` ends its command. A holder
+        without a callback gives them back when it releases the lease. Until then, or until the lease expires, nobody
+        else can have them.
+
+        Returns:
+            Whether the lease was held, and is marked now. False: no such lease is held (any more); nothing was changed.
+
+        Raises:
+            ConfigurationError: This is no lease id. Nothing was sent.
+            StoreUnavailable: No usable answer in some seconds; may be repeated.
+            StoreRejected: The service refuses for good.
+        """
+        return self._driver.run(
+            revoke(
+                self._scene,
+                slots=_checked_lease_id(lease_id),
+                lease_id=lease_id,
+                by=self.owner,
+                tries=RELEASE_TRIES,
+                deadline=self._scene.time.steady() + RELEASE_SECONDS,
+            ),
+            self._machinery.bell(),
+        )
 
     def status(self) -> BucketStatus:
         """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
@@ -519,6 +546,13 @@ def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
     if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
         raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")
     return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))
+
+
+def _checked_lease_id(lease_id: object) -> tuple[int, ...]:
+    slots = slots_of(_checked_text("a lease id", lease_id))
+    if slots is None:
+        raise ConfigurationError(f"{lease_id!r} is no lease id")
+    return slots
 
 
 def _require_count(count: object) -> None:

@@ -177,7 +177,9 @@ class Offset:
             return Offset(agreed)  # what was known is confirmed, and nothing speaks for the rival: it was an odd answer
         doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
         rival = rival or Evidence.of(sample)
-        return Offset(trusted, rival, doubt) if rival.answers < AGREEING else Offset(rival)
+        # A single first answer is overruled by two: else a second odd one might confirm it against them.
+        overruled = rival.answers >= min(AGREEING, trusted.answers + 1)
+        return Offset(rival) if overruled else Offset(trusted, rival, doubt)
 
 
 class ServiceTime:

@@ -152,7 +152,16 @@ class Release:
     ttl: int | None
 
 
-Request: TypeAlias = Look | Claim | Mint | Take | BringBack | Retire | Create | Renew | Release
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoke:
+    """Mark this lease as revoked, whoever holds it by then: one UpdateItem. `by` says who asks, for people."""
+
+    slot: int
+    lease_id: str
+    by: str
+
+
+Request: TypeAlias = Look | Claim | Mint | Take | BringBack | Retire | Create | Renew | Release | Revoke
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

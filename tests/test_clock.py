@@ -212,11 +212,18 @@ def test_an_odd_first_answer_steals_nothing_and_is_overruled(odd, answers):
         clock.pass_time(0.2)
         service.answer(time)
         assert time.expired_before_ms() <= service.time() * 1000
-        assert (time.expired_before_ms() > 0) == (number >= AGREEING), "steals nothing, and blinds for no longer"
+        assert (time.expired_before_ms() > 0) == (number >= 2), "steals nothing, and blinds until two stand against it"
         assert is_within(time, service)
 
 
 # Odd answers.
+
+
+def test_two_odd_answers_do_not_outvote_two_honest_ones_between_them(clock, service, time):
+    for odd in (9.0, 0.0, 0.0, 9.0):
+        service.answer(time, odd=odd)
+        clock.pass_time(0.2)
+    assert time.expired_before_ms() <= service.time() * 1000
 
 
 @REPEATABLE

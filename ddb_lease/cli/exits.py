@@ -28,7 +28,7 @@ HELP: Final = f"""exit codes:
   {LOST}  the lease was lost and the command was ended (--lost-code)
   and every command with
   {USAGE:>2}  wrong arguments or settings
-  {UNKNOWN_BUCKET}  no such bucket
+  {UNKNOWN_BUCKET}  no such bucket, or no such lease
   {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
   {REJECTED}  DynamoDB refuses: no table, no permission, no credentials"""
 

@@ -15,7 +15,7 @@ import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, encode_map, number, slot_key, text
-from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire, Take
+from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire, Revoke, Take
 from ddb_lease.model import MAX_TOKENS, SCHEMA, Claimant
 
 _PLACEHOLDER: Final = re.compile(r"#(\w+)")
@@ -50,6 +50,7 @@ _as_seen: Final = "#rev = :rev"
 CLAIM: Final = _all(_exists, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = _all(_still_mine, _never_shorter)
 RELEASE: Final = _still_mine
+REVOKE: Final = _still_mine  # the lease meant, that is
 MINT_SLOT: Final = _does_not_exist
 BRING_BACK_SLOT: Final = _all(_exists, _is_retired)
 RETIRE_SLOT: Final = _all(_exists, _in_circulation)
@@ -63,6 +64,7 @@ CREATE_COUNTER: Final = _does_not_exist
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
 _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
 _SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
+_SET_REVOKE: Final = "SET #revoked = :by"
 _SET_MINT: Final = "SET #minted = #minted + :one, #rev = #rev + :one"
 _SET_RE_MINT: Final = "SET #minted = #max_tokens, #rev = #rev + :one"
 _SET_TAKE: Final = "SET #minted = #minted + :many, #rev = #rev + :one"
@@ -77,6 +79,7 @@ _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 _CLAIM_NAMES: Final = _names(CLAIM)
 _RENEW_NAMES: Final = _names(RENEW, _SET_RENEW)
 _RELEASE_NAMES: Final = _names(RELEASE, _SET_RELEASE)
+_REVOKE_NAMES: Final = _names(REVOKE, _SET_REVOKE)
 _DROP_NAMES: Final = _names(RELEASE, _DROP_LEASE)
 _LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
 _LOOK_WHOLE_NAMES: Final = _names(_LOOK_KEY)
@@ -100,7 +103,7 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 """A client method's name, and its keyword arguments."""
 
 
-def call_for(request: Request, place: Place) -> Call:  # noqa: PLR0911 - one for each request
+def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911 - one for each request
     """The one API call that carries a request."""
     match request:
         case Look():
@@ -111,6 +114,8 @@ def call_for(request: Request, place: Place) -> Call:  # noqa: PLR0911 - one for
             return "update_item", _renew(request, place)
         case Release():
             return "update_item", _release(request, place)
+        case Revoke():
+            return "update_item", _revoke(request, place)
         case Mint():
             return "transact_write_items", _mint(request, place)
         case Take():
@@ -204,6 +209,18 @@ def _release(request: Release, place: Place) -> dict[str, Any]:
         "ConditionExpression": RELEASE,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
+        **_ON_FAILURE,
+    }
+
+
+def _revoke(request: Revoke, place: Place) -> dict[str, Any]:
+    return {
+        "TableName": place.table,
+        "Key": place.key(slot_key(request.slot)),
+        "UpdateExpression": _SET_REVOKE,
+        "ConditionExpression": REVOKE,
+        "ExpressionAttributeNames": _REVOKE_NAMES,
+        "ExpressionAttributeValues": {":lease_id": text(request.lease_id), ":by": text(request.by)},
         **_ON_FAILURE,
     }
 

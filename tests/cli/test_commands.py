@@ -510,3 +510,55 @@ def test_a_command_with_local_starts_the_engine_by_itself(tmp_path):
         assert cli("local status").returncode == 0
     finally:
         assert cli("local stop").returncode == 0
+
+
+# One lease, by its id.
+
+
+@pytest.fixture
+def holder(cli):
+    """A command that runs under a lease, in a bucket of its own; its lease id, and the process."""
+    name = f"held-{time.time_ns()}"
+    line = command(f"run {name} --local --max-tokens 1 --lease 6s -- sleep 60")
+    process = subprocess.Popen(
+        line, env=environment(cli.folder), cwd=cli.folder, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
+    try:
+        deadline = time.monotonic() + LONG
+        while not (leases := _leases(cli, name)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield name, leases[0]["lease_id"], process
+    finally:
+        process.terminate()
+        process.wait(LONG)
+
+
+def _leases(cli, name):
+    done = cli(f"status {name} --local --json")
+    return json.loads(done.stdout)["leases"] if done.returncode == 0 else []
+
+
+def test_a_revoke_stops_a_command_and_another_gets_its_slot_only_then(cli, holder):
+    name, lease_id, process = holder
+    done = cli(f"revoke {name} {lease_id} --local")
+    assert (done.returncode, done.stdout) == (0, f"lease {lease_id} is revoked\n")
+    _, said = process.communicate(timeout=LONG)
+    assert process.returncode == 76
+    assert "lost (revoked)" in said
+    assert cli(f"run {name} --local --max-tokens 1 --timeout 20s -- true").returncode == 0
+
+
+def test_a_release_by_id_ends_a_lease(cli, holder):
+    name, lease_id, _ = holder
+    done = cli(f"release {name} {lease_id} --local --json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"lease_id": lease_id, "released": True})
+    again = cli(f"release {name} {lease_id} --local")
+    assert (again.returncode, again.stdout) == (66, f"lease {lease_id} is not held: nothing was changed\n")
+
+
+@pytest.mark.parametrize("what", ["release", "revoke"])
+def test_what_is_no_lease_id_is_told(cli, what):
+    done = cli(f"{what} used nonsense --local")
+    assert done.returncode == 2
+    assert "no lease id" in done.stderr

@@ -237,7 +237,9 @@ def test_terraform_would_format_it_the_same(terraform):
 def test_terraform_finds_it_valid(terraform):
     providers = os.environ.get("DDB_LEASE_TERRAFORM_PROVIDERS")
     if not providers:  # no test asks the network for it
-        pytest.skip("no AWS provider: DDB_LEASE_TERRAFORM_PROVIDERS names a folder that `terraform providers mirror` made")
+        pytest.skip(
+            "no AWS provider: DDB_LEASE_TERRAFORM_PROVIDERS names a folder that `terraform providers mirror` made"
+        )
     begun = terraform("init", "-backend=false", "-input=false", f"-plugin-dir={providers}")
     assert begun.returncode == 0, begun.stderr
     done = terraform("validate")

@@ -165,3 +165,39 @@ SEVERAL = Chapter(
         ),
     ),
 )
+
+REVOKING = Chapter(
+    title="Revoking",
+    guards=(
+        Guard(
+            name="a revocation is of the lease meant",
+            room="dynamodb/expressions.py",
+            code="REVOKE: Final = _still_mine",
+            without='REVOKE: Final = "attribute_exists(#lease_id) OR #lease_id = :lease_id"',
+            noticed_by=("tests/test_revoking.py::test_another_lease_is_not_marked_nor_is_a_slot_made",),
+        ),
+        Guard(
+            name="a revocation only marks",
+            room="dynamodb/expressions.py",
+            code='_SET_REVOKE: Final = "SET #revoked = :by"',
+            without='_SET_REVOKE: Final = "SET #revoked = :by REMOVE #owner"',
+            noticed_by=("tests/test_revoking.py::test_the_lease_meant_is_marked_and_nothing_else_is_changed",),
+        ),
+        Guard(
+            name="all slots of a lease are marked",
+            room="revoking.py",
+            code="    for slot in slots:\n",
+            without="    for slot in slots[1:]:\n",
+            noticed_by=(
+                "tests/test_revoking.py::test_a_holder_is_told_within_a_third_of_its_lease_and_gives_its_slots_back",
+            ),
+        ),
+        Guard(
+            name="a revocation survives what passes",
+            room="revoking.py",
+            code="again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),",
+            without="again=lambda answer: False,",
+            noticed_by=("tests/test_revoking.py::test_a_revocation_survives_what_passes",),
+        ),
+    ),
+)

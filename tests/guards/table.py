@@ -17,4 +17,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     holding.HEARTBEATS,
     holding.PROCESSES,
     several.SEVERAL,
+    several.REVOKING,
 )

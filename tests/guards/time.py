@@ -123,7 +123,7 @@ CLOCKS = Chapter(
         Guard(
             name="they are believed in the end",
             room="clock.py",
-            code="return Offset(trusted, rival, doubt) if rival.answers < AGREEING else Offset(rival)",
+            code="return Offset(rival) if overruled else Offset(trusted, rival, doubt)",
             without="return Offset(trusted, rival, doubt)",
             noticed_by=("tests/test_clock.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",),
         ),
@@ -236,6 +236,16 @@ CLOCKS = Chapter(
             without="if False:",
             noticed_by=(
                 "tests/test_lease_holding.py::test_no_claim_is_sent_while_answers_that_contradict_one_another_are_all_that_can_be_had",
+            ),
+        ),
+        Guard(
+            name="two answers overrule a single first one",
+            room="clock.py",
+            code="overruled = rival.answers >= min(AGREEING, trusted.answers + 1)",
+            without="overruled = rival.answers >= AGREEING",
+            noticed_by=(
+                "tests/test_clock.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",
+                "tests/test_clock.py::test_two_odd_answers_do_not_outvote_two_honest_ones_between_them",
             ),
         ),
         Guard(

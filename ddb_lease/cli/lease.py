@@ -1,0 +1,60 @@
+"""`ddb-lease release` and `ddb-lease revoke`: what an operator does to one lease, by its id."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from ddb_lease.cli import exits, target, words
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands."""
+    release = subparsers.add_parser(
+        "release",
+        help="end a lease whose holder is gone",
+        description=words.paragraph(
+            "End a lease at once, by its id (see status). For a holder that is surely dead: one that still works is "
+            "only told at its next renewal, and another may have the slot by then. Ask a living one with revoke."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    revoke = subparsers.add_parser(
+        "revoke",
+        help="ask a holder for its slot back",
+        description=words.paragraph(
+            "Mark a lease as revoked, by its id (see status). Its holder finds the mark at its next renewal, within a "
+            "third of the lease, stops (run ends its command), and gives the slot back. Until then, or until the "
+            "lease expires, nobody else can have it."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for parser, execute in ((release, execute_release), (revoke, execute_revoke)):
+        parser.add_argument("bucket", metavar="BUCKET")
+        parser.add_argument("lease_id", metavar="LEASE_ID")
+        parser.add_argument("--json", action="store_true", help="for programs")
+        target.add_options(parser)
+        parser.set_defaults(execute=execute)
+
+
+def execute_release(options: argparse.Namespace) -> int:
+    """End the lease."""
+    with target.bucket(options, max_tokens=1) as bucket:
+        return _told(options, "released", done=bucket.release(options.lease_id))
+
+
+def execute_revoke(options: argparse.Namespace) -> int:
+    """Ask for the slot."""
+    with target.bucket(options, max_tokens=1) as bucket:
+        return _told(options, "revoked", done=bucket.revoke(options.lease_id))
+
+
+def _told(options: argparse.Namespace, what: str, *, done: bool) -> int:
+    if options.json:
+        print(json.dumps({"lease_id": options.lease_id, what: done}))
+    else:
+        lease = f"lease {words.printable(options.lease_id)}"
+        print(f"{lease} is {what}" if done else f"{lease} is not held: nothing was changed")
+    return 0 if done else exits.UNKNOWN_BUCKET
