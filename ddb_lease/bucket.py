@@ -38,6 +38,7 @@ from ddb_lease.errors import (
     StoreUnavailable,
     UnknownBucket,
 )
+from ddb_lease.events import OnEvent
 from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
 from ddb_lease.memory import Memory, Ticket
@@ -58,6 +59,7 @@ from ddb_lease.releasing import ended_slots, require_answers, send_release
 from ddb_lease.revoking import revoke
 from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
+from ddb_lease.telling import Teller, Watch
 from ddb_lease.together import Together
 
 _log = logging.getLogger("ddb_lease")
@@ -125,6 +127,9 @@ class LeaseBucket:
         endpoint_url: Another endpoint than DynamoDB's own.
         owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
+        on_event: Called with what happens, for metrics: see `ddb_lease.events`, also for which thread calls. It must be
+            quick, as that thread waits for it, and must not use the bucket or its leases. It is called with no lock
+            held. What it raises is logged, the first time, and harms nothing. Without it, no event is even made.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -148,6 +153,7 @@ class LeaseBucket:
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
+        on_event: OnEvent | None = None,
         machinery: Machinery | None = None,
     ) -> None:
         self.name = _checked_text("a bucket's name", name)
@@ -158,6 +164,8 @@ class LeaseBucket:
         self._wanted = _checked_settings(max_tokens, lease_seconds)
         self._timing.require_room(lease_seconds)
         self._memory = Memory()
+        self._teller = None if on_event is None else Teller(self.name, on_event)
+        self._see = None if self._teller is None else self._teller.see
         reach = Reach(session=session, client=client, endpoint_url=endpoint_url)
         store = Store(table=table, bucket=self.name, reach=reach, lease_seconds=lease_seconds)
         self._store = self._machinery.wrap(store)
@@ -315,6 +323,7 @@ class LeaseBucket:
                 deadline=self._scene.time.steady() + RELEASE_SECONDS,
             ),
             self._machinery.bell(),
+            see=self._see,
         )
         require_answers(endings, lease_id=lease_id)
         return bool(ended_slots(endings, fence=None))
@@ -356,7 +365,7 @@ class LeaseBucket:
             StoreRejected: The service refuses for good.
         """
         status = self._driver.run(
-            survey(self._scene, table=self.table, seconds=_STATUS_SECONDS), self._machinery.bell()
+            survey(self._scene, table=self.table, seconds=_STATUS_SECONDS), self._machinery.bell(), see=self._see
         )
         if status is None:
             raise UnknownBucket(
@@ -397,6 +406,8 @@ class LeaseBucket:
             lease.abandon_to_parent()
         self._leases = {}
         self._memory.empty()
+        if self._teller is not None:
+            self._teller.after_fork_in_child()
         self._scene.time.after_fork_in_child()
         self._store.after_fork_in_child()
 
@@ -418,6 +429,7 @@ class LeaseBucket:
         data = _checked_data(data, count)
         bell = self._machinery.bell()
         ticket = Ticket(bell.wake)
+        watch = None if self._teller is None else Watch(self._teller, now=self._scene.time.steady())
         open_grants: list[Grant] = []
         lease: Lease | None = None
         # An interrupt may strike between any two instructions here: all of them stand inside this block.
@@ -435,7 +447,7 @@ class LeaseBucket:
             )
             procedure = acquire(self._scene, attempt, deadline=deadline, patient=patient)
             try:
-                outcome: Outcome = self._driver.run(procedure, bell)
+                outcome: Outcome = self._driver.run(procedure, bell, see=watch.see if watch else None)
             finally:
                 self._memory.leave(ticket)
             if isinstance(outcome, (Busy, Unavailable)):
@@ -443,6 +455,8 @@ class LeaseBucket:
             if not isinstance(outcome, Grant):
                 return None
             self._require_open()  # closed while we waited: what was won is given back below
+            if watch is not None:
+                watch.won(outcome, now=self._scene.time.steady())  # first of all, so that no end is told before it
             lease = self._hold(outcome, on_lost)
             _log.info(
                 "lease %s: slot %s of bucket %r, fence %d", lease.id, _listed(lease.slots), self.name, lease.fence
@@ -471,6 +485,7 @@ class LeaseBucket:
             bell=self._machinery.bell,
             turnstile=self._machinery.turnstile,
             ended=self._forget,
+            teller=self._teller,
         )
 
     def _heartbeats(self) -> Heartbeats:
@@ -503,7 +518,7 @@ class LeaseBucket:
         """Answers disagree on the service's time: ask until they agree."""
         time = self._scene.time
         asking = ask_while(lambda: time.doubtful and not self._closed, time, times=_DOUBT_LOOKS, pause=_DOUBT_SECONDS)
-        self._driver.run(asking, self._machinery.bell())
+        self._driver.run(asking, self._machinery.bell(), see=self._see)
 
     def _adopt(self, counter: Counter, sure: bool) -> None:
         stored = counter.settings

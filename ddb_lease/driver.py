@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from ddb_lease.clock import ServiceTime
 from ddb_lease.messages import Answer, Effect, Pause, Reply, Request
 from ddb_lease.retry import Procedure
+from ddb_lease.telling import See
 
 Result = TypeVar("Result")
 
@@ -105,12 +106,13 @@ class Driver:
             self.on_moved()
         return reply.answer
 
-    def run(self, procedure: Procedure[Result], bell: Bell) -> Result:
+    def run(self, procedure: Procedure[Result], bell: Bell, *, see: See | None = None) -> Result:
         """Run a procedure to its end.
 
         Args:
             procedure: What to run.
             bell: What to wait on.
+            see: Shown each request and its answer, on this thread.
 
         Returns:
             The procedure's result.
@@ -122,16 +124,19 @@ class Driver:
         try:
             effect = next(procedure)
             while True:
-                effect = procedure.send(self._carry_out(effect, bell))
+                effect = procedure.send(self._carry_out(effect, bell, see))
         except StopIteration as stop:
             result: Result = stop.value
             return result
 
-    def _carry_out(self, effect: Effect, bell: Bell) -> Answer | None:
+    def _carry_out(self, effect: Effect, bell: Bell, see: See | None) -> Answer | None:
         if isinstance(effect, Pause):
             if effect.wakeable:
                 bell.pause(effect.seconds)
             else:
                 bell.sleep(effect.seconds)
             return None
-        return self.perform(effect)
+        answer = self.perform(effect)
+        if see is not None:
+            see(effect, answer)
+        return answer

@@ -12,6 +12,7 @@ Laws of this room:
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import threading
@@ -24,11 +25,13 @@ from ddb_lease.belief import Belief, State
 from ddb_lease.clock import WIDE_SECONDS
 from ddb_lease.driver import Bell, Driver, Turnstile
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
+from ddb_lease.events import Lost, Released, Renewed
 from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import Answer, Conflict, Done, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
 from ddb_lease.releasing import ended_slots, require_answers, send_release
 from ddb_lease.scene import Scene
+from ddb_lease.telling import Notes, Teller
 
 _log = logging.getLogger("ddb_lease")
 
@@ -62,6 +65,7 @@ class Surroundings:
     bell: Callable[[], Bell]
     turnstile: Callable[[], Turnstile]
     ended: Callable[[Lease], None]
+    teller: Teller | None
 
 
 class Lease:
@@ -118,6 +122,10 @@ class Lease:
         self._called_back = threading.Event()
         self._owes_call = False
         self._answered = False
+        self._freed = False
+        teller = surroundings.teller
+        self._notes = None if teller is None else Notes(teller, planned=self._belief.due_at())
+        self._see = None if self._notes is None else self._notes.see
         self._forked = False
 
     def __repr__(self) -> str:
@@ -190,6 +198,7 @@ class Lease:
         with self._serial:
             answer = self._renew_once()
         self._around.heartbeats.reconsider(self)
+        self._tell()
         self.check()
         match answer:
             case Rejected():
@@ -350,13 +359,14 @@ class Lease:
             with self._lock:
                 self._renewing = False
             self._around.heartbeats.reconsider(self)
+        self._tell()
 
     def _settle_time(self) -> None:
         # What is written as expiry never falls again: first have doubt about the time cleared, while there is time.
         time = self._around.scene.time
         if time.unsettled:
             until = self._belief.deadline - self._seconds * _ASKING_LEAVES
-            self._around.driver.run(settle(time, until=until), self._around.bell())
+            self._around.driver.run(settle(time, until=until), self._around.bell(), see=self._see)
 
     def _widest(self) -> float:
         """How far apart the bounds on the service's time may be, in seconds, for a renewal to be written by them now.
@@ -383,7 +393,10 @@ class Lease:
         ttl = scene.ttl(now_hi, expires_at=renewal.expires_at, fence=self.fence)
         answer = self._renew_slots(renewal.expires_at, ttl)
         with self._lock:
-            reason = self._belief.end_renewal(renewal, answer, self._now())
+            now = self._now()
+            reason = self._belief.end_renewal(renewal, answer, now)
+            if isinstance(answer, Done) and self._notes is not None:
+                self._note_renewal(self._notes, now)
         if reason is not None:
             self._lose(reason)
         elif isinstance(answer, Rejected):
@@ -397,6 +410,8 @@ class Lease:
             request = Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl)
             try:
                 answer = self._around.driver.perform(request)
+                if self._see is not None:
+                    self._see(request, answer)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
                 _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
                 answer = Unknown(cause=error)
@@ -413,6 +428,10 @@ class Lease:
                 self._clean_up_at = self._belief.deadline + self._margin
         self._around.heartbeats.reconsider(self)
         self._around.spawn(self._aftermath)
+        if self._notes is not None:
+            # On another thread: a slow `on_event` must keep neither the callback nor the heartbeat, nor us in a lock.
+            lost = Lost(bucket=self._around.scene.bucket, lease_id=self.id, reason=reason)
+            self._around.spawn(functools.partial(self._notes.teller.end, lost))
         # Last: whatever the log's handlers do, the callback has been started.
         _log.warning("lease %s on %s is lost: %s", self.id, self._where(), reason)
 
@@ -464,6 +483,21 @@ class Lease:
     def _end(self) -> None:
         self._around.heartbeats.drop(self)
         self._around.ended(self)
+        if self._notes is not None:
+            self._notes.tell()
+            if self._belief.state is State.RELEASED:
+                bucket = self._around.scene.bucket
+                self._notes.teller.end(Released(bucket=bucket, lease_id=self.id, freed=self._freed))
+
+    def _tell(self) -> None:
+        if self._notes is not None:
+            self._notes.tell()
+
+    def _note_renewal(self, notes: Notes, now: float) -> None:
+        if self._belief.holds(now):  # else it was lost, by this answer or before it
+            late = max(0.0, now - notes.planned)
+            notes.planned = self._belief.due_at()
+            notes.note(Renewed(bucket=self._around.scene.bucket, lease_id=self.id, late_seconds=late))
 
     def _send_release(self, *, tries: int, seconds: float) -> bool:
         around = self._around
@@ -477,10 +511,12 @@ class Lease:
                 deadline=self._now() + seconds,
             ),
             around.bell(),
+            see=self._see,
         )
         ended = ended_slots(endings, fence=self.fence)
         for slot in ended:
             around.scene.memory.released(slot, Slot(number=slot, fence=self.fence))
+        self._freed = bool(ended)
         require_answers(endings, lease_id=self.id)
         self._answered = True
         return bool(ended)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import ddb_lease
-from ddb_lease import local, testing
+from ddb_lease import events, local, testing
 from ddb_lease.model import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -104,6 +104,37 @@ def test_what_tests_need_is_one_import_away():
     assert not set(FOR_TESTS) & set(PUBLIC)
 
 
+EVENTS = [getattr(events, name) for name in events.__all__ if name not in {"Event", "OnEvent"}]
+
+
+def test_the_events_are_one_import_away_and_all_there():
+    assert set(events.__all__) == {thing.__name__ for thing in EVENTS} | {"Event", "OnEvent"}
+    assert set(typing.get_args(events.Event)) == set(EVENTS)
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+def test_an_event_is_a_documented_value_that_travels_and_cannot_be_changed(kind):
+    fields = [field.name for field in dataclasses.fields(kind)]
+    explained = re.findall(r"^ {4}(\w+): ", inspect.getdoc(kind).partition("Attributes:")[2], re.MULTILINE)
+    assert fields == explained
+    assert fields[0] == "bucket"
+    assert "Told on" in inspect.getdoc(kind), "which thread"
+    event = kind(**dict.fromkeys(fields, "x"))
+    assert not hasattr(event, "__dict__")
+    assert pickle.loads(pickle.dumps(event)) == event
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        event.bucket = "y"
+    with pytest.raises(TypeError):
+        kind(*fields)
+
+
+def test_opentelemetry_is_imported_by_its_own_room_only():
+    out = run_python(
+        "import sys, ddb_lease.cli.main\nprint('opentelemetry' in sys.modules, 'ddb_lease.otel' in sys.modules)"
+    )
+    assert out.split() == ["False", "False"]
+
+
 # Docstrings.
 
 
@@ -180,6 +211,7 @@ EXAMPLES = [
     "ddb_lease",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
+    "ddb_lease.events",
     "ddb_lease.lease",
     "ddb_lease.local",
     "ddb_lease.local.connection",
@@ -189,6 +221,7 @@ EXAMPLES = [
     "ddb_lease.testing",
     "ddb_lease.testing.clock",
     "ddb_lease.testing.stage",
+    "ddb_lease.otel",
 ]
 
 
