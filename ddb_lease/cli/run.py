@@ -50,8 +50,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=words.paragraph(
             "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
             "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
-            "hold the slot. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_FENCE and DDB_LEASE_ID in "
-            "its environment."
+            "hold the slot. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with "
+            "commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its environment."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,6 +59,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument(
         "--max-tokens", type=int, required=True, metavar="N", help="at most N at once (an existing bucket's own rules)"
+    )
+    parser.add_argument(
+        "--count", type=int, default=1, metavar="N", help="take so many slots at once, all or nothing (default: 1)"
     )
     parser.add_argument(
         "--lease", type=words.duration, default=60.0, metavar="TIME", help="length of the lease (default: 60s)"
@@ -94,7 +97,7 @@ def execute(options: argparse.Namespace) -> int:
             target.bucket(options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing) as bucket,
         ):
             try:
-                lease = bucket.acquire(options.timeout, data=dict(options.data))
+                lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
             except AcquireTimeout as error:
                 print(f"ddb-lease: {error}", file=sys.stderr)
                 return int(options.no_slot_code)
@@ -168,6 +171,7 @@ class _Run:
         return os.environ | {
             "DDB_LEASE_BUCKET": self._bucket,
             "DDB_LEASE_SLOT": str(self._lease.slot),
+            "DDB_LEASE_SLOTS": ",".join(map(str, self._lease.slots)),
             "DDB_LEASE_FENCE": str(self._lease.fence),
             "DDB_LEASE_ID": self._lease.id,
         }
@@ -197,9 +201,9 @@ class _Run:
         if lost is None and not ended.ended_by_guard:
             return ended.returncode
         reason = lost or LossReason.UNREACHABLE
+        slots = ", ".join(map(str, self._lease.slots))
         print(
-            f"ddb-lease: the lease on slot {self._lease.slot} of {self._bucket!r} was lost ({reason}); "
-            "the command was ended",
+            f"ddb-lease: the lease on slot {slots} of {self._bucket!r} was lost ({reason}); the command was ended",
             file=sys.stderr,
         )
         return self._lost_code

@@ -187,6 +187,26 @@ def test_the_command_finds_its_lease_in_its_environment(start, table, bucket_nam
     assert process.wait(LONG) == 143
 
 
+def test_a_command_may_have_several_slots(start, table):
+    process = start(
+        'echo "$DDB_LEASE_SLOT $DDB_LEASE_SLOTS $DDB_LEASE_ID"; exec sleep 600', max_tokens=3, options="--count 2"
+    )
+    slot, slots, lease_id = first_line(process).split()
+    held = [int(number) for number in slots.split(",")]
+    assert int(slot) == held[0]
+    assert {number: item["lease_id"] for number, item in leased(table).items()} == dict.fromkeys(held, lease_id)
+    process.terminate()
+    assert process.wait(LONG) == 143
+    assert not leased(table)
+
+
+def test_more_slots_than_the_bucket_has_are_refused(run, table):
+    done = run(["true"], options="--count 3")
+    assert done.returncode == 2
+    assert "max_tokens=1" in done.stderr
+    assert not table.all()
+
+
 def test_the_command_finds_our_environment_directory_and_arguments(cli, bucket_name):
     job = [
         sys.executable,
