@@ -275,6 +275,11 @@ class LeaseBucket:
     ) -> Callable[[Callable[Concatenate[Lease, P], R]], Callable[P, R]]:
         """Decorate a function to run under a lease of its own for each call, which it gets as its first argument.
 
+        Args:
+            timeout: As in `acquire`.
+            count: As in `acquire`.
+            data: As in `acquire`.
+
         Example:
             >>> from ddb_lease import LeaseBucket, local
             >>> bucket = LeaseBucket("reports", max_tokens=1, **local.connect())
