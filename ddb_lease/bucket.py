@@ -63,6 +63,7 @@ _log = logging.getLogger("ddb_lease")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Kept = TypeVar("Kept")
 
 DEFAULT_TABLE: Final = "ddb-lease"
 _KEY_BYTES: Final = 2048
@@ -306,19 +307,7 @@ class LeaseBucket:
         held = self._leases.get(lease_id)
         if held is not None:
             return held.release()
-        endings = self._driver.run(
-            send_release(
-                self._scene,
-                slots=slots,
-                lease_id=lease_id,
-                fence=None,
-                tries=RELEASE_TRIES,
-                deadline=self._scene.time.steady() + RELEASE_SECONDS,
-            ),
-            self._machinery.bell(),
-        )
-        require_answers(endings, lease_id=lease_id)
-        return bool(ended_slots(endings, fence=None))
+        return bool(self._end(lease_id, slots, fence=None))
 
     def status(self) -> BucketStatus:
         """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
@@ -383,16 +372,40 @@ class LeaseBucket:
 
     # Behind the scenes.
 
+    def _end(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> list[int]:
+        """Release a lease that no `Lease` of this process stands for; returns the slots that this ended it on."""
+        endings = self._driver.run(
+            send_release(
+                self._scene,
+                slots=slots,
+                lease_id=lease_id,
+                fence=fence,
+                tries=RELEASE_TRIES,
+                deadline=self._scene.time.steady() + RELEASE_SECONDS,
+            ),
+            self._machinery.bell(),
+        )
+        require_answers(endings, lease_id=lease_id)
+        return ended_slots(endings, fence=fence)
+
     def _acquire(
         self, deadline: float, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
     ) -> Lease | None:
+        def hold(grant: Grant) -> Lease:
+            return self._hold(grant, on_lost)
+
+        return self._win(deadline, data, count=count, patient=patient, keep=hold)
+
+    def _win(
+        self, deadline: float, data: Data | None, *, count: int, patient: bool, keep: Callable[[Grant], Kept]
+    ) -> Kept | None:
+        """Win a grant and have it kept; None where there is none in time. An interrupt, even of `keep`, undoes it."""
         self._require_open()
         _require_count(count)
         data = _checked_data(data, count)
         bell = self._machinery.bell()
         ticket = Ticket(bell.wake)
         open_grants: list[Grant] = []
-        lease: Lease | None = None
         # An interrupt may strike between any two instructions here: all of them stand inside this block.
         try:
             if patient:
@@ -416,11 +429,15 @@ class LeaseBucket:
             if not isinstance(outcome, Grant):
                 return None
             self._require_open()  # closed while we waited: what was won is given back below
-            lease = self._hold(outcome, on_lost)
+            kept = keep(outcome)
             _log.info(
-                "lease %s: slot %s of bucket %r, fence %d", lease.id, _listed(lease.slots), self.name, lease.fence
+                "lease %s: slot %s of bucket %r, fence %d",
+                outcome.lease_id,
+                _listed(outcome.slots),
+                self.name,
+                outcome.fence,
             )
-            return lease
+            return kept
         except BaseException:
             self._memory.leave(ticket)
             for grant in open_grants:

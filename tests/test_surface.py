@@ -26,6 +26,7 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "DynamoDBTokenBucket": "tokens that nobody renews",
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
     "LeaseInfo": "one lease of it",
@@ -41,6 +42,7 @@ PUBLIC = {
     "StoreRejected": "retrying will not help",
     "EngineError": "the embedded engine",
 }
+BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket)
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
@@ -58,7 +60,7 @@ def public_things():
 
 def public_callables():
     for name, thing in public_things():
-        if inspect.isfunction(thing) or (isinstance(thing, type) and thing == ddb_lease.LeaseBucket):
+        if inspect.isfunction(thing) or (isinstance(thing, type) and thing in BUCKETS):
             yield name, thing
 
 
@@ -121,7 +123,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("name", ["Lease", "LeaseBucket"])
+@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket"])
 def test_every_method_says_what_it_raises_or_raises_nothing(name):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
@@ -153,6 +155,8 @@ def test_everything_after_the_subject_is_keyword_only():
     }
     assert positional["LeaseBucket"] == ["name"]
     assert positional["LeaseBucket.acquire"] == ["timeout"]
+    # The interface that its users know: a changed import must do.
+    assert positional.pop("DynamoDBTokenBucket") == ["table_name", "max_tokens", "token_timeout_seconds"]
     assert all(len(names) <= 1 for names in positional.values()), positional
 
 
@@ -168,6 +172,7 @@ EXAMPLES = [
     "ddb_lease.local.embedded",
     "ddb_lease.local.engine",
     "ddb_lease.model",
+    "ddb_lease.tokens",
 ]
 
 
