@@ -22,11 +22,13 @@ from ddb_lease.errors import (
 )
 from ddb_lease.lease import Lease
 from ddb_lease.model import BucketStatus, LeaseInfo, Timing
+from ddb_lease.tokens import DynamoDBTokenBucket
 
 __all__ = [
     "AcquireTimeout",
     "BucketStatus",
     "ConfigurationError",
+    "DynamoDBTokenBucket",
     "EngineError",
     "Lease",
     "LeaseBucket",

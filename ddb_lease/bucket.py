@@ -66,6 +66,7 @@ _log = logging.getLogger("ddb_lease")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Kept = TypeVar("Kept")
 
 DEFAULT_TABLE: Final = "ddb-lease"
 _KEY_BYTES: Final = 2048
@@ -318,20 +319,7 @@ class LeaseBucket:
         held = self._leases.get(lease_id)
         if held is not None:
             return held.release()
-        endings = self._driver.run(
-            send_release(
-                self._scene,
-                slots=slots,
-                lease_id=lease_id,
-                fence=None,
-                tries=RELEASE_TRIES,
-                deadline=self._scene.time.steady() + RELEASE_SECONDS,
-            ),
-            self._machinery.bell(),
-            see=self._see,
-        )
-        require_answers(endings, lease_id=lease_id)
-        return bool(ended_slots(endings, fence=None))
+        return bool(self._end(lease_id, slots, fence=None))
 
     def revoke(self, lease_id: str) -> bool:
         """Ask a lease's holder for its slots back. One UpdateItem a slot, 1 WCU each.
@@ -426,9 +414,35 @@ class LeaseBucket:
 
     # Behind the scenes.
 
+    def _end(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> list[int]:
+        """Release a lease that no `Lease` of this process stands for; returns the slots that this ended it on."""
+        endings = self._driver.run(
+            send_release(
+                self._scene,
+                slots=slots,
+                lease_id=lease_id,
+                fence=fence,
+                tries=RELEASE_TRIES,
+                deadline=self._scene.time.steady() + RELEASE_SECONDS,
+            ),
+            self._machinery.bell(),
+            see=self._see,
+        )
+        require_answers(endings, lease_id=lease_id)
+        return ended_slots(endings, fence=fence)
+
     def _acquire(
         self, deadline: float, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
     ) -> Lease | None:
+        def hold(grant: Grant) -> Lease:
+            return self._hold(grant, on_lost)
+
+        return self._win(deadline, data, count=count, patient=patient, keep=hold)
+
+    def _win(
+        self, deadline: float, data: Data | None, *, count: int, patient: bool, keep: Callable[[Grant], Kept]
+    ) -> Kept | None:
+        """Win a grant and have it kept; None where there is none in time. An interrupt, even of `keep`, undoes it."""
         self._require_open()
         _require_count(count)
         data = _checked_data(data, count)
@@ -436,7 +450,6 @@ class LeaseBucket:
         ticket = Ticket(bell.wake)
         watch = None if self._teller is None else Watch(self._teller, now=self._scene.time.steady())
         open_grants: list[Grant] = []
-        lease: Lease | None = None
         # An interrupt may strike between any two instructions here: all of them stand inside this block.
         try:
             if patient:
@@ -462,11 +475,15 @@ class LeaseBucket:
             self._require_open()  # closed while we waited: what was won is given back below
             if watch is not None:
                 watch.won(outcome, now=self._scene.time.steady())  # first of all, so that no end is told before it
-            lease = self._hold(outcome, on_lost)
+            kept = keep(outcome)
             _log.info(
-                "lease %s: slot %s of bucket %r, fence %d", lease.id, _listed(lease.slots), self.name, lease.fence
+                "lease %s: slot %s of bucket %r, fence %d",
+                outcome.lease_id,
+                _listed(outcome.slots),
+                self.name,
+                outcome.fence,
             )
-            return lease
+            return kept
         except BaseException:
             self._memory.leave(ticket)
             for grant in open_grants:

@@ -30,6 +30,20 @@ def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatu
         StoreRejected: The service refuses for good.
         StoreUnavailable: A page did not come.
     """
+    counter, slots = yield from read_whole(scene, seconds=seconds)
+    if counter is None:
+        return None
+    for _ in range(TRIES):
+        if not scene.time.known:
+            yield from _page(scene, 0, seconds, counter=True)
+    if not scene.time.known:
+        raise StoreUnavailable(f"bucket {scene.bucket!r} cannot be read: the answers do not tell the service's time")
+    now_lo, now_hi = scene.time.now_ms()
+    return describe(counter, slots, bucket=scene.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
+
+
+def read_whole(scene: Scene, *, seconds: float) -> Procedure[tuple[Counter | None, dict[int, Slot]]]:
+    """Read the counter, None where the bucket does not exist, and all slots by number; errors as `survey`."""
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
     start, more, with_counter = 0, True, True
@@ -40,15 +54,7 @@ def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatu
         # A page without a slot, full of somebody else's items, is followed by one of the slots alone.
         more = seen.more and (bool(seen.view.covered) or with_counter)
         start, with_counter = seen.view.covered.stop, False
-    if counter is None:
-        return None
-    for _ in range(TRIES):
-        if not scene.time.known:
-            yield from _page(scene, 0, seconds, counter=True)
-    if not scene.time.known:
-        raise StoreUnavailable(f"bucket {scene.bucket!r} cannot be read: the answers do not tell the service's time")
-    now_lo, now_hi = scene.time.now_ms()
-    return describe(counter, slots, bucket=scene.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
+    return counter, slots
 
 
 def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: str, now_ms: int) -> BucketStatus:

@@ -26,6 +26,7 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "DynamoDBTokenBucket": "tokens that nobody renews",
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
     "LeaseInfo": "one lease of it",
@@ -45,6 +46,7 @@ FOR_TESTS = {
     "MovableClock": "a clock that tests move",
     "Stage": "buckets on it",
 }
+BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket)
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
@@ -62,7 +64,7 @@ def public_things():
 
 def public_callables():
     for name, thing in public_things():
-        if inspect.isfunction(thing) or (isinstance(thing, type) and thing in {ddb_lease.LeaseBucket, testing.Stage}):
+        if inspect.isfunction(thing) or (isinstance(thing, type) and thing in {*BUCKETS, testing.Stage}):
             yield name, thing
 
 
@@ -161,7 +163,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "Stage"])
+@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket", "Stage"])
 def test_every_method_says_what_it_raises_or_raises_nothing(name):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
@@ -202,6 +204,8 @@ def test_everything_after_the_subject_is_keyword_only():
     }
     assert positional["LeaseBucket"] == ["name"]
     assert positional["LeaseBucket.acquire"] == ["timeout"]
+    # The interface that its users know: a changed import must do.
+    assert positional.pop("DynamoDBTokenBucket") == ["table_name", "max_tokens", "token_timeout_seconds"]
     assert all(len(names) <= 1 for names in positional.values()), positional
 
 
@@ -222,6 +226,7 @@ EXAMPLES = [
     "ddb_lease.testing.clock",
     "ddb_lease.testing.stage",
     "ddb_lease.otel",
+    "ddb_lease.tokens",
 ]
 
 

@@ -1,0 +1,152 @@
+"""Upkeep: the procedures that fill a bucket ahead of its first use, and free what has expired, for plain tokens.
+
+Laws of this room:
+
+- It makes no request of its own kind. A slot is freed by a claim, whose condition is that nothing runs on it, and a
+  release of that very claim: so what is renewed, or leased anew meanwhile, is never touched.
+- Slots are minted leased, like all, and released at once.
+- Nothing here is needed for safety, nor for a slot to come back: acquirers mint and claim by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ddb_lease.acquisition import Attempt, Stop
+from ddb_lease.errors import StoreUnavailable
+from ddb_lease.messages import Answer, Look, Seen
+from ddb_lease.model import PER_TRANSACTION, Counter, Grant, Slot, View
+from ddb_lease.outcomes import Busy, Outcome, Unavailable
+from ddb_lease.protocol import ClaimSlot, CreateBucket, TakeSlots, is_idle
+from ddb_lease.releasing import send_release
+from ddb_lease.retry import Procedure
+from ddb_lease.survey import read_whole
+
+_log = logging.getLogger("ddb_lease")
+
+PAGE_SECONDS = 10.0
+"""How long to try for each page of a bucket while the service does not answer."""
+
+ROUNDS = 5
+"""How often a bucket is read again because others changed it amid the filling."""
+
+RELEASE_TRIES = 6
+"""How often each release is sent while it fails; after that the slot comes back by expiry."""
+
+RELEASE_SECONDS = 5.0
+"""How long the releases after one claim are tried while they fail."""
+
+
+class Upkeep(Attempt):
+    """Claims slots to give them back; the arguments are those of an `Attempt`.
+
+    Attributes:
+        freed: How many expired leases `sweep` has ended so far.
+    """
+
+    freed = 0
+
+    def sweep(self) -> Procedure[None]:
+        """Free every slot in circulation whose lease has expired, one after another.
+
+        Raises:
+            StoreUnavailable: The service does not answer; what was freed until then is.
+            StoreRejected: The service refuses for good.
+        """
+        scene = self._scene
+        counter, slots = yield from read_whole(scene, seconds=PAGE_SECONDS)
+        if counter is None:
+            return
+        scene.adopt(counter, True)
+        try:
+            yield from self._be_sure_of_the_time()
+        except Stop as stop:
+            raise self._failed(stop.outcome) from stop
+        for slot in slots.values():
+            leased = slot.lease is not None and not slot.retired
+            if leased and is_idle(slot, expired_before=scene.time.expired_before_ms()):
+                yield from self._free(slot)
+
+    def fill(self) -> Procedure[None]:
+        """Make the bucket where it is missing, and mint each of its slots that does not exist.
+
+        Retired slots stay so: they are brought back when they are needed.
+
+        Raises:
+            StoreUnavailable: The service does not answer, or others change the bucket all the time; may be repeated.
+            StoreRejected: The service refuses for good.
+        """
+        for _ in range(ROUNDS):
+            try:
+                if (yield from self._fill_once()):
+                    return
+            except Stop as stop:
+                if isinstance(stop.outcome, Unavailable):
+                    raise self._failed(stop.outcome) from stop
+        raise StoreUnavailable(f"bucket {self._scene.bucket!r} is not filled: others change it at the same time")
+
+    def _fill_once(self) -> Procedure[bool]:
+        scene = self._scene
+        counter, slots = yield from read_whole(scene, seconds=PAGE_SECONDS)
+        if counter is None:
+            scene.memory.forget()
+            nothing = View(counter=None, slots={}, covered=range(0))
+            yield from self._create(nothing, CreateBucket(fresh=not slots))
+            return False  # read what there is by now
+        scene.adopt(counter, True)
+        missing = [number for number in range(counter.max_tokens) if number not in slots]
+        for first in range(0, len(missing), PER_TRANSACTION):
+            seen = yield from self._counter()
+            minted = seen is not None and (yield from self._mint_all(missing[first : first + PER_TRANSACTION], seen))
+            if not minted:
+                return False
+        return True
+
+    def _counter(self) -> Procedure[Counter | None]:
+        answer: Answer | None = yield Look(limit=1, consistent=True)
+        if not isinstance(answer, Seen):
+            return None
+        return answer.view.counter
+
+    def _mint_all(self, numbers: list[int], counter: Counter) -> Procedure[bool]:
+        step = TakeSlots(
+            claims=(),
+            mints=tuple(numbers),
+            seen_max=counter.max_tokens,
+            re_mint=counter.minted > counter.max_tokens - len(numbers),
+        )
+        won = yield from self._take_together(step)
+        return isinstance(won, Grant) and (yield from self._hand_back(won))
+
+    def _free(self, slot: Slot) -> Procedure[None]:
+        try:
+            won = yield from self._claim(ClaimSlot(slot=slot.number, fence=slot.fence))
+        except Stop as stop:
+            if isinstance(stop.outcome, (Busy, Unavailable)):
+                raise self._failed(stop.outcome) from stop
+            return  # won too late, and given back: it is not this call that may count it
+        if isinstance(won, Grant) and (yield from self._hand_back(won)):
+            self.freed += 1
+
+    def _hand_back(self, grant: Grant) -> Procedure[bool]:
+        """Release what was just won, slot by slot; returns whether all of it is free."""
+        scene = self._scene
+        endings = yield from send_release(
+            scene,
+            slots=grant.slots,
+            lease_id=grant.lease_id,
+            fence=grant.fence,
+            tries=RELEASE_TRIES,
+            deadline=scene.time.steady() + RELEASE_SECONDS,
+        )
+        done = [ending.slot for ending in endings if ending.known]
+        for number in done:
+            scene.memory.learn_slot(number, Slot(number=number, fence=grant.fence))
+        self._open.remove(grant)
+        if len(done) < len(grant.slots):
+            _log.warning("bucket %r: %d slots come back by expiry", scene.bucket, len(grant.slots) - len(done))
+        return len(done) == len(grant.slots)
+
+    def _failed(self, outcome: Outcome) -> StoreUnavailable:
+        cause = outcome.cause if isinstance(outcome, (Busy, Unavailable)) else outcome
+        return StoreUnavailable(f"bucket {self._scene.bucket!r}: {cause}")
