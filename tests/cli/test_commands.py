@@ -520,18 +520,17 @@ def holder(cli):
     """A command that runs under a lease, in a bucket of its own; its lease id, and the process."""
     name = f"held-{time.time_ns()}"
     line = command(f"run {name} --local --max-tokens 1 --lease 6s -- sleep 60")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         line, env=environment(cli.folder), cwd=cli.folder, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    )
-    try:
-        deadline = time.monotonic() + LONG
-        while not (leases := _leases(cli, name)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield name, leases[0]["lease_id"], process
-    finally:
-        process.terminate()
-        process.wait(LONG)
+    ) as process:
+        try:
+            deadline = time.monotonic() + LONG
+            while not (leases := _leases(cli, name)):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            yield name, leases[0]["lease_id"], process
+        finally:
+            process.terminate()
 
 
 def _leases(cli, name):

@@ -190,7 +190,8 @@ def test_data_without_end_is_refused_in_few_words(make):
 def test_a_number_that_goes_by_a_name_is_kept_as_a_number():
     service = Service()
     LeaseBucket("n", max_tokens=1, client=service).try_acquire(data={"k": Whole.SEVEN})
-    assert service.calls[1][1]["Item"]["data"] == {"M": {"k": {"N": "7"}}}
+    (claimed,) = [arguments["Item"] for _, arguments in service.calls if "Item" in arguments]
+    assert claimed["data"] == {"M": {"k": {"N": "7"}}}
 
 
 def deepest(value):
@@ -291,4 +292,4 @@ def test_the_scripted_service_is_enough_for_a_whole_acquire():
     service = Service()
     with LeaseBucket("n", max_tokens=1, client=service) as bucket:
         assert bucket.acquire(timeout=5).release()
-    assert [method for method, _ in service.calls] == ["query", "put_item", "update_item"]
+    assert [method for method, _ in service.calls] == ["query", "query", "put_item", "update_item"]
