@@ -130,6 +130,7 @@ class GuardedCommand:
         self._exit: Exit | None = None
         self._failure = 0
         self._is_guard_gone = False
+        self._is_stopped = False  # and not yet answered: it may come with the word that it has started
         self._why_replaced: Cause = "guard died"
         self._looked_at = steady_seconds()
         self._patient_until = 0.0
@@ -196,10 +197,11 @@ class GuardedCommand:
         until = None if timeout is None else steady_seconds() + timeout
         while True:
             with self._reading:
-                was_stopped = self._look()
+                self._look()
                 if self._exit is not None:
                     self._control.close()
                     return self._exit
+                was_stopped, self._is_stopped = self._is_stopped, False
             if was_stopped:
                 _stop_ourselves()
                 self._send("resume")
@@ -220,11 +222,10 @@ class GuardedCommand:
             poll.register(self._control, select.POLLIN)
             poll.poll(int(seconds * 1000) + 1)
 
-    def _look(self) -> bool:
-        """Read what has come and see to a lost guard; True if the command was stopped."""
-        was_stopped = False
+    def _look(self) -> None:
+        """Read what has come and see to a lost guard."""
         for words in self._receive():
-            was_stopped = self._note(words) or was_stopped
+            self._note(words)
         now = steady_seconds()
         if now - self._looked_at > 2 * LOOK:
             self._patient_until = now + HEAD_START
@@ -233,9 +234,8 @@ class GuardedCommand:
             self._bury_guard()
         elif self._is_guard_gone or now >= self._enforce_at():
             self._replace_guard()
-        return was_stopped
 
-    def _note(self, words: list[bytes]) -> bool:
+    def _note(self, words: list[bytes]) -> None:
         verb, *rest = (word.decode() for word in words)
         if verb == "started":
             self.pid = int(rest[0])
@@ -245,7 +245,8 @@ class GuardedCommand:
             kind, number, cause, gone_at = rest[0], int(rest[1]), cast("Cause", rest[2]), float(rest[3])
             code, signum = (number, None) if kind == "code" else (None, number)
             self._exit = Exit(code=code, signal=signum, cause=cause, gone_at=gone_at)
-        return verb == "stopped"
+        elif verb == "stopped":
+            self._is_stopped = True
 
     def _receive(self) -> list[list[bytes]]:
         frames: list[list[bytes]] = []

@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -698,6 +699,46 @@ def test_ctrl_z_where_nobody_could_continue_it_is_a_hiccup(screen, tmp_path):
     one.type("on\n")
     one.shows("got on")
     assert one.status() == 5
+
+
+STOPPED_AT_ONCE = """
+import socket, sys
+sys.path.insert(0, sys.argv[2])
+from ddb_lease.cli.guard import Frames, frame
+
+control = socket.socket(fileno=int(sys.argv[1]))
+control.recv(65536)
+control.sendall({words})
+heard, frames = [], Frames()
+while [b"resume"] not in heard:
+    heard += frames.take(control.recv(65536))
+control.sendall(frame("exited", "code", 5, "itself", 1.0))
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'frame("started", 1) + frame("stopped", 20)',
+        'frame("stopped", 20) + frame("started", 1)',
+    ],
+    ids=["in one breath", "stopped before its start was seen"],
+)
+def test_a_command_stopped_as_soon_as_it_started_is_continued(monkeypatch, words):
+    def spawn():
+        ours, theirs = socket.socketpair()
+        with theirs:
+            program = STOPPED_AT_ONCE.format(words=words)
+            root = str(Path(__file__).resolve().parents[2])
+            argv = [sys.executable, "-c", program, str(theirs.fileno()), root]
+            return subprocess.Popen(argv, pass_fds=[theirs.fileno()]), ours
+
+    monkeypatch.setattr(guarded, "_spawn_guard", spawn)
+    monkeypatch.setattr(guarded, "_stop_ourselves", lambda: None)
+    command = GuardedCommand.start(["true"], deadline=steady_seconds() + FAR, grace=0.3)
+    ended = command.wait(LONG)
+    assert ended is not None
+    assert ended.code == 5
 
 
 def test_a_command_in_a_pipe_gets_the_terminal_when_it_asks(shell, tmp_path):
