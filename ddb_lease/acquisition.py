@@ -395,8 +395,8 @@ class Attempt:
         lease_ms = scene.lease_ms()
         # Steady time first: the belief must not begin later than what the expiry is computed from.
         started = scene.time.steady()
-        now_lo, now_hi = scene.time.now_ms()
-        if scene.time.unsettled and now_hi - now_lo > 1000 * WIDE_SECONDS:
+        _, now_hi = scene.time.now_ms()
+        if scene.time.wider_than(WIDE_SECONDS):
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
             raise Stop(Unavailable(cause=UNTOLD))
         grant = Grant(

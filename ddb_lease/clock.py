@@ -146,11 +146,13 @@ class Offset:
         trusted: The answers that are believed.
         rival: The latest answers, where they contradict the trusted ones but not one another.
         doubt: The hull of all that was said since the first contradiction; None where there is none.
+        overruled: What was trusted until the latest sample, if that made its rivals be believed instead.
     """
 
     trusted: Evidence
     rival: Evidence | None = None
     doubt: Interval | None = None
+    overruled: Evidence | None = None
 
     @staticmethod
     def first(sample: Interval) -> Offset:
@@ -179,7 +181,7 @@ class Offset:
         rival = rival or Evidence.of(sample)
         # A single first answer is overruled by two: else a second odd one might confirm it against them.
         overruled = rival.answers >= min(AGREEING, trusted.answers + 1)
-        return Offset(rival) if overruled else Offset(trusted, rival, doubt)
+        return Offset(rival, overruled=trusted) if overruled else Offset(trusted, rival, doubt)
 
 
 class ServiceTime:
@@ -238,11 +240,19 @@ class ServiceTime:
     @property
     def unsettled(self) -> bool:
         """Whether to ask again before something is written by the bounds: in doubt, or wide after idling."""
+        return self.doubtful or self.wider_than(WIDE_SECONDS)
+
+    def wider_than(self, seconds: float) -> bool:
+        """Whether the bounds are further apart than so many seconds: an expiry written by them may lie as far ahead.
+
+        By this machine's wall clock, where answers without a ``Date`` made us fall back to it, they never are: they are
+        as wide as they were set to be, and asking again does not help.
+        """
         offset = self._offset
         if offset is None:
             return False
         bounds = offset.bounds(self._clock.steady())
-        return offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS
+        return bounds.high - bounds.low > seconds
 
     def observe(self, *, sent: float, received: float, date: float | None) -> bool:
         """Learn from one genuine answer (one that carries a request id).
@@ -267,11 +277,11 @@ class ServiceTime:
             if before is None:
                 return self._note_date(sample)
             after = self._offset = before.updated(sample)
-        overruled = before.rival is not None and after.trusted.answers == before.rival.answers + 1 and not after.doubt
-        missed = after.trusted.by_one.low - before.trusted.by_one.high if overruled else 0.0
-        if missed > self.front_end_skew:
-            _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", missed)
-        return overruled or (before.doubt is None) != (after.doubt is None)
+        if after.overruled is not None:
+            missed = after.trusted.by_one.low - after.overruled.by_one.high
+            if missed > self.front_end_skew:
+                _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", missed)
+        return after.overruled is not None or (before.doubt is None) != (after.doubt is None)
 
     def now_ms(self) -> tuple[int, int]:
         """Bounds on the service's time, in whole milliseconds since the epoch: (no later than, no earlier than).

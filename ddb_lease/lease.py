@@ -383,8 +383,8 @@ class Lease:
         with self._lock:
             # Steady time first: see `Belief.begin_renewal`.
             self._tried_at = self._now()
-            now_lo, now_hi = scene.time.now_ms()
-            if scene.time.unsettled and now_hi - now_lo > 1000 * self._widest():
+            _, now_hi = scene.time.now_ms()
+            if scene.time.wider_than(self._widest()):
                 self._belief.retry_later(self._tried_at)
                 return Unknown(cause=UNTOLD)
             renewal = self._belief.begin_renewal(self._tried_at, now_hi)

@@ -8,13 +8,13 @@ Laws of this room:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddb_lease.errors import StoreUnavailable
-from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Release, Throttled, Unknown, Unsent
+from ddb_lease.insisting import insist, require_answered
+from ddb_lease.messages import Answer, Done, Refused, Release
 from ddb_lease.protocol import released
-from ddb_lease.retry import Procedure, resending
+from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 
 
@@ -60,26 +60,14 @@ def send_release(
 def _release_one(
     scene: Scene, slot: int, lease_id: str, fence: int | None, *, tries: int, deadline: float
 ) -> Procedure[Ending]:
-    uncertain: list[bool] = []
-
-    def once() -> Generator[Release, Answer, Answer]:
+    def request() -> Release:
         # Without the fence, the item keeps the TTL that its lease gave it: see `protocol.ttl_for`.
         known = scene.time.known and fence is not None
         ttl = scene.ttl(scene.time.now_ms()[1], fence=fence or 0) if known else None
-        answer = yield Release(slot=slot, lease_id=lease_id, ttl=ttl)
-        if isinstance(answer, Unknown):
-            uncertain.append(True)
-        return answer
+        return Release(slot=slot, lease_id=lease_id, ttl=ttl)
 
-    policy = resending(
-        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
-        steady=scene.time.steady,
-        deadline=deadline,
-        chance=scene.chance,
-        tries=tries,
-    )
-    answer: Answer = yield from policy(once)
-    return Ending(slot=slot, answer=answer, uncertain=bool(uncertain))
+    answer, uncertain = yield from insist(scene, request, tries=tries, deadline=deadline)
+    return Ending(slot=slot, answer=answer, uncertain=uncertain)
 
 
 def ended_slots(endings: Sequence[Ending], *, fence: int | None) -> list[int]:
@@ -100,13 +88,4 @@ def require_answers(endings: Sequence[Ending], *, lease_id: str) -> None:
         StoreRejected: The service refuses for good.
     """
     for ending in endings:
-        answer = ending.answer
-        match answer:
-            case Done() | Refused():
-                pass
-            case Rejected():
-                raise answer.error
-            case Unknown() | Unsent() | Conflict() | Throttled():
-                raise StoreUnavailable(f"lease {lease_id} could not be released: {answer.cause}") from answer.cause
-            case _:
-                raise AssertionError(f"no answer to a release: {answer}")
+        require_answered(ending.answer, f"lease {lease_id} could not be released")

@@ -9,11 +9,12 @@ Laws of this room:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-from ddb_lease.errors import StoreUnavailable
-from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Revoke, Throttled, Unknown, Unsent
-from ddb_lease.retry import Procedure, resending
+from ddb_lease.insisting import insist, require_answered
+from ddb_lease.messages import Done, Revoke
+from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 
 
@@ -39,30 +40,7 @@ def revoke(
     """
     marked = False
     for slot in slots:
-        marked |= yield from _mark(scene, slot, lease_id, by, tries=tries, deadline=deadline)
+        request = partial(Revoke, slot=slot, lease_id=lease_id, by=by)
+        answer, _ = yield from insist(scene, request, tries=tries, deadline=deadline)
+        marked |= isinstance(require_answered(answer, f"lease {lease_id} could not be revoked"), Done)
     return marked
-
-
-def _mark(scene: Scene, slot: int, lease_id: str, by: str, *, tries: int, deadline: float) -> Procedure[bool]:
-    def once() -> Generator[Revoke, Answer, Answer]:
-        return (yield Revoke(slot=slot, lease_id=lease_id, by=by))
-
-    policy = resending(
-        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
-        steady=scene.time.steady,
-        deadline=deadline,
-        chance=scene.chance,
-        tries=tries,
-    )
-    answer: Answer = yield from policy(once)
-    match answer:
-        case Done():
-            return True
-        case Refused():
-            return False
-        case Rejected():
-            raise answer.error
-        case Unknown() | Unsent() | Conflict() | Throttled():
-            raise StoreUnavailable(f"lease {lease_id} could not be revoked: {answer.cause}") from answer.cause
-        case _:
-            raise AssertionError(f"no answer to a revocation: {answer}")

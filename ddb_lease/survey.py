@@ -6,9 +6,10 @@ Laws of this room: it only reads, page by page, consistently; what it returns is
 from __future__ import annotations
 
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.messages import Answer, Conflict, Look, Rejected, Seen, Throttled, Unknown, Unsent
+from ddb_lease.insisting import insist, require_answered
+from ddb_lease.messages import Look, Seen
 from ddb_lease.model import BucketStatus, Counter, LeaseInfo, Slot
-from ddb_lease.retry import Procedure, resending
+from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 
 PAGE = 1_000
@@ -85,23 +86,10 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
 
 
 def _page(scene: Scene, start: int, seconds: float, *, counter: bool) -> Procedure[Seen]:
-    def once() -> Procedure[Answer | None]:
-        return (yield Look(start=start, limit=PAGE, consistent=True, whole=True, counter=counter))
-
-    policy = resending(
-        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),
-        steady=scene.time.steady,
-        deadline=scene.time.steady() + seconds,
-        chance=scene.chance,
-        tries=TRIES,
-    )
-    answer: Answer = yield from policy(once)
-    match answer:
-        case Seen():
-            return answer
-        case Rejected():
-            raise answer.error
-        case Unknown() | Unsent() | Conflict() | Throttled():
-            raise StoreUnavailable(f"bucket {scene.bucket!r} cannot be read: {answer.cause}") from answer.cause
-        case _:
-            raise AssertionError(f"no answer to a look: {answer}")
+    look = Look(start=start, limit=PAGE, consistent=True, whole=True, counter=counter)
+    until = scene.time.steady() + seconds
+    answer, _ = yield from insist(scene, lambda: look, tries=TRIES, deadline=until)
+    seen = require_answered(answer, f"bucket {scene.bucket!r} cannot be read")
+    if not isinstance(seen, Seen):
+        raise AssertionError(f"no answer to a look: {seen}")  # noqa: TRY004 - no caller's mistake
+    return seen

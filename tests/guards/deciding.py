@@ -431,17 +431,18 @@ AMBIGUITY = Chapter(
             ),
         ),
         Guard(
-            name="a release is sent again while it fails",
-            room="releasing.py",
+            name="a release, a revocation and a look are sent again while they fail",
+            room="insisting.py",
             code="        again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, Throttled)),",
             without="        again=lambda answer: False,",
             noticed_by=(
                 "tests/test_operations_recovery.py::test_a_release_whose_answer_is_lost_is_sent_again_and_says_that_it_ended_the_lease",
+                "tests/test_revoking.py::test_a_revocation_survives_what_passes",
             ),
         ),
         Guard(
             name="a release remembers that an answer was lost",
-            room="releasing.py",
+            room="insisting.py",
             code="            uncertain.append(True)",
             without="            pass",
             noticed_by=(

@@ -318,8 +318,8 @@ LEASES = Chapter(
         ),
         _lease(
             "a renewal writes the upper bound",
-            "            now_lo, now_hi = scene.time.now_ms()\n            if scene",
-            "            now_lo, now_hi = scene.time.now_ms()\n            now_hi = now_lo\n            if scene",
+            "            _, now_hi = scene.time.now_ms()\n            if scene",
+            "            now_hi, _ = scene.time.now_ms()\n            if scene",
             noticed_by=(
                 "tests/test_lease_serial.py::test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over",
             ),
