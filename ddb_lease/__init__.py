@@ -15,13 +15,14 @@ from ddb_lease.errors import (
     LeaseError,
     LeaseLost,
     LossReason,
+    Overtaken,
     StoreError,
     StoreRejected,
     StoreUnavailable,
     UnknownBucket,
 )
 from ddb_lease.lease import Lease
-from ddb_lease.model import BucketStatus, LeaseInfo, Timing
+from ddb_lease.model import BucketStatus, LeaseInfo, Repaired, Resized, Timing
 from ddb_lease.tokens import DynamoDBTokenBucket
 
 __all__ = [
@@ -36,6 +37,9 @@ __all__ = [
     "LeaseInfo",
     "LeaseLost",
     "LossReason",
+    "Overtaken",
+    "Repaired",
+    "Resized",
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",

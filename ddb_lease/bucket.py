@@ -26,6 +26,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from ddb_lease import process
 from ddb_lease.acquisition import Attempt, acquire
 from ddb_lease.asking import ask_while
+from ddb_lease.circulation import repair, resize
 from ddb_lease.clock import Clock, ServiceTime, SystemClock
 from ddb_lease.driver import Bell, Driver, Sender, Turnstile
 from ddb_lease.dynamodb import Reach, Store
@@ -50,12 +51,15 @@ from ddb_lease.model import (
     Counter,
     Data,
     Grant,
+    Repaired,
+    Resized,
     Settings,
     Timing,
 )
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slots_of
 from ddb_lease.releasing import ended_slots, require_answers, send_release
+from ddb_lease.retry import Procedure
 from ddb_lease.revoking import revoke
 from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
@@ -67,6 +71,7 @@ _log = logging.getLogger("ddb_lease")
 P = ParamSpec("P")
 R = TypeVar("R")
 Kept = TypeVar("Kept")
+Result = TypeVar("Result")
 
 DEFAULT_TABLE: Final = "ddb-lease"
 _KEY_BYTES: Final = 2048
@@ -349,6 +354,72 @@ class LeaseBucket:
             self._machinery.bell(),
         )
 
+    def resize(self, max_tokens: int) -> Resized:
+        """Change how many tokens the bucket has, while it is in use.
+
+        Shrinking ends no lease: those on slots that leave run on, may be renewed, and are not leased again. After it
+        returned, no slot from `max_tokens` up is leased to anyone. Growing makes no slot: who needs one mints it.
+        All clients follow the new size by themselves.
+
+        Args:
+            max_tokens: How many tokens there shall be, 1 to 100,000.
+
+        Returns:
+            What was done; of no effect where the bucket has that size already.
+
+        Raises:
+            ConfigurationError: `max_tokens` cannot work. Nothing was sent.
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            Overtaken: Another resize came in between, and this one stopped.
+            StoreUnavailable: The service did not answer, or others keep changing the counter. The bucket has its old
+                size, the new one, or, shrinking by more than 99, one in between; it is whole: resize again.
+            StoreRejected: The service refuses for good; else as above.
+
+        Cost: 2 Queries. To grow, 1 UpdateItem (1 WCU); to shrink, for each 99 slots, 1 TransactGetItems (2 RCU an item)
+        and 1 TransactWriteItems (2 WCU an item).
+        """
+        return self._operate(resize(self._scene, max_tokens=_checked_max_tokens(max_tokens)))
+
+    def repair(self) -> Repaired:
+        """Count the slots anew: sets `minted` right, and retires slots beyond `max_tokens`.
+
+        Never needed for safety, nor for a token to come back: acquirers repair what they meet. It is for a table that
+        was edited by hand, and for a clean `status`.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
+            StoreRejected: The service refuses for good.
+
+        Cost: 2 Queries and 1 TransactGetItems for each 99 slots (2 RCU an item), and, where the count was wrong, 1
+        UpdateItem (1 WCU).
+        """
+        return self._operate(repair(self._scene))
+
+    def reset(self) -> int:
+        """End all leases now, whoever holds them, and repair the bucket.
+
+        For a bucket whose holders are all gone. Those who still work are told at their next renewal only (reason
+        taken), and others may have their slots by then. Who acquires meanwhile may keep what it got. The settings, and
+        the fences of the slots, stay.
+
+        Returns:
+            How many leases this ended.
+
+        Raises:
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            StoreUnavailable: The service did not answer. Some leases may have ended; may be repeated.
+            StoreRejected: The service refuses for good; else as above.
+
+        Cost: 1 Query for each MB, 1 UpdateItem a leased slot, and that of `repair`.
+        """
+        ended = self._end_all()
+        self.repair()
+        return ended
+
     def status(self) -> BucketStatus:
         """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
 
@@ -430,6 +501,26 @@ class LeaseBucket:
         )
         require_answers(endings, lease_id=lease_id)
         return ended_slots(endings, fence=fence)
+
+    def _end_all(self) -> int:
+        """Release every lease in the table; returns how many this ended."""
+        slots: dict[str, list[int]] = {}
+        for lease in self.status().leases:
+            slots.setdefault(lease.lease_id, []).append(lease.slot)
+        ended = 0
+        for lease_id, numbers in slots.items():
+            held = self._leases.get(lease_id)
+            # By the slots it is on, and not by what its id tells: an id of somebody else's making may tell anything.
+            ended += held.release() if held else bool(self._end(lease_id, tuple(numbers), fence=None))
+        self._memory.wake_all()
+        return ended
+
+    def _operate(self, procedure: Procedure[Result]) -> Result:
+        result = self._driver.run(procedure, self._machinery.bell(), see=self._see)
+        self._warned = True  # whoever changes the settings knows of them
+        self._memory.forget()
+        self._memory.wake_all()  # to look anew
+        return result
 
     def _acquire(
         self, deadline: float, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
@@ -576,9 +667,14 @@ def _checked_text(what: str, text: object) -> str:
     return text
 
 
-def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
+def _checked_max_tokens(max_tokens: object) -> int:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
         raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {max_tokens!r}")
+    return max_tokens
+
+
+def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
+    max_tokens = _checked_max_tokens(max_tokens)
     longest = LONGEST_LEASE_MS / 1000
     if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
         raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")

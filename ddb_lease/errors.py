@@ -52,6 +52,27 @@ class UnknownBucket(LeaseError, LookupError):
     """The bucket does not exist in the table (yet: the first acquire creates it). Nothing was changed."""
 
 
+class Overtaken(LeaseError):
+    """Another resize of the bucket came in between, and this one stopped.
+
+    What it had done until then stands, and the bucket is whole: ask `status`, and resize again if that is not wanted.
+
+    Attributes:
+        max_tokens: How many tokens the bucket has now.
+    """
+
+    def __init__(self, message: str, *, max_tokens: int) -> None:
+        super().__init__(message)
+        self.max_tokens = max_tokens
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_overtaken, (str(self), self.max_tokens)
+
+
+def _rebuild_overtaken(message: str, max_tokens: int) -> Overtaken:
+    return Overtaken(message, max_tokens=max_tokens)
+
+
 class AcquireTimeout(LeaseError, TimeoutError):
     """No slot came free in time. Nothing is held."""
 

@@ -10,11 +10,23 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Request, Seen, Throttled, Unknown, Unsent
+from ddb_lease.messages import (
+    Answer,
+    Conflict,
+    Done,
+    Refused,
+    Rejected,
+    Request,
+    Seen,
+    Shown,
+    Throttled,
+    Unknown,
+    Unsent,
+)
 from ddb_lease.retry import Procedure, resending
 from ddb_lease.scene import Scene
 
-Answered: TypeAlias = Done | Seen | Refused
+Answered: TypeAlias = Done | Seen | Shown | Refused
 
 
 def insist(scene: Scene, make: Callable[[], Request], *, tries: int, deadline: float) -> Procedure[tuple[Answer, bool]]:
@@ -60,7 +72,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Seen() | Refused():
+        case Done() | Seen() | Shown() | Refused():
             return answer
         case Rejected():
             raise answer.error

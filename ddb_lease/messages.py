@@ -102,9 +102,10 @@ class BringBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retire:
-    """Take slots out of circulation that lie at or above `max_tokens`, leases running on: one TransactWriteItems.
+    """Take slots out of circulation, leases running on: one TransactWriteItems.
 
-    The counter must be as seen (`rev`). `max_tokens` and `minted` are what it is set to.
+    They lie at or above `max_tokens`, or are all in circulation that do once it is lowered: `max_tokens` and `minted`
+    are what the counter is set to, which must be as seen (`rev`). Without any slot, it is lowered alone.
     """
 
     slots: tuple[int, ...]
@@ -161,7 +162,33 @@ class Revoke:
     by: str
 
 
-Request: TypeAlias = Look | Claim | Mint | Take | BringBack | Retire | Create | Renew | Release | Revoke
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Read slots, and the counter, as they stand at one instant: one TransactGetItems of at most 100 items."""
+
+    slots: tuple[int, ...]
+    counter: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grow:
+    """Raise `max_tokens`; the counter must be as seen (`rev`): one UpdateItem."""
+
+    rev: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recount:
+    """Set `minted` to what was counted; the counter must be as seen (`rev`): one UpdateItem."""
+
+    rev: int
+    minted: int
+
+
+Request: TypeAlias = (
+    Look | Claim | Mint | Take | BringBack | Retire | Create | Renew | Release | Revoke | Snapshot | Grow | Recount
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +204,14 @@ class Seen:
 
     view: View
     more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A snapshot's answer: what stood there at one instant; None where there was no item."""
+
+    counter: Counter | None
+    slots: Mapping[int, Slot | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,7 +268,7 @@ class Rejected:
     error: Exception
 
 
-Answer: TypeAlias = Done | Seen | Refused | Conflict | Throttled | Unsent | Unknown | Rejected
+Answer: TypeAlias = Done | Seen | Shown | Refused | Conflict | Throttled | Unsent | Unknown | Rejected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

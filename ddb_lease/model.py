@@ -187,6 +187,40 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resized:
+    """What a resize did.
+
+    Attributes:
+        before: `max_tokens` as it was.
+        after: `max_tokens` as it is.
+        retired: Slots that were taken out of circulation.
+        running: Leases that run on on those, until they are released or expire.
+    """
+
+    before: int
+    after: int
+    retired: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        max_tokens: As it is; a repair does not change it.
+        before: `minted` as it was.
+        after: `minted` as it is: the slots in circulation.
+        retired: Slots beyond `max_tokens` that were taken out of circulation.
+    """
+
+    max_tokens: int
+    before: int
+    after: int
+    retired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseInfo:
     """One lease in a `BucketStatus`.
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     "worker": ("PutItem", "UpdateItem", "Query"),
-    "operator": ("UpdateItem", "Query"),
+    "operator": ("GetItem", "UpdateItem", "Query"),
     "reader": ("Query",),
     "deployer": ("CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"),
 }

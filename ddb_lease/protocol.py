@@ -193,7 +193,7 @@ def _create(view: View) -> CreateBucket:
 
 
 def _strays(view: View, counter: Counter) -> RetireStrays | None:
-    strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and _circulates(slot))
+    strays = tuple(n for n, slot in view.slots.items() if n >= counter.max_tokens and circulates(slot))
     if not strays:
         return None
     retired = strays[:PER_TRANSACTION]
@@ -341,5 +341,6 @@ def slots_of(lease_id: str) -> tuple[int, ...] | None:
     return tuple(map(int, parts)) if well_formed and len(set(parts)) == len(parts) <= PER_TRANSACTION else None
 
 
-def _circulates(slot: Slot) -> bool:
+def circulates(slot: Slot) -> bool:
+    """Whether a slot that exists is in circulation."""
     return not slot.retired and not slot.foreign

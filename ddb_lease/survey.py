@@ -43,11 +43,14 @@ def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatu
     return describe(counter, slots, bucket=scene.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
 
 
-def read_whole(scene: Scene, *, seconds: float) -> Procedure[tuple[Counter | None, dict[int, Slot]]]:
-    """Read the counter, None where the bucket does not exist, and all slots by number; errors as `survey`."""
+def read_whole(scene: Scene, *, seconds: float, start: int = 0) -> Procedure[tuple[Counter | None, dict[int, Slot]]]:
+    """Read the counter, None where the bucket does not exist, and all slots by number; errors as `survey`.
+
+    From another `start` than 0 on, the slots from there, and no counter.
+    """
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
-    start, more, with_counter = 0, True, True
+    more, with_counter = True, start == 0
     while more:
         seen = yield from _page(scene, start, seconds, counter=with_counter)
         counter = seen.view.counter or counter

@@ -10,6 +10,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable
@@ -198,8 +199,7 @@ class DynamoDBTokenBucket:
 
         Cost: 1 Query for each MB, 1 UpdateItem a token, and that of `initialize_bucket`.
         """
-        self._bucket.end_all()
-        self._bucket.fill()
+        self._bucket.empty()
 
     def close(self) -> None:
         """Close the connections. It cannot acquire any more; its tokens run on, and end by themselves.
@@ -257,17 +257,11 @@ class _Plain(LeaseBucket):
             _log.warning("cleaning up bucket %r was cut short: %s", self.name, error)
         return upkeep[0].freed
 
-    def end_all(self) -> None:
-        """Release every lease in the table by its id."""
-        try:
-            leases = self.status().leases
-        except UnknownBucket:
-            return
-        for lease_id in dict.fromkeys(lease.lease_id for lease in leases):
-            if slots_of(lease_id) is None:
-                _log.warning("bucket %r: %r is no lease of ours, and stays", self.name, lease_id)
-            else:
-                self.release(lease_id)
+    def empty(self) -> None:
+        """End every lease in the table, and fill what is missing."""
+        with contextlib.suppress(UnknownBucket):
+            self._end_all()
+        self.fill()
 
     def _keep_up(self, procedure: Callable[[Upkeep], Procedure[None]]) -> None:
         self._require_open()

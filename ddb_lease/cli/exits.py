@@ -9,6 +9,7 @@ from ddb_lease.errors import (
     ConfigurationError,
     EngineError,
     LeaseError,
+    Overtaken,
     StoreRejected,
     StoreUnavailable,
     UnknownBucket,
@@ -18,6 +19,7 @@ USAGE: Final = 2
 UNKNOWN_BUCKET: Final = 66
 UNAVAILABLE: Final = 69
 DEFECT: Final = 70
+OVERTAKEN: Final = 74
 NO_SLOT: Final = 75
 LOST: Final = 76
 REJECTED: Final = 77
@@ -29,6 +31,7 @@ HELP: Final = f"""exit codes:
   and every command with
   {USAGE:>2}  wrong arguments or settings
   {UNKNOWN_BUCKET}  no such bucket, or no such lease
+  {OVERTAKEN}  another resize came in between
   {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
   {REJECTED}  DynamoDB refuses: no table, no permission, no credentials"""
 
@@ -39,6 +42,7 @@ def code_for(error: LeaseError) -> int:
         (ConfigurationError, USAGE),
         (UnknownBucket, UNKNOWN_BUCKET),
         (AcquireTimeout, NO_SLOT),
+        (Overtaken, OVERTAKEN),
         (StoreUnavailable, UNAVAILABLE),
         (EngineError, UNAVAILABLE),
         (StoreRejected, REJECTED),

@@ -24,12 +24,16 @@ from ddb_lease.messages import (
     Answer,
     Conflict,
     Done,
+    Grow,
     Look,
+    Recount,
     Refused,
     Rejected,
     Renew,
     Request,
     Seen,
+    Shown,
+    Snapshot,
     Take,
     Throttled,
     Unknown,
@@ -75,6 +79,8 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
     match request:
         case Look():
             return _seen(request, response)
+        case Snapshot():
+            return _shown(request, response)
         case Renew():
             return Done(slot=read_slot(_map(response.get("Attributes")), request.slot))
         case _:
@@ -87,7 +93,7 @@ def read_failure(error: Exception, place: Place, request: Request | None = None)
     Args:
         error: The exception.
         place: Where the bucket lives, to be named.
-        request: What was asked for; of several slots taken together, it tells which one a reason is about.
+        request: What was asked for; it tells what a condition was about.
 
     Raises:
         ParamValidationError: `error` itself: a defect of ours, and nothing was sent.
@@ -146,7 +152,7 @@ def _read_client_error(error: aws.ClientError, place: Place, request: Request | 
     code = _code(error)
     status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
-        return Refused(slot=_slot_in(error.response.get("Item")))
+        return _refused_one(error, request)
     if code == "TransactionCanceledException":
         return _cancelled(error, place, request)
     if code in _CONFLICT:
@@ -159,6 +165,17 @@ def _read_client_error(error: aws.ClientError, place: Place, request: Request | 
         # Without a request id it was not DynamoDB that answered: what became of the request is anyone's guess.
         return Unknown(cause=error)
     return Rejected(error=_rejected(explain(error, place), error))
+
+
+def _refused_one(error: aws.ClientError, request: Request | None) -> Answer:
+    found = error.response.get("Item")
+    if not isinstance(request, (Grow, Recount)):
+        return Refused(slot=_slot_in(found))
+    try:
+        return Refused(slot_failed=False, counter=_counter_in(found), counter_failed=True)
+    except StoreError as problem:
+        problem.__cause__ = error
+        return Rejected(error=problem)
 
 
 def _cancelled(error: aws.ClientError, place: Place, request: Request | None) -> Answer:
@@ -225,6 +242,19 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
         counter_looked_for=request.start == 0 and request.counter,
     )
     return Seen(view=view, more=more)
+
+
+def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
+    responses = response.get("Responses")
+    if not isinstance(responses, list) or len(responses) != len(request.slots) + request.counter:
+        return Unknown(cause=StoreUnavailable("the answer to a TransactGetItems does not hold as many items"))
+    items = [_map(_map(part).get("Item")) for part in responses]
+    try:
+        counter = _counter_in(items[-1]) if request.counter else None
+    except StoreError as problem:
+        return Rejected(error=problem)
+    slots = {n: read_slot(item, n) if item else None for n, item in zip(request.slots, items, strict=False)}
+    return Shown(counter=counter, slots=slots)
 
 
 def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore has it

@@ -15,7 +15,22 @@ import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, encode_map, number, slot_key, text
-from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Request, Retire, Revoke, Take
+from ddb_lease.messages import (
+    BringBack,
+    Claim,
+    Create,
+    Grow,
+    Look,
+    Mint,
+    Recount,
+    Release,
+    Renew,
+    Request,
+    Retire,
+    Revoke,
+    Snapshot,
+    Take,
+)
 from ddb_lease.model import MAX_TOKENS, SCHEMA, Claimant
 
 _PLACEHOLDER: Final = re.compile(r"#(\w+)")
@@ -59,6 +74,8 @@ RE_MINT_COUNTER: Final = _all(_number_allowed, _drifted)
 TAKE_COUNTER: Final = _all(_all_numbers_allowed, _room_for_all)
 RE_MINT_TAKE_COUNTER: Final = _all(_max_as_seen, _drifted_for_all)
 RETIRE_COUNTER: Final = _as_seen
+GROW: Final = _as_seen
+RECOUNT: Final = _as_seen
 CREATE_COUNTER: Final = _does_not_exist
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
@@ -72,6 +89,9 @@ _SET_BRING_BACK: Final = "SET #ttl = :ttl REMOVE #retired"
 _SET_RETIRE_SLOT: Final = "SET #retired = :yes, #ttl = :ttl"
 _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, #rev = #rev + :one"
 
+_SET_GROW: Final = "SET #max_tokens = :max_tokens, #rev = #rev + :one"
+_SET_RECOUNT: Final = "SET #minted = :minted, #rev = #rev + :one"
+
 _LOOK_SLOTS: Final = "#sk, #fence, #lease_id, #expires_at, #retired"
 _LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
@@ -82,6 +102,8 @@ _RELEASE_NAMES: Final = _names(RELEASE, _SET_RELEASE)
 _REVOKE_NAMES: Final = _names(REVOKE, _SET_REVOKE)
 _DROP_NAMES: Final = _names(RELEASE, _DROP_LEASE)
 _LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
+_SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others is there
+_SNAPSHOT_NAMES: Final = _names(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = _names(_LOOK_KEY)
 
 _ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
@@ -103,7 +125,7 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 """A client method's name, and its keyword arguments."""
 
 
-def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911 - one for each request
+def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911, PLR0912 - one for each request
     """The one API call that carries a request."""
     match request:
         case Look():
@@ -126,6 +148,14 @@ def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911 - o
             return "transact_write_items", _retire(request, place)
         case Create():
             return "transact_write_items", _create(request, place)
+        case Snapshot():
+            return "transact_get_items", _snapshot(request, place)
+        case Grow():
+            values = {":rev": number(request.rev), ":max_tokens": number(request.max_tokens), ":one": _ONE}
+            return "update_item", _update(place, COUNTER_KEY, GROW, _SET_GROW, values)["Update"]
+        case Recount():
+            values = {":rev": number(request.rev), ":minted": number(request.minted), ":one": _ONE}
+            return "update_item", _update(place, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)["Update"]
 
 
 def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
@@ -303,6 +333,20 @@ def _retire(request: Retire, place: Place) -> dict[str, Any]:
         ":one": _ONE,
     }
     return _transaction(request.token, slots, _update(place, COUNTER_KEY, RETIRE_COUNTER, _SET_RETIRE_COUNTER, counter))
+
+
+def _snapshot(request: Snapshot, place: Place) -> dict[str, Any]:
+    slots = [
+        {
+            "TableName": place.table,
+            "Key": place.key(slot_key(n)),
+            "ProjectionExpression": _SNAPSHOT_SLOT,
+            "ExpressionAttributeNames": _SNAPSHOT_NAMES,
+        }
+        for n in request.slots
+    ]
+    counter = [{"TableName": place.table, "Key": place.key(COUNTER_KEY)}] if request.counter else []
+    return {"TransactItems": [{"Get": get} for get in [*slots, *counter]]}  # the counter last, as in a transaction
 
 
 def _create(request: Create, place: Place) -> dict[str, Any]:

@@ -86,13 +86,13 @@ DECISIONS = Chapter(
         ),
         _protocol(
             "a slot at max_tokens is a stray",
-            "if n >= counter.max_tokens and _circulates(slot)",
-            "if n > counter.max_tokens and _circulates(slot)",
+            "if n >= counter.max_tokens and circulates(slot)",
+            "if n > counter.max_tokens and circulates(slot)",
             noticed_by=("tests/test_protocol.py::test_strays_are_retired_before_anything_is_claimed",),
         ),
         _protocol(
             "what is retired is no stray",
-            "if n >= counter.max_tokens and _circulates(slot)",
+            "if n >= counter.max_tokens and circulates(slot)",
             "if n >= counter.max_tokens and not slot.foreign",
             noticed_by=("tests/test_protocol.py::test_retired_and_foreign_slots_beyond_the_bound_are_no_strays",),
         ),

@@ -97,6 +97,8 @@ class DynamoDB:
                 found = self._query(arguments, now, coin)
             elif operation == "batch_write_item":
                 found = self._delete_batch(arguments, now)
+            elif operation == "transact_get_items":
+                found = self._transact_get(arguments)
             elif operation == "get_item":
                 found = self._get(arguments)
             else:
@@ -230,6 +232,18 @@ class DynamoDB:
     def _get(self, arguments: Arguments) -> dict[str, Any]:
         item = self.items.get(_key(arguments["Key"]))
         return {} if item is None else {"Item": item.copy()}
+
+    def _transact_get(self, arguments: Arguments) -> dict[str, Any]:
+        parts = [part["Get"] for part in arguments["TransactItems"]]
+        if not 1 <= len(parts) <= _MOST_ITEMS:
+            raise _Refused("ValidationException", "a transaction has 1 to 100 items")
+        found = []
+        for part in parts:
+            _require_all_used(part)
+            item = self.items.get(_key(part["Key"]))
+            shown = None if item is None else _projected(item, part, part.get("ExpressionAttributeNames", {}))
+            found.append({} if shown is None else {"Item": shown})
+        return {"Responses": found}
 
     def _query(self, arguments: Arguments, now: float, coin: Coin) -> dict[str, Any]:
         _require_all_used(arguments)

@@ -95,6 +95,9 @@ _VAGUE = {
 PERMANENT = frozenset({"denied", "no-table", "unrecognized", "expired-token"})
 """Refusals that the library tells its caller at once."""
 
+READS = frozenset({"query", "get_item", "transact_get_items"})
+"""Operations that change nothing."""
+
 
 _config = functools.cache(client_config)
 
@@ -160,7 +163,7 @@ class Network:
             actor.suspend()
         process.requests += 1
         ordinal = process.requests
-        fate = self._fate(process, ordinal, reads=operation == "query")
+        fate = self._fate(process, ordinal, reads=operation in READS)
         self._told(process, ordinal, operation, arguments, fate)
         ticket = actor.waiting
         call = _Call(self, process, operation, arguments, fate)

@@ -89,6 +89,7 @@ class Oracle:
         meant = arguments.get("ExpressionAttributeValues", {}).get(":lease_id")
         if meant is not None and changes[0].before is not None and _lease_id(changes[0].before) != meant["S"]:
             raise Violation("S5", f"a request of lease {meant['S']} changed {_lease_id(changes[0].before)}")
+        self._recounted(changes, arguments)
         made_anew = False
         for change in changes:
             if change.key == COUNTER:
@@ -177,6 +178,8 @@ class Oracle:
             raise Violation("S3", f"slot {slot}: TTL may delete it before the clock has passed its fence {fence}")
         if old is not None and old != new:
             self._gone.add(old)
+            if self.robbed.get(old) == math.inf:
+                self.robbed[old] = self.world.now  # somebody was about to end it: now it has ended
         if new is not None and new != old:
             self._leased(slot, new, fence, before)
         elif before is not None and fence != int(before["fence"]["N"]):
@@ -240,6 +243,18 @@ class Oracle:
         self._uncounted = (self._uncounted | strays) & set(circulating)
         if minted < len(set(circulating) - self._uncounted) and "minted" not in self.by_hand:
             raise Violation("S4", f"minted is {minted}, with {len(circulating)} slots in circulation")
+
+    def _recounted(self, changes: list[Change], arguments: Arguments) -> None:
+        """A repair has counted: what hands have done to the count is undone."""
+        if not arguments.get("UpdateExpression", "").startswith("SET #minted = :minted,"):
+            return
+        self.by_hand.discard("minted")
+        self._uncounted.clear()
+        after = changes[0].after
+        counted = {slot for slot in self._circulating() if slot < self._counter("max_tokens")}
+        # TTL may have deleted a slot since it was counted.
+        if after is None or int(after["minted"]["N"]) < len(counted):
+            raise Violation("S4", f"a repair counted {after and after['minted']}, of {len(counted)} slots")
 
     def _circulating(self) -> list[int]:
         return [

@@ -25,14 +25,16 @@ from ddb_lease import (
     ConfigurationError,
     Lease,
     LeaseLost,
+    Overtaken,
     StoreRejected,
     StoreUnavailable,
     UnknownBucket,
 )
+from ddb_lease.circulation import resize
 from ddb_lease.model import Grant
 from tests.simulation.cast import BUCKET, Held, Process
 from tests.simulation.dynamodb import Arguments, DynamoDB, Item
-from tests.simulation.network import PERMANENT, Fate, Network
+from tests.simulation.network import PERMANENT, READS, Fate, Network
 from tests.simulation.oracle import COUNTER, Oracle, Violation
 from tests.simulation.schedule import Deed, Job, Schedule
 from tests.simulation.world import World
@@ -119,6 +121,8 @@ class Performance:
         self._working = 0
         self._closing = False
         self._rested_at = BEGIN
+        self._operators: set[str] = set()
+        self._resizers = 0
         self._written: dict[str, int] = {}
         self._first_sent: dict[str, int] = {}
 
@@ -394,7 +398,13 @@ class Performance:
             case "sweep":
                 return self._sweep()
             case "shrink" | "grow":
-                self._resize(deed)
+                return self._resize(deed, by=-1 - int(deed.size * 2) if deed.what == "shrink" else 1)
+            case "resize twice":
+                return self._resize(deed, by=-1) is not False and self._resize(deed, by=1 - int(deed.size * 3))
+            case "repair":
+                self._operate(deed, "repairs", lambda operator: operator.bucket.repair())
+            case "reset":
+                self._operate(deed, "resets", lambda operator: operator.bucket.reset())
             case "edit minted":
                 self._edit_minted(int(deed.size * 8) - 3)
             case "delete slot":
@@ -486,23 +496,49 @@ class Performance:
             self._note("TTL", f"deletes {', '.join(key[1] for key in deleted)}")
         return bool(deleted)
 
-    def _resize(self, deed: Deed) -> None:
-        """What a resize commits: one transaction, its conditions met."""
+    def _resize(self, deed: Deed, *, by: int) -> bool:
+        """An operator resizes, in steps of a slot or two; where nobody else does, it is not overtaken."""
         counter = self.service.items.get(COUNTER)
         if counter is None:
-            return
-        tokens, minted, rev = (int(counter[name]["N"]) for name in ("max_tokens", "minted", "rev"))
-        wanted = max(1, tokens - 1 - int(deed.size * 2)) if deed.what == "shrink" else tokens + 1
-        items: dict[tuple[str, str], Item] = {}
-        for slot in range(wanted, tokens):
-            key = (BUCKET, f"slot#{slot:05d}")
-            item = self.service.items.get(key)
-            if item is not None and "retired" not in item:
-                items[key] = {**item, "retired": {"BOOL": True}}
-        numbers = {"max_tokens": wanted, "minted": max(0, minted - len(items)), "rev": rev + 1}
-        items[COUNTER] = {**counter, **{name: {"N": str(number)} for name, number in numbers.items()}}
-        self._note("operator", f"resizes from {tokens} to {wanted}")
-        self.service.write(items, self.world.now)
+            return False
+        tokens = int(counter["max_tokens"]["N"])
+        wanted, step = max(1, tokens + by), 1 + int(deed.size * 20) % 2
+        self._resizers += 1
+
+        def work(operator: Process) -> object:
+            try:
+                return operator.bucket._operate(resize(operator.bucket._scene, max_tokens=wanted, step=step))
+            except Overtaken as error:
+                if self._resizers == 1 and "counter" not in self.oracle.by_hand:
+                    raise Violation("L3", f"nobody else resizes: {error}") from error
+                return error
+
+        self._operate(deed, f"resizes from {tokens} to {wanted}", work)
+        return True
+
+    def _operate(self, deed: Deed, what: str, work: Callable[[Process], object]) -> None:
+        """An operator, on a machine of their own, does something to the bucket; one in three crashes midway."""
+        self._generation += 1
+        operator = self._start(f"op{self._generation}", deed.process)
+        self._operators.add(operator.name)
+        self._note(operator.name, what)
+
+        def live() -> None:
+            self._working += 1
+            sent = operator.requests
+            try:
+                self._note(operator.name, f"has done it: {work(operator)}")
+            except UnknownBucket as error:
+                self._note(operator.name, f"{error}")
+            except (*EXPECTED, StoreRejected) as error:
+                self._excuse(error, operator, sent)
+            finally:
+                self._working -= 1
+                self._rested_at = self.world.now
+
+        operator.act("errand", live)
+        if int(deed.size * 30) % 3 == 0:
+            self.world.after(deed.size * 20 * self.schedule.latency, operator.crash, apart=True)
 
     def _edit_minted(self, by: int) -> None:
         item = self.service.items.get(COUNTER)
@@ -591,7 +627,7 @@ class Performance:
         circulating = sum("retired" not in item for key, item in service.items.items() if key != COUNTER)
         minted = int(counter["minted"]["N"])
         # A shrink of a bucket with drift leaves it, and nobody meets it before a slot is missing again.
-        excused = "minted" in oracle.by_hand or (minted > tokens and "shrink" in self.record.deeds) or oracle.uncounted
+        excused = "minted" in oracle.by_hand or (minted > tokens and self._resizers > 0) or oracle.uncounted
         if circulating != tokens or (minted != tokens and not excused):
             raise Violation("L2", f"minted is {minted}, with {circulating} slots in circulation, of {tokens}")
 
@@ -674,14 +710,21 @@ class Performance:
 
     def _told(self, process: Process, ordinal: int, operation: str, arguments: Arguments, fate: Fate) -> None:
         self.record.requests += 1
-        if operation != "query":
+        if operation not in READS:
             self._written[process.name] = self._written.get(process.name, 0) + 1
             lease_id = _lease_asked_for(operation, arguments)
             if lease_id is not None:
                 self._first_sent.setdefault(lease_id, ordinal)
+            if process.name in self._operators:
+                self._about_to_end(arguments)
         if self._watch:
             wrong = "" if fate.name == "normal" else f"   [{_describe(fate)}]"
             self._note(process.name, f"#{ordinal} {_readable(operation, arguments)}{wrong}")
+
+    def _about_to_end(self, arguments: Arguments) -> None:
+        ended = arguments.get("ExpressionAttributeValues", {}).get(":lease_id")
+        if ended is not None:
+            self.oracle.robbed.setdefault(ended["S"], float("inf"))
 
     def _answered(self, process: Process, ordinal: int, operation: str, told: Any) -> None:
         self.oracle.stirred = True
@@ -797,13 +840,19 @@ def _describe(fate: Fate) -> str:
 def _readable(operation: str, arguments: Arguments) -> str:
     if operation == "query":
         return "look" + ("" if arguments.get("ConsistentRead") else " (eventually consistent)")
+    if operation == "transact_get_items":
+        return "snapshot of " + ", ".join(part["Get"]["Key"]["sk"]["S"] for part in arguments["TransactItems"])
     if operation != "transact_write_items":
         where = (arguments.get("Key") or arguments.get("Item"))["sk"]["S"]
         item = arguments.get("Item")
         if item is not None:
             return f"claim {where} as {_brief(item)}"
-        expiry = arguments["ExpressionAttributeValues"].get(":expires_at")
-        lease = arguments["ExpressionAttributeValues"][":lease_id"]["S"][:8]
+        values = arguments["ExpressionAttributeValues"]
+        if ":lease_id" not in values:
+            numbers = ", ".join(f"{name[1:]} {value['N']}" for name, value in values.items() if name != ":one")
+            return f"set the counter: {numbers}"
+        expiry = values.get(":expires_at")
+        lease = values[":lease_id"]["S"][:8]
         return f"release {where} of {lease}" if expiry is None else f"renew {where} of {lease} until {_clock(expiry)}"
     parts = []
     for part in arguments["TransactItems"]:
@@ -830,8 +879,9 @@ def _short(told: Any) -> str:
         return f"{told.response['Error']['Code']} {reasons or ''}{f' ({holder} has it)' if item else ''}"
     if isinstance(told, Exception):
         return type(told).__name__
-    if "Items" in told:
-        return "; ".join(_item(item) for item in told["Items"]) or "nothing there"
+    items = told.get("Items", [part["Item"] for part in told.get("Responses", ()) if part])
+    if items or "Items" in told:
+        return "; ".join(_item(item) for item in items) or "nothing there"
     return "done"
 
 

@@ -1,0 +1,239 @@
+"""Circulation: the procedures by which operators change how many slots there are, and set right what drifted.
+
+Laws of this room:
+
+- Nothing is planned from a Query, which can show half of a transaction: a plan rests on a TransactGetItems that holds
+  the counter, and is carried out only while the counter's `rev` is the one it showed.
+- Each step leaves the bucket whole. Who crashes between two leaves a bucket of a size in between, and no more.
+- Shrinking ends no lease: those on retired slots run on, may be renewed, and are not leased again.
+- Whoever finds `max_tokens` not as it last set it, stops and reports: somebody else resizes.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from ddb_lease import protocol
+from ddb_lease.asking import UNTOLD, confirm
+from ddb_lease.errors import Overtaken, StoreUnavailable, UnknownBucket
+from ddb_lease.insisting import Answered, insist, require_answered
+from ddb_lease.messages import Done, Grow, Look, Pause, Recount, Refused, Request, Retire, Seen, Shown, Snapshot
+from ddb_lease.model import PER_TRANSACTION, Counter, Repaired, Resized, Slot
+from ddb_lease.retry import CONTENDED_SECONDS, Procedure, full_jitter
+from ddb_lease.scene import Scene
+from ddb_lease.survey import read_whole
+
+_log = logging.getLogger("ddb_lease")
+
+STEP_SECONDS = 30.0
+"""How long one step is tried while the service does not answer, or others keep changing the counter."""
+
+TRIES = 12
+"""How often one request of a step is sent while it fails."""
+
+
+def resize(scene: Scene, *, max_tokens: int, step: int = PER_TRANSACTION) -> Procedure[Resized]:
+    """Change how many tokens a bucket has.
+
+    Args:
+        scene: The bucket's surroundings.
+        max_tokens: How many there shall be, at least 1.
+        step: How many slots leave at once, at most.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UnknownBucket: It does not exist.
+        Overtaken: Another resize came in between.
+        StoreUnavailable: The service does not answer, or others change the counter all the time. The bucket has its
+            old size, the new one, or one in between.
+        StoreRejected: The service refuses for good; as above.
+    """
+    work = _Work(scene)
+    counter = yield from work.counter()
+    before = counter.max_tokens
+    yield from work.retire_strays(from_slot=before)
+    if max_tokens > before:
+        yield from work.grow(counter, max_tokens)
+    else:
+        yield from work.shrink(before, max_tokens, step=step)
+    return Resized(before=before, after=max_tokens, retired=work.retired, running=work.running)
+
+
+def repair(scene: Scene) -> Procedure[Repaired]:
+    """Count the slots in circulation, set `minted` to it, and retire what lies beyond `max_tokens`.
+
+    Args:
+        scene: The bucket's surroundings.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UnknownBucket: It does not exist.
+        StoreUnavailable: The service does not answer, or others change the counter all the time. What was done until
+            then is right.
+        StoreRejected: The service refuses for good; as above.
+    """
+    work = _Work(scene)
+    counter = yield from work.counter()
+    yield from work.retire_strays(from_slot=counter.max_tokens)
+    return (yield from work.recount())
+
+
+class _Work:
+    """One operator's errand.
+
+    Attributes:
+        retired: How many slots it has taken out of circulation.
+        running: How many of them were leased.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.retired = 0
+        self.running = 0
+        self._lost_in_a_row = 0
+        self._until = 0.0
+        self._step_done()
+
+    def counter(self) -> Procedure[Counter]:
+        """The counter by a consistent read."""
+        seen, _ = yield from self._send(Look(limit=1, consistent=True))
+        return self._found(seen.view.counter if isinstance(seen, Seen) else None)
+
+    def retire_strays(self, *, from_slot: int) -> Procedure[None]:
+        """Retire what circulates at or above `max_tokens`: made by hand, or left over from a deleted counter."""
+        _, hints = yield from read_whole(self._scene, seconds=STEP_SECONDS, start=from_slot)
+        seen = [n for n, slot in hints.items() if protocol.circulates(slot)]
+        for first in range(0, len(seen), PER_TRANSACTION):
+            numbers = tuple(seen[first : first + PER_TRANSACTION])
+            done = False
+            while not done:
+                counter, slots = yield from self._snapshot(numbers)
+                strays = [slot for slot in slots if slot.number >= counter.max_tokens]
+                minted = protocol.minted_without((slot.number for slot in strays), counter)
+                done = yield from self._retire(strays, counter, counter.max_tokens, minted)
+
+    def grow(self, counter: Counter, max_tokens: int) -> Procedure[None]:
+        """Raise `max_tokens`; the slots are brought back or minted by whoever needs them."""
+        as_set = counter.max_tokens
+        while counter.max_tokens != max_tokens:
+            answer, uncertain = yield from self._send(Grow(rev=counter.rev, max_tokens=max_tokens))
+            if isinstance(answer, Done):
+                return
+            found = self._found(answer.counter if isinstance(answer, Refused) else None)
+            if uncertain and found.max_tokens == max_tokens:
+                return  # an earlier sending of ours worked
+            _require_as_set(found, as_set)
+            counter = found
+            yield from self._back_off()
+
+    def shrink(self, top: int, max_tokens: int, *, step: int) -> Procedure[None]:
+        """Lower `max_tokens` by complete shrinks of a step at most, from the top down."""
+        while top > max_tokens:
+            bottom = max(max_tokens, top - step)
+            counter, slots = yield from self._snapshot(tuple(range(bottom, top)))
+            _require_as_set(counter, top)
+            if (yield from self._retire(slots, counter, bottom, max(0, counter.minted - len(slots)))):
+                top = bottom
+
+    def recount(self) -> Procedure[Repaired]:
+        """Set `minted` to the number of slots in circulation below `max_tokens`."""
+        while True:
+            counter, counted = yield from self._count()
+            done = Repaired(max_tokens=counter.max_tokens, before=counter.minted, after=counted, retired=self.retired)
+            if counted == counter.minted:
+                return done
+            answer, uncertain = yield from self._send(Recount(rev=counter.rev, minted=counted))
+            if isinstance(answer, Done):
+                return done
+            found = answer.counter if isinstance(answer, Refused) else None
+            if uncertain and found is not None and (found.rev, found.minted) == (counter.rev + 1, counted):
+                return done  # an earlier sending of ours worked
+            yield from self._back_off()
+
+    def _count(self) -> Procedure[tuple[Counter, int]]:
+        # The counter comes with the first: what is minted, brought back or retired after it moves its `rev`.
+        counter, slots = yield from self._snapshot(tuple(range(PER_TRANSACTION)))
+        counted = sum(slot.number < counter.max_tokens for slot in slots)
+        for first in range(PER_TRANSACTION, counter.max_tokens, PER_TRANSACTION):
+            numbers = tuple(range(first, min(first + PER_TRANSACTION, counter.max_tokens)))
+            shown, _ = yield from self._send(Snapshot(slots=numbers, counter=False))
+            counted += len(_circulating(shown))
+        return counter, counted
+
+    def _retire(self, leaving: list[Slot], counter: Counter, max_tokens: int, minted: int) -> Procedure[bool]:
+        """Take slots out and set the counter; returns whether that is done. Else look anew."""
+        scene = self._scene
+        if not leaving and max_tokens == counter.max_tokens:
+            return True
+        yield from confirm(scene.time)
+        if not scene.time.confirmed:
+            raise UNTOLD
+        now_lo, now_hi = scene.time.now_ms()
+        leases = [slot.lease for slot in leaving if slot.lease]
+        request = Retire(
+            slots=tuple(slot.number for slot in leaving),
+            rev=counter.rev,
+            max_tokens=max_tokens,
+            minted=minted,
+            ttl=scene.ttl(
+                now_hi + counter.lease_ms,
+                expires_at=max((lease.expires_at for lease in leases), default=None),
+                fence=max((slot.fence for slot in leaving), default=0),
+            ),
+            token=scene.token(),
+        )
+        answer, uncertain = yield from self._send(request)
+        done = isinstance(answer, Done)
+        if uncertain and isinstance(answer, Refused) and max_tokens < counter.max_tokens:
+            # An earlier sending of ours worked, if the counter is as it would be. (Where it stays, looking anew tells.)
+            done = answer.counter is not None and answer.counter.max_tokens == max_tokens
+        if not done:
+            yield from self._back_off()
+            return False
+        self.retired += len(leaving)
+        self.running += sum(lease.expires_at >= now_lo for lease in leases)
+        self._step_done()
+        return True
+
+    def _snapshot(self, slots: tuple[int, ...]) -> Procedure[tuple[Counter, list[Slot]]]:
+        """The counter, and those of the slots that circulate, at one instant."""
+        shown, _ = yield from self._send(Snapshot(slots=slots, counter=True))
+        return self._found(shown.counter if isinstance(shown, Shown) else None), _circulating(shown)
+
+    def _found(self, counter: Counter | None) -> Counter:
+        if counter is None:
+            raise UnknownBucket(f"bucket {self._scene.bucket!r} does not exist; the first acquire creates it")
+        return counter
+
+    def _send(self, request: Request) -> Procedure[tuple[Answered, bool]]:
+        answer, uncertain = yield from insist(self._scene, lambda: request, tries=TRIES, deadline=self._until)
+        return require_answered(answer, f"bucket {self._scene.bucket!r}"), uncertain
+
+    def _back_off(self) -> Procedure[None]:
+        """Somebody was faster: pause, before it is looked at anew."""
+        scene = self._scene
+        if scene.time.steady() >= self._until:
+            raise StoreUnavailable(f"bucket {scene.bucket!r}: others change its counter all the time")
+        self._lost_in_a_row += 1
+        yield Pause(seconds=full_jitter(CONTENDED_SECONDS, self._lost_in_a_row, scene.chance))
+
+    def _step_done(self) -> None:
+        self._lost_in_a_row = 0
+        self._until = self._scene.time.steady() + STEP_SECONDS
+
+
+def _circulating(shown: Answered) -> list[Slot]:
+    slots = shown.slots.values() if isinstance(shown, Shown) else ()
+    return [slot for slot in slots if slot is not None and protocol.circulates(slot)]
+
+
+def _require_as_set(counter: Counter, max_tokens: int) -> None:
+    if counter.max_tokens != max_tokens:
+        raise Overtaken(
+            f"another resize came in between: max_tokens is {counter.max_tokens}, and not {max_tokens} any more",
+            max_tokens=counter.max_tokens,
+        )
