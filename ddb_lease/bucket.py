@@ -538,7 +538,7 @@ class LeaseBucket:
         _require_count(count)
         data = _checked_data(data, count)
         bell = self._machinery.bell()
-        ticket = Ticket(bell.wake)
+        ticket = Ticket(bell.wake, count)
         watch = None if self._teller is None else Watch(self._teller, now=self._scene.time.steady())
         open_grants: list[Grant] = []
         # An interrupt may strike between any two instructions here: all of them stand inside this block.
@@ -567,6 +567,7 @@ class LeaseBucket:
             if watch is not None:
                 watch.won(outcome, now=self._scene.time.steady())  # first of all, so that no end is told before it
             kept = keep(outcome)
+            self._require_open()  # closed just now, before it was kept: nobody else would release it
             _log.info(
                 "lease %s: slot %s of bucket %r, fence %d",
                 outcome.lease_id,

@@ -5,7 +5,8 @@ Laws of this room:
 - Every hint may be stale; a request built on one is guarded by its condition. Losing all of it costs a look.
 - A free slot is handed to one thread only, so that two of one process do not race for the same one.
 - Waiters stand in line. The first one looks for all; the next is woken when it leaves, and as many as there are free
-  slots are woken when some come free. So a process polls as one, however many threads wait in it.
+  slots for are woken when some come free. So a process polls as one, however many threads wait in it. Where the first
+  wants several slots together, so does the next who wants fewer: it may be served while the first waits on.
 - No I/O and no clock: times come in. A lock, as threads share it, and a reentrant one, as a signal handler may
   release a lease while its own thread is in here; nobody is called while it is held.
 """
@@ -17,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from random import Random
 
-from ddb_lease.model import Counter, Slot, View
+from ddb_lease.model import PER_TRANSACTION, Counter, Slot, View
 from ddb_lease.protocol import is_idle
 
 _STALE_SECONDS = 15.0
@@ -28,10 +29,15 @@ class Ticket:
     """A place in the waiting line; `wake` ends its holder's pause, from any thread.
 
     The line knows it weakly: the place of a waiter that was torn away without leaving falls vacant by itself.
+
+    Args:
+        wake: Ends its holder's pause.
+        count: How many slots it wants together.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], count: int = 1) -> None:
         self.wake = wake
+        self.count = count
 
 
 class Memory:
@@ -160,9 +166,21 @@ class Memory:
         self._line.clear()
 
     def _first_in_line(self) -> list[Ticket]:
-        self._line = [place for place in self._line if place() is not None]
-        first = (place() for place in self._line[: max(1, len(self._free))])
-        return [ticket for ticket in first if ticket is not None]
+        waiting = [ticket for ticket in (place() for place in self._line) if ticket is not None]
+        if len(waiting) < len(self._line):
+            self._line = [place for place in self._line if place() is not None]
+        first: list[Ticket] = []
+        least, free = PER_TRANSACTION + 1, len(self._free)
+        for ticket in waiting:
+            served = ticket.count <= free
+            if served or ticket.count < least:
+                first.append(ticket)
+            if served:
+                free -= ticket.count
+            least = min(least, ticket.count)
+            if free <= 0 and least == 1:
+                break
+        return first
 
 
 def _is_free(slot: Slot) -> bool:

@@ -143,7 +143,7 @@ class Slot:
     """One token slot as the table shows it; `lease` is None while it is free.
 
     `foreign` marks an item that does not have our shape (hand edits, another program): it is neither claimed
-    nor minted over.
+    nor minted over. What is left of a lease on it can still be renewed, revoked and released by its id.
     """
 
     number: int

@@ -133,7 +133,7 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
     if idle:
         slot = chance.choice(idle)
         return BringBackSlot(slot=slot.number, fence=slot.fence, re_mint=drifted)
-    return NothingFree(next_expiry=min((s.lease.expires_at for s in slots if s.lease), default=None))
+    return NothingFree(next_expiry=min(_expiries(slots), default=None))
 
 
 def choose_together(
@@ -183,9 +183,14 @@ def choose_together(
     if to_mint <= len(missing) + len(retired):
         slot = chance.choice(retired)
         return BringBackSlot(slot=slot.number, fence=slot.fence, re_mint=counter.minted >= counter.max_tokens)
-    expiries = sorted(s.lease.expires_at for s in slots if s.lease and not is_idle(s, expired_before=expired_before))
+    expiries = sorted(_expiries(slot for slot in slots if not is_idle(slot, expired_before=expired_before)))
     wanting = to_mint - len(missing) - len(retired)
     return NothingFree(next_expiry=expiries[wanting - 1] if wanting <= len(expiries) else None)
+
+
+def _expiries(slots: Iterable[Slot]) -> list[int]:
+    """When leases end that are worth waiting for; what is foreign stays so."""
+    return [slot.lease.expires_at for slot in slots if slot.lease and not slot.foreign]
 
 
 def _create(view: View) -> CreateBucket:

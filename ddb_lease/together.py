@@ -17,7 +17,7 @@ from ddb_lease import protocol
 from ddb_lease.acquisition import Attempt
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.messages import Refused
-from ddb_lease.model import Grant, Slot, View
+from ddb_lease.model import Counter, Grant, Slot, View
 from ddb_lease.protocol import BringBackSlot, ClaimSlot, MintSlot, Step, TakeSlots
 from ddb_lease.retry import Procedure
 
@@ -34,6 +34,8 @@ class Together(Attempt):
     def _guess(self) -> Procedure[Grant | None]:
         scene = self._scene
         counter = scene.memory.counter
+        if counter is not None and self._count > counter.max_tokens:
+            counter = yield from self._see_counter()  # it may have grown: nothing is refused by a hint
         if counter is None or not scene.time.known:
             return None
         self._require_enough(counter.max_tokens)
@@ -55,13 +57,13 @@ class Together(Attempt):
         counter = scene.memory.counter
         # A bucket that is still to be made has what this client makes it with.
         self._require_enough(counter.max_tokens if counter else scene.wanted.max_tokens)
-        if counter is not None:
-            self._known |= {
-                n: view.slots.get(n) for n in range(view.covered.start, min(view.covered.stop, counter.max_tokens))
-            }
+        bound = counter.max_tokens if counter else 0
+        here = {n: view.slots.get(n) for n in range(view.covered.start, min(view.covered.stop, bound))}
+        for number, slot in here.items():
+            self._note(number, slot, expired_before)
         return protocol.choose_together(
             view,
-            known=self._known,
+            known=self._known | here,
             count=self._count,
             counter=counter,
             expired_before=expired_before,
@@ -69,16 +71,33 @@ class Together(Attempt):
         )
 
     def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
+        expired_before = self._scene.time.expired_before_ms()
         if isinstance(step, BringBackSlot) and refused.slot_failed:
-            self._known[step.slot] = refused.slot
-        self._known |= refused.found
+            self._note(step.slot, refused.slot, expired_before)
+        for number, found in refused.found.items():
+            self._note(number, found, expired_before)
         return super()._learn(view, step, refused)
 
     def _brought_back(self, view: View, step: BringBackSlot) -> View:
-        slot = self._known[step.slot]
+        slot = self._known.get(step.slot)
         if slot is not None:
             self._known[step.slot] = protocol.in_circulation(slot)
         return super()._brought_back(view, step) if step.slot in view.slots else view
+
+    def _note(self, number: int, slot: Slot | None, expired_before: int) -> None:
+        """Remember a slot for later looks, if nobody holds it: a lease seen long ago may have been renewed."""
+        if slot is None or protocol.is_idle(slot, expired_before=expired_before):
+            self._known[number] = slot
+        else:
+            self._known.pop(number, None)
+
+    def _see_counter(self) -> Procedure[Counter | None]:
+        view, _ = yield from self._page(0, consistent=True)
+        if view.counter is None:
+            self._scene.memory.forget()
+        else:
+            self._scene.adopt(view.counter, True)
+        return view.counter
 
     def _require_enough(self, max_tokens: int) -> None:
         if self._count > max_tokens:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import threading
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -151,9 +152,9 @@ class DynamoDBTokenBucket:
         """Give a token back, from any thread, process or machine. 1 UpdateItem, 1 WCU.
 
         Returns:
-            Whether this ended the token. False: the id is unknown, was released before, or its time was over and
-            another has its slot; nothing was changed. False too where the service did not answer or refused, which is
-            logged: the token then ends by itself.
+            Whether this ended the token. False: the id is unknown, was released before, another thread is
+            releasing it, or its time was over and another has its slot; nothing was changed. False too where the
+            service did not answer or refused, which is logged: the token then ends by itself.
 
         Raises:
             ConfigurationError: This is no string, or there is no region. Nothing was sent.
@@ -216,6 +217,8 @@ class _Plain(LeaseBucket):
         super().__init__(name, **settings)
         # What this process won: with a fence, a release can tell its own lost answer, and wake who waits for the slot.
         self._won: dict[str, Grant] = {}
+        self._ending: set[str] = set()
+        self._ending_lock = threading.Lock()
 
     def take(self, timeout: float) -> str | None:
         """Win a grant; returns its lease id, or None where nothing came free in time."""
@@ -230,6 +233,16 @@ class _Plain(LeaseBucket):
 
     def release(self, lease_id: str) -> bool:
         """As `LeaseBucket.release`; waiters of this process are woken."""
+        with self._ending_lock:
+            if lease_id in self._ending:
+                return False  # another thread is ending it: two that lost their answers would both take it for theirs
+            self._ending.add(lease_id)
+        try:
+            return self._release(lease_id)
+        finally:
+            self._ending.discard(lease_id)
+
+    def _release(self, lease_id: str) -> bool:
         grant = self._won.get(lease_id)
         if grant is None:
             return super().release(lease_id)
@@ -238,6 +251,12 @@ class _Plain(LeaseBucket):
         for slot in ended:
             self._memory.released(slot, Slot(number=slot, fence=grant.fence))
         return bool(ended)
+
+    def after_fork_in_child(self) -> None:
+        """As `LeaseBucket`'s; and no lock of the parent's is held here."""
+        super().after_fork_in_child()
+        self._ending_lock = threading.Lock()
+        self._ending = set()
 
     def fill(self) -> None:
         """Make and mint what is missing."""

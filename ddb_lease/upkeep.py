@@ -14,12 +14,12 @@ import logging
 
 from ddb_lease.acquisition import Attempt, Stop
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.messages import Answer, Look, Seen
-from ddb_lease.model import PER_TRANSACTION, Counter, Grant, Slot, View
+from ddb_lease.messages import Answer, Look, Pause, Seen
+from ddb_lease.model import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Slot, View
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import ClaimSlot, CreateBucket, TakeSlots, is_idle
 from ddb_lease.releasing import send_release
-from ddb_lease.retry import Procedure
+from ddb_lease.retry import BUSY_SECONDS, Procedure, full_jitter
 from ddb_lease.survey import read_whole
 
 _log = logging.getLogger("ddb_lease")
@@ -28,7 +28,7 @@ PAGE_SECONDS = 10.0
 """How long to try for each page of a bucket while the service does not answer."""
 
 ROUNDS = 5
-"""How often a bucket is read again because others changed it amid the filling."""
+"""How often in a row a bucket is read again that is no fuller than before, because others change it too."""
 
 RELEASE_TRIES = 6
 """How often each release is sent while it fails; after that the slot comes back by expiry."""
@@ -63,7 +63,7 @@ class Upkeep(Attempt):
         except Stop as stop:
             raise self._failed(stop.outcome) from stop
         for slot in slots.values():
-            leased = slot.lease is not None and not slot.retired
+            leased = slot.lease is not None and not slot.retired and slot.number < counter.max_tokens
             if leased and is_idle(slot, expired_before=scene.time.expired_before_ms()):
                 yield from self._free(slot)
 
@@ -76,31 +76,39 @@ class Upkeep(Attempt):
             StoreUnavailable: The service does not answer, or others change the bucket all the time; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        for _ in range(ROUNDS):
+        rounds, least = 0, MAX_TOKENS + 1
+        while rounds < ROUNDS:
             try:
-                if (yield from self._fill_once()):
-                    return
+                missing = yield from self._fill_once()
             except Stop as stop:
                 if isinstance(stop.outcome, Unavailable):
                     raise self._failed(stop.outcome) from stop
+                missing = least
+            if not missing:
+                return
+            # As long as it fills, by whomever, it is gone on with.
+            rounds, least = (0, missing) if missing < least else (rounds + 1, least)
+            yield Pause(seconds=full_jitter(BUSY_SECONDS, rounds + 1, self._scene.chance))
         raise StoreUnavailable(f"bucket {self._scene.bucket!r} is not filled: others change it at the same time")
 
-    def _fill_once(self) -> Procedure[bool]:
+    def _fill_once(self) -> Procedure[int]:
+        """Mint what is missing; returns how many slots were, if that did not come about for all, else 0."""
         scene = self._scene
         counter, slots = yield from read_whole(scene, seconds=PAGE_SECONDS)
         if counter is None:
             scene.memory.forget()
             nothing = View(counter=None, slots={}, covered=range(0))
             yield from self._create(nothing, CreateBucket(fresh=not slots))
-            return False  # read what there is by now
+            return MAX_TOKENS  # read what there is by now
         scene.adopt(counter, True)
         missing = [number for number in range(counter.max_tokens) if number not in slots]
+        scene.chance.shuffle(missing)  # others may be at it too: not all for the same ones
         for first in range(0, len(missing), PER_TRANSACTION):
             seen = yield from self._counter()
             minted = seen is not None and (yield from self._mint_all(missing[first : first + PER_TRANSACTION], seen))
             if not minted:
-                return False
-        return True
+                return len(missing)
+        return 0
 
     def _counter(self) -> Procedure[Counter | None]:
         answer: Answer | None = yield Look(limit=1, consistent=True)

@@ -12,7 +12,20 @@ from botocore.validate import ParamValidator
 from ddb_lease import StoreRejected
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import Place, call_for
-from ddb_lease.messages import Conflict, Done, Look, Refused, Rejected, Seen, Throttled, Unknown, Unsent
+from ddb_lease.messages import (
+    Conflict,
+    Done,
+    Grow,
+    Look,
+    Refused,
+    Rejected,
+    Seen,
+    Shown,
+    Snapshot,
+    Throttled,
+    Unknown,
+    Unsent,
+)
 from tests.support import (
     LEASE_MS,
     NOW,
@@ -497,3 +510,25 @@ def test_ttl_is_written_in_whole_seconds_and_times_in_milliseconds():
 def test_a_lease_without_data_writes_none():
     assert "data" not in call_for(claim(), PLACE)[1]["Item"]
     assert claimant().data == {}
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [None, {}, [], [{}], [{}, {}, {}]],
+    ids=["none", "no list", "empty", "cut short", "too many"],
+)
+def test_a_snapshot_that_is_not_whole_is_no_answer(responses):
+    request = Snapshot(slots=(3,), counter=True)
+    response = {} if responses is None else {"Responses": responses}
+    assert isinstance(read_answer(request, response), Unknown)
+    assert read_answer(request, {"Responses": [{}, {}]}) == Shown(counter=None, slots={3: None})
+
+
+def test_a_counter_of_a_newer_schema_rejects_a_snapshot_and_a_growth():
+    item = {"pk": {"S": "b"}, "sk": {"S": "counter"}}
+    item |= {name: {"N": "2"} for name in ("max_tokens", "minted", "rev", "lease_ms", "schema")}
+    shown = read_answer(Snapshot(slots=(), counter=True), {"Responses": [{"Item": item}]})
+    refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, Grow(rev=1, max_tokens=3))
+    for answer in (shown, refused):
+        assert isinstance(answer, Rejected)
+        assert "newer version" in str(answer.error)

@@ -18,6 +18,7 @@ from tests.support import (
     UNSENT,
     bring_back,
     claim,
+    eventually,
     leases_in,
     mint,
     put_counter,
@@ -210,12 +211,15 @@ def test_the_size_that_it_has_already_is_no_change(new_bucket, table):
     assert bucket.tap.count() == {"Look": 2}
 
 
-def test_who_waits_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread):
+def test_who_waits_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread, monkeypatch):
+    monkeypatch.setattr("ddb_lease.retry.LONGEST_POLL_SECONDS", 6_000.0)  # so long waits who is not woken
     bucket = new_bucket(max_tokens=1)
     bucket.acquire(timeout=5)
+    bucket.tap.clear()
     waiting = in_thread(lambda: bucket.acquire(timeout=20))
+    eventually(lambda: bucket._memory._line and bucket.tap.sent)
     bucket.resize(2)
-    assert waiting.result(20).slot == 1
+    assert waiting.result(10).slot == 1
 
 
 @pytest.mark.parametrize("to", [1, 5])
@@ -436,6 +440,45 @@ def test_a_repair_retires_strays(new_bucket, table):
     assert new_bucket().repair() == Repaired(max_tokens=2, before=3, after=2, retired=2)
     assert in_circulation(table) == {0, 1}
     assert leases_in(table) == {3: "3-hand"}
+
+
+def test_a_repair_counts_no_stray_that_comes_up_meanwhile(new_bucket, table):
+    put_counter(table, max_tokens=2, minted=5)
+    put_free(table, 0, 1)
+    bucket = new_bucket()
+    bucket.tap.inject(Snapshot, before=lambda _: put_free(table, 2))
+    assert bucket.repair() == Repaired(max_tokens=2, before=5, after=2, retired=0)
+
+
+def test_what_is_a_stray_no_more_is_not_retired(new_bucket, table):
+    put_counter(table, max_tokens=2, minted=2)
+    put_free(table, 0, 1, 2)
+    bucket = new_bucket()
+    bucket.tap.inject(Snapshot, before=lambda _: put_counter(table, max_tokens=3, minted=2, rev=8))
+    assert bucket.repair() == Repaired(max_tokens=3, before=2, after=3, retired=0)
+    assert in_circulation(table) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("operation", "max_tokens"), [(lambda b: b.resize(1), 2), (lambda b: b.repair(), 1)], ids=["resize", "repair"]
+)
+def test_no_retirement_lets_ttl_delete_a_slot_before_its_lease_and_its_fence_are_over(
+    stage, table, operation, max_tokens
+):
+    put_counter(table, max_tokens=max_tokens, minted=2)
+    put_free(table, 0)
+    far = stage.now_ms + 500_000_000
+    put_leased(table, 1, "1-x", expires_at=far)
+    bucket = stage.bucket()
+    operation(bucket)
+    assert table.get(1)["retired"]
+    assert table.get(1)["ttl"] >= far // 1000 + 3_600
+    table.unset(1, "retired", "lease_id", "owner", "acquired_at", "expires_at")
+    table.set(1, fence=far + 1_000_000)
+    put_counter(table, max_tokens=max_tokens, minted=2)
+    operation(bucket)
+    assert table.get(1)["retired"]
+    assert table.get(1)["ttl"] >= far // 1000 + 1_000 + 3_600
 
 
 # Resetting.

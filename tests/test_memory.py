@@ -33,9 +33,9 @@ def view(*slots, covered=EVERYTHING):
 class Waiter:
     """A thread that would wait; how often it was woken."""
 
-    def __init__(self, memory):
+    def __init__(self, memory, count=1):
         self.memory, self.wakes = memory, 0
-        self.ticket = Ticket(self._wake)
+        self.ticket = Ticket(self._wake, count)
         memory.join(self.ticket)
 
     def _wake(self):
@@ -204,6 +204,19 @@ def test_as_many_waiters_are_woken_and_may_try_as_there_are_free_slots(memory):
     memory.learn_view(view(free(1), free(2), held(3)))
     assert [w.wakes for w in waiters] == [1, 1, 0, 0]
     assert [w.may_try() for w in waiters] == [True, True, False, False]
+
+
+def test_who_wants_fewer_than_the_first_looks_too_and_only_the_next_who_does(memory):
+    waiters = [Waiter(memory, count) for count in (3, 3, 2, 1, 1)]
+    assert [waiter.may_try() for waiter in waiters] == [True, False, True, True, False]
+
+
+def test_free_slots_wake_those_in_line_whom_they_are_enough_for(memory):
+    waiters = [Waiter(memory, count) for count in (3, 2, 2, 1, 1, 1)]
+    memory.learn_view(view(*map(free, range(5))))
+    assert [waiter.wakes for waiter in waiters] == [1, 1, 0, 1, 0, 0]
+    memory.learn_view(view(*map(free, range(4))))
+    assert [waiter.wakes for waiter in waiters] == [2, 2, 0, 2, 0, 0]
 
 
 def test_who_looked_is_not_woken_by_what_it_saw(memory):

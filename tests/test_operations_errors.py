@@ -18,6 +18,7 @@ from ddb_lease import (
     UnknownBucket,
 )
 from ddb_lease.errors import EngineError, LeaseError, StoreError
+from ddb_lease.events import Acquired
 from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Release, Renew
 from tests.support import (
     CONFLICT,
@@ -347,6 +348,18 @@ def test_a_bucket_closed_while_an_acquire_is_under_way_is_left_with_no_lease(new
     with pytest.raises(ConfigurationError, match="closed"):
         bucket.acquire(timeout=5)
     assert leases_in(table) == {}
+
+
+def test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease(new_bucket, table, in_thread):
+    def close(event):
+        if isinstance(event, Acquired):
+            in_thread(bucket.close).result(10)
+
+    bucket = new_bucket(max_tokens=1, on_event=close)
+    with pytest.raises(ConfigurationError, match="closed"):
+        bucket.acquire(timeout=5)
+    assert leases_in(table) == {}
+    assert bucket._leases == {}
 
 
 def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypatch):

@@ -36,8 +36,8 @@ def retired(number, held_until=None):
     return Slot(number=number, fence=7, retired=True, lease=lease(held_until) if held_until else None)
 
 
-def foreign(number):
-    return Slot(number=number, fence=0, foreign=True)
+def foreign(number, held_until=None):
+    return Slot(number=number, fence=0, foreign=True, lease=lease(held_until) if held_until else None)
 
 
 def view(*slots, covered=range(MAX_TOKENS)):
@@ -135,6 +135,7 @@ def test_a_retired_slot_on_which_a_lease_runs_is_not_brought_back():
 def test_full_tells_the_first_expiry_and_nothing_where_no_lease_is_seen():
     assert choose(held(0, NOW + 30), held(1, NOW + 10), held(2, NOW + 20)) == NothingFree(next_expiry=NOW + 10)
     assert choose(foreign(0), foreign(1), foreign(2)) == NothingFree(next_expiry=None)
+    assert choose(foreign(0, NOW - 5), held(1, NOW + 3), held(2, NOW + 4)) == NothingFree(next_expiry=NOW + 3)
     assert choose(counter=counter(0, 0)) == NothingFree(next_expiry=None), "a bucket of no tokens"
 
 
@@ -393,3 +394,27 @@ def test_a_release_that_was_done_ended_the_lease(uncertain):
 )
 def test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did(slot, fence, uncertain, ended):
     assert protocol.released(Refused(slot=slot), fence=fence, uncertain=uncertain) is ended
+
+
+# Several together
+
+
+def choose_together(*slots, count, counter=THREE, covered=range(3)):
+    seen = view(*slots, covered=covered)
+    known = {number: seen.slots.get(number) for number in covered}
+    return protocol.choose_together(
+        seen, known=known, count=count, counter=counter, expired_before=NOW, chance=random.Random(1)
+    )
+
+
+def test_who_wants_several_waits_for_the_expiry_that_makes_them_enough():
+    three = held(0, NOW + 30), held(1, NOW + 10), held(2, NOW + 20)
+    assert [choose_together(*three, count=count) for count in (1, 2, 3)] == [
+        NothingFree(next_expiry=NOW + 10),
+        NothingFree(next_expiry=NOW + 20),
+        NothingFree(next_expiry=NOW + 30),
+    ]
+    assert choose_together(free(0), held(1, NOW + 10), held(2, NOW + 20), count=2) == NothingFree(next_expiry=NOW + 10)
+    foreign_one = foreign(0, NOW + 1), held(1, NOW + 10), held(2, NOW + 20)
+    assert choose_together(*foreign_one, count=2) == NothingFree(next_expiry=NOW + 20)
+    assert choose_together(*foreign_one, count=3) == NothingFree(next_expiry=None)

@@ -98,3 +98,13 @@ def test_a_new_lease_of_the_slot_is_not_revoked(new_bucket, table):
     again.renew()
     assert again.held
     assert "revoked" not in table.get(0)
+
+
+def test_a_holder_is_told_though_its_item_is_spoilt(stage, table):
+    bucket, told = stage.bucket(max_tokens=1), []
+    lease = bucket.acquire(5, on_lost=lambda lease: told.append(lease.lost))
+    table.set(0, acquired_at="yesterday", data="none")
+    assert stage.bucket(max_tokens=1).revoke(lease.id)
+    stage.run(10.5, bucket)
+    assert told == [LossReason.REVOKED]
+    assert "lease_id" not in table.get(0)

@@ -1,5 +1,6 @@
 """Plain tokens: the seed's interface, whose tokens nobody renews."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -251,3 +252,34 @@ def test_sixteen_threads_never_hold_more_than_there_are(new_tokens):
         thread.join(60)
     assert len(set(done)) == 16
     assert 1 <= most[0] <= 3
+
+
+def test_two_threads_that_lose_their_answers_do_not_both_release_one_token(new_tokens, in_thread):
+    bucket, both = new_tokens(), threading.Barrier(2, timeout=2)
+    token, _ = bucket.acquire_token(5)
+
+    def meet(_):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait()  # where both are under way
+
+    for _ in range(2):
+        bucket.tap.inject(Release, answer=LOST, after=meet)
+    releases = [in_thread(lambda: bucket.release_token(token)) for _ in range(2)]
+    assert sorted(release.result(20) for release in releases) == [False, True]
+    assert not bucket.release_token(token)
+
+
+def test_many_may_initialize_one_bucket_at_a_time(new_tokens, in_thread, table):
+    clients = [new_tokens(max_tokens=400) for _ in range(3)]
+    made = [in_thread(client.initialize_bucket) for client in clients]
+    for one in made:
+        one.result(60)
+    assert set(table.slots()) == set(range(400))
+
+
+def test_cleaning_up_leaves_slots_beyond_the_bucket_alone(new_tokens, table):
+    bucket = new_tokens(max_tokens=1)
+    bucket.initialize_bucket()
+    table.set(5, fence=1, ttl=4_000_000_000, lease_id="5-hand", owner="x", acquired_at=1, expires_at=2)
+    assert bucket.cleanup_expired_tokens() == 0
+    assert table.get(5)["lease_id"] == "5-hand"

@@ -175,7 +175,7 @@ def slot_number(item: Wire) -> int | None:
 
 
 def read_slot(item: Wire, slot: int) -> Slot:
-    """A slot from its item; marked foreign where the item is not of our shape."""
+    """A slot from its item; marked foreign where the item is not of our shape: its holder may know it still."""
     try:
         fence = _whole(item, "fence")
         if fence >= 0:
@@ -183,7 +183,7 @@ def read_slot(item: Wire, slot: int) -> Slot:
             return Slot(number=slot, fence=fence, lease=lease, retired="retired" in item)
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError):
         pass
-    return Slot(number=slot, fence=0, retired="retired" in item, foreign=True)
+    return Slot(number=slot, fence=0, lease=_rest_of_claimant(item), retired="retired" in item, foreign=True)
 
 
 def _read_claimant(item: Wire) -> Claimant:
@@ -195,6 +195,18 @@ def _read_claimant(item: Wire) -> Claimant:
         data=decode_map(item["data"]["M"]) if "data" in item else {},
         revoked="revoked" in item,
     )
+
+
+def _rest_of_claimant(item: Wire) -> Claimant | None:
+    """What a lease's holder goes by, where the rest of the item is spoilt."""
+    lease_id = _string(item, "lease_id")
+    try:
+        expires_at = _whole(item, "expires_at")
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    if not lease_id:
+        return None
+    return Claimant(lease_id=lease_id, owner="", acquired_at=0, expires_at=expires_at, revoked="revoked" in item)
 
 
 def _string(item: Wire, name: str) -> str:

@@ -182,8 +182,8 @@ DECISIONS = Chapter(
         ),
         _protocol(
             "a full bucket tells its first expiry",
-            "next_expiry=min((s.lease.expires_at for s in slots if s.lease), default=None)",
-            "next_expiry=max((s.lease.expires_at for s in slots if s.lease), default=None)",
+            "next_expiry=min(_expiries(slots), default=None)",
+            "next_expiry=max(_expiries(slots), default=None)",
             noticed_by=("tests/test_protocol.py::test_a_retired_slot_on_which_a_lease_runs_is_not_brought_back",),
         ),
         _protocol(
@@ -472,7 +472,7 @@ AMBIGUITY = Chapter(
         ),
         _answers(
             "a failed condition is a refusal with its item",
-            'return Refused(slot=_slot_in(error.response.get("Item")))',
+            "return Refused(slot=_slot_in(found))",
             "return Refused(slot=None)",
             noticed_by=("tests/test_answers.py::test_a_failed_condition_brings_the_item_that_made_it_fail",),
         ),
@@ -935,8 +935,8 @@ WAITING = Chapter(
         Guard(
             name="closing wakes who waits",
             room="bucket.py",
-            code="        self._memory.wake_all()\n",
-            without="",
+            code="        self._closed = True\n        self._memory.wake_all()\n",
+            without="        self._closed = True\n",
             noticed_by=("tests/test_operations_errors.py::test_closing_a_bucket_ends_the_waits_for_it",),
         ),
     ),

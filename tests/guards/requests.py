@@ -367,8 +367,8 @@ EFFECTS = Chapter(
         ),
         _effect(
             "a retirement raises rev",
-            "#minted = :minted, #rev = #rev + :one",
-            "#minted = :minted",
+            "SET #max_tokens = :max_tokens, #minted = :minted, #rev = #rev + :one",
+            "SET #max_tokens = :max_tokens, #minted = :minted",
             noticed_by=(
                 "tests/test_operations_circulation.py::test_retiring_takes_slots_out_and_lets_their_leases_run",
             ),
@@ -486,8 +486,8 @@ EFFECTS = Chapter(
         Guard(
             name="an item of foreign shape is marked",
             room="dynamodb/items.py",
-            code='fence=0, retired="retired" in item, foreign=True)',
-            without='fence=0, retired="retired" in item)',
+            code=', retired="retired" in item, foreign=True)',
+            without=', retired="retired" in item)',
             noticed_by=("tests/test_answers.py::test_a_slot_of_foreign_shape_is_marked_and_spoils_no_look",),
         ),
     ),

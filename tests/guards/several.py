@@ -141,8 +141,8 @@ SEVERAL = Chapter(
         Guard(
             name="several: free slots are gathered from all windows",
             room="together.py",
-            code="            self._known |= {",
-            without="            self._known = {",
+            code="known=self._known | here,",
+            without="known=here,",
             noticed_by=(
                 "tests/test_several_slots.py::test_free_slots_are_gathered_from_all_windows_of_a_large_bucket",
             ),
@@ -152,9 +152,7 @@ SEVERAL = Chapter(
             room="protocol.py",
             code="expiries[wanting - 1] if wanting",
             without="expiries[0] if wanting",
-            noticed_by=(
-                "tests/test_several_slots.py::test_who_waits_for_many_goes_for_them_when_enough_leases_have_expired",
-            ),
+            noticed_by=("tests/test_protocol.py::test_who_wants_several_waits_for_the_expiry_that_makes_them_enough",),
         ),
         Guard(
             name="several: data fits on all of them",
@@ -162,6 +160,48 @@ SEVERAL = Chapter(
             code="most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)",
             without="most = _DATA_BYTES",
             noticed_by=("tests/test_several_slots.py::test_data_that_would_not_fit_on_all_of_them_is_refused",),
+        ),
+        Guard(
+            name="several: who wants fewer than the first looks too",
+            room="memory.py",
+            code="            if served or ticket.count < least:",
+            without="            if served or not first:",
+            noticed_by=(
+                "tests/test_memory.py::test_who_wants_fewer_than_the_first_looks_too_and_only_the_next_who_does",
+                "tests/test_several_slots.py::test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two",
+            ),
+        ),
+        Guard(
+            name="several: a line knows how many each wants",
+            room="bucket.py",
+            code="ticket = Ticket(bell.wake, count)",
+            without="ticket = Ticket(bell.wake)",
+            noticed_by=(
+                "tests/test_several_slots.py::test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two",
+            ),
+        ),
+        Guard(
+            name="several: free slots are counted once",
+            room="memory.py",
+            code="                free -= ticket.count\n",
+            without="                pass\n",
+            noticed_by=("tests/test_memory.py::test_free_slots_wake_those_in_line_whom_they_are_enough_for",),
+        ),
+        Guard(
+            name="several: too many are refused by the counter as it is",
+            room="together.py",
+            code="            counter = yield from self._see_counter()",
+            without="            pass",
+            noticed_by=("tests/test_several_slots.py::test_a_bucket_that_has_grown_gives_more_than_were_known_of",),
+        ),
+        Guard(
+            name="several: a lease seen long ago is not taken for expired",
+            room="together.py",
+            code="            self._known.pop(number, None)\n",
+            without="            self._known[number] = slot\n",
+            noticed_by=(
+                "tests/test_several_slots.py::test_waiting_for_several_slots_of_a_large_full_bucket_costs_no_writes",
+            ),
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """The whole table."""
 
-from tests.guards import deciding, holding, requests, several, time
+from tests.guards import deciding, holding, operating, requests, several, time
 from tests.guards.guard import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -18,4 +18,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     holding.PROCESSES,
     several.SEVERAL,
     several.REVOKING,
+    operating.OPERATING,
 )
