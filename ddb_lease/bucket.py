@@ -222,7 +222,8 @@ class LeaseBucket:
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
             count: How many slots, 1 to 99: all or nothing, in one lease. Whoever waits for many holds none of them
-                meanwhile; those who want fewer may go on taking what comes free.
+                meanwhile; those who want fewer may go on taking what comes free. They are renewed one after another:
+                so many round trips must fit well into a third of the lease.
             data: What to attach to the lease for others to read: string keys, values as in JSON; under 1 KB, or each
                 claim and renewal costs more.
             on_lost: See `Lease.on_lost`.
@@ -377,6 +378,15 @@ class LeaseBucket:
 
         Cost: 2 Queries. To grow, 1 UpdateItem (1 WCU); to shrink, for each 99 slots, 1 TransactGetItems (2 RCU an item)
         and 1 TransactWriteItems (2 WCU an item).
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("gpus", max_tokens=8, **local.connect())
+            >>> lease = bucket.acquire(timeout=60)
+            >>> bucket.resize(3).after
+            3
+            >>> lease.held  # on whichever slot
+            True
         """
         return self._operate(resize(self._scene, max_tokens=_checked_max_tokens(max_tokens)))
 
@@ -396,6 +406,14 @@ class LeaseBucket:
 
         Cost: 2 Queries and 1 TransactGetItems for each 99 slots (2 RCU an item), and, where the count was wrong, 1
         UpdateItem (1 WCU).
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("licences", max_tokens=2, **local.connect())
+            >>> bucket.acquire(timeout=60).release()
+            True
+            >>> bucket.repair()
+            Repaired(max_tokens=2, before=2, after=2, retired=0)
         """
         return self._operate(repair(self._scene))
 
@@ -415,6 +433,13 @@ class LeaseBucket:
             StoreRejected: The service refuses for good; else as above.
 
         Cost: 1 Query for each MB, 1 UpdateItem a leased slot, and that of `repair`.
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("crawlers", max_tokens=2, **local.connect())
+            >>> forgotten = bucket.acquire(timeout=60), bucket.acquire(timeout=60)
+            >>> bucket.reset()
+            2
         """
         ended = self._end_all()
         self.repair()

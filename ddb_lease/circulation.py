@@ -58,7 +58,7 @@ def resize(scene: Scene, *, max_tokens: int, step: int = PER_TRANSACTION) -> Pro
         yield from work.grow(counter, max_tokens)
     else:
         yield from work.shrink(before, max_tokens, step=step)
-    return Resized(before=before, after=max_tokens, retired=work.retired, running=work.running)
+    return Resized(before=before, after=max_tokens, retired=work.retired, running=len(work.running))
 
 
 def repair(scene: Scene) -> Procedure[Repaired]:
@@ -87,13 +87,13 @@ class _Work:
 
     Attributes:
         retired: How many slots it has taken out of circulation.
-        running: How many of them were leased.
+        running: The leases that run on on those.
     """
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self.retired = 0
-        self.running = 0
+        self.running: set[str] = set()
         self._lost_in_a_row = 0
         self._until = 0.0
         self._step_done()
@@ -195,7 +195,7 @@ class _Work:
             yield from self._back_off()
             return False
         self.retired += len(leaving)
-        self.running += sum(lease.expires_at >= now_lo for lease in leases)
+        self.running |= {lease.lease_id for lease in leases if lease.expires_at >= now_lo}
         self._step_done()
         return True
 

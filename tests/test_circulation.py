@@ -124,6 +124,12 @@ def test_a_shrink_retires_from_the_top_and_ends_no_lease(new_bucket, table):
     assert bucket.acquire(timeout=5).slot == 1
 
 
+def test_a_lease_of_several_slots_that_leave_is_one_that_runs_on(new_bucket):
+    bucket = new_bucket(max_tokens=3)
+    bucket.acquire(timeout=5, count=3)
+    assert bucket.resize(1) == Resized(before=3, after=1, retired=2, running=1)
+
+
 def test_a_shrink_counts_only_leases_that_run(stage, table):
     bucket = stage.bucket(max_tokens=3)
     take_all(bucket)

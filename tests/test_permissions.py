@@ -16,7 +16,7 @@ from ddb_lease.cli import main
 from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb import Reach
 from ddb_lease.dynamodb.table import create_table
-from ddb_lease.messages import Request, Revoke
+from ddb_lease.messages import Grow, Recount, Request, Revoke, Snapshot
 from ddb_lease.permissions import ROLES, actions, policy
 from tests.conftest import QUICK, TABLE
 from tests.support import Tap, put_counter, put_free
@@ -198,6 +198,29 @@ def revoke(bucket, table):
     assert bucket().revoke("0-x")
 
 
+def shrink(bucket, table):
+    put_counter(table, max_tokens=3, minted=3)
+    put_free(table, 0, 1, 2, 7)
+    assert bucket().resize(1).retired == 3
+
+
+def grow(bucket, table):
+    put_counter(table, max_tokens=3, minted=3)
+    assert bucket().resize(5).after == 5
+
+
+def repair(bucket, table):
+    put_counter(table, max_tokens=200, minted=3)
+    put_free(table, 0, 150)
+    assert bucket().repair().after == 2
+
+
+def reset(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-x", owner="x", acquired_at=1, expires_at=4_102_444_800_000)
+    assert bucket().reset() == 1
+
+
 def acquire_several(bucket, table):
     put_counter(table, max_tokens=3, minted=1)
     put_free(table, 0)
@@ -234,9 +257,12 @@ OF = {
         acquire_several,
         status,
     ],
-    "operator": [release_by_id, revoke, status, status_of_nothing],
+    "operator": [release_by_id, revoke, shrink, grow, repair, reset, status, status_of_nothing],
     "reader": [status, status_of_nothing],
 }
+
+OPERATORS = {Revoke, Snapshot, Grow, Recount}
+"""What a worker never sends."""
 
 LIBRARY = {
     "acquire": acquire_first,
@@ -244,6 +270,9 @@ LIBRARY = {
     "leased": decorate,
     "release": release_by_id,
     "revoke": revoke,
+    "resize": shrink,
+    "repair": repair,
+    "reset": reset,
     "status": status,
     "close": close,
 }
@@ -274,9 +303,9 @@ def test_a_role_may_do_what_it_does_and_nothing_else(role, record, watched_bucke
     assert record.actions == allowed(role)
     assert record.partitions == {table.bucket}  # what the condition on leading keys rests on
     if role == "worker":
-        assert sent == set(typing.get_args(Request)) - {Revoke}, "a kind of request that no operation here sends"
+        assert sent == set(typing.get_args(Request)) - OPERATORS, "a kind of request that no operation here sends"
     if role == "operator":
-        assert Revoke in sent
+        assert sent >= OPERATORS
 
 
 def test_every_public_operation_is_among_those_tried():
@@ -327,7 +356,7 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "status", "release", "revoke", "create-table"),
+        *("run", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
         *("local", "template", "completion"),  # these ask nothing of AWS
     }
 

@@ -30,11 +30,14 @@ PUBLIC = {
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
     "LeaseInfo": "one lease of it",
+    "Resized": "what `resize` did",
+    "Repaired": "what `repair` did",
     "client_config": "for a client of one's own",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
     "UnknownBucket": "nothing was changed",
     "AcquireTimeout": "nothing is held",
+    "Overtaken": "another resize came in between",
     "LeaseLost": "stop working",
     "LossReason": "why",
     "StoreError": "DynamoDB did not do it",
@@ -260,6 +263,8 @@ def test_no_room_has_an_example_that_is_not_run():
 def made(kind):
     if kind is ddb_lease.LeaseLost:
         return kind("lease 3-a is gone", reason=ddb_lease.LossReason.REVOKED, lease_id="3-a")
+    if kind is ddb_lease.Overtaken:
+        return kind("another resize came in between", max_tokens=5)
     return kind("what happened")
 
 

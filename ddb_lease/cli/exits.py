@@ -31,8 +31,8 @@ HELP: Final = f"""exit codes:
   and every command with
   {USAGE:>2}  wrong arguments or settings
   {UNKNOWN_BUCKET}  no such bucket, or no such lease
-  {OVERTAKEN}  another resize came in between
   {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
+  {OVERTAKEN}  another resize came in between
   {REJECTED}  DynamoDB refuses: no table, no permission, no credentials"""
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ddb_lease.cli import completion, exits, inspect, lease, run, setup, template, words
+from ddb_lease.cli import completion, exits, inspect, lease, operate, run, setup, template, words
 from ddb_lease.errors import LeaseError
 
 
@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_parser(subparsers)
     inspect.add_parser(subparsers)
     lease.add_parsers(subparsers)
+    operate.add_parsers(subparsers)
     setup.add_parsers(subparsers)
     template.add_parser(subparsers)
     completion.add_parser(subparsers, whole=top)

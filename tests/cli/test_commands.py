@@ -1,14 +1,19 @@
 """Every command and option but `run`'s own work, as real processes: what they say, and the code they exit with."""
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -384,8 +389,9 @@ def test_status_sums_a_bucket_up_in_one_line(cli):
 def test_status_shows_each_lease_in_a_line(cli, client):
     put_bucket(client, "shown", {0: ("host:1", {}), 7: ("other-host:22", {"job": "nightly"})})
     done = cli("status shown --local")
-    head, blank, columns, first, second = done.stdout.splitlines()
+    head, drift, blank, columns, first, second = done.stdout.splitlines()
     assert head == "shown in table ddb-lease: 2 of 9 leased, 7 free, leases of 1m, 9 slots minted"
+    assert drift == "drift: 2 slots are in circulation; who needs the others mints them anew"
     assert blank == ""
     assert columns.split("  ")[0] == "SLOT"
     assert columns.split() == ["SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE", "ID", "DATA"]
@@ -410,7 +416,7 @@ def test_what_others_wrote_is_not_printed_raw(cli, client):
     done = cli("status odd --local", text=False)
     shown = done.stdout.decode()
     assert done.returncode == 0
-    assert len(shown.splitlines()) == 4
+    assert len(shown.splitlines()) == 5, "head, drift, nothing, columns, the lease"
     assert all(c.isprintable() for c in shown.replace("\n", ""))
     assert json.loads(cli("status odd --local --json").stdout)["leases"][0]["owner"] == odd
 
@@ -561,3 +567,160 @@ def test_what_is_no_lease_id_is_told(cli, what):
     done = cli(f"{what} used nonsense --local")
     assert done.returncode == 2
     assert "no lease id" in done.stderr
+
+
+# A whole bucket.
+
+
+def put_nine(client, leased=3):
+    """A bucket of nine tokens by hand; its name."""
+    name = f"nine-{time.time_ns()}"
+    put_bucket(client, name, {slot: (f"host:{slot}", {}) for slot in range(9 - leased, 9)})
+    return name
+
+
+def test_a_resize_tells_what_it_did(cli, client):
+    name = put_nine(client)
+    done = cli(f"resize {name} 7 --local")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{name}: 9 -> 7 tokens; 2 slots retired, where 2 leases may run on\n",
+    )
+    done = cli(f"resize {name} 7 --local")
+    assert (done.returncode, done.stdout) == (0, f"{name} has 7 tokens already\n")
+    done = cli(f"resize {name} 1 --local --json")
+    assert json.loads(done.stdout) == {"bucket": name, "before": 7, "after": 1, "retired": 1, "running": 1}
+    assert cli(f"resize {name} 2 --local").stdout == f"{name}: 1 -> 2 tokens\n"
+    status = cli(f"status {name} --local").stdout
+    assert f"{name} in table ddb-lease: 0 of 2 leased, 2 free" in status
+    assert "3 more on retired slots, until they end" in status
+
+
+def test_a_repair_tells_what_it_did(cli, client):
+    name = put_nine(client)
+    assert "drift: 3 slots are in circulation" in cli(f"status {name} --local").stdout
+    assert cli(f"repair {name} --local").stdout == f"{name}: minted 9 -> 3\n"
+    assert cli(f"repair {name} --local").stdout == f"{name}: minted is 3, which is right\n"
+    assert "drift" not in cli(f"status {name} --local").stdout
+    done = cli(f"repair {name} --local --json")
+    expected = {"bucket": name, "max_tokens": 9, "before": 3, "after": 3, "retired": 0}
+    assert json.loads(done.stdout) == expected
+
+
+def test_a_reset_asks_and_does_nothing_unless_told(cli, client):
+    name = put_nine(client)
+    refused = cli(f"reset {name} --local")
+    assert refused.returncode == 2
+    assert "give --yes" in refused.stderr
+    for answer, code, left in (("n\n", 2, 3), ("\n", 2, 3), ("y\n", 0, 0)):
+        said, returned = on_terminal(cli, f"reset {name} --local", types=answer, after="[y/N]")
+        assert f"End 3 leases of {name} (3 not expired), whoever holds them? [y/N]" in said
+        assert returned == code
+        assert len(_leases(cli, name)) == left
+    assert f"{name}: 3 leases ended" in said
+
+
+def test_a_reset_that_is_told_not_to_ask_does_not(cli, client):
+    name = put_nine(client)
+    done = cli(f"reset {name} --local --yes --json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"bucket": name, "ended": 3})
+    assert _leases(cli, name) == []
+
+
+@pytest.mark.parametrize("line", ["resize nobody 3", "repair nobody", "reset nobody --yes", "reset nobody"])
+def test_what_does_not_exist_is_not_made_by_an_operator(cli, line):
+    done = cli(f"{line} --local")
+    assert done.returncode == 66
+    assert is_one_line(done)
+    assert cli("status nobody --local").returncode == 66
+
+
+@pytest.mark.parametrize("tokens", ["0", "-3", "100001"])
+def test_a_size_that_cannot_be_is_told(cli, tokens):
+    done = cli(["resize", "used", tokens, "--local"])
+    assert done.returncode == 2
+    assert "max_tokens must be a whole number from 1 to 100,000" in done.stderr
+
+
+# Watching.
+
+
+def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100):
+    """Run a command on a terminal of its own; type once it has said something. What it said, and its code."""
+    pid, fd = pty.fork()
+    if not pid:
+        os.chdir(cli.folder)
+        os.execve(sys.executable, command(line), environment(cli.folder))
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    said, deadline = "", time.monotonic() + LONG
+    pending = types.encode() or keys
+    try:
+        while time.monotonic() < deadline:
+            if pending and after in said:
+                os.write(fd, pending)
+                pending = b""
+            if select.select([fd], [], [], 0.1)[0]:
+                try:
+                    said += os.read(fd, 65536).decode(errors="replace")
+                except OSError:
+                    break
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            if time.monotonic() >= deadline:
+                os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        os.close(fd)
+    return said, os.waitstatus_to_exitcode(status)
+
+
+def test_a_watch_shows_the_bucket_in_place_and_leaves_the_terminal_as_it_was(cli, client):
+    name = put_nine(client)
+    said, code = on_terminal(
+        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3 s", rows=8
+    )
+    assert code == 128 + signal.SIGINT
+    assert said.startswith("\x1b[?1049h\x1b[?25l\x1b[H"), "another screen, without a cursor"
+    shown, _, afterwards = said.partition("\x1b[?25h\x1b[?1049l")
+    assert "... and " in shown, "what does not fit is counted"
+    assert "lines more" not in afterwards
+    assert f"{name} in table ddb-lease: 3 of 9 leased" in afterwards, "the last one stands there in full"
+
+
+def test_a_watch_that_is_terminated_leaves_the_terminal_as_it_was(cli, client):
+    name = put_nine(client)
+    pid, fd = pty.fork()
+    if not pid:
+        os.execve(sys.executable, command(f"status {name} --local --watch"), environment(cli.folder))
+    said = ""
+    while "SLOT" not in said:
+        said += os.read(fd, 65536).decode(errors="replace")
+    os.kill(pid, signal.SIGTERM)
+    with contextlib.suppress(OSError):
+        while chunk := os.read(fd, 65536):
+            said += chunk.decode(errors="replace")
+    _, status = os.waitpid(pid, 0)
+    os.close(fd)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
+    assert "\x1b[?25h\x1b[?1049l" in said
+
+
+def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, client):
+    name = f"late-{time.time_ns()}"
+    line = command(f"status {name} --local --watch --json --interval 0.2")
+    with subprocess.Popen(
+        line, env=environment(cli.folder), cwd=cli.folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    ) as process:
+        assert json.loads(process.stdout.readline())["error"] == "UnknownBucket"
+        put_bucket(client, name, {0: ("host:1", {})})
+        while "error" in (seen := json.loads(process.stdout.readline())):
+            pass
+        assert (seen["name"], len(seen["leases"])) == (name, 1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LONG) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("interval", ["0", "0.1", "-1", "nan", "inf"])
+def test_an_interval_that_cannot_be_is_told(cli, interval):
+    done = cli(["status", "used", "--local", "--watch", f"--interval={interval}"])
+    assert done.returncode == 2
+    assert "--interval must be 0.2 seconds or more" in done.stderr

@@ -1,0 +1,134 @@
+"""`ddb-lease resize`, `repair` and `reset`: what an operator does to a whole bucket."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable
+
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.cli import exits, target, words
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.model import Repaired, Resized
+
+
+def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands."""
+    resize = _parser(
+        subparsers,
+        "resize",
+        execute_resize,
+        "change how many tokens a bucket has",
+        "Change how many tokens a bucket has, while it is in use. Shrinking ends no lease: those on slots that leave "
+        "run on until they are released or expire, and nobody gets these slots again. If it is cut short, the bucket "
+        "has a size in between: say it again.",
+    )
+    resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="how many there shall be")
+    _parser(
+        subparsers,
+        "repair",
+        execute_repair,
+        "count a bucket's slots anew",
+        "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed after edits by "
+        "hand only: what acquirers meet they repair by themselves.",
+    )
+    reset = _parser(
+        subparsers,
+        "reset",
+        execute_reset,
+        "end all leases of a bucket whose holders are gone",
+        "End all leases at once, whoever holds them, and repair the bucket. Its size stays. For holders that are "
+        "surely dead: those that still work are only told at their next renewal, and others may have their slots by "
+        "then. Ask living ones with revoke.",
+    )
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def execute_resize(options: argparse.Namespace) -> int:
+    """Resize it."""
+
+    def told(done: Resized) -> str:
+        name = words.printable(options.bucket)
+        if done.before == done.after:
+            return f"{name} has {_counted(done.after, 'token')} already"
+        left = f"; {_counted(done.retired, 'slot')} retired" if done.retired else ""
+        on = f", where {_counted(done.running, 'lease')} may run on" if done.running else ""
+        return f"{name}: {done.before} -> {_counted(done.after, 'token')}{left}{on}"
+
+    with target.bucket(options, max_tokens=1) as bucket:
+        done = bucket.resize(options.max_tokens)
+    _tell(options, dataclasses.asdict(done), told(done))
+    return 0
+
+
+def execute_repair(options: argparse.Namespace) -> int:
+    """Repair it."""
+
+    def told(done: Repaired) -> str:
+        name = words.printable(options.bucket)
+        left = f"; {_counted(done.retired, 'slot')} beyond its {_counted(done.max_tokens, 'token')} retired"
+        if done.before == done.after:
+            return f"{name}: minted is {done.after}, which is right{left if done.retired else ''}"
+        return f"{name}: minted {done.before} -> {done.after}{left if done.retired else ''}"
+
+    with target.bucket(options, max_tokens=1) as bucket:
+        done = bucket.repair()
+    _tell(options, dataclasses.asdict(done), told(done))
+    return 0
+
+
+def execute_reset(options: argparse.Namespace) -> int:
+    """Reset it, if that is meant."""
+    with target.bucket(options, max_tokens=1) as bucket:
+        if not options.yes and not _is_meant(bucket):
+            print("nothing was changed", file=sys.stderr)
+            return exits.USAGE
+        ended = bucket.reset()
+    _tell(options, {"ended": ended}, f"{words.printable(options.bucket)}: {_counted(ended, 'lease')} ended")
+    return 0
+
+
+def _parser(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    execute: Callable[[argparse.Namespace], int],
+    brief: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name,
+        help=brief,
+        description=words.paragraph(description),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    target.add_options(parser)
+    parser.set_defaults(execute=execute)
+    return parser
+
+
+def _is_meant(bucket: LeaseBucket) -> bool:
+    status = bucket.status()
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ConfigurationError("reset asks, and there is no terminal to ask on: give --yes")
+    running = sum(not lease.expired for lease in status.leases)
+    print(
+        f"End {_counted(len(status.leases), 'lease')} of {words.printable(bucket.name)} ({running} not expired), "
+        "whoever holds them? [y/N] ",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _tell(options: argparse.Namespace, for_programs: dict[str, int], for_people: str) -> None:
+    print(json.dumps({"bucket": options.bucket} | for_programs) if options.json else for_people)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,61 @@
+"""A text that is shown again and again: in place on a terminal, one after the other elsewhere.
+
+Laws of this room: whatever ends the showing, the terminal is as it was, and the last text stands there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from types import FrameType, TracebackType
+from typing import Final, NoReturn, TextIO
+
+_OTHER_SCREEN: Final = "\x1b[?1049h\x1b[?25l"
+_SCREEN_BACK: Final = "\x1b[?25h\x1b[?1049l"
+_HOME: Final = "\x1b[H"
+_REST_OF_LINE: Final = "\x1b[K"
+_REST_OF_SCREEN: Final = "\x1b[J"
+
+
+class Screen:
+    """Shows texts on a stream; to be entered in the main thread."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._in_place = stream.isatty()
+        self._last = ""
+        self._before: object = signal.SIG_DFL
+
+    def __enter__(self) -> Screen:
+        if self._in_place:
+            self._before = signal.signal(signal.SIGTERM, _end)  # else the terminal would stay as it is
+            self._write(_OTHER_SCREEN)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._in_place:
+            self._write(f"{_SCREEN_BACK}{self._last}\n")
+            signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type] # what it returned
+
+    def show(self, text: str) -> None:
+        """Show a text instead of the last one; what does not fit the terminal is left away, and counted."""
+        self._last = text
+        if not self._in_place:
+            self._write(f"{text}\n")
+            return
+        columns, rows = shutil.get_terminal_size()
+        lines = text.splitlines()
+        if len(lines) > rows:
+            lines = [*lines[: rows - 1], f"... and {len(lines) - rows + 1} lines more"]
+        shown = f"{_REST_OF_LINE}\n".join(line[:columns] for line in lines)
+        self._write(f"{_HOME}{shown}{_REST_OF_LINE}{_REST_OF_SCREEN}")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def _end(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)

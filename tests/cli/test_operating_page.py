@@ -1,0 +1,94 @@
+"""The page on operating says what really comes out: its session is played, word for word."""
+
+import json
+import re
+import shlex
+import subprocess
+import time
+
+import pytest
+
+from tests.cli.test_commands import LONG, ROOT, Cli, command, environment
+
+PAGE = (ROOT / "docs" / "operating.md").read_text()
+SESSION = "".join(re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL))
+STEPS = [
+    (line, said) for line, said in re.findall(r"^\$ ddb-lease (.*)\n((?:(?!\$ ).*\n)*)", SESSION, flags=re.MULTILINE)
+]
+LEASE_ID = re.compile(r"\b(\d+)-[0-9a-f]{32}\b")
+VARY = {
+    LEASE_ID: r"\1-ID",
+    re.compile(r"\b\d{13}\b"): "FENCE",
+    re.compile(r"\S+:\d+(?=\s+\d)"): "OWNER",
+    re.compile(r"\b\d+(\.\d)?s(?=\s)"): "TIME",
+    re.compile(r" +"): " ",
+}
+
+
+def settled(text):
+    """Without what differs from run to run."""
+    for pattern, instead in VARY.items():
+        text = pattern.sub(instead, text)
+    return text
+
+
+class Session:
+    """The page's session: its jobs, and who holds which slot."""
+
+    def __init__(self, folder):
+        self.cli = Cli(folder)
+        self.jobs = []
+        self.holders = {}
+
+    def start(self, line):
+        """A job in the background."""
+        where = {"env": environment(self.cli.folder), "cwd": self.cli.folder}
+        self.jobs.append(subprocess.Popen(command(line), stderr=subprocess.PIPE, text=True, **where))
+
+    def settle(self):
+        """Wait until every job has its slot."""
+        deadline = time.monotonic() + LONG
+        while len(self.holders) < len(self.jobs):
+            assert time.monotonic() < deadline
+            done = self.cli("status gpus --local --json")
+            leases = json.loads(done.stdout)["leases"] if done.returncode == 0 else []
+            self.holders = {lease["slot"]: lease for lease in leases}
+
+    def run(self, line):
+        """A command, on the lease ids that there are here; what it says."""
+        return self.cli(LEASE_ID.sub(lambda found: self.holders[int(found.group(1))]["lease_id"], line))
+
+    def says_at_its_end(self, slot):
+        """What the job on this slot says when it ends by itself."""
+        job = next(job for job in self.jobs if self.holders[slot]["owner"].endswith(f":{job.pid}"))
+        return job.communicate(timeout=LONG)[1]
+
+    def close(self):
+        for job in self.jobs:
+            job.terminate()
+            job.communicate(timeout=LONG)
+        self.cli("local stop")
+
+
+@pytest.fixture
+def session(tmp_path):
+    session = Session(tmp_path)
+    yield session
+    session.close()
+
+
+def test_the_page_shows_what_comes_out(session):
+    (revoked,) = re.findall(r"```text\n(ddb-lease: the lease .*)\n```", PAGE)
+    for line, said in STEPS:
+        if line.endswith(" &"):
+            session.start(line[:-2])
+            continue
+        session.settle()
+        done = session.run(line)
+        assert (done.returncode, settled(done.stdout)) == (0, settled(said)), (line, done.stderr)
+        if line.startswith("revoke"):
+            assert revoked in session.says_at_its_end(0).splitlines()
+
+
+def test_every_command_of_an_operator_is_on_the_page():
+    assert {shlex.split(line)[0] for line, _ in STEPS} >= {"status", "resize", "revoke", "release", "repair", "reset"}
