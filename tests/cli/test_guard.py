@@ -711,7 +711,10 @@ control.recv(65536)
 control.sendall({words})
 heard, frames = [], Frames()
 while [b"resume"] not in heard:
-    heard += frames.take(control.recv(65536))
+    data = control.recv(65536)
+    if not data:
+        sys.exit()  # nobody continued it
+    heard += frames.take(data)
 control.sendall(frame("exited", "code", 5, "itself", 1.0))
 """
 
