@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 
 from ddb_lease.cli import exits, target, words
 from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb.table import create_table
+from ddb_lease.dynamodb.table import check_table, create_table
+
+_log = logging.getLogger("ddb_lease")
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,6 +26,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     table.add_argument(
         "--wait", type=words.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
     )
+    table.add_argument(
+        "--check", action="store_true", help="change nothing: only tell whether the table will do for leases"
+    )
     target.add_options(table)
     table.set_defaults(execute=execute_create_table)
 
@@ -38,6 +44,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def execute_create_table(options: argparse.Namespace) -> int:
     """Make the table, and say what was done."""
+    if options.check:
+        if not check_table(options.table, reach=target.reach(options), clock=SystemClock(), timeout=options.wait):
+            _log.warning(
+                "table %s has TTL off: what nobody uses is never deleted; create-table without --check turns it on",
+                options.table,
+            )
+        print(f"table {options.table}: active, will do")
+        return 0
     report = create_table(options.table, reach=target.reach(options), clock=SystemClock(), timeout=options.wait)
     made = "created" if report.created else "exists already"
     ttl = "TTL turned on" if report.ttl_enabled else "TTL is on"

@@ -52,7 +52,7 @@ def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120
         timeout: Seconds to wait for it to become active.
 
     Raises:
-        StoreRejected: It exists with other keys, or a permission is missing. Nothing was changed.
+        StoreRejected: It exists with other keys or with replicas, or a permission is missing. Nothing was changed.
         StoreUnavailable: It was not active in time, or the service did not answer; repeat the call.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
@@ -62,7 +62,33 @@ def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120
     created = maker.create()
     maker.wait_until_active()
     maker.require_keys()
+    maker.require_one_region()
     return TableReport(table=table, created=created, ttl_enabled=maker.enable_ttl())
+
+
+def check_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 30.0) -> bool:
+    """Tell whether a table will do for leases; changes nothing.
+
+    Args:
+        table: Its name.
+        reach: How DynamoDB is reached.
+        clock: To keep the timeout by.
+        timeout: Seconds to wait for it to become active, and for answers.
+
+    Returns:
+        Whether TTL is on. Without it leases are as safe; slots that nobody uses any more are never deleted.
+
+    Raises:
+        StoreRejected: It does not exist, has other keys or replicas, or a permission is missing.
+        StoreUnavailable: It was not active in time, or the service did not answer.
+        ConfigurationError: No region, or a name that DynamoDB does not take.
+    """
+    maker = _Maker(reach.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
+    maker.require_there()
+    maker.wait_until_active()
+    maker.require_keys()
+    maker.require_one_region()
+    return maker.has_ttl()
 
 
 class _Maker:
@@ -110,12 +136,41 @@ class _Maker:
                 "both strings: choose another --table"
             )
 
-    def enable_ttl(self) -> bool:
+    def require_there(self) -> None:
+        try:
+            self._describe()
+        except aws.ClientError as error:
+            raise self._error(error) from error
+
+    def require_one_region(self) -> None:
+        found = self._describe()
+        regions = sorted(str(replica.get("RegionName")) for replica in found.get("Replicas") or ())
+        if not regions:
+            return
+        strong = found.get("MultiRegionConsistency") == "STRONG"
+        # Amazon DynamoDB Developer Guide, "Global tables": consistency modes.
+        why = (
+            "has neither transactions nor TTL" if strong else "checks conditions in one region only: two hold one slot"
+        )
+        raise StoreRejected(
+            f"table {self._place.table!r} has replicas ({', '.join(regions)}); a global table of this mode {why}. "
+            "Choose a --table without replicas"
+        )
+
+    def has_ttl(self) -> bool:
         try:
             described = self._call(self._client.describe_time_to_live)["TimeToLiveDescription"]
-            if described.get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
-                self._require_ttl_attribute(described.get("AttributeName"))
-                return False
+        except aws.ClientError as error:
+            raise self._error(error) from error
+        if described.get("TimeToLiveStatus") not in {"ENABLED", "ENABLING"}:
+            return False
+        self._require_ttl_attribute(described.get("AttributeName"))
+        return True
+
+    def enable_ttl(self) -> bool:
+        if self.has_ttl():
+            return False
+        try:
             self._call(
                 self._client.update_time_to_live,
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
