@@ -92,7 +92,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BringBack:
-    """Bring a retired slot back into circulation; a lease that still runs on it stays. `re_mint` as in `Mint`."""
+    """Bring a retired slot back into circulation; a lease that still runs on it stays. `re_mint` as in `Mint`.
+
+    `ttl` is for a slot without one, which only a hand makes; any other keeps its own.
+    """
 
     slot: int
     ttl: int
@@ -105,7 +108,8 @@ class Retire:
     """Take slots out of circulation, leases running on: one TransactWriteItems.
 
     They lie at or above `max_tokens`, or are all in circulation that do once it is lowered: `max_tokens` and `minted`
-    are what the counter is set to, which must be as seen (`rev`). Without any slot, it is lowered alone.
+    are what the counter is set to, which must be as seen (`rev`). Without any slot, it is lowered alone. `ttl` as
+    in `BringBack`.
     """
 
     slots: tuple[int, ...]

@@ -1,6 +1,7 @@
 """Resizing, repairing and resetting a bucket that is in use; crashes and others in between."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -413,6 +414,16 @@ def test_a_counter_that_never_rests_is_told_in_bounded_time(stage, table):
     assert stage.clock.steady() - began <= 40
 
 
+def test_a_shrink_that_arrives_late_does_not_bring_ttl_before_a_fence_that_has_risen_since(new_bucket, store, table):
+    put_counter(table)
+    put_free(table, 0, 1, 2)
+    store.send(claim("2-late", slot=2, fence=NOW))
+    ttl = table.get(2)["ttl"]
+    store.send(replace(retire(2, rev=7, max_tokens=2, minted=2), ttl=ttl - 100))
+    assert table.get(2)["retired"]
+    assert table.get(2)["ttl"] == ttl
+
+
 # Repairing.
 
 
@@ -475,11 +486,12 @@ def test_no_retirement_lets_ttl_delete_a_slot_before_its_lease_and_its_fence_are
     put_free(table, 0)
     far = stage.now_ms + 500_000_000
     put_leased(table, 1, "1-x", expires_at=far)
+    table.unset(1, "ttl")  # as only a hand leaves it
     bucket = stage.bucket()
     operation(bucket)
     assert table.get(1)["retired"]
     assert table.get(1)["ttl"] >= far // 1000 + 3_600
-    table.unset(1, "retired", "lease_id", "owner", "acquired_at", "expires_at")
+    table.unset(1, "retired", "lease_id", "owner", "acquired_at", "expires_at", "ttl")
     table.set(1, fence=far + 1_000_000)
     put_counter(table, max_tokens=max_tokens, minted=2)
     operation(bucket)

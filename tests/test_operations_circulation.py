@@ -104,7 +104,7 @@ def test_bringing_back_ends_a_retirement_and_counts_it(store, table, re_mint):
     put_counter(table, minted=4 if re_mint else 1, rev=7)
     put_retired(table, 0)
     assert answer_to(store, bring_back(re_mint=re_mint)) == Done()
-    assert table.get(0) == {"fence": 10, "ttl": TTL + 1}
+    assert table.get(0) == {"fence": 10, "ttl": TTL}
     counter = table.get("counter")
     assert (counter["minted"], counter["rev"]) == (3 if re_mint else 2, 8)
 
@@ -116,7 +116,7 @@ def test_a_lease_that_still_runs_on_a_slot_brought_back_stays(store, table):
     assert answer_to(store, bring_back()) == Done()
     after = table.get(0)
     assert "retired" not in after
-    assert after == {name: value for name, value in before.items() if name != "retired"} | {"ttl": TTL + 1}
+    assert after == {name: value for name, value in before.items() if name != "retired"}
 
 
 @FORMS
@@ -156,9 +156,20 @@ def test_retiring_takes_slots_out_and_lets_their_leases_run(store, table):
     put_free(table, 2)
     before = table.get(1)
     assert answer_to(store, retire(1, 2, rev=7, max_tokens=1, minted=1)) == Done()
-    assert table.get(1) == before | {"retired": True, "ttl": TTL + 1}
-    assert table.get(2) == {"fence": 10, "retired": True, "ttl": TTL + 1}
+    assert table.get(1) == before | {"retired": True}
+    assert table.get(2) == {"fence": 10, "retired": True, "ttl": TTL}
     assert table.get("counter") == {"max_tokens": 1, "minted": 1, "rev": 8, "lease_ms": LEASE_MS, "schema": 1}
+
+
+def test_a_slot_that_a_hand_left_without_a_ttl_gets_one(store, table):
+    put_counter(table, minted=3, rev=7)
+    table.set(2, fence=10)
+    store.send(retire(2, rev=7, max_tokens=2, minted=2))
+    assert table.get(2) == {"fence": 10, "retired": True, "ttl": TTL + 1}
+    table.unset(2, "ttl")
+    put_counter(table, minted=2)
+    store.send(bring_back(2))
+    assert table.get(2) == {"fence": 10, "ttl": TTL + 1}
 
 
 @pytest.mark.parametrize("rev", [6, 8])

@@ -85,8 +85,10 @@ _SET_REVOKE: Final = "SET #revoked = :by"
 _SET_MINT: Final = "SET #minted = #minted + :one, #rev = #rev + :one"
 _SET_RE_MINT: Final = "SET #minted = #max_tokens, #rev = #rev + :one"
 _SET_TAKE: Final = "SET #minted = #minted + :many, #rev = #rev + :one"
-_SET_BRING_BACK: Final = "SET #ttl = :ttl REMOVE #retired"
-_SET_RETIRE_SLOT: Final = "SET #retired = :yes, #ttl = :ttl"
+# What is retired or brought back keeps its TTL: a late copy must not bring it before a fence that has risen since. Only
+# a hand leaves a slot without one.
+_SET_BRING_BACK: Final = "SET #ttl = if_not_exists(#ttl, :ttl) REMOVE #retired"
+_SET_RETIRE_SLOT: Final = "SET #retired = :yes, #ttl = if_not_exists(#ttl, :ttl)"
 _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, #rev = #rev + :one"
 
 _SET_GROW: Final = "SET #max_tokens = :max_tokens, #rev = #rev + :one"

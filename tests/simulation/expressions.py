@@ -167,7 +167,10 @@ class _Parser:
     def _assignment(self) -> tuple[str, Callable[[Item, Names, Values], Any]]:
         target = self._name()
         self._expect("=")
-        first = self._operand(self._next())
+        token = self._next()
+        if token == "if_not_exists":
+            return target, self._if_not_exists()
+        first = self._operand(token)
         if self._peek() not in {"+", "-"}:
             return target, lambda i, n, v: _needed(first(i, n, v))
         sign = 1 if self._next() == "+" else -1
@@ -180,6 +183,14 @@ class _Parser:
             return {"N": str(_plain(a) + sign * _plain(b))}
 
         return target, total
+
+    def _if_not_exists(self) -> Callable[[Item, Names, Values], Any]:
+        self._expect("(")
+        name = self._name()
+        self._expect(",")
+        instead = self._operand(self._next())
+        self._expect(")")
+        return lambda i, n, v: i[n[name]] if n[name] in i else _needed(instead(i, n, v))
 
 
 def _needed(value: Any) -> Any:
