@@ -116,7 +116,7 @@ class Scenario:
 
     Attributes:
         held: The slots leased at the start: slot, client, its deadline.
-        ways: How clients acquire: "claim", "mint", "re-mint", "take".
+        ways: How clients acquire: "claim", "mint", "re-mint", "take", "re-take" (which mints all of them).
         acquisitions: How many attempts each client may make.
         renewals: How many renewals each client may send.
         copies: How many copies the network may make, in all.

@@ -93,6 +93,7 @@ class Take(NamedTuple):
     mints: tuple[Mint, ...]
     lease: int
     seen_max: int
+    re_mint: int = 0
 
 
 class Retire(NamedTuple):
@@ -280,18 +281,30 @@ class Service:
             else:
                 slots[mint.slot] = Slot(mint.fence, mint.lease, mint.expires, mint.ttl)
         if many:
-            if (
-                counter is None
-                or (keep.TAKE_ROOM and counter.minted > request.seen_max - many)
-                or (keep.TAKE_MAX_AS_SEEN and counter.max_tokens < request.seen_max)
-            ):
-                failed = True
-            else:
-                counter = counter._replace(minted=counter.minted + (many if keep.TAKE_COUNTS else 1))
-                counter = counter._replace(rev=counter.rev + 1)
+            counted = self._counted_together(counter, request)
+            failed = failed or counted is None
+            counter = counter if counted is None else counted
         if failed and (keep.TAKE_ALL_OR_NOTHING or tuple(slots) == table.slots):
             return None
         return Table(counter, tuple(slots))
+
+    def _counted_together(self, counter: Counter | None, request: Take) -> Counter | None:
+        keep, many = self._keep, len(request.mints)
+        if counter is None:
+            return None
+        if request.re_mint:
+            if keep.RE_TAKE_DRIFTED and counter.minted <= request.seen_max - many:
+                return None
+            if keep.RE_TAKE_MAX_AS_SEEN and counter.max_tokens != request.seen_max:
+                return None
+            minted = counter.max_tokens if keep.RE_TAKE_SETS_MAX else counter.minted
+        else:
+            if keep.TAKE_ROOM and counter.minted > request.seen_max - many:
+                return None
+            if keep.TAKE_MAX_AS_SEEN and counter.max_tokens < request.seen_max:
+                return None
+            minted = counter.minted + (many if keep.TAKE_COUNTS else 1)
+        return counter._replace(minted=minted, rev=counter.rev + 1)
 
     # Slots out of circulation, and the counter's own writes.
 

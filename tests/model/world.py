@@ -195,8 +195,8 @@ class World:
                     for n in numbers:
                         for claim in self._claims(s, n, hi, lease):
                             yield "a client plans a claim", "claim", claim
-                elif way == "take":
-                    yield from self._takes(s, hi, lease)
+                elif way in {"take", "re-take"}:
+                    yield from self._takes(s, hi, lease, int(way == "re-take"))
                 else:
                     for n in numbers:
                         yield f"a client plans a {way}", "mint", self._mint(s, n, hi, lease, int(way == "re-mint"))
@@ -219,12 +219,12 @@ class World:
         expires = self._expires(s, hi)
         return Mint(n, self._fence(0, hi), lease, expires, self._ttl(hi, expires), re_mint)
 
-    def _takes(self, s: State, hi: int, lease: int) -> Iterator[tuple[str, str, Take]]:
+    def _takes(self, s: State, hi: int, lease: int, re_mint: int) -> Iterator[tuple[str, str, Take]]:
         # Two slots at once, as some look may have shown them: each claimable or missing, and some `max_tokens`.
         top = len(s.table.slots)
         pairs = [(a, b) for a in range(top) for b in range(a + 1, top)]
         for a, b in pairs:
-            for minted in ((), (b,), (a,), (a, b)):
+            for minted in ((a, b),) if re_mint else ((), (b,), (a,), (a, b)):
                 for seen_max in range(1, top + 1):
                     if max(a, b) >= seen_max and (self.keep.TAKE_BELOW_SEEN or not minted):
                         continue
@@ -232,7 +232,7 @@ class World:
                     mints = tuple(self._mint(s, n, hi, lease, 0) for n in minted)
                     if not minted and seen_max != top:
                         continue
-                    yield "a client plans to take two slots", "take", Take(claims, mints, lease, seen_max)
+                    yield "a client plans to take two slots", "take", Take(claims, mints, lease, seen_max, re_mint)
 
     def _waits(self, s: State, i: int, c: Client) -> Iterator[Step]:
         yield ("a client gives up", f"c{i}"), self._let_go(s, i), None
@@ -620,6 +620,6 @@ def _name_of(s: State, m: Message) -> str:
     if m.kind == "claim":
         slot = s.table.slots[m.request.slot]
         return "claim takes over an expired lease" if slot is not None and slot.lease else "claim commits"
-    if m.kind in {"mint", "bring back"} and m.request.re_mint:
+    if m.kind in {"mint", "bring back", "take"} and m.request.re_mint:
         return f"{m.kind} commits, as re-mint"
     return f"{m.kind} commits"
