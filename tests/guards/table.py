@@ -1,6 +1,6 @@
 """The whole table."""
 
-from tests.guards import deciding, holding, operating, requests, several, time
+from tests.guards import deciding, holding, operating, requests, several, telling, time
 from tests.guards.guard import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -19,4 +19,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     several.SEVERAL,
     several.REVOKING,
     operating.OPERATING,
+    telling.TELLING,
+    telling.TOKENS,
 )
