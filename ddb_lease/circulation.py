@@ -18,7 +18,7 @@ from ddb_lease.asking import UNTOLD, confirm
 from ddb_lease.errors import Overtaken, StoreUnavailable, UnknownBucket
 from ddb_lease.insisting import Answered, insist, require_answered
 from ddb_lease.messages import Done, Grow, Look, Pause, Recount, Refused, Request, Retire, Seen, Shown, Snapshot
-from ddb_lease.model import PER_TRANSACTION, Counter, Repaired, Resized, Slot
+from ddb_lease.model import MAX_TOKENS, PER_TRANSACTION, Counter, Repaired, Resized, Slot
 from ddb_lease.retry import CONTENDED_SECONDS, Procedure, full_jitter
 from ddb_lease.scene import Scene
 from ddb_lease.survey import read_whole
@@ -26,10 +26,13 @@ from ddb_lease.survey import read_whole
 _log = logging.getLogger("ddb_lease")
 
 STEP_SECONDS = 30.0
-"""How long one step is tried while the service does not answer, or others keep changing the counter."""
+"""How long one request is tried while the service does not answer, and one step while others change the counter."""
 
 TRIES = 12
-"""How often one request of a step is sent while it fails."""
+"""How often one request is sent while it fails."""
+
+LOSSES = 8
+"""How often in a row a step must have been overtaken, besides, before it is given up: in a large bucket it is long."""
 
 
 def resize(scene: Scene, *, max_tokens: int, step: int = PER_TRANSACTION) -> Procedure[Resized]:
@@ -105,6 +108,8 @@ class _Work:
 
     def retire_strays(self, *, from_slot: int) -> Procedure[None]:
         """Retire what circulates at or above `max_tokens`: made by hand, or left over from a deleted counter."""
+        if from_slot >= MAX_TOKENS:
+            return  # there is no number beyond
         _, hints = yield from read_whole(self._scene, seconds=STEP_SECONDS, start=from_slot)
         seen = [n for n, slot in hints.items() if protocol.circulates(slot)]
         for first in range(0, len(seen), PER_TRANSACTION):
@@ -113,6 +118,13 @@ class _Work:
             while not done:
                 counter, slots = yield from self._snapshot(numbers)
                 strays = [slot for slot in slots if slot.number >= counter.max_tokens]
+                if strays:
+                    _log.warning(
+                        "bucket %r: slots %s lie beyond max_tokens (%d) and are retired",
+                        self._scene.bucket,
+                        [slot.number for slot in strays],
+                        counter.max_tokens,
+                    )
                 minted = protocol.minted_without((slot.number for slot in strays), counter)
                 done = yield from self._retire(strays, counter, counter.max_tokens, minted)
 
@@ -210,15 +222,16 @@ class _Work:
         return counter
 
     def _send(self, request: Request) -> Procedure[tuple[Answered, bool]]:
-        answer, uncertain = yield from insist(self._scene, lambda: request, tries=TRIES, deadline=self._until)
+        until = self._scene.time.steady() + STEP_SECONDS
+        answer, uncertain = yield from insist(self._scene, lambda: request, tries=TRIES, deadline=until)
         return require_answered(answer, f"bucket {self._scene.bucket!r}"), uncertain
 
     def _back_off(self) -> Procedure[None]:
         """Somebody was faster: pause, before it is looked at anew."""
         scene = self._scene
-        if scene.time.steady() >= self._until:
-            raise StoreUnavailable(f"bucket {scene.bucket!r}: others change its counter all the time")
         self._lost_in_a_row += 1
+        if self._lost_in_a_row >= LOSSES and scene.time.steady() >= self._until:
+            raise StoreUnavailable(f"bucket {scene.bucket!r}: others change its counter all the time")
         yield Pause(seconds=full_jitter(CONTENDED_SECONDS, self._lost_in_a_row, scene.chance))
 
     def _step_done(self) -> None:

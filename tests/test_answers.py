@@ -1,6 +1,7 @@
 """What DynamoDB and botocore say, read; and what we say to DynamoDB, checked against botocore's own service model."""
 
 import re
+import typing
 from decimal import Decimal
 
 import botocore.session
@@ -17,11 +18,15 @@ from ddb_lease.messages import (
     Done,
     Grow,
     Look,
+    Recount,
     Refused,
     Rejected,
+    Request,
+    Revoke,
     Seen,
     Shown,
     Snapshot,
+    Take,
     Throttled,
     Unknown,
     Unsent,
@@ -374,6 +379,11 @@ def test_an_answer_to_a_look_without_items_does_not_say_that_there_are_none(resp
 # Requests, against the service's own model
 
 
+def take(claims, mints, *, re_mint=False):
+    what = {"fence": 100, "lease": claimant(), "expired_before": NOW, "ttl": NOW, "seen_max": 3, "token": "t" * 32}
+    return Take(claims=claims, mints=mints, re_mint=re_mint, **what)
+
+
 EVERY_REQUEST = {
     "look": look(),
     "look further": look(start=128),
@@ -390,6 +400,14 @@ EVERY_REQUEST = {
     "renew": renew(),
     "release": release(),
     "release, time unknown": release(ttl=None),
+    "revoke": Revoke(slot=3, lease_id="3-x", by="an operator"),
+    "take, claiming": take((0, 2), ()),
+    "take, minting": take((0,), (1, 2)),
+    "take, re-minting": take((), (1, 2), re_mint=True),
+    "snapshot": Snapshot(slots=(0, 4), counter=True),
+    "snapshot of slots alone": Snapshot(slots=(0, 4), counter=False),
+    "grow": Grow(rev=7, max_tokens=9),
+    "recount": Recount(rev=7, minted=2),
 }
 EACH = pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST)
 
@@ -399,14 +417,14 @@ def operations():
     """Input shapes of the real service's operations by method name."""
     model = botocore.session.get_session().get_service_model("dynamodb")
     names = {"query": "Query", "put_item": "PutItem", "update_item": "UpdateItem"}
-    names["transact_write_items"] = "TransactWriteItems"
+    names |= {"transact_write_items": "TransactWriteItems", "transact_get_items": "TransactGetItems"}
     return {method: model.operation_model(name).input_shape for method, name in names.items()}
 
 
 def parts_of(request):
     """The parts of a request's call that carry expressions of their own."""
     method, arguments = call_for(request, PLACE)
-    if method != "transact_write_items":
+    if not method.startswith("transact_"):
         return [arguments]
     return [part for item in arguments["TransactItems"] for part in item.values()]
 
@@ -450,6 +468,10 @@ def test_what_is_defence_in_depth_stands_there_all_the_same(request_, conditions
     assert set(conditions) <= set(halves)
 
 
+def test_every_kind_of_request_is_among_them():
+    assert {type(request) for request in EVERY_REQUEST.values()} == set(typing.get_args(Request))
+
+
 @EACH
 def test_each_call_fits_the_service_model(operations, request_):
     method, arguments = call_for(request_, PLACE)
@@ -469,7 +491,7 @@ def test_each_placeholder_is_defined_and_used(request_, mark, defined_in):
 
 @EACH
 def test_no_attribute_is_named_in_an_expression_but_by_a_placeholder(request_):
-    words = {"AND", "OR", "SET", "REMOVE", "attribute_exists", "attribute_not_exists", "BETWEEN"}
+    words = {"AND", "OR", "SET", "REMOVE", "attribute_exists", "attribute_not_exists", "if_not_exists", "BETWEEN"}
     for part in parts_of(request_):
         expressions = " ".join(text for name, text in part.items() if name.endswith("Expression"))
         assert set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions)) <= words
@@ -480,7 +502,8 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
     for part in parts_of(request_):
         if "ConditionExpression" in part:
             assert part["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
-    assert isinstance(request_, Look) or all("ConditionExpression" in part for part in parts_of(request_))
+    reads = isinstance(request_, (Look, Snapshot))
+    assert reads or all("ConditionExpression" in part for part in parts_of(request_))
 
 
 @EACH

@@ -407,7 +407,7 @@ def test_a_counter_that_never_rests_is_told_in_bounded_time(stage, table):
     put_free(table, 0, 1, 2)
     bucket = stage.bucket()
     began = stage.clock.steady()
-    for _ in range(200):
+    for _ in range(120):
         bucket.tap.inject(Recount, before=lambda _: table.set("counter", rev=table.get("counter")["rev"] + 1))
     with pytest.raises(StoreUnavailable, match="others change its counter all the time"):
         bucket.repair()
@@ -448,6 +448,28 @@ def test_a_repair_of_a_large_bucket_counts_all_of_it_at_the_rev_of_its_beginning
     assert bucket.repair().after == 116, "it counts again: what was minted lies before what it had come to"
     assert [len(snapshot.slots) for snapshot in bucket.tap.of(Snapshot)] == [99, 99, 32] * 2
     assert counter_of(table) == (230, 116)
+
+
+def test_a_repair_that_takes_long_is_not_given_up_for_one_mint_in_between(stage, store, table):
+    put_counter(table, max_tokens=120, minted=0)
+    put_free(table, *range(0, 120, 2))
+    bucket = stage.bucket()
+    bucket.tap.inject(Snapshot)
+
+    def much_later(_):
+        stage.clock.pass_time(100)  # as of a bucket of 100,000
+        store.send(mint(slot=1))
+
+    bucket.tap.inject(Snapshot, before=much_later)
+    assert bucket.repair().after == 61
+
+
+def test_the_largest_bucket_has_no_strays_to_look_for(new_bucket, table):
+    put_counter(table, max_tokens=100_000, minted=3)
+    put_free(table, 5, 20_000, 99_999)
+    bucket = new_bucket()
+    assert bucket.resize(99_990) == Resized(before=100_000, after=99_990, retired=1, running=0)
+    assert bucket.tap.count() == {"Look": 1, "Retire": 1, "Snapshot": 1}
 
 
 def test_a_repair_retires_strays(new_bucket, table):
