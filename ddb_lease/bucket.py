@@ -51,6 +51,7 @@ from ddb_lease.model import (
     Counter,
     Data,
     Grant,
+    LeaseInfo,
     Repaired,
     Resized,
     Settings,
@@ -376,8 +377,8 @@ class LeaseBucket:
                 size, the new one, or, shrinking by more than 99, one in between; it is whole: resize again.
             StoreRejected: The service refuses for good; else as above.
 
-        Cost: 2 Queries. To grow, 1 UpdateItem (1 WCU); to shrink, for each 99 slots, 1 TransactGetItems (2 RCU an item)
-        and 1 TransactWriteItems (2 WCU an item).
+        Cost: 1 Query, and 1 for each MB of slots beyond. To grow, 1 UpdateItem (1 WCU); to shrink, for each 99 slots, 1
+        TransactGetItems (2 RCU an item) and 1 TransactWriteItems (2 WCU an item).
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
@@ -404,8 +405,8 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
             StoreRejected: The service refuses for good.
 
-        Cost: 2 Queries and 1 TransactGetItems for each 99 slots (2 RCU an item), and, where the count was wrong, 1
-        UpdateItem (1 WCU).
+        Cost: 1 Query, and 1 for each MB of slots beyond; 1 TransactGetItems for each 99 slots (2 RCU an item); where
+        the count was wrong, 1 UpdateItem (1 WCU).
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
@@ -529,14 +530,15 @@ class LeaseBucket:
 
     def _end_all(self) -> int:
         """Release every lease in the table; returns how many this ended."""
-        slots: dict[str, list[int]] = {}
+        found: dict[str, list[LeaseInfo]] = {}
         for lease in self.status().leases:
-            slots.setdefault(lease.lease_id, []).append(lease.slot)
+            found.setdefault(lease.lease_id, []).append(lease)
         ended = 0
-        for lease_id, numbers in slots.items():
+        for lease_id, leases in found.items():
             held = self._leases.get(lease_id)
             # By the slots it is on, and not by what its id tells: an id of somebody else's making may tell anything.
-            ended += held.release() if held else bool(self._end(lease_id, tuple(numbers), fence=None))
+            slots, fence = tuple(lease.slot for lease in leases), leases[0].fence
+            ended += held.release() if held else bool(self._end(lease_id, slots, fence=fence or None))
         self._memory.wake_all()
         return ended
 

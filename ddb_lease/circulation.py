@@ -97,6 +97,8 @@ class _Work:
         self._scene = scene
         self.retired = 0
         self.running: set[str] = set()
+        self._leaving: tuple[int, set[str]] = (0, set())
+        self._unsure = False  # whether a sending of this step may have worked
         self._lost_in_a_row = 0
         self._until = 0.0
         self._step_done()
@@ -110,7 +112,7 @@ class _Work:
         """Retire what circulates at or above `max_tokens`: made by hand, or left over from a deleted counter."""
         if from_slot >= MAX_TOKENS:
             return  # there is no number beyond
-        _, hints = yield from read_whole(self._scene, seconds=STEP_SECONDS, start=from_slot)
+        _, hints = yield from read_whole(self._scene, seconds=STEP_SECONDS, start=from_slot, whole=False)
         seen = [n for n, slot in hints.items() if protocol.circulates(slot)]
         for first in range(0, len(seen), PER_TRANSACTION):
             numbers = tuple(seen[first : first + PER_TRANSACTION])
@@ -147,24 +149,27 @@ class _Work:
         while top > max_tokens:
             bottom = max(max_tokens, top - step)
             counter, slots = yield from self._snapshot(tuple(range(bottom, top)))
+            if self._unsure and counter.max_tokens == bottom:
+                self._retired()  # an earlier sending of ours worked
+                top = bottom
+                continue
             _require_as_set(counter, top)
             if (yield from self._retire(slots, counter, bottom, max(0, counter.minted - len(slots)))):
                 top = bottom
 
     def recount(self) -> Procedure[Repaired]:
         """Set `minted` to the number of slots in circulation below `max_tokens`."""
+        before: int | None = None
         while True:
             counter, counted = yield from self._count()
-            done = Repaired(max_tokens=counter.max_tokens, before=counter.minted, after=counted, retired=self.retired)
+            before = counter.minted if before is None else before
+            done = Repaired(max_tokens=counter.max_tokens, before=before, after=counted, retired=self.retired)
             if counted == counter.minted:
                 return done
-            answer, uncertain = yield from self._send(Recount(rev=counter.rev, minted=counted))
+            answer, _ = yield from self._send(Recount(rev=counter.rev, minted=counted))
             if isinstance(answer, Done):
                 return done
-            found = answer.counter if isinstance(answer, Refused) else None
-            if uncertain and found is not None and (found.rev, found.minted) == (counter.rev + 1, counted):
-                return done  # an earlier sending of ours worked
-            yield from self._back_off()
+            yield from self._back_off()  # whether an earlier sending worked, counting again tells
 
     def _count(self) -> Procedure[tuple[Counter, int]]:
         # The counter comes with the first: what is minted, brought back or retired after it moves its `rev`.
@@ -198,18 +203,21 @@ class _Work:
             ),
             token=scene.token(),
         )
+        self._leaving = len(leaving), {lease.lease_id for lease in leases if lease.expires_at >= now_lo}
         answer, uncertain = yield from self._send(request)
-        done = isinstance(answer, Done)
-        if uncertain and isinstance(answer, Refused) and max_tokens < counter.max_tokens:
-            # An earlier sending of ours worked, if the counter is as it would be. (Where it stays, looking anew tells.)
-            done = answer.counter is not None and answer.counter.max_tokens == max_tokens
-        if not done:
-            yield from self._back_off()
-            return False
-        self.retired += len(leaving)
-        self.running |= {lease.lease_id for lease in leases if lease.expires_at >= now_lo}
+        if isinstance(answer, Done):
+            self._retired()
+            return True
+        self._unsure = self._unsure or uncertain
+        yield from self._back_off()
+        return False
+
+    def _retired(self) -> None:
+        slots, leases = self._leaving
+        self.retired += slots
+        self.running |= leases
+        self._unsure = False
         self._step_done()
-        return True
 
     def _snapshot(self, slots: tuple[int, ...]) -> Procedure[tuple[Counter, list[Slot]]]:
         """The counter, and those of the slots that circulate, at one instant."""

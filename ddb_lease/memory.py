@@ -89,7 +89,7 @@ class Memory:
             for number, slot in view.slots.items():
                 if _is_free(slot):
                     self._free[number] = slot.fence
-            woken = self._first_in_line() if self._free else []
+            woken = self._to_be_served()
         _wake(woken, but=by)
 
     def learn_slot(self, number: int, slot: Slot | None, *, by: Ticket | None = None) -> None:
@@ -99,7 +99,7 @@ class Memory:
             if slot is None or not _is_free(slot):
                 return
             self._free[number] = slot.fence
-            woken = self._first_in_line()
+            woken = self._to_be_served()
         _wake(woken, but=by)
 
     def take_free(self, chance: Random) -> tuple[int, int] | None:
@@ -164,6 +164,10 @@ class Memory:
         """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
         self._lock = threading.RLock()
         self._line.clear()
+
+    def _to_be_served(self) -> list[Ticket]:
+        """Of the first in line, those whom the free slots are enough for: the others would look in vain."""
+        return [ticket for ticket in self._first_in_line() if ticket.count <= len(self._free)]
 
     def _first_in_line(self) -> list[Ticket]:
         waiting = [ticket for ticket in (place() for place in self._line) if ticket is not None]

@@ -84,6 +84,11 @@ class Take:
     re_mint: bool
     token: str
 
+    def __post_init__(self) -> None:
+        # The counter's condition bounds `seen_max` and no number: what lies beyond it must never be sent.
+        if any(number >= self.seen_max for number in self.mints):
+            raise ValueError(f"slots {self.mints} are not all below {self.seen_max}")
+
     @property
     def slots(self) -> tuple[int, ...]:
         """All of them, in the order of the transaction."""

@@ -43,16 +43,18 @@ def survey(scene: Scene, *, table: str, seconds: float) -> Procedure[BucketStatu
     return describe(counter, slots, bucket=scene.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
 
 
-def read_whole(scene: Scene, *, seconds: float, start: int = 0) -> Procedure[tuple[Counter | None, dict[int, Slot]]]:
+def read_whole(
+    scene: Scene, *, seconds: float, start: int = 0, whole: bool = True
+) -> Procedure[tuple[Counter | None, dict[int, Slot]]]:
     """Read the counter, None where the bucket does not exist, and all slots by number; errors as `survey`.
 
-    From another `start` than 0 on, the slots from there, and no counter.
+    From another `start` than 0 on, the slots from there, and no counter; `whole` as in `Look`.
     """
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
     more, with_counter = True, start == 0
     while more:
-        seen = yield from _page(scene, start, seconds, counter=with_counter)
+        seen = yield from _page(scene, start, seconds, counter=with_counter, whole=whole)
         counter = seen.view.counter or counter
         slots.update(seen.view.slots)
         # A page without a slot, full of somebody else's items, is followed by one of the slots alone.
@@ -88,8 +90,8 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
     )
 
 
-def _page(scene: Scene, start: int, seconds: float, *, counter: bool) -> Procedure[Seen]:
-    look = Look(start=start, limit=PAGE, consistent=True, whole=True, counter=counter)
+def _page(scene: Scene, start: int, seconds: float, *, counter: bool, whole: bool = True) -> Procedure[Seen]:
+    look = Look(start=start, limit=PAGE, consistent=True, whole=whole, counter=counter)
     until = scene.time.steady() + seconds
     answer, _ = yield from insist(scene, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"bucket {scene.bucket!r} cannot be read")

@@ -105,8 +105,11 @@ class Upkeep(Attempt):
         scene.chance.shuffle(missing)  # others may be at it too: not all for the same ones
         for first in range(0, len(missing), PER_TRANSACTION):
             seen = yield from self._counter()
-            minted = seen is not None and (yield from self._mint_all(missing[first : first + PER_TRANSACTION], seen))
-            if not minted:
+            if seen is None:
+                return len(missing)
+            # The bucket may have shrunk since it was read.
+            numbers = [n for n in missing[first : first + PER_TRANSACTION] if n < seen.max_tokens]
+            if numbers and not (yield from self._mint_all(numbers, seen)):
                 return len(missing)
         return 0
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ddb_lease import ConfigurationError, Overtaken, Repaired, Resized, StoreRejected, StoreUnavailable, UnknownBucket
-from ddb_lease.messages import Grow, Look, Recount, Refused, Retire, Shown, Snapshot
+from ddb_lease.messages import Grow, Look, Recount, Refused, Release, Retire, Shown, Snapshot
 from ddb_lease.model import Counter
 from tests.support import (
     CONFLICT,
@@ -353,37 +353,32 @@ def test_what_passes_is_waited_out(stage, table, kind, operation, done, answer):
     assert operation(bucket) == done
 
 
-@pytest.mark.parametrize("kind", [Retire, Grow])
-def test_an_earlier_sending_that_worked_is_recognised_though_others_have_minted_since(new_bucket, store, table, kind):
+def test_a_growth_that_worked_is_recognised_though_its_answer_was_lost_and_others_have_minted_since(
+    new_bucket, store, table
+):
     put_counter(table, max_tokens=4, minted=3)
     put_free(table, 0, 1, 3)
     bucket = new_bucket()
+    bucket.tap.inject(Grow, answer=LOST, after=lambda _: store.send(mint("2-new", slot=2)))
+    assert bucket.resize(6) == Resized(before=4, after=6, retired=0, running=0)
+    assert counter_of(table) == (6, 4)
 
-    def forget_the_token(_):
-        # As after ten minutes: the copy is judged by its conditions.
-        store.send(mint("2-new", slot=2))
 
-    wanted = 3 if kind is Retire else 6
-    sent = []
-
-    def as_if_anew(request):
-        sent.append(request)
-
-    bucket.tap.inject(kind, answer=LOST, after=forget_the_token)
-    bucket.tap.inject(
-        kind,
-        before=as_if_anew,
-        commits=False,
-        answer=Refused(
-            slot_failed=False,
-            counter_failed=True,
-            counter=Counter(max_tokens=wanted, minted=3, rev=9, lease_ms=LEASE_MS),
-        ),
-    )
-    assert bucket.resize(wanted).after == wanted
-    assert len(sent) == 1
-    assert counter_of(table)[0] == wanted
-    assert in_circulation(table) == ({0, 1, 2} if kind is Retire else {0, 1, 2, 3})
+@pytest.mark.parametrize("then", ["a conflict", "nothing", "what it finds"])
+def test_a_shrink_that_worked_is_recognised_though_its_answer_was_lost_and_others_have_minted_since(
+    new_bucket, store, table, then
+):
+    put_counter(table, max_tokens=4, minted=3)
+    put_free(table, 0, 1, 3)
+    bucket = new_bucket()
+    bucket.tap.inject(Retire, answer=LOST, after=lambda _: store.send(mint("2-new", slot=2)))
+    # As after ten minutes, when the token is known no more: the copy is judged by its conditions.
+    found = Counter(max_tokens=3, minted=3, rev=9, lease_ms=LEASE_MS) if then == "what it finds" else None
+    refused = Refused(slot_failed=then != "nothing", counter_failed=found is not None, counter=found)
+    bucket.tap.inject(Retire, commits=False, answer=refused)
+    assert bucket.resize(3) == Resized(before=4, after=3, retired=1, running=0)
+    assert counter_of(table) == (3, 3)
+    assert in_circulation(table) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(("answer", "error"), [(UNSENT, StoreUnavailable), (REJECTED, StoreRejected)])
@@ -521,6 +516,25 @@ def test_no_retirement_lets_ttl_delete_a_slot_before_its_lease_and_its_fence_are
     assert table.get(1)["ttl"] >= far // 1000 + 1_000 + 3_600
 
 
+def test_a_repair_whose_answer_was_lost_counts_again(new_bucket, store, table):
+    put_counter(table, max_tokens=5, minted=2)
+    put_free(table, 0, 1, 2)
+    bucket = new_bucket()
+    # Not carried out; and then a mint makes the counter look as it would have been.
+    bucket.tap.inject(Recount, commits=False, answer=LOST, after=lambda _: store.send(mint("3-x", slot=3)))
+    assert bucket.repair() == Repaired(max_tokens=5, before=2, after=4, retired=0)
+    assert counter_of(table) == (5, 4)
+
+
+def test_what_is_for_people_only_makes_no_slot_foreign_to_a_repair(new_bucket, table):
+    put_counter(table, max_tokens=2, minted=2)
+    put_free(table, 0)
+    put_leased(table, 1, "1-x", data="spoilt")
+    put_leased(table, 4, "4-x", data="spoilt")
+    assert new_bucket().repair() == Repaired(max_tokens=2, before=2, after=2, retired=1)
+    assert in_circulation(table) == {0, 1}
+
+
 # Resetting.
 
 
@@ -549,6 +563,14 @@ def test_a_reset_ends_leases_of_others_making_on_retired_slots_too(new_bucket, t
     assert new_bucket().reset() == 3
     assert leases_in(table) == {}
     assert in_circulation(table) == {0, 1}
+
+
+def test_a_reset_counts_a_lease_whose_release_was_not_answered(stage, table):
+    stage.bucket(max_tokens=2).acquire(5)
+    operator = stage.bucket(max_tokens=2)
+    operator.tap.inject(Release, answer=LOST)
+    assert operator.reset() == 1
+    assert leases_in(table) == {}
 
 
 def test_holders_are_told_of_a_reset_at_their_next_renewal(stage):

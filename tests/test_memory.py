@@ -219,6 +219,15 @@ def test_free_slots_wake_those_in_line_whom_they_are_enough_for(memory):
     assert [waiter.wakes for waiter in waiters] == [2, 2, 0, 2, 0, 0]
 
 
+def test_whom_the_free_slots_are_not_enough_for_is_not_woken(memory):
+    waiters = [Waiter(memory, count) for count in (4, 3)]
+    memory.learn_view(view(free(0), free(1)))
+    memory.learn_slot(1, free(1))
+    assert [waiter.wakes for waiter in waiters] == [0, 0], "each would look, see the same, and wake the other"
+    memory.learn_slot(2, free(2))
+    assert [waiter.wakes for waiter in waiters] == [0, 1]
+
+
 def test_who_looked_is_not_woken_by_what_it_saw(memory):
     # It would poll without pausing: the bell rings before the pause begins.
     first, second = Waiter(memory), Waiter(memory)

@@ -244,7 +244,9 @@ def test_free_slots_are_gathered_from_all_windows_of_a_large_bucket(stage, table
             put_leased(table, slot, expires_at=stage.now_ms + 3_600_000)
     put_free(table, *free)
     bucket = stage.bucket()
-    bucket.try_acquire(count=3)  # now it knows of how many windows there are
+    lucky = bucket.try_acquire(count=3)  # now it knows of how many windows there are
+    if lucky:
+        lucky.release()
     bucket._memory._free.clear()
     assert bucket.try_acquire(count=3).slots == free
 
@@ -493,6 +495,12 @@ def test_a_single_slot_is_still_claimed_by_a_single_write(new_bucket):
     assert not bucket.tap.of(Take)
     assert bucket.tap.of(Claim) or bucket.tap.of(Mint)
     assert bucket.tap.of(Look)
+
+
+@pytest.mark.parametrize(("mints", "seen_max"), [((3,), 3), ((0, 9), 4)])
+def test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for(mints, seen_max):
+    with pytest.raises(ValueError, match="not all below"):
+        take(mints=mints, seen_max=seen_max)
 
 
 # In one process with others.

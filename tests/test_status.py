@@ -43,6 +43,20 @@ def test_a_status_shows_marks_of_operators(new_bucket, table):
     assert leases[1].retired
 
 
+def test_items_of_others_between_the_slots_hide_none_of_them(new_bucket, table, monkeypatch):
+    monkeypatch.setattr("ddb_lease.survey.PAGE", 4)
+    put_counter(table, max_tokens=3, minted=3)
+    put_free(table, 0)
+    for number in range(9):
+        table.set(f"slot#00000-{number}", ours="no")
+    put_leased(table, 1, "1-a")
+    table.set("slot#00001-x", ours="no")
+    put_leased(table, 2, "2-b")
+    status = new_bucket().status()
+    assert [lease.lease_id for lease in status.leases] == ["1-a", "2-b"]
+    assert status.in_circulation == 3
+
+
 def test_leases_are_listed_by_slot(new_bucket):
     bucket = new_bucket(max_tokens=20)
     for _ in range(10):

@@ -11,7 +11,7 @@ import pytest
 
 from ddb_lease import ConfigurationError, DynamoDBTokenBucket, StoreRejected
 from ddb_lease.bucket import Machinery
-from ddb_lease.messages import Claim, Release, Renew, Take
+from ddb_lease.messages import Claim, Look, Release, Renew, Take
 from tests.conftest import QUICK, TABLE
 from tests.support import LOST, REJECTED, UNSENT, Tap, leases_in
 
@@ -285,6 +285,17 @@ def test_many_may_initialize_one_bucket_at_a_time(new_tokens, table):
         bucket.tap.inject(Take, before=lambda request: table.set(request.mints[0], fence=1, ttl=4_000_000_000))
     bucket.initialize_bucket()
     assert set(table.slots()) == set(range(110))
+
+
+def test_initializing_mints_nothing_beyond_a_bucket_that_shrinks_meanwhile(new_tokens, new_bucket, table):
+    operator = new_bucket(max_tokens=120)
+    operator.acquire(timeout=5).release()
+    bucket = new_tokens(max_tokens=120)
+    bucket.tap.inject(Look, after=lambda _: operator.resize(110))
+    bucket.initialize_bucket()
+    slots = table.slots()
+    assert {n for n, slot in slots.items() if "retired" not in slot} == set(range(110))
+    assert table.get("counter")["minted"] == 110
 
 
 def test_cleaning_up_leaves_slots_beyond_the_bucket_alone(new_tokens, table):

@@ -6,7 +6,6 @@ import argparse
 import base64
 import dataclasses
 import json
-import math
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from ddb_lease.model import BucketStatus, LeaseInfo
 _HEAD = ("SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE ID", "DATA")
 _RIGHT = {"SLOT", "AGE", "REMAINING"}
 _SHORTEST_INTERVAL: Final = 0.2
+_LONGEST_INTERVAL: Final = 86_400.0
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,8 +52,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute(options: argparse.Namespace) -> int:
     """Show the bucket."""
-    if not _SHORTEST_INTERVAL <= options.interval < math.inf:
-        raise ConfigurationError(f"--interval must be {_SHORTEST_INTERVAL} seconds or more, not {options.interval:g}")
+    if not _SHORTEST_INTERVAL <= options.interval <= _LONGEST_INTERVAL:
+        raise ConfigurationError(
+            f"--interval must be {_SHORTEST_INTERVAL} seconds up to a day, not {options.interval:g}"
+        )
     with target.bucket(options, max_tokens=1) as bucket:
         if options.watch:
             _watch(bucket, interval=options.interval, for_programs=options.json)

@@ -8,13 +8,14 @@ from __future__ import annotations
 import shutil
 import signal
 from types import FrameType, TracebackType
-from typing import Final, NoReturn, TextIO
+from typing import Any, Final, NoReturn, TextIO
 
 _OTHER_SCREEN: Final = "\x1b[?1049h\x1b[?25l"
 _SCREEN_BACK: Final = "\x1b[?25h\x1b[?1049l"
 _HOME: Final = "\x1b[H"
 _REST_OF_LINE: Final = "\x1b[K"
 _REST_OF_SCREEN: Final = "\x1b[J"
+_ENDS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Screen:
@@ -24,11 +25,12 @@ class Screen:
         self._stream = stream
         self._in_place = stream.isatty()
         self._last = ""
-        self._before: object = signal.SIG_DFL
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Screen:
         if self._in_place:
-            self._before = signal.signal(signal.SIGTERM, _end)  # else the terminal would stay as it is
+            # Else the terminal would stay as it is.
+            self._before = {number: signal.signal(number, _end) for number in _ENDS}
             self._write(_OTHER_SCREEN)
         return self
 
@@ -37,7 +39,8 @@ class Screen:
     ) -> None:
         if self._in_place:
             self._write(f"{_SCREEN_BACK}{self._last}\n")
-            signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type] # what it returned
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def show(self, text: str) -> None:
         """Show a text instead of the last one; what does not fit the terminal is left away, and counted."""

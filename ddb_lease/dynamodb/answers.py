@@ -9,6 +9,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -17,8 +18,8 @@ from typing import Any, Final
 
 from botocore import exceptions as aws
 
-from ddb_lease.dynamodb.expressions import Place
-from ddb_lease.dynamodb.items import is_counter, read_counter, read_slot, slot_number
+from ddb_lease.dynamodb.expressions import DECIDING, Place
+from ddb_lease.dynamodb.items import is_counter, read_counter, read_slot, slot_key, slot_number
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 from ddb_lease.messages import (
     Answer,
@@ -61,7 +62,7 @@ _UNCERTAIN: Final = {
 }
 _FAILED: Final = "ConditionalCheckFailed"
 _NEVER_SENT: Final = (aws.ConnectTimeoutError, aws.EndpointConnectionError, aws.ProxyConnectionError)
-_SET_UP: Final = (
+SET_UP: Final = (
     aws.NoCredentialsError,
     aws.PartialCredentialsError,
     aws.CredentialRetrievalError,
@@ -104,7 +105,7 @@ def read_failure(error: Exception, place: Place, request: Request | None = None)
         raise error
     if isinstance(error, _NEVER_SENT):
         return Unsent(cause=error)
-    if isinstance(error, _SET_UP):
+    if isinstance(error, SET_UP):
         return Rejected(error=_rejected(f"{error}".rstrip(".") + ": check credentials, profile and region", error))
     # Whatever else: botocore's own errors, its parser's on an answer that is none of DynamoDB's, the network's.
     return Unknown(cause=error)
@@ -232,13 +233,13 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
                 slots[slot] = read_slot(item, slot)
     except StoreError as problem:
         return Rejected(error=problem)
-    # A page that ends early says nothing of the slots behind its last item.
-    last = slot_number(_map(response.get("LastEvaluatedKey"))) if more else MAX_TOKENS - 1
-    end = request.start if last is None else last + 1
+    # A page that ends early says nothing of the slots behind its last item, which may be somebody else's.
+    last = str(_map(_map(response.get("LastEvaluatedKey")).get("sk")).get("S", ""))
+    end = bisect_right(range(MAX_TOKENS), last, key=slot_key) if more else MAX_TOKENS
     view = View(
         counter=counter,
         slots=slots,
-        covered=range(request.start, end),
+        covered=range(request.start, max(request.start, end)),
         counter_looked_for=request.start == 0 and request.counter,
     )
     return Seen(view=view, more=more)
@@ -253,8 +254,13 @@ def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
         counter = _counter_in(items[-1]) if request.counter else None
     except StoreError as problem:
         return Rejected(error=problem)
-    slots = {n: read_slot(item, n) if item else None for n, item in zip(request.slots, items, strict=False)}
+    slots = {n: _deciding(item, n) if item else None for n, item in zip(request.slots, items, strict=False)}
     return Shown(counter=counter, slots=slots)
+
+
+def _deciding(item: dict[str, Any], slot: int) -> Slot:
+    # Not every engine keeps to the projection; what is there for people only decides nothing.
+    return read_slot({name: item[name] for name in DECIDING if name in item}, slot)
 
 
 def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore has it

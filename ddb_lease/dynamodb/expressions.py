@@ -94,7 +94,10 @@ _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, 
 _SET_GROW: Final = "SET #max_tokens = :max_tokens, #rev = #rev + :one"
 _SET_RECOUNT: Final = "SET #minted = :minted, #rev = #rev + :one"
 
-_LOOK_SLOTS: Final = "#sk, #fence, #lease_id, #expires_at, #retired"
+DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
+"""The attributes of a slot that are decided by; the others are for people."""
+
+_LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
 _LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 

@@ -14,7 +14,7 @@ from botocore import exceptions as aws
 from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 
 from ddb_lease.clock import Clock
-from ddb_lease.dynamodb.answers import explain
+from ddb_lease.dynamodb.answers import SET_UP, explain
 from ddb_lease.dynamodb.client import Reach
 from ddb_lease.dynamodb.expressions import Place
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
@@ -200,8 +200,10 @@ class _Maker:
             return self._retrying(retry=retry_if_exception(_may_pass))(once)
         except aws.ClientError:
             raise
-        except (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError) as error:
-            raise StoreRejected(f"{error}: check credentials and profile") from error
+        except SET_UP as error:
+            raise StoreRejected(f"{error}: check credentials, profile and region") from error
+        except aws.ParamValidationError as error:
+            raise ConfigurationError(f"table {self._place.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
             raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
 

@@ -528,8 +528,8 @@ AMBIGUITY = Chapter(
         ),
         _answers(
             "a page that ends early says nothing of what follows",
-            "    end = request.start if last is None else last + 1",
-            "    end = MAX_TOKENS",
+            "key=slot_key) if more else MAX_TOKENS",
+            "key=slot_key) if False else MAX_TOKENS",
             noticed_by=("tests/test_answers.py::test_a_page_that_ends_early_tells_nothing_of_what_lies_behind_it",),
         ),
         _answers(
@@ -843,7 +843,7 @@ WAITING = Chapter(
         ),
         _memory(
             "a release wakes a waiter of this process",
-            "            woken = self._first_in_line()\n        _wake(woken, but=by)\n\n    def take_free",
+            "            woken = self._to_be_served()\n        _wake(woken, but=by)\n\n    def take_free",
             "            woken = []\n        _wake(woken, but=by)\n\n    def take_free",
             noticed_by=("tests/test_memory.py::test_who_looked_is_not_woken_by_what_it_saw",),
         ),

@@ -102,7 +102,7 @@ OPERATING = Chapter(
             "a growth of ours is recognised",
             "            if uncertain and found.max_tokens == max_tokens:\n",
             "            if False:\n",
-            "test_an_earlier_sending_that_worked_is_recognised_though_others_have_minted_since",
+            "test_a_growth_that_worked_is_recognised_though_its_answer_was_lost_and_others_have_minted_since",
         ),
         _work(
             "another's growth is not taken for ours",
@@ -112,14 +112,14 @@ OPERATING = Chapter(
         ),
         _work(
             "a shrink of ours is recognised",
-            "            done = answer.counter is not None and answer.counter.max_tokens == max_tokens\n",
-            "            done = False\n",
-            "test_an_earlier_sending_that_worked_is_recognised_though_others_have_minted_since",
+            "            if self._unsure and counter.max_tokens == bottom:\n",
+            "            if False:\n",
+            "test_a_shrink_that_worked_is_recognised_though_its_answer_was_lost_and_others_have_minted_since",
         ),
         _work(
             "another's shrink is not taken for ours",
-            "        if uncertain and isinstance(answer, Refused) and max_tokens < counter.max_tokens:",
-            "        if isinstance(answer, Refused) and max_tokens < counter.max_tokens:",
+            "            if self._unsure and counter.max_tokens == bottom:\n",
+            "            if counter.max_tokens == bottom:\n",
             "test_of_two_resizers_one_stops_and_reports",
         ),
         _work(
@@ -198,9 +198,55 @@ OPERATING = Chapter(
         Guard(
             name="a reset ends leases by the slots they are on",
             room="bucket.py",
-            code="self._end(lease_id, tuple(numbers), fence=None)",
-            without="self._end(lease_id, slots_of(lease_id) or (), fence=None)",
+            code="self._end(lease_id, slots, fence=fence or None)",
+            without="self._end(lease_id, slots_of(lease_id) or (), fence=fence or None)",
             noticed_by=(_HERE + "test_a_reset_ends_leases_of_others_making_on_retired_slots_too",),
+        ),
+        Guard(
+            name="a reset knows what an unanswered release ended",
+            room="bucket.py",
+            code="slots, fence = tuple(lease.slot for lease in leases), leases[0].fence",
+            without="slots, fence = tuple(lease.slot for lease in leases), 0",
+            noticed_by=(_HERE + "test_a_reset_counts_a_lease_whose_release_was_not_answered",),
+        ),
+        Guard(
+            name="a fill goes by the bound as it is",
+            room="upkeep.py",
+            code="if n < seen.max_tokens]",
+            without="if True]",
+            noticed_by=(
+                "tests/test_tokens.py::test_initializing_mints_nothing_beyond_a_bucket_that_shrinks_meanwhile",
+            ),
+        ),
+        Guard(
+            name="several: nothing beyond the bound seen is ever sent",
+            room="messages.py",
+            code="if any(number >= self.seen_max for number in self.mints):",
+            without="if False:",
+            noticed_by=(
+                "tests/test_several_slots.py::test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for",
+            ),
+        ),
+        Guard(
+            name="several: who cannot be served is not woken",
+            room="memory.py",
+            code="if ticket.count <= len(self._free)]",
+            without="if self._free]",
+            noticed_by=("tests/test_memory.py::test_whom_the_free_slots_are_not_enough_for_is_not_woken",),
+        ),
+        Guard(
+            name="a page that ends at a stranger's item is gone on from",
+            room="dynamodb/answers.py",
+            code="end = bisect_right(range(MAX_TOKENS), last, key=slot_key) if more else MAX_TOKENS",
+            without="end = (int(last[5:]) + 1 if last[5:].isdigit() else 0) if more else MAX_TOKENS",
+            noticed_by=("tests/test_status.py::test_items_of_others_between_the_slots_hide_none_of_them",),
+        ),
+        Guard(
+            name="what is for people only decides nothing",
+            room="dynamodb/answers.py",
+            code="_deciding(item, n) if item",
+            without="read_slot(item, n) if item",
+            noticed_by=(_HERE + "test_what_is_for_people_only_makes_no_slot_foreign_to_a_repair",),
         ),
         Guard(
             name="a reset repairs",
