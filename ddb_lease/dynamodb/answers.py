@@ -146,7 +146,7 @@ def explain(error: aws.ClientError, place: Place) -> str:
         return f"the credentials are not accepted: {said}"
     if code == "ValidationException":
         return f"table {place.table!r} or the request does not fit (keys must be pk and sk, both strings): {said}"
-    return f"DynamoDB answered {code or 'nothing that can be read'}: {said}"
+    return f"DynamoDB answered {' '.join(code.split()) or 'nothing that can be read'}: {said}"
 
 
 def _read_client_error(error: aws.ClientError, place: Place, request: Request | None) -> Answer:

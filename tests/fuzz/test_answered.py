@@ -75,6 +75,7 @@ def is_an_answer_to_a_failure(answer):
 @example(response={"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": [None, {}]})
 @example(response={"Error": {"Code": "ConditionalCheckFailedException"}, "Item": {"sk": None}})
 @example(response={"Error": {"Code": "x", "Message": None}, "ResponseMetadata": {"HTTPStatusCode": None}})
+@example(response={"Error": {"Code": "\x1e"}, "ResponseMetadata": {"RequestId": "R1"}})
 @example(response={"Error": {"Code": "x", "Message": "a\nb"}, "ResponseMetadata": {"RequestId": "R1"}})
 def test_no_error_answer_is_a_crash_or_a_success(response):
     is_an_answer_to_a_failure(read_failure(aws.ClientError(response, "AnyOperation"), PLACE))
