@@ -265,7 +265,7 @@ def portal():
     server.server_close()
 
 
-@pytest.mark.parametrize("status", [200, 302, 403, 404, 500, 511])
+@pytest.mark.parametrize("status", [200, 403, 500])
 @pytest.mark.parametrize(
     "operation",
     [lambda b: b.acquire(1), lambda b: b.try_acquire(), lambda b: b.release("1-" + "0" * 32)],
