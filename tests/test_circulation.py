@@ -153,7 +153,7 @@ def test_no_request_under_way_leases_a_slot_above_a_shrink(store, new_bucket, ta
 def test_a_large_shrink_is_a_series_of_complete_ones_from_the_top_down(new_bucket, table):
     put_counter(table, max_tokens=250, minted=205)
     put_free(table, *range(205))
-    bucket = new_bucket()
+    bucket = new_bucket(lease_seconds=120)  # with time for a slow engine: requests are counted
     assert bucket.resize(2) == Resized(before=250, after=2, retired=203, running=0)
     steps = bucket.tap.of(Retire)
     assert [(len(step.slots), step.max_tokens, step.minted) for step in steps] == [
@@ -169,7 +169,7 @@ def test_a_large_shrink_is_a_series_of_complete_ones_from_the_top_down(new_bucke
 def test_a_shrink_that_crashed_midway_leaves_a_whole_bucket_and_is_gone_on_with(new_bucket, table):
     put_counter(table, max_tokens=120, minted=120)
     put_free(table, *range(120))
-    operator = new_bucket()
+    operator = new_bucket(lease_seconds=120)
     operator.tap.inject(Retire)  # the first passes
     operator.tap.inject(Retire, commits=False, raises=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -437,7 +437,7 @@ def test_a_repair_counts_what_circulates(new_bucket, table, minted):
 def test_a_repair_of_a_large_bucket_counts_all_of_it_at_the_rev_of_its_beginning(new_bucket, store, table):
     put_counter(table, max_tokens=230, minted=0)
     put_free(table, *range(0, 230, 2))
-    bucket = new_bucket()
+    bucket = new_bucket(lease_seconds=120)  # with time for a slow engine: requests are counted
     bucket.tap.inject(Snapshot)
     bucket.tap.inject(Snapshot, before=lambda _: store.send(mint(slot=1)))
     assert bucket.repair().after == 116, "it counts again: what was minted lies before what it had come to"
