@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
 from ddb_lease import LeaseBucket, Timing, client_config
@@ -86,6 +87,13 @@ def client(engine, session) -> object:
     return session.client("dynamodb", endpoint_url=engine.endpoint_url, config=client_config(30))
 
 
+@pytest.fixture(scope="session")
+def hands(engine, session) -> object:
+    """A client for what tests do to the table by themselves, with patience: a machine may stand still for seconds."""
+    patient = Config(connect_timeout=30, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
+    return session.client("dynamodb", endpoint_url=engine.endpoint_url, config=patient)
+
+
 @pytest.fixture
 def bucket_name() -> str:
     """A name that no other test has."""
@@ -93,12 +101,12 @@ def bucket_name() -> str:
 
 
 @pytest.fixture
-def table(client, bucket_name) -> Iterator[Table]:
+def table(hands, bucket_name) -> Iterator[Table]:
     """The table seen from below: reads and edits items by hand, as an operator might.
 
     The bucket's items go when the test ends: the embedded engine copies its whole table for every transaction.
     """
-    table = Table(client, TABLE, bucket_name)
+    table = Table(hands, TABLE, bucket_name)
     yield table
     table.delete_all()
 
