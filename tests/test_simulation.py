@@ -95,7 +95,7 @@ def test_a_run_is_replayed_by_its_fates(seed):
 # It notices.
 
 
-def first_failure(law, most=3_000):
+def first_failure(law, most=10_000):
     for seed in range(most):
         record = play(schedule_for(seed))
         if record.failure is not None:

@@ -233,7 +233,8 @@ def test_the_table_is_laid_out_for_a_person():
         )
     )
     assert shown == (
-        "jobs in table t: 2 of 12 leased, 10 free, leases of 1m, 12 slots minted\n"
+        "jobs in table t: 1 of 12 leased, 10 free, leases of 1m, 12 slots minted\n"
+        "1 more on retired slots, until they end\n"
         "\n"
         "SLOT  OWNER              AGE            REMAINING  FENCE  LEASE ID  DATA\n"
         "   0  host:1           1m15s                  48s  17     0-abc\n"
