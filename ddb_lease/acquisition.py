@@ -217,7 +217,7 @@ class Attempt:
     def _guess(self) -> Procedure[Grant | None]:
         scene = self._scene
         for _ in range(GUESSES):
-            guess = scene.memory.take_free(scene.chance) if scene.time.known else None
+            guess = scene.memory.take_free(scene.chance)
             if guess is None:
                 return None
             slot, fence = guess

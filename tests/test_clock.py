@@ -443,6 +443,22 @@ def test_what_was_written_after_a_stall_comes_no_earlier_for_it(clock, service, 
     assert late == [pytest.approx(70.0, abs=1.5), pytest.approx(40.0, abs=1.5), 0.0]
 
 
+def test_an_odd_answer_after_a_stall_does_not_make_it_undone(clock, service, time):
+    for _ in range(3):
+        service.answer(time)
+        clock.pass_time(0.2)
+    written = reckoned(time)
+    service.stand_still(30.0)
+    for _ in range(AGREEING + 1):
+        service.answer(time)
+        clock.pass_time(0.2)
+    late = time.late_by(written)
+    assert late == pytest.approx(30.0, abs=1.5)
+    service.answer(time, odd=-1_000.0)
+    assert time.doubtful
+    assert time.late_by(written) == pytest.approx(late, abs=0.1)
+
+
 def test_a_slow_first_answer_does_not_hide_a_later_stall(clock, service, time):
     # The first answer, handshakes included, left the offset open by seconds; later ones have settled it.
     service.answer(time, there=2 * TIMEOUT, back=0.1)

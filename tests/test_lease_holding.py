@@ -31,6 +31,15 @@ def lease(bucket):
 # Releasing
 
 
+def test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent(stage):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(5)
+    stage.clock.pass_time(5)
+    bucket.tap.inject(Renew, before=lambda _: stage.clock.pass_time(2))
+    lease.renew()
+    assert lease.remaining == pytest.approx(30 - lease._margin - 2, abs=0.1)
+
+
 def test_a_second_release_says_no_and_sends_nothing(bucket, lease):
     assert lease.release()
     bucket.tap.clear()
@@ -451,11 +460,14 @@ def test_a_mint_waits_until_answers_agree_on_the_time_again(stage, table):
     put_free(table, 5)  # a stray: its retirement is answered before the mint is sent
     bucket = stage.bucket()
     bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
-    bucket.tap.odd = [5_000.0]
+    bucket.tap.odd = [0.0, 0.0, 5_000.0]  # the look after the retirement
     lease = bucket.acquire(10)
     assert lease.held
     assert bucket.tap.count()["Mint"] == 1
     assert "Release" not in bucket.tap.count()
+    assert sum(look.limit > 1 for look in bucket.tap.of(Look)) == 2, (
+        "before and after the retirement, and no try failed"
+    )
     assert table.get(lease.slot)["expires_at"] <= stage.now_ms + 30_000 + 2_000
 
 
@@ -513,6 +525,7 @@ def test_after_hours_of_idling_the_time_is_asked_for_before_a_claim(stage, table
     bucket.tap.clear()
     bucket.acquire(10)
     assert bucket.tap.count() == ({"Claim": 1} if hours < 1 else {"Look": 2, "Claim": 1})
+    assert {look.limit for look in bucket.tap.of(Look)} <= {1}, "for the time's sake, and not because a try has failed"
     assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
 
 

@@ -343,11 +343,13 @@ def test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it(stage
 
 @pytest.mark.parametrize("kind", [Look, Create, Claim], **KIND)
 def test_a_bucket_closed_while_an_acquire_is_under_way_is_left_with_no_lease(new_bucket, table, kind):
-    bucket = new_bucket(max_tokens=1)
+    told = []
+    bucket = new_bucket(max_tokens=1, on_event=told.append)
     bucket.tap.inject(kind, before=lambda _: bucket.close())
     with pytest.raises(ConfigurationError, match="closed"):
         bucket.acquire(timeout=5)
     assert leases_in(table) == {}
+    assert not any(isinstance(event, Acquired) for event in told), "nobody has acquired anything"
 
 
 def test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease(new_bucket, table, in_thread):

@@ -314,7 +314,9 @@ LEASES = Chapter(
             "steady time is read before the service's",
             "            renewal = self._belief.begin_renewal(self._tried_at, now_hi)\n",
             "            renewal = self._belief.begin_renewal(self._now() + 0.5, now_hi)\n",
-            noticed_by=("tests/test_lease_holding.py::test_a_heartbeat_that_died_is_started_again",),
+            noticed_by=(
+                "tests/test_lease_holding.py::test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent",
+            ),
         ),
         _lease(
             "a renewal writes the upper bound",
