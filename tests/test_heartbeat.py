@@ -526,22 +526,29 @@ def test_the_thread_beats_by_itself_and_wakes_for_what_comes_earlier(running):
 
 def test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own(running, monkeypatch):
     clock = SystemClock()
-    turn, raised = running.turn, []
+    turn, nap, raised = running.turn, running.nap, []
 
     def turn_with_a_defect(*, slept):
-        if not raised:
-            raised.append(True)
+        if "turn" not in raised:
+            raised.append("turn")
             raise AssertionError("a defect")
         turn(slept=slept)
 
+    def nap_with_a_defect():
+        if "nap" not in raised:
+            raised.append("nap")
+            raise AssertionError("a defect")
+        return nap()
+
     monkeypatch.setattr(running, "turn", turn_with_a_defect)
+    monkeypatch.setattr(running, "nap", nap_with_a_defect)
     broken = Patient(clock, 0.0, every=0.01, raises=SystemExit())
     running.add(broken)
     thread = running._thread
     for _ in range(3):
         assert broken.beaten.wait(LONG)
         broken.beaten.clear()
-    assert raised
+    assert sorted(raised) == ["nap", "turn"]
     assert running._thread is thread
     assert thread.is_alive()
 
