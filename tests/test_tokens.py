@@ -196,7 +196,9 @@ def test_cleaning_up_frees_only_what_has_expired(new_tokens, table):
         table.set((expired + 1) % 3, lease_id="9-old", owner="x", acquired_at=1, expires_at=1_000)
     assert bucket.cleanup_expired_tokens() == 1
     assert list(leases_in(table).values()) == [running]
+    bucket.tap.clear()
     assert bucket.cleanup_expired_tokens() == 0
+    assert bucket.tap.of(Claim) == [], "what runs is not even tried for"
 
 
 def test_an_interrupted_clean_up_leaves_nothing_leased(new_tokens, table):
