@@ -9,6 +9,7 @@ from ddb_lease.errors import StoreUnavailable
 from ddb_lease.insisting import insist, require_answered
 from ddb_lease.messages import Look, Seen
 from ddb_lease.model import BucketStatus, Counter, LeaseInfo, Slot
+from ddb_lease.protocol import circulates
 from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 
@@ -71,7 +72,7 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
         max_tokens=counter.max_tokens,
         lease_seconds=counter.lease_ms / 1000,
         minted=counter.minted,
-        in_circulation=sum(not slot.retired and not slot.foreign for slot in slots.values()),
+        in_circulation=sum(map(circulates, slots.values())),
         leases=tuple(
             LeaseInfo(
                 lease_id=slot.lease.lease_id,

@@ -104,7 +104,6 @@ _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 _CLAIM_NAMES: Final = _names(CLAIM)
 _RENEW_NAMES: Final = _names(RENEW, _SET_RENEW)
 _RELEASE_NAMES: Final = _names(RELEASE, _SET_RELEASE)
-_REVOKE_NAMES: Final = _names(REVOKE, _SET_REVOKE)
 _DROP_NAMES: Final = _names(RELEASE, _DROP_LEASE)
 _LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others is there
@@ -157,10 +156,10 @@ def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911, PL
             return "transact_get_items", _snapshot(request, place)
         case Grow():
             values = {":rev": number(request.rev), ":max_tokens": number(request.max_tokens), ":one": _ONE}
-            return "update_item", _update(place, COUNTER_KEY, GROW, _SET_GROW, values)["Update"]
+            return "update_item", _change(place, COUNTER_KEY, GROW, _SET_GROW, values)
         case Recount():
             values = {":rev": number(request.rev), ":minted": number(request.minted), ":one": _ONE}
-            return "update_item", _update(place, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)["Update"]
+            return "update_item", _change(place, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
 
 
 def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
@@ -249,29 +248,25 @@ def _release(request: Release, place: Place) -> dict[str, Any]:
 
 
 def _revoke(request: Revoke, place: Place) -> dict[str, Any]:
+    values = {":lease_id": text(request.lease_id), ":by": text(request.by)}
+    return _change(place, slot_key(request.slot), REVOKE, _SET_REVOKE, values)
+
+
+def _change(place: Place, sort: str, condition: str, change: str, values: Wire) -> Wire:
+    """An update, by itself or in a transaction. What is sent all the time has its names made at import instead."""
     return {
         "TableName": place.table,
-        "Key": place.key(slot_key(request.slot)),
-        "UpdateExpression": _SET_REVOKE,
-        "ConditionExpression": REVOKE,
-        "ExpressionAttributeNames": _REVOKE_NAMES,
-        "ExpressionAttributeValues": {":lease_id": text(request.lease_id), ":by": text(request.by)},
+        "Key": place.key(sort),
+        "UpdateExpression": change,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": _names(condition, change),
+        "ExpressionAttributeValues": values,
         **_ON_FAILURE,
     }
 
 
 def _update(place: Place, sort: str, condition: str, change: str, values: Wire) -> Wire:
-    return {
-        "Update": {
-            "TableName": place.table,
-            "Key": place.key(sort),
-            "UpdateExpression": change,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": _names(condition, change),
-            "ExpressionAttributeValues": values,
-            **_ON_FAILURE,
-        }
-    }
+    return {"Update": _change(place, sort, condition, change, values)}
 
 
 def _put(place: Place, item: Wire, condition: str, values: Wire | None = None) -> Wire:

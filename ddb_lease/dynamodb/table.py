@@ -61,8 +61,7 @@ def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120
     maker = _Maker(client, table, clock, deadline)
     created = maker.create()
     maker.wait_until_active()
-    maker.require_keys()
-    maker.require_one_region()
+    maker.require_fit()
     return TableReport(table=table, created=created, ttl_enabled=maker.enable_ttl())
 
 
@@ -86,8 +85,7 @@ def check_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 30.0
     maker = _Maker(reach.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
     maker.require_there()
     maker.wait_until_active()
-    maker.require_keys()
-    maker.require_one_region()
+    maker.require_fit()
     return maker.has_ttl()
 
 
@@ -126,8 +124,12 @@ class _Maker:
         if last != "ACTIVE":
             raise StoreUnavailable(f"table {self._place.table!r} is {last}, not active yet: repeat the command")
 
-    def require_keys(self) -> None:
+    def require_fit(self) -> None:
         found = self._describe()
+        self._require_keys(found)
+        self._require_one_region(found)
+
+    def _require_keys(self, found: dict[str, Any]) -> None:
         keys = {key["AttributeName"]: key["KeyType"] for key in found["KeySchema"]}
         types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
         if keys != dict(KEYS) or any(types.get(name) != "S" for name, _ in KEYS):
@@ -142,8 +144,7 @@ class _Maker:
         except aws.ClientError as error:
             raise self._error(error) from error
 
-    def require_one_region(self) -> None:
-        found = self._describe()
+    def _require_one_region(self, found: dict[str, Any]) -> None:
         regions = sorted(str(replica.get("RegionName")) for replica in found.get("Replicas") or ())
         if not regions:
             return
