@@ -10,33 +10,25 @@ from ddb_lease.cli import exits, target, words
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
-    release = subparsers.add_parser(
+    release = target.add_bucket_command(
+        subparsers,
         "release",
-        help="end a lease whose holder is gone",
-        description=words.paragraph(
-            "End a lease at once, by its id (see status). For a holder that is surely dead: one that still works is "
-            "only told at its next renewal, and another may have the slot by then. Ask a living one with revoke."
-        ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        execute_release,
+        "end a lease whose holder is gone",
+        "End a lease at once, by its id (see status). For a holder that is surely dead: one that still works is "
+        "only told at its next renewal, and another may have the slot by then. Ask a living one with revoke.",
     )
-    revoke = subparsers.add_parser(
+    revoke = target.add_bucket_command(
+        subparsers,
         "revoke",
-        help="ask a holder for its slot back",
-        description=words.paragraph(
-            "Mark a lease as revoked, by its id (see status). Its holder finds the mark at its next renewal, within a "
-            "third of the lease, stops (run ends its command), and gives the slot back. Until then, or until the "
-            "lease expires, nobody else can have it."
-        ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        execute_revoke,
+        "ask a holder for its slot back",
+        "Mark a lease as revoked, by its id (see status). Its holder finds the mark at its next renewal, within a "
+        "third of the lease, stops (run ends its command), and gives the slot back. Until then, or until the "
+        "lease expires, nobody else can have it.",
     )
-    for parser, execute in ((release, execute_release), (revoke, execute_revoke)):
-        parser.add_argument("bucket", metavar="BUCKET")
+    for parser in (release, revoke):
         parser.add_argument("lease_id", metavar="LEASE_ID")
-        parser.add_argument("--json", action="store_true", help="for programs")
-        target.add_options(parser)
-        parser.set_defaults(execute=execute)
 
 
 def execute_release(options: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import exits, target, words
@@ -16,7 +15,7 @@ from ddb_lease.model import Repaired, Resized
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
-    resize = _parser(
+    resize = target.add_bucket_command(
         subparsers,
         "resize",
         execute_resize,
@@ -26,7 +25,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "has a size in between: say it again.",
     )
     resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="how many there shall be")
-    _parser(
+    target.add_bucket_command(
         subparsers,
         "repair",
         execute_repair,
@@ -34,7 +33,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed after edits by "
         "hand only: what acquirers meet they repair by themselves.",
     )
-    reset = _parser(
+    reset = target.add_bucket_command(
         subparsers,
         "reset",
         execute_reset,
@@ -88,27 +87,6 @@ def execute_reset(options: argparse.Namespace) -> int:
         ended = bucket.reset()
     _tell(options, {"ended": ended}, f"{words.printable(options.bucket)}: {_counted(ended, 'lease')} ended")
     return 0
-
-
-def _parser(
-    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    execute: Callable[[argparse.Namespace], int],
-    brief: str,
-    description: str,
-) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(
-        name,
-        help=brief,
-        description=words.paragraph(description),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("bucket", metavar="BUCKET")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    target.add_options(parser)
-    parser.set_defaults(execute=execute)
-    return parser
 
 
 def _is_meant(bucket: LeaseBucket) -> bool:

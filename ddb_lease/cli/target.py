@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 import boto3
 from botocore import exceptions as aws
 
 from ddb_lease.bucket import DEFAULT_TABLE, LeaseBucket
+from ddb_lease.cli import exits, words
 from ddb_lease.dynamodb import Reach
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.model import Timing
@@ -33,6 +35,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use the embedded engine of this machine instead of AWS, started on demand (needs ddb-lease[local])",
     )
+
+
+def add_bucket_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    execute: Callable[[argparse.Namespace], int],
+    brief: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """Add a command that does something to a bucket, for people or programs."""
+    parser = subparsers.add_parser(
+        name,
+        help=brief,
+        description=words.paragraph(description),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_options(parser)
+    parser.set_defaults(execute=execute)
+    return parser
 
 
 def add_table_option(parser: argparse._ActionsContainer) -> None:
