@@ -14,6 +14,7 @@ import contextlib
 import heapq
 import itertools
 import logging
+import math
 import queue
 import threading
 from typing import Protocol, TypeAlias
@@ -136,12 +137,14 @@ class Heartbeats:
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()  # reentrant, where an Event is not
         self._thread: threading.Thread | None = None
         self._planned = clock.steady()
+        self._asleep_until = math.inf  # until the thread has planned its nap, everything rings
 
     def add(self, beating: Beating) -> None:
         """Look after it from now on."""
-        self._schedule.put(beating, self._clock.steady() + beating.due_in())
+        due = self._clock.steady() + beating.due_in()
+        self._schedule.put(beating, due)
         self.ensure_running()
-        self._bell.put(None)
+        self._ring(due)
 
     def drop(self, beating: Beating) -> None:
         """Look after it no more."""
@@ -149,14 +152,11 @@ class Heartbeats:
 
     def reconsider(self, beating: Beating) -> None:
         """It may be due at another time now."""
-        self._move(beating)
-        self._bell.put(None)
+        self._ring(self._move(beating))
 
     def reconsider_all(self) -> None:
         """All may be due at other times now."""
-        for beating in self._schedule.all():
-            self._move(beating)
-        self._bell.put(None)
+        self._ring(min(map(self._move, self._schedule.all()), default=math.inf))
 
     def overslept(self) -> bool:
         """Whether the heartbeat thread should long have woken up: the process was not running."""
@@ -189,18 +189,27 @@ class Heartbeats:
         due_in = NAP_SECONDS if first is None else max(0.0, first - self._clock.steady())
         return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))
 
-    def _move(self, beating: Beating) -> None:
+    def _move(self, beating: Beating) -> float:
+        """Reschedule it; returns when it is due, infinite for what is not scheduled."""
         # Where somebody else has moved it since it was asked, it is asked again: what it said then may be void.
         while (entry := self._schedule.entry(beating)) is not None:
             due = self._clock.steady() + beating.due_in()
             if self._schedule.move(beating, due, unless_moved_from=entry):
-                return
+                return due
+        return math.inf
+
+    def _ring(self, due: float) -> None:
+        """Wake the thread, where it would sleep past this: each needless wake costs the caller a switch of threads."""
+        if due < self._asleep_until:
+            self._bell.put(None)
 
     def _run(self) -> None:
         while True:
             try:
+                # Whoever schedules something while the nap is being planned rings: it may not be in the plan.
+                self._asleep_until = math.inf
                 seconds = self.nap()
-                self._planned = self._clock.steady() + seconds
+                self._planned = self._asleep_until = self._clock.steady() + seconds
                 self._sleep(seconds)
             except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
                 _log.exception("the heartbeat thread met a defect, and goes on")

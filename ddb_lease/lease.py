@@ -119,7 +119,7 @@ class Lease:
         self._renewing = False
         self._tried_at = -math.inf
         self._clean_up_at = math.inf
-        self._called_back = threading.Event()
+        self._called_back = False
         self._owes_call = False
         self._answered = False
         self._freed = False
@@ -441,7 +441,7 @@ class Lease:
             self._owes_call = callback is None
         if callback is not None:
             self._call(callback)
-        self._called_back.set()
+        self._called_back = True
         if callback is not None and self._may_be_ours():
             self._clean_up()  # the callback has stopped the work: the slot is free for whoever wanted it
             # Without one, nobody knows whether the work has stopped: the slot is free when the holder releases it.
@@ -466,7 +466,7 @@ class Lease:
 
     def _clean_up(self) -> None:
         """After a loss: release what may still be leased in our name."""
-        if not self._called_back.is_set():
+        if not self._called_back:
             with self._lock:
                 self._clean_up_at = self._now() + 1.0
             self._around.heartbeats.reconsider(self)

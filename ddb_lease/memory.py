@@ -40,6 +40,60 @@ class Ticket:
         self.count = count
 
 
+class FreeSlots:
+    """Numbers of slots last seen free, each with its fence; one is drawn in constant time, however many they are."""
+
+    def __init__(self) -> None:
+        self._fences: dict[int, int] = {}
+        self._numbers: list[int] = []  # in no order: the hole that a number leaves is filled with the last one
+        self._places: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._fences
+
+    def numbers(self) -> list[int]:
+        """All of them."""
+        return list(self._numbers)
+
+    def put(self, number: int, fence: int) -> None:
+        """Remember one, or its new fence."""
+        if number not in self._fences:
+            self._places[number] = len(self._numbers)
+            self._numbers.append(number)
+        self._fences[number] = fence
+
+    def take(self, number: int) -> int:
+        """Forget one that is there; returns its fence."""
+        place, last = self._places.pop(number), self._numbers.pop()
+        if last != number:
+            self._numbers[place] = last
+            self._places[last] = place
+        return self._fences.pop(number)
+
+    def drop(self, number: int) -> None:
+        """Forget one, if it is there."""
+        if number in self._fences:
+            self.take(number)
+
+    def drop_among(self, numbers: range) -> None:
+        """Forget all of these."""
+        for number in numbers if len(numbers) < len(self) else [n for n in self._numbers if n in numbers]:
+            self.drop(number)
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._fences.clear()
+        self._numbers.clear()
+        self._places.clear()
+
+    def draw(self, chance: Random) -> int:
+        """One of them, by chance; it stays."""
+        return chance.choice(self._numbers)
+
+
 class Memory:
     """Hints about one bucket, shared by all threads of a process.
 
@@ -52,7 +106,7 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._counter: Counter | None = None
-        self._free: dict[int, int] = {}
+        self._free = FreeSlots()
         self._own_release = -1
         self.crowded = False
         self._line: list[weakref.ref[Ticket]] = []
@@ -84,21 +138,20 @@ class Memory:
     def learn_view(self, view: View, *, by: Ticket | None = None) -> None:
         """Keep which slots a look showed as free; wake as many waiters, but not the one that looked."""
         with self._lock:
-            for number in [n for n in self._free if n in view.covered]:
-                del self._free[number]
+            self._free.drop_among(view.covered)
             for number, slot in view.slots.items():
                 if _is_free(slot):
-                    self._free[number] = slot.fence
+                    self._free.put(number, slot.fence)
             woken = self._to_be_served()
         _wake(woken, but=by)
 
     def learn_slot(self, number: int, slot: Slot | None, *, by: Ticket | None = None) -> None:
         """Keep what became of one slot; a free one wakes a waiter, but not the one that found out."""
         with self._lock:
-            self._free.pop(number, None)
             if slot is None or not _is_free(slot):
+                self._free.drop(number)
                 return
-            self._free[number] = slot.fence
+            self._free.put(number, slot.fence)
             woken = self._to_be_served()
         _wake(woken, but=by)
 
@@ -110,23 +163,21 @@ class Memory:
         """
         with self._lock:
             counter = self._counter
-            if counter is None:
-                return None
-            for number in [n for n in self._free if n >= counter.max_tokens]:
-                del self._free[number]
-            if not self._free:
-                return None
-            number = self._own_release if self._own_release in self._free else chance.choice(list(self._free))
-            return number, self._free.pop(number)
+            while counter is not None and self._free:
+                number = self._own_release if self._own_release in self._free else self._free.draw(chance)
+                fence = self._free.take(number)
+                if number < counter.max_tokens:
+                    return number, fence
+            return None
 
     def take_free_together(self, count: int, chance: Random) -> list[tuple[int, int]]:
         """So many slots last seen free, and their fences, to be remembered no more; none where there are not enough."""
         with self._lock:
             counter = self._counter
-            known = [n for n in self._free if counter is not None and n < counter.max_tokens]
+            known = [n for n in self._free.numbers() if counter is not None and n < counter.max_tokens]
             if len(known) < count:
                 return []
-            return [(number, self._free.pop(number)) for number in chance.sample(known, count)]
+            return [(number, self._free.take(number)) for number in chance.sample(known, count)]
 
     def released(self, number: int, slot: Slot) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""

@@ -11,7 +11,6 @@ Laws of this room:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Generator
 from random import Random
 from typing import Any, TypeAlias, TypeVar
@@ -63,21 +62,32 @@ _WAITING = (Full, OutOfTurn, GaveWay)
 
 
 class Procedural(BaseRetrying):
-    """tenacity's loop as a generator, as tenacity's own Tornado adapter is one."""
+    """tenacity's loop as a generator, as tenacity's own Tornado adapter is one.
+
+    No policy of ours retries an exception: one ends the loop.
+
+    Args:
+        again: Whether to try again after this result.
+        wait: tenacity's: how long to pause before.
+        stop: tenacity's: when to leave it at the last result.
+    """
+
+    def __init__(self, *, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
+        super().__init__(wait=wait, stop=stop, retry=_after(again), retry_error_callback=_last)
+        self._again = again
 
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
         """Run `fn`, a generator function, until the policy is content; yields its effects, and `Pause`s."""
+        result = yield from fn(*args, **kwargs)
+        if not self._again(result):
+            return result  # nearly always: without tenacity's bookkeeping, then
         self.begin()
         state = RetryCallState(retry_object=self, fn=fn, args=args, kwargs=kwargs)
+        state.set_result(result)
         while True:
             do = self.iter(retry_state=state)
             if isinstance(do, DoAttempt):
-                try:
-                    result = yield from fn(*args, **kwargs)
-                except Exception:  # noqa: BLE001 - tenacity hands it on; interrupts are not for it
-                    state.set_exception(sys.exc_info())  # type: ignore[arg-type]
-                else:
-                    state.set_result(result)
+                state.set_result((yield from fn(*args, **kwargs)))
             elif isinstance(do, DoSleep):
                 wakeable = state.outcome is not None and isinstance(state.outcome.result(), _WAITING)
                 state.prepare_for_next_attempt()
@@ -123,8 +133,13 @@ class _Within(wait_base):
         return max(0.0, min(self._wait(retry_state), self._deadline - self._steady()))
 
 
+def _after(again: Callable[[Any], bool]) -> Callable[[RetryCallState], bool]:
+    # The first attempt was asked about before tenacity came in.
+    return lambda state: state.attempt_number == 1 or again(_last(state))
+
+
 def _last(state: RetryCallState) -> Any:  # noqa: ANN401 - whatever the attempt returned
-    # Whether stopped or content, the caller gets the last attempt's result, or its exception.
+    # Whether stopped or content, the caller gets the last attempt's result.
     return state.outcome.result() if state.outcome else None
 
 
@@ -141,12 +156,7 @@ def resending(
     def pause(state: RetryCallState) -> float:
         return full_jitter(RESEND_SECONDS, state.attempt_number, chance)
 
-    return Procedural(
-        retry=lambda state: bool(state.outcome and not state.outcome.failed and again(state.outcome.result())),
-        wait=_Within(pause, steady, deadline),
-        stop=_Until(steady, deadline, tries),
-        retry_error_callback=_last,
-    )
+    return Procedural(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, tries))
 
 
 def acquiring(
@@ -168,10 +178,7 @@ def acquiring(
     """
     pause = _AcquirePause(chance)
 
-    def again(state: RetryCallState) -> bool:
-        if state.outcome is None or state.outcome.failed:
-            return False
-        outcome = state.outcome.result()
+    def again(outcome: Outcome) -> bool:
         match outcome:
             case Full() | OutOfTurn() | GaveWay():
                 return patient
@@ -181,10 +188,9 @@ def acquiring(
                 return False
 
     return Procedural(
-        retry=again,
+        again=again,
         wait=_Within(pause, steady, deadline),
         stop=_Until(steady, deadline, None if patient else TRIES_AT_ONCE),
-        retry_error_callback=_last,
     )
 
 

@@ -279,7 +279,7 @@ def test_a_beat_that_raises_is_not_tried_again_at_once(beats, clock):
     assert len(broken.beats) == 1
 
 
-def test_whatever_may_be_due_earlier_rings_the_bell(beats, clock):
+def test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell(beats, clock):
     beating = Patient(clock, 2_000.0)
     beats.add(beating)
     assert beats._bell.qsize() == 1
@@ -287,6 +287,15 @@ def test_whatever_may_be_due_earlier_rings_the_bell(beats, clock):
     assert beats._bell.qsize() == 2
     beats.reconsider_all()
     assert beats._bell.qsize() == 3
+
+
+@pytest.mark.parametrize(("due_in", "rings"), [(0.5, 1), (2.0, 0)])
+def test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell(beats, clock, due_in, rings):
+    beats._asleep_until = clock.steady() + 1.0
+    beats.add(Patient(clock, clock.steady() + due_in))
+    assert beats._bell.qsize() == rings
+    beats.reconsider_all()
+    assert beats._bell.qsize() == 2 * rings
 
 
 def test_one_heartbeat_serves_a_process():
@@ -445,6 +454,31 @@ def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(cl
     beats.loop(monkeypatch, turns=3)
     assert beats.naps == [NAP_SECONDS] * 3
     assert beats.slept == [slept] * 3
+
+
+def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypatch):
+    beats = Threadless(clock, Workers(clock))
+    beats._asleep_until = clock.steady() + 0.5  # as the nap before left it
+    rung = []
+
+    def nap():
+        seconds = Heartbeats.nap(beats)
+        beats.add(Patient(clock, clock.steady() + 0.9))
+        return seconds
+
+    def sleep(seconds):
+        rung.append((seconds, beats._bell.qsize()))
+        raise EndOfTest
+
+    def end(*_):
+        raise EndOfTest
+
+    monkeypatch.setattr(beats, "nap", nap)
+    monkeypatch.setattr(beats, "_sleep", sleep)
+    monkeypatch.setattr(heartbeat._log, "exception", end)
+    with pytest.raises(EndOfTest):
+        beats._run()
+    assert rung == [(NAP_SECONDS, 1)]
 
 
 def test_after_a_defect_the_thread_goes_on_by_itself_and_soon(clock, monkeypatch):

@@ -5,8 +5,10 @@ import random
 import threading
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ddb_lease.memory import Memory, Ticket
+from ddb_lease.memory import FreeSlots, Memory, Ticket
 from ddb_lease.model import Claimant, Counter, Slot, View
 
 STALE = 15.0
@@ -139,6 +141,29 @@ def test_hints_beyond_a_bucket_that_has_shrunk_are_dropped(memory, chance):
     memory.released(9, free(9))
     memory.learn_counter(counter(max_tokens=2, rev=2))
     assert taken(memory, chance) == [(1, 1)]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "drop", "among", "draw"]), st.integers(0, 9), st.integers(0, 9))))
+def test_free_slots_are_what_a_plain_dict_would_hold(deeds):
+    chance = random.Random(1)
+    slots, plain = FreeSlots(), {}
+    for deed, number, other in deeds:
+        match deed:
+            case "put":
+                slots.put(number, other)
+                plain[number] = other
+            case "drop":
+                slots.drop(number)
+                plain.pop(number, None)
+            case "among":
+                slots.drop_among(range(number, number + other))
+                plain = {n: f for n, f in plain.items() if not number <= n < number + other}
+            case "draw" if plain:
+                drawn = slots.draw(chance)
+                assert slots.take(drawn) == plain.pop(drawn)
+        assert sorted(slots.numbers()) == sorted(plain)
+        assert len(slots) == len(plain)
+        assert all((n in slots) == (n in plain) for n in range(10))
 
 
 def test_the_newest_counter_is_kept_and_other_settings_are_told(memory):

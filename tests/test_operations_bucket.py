@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ddb_lease.messages import BringBack, Claim, Create, Look, Mint, Retire, Seen
-from ddb_lease.model import Counter
+from ddb_lease.model import Counter, Slot
 from ddb_lease.protocol import WINDOW
 from tests.support import LONG_AGO, THROTTLED, UNSENT, Fault, leases_in, put_counter, put_free, put_leased
 
@@ -128,7 +128,8 @@ def test_after_two_misses_a_client_looks(new_bucket, table):
     bucket.acquire(timeout=5).release()
     for slot in range(5):
         put_leased(table, slot, f"{slot}-other")
-    bucket._memory._free = dict.fromkeys(range(5), 1)
+    for slot in range(5):
+        bucket._memory.learn_slot(slot, Slot(number=slot, fence=1))
     bucket.tap.clear()
     assert bucket.try_acquire() is None
     assert bucket.tap.count() == {"Claim": 2, "Look": 1}
@@ -440,7 +441,7 @@ def test_what_is_retired_stays_for_as_long_as_the_lease_on_it(stage, table):
 def test_the_last_slot_of_the_largest_bucket_can_be_leased(new_bucket, table):
     put_counter(table, max_tokens=100_000, minted=100_000)
     bucket = new_bucket()
-    bucket._memory._free = {99_999: 10}
+    bucket._memory.learn_slot(99_999, Slot(number=99_999, fence=10))
     put_free(table, 99_999)
     bucket.status()
     lease = bucket.try_acquire()

@@ -373,8 +373,8 @@ LEASES = Chapter(
         ),
         _lease(
             "the callback is called",
-            "            self._call(callback)\n        self._called_back.set()",
-            "            pass\n        self._called_back.set()",
+            "            self._call(callback)\n        self._called_back = True",
+            "            pass\n        self._called_back = True",
             noticed_by=("tests/test_lease_holding.py::test_the_lost_callback_comes_on_a_thread_of_its_own_in_time",),
         ),
         _lease(
@@ -413,7 +413,7 @@ LEASES = Chapter(
         ),
         _lease(
             "nothing is given back before the callback has returned",
-            "        if not self._called_back.is_set():\n",
+            "        if not self._called_back:\n",
             "        if False:\n",
             noticed_by=(
                 "tests/test_lease_serial.py::test_a_lost_lease_is_not_given_back_before_its_callback_has_returned",
@@ -603,21 +603,27 @@ HEARTBEATS = Chapter(
         ),
         _heartbeat(
             "adding makes sure that it runs",
-            "        self.ensure_running()\n        self._bell.put(None)\n",
-            "        self._bell.put(None)\n",
+            "        self.ensure_running()\n        self._ring(due)\n",
+            "        self._ring(due)\n",
             noticed_by=("tests/test_heartbeat.py::test_adding_makes_sure_that_the_thread_runs",),
         ),
         _heartbeat(
             "what comes earlier ends its sleep",
-            "        self.ensure_running()\n        self._bell.put(None)\n",
-            "        self.ensure_running()\n",
-            noticed_by=("tests/test_heartbeat.py::test_whatever_may_be_due_earlier_rings_the_bell",),
+            "        if due < self._asleep_until:\n",
+            "        if False:\n",
+            noticed_by=("tests/test_heartbeat.py::test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell",),
         ),
         _heartbeat(
             "what is brought forward ends its sleep",
-            "        self._move(beating)\n        self._bell.put(None)\n\n    def reconsider_all",
-            "        self._move(beating)\n\n    def reconsider_all",
-            noticed_by=("tests/test_heartbeat.py::test_whatever_may_be_due_earlier_rings_the_bell",),
+            "        self._ring(self._move(beating))\n",
+            "        self._move(beating)\n",
+            noticed_by=("tests/test_heartbeat.py::test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell",),
+        ),
+        _heartbeat(
+            "what is scheduled while a nap is planned ends it",
+            "                self._asleep_until = math.inf\n",
+            "                pass\n",
+            noticed_by=("tests/test_heartbeat.py::test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap",),
         ),
         _heartbeat(
             "a machine that slept is noticed",

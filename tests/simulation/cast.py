@@ -309,6 +309,7 @@ class SimulatedHeartbeats(Heartbeats):
         process = self._process
         first = self._schedule.first()
         until = float("inf") if first is None else max(seconds, first - process.clock.steady())
+        self._asleep_until = process.clock.steady() + until
         self._rings.pause(until)
         thawed_now = process.thawed_at == process.world.now
         awake_until = process.froze_at if thawed_now else process.clock.steady()
