@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-import boto3
 from botocore import exceptions as aws
 from botocore.config import Config
 
@@ -88,7 +87,7 @@ class Reach:
             _require_short_timeouts(self.client, lease_seconds)
             return self.client
         try:
-            session = self.session or boto3.Session()
+            session = self.session or _new_session()
             return session.client("dynamodb", endpoint_url=self.endpoint_url, config=client_config(lease_seconds))
         except aws.NoRegionError as error:
             raise ConfigurationError(
@@ -96,6 +95,13 @@ class Reach:
             ) from error
         except (aws.BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
+
+
+def _new_session() -> Any:  # noqa: ANN401 - boto3 sessions have no static type
+    # Here, and not with this module: what boto3 brings along for S3 takes longer to import than all of ours.
+    import boto3  # noqa: PLC0415
+
+    return boto3.Session()
 
 
 def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
