@@ -14,6 +14,7 @@ Laws of this room:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
@@ -54,8 +55,9 @@ from ddb_lease.protocol import (
     TakeSlots,
 )
 from ddb_lease.releasing import send_release
-from ddb_lease.retry import FIRST_CONTACT_SECONDS, LONGEST_POLL_SECONDS, Procedure, acquiring, resending
+from ddb_lease.retry import FIRST_CONTACT_SECONDS, Procedure, acquiring, resending, until_next_look
 from ddb_lease.scene import Scene
+from ddb_lease.turns import MOMENT_SECONDS
 
 _log = logging.getLogger("ddb_lease")
 
@@ -70,6 +72,9 @@ GUESSES = 2
 
 LOOKS = 3
 """Windows of a large bucket that one try looks through before it calls the bucket full."""
+
+AT_ONCE_SECONDS = 0.001
+"""What is due within this is done now: it would take as long to wait for it."""
 
 STEPS = 6
 """Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
@@ -165,8 +170,6 @@ class Attempt:
         self._open = open_grants
         self._began = scene.time.steady()
         self._complain_after = COMPLAIN_SECONDS
-        self._gave_way = ticket is None
-        self._waited = False
         self._looks = 0
         self._resume = 0
         self._windows = 0
@@ -178,18 +181,25 @@ class Attempt:
         """One try: up to two guesses from memory, then a look and what it suggests."""
         scene = self._scene
         scene.require_open()
-        if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):
+        now = scene.time.steady()
+        if not scene.memory.my_turn(self._ticket, now=now):
             return OutOfTurn()
-        in_a_hurry = self._deadline - scene.time.steady() < LONGEST_POLL_SECONDS
-        if scene.memory.crowded and not self._gave_way and not in_a_hurry:
-            self._gave_way = True
-            return GaveWay()
+        pause = 0.0 if self._ticket is None else scene.memory.turn.pause(now, scene.chance)
+        if pause and now + pause < self._deadline:
+            if pause > MOMENT_SECONDS:
+                scene.memory.forget_free()  # others will have them by then: a look is cheaper than claims in vain
+            return GaveWay(pause)
         outcome = yield from self._try()
+        now = scene.time.steady()
         if isinstance(outcome, Grant):
-            scene.memory.crowded = self._waited
+            scene.memory.turn.won(now, spare=scene.memory.has_spare)
         elif isinstance(outcome, Full):
-            self._waited = True
             self._complain()
+            if outcome.look_in is None:
+                # All of this process follow it, whoever of them stands first by then.
+                pause = until_next_look(outcome.expires_in, scene.chance)
+                scene.memory.look_at = now + pause
+                return replace(outcome, look_in=pause)
         return outcome
 
     def _try(self) -> Procedure[Outcome]:
@@ -197,6 +207,9 @@ class Attempt:
             grant = yield from self._guess()
             if grant is not None:
                 return grant
+            look_in = self._next_look_in()
+            if look_in > AT_ONCE_SECONDS:
+                return Full(expires_in=None, look_in=look_in)
             outcome: Outcome = Full(expires_in=None)
             for _ in range(LOOKS):
                 view, whole = yield from self._look()
@@ -207,6 +220,13 @@ class Attempt:
         except Stop as stop:
             return stop.outcome
         return outcome
+
+    def _next_look_in(self) -> float:
+        """Seconds for which what another waiter of this process saw is good enough; 0.0: look now."""
+        if self._ticket is None:
+            return 0.0
+        now, at = self._scene.time.steady(), self._scene.memory.look_at
+        return max(0.0, at - now) if at < self._deadline else 0.0
 
     def _complain(self) -> None:
         waited = self._scene.time.steady() - self._began
@@ -225,6 +245,8 @@ class Attempt:
             if isinstance(won, Grant):
                 return won
             scene.memory.learn_slot(slot, won.slot, by=self._ticket)
+            scene.memory.look_at = -math.inf  # what was seen then is no guide any more
+            self._meet(won.slot)
         return None
 
     def _look(self) -> Procedure[tuple[View, bool]]:
@@ -282,6 +304,7 @@ class Attempt:
                     if not scene.time.confirmed:
                         return Full(expires_in=None)
                 case NothingFree():
+                    self._meet(*view.slots.values())
                     return Full(expires_in=_until(step.next_expiry, expired_before))
                 case ClaimSlot() | MintSlot() | TakeSlots():
                     won = yield from self._win(step)
@@ -295,6 +318,12 @@ class Attempt:
                 case CreateBucket():
                     view = yield from self._create(view, step)
         return Lost()
+
+    def _meet(self, *slots: Slot | None) -> None:
+        """Note if others hold any of these."""
+        scene = self._scene
+        if any(slot and slot.lease and not scene.ours(slot.lease.lease_id) for slot in slots):
+            scene.memory.turn.met_others(scene.time.steady())
 
     def _choose(self, view: View, expired_before: int) -> Step:
         scene = self._scene

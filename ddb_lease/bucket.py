@@ -190,6 +190,7 @@ class LeaseBucket:
             chance=self._machinery.chance,
             memory=self._memory,
             adopt=self._adopt,
+            ours=self._is_ours,
             require_open=self._require_open,
         )
         self._leases: dict[str, Lease] = {}
@@ -645,6 +646,9 @@ class LeaseBucket:
             lease.release()
         except StoreError as error:
             _log.warning("lease %s of an interrupted acquire ends by expiry: %s", grant.lease_id, error)
+
+    def _is_ours(self, lease_id: str) -> bool:
+        return lease_id in self._leases
 
     def _forget(self, lease: Lease) -> None:
         self._leases.pop(lease.id, None)

@@ -515,7 +515,7 @@ class Lease:
         )
         ended = ended_slots(endings, fence=self.fence)
         for slot in ended:
-            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence))
+            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())
         self._freed = bool(ended)
         require_answers(endings, lease_id=self.id)
         self._answered = True

@@ -13,6 +13,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from random import Random
 
 from ddb_lease.model import PER_TRANSACTION, Counter, Slot, View
 from ddb_lease.protocol import is_idle
+from ddb_lease.turns import Turn
 
 _STALE_SECONDS = 15.0
 """If the first in line has not tried for this long, others stop relying on it."""
@@ -98,9 +100,8 @@ class Memory:
     """Hints about one bucket, shared by all threads of a process.
 
     Attributes:
-        crowded: Whether the process's last acquire had to wait. Then others may be waiting unseen, in other
-            processes, and a next acquire gives way first: a process that releases and acquires in a loop would
-            starve all who only poll.
+        turn: When this process lets others have what it has had.
+        look_at: When the next look is due, of all that wait here for a full bucket.
     """
 
     def __init__(self) -> None:
@@ -108,7 +109,8 @@ class Memory:
         self._counter: Counter | None = None
         self._free = FreeSlots()
         self._own_release = -1
-        self.crowded = False
+        self.turn = Turn()
+        self.look_at = -math.inf
         self._line: list[weakref.ref[Ticket]] = []
         self._tried_at = 0.0
 
@@ -133,6 +135,12 @@ class Memory:
         """The bucket is gone: what was known of it is void."""
         with self._lock:
             self._counter = None
+            self._free.clear()
+            self.look_at = -math.inf
+
+    def forget_free(self) -> None:
+        """Whatever was last seen free may be so no more."""
+        with self._lock:
             self._free.clear()
 
     def learn_view(self, view: View, *, by: Ticket | None = None) -> None:
@@ -179,9 +187,16 @@ class Memory:
                 return []
             return [(number, self._free.take(number)) for number in chance.sample(known, count)]
 
-    def released(self, number: int, slot: Slot) -> None:
+    @property
+    def has_spare(self) -> bool:
+        """Whether a slot is left for somebody else, as far as is known: seen free, or not minted yet."""
+        counter = self._counter
+        return len(self._free) > 0 or (counter is not None and counter.minted < counter.max_tokens)
+
+    def released(self, number: int, slot: Slot, *, now: float) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
         self._own_release = number
+        self.turn.released(now)
         self.learn_slot(number, slot)
 
     def join(self, ticket: Ticket) -> None:
@@ -197,8 +212,9 @@ class Memory:
         _wake(woken)
 
     def wake_all(self) -> None:
-        """Wake everybody in line."""
+        """Wake everybody in line, to look anew."""
         with self._lock:
+            self.look_at = -math.inf
             woken = [ticket for ticket in (place() for place in self._line) if ticket is not None]
         _wake(woken)
 

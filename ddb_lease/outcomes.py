@@ -13,9 +13,15 @@ from ddb_lease.model import Grant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
-    """Every slot in sight is leased; the first lease expires in `expires_in` seconds (None: not known)."""
+    """Every slot in sight is leased.
+
+    Attributes:
+        expires_in: Seconds until the first lease expires; None: not known.
+        look_in: Seconds until this process looks next; None: not settled.
+    """
 
     expires_in: float | None
+    look_in: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,9 @@ class OutOfTurn:
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """Our last acquire had to wait, so others may be waiting now: they get a chance before our first try."""
+    """This process has had its turn (see `turns`): others get a chance for so many seconds."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

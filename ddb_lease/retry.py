@@ -57,7 +57,7 @@ TRIES_AT_ONCE = 5
 """What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
 
 
-_WAITING = (Full, OutOfTurn, GaveWay)
+_WAITING = (Full, OutOfTurn)
 """Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
 
 
@@ -194,6 +194,14 @@ def acquiring(
     )
 
 
+def until_next_look(expires_in: float | None, chance: Random) -> float:
+    """Seconds until a full bucket is looked at again: a poll's time, or until a lease is known to expire."""
+    poll = chance.uniform(0.0, LONGEST_POLL_SECONDS)
+    if expires_in is None:
+        return poll
+    return min(poll, max(0.0, expires_in) + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
+
+
 class _AcquirePause:
     """How long an acquire pauses, by what its last try met; failures in a row double the bound."""
 
@@ -203,16 +211,16 @@ class _AcquirePause:
 
     def __call__(self, state: RetryCallState) -> float:
         outcome = state.outcome.result() if state.outcome else None
-        if isinstance(outcome, _WAITING):
+        if isinstance(outcome, (*_WAITING, GaveWay)):
             self._failures = 0
         else:
             self._failures += 1
         match outcome:
             case Full():
-                return self._poll(outcome)
+                settled = outcome.look_in
+                return until_next_look(outcome.expires_in, self._chance) if settled is None else settled
             case GaveWay():
-                # As long as a poll: in the lottery for a slot, who held it last is a waiter like all others.
-                return self._chance.uniform(0.0, LONGEST_POLL_SECONDS)
+                return outcome.seconds
             case OutOfTurn():
                 return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
             case Lost():
@@ -221,9 +229,3 @@ class _AcquirePause:
                 return full_jitter(UNAVAILABLE_SECONDS, self._failures, self._chance)
             case _:
                 return full_jitter(BUSY_SECONDS, self._failures, self._chance)
-
-    def _poll(self, full: Full) -> float:
-        poll = self._chance.uniform(0.0, LONGEST_POLL_SECONDS)
-        if full.expires_in is None:
-            return poll
-        return min(poll, max(0.0, full.expires_in) + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))

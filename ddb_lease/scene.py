@@ -29,6 +29,9 @@ class Scene:
     """Called with each counter seen, and whether it is surely the latest: adopts stored settings, and warns of others
     once."""
 
+    ours: Callable[[str], bool]
+    """Whether this process holds a lease of this id."""
+
     require_open: Callable[[], None]
     """Raises once the bucket is closed: nobody waits on for a closed one."""
 

@@ -11,6 +11,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ddb_lease import protocol
@@ -47,6 +48,8 @@ class Together(Attempt):
         won = yield from self._take_together(step)
         if isinstance(won, Grant):
             return won
+        scene.memory.look_at = -math.inf
+        self._meet(*won.found.values())
         for claim in claims:  # those that did not fail are as free as before
             found = won.found.get(claim.slot, Slot(number=claim.slot, fence=claim.fence))
             scene.memory.learn_slot(claim.slot, found, by=self._ticket)

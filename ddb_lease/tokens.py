@@ -249,8 +249,11 @@ class _Plain(LeaseBucket):
         ended = self._end(lease_id, grant.slots, fence=grant.fence)
         self._won.pop(lease_id, None)
         for slot in ended:
-            self._memory.released(slot, Slot(number=slot, fence=grant.fence))
+            self._memory.released(slot, Slot(number=slot, fence=grant.fence), now=self._scene.time.steady())
         return bool(ended)
+
+    def _is_ours(self, lease_id: str) -> bool:
+        return lease_id in self._won or super()._is_ours(lease_id)
 
     def after_fork_in_child(self) -> None:
         """As `LeaseBucket`'s; and no lock of the parent's is held here."""

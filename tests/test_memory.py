@@ -100,10 +100,10 @@ def test_free_slots_are_drawn_at_random(memory):
 
 def test_the_slot_that_we_released_ourselves_comes_first(memory):
     memory.learn_view(view(*map(free, range(10))))
-    memory.released(7, free(7, fence=5))
+    memory.released(7, free(7, fence=5), now=0.0)
     for seed in range(20):
         assert memory.take_free(random.Random(seed)) == (7, 5)
-        memory.released(7, free(7, fence=5))
+        memory.released(7, free(7, fence=5), now=0.0)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_look_replaces_what_was_known_of_the_slots_it_covered_and_of_no_others
 
 def test_hints_beyond_a_bucket_that_has_shrunk_are_dropped(memory, chance):
     memory.learn_view(view(free(1), free(8)))
-    memory.released(9, free(9))
+    memory.released(9, free(9), now=0.0)
     memory.learn_counter(counter(max_tokens=2, rev=2))
     assert taken(memory, chance) == [(1, 1)]
 
@@ -272,7 +272,7 @@ def test_a_look_at_a_full_bucket_wakes_nobody(memory):
 
 def test_a_release_in_this_process_wakes_its_first_waiter(memory, chance):
     first, second = Waiter(memory), Waiter(memory)
-    memory.released(4, free(4))
+    memory.released(4, free(4), now=0.0)
     assert (first.wakes, second.wakes) == (1, 0)
     assert memory.take_free(chance) == (4, 1)
 

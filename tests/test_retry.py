@@ -231,7 +231,7 @@ def test_a_deadline_that_has_passed_allows_one_try():
 # Acquiring.
 
 GRANT = object()  # any result that is no reason to try again
-AGAIN = [Full(expires_in=None), OutOfTurn(), GaveWay(), Lost(), Busy(cause=TROUBLE), Unavailable(cause=TROUBLE)]
+AGAIN = [Full(expires_in=None), OutOfTurn(), GaveWay(0.5), Lost(), Busy(cause=TROUBLE), Unavailable(cause=TROUBLE)]
 
 
 @pytest.mark.parametrize("outcome", AGAIN, ids=lambda o: type(o).__name__)
@@ -328,12 +328,14 @@ def test_at_a_known_expiry_not_everybody_jumps_at_once():
     assert all(later - earlier < 0.05 for earlier, later in pairwise(pauses))
 
 
-def test_who_is_out_of_turn_sleeps_long_and_who_gives_way_about_a_poll():
+def test_who_is_out_of_turn_sleeps_long_and_who_gives_way_as_long_as_it_says():
     pauses = [acquire([OutOfTurn(), GRANT], seed=seed)[1].pauses[0] for seed in range(50)]
     assert all(TURN_SECONDS / 2 <= pause <= TURN_SECONDS for pause in pauses)
-    pauses = [acquire([GaveWay(), GRANT], seed=seed)[1].pauses[0] for seed in range(50)]
-    assert all(0.0 <= pause <= 2 * POLL_SECONDS for pause in pauses)
-    assert max(pauses) > POLL_SECONDS
+    assert acquire([GaveWay(0.5), GRANT])[1].pauses == [0.5]
+
+
+def test_a_look_that_is_settled_for_the_whole_process_is_not_drawn_again():
+    assert acquire([Full(expires_in=0.0, look_in=1.25), GRANT])[1].pauses == [1.25]
 
 
 @pytest.mark.parametrize("outcome", AGAIN, ids=lambda o: type(o).__name__)
@@ -343,7 +345,7 @@ def test_only_who_waits_for_a_slot_may_be_woken_and_none_that_backs_off(outcome)
         steady=Steady(), deadline=FOREVER, chance=random.Random(1), patient=True, give_up=lambda _: False
     )
     pause = next(policy(attempt))
-    assert pause.wakeable == isinstance(outcome, Full | OutOfTurn | GaveWay)
+    assert pause.wakeable == isinstance(outcome, Full | OutOfTurn)
 
 
 def test_until_stops_tenacity_at_the_deadline():

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from ddb_lease import AcquireTimeout, StoreUnavailable
+from ddb_lease.memory import Ticket
 from ddb_lease.messages import Claim, Look
 from ddb_lease.retry import EXPIRY_JITTER_SECONDS
 from tests.support import CONFLICT, eventually, leases_in
@@ -131,13 +132,64 @@ def test_a_bucket_full_while_an_outage_ends_the_wait_is_unavailable(stage, full)
         waiter.acquire(timeout=5)
 
 
-def test_who_waited_gives_way_to_other_processes_before_its_next_acquire(stage, full):
+def test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire(stage, full):
     bucket = stage.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=120)
+    stage.run(20, bucket)
     lease.release()
     stage.pauses.clear()
+    bucket.tap.clear()
     bucket.acquire(timeout=120)
     assert len(stage.pauses) == 1
+    assert bucket.tap.count() == {"Look": 1, "Claim": 1}, "the slot was for others to take: see who did"
+
+
+def test_who_gives_way_is_no_later_for_it_than_its_timeout(stage, full):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=120)
+    stage.run(20, bucket)
+    lease.release()
+    stage.pauses.clear()
+    assert bucket.acquire(timeout=0).held
+    assert stage.pauses == []
+
+
+def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_aged(stage, full):
+    bucket = stage.bucket(max_tokens=1)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=5)
+    looks = bucket.tap.count()["Look"]
+    bucket._memory.look_at = stage.clock.steady() + 1.5
+    stage.pauses.clear()
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=1.6)
+    assert stage.pauses[0] == pytest.approx(1.5)
+    assert bucket.tap.count()["Look"] > looks
+
+
+def test_who_cannot_wait_for_the_next_look_looks_at_once(stage, full):
+    bucket = stage.bucket(max_tokens=1)
+    assert bucket.try_acquire() is None
+    bucket._memory.look_at = stage.clock.steady() + 1.5
+    full.release()
+    assert bucket.acquire(timeout=1).held
+    bucket._memory.look_at = stage.clock.steady() + 1.5
+    bucket.tap.clear()
+    assert bucket.try_acquire() is None
+    assert bucket.tap.count() == {"Look": 1}
+
+
+def test_a_slot_lost_to_another_makes_the_last_look_void(stage, table):
+    stage.bucket(max_tokens=1).acquire(timeout=5).release()
+    bucket, rival = stage.bucket(max_tokens=1), stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5).release()
+    bucket._memory.look_at = stage.clock.steady() + 1.5
+    began, looked = stage.clock.steady(), []
+    bucket.tap.inject(Claim, before=lambda _: rival.acquire(timeout=1))
+    bucket.tap.inject(Look, before=lambda _: looked.append(stage.clock.steady()))
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=10)
+    assert looked[0] == began
 
 
 def test_without_contention_nobody_gives_way(stage):
@@ -186,6 +238,19 @@ def test_a_newcomer_does_not_pass_those_who_wait(new_bucket, in_thread):
     first.result().release()
     second.result(10).release()
     third.result(10)
+
+
+def test_a_newcomer_leaves_a_free_slot_to_those_in_front(stage):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5).release()
+    bucket.tap.clear()
+    in_front = Ticket(lambda: None)
+    bucket._memory.join(in_front)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=4)
+    assert bucket.tap.sent == []
+    bucket._memory.leave(in_front)
+    assert bucket.acquire(timeout=0).held
 
 
 def test_one_process_polls_as_one_however_many_wait_in_it(new_bucket, in_thread):

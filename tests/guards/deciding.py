@@ -15,6 +15,10 @@ def _answers(name: str, code: str, without: str, *, noticed_by: tuple[str, ...])
     return Guard(name=name, room="dynamodb/answers.py", code=code, without=without, noticed_by=noticed_by)
 
 
+def _turns(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
+    return Guard(name=name, room="turns.py", code=code, without=without, noticed_by=noticed_by)
+
+
 def _memory(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
     return Guard(name=name, room="memory.py", code=code, without=without, noticed_by=noticed_by)
 
@@ -716,16 +720,60 @@ WAITING = Chapter(
             ),
         ),
         _attempt(
-            "who waited gives way before its next acquire",
-            "            scene.memory.crowded = self._waited\n",
+            "who has had its turn gives way before its next acquire",
+            "            return GaveWay(pause)\n",
             "            pass\n",
-            noticed_by=("tests/test_waiting.py::test_who_waited_gives_way_to_other_processes_before_its_next_acquire",),
+            noticed_by=(
+                "tests/test_waiting.py::test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire",
+            ),
+        ),
+        _attempt(
+            "others are noticed",
+            "            scene.memory.turn.met_others(scene.time.steady())\n",
+            "            pass\n",
+            noticed_by=(
+                "tests/test_waiting.py::test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire",
+            ),
+        ),
+        _attempt(
+            "what a break leaves to others is not claimed blindly after it",
+            "                scene.memory.forget_free()  # others",
+            "                pass  # others",
+            noticed_by=(
+                "tests/test_waiting.py::test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire",
+            ),
+        ),
+        _attempt(
+            "nobody gives way beyond its timeout",
+            "if pause and now + pause < self._deadline:",
+            "if pause:",
+            noticed_by=("tests/test_waiting.py::test_who_gives_way_is_no_later_for_it_than_its_timeout",),
+        ),
+        _attempt(
+            "the waiters of one process share their looks",
+            "            if look_in > AT_ONCE_SECONDS:\n",
+            "            if False:\n",
+            noticed_by=(
+                "tests/test_waiting.py::test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_aged",
+            ),
+        ),
+        _attempt(
+            "who cannot wait for the next look looks at once",
+            "return max(0.0, at - now) if at < self._deadline else 0.0",
+            "return max(0.0, at - now)",
+            noticed_by=("tests/test_waiting.py::test_who_cannot_wait_for_the_next_look_looks_at_once",),
+        ),
+        _attempt(
+            "a look is void once a slot was lost to another",
+            "            scene.memory.look_at = -math.inf  # what",
+            "            pass  # what",
+            noticed_by=("tests/test_waiting.py::test_a_slot_lost_to_another_makes_the_last_look_void",),
         ),
         _attempt(
             "one waiter polls for its process",
-            "        if not scene.memory.my_turn(self._ticket, now=scene.time.steady()):\n            return OutOfTurn()\n",
+            "        if not scene.memory.my_turn(self._ticket, now=now):\n            return OutOfTurn()\n",
             "",
-            noticed_by=("tests/test_waiting.py::test_a_newcomer_does_not_pass_those_who_wait",),
+            noticed_by=("tests/test_waiting.py::test_a_newcomer_leaves_a_free_slot_to_those_in_front",),
         ),
         _attempt(
             "nobody waits on for a closed bucket",
@@ -753,23 +801,23 @@ WAITING = Chapter(
         ),
         _retry(
             "polls have full jitter",
-            "        poll = self._chance.uniform(0.0, LONGEST_POLL_SECONDS)\n",
-            "        poll = LONGEST_POLL_SECONDS / 2\n",
+            "    poll = chance.uniform(0.0, LONGEST_POLL_SECONDS)\n",
+            "    poll = LONGEST_POLL_SECONDS / 2\n",
             noticed_by=(
                 "tests/test_retry.py::test_a_full_bucket_is_polled_once_a_second_on_average_under_full_jitter",
             ),
         ),
         _retry(
             "a known expiry is not slept through",
-            "        return min(poll, max(0.0, full.expires_in) + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))",
-            "        return poll",
+            "    return min(poll, max(0.0, expires_in) + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))",
+            "    return poll",
             noticed_by=(
                 "tests/test_retry.py::test_a_poll_follows_the_first_known_expiry_and_is_never_later_than_an_ordinary_one",
             ),
         ),
         _retry(
             "at a known expiry not everybody jumps at once",
-            " + self._chance.uniform(0.0, EXPIRY_JITTER_SECONDS))",
+            " + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))",
             ")",
             noticed_by=("tests/test_retry.py::test_at_a_known_expiry_not_everybody_jumps_at_once",),
         ),
@@ -802,6 +850,41 @@ WAITING = Chapter(
             "wakeable = state.outcome is not None and isinstance(state.outcome.result(), _WAITING)",
             "wakeable = True",
             noticed_by=("tests/test_retry.py::test_only_who_waits_for_a_slot_may_be_woken_and_none_that_backs_off",),
+        ),
+        _turns(
+            "a turn ends",
+            " or turn < TURN_SECONDS:\n            return 0.0",
+            " or turn < math.inf:\n            return 0.0",
+            noticed_by=("tests/test_turns.py::test_who_has_a_slot_back_to_back_takes_a_short_break_after_each_turn",),
+        ),
+        _turns(
+            "a slot that was free for a moment is a break",
+            "        if now - self._released_at > MOMENT_SECONDS or turn < TURN_SECONDS:",
+            "        if turn < TURN_SECONDS:",
+            noticed_by=(
+                "tests/test_turns.py::test_a_slot_that_was_free_for_a_moment_is_a_break_already",
+                "tests/test_turns.py::test_a_process_that_has_released_nothing_owes_nobody_a_break",
+            ),
+        ),
+        _turns(
+            "the break is the whole process's",
+            "            return self._quiet_until - now\n",
+            "            pass\n",
+            noticed_by=("tests/test_turns.py::test_the_whole_process_keeps_quiet_until_the_break_is_over",),
+        ),
+        _turns(
+            "alone, one's own waiters are served",
+            "            if self._claims < TURN_CLAIMS:\n",
+            "            if False:\n",
+            noticed_by=(
+                "tests/test_turns.py::test_however_long_each_is_held_only_every_so_many_slots_are_kept_back_from_ones_own_waiters",
+            ),
+        ),
+        _turns(
+            "with another slot free there is no break",
+            "        if spare or now - self._released_at",
+            "        if now - self._released_at",
+            noticed_by=("tests/test_turns.py::test_with_another_slot_free_nobody_is_kept_out_and_there_is_no_break",),
         ),
         _memory(
             "a free slot is handed to one thread",

@@ -284,7 +284,7 @@ LEASES = Chapter(
         ),
         _lease(
             "a release wakes and tells its own process",
-            "            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence))\n",
+            "            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())\n",
             "            pass\n",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_a_process_claims_first_the_slot_that_it_released_itself",
