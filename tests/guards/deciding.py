@@ -417,15 +417,15 @@ AMBIGUITY = Chapter(
         Guard(
             name="an interrupted acquire gives back what it noted",
             room="bucket.py",
-            code="                self._give_back(grant)\n",
-            without="                pass\n",
+            code="            self._give_back_all(pursuit)\n",
+            without="            pass\n",
             noticed_by=("tests/test_operations_recovery.py::test_an_interrupted_acquire_leaves_no_lease",),
         ),
         Guard(
             name="what was won while the bucket closed is given back",
             room="bucket.py",
-            code="            self._require_open()  # closed while",
-            without="            # closed while",
+            code="        self._require_open()  # closed while",
+            without="        # closed while",
             noticed_by=(
                 "tests/test_operations_errors.py::test_a_bucket_closed_while_an_acquire_is_under_way_is_left_with_no_lease",
             ),
@@ -876,8 +876,8 @@ WAITING = Chapter(
         Guard(
             name="no waiter stays in line after an interrupt",
             room="bucket.py",
-            code="            finally:\n                self._memory.leave(ticket)\n",
-            without="            finally:\n                pass\n",
+            code="        finally:\n            self._memory.leave(pursuit.ticket)\n",
+            without="        finally:\n            pass\n",
             noticed_by=("tests/test_waiting.py::test_a_waiter_that_times_out_hands_the_poll_to_the_next",),
         ),
         Guard(
