@@ -13,8 +13,11 @@ Laws of this room:
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 
@@ -38,6 +41,64 @@ class Ticket:
     def __init__(self, wake: Callable[[], None], count: int = 1) -> None:
         self.wake = wake
         self.count = count
+        self.place = -1
+
+
+class _Line:
+    """Those who wait, in the order of their coming. What the first of them cost does not grow with the others.
+
+    It stays whole where a signal handler comes back for it amid any of its methods.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[int, OrderedDict[int, weakref.ref[Ticket]]] = {}
+        self._serial = itertools.count()
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self._places.values())))
+
+    def __contains__(self, ticket: Ticket) -> bool:
+        places = self._places.get(ticket.count)
+        place = None if places is None else places.get(ticket.place)
+        return place is not None and place() is ticket
+
+    def join(self, ticket: Ticket) -> None:
+        ticket.place = next(self._serial)
+        self._places.setdefault(ticket.count, OrderedDict())[ticket.place] = weakref.ref(ticket)
+
+    def leave(self, ticket: Ticket) -> None:
+        if ticket in self:
+            self._places[ticket.count].pop(ticket.place, None)
+
+    def all(self) -> list[Ticket]:
+        return [ticket for _, ticket in heapq.merge(*(self._front(count, len(self)) for count in list(self._places)))]
+
+    def first(self, free: int) -> list[Ticket]:
+        """Those at its head whom so many free slots are enough for, and who else is to look for some."""
+        first: list[Ticket] = []
+        least = PER_TRANSACTION + 1
+        # Of those who want as many as each other, no more than these can be among the first.
+        fronts = [self._front(count, free // count + 1) for count in list(self._places)]
+        for _, ticket in heapq.merge(*fronts):
+            served = ticket.count <= free
+            if served or ticket.count < least:
+                first.append(ticket)
+            if served:
+                free -= ticket.count
+            least = min(least, ticket.count)
+            if free <= 0 and least == 1:
+                break
+        return first
+
+    def _front(self, count: int, most: int) -> list[tuple[int, Ticket]]:
+        places = self._places[count]
+        while True:
+            front = [(place, ticket()) for place, ticket in tuple(itertools.islice(places.items(), most))]
+            vacant = [place for place, ticket in front if ticket is None]
+            if not vacant:
+                return [(place, ticket) for place, ticket in front if ticket is not None]
+            for place in vacant:
+                places.pop(place, None)
 
 
 class Memory:
@@ -55,7 +116,7 @@ class Memory:
         self._free: dict[int, int] = {}
         self._own_release = -1
         self.crowded = False
-        self._line: list[weakref.ref[Ticket]] = []
+        self._line = _Line()
         self._tried_at = 0.0
 
     @property
@@ -136,25 +197,25 @@ class Memory:
     def join(self, ticket: Ticket) -> None:
         """Stand in line, at its end."""
         with self._lock:
-            self._line.append(weakref.ref(ticket))
+            self._line.join(ticket)
 
     def leave(self, ticket: Ticket) -> None:
         """Leave the line, wherever one stands in it; whoever is first then is woken."""
         with self._lock:
-            self._line = [place for place in self._line if place() is not ticket]
+            self._line.leave(ticket)
             woken = self._first_in_line()
         _wake(woken)
 
     def wake_all(self) -> None:
         """Wake everybody in line."""
         with self._lock:
-            woken = [ticket for ticket in (place() for place in self._line) if ticket is not None]
+            woken = self._line.all()
         _wake(woken)
 
     def my_turn(self, ticket: Ticket | None, *, now: float) -> bool:
         """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck."""
         with self._lock:
-            waiting = ticket is not None and ticket in [place() for place in self._line]
+            waiting = ticket is not None and ticket in self._line
             turn = not waiting or ticket in self._first_in_line() or now - self._tried_at > _STALE_SECONDS
             if turn and waiting:
                 self._tried_at = now
@@ -163,28 +224,14 @@ class Memory:
     def empty(self) -> None:
         """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
         self._lock = threading.RLock()
-        self._line.clear()
+        self._line = _Line()
 
     def _to_be_served(self) -> list[Ticket]:
         """Of the first in line, those whom the free slots are enough for: the others would look in vain."""
         return [ticket for ticket in self._first_in_line() if ticket.count <= len(self._free)]
 
     def _first_in_line(self) -> list[Ticket]:
-        waiting = [ticket for ticket in (place() for place in self._line) if ticket is not None]
-        if len(waiting) < len(self._line):
-            self._line = [place for place in self._line if place() is not None]
-        first: list[Ticket] = []
-        least, free = PER_TRANSACTION + 1, len(self._free)
-        for ticket in waiting:
-            served = ticket.count <= free
-            if served or ticket.count < least:
-                first.append(ticket)
-            if served:
-                free -= ticket.count
-            least = min(least, ticket.count)
-            if free <= 0 and least == 1:
-                break
-        return first
+        return self._line.first(len(self._free))
 
 
 def _is_free(slot: Slot) -> bool:

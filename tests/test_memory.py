@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 import threading
 
 import pytest
@@ -301,3 +302,33 @@ def test_wakes_are_given_without_the_lock(memory):
     memory.join(ticket)
     memory.learn_view(view(free(1)))
     assert seen == [(1, 1)]
+
+
+def test_a_long_line_costs_each_waiter_no_more_than_a_short_one(memory):
+    looked_at = []
+
+    def steps_of(waiters):
+        looked_at.clear()
+        profile = lambda frame, event, _: looked_at.append(event)  # noqa: E731
+        sys.setprofile(profile)
+        try:
+            for waiter in waiters:
+                waiter.may_try()
+                waiter.leave()
+        finally:
+            sys.setprofile(None)
+        return len(looked_at) / len(waiters)
+
+    short = steps_of([Waiter(memory) for _ in range(10)])
+    assert steps_of([Waiter(memory) for _ in range(1000)]) < 1.5 * short
+    assert len(memory._line) == 0
+
+
+def test_who_stands_behind_those_who_are_gone_is_still_found(memory):
+    gone = [Waiter(memory, count) for count in (2, 1, 2, 1)]
+    second, third = Waiter(memory, 2), Waiter(memory, 1)
+    gone.clear()
+    gc.collect()
+    assert second.may_try()
+    assert third.may_try()
+    assert len(memory._line) == 2

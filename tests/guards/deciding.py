@@ -861,8 +861,8 @@ WAITING = Chapter(
         ),
         _memory(
             "a waiter that is gone holds nobody up",
-            "        self._line = [place for place in self._line if place() is not None]\n        first",
-            "        first",
+            "            if not vacant:\n",
+            "            if True:\n",
             noticed_by=("tests/test_memory.py::test_a_waiter_that_is_gone_without_a_word_holds_nobody_up",),
         ),
         _memory(
