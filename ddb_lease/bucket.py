@@ -343,8 +343,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        slots = _checked_lease_id(lease_id)
-        held = self._leases.get(lease_id)
+        slots, held = self._whose(lease_id)
         if held is not None:
             return held.release()
         return bool(self._end(lease_id, slots, fence=None))
@@ -547,6 +546,10 @@ class LeaseBucket:
         self._memory.wake_all()  # to look anew
         return result
 
+    def _whose(self, lease_id: str) -> tuple[tuple[int, ...], Lease | None]:
+        """Which slots such a lease is on, and who holds it in this process."""
+        return _checked_lease_id(lease_id), self._leases.get(lease_id)
+
     def _end(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> list[int]:
         return self._run(self._ending_of(lease_id, slots, fence=fence))
 
@@ -566,7 +569,7 @@ class LeaseBucket:
     def _end_all(self) -> int:
         """Release every lease in the table; returns how many this ended."""
         ended = 0
-        for lease_id, slots, fence in _leases_of(self.status()):
+        for lease_id, slots, fence in leases_of(self.status()):
             held = self._leases.get(lease_id)
             ended += held.release() if held else bool(self._end(lease_id, slots, fence=fence))
         self._memory.wake_all()
@@ -781,7 +784,7 @@ def _require_count(count: object) -> None:
         raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {count!r}")
 
 
-def _leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
+def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
     """Each lease in the table: its id, slots and fence."""
     found: dict[str, list[LeaseInfo]] = {}
     for lease in status.leases:
