@@ -10,7 +10,7 @@ from ddb_lease.messages import Release, Renew
 from tests.support import LOST, UNSENT, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("embedded", "ministack", "simulated")  # over asyncio too
+FACES = ("embedded", "simulated")  # over asyncio too
 
 
 def captured(bucket):
