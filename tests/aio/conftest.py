@@ -15,7 +15,7 @@ from tests.support import Tap
 class Stepped:
     """Stands for a bucket's threads: requests are sent on the loop itself, some turns of it apart; so turns can be counted.
 
-    A request waits for its turn, is under way, has been carried out, and is answered: each a turn of the loop.
+    A request waits for its turn, is under way, has been carried out, and is answered: each takes some turns of the loop.
     """
 
     def __init__(self) -> None:
@@ -24,17 +24,24 @@ class Stepped:
     def submit(self, job: Callable[[], object]) -> Future:
         future: Future = Future()
         self.under_way += 1
-        asyncio.get_running_loop().call_soon(self._begin, future, job)
+        self._later(3, self._begin, future, job)
         return future
+
+    def _later(self, turns: int, do: Callable[..., None], *arguments: object) -> None:
+        """A task that is cancelled comes to know of it within two turns."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._later, turns - 1, do, *arguments)
+        else:
+            do(*arguments)
 
     def _begin(self, future: Future, job: Callable[[], object]) -> None:
         if future.set_running_or_notify_cancel():
-            asyncio.get_running_loop().call_soon(self._carry_out, future, job)
+            self._later(3, self._carry_out, future, job)
         else:
             self.under_way -= 1
 
     def _carry_out(self, future: Future, job: Callable[[], object]) -> None:
-        asyncio.get_running_loop().call_soon(self._answer, future, job())
+        self._later(3, self._answer, future, job())
 
     def _answer(self, future: Future, result: object) -> None:
         self.under_way -= 1
