@@ -40,7 +40,9 @@ async def cancel_after(count, bucket, work, *, twice=False):
 
 
 def nothing_is_left(bucket, table):
-    return not leases_in(table) and not bucket._core._leases and not bucket._core._debts and not bucket._core._memory._line
+    return (
+        not leases_in(table) and not bucket._core._leases and not bucket._core._debts and not bucket._core._memory._line
+    )
 
 
 def all_can_be_had(bucket):
@@ -55,7 +57,9 @@ def all_can_be_had(bucket):
 
 @pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
 @pytest.mark.parametrize("state", ["cold", "warm"])
-def test_an_acquire_that_is_cancelled_at_any_turn_of_the_loop_leaves_nothing_leased(engine, aio_bucket, table, state, twice):
+def test_an_acquire_that_is_cancelled_at_any_turn_of_the_loop_leaves_nothing_leased(
+    engine, aio_bucket, table, state, twice
+):
     bucket = aio_bucket(stepped=True)
     for count in each_turn(engine):
         if state == "cold":
