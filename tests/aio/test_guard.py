@@ -1,5 +1,7 @@
 """A lost lease ends the block that it guards, and nothing else does; who is to be told of the loss is."""
 
+# ruff: noqa: PT012 - what loses the lease stands in the block that the loss ends
+
 import asyncio
 import threading
 
