@@ -97,15 +97,16 @@ def test_a_bell_ends_a_pause_from_any_thread_and_one_wake_ends_one_pause():
         await bell.pause(LONG)
         waker.join()
         assert time.monotonic() - began < LONG / 2
-        bell.wake()  # it is on its way to the loop
-        await bell.pause(LONG)
-        pausing = asyncio.create_task(bell.pause(LONG))
+        bell.wake()
         for _ in range(5):
             await asyncio.sleep(0)
-        assert not pausing.done(), "a wake ends one pause"
+        await bell.pause(LONG)  # and so does one that reached the loop before it
+        assert time.monotonic() - began < LONG / 2
         bell.wake()
-        await pausing
-        await bell.pause(0.0)
+        await bell.pause(LONG)
+        began = time.monotonic()
+        await bell.pause(0.1)  # the wake that was meant for the last one reaches the loop now
+        assert time.monotonic() - began > 0.05
         return bell
 
     bell = asyncio.run(main())

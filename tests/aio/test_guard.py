@@ -248,6 +248,9 @@ def test_a_loss_is_awaited_and_so_is_a_release(bucket, table):
         await lose(lease, table)
         assert await asyncio.gather(*waiting) == [LossReason.GONE] * 2
         assert await lease.lost() is lease.reason is LossReason.GONE
+        late = []
+        lease._held.watch(lambda: late.append(lease.reason))
+        assert late == [LossReason.GONE], "who begins to watch at the moment of the loss misses nothing"
         await lease.release()
         lease = await bucket.acquire(timeout=5)
         waiting = asyncio.create_task(lease.lost())
