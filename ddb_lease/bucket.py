@@ -9,6 +9,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
@@ -17,7 +18,7 @@ import os
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
 from types import TracebackType
@@ -64,7 +65,7 @@ from ddb_lease.retry import Procedure
 from ddb_lease.revoking import revoke
 from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
-from ddb_lease.telling import Teller, Watch
+from ddb_lease.telling import See, Teller, Watch
 from ddb_lease.together import Together
 
 _log = logging.getLogger("ddb_lease")
@@ -73,13 +74,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Kept = TypeVar("Kept")
 Result = TypeVar("Result")
+AnyLease = TypeVar("AnyLease", bound=Lease)
 
 DEFAULT_TABLE: Final = "ddb-lease"
 _KEY_BYTES: Final = 2048
 _DATA_BYTES: Final = 300_000
 _TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
 _STATUS_SECONDS: Final = 10.0
-_TRY_SECONDS: Final = 10.0
+TRY_SECONDS: Final = 10.0
 _DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
 _DOUBT_SECONDS: Final = 0.1
 
@@ -114,6 +116,30 @@ class Machinery:
     bell: Callable[[], Bell] = Bell
     spawn: Callable[[Callable[[], None]], None] = _spawn
     turnstile: Callable[[], Turnstile] = threading.Lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pursuit:
+    """One acquire under way.
+
+    Attributes:
+        procedure: What is to be driven.
+        ticket: Its place in the process's waiting line.
+        queues: Whether it stands there.
+        watch: Who tells of it, if anybody does.
+        open_grants: What may be leased, and is to be given back where it is not kept.
+    """
+
+    procedure: Procedure[Outcome]
+    ticket: Ticket
+    queues: bool
+    watch: Watch | None
+    open_grants: list[Grant]
+
+    @property
+    def see(self) -> See | None:
+        """Shown each of its requests, and the answer."""
+        return None if self.watch is None else self.watch.see
 
 
 class LeaseBucket:
@@ -246,13 +272,9 @@ class LeaseBucket:
         before anything is written by it; likewise after an hour or more without any request. Where a slot does not
         exist yet, a TransactWriteItems of two items instead of the PutItem.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        deadline = math.inf if timeout is None else self._scene.time.steady() + timeout
-        lease = self._acquire(deadline, data, on_lost, count=count, patient=True)
+        lease = self._acquire(self._deadline(timeout), data, on_lost, count=count, patient=True)
         if lease is None:
-            slots = "no slot" if count == 1 else f"no {count} slots"
-            raise AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
+            raise self._timed_out(timeout, count)
         return lease
 
     def try_acquire(self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
@@ -276,8 +298,7 @@ class LeaseBucket:
 
         Cost: as `acquire`; on a full bucket one Query, and no write.
         """
-        deadline = self._scene.time.steady() + _TRY_SECONDS
-        return self._acquire(deadline, data, on_lost, count=count, patient=False)
+        return self._acquire(self._deadline(TRY_SECONDS), data, on_lost, count=count, patient=False)
 
     def leased(
         self, timeout: float | None = None, *, count: int = 1, data: Data | None = None
@@ -323,8 +344,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        slots = _checked_lease_id(lease_id)
-        held = self._leases.get(lease_id)
+        slots, held = self._whose(lease_id)
         if held is not None:
             return held.release()
         return bool(self._end(lease_id, slots, fence=None))
@@ -345,17 +365,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        return self._driver.run(
-            revoke(
-                self._scene,
-                slots=_checked_lease_id(lease_id),
-                lease_id=lease_id,
-                by=self.owner,
-                tries=RELEASE_TRIES,
-                deadline=self._scene.time.steady() + RELEASE_SECONDS,
-            ),
-            self._machinery.bell(),
-        )
+        return self._driver.run(self._revoking(lease_id), self._machinery.bell())
 
     def resize(self, max_tokens: int) -> Resized:
         """Change how many tokens the bucket has, while it is in use.
@@ -390,7 +400,7 @@ class LeaseBucket:
             >>> lease.held  # on whichever slot
             True
         """
-        return self._operate(resize(self._scene, max_tokens=_checked_max_tokens(max_tokens)))
+        return self._run(self._resizing(max_tokens))
 
     def repair(self) -> Repaired:
         """Count the slots anew: sets `minted` right, and retires slots beyond `max_tokens`.
@@ -417,7 +427,7 @@ class LeaseBucket:
             >>> bucket.repair()
             Repaired(max_tokens=2, before=2, after=2, retired=0)
         """
-        return self._operate(repair(self._scene))
+        return self._run(self._repairing())
 
     def reset(self) -> int:
         """End all leases now, whoever holds them, and repair the bucket.
@@ -444,7 +454,7 @@ class LeaseBucket:
             2
         """
         ended = self._end_all()
-        self.repair()
+        self._run(self._repairing())
         return ended
 
     def status(self) -> BucketStatus:
@@ -455,23 +465,14 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
-        status = self._driver.run(
-            survey(self._scene, table=self.table, seconds=_STATUS_SECONDS), self._machinery.bell(), see=self._see
-        )
-        if status is None:
-            raise UnknownBucket(
-                f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
-            )
-        return status
+        return self._run(self._reading())
 
     def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
         Raises nothing: a release that fails is logged, and the slot comes back by expiry.
         """
-        self._closed = True
-        self._memory.wake_all()
-        for lease in list(self._leases.values()):
+        for lease in self._begin_closing():
             try:
                 lease.release()
             except LeaseError as error:
@@ -510,45 +511,85 @@ class LeaseBucket:
                 return
             lease.release_at_exit()
 
-    # Behind the scenes.
+    # Behind the scenes. What `ddb_lease.aio` shares decides; only what drives it is here, and there, anew.
+
+    def _run(self, procedure: Procedure[Result]) -> Result:
+        return self._driver.run(procedure, self._machinery.bell(), see=self._see)
+
+    def _reading(self) -> Procedure[BucketStatus]:
+        status = yield from survey(self._scene, table=self.table, seconds=_STATUS_SECONDS)
+        if status is None:
+            raise UnknownBucket(
+                f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
+            )
+        return status
+
+    def _revoking(self, lease_id: str) -> Procedure[bool]:
+        return revoke(
+            self._scene,
+            slots=_checked_lease_id(lease_id),
+            lease_id=lease_id,
+            by=self.owner,
+            tries=RELEASE_TRIES,
+            deadline=self._scene.time.steady() + RELEASE_SECONDS,
+        )
+
+    def _resizing(self, max_tokens: int) -> Procedure[Resized]:
+        return self._operating(resize(self._scene, max_tokens=_checked_max_tokens(max_tokens)))
+
+    def _repairing(self) -> Procedure[Repaired]:
+        return self._operating(repair(self._scene))
+
+    def _operating(self, procedure: Procedure[Result]) -> Procedure[Result]:
+        result = yield from procedure
+        self._warned = True  # whoever changes the settings knows of them
+        self._memory.forget()
+        self._memory.wake_all()  # to look anew
+        return result
+
+    def _whose(self, lease_id: str) -> tuple[tuple[int, ...], Lease | None]:
+        """Which slots such a lease is on, and who holds it in this process."""
+        return _checked_lease_id(lease_id), self._leases.get(lease_id)
 
     def _end(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> list[int]:
+        return self._run(self._ending_of(lease_id, slots, fence=fence))
+
+    def _ending_of(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Procedure[list[int]]:
         """Release a lease that no `Lease` of this process stands for; returns the slots that this ended it on."""
-        endings = self._driver.run(
-            send_release(
-                self._scene,
-                slots=slots,
-                lease_id=lease_id,
-                fence=fence,
-                tries=RELEASE_TRIES,
-                deadline=self._scene.time.steady() + RELEASE_SECONDS,
-            ),
-            self._machinery.bell(),
-            see=self._see,
+        endings = yield from send_release(
+            self._scene,
+            slots=slots,
+            lease_id=lease_id,
+            fence=fence,
+            tries=RELEASE_TRIES,
+            deadline=self._scene.time.steady() + RELEASE_SECONDS,
         )
         require_answers(endings, lease_id=lease_id)
         return ended_slots(endings, fence=fence)
 
     def _end_all(self) -> int:
         """Release every lease in the table; returns how many this ended."""
-        found: dict[str, list[LeaseInfo]] = {}
-        for lease in self.status().leases:
-            found.setdefault(lease.lease_id, []).append(lease)
         ended = 0
-        for lease_id, leases in found.items():
+        for lease_id, slots, fence in leases_of(self.status()):
             held = self._leases.get(lease_id)
-            # By the slots it is on, and not by what its id tells: an id of somebody else's making may tell anything.
-            slots, fence = tuple(lease.slot for lease in leases), leases[0].fence
-            ended += held.release() if held else bool(self._end(lease_id, slots, fence=fence or None))
+            ended += held.release() if held else bool(self._end(lease_id, slots, fence=fence))
         self._memory.wake_all()
         return ended
 
-    def _operate(self, procedure: Procedure[Result]) -> Result:
-        result = self._driver.run(procedure, self._machinery.bell(), see=self._see)
-        self._warned = True  # whoever changes the settings knows of them
-        self._memory.forget()
-        self._memory.wake_all()  # to look anew
-        return result
+    def _begin_closing(self) -> list[Lease]:
+        """From now on nobody acquires; returns what is to be released."""
+        self._closed = True
+        self._memory.wake_all()
+        return list(self._leases.values())
+
+    def _deadline(self, timeout: float | None) -> float:
+        if timeout is not None and not timeout >= 0:
+            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        return math.inf if timeout is None else self._scene.time.steady() + timeout
+
+    def _timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
+        slots = "no slot" if count == 1 else f"no {count} slots"
+        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
 
     def _acquire(
         self, deadline: float, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
@@ -562,53 +603,69 @@ class LeaseBucket:
         self, deadline: float, data: Data | None, *, count: int, patient: bool, keep: Callable[[Grant], Kept]
     ) -> Kept | None:
         """Win a grant and have it kept; None where there is none in time. An interrupt, even of `keep`, undoes it."""
+        bell = self._machinery.bell()
+        pursuit = self._pursue(deadline, data, count=count, patient=patient, wake=bell.wake)
+        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        try:
+            with self._in_line(pursuit):
+                outcome = self._driver.run(pursuit.procedure, bell, see=pursuit.see)
+            return self._conclude(pursuit, outcome, keep)
+        except BaseException:
+            self._memory.leave(pursuit.ticket)
+            self._give_back_all(pursuit)
+            raise
+
+    def _pursue(
+        self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
+    ) -> Pursuit:
+        """An acquire that is to begin; so far, nobody has been asked, and nobody stands in line."""
         self._require_open()
         _require_count(count)
         data = _checked_data(data, count)
-        bell = self._machinery.bell()
-        ticket = Ticket(bell.wake, count)
+        ticket = Ticket(wake, count)
         watch = None if self._teller is None else Watch(self._teller, now=self._scene.time.steady())
         open_grants: list[Grant] = []
-        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        attempt = self._attempt(
+            count,
+            scene=self._scene,
+            owner=self.owner,
+            data=data,
+            deadline=deadline,
+            ticket=ticket if patient else None,
+            open_grants=open_grants,
+        )
+        procedure = acquire(self._scene, attempt, deadline=deadline, patient=patient)
+        return Pursuit(procedure=procedure, ticket=ticket, queues=patient, watch=watch, open_grants=open_grants)
+
+    @contextlib.contextmanager
+    def _in_line(self, pursuit: Pursuit) -> Iterator[None]:
+        if pursuit.queues:
+            self._memory.join(pursuit.ticket)
         try:
-            if patient:
-                self._memory.join(ticket)
-            attempt = self._attempt(
-                count,
-                scene=self._scene,
-                owner=self.owner,
-                data=data,
-                deadline=deadline,
-                ticket=ticket if patient else None,
-                open_grants=open_grants,
-            )
-            procedure = acquire(self._scene, attempt, deadline=deadline, patient=patient)
-            try:
-                outcome: Outcome = self._driver.run(procedure, bell, see=watch.see if watch else None)
-            finally:
-                self._memory.leave(ticket)
-            if isinstance(outcome, (Busy, Unavailable)):
-                raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
-            if not isinstance(outcome, Grant):
-                return None
-            self._require_open()  # closed while we waited: what was won is given back below
-            if watch is not None:
-                watch.won(outcome, now=self._scene.time.steady())  # first of all, so that no end is told before it
-            kept = keep(outcome)
-            self._require_open()  # closed just now, before it was kept: nobody else would release it
-            _log.info(
-                "lease %s: slot %s of bucket %r, fence %d",
-                outcome.lease_id,
-                _listed(outcome.slots),
-                self.name,
-                outcome.fence,
-            )
-            return kept
-        except BaseException:
-            self._memory.leave(ticket)
-            for grant in open_grants:
-                self._give_back(grant)
-            raise
+            yield
+        finally:
+            self._memory.leave(pursuit.ticket)
+
+    def _conclude(self, pursuit: Pursuit, outcome: Outcome, keep: Callable[[Grant], Kept]) -> Kept | None:
+        """Have what was won kept. Where this raises, the caller gives it back."""
+        if isinstance(outcome, (Busy, Unavailable)):
+            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
+        if not isinstance(outcome, Grant):
+            return None
+        self._require_open()  # closed while we waited: what was won is given back by the caller
+        if pursuit.watch is not None:
+            # First of all, so that no end is told before it.
+            pursuit.watch.won(outcome, now=self._scene.time.steady())
+        kept = keep(outcome)
+        self._require_open()  # closed just now, before it was kept: nobody else would release it
+        _log.info(
+            "lease %s: slot %s of bucket %r, fence %d",
+            outcome.lease_id,
+            _listed(outcome.slots),
+            self.name,
+            outcome.fence,
+        )
+        return kept
 
     @staticmethod
     def _attempt(count: int, **what: Any) -> Attempt:  # noqa: ANN401 - see `Attempt`
@@ -634,11 +691,17 @@ class LeaseBucket:
         return self._machinery.heartbeats or process.heartbeats()
 
     def _hold(self, grant: Grant, on_lost: OnLost | None) -> Lease:
-        lease = Lease(grant, surroundings=self._surroundings(), on_lost=on_lost)
+        return self._keep(Lease(grant, surroundings=self._surroundings(), on_lost=on_lost))
+
+    def _keep(self, lease: AnyLease) -> AnyLease:
         self._leases[lease.id] = lease
         self._made.add(lease)
         self._heartbeats().add(lease)
         return lease
+
+    def _give_back_all(self, pursuit: Pursuit) -> None:
+        for grant in pursuit.open_grants:
+            self._give_back(grant)
 
     def _give_back(self, grant: Grant) -> None:
         lease = self._leases.get(grant.lease_id) or Lease(grant, surroundings=self._surroundings(), on_lost=None)
@@ -723,6 +786,17 @@ def _checked_lease_id(lease_id: object) -> tuple[int, ...]:
 def _require_count(count: object) -> None:
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
         raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {count!r}")
+
+
+def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
+    """Each lease in the table: its id, slots and fence."""
+    found: dict[str, list[LeaseInfo]] = {}
+    for lease in status.leases:
+        found.setdefault(lease.lease_id, []).append(lease)
+    # By the slots it is on, and not by what its id tells: an id of somebody else's making may tell anything.
+    return [
+        (lease_id, tuple(lease.slot for lease in leases), leases[0].fence or None) for lease_id, leases in found.items()
+    ]
 
 
 def _listed(slots: tuple[int, ...]) -> str:

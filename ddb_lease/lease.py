@@ -16,7 +16,7 @@ import functools
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -30,6 +30,7 @@ from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import Answer, Conflict, Done, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
 from ddb_lease.releasing import ended_slots, require_answers, send_release
+from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 from ddb_lease.telling import Notes, Teller
 
@@ -224,30 +225,12 @@ class Lease:
                 called again.
             StoreRejected: The service refuses for good; the slot comes back when the lease expires.
         """
-        if self._forked:
-            return False
-        with self._lock:
-            self._notice()
-            self._belief.release()
-            # Of several slots, only one may have been taken: the others are still to be given back.
-            done = self._belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1
-        if done or self._answered:
-            self._end()
+        if not self._begin_release():
             return False
         # A renewal under way is waited for, but not for ever: its condition keeps it from reviving anything.
-        mine = self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))
-        try:
+        mine = self._serial.acquire(timeout=self._patience())
+        with self._ending(mine=mine):
             return self._send_release(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS)
-        except StoreError:
-            raise
-        except BaseException:
-            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
-            self._around.heartbeats.workers.submit(self._release_quietly)
-            raise
-        finally:
-            if mine:
-                self._serial.release()
-            self._end()
 
     def __enter__(self) -> Lease:
         try:
@@ -321,6 +304,40 @@ class Lease:
         self._end()
 
     # Behind the scenes.
+
+    def _begin_release(self) -> bool:
+        """From now on it is not held; returns whether there is anything to send."""
+        if self._forked:
+            return False
+        with self._lock:
+            self._notice()
+            self._belief.release()
+            # Of several slots, only one may have been taken: the others are still to be given back.
+            done = self._belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1
+        if done or self._answered:
+            self._end()
+            return False
+        return True
+
+    def _patience(self) -> float:
+        """How long a release waits for a renewal that is under way."""
+        return min(PATIENCE_SECONDS, self._seconds / 3)
+
+    @contextlib.contextmanager
+    def _ending(self, *, mine: bool) -> Iterator[None]:
+        """Around the sending of a release; `mine`: we are through the turnstile."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except BaseException:
+            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
+            self._around.heartbeats.workers.submit(self._release_quietly)
+            raise
+        finally:
+            if mine:
+                self._serial.release()
+            self._end()
 
     def _now(self) -> float:
         return self._around.scene.time.steady()
@@ -500,22 +517,23 @@ class Lease:
             notes.note(Renewed(bucket=self._around.scene.bucket, lease_id=self.id, late_seconds=late))
 
     def _send_release(self, *, tries: int, seconds: float) -> bool:
-        around = self._around
-        endings = around.driver.run(
-            send_release(
-                around.scene,
-                slots=self.slots,
-                lease_id=self.id,
-                fence=self.fence,
-                tries=tries,
-                deadline=self._now() + seconds,
-            ),
-            around.bell(),
-            see=self._see,
+        return self._around.driver.run(
+            self._releasing(tries=tries, seconds=seconds), self._around.bell(), see=self._see
+        )
+
+    def _releasing(self, *, tries: int, seconds: float) -> Procedure[bool]:
+        scene = self._around.scene
+        endings = yield from send_release(
+            scene,
+            slots=self.slots,
+            lease_id=self.id,
+            fence=self.fence,
+            tries=tries,
+            deadline=self._now() + seconds,
         )
         ended = ended_slots(endings, fence=self.fence)
         for slot in ended:
-            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())
+            scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())
         self._freed = bool(ended)
         require_answers(endings, lease_id=self.id)
         self._answered = True

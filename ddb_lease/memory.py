@@ -13,9 +13,12 @@ Laws of this room:
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
 import threading
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from random import Random
 
@@ -25,6 +28,10 @@ from ddb_lease.turns import Turn
 
 _STALE_SECONDS = 15.0
 """If the first in line has not tried for this long, others stop relying on it."""
+
+
+_STALE_NUMBERS = 64
+"""Numbers in the pool of free slots, besides twice as many as there are, before those that were taken are swept out."""
 
 
 class Ticket:
@@ -40,60 +47,119 @@ class Ticket:
     def __init__(self, wake: Callable[[], None], count: int = 1) -> None:
         self.wake = wake
         self.count = count
+        self.place = -1
+
+
+class _Line:
+    """Those who wait, in the order of their coming. What the first of them cost does not grow with the others.
+
+    It stays whole where a signal handler comes back for it amid any of its methods.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[int, OrderedDict[int, weakref.ref[Ticket]]] = {}
+        self._serial = itertools.count()
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self._places.values())))
+
+    def __contains__(self, ticket: Ticket) -> bool:
+        places = self._places.get(ticket.count)
+        place = None if places is None else places.get(ticket.place)
+        return place is not None and place() is ticket
+
+    def join(self, ticket: Ticket) -> None:
+        ticket.place = next(self._serial)
+        self._places.setdefault(ticket.count, OrderedDict())[ticket.place] = weakref.ref(ticket)
+
+    def leave(self, ticket: Ticket) -> None:
+        if ticket in self:
+            self._places[ticket.count].pop(ticket.place, None)
+
+    def all(self) -> list[Ticket]:
+        return [ticket for _, ticket in heapq.merge(*(self._front(count, len(self)) for count in list(self._places)))]
+
+    def first(self, free: int) -> list[Ticket]:
+        """Those at its head whom so many free slots are enough for, and who else is to look for some."""
+        first: list[Ticket] = []
+        least = PER_TRANSACTION + 1
+        # Of those who want as many as each other, no more than these can be among the first.
+        fronts = [self._front(count, free // count + 1) for count in list(self._places)]
+        for _, ticket in heapq.merge(*fronts):
+            served = ticket.count <= free
+            if served or ticket.count < least:
+                first.append(ticket)
+            if served:
+                free -= ticket.count
+            least = min(least, ticket.count)
+            if free <= 0 and least == 1:
+                break
+        return first
+
+    def _front(self, count: int, most: int) -> list[tuple[int, Ticket]]:
+        places = self._places[count]
+        while True:
+            front = [(place, ticket()) for place, ticket in tuple(itertools.islice(places.items(), most))]
+            vacant = [place for place, ticket in front if ticket is None]
+            if not vacant:
+                return [(place, ticket) for place, ticket in front if ticket is not None]
+            for place in vacant:
+                places.pop(place, None)
 
 
 class FreeSlots:
-    """Numbers of slots last seen free, each with its fence; one is drawn in constant time, however many they are."""
+    """Numbers of slots last seen free, each with its fence; one is drawn in constant time, however many they are.
+
+    It stays whole where a signal handler comes back for it amid any of its methods: the dict alone says what is there,
+    and a draw passes over what is left in the pool of what was taken.
+    """
 
     def __init__(self) -> None:
         self._fences: dict[int, int] = {}
-        self._numbers: list[int] = []  # in no order: the hole that a number leaves is filled with the last one
-        self._places: dict[int, int] = {}
+        self._pool: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._fences)
 
     def __contains__(self, number: object) -> bool:
         return number in self._fences
 
     def numbers(self) -> list[int]:
         """All of them."""
-        return list(self._numbers)
+        return list(self._fences)
 
     def put(self, number: int, fence: int) -> None:
         """Remember one, or its new fence."""
         if number not in self._fences:
-            self._places[number] = len(self._numbers)
-            self._numbers.append(number)
+            self._pool.append(number)
         self._fences[number] = fence
 
-    def take(self, number: int) -> int:
-        """Forget one that is there; returns its fence."""
-        place, last = self._places.pop(number), self._numbers.pop()
-        if last != number:
-            self._numbers[place] = last
-            self._places[last] = place
-        return self._fences.pop(number)
+    def take(self, number: int) -> int | None:
+        """Forget one; returns its fence, None where it was not there."""
+        return self._fences.pop(number, None)
 
-    def drop(self, number: int) -> None:
-        """Forget one, if it is there."""
-        if number in self._fences:
-            self.take(number)
-
-    def drop_among(self, numbers: range) -> None:
+    def take_among(self, numbers: range) -> None:
         """Forget all of these."""
-        for number in numbers if len(numbers) < len(self) else [n for n in self._numbers if n in numbers]:
-            self.drop(number)
+        for number in numbers if len(numbers) < len(self) else [n for n in self.numbers() if n in numbers]:
+            self.take(number)
 
     def clear(self) -> None:
         """Forget all."""
         self._fences.clear()
-        self._numbers.clear()
-        self._places.clear()
 
-    def draw(self, chance: Random) -> int:
-        """One of them, by chance; it stays."""
-        return chance.choice(self._numbers)
+    def draw(self, chance: Random) -> int | None:
+        """One of them, by chance; it stays. None where there is none."""
+        while self._fences:
+            pool = self._pool
+            if not pool or len(pool) > _STALE_NUMBERS + 2 * len(self._fences):
+                pool = self._pool = list(self._fences)
+            place = chance.randrange(len(pool))
+            number = pool[place]
+            if number in self._fences:
+                return number
+            pool[place] = pool[-1]
+            pool.pop()
+        return None
 
 
 class Memory:
@@ -111,7 +177,7 @@ class Memory:
         self._own_release = -1
         self.turn = Turn()
         self.look_at = -math.inf
-        self._line: list[weakref.ref[Ticket]] = []
+        self._line = _Line()
         self._tried_at = 0.0
 
     @property
@@ -146,7 +212,7 @@ class Memory:
     def learn_view(self, view: View, *, by: Ticket | None = None) -> None:
         """Keep which slots a look showed as free; wake as many waiters, but not the one that looked."""
         with self._lock:
-            self._free.drop_among(view.covered)
+            self._free.take_among(view.covered)
             for number, slot in view.slots.items():
                 if _is_free(slot):
                     self._free.put(number, slot.fence)
@@ -157,7 +223,7 @@ class Memory:
         """Keep what became of one slot; a free one wakes a waiter, but not the one that found out."""
         with self._lock:
             if slot is None or not _is_free(slot):
-                self._free.drop(number)
+                self._free.take(number)
                 return
             self._free.put(number, slot.fence)
             woken = self._to_be_served()
@@ -171,12 +237,15 @@ class Memory:
         """
         with self._lock:
             counter = self._counter
-            while counter is not None and self._free:
+            if counter is None:
+                return None
+            while True:
                 number = self._own_release if self._own_release in self._free else self._free.draw(chance)
+                if number is None:
+                    return None
                 fence = self._free.take(number)
-                if number < counter.max_tokens:
+                if fence is not None and number < counter.max_tokens:
                     return number, fence
-            return None
 
     def take_free_together(self, count: int, chance: Random) -> list[tuple[int, int]]:
         """So many slots last seen free, and their fences, to be remembered no more; none where there are not enough."""
@@ -185,7 +254,8 @@ class Memory:
             known = [n for n in self._free.numbers() if counter is not None and n < counter.max_tokens]
             if len(known) < count:
                 return []
-            return [(number, self._free.take(number)) for number in chance.sample(known, count)]
+            taken = [(number, self._free.take(number)) for number in chance.sample(known, count)]
+            return [(number, fence) for number, fence in taken if fence is not None]
 
     @property
     def has_spare(self) -> bool:
@@ -202,12 +272,12 @@ class Memory:
     def join(self, ticket: Ticket) -> None:
         """Stand in line, at its end."""
         with self._lock:
-            self._line.append(weakref.ref(ticket))
+            self._line.join(ticket)
 
     def leave(self, ticket: Ticket) -> None:
         """Leave the line, wherever one stands in it; whoever is first then is woken."""
         with self._lock:
-            self._line = [place for place in self._line if place() is not ticket]
+            self._line.leave(ticket)
             woken = self._first_in_line()
         _wake(woken)
 
@@ -215,13 +285,13 @@ class Memory:
         """Wake everybody in line, to look anew."""
         with self._lock:
             self.look_at = -math.inf
-            woken = [ticket for ticket in (place() for place in self._line) if ticket is not None]
+            woken = self._line.all()
         _wake(woken)
 
     def my_turn(self, ticket: Ticket | None, *, now: float) -> bool:
         """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck."""
         with self._lock:
-            waiting = ticket is not None and ticket in [place() for place in self._line]
+            waiting = ticket is not None and ticket in self._line
             turn = not waiting or ticket in self._first_in_line() or now - self._tried_at > _STALE_SECONDS
             if turn and waiting:
                 self._tried_at = now
@@ -230,28 +300,14 @@ class Memory:
     def empty(self) -> None:
         """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
         self._lock = threading.RLock()
-        self._line.clear()
+        self._line = _Line()
 
     def _to_be_served(self) -> list[Ticket]:
         """Of the first in line, those whom the free slots are enough for: the others would look in vain."""
         return [ticket for ticket in self._first_in_line() if ticket.count <= len(self._free)]
 
     def _first_in_line(self) -> list[Ticket]:
-        waiting = [ticket for ticket in (place() for place in self._line) if ticket is not None]
-        if len(waiting) < len(self._line):
-            self._line = [place for place in self._line if place() is not None]
-        first: list[Ticket] = []
-        least, free = PER_TRANSACTION + 1, len(self._free)
-        for ticket in waiting:
-            served = ticket.count <= free
-            if served or ticket.count < least:
-                first.append(ticket)
-            if served:
-                free -= ticket.count
-            least = min(least, ticket.count)
-            if free <= 0 and least == 1:
-                break
-        return first
+        return self._line.first(len(self._free))
 
 
 def _is_free(slot: Slot) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -19,7 +20,7 @@ from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.table import create_table
-from tests import engines
+from tests import engines, faces
 from tests.support import Stage, Table, Tap
 
 # Who starts this suite in the background of a shell hands it ignored signals, and we would hand them on to the commands
@@ -55,11 +56,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it is held to what the engines are held to."""
 
     def belongs(item: pytest.Item) -> bool:
-        callspec = getattr(item, "callspec", None)
-        simulated = callspec is not None and callspec.params.get("engine") == "simulated"
-        return not simulated or getattr(item.module, "CONTRACT", False)
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        if params.get("face") == "asyncio" and params.get("engine") not in item.module.FACES:
+            return False
+        return params.get("engine") != "simulated" or getattr(item.module, "CONTRACT", False)
 
     items[:] = [item for item in items if belongs(item)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Modules that set ``FACES`` run over the synchronous face, and over that for asyncio on the engines named there."""
+    own = any(mark.name == "one_face" for mark in metafunc.definition.iter_markers())
+    if "face" in metafunc.fixturenames and hasattr(metafunc.module, "FACES") and not own:
+        metafunc.parametrize("face", faces.FACES, indirect=True)
+
+
+@pytest.fixture
+def face(request: pytest.FixtureRequest) -> str:
+    """Which face the test's buckets have."""
+    return getattr(request, "param", "threads")
 
 
 @pytest.fixture(scope="session", params=list(ENGINES))
@@ -112,9 +127,10 @@ def table(hands, bucket_name) -> Iterator[Table]:
 
 
 @pytest.fixture
-def new_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., LeaseBucket]]:
+def new_bucket(engine, session, bucket_name, table, face) -> Iterator[Callable[..., LeaseBucket]]:
     """Makes clients of this test's bucket; each stands for a process of its own, with a `tap` on its requests."""
-    with ExitStack() as stack:
+    with faces.loop_for(face) as loop, ExitStack() as stack:
+        kind = LeaseBucket if loop is None else functools.partial(faces.LeaseBucket, loop=loop)
 
         def make(name: str = bucket_name, *, tap: Tap | None = None, **arguments) -> LeaseBucket:
             tap = tap or Tap()
@@ -122,7 +138,7 @@ def new_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., Le
             machinery = settings.pop("machinery", None) or Machinery(wrap=tap.around)
             if "client" not in settings:
                 settings |= {"session": session, "endpoint_url": engine.endpoint_url}
-            bucket = LeaseBucket(
+            bucket = kind(
                 name,
                 machinery=machinery,
                 **settings,

@@ -10,6 +10,7 @@ from ddb_lease.messages import Release, Renew
 from tests.support import LOST, UNSENT, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
+FACES = ("embedded", "simulated")  # over asyncio too
 
 
 def captured(bucket):

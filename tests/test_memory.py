@@ -2,6 +2,7 @@
 
 import gc
 import random
+import sys
 import threading
 
 import pytest
@@ -153,17 +154,47 @@ def test_free_slots_are_what_a_plain_dict_would_hold(deeds):
                 slots.put(number, other)
                 plain[number] = other
             case "drop":
-                slots.drop(number)
+                slots.take(number)
                 plain.pop(number, None)
             case "among":
-                slots.drop_among(range(number, number + other))
+                slots.take_among(range(number, number + other))
                 plain = {n: f for n, f in plain.items() if not number <= n < number + other}
-            case "draw" if plain:
+            case "draw":
                 drawn = slots.draw(chance)
-                assert slots.take(drawn) == plain.pop(drawn)
+                assert (drawn is None) == (not plain)
+                assert drawn is None or slots.take(drawn) == plain.pop(drawn)
         assert sorted(slots.numbers()) == sorted(plain)
         assert len(slots) == len(plain)
         assert all((n in slots) == (n in plain) for n in range(10))
+
+
+def test_taken_slots_do_not_pile_up_in_the_pool():
+    slots, chance = FreeSlots(), random.Random(1)
+    for number in range(10_000):
+        slots.put(number % 7, 1)
+        slots.take(number % 7)
+    slots.put(3, 1)
+    assert slots.draw(chance) == 3
+    assert len(slots._pool) < 100
+
+
+def test_a_handler_that_comes_back_amid_any_step_leaves_the_free_slots_whole():
+    """As a signal handler does, that releases a lease while its own thread draws a slot."""
+
+    class Coming(random.Random):
+        def randrange(self, *args):
+            slots.put(args[0] + 100, 5)
+            slots.take(0)
+            return super().randrange(*args)
+
+    slots = FreeSlots()
+    for number in range(4):
+        slots.put(number, 1)
+    drawn = 0
+    while (number := slots.draw(Coming(drawn))) is not None and drawn < 50:
+        assert slots.take(number) in {1, 5}
+        drawn += 1
+    assert drawn >= 4
 
 
 def test_the_newest_counter_is_kept_and_other_settings_are_told(memory):
@@ -326,3 +357,33 @@ def test_wakes_are_given_without_the_lock(memory):
     memory.join(ticket)
     memory.learn_view(view(free(1)))
     assert seen == [(1, 1)]
+
+
+def test_a_long_line_costs_each_waiter_no_more_than_a_short_one(memory):
+    looked_at = []
+
+    def steps_of(waiters):
+        looked_at.clear()
+        profile = lambda frame, event, _: looked_at.append(event)  # noqa: E731
+        sys.setprofile(profile)
+        try:
+            for waiter in waiters:
+                waiter.may_try()
+                waiter.leave()
+        finally:
+            sys.setprofile(None)
+        return len(looked_at) / len(waiters)
+
+    short = steps_of([Waiter(memory) for _ in range(10)])
+    assert steps_of([Waiter(memory) for _ in range(1000)]) < 1.5 * short
+    assert len(memory._line) == 0
+
+
+def test_who_stands_behind_those_who_are_gone_is_still_found(memory):
+    gone = [Waiter(memory, count) for count in (2, 1, 2, 1)]
+    second, third = Waiter(memory, 2), Waiter(memory, 1)
+    gone.clear()
+    gc.collect()
+    assert second.may_try()
+    assert third.may_try()
+    assert len(memory._line) == 2

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import ddb_lease
-from ddb_lease import events, local, testing
+from ddb_lease import aio, events, local, testing
 from ddb_lease.model import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -45,18 +45,24 @@ PUBLIC = {
     "StoreRejected": "retrying will not help",
     "EngineError": "the embedded engine",
 }
+FOR_ASYNCIO = {
+    "Lease": "a slot in a task's hands",
+    "LeaseBucket": "where one gets it",
+}
 FOR_TESTS = {
     "MovableClock": "a clock that tests move",
     "Stage": "buckets on it",
 }
-BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket)
+BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket, aio.LeaseBucket)
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
 def public_things():
     """Every public name, and every method and property that it defines, as (name, object)."""
-    for name in [*ddb_lease.__all__, *testing.__all__]:
-        thing = getattr(ddb_lease, name, None) or getattr(testing, name)
+    exported = [(name, getattr(ddb_lease, name)) for name in ddb_lease.__all__]
+    exported += [(name, getattr(testing, name)) for name in testing.__all__]
+    exported += [(f"aio.{name}", getattr(aio, name)) for name in aio.__all__]
+    for name, thing in exported:
         yield name, thing
         if isinstance(thing, type):
             for member, value in vars(thing).items():
@@ -107,6 +113,30 @@ def test_the_embedded_engine_is_one_import_away():
 def test_what_tests_need_is_one_import_away():
     assert sorted(FOR_TESTS) == testing.__all__
     assert not set(FOR_TESTS) & set(PUBLIC)
+
+
+def test_what_asyncio_needs_is_one_import_away_and_nothing_else_imports_asyncio():
+    assert sorted(FOR_ASYNCIO) == aio.__all__
+    assert aio.LeaseBucket is not ddb_lease.LeaseBucket
+    out = run_python("import sys, ddb_lease.cli.main\nprint('asyncio' in sys.modules, 'ddb_lease.aio' in sys.modules)")
+    assert out.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("name", ["LeaseBucket", "Lease"])
+def test_both_faces_have_the_same_methods_with_the_same_parameters(name):
+    ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
+    # What the heartbeat and the process ask for is the core's; what is a property there is awaited here.
+    of_the_core = {"due_in", "beat", "abandon_to_parent", "release_at_exit", "after_fork_in_child", "at_exit", "lost"}
+    methods = {member for member in vars(theirs) if not member.startswith("_")} - of_the_core
+    assert methods <= set(vars(ours))
+    for member in methods | {"__init__"} if name == "LeaseBucket" else methods:
+        if not inspect.isfunction(getattr(theirs, member)):
+            continue
+        there = inspect.signature(getattr(theirs, member)).parameters
+        here = inspect.signature(getattr(ours, member)).parameters
+        assert [str(p).partition(":")[0] for p in there.values()] == [
+            str(p).partition(":")[0] for name, p in here.items() if name != "max_requests"
+        ], member
 
 
 EVENTS = [getattr(events, name) for name in events.__all__ if name not in {"Event", "OnEvent"}]
@@ -166,11 +196,11 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket", "Stage"])
-def test_every_method_says_what_it_raises_or_raises_nothing(name):
+@pytest.mark.parametrize("kind", [ddb_lease.Lease, *BUCKETS, aio.Lease, testing.Stage], ids=str)
+def test_every_method_says_what_it_raises_or_raises_nothing(kind):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
-        for member, value in vars(getattr(ddb_lease, name, None) or getattr(testing, name)).items()
+        for member, value in vars(kind).items()
         if inspect.isfunction(value) and not member.startswith("_")
     }
     # These are asked by other rooms, or pass on what the function that they wrap raises.
@@ -206,7 +236,7 @@ def test_everything_after_the_subject_is_keyword_only():
         for name, thing in public_callables()
     }
     assert positional["LeaseBucket"] == ["name"]
-    assert positional["LeaseBucket.acquire"] == ["timeout"]
+    assert positional["LeaseBucket.acquire"] == positional["aio.LeaseBucket.acquire"] == ["timeout"]
     # The interface that its users know: a changed import must do.
     assert positional.pop("DynamoDBTokenBucket") == ["table_name", "max_tokens", "token_timeout_seconds"]
     assert all(len(names) <= 1 for names in positional.values()), positional
@@ -216,6 +246,8 @@ def test_everything_after_the_subject_is_keyword_only():
 
 EXAMPLES = [
     "ddb_lease",
+    "ddb_lease.aio.bucket",
+    "ddb_lease.aio.lease",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",

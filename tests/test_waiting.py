@@ -11,6 +11,7 @@ from ddb_lease.retry import EXPIRY_JITTER_SECONDS
 from tests.support import CONFLICT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
+FACES = ("simulated",)  # over asyncio too
 
 
 @pytest.fixture

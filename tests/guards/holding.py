@@ -220,14 +220,14 @@ LEASES = Chapter(
         ),
         _lease(
             "a release waits for a renewal under way",
-            "mine = self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))",
+            "mine = self._serial.acquire(timeout=self._patience())",
             "mine = self._serial.acquire(blocking=False)",
             noticed_by=("tests/test_lease_serial.py::test_who_does_it_by_hand_waits_for_the_renewal_under_way",),
         ),
         _lease(
             "but not for ever",
-            "self._serial.acquire(timeout=min(PATIENCE_SECONDS, self._seconds / 3))",
-            "self._serial.acquire()",
+            "return min(PATIENCE_SECONDS, self._seconds / 3)",
+            "return -1",
             noticed_by=("tests/test_lease_holding.py::test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs",),
         ),
         _lease(
@@ -284,7 +284,7 @@ LEASES = Chapter(
         ),
         _lease(
             "a release wakes and tells its own process",
-            "            around.scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())\n",
+            "            scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())\n",
             "            pass\n",
             noticed_by=(
                 "tests/test_operations_bucket.py::test_a_process_claims_first_the_slot_that_it_released_itself",
@@ -489,8 +489,8 @@ LEASES = Chapter(
         ),
         _lease(
             "a release that is given up ends in bounded time",
-            "                deadline=self._now() + seconds,\n",
-            "                deadline=math.inf,\n",
+            "            deadline=self._now() + seconds,\n",
+            "            deadline=math.inf,\n",
             noticed_by=(
                 "tests/test_lease_serial.py::test_a_release_that_is_answered_slowly_is_given_up_in_bounded_time",
             ),

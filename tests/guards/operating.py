@@ -198,15 +198,15 @@ OPERATING = Chapter(
         Guard(
             name="a reset ends leases by the slots they are on",
             room="bucket.py",
-            code="self._end(lease_id, slots, fence=fence or None)",
-            without="self._end(lease_id, slots_of(lease_id) or (), fence=fence or None)",
+            code="tuple(lease.slot for lease in leases), leases[0].fence or None",
+            without="slots_of(lease_id) or (), leases[0].fence or None",
             noticed_by=(_HERE + "test_a_reset_ends_leases_of_others_making_on_retired_slots_too",),
         ),
         Guard(
             name="a reset knows what an unanswered release ended",
             room="bucket.py",
-            code="slots, fence = tuple(lease.slot for lease in leases), leases[0].fence",
-            without="slots, fence = tuple(lease.slot for lease in leases), 0",
+            code="tuple(lease.slot for lease in leases), leases[0].fence or None",
+            without="tuple(lease.slot for lease in leases), None",
             noticed_by=(_HERE + "test_a_reset_counts_a_lease_whose_release_was_not_answered",),
         ),
         Guard(
@@ -251,7 +251,7 @@ OPERATING = Chapter(
         Guard(
             name="a reset repairs",
             room="bucket.py",
-            code="        self.repair()\n        return ended",
+            code="        self._run(self._repairing())\n        return ended",
             without="        return ended",
             noticed_by=(_HERE + "test_a_reset_ends_every_lease_and_keeps_settings_and_fences",),
         ),
@@ -281,8 +281,8 @@ OPERATING = Chapter(
         Guard(
             name="what is kept as a bucket closes is given back",
             room="bucket.py",
-            code="            self._require_open()  # closed just now",
-            without="            # closed just now",
+            code="        self._require_open()  # closed just now",
+            without="        # closed just now",
             noticed_by=(
                 "tests/test_operations_errors.py::test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease",
             ),

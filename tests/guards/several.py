@@ -174,8 +174,8 @@ SEVERAL = Chapter(
         Guard(
             name="several: a line knows how many each wants",
             room="bucket.py",
-            code="ticket = Ticket(bell.wake, count)",
-            without="ticket = Ticket(bell.wake)",
+            code="ticket = Ticket(wake, count)",
+            without="ticket = Ticket(wake)",
             noticed_by=(
                 "tests/test_several_slots.py::test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two",
             ),

@@ -507,7 +507,8 @@ class Performance:
 
         def work(operator: Process) -> object:
             try:
-                return operator.bucket._operate(resize(operator.bucket._scene, max_tokens=wanted, step=step))
+                bucket = operator.bucket
+                return bucket._run(bucket._operating(resize(bucket._scene, max_tokens=wanted, step=step)))
             except Overtaken as error:
                 if self._resizers == 1 and "counter" not in self.oracle.by_hand:
                     raise Violation("L3", f"nobody else resizes: {error}") from error

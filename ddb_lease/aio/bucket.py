@@ -1,0 +1,364 @@
+"""A bucket for asyncio: what a user imports.
+
+Laws of this room:
+
+- It has what the synchronous bucket has, awaited, and decides nothing itself.
+- Nothing here blocks the loop that it is awaited on, but making a bucket: that reads boto3's models, once a process.
+- It belongs to no loop: each call runs on the loop it is awaited on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from ddb_lease.aio.core import MAX_REQUESTS, Core, Held
+from ddb_lease.aio.lease import Lease, OnLost
+from ddb_lease.bucket import DEFAULT_TABLE, TRY_SECONDS, Machinery
+from ddb_lease.events import OnEvent
+from ddb_lease.model import BucketStatus, Data, Repaired, Resized, Timing
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class LeaseBucket:
+    """As `ddb_lease.LeaseBucket`, for asyncio: what sends requests is awaited.
+
+    It is that bucket, on the same table, with the same rules, and may share it with synchronous clients. Requests are
+    sent on at most `max_requests` threads of its own, which end when idle; waiting costs none. Leases are renewed on
+    the process's heartbeat threads: a blocked loop loses no lease.
+
+    It belongs to no loop: it may be made outside of any, used from several, in several threads, and again after a loop
+    was closed. A lease's lost-callback runs on the loop that acquired it. After a fork the child may use it, and holds
+    nothing; at the interpreter's exit what is held is released, without a loop.
+
+    Args:
+        name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
+        max_tokens: How many leases there can be at once, 1 to 100,000.
+        lease_seconds: Length of a lease; see `ddb_lease.LeaseBucket`.
+        table: The DynamoDB table; ``ddb-lease create-table`` makes one.
+        session: A `boto3.Session`, where boto3's defaults will not do.
+        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
+        endpoint_url: Another endpoint than DynamoDB's own.
+        owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
+        timing: The time budget around a lease.
+        on_event: Called with what happens, as there: on the loop, or on any other thread. It must be quick.
+        max_requests: How many requests may be under way at once; further ones wait, first come, first served. Clients
+            that boto3 makes keep up to 50 connections.
+
+    Raises:
+        ConfigurationError: A setting cannot work. Nothing was sent.
+
+    Example:
+        >>> import asyncio
+        >>> from ddb_lease import local
+        >>> from ddb_lease.aio import LeaseBucket
+        >>> async def main():
+        ...     async with LeaseBucket("nightly-report", max_tokens=4, **local.connect()) as bucket:
+        ...         async with bucket.lease(timeout=300) as lease:
+        ...             await asyncio.sleep(0.01)  # cancelled, should the lease be lost
+        ...             return lease.held
+        >>> asyncio.run(main())
+        True
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_tokens: int,
+        lease_seconds: float = 60.0,
+        table: str = DEFAULT_TABLE,
+        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
+        client: Any = None,  # noqa: ANN401 - as above
+        endpoint_url: str | None = None,
+        owner: str | None = None,
+        timing: Timing | None = None,
+        on_event: OnEvent | None = None,
+        max_requests: int = MAX_REQUESTS,
+        machinery: Machinery | None = None,
+    ) -> None:
+        self._core = Core(
+            name,
+            max_tokens=max_tokens,
+            lease_seconds=lease_seconds,
+            table=table,
+            session=session,
+            client=client,
+            endpoint_url=endpoint_url,
+            owner=owner,
+            timing=timing,
+            on_event=on_event,
+            max_requests=max_requests,
+            machinery=machinery,
+        )
+        self.name = self._core.name
+        self.table = self._core.table
+
+    def __repr__(self) -> str:
+        return repr(self._core)
+
+    @property
+    def owner(self) -> str:
+        """Who acquires: what was given, else ``host:pid`` of the process that asks."""
+        return self._core.owner
+
+    @contextlib.asynccontextmanager
+    async def lease(
+        self,
+        timeout: float | None = None,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        on_lost: OnLost | None = None,
+    ) -> AsyncIterator[Lease]:
+        """Hold a lease for a block, guarded: ``async with bucket.lease(timeout=60) as lease:``.
+
+        It is `acquire`, `Lease.guard` and `Lease.release` in one. Where the lease is lost, the block's task is
+        cancelled, and the block ends with `LeaseLost`.
+
+        Args:
+            timeout: As in `acquire`.
+            count: As in `acquire`.
+            data: As in `acquire`.
+            on_lost: As in `acquire`.
+
+        Raises:
+            LeaseLost: At the block's end: the lease was lost in it. It is not held any more.
+            AcquireTimeout: As in `acquire`, and so is what else that raises; the block was not entered.
+
+        Example:
+            >>> import asyncio
+            >>> from ddb_lease import local
+            >>> from ddb_lease.aio import LeaseBucket
+            >>> async def main():
+            ...     async with LeaseBucket("exports", max_tokens=1, **local.connect()) as bucket:
+            ...         async with bucket.lease(timeout=60) as lease:
+            ...             return f"on slot {lease.slot}"
+            >>> asyncio.run(main())
+            'on slot 0'
+        """
+        async with await self.acquire(timeout, count=count, data=data, on_lost=on_lost) as lease, lease.guard():
+            yield lease
+
+    async def acquire(
+        self,
+        timeout: float | None = None,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        on_lost: OnLost | None = None,
+    ) -> Lease:
+        """Wait for a slot, or for several at once, and lease it.
+
+        Tasks, and threads that use this object, wait in one line, first come, first served. A full bucket is waited for
+        without writing and without a thread, by about one eventually consistent read a second for the whole process,
+        however many wait. Cancelled wherever it is, it ends at once and leaves no lease behind: what a request
+        under way may bring is released in the background.
+
+        It must be awaited in the task that is to have the lease: whoever runs it in a task of its own, and drops that
+        task's result, drops a lease that is renewed until the bucket is closed.
+
+        Args:
+            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            count: How many slots, 1 to 99, in one lease; see `ddb_lease.LeaseBucket.acquire`.
+            data: What to attach to the lease for others to read: string keys, values as in JSON.
+            on_lost: See `Lease.on_lost`.
+
+        Returns:
+            The lease, held and renewed in the background.
+
+        Raises:
+            AcquireTimeout: Nothing came free in time. Nothing is held.
+            StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
+                in 20 s. Nothing is held, or expires by itself.
+            StoreRejected: No table, no permission: waiting will not help. Nothing is held.
+            ConfigurationError: The arguments cannot work, the bucket has fewer slots than wanted, or the stored lease
+                is too short for this client's margin. Nothing is held.
+
+        Cost: that of `ddb_lease.LeaseBucket.acquire`; without contention 1 PutItem, 1 WCU.
+        """
+        lease = await self._win(timeout, data, on_lost, count=count, patient=True)
+        if lease is None:
+            raise self._core.timed_out(timeout, count)
+        return lease
+
+    async def try_acquire(
+        self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None
+    ) -> Lease | None:
+        """Lease a slot if one is free, or several if so many are, at once; see `ddb_lease.LeaseBucket.try_acquire`.
+
+        Args:
+            count: As in `acquire`.
+            data: As in `acquire`.
+            on_lost: As in `acquire`.
+
+        Returns:
+            The lease, or None if the bucket is full (or has too few free slots), or others were faster.
+
+        Raises:
+            StoreUnavailable: The service did not answer in five tries. Nothing is held, or expires by itself.
+            StoreRejected: As in `acquire`.
+            ConfigurationError: As in `acquire`.
+
+        Cost: as `acquire`; on a full bucket one Query, and no write.
+        """
+        return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
+
+    def leased(
+        self,
+        timeout: float | None = None,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+    ) -> Callable[[Callable[Concatenate[Lease, P], Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
+        """Decorate a coroutine function to run under a lease of its own for each call, its first argument; see `lease`.
+
+        Args:
+            timeout: As in `acquire`.
+            count: As in `acquire`.
+            data: As in `acquire`.
+
+        Example:
+            >>> import asyncio
+            >>> from ddb_lease import local
+            >>> from ddb_lease.aio import LeaseBucket
+            >>> bucket = LeaseBucket("reports", max_tokens=1, **local.connect())
+            >>> @bucket.leased(timeout=60)
+            ... async def report(lease, day):
+            ...     return f"report of {day} on slot {lease.slot}"
+            >>> asyncio.run(report("Monday"))
+            'report of Monday on slot 0'
+        """
+
+        def decorate(function: Callable[Concatenate[Lease, P], Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+            @functools.wraps(function)
+            async def under_lease(*args: P.args, **kwargs: P.kwargs) -> R:
+                async with self.lease(timeout, count=count, data=data) as lease:
+                    return await function(lease, *args, **kwargs)
+
+            return under_lease
+
+        return decorate
+
+    async def release(self, lease_id: str) -> bool:
+        """Release a lease by its id, from any task, process or machine; see `ddb_lease.LeaseBucket.release`.
+
+        Returns:
+            Whether this ended the lease. False: no such lease is held (any more); nothing was changed.
+
+        Raises:
+            ConfigurationError: This is no lease id. Nothing was sent.
+            StoreUnavailable: No usable answer in some seconds; may be repeated.
+            StoreRejected: The service refuses for good.
+        """
+        return await self._core.end(lease_id)
+
+    async def revoke(self, lease_id: str) -> bool:
+        """Ask a lease's holder for its slots back; see `ddb_lease.LeaseBucket.revoke`.
+
+        Returns:
+            Whether the lease was held, and is marked now. False: no such lease is held (any more); nothing was changed.
+
+        Raises:
+            ConfigurationError: This is no lease id. Nothing was sent.
+            StoreUnavailable: No usable answer in some seconds; may be repeated.
+            StoreRejected: The service refuses for good.
+        """
+        return await self._core.mark(lease_id)
+
+    async def resize(self, max_tokens: int) -> Resized:
+        """Change how many tokens the bucket has, while it is in use; see `ddb_lease.LeaseBucket.resize`.
+
+        Args:
+            max_tokens: How many tokens there shall be, 1 to 100,000.
+
+        Returns:
+            What was done; of no effect where the bucket has that size already.
+
+        Raises:
+            ConfigurationError: `max_tokens` cannot work. Nothing was sent.
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            Overtaken: Another resize came in between, and this one stopped.
+            StoreUnavailable: The service did not answer, or others keep changing the counter. The bucket has its old
+                size, the new one, or one in between; it is whole: resize again. So it is after a cancellation.
+            StoreRejected: The service refuses for good; else as above.
+        """
+        return await self._core.set_size(max_tokens)
+
+    async def repair(self) -> Repaired:
+        """Count the slots anew; see `ddb_lease.LeaseBucket.repair`.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
+            StoreRejected: The service refuses for good.
+        """
+        return await self._core.mend()
+
+    async def reset(self) -> int:
+        """End all leases now, whoever holds them, and repair the bucket; see `ddb_lease.LeaseBucket.reset`.
+
+        Returns:
+            How many leases this ended.
+
+        Raises:
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            StoreUnavailable: The service did not answer. Some leases may have ended; may be repeated.
+            StoreRejected: The service refuses for good; else as above.
+        """
+        return await self._core.end_all()
+
+    async def status(self) -> BucketStatus:
+        """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
+
+        Raises:
+            UnknownBucket: It does not exist (yet).
+            StoreUnavailable: The service did not answer.
+            StoreRejected: The service refuses for good.
+        """
+        return await self._core.read()
+
+    async def close(self) -> None:
+        """Release all leases taken through this object, and close its connections. It cannot acquire any more.
+
+        All are released at once, `max_requests` at a time, and what cancelled acquires left is waited for, some seconds
+        at most. Cancelled, it ends at once, and workers go on with it.
+
+        Raises nothing: a release that fails is logged, and the slot comes back by expiry.
+        """
+        await self._core.shut()
+
+    async def __aenter__(self) -> LeaseBucket:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # Behind the scenes.
+
+    async def _win(
+        self,
+        timeout: float | None,
+        data: Data | None,
+        on_lost: OnLost | None,
+        *,
+        count: int,
+        patient: bool,
+    ) -> Lease | None:
+        def hand_out(held: Held) -> Lease:
+            return Lease(held, core=self._core, on_lost=on_lost)
+
+        return await self._core.win(timeout, data, count=count, patient=patient, keep=hand_out)

@@ -1,0 +1,160 @@
+"""The driver for asyncio: runs any procedure without blocking the loop.
+
+Laws of this room:
+
+- It is the synchronous driver's twin: the same procedures, the same `perform`. Requests go through `Threads`, pauses
+  are awaited on the loop.
+- It belongs to no loop: each run is on the loop that runs at that moment, and many may be at once, on several loops.
+- Cancelling ends a run wherever it strikes, and at once. A request that is under way then goes on by itself: whoever
+  cleans up asks its `Bell` for when it has ended.
+- What comes back from other threads finds its loop, or finds it closed, which is no error of theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from ddb_lease.aio.threads import Threads
+from ddb_lease.driver import Driver as Blocking
+from ddb_lease.messages import Answer, Effect, Pause
+from ddb_lease.retry import Procedure
+from ddb_lease.telling import See
+
+Result = TypeVar("Result")
+
+
+def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
+    """Have something done on a loop soon, from any thread; returns whether there still is a loop to do it."""
+    try:
+        loop.call_soon_threadsafe(what)
+    except RuntimeError:  # closed
+        return False
+    return True
+
+
+class Bell:
+    """Ends a pause early. One task pauses on it, on one loop; any thread may wake.
+
+    Attributes:
+        flight: The request that its run sent last, be it answered or not.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._rung = False
+        self._pausing: asyncio.Future[None] | None = None
+        self.flight: Future[Answer] | None = None
+
+    async def pause(self, seconds: float) -> None:
+        """Wait this long, or until woken; a wake that came before the pause counts."""
+        if not self._rung:
+            self._pausing = self._loop.create_future()
+            over = self._loop.call_later(seconds, _end, self._pausing)
+            try:
+                await self._pausing
+            finally:
+                over.cancel()
+                self._pausing = None
+        self._rung = False
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this long; a wake meanwhile ends the next pause."""
+        await asyncio.sleep(seconds)
+
+    def wake(self) -> None:
+        """End the pause under way, or the next one."""
+        self._rung = True
+        tell(self._loop, self._ring)
+
+    def landed(self, then: Callable[[], object]) -> None:
+        """Have something done once no request of its run is under way any more: now, or on the thread that sent it."""
+        if self.flight is None:
+            then()
+        else:
+            self.flight.add_done_callback(lambda _: then())
+
+    def _ring(self) -> None:
+        if self._rung and self._pausing is not None:  # not for a pause that began after the one it was meant for
+            _end(self._pausing)
+
+
+def _end(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+class Driver:
+    """Carries out requests of one bucket, for tasks.
+
+    Args:
+        blocking: Who sends them.
+        threads: Where.
+    """
+
+    def __init__(self, *, blocking: Blocking, threads: Threads) -> None:
+        self._blocking = blocking
+        self._threads = threads
+
+    async def run(self, procedure: Procedure[Result], bell: Bell, *, see: See | None = None) -> Result:
+        """Run a procedure to its end.
+
+        Args:
+            procedure: What to run.
+            bell: What to wait on.
+            see: Shown each request and its answer, on the thread that sent it.
+
+        Returns:
+            The procedure's result.
+
+        Raises:
+            BaseException: What the procedure raises, or what cancels it. It is then not resumed.
+        """
+        try:
+            effect = next(procedure)
+            while True:
+                effect = procedure.send(await self._carry_out(effect, bell, see))
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+
+    async def call(self, job: Callable[[], Result]) -> Result:
+        """Do something that may block, on one of the threads. Once it has begun, cancelling does not end it."""
+        return await answer_of(self.submit(job))
+
+    def submit(self, job: Callable[[], Result]) -> Future[Result]:
+        """Have something done that may block, on one of the threads."""
+        return self._threads.submit(job)
+
+    async def _carry_out(self, effect: Effect, bell: Bell, see: See | None) -> Answer | None:
+        if isinstance(effect, Pause):
+            if effect.wakeable:
+                await bell.pause(effect.seconds)
+            else:
+                await bell.sleep(effect.seconds)
+            return None
+        request = effect
+
+        def perform() -> Answer:
+            answer = self._blocking.perform(request)
+            if see is not None:
+                see(request, answer)
+            return answer
+
+        bell.flight = self._threads.submit(perform)
+        return await answer_of(bell.flight)
+
+
+async def answer_of(flight: Future[Result]) -> Result:
+    """Wait for what another thread does. Cancelled, it is left to that thread, or never begun."""
+    loop = asyncio.get_running_loop()
+    landed: asyncio.Future[None] = loop.create_future()
+    flight.add_done_callback(lambda _: tell(loop, lambda: _end(landed)))
+    try:
+        await landed
+    except BaseException:
+        flight.cancel()  # where it has not begun, it never will
+        raise
+    return flight.result()

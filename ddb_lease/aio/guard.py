@@ -1,0 +1,99 @@
+"""A guard: a block of a task that ends when its lease is lost.
+
+Laws of this room:
+
+- It cancels the task that entered it, as `asyncio.timeout` does, and turns that very cancellation into `LeaseLost` at
+  the block's end. A cancellation by anyone else passes.
+- It holds nothing and releases nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+from ddb_lease.aio.core import Held
+from ddb_lease.aio.driver import tell
+from ddb_lease.errors import LeaseLost
+
+_OURS = "the lease that guards this block is lost"
+
+
+class Guard:
+    """What `Lease.guard` returns: guards one block, once."""
+
+    def __init__(self, held: Held, *, among: set[Guard]) -> None:
+        self._held = held
+        self._among = among
+        self._task: asyncio.Task[Any] | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._struck = False
+        self._cancelling = 0
+
+    async def __aenter__(self) -> None:
+        if self._task is not None:
+            raise RuntimeError("a guard guards one block, once")
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a guard guards a task's block, and this is no task")
+        self._held.check()
+        self._task, self._ended = task, task.get_loop().create_future()
+        self._cancelling = _cancelling(task)
+        self._among.add(self)
+        self._held.watch(self._told)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._held.unwatch(self._told)
+        self._among.discard(self)
+        if self._ended is not None:
+            self._ended.set_result(None)
+        ours = self._struck and self._task is not None and _uncancel(self._task, exc) <= self._cancelling
+        if exc is None or (ours and isinstance(exc, asyncio.CancelledError)):
+            self._require_unlost(exc)
+
+    async def over(self) -> None:
+        """Wait for the block's end; for nothing where a task of another loop is in it."""
+        if self._ended is not None and self._ended.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([self._ended])
+
+    def _require_unlost(self, exc: BaseException | None) -> None:
+        # Not where we released it ourselves. Asked anew, as a block without an await may have outlived its lease.
+        if self._held.lost is None:
+            return
+        try:
+            self._held.check()
+        except LeaseLost as lost:
+            raise lost from exc
+
+    def _told(self) -> None:
+        if self._task is not None:
+            tell(self._task.get_loop(), self._strike)
+
+    def _strike(self) -> None:
+        if self._task is None or self._ended is None or self._ended.done() or self._held.lost is None:
+            return
+        self._struck = True
+        if hasattr(self._task, "uncancel"):
+            self._task.cancel()
+        else:
+            self._task.cancel(_OURS)
+
+
+def _cancelling(task: asyncio.Task[Any]) -> int:
+    """How many cancellations of a task are under way."""
+    return task.cancelling() if hasattr(task, "cancelling") else 0
+
+
+def _uncancel(task: asyncio.Task[Any], exc: BaseException | None) -> int:
+    """Take ours back; returns how many are left."""
+    if hasattr(task, "uncancel"):
+        left: int = task.uncancel()
+        return left
+    # Python 3.10 does not count them. Of several in one turn of the loop, the last one's message is what arrives.
+    return 0 if exc is not None and exc.args == (_OURS,) else 1

@@ -1,0 +1,263 @@
+"""A cancelled task leaves no lease behind, wherever it is cancelled, and is not held up."""
+
+import asyncio
+import threading
+
+import pytest
+
+from ddb_lease import LeaseLost
+from ddb_lease.messages import Claim, Look, Release, Renew
+from tests.support import LOST, eventually, leases_in
+
+CONTRACT = True  # the simulator's DynamoDB too
+
+
+def each_turn(engine):
+    """After how many turns to cancel: every one on the simulator's DynamoDB; on the engines, which take longer, some."""
+    return range(1, 1000, 1 if engine.name == "simulated" else 4)
+
+
+async def turns(count):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def cancel_after(count, bucket, work, *, twice=False):
+    """Cancel some work after so many turns of the loop; returns whether it was under way, and not done by itself."""
+    task = asyncio.create_task(work)
+    await turns(count)
+    under_way = task.cancel()
+    if twice:
+        await turns(1)
+        task.cancel()
+    if under_way:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        await task
+    await bucket._core.driver._threads.land()
+    return under_way
+
+
+def nothing_is_left(bucket, table):
+    return (
+        not leases_in(table) and not bucket._core._leases and not bucket._core._debts and not bucket._core._memory._line
+    )
+
+
+def all_can_be_had(bucket):
+    async def main():
+        leases = [await bucket.try_acquire() for _ in range(3)]
+        assert await bucket.try_acquire() is None
+        for lease in leases:
+            await lease.release()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+@pytest.mark.parametrize("state", ["cold", "warm"])
+def test_an_acquire_that_is_cancelled_at_any_turn_of_the_loop_leaves_nothing_leased(
+    engine, aio_bucket, table, state, twice
+):
+    bucket = aio_bucket(stepped=True)
+    for count in each_turn(engine):
+        if state == "cold":
+            table.delete_all()
+            bucket = aio_bucket(stepped=True)
+        if not asyncio.run(cancel_after(count, bucket, acquire_and_hold(bucket), twice=twice)):
+            break
+        eventually(lambda bucket=bucket: nothing_is_left(bucket, table))
+    assert count > (15 if state == "cold" else 4)
+    eventually(lambda: nothing_is_left(bucket, table))
+    all_can_be_had(bucket)
+
+
+async def acquire_and_hold(bucket):
+    lease = await bucket.acquire(timeout=60)
+    try:
+        await asyncio.sleep(0)
+    finally:
+        lease._held.release()  # for the moment, on this very thread: cancelling a release is another test's
+
+
+@pytest.mark.parametrize("twice", [False, True], ids=["once", "twice"])
+def test_a_release_that_is_cancelled_at_any_turn_of_the_loop_is_done_all_the_same(engine, aio_bucket, table, twice):
+    bucket = aio_bucket(stepped=True)
+
+    async def main(count):
+        lease = await bucket.acquire(timeout=60)
+        under_way = await cancel_after(count, bucket, lease.release(), twice=twice)
+        assert not lease.held
+        return under_way
+
+    for count in each_turn(engine):
+        under_way = asyncio.run(main(count))
+        eventually(lambda: nothing_is_left(bucket, table))
+        if not under_way:
+            break
+    assert count > 4
+    all_can_be_had(bucket)
+
+
+def test_a_block_that_is_cancelled_at_any_turn_of_the_loop_leaves_nothing_leased(engine, aio_bucket, table):
+    bucket = aio_bucket(stepped=True)
+
+    async def block():
+        async with bucket.lease(timeout=60):
+            await asyncio.sleep(0)
+
+    for count in each_turn(engine):
+        under_way = asyncio.run(cancel_after(count, bucket, block()))
+        eventually(lambda: nothing_is_left(bucket, table))
+        if not under_way:
+            break
+    assert count > 8
+    all_can_be_had(bucket)
+
+
+def test_a_bucket_whose_closing_is_cancelled_at_any_turn_gives_all_back(engine, aio_bucket, table):
+    async def main(count):
+        bucket = aio_bucket(stepped=True)
+        for _ in range(3):
+            await bucket.acquire(timeout=60)
+        return bucket, await cancel_after(count, bucket, bucket.close())
+
+    for count in each_turn(engine):
+        bucket, under_way = asyncio.run(main(count))
+        eventually(lambda bucket=bucket: nothing_is_left(bucket, table))
+        if not under_way:
+            break
+    assert count > 4
+
+
+@pytest.mark.parametrize("commits", ["before", "after"])
+def test_who_is_cancelled_amid_a_request_does_not_wait_for_it_and_what_it_brings_is_given_back(
+    aio_bucket, table, commits
+):
+    bucket = aio_bucket()
+    asyncio.run(give_back(bucket))
+    begun, go_on = threading.Event(), threading.Event()
+    bucket.tap.inject(Claim, **{"after" if commits == "before" else "before": lambda _: (begun.set(), go_on.wait(30))})
+
+    async def main():
+        task = asyncio.create_task(bucket.acquire(timeout=60))
+        await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task  # though the request hangs
+        assert bucket._core._debts
+
+    asyncio.run(main())  # the loop is closed before the answer comes
+    go_on.set()
+    eventually(lambda: nothing_is_left(bucket, table))
+    assert bucket.tap.of(Release)
+    all_can_be_had(bucket)
+
+
+async def give_back(bucket):
+    await (await bucket.acquire(timeout=60)).release()
+
+
+def test_closing_waits_for_what_cancelled_acquires_left(aio_bucket, table):
+    bucket = aio_bucket()
+    begun, go_on = threading.Event(), threading.Event()
+    bucket.tap.inject(Claim, after=lambda _: (begun.set(), go_on.wait(30)))
+
+    async def main():
+        await give_back(aio_bucket())
+        task = asyncio.create_task(bucket.acquire(timeout=60))
+        await asyncio.to_thread(begun.wait, 30)
+        task.cancel()
+        closing = asyncio.create_task(bucket.close())
+        await turns(20)
+        assert not closing.done()
+        go_on.set()
+        await closing
+
+    asyncio.run(main())
+    assert leases_in(table) == {}
+
+
+def test_a_request_that_waits_for_its_turn_is_never_sent_once_its_task_is_cancelled(aio_bucket, table):
+    bucket = aio_bucket(max_requests=1)
+    asyncio.run(give_back(bucket))
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def main():
+        bucket.tap.inject(Look, before=lambda _: (begun.set(), go_on.wait(30)))
+        looking = asyncio.create_task(bucket.status())
+        await asyncio.to_thread(begun.wait, 30)
+        bucket.tap.clear()
+        task = asyncio.create_task(bucket.acquire(timeout=60))
+        await turns(10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        await looking
+        await bucket.status()
+
+    asyncio.run(main())
+    assert bucket.tap.of(Claim) == []
+    all_can_be_had(bucket)
+
+
+def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
+    monkeypatch.setattr("ddb_lease.retry.TURN_SECONDS", 600.0)  # so long sleeps who is out of turn and not woken
+    bucket, holder = aio_bucket(max_tokens=1), aio_bucket(max_tokens=1)
+
+    async def main():
+        lease = await holder.acquire(timeout=5)
+        first = asyncio.create_task(bucket.acquire(timeout=60))
+        await asyncio.to_thread(eventually, lambda: len(bucket._core._memory._line) == 1)
+        second = asyncio.create_task(bucket.acquire(timeout=60))
+        await asyncio.to_thread(eventually, lambda: len(bucket._core._memory._line) == 2)
+        first.cancel()
+        await lease.release()
+        won = await asyncio.wait_for(second, 20)
+        assert won.held
+        assert first.cancelled()
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_while_answers_are_lost_gives_back_what_was_won(aio_bucket, table):
+    bucket = aio_bucket()
+    asyncio.run(give_back(bucket))
+
+    async def main():
+        task = asyncio.create_task(bucket.acquire(timeout=60))
+        loop = asyncio.get_running_loop()
+        bucket.tap.inject(Claim, answer=LOST, after=lambda _: loop.call_soon_threadsafe(task.cancel))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    eventually(lambda: nothing_is_left(bucket, table))
+    all_can_be_had(bucket)
+
+
+def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_the_same(aio_bucket, table):
+    bucket = aio_bucket()
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def main():
+        lease = await bucket.acquire(timeout=60)
+        bucket.tap.inject(Renew, before=lambda _: (begun.set(), go_on.wait(30)))
+        renewing = asyncio.create_task(lease.renew())
+        await asyncio.to_thread(begun.wait, 30)
+        releasing = asyncio.create_task(lease.release())
+        await turns(10)
+        assert bucket.tap.of(Release) == [], "it waits"
+        releasing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await releasing
+        go_on.set()
+        with pytest.raises(LeaseLost):
+            await renewing
+        return lease
+
+    lease = asyncio.run(main())
+    eventually(lambda: nothing_is_left(bucket, table))
+    eventually(lambda: lease._held._serial.acquire(blocking=False))  # who gave up waiting keeps nobody out

@@ -1,0 +1,349 @@
+"""What drives: threads are few, bells ring from anywhere, a thousand tasks wait as one, and no loop is needed for long."""
+
+import asyncio
+import functools
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from ddb_lease import ConfigurationError
+from ddb_lease.aio import LeaseBucket
+from ddb_lease.aio.driver import Bell
+from ddb_lease.aio.threads import Threads
+from ddb_lease.messages import Look, Renew
+from tests.support import eventually, leases_in
+
+CONTRACT = True  # the simulator's DynamoDB too
+LONG = 60.0
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOKENS = 10
+TASKS = {"simulated": 1000, "ministack": 500, "embedded": 200}
+"""By how fast they answer: it is a matter of seconds everywhere."""
+
+
+def request_threads():
+    return sum(thread.name == "ddb-lease-request" for thread in threading.enumerate())
+
+
+# Threads.
+
+
+def test_threads_are_started_as_needed_up_to_a_bound_and_end_when_idle(monkeypatch):
+    eventually(lambda: request_threads() == 0, within=LONG)  # those of other tests
+    monkeypatch.setattr("ddb_lease.aio.threads.IDLE_SECONDS", 0.05)
+    threads, go_on = Threads(3), threading.Event()
+    jobs = [threads.submit(functools.partial(go_on.wait, LONG)) for _ in range(10)]
+    assert request_threads() == 3
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "ddb-lease-request")
+    go_on.set()
+    assert all(job.result(LONG) for job in jobs)
+    eventually(lambda: request_threads() == 0)
+    assert threads.submit(lambda: 7).result(LONG) == 7
+
+
+def test_what_a_job_raises_is_for_who_waits_and_a_cancelled_one_is_never_done():
+    threads, go_on, done = Threads(1), threading.Event(), []
+    first = threads.submit(functools.partial(go_on.wait, LONG))
+    never = threads.submit(lambda: done.append(1))
+    failing = threads.submit(lambda: 1 / 0)
+    assert never.cancel()
+    go_on.set()
+    assert first.result(LONG)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(LONG)
+    assert done == []
+
+
+def test_where_no_thread_can_be_had_those_that_are_there_must_do(monkeypatch, caplog):
+    threads, go_on = Threads(2), threading.Event()
+    first = threads.submit(functools.partial(go_on.wait, LONG))
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        second = threads.submit(lambda: 2)
+        with pytest.raises(RuntimeError):
+            Threads(1).submit(lambda: 3)
+    go_on.set()
+    assert (first.result(LONG), second.result(LONG)) == (True, 2)
+    assert "no thread can be started" in caplog.text
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.0, True, "x", 1001, None])
+def test_a_bound_that_cannot_work_is_refused(aio_bucket, most):
+    with pytest.raises(ConfigurationError, match="max_requests"):
+        aio_bucket(max_requests=most)
+
+
+# Bells.
+
+
+def test_a_bell_ends_a_pause_from_any_thread_and_one_wake_ends_one_pause():
+    async def main():
+        bell = Bell()
+        began = time.monotonic()
+        bell.wake()
+        await bell.pause(LONG)  # a wake that came before it counts
+        waker = threading.Thread(target=bell.wake)
+        waker.start()
+        await bell.pause(LONG)
+        waker.join()
+        assert time.monotonic() - began < LONG / 2
+        bell.wake()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await bell.pause(LONG)  # and so does one that reached the loop before it
+        assert time.monotonic() - began < LONG / 2
+        bell.wake()
+        await bell.pause(LONG)
+        began = time.monotonic()
+        await bell.pause(0.1)  # the wake that was meant for the last one reaches the loop now
+        assert time.monotonic() - began > 0.05
+        return bell
+
+    bell = asyncio.run(main())
+    bell.wake()  # its loop is closed: nobody is there to be woken
+
+
+# Waiting.
+
+
+def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_requests_each(aio_bucket, engine, table):
+    bucket, tasks = aio_bucket(max_tokens=TOKENS), TASKS[engine.name]
+    held, most_threads, others = set(), 0, request_threads()
+
+    async def work():
+        nonlocal most_threads
+        async with bucket.lease(timeout=LONG) as lease:
+            assert lease.slot not in held
+            held.add(lease.slot)
+            most_threads = max(most_threads, request_threads())
+            await asyncio.sleep(0)
+            held.remove(lease.slot)
+
+    async def main():
+        first = [await bucket.acquire(timeout=5) for _ in range(TOKENS)]
+        waiting = [asyncio.create_task(work()) for _ in range(tasks)]
+        await asyncio.sleep(0)
+        assert len(bucket._core._memory._line) == tasks
+        bucket.tap.clear()
+        await asyncio.gather(*(lease.release() for lease in first))
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+    sent = bucket.tap.count()
+    sent["Release"] -= TOKENS
+    assert (sent.pop("Claim"), sent.pop("Release")) == (tasks, tasks)
+    assert sum(sent.values()) < 60, sent
+    assert most_threads <= 16 + others
+    assert leases_in(table) == {}
+    assert len(bucket._core._memory._line) == 0
+
+
+def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
+    bucket = aio_bucket(max_tokens=1)
+
+    async def main():
+        lease = await bucket.acquire(timeout=5)
+        before, looks = threading.active_count(), len(bucket.tap.of(Look))
+        waiting = [asyncio.create_task(bucket.acquire(timeout=LONG)) for _ in range(1000)]
+        await asyncio.wait(waiting, timeout=2.5)
+        assert threading.active_count() <= before + 3
+        assert len(bucket.tap.of(Look)) - looks <= 14  # one poller's share
+        for task in waiting:
+            task.cancel()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        assert len(bucket._core._memory._line) == 0
+        async with lease:
+            assert set(bucket.tap.count()) <= {"Look", "Create", "Claim"}
+
+    asyncio.run(main())
+
+
+# Loops.
+
+
+def test_a_blocked_loop_keeps_its_leases(aio_bucket):
+    bucket = aio_bucket(lease_seconds=1.5)
+
+    async def main():
+        lease = await bucket.acquire(timeout=5)
+        eventually(lambda: len(bucket.tap.of(Renew)) >= 4, within=LONG)  # on the loop's own thread: it is blocked
+        lease.check()
+        assert lease.held
+
+    asyncio.run(main())
+
+
+def test_one_bucket_serves_one_loop_after_another(aio_bucket, table):
+    bucket = aio_bucket()
+    lease = asyncio.run(bucket.acquire(timeout=5))
+    assert lease.held
+    assert asyncio.run(bucket.status()).leases[0].lease_id == lease.id
+    asyncio.run(lease.renew())
+    assert asyncio.run(lease.release())
+    assert leases_in(table) == {}
+
+
+def test_one_bucket_serves_several_loops_at_once_in_one_line(aio_bucket, in_thread, table):
+    bucket = aio_bucket(max_tokens=1)
+
+    async def work():
+        for _ in range(5):
+            async with bucket.lease(timeout=LONG) as lease:
+                assert leases_in(table) == {0: lease.id}
+        return True
+
+    jobs = [in_thread(lambda: asyncio.run(work())) for _ in range(3)]
+    assert all(job.result(LONG) for job in jobs)
+
+
+def test_both_faces_share_one_bucket(aio_bucket, new_bucket):
+    ours, theirs = aio_bucket(max_tokens=1), new_bucket(max_tokens=1)
+
+    async def main():
+        lease = theirs.acquire(timeout=5)
+        assert await ours.try_acquire() is None
+        assert await ours.release(lease.id)
+        async with ours.lease(timeout=5):
+            assert theirs.try_acquire() is None
+
+    asyncio.run(main())
+
+
+def test_a_decorated_coroutine_function_runs_under_a_lease_of_its_own(aio_bucket, table):
+    bucket = aio_bucket()
+
+    @bucket.leased(timeout=5)
+    async def work(lease, *, more):
+        "Words."
+        assert leases_in(table) == {lease.slot: lease.id}
+        return more
+
+    assert asyncio.run(work(more=3)) == 3
+    assert work.__doc__ == "Words."
+    assert leases_in(table) == {}
+
+
+def test_a_closed_bucket_acquires_no_more_and_who_waits_for_it_is_told(aio_bucket, table):
+    bucket = aio_bucket(max_tokens=1)
+
+    async def main():
+        async with bucket:
+            await bucket.acquire(timeout=5)
+            waiting = asyncio.create_task(bucket.acquire())
+            await asyncio.sleep(0)
+        with pytest.raises(ConfigurationError, match="closed"):
+            await asyncio.wait_for(waiting, LONG)
+        with pytest.raises(ConfigurationError, match="closed"):
+            await bucket.acquire(timeout=5)
+
+    asyncio.run(main())
+    assert leases_in(table) == {}
+
+
+# The process.
+
+
+@pytest.fixture
+def program(engine, bucket_name, table):
+    """Runs a program on a bucket of its own process; returns what it printed."""
+    if engine.name == "simulated":
+        pytest.skip("its DynamoDB is in this process")
+
+    def run(code):
+        head = (
+            "import asyncio, os, threading, sys\n"
+            "from ddb_lease import aio, process, LeaseLost, Timing\n"
+            "from ddb_lease.bucket import Machinery\n"
+            "from tests.holders import session\n"
+            "from tests.support import Tap\n"
+            "from ddb_lease.messages import Claim\n"
+            "tap = Tap()\n"
+            f"bucket = aio.LeaseBucket({bucket_name!r}, max_tokens=3, lease_seconds=30, table='leases',\n"
+            f"    session=session({engine.endpoint_url!r}), endpoint_url={engine.endpoint_url!r},\n"
+            "    timing=Timing(front_end_skew=0.1), machinery=Machinery(wrap=tap.around))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", head + code],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    return run
+
+
+def test_at_exit_what_is_held_and_what_a_cancelled_acquire_left_is_released(program, table):
+    out = program(
+        "async def main():\n"
+        "    await bucket.acquire(timeout=5)\n"
+        "    begun, task = asyncio.Event(), asyncio.create_task(bucket.acquire(timeout=5))\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    held_up = threading.Event()\n"
+        "    tap.inject(Claim, before=lambda _: (loop.call_soon_threadsafe(begun.set), held_up.wait(0.5)))\n"
+        "    await begun.wait()\n"
+        "    task.cancel()\n"
+        "asyncio.run(main())\n"
+        "print(len(bucket._core._debts))\n"
+    )
+    assert out == ["1"]
+    assert leases_in(table) == {}
+
+
+def test_a_request_that_hangs_keeps_no_interpreter_from_exiting(program):
+    began = time.monotonic()
+    program(
+        "process.EXIT_SECONDS = 0.3\n"
+        "tap.inject(Claim, before=lambda _: threading.Event().wait())\n"
+        "async def main():\n"
+        "    try:\n"
+        "        await asyncio.wait_for(bucket.acquire(), 1.0)\n"
+        "    except asyncio.TimeoutError:\n"
+        "        print('given up')\n"
+        "asyncio.run(main())\n"
+    )
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_holds_nothing_and_may_acquire(program, table):
+    out = program(
+        "import warnings\n"
+        "warnings.simplefilter('ignore', DeprecationWarning)\n"
+        "lease = asyncio.run(bucket.acquire(timeout=5))\n"
+        "pid = os.fork()\n"
+        "if not pid:\n"
+        "    async def child():\n"
+        "        print(lease.held, await lease.lost(), await lease.release())\n"
+        "        async with bucket.lease(timeout=5) as mine:\n"
+        "            print(mine.slot != lease.slot, flush=True)\n"
+        "    asyncio.run(child())\n"
+        "    os._exit(0)\n"
+        "assert os.waitpid(pid, 0)[1] == 0\n"
+        "print(lease.held, len(asyncio.run(bucket.status()).leases))\n"
+    )
+    assert out == ["False", "forked", "False", "True", "True", "1"]
+    assert leases_in(table) == {}
+
+
+def test_a_bucket_is_made_outside_of_any_loop_and_logs_by_the_librarys_name(caplog, aio_bucket):
+    with caplog.at_level(logging.INFO, "ddb_lease"):
+        bucket = aio_bucket()
+        assert isinstance(bucket, LeaseBucket)
+        asyncio.run(bucket.acquire(timeout=5))
+    assert {record.name for record in caplog.records if record.name.startswith("ddb")} == {"ddb_lease"}
