@@ -22,7 +22,8 @@ from ddb_lease.errors import (
     UnknownBucket,
 )
 from ddb_lease.lease import Lease
-from ddb_lease.model import BucketStatus, LeaseInfo, Repaired, Resized, Timing
+from ddb_lease.limiter import RateLimiter
+from ddb_lease.model import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
 from ddb_lease.tokens import DynamoDBTokenBucket
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "LeaseLost",
     "LossReason",
     "Overtaken",
+    "RateLimiter",
+    "RateStatus",
     "Repaired",
     "Resized",
     "StoreError",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import LeaseBucket, UnknownBucket
+from ddb_lease import LeaseBucket, RateLimiter, UnknownBucket
 from ddb_lease.bucket import Machinery
 from ddb_lease.cli import main
 from ddb_lease.clock import SystemClock
@@ -81,14 +81,15 @@ def watched_session(watched):
 
 @pytest.fixture
 def watched_bucket(engine, watched_session, table, bucket_name):
-    """Makes clients of this test's bucket, all of whose requests are on record."""
+    """Makes clients of this test's bucket, or of its rate, all of whose requests are on record."""
     with contextlib.ExitStack() as stack:
 
-        def make(**arguments):
+        def make(kind=LeaseBucket, **arguments):
             tap = Tap()
-            bucket = LeaseBucket(
+            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5}
+            bucket = kind(
                 bucket_name,
-                **{"max_tokens": 1, "lease_seconds": 30} | arguments,
+                **defaults | arguments,
                 timing=QUICK,
                 table=TABLE,
                 session=watched_session,
@@ -227,6 +228,17 @@ def acquire_several(bucket, table):
     bucket().acquire(5, count=3).release()
 
 
+def take_permits(bucket, table):
+    limiter = bucket(kind=RateLimiter)
+    assert all(limiter.try_acquire() for _ in range(5))
+    assert not bucket(kind=RateLimiter).try_acquire()
+    limiter.acquire(timeout=5)
+
+
+def status_of_a_rate(bucket, table):
+    assert bucket(kind=RateLimiter).status().available == 5
+
+
 def status(bucket, table):
     put_counter(table)
     put_free(table, 0)
@@ -256,9 +268,11 @@ OF = {
         decorate,
         acquire_several,
         status,
+        take_permits,
+        status_of_a_rate,
     ],
     "operator": [release_by_id, revoke, shrink, grow, repair, reset, status, status_of_nothing],
-    "reader": [status, status_of_nothing],
+    "reader": [status, status_of_nothing, status_of_a_rate],
 }
 
 OPERATORS = {Revoke, Snapshot, Grow, Recount}

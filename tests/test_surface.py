@@ -32,6 +32,8 @@ PUBLIC = {
     "LeaseInfo": "one lease of it",
     "Resized": "what `resize` did",
     "Repaired": "what `repair` did",
+    "RateLimiter": "a rate, instead of a number at once",
+    "RateStatus": "what its `status` returns",
     "client_config": "for a client of one's own",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
@@ -49,7 +51,7 @@ FOR_TESTS = {
     "MovableClock": "a clock that tests move",
     "Stage": "buckets on it",
 }
-BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket)
+BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket, ddb_lease.RateLimiter)
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
@@ -166,7 +168,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket", "Stage"])
+@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket", "RateLimiter", "Stage"])
 def test_every_method_says_what_it_raises_or_raises_nothing(name):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
@@ -182,6 +184,7 @@ def test_every_method_says_what_it_raises_or_raises_nothing(name):
         "after_fork_in_child",
         "at_exit",
         "leased",
+        "limited",
         "connect",
     ):
         says.pop(quiet, None)
@@ -207,6 +210,7 @@ def test_everything_after_the_subject_is_keyword_only():
     }
     assert positional["LeaseBucket"] == ["name"]
     assert positional["LeaseBucket.acquire"] == ["timeout"]
+    assert positional["RateLimiter.acquire"] == ["n"]
     # The interface that its users know: a changed import must do.
     assert positional.pop("DynamoDBTokenBucket") == ["table_name", "max_tokens", "token_timeout_seconds"]
     assert all(len(names) <= 1 for names in positional.values()), positional
@@ -220,6 +224,7 @@ EXAMPLES = [
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
     "ddb_lease.lease",
+    "ddb_lease.limiter",
     "ddb_lease.local",
     "ddb_lease.local.connection",
     "ddb_lease.local.embedded",
