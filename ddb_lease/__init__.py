@@ -25,6 +25,7 @@ from ddb_lease.lease import Lease
 from ddb_lease.limiter import RateLimiter
 from ddb_lease.model import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
 from ddb_lease.tokens import DynamoDBTokenBucket
+from ddb_lease.window import SlidingWindow
 
 __all__ = [
     "AcquireTimeout",
@@ -43,6 +44,7 @@ __all__ = [
     "RateStatus",
     "Repaired",
     "Resized",
+    "SlidingWindow",
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",

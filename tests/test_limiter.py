@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from ddb_lease import ConfigurationError
+from ddb_lease import ConfigurationError, SlidingWindow
 from ddb_lease.messages import Charge
+from tests.conftest import TABLE
 from tests.support import LOST, NO_ANSWERS
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -85,6 +86,14 @@ def test_a_rate_goes_on_where_its_item_was_deleted(limiter, table, stage):
     assert not limiter.try_acquire(5), "as is remembered, until what was seen last is paid for"
     stage.clock.pass_time(0.031)
     assert limiter.try_acquire(5)
+
+
+def test_a_window_admits_its_permits_once_in_a_period(engine, session, bucket_name, table):
+    with SlidingWindow(
+        bucket_name, max_tokens=2, period=3_600, table=TABLE, session=session, endpoint_url=engine.endpoint_url
+    ) as window:
+        assert [window.try_acquire() for _ in range(3)] == [True, True, False]
+        assert window.status().free == 0
 
 
 def test_a_rate_may_have_a_buckets_name(limiter, stage, bucket_name):

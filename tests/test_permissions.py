@@ -350,6 +350,10 @@ def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, 
     assert in_process("run", *where, "--max-tokens=1", "--lease=30s", "--", "true") == 0
     assert record.actions == allowed("worker")
     record.clear()
+    # `limit` becomes its command, if there is one.
+    assert in_process("limit", *where, "--rate=5/s", "--", "/no/such/command") == 127
+    assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"}
+    record.clear()
     assert in_process("status", *where) == 0
     assert record.actions == allowed("reader")
     assert record.partitions == {bucket_name}
@@ -370,7 +374,7 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
+        *("run", "limit", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
         *("local", "template", "completion"),  # these ask nothing of AWS
     }
 

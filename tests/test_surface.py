@@ -33,6 +33,7 @@ PUBLIC = {
     "Resized": "what `resize` did",
     "Repaired": "what `repair` did",
     "RateLimiter": "a rate, instead of a number at once",
+    "SlidingWindow": "a number in any period, exactly",
     "RateStatus": "what its `status` returns",
     "client_config": "for a client of one's own",
     "LeaseError": "root of all that is raised on purpose",
@@ -51,7 +52,7 @@ FOR_TESTS = {
     "MovableClock": "a clock that tests move",
     "Stage": "buckets on it",
 }
-BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket, ddb_lease.RateLimiter)
+BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket, ddb_lease.RateLimiter, ddb_lease.SlidingWindow)
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
@@ -168,7 +169,9 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket", "RateLimiter", "Stage"])
+@pytest.mark.parametrize(
+    "name", ["Lease", "LeaseBucket", "DynamoDBTokenBucket", "RateLimiter", "SlidingWindow", "Stage"]
+)
 def test_every_method_says_what_it_raises_or_raises_nothing(name):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
@@ -235,6 +238,7 @@ EXAMPLES = [
     "ddb_lease.testing.stage",
     "ddb_lease.otel",
     "ddb_lease.tokens",
+    "ddb_lease.window",
 ]
 
 
