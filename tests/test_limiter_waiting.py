@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreRejected, StoreUnavailable
+from ddb_lease.allowance import Place
 from ddb_lease.bucket import Machinery
 from ddb_lease.messages import Charge, Look
 from tests import engines
@@ -182,7 +183,8 @@ def test_once_unknown_an_attempt_is_followed_up_through_other_trouble(limiter, t
 
 
 def test_an_attempt_is_not_followed_up_for_long(limiter, stage):
-    limiter.tap.everything_fails = LOST
+    for _ in range(100):
+        limiter.tap.inject(Charge, answer=LOST, commits=False, before=lambda _: stage.clock.pass_time(2))
     with pytest.raises(StoreUnavailable):
         limiter.acquire(timeout=60)
     sent = {}
@@ -252,6 +254,16 @@ def test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate(rates, 
     assert charges(limiter) == 10
     assert times[-1] - began == pytest.approx(0.999, abs=0.02)
     assert all(b - a > 0.0009 for a, b in itertools.pairwise(times)), "each when it is due, and no two at once"
+
+
+def test_what_is_in_hand_goes_to_those_who_wait(rates, stage):
+    limiter = rates(burst=5, prefetch=5)
+    assert limiter.try_acquire()
+    waiting = Place(lambda: None, count=4, patient=True)
+    limiter._allowance.join(waiting)
+    assert not limiter.try_acquire()
+    limiter._allowance.leave(waiting)
+    assert limiter.try_acquire()
 
 
 def test_others_wait_while_prefetched_permits_fall_due(rates, stage):
