@@ -1,6 +1,8 @@
 """A rate limiter as its users see it: what is admitted, when, in which order, and at what cost."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -274,6 +276,53 @@ def test_threads_of_several_limiters_stay_within_the_envelope(new_limiter, in_th
     spread = 2 * max(limiter.status().uncertainty_seconds for limiter in limiters)
     assert admitted <= 50 * (took + spread) + 5 + 5
     assert admitted >= 20
+
+
+WORK = """
+import sys, time
+import boto3
+from ddb_lease import RateLimiter
+name, table, url, prefetch = sys.argv[1:]
+limiter = RateLimiter(name, rate=40, burst=5, table=table, session=boto3.Session(), endpoint_url=url, prefetch=int(prefetch))
+limiter.status()
+print("ready", flush=True)
+sys.stdin.readline()
+end, got = time.monotonic() + 1.0, 0
+while time.monotonic() < end:
+    got += limiter.try_acquire()
+print(got, limiter.status().uncertainty_seconds)
+"""
+
+
+def test_processes_stay_within_the_envelope_and_share_it(engine, table, bucket_name):
+    if engine.name != "ministack":
+        return  # the others live in this process
+    keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORK, bucket_name, TABLE, engine.endpoint_url, str(prefetch)],
+            env=os.environ | keys,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for prefetch in (0, 0, 5)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout.readline() == "ready\n"
+        began = time.monotonic()
+        for worker in workers:
+            worker.stdin.write("\n")
+            worker.stdin.flush()
+        told = [worker.communicate(timeout=60)[0].split() for worker in workers]
+        took = time.monotonic() - began
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    admitted, spread = sum(int(got) for got, _ in told), 2 * max(float(error) for _, error in told)
+    assert 20 <= admitted <= 40 * (took + spread) + 5 + 5
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -131,6 +131,7 @@ def is_one_line(done):
         "local --help",
         "template --help",
         "completion --help",
+        "limit --help",
     ],
 )
 def test_every_command_has_a_help_page(cli, line):
