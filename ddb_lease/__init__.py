@@ -22,8 +22,10 @@ from ddb_lease.errors import (
     UnknownBucket,
 )
 from ddb_lease.lease import Lease
-from ddb_lease.model import BucketStatus, LeaseInfo, Repaired, Resized, Timing
+from ddb_lease.limiter import RateLimiter
+from ddb_lease.model import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
 from ddb_lease.tokens import DynamoDBTokenBucket
+from ddb_lease.window import SlidingWindow
 
 __all__ = [
     "AcquireTimeout",
@@ -38,8 +40,11 @@ __all__ = [
     "LeaseLost",
     "LossReason",
     "Overtaken",
+    "RateLimiter",
+    "RateStatus",
     "Repaired",
     "Resized",
+    "SlidingWindow",
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",

@@ -189,9 +189,9 @@ class LeaseBucket:
         on_event: OnEvent | None = None,
         machinery: Machinery | None = None,
     ) -> None:
-        self.name = _checked_text("a bucket's name", name)
-        self.table = _checked_text("table", table)
-        self._owner = owner and _checked_text("owner", owner)
+        self.name = checked_text("a bucket's name", name)
+        self.table = checked_text("table", table)
+        self._owner = owner and checked_text("owner", owner)
         self._machinery = machinery or Machinery()
         self._timing = timing or Timing()
         self._wanted = _checked_settings(max_tokens, lease_seconds)
@@ -750,7 +750,8 @@ class LeaseBucket:
             )
 
 
-def _checked_text(what: str, text: object) -> str:
+def checked_text(what: str, text: object) -> str:
+    """A non-empty text that DynamoDB takes for a key; refused otherwise."""
     if not isinstance(text, str) or not text:
         raise ConfigurationError(f"{what} must be a non-empty string, not {text!r}")
     try:
@@ -777,7 +778,7 @@ def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
 
 
 def _checked_lease_id(lease_id: object) -> tuple[int, ...]:
-    slots = slots_of(_checked_text("a lease id", lease_id))
+    slots = slots_of(checked_text("a lease id", lease_id))
     if slots is None:
         raise ConfigurationError(f"{lease_id!r} is no lease id")
     return slots

@@ -12,21 +12,24 @@ from typing import TypeAlias
 from ddb_lease.errors import StoreUnavailable
 from ddb_lease.messages import (
     Answer,
+    Charged,
     Conflict,
     Done,
+    Metered,
     Refused,
     Rejected,
     Request,
     Seen,
     Shown,
     Throttled,
+    Uncharged,
     Unknown,
     Unsent,
 )
 from ddb_lease.retry import Procedure, resending
 from ddb_lease.scene import Scene
 
-Answered: TypeAlias = Done | Seen | Shown | Refused
+Answered: TypeAlias = Done | Seen | Shown | Refused | Charged | Uncharged | Metered
 
 
 def insist(scene: Scene, make: Callable[[], Request], *, tries: int, deadline: float) -> Procedure[tuple[Answer, bool]]:
@@ -72,7 +75,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Seen() | Shown() | Refused():
+        case Done() | Seen() | Shown() | Refused() | Charged() | Uncharged() | Metered():
             return answer
         case Rejected():
             raise answer.error

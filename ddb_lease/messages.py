@@ -4,7 +4,8 @@ Laws of this room:
 
 - Values only. A request says what must hold and what is to be written, in the protocol's words; how that becomes
   an expression is the business of `ddb_lease.dynamodb`. A simulator answers the same values.
-- A request is one attempt. To send it again is to send the same value: same lease id, same expiry, same token.
+- A request is one attempt. To send it again is to send the same value: same lease id, same expiry, same token. Of a
+  charge only the attempt's id stays: it is reckoned anew for each sending, as a permit is of the time it is sent for.
 - A bucket's name and table belong to the store that a request is sent to.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ddb_lease.model import Claimant, Counter, Settings, Slot, View
+from ddb_lease.model import Claimant, Counter, Meter, Rate, Settings, Slot, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +196,53 @@ class Recount:
     minted: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Charge permits to a rate: one UpdateItem, in one of two branches, as DynamoDB has no maximum of two numbers.
+
+    Idle: nothing was charged yet or `tat` < `now`; it is set to `now` + `taken`. Busy: `now` <= `tat` <= `at_most`;
+    `taken` is added to it. Either way, the lane must not show this attempt yet: an attempt is charged once.
+
+    Attributes:
+        now: The service's time as the sender believes, in nanoseconds since the epoch.
+        at_most: The latest `tat` with which what is needed is admitted at `now`.
+        taken: What is charged, in nanoseconds.
+        lane: Which of the lanes notes the attempt.
+        attempt: The attempt's id, the same for all its sendings.
+        rate: Written beside it, for people.
+    """
+
+    idle: bool
+    now: int
+    at_most: int
+    taken: int
+    lane: int
+    attempt: str
+    rate: Rate
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMeter:
+    """Read a rate's item, consistently: one Query."""
+
+
 Request: TypeAlias = (
-    Look | Claim | Mint | Take | BringBack | Retire | Create | Renew | Release | Revoke | Snapshot | Grow | Recount
+    Look
+    | Claim
+    | Mint
+    | Take
+    | BringBack
+    | Retire
+    | Create
+    | Renew
+    | Release
+    | Revoke
+    | Snapshot
+    | Grow
+    | Recount
+    | Charge
+    | ReadMeter
 )
 
 
@@ -243,6 +289,27 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """A charge happened; `tat` is as it left it."""
+
+    tat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncharged:
+    """A charge's condition failed, and nothing was written by this sending; `meter` is what it found."""
+
+    meter: Meter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """What `ReadMeter` found; None where there is no item."""
+
+    meter: Meter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
     """Another transaction was under way on the item: it did not happen. Neither full nor lost."""
 
@@ -277,7 +344,9 @@ class Rejected:
     error: Exception
 
 
-Answer: TypeAlias = Done | Seen | Shown | Refused | Conflict | Throttled | Unsent | Unknown | Rejected
+Answer: TypeAlias = (
+    Done | Seen | Shown | Refused | Charged | Uncharged | Metered | Conflict | Throttled | Unsent | Unknown | Rejected
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,6 +187,67 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What a limiter admits: `rate` permits in `per` seconds, `burst` of them at once.
+
+    Attributes:
+        interval_ns: Whole nanoseconds from one permit to the next; `per` / `rate`, rounded up once (see `gcra`).
+    """
+
+    rate: float
+    per: float
+    burst: int
+    interval_ns: int
+
+    @property
+    def tolerance_ns(self) -> int:
+        """How far ahead of the time a charge may reach: `burst` intervals."""
+        return self.burst * self.interval_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """A rate's one item as the table shows it.
+
+    Attributes:
+        tat: The theoretical arrival time, in nanoseconds since the epoch: until when all that was admitted is paid for.
+            None: nothing was charged yet.
+        lanes: The last attempt in each lane.
+        settings: What its last writer wrote of its own settings, for people: permits, seconds, burst; None where that
+            cannot be read.
+    """
+
+    tat: int | None
+    lanes: Mapping[int, str] = field(default_factory=dict)
+    settings: tuple[float, float, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateStatus:
+    """A rate as one read shows it, by the settings of the limiter that was asked; stale as soon as it is there.
+
+    Attributes:
+        available: Permits that could be had at once, besides those that processes hold by `prefetch`.
+        wait_seconds: Until one can be had; 0 where one is available.
+        in_hand: Permits that this process holds by `prefetch`.
+        stored: Permits, seconds and burst of whoever was admitted last, where those are not this limiter's own: both
+            charge the same item, each by its own settings. None: they are the same, or nobody was.
+        uncertainty_seconds: How far this process's idea of the service's time may be off.
+    """
+
+    name: str
+    table: str
+    rate: float
+    per: float
+    burst: int
+    available: int
+    wait_seconds: float
+    in_hand: int
+    stored: tuple[float, float, int] | None
+    uncertainty_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resized:
     """What a resize did.
 

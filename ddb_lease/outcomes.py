@@ -1,4 +1,4 @@
-"""How one try at a slot can end.
+"""How one try at a slot, or at permits, can end.
 
 Laws of this room: values only. `retry` decides by them whether, and when, there is another try.
 """
@@ -42,6 +42,24 @@ class GaveWay:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """The permits are ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """The rate does not allow it yet.
+
+    Attributes:
+        retry_in: Seconds until it does, unless others are faster.
+        spread: Others were, at the last such moment: over how many seconds to spread the next try.
+    """
+
+    retry_in: float
+    spread: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Busy:
     """A conflict, or throttling: the service is there, and asks for patience."""
 
@@ -56,3 +74,6 @@ class Unavailable:
 
 
 Outcome: TypeAlias = Grant | Full | Lost | OutOfTurn | GaveWay | Busy | Unavailable
+
+Admission: TypeAlias = Admitted | Denied | Lost | OutOfTurn | Busy | Unavailable
+"""How one try at permits can end."""

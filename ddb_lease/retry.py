@@ -6,7 +6,8 @@ Laws of this room:
   Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
 - tenacity's loop runs as a generator, `Procedural`: attempts are generators, a sleep is yielded as a `Pause`. So the
   same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
-- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry.
+- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
+  permit: it is asked for again when it is due, and not before.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from ddb_lease.messages import Answer, Effect, Pause
-from ddb_lease.outcomes import Busy, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
+from ddb_lease.outcomes import Admission, Busy, Denied, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
 
 Result = TypeVar("Result")
 Procedure: TypeAlias = Generator[Effect, Answer | None, Result]
@@ -57,7 +58,7 @@ TRIES_AT_ONCE = 5
 """What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
 
 
-_WAITING = (Full, OutOfTurn)
+_WAITING = (Full, OutOfTurn, Denied)
 """Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
 
 
@@ -229,3 +230,59 @@ class _AcquirePause:
                 return full_jitter(UNAVAILABLE_SECONDS, self._failures, self._chance)
             case _:
                 return full_jitter(BUSY_SECONDS, self._failures, self._chance)
+
+
+def admitting(
+    *,
+    steady: Callable[[], float],
+    deadline: float,
+    chance: Random,
+    patient: bool,
+    give_up: Callable[[Admission], bool],
+) -> Procedural:
+    """The policy for permits of a rate.
+
+    Args:
+        steady: The steady clock.
+        deadline: When to give up. A permit that is due later is not waited for.
+        chance: For the jitter.
+        patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
+        give_up: Whether an outcome ends it, whatever the time.
+    """
+    pause = _AdmissionPause(chance)
+
+    def again(outcome: Admission) -> bool:
+        match outcome:
+            case Denied():
+                return patient and steady() + outcome.retry_in <= deadline
+            case OutOfTurn():
+                return True
+            case Lost() | Busy() | Unavailable():
+                return not give_up(outcome) and (patient or pause.failures < TRIES_AT_ONCE - 1)
+            case _:
+                return False
+
+    return Procedural(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, None))
+
+
+class _AdmissionPause:
+    """How long one who wants permits pauses, by what the last try met; failures in a row double the bound."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self.failures = 0
+
+    def __call__(self, state: RetryCallState) -> float:
+        outcome = state.outcome.result() if state.outcome else None
+        self.failures = 0 if isinstance(outcome, Denied) else self.failures + (not isinstance(outcome, OutOfTurn))
+        match outcome:
+            case Denied():
+                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
+            case OutOfTurn():
+                return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
+            case Lost():
+                return full_jitter(CONTENDED_SECONDS, self.failures, self._chance)
+            case Unavailable():
+                return full_jitter(UNAVAILABLE_SECONDS, self.failures, self._chance)
+            case _:
+                return full_jitter(BUSY_SECONDS, self.failures, self._chance)

@@ -10,18 +10,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from random import Random
 
 import pytest
 from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
-from ddb_lease import LeaseBucket, Timing, client_config
+from ddb_lease import LeaseBucket, RateLimiter, Timing, client_config
 from ddb_lease.bucket import Machinery
 from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.table import create_table
 from tests import engines, faces
-from tests.support import Stage, Table, Tap
+from tests.support import DatedTap, Stage, StageBell, Table, Tap
 
 # Who starts this suite in the background of a shell hands it ignored signals, and we would hand them on to the commands
 # that tests interrupt.
@@ -148,6 +149,37 @@ def new_bucket(engine, session, bucket_name, table, face) -> Iterator[Callable[.
             return bucket
 
         yield make
+
+
+@pytest.fixture
+def new_limiter(engine, session, bucket_name, table) -> Iterator[Callable[..., RateLimiter]]:
+    """Makes limiters of this test's rate, a hundred a second; each stands for a process of its own, with a `tap`."""
+    with ExitStack() as stack:
+
+        def make(name: str = bucket_name, *, tap: Tap | None = None, **arguments) -> RateLimiter:
+            tap = tap or Tap()
+            settings = {"rate": 100, "burst": 5, "table": TABLE, "session": session} | arguments
+            machinery = settings.pop("machinery", None) or Machinery(wrap=tap.around)
+            limiter = RateLimiter(name, endpoint_url=engine.endpoint_url, machinery=machinery, **settings)
+            limiter.tap = tap
+            stack.callback(limiter.close)
+            return limiter
+
+        yield make
+
+
+@pytest.fixture
+def rates(stage, new_limiter) -> Callable[..., RateLimiter]:
+    """Makes limiters on the stage's clock, who know the service's time to the nanosecond, once they know it."""
+
+    def make(**arguments) -> RateLimiter:
+        tap = DatedTap(stage.clock)
+        machinery = Machinery(clock=stage.clock, chance=Random(), wrap=tap.around, bell=lambda: StageBell(stage))
+        limiter = new_limiter(tap=tap, machinery=machinery, **arguments)
+        limiter._time.middle_ns = lambda: (round(stage.clock.wall() * 1e9), 0)
+        return limiter
+
+    return make
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from ddb_lease.errors import StoreRejected
 from ddb_lease.messages import (
     Answer,
     BringBack,
+    Charge,
     Claim,
     Conflict,
     Create,
@@ -32,7 +33,7 @@ from ddb_lease.messages import (
     Unknown,
     Unsent,
 )
-from ddb_lease.model import Claimant, Settings
+from ddb_lease.model import Claimant, Rate, Settings
 from ddb_lease.testing import MovableClock
 from ddb_lease.testing.heartbeats import HandHeartbeats
 
@@ -275,6 +276,15 @@ def release(lease_id: str = "0-mine", *, slot: int = 0, ttl: int | None = TTL + 
     return Release(slot=slot, lease_id=lease_id, ttl=ttl)
 
 
+RATE = Rate(rate=100.0, per=1.0, burst=5, interval_ns=10_000_000)
+
+
+def charge(attempt: str = "mine", *, idle: bool = True, now: int = 1_000, **changes: Any) -> Charge:
+    """A charge of ten, of which all must be admitted at once where a hundred may be ahead."""
+    request = Charge(idle=idle, now=now, at_most=now + 90, taken=10, lane=0, attempt=attempt, rate=RATE, ttl=TTL + 1)
+    return replace(request, **changes)
+
+
 _tokens = itertools.count()
 
 
@@ -336,7 +346,7 @@ class DatedTap(Tap):
         return replace(reply, date=None if odd is None else float(math.floor(self.clock.wall())) + odd)
 
 
-class _StageBell(Bell):
+class StageBell(Bell):
     """Pauses by moving the clock."""
 
     def __init__(self, stage: Stage) -> None:
@@ -377,7 +387,7 @@ class Stage:
             chance=Random(),  # no two alike: engines know request tokens again
             heartbeats=heartbeats,
             wrap=tap.around,
-            bell=lambda: _StageBell(self),
+            bell=lambda: StageBell(self),
             spawn=lambda job: job(),
         )
         bucket = self._new_bucket(tap=tap, machinery=machinery, **arguments)

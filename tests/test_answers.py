@@ -14,10 +14,13 @@ from ddb_lease import StoreRejected
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import Place, call_for
 from ddb_lease.messages import (
+    Charged,
     Conflict,
     Done,
     Grow,
     Look,
+    Metered,
+    ReadMeter,
     Recount,
     Refused,
     Rejected,
@@ -28,13 +31,16 @@ from ddb_lease.messages import (
     Snapshot,
     Take,
     Throttled,
+    Uncharged,
     Unknown,
     Unsent,
 )
+from ddb_lease.model import Meter
 from tests.support import (
     LEASE_MS,
     NOW,
     bring_back,
+    charge,
     claim,
     claimant,
     create,
@@ -407,6 +413,9 @@ EVERY_REQUEST = {
     "snapshot": Snapshot(slots=(0, 4), counter=True),
     "snapshot of slots alone": Snapshot(slots=(0, 4), counter=False),
     "grow": Grow(rev=7, max_tokens=9),
+    "charge, idle": charge(idle=True),
+    "charge, busy": charge(idle=False, lane=7),
+    "read a meter": ReadMeter(),
     "recount": Recount(rev=7, minted=2),
 }
 EACH = pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST)
@@ -502,7 +511,7 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
     for part in parts_of(request_):
         if "ConditionExpression" in part:
             assert part["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
-    reads = isinstance(request_, (Look, Snapshot))
+    reads = isinstance(request_, (Look, Snapshot, ReadMeter))
     assert reads or all("ConditionExpression" in part for part in parts_of(request_))
 
 
@@ -555,3 +564,46 @@ def test_a_counter_of_a_newer_schema_rejects_a_snapshot_and_a_growth():
     for answer in (shown, refused):
         assert isinstance(answer, Rejected)
         assert "newer version" in str(answer.error)
+
+
+# A rate's meter
+
+
+def meter_item(**changes):
+    return {"pk": {"S": "nightly"}, "sk": {"S": "rate"}, "tat": {"N": "70"}, "a3": {"S": "an id"}} | changes
+
+
+def test_a_refused_charge_brings_the_meter_and_its_lanes():
+    answer = read_failure(client_error("ConditionalCheckFailedException", Item=meter_item()), PLACE, charge())
+    assert answer == Uncharged(meter=Meter(tat=70, lanes={3: "an id"}))
+    assert read_failure(client_error("ConditionalCheckFailedException"), PLACE, charge()) == Uncharged(meter=None)
+
+
+def test_what_people_read_in_a_meter_may_be_anything():
+    settings = {"rate": {"N": "2.5"}, "per": {"N": "1"}, "burst": {"N": "7"}}
+    assert read_answer(ReadMeter(), {"Items": [meter_item(**settings)]}).meter.settings == (2.5, 1.0, 7)
+    for broken in ({"rate": {"S": "x"}}, {"per": {"N": "NaN"}}, {"burst": {"N": "0.5"}}):
+        assert read_answer(ReadMeter(), {"Items": [meter_item(**settings | broken)]}).meter == Meter(
+            tat=70, lanes={3: "an id"}
+        )
+
+
+@pytest.mark.parametrize("tat", [{"S": "70"}, {"N": "1e99"}, {"N": "0.5"}, {"NULL": True}])
+def test_a_meter_of_another_shape_is_rejected_and_says_what_to_do(tat):
+    item = meter_item(tat=tat)
+    refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, charge())
+    for answer in (refused, read_answer(ReadMeter(), {"Items": [item]})):
+        assert isinstance(answer, Rejected)
+        assert "repair or delete it" in str(answer.error)
+    assert isinstance(read_answer(charge(), {"Attributes": item}), Unknown)  # written it was: let it find itself
+
+
+@pytest.mark.parametrize("response", [{}, {"Attributes": None}, {"Attributes": {}}, {"Attributes": {"a0": {"S": "x"}}}])
+def test_a_charge_whose_answer_does_not_show_what_it_left_is_unknown(response):
+    assert isinstance(read_answer(charge(), response), Unknown)
+    assert read_answer(charge(), {"Attributes": meter_item()}) == Charged(tat=70)
+
+
+def test_an_answer_to_a_reading_without_a_list_is_none():
+    assert isinstance(read_answer(ReadMeter(), {}), Unknown)
+    assert read_answer(ReadMeter(), {"Items": []}) == Metered(meter=None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import LeaseBucket, UnknownBucket
+from ddb_lease import LeaseBucket, RateLimiter, UnknownBucket
 from ddb_lease.bucket import Machinery
 from ddb_lease.cli import main
 from ddb_lease.clock import SystemClock
@@ -81,14 +81,15 @@ def watched_session(watched):
 
 @pytest.fixture
 def watched_bucket(engine, watched_session, table, bucket_name):
-    """Makes clients of this test's bucket, all of whose requests are on record."""
+    """Makes clients of this test's bucket, or of its rate, all of whose requests are on record."""
     with contextlib.ExitStack() as stack:
 
-        def make(**arguments):
+        def make(kind=LeaseBucket, **arguments):
             tap = Tap()
-            bucket = LeaseBucket(
+            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5}
+            bucket = kind(
                 bucket_name,
-                **{"max_tokens": 1, "lease_seconds": 30} | arguments,
+                **defaults | arguments,
                 timing=QUICK,
                 table=TABLE,
                 session=watched_session,
@@ -227,6 +228,17 @@ def acquire_several(bucket, table):
     bucket().acquire(5, count=3).release()
 
 
+def take_permits(bucket, table):
+    limiter = bucket(kind=RateLimiter)
+    assert all(limiter.try_acquire() for _ in range(5))
+    assert not bucket(kind=RateLimiter).try_acquire()
+    limiter.acquire(timeout=5)
+
+
+def status_of_a_rate(bucket, table):
+    assert bucket(kind=RateLimiter).status().available == 5
+
+
 def status(bucket, table):
     put_counter(table)
     put_free(table, 0)
@@ -256,9 +268,11 @@ OF = {
         decorate,
         acquire_several,
         status,
+        take_permits,
+        status_of_a_rate,
     ],
     "operator": [release_by_id, revoke, shrink, grow, repair, reset, status, status_of_nothing],
-    "reader": [status, status_of_nothing],
+    "reader": [status, status_of_nothing, status_of_a_rate],
 }
 
 OPERATORS = {Revoke, Snapshot, Grow, Recount}
@@ -336,6 +350,10 @@ def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, 
     assert in_process("run", *where, "--max-tokens=1", "--lease=30s", "--", "true") == 0
     assert record.actions == allowed("worker")
     record.clear()
+    # `limit` becomes its command, if there is one.
+    assert in_process("limit", *where, "--rate=5/s", "--", "/no/such/command") == 127
+    assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"}
+    record.clear()
     assert in_process("status", *where) == 0
     assert record.actions == allowed("reader")
     assert record.partitions == {bucket_name}
@@ -356,7 +374,7 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
+        *("run", "limit", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
         *("local", "template", "completion"),  # these ask nothing of AWS
     }
 

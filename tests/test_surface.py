@@ -32,6 +32,9 @@ PUBLIC = {
     "LeaseInfo": "one lease of it",
     "Resized": "what `resize` did",
     "Repaired": "what `repair` did",
+    "RateLimiter": "a rate, instead of a number at once",
+    "SlidingWindow": "a number in any period, exactly",
+    "RateStatus": "what its `status` returns",
     "client_config": "for a client of one's own",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
@@ -53,7 +56,13 @@ FOR_TESTS = {
     "MovableClock": "a clock that tests move",
     "Stage": "buckets on it",
 }
-BUCKETS = (ddb_lease.LeaseBucket, ddb_lease.DynamoDBTokenBucket, aio.LeaseBucket)
+BUCKETS = (
+    ddb_lease.LeaseBucket,
+    ddb_lease.DynamoDBTokenBucket,
+    ddb_lease.RateLimiter,
+    ddb_lease.SlidingWindow,
+    aio.LeaseBucket,
+)
 ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
@@ -212,6 +221,7 @@ def test_every_method_says_what_it_raises_or_raises_nothing(kind):
         "after_fork_in_child",
         "at_exit",
         "leased",
+        "limited",
         "connect",
     ):
         says.pop(quiet, None)
@@ -237,6 +247,7 @@ def test_everything_after_the_subject_is_keyword_only():
     }
     assert positional["LeaseBucket"] == ["name"]
     assert positional["LeaseBucket.acquire"] == positional["aio.LeaseBucket.acquire"] == ["timeout"]
+    assert positional["RateLimiter.acquire"] == ["n"]
     # The interface that its users know: a changed import must do.
     assert positional.pop("DynamoDBTokenBucket") == ["table_name", "max_tokens", "token_timeout_seconds"]
     assert all(len(names) <= 1 for names in positional.values()), positional
@@ -252,6 +263,7 @@ EXAMPLES = [
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
     "ddb_lease.lease",
+    "ddb_lease.limiter",
     "ddb_lease.local",
     "ddb_lease.local.connection",
     "ddb_lease.local.embedded",
@@ -262,6 +274,7 @@ EXAMPLES = [
     "ddb_lease.testing.stage",
     "ddb_lease.otel",
     "ddb_lease.tokens",
+    "ddb_lease.window",
 ]
 
 

@@ -26,7 +26,7 @@ REJECTED: Final = 77
 
 HELP: Final = f"""exit codes:
   run exits with its command's code (128 + N if signal N ended it; 127: no such command; 126: cannot be run), or with
-  {NO_SLOT}  no slot came free in time (--no-slot-code)
+  {NO_SLOT}  no slot came free in time (--no-slot-code); limit: no permit
   {LOST}  the lease was lost and the command was ended (--lost-code)
   and every command with
   {USAGE:>2}  wrong arguments or settings

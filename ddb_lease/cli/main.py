@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ddb_lease.cli import completion, exits, inspect, lease, operate, run, setup, template, words
+from ddb_lease.cli import completion, exits, inspect, lease, limit, operate, run, setup, template, words
 from ddb_lease.errors import LeaseError
 
 
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     own, command = split_command(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(own)
-    if command and options.execute is not run.execute:
-        parser().error(f"only run takes a command after --: {' '.join(command)}")
+    if command and options.execute not in {run.execute, limit.execute}:
+        parser().error(f"only run and limit take a command after --: {' '.join(command)}")
     options.command = command
     logging.basicConfig(
         format="ddb-lease: %(message)s",
@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("-v", "--verbose", action="count", default=0, help="say what happens; twice: everything")
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
+    limit.add_parser(subparsers)
     inspect.add_parser(subparsers)
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)

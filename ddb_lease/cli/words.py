@@ -10,6 +10,7 @@ from typing import Final
 
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z", re.ASCII)
+_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*((?:\d+(?:\.\d+)?\s*)?(?:ms|s|m|h|d))\Z", re.ASCII)
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
@@ -25,6 +26,24 @@ def duration(text: str) -> float:
     if math.isinf(seconds):  # so many digits that no number holds them are none either
         raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 30s, 10m or 2h")
     return seconds
+
+
+def rate(text: str) -> tuple[float, float]:
+    """Permits and seconds from `100/s`, `10/m`, `5/h`, `3/2.5s`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none of these.
+    """
+    match = _RATE.match(text.strip())
+    try:
+        permits = float(match.group(1)) if match else 0.0
+        per = match.group(2) if match else ""
+        seconds = duration(per if per[:1].isdigit() else f"1{per}")
+    except argparse.ArgumentTypeError:
+        permits = seconds = 0.0
+    if not (0 < permits < math.inf and seconds > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate; write 100/s, 10/m, 5/h or 3/2.5s")
+    return permits, seconds
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -19,14 +19,18 @@ from typing import Any, Final
 from botocore import exceptions as aws
 
 from ddb_lease.dynamodb.expressions import DECIDING, Place
-from ddb_lease.dynamodb.items import is_counter, read_counter, read_slot, slot_key, slot_number
+from ddb_lease.dynamodb.items import is_counter, read_counter, read_meter, read_slot, slot_key, slot_number
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 from ddb_lease.messages import (
     Answer,
+    Charge,
+    Charged,
     Conflict,
     Done,
     Grow,
     Look,
+    Metered,
+    ReadMeter,
     Recount,
     Refused,
     Rejected,
@@ -37,10 +41,11 @@ from ddb_lease.messages import (
     Snapshot,
     Take,
     Throttled,
+    Uncharged,
     Unknown,
     Unsent,
 )
-from ddb_lease.model import MAX_TOKENS, SCHEMA, Counter, Slot, View
+from ddb_lease.model import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
 _THROTTLED: Final = {
@@ -84,6 +89,10 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
             return _shown(request, response)
         case Renew():
             return Done(slot=read_slot(_map(response.get("Attributes")), request.slot))
+        case Charge():
+            return _charged(response)
+        case ReadMeter():
+            return _metered(response)
         case _:
             return Done()
 
@@ -170,6 +179,8 @@ def _read_client_error(error: aws.ClientError, place: Place, request: Request | 
 
 def _refused_one(error: aws.ClientError, request: Request | None) -> Answer:
     found = error.response.get("Item")
+    if isinstance(request, Charge):
+        return _uncharged(found, error)
     if not isinstance(request, (Grow, Recount)):
         return Refused(slot=_slot_in(found))
     try:
@@ -256,6 +267,46 @@ def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
         return Rejected(error=problem)
     slots = {n: _deciding(item, n) if item else None for n, item in zip(request.slots, items, strict=False)}
     return Shown(counter=counter, slots=slots)
+
+
+def _charged(response: Mapping[str, Any]) -> Answer:
+    try:
+        meter = _meter_in(response.get("Attributes"))
+    except StoreError as problem:
+        return Unknown(cause=problem)  # whatever that was: sent again, the attempt finds itself charged
+    if meter is None or meter.tat is None:
+        return Unknown(cause=StoreUnavailable("the answer to a charge does not hold what it left"))
+    return Charged(tat=meter.tat)
+
+
+def _uncharged(found: Any, error: aws.ClientError) -> Answer:  # noqa: ANN401 - as botocore has it
+    try:
+        return Uncharged(meter=_meter_in(found))
+    except StoreError as problem:
+        problem.__cause__ = error
+        return Rejected(error=problem)
+
+
+def _metered(response: Mapping[str, Any]) -> Answer:
+    items = response.get("Items")
+    if not isinstance(items, list):
+        return Unknown(cause=StoreUnavailable("the answer to a Query holds no list of items"))
+    try:
+        return Metered(meter=next(map(_meter_in, items), None))
+    except StoreError as problem:
+        return Rejected(error=problem)
+
+
+def _meter_in(found: Any) -> Meter | None:  # noqa: ANN401 - as botocore has it
+    item = _map(found)
+    if not item:
+        return None
+    try:
+        return read_meter(item)
+    except ValueError as problem:
+        raise StoreRejected(
+            f"the rate's item is not of this library's shape ({problem}): repair or delete it"
+        ) from problem
 
 
 def _deciding(item: dict[str, Any], slot: int) -> Slot:

@@ -14,14 +14,27 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ddb_lease.dynamodb.items import COUNTER_KEY, Wire, encode_map, number, slot_key, text
+from ddb_lease.dynamodb.items import (
+    COUNTER_KEY,
+    LANES,
+    METER_KEY,
+    Wire,
+    encode,
+    encode_map,
+    lane_name,
+    number,
+    slot_key,
+    text,
+)
 from ddb_lease.messages import (
     BringBack,
+    Charge,
     Claim,
     Create,
     Grow,
     Look,
     Mint,
+    ReadMeter,
     Recount,
     Release,
     Renew,
@@ -61,6 +74,10 @@ _drifted_for_all: Final = "#minted > :room"
 _all_numbers_allowed: Final = "#max_tokens >= :seen_max"
 _max_as_seen: Final = "#max_tokens = :seen_max"
 _as_seen: Final = "#rev = :rev"
+_paid_for: Final = "(attribute_not_exists(#tat) OR #tat < :now)"
+_not_paid_for: Final = "#tat >= :now"
+_within_tolerance: Final = "#tat <= :at_most"
+_not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
 
 CLAIM: Final = _all(_exists, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = _all(_still_mine, _never_shorter)
@@ -77,6 +94,8 @@ RETIRE_COUNTER: Final = _as_seen
 GROW: Final = _as_seen
 RECOUNT: Final = _as_seen
 CREATE_COUNTER: Final = _does_not_exist
+CHARGE_IDLE: Final = _all(_paid_for, _not_charged_yet)
+CHARGE_BUSY: Final = _all(_not_paid_for, _within_tolerance, _not_charged_yet)
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
 _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
@@ -94,6 +113,10 @@ _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, 
 _SET_GROW: Final = "SET #max_tokens = :max_tokens, #rev = #rev + :one"
 _SET_RECOUNT: Final = "SET #minted = :minted, #rev = #rev + :one"
 
+_SET_CHARGE: Final = "#lane = :attempt, #ttl = :ttl, #rate = :rate, #per = :per, #burst = :burst"
+_SET_CHARGE_IDLE: Final = f"SET #tat = :tat, {_SET_CHARGE}"
+_SET_CHARGE_BUSY: Final = f"SET #tat = #tat + :taken, {_SET_CHARGE}"
+
 DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
 """The attributes of a slot that are decided by; the others are for people."""
 
@@ -109,6 +132,16 @@ _LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others is there
 _SNAPSHOT_NAMES: Final = _names(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = _names(_LOOK_KEY)
+
+_CHARGE_NAMES: Final = {
+    (idle, lane): _names(condition, change) | {"#lane": lane_name(lane)}
+    for idle, condition, change in ((True, CHARGE_IDLE, _SET_CHARGE_IDLE), (False, CHARGE_BUSY, _SET_CHARGE_BUSY))
+    for lane in range(LANES)
+}
+_METER_NAMES: Final = _names(_LOOK_KEY)
+
+_AS_LEFT: Final = "ALL_NEW"
+"""What a charge asks for: it costs nothing more, and tells where in time the permits lie."""
 
 _ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _ONE: Final = number(1)
@@ -160,6 +193,10 @@ def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911, PL
         case Recount():
             values = {":rev": number(request.rev), ":minted": number(request.minted), ":one": _ONE}
             return "update_item", _change(place, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
+        case Charge():
+            return "update_item", _charge(request, place)
+        case ReadMeter():
+            return "query", _read_meter(place)
 
 
 def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
@@ -360,3 +397,49 @@ def _create(request: Create, place: Place) -> dict[str, Any]:
         "schema": number(SCHEMA),
     }
     return _transaction(request.token, slots, _put(place, counter, CREATE_COUNTER))
+
+
+def _charge(request: Charge, place: Place) -> dict[str, Any]:
+    values = {
+        ":now": number(request.now),
+        ":attempt": text(request.attempt),
+        ":ttl": number(request.ttl),
+        ":rate": _readable(request.rate.rate),
+        ":per": _readable(request.rate.per),
+        ":burst": number(request.rate.burst),
+    }
+    if request.idle:
+        condition, change = CHARGE_IDLE, _SET_CHARGE_IDLE
+        values[":tat"] = number(request.now + request.taken)
+    else:
+        condition, change = CHARGE_BUSY, _SET_CHARGE_BUSY
+        values |= {":at_most": number(request.at_most), ":taken": number(request.taken)}
+    return {
+        "TableName": place.table,
+        "Key": place.key(METER_KEY),
+        "UpdateExpression": change,
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": _CHARGE_NAMES[request.idle, request.lane],
+        "ExpressionAttributeValues": values,
+        "ReturnValues": _AS_LEFT,
+        **_ON_FAILURE,
+    }
+
+
+def _readable(amount: float) -> Wire:
+    return encode(int(amount) if amount.is_integer() else amount)  # 100, not 100.0: for people
+
+
+def _read_meter(place: Place) -> dict[str, Any]:
+    # A Query of one item, at a GetItem's price, so that who may only query can ask too.
+    return {
+        "TableName": place.table,
+        "KeyConditionExpression": _LOOK_KEY,
+        "ExpressionAttributeNames": _METER_NAMES,
+        "ExpressionAttributeValues": {
+            ":pk": text(place.bucket),
+            ":first": text(METER_KEY),
+            ":last": text(METER_KEY),
+        },
+        "ConsistentRead": True,
+    }

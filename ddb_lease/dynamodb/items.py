@@ -4,7 +4,8 @@ Laws of this room:
 
 - Nothing that stands in the table is trusted to be of our shape: what is not, comes back as a `Slot` marked
   foreign, never as an exception, so that one bad item spoils no look.
-- `ttl` is whole seconds (DynamoDB demands it), all other times are whole milliseconds.
+- `ttl` is whole seconds (DynamoDB demands it), all other times are whole milliseconds. But `tat` is whole nanoseconds:
+  a rate counts intervals far shorter than a millisecond (see `gcra`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Data, Slot
+from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Data, Meter, Slot
 
 Wire = dict[str, Any]
 """An item, or a value, in the form that DynamoDB's low-level API takes."""
 
 COUNTER_KEY: Final = "counter"
+METER_KEY: Final = "rate"
+LANES: Final = 8
+"""Attempts that a rate's item notes, each in a lane of its own."""
+
 _SLOT_KEY: Final = re.compile(r"slot#(\d{5})\Z", re.ASCII)
 
 
@@ -161,6 +166,30 @@ def read_counter(item: Wire) -> Counter:
     if not 0 < counter.lease_ms <= LONGEST_LEASE_MS:
         raise ValueError(f"lease_ms is {counter.lease_ms}")
     return counter
+
+
+def lane_name(lane: int) -> str:
+    """The attribute of a lane."""
+    return f"a{lane}"
+
+
+def read_meter(item: Wire) -> Meter:
+    """A rate's meter from its item.
+
+    Raises:
+        ValueError: Its `tat` is none.
+    """
+    try:
+        tat = _whole(item, "tat") if "tat" in item else None
+    except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
+        raise ValueError("attribute 'tat'") from problem
+    lanes = {lane: _string(item, lane_name(lane)) for lane in range(LANES) if lane_name(lane) in item}
+    try:
+        rate, per = (float(_read_number(item[name]["N"])) for name in ("rate", "per"))
+        settings = (rate, per, _whole(item, "burst"))
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return Meter(tat=tat, lanes=lanes)  # they are for people only
+    return Meter(tat=tat, lanes=lanes, settings=settings)
 
 
 def is_counter(item: Wire) -> bool:

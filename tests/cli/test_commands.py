@@ -131,6 +131,7 @@ def is_one_line(done):
         "local --help",
         "template --help",
         "completion --help",
+        "limit --help",
     ],
 )
 def test_every_command_has_a_help_page(cli, line):
@@ -174,7 +175,7 @@ def test_the_version_is_told(cli):
         ("run b --max-tokens 1 --lost-code no --local -- true", "'no' is no exit code"),
         ("create-table --local --wait never", "'never' is no duration"),
         ("local restart", "invalid choice"),
-        ("status used --local -- true", "only run takes a command"),
+        ("status used --local -- true", "only run and limit take a command"),
         ("run b --max-tokens 1 --local true", "unrecognized arguments: true"),
     ],
 )

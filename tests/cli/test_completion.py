@@ -49,7 +49,7 @@ def test_bash_takes_the_script(script):
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ([""], {"run", "status", "create-table", "local", "template", "completion"}),
+        ([""], {"run", "limit", "status", "create-table", "local", "template", "completion"}),
         (["st"], {"status"}),
         (["template", ""], {"cloudformation", "terraform", "iam"}),
         (["template", "iam", "--role", ""], {"worker", "operator", "reader", "deployer"}),

@@ -71,6 +71,38 @@ def test_no_text_breaks_the_reading_of_a_duration(text):
         assert words.duration(text) >= 0.0
 
 
+# Rates.
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("100/s", (100.0, 1.0)),
+        ("10/m", (10.0, 60.0)),
+        ("5/h", (5.0, 3600.0)),
+        ("3/2.5s", (3.0, 2.5)),
+        ("0.5/d", (0.5, 86_400.0)),
+        ("7/250ms", (7.0, 0.25)),
+        (" 1 / 2 s ", (1.0, 2.0)),
+    ],
+)
+def test_a_rate_is_permits_in_a_time(text, rate):
+    assert words.rate(text) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("text", ["", "5", "5/", "/s", "5/5", "0/s", "5/0s", "-1/s", "5/x", "5//s", "1e3/s", "5/s\n5"])
+def test_what_is_no_rate_is_refused_with_examples(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="write 100/s, 10/m, 5/h or 3/2.5s"):
+        words.rate(text)
+
+
+@REPEATABLE
+@given(st.text(max_size=20))
+def test_no_text_breaks_the_reading_of_a_rate(text):
+    with contextlib.suppress(argparse.ArgumentTypeError):
+        assert min(words.rate(text)) > 0.0
+
+
 # Data, and exit codes.
 
 

@@ -1,6 +1,6 @@
 """The whole table."""
 
-from tests.guards import deciding, holding, operating, requests, several, telling, time
+from tests.guards import deciding, holding, operating, rates, requests, several, telling, time
 from tests.guards.guard import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -21,4 +21,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     operating.OPERATING,
     telling.TELLING,
     telling.TOKENS,
+    rates.RATES,
 )

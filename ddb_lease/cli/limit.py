@@ -1,0 +1,82 @@
+"""`ddb-lease limit`: a command when the rate allows it.
+
+Laws of this room: a permit is used by starting the command, and nothing is left to do for us. So the command takes this
+process's place: its exit code, its signals and its process id are its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from typing import Final
+
+from ddb_lease.cli import exits, target, words
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.limiter import RateLimiter
+
+NO_SUCH_COMMAND: Final = 127
+CANNOT_BE_RUN: Final = 126
+
+_IGNORED_BY_PYTHON: Final = ("SIGPIPE", "SIGXFSZ")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "limit",
+        help="run a command when a rate allows it",
+        usage="ddb-lease limit NAME --rate RATE [options] -- COMMAND [ARGUMENTS ...]",
+        description=words.paragraph(
+            "Wait until RATE allows a permit of NAME, over all machines that use the name, then run COMMAND in this "
+            "process's place. It makes no difference how long COMMAND runs: for a number at once, see run."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument(
+        "--rate", type=words.rate, required=True, metavar="RATE", help="permits in a time: 100/s, 10/m, 5/h, 3/2.5s"
+    )
+    parser.add_argument(
+        "--burst", type=int, metavar="N", help="so many at once after a quiet time (default: those of one time)"
+    )
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="take so many permits (default: 1)")
+    parser.add_argument(
+        "--timeout", type=words.duration, metavar="TIME", help="wait at most this long for them (default: for ever)"
+    )
+    target.add_options(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Wait for the permits, and become the command."""
+    if not options.command:
+        raise ConfigurationError("no command: write it after --, as in: ddb-lease limit NAME --rate 10/s -- COMMAND")
+    rate, per = options.rate
+    where = target.connection(options)
+    with RateLimiter(options.name, rate=rate, per=per, burst=options.burst, **where) as limiter:
+        limiter.acquire(options.n, timeout=options.timeout)
+    return _become(options.command)
+
+
+def _become(command: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    for name in _IGNORED_BY_PYTHON:
+        # What is ignored stays so in the command, which did not ask for it.
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
+    except (OSError, ValueError) as error:
+        print(f"ddb-lease: cannot run {words.printable(command[0])}: {_reason(error)}", file=sys.stderr)
+        missing = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTDIR}
+        return NO_SUCH_COMMAND if missing else CANNOT_BE_RUN
+
+
+def _reason(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
