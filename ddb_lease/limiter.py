@@ -5,9 +5,11 @@ Laws of this room: it puts the rooms below together, and decides nothing itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -20,8 +22,9 @@ from ddb_lease.driver import Driver
 from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.items import LANES
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.model import RateStatus, Timing
+from ddb_lease.model import Meter, RateStatus, Timing
 from ddb_lease.outcomes import Admission, Admitted, Busy, Unavailable
+from ddb_lease.retry import Procedure
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,6 +34,15 @@ _ANSWER_SECONDS: Final = 30.0
 
 _STATUS_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """So many permits, by when on the steady clock, and whether they are waited for."""
+
+    count: int
+    deadline: float
+    patient: bool
 
 
 class RateLimiter:
@@ -145,13 +157,8 @@ class RateLimiter:
             Queries of one item, eventually consistent, as two answers must stand for the time; likewise after an hour
             or more without any request.
         """
-        self._require_open()
-        _require_permits(n, self._rate.burst)
-        known = self._known(n)
-        if known is not None:
-            return known
-        outcome = self._admit(n, deadline=self._time.steady() + _TRY_SECONDS, patient=False)
-        return isinstance(outcome, Admitted)
+        known = self._at_once(n)
+        return self._got(self._admit(self._trying(n))) if known is None else known
 
     def acquire(self, n: int = 1, *, timeout: float | None = None) -> None:
         """Wait for n permits, and take them: all together.
@@ -173,16 +180,9 @@ class RateLimiter:
         Cost: as `try_acquire`; where several processes want more than there is, a wait that another ends first costs
             one denial (1 WCU), and the next is spread out.
         """
-        self._require_open()
-        _require_permits(n, self._rate.burst)
-        if timeout is not None and not timeout >= 0:
-            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        if self._time.known and self._allowance.take_at_once(n, now=self._scene.now_ns()):
-            return
-        deadline = math.inf if timeout is None else self._time.steady() + timeout
-        if not isinstance(self._admit(n, deadline=deadline, patient=True), Admitted):
-            permits = "no permit" if n == 1 else f"no {n} permits"
-            raise AcquireTimeout(f"{permits} of rate {self.name!r} to be had in {timeout:g} s")
+        wanted = self._waiting(n, timeout)
+        if wanted is not None and not self._got(self._admit(wanted)):
+            raise self._too_late(n, timeout)
 
     def wait_time(self, n: int = 1) -> float:
         """Seconds until n permits could be had, as far as this process knows without asking: no I/O.
@@ -209,23 +209,7 @@ class RateLimiter:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good, or the item is not of this library's shape.
         """
-        deadline = self._time.steady() + _STATUS_SECONDS
-        meter = self._driver.run(read_meter(self._scene, deadline=deadline), self._machinery.bell())
-        now, uncertainty = self._time.middle_ns()
-        available, wait = gcra.available(meter, self._rate, now=now)
-        rate, stored = self._rate, meter.settings if meter else None
-        return RateStatus(
-            name=self.name,
-            table=self.table,
-            rate=rate.rate,
-            per=rate.per,
-            burst=rate.burst,
-            available=available,
-            wait_seconds=wait / gcra.NS,
-            in_hand=self._allowance.in_hand,
-            stored=None if stored == (rate.rate, rate.per, rate.burst) else stored,
-            uncertainty_seconds=uncertainty / gcra.NS,
-        )
+        return self._status_of(self._driver.run(self._reading(), self._machinery.bell()))
 
     def limited(self, timeout: float | None = None, *, n: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for permits before each call.
@@ -288,10 +272,12 @@ class RateLimiter:
     def at_exit(self, deadline: float) -> None:
         """At the interpreter's exit: permits in hand are forgone, and nothing is to be done."""
 
-    # Behind the scenes.
+    # What both faces are made of: this one, and `aio`'s.
 
-    def _known(self, n: int) -> bool | None:
-        """What memory answers: taken from what is in hand, denied; or None, where the table must be asked."""
+    def _at_once(self, n: int) -> bool | None:
+        """What memory answers to a try: taken from what is in hand, or denied; None: the table must be asked."""
+        self._require_open()
+        _require_permits(n, self._rate.burst)
         if not self._time.known:
             return None
         now = self._scene.now_ns()
@@ -300,18 +286,74 @@ class RateLimiter:
         wanted = self._allowance.wanted_before(None) + n
         return False if self._allowance.ready_at(wanted, now=now) > now else None
 
-    def _admit(self, n: int, *, deadline: float, patient: bool) -> Admission:
+    def _trying(self, n: int) -> Wanted:
+        """What a try asks the table for."""
+        return Wanted(count=n, deadline=self._time.steady() + _TRY_SECONDS, patient=False)
+
+    def _waiting(self, n: int, timeout: float | None) -> Wanted | None:
+        """What one who waits asks for; None where it was in hand, and is taken."""
+        self._require_open()
+        _require_permits(n, self._rate.burst)
+        if timeout is not None and not timeout >= 0:
+            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        if self._time.known and self._allowance.take_at_once(n, now=self._scene.now_ns()):
+            return None
+        deadline = math.inf if timeout is None else self._time.steady() + timeout
+        return Wanted(count=n, deadline=deadline, patient=True)
+
+    @staticmethod
+    def _got(outcome: Admission) -> bool:
+        """Whether the permits were had."""
+        return isinstance(outcome, Admitted)
+
+    def _too_late(self, n: int, timeout: float | None) -> AcquireTimeout:
+        """The error of one who has waited in vain."""
+        permits = "no permit" if n == 1 else f"no {n} permits"
+        return AcquireTimeout(f"{permits} of rate {self.name!r} to be had in {timeout:g} s")
+
+    # Behind the scenes.
+
+    def _admit(self, wanted: Wanted) -> Admission:
         bell = self._machinery.bell()
-        place = Place(bell.wake, count=n, patient=patient)
+        with self._in_line(wanted, bell.wake) as procedure:
+            outcome = self._driver.run(procedure, bell)
+        return self._concluded(outcome)
+
+    @contextlib.contextmanager
+    def _in_line(self, wanted: Wanted, wake: Callable[[], None]) -> Iterator[Procedure[Admission]]:
+        """Stand in line for as long as the procedure runs, whatever ends it."""
+        place = Place(wake, count=wanted.count, patient=wanted.patient)
         # An interrupt may strike between any two instructions here.
         try:
             self._allowance.join(place)
-            outcome = self._driver.run(admit(self._scene, place, deadline=deadline), bell)
+            yield admit(self._scene, place, deadline=wanted.deadline)
         finally:
             self._allowance.leave(place)
+
+    def _concluded(self, outcome: Admission) -> Admission:
         if isinstance(outcome, (Busy, Unavailable)):
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {outcome.cause}") from outcome.cause
         return outcome
+
+    def _reading(self) -> Procedure[Meter | None]:
+        return read_meter(self._scene, deadline=self._time.steady() + _STATUS_SECONDS)
+
+    def _status_of(self, meter: Meter | None) -> RateStatus:
+        now, uncertainty = self._time.middle_ns()
+        available, wait = gcra.available(meter, self._rate, now=now)
+        rate, stored = self._rate, meter.settings if meter else None
+        return RateStatus(
+            name=self.name,
+            table=self.table,
+            rate=rate.rate,
+            per=rate.per,
+            burst=rate.burst,
+            available=available,
+            wait_seconds=wait / gcra.NS,
+            in_hand=self._allowance.in_hand,
+            stored=None if stored == (rate.rate, rate.per, rate.burst) else stored,
+            uncertainty_seconds=uncertainty / gcra.NS,
+        )
 
     def _require_open(self) -> None:
         if self._closed:

@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 Procedure: TypeAlias = Generator[Effect, Answer | None, Result]
 """Yields requests and pauses, is sent each answer, and returns its result."""
 
-POLL_SECONDS = 1.1
+POLL_SECONDS = 1.25
 """Mean time between the looks of a process that waits for a full bucket: with the first ones, under one a second."""
 
 LONGEST_POLL_SECONDS = 2 * POLL_SECONDS

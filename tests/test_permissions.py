@@ -86,7 +86,7 @@ def watched_bucket(engine, watched_session, table, bucket_name):
 
         def make(kind=LeaseBucket, **arguments):
             tap = Tap()
-            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5}
+            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5, "per": 3600.0}
             bucket = kind(
                 bucket_name,
                 **defaults | arguments,

@@ -10,7 +10,7 @@ import pytest
 from ddb_lease import local
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-LIBRARY, EMBEDDED, MORE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+LIBRARY, EMBEDDED, MORE, RATES, ON_A_LOOP = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 @pytest.fixture
@@ -31,6 +31,16 @@ def test_the_library_examples_run_in_their_order(engine_of_its_own):
     assert world["lease"].lost is None
     assert world["bucket"].status().max_tokens == 4
     world["bucket"].close()
+
+
+def test_the_examples_of_rates_and_of_asyncio_run(engine_of_its_own, capsys):
+    exec(RATES, {})
+    available, wait = capsys.readouterr().out.split()
+    assert 190 <= int(available) <= 200
+    assert float(wait) == 0.0
+    world = {}
+    exec(ON_A_LOOP, world)
+    assert world["slot"] in range(4)
 
 
 def test_the_run_command_runs_word_for_word(engine_of_its_own):

@@ -1,8 +1,12 @@
-"""Leases for asyncio: `LeaseBucket` and `Lease` as of `ddb_lease`, awaited. See ``docs/asyncio.md``."""
+"""Leases and rates for asyncio: `LeaseBucket`, `Lease` and `RateLimiter` as of `ddb_lease`, awaited.
+
+See ``docs/asyncio.md``.
+"""
 
 from __future__ import annotations
 
 from ddb_lease.aio.bucket import LeaseBucket
 from ddb_lease.aio.lease import Lease
+from ddb_lease.aio.limiter import RateLimiter
 
-__all__ = ["Lease", "LeaseBucket"]
+__all__ = ["Lease", "LeaseBucket", "RateLimiter"]

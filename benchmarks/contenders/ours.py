@@ -1,0 +1,47 @@
+"""ddb_lease itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.contenders import Setting
+from ddb_lease import AcquireTimeout, Lease, LeaseBucket
+from ddb_lease.events import Event, Renewed
+
+
+class Ours:
+    def __init__(self, setting: Setting, session: Any) -> None:
+        self.bucket = LeaseBucket(
+            setting.bucket,
+            max_tokens=setting.tokens,
+            lease_seconds=setting.lease_seconds,
+            table=setting.table,
+            session=session,
+            endpoint_url=setting.endpoint_url,
+            on_event=self._note if setting.watched else None,
+        )
+        self.renewed: list[float] = []
+        """How late each renewal was answered, in seconds, where renewals are watched."""
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Renewed):
+            self.renewed.append(event.late_seconds)
+
+    def acquire(self, timeout: float) -> Lease | None:
+        try:
+            return self.bucket.acquire(timeout)
+        except AcquireTimeout:
+            return None
+
+    def renew(self, held: Lease) -> None:
+        held.renew()
+
+    def release(self, held: Lease) -> None:
+        held.release()
+
+    def try_acquire(self) -> Lease | None:
+        return self.bucket.try_acquire()
+
+
+def make(setting: Setting, session: Any) -> Ours:
+    return Ours(setting, session)

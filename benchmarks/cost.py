@@ -1,0 +1,96 @@
+"""What a month costs, by the measured counts and the public prices.
+
+    python -m benchmarks.cost --acquires 1e6 --lease-hours 720 --lease-seconds 60 --waiting-hours 100
+
+The formula, for each contender: dollars = price of a write unit x (write units of an acquire and its release x acquires
++ write units of a renewal x renewals + write units a waiting second x seconds) + the same with read units. An item is
+taken to be under 1 KB, a bucket under 20 slots; storage and transfer are left out, as they come to cents.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+WCU_PRICE, RCU_PRICE = 0.625e-6, 0.125e-6
+"""Dollars for each request unit, on demand, us-east-1: Amazon DynamoDB's price list since November 2024."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Units of what a contender does; measured by `scripts/bench single waiting`.
+
+    Attributes:
+        cycle_wcu: Of an acquire and its release.
+        cycle_rcu: The same, read.
+        renewals: Renewals in the length of one lease.
+        renewal_wcu: Of each; 0.0 for one that renews nothing.
+        waiting_wcu: Of one process that waits for a full bucket of ten slots, a second.
+        waiting_rcu: The same, read.
+    """
+
+    cycle_wcu: float
+    cycle_rcu: float = 0.0
+    renewals: float = 3.0
+    renewal_wcu: float = 1.0
+    waiting_wcu: float = 0.0
+    waiting_rcu: float = 0.0
+
+
+MEASURED = {
+    "ddb_lease": Counts(cycle_wcu=2.0, waiting_rcu=0.5),
+    "naive counter": Counts(cycle_wcu=8.0, waiting_wcu=8.0),
+    "dynamo-dlm 2.1.0": Counts(cycle_wcu=2.0, renewals=0.0, renewal_wcu=0.0, waiting_wcu=190.0),
+    "python_dynamodb_lock 0.9.1": Counts(cycle_wcu=2.0, cycle_rcu=1.0, renewals=6.0, waiting_rcu=1.0),
+}
+"""dynamo-dlm renews nothing, and tries anew without a pause: its waiting is as fast as the engine.
+python_dynamodb_lock renews six times in a lease by its defaults (5 s of 30 s)."""
+
+
+def dollars(
+    counts: Counts, *, acquires: float, lease_hours: float, lease_seconds: float, waiting_hours: float
+) -> float:
+    """What so much costs.
+
+    Args:
+        counts: A contender's.
+        acquires: How many, each with its release.
+        lease_hours: Hours of lease held, over all holders.
+        lease_seconds: Length of a lease.
+        waiting_hours: Hours that processes wait, over all of them.
+    """
+    renewals = lease_hours * 3600.0 / lease_seconds * counts.renewals
+    waiting = waiting_hours * 3600.0
+    wcu = counts.cycle_wcu * acquires + counts.renewal_wcu * renewals + counts.waiting_wcu * waiting
+    rcu = counts.cycle_rcu * acquires + counts.waiting_rcu * waiting
+    return wcu * WCU_PRICE + rcu * RCU_PRICE
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the costs for given numbers."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--acquires", type=_amount, default=0.0, metavar="N", help="acquires with their releases (0)")
+    parser.add_argument("--lease-hours", type=_amount, default=0.0, metavar="H", help="hours of lease held (0)")
+    parser.add_argument("--lease-seconds", type=_amount, default=60.0, metavar="S", help="length of a lease (60)")
+    parser.add_argument("--waiting-hours", type=_amount, default=0.0, metavar="H", help="hours processes wait (0)")
+    given = parser.parse_args(arguments)
+    if not given.lease_seconds:
+        parser.error("a lease has more than no seconds")
+    for name, counts in MEASURED.items():
+        print(f"{name:27} {dollars(counts, **vars(given)):14,.4f} $")
+    return 0
+
+
+def _amount(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0.0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, not {text!r}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Figures: what many measurements come to."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that this share of all stays below (nearest rank); not a number where there is none."""
+    if not values:
+        return float("nan")
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def summary(seconds: Sequence[float]) -> dict[str, Any]:
+    """Median, p95 and p99 in milliseconds, and of how many."""
+    return {
+        "rounds": len(seconds),
+        "median_ms": quantile(seconds, 0.5) * 1e3,
+        "p95_ms": quantile(seconds, 0.95) * 1e3,
+        "p99_ms": quantile(seconds, 0.99) * 1e3,
+    }
+
+
+def ratio(ours: Sequence[float], floor: Sequence[float]) -> float:
+    """The median of the ratios of rounds that ran one after the other: what drifts, drifts for both."""
+    return statistics.median(a / b for a, b in zip(ours, floor, strict=True))
+
+
+def jain(shares: Sequence[float]) -> float:
+    """Jain's fairness index (Jain, Chiu, Hawe, 1984): 1 where all got the same, 1/n where one got all."""
+    squares = sum(share * share for share in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else float("nan")

@@ -1,0 +1,147 @@
+"""Goals: what was to be reached, what was measured, and whether that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.company import OURS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One goal.
+
+    Attributes:
+        measure: What is measured.
+        bound: What it must not exceed, or must reach if `at_least`.
+        figure: Takes it out of the results of the parts.
+        unit: Printed after it.
+    """
+
+    measure: str
+    bound: float
+    figure: Callable[[Mapping[str, Any]], float]
+    unit: str = ""
+    at_least: bool = False
+
+    def met(self, figure: float) -> bool:
+        """Whether this is enough; what is not a number is not."""
+        return figure >= self.bound if self.at_least else figure <= self.bound
+
+
+def _operation(operation: str, key: str) -> Callable[[Mapping[str, Any]], float]:
+    def figure(results: Mapping[str, Any]) -> float:
+        (row,) = _rows(results["single"], contender=OURS, operation=operation)
+        return float(row[key])
+
+    return figure
+
+
+def _rows(part: Mapping[str, Any], **wanted: Any) -> list[Mapping[str, Any]]:
+    return [row for row in part["rows"] if all(row[key] == value for key, value in wanted.items())]
+
+
+def _full(key: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda results: next(row[key] for row in results["single"]["full"] if row["contender"] == OURS)
+
+
+def _largest(results: Mapping[str, Any]) -> float:
+    rows = [row for row in results["scale"]["slots"] if row["operation"] == "acquire"]
+    most = max(row["slots"] for row in rows)
+    return max(float(row["to_smallest"]) for row in rows if row["slots"] == most)
+
+
+def _contention(key: str, **cell: Any) -> Callable[[Mapping[str, Any]], float]:
+    return lambda results: float(_rows(results["contention"], contender=OURS, **cell)[0][key])
+
+
+def _waiting(key: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda results: max(float(row[key]) for row in _rows(results["waiting"], contender=OURS))
+
+
+def _leases(key: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda results: float(max(results["scale"]["leases"], key=lambda row: row["leases"])[key])
+
+
+GOALS = (
+    *(
+        Goal(measure=f"{operation} / the same request by boto3", bound=1.10, figure=_operation(operation, "to_floor"))
+        for operation in ("acquire", "renew", "release")
+    ),
+    *(
+        Goal(measure=f"{operation}: {what}", bound=1.0, figure=_operation(operation, key))
+        for operation in ("acquire", "renew", "release")
+        for what, key in (("requests", "requests"), ("write units", "wcu"))
+    ),
+    Goal(measure="try_acquire on a full bucket: reads", bound=1.0, figure=_full("reads")),
+    Goal(measure="try_acquire on a full bucket: writes", bound=0.0, figure=_full("writes")),
+    Goal(measure="acquire at 10,000 slots / at 10", bound=1.2, figure=_largest),
+    Goal(
+        measure="64 threads, 8 slots: requests a grant",
+        bound=3.0,
+        figure=_contention("requests_a_grant", processes=1, workers=64),
+    ),
+    Goal(
+        measure="8 processes of 8 threads, 8 slots: requests a grant",
+        bound=3.0,
+        figure=_contention("requests_a_grant", processes=8, workers=64),
+    ),
+    Goal(
+        measure="release to next grant in a process / one claim",
+        bound=1.2,
+        figure=lambda results: float(results["handover"]["within"]["to_claim"]),
+    ),
+    Goal(
+        measure="release to next grant across processes, 8 waiting",
+        bound=100.0,
+        figure=lambda results: float(results["handover"]["across"]["median_ms"]),
+        unit="ms",
+    ),
+    Goal(measure="waiting, 1 and 50 threads: writes a second", bound=0.0, figure=_waiting("writes_a_second")),
+    Goal(measure="waiting, 1 and 50 threads: reads a second", bound=1.0, figure=_waiting("reads_a_second")),
+    Goal(
+        measure="crash to re-acquire, beyond the rest of the lease",
+        bound=2.0,
+        figure=lambda results: float(results["handover"]["recovery"]["worst_beyond_s"]),
+        unit="s",
+    ),
+    Goal(measure="5,000 leases in a process: lost", bound=0.0, figure=_leases("lost")),
+    Goal(measure="5,000 leases in a process: processor cores", bound=0.5, figure=_leases("cpu_cores")),
+    Goal(
+        measure="16 processes, 8 slots: Jain's index",
+        bound=0.95,
+        figure=_contention("jain", processes=16, workers=16),
+        at_least=True,
+    ),
+    Goal(
+        measure="rate with prefetch=100: requests a permit",
+        bound=0.02,
+        figure=lambda results: float(results["rates"]["prefetch"]["requests_a_permit"]),
+    ),
+    Goal(
+        measure="import ddb_lease / import boto3",
+        bound=1.05,
+        figure=lambda results: float(results["imports"]["to_boto3"]["ddb_lease"]),
+    ),
+)
+
+
+def judge(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each goal whose parts were run, with its figure."""
+    judged = []
+    for goal in GOALS:
+        try:
+            figure = goal.figure(results)
+        except (KeyError, IndexError):
+            continue
+        judged.append(
+            {
+                "measure": goal.measure,
+                "goal": f"{'>=' if goal.at_least else '<='} {goal.bound:g} {goal.unit}".strip(),
+                "measured": figure,
+                "met": goal.met(figure),
+            }
+        )
+    return judged

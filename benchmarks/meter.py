@@ -1,0 +1,130 @@
+"""The meter: which requests botocore sent, and what capacity they take by DynamoDB's published rules.
+
+Laws of this room:
+
+- It listens to botocore's events and needs nothing but botocore, so that it runs in any contender's environment.
+- While something is timed it only notes; counting is done afterwards.
+- A write unit is 1 KB of the item, begun; in a transaction it counts twice, and a condition that failed costs as a
+  write. A read unit is 4 KB of what a request went through, begun, or half of one where it is eventually consistent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from typing import Any, NamedTuple
+
+WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
+_OK = 300
+
+
+class Noted(NamedTuple):
+    """One request that was answered."""
+
+    operation: str
+    body: bytes
+    status: int
+    scanned: int
+    consumed: float
+
+
+class Meter:
+    """Notes each request of clients that are made with a session's events.
+
+    Attributes:
+        asking: Whether requests ask the engine what they consumed: for a check of the rules, never while timing.
+    """
+
+    def __init__(self, events: Any) -> None:
+        self.asking = False
+        self._noted: list[Noted] = []
+        self._item_bytes = 256  # about, as long as none was put
+        events.register("before-parameter-build.dynamodb", self._ask)
+        events.register("before-call.dynamodb", self._before)
+        events.register("after-call.dynamodb", self._after)
+
+    def take(self) -> dict[str, Any]:
+        """What was noted since the last time, counted."""
+        noted, self._noted = self._noted, []
+        requests = Counter(one.operation for one in noted)
+        wasted = sum(one.operation in WRITES and one.status >= _OK for one in noted)
+        wcu = rcu = consumed = 0.0
+        for one in noted:
+            units = self._units(one)
+            if one.operation in WRITES:
+                wcu += units
+            else:
+                rcu += units
+            consumed += one.consumed
+        return {
+            "requests": dict(requests),
+            "wcu": wcu,
+            "rcu": rcu,
+            "wasted_writes": wasted,
+            "consumed": consumed,
+        }
+
+    def _ask(self, params: dict[str, Any], **_: Any) -> None:
+        if self.asking:
+            params["ReturnConsumedCapacity"] = "TOTAL"
+
+    @staticmethod
+    def _before(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["benchmark"] = params["body"]
+
+    def _after(self, http_response: Any, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        consumed = parsed.get("ConsumedCapacity") or ()
+        each = [consumed] if isinstance(consumed, dict) else consumed
+        self._noted.append(
+            Noted(
+                model.name,
+                context["benchmark"],
+                http_response.status_code,
+                parsed.get("ScannedCount", 1),
+                sum(one["CapacityUnits"] for one in each),
+            )
+        )
+
+    def _units(self, one: Noted) -> float:
+        body = json.loads(one.body)
+        match one.operation:
+            case "TransactWriteItems":
+                return sum(2 * self._write_units(next(iter(step.values()))) for step in body["TransactItems"])
+            case "TransactGetItems":
+                return sum(2 * _read_units(self._item_bytes) for _ in body["TransactItems"])
+            case "Query" | "GetItem":
+                size = one.scanned * self._item_bytes
+                return _read_units(size) * (1.0 if body.get("ConsistentRead") else 0.5)
+            case _:
+                return self._write_units(body)
+
+    def _write_units(self, body: dict[str, Any]) -> int:
+        # An update's item is not in its request: as large as the largest that was put.
+        if "Item" in body:
+            self._item_bytes = max(self._item_bytes, item_bytes(body["Item"]))
+        return max(1, math.ceil(self._item_bytes / 1024))
+
+
+def item_bytes(item: dict[str, dict[str, Any]]) -> int:
+    """The size of an item in DynamoDB's wire form: its names, and its values as they are stored."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: dict[str, Any]) -> int:
+    ((kind, inner),) = value.items()
+    match kind:
+        case "S":
+            return len(inner.encode())
+        case "N":
+            return len(inner.strip("-").replace(".", "")) // 2 + 2
+        case "M":
+            return 3 + item_bytes(inner) + len(inner)
+        case "L":
+            return 3 + sum(1 + _value_bytes(one) for one in inner)
+        case _:
+            return 1
+
+
+def _read_units(size: int) -> int:
+    return max(1, math.ceil(size / 4096))

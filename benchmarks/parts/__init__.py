@@ -1,0 +1,11 @@
+"""Parts: one question each. Every part has `run(company, tick)`, which returns plain values, ready for JSON.
+
+`tick` is called with a share of the part's work that is done, from 0.0 to 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Tick: TypeAlias = Callable[[float], None]

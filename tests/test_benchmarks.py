@@ -1,0 +1,168 @@
+"""The benchmarks: what they count by, and that every contender of ours does what it is measured for."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import cost
+from benchmarks.company import NAIVE, OURS, RATE, RAW, gather
+from benchmarks.figures import jain, quantile, ratio
+from benchmarks.goals import GOALS, judge
+from benchmarks.meter import Meter, item_bytes
+from benchmarks.parts import manners
+
+
+class Events:
+    """botocore's, as much of it as the meter listens to."""
+
+    def __init__(self):
+        self.handlers = {}
+
+    def register(self, name, handler):
+        self.handlers[name.split(".")[0]] = handler
+
+    def send(self, operation, body, *, status=200, parsed=None):
+        context = {}
+        self.handlers["before-call"](params={"body": json.dumps(body).encode()}, context=context)
+        answer = type("Answer", (), {"status_code": status})
+        model = type("Model", (), {"name": operation})
+        self.handlers["after-call"](http_response=answer, parsed=parsed or {}, model=model, context=context)
+
+
+@pytest.fixture
+def events():
+    return Events()
+
+
+@pytest.fixture
+def meter(events):
+    return Meter(events)
+
+
+def item(size):
+    """An item of so many bytes."""
+    return {"pk": {"S": "x" * (size - 2)}}
+
+
+@pytest.mark.parametrize(("size", "units"), [(3, 1), (1024, 1), (1025, 2), (4096, 4)])
+def test_a_write_costs_a_unit_for_each_kilobyte_begun(events, meter, size, units):
+    assert item_bytes(item(size)) == size
+    events.send("PutItem", {"Item": item(size)})
+    assert meter.take()["wcu"] == units
+
+
+def test_a_transaction_costs_twice_and_a_failed_condition_as_much(events, meter):
+    steps = [{"Put": {"Item": item(100)}}, {"Update": {"Key": {}}}]
+    events.send("TransactWriteItems", {"TransactItems": steps})
+    events.send("TransactWriteItems", {"TransactItems": steps}, status=400)
+    events.send("UpdateItem", {"Key": {}}, status=400)
+    assert meter.take() == {
+        "requests": {"TransactWriteItems": 2, "UpdateItem": 1},
+        "wcu": 9.0,
+        "rcu": 0.0,
+        "wasted_writes": 2,
+        "consumed": 0.0,
+    }
+    assert meter.take()["requests"] == {}, "what was counted is not counted again"
+
+
+@pytest.mark.parametrize(("consistent", "units"), [(True, 3.0), (False, 1.5)])
+def test_a_query_costs_by_what_it_went_through_and_half_where_it_is_eventually_consistent(
+    events, meter, consistent, units
+):
+    events.send("PutItem", {"Item": item(1000)})
+    meter.take()
+    events.send("Query", {"ConsistentRead": consistent}, parsed={"ScannedCount": 12, "Count": 1})
+    assert meter.take()["rcu"] == units
+
+
+def test_what_the_engine_reports_is_kept_beside(events, meter):
+    events.send("PutItem", {"Item": item(10)}, parsed={"ConsumedCapacity": {"CapacityUnits": 1.0}})
+    events.send(
+        "TransactWriteItems",
+        {"TransactItems": [{"Put": {"Item": item(10)}}]},
+        parsed={"ConsumedCapacity": [{"CapacityUnits": 2.0}]},
+    )
+    counted = meter.take()
+    assert counted["wcu"] == counted["consumed"] == 3.0
+
+
+def test_figures():
+    assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
+    assert quantile([1.0], 0.99) == 1.0
+    assert ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0]) == 2.0
+    assert jain([1, 1, 1, 1]) == 1.0
+    assert jain([1, 0, 0, 0]) == 0.25
+
+
+def test_the_formula_of_the_costs():
+    counts = cost.Counts(cycle_wcu=2.0, cycle_rcu=1.0, renewals=3.0, waiting_wcu=4.0, waiting_rcu=0.5)
+    paid = cost.dollars(counts, acquires=1_000.0, lease_hours=2.0, lease_seconds=60.0, waiting_hours=1.0)
+    assert paid == pytest.approx((2_000 + 360 + 14_400) * 0.625e-6 + (1_000 + 1_800) * 0.125e-6)
+
+
+@pytest.mark.parametrize("wrong", [["--acquires", "-1"], ["--acquires", "many"], ["--lease-seconds", "0"]])
+def test_wrong_numbers_are_refused(wrong, capsys):
+    with pytest.raises(SystemExit) as end:
+        cost.main(wrong)
+    assert end.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_goal_without_a_figure_is_left_out_and_one_that_is_missed_is_said(capsys):
+    results = {"imports": {"to_boto3": {"ddb_lease": 1.5}}}
+    (judged,) = judge(results)
+    assert judged == {"measure": "import ddb_lease / import boto3", "goal": "<= 1.05", "measured": 1.5, "met": False}
+    assert not any(goal.met(float("nan")) for goal in GOALS), "what was not measured is not met"
+
+
+def test_on_the_simulated_partition_ours_does_not_collapse_where_the_naive_one_does():
+    ours, naive = manners.play(OURS, 30, seconds=4.0), manners.play(NAIVE, 30, seconds=4.0)
+    assert ours["grants_a_second"] > 3 * naive["grants_a_second"]
+    assert ours["wcu_a_grant"] == pytest.approx(2.0, abs=0.1)
+    assert naive["conflicts_a_second"] > 0
+    assert ours == manners.play(OURS, 30, seconds=4.0), "a seed is a run"
+
+
+@pytest.fixture(scope="module")
+def company():
+    here = Path(sys.executable)
+    with gather("embedded", None, dict.fromkeys((OURS, RAW, NAIVE, RATE), here)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", [OURS, RAW, NAIVE])
+def test_a_contender_cycles_with_one_request_for_each_operation(company, kind):
+    with company.hired([kind], tokens=3) as (member,):
+        member.ask("open", bucket="b")
+        member.ask("cycles", bucket="b", times=2)
+        member.ask("count")
+        taken = member.ask("cycles", bucket="b", times=4)
+        count = member.ask("count")
+    assert {operation: len(seconds) for operation, seconds in taken.items() if operation != "bare"} == {
+        "acquire": 4,
+        "renew": 4,
+        "release": 4,
+    }
+    assert count["wcu"] == {OURS: 12.0, RAW: 16.0, NAIVE: 36.0}[kind]
+    assert count["wasted_writes"] == 0
+
+
+def test_a_full_bucket_and_those_who_contend_for_one(company):
+    with company.hired([OURS, OURS], tokens=1) as (holder, other):
+        for member in (holder, other):
+            member.ask("open", bucket="c")
+        holder.ask("fill", bucket="c", count=1)
+        other.ask("tries", bucket="c", times=2)
+        other.ask("count")
+        other.ask("tries", bucket="c", times=3)
+        assert other.ask("count")["requests"] == {"Query": 3}
+        holder.ask("drop", bucket="c")
+
+
+def test_a_contender_of_rates_admits_what_its_rate_does(company):
+    with company.hired([RATE], tokens=2) as (member,):
+        member.ask("open", bucket="r")
+        assert member.ask("permits", bucket="r", times=2)["admitted"] == 2
