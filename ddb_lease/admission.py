@@ -20,7 +20,7 @@ from random import Random
 
 from ddb_lease.allowance import Allowance, Place
 from ddb_lease.asking import UNTOLD, confirm
-from ddb_lease.clock import WIDE_SECONDS, ServiceTime
+from ddb_lease.clock import ServiceTime
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 from ddb_lease.gcra import NS, Idle, Later, is_own, plan
 from ddb_lease.messages import (
@@ -77,6 +77,10 @@ class LimiterScene:
     chance: Random
     allowance: Allowance
     require_open: Callable[[], None]
+
+    def is_sure(self) -> bool:
+        """Whether what memory knows may be reckoned with the time as it is known now."""
+        return self.time.confirmed and not self.time.unsettled
 
     def now_ns(self) -> int:
         """The service's time, as well as it is known."""
@@ -164,14 +168,27 @@ class _Tries:
         """One try: from what is in hand, or with one attempt at a charge."""
         scene, place = self._scene, self._place
         scene.require_open()
-        if scene.time.known:
+        if scene.is_sure():
             hopeless = self._hopeless()
             if hopeless is not None:
                 return hopeless
-        if not scene.allowance.is_first(place):
-            return OutOfTurn()
+        if not scene.allowance.my_turn(place, now=scene.time.steady()):
+            trouble = scene.allowance.trouble
+            return OutOfTurn() if place.patient or trouble is None else Unavailable(cause=trouble)
+        outcome = yield from self._try()
+        match outcome:
+            case Denied():
+                scene.allowance.rests(place, until=scene.time.steady() + outcome.retry_in)
+            case Busy() | Unavailable():
+                scene.allowance.failed(outcome.cause)
+            case _:
+                pass
+        return outcome
+
+    def _try(self) -> Procedure[Admission]:
+        scene, place = self._scene, self._place
         yield from confirm(scene.time)
-        if not scene.time.confirmed or scene.time.wider_than(WIDE_SECONDS):
+        if not scene.is_sure():
             return Unavailable(cause=UNTOLD)
         now = scene.now_ns()
         if scene.allowance.take(place.count, now=now):
@@ -188,7 +205,8 @@ class _Tries:
         before = 0 if place.patient else scene.allowance.wanted_before(place)
         denied = self._later(scene.allowance.ready_at(before + place.count, now=now), now)
         if place.patient:
-            return denied if scene.time.steady() + denied.retry_in > self._deadline else None
+            late = denied.retry_in > 0 and scene.time.steady() + denied.retry_in > self._deadline
+            return denied if late else None
         return denied if denied.retry_in > 0 else None
 
     def _later(self, ready: int, now: int) -> Denied:
@@ -227,7 +245,12 @@ class _Tries:
         scene, interval = self._scene, self._scene.rate.interval_ns
         uncertain: list[bool] = []
 
-        def once() -> Generator[Charge, Answer, Answer | Later]:
+        def once() -> Procedure[Answer | Later]:
+            scene.require_open()
+            # An odd answer may have come in since: by a time in doubt, the rate would be charged for hours.
+            yield from confirm(scene.time)
+            if not scene.is_sure():
+                return Unknown(cause=UNTOLD) if uncertain else Unsent(cause=UNTOLD)
             now, tolerance = scene.now_ns(), scene.rate.tolerance_ns
             step = plan(scene.allowance.tat, now=now, needed=needed * interval, tolerance=tolerance)
             if isinstance(step, Later):
@@ -244,7 +267,7 @@ class _Tries:
             )
             if isinstance(answer, Unknown):
                 uncertain.append(True)
-            return answer
+            return answer  # type: ignore[return-value] # a request is answered; only a pause is not
 
         def again(answer: Answer | Later) -> bool:
             # Once it may have been admitted, any other attempt would be a second charge.

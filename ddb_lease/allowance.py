@@ -15,6 +15,7 @@ Laws of this room:
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections import deque
@@ -23,6 +24,9 @@ from dataclasses import dataclass
 from random import Random
 
 from ddb_lease.model import Rate
+
+STALE_SECONDS = 15.0
+"""If the first in line has not been back for so long after it should, others stop relying on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ class Allowance:
 
     Attributes:
         lane: Where this process's attempts are noted.
+        trouble: Why the last attempt came to nothing; None where the table answered it.
     """
 
     def __init__(self, rate: Rate, *, lanes: int, chance: Random) -> None:
@@ -69,6 +74,8 @@ class Allowance:
         self._hand: deque[Batch] = deque()
         self._line: list[weakref.ref[Place]] = []
         self.lane = chance.randrange(lanes)
+        self.trouble: Exception | None = None
+        self._expected_at = math.inf
 
     @property
     def tat(self) -> int | None:
@@ -78,16 +85,19 @@ class Allowance:
     def learn(self, tat: int | None) -> None:
         """Keep what the item showed last; those who will not wait hear of it."""
         with self._lock:
-            self._tat = tat
-            woken = [place for place in self._places() if not place.patient]
-        for place in woken:
-            place.wake()
+            self._tat, self.trouble = tat, None
+        self._wake_impatient()
+
+    def failed(self, cause: Exception) -> None:
+        """An attempt came to nothing: those who will not wait hear of it."""
+        self.trouble = cause
+        self._wake_impatient()
 
     def charged(self, *, tat: int, taken: int, used: int) -> None:
         """A charge of so many permits was admitted, that left `tat`; `used` are spent, those in hand first."""
         interval, tolerance = self._rate.interval_ns, self._rate.tolerance_ns
         with self._lock:
-            self._tat = tat
+            self._tat, self.trouble = tat, None
             self._hand.append(Batch(first=tat - (taken - 1) * interval - tolerance, count=taken))
             self._spend(used)
 
@@ -116,7 +126,8 @@ class Allowance:
     @property
     def in_hand(self) -> int:
         """How many permits are in hand, due or not."""
-        return sum(batch.count for batch in self._hand)
+        with self._lock:
+            return sum(batch.count for batch in self._hand)
 
     def wanted_before(self, place: Place | None) -> int:
         """How many permits those want who stand before this place, or before a newcomer."""
@@ -141,10 +152,25 @@ class Allowance:
         for other in first:
             other.wake()
 
-    def is_first(self, place: Place) -> bool:
-        """Whether it is this one's turn."""
+    def my_turn(self, place: Place, *, now: float) -> bool:
+        """Whether this one may ask: it stands first, or who does has not been seen for long, as on a loop that stands.
+
+        Args:
+            place: In line.
+            now: On the steady clock.
+        """
         with self._lock:
-            return self._places()[:1] == [place]
+            first = self._places()[:1] == [place]
+            if first or now > self._expected_at:
+                self._expected_at = now + STALE_SECONDS
+                return True
+            return False
+
+    def rests(self, place: Place, *, until: float) -> None:
+        """The first in line comes back at this time of the steady clock, and is not missed before."""
+        with self._lock:
+            if self._places()[:1] == [place]:
+                self._expected_at = until + STALE_SECONDS
 
     def wake_all(self) -> None:
         """Wake everybody in line."""
@@ -163,7 +189,15 @@ class Allowance:
         self._lock = threading.RLock()
         self._line.clear()
         self._hand.clear()
+        self.trouble = None
+        self._expected_at = math.inf
         self.lane = self._chance.randrange(self._lanes)
+
+    def _wake_impatient(self) -> None:
+        with self._lock:
+            woken = [place for place in self._places() if not place.patient]
+        for place in woken:
+            place.wake()
 
     def _places(self) -> list[Place]:
         places = [place for place in (there() for there in self._line) if place is not None]
@@ -180,7 +214,7 @@ class Allowance:
         raise ValueError("not so many are in hand")
 
     def _spend(self, count: int) -> None:
-        while count:
+        while count and self._hand:  # what was in hand may have been forgone meanwhile: the limiter was closed
             batch = self._hand.popleft()
             spent = min(count, batch.count)
             count -= spent

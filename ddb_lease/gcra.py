@@ -35,6 +35,9 @@ NS = 1_000_000_000
 FASTEST = 1_000_000
 """Permits a second, at most: an interval of a thousand nanoseconds, whose rounding costs no more than a thousandth."""
 
+_LARGEST = 10**15
+"""Of a number that is given as an int: beyond any rate or time that makes sense, and exact as a float."""
+
 LONGEST_NS = LONGEST_LEASE_MS * 1_000_000
 """A year: what a burst may take to come back, at most."""
 
@@ -111,7 +114,9 @@ def available(meter: Meter | None, rate: Rate, *, now: int) -> tuple[int, int]:
 
 
 def _positive(what: str, value: object) -> Fraction:
-    # A float by way of its text: 0.1 is meant as 0.1.
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0:
-        return Fraction(repr(value))
+    # A float by way of its text: 0.1 is meant as 0.1. The base types' own, whatever a subclass makes of it.
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
+        return Fraction(int(value))
+    if isinstance(value, float) and math.isfinite(value) and value > 0:
+        return Fraction(float.__repr__(value))
     raise ConfigurationError(f"{what} must be a number above 0, not {value!r}")

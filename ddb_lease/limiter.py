@@ -22,8 +22,8 @@ from ddb_lease.driver import Driver
 from ddb_lease.dynamodb import Reach, Store
 from ddb_lease.dynamodb.items import LANES
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.model import Meter, RateStatus, Timing
-from ddb_lease.outcomes import Admission, Admitted, Busy, Unavailable
+from ddb_lease.model import Meter, Rate, RateStatus, Timing
+from ddb_lease.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable
 from ddb_lease.retry import Procedure
 
 P = ParamSpec("P")
@@ -119,7 +119,7 @@ class RateLimiter:
         self._allowance = Allowance(self._rate, lanes=LANES, chance=self._machinery.chance)
         self._scene = LimiterScene(
             rate=self._rate,
-            prefetch=_checked_prefetch(prefetch),
+            prefetch=_checked_prefetch(prefetch, self._rate),
             retention=timing.retention,
             time=self._time,
             chance=self._machinery.chance,
@@ -278,7 +278,7 @@ class RateLimiter:
         """What memory answers to a try: taken from what is in hand, or denied; None: the table must be asked."""
         self._require_open()
         _require_permits(n, self._rate.burst)
-        if not self._time.known:
+        if not self._scene.is_sure():
             return None
         now = self._scene.now_ns()
         if self._allowance.take_at_once(n, now=now):
@@ -296,7 +296,7 @@ class RateLimiter:
         _require_permits(n, self._rate.burst)
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        if self._time.known and self._allowance.take_at_once(n, now=self._scene.now_ns()):
+        if self._scene.is_sure() and self._allowance.take_at_once(n, now=self._scene.now_ns()):
             return None
         deadline = math.inf if timeout is None else self._time.steady() + timeout
         return Wanted(count=n, deadline=deadline, patient=True)
@@ -328,9 +328,17 @@ class RateLimiter:
             self._allowance.join(place)
             yield admit(self._scene, place, deadline=wanted.deadline)
         finally:
-            self._allowance.leave(place)
+            try:
+                self._allowance.leave(place)
+            except BaseException:  # interrupted amid it: a place that stays in front would hold everybody up
+                self._allowance.leave(place)
+                raise
 
     def _concluded(self, outcome: Admission) -> Admission:
+        self._require_open()  # closed while we waited: it admits nobody any more
+        trouble = self._allowance.trouble
+        if isinstance(outcome, OutOfTurn) and trouble is not None:
+            outcome = Unavailable(cause=trouble)  # those in front could not ask for us
         if isinstance(outcome, (Busy, Unavailable)):
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {outcome.cause}") from outcome.cause
         return outcome
@@ -360,9 +368,11 @@ class RateLimiter:
             raise ConfigurationError(f"the limiter of rate {self.name!r} is closed")
 
 
-def _checked_prefetch(prefetch: object) -> int:
+def _checked_prefetch(prefetch: object, rate: Rate) -> int:
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {prefetch!r}")
+    if prefetch * rate.interval_ns > gcra.LONGEST_NS:
+        raise ConfigurationError(f"prefetch is too large: {prefetch:,} permits of this rate come in more than a year")
     return prefetch
 
 

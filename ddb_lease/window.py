@@ -244,7 +244,10 @@ class _Slots(LeaseBucket):
         # The deadline is reckoned on our steady clock; that may have stood still since, and answers tell so.
         time, length = self._scene.time, grant.lease_ms / 1000
         allowed = length - self._timing.margin_for(length)
+        began = grant.deadline - allowed
+        # Of a stored period longer than ours, what is longer is not for the answer to take.
+        allowed = min(allowed, ANSWER_SECONDS)
         delay = (time.now_ms()[1] - grant.acquired_at) / 1000
-        if time.steady() >= grant.deadline or delay > allowed:
+        if time.steady() >= began + allowed or delay > allowed:
             raise _TooLate
         return grant
