@@ -76,6 +76,9 @@ LOOKS = 3
 AT_ONCE_SECONDS = 0.001
 """What is due within this is done now: it would take as long to wait for it."""
 
+ROOM_SECONDS = 30.0
+"""How long it is believed of a counter that others may mint slots of their own."""
+
 STEPS = 6
 """Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
 
@@ -170,6 +173,7 @@ class Attempt:
         self._open = open_grants
         self._began = scene.time.steady()
         self._complain_after = COMPLAIN_SECONDS
+        self._elsewhere = False
         self._looks = 0
         self._resume = 0
         self._windows = 0
@@ -184,23 +188,46 @@ class Attempt:
         now = scene.time.steady()
         if not scene.memory.my_turn(self._ticket, now=now):
             return OutOfTurn()
-        pause = 0.0 if self._ticket is None else scene.memory.turn.pause(now, scene.chance)
-        if pause and now + pause < self._deadline:
-            if pause > MOMENT_SECONDS:
-                scene.memory.forget_free()  # others will have them by then: a look is cheaper than claims in vain
+        pause = 0.0 if self._ticket is None else self._break(now)
+        if pause:
             return GaveWay(pause)
+        news = scene.memory.news
         outcome = yield from self._try()
         now = scene.time.steady()
         if isinstance(outcome, Grant):
-            scene.memory.turn.won(now, spare=scene.memory.has_spare)
+            scene.memory.turn.won(now)
+            if self._elsewhere:
+                scene.memory.turn.restart(now)  # the slot that it had before is left for others
         elif isinstance(outcome, Full):
             self._complain()
+            if scene.memory.news != news:
+                return replace(outcome, look_in=0.0)  # a slot was released here, or all were woken, meanwhile
             if outcome.look_in is None:
                 # All of this process follow it, whoever of them stands first by then.
                 pause = until_next_look(outcome.expires_in, scene.chance)
                 scene.memory.look_at = now + pause
                 return replace(outcome, look_in=pause)
         return outcome
+
+    def _break(self, now: float) -> float:
+        """Seconds for which this process leaves its slots to others, if it has had its turn."""
+        memory = self._scene.memory
+        self._elsewhere = False
+        pause = memory.turn.quiet_for(now)
+        if not pause and memory.free and memory.turn.over(now):
+            counter = memory.counter
+            if memory.free > 1:
+                self._elsewhere = True  # another slot is free, it seems: it is had, or found to be gone
+            elif counter is not None and counter.minted < counter.max_tokens:
+                # Others may mint one, unless they have meanwhile.
+                if now - memory.looked_at > ROOM_SECONDS:
+                    memory.forget_free()
+                memory.turn.restart(now)
+            else:
+                pause = memory.turn.draw_break(now, self._scene.chance)
+                if pause > MOMENT_SECONDS:
+                    memory.forget_free()  # others will have them by then: a look is cheaper than claims in vain
+        return pause if now + pause < self._deadline else 0.0
 
     def _try(self) -> Procedure[Outcome]:
         try:
@@ -237,11 +264,15 @@ class Attempt:
     def _guess(self) -> Procedure[Grant | None]:
         scene = self._scene
         for _ in range(GUESSES):
-            guess = scene.memory.take_free(scene.chance)
+            guess = scene.memory.take_free(scene.chance, elsewhere=self._elsewhere)
             if guess is None:
                 return None
             slot, fence = guess
-            won = yield from self._claim(ClaimSlot(slot=slot, fence=fence))
+            try:
+                won = yield from self._claim(ClaimSlot(slot=slot, fence=fence))
+            except Stop:
+                scene.memory.look_at = -math.inf  # nor is it known what became of that one
+                raise
             if isinstance(won, Grant):
                 return won
             scene.memory.learn_slot(slot, won.slot, by=self._ticket)
@@ -265,6 +296,7 @@ class Attempt:
             self._window = (self._window + 1) % count
         # Polls are eventually consistent, at half the price: a condition guards whatever is built on them.
         consistent, self._looked = not self._looked, True
+        news = self._scene.memory.news
         view, more = yield from self._page(start, consistent=consistent)
         if not consistent and protocol.looks_remade(view, counter):
             consistent = True
@@ -273,9 +305,10 @@ class Attempt:
             self._resume = view.covered.stop  # large data filled the page: the next look goes on from there
         if view.counter is not None:
             self._scene.adopt(view.counter, consistent)
+            self._scene.memory.looked_at = self._scene.time.steady()
         elif view.counter_looked_for:
             self._scene.memory.forget()
-        self._scene.memory.learn_view(view, by=self._ticket)
+        self._scene.memory.learn_view(view, by=self._ticket, since=news)
         return view, count == 1 and not more
 
     def _page(self, start: int, *, consistent: bool) -> Procedure[tuple[View, bool]]:

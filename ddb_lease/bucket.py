@@ -18,6 +18,7 @@ import os
 import socket
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
@@ -84,6 +85,7 @@ _STATUS_SECONDS: Final = 10.0
 TRY_SECONDS: Final = 10.0
 _DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
 _DOUBT_SECONDS: Final = 0.1
+_LATELY: Final = 64  # leases won last that are known as ours after their end
 
 OnLost = Callable[[Lease], object]
 
@@ -220,6 +222,7 @@ class LeaseBucket:
             require_open=self._require_open,
         )
         self._leases: dict[str, Lease] = {}
+        self._lately: deque[str] = deque(maxlen=_LATELY)
         self._made: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._warned = False
         self._fitting = self._wanted
@@ -695,6 +698,7 @@ class LeaseBucket:
 
     def _keep(self, lease: AnyLease) -> AnyLease:
         self._leases[lease.id] = lease
+        self._lately.append(lease.id)
         self._made.add(lease)
         self._heartbeats().add(lease)
         return lease
@@ -711,7 +715,8 @@ class LeaseBucket:
             _log.warning("lease %s of an interrupted acquire ends by expiry: %s", grant.lease_id, error)
 
     def _is_ours(self, lease_id: str) -> bool:
-        return lease_id in self._leases
+        # One that has just ended may still stand in a look that was under way.
+        return lease_id in self._leases or lease_id in self._lately
 
     def _forget(self, lease: Lease) -> None:
         self._leases.pop(lease.id, None)

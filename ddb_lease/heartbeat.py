@@ -199,8 +199,11 @@ class Heartbeats:
         return math.inf
 
     def _ring(self, due: float) -> None:
-        """Wake the thread, where it would sleep past this: each needless wake costs the caller a switch of threads."""
-        if due < self._asleep_until:
+        """Wake the thread, where it would sleep past this: each needless wake costs the caller a switch of threads.
+
+        Where it should have woken up already, the clock has jumped while it sleeps on.
+        """
+        if due < self._asleep_until or self.overslept():
             self._bell.put(None)
 
     def _run(self) -> None:

@@ -168,6 +168,8 @@ class Memory:
     Attributes:
         turn: When this process lets others have what it has had.
         look_at: When the next look is due, of all that wait here for a full bucket.
+        looked_at: When a look last showed the counter.
+        news: Counts what a look that was under way meanwhile does not know of: slots released here, and wakes of all.
     """
 
     def __init__(self) -> None:
@@ -177,6 +179,8 @@ class Memory:
         self._own_release = -1
         self.turn = Turn()
         self.look_at = -math.inf
+        self.looked_at = -math.inf
+        self.news = 0
         self._line = _Line()
         self._tried_at = 0.0
 
@@ -205,14 +209,25 @@ class Memory:
             self.look_at = -math.inf
 
     def forget_free(self) -> None:
-        """Whatever was last seen free may be so no more."""
+        """Whatever was last seen free may be so no more: look."""
         with self._lock:
             self._free.clear()
+            self.look_at = -math.inf
 
-    def learn_view(self, view: View, *, by: Ticket | None = None) -> None:
-        """Keep which slots a look showed as free; wake as many waiters, but not the one that looked."""
+    def learn_view(self, view: View, *, by: Ticket | None = None, since: int | None = None) -> None:
+        """Keep which slots a look showed as free; wake as many waiters, but not the one that looked.
+
+        Args:
+            view: What it showed.
+            by: Who looked.
+            since: `news` when it was sent: what was released here after that, it may show as leased.
+        """
         with self._lock:
+            own = self._own_release
+            kept = None if since in {None, self.news} else self._free.take(own)
             self._free.take_among(view.covered)
+            if kept is not None:
+                self._free.put(own, kept)
             for number, slot in view.slots.items():
                 if _is_free(slot):
                     self._free.put(number, slot.fence)
@@ -229,16 +244,27 @@ class Memory:
             woken = self._to_be_served()
         _wake(woken, but=by)
 
-    def take_free(self, chance: Random) -> tuple[int, int] | None:
+    def take_free(self, chance: Random, *, elsewhere: bool = False) -> tuple[int, int] | None:
         """A slot last seen free, and its fence; it is then remembered no more.
 
         The one that this process released last comes first: nobody else is as likely to know of it. Where none was,
         one is drawn.
+
+        Args:
+            chance: Draws one.
+            elsewhere: Rather any other than the one released last.
         """
         with self._lock:
             counter = self._counter
             if counter is None:
                 return None
+            own = self._free.take(self._own_release) if elsewhere and len(self._free) > 1 else None
+            if own is not None:
+                other = self._free.draw(chance)
+                self._free.put(self._own_release, own)
+                fence = None if other is None else self._free.take(other)
+                if other is not None and fence is not None and other < counter.max_tokens:
+                    return other, fence
             while True:
                 number = self._own_release if self._own_release in self._free else self._free.draw(chance)
                 if number is None:
@@ -258,14 +284,14 @@ class Memory:
             return [(number, fence) for number, fence in taken if fence is not None]
 
     @property
-    def has_spare(self) -> bool:
-        """Whether a slot is left for somebody else, as far as is known: seen free, or not minted yet."""
-        counter = self._counter
-        return len(self._free) > 0 or (counter is not None and counter.minted < counter.max_tokens)
+    def free(self) -> int:
+        """How many slots were last seen free, and are not handed out."""
+        return len(self._free)
 
     def released(self, number: int, slot: Slot, *, now: float) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
         self._own_release = number
+        self.news += 1
         self.turn.released(now)
         self.learn_slot(number, slot)
 
@@ -285,6 +311,7 @@ class Memory:
         """Wake everybody in line, to look anew."""
         with self._lock:
             self.look_at = -math.inf
+            self.news += 1
             woken = self._line.all()
         _wake(woken)
 

@@ -3,8 +3,7 @@
 A waiter of a full bucket writes nothing and looks about once a second, so nobody sees it. Who releases and claims anew
 within a round trip would keep such waiters out for ever. So a process takes turns: after a while of uninterrupted use
 it keeps quiet before it claims again: for a small share of that while if it seems to be alone, and for about a poll's
-time if others were met lately. A process that leaves a slot free by itself for a moment owes nobody anything, nor does
-one that knows of another free slot.
+time if others were met lately. A process that leaves a slot free by itself for a moment owes nobody anything.
 
 Laws of this room: no clock and no chance of its own. Threads share it without a lock: a race makes two drafts of one
 pause, and the later one counts.
@@ -54,25 +53,35 @@ class Turn:
         """A slot was given back."""
         self._released_at = now
 
-    def won(self, now: float, *, spare: bool) -> None:
-        """A slot was claimed; `spare`: another one is known to be free."""
-        if spare or now - self._released_at > MOMENT_SECONDS:
-            self._began, self._claims = now, 0
+    def won(self, now: float) -> None:
+        """A slot was claimed."""
+        if now - self._released_at > MOMENT_SECONDS:
+            self.restart(now)
         self._claims += 1
 
-    def pause(self, now: float, chance: Random) -> float:
-        """Seconds to keep quiet before claiming; 0.0 while the turn lasts, and where nobody was kept from anything."""
-        if now < self._quiet_until:
-            return self._quiet_until - now
-        turn = now - self._began
-        if now - self._released_at > MOMENT_SECONDS or turn < TURN_SECONDS:
-            return 0.0
+    def restart(self, now: float) -> None:
+        """Begin anew: nobody was kept from anything."""
+        self._began, self._claims = now, 0
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds that the break under way still lasts, for the whole process; 0.0 where there is none."""
+        return max(0.0, self._quiet_until - now)
+
+    def over(self, now: float) -> bool:
+        """Whether this process has had its turn, of a slot that it would have back to back."""
+        if now - self._released_at > MOMENT_SECONDS or now - self._began < TURN_SECONDS:
+            return False
+        return self._met(now) or self._claims >= TURN_CLAIMS
+
+    def draw_break(self, now: float, chance: Random) -> float:
+        """Begin a break; returns how many seconds it lasts."""
         longest = LONGEST_POLL_SECONDS
-        if now - self._met_at >= MET_SECONDS:
-            if self._claims < TURN_CLAIMS:
-                return 0.0
-            longest = min(longest, SHARE * turn)
+        if not self._met(now):
+            longest = min(longest, SHARE * (now - self._began))
         pause = chance.uniform(0.0, longest)
-        self._quiet_until = self._began = now + pause
-        self._claims = 0
+        self._quiet_until = now + pause
+        self.restart(now + pause)
         return pause
+
+    def _met(self, now: float) -> bool:
+        return now - self._met_at < MET_SECONDS

@@ -456,6 +456,13 @@ def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(cl
     assert beats.slept == [slept] * 3
 
 
+def test_after_the_clock_has_jumped_whatever_is_scheduled_rings_the_bell(beats, clock):
+    beats._asleep_until = clock.steady() + 1.0
+    clock.pass_time(600.0)  # the machine was suspended; its thread sleeps on
+    beats.add(Patient(clock, clock.steady() + 30.0))
+    assert beats._bell.qsize() == 1
+
+
 def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypatch):
     beats = Threadless(clock, Workers(clock))
     beats._asleep_until = clock.steady() + 0.5  # as the nap before left it

@@ -168,6 +168,28 @@ def test_free_slots_are_what_a_plain_dict_would_hold(deeds):
         assert all((n in slots) == (n in plain) for n in range(10))
 
 
+def test_a_look_that_was_under_way_does_not_hide_what_was_released_here_meanwhile(memory, chance):
+    sent = memory.news
+    memory.released(3, free(3, fence=9), now=0.0)
+    memory.learn_view(view(free(1), held(3)), since=sent)
+    assert sorted(taken(memory, chance)) == [(1, 1), (3, 9)]
+    memory.released(3, free(3, fence=10), now=0.0)
+    memory.learn_view(view(free(1), held(3)), since=memory.news)
+    assert taken(memory, chance) == [(1, 1)], "a look that was sent later knows better"
+
+
+def test_elsewhere_the_slot_released_last_is_left_where_there_is_another(memory):
+    for seed in range(20):
+        memory.learn_view(view(free(1), free(2)))
+        memory.released(7, free(7), now=0.0)
+        number, _ = memory.take_free(random.Random(seed), elsewhere=True)
+        assert number in {1, 2}
+        assert memory.free == 2
+    memory.learn_view(view())
+    memory.released(7, free(7), now=0.0)
+    assert memory.take_free(random.Random(1), elsewhere=True) == (7, 1)
+
+
 def test_taken_slots_do_not_pile_up_in_the_pool():
     slots, chance = FreeSlots(), random.Random(1)
     for number in range(10_000):

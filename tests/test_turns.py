@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 
 from ddb_lease.turns import MET_SECONDS, MOMENT_SECONDS, SHARE, TURN_CLAIMS, TURN_SECONDS, Turn
 
-LONGEST_POLL = 2.0
+LONGEST_POLL = 2.5
 
 
-def back_to_back(turn, seconds, *, chance, hold=0.02, spare=False, begin=100.0):
+def back_to_back(turn, seconds, *, chance, hold=0.02, begin=100.0):
     """Claim, hold, release, claim anew at once, for so long; returns when breaks were taken, and how long each was."""
     now, breaks = begin, []
     while now < begin + seconds:
-        pause = turn.pause(now, chance)
-        if pause:
+        if turn.over(now):
+            pause = turn.draw_break(now, chance)
             breaks.append((now - begin, pause))
             now += pause
-        turn.won(now, spare=spare)
+        turn.won(now)
         now += hold
         turn.released(now)
     return breaks
@@ -48,19 +48,25 @@ def test_once_others_were_met_a_break_is_as_long_as_their_polls_and_after_a_whil
     assert max(pause for at, pause in breaks if at > MET_SECONDS + 3) <= 1.05 * SHARE * TURN_SECONDS
 
 
-def test_with_another_slot_free_nobody_is_kept_out_and_there_is_no_break():
-    assert back_to_back(Turn(), 20.0, chance=random.Random(1), spare=True) == []
-
-
 def test_a_slot_that_was_free_for_a_moment_is_a_break_already():
-    turn, chance, now = Turn(), random.Random(1), 0.0
+    turn, now = Turn(), 0.0
     turn.met_others(now)
     for _ in range(100):
         now += MOMENT_SECONDS * 1.01
-        assert turn.pause(now, chance) == 0.0
-        turn.won(now, spare=False)
+        assert not turn.over(now)
+        turn.won(now)
         now += 0.5
         turn.released(now)
+
+
+def test_who_restarts_its_turn_has_all_of_it():
+    turn = Turn()
+    turn.met_others(5.0)
+    turn.won(0.0)
+    turn.released(5.0)
+    assert turn.over(5.0)
+    turn.restart(5.0)
+    assert not turn.over(5.0)
 
 
 def test_however_long_each_is_held_only_every_so_many_slots_are_kept_back_from_ones_own_waiters():
@@ -73,22 +79,25 @@ def test_however_long_each_is_held_only_every_so_many_slots_are_kept_back_from_o
 def test_once_others_were_met_a_long_hold_is_a_turn_by_itself():
     turn = Turn()
     turn.met_others(999.0)
-    turn.won(0.0, spare=False)
+    turn.won(0.0)
     turn.released(1_000.0)
-    assert 0.0 < turn.pause(1_000.0, random.Random(1)) <= LONGEST_POLL
+    assert turn.over(1_000.0)
+    assert 0.0 < turn.draw_break(1_000.0, random.Random(1)) <= 2 * LONGEST_POLL
 
 
 @given(st.floats(0.0, 1.0))
 def test_the_whole_process_keeps_quiet_until_the_break_is_over(share):
     turn = Turn()
     turn.met_others(1.5)
-    turn.won(0.0, spare=False)
+    turn.won(0.0)
     turn.released(1.5)
-    pause = turn.pause(1.5, random.Random(1))
-    assert turn.pause(1.5 + share * pause * 0.99, random.Random(2)) == pytest.approx(pause - share * pause * 0.99)
+    pause = turn.draw_break(1.5, random.Random(1))
+    assert turn.quiet_for(1.5 + share * pause * 0.99) == pytest.approx(pause - share * pause * 0.99)
     turn.released(1.5 + pause)
-    assert turn.pause(1.5 + pause, random.Random(3)) == 0.0, "then a new turn begins"
+    assert turn.quiet_for(1.5 + pause) == 0.0
+    assert not turn.over(1.5 + pause), "then a new turn begins"
 
 
 def test_a_process_that_has_released_nothing_owes_nobody_a_break():
-    assert Turn().pause(1e9, random.Random(1)) == 0.0
+    assert not Turn().over(1e9)
+    assert Turn().quiet_for(1e9) == 0.0

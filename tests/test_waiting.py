@@ -155,6 +155,76 @@ def test_who_gives_way_is_no_later_for_it_than_its_timeout(stage, full):
     assert stage.pauses == []
 
 
+def loop_for(stage, bucket, seconds, *, hold=0.25):
+    """Acquire, hold, release and acquire anew at once, for so long."""
+    slots = []
+    until = stage.clock.steady() + seconds
+    while stage.clock.steady() < until:
+        with bucket.acquire(timeout=120) as lease:
+            slots.append(lease.slot)
+            stage.run(hold, bucket)
+    return slots
+
+
+def test_a_process_in_a_loop_on_the_only_slot_makes_breaks_though_it_is_alone(stage):
+    bucket = stage.bucket(max_tokens=1)
+    loop_for(stage, bucket, 30)
+    assert len(stage.pauses) > 5
+    assert sum(stage.pauses) < 30 * 0.1
+
+
+def test_while_a_sibling_holds_the_slot_no_break_is_drawn(stage):
+    bucket = stage.bucket(max_tokens=1)
+    bucket.acquire(timeout=5).release()
+    lease = bucket.acquire(timeout=5)
+    stage.run(60, bucket)
+    bucket._memory.turn.met_others(stage.clock.steady())
+    bucket._memory.turn.released(stage.clock.steady())  # as a sibling that has just released another
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=5)
+    assert bucket._memory.turn.quiet_for(stage.clock.steady()) == 0.0, "it would be over before the slot is free"
+    assert lease.held
+
+
+def test_where_another_slot_is_free_there_is_no_break_but_it_is_had_instead(stage):
+    bucket = stage.bucket(max_tokens=2)
+    slots = loop_for(stage, bucket, 30)
+    assert stage.pauses == []
+    assert set(slots) == {0, 1}
+
+
+def test_a_slot_that_only_seems_to_be_free_is_found_out_and_then_there_are_breaks(stage):
+    bucket = stage.bucket(max_tokens=2)
+    bucket.acquire(timeout=5).release()
+    rival = stage.bucket(max_tokens=2)
+    taken = rival.acquire(timeout=5)
+    stage.meanwhile.append(lambda: rival.heartbeats.turn(slept=False))
+    loop_for(stage, bucket, 30)
+    assert stage.pauses
+    assert taken.held
+
+
+def test_room_to_mint_is_looked_for_again_before_it_is_relied_on_for_long(stage, table):
+    bucket = stage.bucket(max_tokens=200)
+    bucket.acquire(timeout=5).release()
+    for number in list(bucket._memory._free.numbers()):
+        if number != bucket._memory._own_release:
+            bucket._memory._free.take(number)
+    bucket.tap.clear()
+    loop_for(stage, bucket, 100, hold=1.0)
+    assert 1 <= bucket.tap.count()["Look"] <= 6
+    assert stage.pauses == []
+
+
+def test_a_slot_released_here_while_a_look_is_under_way_is_taken_at_once(stage):
+    bucket = stage.bucket(max_tokens=1)
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.inject(Look, after=lambda _: lease.release())
+    began = stage.clock.steady()
+    assert bucket.acquire(timeout=60).held
+    assert stage.clock.steady() - began < 0.5
+
+
 def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_aged(stage, full):
     bucket = stage.bucket(max_tokens=1)
     with pytest.raises(AcquireTimeout):

@@ -235,6 +235,10 @@ class Core(LeaseBucket):
         self._threads.after_fork_in_child()
         self._debts = set()
 
+    def release_behind(self, held: Held) -> None:
+        """Release a lease on a worker: there is no loop to do it on."""
+        self._heartbeats().workers.submit(held.release)
+
     def at_exit(self, deadline: float) -> None:
         """As `LeaseBucket`'s; and pay what cancelled acquires left."""
         super().at_exit(deadline)

@@ -193,6 +193,10 @@ class Lease:
                 called again.
             StoreRejected: The service refuses for good; the slot comes back when the lease expires.
         """
+        if _running_loop() is None:
+            # The collector closes a block whose loop has ended: what would be awaited is done by a worker.
+            self._core.release_behind(self._held)
+            return False
         return await self._held.give_back(self._core.driver, self._core.new_bell())
 
     async def __aenter__(self) -> Lease:

@@ -737,16 +737,16 @@ WAITING = Chapter(
         ),
         _attempt(
             "what a break leaves to others is not claimed blindly after it",
-            "                scene.memory.forget_free()  # others",
-            "                pass  # others",
+            "                    memory.forget_free()  # others",
+            "                    pass  # others",
             noticed_by=(
                 "tests/test_waiting.py::test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire",
             ),
         ),
         _attempt(
             "nobody gives way beyond its timeout",
-            "if pause and now + pause < self._deadline:",
-            "if pause:",
+            "        return pause if now + pause < self._deadline else 0.0\n",
+            "        return pause\n",
             noticed_by=("tests/test_waiting.py::test_who_gives_way_is_no_later_for_it_than_its_timeout",),
         ),
         _attempt(
@@ -853,14 +853,14 @@ WAITING = Chapter(
         ),
         _turns(
             "a turn ends",
-            " or turn < TURN_SECONDS:\n            return 0.0",
-            " or turn < math.inf:\n            return 0.0",
+            " or now - self._began < TURN_SECONDS:\n",
+            " or now - self._began < math.inf:\n",
             noticed_by=("tests/test_turns.py::test_who_has_a_slot_back_to_back_takes_a_short_break_after_each_turn",),
         ),
         _turns(
             "a slot that was free for a moment is a break",
-            "        if now - self._released_at > MOMENT_SECONDS or turn < TURN_SECONDS:",
-            "        if turn < TURN_SECONDS:",
+            "        if now - self._released_at > MOMENT_SECONDS or now - self._began",
+            "        if now - self._began",
             noticed_by=(
                 "tests/test_turns.py::test_a_slot_that_was_free_for_a_moment_is_a_break_already",
                 "tests/test_turns.py::test_a_process_that_has_released_nothing_owes_nobody_a_break",
@@ -868,23 +868,53 @@ WAITING = Chapter(
         ),
         _turns(
             "the break is the whole process's",
-            "            return self._quiet_until - now\n",
-            "            pass\n",
+            "        return max(0.0, self._quiet_until - now)\n",
+            "        return 0.0\n",
             noticed_by=("tests/test_turns.py::test_the_whole_process_keeps_quiet_until_the_break_is_over",),
         ),
         _turns(
             "alone, one's own waiters are served",
-            "            if self._claims < TURN_CLAIMS:\n",
-            "            if False:\n",
+            "        return self._met(now) or self._claims >= TURN_CLAIMS\n",
+            "        return True\n",
             noticed_by=(
                 "tests/test_turns.py::test_however_long_each_is_held_only_every_so_many_slots_are_kept_back_from_ones_own_waiters",
             ),
         ),
-        _turns(
-            "with another slot free there is no break",
-            "        if spare or now - self._released_at",
-            "        if now - self._released_at",
-            noticed_by=("tests/test_turns.py::test_with_another_slot_free_nobody_is_kept_out_and_there_is_no_break",),
+        _attempt(
+            "where another slot seems to be free, it is had instead of a break",
+            "            if memory.free > 1:\n",
+            "            if False:\n",
+            noticed_by=(
+                "tests/test_waiting.py::test_where_another_slot_is_free_there_is_no_break_but_it_is_had_instead",
+            ),
+        ),
+        _attempt(
+            "a break is drawn where a slot is in hand",
+            "if not pause and memory.free and memory.turn.over(now):",
+            "if not pause and memory.turn.over(now):",
+            noticed_by=("tests/test_waiting.py::test_while_a_sibling_holds_the_slot_no_break_is_drawn",),
+        ),
+        _attempt(
+            "room to mint is looked for again",
+            "                    memory.forget_free()\n                memory.turn.restart(now)\n",
+            "                    pass\n                memory.turn.restart(now)\n",
+            noticed_by=(
+                "tests/test_waiting.py::test_room_to_mint_is_looked_for_again_before_it_is_relied_on_for_long",
+            ),
+        ),
+        _attempt(
+            "what was released here during a look is taken at once",
+            "            if scene.memory.news != news:\n",
+            "            if False:\n",
+            noticed_by=("tests/test_waiting.py::test_a_slot_released_here_while_a_look_is_under_way_is_taken_at_once",),
+        ),
+        _memory(
+            "a look does not hide what was released here meanwhile",
+            "            if kept is not None:\n",
+            "            if False:\n",
+            noticed_by=(
+                "tests/test_memory.py::test_a_look_that_was_under_way_does_not_hide_what_was_released_here_meanwhile",
+            ),
         ),
         _memory(
             "a free slot is handed to one thread",

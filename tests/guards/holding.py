@@ -609,8 +609,8 @@ HEARTBEATS = Chapter(
         ),
         _heartbeat(
             "what comes earlier ends its sleep",
-            "        if due < self._asleep_until:\n",
-            "        if False:\n",
+            "        if due < self._asleep_until or",
+            "        if",
             noticed_by=("tests/test_heartbeat.py::test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell",),
         ),
         _heartbeat(
@@ -618,6 +618,14 @@ HEARTBEATS = Chapter(
             "        self._ring(self._move(beating))\n",
             "        self._move(beating)\n",
             noticed_by=("tests/test_heartbeat.py::test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell",),
+        ),
+        _heartbeat(
+            "a clock that jumped is noticed by what is scheduled then",
+            "due < self._asleep_until or self.overslept():",
+            "due < self._asleep_until:",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_after_the_clock_has_jumped_whatever_is_scheduled_rings_the_bell",
+            ),
         ),
         _heartbeat(
             "what is scheduled while a nap is planned ends it",
