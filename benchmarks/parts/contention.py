@@ -39,11 +39,11 @@ CELLS = (
     Cell(1, 16, 8, 3.0),
     Cell(1, 64, 8, 4.0),
     Cell(1, 128, 64, 3.0),
-    Cell(8, 1, 1, 8.0),
-    Cell(8, 8, 8, 8.0),
-    Cell(16, 1, 8, 24.0, (OURS,)),  # long enough for turns of a second to even out
+    Cell(8, 1, 1, 7.0),
+    Cell(8, 8, 8, 6.0),
+    Cell(16, 1, 8, 22.0, (OURS,)),  # long enough for turns of a second to even out
     Cell(16, 1, 8, 6.0, (NAIVE, DLM)),
-    Cell(16, 8, 64, 6.0),
+    Cell(16, 8, 64, 5.0),
 )
 
 
