@@ -86,7 +86,7 @@ def watched_bucket(engine, watched_session, table, bucket_name):
 
         def make(kind=LeaseBucket, **arguments):
             tap = Tap()
-            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5, "per": 3600.0}
+            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5, "per": 10.0}
             bucket = kind(
                 bucket_name,
                 **defaults | arguments,
@@ -232,7 +232,7 @@ def take_permits(bucket, table):
     limiter = bucket(kind=RateLimiter)
     assert all(limiter.try_acquire() for _ in range(5))
     assert not bucket(kind=RateLimiter).try_acquire()
-    limiter.acquire(timeout=5)
+    limiter.acquire(timeout=30)
 
 
 def status_of_a_rate(bucket, table):
