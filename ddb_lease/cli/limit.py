@@ -66,13 +66,16 @@ def _become(command: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    for name in _IGNORED_BY_PYTHON:
-        # What is ignored stays so in the command, which did not ask for it.
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    # What is ignored stays so in the command, which did not ask for it.
+    ignored = {
+        signum: signal.signal(signum, signal.SIG_DFL)
+        for signum in (getattr(signal, name) for name in _IGNORED_BY_PYTHON if hasattr(signal, name))
+    }
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except (OSError, ValueError) as error:
+        for signum, before in ignored.items():
+            signal.signal(signum, before)  # we are still here, and so is whoever called us
         print(f"ddb-lease: cannot run {words.printable(command[0])}: {_reason(error)}", file=sys.stderr)
         missing = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTDIR}
         return NO_SUCH_COMMAND if missing else CANNOT_BE_RUN

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease.cli import main
+from ddb_lease.cli import limit, main
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -167,3 +167,9 @@ def test_its_help_page_tells_every_option(capsys):
     ):
         assert told in page
     assert "exit codes:" in page
+
+
+def test_a_command_that_cannot_be_run_leaves_the_signals_as_they_were(capsys):
+    before = signal.getsignal(signal.SIGPIPE)
+    assert limit._become(["no-such-command-anywhere"]) == limit.NO_SUCH_COMMAND
+    assert signal.getsignal(signal.SIGPIPE) == before
