@@ -289,8 +289,7 @@ class _Tries:
         charge = self._place.count * self._scene.rate.interval_ns / NS
         spread = charge * 2.0 ** min(self._denied - 1, 30) if self._denied else 0.0
         self._denied += 1
-        now = self._scene.now_ns()
-        denied = self._later(max(later.at, now), now)
+        denied = self._later(later.at, self._scene.now_ns())
         return Denied(retry_in=denied.retry_in, spread=min(LONGEST_SPREAD_SECONDS, spread))
 
 

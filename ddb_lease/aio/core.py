@@ -224,8 +224,12 @@ class Core(LeaseBucket):
                 await self.driver.call(lambda: self._settle(self._deadline(RELEASE_SECONDS)))
         finally:
             for held in list(self._leases.values()):  # cancelled before it could begin with them
-                self._heartbeats().workers.submit(held.release)
+                self.release_behind(held)
             self._store.close()
+
+    def release_behind(self, held: Lease) -> None:
+        """Release a lease on a worker: no loop is to be had, or to be waited for."""
+        self._heartbeats().workers.submit(held.release)
 
     # What `process` asks for.
 
@@ -234,10 +238,6 @@ class Core(LeaseBucket):
         super().after_fork_in_child()
         self._threads.after_fork_in_child()
         self._debts = set()
-
-    def release_behind(self, held: Held) -> None:
-        """Release a lease on a worker: there is no loop to do it on."""
-        self._heartbeats().workers.submit(held.release)
 
     def at_exit(self, deadline: float) -> None:
         """As `LeaseBucket`'s; and pay what cancelled acquires left."""
