@@ -133,6 +133,10 @@ class Belief:
         pause = full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)
         self.renew_at = now + pause + self._late_by(self._offset)
 
+    def hurry(self, now: float) -> None:
+        """The next renewal comes at once: an answer was no answer to rely on."""
+        self.renew_at = now
+
     def expire(self, now: float, *, slept: bool) -> LossReason | None:
         """Lose the lease if its deadline has passed; `slept` says that this process was not running meanwhile."""
         if self.state is not State.HELD or now < self.deadline:

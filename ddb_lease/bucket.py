@@ -62,6 +62,7 @@ from ddb_lease.model import (
 from ddb_lease.outcomes import Busy, Outcome, Unavailable
 from ddb_lease.protocol import slots_of
 from ddb_lease.releasing import ended_slots, require_answers, send_release
+from ddb_lease.renewing import Renewals
 from ddb_lease.retry import Procedure
 from ddb_lease.revoking import revoke
 from ddb_lease.scene import Scene
@@ -220,6 +221,12 @@ class LeaseBucket:
             adopt=self._adopt,
             ours=self._is_ours,
             require_open=self._require_open,
+        )
+        self._renewals = Renewals(
+            scene=self._scene,
+            driver=self._driver,
+            bell=self._machinery.bell,
+            workers=lambda: self._heartbeats().workers,
         )
         self._leases: dict[str, Lease] = {}
         self._lately: deque[str] = deque(maxlen=_LATELY)
@@ -501,6 +508,7 @@ class LeaseBucket:
             lease.abandon_to_parent()
         self._leases = {}
         self._memory.empty()
+        self._renewals.after_fork_in_child()
         if self._teller is not None:
             self._teller.after_fork_in_child()
         self._scene.time.after_fork_in_child()
@@ -683,6 +691,7 @@ class LeaseBucket:
             scene=self._scene,
             driver=self._driver,
             heartbeats=self._heartbeats(),
+            renewals=self._renewals,
             spawn=self._machinery.spawn,
             bell=self._machinery.bell,
             turnstile=self._machinery.turnstile,

@@ -17,6 +17,7 @@ import logging
 import math
 import queue
 import threading
+from collections.abc import Collection
 from typing import Protocol, TypeAlias
 
 from ddb_lease.clock import Clock
@@ -40,8 +41,25 @@ STALE_ENTRIES = 64
 """Entries of the schedule, besides twice as many as there are leases, before the stale ones are swept out."""
 
 
+class Group(Protocol):
+    """Those that had better be looked after together. Compared by identity."""
+
+    def ahead(self) -> float:
+        """Seconds by which one may be looked after early, where another is due."""
+        ...
+
+    def send_off(self) -> None:
+        """All that were to be looked after now have been."""
+        ...
+
+
 class Beating(Protocol):
     """Something that must be looked after in time. Compared by identity."""
+
+    @property
+    def group(self) -> Group:
+        """Which it belongs to."""
+        ...
 
     def due_in(self) -> float:
         """Seconds until it is due, from now; infinite for never."""
@@ -98,14 +116,20 @@ class Schedule:
         with self._lock:
             return list(self._due)
 
-    def due(self, now: float) -> list[Beating]:
-        """All that is due by now; it stays scheduled, to be moved."""
-        found = []
+    def due(self, now: float, *, of: Collection[Group] | None = None) -> list[Beating]:
+        """All that is due by now, or all of some groups; it stays scheduled, to be moved."""
+        found, others = [], []
         with self._lock:
             while self._heap and self._heap[0][0] <= now:
-                due, serial, beating = heapq.heappop(self._heap)
+                entry = heapq.heappop(self._heap)
+                due, serial, beating = entry
                 if self._due.get(beating) == (due, serial):
-                    found.append(beating)
+                    if of is None or beating.group in of:
+                        found.append(beating)
+                    else:
+                        others.append(entry)
+            for entry in others:
+                heapq.heappush(self._heap, entry)
         return found
 
     def first(self) -> float | None:
@@ -173,7 +197,13 @@ class Heartbeats:
     def turn(self, *, slept: bool) -> None:
         """Do all that is due now."""
         self.workers.relieve()
-        for beating in self._schedule.due(self._clock.steady()):
+        now = self._clock.steady()
+        due = self._schedule.due(now)
+        groups = {beating.group for beating in due}
+        ahead = max(map(_ahead, groups), default=0.0)
+        if ahead > 0.0:
+            due += self._schedule.due(now + ahead, of=groups)
+        for beating in due:
             pause, entry = RECOVERY_SECONDS, self._schedule.entry(beating)
             try:
                 beating.beat(slept=slept)
@@ -182,6 +212,11 @@ class Heartbeats:
                 _log.exception("a heartbeat failed; it is tried again")
             # Unless a worker has rescheduled it meanwhile, who knows more.
             self._schedule.move(beating, self._clock.steady() + pause, unless_moved_from=entry)
+        for group in groups:
+            try:
+                group.send_off()
+            except BaseException:  # noqa: BLE001 - as above
+                _log.exception("a heartbeat failed; it is tried again")
 
     def nap(self) -> float:
         """Seconds to sleep before the next turn."""
@@ -228,3 +263,11 @@ class Heartbeats:
             self._bell.get(timeout=seconds)
             while True:
                 self._bell.get_nowait()
+
+
+def _ahead(group: Group) -> float:
+    try:
+        return group.ahead()
+    except BaseException:  # noqa: BLE001 - it comes early for economy's sake only
+        _log.exception("a heartbeat failed; what is due is done all the same")
+        return 0.0

@@ -15,6 +15,7 @@ from ddb_lease.messages import (
     Charged,
     Conflict,
     Done,
+    Each,
     Metered,
     Refused,
     Rejected,
@@ -29,7 +30,7 @@ from ddb_lease.messages import (
 from ddb_lease.retry import Procedure, resending
 from ddb_lease.scene import Scene
 
-Answered: TypeAlias = Done | Seen | Shown | Refused | Charged | Uncharged | Metered
+Answered: TypeAlias = Done | Each | Seen | Shown | Refused | Charged | Uncharged | Metered
 
 
 def insist(scene: Scene, make: Callable[[], Request], *, tries: int, deadline: float) -> Procedure[tuple[Answer, bool]]:
@@ -75,7 +76,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Seen() | Shown() | Refused() | Charged() | Uncharged() | Metered():
+        case Done() | Each() | Seen() | Shown() | Refused() | Charged() | Uncharged() | Metered():
             return answer
         case Rejected():
             raise answer.error

@@ -16,20 +16,21 @@ import functools
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
 from ddb_lease.asking import UNTOLD, settle
-from ddb_lease.belief import Belief, State
+from ddb_lease.belief import Belief, Renewal, State
 from ddb_lease.clock import WIDE_SECONDS
 from ddb_lease.driver import Bell, Driver, Turnstile
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.events import Lost, Released, Renewed
 from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.messages import Answer, Conflict, Done, Rejected, Renew, Throttled, Unknown, Unsent
+from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
 from ddb_lease.releasing import ended_slots, require_answers, send_release
+from ddb_lease.renewing import BY_ITSELF, Due, Renewals, Turn
 from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 from ddb_lease.telling import Notes, Teller
@@ -56,12 +57,21 @@ PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A renewal that is to be sent, by a request for each slot."""
+
+    renewal: Renewal
+    requests: tuple[Renew, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What a lease needs of its bucket."""
 
     scene: Scene
     driver: Driver
     heartbeats: Heartbeats
+    renewals: Renewals
     spawn: Callable[[Callable[[], None]], None]
     bell: Callable[[], Bell]
     turnstile: Callable[[], Turnstile]
@@ -118,6 +128,7 @@ class Lease:
         self._lock = threading.RLock()
         self._serial = surroundings.turnstile()
         self._renewing = False
+        self._alone = False
         self._tried_at = -math.inf
         self._clean_up_at = math.inf
         self._called_back = False
@@ -255,6 +266,11 @@ class Lease:
 
     # What the heartbeat asks for (`heartbeat.Beating`).
 
+    @property
+    def group(self) -> Renewals:
+        """Those whose renewals are sent together with its own."""
+        return self._around.renewals
+
     def due_in(self) -> float:
         """Seconds until the heartbeat must look after this lease."""
         with self._lock:
@@ -280,11 +296,9 @@ class Lease:
                     self._around.heartbeats.workers.submit(self._clean_up)
                 return
             reason = self._belief.expire(now, slept=slept)
-            if reason is None and not self._renewing and self.due_in() <= 0:
+            if reason is None and not self._renewing and self.due_in() <= self._ahead(now):
                 self._renewing = True
-                self._around.heartbeats.workers.submit(
-                    self._renew_in_background, line=self._around.driver, by=self._belief.deadline
-                )
+                self._around.renewals.put(self._due())
         if reason is not None:
             self._lose(reason)
 
@@ -363,13 +377,45 @@ class Lease:
     def _word(self) -> str:
         return "held" if self.held else self._reason().value
 
-    def _renew_in_background(self) -> None:
-        # Whoever has the lock is renewing or releasing at this moment: look again after a pause.
+    def _due(self) -> Due:
+        return Due(
+            by=self._belief.deadline,
+            until=self._time_may_be_asked_until(),
+            slots=len(self.slots),
+            alone=self._alone or self._belief.failures % BY_ITSELF == BY_ITSELF - 1,
+            by_itself=self._renew_by_itself,
+            together=self._renew_together,
+        )
+
+    def _renew_by_itself(self) -> None:
+        with self._turn() as mine:
+            if mine:
+                self._renew_once()
+
+    def _renew_together(self) -> Turn:
+        """Its part in a batch: believed where that says that it renewed, else asked for again by itself."""
+        with self._turn() as mine:
+            begun = self._begin_renewal() if mine else None
+            if begun is None:
+                return
+            answers = yield begun.requests
+            if self._see is not None:
+                for request, answer in zip(begun.requests, answers, strict=True):
+                    self._see(request, answer)
+            if any(isinstance(answer, (Refused, Rejected)) for answer in answers):
+                with self._lock:
+                    self._alone = True
+                    self._belief.hurry(self._now())
+            else:
+                self._conclude(begun, _of_all(answers))
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[bool]:
+        """A turn at renewing in the background; False where somebody is renewing or releasing it at this moment."""
         mine = self._serial.acquire(blocking=False)
         self._tried_at = self._now()
         try:
-            if mine:
-                self._renew_once()
+            yield mine
         finally:
             if mine:
                 self._serial.release()
@@ -378,12 +424,11 @@ class Lease:
             self._around.heartbeats.reconsider(self)
         self._tell()
 
-    def _settle_time(self) -> None:
-        # What is written as expiry never falls again: first have doubt about the time cleared, while there is time.
-        time = self._around.scene.time
-        if time.unsettled:
-            until = self._belief.deadline - self._seconds * _ASKING_LEAVES
-            self._around.driver.run(settle(time, until=until), self._around.bell(), see=self._see)
+    def _ahead(self, now: float) -> float:
+        """Seconds by which it may be renewed early, together with others; none where the last try failed."""
+        if self._alone or self._belief.failures or now < self._tried_at + PAUSE_SECONDS:
+            return 0.0
+        return self._around.renewals.ahead()
 
     def _widest(self) -> float:
         """How far apart the bounds on the service's time may be, in seconds, for a renewal to be written by them now.
@@ -394,47 +439,67 @@ class Lease:
         left = self._belief.deadline - self._now()
         return WIDE_SECONDS if left > self._seconds * _ASKING_LEAVES else max(WIDE_SECONDS, self._seconds)
 
-    def _renew_once(self) -> Answer | None:
+    def _time_may_be_asked_until(self) -> float:
+        return self._belief.deadline - self._seconds * _ASKING_LEAVES
+
+    def _begin_renewal(self) -> Begun | None:
+        """What is to be sent now; None where nothing is: it is not held, or the time is not told well enough."""
         scene = self._around.scene
-        self._settle_time()
         with self._lock:
             # Steady time first: see `Belief.begin_renewal`.
             self._tried_at = self._now()
             _, now_hi = scene.time.now_ms()
             if scene.time.wider_than(self._widest()):
                 self._belief.retry_later(self._tried_at)
-                return Unknown(cause=UNTOLD)
+                return None
             renewal = self._belief.begin_renewal(self._tried_at, now_hi)
         if renewal is None:
             return None
-        ttl = scene.ttl(now_hi, expires_at=renewal.expires_at, fence=self.fence)
-        answer = self._renew_slots(renewal.expires_at, ttl)
+        expires_at = renewal.expires_at
+        ttl = scene.ttl(now_hi, expires_at=expires_at, fence=self.fence)
+        requests = tuple(Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in self.slots)
+        return Begun(renewal=renewal, requests=requests)
+
+    def _renew_once(self) -> Answer | None:
+        """Renew each slot by a request of its own; returns the last answer, which is the first that is no success."""
+        time = self._around.scene.time
+        if time.unsettled:
+            asking = settle(time, until=self._time_may_be_asked_until())
+            self._around.driver.run(asking, self._around.bell(), see=self._see)
+        begun = self._begin_renewal()
+        if begun is None:
+            return Unknown(cause=UNTOLD) if self._belief.holds(self._now()) else None
+        answers: list[Answer] = []
+        for request in begun.requests:
+            answers.append(self._perform(request))
+            if not isinstance(answers[-1], Done) or _revoked(answers[-1]):
+                break
+        self._conclude(begun, answers[-1])
+        return answers[-1]
+
+    def _perform(self, request: Renew) -> Answer:
+        try:
+            answer = self._around.driver.perform(request)
+            if self._see is not None:
+                self._see(request, answer)
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
+            _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
+            return Unknown(cause=error)
+        return answer
+
+    def _conclude(self, begun: Begun, answer: Answer) -> None:
+        """Take note of a renewal's outcome: of several slots, the answer that says it for all."""
         with self._lock:
             now = self._now()
-            reason = self._belief.end_renewal(renewal, answer, now)
-            if isinstance(answer, Done) and self._notes is not None:
-                self._note_renewal(self._notes, now)
+            reason = self._belief.end_renewal(begun.renewal, answer, now)
+            if isinstance(answer, Done):
+                self._alone = False
+                if self._notes is not None:
+                    self._note_renewal(self._notes, now)
         if reason is not None:
             self._lose(reason)
         elif isinstance(answer, Rejected):
             _log.warning("lease %s could not be renewed, and tries on: %s", self.id, answer.error)
-        return answer
-
-    def _renew_slots(self, expires_at: int, ttl: int) -> Answer:
-        """Renew each slot; returns the last answer, which is the first that is no success."""
-        answer: Answer = Done()
-        for slot in self.slots:
-            request = Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl)
-            try:
-                answer = self._around.driver.perform(request)
-                if self._see is not None:
-                    self._see(request, answer)
-            except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
-                _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
-                answer = Unknown(cause=error)
-            if not isinstance(answer, Done) or (answer.slot and answer.slot.lease and answer.slot.lease.revoked):
-                break
-        return answer
 
     def _lose(self, reason: LossReason) -> None:
         """The lease was lost just now: say so, once."""
@@ -538,3 +603,14 @@ class Lease:
         require_answers(endings, lease_id=self.id)
         self._answered = True
         return bool(ended)
+
+
+def _revoked(answer: Answer) -> bool:
+    lease = answer.slot.lease if isinstance(answer, Done) and answer.slot else None
+    return lease is not None and lease.revoked
+
+
+def _of_all(answers: Sequence[Answer]) -> Answer:
+    """Of the answers for one lease's slots, the one that counts: a failure, else one that shows a revocation."""
+    failed = (answer for answer in answers if not isinstance(answer, Done))
+    return next(failed, None) or next(filter(_revoked, answers), answers[0])

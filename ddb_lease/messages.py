@@ -150,6 +150,17 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RenewEach:
+    """Send several renewals together: one BatchExecuteStatement of at most `PER_BATCH`.
+
+    It is no transaction: each is an UpdateItem in all but name, with the same conditions and the same price, and
+    happens or does not happen by itself.
+    """
+
+    renewals: tuple[Renew, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """Drop our lease, keep the fence: one UpdateItem.
 
@@ -236,6 +247,7 @@ Request: TypeAlias = (
     | Retire
     | Create
     | Renew
+    | RenewEach
     | Release
     | Revoke
     | Snapshot
@@ -251,6 +263,13 @@ class Done:
     """It happened. `slot` is the item after a renewal."""
 
     slot: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Each:
+    """What became of each of the renewals that were sent together, in their order."""
+
+    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,7 +364,19 @@ class Rejected:
 
 
 Answer: TypeAlias = (
-    Done | Seen | Shown | Refused | Charged | Uncharged | Metered | Conflict | Throttled | Unsent | Unknown | Rejected
+    Done
+    | Each
+    | Seen
+    | Shown
+    | Refused
+    | Charged
+    | Uncharged
+    | Metered
+    | Conflict
+    | Throttled
+    | Unsent
+    | Unknown
+    | Rejected
 )
 
 

@@ -35,6 +35,9 @@ LONGEST_LEASE_MS = 365 * 86_400_000
 PER_TRANSACTION = 99
 """Slots in one TransactWriteItems of at most 100 items, as the counter takes one place."""
 
+PER_BATCH = 25
+"""Renewals in one BatchExecuteStatement."""
+
 MARGINS_PER_LEASE = 3
 """A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
 

@@ -3,7 +3,7 @@
 Laws of this room: the policies that `ddb-lease template` prints and the page that explains them are both held to these
 lists, and these lists to the requests that are really made. IAM has no action for a transaction: each item in it needs
 the permission of its own (a TransactWriteItems that puts and updates: PutItem and UpdateItem; a TransactGetItems:
-GetItem).
+GetItem). Nor has it one for a batch of PartiQL: each statement needs its verb's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
-    "worker": ("PutItem", "UpdateItem", "Query"),
+    "worker": ("PutItem", "UpdateItem", "PartiQLUpdate", "Query"),
     "operator": ("GetItem", "UpdateItem", "Query"),
     "reader": ("Query",),
     "deployer": ("CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"),

@@ -54,11 +54,16 @@ ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simula
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it is held to what the engines are held to."""
+    """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it is held to what the engines are held to.
+
+    Modules that set ``NOT_ON`` want what the engines named there do not know.
+    """
 
     def belongs(item: pytest.Item) -> bool:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         if params.get("face") == "asyncio" and params.get("engine") not in item.module.FACES:
+            return False
+        if params.get("engine") in getattr(item.module, "NOT_ON", ()):
             return False
         return params.get("engine") != "simulated" or getattr(item.module, "CONTRACT", False)
 

@@ -26,6 +26,7 @@ from ddb_lease.messages import (
     Rejected,
     Release,
     Renew,
+    RenewEach,
     Reply,
     Request,
     Retire,
@@ -101,7 +102,9 @@ class Tap:
         self.sent.clear()
 
     def of(self, kind: type) -> list[Any]:
-        return [request for request in self.sent if isinstance(request, kind)]
+        """The requests of this kind; renewals also where they were sent together."""
+        parts = (request.renewals if isinstance(request, RenewEach) else (request,) for request in self.sent)
+        return [request for request in itertools.chain.from_iterable(parts) if isinstance(request, kind)]
 
     def send(self, request: Request) -> Reply:
         with self._lock:

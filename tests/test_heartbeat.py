@@ -20,8 +20,39 @@ REPEATABLE = settings(derandomize=True, deadline=None, max_examples=200)
 LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
 
 
+class Alone:
+    """A group of those that have nothing to do with one another."""
+
+    def ahead(self):
+        return 0.0
+
+    def send_off(self):
+        pass
+
+
+class Together:
+    """A group whose members had better be looked after together; notes who was, at each `send_off`."""
+
+    def __init__(self, ahead):
+        self.seconds, self.members, self.sent = ahead, [], []
+
+    def patient(self, clock, due, **how):
+        member = Patient(clock, due, **how)
+        member.group = self
+        self.members.append(member)
+        return member
+
+    def ahead(self):
+        return self.seconds
+
+    def send_off(self):
+        self.sent.append([len(member.beats) for member in self.members])
+
+
 class Patient:
     """Something to be looked after, on a clock that tests move."""
+
+    group = Alone()
 
     def __init__(self, clock, due, *, every=10.0, raises=None):
         self.clock, self.due, self.every, self.raises = clock, due, every, raises
@@ -178,6 +209,57 @@ def test_a_turn_does_what_is_due_and_nothing_else(beats, clock):
     assert (len(soon.beats), len(late.beats)) == (1, 1)
 
 
+def test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due(beats, clock):
+    group = Together(2.0)
+    for patient in (group.patient(clock, 1_005.0), group.patient(clock, 1_007.0), group.patient(clock, 1_007.1)):
+        beats.add(patient)
+    stranger = Patient(clock, 1_006.0)
+    beats.add(stranger)
+    clock.pass_time(4.0)
+    beats.turn(slept=False)
+    assert group.sent == [], "nobody comes early where nobody is due"
+    clock.pass_time(1.0)
+    beats.turn(slept=False)
+    assert group.sent == [[1, 1, 0]], "once all have been looked after"
+    assert stranger.beats == []
+    clock.pass_time(1.0)
+    beats.turn(slept=False)
+    assert len(stranger.beats) == 1, "who was passed over is due when it was"
+    clock.pass_time(1.1)
+    beats.turn(slept=False)
+    assert group.sent == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_two_groups_come_early_by_their_own_time(beats, clock):
+    patient_group, hasty = Together(3.0), Together(0.0)
+    one, other = hasty.patient(clock, 1_005.0), hasty.patient(clock, 1_006.0)
+    early = patient_group.patient(clock, 1_006.0)
+    for patient in (one, other, early):
+        beats.add(patient)
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert (len(one.beats), len(other.beats), len(early.beats)) == (1, 0, 0)
+    clock.pass_time(1.0)
+    beats.turn(slept=False)
+    assert (len(one.beats), len(other.beats), len(early.beats)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("what", ["ahead", "send_off"])
+def test_a_group_in_trouble_keeps_nobody_from_being_looked_after(beats, clock, what):
+    broken, whole = Together(1.0), Together(1.0)
+    setattr(broken, what, lambda: 1 / 0)
+    members = [group.patient(clock, 1_005.0) for group in (broken, whole)]
+    for patient in members:
+        beats.add(patient)
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert [len(patient.beats) for patient in members] == [1, 1]
+    assert whole.sent == [[1]]
+    clock.pass_time(10.0)
+    beats.turn(slept=False)
+    assert [len(patient.beats) for patient in members] == [2, 2]
+
+
 def test_after_a_beat_it_is_due_when_it_then_says(beats, clock):
     patient = Patient(clock, 1_005.0, every=7.0)
     beats.add(patient)
@@ -223,7 +305,7 @@ def test_who_asked_too_early_when_something_is_due_asks_again(beats, clock, by):
     class Renewing:
         """Asked while its renewal is under way; the renewal fails before the answer is used."""
 
-        seconds, asked = 100.0, 0
+        seconds, asked, group = 100.0, 0, Alone()
 
         def due_in(self):
             self.asked += 1

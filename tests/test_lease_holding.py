@@ -280,7 +280,7 @@ def test_one_lease_in_trouble_delays_no_other(stage, table):
     bucket = stage.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
     broken = leases[0]
-    broken._renew_once = lambda: 1 / 0
+    broken._begin_renewal = lambda: 1 / 0
     stage.run(100, bucket)
     assert not broken.held
     assert all(lease.held for lease in leases[1:])
@@ -550,7 +550,7 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(stage, table, how
     if how == "by hand":
         lease.renew()
     else:
-        lease._renew_in_background()
+        lease._renew_by_itself()
     assert bucket.tap.count() == {"Look": 1, "Renew": 1}
     assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
 
@@ -569,7 +569,7 @@ def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_furthe
     stage.clock.pass_time(lease.remaining - 4.0)
     bucket.tap.clear()
     with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
-        lease.renew() if how == "by hand" else lease._renew_in_background()
+        lease.renew() if how == "by hand" else lease._renew_by_itself()
     assert lease.held
     assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
     assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 30_000

@@ -16,10 +16,10 @@ from ddb_lease.cli import main
 from ddb_lease.clock import SystemClock
 from ddb_lease.dynamodb import Reach
 from ddb_lease.dynamodb.table import create_table
-from ddb_lease.messages import Grow, Recount, Request, Revoke, Snapshot
+from ddb_lease.messages import Grow, Recount, RenewEach, Request, Revoke, Snapshot
 from ddb_lease.permissions import ROLES, actions, policy
 from tests.conftest import QUICK, TABLE
-from tests.support import Tap, put_counter, put_free
+from tests.support import Tap, eventually, put_counter, put_free
 
 PAGE = (Path(__file__).parent.parent / "docs" / "operations.md").read_text()
 SECTION = re.search(r"^## Permissions\n(.*?)(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
@@ -36,6 +36,14 @@ IN_TRANSACTION = {
 """IAM has no action for a transaction: each item in it needs the permission of its own."""
 
 
+def _renewed(one):
+    """The key in a statement of a batch: none of our batches holds anything else."""
+    assert one["Statement"].startswith(f'UPDATE "{TABLE}" SET ')
+    assert ' WHERE "pk" = ? AND "sk" = ? ' in one["Statement"]
+    first = one["Statement"].split(" WHERE ")[0].count("?")
+    return {"Key": {"pk": one["Parameters"][first]}}
+
+
 class Record:
     """What is asked of DynamoDB through a session: the actions that IAM would check, and the partition keys."""
 
@@ -46,6 +54,8 @@ class Record:
 
     def _note(self, params, model, **_):
         parts = [part for item in params.get("TransactItems", ()) for part in item.items()] or [(model.name, params)]
+        if model.name == "BatchExecuteStatement":
+            parts = [("PartiQLUpdate", _renewed(one)) for one in params["Statements"]]
         for name, arguments in parts:
             self.actions.add(f"dynamodb:{IN_TRANSACTION.get(name, name)}")
             holder = arguments.get("Key") or arguments.get("Item")
@@ -172,6 +182,15 @@ def renew(bucket, table):
         lease.renew()
 
 
+def renew_together(bucket, table):
+    one = bucket(max_tokens=2)
+    leases = [one.acquire(timeout=5) for _ in range(2)]
+    for lease in leases:
+        one._renewals.put(lease._due())
+    one._renewals.send_off()
+    eventually(lambda: one.tap.of(RenewEach))
+
+
 def release_twice(bucket, table):
     lease = bucket().acquire(timeout=5)
     assert (lease.release(), lease.release()) == (True, False)
@@ -263,6 +282,7 @@ OF = {
         create_over_leftovers,
         try_a_full_bucket,
         renew,
+        renew_together,
         release_twice,
         close,
         decorate,

@@ -146,6 +146,15 @@ def test_a_missing_condition_is_noticed(monkeypatch, what):
     first_failure(laws)
 
 
+def test_a_missing_condition_of_a_batch_is_noticed(monkeypatch):
+    text = expressions.RENEW_STATEMENT
+    assert text.count('"expires_at" <= ?') == 1
+    monkeypatch.setattr(
+        expressions, "RENEW_STATEMENT", text.replace('"expires_at" <= ?', '"fence" <= ?')
+    )  # it always is
+    first_failure({"S6"})
+
+
 # The witness, law by law: a table made wrong by hand, behind its back.
 
 

@@ -27,6 +27,7 @@ from ddb_lease.messages import (
     Charged,
     Conflict,
     Done,
+    Each,
     Grow,
     Look,
     Metered,
@@ -35,6 +36,7 @@ from ddb_lease.messages import (
     Refused,
     Rejected,
     Renew,
+    RenewEach,
     Request,
     Seen,
     Shown,
@@ -80,7 +82,7 @@ SET_UP: Final = (
 _SERVER_ERROR: Final = 500
 
 
-def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
+def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:  # noqa: PLR0911 - one for each kind
     """The answer in a response that botocore took for a success."""
     match request:
         case Look():
@@ -89,6 +91,8 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:
             return _shown(request, response)
         case Renew():
             return Done(slot=read_slot(_map(response.get("Attributes")), request.slot))
+        case RenewEach():
+            return _each(request, response)
         case Charge():
             return _charged(response)
         case ReadMeter():
@@ -267,6 +271,34 @@ def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
         return Rejected(error=problem)
     slots = {n: _deciding(item, n) if item else None for n, item in zip(request.slots, items, strict=False)}
     return Shown(counter=counter, slots=slots)
+
+
+def _each(request: RenewEach, response: Mapping[str, Any]) -> Answer:
+    parts = response.get("Responses")
+    if not isinstance(parts, list) or len(parts) != len(request.renewals):
+        return Unknown(cause=StoreUnavailable("the answer to a BatchExecuteStatement does not hold as many answers"))
+    return Each(
+        answers=tuple(_one_of_each(renew, _map(part)) for renew, part in zip(request.renewals, parts, strict=True))
+    )
+
+
+def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
+    trouble = part.get("Error")
+    if trouble is None:
+        slot = _slot_in(part.get("Item"))
+        if slot and slot.lease and slot.lease.lease_id == renew.lease_id and slot.lease.expires_at >= renew.expires_at:
+            return Done(slot=slot)
+        return Unknown(cause=StoreUnavailable("an answer to a BatchExecuteStatement does not hold what was written"))
+    error = _map(trouble)
+    code = str(error.get("Code", ""))
+    cause = StoreUnavailable(f"DynamoDB answered {code or 'nothing that can be read'}: {error.get('Message')}")
+    if code == _FAILED:
+        return Refused(slot=_slot_in(error.get("Item")))
+    if code in _CONFLICT:
+        return Conflict(cause=cause)
+    if code in _THROTTLED:
+        return Throttled(cause=cause)
+    return Unknown(cause=cause)
 
 
 def _charged(response: Mapping[str, Any]) -> Answer:

@@ -4,7 +4,8 @@ Laws of this room:
 
 - Every condition of DESIGN's table of operations stands here, each half under a name of its own, and nowhere else.
 - All attribute names are placeholders (``ttl``, ``owner`` and ``data`` are reserved words), all values are values:
-  nothing that a user gives ever becomes part of an expression.
+  nothing that a user gives ever becomes part of an expression. PartiQL alone has no placeholder for a name: there it
+  is quoted, the table's too.
 - Every conditional write asks for the item that made it fail (ALL_OLD): a lost race teaches, and our own earlier
   write is recognised by its lease id.
 """
@@ -38,6 +39,7 @@ from ddb_lease.messages import (
     Recount,
     Release,
     Renew,
+    RenewEach,
     Request,
     Retire,
     Revoke,
@@ -98,6 +100,11 @@ CHARGE_IDLE: Final = _all(_paid_for, _not_charged_yet)
 CHARGE_BUSY: Final = _all(_not_paid_for, _within_tolerance, _not_charged_yet)
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
+RENEW_STATEMENT: Final = (
+    'UPDATE {table} SET "expires_at" = ? SET "ttl" = ? '
+    'WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? '  # key; then the halves of RENEW
+    "RETURNING ALL NEW *"
+)
 _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
 _SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
 _SET_REVOKE: Final = "SET #revoked = :by"
@@ -171,6 +178,8 @@ def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911, PL
             return "put_item", _claim(request, place)
         case Renew():
             return "update_item", _renew(request, place)
+        case RenewEach():
+            return "batch_execute_statement", _renew_each(request, place)
         case Release():
             return "update_item", _release(request, place)
         case Revoke():
@@ -264,6 +273,29 @@ def _renew(request: Renew, place: Place) -> dict[str, Any]:
         # ALL_NEW costs nothing more, and shows the mark of a revocation.
         "ReturnValues": "ALL_NEW",
         **_ON_FAILURE,
+    }
+
+
+def _renew_each(request: RenewEach, place: Place) -> dict[str, Any]:
+    quoted = place.table.replace('"', '""')
+    statement = RENEW_STATEMENT.format(table=f'"{quoted}"')
+    bucket = text(place.bucket)
+    return {
+        "Statements": [
+            {
+                "Statement": statement,
+                "Parameters": [
+                    number(renew.expires_at),
+                    number(renew.ttl),
+                    bucket,
+                    text(slot_key(renew.slot)),
+                    text(renew.lease_id),
+                    number(renew.expires_at),
+                ],
+                **_ON_FAILURE,
+            }
+            for renew in request.renewals
+        ]
     }
 
 

@@ -328,8 +328,8 @@ LEASES = Chapter(
         ),
         _lease(
             "a defect in a renewal costs no lease",
-            "            answer = Unknown(cause=error)\n",
-            "            raise\n",
+            "            return Unknown(cause=error)\n        return answer\n",
+            "            raise\n        return answer\n",
             noticed_by=("tests/test_lease_serial.py::test_a_defect_while_renewing_by_hand_is_no_loss",),
         ),
         Guard(
@@ -806,8 +806,8 @@ HEARTBEATS = Chapter(
         ),
         _heartbeat(
             "jobs that wait are looked after at each turn",
-            "        self.workers.relieve()\n        for beating",
-            "        for beating",
+            "        self.workers.relieve()\n        now",
+            "        now",
             noticed_by=("tests/test_workers.py::test_a_job_that_has_waited_gets_a_worker_at_the_heartbeats_next_turn",),
         ),
         Guard(

@@ -78,15 +78,15 @@ SEVERAL = Chapter(
         Guard(
             name="several: all are renewed",
             room="lease.py",
-            code="for slot in self.slots:",
-            without="for slot in self.slots[:1]:",
+            code="ttl=ttl) for slot in self.slots)",
+            without="ttl=ttl) for slot in self.slots[:1])",
             noticed_by=("tests/test_several_slots.py::test_all_are_renewed_together",),
         ),
         Guard(
             name="several: one that is not renewed extends none",
             room="lease.py",
-            code="            if not isinstance(answer, Done) or (answer.slot",
-            without="            if False or (isinstance(answer, Done) and answer.slot",
+            code="            if not isinstance(answers[-1], Done) or _revoked(answers[-1]):",
+            without="            if _revoked(answers[-1]):",
             noticed_by=(
                 "tests/test_several_slots.py::test_a_renewal_that_fails_on_one_extends_nothing",
                 "tests/test_several_slots.py::test_losing_one_loses_the_lease_and_the_others_are_given_back",

@@ -1,6 +1,6 @@
 """The whole table."""
 
-from tests.guards import deciding, holding, operating, rates, requests, several, telling, time
+from tests.guards import batches, deciding, holding, operating, rates, requests, several, telling, time
 from tests.guards.guard import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -15,6 +15,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     holding.BELIEF,
     holding.LEASES,
     holding.HEARTBEATS,
+    batches.BATCHES,
     holding.PROCESSES,
     several.SEVERAL,
     several.REVOKING,

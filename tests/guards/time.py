@@ -570,14 +570,14 @@ MARGINS = Chapter(
         Guard(
             name="doubt is cleared before a renewal",
             room="lease.py",
-            code="        self._settle_time()\n        with",
-            without="        with",
+            code="        if time.unsettled:\n            asking = settle(",
+            without="        if False:\n            asking = settle(",
             noticed_by=("tests/test_lease_holding.py::test_a_renewal_waits_until_answers_agree_on_the_time_again",),
         ),
         Guard(
             name="as long as there is time",
             room="lease.py",
-            code="settle(time, until=until)",
+            code="settle(time, until=self._time_may_be_asked_until())",
             without="settle(time)",
             noticed_by=(
                 "tests/test_lease_holding.py::test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_further_ahead_than_a_lease",

@@ -101,7 +101,7 @@ class Process:
         self.held: list[Held] = []
         self.actors: list[Actor] = []
         self.luck = Random(f"{seed} {name} luck")
-        self._seed = seed
+        self.seed = seed
         self.clock = Clock(world, rate=rate, wall=wall)
         self.thawed_at = float("-inf")
         self.froze_at = 0.0
@@ -134,7 +134,7 @@ class Process:
     @cached_property
     def luck_of_reads(self) -> Random:
         """Made when first asked: few need it, and seeding takes its time."""
-        return Random(f"{self._seed} {self.name} reads")
+        return Random(f"{self.seed} {self.name} reads")
 
     def act(self, what: str, job: Callable[[], object]) -> Actor | None:
         """Start a thread in this process; a dead one starts none."""

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from botocore.exceptions import ClientError
 
+from tests.simulation import partiql
 from tests.simulation.expressions import BadExpression, Item, condition, placeholders, update
 
 Key: TypeAlias = tuple[str, str]
@@ -37,6 +38,7 @@ LAG_SECONDS = 1.0
 """How long an eventually consistent read may lag behind."""
 
 _MOST_ITEMS = 100
+_MOST_STATEMENTS = 25
 
 
 def _never() -> bool:
@@ -97,6 +99,8 @@ class DynamoDB:
                 found = self._query(arguments, now, coin)
             elif operation == "batch_write_item":
                 found = self._delete_batch(arguments, now)
+            elif operation == "batch_execute_statement":
+                found = {"Responses": [self.execute_member(one, now) for one in members(arguments)]}
             elif operation == "transact_get_items":
                 found = self._transact_get(arguments)
             elif operation == "get_item":
@@ -108,6 +112,29 @@ class DynamoDB:
         except _Refused as refusal:
             raise self.error(operation, refusal.code, refusal.message, date=date, **refusal.more) from None
         return {**found, "ResponseMetadata": self._metadata(200, date)}
+
+    def execute_member(self, statement: Arguments, now: float) -> dict[str, Any]:
+        """Carry out one statement of a batch, as it would be by itself; returns its part of the response."""
+        try:
+            meant, parameters = partiql.read(statement["Statement"]), statement["Parameters"]
+            key = _key(meant.key(parameters))
+        except BadExpression as problem:
+            return {"Error": {"Code": "ValidationError", "Message": str(problem)}}
+        before = self.items.get(key)
+        if before is None or not meant.holds(before, parameters):
+            shown = statement.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before is not None
+            more = {"Item": before.copy()} if shown and before else {}
+            return {
+                "Error": {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **more},
+                "TableName": meant.table,
+            }
+        after = meant.applied(before, parameters)
+        self._commit({key: after}, now, arguments=meant.arguments(parameters))
+        return {"TableName": meant.table, "Item": after.copy()}
+
+    def answered(self, parts: list[dict[str, Any]], *, date: float | None) -> dict[str, Any]:
+        """The response to a batch of which these are the parts."""
+        return {"Responses": parts, "ResponseMetadata": self._metadata(200, date)}
 
     def error(
         self, operation: str, code: str, message: str, *, date: float | None, status: int = 400, **more: Any
@@ -290,6 +317,14 @@ class _Refused(Exception):
         self.code = code
         self.message = message
         self.more = more
+
+
+def members(arguments: Arguments) -> list[Arguments]:
+    """The statements of a batch."""
+    statements: list[Arguments] = arguments["Statements"]
+    if not 1 <= len(statements) <= _MOST_STATEMENTS:
+        raise _Refused("ValidationException", "a batch has 1 to 25 statements")
+    return statements
 
 
 _KINDS = {"put_item": "Put", "update_item": "Update", "delete_item": "Delete"}

@@ -29,7 +29,7 @@ from botocore.exceptions import (
 
 from ddb_lease import client_config
 from ddb_lease.clock import AGREEING
-from tests.simulation.dynamodb import Arguments, DynamoDB
+from tests.simulation.dynamodb import Arguments, DynamoDB, members
 
 if TYPE_CHECKING:
     from tests.simulation.cast import Process
@@ -85,6 +85,19 @@ _REASONS = {
 }
 """How a transaction says the same: cancelled, for this reason."""
 
+_PART_TROUBLES = (
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "TransactionConflict",
+    "InternalServerError",
+    "nothing said",
+    "AccessDenied",
+)
+"""What may be said of one statement of a batch, besides the truth."""
+
+_PART_VAGUE = {"InternalServerError", "nothing said"}
+"""What says nothing of what happened to it."""
+
 _VAGUE = {
     "internal": ("InternalServerError", 500),
     "unavailable": ("ServiceUnavailable", 503),
@@ -128,6 +141,7 @@ class Network:
         front_ends: How far each front end's clock is off, in seconds; every answer comes from one of them.
         dated: Whether answers carry a Date at all.
         odds: How likely each fault is, 0 to 1 in all; 0 once faults are off.
+        latency: About how long a request is under way, there and back, in seconds.
         latest: When the last of all copies that are under way reaches the service, in true time.
         told: Called with each request's process, ordinal, operation, arguments and fate, before it goes out.
     """
@@ -150,7 +164,7 @@ class Network:
         self.odds = odds
         self.fates: dict[tuple[str, int], Fate] = {}
         self.latest = 0.0
-        self._latency = latency
+        self.latency = latency
         self._given = given
         self._told = told
         self._answered = answered
@@ -166,7 +180,7 @@ class Network:
         fate = self._fate(process, ordinal, reads=operation in READS)
         self._told(process, ordinal, operation, arguments, fate)
         ticket = actor.waiting
-        call = _Call(self, process, operation, arguments, fate)
+        call = _Call(self, process, ordinal, operation, arguments, fate)
 
         def deliver(told: Any) -> None:
             process.when_running(lambda: actor.wake(told) if actor.waiting == ticket else None)
@@ -184,12 +198,11 @@ class Network:
             if gives_up is not None:
                 world.after(gives_up, lambda: deliver(ReadTimeoutError(endpoint_url=_URL)))
 
-            def arrive() -> None:
-                told = call.arrive()
+            def done(told: Any) -> None:
                 if gives_up is None and fate.back is not None:
                     world.after(fate.back, lambda: deliver(told))
 
-            world.after(fate.out, arrive)
+            world.after(fate.out, lambda: call.arrive(done))
             if fate.again is not None:
                 world.after(fate.out + fate.again, call.arrive_again)
             self.latest = max(self.latest, world.now + fate.out + (fate.again or 0.0))
@@ -204,8 +217,8 @@ class Network:
         chance = process.luck
         # Always the same number of draws: a fate that is left away changes nothing of the later ones.
         swift, slow, what, how = chance.random(), chance.random(), chance.random(), chance.random()
-        out = self._latency * (0.2 + swift) * (40.0 if slow > 0.98 else 1.0)
-        back = self._latency * (0.2 + slow)
+        out = self.latency * (0.2 + swift) * (40.0 if slow > 0.98 else 1.0)
+        back = self.latency * (0.2 + slow)
         if self.odds == 0.0:
             return Fate(out=out, back=back)
         if self._given is not None:
@@ -282,24 +295,63 @@ def _draw(what: float, how: float, out: float, back: float, *, chance: Random, l
 class _Call:
     """One request on its way."""
 
-    def __init__(self, network: Network, process: Process, operation: str, arguments: Arguments, fate: Fate) -> None:
+    def __init__(
+        self, network: Network, process: Process, ordinal: int, operation: str, arguments: Arguments, fate: Fate
+    ) -> None:
         self._network = network
         self._process = process
+        self._ordinal = ordinal
         self._operation = operation
         self._arguments = arguments
         self._fate = fate
 
-    def arrive(self) -> Any:
+    def arrive(self, done: Callable[[Any], None]) -> None:
         """It reaches the service: what the client will be told."""
-        fate, network, world = self._fate, self._network, self._process.world
-        date = self._date()
+        fate, date = self._fate, self._date()
         if fate.refuse and fate.instead:
-            return self._error(fate.instead, date)
+            done(self._error(fate.instead, date))
+        elif self._operation == "batch_execute_statement":
+            self._arrive_in_parts(date, lambda told: done(self._garbled(told, date)))
+        else:
+            done(self._garbled(self._carried_out(date), date))
+
+    def _arrive_in_parts(self, date: float | None, done: Callable[[Any], None]) -> None:
+        """A batch is no transaction: each statement has a moment of its own, and may be refused by itself."""
+        network, world = self._network, self._process.world
+        chance = Random(f"{self._process.seed} {self._process.name} {self._ordinal} parts")
+        statements = members(self._arguments)
+        parts: list[dict[str, Any]] = [{} for _ in statements]
+        missing = [len(parts)]
+
+        def one(at: int, trouble: str | None, *, carried_out: bool) -> None:
+            if carried_out:
+                parts[at] = network.service.execute_member(statements[at], world.now)
+            if trouble == "nothing said":
+                parts[at].pop("Item", None)
+            elif trouble:
+                parts[at] = {"Error": {"Code": trouble, "Message": trouble}}
+            missing[0] -= 1
+            if not missing[0]:
+                done(network.service.answered(parts, date=date))
+
+        for at in range(len(parts)):
+            what, how, later = chance.random(), chance.random(), chance.random()
+            trouble = _PART_TROUBLES[int(how * len(_PART_TROUBLES))] if what < min(0.2, network.odds) else None
+            carried_out = trouble is None or (trouble in _PART_VAGUE and chance.random() < 0.5)
+            happens = functools.partial(one, at, trouble, carried_out=carried_out)
+            world.after(later * network.latency, happens)
+
+    def _carried_out(self, date: float | None) -> Any:
+        fate, network, world = self._fate, self._network, self._process.world
         coin = (lambda: self._process.luck_of_reads.random() < 0.5) if fate.stale else _never
         try:
-            told: Any = network.service.execute(self._operation, self._arguments, now=world.now, date=date, coin=coin)
+            return network.service.execute(self._operation, self._arguments, now=world.now, date=date, coin=coin)
         except ClientError as error:
-            told = error
+            return error
+
+    def _garbled(self, told: Any, date: float | None) -> Any:
+        """The answer, as far as the client gets to know it."""
+        fate = self._fate
         if fate.instead == "crc":
             return ResponseStreamingError(error="bad checksum")
         if fate.instead == "stranger":

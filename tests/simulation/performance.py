@@ -842,11 +842,14 @@ def _describe(fate: Fate) -> str:
     return f"{fate.name}: {there}{back}{again}{instead}{date}"
 
 
-def _readable(operation: str, arguments: Arguments) -> str:
+def _readable(operation: str, arguments: Arguments) -> str:  # noqa: PLR0911 - one for each kind
     if operation == "query":
         return "look" + ("" if arguments.get("ConsistentRead") else " (eventually consistent)")
     if operation == "transact_get_items":
         return "snapshot of " + ", ".join(part["Get"]["Key"]["sk"]["S"] for part in arguments["TransactItems"])
+    if operation == "batch_execute_statement":
+        read = [one["Parameters"] for one in arguments["Statements"]]  # see `expressions.RENEW_STATEMENT`
+        return "renew each: " + ", ".join(f"{p[3]['S']} of {p[4]['S'][:8]} until {_clock(p[0])}" for p in read)
     if operation != "transact_write_items":
         where = (arguments.get("Key") or arguments.get("Item"))["sk"]["S"]
         item = arguments.get("Item")
@@ -884,7 +887,10 @@ def _short(told: Any) -> str:
         return f"{told.response['Error']['Code']} {reasons or ''}{f' ({holder} has it)' if item else ''}"
     if isinstance(told, Exception):
         return type(told).__name__
-    items = told.get("Items", [part["Item"] for part in told.get("Responses", ()) if part])
+    codes = [part["Error"]["Code"] for part in told.get("Responses", ()) if "Error" in part]
+    if codes:
+        return f"done, but {codes}"
+    items = told.get("Items", [part["Item"] for part in told.get("Responses", ()) if "Item" in part])
     if items or "Items" in told:
         return "; ".join(_item(item) for item in items) or "nothing there"
     return "done"

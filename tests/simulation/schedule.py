@@ -8,7 +8,7 @@ Laws of this room:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.simulation.network import Fate
@@ -134,7 +134,7 @@ def schedule_for(seed: int) -> Schedule:
     due = setup != "nothing" and chance.random() < 0.5
     if due:
         deeds.append(Deed(at=chance.uniform(0.0, 3.0), what="sweep", process=0, size=0.0))
-    return Schedule(
+    schedule = Schedule(
         seed=seed,
         max_tokens=max_tokens,
         lease_seconds=lease_seconds,
@@ -152,6 +152,18 @@ def schedule_for(seed: int) -> Schedule:
         due=due,
         wishes=tuple(_wish(chance, max_tokens, lease_seconds) for _ in range(processes)),
     )
+    return _crowded(schedule, chance) if chance.random() < 0.1 else schedule
+
+
+def _crowded(schedule: Schedule, chance: Random) -> Schedule:
+    """More threads, that hold their leases for longer: renewals fall due together."""
+    lease, max_tokens = schedule.lease_seconds, schedule.max_tokens + chance.choice((2, 3, 5))
+    jobs = tuple(
+        tuple((replace(_job(chance, lease, max_tokens), hold=lease * chance.uniform(0.5, 2.0)),) for _ in range(3))
+        for _ in schedule.jobs
+    )
+    settings = tuple(_wish(chance, max_tokens, lease) for _ in jobs)
+    return replace(schedule, max_tokens=max_tokens, jobs=jobs, wishes=settings)
 
 
 def _wish(chance: Random, max_tokens: int, lease_seconds: float) -> tuple[int, float]:

@@ -1,0 +1,240 @@
+"""Batches of renewals: what keeps an economy from costing a lease."""
+
+from tests.guards.guard import Chapter, Guard
+
+_HERE = "tests/test_renewing.py::test_"
+
+
+def _renewing(name: str, code: str, without: str, *noticed_by: str) -> Guard:
+    return Guard(
+        name=name, room="renewing.py", code=code, without=without, noticed_by=tuple(_HERE + n for n in noticed_by)
+    )
+
+
+BATCHES = Chapter(
+    title="Batches of renewals",
+    guards=(
+        Guard(
+            name="batch: only the holder's lease is renewed",
+            room="dynamodb/expressions.py",
+            code='AND "lease_id" = ? ',
+            without='AND "pk" <= ? ',
+            noticed_by=("tests/test_operations_slot.py::test_a_lease_of_another_is_not_touched_by",),
+        ),
+        Guard(
+            name="batch: a renewal never shortens a lease",
+            room="dynamodb/expressions.py",
+            code='AND "expires_at" <= ? ',
+            without='AND "fence" <= ? ',
+            noticed_by=("tests/test_operations_slot.py::test_a_renewal_never_shortens_a_lease",),
+        ),
+        Guard(
+            name="batch: renewed is what shows our lease",
+            room="dynamodb/answers.py",
+            code="slot.lease.lease_id == renew.lease_id and slot",
+            without="slot",
+            noticed_by=(_HERE + "whatever_else_is_said_says_nothing",),
+        ),
+        Guard(
+            name="batch: renewed is what shows the new expiry",
+            room="dynamodb/answers.py",
+            code=" and slot.lease.expires_at >= renew.expires_at",
+            without="",
+            noticed_by=(_HERE + "whatever_else_is_said_says_nothing",),
+        ),
+        Guard(
+            name="batch: an answer for each",
+            room="dynamodb/answers.py",
+            code=" or len(parts) != len(request.renewals)",
+            without="",
+            noticed_by=(_HERE + "fewer_or_more_answers_than_renewals_are_no_answer",),
+        ),
+        Guard(
+            name="batch: a loss is told by an update",
+            room="lease.py",
+            code="            if any(isinstance(answer, (Refused, Rejected)) for answer in answers):\n",
+            without="            if False:\n",
+            noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
+        ),
+        Guard(
+            name="batch: who was refused asks by itself",
+            room="lease.py",
+            code="                    self._alone = True\n",
+            without="                    pass\n",
+            noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
+        ),
+        Guard(
+            name="batch: and soon",
+            room="lease.py",
+            code="                    self._belief.hurry(self._now())\n",
+            without="                    self._belief.renew_at += 9.0\n",
+            noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
+        ),
+        Guard(
+            name="batch: only until it is renewed",
+            room="lease.py",
+            code="                self._alone = False\n",
+            without="                pass\n",
+            noticed_by=(_HERE + "one_that_was_refused_is_in_a_batch_again_once_it_is_renewed",),
+        ),
+        Guard(
+            name="batch: of several slots a failure extends none",
+            room="lease.py",
+            code="    return next(failed, None) or next(",
+            without="    return next(",
+            noticed_by=(_HERE + "of_several_slots_one_that_failed_extends_none",),
+        ),
+        Guard(
+            name="batch: of several slots a revocation counts",
+            room="lease.py",
+            code="next(filter(_revoked, answers), answers[0])",
+            without="answers[0]",
+            noticed_by=(_HERE + "a_revocation_of_one_slot_of_several_is_seen_in_a_batch",),
+        ),
+        Guard(
+            name="batch: nobody comes early after a failure",
+            room="lease.py",
+            code="        if self._alone or self._belief.failures or now",
+            without="        if now",
+            noticed_by=(_HERE + "one_that_failed_comes_early_with_nobody",),
+        ),
+        Guard(
+            name="batch: nor just after a try",
+            room="lease.py",
+            code=" or now < self._tried_at + PAUSE_SECONDS",
+            without="",
+            noticed_by=(_HERE + "one_that_was_just_tried_comes_early_with_nobody",),
+        ),
+        Guard(
+            name="batch: some tries go by themselves",
+            room="lease.py",
+            code=" or self._belief.failures % BY_ITSELF == BY_ITSELF - 1",
+            without="",
+            noticed_by=(_HERE + "one_try_in_some_goes_by_itself",),
+        ),
+        _renewing(
+            "batch: no more than DynamoDB takes",
+            "        if batch and due.slots > room:",
+            "        if False:",
+            "a_batch_holds_no_more_than_dynamodb_takes",
+        ),
+        _renewing(
+            "batch: nor of one lease's slots",
+            "requests[first : first + PER_BATCH]",
+            "requests[first:]",
+            "the_slots_of_one_lease_are_renewed_together",
+        ),
+        _renewing(
+            "batch: the most urgent first",
+            "        waiting.sort(key=lambda due: due.by)\n",
+            "",
+            "the_most_urgent_are_sent_first",
+        ),
+        _renewing(
+            "batch: doubt is cleared once for all",
+            "        self._settle_time(until=batch[0].until)\n",
+            "",
+            "doubt_about_the_time_is_cleared_once_for_all",
+        ),
+        _renewing(
+            "batch: where none is taken, none is sent",
+            "        self._resting_until = self._scene.time.steady() + REST_SECONDS\n",
+            "",
+            "where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost",
+        ),
+        _renewing(
+            "batch: but not for ever",
+            "        return self._scene.time.steady() < self._resting_until",
+            "        return self._resting_until > 0.0",
+            "after_a_while_batches_are_tried_again",
+        ),
+        _renewing(
+            "batch: an outage is no refusal",
+            "        if self._rests() or (self._proven and isinstance(answer, Unknown)):",
+            "        if self._rests():",
+            "once_a_batch_has_worked_an_outage_ends_no_batches",
+        ),
+        _renewing(
+            "batch: nor are throttling, conflicts, and no connection",
+            "        elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):",
+            "        else:",
+            "what_says_nothing_against_batches_ends_none",
+        ),
+        _renewing(
+            "batch: while none is sent, nobody comes early",
+            "        if self._rests():\n            return 0.0\n",
+            "",
+            "while_batches_rest_nobody_comes_early",
+        ),
+        _renewing(
+            "batch: early by a part of the lease",
+            "self._scene.lease_ms() / 1000 * AHEAD)",
+            "self._scene.lease_ms() / 1000)",
+            "one_that_is_due_soon_comes_along_but_not_one_that_is_due_later",
+        ),
+        _renewing(
+            "batch: and no more than a second",
+            "        return min(MOST_AHEAD_SECONDS, self",
+            "        return (self",
+            "long_leases_come_along_by_no_more_than_a_second",
+        ),
+        _renewing(
+            "batch: a defect while sending costs no lease",
+            "            answer = Unknown(cause=error)\n",
+            "            raise\n",
+            "a_defect_while_sending_costs_no_lease",
+        ),
+        _renewing(
+            "batch: one in trouble at first keeps no other",
+            "    except Exception:  # noqa: BLE001 - one lease's trouble is not the others'\n        _log.exception(\"renewing a",
+            '    except ImportError:\n        _log.exception("renewing a',
+            "one_in_trouble_keeps_no_other_from_being_renewed",
+        ),
+        _renewing(
+            "batch: nor one in trouble at last",
+            "                turns.callback(_tell, turn, [next(answers) for _ in requests])",
+            "                _tell(turn, [next(answers) for _ in requests])",
+            "one_in_trouble_keeps_no_other_from_being_renewed",
+        ),
+        _renewing(
+            "batch: a forked child renews nothing of its parent's",
+            "        self._waiting.clear()",
+            "        pass",
+            "a_forked_child_renews_nothing_that_waited",
+        ),
+        Guard(
+            name="batch: one of the same group comes along",
+            room="heartbeat.py",
+            code="            due += self._schedule.due(now + ahead, of=groups)\n",
+            without="            pass\n",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
+            ),
+        ),
+        Guard(
+            name="batch: none of another",
+            room="heartbeat.py",
+            code="                    if of is None or beating.group in of:\n",
+            without="                    if True:\n",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
+            ),
+        ),
+        Guard(
+            name="batch: who was passed over stays scheduled",
+            room="heartbeat.py",
+            code="                heapq.heappush(self._heap, entry)\n        return found",
+            without="                pass\n        return found",
+            noticed_by=(
+                "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
+            ),
+        ),
+        Guard(
+            name="batch: a group in trouble keeps nobody from being looked after",
+            room="heartbeat.py",
+            code="    except BaseException:  # noqa: BLE001 - it comes early for economy's sake only\n",
+            without="    except ImportError:\n",
+            noticed_by=("tests/test_heartbeat.py::test_a_group_in_trouble_keeps_nobody_from_being_looked_after",),
+        ),
+    ),
+)

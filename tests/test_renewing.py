@@ -1,0 +1,530 @@
+"""Renewals in batches: fewer requests, and nothing else: no lease is lost, kept or lengthened otherwise than one by one."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from ddb_lease import LossReason, StoreRejected
+from ddb_lease.dynamodb.answers import read_answer
+from ddb_lease.dynamodb.expressions import Place, call_for
+from ddb_lease.messages import (
+    Conflict,
+    Each,
+    Look,
+    Refused,
+    Rejected,
+    Renew,
+    RenewEach,
+    Throttled,
+    Unknown,
+)
+from ddb_lease.model import PER_BATCH
+from ddb_lease.renewing import AHEAD, BY_ITSELF, MOST_AHEAD_SECONDS, REST_SECONDS
+from tests.support import CONFLICT, LOST, NOW, THROTTLED, UNSENT, Fault, claimant, put_counter, put_leased, renew
+
+CONTRACT = True  # the simulator's DynamoDB too
+FACES = ("simulated",)  # over asyncio too
+NOT_ON = ("embedded",)  # it knows no such PartiQL, which costs no lease: tests/test_lease_holding.py
+
+DENIED = Rejected(error=StoreRejected("permission is missing: dynamodb:PartiQLUpdate"))
+
+
+def holders(stage, count, **settings):
+    """A bucket with so many leases, all of which were taken at one moment."""
+    bucket = stage.bucket(max_tokens=max(count, 1), **settings)
+    leases = [bucket.acquire(timeout=5) for _ in range(count)]
+    for lease in leases:
+        lease._belief.renew_at = stage.clock.steady() + 10.0
+    bucket.tap.clear()
+    return bucket, leases
+
+
+def batches(bucket):
+    return [request for request in bucket.tap.sent if isinstance(request, RenewEach)]
+
+
+def alone(bucket):
+    return [request for request in bucket.tap.sent if isinstance(request, Renew)]
+
+
+def due(stage, bucket, seconds=10.25):
+    """Time passes until all are due."""
+    bucket.heartbeats.reconsider_all()
+    stage.run(seconds, bucket)
+
+
+# What is sent.
+
+
+def test_leases_that_are_due_together_are_renewed_by_one_request(stage, table):
+    bucket, leases = holders(stage, 3)
+    before = {lease.slot: table.get(lease.slot)["expires_at"] for lease in leases}
+    due(stage, bucket)
+    assert bucket.tap.count() == {"RenewEach": 1}
+    assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases}
+    for lease in leases:
+        assert table.get(lease.slot)["expires_at"] > before[lease.slot]
+        assert lease.remaining > 25.0
+
+
+def test_a_lease_that_is_due_alone_is_renewed_by_an_update(stage):
+    bucket, _ = holders(stage, 1)
+    due(stage, bucket)
+    assert bucket.tap.count() == {"Renew": 1}
+
+
+def test_a_batch_holds_no_more_than_dynamodb_takes(stage):
+    bucket, leases = holders(stage, 2 * PER_BATCH + 1)
+    due(stage, bucket)
+    assert sorted(len(batch.renewals) for batch in batches(bucket)) == [PER_BATCH, PER_BATCH]
+    assert len(alone(bucket)) == 1
+    assert all(lease.held for lease in leases)
+
+
+@pytest.mark.parametrize("slots", [2, PER_BATCH, PER_BATCH + 1, 99])
+def test_the_slots_of_one_lease_are_renewed_together(stage, table, slots):
+    bucket = stage.bucket(max_tokens=slots)
+    lease = bucket.acquire(5, count=slots)
+    bucket.tap.clear()
+    due(stage, bucket)
+    assert len(batches(bucket)) + len(alone(bucket)) == -(-slots // PER_BATCH)
+    assert {renewal.slot for renewal in bucket.tap.of(Renew)} == set(lease.slots)
+    assert len({table.get(slot)["expires_at"] for slot in lease.slots}) == 1
+    assert lease.remaining > 25.0
+
+
+def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(stage):
+    bucket, (first, soon, later) = holders(stage, 3)
+    soon._belief.renew_at += 30.0 * AHEAD - 0.26
+    later._belief.renew_at += 30.0 * AHEAD + 0.01
+    due(stage, bucket)
+    (batch,) = batches(bucket)
+    assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
+    stage.run(1.0, bucket)
+    assert {renewal.lease_id for renewal in alone(bucket)} == {later.id}
+
+
+def test_long_leases_come_along_by_no_more_than_a_second(stage):
+    bucket, (first, soon, later) = holders(stage, 3, lease_seconds=600)
+    soon._belief.renew_at += MOST_AHEAD_SECONDS - 0.26
+    later._belief.renew_at += MOST_AHEAD_SECONDS + 0.01
+    due(stage, bucket)
+    (batch,) = batches(bucket)
+    assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
+
+
+def test_nobody_comes_along_while_nobody_is_due(stage):
+    bucket, _ = holders(stage, 3)
+    due(stage, bucket, 9.75)
+    assert bucket.tap.count() == {}
+
+
+def test_the_most_urgent_are_sent_first(stage):
+    bucket, leases = holders(stage, PER_BATCH + 2)
+    for number, lease in enumerate(leases):
+        lease._belief._planned -= number * 0.01
+    due(stage, bucket)
+    urgent = {lease.id for lease in leases[-PER_BATCH:]}
+    assert {renewal.lease_id for renewal in batches(bucket)[0].renewals} == urgent
+
+
+def test_two_buckets_of_one_process_are_no_batch(stage):
+    (one, _), (other, _) = holders(stage, 1), holders(stage, 1, name="another")
+    other.heartbeats, other_heartbeats = one.heartbeats, other.heartbeats
+    for beating in other_heartbeats._schedule.all():
+        one.heartbeats.add(beating)
+    due(stage, one)
+    assert (one.tap.count(), other.tap.count()) == ({"Renew": 1}, {"Renew": 1})
+
+
+def test_doubt_about_the_time_is_cleared_once_for_all(stage):
+    bucket, leases = holders(stage, 3)
+    bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears it meanwhile
+    bucket.tap.odd = [7_200.0]
+    leases[0].renew()
+    bucket.tap.clear()
+    bucket._renewals._renew_together([lease._due() for lease in leases])
+    assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
+    assert all(renewal.expires_at <= stage.now_ms + 33_000 for renewal in bucket.tap.of(Renew))
+
+
+def test_where_the_time_is_not_told_nothing_is_written_as_long_as_there_is_time(stage):
+    bucket, leases = holders(stage, 3)
+    bucket.heartbeats.workers.submit = lambda job, **_: None
+    bucket.tap.odd = [7_200.0]
+    leases[0].renew()
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)
+    bucket.tap.clear()
+    bucket._renewals._renew_together([lease._due() for lease in leases])
+    assert bucket.tap.count() == {"Look": 3}
+    assert all(lease.held for lease in leases)
+
+
+# What is believed.
+
+
+def test_what_was_renewed_is_believed_from_before_it_was_sent(stage):
+    bucket, leases = holders(stage, 2)
+    bucket.tap.faults.append(Fault(RenewEach, after=lambda _: stage.clock.pass_time(1.0)))
+    due(stage, bucket)
+    assert [lease.remaining for lease in leases] == pytest.approx([leases[0]._belief._length - 1.25 - 1.0] * 2, abs=0.8)
+    began = bucket.tap.of(Renew)[0].expires_at / 1000 - 30.0
+    for lease in leases:
+        assert lease._belief.deadline <= began - stage.clock.wall() + stage.clock.steady() + 30.0
+
+
+def test_a_revocation_is_seen_in_a_batch(stage):
+    bucket, (first, second) = holders(stage, 2)
+    stage.bucket().revoke(first.id)
+    due(stage, bucket)
+    assert bucket.tap.count().get("RenewEach") == 1
+    assert first.lost is LossReason.REVOKED
+    assert second.held
+
+
+def test_a_revocation_of_one_slot_of_several_is_seen_in_a_batch(stage, table):
+    bucket = stage.bucket(max_tokens=3)
+    lease = bucket.acquire(5, count=3)
+    table.set(1, revoked="by hand")
+    due(stage, bucket)
+    assert lease.lost is LossReason.REVOKED
+
+
+@pytest.mark.parametrize(
+    ("befalls", "reason"),
+    [
+        (lambda table, slot: table.delete(slot), LossReason.GONE),
+        (lambda table, slot: put_leased(table, slot, "0-other"), LossReason.TAKEN),
+    ],
+    ids=["gone", "taken"],
+)
+def test_a_loss_is_told_by_an_update_and_by_no_batch(stage, table, befalls, reason):
+    bucket, (first, second) = holders(stage, 2)
+    befalls(table, first.slot)
+    due(stage, bucket, 10.0)
+    assert (len(batches(bucket)), len(alone(bucket))) == (1, 0)
+    assert first.held
+    stage.run(0.5, bucket)
+    assert [renewal.lease_id for renewal in alone(bucket)] == [first.id]
+    assert first.lost is reason
+    assert second.remaining > 25.0
+
+
+def test_of_several_slots_one_that_was_taken_loses_the_lease_and_is_told_by_an_update(stage, table):
+    bucket = stage.bucket(max_tokens=3)
+    lease = bucket.acquire(5, count=3)
+    put_leased(table, 1, "0-other")
+    due(stage, bucket)
+    assert lease.lost is LossReason.TAKEN
+
+
+def test_a_refusal_for_a_later_expiry_costs_no_lease(stage, table):
+    bucket, (first, second) = holders(stage, 2)
+    table.set(first.slot, expires_at=stage.now_ms + 60_000)
+    due(stage, bucket, 12.0)
+    assert (first.held, second.held) == (True, True)
+    assert {renewal.lease_id for renewal in alone(bucket)} == {first.id}
+    assert first.remaining > 25.0
+
+
+class Lying:
+    """A store whose batches are carried out, and said to have gone otherwise."""
+
+    def __init__(self, store, lie):
+        self.store, self.lie = store, lie
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def send(self, request):
+        reply = self.store.send(request)
+        if not isinstance(request, RenewEach):
+            return reply
+        both = zip(request.renewals, reply.answer.answers, strict=True)
+        answers = tuple(self.lie(renewal, answer) for renewal, answer in both)
+        return replace(reply, answer=Each(answers=answers))
+
+
+@pytest.mark.parametrize("answer", [LOST, CONFLICT, THROTTLED], ids=lambda answer: type(answer).__name__)
+def test_one_that_failed_in_a_batch_is_tried_again_and_the_others_are_not(stage, answer):
+    bucket, (first, second) = holders(stage, 2)
+    bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: answer if renewal.lease_id == first.id else said)
+    due(stage, bucket, 10.0)
+    assert second.remaining > 25.0
+    assert first.remaining < 20.0
+    bucket.tap.clear()
+    stage.run(6.0, bucket)
+    assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
+    assert first.remaining > 20.0
+
+
+def test_of_several_slots_one_that_failed_extends_none(stage):
+    bucket = stage.bucket(max_tokens=3)
+    lease = bucket.acquire(5, count=3)
+    before = lease._belief.deadline
+    bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: LOST if renewal.slot == 1 else said)
+    bucket._renewals._renew_together([lease._due()])
+    assert batches(bucket)
+    assert lease._belief.deadline == before
+    assert lease._belief.failures == 1
+
+
+# Where the service takes no batches.
+
+
+def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost(stage, caplog):
+    caplog.set_level(logging.INFO, "ddb_lease")
+    bucket, leases = holders(stage, 3)
+    bucket.tap.faults += [Fault(RenewEach, commits=False, answer=DENIED) for _ in range(9)]
+    due(stage, bucket, 11.0)
+    assert bucket.tap.count() == {"RenewEach": 1, "Renew": 3}
+    assert all(lease.remaining > 20.0 for lease in leases)
+    stage.run(60.0, bucket)
+    assert len(batches(bucket)) == 1
+    assert all(lease.held for lease in leases)
+    (said,) = (record.message for record in caplog.records if "PartiQLUpdate" in record.message)
+    assert said == (
+        f"bucket {bucket.name!r}: leases are renewed one by one, as a batch of renewals was not taken (it needs the "
+        "permission dynamodb:PartiQLUpdate): permission is missing: dynamodb:PartiQLUpdate"
+    )
+
+
+def test_after_a_while_batches_are_tried_again(stage):
+    bucket, leases = holders(stage, 3)
+    bucket.tap.inject(RenewEach, commits=False, answer=DENIED)
+    due(stage, bucket, REST_SECONDS + 9.0)
+    assert len(batches(bucket)) == 1
+    stage.run(2.0, bucket)
+    for lease in leases:
+        lease._belief.renew_at = stage.clock.steady()
+    due(stage, bucket, 1.0)
+    assert len(batches(bucket)) == 2
+    assert all(lease.held for lease in leases)
+
+
+@pytest.mark.parametrize("answer", [LOST, Each(answers=(LOST, LOST, LOST))], ids=["no answer", "one that says nothing"])
+def test_a_first_batch_that_says_nothing_is_the_last_for_a_while(stage, answer):
+    bucket, leases = holders(stage, 3)
+    bucket.tap.inject(RenewEach, commits=False, answer=answer)
+    due(stage, bucket, 40.0)
+    assert len(batches(bucket)) == 1
+    assert all(lease.held for lease in leases)
+
+
+@pytest.mark.parametrize("answer", [THROTTLED, UNSENT, LOST], ids=lambda answer: type(answer).__name__)
+def test_once_a_batch_has_worked_an_outage_ends_no_batches(stage, answer):
+    bucket, leases = holders(stage, 3)
+    due(stage, bucket)
+    bucket.tap.inject(RenewEach, commits=False, answer=answer)
+    stage.run(80.0, bucket)
+    assert len(batches(bucket)) > 4
+    assert all(lease.held for lease in leases)
+
+
+@pytest.mark.parametrize("answer", [THROTTLED, UNSENT], ids=lambda answer: type(answer).__name__)
+def test_what_says_nothing_against_batches_ends_none(stage, answer):
+    bucket, leases = holders(stage, 3)
+    bucket.tap.inject(RenewEach, commits=False, answer=answer)
+    due(stage, bucket, 60.0)
+    assert len(batches(bucket)) > 2
+    assert all(lease.held for lease in leases)
+
+
+def test_where_only_batches_fail_no_lease_is_lost(stage):
+    bucket, leases = holders(stage, 3)
+    due(stage, bucket)
+    assert batches(bucket)  # it has worked once
+    bucket.tap.faults += [Fault(RenewEach, commits=False, answer=LOST) for _ in range(1_000)]
+    stage.run(300.0, bucket)
+    assert all(lease.held for lease in leases)
+    assert alone(bucket)
+
+
+def test_one_try_in_some_goes_by_itself(stage):
+    bucket, (lease, _) = holders(stage, 2)
+    for failures in range(3 * BY_ITSELF):
+        lease._belief.failures = failures
+        assert lease._due().alone is (failures % BY_ITSELF == BY_ITSELF - 1)
+    assert bucket.tap.count() == {}
+
+
+def test_while_batches_rest_nobody_comes_early(stage):
+    bucket, (first, soon) = holders(stage, 2)
+    bucket._renewals._resting_until = stage.clock.steady() + 1_000.0
+    soon._belief.renew_at += 0.4
+    due(stage, bucket, 10.0)
+    assert {renewal.lease_id for renewal in alone(bucket)} == {first.id}
+
+
+def test_one_that_was_refused_is_in_a_batch_again_once_it_is_renewed(stage, table):
+    bucket, leases = holders(stage, 2)
+    table.set(leases[0].slot, expires_at=stage.now_ms + 45_000)
+    due(stage, bucket, 25.0)
+    assert alone(bucket)
+    bucket.tap.clear()
+    for lease in leases:
+        lease._belief.renew_at = stage.clock.steady()
+    due(stage, bucket, 0.25)
+    assert bucket.tap.count() == {"RenewEach": 1}
+
+
+def test_one_that_failed_comes_early_with_nobody(stage):
+    bucket, (first, failed) = holders(stage, 2)
+    failed._belief.failures = 1
+    failed._belief.renew_at += 0.4
+    due(stage, bucket, 10.0)
+    assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
+
+
+def test_one_that_was_just_tried_comes_early_with_nobody(stage):
+    bucket, (first, tried) = holders(stage, 2)
+    tried._belief.renew_at += 0.4
+    tried._tried_at = stage.clock.steady() + 9.9
+    due(stage, bucket, 10.0)
+    assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
+
+
+# Turns.
+
+
+def test_one_that_is_renewed_or_released_at_this_moment_is_left_out(stage):
+    bucket, (busy, idle) = holders(stage, 2)
+    with busy._serial:
+        due(stage, bucket, 10.0)
+    (batch,) = batches(bucket)
+    assert [renewal.lease_id for renewal in batch.renewals] == [idle.id]
+    assert busy.held
+    stage.run(1.0, bucket)
+    assert busy.remaining > 20.0
+
+
+def test_nobody_else_renews_or_releases_it_while_a_batch_is_under_way(stage):
+    bucket, leases = holders(stage, 2)
+    locked = []
+    bucket.tap.faults.append(
+        Fault(RenewEach, after=lambda _: locked.extend(lease._serial.acquire(blocking=False) for lease in leases))
+    )
+    due(stage, bucket)
+    assert locked == [False, False]
+    assert all(lease._serial.acquire(blocking=False) for lease in leases)
+
+
+@pytest.mark.parametrize("where", ["_begin_renewal", "_conclude"])
+def test_one_in_trouble_keeps_no_other_from_being_renewed(stage, where):
+    bucket, leases = holders(stage, 3)
+    setattr(leases[1], where, lambda *_: 1 / 0)
+    due(stage, bucket)
+    assert all(lease.remaining > 25.0 for lease in (leases[0], leases[2]))
+    assert not leases[1]._renewing
+
+
+def test_a_defect_while_sending_costs_no_lease(stage):
+    bucket, leases = holders(stage, 3)
+    bucket.tap.inject(RenewEach, commits=False, raises=ZeroDivisionError())
+    due(stage, bucket, 15.0)
+    assert all(lease.remaining > 20.0 for lease in leases)
+
+
+def test_a_lease_that_ends_while_its_batch_waits_is_not_renewed(stage):
+    bucket, (first, second) = holders(stage, 2)
+    jobs = [lease._due() for lease in (first, second)]
+    first.release()
+    bucket._renewals._renew_together(jobs)
+    assert [renewal.lease_id for renewal in bucket.tap.of(Renew)] == [second.id]
+
+
+def test_a_forked_child_renews_nothing_that_waited(stage):
+    bucket, leases = holders(stage, 2)
+    for lease in leases:
+        bucket._renewals.put(lease._due())
+    bucket.after_fork_in_child()
+    bucket._renewals.send_off()
+    assert bucket.tap.count() == {}
+
+
+# Answers.
+
+
+def answers(*parts, renewals=None):
+    renewals = renewals or tuple(renew(f"{n}-mine", slot=n) for n in range(len(parts)))
+    return read_answer(RenewEach(renewals=renewals), {"Responses": list(parts)})
+
+
+def item(lease_id="0-mine", slot=0, **changes):
+    values = {"fence": {"N": "10"}, "lease_id": {"S": lease_id}, "expires_at": {"N": str(renew().expires_at)}}
+    return {"pk": {"S": "b"}, "sk": {"S": f"slot#{slot:05d}"}, **values, **changes}
+
+
+def test_done_is_what_shows_our_lease_with_the_new_expiry():
+    (answer,) = answers({"TableName": "t", "Item": item()}).answers
+    assert answer.slot.lease.expires_at == renew().expires_at
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {},
+        {"TableName": "t"},
+        {"Item": None},
+        {"Item": item("0-other")},
+        {"Item": item(expires_at={"N": str(NOW)})},
+        {"Item": {"pk": {"S": "b"}, "sk": {"S": "slot#00000"}}},
+        {"Error": {}},
+        {"Error": {"Code": "InternalServerError"}},
+        {"Error": {"Code": "AccessDenied"}},
+        {"Error": {"Code": "ValidationError", "Message": "what is this?"}},
+        {"Error": "?"},
+        None,
+        [],
+    ],
+)
+def test_whatever_else_is_said_says_nothing(part):
+    (answer,) = answers(part).answers
+    assert isinstance(answer, Unknown)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("TransactionConflict", Conflict),
+        ("ThrottlingError", Throttled),
+        ("ProvisionedThroughputExceeded", Throttled),
+        ("RequestLimitExceeded", Throttled),
+    ],
+)
+def test_what_was_surely_not_done(code, kind):
+    (answer,) = answers({"Error": {"Code": code, "Message": "no"}}).answers
+    assert isinstance(answer, kind)
+
+
+def test_a_failed_condition_brings_what_it_found():
+    first, second = answers(
+        {"Error": {"Code": "ConditionalCheckFailed", "Item": item("0-other")}},
+        {"Error": {"Code": "ConditionalCheckFailed"}},
+    ).answers
+    assert first.slot.lease.lease_id == "0-other"
+    assert second == Refused(slot=None)
+
+
+@pytest.mark.parametrize("responses", [None, "?", [], [{}, {}, {}]])
+def test_fewer_or_more_answers_than_renewals_are_no_answer(responses):
+    wanted = RenewEach(renewals=(renew(), renew("1-mine", slot=1)))
+    assert isinstance(read_answer(wanted, {"Responses": responses}), Unknown)
+
+
+@pytest.mark.parametrize("name", ["a.b-c_D", 'the "quoted"'])
+def test_a_tables_name_is_quoted(name):
+    _, call = call_for(RenewEach(renewals=(renew(),)), Place(table=name, bucket="b"))
+    quoted = name.replace('"', '""')
+    assert call["Statements"][0]["Statement"].startswith(f'UPDATE "{quoted}" SET ')
+
+
+def test_a_lease_with_its_data_comes_back_whole(store, table):
+    put_counter(table)
+    lease = claimant("0-mine", data={"job": "nightly"})
+    put_leased(table, 0, "0-mine", data={"M": {"job": {"S": "nightly"}}})
+    put_leased(table, 1, "1-mine")
+    first, _ = store.send(RenewEach(renewals=(renew("0-mine"), renew("1-mine", slot=1)))).answer.answers
+    assert first.slot.lease.data == lease.data
