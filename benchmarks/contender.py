@@ -155,15 +155,16 @@ class Stall:
         time.sleep(seconds)
         return {**self._meter.take(), "cpu": (time.process_time() - before) / seconds}
 
-    def beat(self, bucket: str, seconds: float) -> dict[str, Any]:
+    def beat(self, buckets: list[str], seconds: float) -> dict[str, Any]:
         """Let the heartbeat renew what is held, for so long: CPU, how late renewals were, how many are still held."""
-        made: Any = self._buckets[bucket]
-        made.renewed.clear()
+        made: list[Any] = [self._buckets[bucket] for bucket in buckets]
+        for one in made:
+            one.renewed.clear()
         before, began = time.process_time(), time.monotonic()
         time.sleep(seconds)
         cpu, passed = time.process_time() - before, time.monotonic() - began
-        late = list(made.renewed)
-        held = sum(lease.held for lease in self._held[bucket])
+        late = [seconds for one in made for seconds in one.renewed]
+        held = sum(lease.held for bucket in buckets for lease in self._held[bucket])
         return {"cpu": cpu / passed, "late": late, "held": held, "renewals_a_second": len(late) / passed}
 
     def check(self, bucket: str, times: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import math
 from collections import Counter
 from typing import Any, NamedTuple
 
-WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
+WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchExecuteStatement"}
 _OK = 300
 
 
@@ -91,6 +91,8 @@ class Meter:
         match one.operation:
             case "TransactWriteItems":
                 return sum(2 * self._write_units(next(iter(step.values()))) for step in body["TransactItems"])
+            case "BatchExecuteStatement":  # of updates; nobody here reads by one
+                return sum(self._write_units({}) for _ in body["Statements"])
             case "TransactGetItems":
                 return sum(2 * _read_units(self._item_bytes) for _ in body["TransactItems"])
             case "Query" | "GetItem":

@@ -260,8 +260,9 @@ class LeaseBucket:
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
             count: How many slots, 1 to 99: all or nothing, in one lease. Whoever waits for many holds none of them
-                meanwhile; those who want fewer may go on taking what comes free. They are renewed one after another:
-                so many round trips must fit well into a third of the lease.
+                meanwhile; those who want fewer may go on taking what comes free. They are renewed 25 in one request;
+                one after another where the service takes no batches, and then so many round trips must fit well into
+                a third of the lease.
             data: What to attach to the lease for others to read: string keys, values as in JSON; under 1 KB, or each
                 claim and renewal costs more.
             on_lost: See `Lease.on_lost`.

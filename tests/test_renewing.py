@@ -212,6 +212,16 @@ def test_a_loss_is_told_by_an_update_and_by_no_batch(stage, table, befalls, reas
     assert second.remaining > 25.0
 
 
+def test_two_that_are_lost_are_told_so_each_by_an_update(stage, table):
+    bucket, leases = holders(stage, 3)
+    for lease in leases[:2]:
+        put_leased(table, lease.slot, "0-other")
+    due(stage, bucket, 10.5)
+    assert [lease.lost for lease in leases] == [LossReason.TAKEN, LossReason.TAKEN, None]
+    assert {renewal.lease_id for renewal in alone(bucket)} == {lease.id for lease in leases[:2]}
+    assert len(batches(bucket)) == 1
+
+
 def test_of_several_slots_one_that_was_taken_loses_the_lease_and_is_told_by_an_update(stage, table):
     bucket = stage.bucket(max_tokens=3)
     lease = bucket.acquire(5, count=3)
@@ -423,6 +433,8 @@ def test_one_in_trouble_keeps_no_other_from_being_renewed(stage, where):
 def test_a_defect_while_sending_costs_no_lease(stage):
     bucket, leases = holders(stage, 3)
     bucket.tap.inject(RenewEach, commits=False, raises=ZeroDivisionError())
+    bucket._renewals._renew_together([lease._due() for lease in leases])
+    assert [lease._belief.failures for lease in leases] == [1, 1, 1], "they do not race"
     due(stage, bucket, 15.0)
     assert all(lease.remaining > 20.0 for lease in leases)
 

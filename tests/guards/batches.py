@@ -18,7 +18,7 @@ BATCHES = Chapter(
             name="batch: only the holder's lease is renewed",
             room="dynamodb/expressions.py",
             code='AND "lease_id" = ? ',
-            without='AND "pk" <= ? ',
+            without='AND "pk" >= ? ',
             noticed_by=("tests/test_operations_slot.py::test_a_lease_of_another_is_not_touched_by",),
         ),
         Guard(
@@ -61,7 +61,7 @@ BATCHES = Chapter(
             room="lease.py",
             code="                    self._alone = True\n",
             without="                    pass\n",
-            noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
+            noticed_by=(_HERE + "two_that_are_lost_are_told_so_each_by_an_update",),
         ),
         Guard(
             name="batch: and soon",
