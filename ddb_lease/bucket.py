@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -68,6 +68,7 @@ from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
 from ddb_lease.telling import See, Teller, Watch
 from ddb_lease.together import Together
+from ddb_lease.values import dataclass
 
 _log = logging.getLogger("ddb_lease")
 

@@ -21,10 +21,11 @@ import math
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from ddb_lease.model import OSCILLATOR_DRIFT
+from ddb_lease.values import dataclass
 
 _log = logging.getLogger("ddb_lease")
 
