@@ -81,11 +81,15 @@ class _Line:
 
     def first(self, free: int) -> list[Ticket]:
         """Those at its head whom so many free slots are enough for, and who else is to look for some."""
+        fronts = [
+            # Of those who want as many as each other, no more than these can be among the first.
+            self._front(count, free // count + 1)
+            for count, places in list(self._places.items())
+            if places
+        ]
         first: list[Ticket] = []
         least = PER_TRANSACTION + 1
-        # Of those who want as many as each other, no more than these can be among the first.
-        fronts = [self._front(count, free // count + 1) for count in list(self._places)]
-        for _, ticket in heapq.merge(*fronts):
+        for _, ticket in fronts[0] if len(fronts) == 1 else heapq.merge(*fronts):
             served = ticket.count <= free
             if served or ticket.count < least:
                 first.append(ticket)
