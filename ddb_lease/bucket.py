@@ -222,6 +222,7 @@ class LeaseBucket:
             ours=self._is_ours,
             require_open=self._require_open,
         )
+        self._around: Surroundings | None = None
         self._leases: dict[str, Lease] = {}
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._made: weakref.WeakSet[Lease] = weakref.WeakSet()
@@ -500,6 +501,7 @@ class LeaseBucket:
         """In a forked child: hold nothing, share no connection."""
         for lease in list(self._made):  # those that ended too: one whose release failed may be released again
             lease.abandon_to_parent()
+        self._around = None  # its heartbeats are the parent's
         self._leases = {}
         self._memory.empty()
         if self._teller is not None:
@@ -680,16 +682,18 @@ class LeaseBucket:
             raise ConfigurationError(f"bucket {self.name!r} is closed")
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(
-            scene=self._scene,
-            driver=self._driver,
-            heartbeats=self._heartbeats(),
-            spawn=self._machinery.spawn,
-            bell=self._machinery.bell,
-            turnstile=self._machinery.turnstile,
-            ended=self._forget,
-            teller=self._teller,
-        )
+        if self._around is None:  # one for all leases, as long as the process is the same
+            self._around = Surroundings(
+                scene=self._scene,
+                driver=self._driver,
+                heartbeats=self._heartbeats(),
+                spawn=self._machinery.spawn,
+                bell=self._machinery.bell,
+                turnstile=self._machinery.turnstile,
+                ended=self._forget,
+                teller=self._teller,
+            )
+        return self._around
 
     def _heartbeats(self) -> Heartbeats:
         return self._machinery.heartbeats or process.heartbeats()

@@ -103,10 +103,16 @@ class _Line:
     def _front(self, count: int, most: int) -> list[tuple[int, Ticket]]:
         places = self._places[count]
         while True:
-            front = [(place, ticket()) for place, ticket in tuple(itertools.islice(places.items(), most))]
-            vacant = [place for place, ticket in front if ticket is None]
+            front: list[tuple[int, Ticket]] = []
+            vacant: list[int] = []
+            for place, reference in tuple(itertools.islice(places.items(), most)):
+                ticket = reference()
+                if ticket is None:
+                    vacant.append(place)
+                else:
+                    front.append((place, ticket))
             if not vacant:
-                return [(place, ticket) for place, ticket in front if ticket is not None]
+                return front
             for place in vacant:
                 places.pop(place, None)
 
