@@ -87,6 +87,8 @@ class _Line:
             for count, places in list(self._places.items())
             if places
         ]
+        if not fronts:
+            return []
         first: list[Ticket] = []
         least = PER_TRANSACTION + 1
         for _, ticket in fronts[0] if len(fronts) == 1 else heapq.merge(*fronts):

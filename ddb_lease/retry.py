@@ -21,6 +21,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from ddb_lease.messages import Answer, Effect, Pause
+from ddb_lease.model import Grant
 from ddb_lease.outcomes import Admission, Busy, Denied, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
 
 Result = TypeVar("Result")
@@ -197,12 +198,12 @@ def acquiring(
 
     def again(outcome: Outcome) -> bool:
         match outcome:
+            case Grant():
+                return False
             case Full() | OutOfTurn() | GaveWay():
                 return patient
             case Lost() | Busy() | Unavailable():
                 return not give_up(outcome)
-            case _:
-                return False
 
     return Procedural(
         again=again,
