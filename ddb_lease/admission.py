@@ -15,7 +15,6 @@ Laws of this room:
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from random import Random
 
 from ddb_lease.allowance import Allowance, Place
@@ -39,6 +38,7 @@ from ddb_lease.messages import (
 from ddb_lease.model import Meter, Rate
 from ddb_lease.outcomes import Admission, Admitted, Busy, Denied, Lost, OutOfTurn, Unavailable
 from ddb_lease.retry import FIRST_CONTACT_SECONDS, Procedure, admitting, resending
+from ddb_lease.values import dataclass
 
 BRANCHES = 4
 """Requests that one attempt may make, unknown answers apart: a guess, its correction, and as many again."""

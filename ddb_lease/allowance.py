@@ -20,10 +20,10 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from ddb_lease.model import Rate
+from ddb_lease.values import dataclass
 
 STALE_SECONDS = 15.0
 """If the first in line has not been back for so long after it should, others stop relying on it."""

@@ -52,9 +52,9 @@ def settle(time: ServiceTime, *, until: float = math.inf) -> Procedure[None]:
 
     With bounds as wide as that, an expiry written now would lie far ahead.
     """
-    yield from ask_while(lambda: time.unsettled, time, until=until)
+    return ask_while(lambda: time.unsettled, time, until=until)
 
 
 def confirm(time: ServiceTime) -> Procedure[None]:
     """Ask until more than one answer stands for the time, and none against it."""
-    yield from ask_while(lambda: not time.confirmed or time.unsettled, time)
+    return ask_while(lambda: not time.confirmed or time.unsettled, time)

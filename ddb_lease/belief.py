@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from ddb_lease.errors import LossReason
 from ddb_lease.messages import Answer, Done, Refused
 from ddb_lease.model import Grant
 from ddb_lease.retry import full_jitter
+from ddb_lease.values import dataclass
 
 _RENEWALS_PER_LEASE = 3
 """A lease is renewed at a third of its length: two renewals may fail before it is in danger."""

@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from random import Random, SystemRandom
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -69,6 +69,7 @@ from ddb_lease.scene import Scene
 from ddb_lease.survey import survey
 from ddb_lease.telling import See, Teller, Watch
 from ddb_lease.together import Together
+from ddb_lease.values import dataclass
 
 _log = logging.getLogger("ddb_lease")
 
@@ -228,6 +229,7 @@ class LeaseBucket:
             bell=self._machinery.bell,
             workers=lambda: self._heartbeats().workers,
         )
+        self._around: Surroundings | None = None
         self._leases: dict[str, Lease] = {}
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._made: weakref.WeakSet[Lease] = weakref.WeakSet()
@@ -507,6 +509,7 @@ class LeaseBucket:
         """In a forked child: hold nothing, share no connection."""
         for lease in list(self._made):  # those that ended too: one whose release failed may be released again
             lease.abandon_to_parent()
+        self._around = None  # its heartbeats are the parent's
         self._leases = {}
         self._memory.empty()
         self._renewals.after_fork_in_child()
@@ -688,17 +691,19 @@ class LeaseBucket:
             raise ConfigurationError(f"bucket {self.name!r} is closed")
 
     def _surroundings(self) -> Surroundings:
-        return Surroundings(
-            scene=self._scene,
-            driver=self._driver,
-            heartbeats=self._heartbeats(),
-            renewals=self._renewals,
-            spawn=self._machinery.spawn,
-            bell=self._machinery.bell,
-            turnstile=self._machinery.turnstile,
-            ended=self._forget,
-            teller=self._teller,
-        )
+        if self._around is None:  # one for all leases, as long as the process is the same
+            self._around = Surroundings(
+                scene=self._scene,
+                driver=self._driver,
+                heartbeats=self._heartbeats(),
+                renewals=self._renewals,
+                spawn=self._machinery.spawn,
+                bell=self._machinery.bell,
+                turnstile=self._machinery.turnstile,
+                ended=self._forget,
+                teller=self._teller,
+            )
+        return self._around
 
     def _heartbeats(self) -> Heartbeats:
         return self._machinery.heartbeats or process.heartbeats()

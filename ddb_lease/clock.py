@@ -21,10 +21,10 @@ import math
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ddb_lease.model import OSCILLATOR_DRIFT
+from ddb_lease.values import dataclass
 
 _log = logging.getLogger("ddb_lease")
 
@@ -123,7 +123,7 @@ class Evidence:
 
     def widened(self, now: float) -> Evidence:
         """The same at a later time, as both oscillators may have drifted."""
-        return replace(self, by_one=self.by_one.widened(now), by_two=self.by_two.widened(now))
+        return Evidence(self.by_one.widened(now), self.by_two.widened(now), self.answers)
 
     def joined(self, sample: Interval) -> Evidence | None:
         """With one more answer, given at the same time; None where it contradicts them."""

@@ -24,10 +24,10 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ddb_lease.errors import LossReason
+from ddb_lease.values import dataclass
 
 __all__ = ["Acquired", "Contended", "Event", "Lost", "OnEvent", "ReMinted", "Released", "Renewed", "Throttled"]
 

@@ -22,12 +22,12 @@ Laws of this room:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.model import LONGEST_LEASE_MS, Meter, Rate
+from ddb_lease.values import dataclass
 
 NS = 1_000_000_000
 """Nanoseconds in a second."""

@@ -17,7 +17,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 
 from ddb_lease.asking import UNTOLD, settle
@@ -34,6 +33,7 @@ from ddb_lease.renewing import BY_ITSELF, Due, Renewals, Turn
 from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 from ddb_lease.telling import Notes, Teller
+from ddb_lease.values import dataclass
 
 _log = logging.getLogger("ddb_lease")
 

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -25,6 +24,7 @@ from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailabl
 from ddb_lease.model import Meter, Rate, RateStatus, Timing
 from ddb_lease.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable
 from ddb_lease.retry import Procedure
+from ddb_lease.values import dataclass
 
 P = ParamSpec("P")
 R = TypeVar("R")

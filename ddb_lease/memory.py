@@ -81,11 +81,17 @@ class _Line:
 
     def first(self, free: int) -> list[Ticket]:
         """Those at its head whom so many free slots are enough for, and who else is to look for some."""
+        fronts = [
+            # Of those who want as many as each other, no more than these can be among the first.
+            self._front(count, free // count + 1)
+            for count, places in list(self._places.items())
+            if places
+        ]
+        if not fronts:
+            return []
         first: list[Ticket] = []
         least = PER_TRANSACTION + 1
-        # Of those who want as many as each other, no more than these can be among the first.
-        fronts = [self._front(count, free // count + 1) for count in list(self._places)]
-        for _, ticket in heapq.merge(*fronts):
+        for _, ticket in fronts[0] if len(fronts) == 1 else heapq.merge(*fronts):
             served = ticket.count <= free
             if served or ticket.count < least:
                 first.append(ticket)
@@ -99,10 +105,16 @@ class _Line:
     def _front(self, count: int, most: int) -> list[tuple[int, Ticket]]:
         places = self._places[count]
         while True:
-            front = [(place, ticket()) for place, ticket in tuple(itertools.islice(places.items(), most))]
-            vacant = [place for place, ticket in front if ticket is None]
+            front: list[tuple[int, Ticket]] = []
+            vacant: list[int] = []
+            for place, reference in tuple(itertools.islice(places.items(), most)):
+                ticket = reference()
+                if ticket is None:
+                    vacant.append(place)
+                else:
+                    front.append((place, ticket))
             if not vacant:
-                return [(place, ticket) for place, ticket in front if ticket is not None]
+                return front
             for place in vacant:
                 places.pop(place, None)
 

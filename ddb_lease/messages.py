@@ -12,10 +12,11 @@ Laws of this room:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from ddb_lease.model import Claimant, Counter, Meter, Rate, Settings, Slot, View
+from ddb_lease.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ddb_lease.errors import ConfigurationError
+from ddb_lease.values import dataclass
 
 Data = Mapping[str, Any]
 """What a holder attaches to a lease: string keys; strings, numbers, booleans, None, lists and maps of these, 31 deep.

@@ -5,10 +5,10 @@ Laws of this room: values only. `retry` decides by them whether, and when, there
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from ddb_lease.model import Grant
+from ddb_lease.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,13 @@ Laws of this room:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
 from typing import TypeAlias
 
 from ddb_lease.messages import Done, Refused
 from ddb_lease.model import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Settings, Slot, View
+from ddb_lease.values import dataclass
 
 WINDOW = 128
 """Slots in one look. A bucket of up to this many is seen whole; a larger one through windows of this size, so that

@@ -9,13 +9,13 @@ Laws of this room:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ddb_lease.insisting import insist, require_answered
 from ddb_lease.messages import Answer, Done, Refused, Release
 from ddb_lease.protocol import released
 from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
+from ddb_lease.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

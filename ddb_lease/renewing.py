@@ -18,7 +18,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from ddb_lease.asking import settle
@@ -38,6 +37,7 @@ from ddb_lease.messages import (
 )
 from ddb_lease.model import PER_BATCH
 from ddb_lease.scene import Scene
+from ddb_lease.values import dataclass
 from ddb_lease.workers import Workers
 
 _log = logging.getLogger("ddb_lease")

@@ -4,7 +4,7 @@ Laws of this room:
 
 - One layer retries, and it is this one. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And
   Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
-- tenacity's loop runs as a generator, `Procedural`: attempts are generators, a sleep is yielded as a `Pause`. So the
+- tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the
   same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
 - A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
   permit: it is asked for again when it is due, and not before.
@@ -21,6 +21,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from ddb_lease.messages import Answer, Effect, Pause
+from ddb_lease.model import Grant
 from ddb_lease.outcomes import Admission, Busy, Denied, Full, GaveWay, Lost, Outcome, OutOfTurn, Unavailable
 
 Result = TypeVar("Result")
@@ -62,8 +63,8 @@ _WAITING = (Full, OutOfTurn, Denied)
 """Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
 
 
-class Procedural(BaseRetrying):
-    """tenacity's loop as a generator, as tenacity's own Tornado adapter is one.
+class Procedural:
+    """A policy, for a generator function: tries it again, by tenacity's loop.
 
     No policy of ours retries an exception: one ends the loop.
 
@@ -73,18 +74,34 @@ class Procedural(BaseRetrying):
         stop: tenacity's: when to leave it at the last result.
     """
 
-    def __init__(self, *, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
-        super().__init__(wait=wait, stop=stop, retry=_after(again), retry_error_callback=_last)
-        self._again = again
+    __slots__ = ("_again", "_stop", "_wait")
 
-    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
+    def __init__(self, *, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
+        self._again = again
+        self._wait = wait
+        self._stop = stop
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as tenacity's own
         """Run `fn`, a generator function, until the policy is content; yields its effects, and `Pause`s."""
         result = yield from fn(*args, **kwargs)
         if not self._again(result):
-            return result  # nearly always: without tenacity's bookkeeping, then
+            return result  # nearly always: the loop is not even made, then
+        loop = _Loop(first=result, again=self._again, wait=self._wait, stop=self._stop)
+        return (yield from loop(fn, *args, **kwargs))
+
+
+class _Loop(BaseRetrying):
+    """tenacity's loop as a generator, as its own Tornado adapter is one; `first` is what the first try brought."""
+
+    def __init__(self, *, first: object, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
+        super().__init__(wait=wait, stop=stop, retry=_after(again), retry_error_callback=_last)
+        self._first = first
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
+        """Go on after the first try."""
         self.begin()
         state = RetryCallState(retry_object=self, fn=fn, args=args, kwargs=kwargs)
-        state.set_result(result)
+        state.set_result(self._first)
         while True:
             do = self.iter(retry_state=state)
             if isinstance(do, DoAttempt):
@@ -181,12 +198,12 @@ def acquiring(
 
     def again(outcome: Outcome) -> bool:
         match outcome:
+            case Grant():
+                return False
             case Full() | OutOfTurn() | GaveWay():
                 return patient
             case Lost() | Busy() | Unavailable():
                 return not give_up(outcome)
-            case _:
-                return False
 
     return Procedural(
         again=again,

@@ -6,13 +6,13 @@ Laws of this room: it gathers what is passed in, and decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 
 from ddb_lease import protocol
 from ddb_lease.clock import ServiceTime
 from ddb_lease.memory import Memory
 from ddb_lease.model import Counter, Settings, Timing
+from ddb_lease.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

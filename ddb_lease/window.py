@@ -16,13 +16,13 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ddb_lease.bucket import DEFAULT_TABLE, LeaseBucket, Machinery
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
 from ddb_lease.model import OSCILLATOR_DRIFT, BucketStatus, Grant, Timing
+from ddb_lease.values import dataclass
 
 P = ParamSpec("P")
 R = TypeVar("R")

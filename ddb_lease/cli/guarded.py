@@ -22,11 +22,11 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, cast
 
 from ddb_lease.cli.guard import Frames, frame, living, send_group, steady_seconds
+from ddb_lease.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

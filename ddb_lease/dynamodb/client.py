@@ -9,13 +9,13 @@ Laws of this room:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore import exceptions as aws
 from botocore.config import Config
 
 from ddb_lease.errors import ConfigurationError
+from ddb_lease.values import dataclass
 
 _LONGEST: Final = 3.0
 """Seconds; a healthy answer takes some milliseconds, so waiting longer only delays the next try."""

@@ -7,7 +7,6 @@ like everything else; nothing here is on the path of a lease.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from botocore import exceptions as aws
@@ -19,6 +18,7 @@ from ddb_lease.dynamodb.client import Reach
 from ddb_lease.dynamodb.expressions import Place
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 from ddb_lease.retry import until
+from ddb_lease.values import dataclass
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
 TTL_ATTRIBUTE: Final = "ttl"
