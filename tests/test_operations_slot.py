@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ddb_lease.messages import Done, Each, Refused, Renew, RenewEach, Unknown
+from ddb_lease.messages import Done, Each, Refused, Rejected, Renew, RenewEach
 from tests.support import (
     LEASE_MS,
     LONG_AGO,
@@ -218,5 +218,5 @@ def test_what_an_engine_does_not_know_is_no_renewal(store, engine, table):
     put_leased(table, 0, "0-mine")
     before = table.get(0)
     answer = answer_to(store, RenewEach(renewals=(renew("0-mine"), renew("1-mine", slot=1))))
-    assert isinstance(answer, Unknown)
+    assert isinstance(answer, Rejected)
     assert table.get(0) == before
