@@ -1,7 +1,7 @@
 """Makes the virtual environments that the scripts here run in; needs Python with venv, and nothing else.
 
-An environment is made once and kept; it is made anew when pyproject.toml or the Python changes. What is installed is not
-compiled then, as most of it is never imported: what is, is compiled by its first import, once.
+An environment is made once and kept; it is made anew when pyproject.toml or the Python changes. What is installed is
+not compiled then, as most of it is never imported: what is, is compiled by its first import, once.
 """
 
 from __future__ import annotations

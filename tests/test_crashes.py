@@ -15,6 +15,7 @@ from tests.conftest import TABLE
 from tests.holders import (
     PATIENCE,
     SECOND,
+    InOrder,
     Job,
     Wire,
     be_interrupted,
@@ -202,8 +203,11 @@ def test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease(job, table, new
 
 
 @pytest.mark.parametrize("how", ["by hand", "with"])
-def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(job, table, how):
-    with started(be_interrupted, job(how=how, tokens=8, rounds=60)) as [clumsy]:
+def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(engine, job, table, how):
+    with (
+        InOrder(engine.endpoint_url) as way,
+        started(be_interrupted, job(endpoint_url=way.endpoint_url, how=how, tokens=8, rounds=60)) as [clumsy],
+    ):
         looked = clumsy.expect("looked")
         # Python drops an interrupt that strikes in the finaliser of a file or socket: hence not all of them.
         assert looked["interrupted"] > 45
