@@ -1,6 +1,7 @@
 """Makes the virtual environments that the scripts here run in; needs Python with venv, and nothing else.
 
-An environment is made once and kept; it is made anew when pyproject.toml or the Python changes.
+An environment is made once and kept; it is made anew when pyproject.toml or the Python changes. What is installed is
+not compiled then, as most of it is never imported: what is, is compiled by its first import, once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK = "ministack==1.5.33"  # it pins a botocore of its own: always in an environment of its own
 _STAMP = ".made-from"
+
+# Whoever wants no bytecode gets it all the same: without it, each of the many processes that we start would compile all
+# that it imports again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def ensure(name: str, *requirements: str) -> Path:
@@ -56,7 +61,7 @@ def run(*command: str | Path, **environment: str) -> int:
 
 
 def _pip(home: Path, requirements: tuple[str, ...]) -> None:
-    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-compile")
     try:
         subprocess.run([home / "bin" / "python", "-m", "pip", "install", *quiet, *requirements], check=True)
     except subprocess.CalledProcessError:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import http.client
 import json
 import multiprocessing
 import os
 import queue
 import random
+import selectors
 import signal
 import socket
 import subprocess
@@ -224,6 +226,90 @@ class Wire:
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+
+class InOrder:
+    """A way to an engine on which nothing overtakes a request whose sender has hung up.
+
+    Engines have a thread for each connection. On a busy machine, what the sender does afterwards on another may come
+    before it: the release of an interrupted claim, say, before the claim, which then ends by expiry.
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        self._engine = http.client.HTTPConnection(LOOPBACK, int(endpoint_url.rpartition(":")[2]), timeout=PATIENCE)
+        self._listener = socket.create_server((LOOPBACK, 0))
+        self.endpoint_url = f"http://{LOOPBACK}:{self._listener.getsockname()[1]}"
+        self._stop, self._stopped = socket.socketpair()
+        self._ready = selectors.DefaultSelector()
+        for end in (self._listener, self._stopped):
+            self._ready.register(end, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> InOrder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.close()
+        self._thread.join(PATIENCE)
+        self._engine.close()
+        for end in [key.fileobj for key in self._ready.get_map().values()]:
+            end.close()
+        self._ready.close()
+
+    def _serve(self) -> None:
+        while True:
+            asked: list[tuple[bool, socket.socket, tuple[str, str, bytes, dict[str, str]]]] = []
+            # Twice: by now, whatever was sent before what was there the first time can be read as well.
+            for seconds in (None, 0):
+                for end in [key.fileobj for key, _ in self._ready.select(seconds)]:
+                    if end is self._stopped:
+                        return
+                    if end is self._listener:
+                        self._ready.register(end.accept()[0], selectors.EVENT_READ)
+                    elif (request := self._read(end)) is not None:
+                        asked.append((_hung_up(end), end, request))
+                    else:
+                        self._drop(end)
+            for _, end, request in sorted(asked, key=lambda one: not one[0]):
+                answer = self._pass_on(*request)
+                with contextlib.suppress(OSError):  # it hung up; that is found out when there is nothing more to read
+                    end.sendall(answer)
+
+    def _drop(self, end: socket.socket) -> None:
+        self._ready.unregister(end)
+        end.close()
+
+    @staticmethod
+    def _read(end: socket.socket) -> tuple[str, str, bytes, dict[str, str]] | None:
+        """One whole request; None where there is none, or only a part of it."""
+        with contextlib.suppress(OSError), end.makefile("rb") as told:
+            method, _, rest = told.readline().decode().partition(" ")
+            if rest:
+                headers = http.client.parse_headers(told)
+                size = int(headers.get("Content-Length", 0))
+                body = told.read(size)
+                if len(body) == size:
+                    return method, rest.split()[0], body, dict(headers)
+        return None
+
+    def _pass_on(self, *request: Any) -> bytes:
+        self._engine.request(*request)
+        answer = self._engine.getresponse()
+        said = answer.read()
+        of_the_way = {"connection", "content-length", "transfer-encoding"}
+        kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in of_the_way]
+        head = [f"HTTP/1.1 {answer.status} {answer.reason}", *kept, f"Content-Length: {len(said)}", "", ""]
+        return "\r\n".join(head).encode() + said
+
+
+def _hung_up(end: socket.socket) -> bool:
+    try:
+        return not end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 # ---- A contest: many workers on a few tokens.

@@ -15,6 +15,8 @@ from tests.conftest import TABLE
 from tests.holders import (
     PATIENCE,
     SECOND,
+    UNANSWERED,
+    InOrder,
     Job,
     Wire,
     be_interrupted,
@@ -202,8 +204,11 @@ def test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease(job, table, new
 
 
 @pytest.mark.parametrize("how", ["by hand", "with"])
-def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(job, table, how):
-    with started(be_interrupted, job(how=how, tokens=8, rounds=60)) as [clumsy]:
+def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(engine, job, table, how):
+    with (
+        InOrder(engine.endpoint_url) as way,
+        started(be_interrupted, job(endpoint_url=way.endpoint_url, how=how, tokens=8, rounds=60)) as [clumsy],
+    ):
         looked = clumsy.expect("looked")
         # Python drops an interrupt that strikes in the finaliser of a file or socket: hence not all of them.
         assert looked["interrupted"] > 45
@@ -238,7 +243,7 @@ def test_an_outage_longer_than_the_lease_is_told_before_anyone_else_can_hold_the
         held = holder.expect("held")
         getattr(wire, outage)()
         lost = holder.expect("lost")
-        assert lost["reason"] == "unreachable"
+        assert lost["reason"] in UNANSWERED
         assert lost["times"] == 1
         assert lost["called_at_ms"] < table.get(held["slot"])["expires_at"]
 
@@ -252,7 +257,7 @@ def test_two_hundred_leases_of_one_process_are_all_renewed(job, table):
     def expiries() -> dict[str, int]:
         return {slot["lease_id"]: slot["expires_at"] for t in tables for slot in leased(t).values()}
 
-    with started(hold_many, job(tokens=100, lease_seconds=10)) as [holder]:
+    with started(hold_many, job(tokens=100, lease_seconds=20)) as [holder]:
         ids = holder.expect("held")["lease_ids"]
         before = expiries()
         assert len(before) == 200
