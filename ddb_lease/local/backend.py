@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+from moto.core.model_instances import model_data
 from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.moto_server.werkzeug_app import create_backend_app
@@ -55,6 +56,7 @@ class MotoBackend:
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()
+            _forget_instances()
         status, headers = started[-1]
         kept = tuple((name, value) for name, value in headers if _is_kept(name))
         return Response(status=int(status.split()[0]), headers=kept, body=body)
@@ -104,6 +106,14 @@ class MotoBackend:
         # Last, so that no client can choose another engine's account.
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         return environ
+
+
+def _forget_instances() -> None:
+    # For its dashboard, moto keeps every item that it ever made; and for each item of a transaction it makes a whole
+    # table's anew.
+    for model in model_data["dynamodb"].values():
+        tracked = getattr(model, "instances_tracked", None)
+        (model.instances if tracked is None else tracked).clear()  # as moto 5.1.0 calls it
 
 
 def _is_kept(header: str) -> bool:

@@ -1,6 +1,7 @@
 """What the engine adds to moto: client tokens, deletion by TTL, headers, no web pages."""
 
 import contextlib
+import gc
 import http.client
 import logging
 import socket
@@ -249,3 +250,24 @@ def test_a_session_ignores_the_users_profile_and_environment(engine, monkeypatch
     client = session.client("dynamodb", endpoint_url=engine.endpoint_url)
     assert client.list_tables()["TableNames"] == []
     assert client.meta.region_name == "us-east-1"
+
+
+# Memory.
+
+
+def items_alive() -> int:
+    """Moto's items in this process, of whatever engine."""
+    gc.collect()
+    return sum(
+        type(thing).__name__ == "Item" and type(thing).__module__.startswith("moto.") for thing in gc.get_objects()
+    )
+
+
+def test_what_transactions_copied_is_forgotten(client):
+    for number in range(20):
+        client.put_item(TableName="things", Item={"id": {"S": str(number)}})
+    before = items_alive()
+    for number in range(20):
+        puts = [{"Put": {"TableName": "things", "Item": {"id": {"S": f"{number}-{n}"}}}} for n in range(3)]
+        client.transact_write_items(TransactItems=puts)
+    assert items_alive() <= before + 60
