@@ -29,7 +29,7 @@ from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
 from ddb_lease.releasing import ended_slots, require_answers, send_release
-from ddb_lease.renewing import BY_ITSELF, Due, Renewals, Turn
+from ddb_lease.renewing import Due, Renewals, Turn
 from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 from ddb_lease.telling import Notes, Teller
@@ -382,7 +382,7 @@ class Lease:
             by=self._belief.deadline,
             until=self._time_may_be_asked_until(),
             slots=len(self.slots),
-            alone=self._alone or self._belief.failures % BY_ITSELF == BY_ITSELF - 1,
+            alone=self._alone,
             by_itself=self._renew_by_itself,
             together=self._renew_together,
         )
@@ -398,16 +398,17 @@ class Lease:
             begun = self._begin_renewal() if mine else None
             if begun is None:
                 return
-            answers = yield begun.requests
+            said = yield begun.requests
             if self._see is not None:
-                for request, answer in zip(begun.requests, answers, strict=True):
+                for request, answer in zip(begun.requests, said.answers, strict=True):
                     self._see(request, answer)
-            if any(isinstance(answer, (Refused, Rejected)) for answer in answers):
-                with self._lock:
-                    self._alone = True
+            refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)
+            with self._lock:
+                self._alone = refused or said.alone
+                if refused:
                     self._belief.hurry(self._now())
-            else:
-                self._conclude(begun, _of_all(answers))
+            if not refused:
+                self._conclude(begun, _of_all(said.answers))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -475,6 +476,8 @@ class Lease:
             if not isinstance(answers[-1], Done) or _revoked(answers[-1]):
                 break
         self._conclude(begun, answers[-1])
+        if isinstance(answers[-1], Done):
+            self._around.renewals.worked_alone()
         return answers[-1]
 
     def _perform(self, request: Renew) -> Answer:

@@ -6,7 +6,8 @@ Laws of this room:
   else it says of a lease, that one is asked for again by itself: a lease is lost by the answer to an UpdateItem, or by
   the clock, and never by a batch.
 - A batch is an economy and never needed. Where the service does not take it (no permission, an engine that knows no
-  PartiQL), each renewal is sent by itself, as at any time when only one is due.
+  PartiQL), or batches get no answer while single renewals do, each renewal is sent by itself, as at any time when only
+  one is due.
 - It never waits for anything but an answer: a lease that is being renewed or released at this moment is left out.
 """
 
@@ -51,12 +52,23 @@ MOST_AHEAD_SECONDS = 1.0
 REST_SECONDS = 600.0
 """How long no batch is sent after the service did not take one."""
 
-BY_ITSELF = 4
-"""Of so many tries in a row, the last is sent by itself, should it be the batches that fail."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What came of a lease's part in a batch.
+
+    Attributes:
+        answers: One for each of its requests.
+        alone: Whether another batch, sent after this one, had its answer first: something in this one is at fault, and
+            each of its leases had better be tried by itself.
+    """
+
+    answers: Sequence[Answer]
+    alone: bool
 
 
-Turn: TypeAlias = Generator[tuple[Renew, ...], Sequence[Answer], None]
-"""A lease's turn in a batch: yields its requests, if it has any to send, and is sent their answers."""
+Turn: TypeAlias = Generator[tuple[Renew, ...], Said, None]
+"""A lease's turn in a batch: yields its requests, if it has any to send, and is sent what came of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +110,12 @@ class Renewals:
         self._bell = bell
         self._workers = workers
         self._waiting: deque[Due] = deque()
-        self._proven = False
         self._resting_until = -math.inf
+        self._proven = False
+        self._answered = -math.inf  # when the latest batch was sent that was answered
+        self._doubtful = False  # a batch got no answer, and none that was sent later did
+        self._worked_alone = math.inf  # since when a single renewal is known to have worked meanwhile
+        self._probing = self._testing = False
 
     def ahead(self) -> float:
         """Seconds by which a lease may be renewed early where another is due: none, while batches rest."""
@@ -123,9 +139,13 @@ class Renewals:
             if sum(due.slots for due in batch) == 1:
                 alone += batch
             else:
-                self._submit(functools.partial(self._renew_together, batch), by=batch[0].by)
-        for due in alone:
-            self._submit(due.by_itself, by=due.by)
+                self._submit(functools.partial(self._renew_batch, batch), by=batch[0].by)
+        self._renew_alone(alone)
+
+    def worked_alone(self) -> None:
+        """A renewal has worked that was sent by itself."""
+        if self._doubtful and self._worked_alone == math.inf:
+            self._worked_alone = self._scene.time.steady()
 
     def after_fork_in_child(self) -> None:
         """What waits is the parent's."""
@@ -140,8 +160,40 @@ class Renewals:
     def _rests(self) -> bool:
         return self._scene.time.steady() < self._resting_until
 
+    def _renew_alone(self, dues: Sequence[Due]) -> None:
+        for due in dues:
+            self._submit(due.by_itself, by=due.by)
+
+    def _renew_batch(self, batch: Sequence[Due]) -> None:
+        """Renew them together, unless that has come to nothing lately.
+
+        While no batch is answered, one renewal at a time is sent by itself, to see whether it is the batches. Once one
+        has worked, all are, but for one batch at a time, which ends the doubt one way or the other.
+        """
+        alone_works = self._doubtful and self._worked_alone < math.inf
+        if self._rests() or (alone_works and self._testing):
+            self._renew_alone(batch)
+        elif alone_works:
+            self._testing = True
+            try:
+                self._renew_together(batch)
+            finally:
+                self._testing = False
+        else:
+            if self._doubtful and not self._probing:
+                self._probing = True
+                probe, batch = batch[0], batch[1:]
+                self._submit(functools.partial(self._probe, probe), by=-math.inf)
+            self._renew_together(batch)
+
+    def _probe(self, due: Due) -> None:
+        try:
+            due.by_itself()
+        finally:
+            self._probing = False
+
     def _renew_together(self, batch: Sequence[Due]) -> None:
-        self._settle_time(until=batch[0].until)
+        self._settle_time(until=min((due.until for due in batch), default=-math.inf))
         with contextlib.ExitStack() as turns:
             asking: list[tuple[Turn, tuple[Renew, ...]]] = []
             for due in batch:
@@ -152,8 +204,9 @@ class Renewals:
                     asking.append((turn, requests))
             answers = iter(self._send([request for _, requests in asking for request in requests]))
             for turn, requests in asking:
-                # As a callback: whatever one raises, the others are called.
-                turns.callback(_tell, turn, [next(answers) for _ in requests])
+                both = [next(answers) for _ in requests]
+                said = Said(answers=[answer for answer, _ in both], alone=any(alone for _, alone in both))
+                turns.callback(_tell, turn, said)  # whatever one raises, the others are called
 
     def _settle_time(self, *, until: float) -> None:
         """Have doubt about the time cleared, once for all: what is written as expiry never falls again."""
@@ -164,30 +217,41 @@ class Renewals:
         except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
             _log.exception("asking for the service's time failed by a defect")
 
-    def _send(self, requests: Sequence[Renew]) -> list[Answer]:
-        answers: list[Answer] = []
+    def _send(self, requests: Sequence[Renew]) -> list[tuple[Answer, bool]]:
+        """What came of each, and whether it is to be tried by itself."""
+        answers: list[tuple[Answer, bool]] = []
         for first in range(0, len(requests), PER_BATCH):
             answers += self._send_batch(tuple(requests[first : first + PER_BATCH]))
         return answers
 
-    def _send_batch(self, requests: tuple[Renew, ...]) -> Sequence[Answer]:
+    def _send_batch(self, requests: tuple[Renew, ...]) -> list[tuple[Answer, bool]]:
+        sent = self._scene.time.steady()
         try:
             answer = self._driver.perform(RenewEach(renewals=requests))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
             _log.exception("renewing %d slots failed by a defect; they are tried again", len(requests))
             answer = Unknown(cause=error)
         answers = answer.answers if isinstance(answer, Each) else (answer,) * len(requests)
+        at_fault = sent < self._answered
         if any(isinstance(one, (Done, Refused)) for one in answers):
-            self._proven = True
+            self._proven, self._doubtful = True, False
+            self._answered, self._worked_alone = max(self._answered, sent), math.inf
         elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):
-            self._doubt(answers[0])
-        return answers
+            self._unanswered(answers[0], sent, at_fault=at_fault)
+        return [(one, at_fault and isinstance(one, Unknown)) for one in answers]
 
-    def _doubt(self, answer: Answer) -> None:
-        """A batch came to nothing: was it the service's trouble, or does it take no batches?"""
-        if self._rests() or (self._proven and isinstance(answer, Unknown)):
+    def _unanswered(self, answer: Answer, sent: float, *, at_fault: bool) -> None:
+        """A batch came to nothing: something in it, the service's trouble, or are no batches taken here?"""
+        if isinstance(answer, Unknown) and self._proven:
+            if at_fault:
+                return
+            if not (self._doubtful and self._worked_alone < sent):
+                self._doubtful = True
+                return
+        if self._rests():
             return
         self._resting_until = self._scene.time.steady() + REST_SECONDS
+        self._doubtful, self._worked_alone = False, math.inf
         _log.info(
             "bucket %r: leases are renewed one by one, as a batch of renewals was not taken (it needs the permission "
             "dynamodb:PartiQLUpdate): %s",
@@ -204,9 +268,9 @@ def _begin(turn: Turn) -> tuple[Renew, ...]:
         return ()
 
 
-def _tell(turn: Turn, answers: Sequence[Answer]) -> None:
+def _tell(turn: Turn, said: Said) -> None:
     with contextlib.suppress(StopIteration):
-        turn.send(answers)
+        turn.send(said)
 
 
 def _batches(waiting: Sequence[Due]) -> Iterator[list[Due]]:

@@ -1,6 +1,7 @@
 """Renewals in batches: fewer requests, and nothing else: no lease is lost, kept or lengthened otherwise than one by one."""
 
 import logging
+import math
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,7 @@ from ddb_lease.messages import (
     Unknown,
 )
 from ddb_lease.model import PER_BATCH
-from ddb_lease.renewing import AHEAD, BY_ITSELF, MOST_AHEAD_SECONDS, REST_SECONDS
+from ddb_lease.renewing import AHEAD, MOST_AHEAD_SECONDS, REST_SECONDS
 from tests.support import CONFLICT, LOST, NOW, THROTTLED, UNSENT, Fault, claimant, put_counter, put_leased, renew
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -352,12 +353,133 @@ def test_where_only_batches_fail_no_lease_is_lost(stage):
     assert alone(bucket)
 
 
-def test_one_try_in_some_goes_by_itself(stage):
-    bucket, (lease, _) = holders(stage, 2)
-    for failures in range(3 * BY_ITSELF):
-        lease._belief.failures = failures
-        assert lease._due().alone is (failures % BY_ITSELF == BY_ITSELF - 1)
-    assert bucket.tap.count() == {}
+def doubtful(stage, count=4):
+    """A bucket whose batches have worked; then one got no answer."""
+    bucket, leases = holders(stage, count)
+    renew_batch(bucket, leases)
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+    renew_batch(bucket, leases)
+    stage.clock.pass_time(1.0)
+    bucket.tap.clear()
+    return bucket, leases
+
+
+def renew_batch(bucket, leases):
+    bucket._renewals._renew_batch([lease._due() for lease in leases])
+
+
+def test_while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see(stage):
+    bucket, leases = doubtful(stage)
+    renew_batch(bucket, leases)
+    assert [renewal.lease_id for renewal in alone(bucket)] == [leases[0].id]
+    assert [len(batch.renewals) for batch in batches(bucket)] == [3]
+    bucket.tap.clear()
+    renew_batch(bucket, leases)
+    assert bucket.tap.count() == {"RenewEach": 1}, "that one was answered, and so are batches"
+
+
+def test_one_such_is_under_way_at_a_time(stage):
+    bucket, leases = doubtful(stage)
+    submitted = []
+    bucket.heartbeats.workers.submit = lambda job, **how: submitted.append((job, how["by"]))
+    for _ in range(3):
+        bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+        renew_batch(bucket, leases)
+    ((probe, by),) = submitted
+    assert by < 0.0, "before all that waits"
+    probe()
+    bucket._renewals._worked_alone = math.inf  # as if it had not
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+    renew_batch(bucket, leases)
+    assert len(submitted) == 2
+
+
+def test_once_that_one_has_worked_all_are_but_for_one_batch_at_a_time(stage):
+    bucket, leases = doubtful(stage)
+    leases[0].renew()
+    bucket.tap.clear()
+    others = []
+    bucket.tap.faults.append(Fault(RenewEach, before=lambda _: others.append(renew_batch(bucket, leases[2:]))))
+    renew_batch(bucket, leases[:2])
+    assert {renewal.lease_id for renewal in alone(bucket)} == {lease.id for lease in leases[2:]}
+    assert [len(batch.renewals) for batch in batches(bucket)] == [2]
+    bucket.tap.clear()
+    renew_batch(bucket, leases)
+    assert bucket.tap.count() == {"RenewEach": 1}, "it was answered"
+
+
+def test_where_single_renewals_work_and_batches_do_not_there_are_none_for_a_while(stage):
+    bucket, leases = doubtful(stage)
+    leases[0].renew()
+    stage.clock.pass_time(0.1)
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+    renew_batch(bucket, leases)
+    bucket.tap.clear()
+    renew_batch(bucket, leases)
+    assert bucket.tap.count() == {"Renew": 4}
+    assert bucket._renewals.ahead() == 0.0
+
+
+def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batches(stage):
+    bucket, leases = doubtful(stage)
+
+    def meanwhile(_):
+        stage.clock.pass_time(0.1)
+        leases[0].renew()
+
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
+    renew_batch(bucket, leases[1:])
+    assert bucket._renewals.ahead() > 0.0
+
+
+def test_a_single_renewal_that_worked_before_says_nothing_of_batches(stage):
+    bucket, leases = holders(stage, 3)
+    renew_batch(bucket, leases)
+    leases[0].renew()
+    for _ in range(2):
+        stage.clock.pass_time(0.1)
+        bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+        bucket.tap.inject(Renew, commits=False, answer=LOST)
+        renew_batch(bucket, leases)
+    assert bucket._renewals.ahead() > 0.0
+
+
+def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(stage):
+    bucket, leases = holders(stage, 4)
+    renew_batch(bucket, leases)
+    overtaken, others = leases[:2], leases[2:]
+
+    def meanwhile(_):
+        stage.clock.pass_time(0.1)
+        renew_batch(bucket, others)
+        stage.clock.pass_time(2.0)
+
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
+    renew_batch(bucket, overtaken)
+    assert [lease._due().alone for lease in leases] == [True, True, False, False]
+    bucket.tap.clear()
+    renew_batch(bucket, others)
+    assert bucket.tap.count() == {"RenewEach": 1}, "it says nothing of others"
+    bucket.tap.clear()
+    bucket.heartbeats.reconsider_all()
+    stage.run(1.0, bucket)
+    assert {renewal.lease_id for renewal in alone(bucket)} == {lease.id for lease in overtaken}
+    assert not batches(bucket)
+    assert [lease._due().alone for lease in leases] == [False] * 4
+
+
+def test_what_waits_as_a_batch_while_batches_end_is_sent_one_by_one(stage):
+    bucket, leases = holders(stage, 3)
+    jobs = []
+    bucket.heartbeats.workers.submit, submit = lambda job, **_: jobs.append(job), bucket.heartbeats.workers.submit
+    for lease in leases:
+        bucket._renewals.put(lease._due())
+    bucket._renewals.send_off()
+    bucket.heartbeats.workers.submit = submit
+    bucket._renewals._resting_until = stage.clock.steady() + 100.0
+    (job,) = jobs
+    job()
+    assert bucket.tap.count() == {"Renew": 3}
 
 
 def test_while_batches_rest_nobody_comes_early(stage):

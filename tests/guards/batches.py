@@ -52,15 +52,15 @@ BATCHES = Chapter(
         Guard(
             name="batch: a loss is told by an update",
             room="lease.py",
-            code="            if any(isinstance(answer, (Refused, Rejected)) for answer in answers):\n",
-            without="            if False:\n",
+            code="            refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)\n",
+            without="            refused = False\n",
             noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
         ),
         Guard(
             name="batch: who was refused asks by itself",
             room="lease.py",
-            code="                    self._alone = True\n",
-            without="                    pass\n",
+            code="                self._alone = refused or said.alone\n",
+            without="                self._alone = said.alone\n",
             noticed_by=(_HERE + "two_that_are_lost_are_told_so_each_by_an_update",),
         ),
         Guard(
@@ -105,13 +105,6 @@ BATCHES = Chapter(
             without="",
             noticed_by=(_HERE + "one_that_was_just_tried_comes_early_with_nobody",),
         ),
-        Guard(
-            name="batch: some tries go by themselves",
-            room="lease.py",
-            code=" or self._belief.failures % BY_ITSELF == BY_ITSELF - 1",
-            without="",
-            noticed_by=(_HERE + "one_try_in_some_goes_by_itself",),
-        ),
         _renewing(
             "batch: no more than DynamoDB takes",
             "        if batch and due.slots > room:",
@@ -132,7 +125,7 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: doubt is cleared once for all",
-            "        self._settle_time(until=batch[0].until)\n",
+            "        self._settle_time(until=min((due.until for due in batch), default=-math.inf))\n",
             "",
             "doubt_about_the_time_is_cleared_once_for_all",
         ),
@@ -150,9 +143,75 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: an outage is no refusal",
-            "        if self._rests() or (self._proven and isinstance(answer, Unknown)):",
-            "        if self._rests():",
+            "        if isinstance(answer, Unknown) and self._proven:",
+            "        if False:",
             "once_a_batch_has_worked_an_outage_ends_no_batches",
+        ),
+        _renewing(
+            "batch: one that another overtook says nothing of the others",
+            "            if at_fault:\n                return\n",
+            "",
+            "what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself",
+        ),
+        _renewing(
+            "batch: its leases are tried by themselves",
+            "        return [(one, at_fault and isinstance(one, Unknown)) for one in answers]",
+            "        return [(one, False) for one in answers]",
+            "what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself",
+        ),
+        _renewing(
+            "batch: in doubt a single one is sent to see",
+            "            if self._doubtful and not self._probing:",
+            "            if False:",
+            "while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see",
+        ),
+        _renewing(
+            "batch: one of them at a time",
+            "                self._probing = True\n",
+            "",
+            "one_such_is_under_way_at_a_time",
+        ),
+        _renewing(
+            "batch: before all that waits",
+            "self._probe, probe), by=-math.inf)",
+            "self._probe, probe), by=probe.by)",
+            "one_such_is_under_way_at_a_time",
+        ),
+        _renewing(
+            "batch: once it has worked, one batch at a time",
+            "        if self._rests() or (alone_works and self._testing):",
+            "        if self._rests():",
+            "once_that_one_has_worked_all_are_but_for_one_batch_at_a_time",
+        ),
+        _renewing(
+            "batch: where that fails, batches rest",
+            "            if not (self._doubtful and self._worked_alone < sent):",
+            "            if True:",
+            "where_single_renewals_work_and_batches_do_not_there_are_none_for_a_while",
+        ),
+        _renewing(
+            "batch: only one sent after it worked tells",
+            "self._worked_alone < sent):",
+            "self._worked_alone < math.inf):",
+            "a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batches",
+        ),
+        _renewing(
+            "batch: what worked before the doubt tells nothing",
+            "        if self._doubtful and self._worked_alone == math.inf:",
+            "        if True:",
+            "a_single_renewal_that_worked_before_says_nothing_of_batches",
+        ),
+        _renewing(
+            "batch: an answer ends the doubt",
+            "            self._proven, self._doubtful = True, False\n",
+            "            self._proven = True\n",
+            "while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see",
+        ),
+        _renewing(
+            "batch: what waits when batches end is sent one by one",
+            "        if self._rests() or (alone",
+            "        if (alone",
+            "what_waits_as_a_batch_while_batches_end_is_sent_one_by_one",
         ),
         _renewing(
             "batch: nor are throttling, conflicts, and no connection",
@@ -192,8 +251,8 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: nor one in trouble at last",
-            "                turns.callback(_tell, turn, [next(answers) for _ in requests])",
-            "                _tell(turn, [next(answers) for _ in requests])",
+            "turns.callback(_tell, turn, said)",
+            "_tell(turn, said)",
             "one_in_trouble_keeps_no_other_from_being_renewed",
         ),
         _renewing(
