@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import http.client
+import io
 import json
 import multiprocessing
 import os
 import queue
 import random
+import re
 import selectors
 import signal
 import socket
@@ -26,6 +28,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseLost, StoreUnavailable, Timing
@@ -259,57 +262,63 @@ class InOrder:
 
     def _serve(self) -> None:
         while True:
-            asked: list[tuple[bool, socket.socket, tuple[str, str, bytes, dict[str, str]]]] = []
+            whole: list[tuple[bool, socket.socket, bytes]] = []
             # Twice: by now, whatever was sent before what was there the first time can be read as well.
             for seconds in (None, 0):
                 for end in [key.fileobj for key, _ in self._ready.select(seconds)]:
                     if end is self._stopped:
                         return
                     if end is self._listener:
-                        self._ready.register(end.accept()[0], selectors.EVENT_READ)
-                    elif (request := self._read(end)) is not None:
-                        asked.append((_hung_up(end), end, request))
-                    else:
-                        self._drop(end)
-            for _, end, request in sorted(asked, key=lambda one: not one[0]):
-                answer = self._pass_on(*request)
-                with contextlib.suppress(OSError):  # it hung up; that is found out when there is nothing more to read
-                    end.sendall(answer)
+                        near = self._listener.accept()[0]
+                        near.setblocking(False)
+                        self._ready.register(near, selectors.EVENT_READ, bytearray())
+                        continue
+                    heard = self._ready.get_key(end).data
+                    gone = _read_into(heard, end)
+                    if _is_whole(heard):
+                        whole.append((gone, end, bytes(heard)))
+                        heard.clear()
+                    if gone:
+                        self._ready.unregister(end)
+                        end.close()
+            for gone, end, request in sorted(whole, key=lambda one: not one[0]):
+                answer = self._pass_on(request)
+                if not gone:
+                    with contextlib.suppress(OSError):  # it hangs up at this moment
+                        end.sendall(answer)
 
-    def _drop(self, end: socket.socket) -> None:
-        self._ready.unregister(end)
-        end.close()
-
-    @staticmethod
-    def _read(end: socket.socket) -> tuple[str, str, bytes, dict[str, str]] | None:
-        """One whole request; None where there is none, or only a part of it."""
-        with contextlib.suppress(OSError), end.makefile("rb") as told:
-            method, _, rest = told.readline().decode().partition(" ")
-            if rest:
-                headers = http.client.parse_headers(told)
-                size = int(headers.get("Content-Length", 0))
-                body = told.read(size)
-                if len(body) == size:
-                    return method, rest.split()[0], body, dict(headers)
-        return None
-
-    def _pass_on(self, *request: Any) -> bytes:
-        self._engine.request(*request)
+    def _pass_on(self, request: bytes) -> bytes:
+        head, _, body = request.partition(_END)
+        line, _, rest = head.partition(b"\r\n")
+        method, path, _ = line.decode().split()
+        self._engine.request(method, path, body, dict(http.client.parse_headers(io.BytesIO(rest + _END))))
         answer = self._engine.getresponse()
         said = answer.read()
         of_the_way = {"connection", "content-length", "transfer-encoding"}
         kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in of_the_way]
-        head = [f"HTTP/1.1 {answer.status} {answer.reason}", *kept, f"Content-Length: {len(said)}", "", ""]
-        return "\r\n".join(head).encode() + said
+        told = [f"HTTP/1.1 {answer.status} {answer.reason}", *kept, f"Content-Length: {len(said)}", "", ""]
+        return "\r\n".join(told).encode() + said
 
 
-def _hung_up(end: socket.socket) -> bool:
+_END = b"\r\n\r\n"
+
+
+def _read_into(heard: bytearray, end: socket.socket) -> bool:
+    """All that is there; returns whether the other side has hung up."""
     try:
-        return not end.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        while data := end.recv(65536):
+            heard += data
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        pass
+    return True
+
+
+def _is_whole(heard: bytes | bytearray) -> bool:
+    head, found, body = bytes(heard).partition(_END)
+    size = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return bool(found) and len(body) >= (int(size[1]) if size else 0)
 
 
 # ---- A contest: many workers on a few tokens.
@@ -704,7 +713,7 @@ def be_interrupted(job: Job) -> None:
     bucket = job.open()
     client = session(job.endpoint_url).client("dynamodb", endpoint_url=job.endpoint_url)
     one_round = {"by hand": _one_round_by_hand, "with": _one_round_with}[job.how]
-    signal.signal(signal.SIGALRM, signal.default_int_handler)  # what SIGINT does, at a time that we choose
+    signal.signal(signal.SIGALRM, _strike)  # what SIGINT does, at a time that we choose
     began = now()
     for _ in range(5):
         one_round(bucket)
@@ -724,6 +733,18 @@ def be_interrupted(job: Job) -> None:
             lease.release()
     say("looked", interrupted=interrupted, held=held, lost=lost)
     wait_to_be_told()
+
+
+_UNGUARDED = (threading.Condition.__enter__.__code__, threading.Condition.__exit__.__code__)
+
+
+def _strike(_signum: int, frame: FrameType | None) -> None:
+    # A Condition's lock is taken, or not yet given back, in a function of Python's: an interrupt there leaves it locked
+    # for ever, and the next request waits for it in urllib3's pool. No caller can guard this instant: strike after it.
+    if frame is not None and frame.f_code in _UNGUARDED:
+        signal.setitimer(signal.ITIMER_REAL, 0.0001)
+        return
+    raise KeyboardInterrupt
 
 
 def _one_round_by_hand(bucket: LeaseBucket) -> None:
