@@ -228,6 +228,7 @@ class LeaseBucket:
             driver=self._driver,
             bell=self._machinery.bell,
             workers=lambda: self._heartbeats().workers,
+            see=self._see,
         )
         self._around: Surroundings | None = None
         self._leases: dict[str, Lease] = {}

@@ -17,7 +17,6 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Collection
 from typing import Protocol, TypeAlias
 
 from ddb_lease.clock import Clock
@@ -81,11 +80,16 @@ class Schedule:
         self._lock = threading.RLock()
         self._heap: list[tuple[float, int, Beating]] = []
         self._due: dict[Beating, Entry] = {}
+        self._groups: dict[Beating, Group] = {}
+        self._members: dict[Group, set[Beating]] = {}
         self._serial = itertools.count()
 
-    def put(self, beating: Beating, due: float) -> None:
+    def put(self, beating: Beating, due: float, *, group: Group | None = None) -> None:
         """Schedule, or reschedule."""
         with self._lock:
+            if group is not None:
+                self._groups[beating] = group
+                self._members.setdefault(group, set()).add(beating)
             self._push(beating, due)
 
     def entry(self, beating: Beating) -> Entry | None:
@@ -109,6 +113,11 @@ class Schedule:
         """Unschedule, if scheduled."""
         with self._lock:
             self._due.pop(beating, None)
+            group = self._groups.pop(beating, None)
+            if group is not None:
+                self._members[group].discard(beating)
+                if not self._members[group]:
+                    del self._members[group]
             self._tidy()
 
     def all(self) -> list[Beating]:
@@ -116,21 +125,22 @@ class Schedule:
         with self._lock:
             return list(self._due)
 
-    def due(self, now: float, *, of: Collection[Group] | None = None) -> list[Beating]:
-        """All that is due by now, or all of some groups; it stays scheduled, to be moved."""
-        found, others = [], []
+    def due(self, now: float) -> list[Beating]:
+        """All that is due by now; it stays scheduled, to be moved."""
+        found = []
         with self._lock:
             while self._heap and self._heap[0][0] <= now:
-                entry = heapq.heappop(self._heap)
-                due, serial, beating = entry
+                due, serial, beating = heapq.heappop(self._heap)
                 if self._due.get(beating) == (due, serial):
-                    if of is None or beating.group in of:
-                        found.append(beating)
-                    else:
-                        others.append(entry)
-            for entry in others:
-                heapq.heappush(self._heap, entry)
+                    found.append(beating)
         return found
+
+    def due_between(self, now: float, until: float, *, of: Group) -> list[Beating]:
+        """All of a group that is due after now, by then; it stays scheduled, to be moved."""
+        with self._lock:
+            members = self._members.get(of, ())
+            found = [(self._due[beating], beating) for beating in members if now < self._due[beating][0] <= until]
+        return [beating for _, beating in sorted(found, key=lambda entry: entry[0])]
 
     def first(self) -> float | None:
         """When the first one is due; may be early, by one that was moved."""
@@ -166,7 +176,7 @@ class Heartbeats:
     def add(self, beating: Beating) -> None:
         """Look after it from now on."""
         due = self._clock.steady() + beating.due_in()
-        self._schedule.put(beating, due)
+        self._schedule.put(beating, due, group=beating.group)
         self.ensure_running()
         self._ring(due)
 
@@ -200,9 +210,9 @@ class Heartbeats:
         now = self._clock.steady()
         due = self._schedule.due(now)
         groups = {beating.group for beating in due}
-        ahead = max(map(_ahead, groups), default=0.0)
-        if ahead > 0.0:
-            due += self._schedule.due(now + ahead, of=groups)
+        for group in groups:
+            if (ahead := _ahead(group)) > 0.0:
+                due += self._schedule.due_between(now, now + ahead, of=group)
         for beating in due:
             pause, entry = RECOVERY_SECONDS, self._schedule.entry(beating)
             try:

@@ -29,7 +29,7 @@ from ddb_lease.heartbeat import Heartbeats
 from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Renew, Throttled, Unknown, Unsent
 from ddb_lease.model import Data, Grant, Slot
 from ddb_lease.releasing import ended_slots, require_answers, send_release
-from ddb_lease.renewing import Due, Renewals, Turn
+from ddb_lease.renewing import Due, Renewals, Said, Turn
 from ddb_lease.retry import Procedure
 from ddb_lease.scene import Scene
 from ddb_lease.telling import Notes, Teller
@@ -297,8 +297,9 @@ class Lease:
                 return
             reason = self._belief.expire(now, slept=slept)
             if reason is None and not self._renewing and self.due_in() <= self._ahead(now):
+                due = self._due()
                 self._renewing = True
-                self._around.renewals.put(self._due())
+                self._around.renewals.put(due)
         if reason is not None:
             self._lose(reason)
 
@@ -385,30 +386,39 @@ class Lease:
             alone=self._alone,
             by_itself=self._renew_by_itself,
             together=self._renew_together,
+            dropped=self._end_turn,
         )
 
     def _renew_by_itself(self) -> None:
         with self._turn() as mine:
             if mine:
                 self._renew_once()
+        self._tell()
 
     def _renew_together(self) -> Turn:
         """Its part in a batch: believed where that says that it renewed, else asked for again by itself."""
+        reason: LossReason | None = None
         with self._turn() as mine:
             begun = self._begin_renewal() if mine else None
-            if begun is None:
-                return
-            said = yield begun.requests
-            if self._see is not None:
-                for request, answer in zip(begun.requests, said.answers, strict=True):
-                    self._see(request, answer)
-            refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)
-            with self._lock:
-                self._alone = refused or said.alone
-                if refused:
-                    self._belief.hurry(self._now())
-            if not refused:
-                self._conclude(begun, _of_all(said.answers))
+            if begun is not None:
+                reason = self._end_renewal(begun, (yield begun.requests))
+        yield ()  # so much for the belief; what follows calls the user's code
+        if reason is not None:
+            self._lose(reason)
+        self._tell()
+
+    def _end_renewal(self, begun: Begun, said: Said | None) -> LossReason | None:
+        if said is None:
+            return None  # given up
+        if self._see is not None:
+            for request, answer in zip(begun.requests, said.answers, strict=True):
+                self._see(request, answer)
+        refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)
+        with self._lock:
+            self._alone = refused or said.alone
+            if refused:
+                self._belief.hurry(self._now())
+        return None if refused else self._take_note(begun, _of_all(said.answers))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[bool]:
@@ -420,10 +430,12 @@ class Lease:
         finally:
             if mine:
                 self._serial.release()
-            with self._lock:
-                self._renewing = False
-            self._around.heartbeats.reconsider(self)
-        self._tell()
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        with self._lock:
+            self._renewing = False
+        self._around.heartbeats.reconsider(self)
 
     def _ahead(self, now: float) -> float:
         """Seconds by which it may be renewed early, together with others; none where the last try failed."""
@@ -491,7 +503,14 @@ class Lease:
         return answer
 
     def _conclude(self, begun: Begun, answer: Answer) -> None:
-        """Take note of a renewal's outcome: of several slots, the answer that says it for all."""
+        """Take note of a renewal's outcome, and say what came of it: of several slots, the answer that counts."""
+        reason = self._take_note(begun, answer)
+        if reason is not None:
+            self._lose(reason)
+        elif isinstance(answer, Rejected):
+            _log.warning("lease %s could not be renewed, and tries on: %s", self.id, answer.error)
+
+    def _take_note(self, begun: Begun, answer: Answer) -> LossReason | None:
         with self._lock:
             now = self._now()
             reason = self._belief.end_renewal(begun.renewal, answer, now)
@@ -499,10 +518,7 @@ class Lease:
                 self._alone = False
                 if self._notes is not None:
                     self._note_renewal(self._notes, now)
-        if reason is not None:
-            self._lose(reason)
-        elif isinstance(answer, Rejected):
-            _log.warning("lease %s could not be renewed, and tries on: %s", self.id, answer.error)
+        return reason
 
     def _lose(self, reason: LossReason) -> None:
         """The lease was lost just now: say so, once."""
@@ -614,6 +630,6 @@ def _revoked(answer: Answer) -> bool:
 
 
 def _of_all(answers: Sequence[Answer]) -> Answer:
-    """Of the answers for one lease's slots, the one that counts: a failure, else one that shows a revocation."""
+    """Of the answers for one lease's slots, the one that counts: one that shows a revocation, else a failure."""
     failed = (answer for answer in answers if not isinstance(answer, Done))
-    return next(failed, None) or next(filter(_revoked, answers), answers[0])
+    return next(filter(_revoked, answers), None) or next(failed, answers[0])

@@ -8,21 +8,25 @@ Laws of this room:
 - A batch is an economy and never needed. Where the service does not take it (no permission, an engine that knows no
   PartiQL), or batches get no answer while single renewals do, each renewal is sent by itself, as at any time when only
   one is due.
-- It never waits for anything but an answer: a lease that is being renewed or released at this moment is left out.
+- It never waits for anything but an answer: a lease that is being renewed or released at this moment is left out, and
+  a user's code is called when all leases of a batch have taken note of their answers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import heapq
+import itertools
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeAlias
+import threading
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, TypeAlias
 
 from ddb_lease.asking import settle
 from ddb_lease.driver import Bell, Driver
+from ddb_lease.errors import StoreUnavailable
 from ddb_lease.messages import (
     Answer,
     Conflict,
@@ -38,6 +42,7 @@ from ddb_lease.messages import (
 )
 from ddb_lease.model import PER_BATCH
 from ddb_lease.scene import Scene
+from ddb_lease.telling import See
 from ddb_lease.values import dataclass
 from ddb_lease.workers import Workers
 
@@ -51,6 +56,8 @@ MOST_AHEAD_SECONDS = 1.0
 
 REST_SECONDS = 600.0
 """How long no batch is sent after the service did not take one."""
+
+_LEFT_OUT: Final = Unsent(cause=StoreUnavailable("another slot of the lease was not renewed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +74,9 @@ class Said:
     alone: bool
 
 
-Turn: TypeAlias = Generator[tuple[Renew, ...], Said, None]
-"""A lease's turn in a batch: yields its requests, if it has any to send, and is sent what came of them."""
+Turn: TypeAlias = Generator[tuple[Renew, ...], Said | None, None]
+"""A lease's turn in a batch: yields its requests, and is sent what came of them; or none. Resumed once more when all
+others have been sent theirs, it calls the user's code."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,7 @@ class Due:
         alone: Whether it is to be renewed by itself this time.
         by_itself: Renews it.
         together: Begins its turn in a batch.
+        dropped: Called instead where it could not be handed to a worker: it is due again.
     """
 
     by: float
@@ -90,6 +99,7 @@ class Due:
     alone: bool
     by_itself: Callable[[], None]
     together: Callable[[], Turn]
+    dropped: Callable[[], None]
 
 
 class Renewals:
@@ -100,16 +110,26 @@ class Renewals:
         driver: What sends.
         bell: Makes what is waited on.
         workers: Asked for each time, as a forked child has others.
+        see: Shown each look at the service's time, and its answer.
     """
 
     def __init__(
-        self, *, scene: Scene, driver: Driver, bell: Callable[[], Bell], workers: Callable[[], Workers]
+        self,
+        *,
+        scene: Scene,
+        driver: Driver,
+        bell: Callable[[], Bell],
+        workers: Callable[[], Workers],
+        see: See | None,
     ) -> None:
         self._scene = scene
         self._driver = driver
         self._bell = bell
         self._workers = workers
-        self._waiting: deque[Due] = deque()
+        self._see = see
+        self._lock = threading.RLock()
+        self._waiting: list[tuple[float, int, Due]] = []  # a heap, the most urgent first
+        self._serial = itertools.count()
         self._resting_until = -math.inf
         self._proven = False
         self._answered = -math.inf  # when the latest batch was sent that was answered
@@ -125,22 +145,17 @@ class Renewals:
 
     def put(self, due: Due) -> None:
         """Have a lease renewed with the next `send_off`."""
-        self._waiting.append(due)
+        with self._lock:
+            heapq.heappush(self._waiting, (due.by, next(self._serial), due))
 
     def send_off(self) -> None:
         """Have all that was put since the last time renewed, the most urgent first."""
-        waiting: list[Due] = []
-        while self._waiting:
-            waiting.append(self._waiting.popleft())
-        waiting.sort(key=lambda due: due.by)
-        rests = self._rests()
-        alone = [due for due in waiting if due.alone or rests]
-        for batch in _batches([due for due in waiting if not (due.alone or rests)]):
-            if sum(due.slots for due in batch) == 1:
-                alone += batch
+        # Taken out one batch after another: on a stage a job is done at once, and may come back here.
+        while batch := self._take_batch():
+            if len(batch) == 1 and (batch[0].slots == 1 or batch[0].alone or self._rests()):
+                self._renew_alone(batch)
             else:
-                self._submit(functools.partial(self._renew_batch, batch), by=batch[0].by)
-        self._renew_alone(alone)
+                self._submit(functools.partial(self._renew_batch, batch), batch)
 
     def worked_alone(self) -> None:
         """A renewal has worked that was sent by itself."""
@@ -149,20 +164,45 @@ class Renewals:
 
     def after_fork_in_child(self) -> None:
         """What waits is the parent's."""
+        self._lock = threading.RLock()
         self._waiting.clear()
 
-    def _submit(self, job: Callable[[], object], *, by: float) -> None:
+    def _take_batch(self) -> list[Due]:
+        """Take out the most urgent, and with it as many as fit in one request; one that goes alone stands alone."""
+        batch: list[Due] = []
+        aside: list[tuple[float, int, Due]] = []
+        room = PER_BATCH
+        with self._lock:
+            while self._waiting:
+                entry = heapq.heappop(self._waiting)
+                due = entry[2]
+                if due.alone or (batch and due.slots > room):
+                    aside.append(entry)
+                else:
+                    batch.append(due)
+                    room -= due.slots
+                if room <= 0 or self._rests() or (due.alone and not batch):
+                    break
+            if not batch and aside:
+                batch.append(aside.pop()[2])
+            for entry in aside:
+                heapq.heappush(self._waiting, entry)
+        return batch
+
+    def _submit(self, job: Callable[[], object], dues: Sequence[Due], *, first: bool = False) -> None:
         try:
-            self._workers().submit(job, line=self._driver, by=by)
+            self._workers().submit(job, line=self._driver, by=-math.inf if first else dues[0].by)
         except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
             _log.exception("a heartbeat failed; it is tried again")
+            for due in dues:
+                due.dropped()
 
     def _rests(self) -> bool:
         return self._scene.time.steady() < self._resting_until
 
     def _renew_alone(self, dues: Sequence[Due]) -> None:
         for due in dues:
-            self._submit(due.by_itself, by=due.by)
+            self._submit(due.by_itself, [due])
 
     def _renew_batch(self, batch: Sequence[Due]) -> None:
         """Renew them together, unless that has come to nothing lately.
@@ -183,7 +223,7 @@ class Renewals:
             if self._doubtful and not self._probing:
                 self._probing = True
                 probe, batch = batch[0], batch[1:]
-                self._submit(functools.partial(self._probe, probe), by=-math.inf)
+                self._submit(functools.partial(self._probe, probe), [probe], first=True)
             self._renew_together(batch)
 
     def _probe(self, due: Due) -> None:
@@ -193,34 +233,48 @@ class Renewals:
             self._probing = False
 
     def _renew_together(self, batch: Sequence[Due]) -> None:
-        self._settle_time(until=min((due.until for due in batch), default=-math.inf))
+        batch = self._settle_time(batch)
         with contextlib.ExitStack() as turns:
-            asking: list[tuple[Turn, tuple[Renew, ...]]] = []
+            begun: list[tuple[Turn, tuple[Renew, ...]]] = []
             for due in batch:
                 turn = due.together()
                 turns.callback(turn.close)
-                requests = _begin(turn)
-                if requests:
-                    asking.append((turn, requests))
-            answers = iter(self._send([request for _, requests in asking for request in requests]))
-            for turn, requests in asking:
-                both = [next(answers) for _ in requests]
-                said = Said(answers=[answer for answer, _ in both], alone=any(alone for _, alone in both))
-                turns.callback(_tell, turn, said)  # whatever one raises, the others are called
+                begun.append((turn, _go_on(turn, None) or ()))
+            said = iter(self._send([request for _, requests in begun for request in requests]))
+            for turn, requests in begun:
+                both = [next(said) for _ in requests]
+                if both:
+                    _go_on(turn, Said(answers=[answer for answer, _ in both], alone=any(alone for _, alone in both)))
+            for turn, _ in begun:
+                _go_on(turn, None)  # from here on, what users have given is called
 
-    def _settle_time(self, *, until: float) -> None:
-        """Have doubt about the time cleared, once for all: what is written as expiry never falls again."""
-        if not self._scene.time.unsettled:
-            return
-        try:
-            self._driver.run(settle(self._scene.time, until=until), self._bell())
-        except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
-            _log.exception("asking for the service's time failed by a defect")
+    def _settle_time(self, batch: Sequence[Due]) -> Sequence[Due]:
+        """Have doubt about the time cleared, once for all: what is written as expiry never falls again.
+
+        Returns:
+            Those of the batch that had the time for it. The others go by themselves, at once.
+        """
+        time = self._scene.time
+        if not time.unsettled:
+            return batch
+        now = time.steady()
+        self._renew_alone([due for due in batch if due.until <= now])
+        patient = [due for due in batch if due.until > now]
+        if patient:
+            try:
+                asking = settle(time, until=min(due.until for due in patient))
+                self._driver.run(asking, self._bell(), see=self._see)
+            except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
+                _log.exception("asking for the service's time failed by a defect")
+        return patient
 
     def _send(self, requests: Sequence[Renew]) -> list[tuple[Answer, bool]]:
         """What came of each, and whether it is to be tried by itself."""
         answers: list[tuple[Answer, bool]] = []
         for first in range(0, len(requests), PER_BATCH):
+            if not all(isinstance(answer, Done) for answer, _ in answers):
+                # More than one batch takes is one lease's slots, of which one has failed.
+                return answers + [(_LEFT_OUT, False)] * (len(requests) - first)
             answers += self._send_batch(tuple(requests[first : first + PER_BATCH]))
         return answers
 
@@ -237,7 +291,8 @@ class Renewals:
             self._proven, self._doubtful = True, False
             self._answered, self._worked_alone = max(self._answered, sent), math.inf
         elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):
-            self._unanswered(answers[0], sent, at_fault=at_fault)
+            said = next(one for one in answers if not isinstance(one, (Throttled, Conflict, Unsent)))
+            self._unanswered(said, sent, at_fault=at_fault)
         return [(one, at_fault and isinstance(one, Unknown)) for one in answers]
 
     def _unanswered(self, answer: Answer, sent: float, *, at_fault: bool) -> None:
@@ -253,35 +308,18 @@ class Renewals:
         self._resting_until = self._scene.time.steady() + REST_SECONDS
         self._doubtful, self._worked_alone = False, math.inf
         _log.info(
-            "bucket %r: leases are renewed one by one, as a batch of renewals was not taken (it needs the permission "
-            "dynamodb:PartiQLUpdate): %s",
+            "bucket %r: leases are renewed one by one for a while, as no batch of renewals is taken: %s",
             self._scene.bucket,
             answer.error if isinstance(answer, Rejected) else getattr(answer, "cause", answer),
         )
 
 
-def _begin(turn: Turn) -> tuple[Renew, ...]:
+def _go_on(turn: Turn, said: Said | None) -> tuple[Renew, ...] | None:
+    """Resume a lease's turn; None where that has come to its end."""
     try:
-        return next(turn, ())
+        return turn.send(said)
+    except StopIteration:
+        return None
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
         _log.exception("renewing a lease failed by a defect; it is tried again")
-        return ()
-
-
-def _tell(turn: Turn, said: Said) -> None:
-    with contextlib.suppress(StopIteration):
-        turn.send(said)
-
-
-def _batches(waiting: Sequence[Due]) -> Iterator[list[Due]]:
-    """In order, as many together as fit in one request; one that has more slots than that stands alone."""
-    batch: list[Due] = []
-    room = PER_BATCH
-    for due in waiting:
-        if batch and due.slots > room:
-            yield batch
-            batch, room = [], PER_BATCH
-        batch.append(due)
-        room -= due.slots
-    if batch:
-        yield batch
+        return None

@@ -31,6 +31,11 @@ NOT_ON = ("embedded",)  # it knows no such PartiQL, which costs no lease: tests/
 DENIED = Rejected(error=StoreRejected("permission is missing: dynamodb:PartiQLUpdate"))
 
 
+def item(lease_id="0-mine", slot=0, **changes):
+    values = {"fence": {"N": "10"}, "lease_id": {"S": lease_id}, "expires_at": {"N": str(renew().expires_at)}}
+    return {"pk": {"S": "b"}, "sk": {"S": f"slot#{slot:05d}"}, **values, **changes}
+
+
 def holders(stage, count, **settings):
     """A bucket with so many leases, all of which were taken at one moment."""
     bucket = stage.bucket(max_tokens=max(count, 1), **settings)
@@ -297,8 +302,8 @@ def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost
     assert all(lease.held for lease in leases)
     (said,) = (record.message for record in caplog.records if "PartiQLUpdate" in record.message)
     assert said == (
-        f"bucket {bucket.name!r}: leases are renewed one by one, as a batch of renewals was not taken (it needs the "
-        "permission dynamodb:PartiQLUpdate): permission is missing: dynamodb:PartiQLUpdate"
+        f"bucket {bucket.name!r}: leases are renewed one by one for a while, as no batch of renewals is taken: "
+        "permission is missing: dynamodb:PartiQLUpdate"
     )
 
 
@@ -334,7 +339,7 @@ def test_once_a_batch_has_worked_an_outage_ends_no_batches(stage, answer):
     assert all(lease.held for lease in leases)
 
 
-@pytest.mark.parametrize("answer", [THROTTLED, UNSENT], ids=lambda answer: type(answer).__name__)
+@pytest.mark.parametrize("answer", [THROTTLED, UNSENT, CONFLICT], ids=lambda answer: type(answer).__name__)
 def test_what_says_nothing_against_batches_ends_none(stage, answer):
     bucket, leases = holders(stage, 3)
     bucket.tap.inject(RenewEach, commits=False, answer=answer)
@@ -385,7 +390,7 @@ def test_one_such_is_under_way_at_a_time(stage):
     for _ in range(3):
         bucket.tap.inject(RenewEach, commits=False, answer=LOST)
         renew_batch(bucket, leases)
-    ((probe, by),) = submitted
+    ((probe, by),) = submitted  # inline workers do nothing here
     assert by < 0.0, "before all that waits"
     probe()
     bucket._renewals._worked_alone = math.inf  # as if it had not
@@ -518,6 +523,17 @@ def test_one_that_was_just_tried_comes_early_with_nobody(stage):
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
 
+def test_a_permission_that_is_withdrawn_ends_batches_too(stage):
+    bucket, leases = holders(stage, 3)
+    renew_batch(bucket, leases)
+    bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: DENIED)
+    renew_batch(bucket, leases)
+    bucket.tap.clear()
+    stage.run(100.0, bucket)
+    assert not batches(bucket)
+    assert all(lease.held for lease in leases)
+
+
 # Turns.
 
 
@@ -569,6 +585,130 @@ def test_a_lease_that_ends_while_its_batch_waits_is_not_renewed(stage):
     assert [renewal.lease_id for renewal in bucket.tap.of(Renew)] == [second.id]
 
 
+def test_jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_first(stage):
+    bucket, leases = holders(stage, PER_BATCH + 1)
+    submitted = []
+    bucket.heartbeats.workers.submit = lambda job, *, line, by: submitted.append((line, by))
+    for number, lease in enumerate(reversed(leases)):
+        lease._belief._planned += number
+        bucket._renewals.put(lease._due())
+    bucket._renewals.send_off()
+    deadlines = [leases[-1]._belief.deadline, leases[0]._belief.deadline]
+    assert submitted == [(bucket._driver, deadline) for deadline in deadlines]
+
+
+def test_what_cannot_be_handed_to_a_worker_is_due_again(stage):
+    bucket, leases = holders(stage, 3)
+    submit, failures = bucket.heartbeats.workers.submit, iter([MemoryError])
+
+    def failing(job, **how):
+        for error in failures:
+            raise error
+        submit(job, **how)
+
+    bucket.heartbeats.workers.submit = failing
+    due(stage, bucket, 12.0)
+    assert all(lease.remaining > 20.0 for lease in leases)
+
+
+def test_who_puts_more_while_a_batch_is_sent_off_has_it_sent_too(stage):
+    bucket, leases = holders(stage, 4)
+    first, others = leases[0], leases[1:]
+    for lease in others:
+        bucket._renewals.put(lease._due())
+
+    def meanwhile(_):
+        bucket._renewals.put(first._due())
+        bucket._renewals.send_off()
+
+    bucket.tap.faults.append(Fault(RenewEach, before=meanwhile))
+    bucket._renewals.send_off()
+    assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases}
+
+
+def test_users_code_is_called_when_all_of_a_batch_have_taken_note(stage):
+    told = []
+
+    def tell(event):
+        told.append(type(event).__name__)
+        if told[-1] == "Renewed":
+            assert all(lease.remaining > 25.0 for lease in leases)
+            assert [lease._serial.acquire(blocking=False) for lease in leases] == [True] * 3
+            for lease in leases:
+                lease._serial.release()
+
+    bucket, leases = holders(stage, 3, on_event=tell)
+    told.clear()
+    renew_batch(bucket, leases)
+    assert told == ["Renewed"] * 3
+
+
+def test_a_lost_callback_that_takes_its_time_costs_no_other_its_lease(stage):
+    bucket, leases = holders(stage, 3)
+    leases[1].on_lost = lambda _: stage.clock.pass_time(25.0)
+    stage.bucket().revoke(leases[1].id)
+    renew_batch(bucket, leases)
+    assert leases[1].lost is LossReason.REVOKED
+    assert [lease.held for lease in leases] == [True, False, True]
+
+
+def test_what_a_batch_shows_of_the_service_is_told(stage):
+    told = []
+    bucket, (first, second) = holders(stage, 2, on_event=told.append)
+    told.clear()
+    bucket.tap.store = Lying(
+        bucket.tap.store, lambda renewal, said: THROTTLED if renewal.lease_id == first.id else said
+    )
+    renew_batch(bucket, [first, second])
+    assert [type(event).__name__ for event in told] == ["Throttled", "Renewed"]
+
+
+def test_what_a_look_at_the_time_shows_is_told(stage):
+    told = []
+    bucket, leases = holders(stage, 3, on_event=told.append)
+    bucket.heartbeats.workers.submit = lambda job, **_: None
+    bucket.tap.odd = [7_200.0]
+    leases[0].renew()
+    told.clear()
+    bucket.tap.inject(Look, commits=False, answer=THROTTLED)
+    renew_batch(bucket, leases)
+    assert "Throttled" in [type(event).__name__ for event in told]
+
+
+def test_one_that_has_no_time_to_ask_keeps_no_other_from_asking(stage):
+    bucket, leases = holders(stage, 3)
+    submitted = []
+    bucket.heartbeats.workers.submit = lambda job, **_: submitted.append(job)
+    bucket.tap.odd = [7_200.0]
+    leases[0].renew()
+    bucket.tap.clear()
+    submitted.clear()
+    leases[0]._belief._planned = stage.clock.steady() + 4.0  # less than a sixth is left
+    renew_batch(bucket, leases)
+    assert submitted == [leases[0]._renew_by_itself]
+    assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
+    assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases[1:]}
+
+
+def test_of_more_slots_than_a_batch_takes_the_first_failure_ends_it(stage):
+    bucket = stage.bucket(max_tokens=99)
+    lease = bucket.acquire(5, count=99)
+    bucket.tap.clear()
+    bucket.tap.inject(RenewEach, commits=False, answer=THROTTLED)
+    renew_batch(bucket, [lease])
+    assert len(batches(bucket)) == 1
+    assert lease._belief.failures == 1
+
+
+def test_a_revocation_counts_beside_a_failure(stage, table):
+    bucket = stage.bucket(max_tokens=3)
+    lease = bucket.acquire(5, count=3)
+    table.set(0, revoked="by hand")
+    bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: THROTTLED if renewal.slot == 1 else said)
+    renew_batch(bucket, [lease])
+    assert lease.lost is LossReason.REVOKED
+
+
 def test_a_forked_child_renews_nothing_that_waited(stage):
     bucket, leases = holders(stage, 2)
     for lease in leases:
@@ -584,11 +724,6 @@ def test_a_forked_child_renews_nothing_that_waited(stage):
 def answers(*parts, renewals=None):
     renewals = renewals or tuple(renew(f"{n}-mine", slot=n) for n in range(len(parts)))
     return read_answer(RenewEach(renewals=renewals), {"Responses": list(parts)})
-
-
-def item(lease_id="0-mine", slot=0, **changes):
-    values = {"fence": {"N": "10"}, "lease_id": {"S": lease_id}, "expires_at": {"N": str(renew().expires_at)}}
-    return {"pk": {"S": "b"}, "sk": {"S": f"slot#{slot:05d}"}, **values, **changes}
 
 
 def test_done_is_what_shows_our_lease_with_the_new_expiry():
@@ -607,8 +742,8 @@ def test_done_is_what_shows_our_lease_with_the_new_expiry():
         {"Item": {"pk": {"S": "b"}, "sk": {"S": "slot#00000"}}},
         {"Error": {}},
         {"Error": {"Code": "InternalServerError"}},
-        {"Error": {"Code": "AccessDenied"}},
-        {"Error": {"Code": "ValidationError", "Message": "what is this?"}},
+        {"Error": {"Code": "SomethingNew", "Message": "what is this?"}},
+        {"Item": item("0-mine", 1)},
         {"Error": "?"},
         None,
         [],
@@ -626,6 +761,9 @@ def test_whatever_else_is_said_says_nothing(part):
         ("ThrottlingError", Throttled),
         ("ProvisionedThroughputExceeded", Throttled),
         ("RequestLimitExceeded", Throttled),
+        ("AccessDenied", Rejected),
+        ("ResourceNotFound", Rejected),
+        ("ValidationError", Rejected),
     ],
 )
 def test_what_was_surely_not_done(code, kind):

@@ -17,7 +17,7 @@ from benchmarks.parts import Tick
 LEASE_SECONDS = 6.0
 WAITING = 8  # and one more, which rests
 ACROSS = 30
-WITHIN = 80
+WITHIN = 40
 DEATHS = 2
 _HOLD = 0.02
 

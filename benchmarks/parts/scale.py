@@ -19,7 +19,7 @@ renewal is `floor_cpu_ms`."""
 LEASE_SECONDS = 30.0
 PER_BUCKET = 1_250  # 5,000 are in four: the engines' Query takes the longer the more slots a bucket has
 BEAT_SECONDS = 12.0  # each is renewed once, or more
-_TRIES = 4  # the engines here take time that grows with the table for a Query, which DynamoDB does not
+_TRIES = 2  # the engines here take time that grows with the table for a Query, which DynamoDB does not
 _THREADS = 4
 
 
@@ -62,7 +62,7 @@ def _slots(company: Company, tick: Tick, rounds: int) -> list[dict[str, Any]]:
             member.ask("open", bucket=bucket, tokens=slots, table=tables[slots])
             member.ask("count")
             if occupied == 1.0:
-                member.ask("tries", bucket=bucket, times=3)
+                member.ask("tries", bucket=bucket, times=1)
                 counts[slots, occupied] = member.ask("count")
             else:
                 first = member.ask("fill", bucket=bucket, count=1)["acquire"][0]

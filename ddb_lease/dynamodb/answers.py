@@ -67,6 +67,9 @@ _UNCERTAIN: Final = {
     "RequestTimeout",
     "RequestTimeoutException",
 }
+_NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
+"""Of one statement of a batch: it was not carried out, and will not be."""
+
 _FAILED: Final = "ConditionalCheckFailed"
 _NEVER_SENT: Final = (aws.ConnectTimeoutError, aws.EndpointConnectionError, aws.ProxyConnectionError)
 SET_UP: Final = (
@@ -286,7 +289,8 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     trouble = part.get("Error")
     if trouble is None:
         slot = _slot_in(part.get("Item"))
-        if slot and slot.lease and slot.lease.lease_id == renew.lease_id and slot.lease.expires_at >= renew.expires_at:
+        ours = slot is not None and slot.number == renew.slot and slot.lease and slot.lease.lease_id == renew.lease_id
+        if slot and slot.lease and ours and slot.lease.expires_at >= renew.expires_at:
             return Done(slot=slot)
         return Unknown(cause=StoreUnavailable("an answer to a BatchExecuteStatement does not hold what was written"))
     error = _map(trouble)
@@ -298,7 +302,7 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
         return Conflict(cause=cause)
     if code in _THROTTLED:
         return Throttled(cause=cause)
-    return Unknown(cause=cause)
+    return Rejected(error=cause) if code in _NOT_TAKEN else Unknown(cause=cause)
 
 
 def _charged(response: Mapping[str, Any]) -> Answer:

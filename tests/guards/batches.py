@@ -31,8 +31,8 @@ BATCHES = Chapter(
         Guard(
             name="batch: renewed is what shows our lease",
             room="dynamodb/answers.py",
-            code="slot.lease.lease_id == renew.lease_id and slot",
-            without="slot",
+            code=" and slot.lease.lease_id == renew.lease_id\n        if slot",
+            without="\n        if slot",
             noticed_by=(_HERE + "whatever_else_is_said_says_nothing",),
         ),
         Guard(
@@ -52,22 +52,22 @@ BATCHES = Chapter(
         Guard(
             name="batch: a loss is told by an update",
             room="lease.py",
-            code="            refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)\n",
-            without="            refused = False\n",
+            code="        refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)\n",
+            without="        refused = False\n",
             noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
         ),
         Guard(
             name="batch: who was refused asks by itself",
             room="lease.py",
-            code="                self._alone = refused or said.alone\n",
-            without="                self._alone = said.alone\n",
+            code="            self._alone = refused or said.alone\n",
+            without="            self._alone = said.alone\n",
             noticed_by=(_HERE + "two_that_are_lost_are_told_so_each_by_an_update",),
         ),
         Guard(
             name="batch: and soon",
             room="lease.py",
-            code="                    self._belief.hurry(self._now())\n",
-            without="                    self._belief.renew_at += 9.0\n",
+            code="                self._belief.hurry(self._now())\n",
+            without="                self._belief.renew_at += 9.0\n",
             noticed_by=(_HERE + "a_loss_is_told_by_an_update_and_by_no_batch",),
         ),
         Guard(
@@ -80,16 +80,19 @@ BATCHES = Chapter(
         Guard(
             name="batch: of several slots a failure extends none",
             room="lease.py",
-            code="    return next(failed, None) or next(",
-            without="    return next(",
+            code="or next(failed, answers[0])",
+            without="or answers[0]",
             noticed_by=(_HERE + "of_several_slots_one_that_failed_extends_none",),
         ),
         Guard(
             name="batch: of several slots a revocation counts",
             room="lease.py",
-            code="next(filter(_revoked, answers), answers[0])",
-            without="answers[0]",
-            noticed_by=(_HERE + "a_revocation_of_one_slot_of_several_is_seen_in_a_batch",),
+            code="next(filter(_revoked, answers), None) or ",
+            without="",
+            noticed_by=(
+                _HERE + "a_revocation_of_one_slot_of_several_is_seen_in_a_batch",
+                _HERE + "a_revocation_counts_beside_a_failure",
+            ),
         ),
         Guard(
             name="batch: nobody comes early after a failure",
@@ -107,8 +110,8 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: no more than DynamoDB takes",
-            "        if batch and due.slots > room:",
-            "        if False:",
+            "                    room -= due.slots\n",
+            "",
             "a_batch_holds_no_more_than_dynamodb_takes",
         ),
         _renewing(
@@ -118,16 +121,56 @@ BATCHES = Chapter(
             "the_slots_of_one_lease_are_renewed_together",
         ),
         _renewing(
+            "batch: of more slots than it takes the first failure ends it",
+            "            if not all(isinstance(answer, Done) for answer, _ in answers):",
+            "            if False:",
+            "of_more_slots_than_a_batch_takes_the_first_failure_ends_it",
+        ),
+        _renewing(
             "batch: the most urgent first",
-            "        waiting.sort(key=lambda due: due.by)\n",
-            "",
+            "(due.by, next(self._serial), due))",
+            "(0.0, next(self._serial), due))",
             "the_most_urgent_are_sent_first",
         ),
         _renewing(
+            "batch: jobs belong to the bucket's line",
+            "submit(job, line=self._driver, by",
+            "submit(job, line=None, by",
+            "jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_first",
+        ),
+        _renewing(
+            "batch: and are done by urgency",
+            "else dues[0].by)",
+            "else dues[-1].by)",
+            "jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_first",
+        ),
+        _renewing(
+            "batch: what no worker takes is due again",
+            "                due.dropped()\n",
+            "                pass\n",
+            "what_cannot_be_handed_to_a_worker_is_due_again",
+        ),
+        Guard(
+            name="batch: a user's code is called at the end",
+            room="lease.py",
+            code="        yield ()  # so much",
+            without="        # so much",
+            noticed_by=(
+                _HERE + "users_code_is_called_when_all_of_a_batch_have_taken_note",
+                _HERE + "a_lost_callback_that_takes_its_time_costs_no_other_its_lease",
+            ),
+        ),
+        _renewing(
             "batch: doubt is cleared once for all",
-            "        self._settle_time(until=min((due.until for due in batch), default=-math.inf))\n",
+            "        batch = self._settle_time(batch)\n",
             "",
             "doubt_about_the_time_is_cleared_once_for_all",
+        ),
+        _renewing(
+            "batch: who has no time to ask keeps nobody from asking",
+            "        patient = [due for due in batch if due.until > now]\n",
+            "        patient = list(batch)\n",
+            "one_that_has_no_time_to_ask_keeps_no_other_from_asking",
         ),
         _renewing(
             "batch: where none is taken, none is sent",
@@ -173,8 +216,8 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: before all that waits",
-            "self._probe, probe), by=-math.inf)",
-            "self._probe, probe), by=probe.by)",
+            "[probe], first=True)",
+            "[probe])",
             "one_such_is_under_way_at_a_time",
         ),
         _renewing(
@@ -244,15 +287,9 @@ BATCHES = Chapter(
             "a_defect_while_sending_costs_no_lease",
         ),
         _renewing(
-            "batch: one in trouble at first keeps no other",
+            "batch: one in trouble keeps no other",
             "    except Exception:  # noqa: BLE001 - one lease's trouble is not the others'\n        _log.exception(\"renewing a",
             '    except ImportError:\n        _log.exception("renewing a',
-            "one_in_trouble_keeps_no_other_from_being_renewed",
-        ),
-        _renewing(
-            "batch: nor one in trouble at last",
-            "turns.callback(_tell, turn, said)",
-            "_tell(turn, said)",
             "one_in_trouble_keeps_no_other_from_being_renewed",
         ),
         _renewing(
@@ -264,8 +301,8 @@ BATCHES = Chapter(
         Guard(
             name="batch: one of the same group comes along",
             room="heartbeat.py",
-            code="            due += self._schedule.due(now + ahead, of=groups)\n",
-            without="            pass\n",
+            code="                due += self._schedule.due_between(now, now + ahead, of=group)\n",
+            without="                pass\n",
             noticed_by=(
                 "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
             ),
@@ -273,17 +310,8 @@ BATCHES = Chapter(
         Guard(
             name="batch: none of another",
             room="heartbeat.py",
-            code="                    if of is None or beating.group in of:\n",
-            without="                    if True:\n",
-            noticed_by=(
-                "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
-            ),
-        ),
-        Guard(
-            name="batch: who was passed over stays scheduled",
-            room="heartbeat.py",
-            code="                heapq.heappush(self._heap, entry)\n        return found",
-            without="                pass\n        return found",
+            code="            members = self._members.get(of, ())\n",
+            without="            members = list(self._due)\n",
             noticed_by=(
                 "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
             ),

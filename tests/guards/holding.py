@@ -240,8 +240,8 @@ LEASES = Chapter(
         ),
         _lease(
             "the heartbeat looks again once it has ended",
-            "                self._renewing = False\n            self._around.heartbeats.reconsider(self)\n",
-            "                self._renewing = False\n",
+            "            self._renewing = False\n        self._around.heartbeats.reconsider(self)\n",
+            "            self._renewing = False\n",
             noticed_by=(
                 "tests/test_lease_serial.py::test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended",
             ),
@@ -713,8 +713,8 @@ HEARTBEATS = Chapter(
         ),
         _heartbeat(
             "what was dropped is due no more",
-            "            self._due.pop(beating, None)\n            self._tidy()",
-            "            self._tidy()",
+            "            self._due.pop(beating, None)\n            group",
+            "            group",
             noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
         ),
         Guard(
