@@ -258,8 +258,8 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: nor are throttling, conflicts, and no connection",
-            "        elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):",
-            "        else:",
+            "        elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):\n            said = next(one for one in answers if not isinstance(one, (Throttled, Conflict, Unsent)))\n",
+            "        else:\n            said = answers[0]\n",
             "what_says_nothing_against_batches_ends_none",
         ),
         _renewing(
