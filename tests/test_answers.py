@@ -24,6 +24,7 @@ from ddb_lease.messages import (
     Recount,
     Refused,
     Rejected,
+    RenewEach,
     Request,
     Revoke,
     Seen,
@@ -404,6 +405,7 @@ EVERY_REQUEST = {
     "create": create(),
     "create the counter alone": create(slots=0),
     "renew": renew(),
+    "renew each": RenewEach(renewals=(renew(), renew("1-x", slot=1))),
     "release": release(),
     "release, time unknown": release(ttl=None),
     "revoke": Revoke(slot=3, lease_id="3-x", by="an operator"),
@@ -427,12 +429,19 @@ def operations():
     model = botocore.session.get_session().get_service_model("dynamodb")
     names = {"query": "Query", "put_item": "PutItem", "update_item": "UpdateItem"}
     names |= {"transact_write_items": "TransactWriteItems", "transact_get_items": "TransactGetItems"}
+    names["batch_execute_statement"] = "BatchExecuteStatement"
     return {method: model.operation_model(name).input_shape for method, name in names.items()}
+
+
+def is_conditional(part):
+    return "ConditionExpression" in part or ' AND "lease_id" = ? AND "expires_at" <= ? ' in part.get("Statement", "")
 
 
 def parts_of(request):
     """The parts of a request's call that carry expressions of their own."""
     method, arguments = call_for(request, PLACE)
+    if method == "batch_execute_statement":
+        return arguments["Statements"]
     if not method.startswith("transact_"):
         return [arguments]
     return [part for item in arguments["TransactItems"] for part in item.values()]
@@ -509,10 +518,10 @@ def test_no_attribute_is_named_in_an_expression_but_by_a_placeholder(request_):
 @EACH
 def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
     for part in parts_of(request_):
-        if "ConditionExpression" in part:
+        if is_conditional(part):
             assert part["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
     reads = isinstance(request_, (Look, Snapshot, ReadMeter))
-    assert reads or all("ConditionExpression" in part for part in parts_of(request_))
+    assert reads or all(map(is_conditional, parts_of(request_)))
 
 
 @EACH

@@ -121,7 +121,9 @@ def test_who_will_not_wait_is_told_at_once_that_those_in_front_take_all(new_limi
     began = time.monotonic()
     assert not limiter.try_acquire()
     assert time.monotonic() - began < 0.5
-    assert 1.5 < limiter.wait_time() <= 2.0  # behind the one that waits
+    assert (
+        1.5 < limiter.wait_time() <= 2.01
+    )  # behind the one that waits; the service's time is known a little less well
     assert limiter.tap.sent == []
     waiter.result(20)
 
