@@ -79,7 +79,9 @@ def test_one_odd_date_amid_an_attempt_charges_no_other_time(make, shift):
     assert other.try_acquire(4), "so that the next guess is refused, and put right"
     store.odd, store.shift = 1, shift
     limiter.try_acquire()
-    assert other.status().wait_seconds <= 0.5
+    assert (
+        other.status().wait_seconds <= 0.5 + 1.0
+    )  # its guess at the time may be off by the second that a Date is cut to
     assert other.status().available >= 0
 
 
@@ -113,7 +115,7 @@ def test_an_outage_is_told_to_the_first_in_line_and_to_those_behind(make):
         except StoreUnavailable as error:
             told.append(error)
 
-    threads = [threading.Thread(target=wait, args=(seconds,)) for seconds in (6.0, 1.0)]
+    threads = [threading.Thread(target=wait, args=(seconds,)) for seconds in (6.0, 3.0)]
     threads[0].start()
     eventually(lambda: limiter._allowance.wanted_before(None) == 1)
     threads[1].start()
