@@ -1,6 +1,6 @@
 """Benchmarks: what leases cost, beside the bare calls, a naive counter and two peers, in one run.
 
-    scripts/bench                     everything, some nine minutes: table, JSON, plots
+    scripts/bench                     everything, some seven minutes: table, JSON, plots
     scripts/bench single waiting      some parts
     scripts/bench --engine embedded   on another engine than ministack
 
