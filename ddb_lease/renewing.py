@@ -286,13 +286,13 @@ class Renewals:
             _log.exception("renewing %d slots failed by a defect; they are tried again", len(requests))
             answer = Unknown(cause=error)
         answers = answer.answers if isinstance(answer, Each) else (answer,) * len(requests)
+        telling = [one for one in answers if not isinstance(one, (Throttled, Conflict, Unsent))]
         at_fault = sent < self._answered
-        if any(isinstance(one, (Done, Refused)) for one in answers):
+        if any(isinstance(one, (Done, Refused)) for one in telling):
             self._proven, self._doubtful = True, False
             self._answered, self._worked_alone = max(self._answered, sent), math.inf
-        elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):
-            said = next(one for one in answers if not isinstance(one, (Throttled, Conflict, Unsent)))
-            self._unanswered(said, sent, at_fault=at_fault)
+        elif telling:
+            self._unanswered(telling[0], sent, at_fault=at_fault)
         return [(one, at_fault and isinstance(one, Unknown)) for one in answers]
 
     def _unanswered(self, answer: Answer, sent: float, *, at_fault: bool) -> None:

@@ -289,8 +289,8 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     trouble = part.get("Error")
     if trouble is None:
         slot = _slot_in(part.get("Item"))
-        ours = slot is not None and slot.number == renew.slot and slot.lease and slot.lease.lease_id == renew.lease_id
-        if slot and slot.lease and ours and slot.lease.expires_at >= renew.expires_at:
+        lease = slot.lease if slot and slot.number == renew.slot else None
+        if lease and lease.lease_id == renew.lease_id and lease.expires_at >= renew.expires_at:
             return Done(slot=slot)
         return Unknown(cause=StoreUnavailable("an answer to a BatchExecuteStatement does not hold what was written"))
     error = _map(trouble)

@@ -31,14 +31,14 @@ BATCHES = Chapter(
         Guard(
             name="batch: renewed is what shows our lease",
             room="dynamodb/answers.py",
-            code=" and slot.lease.lease_id == renew.lease_id\n        if slot",
-            without="\n        if slot",
+            code="if lease and lease.lease_id == renew.lease_id and lease",
+            without="if lease and lease",
             noticed_by=(_HERE + "whatever_else_is_said_says_nothing",),
         ),
         Guard(
             name="batch: renewed is what shows the new expiry",
             room="dynamodb/answers.py",
-            code=" and slot.lease.expires_at >= renew.expires_at",
+            code=" and lease.expires_at >= renew.expires_at",
             without="",
             noticed_by=(_HERE + "whatever_else_is_said_says_nothing",),
         ),
@@ -258,8 +258,8 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: nor are throttling, conflicts, and no connection",
-            "        elif not all(isinstance(one, (Throttled, Conflict, Unsent)) for one in answers):\n            said = next(one for one in answers if not isinstance(one, (Throttled, Conflict, Unsent)))\n",
-            "        else:\n            said = answers[0]\n",
+            "        telling = [one for one in answers if not isinstance(one, (Throttled, Conflict, Unsent))]\n",
+            "        telling = list(answers)\n",
             "what_says_nothing_against_batches_ends_none",
         ),
         _renewing(
