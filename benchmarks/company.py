@@ -1,6 +1,6 @@
 """The company: contenders in processes of their own, an engine, and its tables.
 
-Laws of this room: a contender's environment is its own, where its requirements conflict with ours; it dies with us.
+Invariants: a contender's environment is its own, where its requirements conflict with ours; it dies with us.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.engines import embedded, ministack
+from scripts.harness.engines import embedded, ministack
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS, RAW, NAIVE, DLM, LOCK = "ours", "raw", "naive", "dlm", "lock"

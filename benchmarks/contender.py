@@ -2,7 +2,7 @@
 
     python -m benchmarks.contender NAME '{"endpoint_url": ..., "table": ..., "tokens": ..., "lease_seconds": ...}'
 
-Laws of this room: times are of CLOCK_MONOTONIC, which all processes of a machine share; what is timed is the call of
+Invariants: times are of CLOCK_MONOTONIC, which all processes of a machine share; what is timed is the call of
 the contender alone, with its answer.
 """
 

@@ -1,6 +1,6 @@
 """The meter: which requests botocore sent, and what capacity they take by DynamoDB's published rules.
 
-Laws of this room:
+Invariants:
 
 - It listens to botocore's events and needs nothing but botocore, so that it runs in any contender's environment.
 - While something is timed it only notes; counting is done afterwards.

@@ -1,31 +1,38 @@
-"""Renewable leases on Amazon DynamoDB, for long-running jobs on many machines.
+"""Renewable leases and rate limits on Amazon DynamoDB, for long-running jobs on many machines.
 
 At most `max_tokens` holders at once, each with a lease that is renewed while it works, comes back when its machine
 dies, and is never held twice.
+
+Public: this module, and `aio`, `local`, `testing`, `events`, `errors`, `models` and `otel`. Whatever starts with an
+underscore, and `dynamodb` and `cli`, may change at any time.
 """
 
 from __future__ import annotations
 
-from ddb_lease.bucket import LeaseBucket
-from ddb_lease.dynamodb import client_config
-from ddb_lease.errors import (
-    AcquireTimeout,
-    ConfigurationError,
-    EngineError,
-    LeaseError,
-    LeaseLost,
-    LossReason,
-    Overtaken,
-    StoreError,
-    StoreRejected,
-    StoreUnavailable,
-    UnknownBucket,
-)
-from ddb_lease.lease import Lease
-from ddb_lease.limiter import RateLimiter
-from ddb_lease.model import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
-from ddb_lease.tokens import DynamoDBTokenBucket
-from ddb_lease.window import SlidingWindow
+import importlib as _importlib
+import typing as _typing
+
+if _typing.TYPE_CHECKING:
+    from ddb_lease.bucket import LeaseBucket
+    from ddb_lease.dynamodb import client_config
+    from ddb_lease.errors import (
+        AcquireTimeout,
+        ConfigurationError,
+        EngineError,
+        LeaseError,
+        LeaseLost,
+        LossReason,
+        Overtaken,
+        StoreError,
+        StoreRejected,
+        StoreUnavailable,
+        UnknownBucket,
+    )
+    from ddb_lease.lease import Lease
+    from ddb_lease.models import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
+    from ddb_lease.rate_limiter import RateLimiter
+    from ddb_lease.sliding_window import SlidingWindow
+    from ddb_lease.token_bucket import DynamoDBTokenBucket
 
 __all__ = [
     "AcquireTimeout",
@@ -52,3 +59,27 @@ __all__ = [
     "UnknownBucket",
     "client_config",
 ]
+
+_MODULES = {
+    "LeaseBucket": "bucket",
+    "Lease": "lease",
+    "RateLimiter": "rate_limiter",
+    "SlidingWindow": "sliding_window",
+    "DynamoDBTokenBucket": "token_bucket",
+    "client_config": "dynamodb",
+    **dict.fromkeys(("BucketStatus", "LeaseInfo", "RateStatus", "Repaired", "Resized", "Timing"), "models"),
+}
+"""Where each public name is, errors apart. A name is imported when it is first used: a program that only limits a rate
+does not pay for leases, and `import ddb_lease` costs next to nothing."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_importlib.import_module(f"{__name__}.{_MODULES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
 """A bucket: what a user imports.
 
-Laws of this room:
+Invariants:
 
 - It puts the rooms below together, and decides nothing itself.
 - Between asking for a slot and handing the lease out, no interrupt leaves the slot leased: whatever may be leased is
@@ -16,22 +16,35 @@ import logging
 import math
 import os
 import socket
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
-from random import Random, SystemRandom
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from ddb_lease import process
-from ddb_lease.acquisition import Attempt, acquire
-from ddb_lease.asking import ask_while
-from ddb_lease.circulation import repair, resize
-from ddb_lease.clock import Clock, ServiceTime, SystemClock
-from ddb_lease.driver import Bell, Driver, Sender, Turnstile
-from ddb_lease.dynamodb import Reach, Store
+from ddb_lease._operations.acquire import Attempt, acquire
+from ddb_lease._operations.acquire_many import Together
+from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._operations.resize import repair, resize
+from ddb_lease._operations.revoke import revoke
+from ddb_lease._operations.status import read_status
+from ddb_lease._operations.sync_time import ask_while
+from ddb_lease._protocol.decisions import slots_of
+from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Settings
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime import process
+from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_text
+from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
+from ddb_lease._runtime.renewer import Renewals
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.hints import Hints, Waiter
+from ddb_lease._state.service_time import ServiceTime
+from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import (
     AcquireTimeout,
@@ -42,34 +55,8 @@ from ddb_lease.errors import (
     UnknownBucket,
 )
 from ddb_lease.events import OnEvent
-from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, Surroundings
-from ddb_lease.memory import Memory, Ticket
-from ddb_lease.model import (
-    LONGEST_LEASE_MS,
-    MAX_TOKENS,
-    PER_TRANSACTION,
-    BucketStatus,
-    Counter,
-    Data,
-    Grant,
-    LeaseInfo,
-    Repaired,
-    Resized,
-    Settings,
-    Timing,
-)
-from ddb_lease.outcomes import Busy, Outcome, Unavailable
-from ddb_lease.protocol import slots_of
-from ddb_lease.releasing import ended_slots, require_answers, send_release
-from ddb_lease.renewing import Renewals
-from ddb_lease.retry import Procedure
-from ddb_lease.revoking import revoke
-from ddb_lease.scene import Scene
-from ddb_lease.survey import survey
-from ddb_lease.telling import See, Teller, Watch
-from ddb_lease.together import Together
-from ddb_lease.values import dataclass
+from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease, LeaseContext
+from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Timing
 
 _log = logging.getLogger("ddb_lease")
 
@@ -79,8 +66,6 @@ Kept = TypeVar("Kept")
 Result = TypeVar("Result")
 AnyLease = TypeVar("AnyLease", bound=Lease)
 
-DEFAULT_TABLE: Final = "ddb-lease"
-_KEY_BYTES: Final = 2048
 _DATA_BYTES: Final = 300_000
 _TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
 _STATUS_SECONDS: Final = 10.0
@@ -92,58 +77,28 @@ _LATELY: Final = 64  # leases won last that are known as ours after their end
 OnLost = Callable[[Lease], object]
 
 
-def _spawn(job: Callable[[], None]) -> None:
-    try:
-        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
-    except RuntimeError:
-        job()  # no thread to be had: late is worse than here
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machinery:
-    """What a bucket runs on; for tests and simulators, which bring their own.
-
-    Attributes:
-        clock: This machine's clocks.
-        chance: A source that no two processes share, not even after a fork.
-        heartbeats: The process's heartbeat.
-        wrap: Put around the store, to watch it or to make it fail.
-        bell: Makes what a waiting thread pauses on.
-        spawn: Runs a lost-callback, not on the calling thread.
-        turnstile: Makes what serialises the renewals and the release of one lease.
-    """
-
-    clock: Clock = field(default_factory=SystemClock)
-    chance: Random = field(default_factory=SystemRandom)
-    heartbeats: Heartbeats | None = None
-    wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
-    bell: Callable[[], Bell] = Bell
-    spawn: Callable[[Callable[[], None]], None] = _spawn
-    turnstile: Callable[[], Turnstile] = threading.Lock
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pursuit:
+class PendingAcquire:
     """One acquire under way.
 
     Attributes:
-        procedure: What is to be driven.
-        ticket: Its place in the process's waiting line.
+        operation: What is to be driven.
+        waiter: Its place in the process's waiting line.
         queues: Whether it stands there.
         watch: Who tells of it, if anybody does.
         open_grants: What may be leased, and is to be given back where it is not kept.
     """
 
-    procedure: Procedure[Outcome]
-    ticket: Ticket
+    operation: Operation[Outcome]
+    waiter: Waiter
     queues: bool
-    watch: Watch | None
+    observer: AcquireObserver | None
     open_grants: list[Grant]
 
     @property
-    def see(self) -> See | None:
+    def observe(self) -> Observer | None:
         """Shown each of its requests, and the answer."""
-        return None if self.watch is None else self.watch.see
+        return None if self.observer is None else self.observer.observe
 
 
 class LeaseBucket:
@@ -191,53 +146,53 @@ class LeaseBucket:
         owner: str | None = None,
         timing: Timing | None = None,
         on_event: OnEvent | None = None,
-        machinery: Machinery | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         self.name = checked_text("a bucket's name", name)
         self.table = checked_text("table", table)
         self._owner = owner and checked_text("owner", owner)
-        self._machinery = machinery or Machinery()
+        self._runtime = runtime or Runtime()
         self._timing = timing or Timing()
         self._wanted = _checked_settings(max_tokens, lease_seconds)
         self._timing.require_room(lease_seconds)
-        self._memory = Memory()
-        self._teller = None if on_event is None else Teller(self.name, on_event)
-        self._see = None if self._teller is None else self._teller.see
-        reach = Reach(session=session, client=client, endpoint_url=endpoint_url)
-        store = Store(table=table, bucket=self.name, reach=reach, lease_seconds=lease_seconds)
-        self._store = self._machinery.wrap(store)
+        self._hints = Hints()
+        self._reporter = None if on_event is None else EventReporter(self.name, on_event)
+        self._observe = None if self._reporter is None else self._reporter.observe
+        connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
+        store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)
+        self._store = self._runtime.wrap(store)
         time = ServiceTime(
-            self._machinery.clock,
+            self._runtime.clock,
             max_clock_skew=self._timing.max_clock_skew,
             front_end_skew=self._timing.front_end_skew,
         )
         self._driver = Driver(sender=self._store, time=time, on_moved=self._time_moved)
-        self._scene = Scene(
+        self._state = BucketState(
             bucket=name,
             wanted=self._wanted,
             timing=self._timing,
             time=time,
-            chance=self._machinery.chance,
-            memory=self._memory,
+            chance=self._runtime.chance,
+            hints=self._hints,
             adopt=self._adopt,
             ours=self._is_ours,
             require_open=self._require_open,
         )
         self._renewals = Renewals(
-            scene=self._scene,
+            state=self._state,
             driver=self._driver,
-            bell=self._machinery.bell,
+            wakeup=self._runtime.wakeup,
             workers=lambda: self._heartbeats().workers,
-            see=self._see,
+            observe=self._observe,
         )
-        self._around: Surroundings | None = None
+        self._context: LeaseContext | None = None
         self._leases: dict[str, Lease] = {}
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._made: weakref.WeakSet[Lease] = weakref.WeakSet()
         self._warned = False
         self._fitting = self._wanted
         self._closed = False
-        process.enrol(self)
+        process.register(self)
 
     def __repr__(self) -> str:
         return f"<LeaseBucket {self.name!r} in table {self.table!r}>"
@@ -379,7 +334,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        return self._driver.run(self._revoking(lease_id), self._machinery.bell())
+        return self._driver.run(self._revoking(lease_id), self._runtime.wakeup())
 
     def resize(self, max_tokens: int) -> Resized:
         """Change how many tokens the bucket has, while it is in use.
@@ -510,57 +465,57 @@ class LeaseBucket:
         """In a forked child: hold nothing, share no connection."""
         for lease in list(self._made):  # those that ended too: one whose release failed may be released again
             lease.abandon_to_parent()
-        self._around = None  # its heartbeats are the parent's
+        self._context = None  # its heartbeats are the parent's
         self._leases = {}
-        self._memory.empty()
+        self._hints.empty()
         self._renewals.after_fork_in_child()
-        if self._teller is not None:
-            self._teller.after_fork_in_child()
-        self._scene.time.after_fork_in_child()
+        if self._reporter is not None:
+            self._reporter.after_fork_in_child()
+        self._state.time.after_fork_in_child()
         self._store.after_fork_in_child()
 
     def at_exit(self, deadline: float) -> None:
         """At the interpreter's exit: release what is held, in bounded time."""
         for lease in list(self._leases.values()):
-            if self._machinery.clock.steady() >= deadline:
+            if self._runtime.clock.steady() >= deadline:
                 _log.warning("leases of bucket %r are left to expire", self.name)
                 return
             lease.release_at_exit()
 
     # Behind the scenes. What `ddb_lease.aio` shares decides; only what drives it is here, and there, anew.
 
-    def _run(self, procedure: Procedure[Result]) -> Result:
-        return self._driver.run(procedure, self._machinery.bell(), see=self._see)
+    def _run(self, operation: Operation[Result]) -> Result:
+        return self._driver.run(operation, self._runtime.wakeup(), observe=self._observe)
 
-    def _reading(self) -> Procedure[BucketStatus]:
-        status = yield from survey(self._scene, table=self.table, seconds=_STATUS_SECONDS)
+    def _reading(self) -> Operation[BucketStatus]:
+        status = yield from read_status(self._state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
             raise UnknownBucket(
                 f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
             )
         return status
 
-    def _revoking(self, lease_id: str) -> Procedure[bool]:
+    def _revoking(self, lease_id: str) -> Operation[bool]:
         return revoke(
-            self._scene,
+            self._state,
             slots=_checked_lease_id(lease_id),
             lease_id=lease_id,
             by=self.owner,
             tries=RELEASE_TRIES,
-            deadline=self._scene.time.steady() + RELEASE_SECONDS,
+            deadline=self._state.time.steady() + RELEASE_SECONDS,
         )
 
-    def _resizing(self, max_tokens: int) -> Procedure[Resized]:
-        return self._operating(resize(self._scene, max_tokens=_checked_max_tokens(max_tokens)))
+    def _resizing(self, max_tokens: int) -> Operation[Resized]:
+        return self._operating(resize(self._state, max_tokens=_checked_max_tokens(max_tokens)))
 
-    def _repairing(self) -> Procedure[Repaired]:
-        return self._operating(repair(self._scene))
+    def _repairing(self) -> Operation[Repaired]:
+        return self._operating(repair(self._state))
 
-    def _operating(self, procedure: Procedure[Result]) -> Procedure[Result]:
-        result = yield from procedure
+    def _operating(self, operation: Operation[Result]) -> Operation[Result]:
+        result = yield from operation
         self._warned = True  # whoever changes the settings knows of them
-        self._memory.forget()
-        self._memory.wake_all()  # to look anew
+        self._hints.forget()
+        self._hints.wake_all()  # to look anew
         return result
 
     def _whose(self, lease_id: str) -> tuple[tuple[int, ...], Lease | None]:
@@ -570,18 +525,18 @@ class LeaseBucket:
     def _end(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> list[int]:
         return self._run(self._ending_of(lease_id, slots, fence=fence))
 
-    def _ending_of(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Procedure[list[int]]:
+    def _ending_of(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Operation[list[int]]:
         """Release a lease that no `Lease` of this process stands for; returns the slots that this ended it on."""
-        endings = yield from send_release(
-            self._scene,
+        outcomes = yield from send_release(
+            self._state,
             slots=slots,
             lease_id=lease_id,
             fence=fence,
             tries=RELEASE_TRIES,
-            deadline=self._scene.time.steady() + RELEASE_SECONDS,
+            deadline=self._state.time.steady() + RELEASE_SECONDS,
         )
-        require_answers(endings, lease_id=lease_id)
-        return ended_slots(endings, fence=fence)
+        require_answers(outcomes, lease_id=lease_id)
+        return ended_slots(outcomes, fence=fence)
 
     def _end_all(self) -> int:
         """Release every lease in the table; returns how many this ended."""
@@ -589,19 +544,19 @@ class LeaseBucket:
         for lease_id, slots, fence in leases_of(self.status()):
             held = self._leases.get(lease_id)
             ended += held.release() if held else bool(self._end(lease_id, slots, fence=fence))
-        self._memory.wake_all()
+        self._hints.wake_all()
         return ended
 
     def _begin_closing(self) -> list[Lease]:
         """From now on nobody acquires; returns what is to be released."""
         self._closed = True
-        self._memory.wake_all()
+        self._hints.wake_all()
         return list(self._leases.values())
 
     def _deadline(self, timeout: float | None) -> float:
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        return math.inf if timeout is None else self._scene.time.steady() + timeout
+        return math.inf if timeout is None else self._state.time.steady() + timeout
 
     def _timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
         slots = "no slot" if count == 1 else f"no {count} slots"
@@ -619,59 +574,61 @@ class LeaseBucket:
         self, deadline: float, data: Data | None, *, count: int, patient: bool, keep: Callable[[Grant], Kept]
     ) -> Kept | None:
         """Win a grant and have it kept; None where there is none in time. An interrupt, even of `keep`, undoes it."""
-        bell = self._machinery.bell()
-        pursuit = self._pursue(deadline, data, count=count, patient=patient, wake=bell.wake)
+        wakeup = self._runtime.wakeup()
+        pending = self._begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake)
         # An interrupt may strike between any two instructions here: all of them stand inside this block.
         try:
-            with self._in_line(pursuit):
-                outcome = self._driver.run(pursuit.procedure, bell, see=pursuit.see)
-            return self._conclude(pursuit, outcome, keep)
+            with self._in_line(pending):
+                outcome = self._driver.run(pending.operation, wakeup, observe=pending.observe)
+            return self._conclude(pending, outcome, keep)
         except BaseException:
-            self._memory.leave(pursuit.ticket)
-            self._give_back_all(pursuit)
+            self._hints.leave(pending.waiter)
+            self._give_back_all(pending)
             raise
 
-    def _pursue(
+    def _begin_acquire(
         self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
-    ) -> Pursuit:
+    ) -> PendingAcquire:
         """An acquire that is to begin; so far, nobody has been asked, and nobody stands in line."""
         self._require_open()
         _require_count(count)
         data = _checked_data(data, count)
-        ticket = Ticket(wake, count)
-        watch = None if self._teller is None else Watch(self._teller, now=self._scene.time.steady())
+        waiter = Waiter(wake, count)
+        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=self._state.time.steady())
         open_grants: list[Grant] = []
         attempt = self._attempt(
             count,
-            scene=self._scene,
+            state=self._state,
             owner=self.owner,
             data=data,
             deadline=deadline,
-            ticket=ticket if patient else None,
+            waiter=waiter if patient else None,
             open_grants=open_grants,
         )
-        procedure = acquire(self._scene, attempt, deadline=deadline, patient=patient)
-        return Pursuit(procedure=procedure, ticket=ticket, queues=patient, watch=watch, open_grants=open_grants)
+        operation = acquire(self._state, attempt, deadline=deadline, patient=patient)
+        return PendingAcquire(
+            operation=operation, waiter=waiter, queues=patient, observer=observer, open_grants=open_grants
+        )
 
     @contextlib.contextmanager
-    def _in_line(self, pursuit: Pursuit) -> Iterator[None]:
-        if pursuit.queues:
-            self._memory.join(pursuit.ticket)
+    def _in_line(self, pending: PendingAcquire) -> Iterator[None]:
+        if pending.queues:
+            self._hints.join(pending.waiter)
         try:
             yield
         finally:
-            self._memory.leave(pursuit.ticket)
+            self._hints.leave(pending.waiter)
 
-    def _conclude(self, pursuit: Pursuit, outcome: Outcome, keep: Callable[[Grant], Kept]) -> Kept | None:
+    def _conclude(self, pending: PendingAcquire, outcome: Outcome, keep: Callable[[Grant], Kept]) -> Kept | None:
         """Have what was won kept. Where this raises, the caller gives it back."""
         if isinstance(outcome, (Busy, Unavailable)):
             raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
         if not isinstance(outcome, Grant):
             return None
         self._require_open()  # closed while we waited: what was won is given back by the caller
-        if pursuit.watch is not None:
+        if pending.observer is not None:
             # First of all, so that no end is told before it.
-            pursuit.watch.won(outcome, now=self._scene.time.steady())
+            pending.observer.won(outcome, now=self._state.time.steady())
         kept = keep(outcome)
         self._require_open()  # closed just now, before it was kept: nobody else would release it
         _log.info(
@@ -691,26 +648,26 @@ class LeaseBucket:
         if self._closed:
             raise ConfigurationError(f"bucket {self.name!r} is closed")
 
-    def _surroundings(self) -> Surroundings:
-        if self._around is None:  # one for all leases, as long as the process is the same
-            self._around = Surroundings(
-                scene=self._scene,
+    def _lease_context(self) -> LeaseContext:
+        if self._context is None:  # one for all leases, as long as the process is the same
+            self._context = LeaseContext(
+                state=self._state,
                 driver=self._driver,
                 heartbeats=self._heartbeats(),
                 renewals=self._renewals,
-                spawn=self._machinery.spawn,
-                bell=self._machinery.bell,
-                turnstile=self._machinery.turnstile,
+                spawn=self._runtime.spawn,
+                wakeup=self._runtime.wakeup,
+                lock=self._runtime.lock,
                 ended=self._forget,
-                teller=self._teller,
+                reporter=self._reporter,
             )
-        return self._around
+        return self._context
 
     def _heartbeats(self) -> Heartbeats:
-        return self._machinery.heartbeats or process.heartbeats()
+        return self._runtime.heartbeats or process.heartbeats()
 
     def _hold(self, grant: Grant, on_lost: OnLost | None) -> Lease:
-        return self._keep(Lease(grant, surroundings=self._surroundings(), on_lost=on_lost))
+        return self._keep(Lease(grant, context=self._lease_context(), on_lost=on_lost))
 
     def _keep(self, lease: AnyLease) -> AnyLease:
         self._leases[lease.id] = lease
@@ -719,12 +676,12 @@ class LeaseBucket:
         self._heartbeats().add(lease)
         return lease
 
-    def _give_back_all(self, pursuit: Pursuit) -> None:
-        for grant in pursuit.open_grants:
+    def _give_back_all(self, pending: PendingAcquire) -> None:
+        for grant in pending.open_grants:
             self._give_back(grant)
 
     def _give_back(self, grant: Grant) -> None:
-        lease = self._leases.get(grant.lease_id) or Lease(grant, surroundings=self._surroundings(), on_lost=None)
+        lease = self._leases.get(grant.lease_id) or Lease(grant, context=self._lease_context(), on_lost=None)
         try:
             lease.release()
         except StoreError as error:
@@ -739,15 +696,15 @@ class LeaseBucket:
 
     def _time_moved(self) -> None:
         heartbeats = self._heartbeats()
-        if self._scene.time.doubtful:
+        if self._state.time.doubtful:
             heartbeats.workers.submit(self._clear_doubt, line=self._driver)
         heartbeats.reconsider_all()
 
     def _clear_doubt(self) -> None:
         """Answers disagree on the service's time: ask until they agree."""
-        time = self._scene.time
+        time = self._state.time
         asking = ask_while(lambda: time.doubtful and not self._closed, time, times=_DOUBT_LOOKS, pause=_DOUBT_SECONDS)
-        self._driver.run(asking, self._machinery.bell(), see=self._see)
+        self._driver.run(asking, self._runtime.wakeup(), observe=self._observe)
 
     def _adopt(self, counter: Counter, sure: bool) -> None:
         stored = counter.settings
@@ -756,7 +713,7 @@ class LeaseBucket:
             self._timing.require_room(stored.lease_ms / 1000)
             self._store.fit(stored.lease_ms / 1000)
             self._fitting = stored
-        if not self._memory.learn_counter(counter, sure=sure):
+        if not self._hints.learn_counter(counter, sure=sure):
             return
         if stored != self._wanted and not self._warned:
             self._warned = True
@@ -769,19 +726,6 @@ class LeaseBucket:
                 self._wanted.max_tokens,
                 self._wanted.lease_ms / 1000,
             )
-
-
-def checked_text(what: str, text: object) -> str:
-    """A non-empty text that DynamoDB takes for a key; refused otherwise."""
-    if not isinstance(text, str) or not text:
-        raise ConfigurationError(f"{what} must be a non-empty string, not {text!r}")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise ConfigurationError(f"{what} {text!r} cannot be encoded as UTF-8") from error
-    if size > _KEY_BYTES:
-        raise ConfigurationError(f"{what} may have {_KEY_BYTES} bytes, not {size}")
-    return text
 
 
 def _checked_max_tokens(max_tokens: object) -> int:

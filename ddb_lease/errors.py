@@ -1,6 +1,6 @@
 """The error tree: what can go wrong, and what still holds afterwards.
 
-Laws of this room:
+Invariants:
 
 - It imports nothing of the package; every other room may raise from here.
 - Each class says what the caller may do next. A full bucket seen by `try_acquire`, a second release and a

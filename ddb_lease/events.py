@@ -1,6 +1,6 @@
 """Events: what a bucket tells its `on_event`, for metrics.
 
-Laws of this room:
+Invariants:
 
 - Values only, frozen, each with its bucket's name. Nothing here is asked by any decision.
 - Every `Acquired` is followed by exactly one end, `Released` or `Lost`; unless the process dies first, or forks: a
@@ -24,10 +24,10 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from ddb_lease.errors import LossReason
-from ddb_lease.values import dataclass
 
 __all__ = ["Acquired", "Contended", "Event", "Lost", "OnEvent", "ReMinted", "Released", "Renewed", "Throttled"]
 

@@ -1,6 +1,6 @@
 """A lease in its holder's hands.
 
-Laws of this room:
+Invariants:
 
 - What the holder may believe is decided in `belief`; when it is asked, in `heartbeat`; here they meet the threads.
 - Renewal and release of one lease are serialised, and a release never waits for ever for a renewal that hangs: the
@@ -17,23 +17,34 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
-from ddb_lease.asking import UNTOLD, settle
-from ddb_lease.belief import Belief, Renewal, State
-from ddb_lease.clock import WIDE_SECONDS
-from ddb_lease.driver import Bell, Driver, Turnstile
+from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, settle
+from ddb_lease._protocol.lease_state import Belief, Renewal, State
+from ddb_lease._protocol.messages import (
+    Answer,
+    Conflict,
+    Done,
+    Refused,
+    Rejected,
+    Renew,
+    ThrottledAnswer,
+    Unknown,
+    Unsent,
+)
+from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.driver import Driver, Lock, Wakeup
+from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
+from ddb_lease._runtime.renewer import Due, Renewals, Said, Turn
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.service_time import WIDE_SECONDS
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.events import Lost, Released, Renewed
-from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.messages import Answer, Conflict, Done, Refused, Rejected, Renew, Throttled, Unknown, Unsent
-from ddb_lease.model import Data, Grant, Slot
-from ddb_lease.releasing import ended_slots, require_answers, send_release
-from ddb_lease.renewing import Due, Renewals, Said, Turn
-from ddb_lease.retry import Procedure
-from ddb_lease.scene import Scene
-from ddb_lease.telling import Notes, Teller
-from ddb_lease.values import dataclass
+from ddb_lease.models import Data
 
 _log = logging.getLogger("ddb_lease")
 
@@ -65,18 +76,18 @@ class Begun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class LeaseContext:
     """What a lease needs of its bucket."""
 
-    scene: Scene
+    state: BucketState
     driver: Driver
     heartbeats: Heartbeats
     renewals: Renewals
     spawn: Callable[[Callable[[], None]], None]
-    bell: Callable[[], Bell]
-    turnstile: Callable[[], Turnstile]
+    wakeup: Callable[[], Wakeup]
+    lock: Callable[[], Lock]
     ended: Callable[[Lease], None]
-    teller: Teller | None
+    reporter: EventReporter | None
 
 
 class Lease:
@@ -107,7 +118,7 @@ class Lease:
         self,
         grant: Grant,
         *,
-        surroundings: Surroundings,
+        context: LeaseContext,
         on_lost: Callable[[Lease], object] | None,
     ) -> None:
         self.id = grant.lease_id
@@ -116,17 +127,17 @@ class Lease:
         self.fence = grant.fence
         self.owner = grant.owner
         self.data: Data = grant.data
-        self._around = surroundings
+        self._context = context
         self._on_lost = on_lost
-        scene = surroundings.scene
+        state = context.state
         seconds = grant.lease_ms / 1000
         self._seconds = seconds
-        self.grace = scene.timing.grace_for(seconds)
-        self._margin = scene.timing.margin_for(seconds)
-        self._belief = Belief(grant, margin=self._margin, chance=scene.chance, late_by=scene.time.late_by)
+        self.grace = state.timing.grace_for(seconds)
+        self._margin = state.timing.margin_for(seconds)
+        self._belief = Belief(grant, margin=self._margin, chance=state.chance, late_by=state.time.late_by)
         # Reentrant: a signal handler may ask `held` while its own thread is in here.
         self._lock = threading.RLock()
-        self._serial = surroundings.turnstile()
+        self._serial = context.lock()
         self._renewing = False
         self._alone = False
         self._tried_at = -math.inf
@@ -135,9 +146,9 @@ class Lease:
         self._owes_call = False
         self._answered = False
         self._freed = False
-        teller = surroundings.teller
-        self._notes = None if teller is None else Notes(teller, planned=self._belief.due_at())
-        self._see = None if self._notes is None else self._notes.see
+        reporter = context.reporter
+        self._pending_events = None if reporter is None else PendingEvents(reporter, planned=self._belief.due_at())
+        self._observe = None if self._pending_events is None else self._pending_events.observe
         self._forked = False
 
     def __repr__(self) -> str:
@@ -177,7 +188,7 @@ class Lease:
             late = self._owes_call and callback is not None
             self._owes_call = self._owes_call and callback is None
         if late and callback is not None:
-            self._around.spawn(lambda: self._call_late(callback))
+            self._context.spawn(lambda: self._call_late(callback))
 
     def check(self) -> None:
         """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
@@ -186,8 +197,8 @@ class Lease:
             LeaseLost: It is not, and will not be again: stop what it guards. `reason` says why.
         """
         if not self._forked and self._belief.holds(self._now()):
-            if self._around.heartbeats.overslept():
-                self._around.heartbeats.ensure_running()
+            if self._context.heartbeats.overslept():
+                self._context.heartbeats.ensure_running()
             return
         self._notice()
         if not self._forked and self._belief.holds(self._now()):
@@ -209,13 +220,13 @@ class Lease:
         self.check()
         with self._serial:
             answer = self._renew_once()
-        self._around.heartbeats.reconsider(self)
+        self._context.heartbeats.reconsider(self)
         self._tell()
         self.check()
         match answer:
             case Rejected():
                 raise answer.error
-            case Unknown() | Unsent() | Conflict() | Throttled():
+            case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
                 raise StoreUnavailable(f"lease {self.id} could not be renewed: {answer.cause}") from answer.cause
             case _:
                 return
@@ -269,7 +280,7 @@ class Lease:
     @property
     def group(self) -> Renewals:
         """Those whose renewals are sent together with its own."""
-        return self._around.renewals
+        return self._context.renewals
 
     def due_in(self) -> float:
         """Seconds until the heartbeat must look after this lease."""
@@ -280,7 +291,7 @@ class Lease:
             if self._renewing:
                 return belief.deadline - now
             due = belief.due_at()
-            if self._around.scene.time.doubtful:
+            if self._context.state.time.doubtful:
                 # The bounds are wide while answers disagree, and what is written as expiry never falls again: wait
                 # for the doubt to be cleared, as long as there is time.
                 due = max(due, belief.deadline - self._seconds * _DOUBT_LEAVES)
@@ -293,13 +304,13 @@ class Lease:
             if self._belief.state is not State.HELD:
                 if now >= self._clean_up_at:
                     self._clean_up_at = math.inf
-                    self._around.heartbeats.workers.submit(self._clean_up)
+                    self._context.heartbeats.workers.submit(self._clean_up)
                 return
             reason = self._belief.expire(now, slept=slept)
             if reason is None and not self._renewing and self.due_in() <= self._ahead(now):
                 due = self._due()
                 self._renewing = True
-                self._around.renewals.put(due)
+                self._context.renewals.put(due)
         if reason is not None:
             self._lose(reason)
 
@@ -307,7 +318,7 @@ class Lease:
         """In a forked child: the parent goes on holding; here it never was."""
         self._forked = True
         self._lock = threading.RLock()
-        self._serial = self._around.turnstile()
+        self._serial = self._context.lock()
 
     def release_at_exit(self) -> None:
         """Release with a single try, raising nothing: the interpreter is about to end."""
@@ -347,7 +358,7 @@ class Lease:
             raise
         except BaseException:
             # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
-            self._around.heartbeats.workers.submit(self._release_quietly)
+            self._context.heartbeats.workers.submit(self._release_quietly)
             raise
         finally:
             if mine:
@@ -355,16 +366,16 @@ class Lease:
             self._end()
 
     def _now(self) -> float:
-        return self._around.scene.time.steady()
+        return self._context.state.time.steady()
 
     def _notice(self) -> None:
         """Find out here and now that the deadline has passed, should the heartbeat not have got round to it."""
         if self._forked or self._belief.holds(self._now()):
             return
         with self._lock:
-            reason = self._belief.expire(self._now(), slept=self._around.heartbeats.overslept())
+            reason = self._belief.expire(self._now(), slept=self._context.heartbeats.overslept())
         if reason is not None:
-            self._around.heartbeats.ensure_running()
+            self._context.heartbeats.ensure_running()
             self._lose(reason)
 
     def _reason(self) -> LossReason:
@@ -410,9 +421,9 @@ class Lease:
     def _end_renewal(self, begun: Begun, said: Said | None) -> LossReason | None:
         if said is None:
             return None  # given up
-        if self._see is not None:
+        if self._observe is not None:
             for request, answer in zip(begun.requests, said.answers, strict=True):
-                self._see(request, answer)
+                self._observe(request, answer)
         refused = any(isinstance(answer, (Refused, Rejected)) for answer in said.answers)
         with self._lock:
             self._alone = refused or said.alone
@@ -435,13 +446,13 @@ class Lease:
     def _end_turn(self) -> None:
         with self._lock:
             self._renewing = False
-        self._around.heartbeats.reconsider(self)
+        self._context.heartbeats.reconsider(self)
 
     def _ahead(self, now: float) -> float:
         """Seconds by which it may be renewed early, together with others; none where the last try failed."""
         if self._alone or self._belief.failures or now < self._tried_at + PAUSE_SECONDS:
             return 0.0
-        return self._around.renewals.ahead()
+        return self._context.renewals.ahead()
 
     def _widest(self) -> float:
         """How far apart the bounds on the service's time may be, in seconds, for a renewal to be written by them now.
@@ -457,31 +468,31 @@ class Lease:
 
     def _begin_renewal(self) -> Begun | None:
         """What is to be sent now; None where nothing is: it is not held, or the time is not told well enough."""
-        scene = self._around.scene
+        state = self._context.state
         with self._lock:
             # Steady time first: see `Belief.begin_renewal`.
             self._tried_at = self._now()
-            _, now_hi = scene.time.now_ms()
-            if scene.time.wider_than(self._widest()):
+            _, now_hi = state.time.now_ms()
+            if state.time.wider_than(self._widest()):
                 self._belief.retry_later(self._tried_at)
                 return None
             renewal = self._belief.begin_renewal(self._tried_at, now_hi)
         if renewal is None:
             return None
         expires_at = renewal.expires_at
-        ttl = scene.ttl(now_hi, expires_at=expires_at, fence=self.fence)
+        ttl = state.ttl(now_hi, expires_at=expires_at, fence=self.fence)
         requests = tuple(Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in self.slots)
         return Begun(renewal=renewal, requests=requests)
 
     def _renew_once(self) -> Answer | None:
         """Renew each slot by a request of its own; returns the last answer, which is the first that is no success."""
-        time = self._around.scene.time
+        time = self._context.state.time
         if time.unsettled:
             asking = settle(time, until=self._time_may_be_asked_until())
-            self._around.driver.run(asking, self._around.bell(), see=self._see)
+            self._context.driver.run(asking, self._context.wakeup(), observe=self._observe)
         begun = self._begin_renewal()
         if begun is None:
-            return Unknown(cause=UNTOLD) if self._belief.holds(self._now()) else None
+            return Unknown(cause=TIME_UNKNOWN) if self._belief.holds(self._now()) else None
         answers: list[Answer] = []
         for request in begun.requests:
             answers.append(self._perform(request))
@@ -489,14 +500,14 @@ class Lease:
                 break
         self._conclude(begun, answers[-1])
         if isinstance(answers[-1], Done):
-            self._around.renewals.worked_alone()
+            self._context.renewals.worked_alone()
         return answers[-1]
 
     def _perform(self, request: Renew) -> Answer:
         try:
-            answer = self._around.driver.perform(request)
-            if self._see is not None:
-                self._see(request, answer)
+            answer = self._context.driver.perform(request)
+            if self._observe is not None:
+                self._observe(request, answer)
         except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
             _log.exception("renewing lease %s failed by a defect; it is tried again", self.id)
             return Unknown(cause=error)
@@ -516,8 +527,8 @@ class Lease:
             reason = self._belief.end_renewal(begun.renewal, answer, now)
             if isinstance(answer, Done):
                 self._alone = False
-                if self._notes is not None:
-                    self._note_renewal(self._notes, now)
+                if self._pending_events is not None:
+                    self._note_renewal(self._pending_events, now)
         return reason
 
     def _lose(self, reason: LossReason) -> None:
@@ -527,12 +538,12 @@ class Lease:
                 # A renewal nobody saw the answer of may have extended it: once the old expiry has passed, that one
                 # is released. Not before, for the sake of work that only looks at `check` from time to time.
                 self._clean_up_at = self._belief.deadline + self._margin
-        self._around.heartbeats.reconsider(self)
-        self._around.spawn(self._aftermath)
-        if self._notes is not None:
+        self._context.heartbeats.reconsider(self)
+        self._context.spawn(self._aftermath)
+        if self._pending_events is not None:
             # On another thread: a slow `on_event` must keep neither the callback nor the heartbeat, nor us in a lock.
-            lost = Lost(bucket=self._around.scene.bucket, lease_id=self.id, reason=reason)
-            self._around.spawn(functools.partial(self._notes.teller.end, lost))
+            lost = Lost(bucket=self._context.state.bucket, lease_id=self.id, reason=reason)
+            self._context.spawn(functools.partial(self._pending_events.reporter.end, lost))
         # Last: whatever the log's handlers do, the callback has been started.
         _log.warning("lease %s on %s is lost: %s", self.id, self._where(), reason)
 
@@ -570,7 +581,7 @@ class Lease:
         if not self._called_back:
             with self._lock:
                 self._clean_up_at = self._now() + 1.0
-            self._around.heartbeats.reconsider(self)
+            self._context.heartbeats.reconsider(self)
             return
         self._release_quietly()
 
@@ -582,44 +593,44 @@ class Lease:
         self._end()
 
     def _end(self) -> None:
-        self._around.heartbeats.drop(self)
-        self._around.ended(self)
-        if self._notes is not None:
-            self._notes.tell()
+        self._context.heartbeats.drop(self)
+        self._context.ended(self)
+        if self._pending_events is not None:
+            self._pending_events.tell()
             if self._belief.state is State.RELEASED:
-                bucket = self._around.scene.bucket
-                self._notes.teller.end(Released(bucket=bucket, lease_id=self.id, freed=self._freed))
+                bucket = self._context.state.bucket
+                self._pending_events.reporter.end(Released(bucket=bucket, lease_id=self.id, freed=self._freed))
 
     def _tell(self) -> None:
-        if self._notes is not None:
-            self._notes.tell()
+        if self._pending_events is not None:
+            self._pending_events.tell()
 
-    def _note_renewal(self, notes: Notes, now: float) -> None:
+    def _note_renewal(self, notes: PendingEvents, now: float) -> None:
         if self._belief.holds(now):  # else it was lost, by this answer or before it
             late = max(0.0, now - notes.planned)
             notes.planned = self._belief.due_at()
-            notes.note(Renewed(bucket=self._around.scene.bucket, lease_id=self.id, late_seconds=late))
+            notes.note(Renewed(bucket=self._context.state.bucket, lease_id=self.id, late_seconds=late))
 
     def _send_release(self, *, tries: int, seconds: float) -> bool:
-        return self._around.driver.run(
-            self._releasing(tries=tries, seconds=seconds), self._around.bell(), see=self._see
+        return self._context.driver.run(
+            self._releasing(tries=tries, seconds=seconds), self._context.wakeup(), observe=self._observe
         )
 
-    def _releasing(self, *, tries: int, seconds: float) -> Procedure[bool]:
-        scene = self._around.scene
-        endings = yield from send_release(
-            scene,
+    def _releasing(self, *, tries: int, seconds: float) -> Operation[bool]:
+        state = self._context.state
+        outcomes = yield from send_release(
+            state,
             slots=self.slots,
             lease_id=self.id,
             fence=self.fence,
             tries=tries,
             deadline=self._now() + seconds,
         )
-        ended = ended_slots(endings, fence=self.fence)
+        ended = ended_slots(outcomes, fence=self.fence)
         for slot in ended:
-            scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())
+            state.hints.released(slot, Slot(number=slot, fence=self.fence), now=self._now())
         self._freed = bool(ended)
-        require_answers(endings, lease_id=self.id)
+        require_answers(outcomes, lease_id=self.id)
         self._answered = True
         return bool(ended)
 

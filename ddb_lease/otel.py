@@ -1,6 +1,6 @@
 """OpenTelemetry metrics from a bucket's events; needs the extra ``otel``, which is the API alone.
 
-Laws of this room:
+Invariants:
 
 - It knows events and OpenTelemetry's API, and nothing else of the house.
 - Attributes have few values: the bucket's name, an operation, a reason. A lease's id or a slot is never one.

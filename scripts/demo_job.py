@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 
-from referee import note, now
+from harness.referee import note, now
 
 job, seconds = int(sys.argv[1]), float(sys.argv[2])
 slot, fence = int(os.environ["DDB_LEASE_SLOT"]), int(os.environ["DDB_LEASE_FENCE"])

@@ -17,12 +17,13 @@ from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
 from ddb_lease import LeaseBucket, RateLimiter, Timing, client_config
-from ddb_lease.bucket import Machinery
-from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach, Store
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
-from tests import engines, faces
-from tests.support import DatedTap, Stage, StageBell, Table, Tap
+from scripts.harness import engines
+from tests import faces
+from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
 
 # Who starts this suite in the background of a shell hands it ignored signals, and we would hand them on to the commands
 # that tests interrupt.
@@ -90,7 +91,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[object]:
         if request.param != "simulated":
             create_table(
                 TABLE,
-                reach=Reach(session=running.session(), endpoint_url=running.endpoint_url),
+                connection=ConnectionSettings(session=running.session(), endpoint_url=running.endpoint_url),
                 clock=SystemClock(),
             )
         yield running
@@ -141,12 +142,12 @@ def new_bucket(engine, session, bucket_name, table, face) -> Iterator[Callable[.
         def make(name: str = bucket_name, *, tap: Tap | None = None, **arguments) -> LeaseBucket:
             tap = tap or Tap()
             settings = {"max_tokens": 3, "lease_seconds": 30, "timing": QUICK, "table": TABLE} | arguments
-            machinery = settings.pop("machinery", None) or Machinery(wrap=tap.around)
+            runtime = settings.pop("runtime", None) or Runtime(wrap=tap.around)
             if "client" not in settings:
                 settings |= {"session": session, "endpoint_url": engine.endpoint_url}
             bucket = kind(
                 name,
-                machinery=machinery,
+                runtime=runtime,
                 **settings,
             )
             bucket.tap = tap
@@ -164,8 +165,8 @@ def new_limiter(engine, session, bucket_name, table) -> Iterator[Callable[..., R
         def make(name: str = bucket_name, *, tap: Tap | None = None, **arguments) -> RateLimiter:
             tap = tap or Tap()
             settings = {"rate": 100, "burst": 5, "table": TABLE, "session": session} | arguments
-            machinery = settings.pop("machinery", None) or Machinery(wrap=tap.around)
-            limiter = RateLimiter(name, endpoint_url=engine.endpoint_url, machinery=machinery, **settings)
+            runtime = settings.pop("runtime", None) or Runtime(wrap=tap.around)
+            limiter = RateLimiter(name, endpoint_url=engine.endpoint_url, runtime=runtime, **settings)
             limiter.tap = tap
             stack.callback(limiter.close)
             return limiter
@@ -174,14 +175,16 @@ def new_limiter(engine, session, bucket_name, table) -> Iterator[Callable[..., R
 
 
 @pytest.fixture
-def rates(stage, new_limiter) -> Callable[..., RateLimiter]:
+def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
     """Makes limiters on the stage's clock, who know the service's time to the nanosecond, once they know it."""
 
     def make(**arguments) -> RateLimiter:
-        tap = DatedTap(stage.clock)
-        machinery = Machinery(clock=stage.clock, chance=Random(), wrap=tap.around, bell=lambda: StageBell(stage))
-        limiter = new_limiter(tap=tap, machinery=machinery, **arguments)
-        limiter._time.middle_ns = lambda: (round(stage.clock.wall() * 1e9), 0)
+        tap = DatedTap(environment.clock)
+        runtime = Runtime(
+            clock=environment.clock, chance=Random(), wrap=tap.around, wakeup=lambda: SteppingWakeup(environment)
+        )
+        limiter = new_limiter(tap=tap, runtime=runtime, **arguments)
+        limiter._time.middle_ns = lambda: (round(environment.clock.wall() * 1e9), 0)
         return limiter
 
     return make
@@ -190,13 +193,13 @@ def rates(stage, new_limiter) -> Callable[..., RateLimiter]:
 @pytest.fixture
 def store(client, bucket_name, table) -> Store:
     """This test's bucket without the library's upper floors: requests go out as they are."""
-    return Store(table=TABLE, bucket=bucket_name, reach=Reach(client=client), lease_seconds=30)
+    return Store(table=TABLE, bucket=bucket_name, connection=ConnectionSettings(client=client), lease_seconds=30)
 
 
 @pytest.fixture
-def stage(new_bucket) -> Stage:
+def environment(new_bucket) -> SimulatedClients:
     """Clients on a clock that the test moves."""
-    return Stage(new_bucket)
+    return SimulatedClients(new_bucket)
 
 
 @pytest.fixture

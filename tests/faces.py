@@ -16,11 +16,11 @@ from concurrent.futures import CancelledError as RunCancelled
 from typing import Any
 
 from ddb_lease import aio
-from ddb_lease.aio.driver import Bell
-from ddb_lease.bucket import Machinery
-from ddb_lease.driver import Bell as BlockingBell
-from ddb_lease.driver import Sender
-from ddb_lease.messages import Reply, Request
+from ddb_lease._protocol.messages import Reply, Request
+from ddb_lease._runtime.driver import Sender
+from ddb_lease._runtime.driver import Wakeup as BlockingBell
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.aio.driver import Wakeup
 
 FACES = ["threads", "asyncio"]
 
@@ -120,13 +120,13 @@ class Lease:
 class LeaseBucket:
     """An `aio.LeaseBucket` with the methods of a synchronous one."""
 
-    def __init__(self, name: str, *, loop: Loop, machinery: Machinery, **settings: Any) -> None:
-        wrap = machinery.wrap
-        shown = dataclasses.replace(machinery, wrap=lambda store: Cancelling(wrap(store)))
-        self._loop, self._bucket = loop, aio.LeaseBucket(name, machinery=shown, **settings)
-        self._staged = machinery.bell is not BlockingBell
+    def __init__(self, name: str, *, loop: Loop, runtime: Runtime, **settings: Any) -> None:
+        wrap = runtime.wrap
+        shown = dataclasses.replace(runtime, wrap=lambda store: Cancelling(wrap(store)))
+        self._loop, self._bucket = loop, aio.LeaseBucket(name, runtime=shown, **settings)
+        self._staged = runtime.wakeup is not BlockingBell
         if self._staged:
-            self._bucket._core.new_bell = lambda: Staged(machinery.bell())
+            self._bucket._core.new_wakeup = lambda: Staged(runtime.wakeup())
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket._core, name)
@@ -184,21 +184,21 @@ class LeaseBucket:
         self.close()
 
 
-class Staged(Bell):
+class Staged(Wakeup):
     """A bell of the stage's, whose pauses move the clock; not on the loop, as what happens in them is waited for."""
 
-    def __init__(self, bell: BlockingBell) -> None:
+    def __init__(self, wakeup: BlockingBell) -> None:
         super().__init__()
-        self._bell = bell
+        self._wakeup = wakeup
 
     async def pause(self, seconds: float) -> None:
-        await asyncio.to_thread(self._bell.pause, seconds)
+        await asyncio.to_thread(self._wakeup.pause, seconds)
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.to_thread(self._bell.sleep, seconds)
+        await asyncio.to_thread(self._wakeup.sleep, seconds)
 
     def wake(self) -> None:
-        self._bell.wake()
+        self._wakeup.wake()
 
 
 class Cancelling:

@@ -12,10 +12,7 @@ from random import Random
 from typing import Any
 
 from ddb_lease import LeaseBucket
-from ddb_lease.bucket import Machinery
-from ddb_lease.driver import Bell, Sender
-from ddb_lease.errors import StoreRejected
-from ddb_lease.messages import (
+from ddb_lease._protocol.messages import (
     Answer,
     BringBack,
     Charge,
@@ -30,13 +27,16 @@ from ddb_lease.messages import (
     Reply,
     Request,
     Retire,
-    Throttled,
+    ThrottledAnswer,
     Unknown,
     Unsent,
 )
-from ddb_lease.model import Claimant, Rate, Settings
+from ddb_lease._protocol.records import Claimant, Rate, Settings
+from ddb_lease._runtime.driver import Sender, Wakeup
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.errors import StoreRejected
 from ddb_lease.testing import MovableClock
-from ddb_lease.testing.heartbeats import HandHeartbeats
+from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
 
 
 class Injected(Exception):
@@ -45,7 +45,7 @@ class Injected(Exception):
 
 LOST = Unknown(cause=Injected("the answer is lost"))
 CONFLICT = Conflict(cause=Injected("another transaction is under way"))
-THROTTLED = Throttled(cause=Injected("too many requests"))
+THROTTLED = ThrottledAnswer(cause=Injected("too many requests"))
 UNSENT = Unsent(cause=Injected("no connection"))
 REJECTED = Rejected(error=StoreRejected("permission is missing"))
 
@@ -349,12 +349,12 @@ class DatedTap(Tap):
         return replace(reply, date=None if odd is None else float(math.floor(self.clock.wall())) + odd)
 
 
-class StageBell(Bell):
+class SteppingWakeup(Wakeup):
     """Pauses by moving the clock."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, environment: SimulatedClients) -> None:
         super().__init__()
-        self._stage = stage
+        self._environment = environment
         self._rung = False
 
     def wake(self) -> None:
@@ -367,13 +367,13 @@ class StageBell(Bell):
             self.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
-        self._stage.pauses.append(seconds)
-        self._stage.clock.pass_time(seconds)
-        for act in list(self._stage.meanwhile):
+        self._environment.pauses.append(seconds)
+        self._environment.clock.pass_time(seconds)
+        for act in list(self._environment.meanwhile):
             act()
 
 
-class Stage:
+class SimulatedClients:
     """Makes clients that share one clock; `pauses` are all that they made, `meanwhile` is done in each."""
 
     def __init__(self, new_bucket: Callable[..., LeaseBucket]) -> None:
@@ -384,16 +384,16 @@ class Stage:
 
     def bucket(self, **arguments: Any) -> LeaseBucket:
         tap = DatedTap(self.clock)
-        heartbeats = HandHeartbeats(self.clock)
-        machinery = Machinery(
+        heartbeats = ManualHeartbeats(self.clock)
+        runtime = Runtime(
             clock=self.clock,
             chance=Random(),  # no two alike: engines know request tokens again
             heartbeats=heartbeats,
             wrap=tap.around,
-            bell=lambda: StageBell(self),
+            wakeup=lambda: SteppingWakeup(self),
             spawn=lambda job: job(),
         )
-        bucket = self._new_bucket(tap=tap, machinery=machinery, **arguments)
+        bucket = self._new_bucket(tap=tap, runtime=runtime, **arguments)
         bucket.heartbeats = heartbeats
         return bucket
 

@@ -20,9 +20,9 @@ from ddb_lease import (
     Timing,
     UnknownBucket,
 )
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import main
-from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import check_table, create_table
 from tests.conftest import QUICK, TABLE
 from tests.support import put_counter, put_free, put_leased
@@ -307,9 +307,9 @@ def test_a_slot_of_foreign_shape_is_passed_over_and_left_alone(place):
 def made(engine, session, client):
     """A table of its own; its name, and how it is reached."""
     name = f"bad-{uuid.uuid4().hex[:8]}"
-    reach = Reach(session=session, endpoint_url=engine.endpoint_url)
-    create_table(name, reach=reach, clock=SystemClock())
-    yield name, reach
+    connection = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
+    create_table(name, connection=connection, clock=SystemClock())
+    yield name, connection
     client.delete_table(TableName=name)
 
 
@@ -321,7 +321,7 @@ def described_with(engine, **more):
         parsed["Table"] |= more
 
     session.events.register("after-call.dynamodb.DescribeTable", add)
-    return Reach(session=session, endpoint_url=engine.endpoint_url)
+    return ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
 
 
 @pytest.mark.parametrize(
@@ -333,18 +333,18 @@ def test_a_table_with_replicas_will_not_do(made, engine, mode, says, make):
     name, _ = made
     more = {"Replicas": [{"RegionName": "eu-west-1"}]} | ({"MultiRegionConsistency": mode} if mode else {})
     with pytest.raises(StoreRejected, match=rf"has replicas \(eu-west-1\).*{says}.*without replicas"):
-        make(name, reach=described_with(engine, **more), clock=SystemClock())
+        make(name, connection=described_with(engine, **more), clock=SystemClock())
 
 
 def test_a_table_that_will_do_is_told_so(made):
-    name, reach = made
-    assert check_table(name, reach=reach, clock=SystemClock())
+    name, connection = made
+    assert check_table(name, connection=connection, clock=SystemClock())
 
 
 def test_a_table_that_is_not_there_will_not_do_and_is_not_made(engine, client, session):
-    reach = Reach(session=session, endpoint_url=engine.endpoint_url)
+    connection = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
     with pytest.raises(StoreRejected, match="ddb-lease create-table --table nowhere-to-be-found"):
-        check_table("nowhere-to-be-found", reach=reach, clock=SystemClock())
+        check_table("nowhere-to-be-found", connection=connection, clock=SystemClock())
     assert "nowhere-to-be-found" not in client.list_tables()["TableNames"]
 
 
@@ -357,7 +357,7 @@ def test_a_table_without_ttl_is_warned_of_and_serves(engine, session, client, ca
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
         BillingMode="PAY_PER_REQUEST",
     )
-    monkeypatch.setattr("ddb_lease.cli.target.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: session)
     line = ["create-table", "--check", f"--table={name}", f"--endpoint-url={engine.endpoint_url}"]
     try:
         assert main.main(line) == 0

@@ -64,7 +64,7 @@ def test_a_missing_guard_is_noticed_by_the_test_it_names_and_by_no_other(tmp_pat
 
 def test_code_that_cannot_even_be_imported_proves_nothing(tmp_path):
     broken = Guard(name="broken", room="model.py", code="SCHEMA = 1\n", without="SCHEMA = nothing\n")
-    trial = Bench(tmp_path).without(broken, ["tests/test_protocol.py"])
+    trial = Bench(tmp_path).without(broken, ["tests/protocol/test_decisions.py"])
     assert trial.verdict is Verdict.BROKEN
     assert not trial.noticed
 
@@ -76,7 +76,9 @@ def test_what_hangs_without_a_guard_is_noticed(tmp_path):
         code="    return max(1, -(-max_tokens // WINDOW))",
         without="    while True:\n        pass",
     )
-    trial = Bench(tmp_path).without(endless, ["tests/test_protocol.py", "-k", "seen_once_in_so_many"], seconds=15)
+    trial = Bench(tmp_path).without(
+        endless, ["tests/protocol/test_decisions.py", "-k", "seen_once_in_so_many"], seconds=15
+    )
     assert trial.verdict is Verdict.HUNG
     assert trial.noticed
 

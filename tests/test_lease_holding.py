@@ -8,11 +8,11 @@ from concurrent.futures import Future
 import pytest
 
 from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreUnavailable, Timing
-from ddb_lease.bucket import Machinery
-from ddb_lease.clock import SystemClock
-from ddb_lease.heartbeat import Heartbeats
-from ddb_lease.messages import Claim, Look, Release, Renew, Reply
-from ddb_lease.workers import Workers
+from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Reply
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.workers import Workers
 from tests.support import LOST, UNSENT, MovableClock, Tap, eventually, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -32,11 +32,11 @@ def lease(bucket):
 # Releasing
 
 
-def test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent(stage):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent(environment):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5)
-    stage.clock.pass_time(5)
-    bucket.tap.inject(Renew, before=lambda _: stage.clock.pass_time(2))
+    environment.clock.pass_time(5)
+    bucket.tap.inject(Renew, before=lambda _: environment.clock.pass_time(2))
     lease.renew()
     assert lease.remaining == pytest.approx(30 - lease._margin - 2, abs=0.1)
 
@@ -87,10 +87,10 @@ def test_a_release_after_the_item_was_deleted_says_no_and_makes_none(lease, tabl
     assert table.get(0) is None
 
 
-def test_a_release_long_after_the_expiry_still_frees_what_nobody_claimed(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_release_long_after_the_expiry_still_frees_what_nobody_claimed(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=5)
-    stage.clock.pass_time(1_000)
+    environment.clock.pass_time(1_000)
     assert lease.release()
     assert leases_in(table) == {}
 
@@ -136,8 +136,8 @@ def test_what_is_no_lease_id_is_refused_before_anything_is_sent(bucket, lease_id
     assert bucket.tap.sent == []
 
 
-def test_one_failing_release_does_not_keep_the_others(stage, table):
-    bucket = stage.bucket(max_tokens=3)
+def test_one_failing_release_does_not_keep_the_others(environment, table):
+    bucket = environment.bucket(max_tokens=3)
     failing, *_ = [bucket.acquire(timeout=5) for _ in range(3)]
     send = bucket.tap.send
 
@@ -162,8 +162,8 @@ def test_leaving_the_block_releases(bucket, table):
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit, LeaseLost])
 @pytest.mark.parametrize("release_fails", [False, True])
-def test_the_blocks_own_exception_comes_out_as_it_is(stage, table, error, release_fails):
-    bucket = stage.bucket(max_tokens=1)
+def test_the_blocks_own_exception_comes_out_as_it_is(environment, table, error, release_fails):
+    bucket = environment.bucket(max_tokens=1)
     raised = error() if error is not LeaseLost else LeaseLost("m", reason=LossReason.TAKEN, lease_id="0-x")
 
     def body():
@@ -178,8 +178,8 @@ def test_the_blocks_own_exception_comes_out_as_it_is(stage, table, error, releas
     assert bool(leases_in(table)) is release_fails
 
 
-def test_a_release_that_fails_on_leaving_the_block_is_logged_not_raised(stage, caplog):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_release_that_fails_on_leaving_the_block_is_logged_not_raised(environment, caplog):
+    bucket = environment.bucket(max_tokens=1)
     with bucket.acquire(timeout=5) as lease:
         bucket.tap.everything_fails = UNSENT
     assert f"lease {lease.id} was not released" in caplog.text
@@ -206,10 +206,10 @@ def test_a_block_is_not_entered_with_a_lease_that_is_not_held(lease):
 # Renewing
 
 
-def test_a_renewal_moves_expiry_and_ttl(stage, table):
-    lease = stage.bucket(max_tokens=1).acquire(timeout=5)
+def test_a_renewal_moves_expiry_and_ttl(environment, table):
+    lease = environment.bucket(max_tokens=1).acquire(timeout=5)
     before = table.get(0)
-    stage.clock.pass_time(7)
+    environment.clock.pass_time(7)
     lease.renew()
     after = table.get(0)
     assert after["expires_at"] - before["expires_at"] == pytest.approx(7_000, abs=1_100)
@@ -219,69 +219,69 @@ def test_a_renewal_moves_expiry_and_ttl(stage, table):
     }
 
 
-def test_ttl_is_in_seconds_and_outlasts_the_lease_by_the_retention(stage, table):
-    stage.bucket(max_tokens=1, timing=Timing(front_end_skew=0.1, retention=7_200)).acquire(timeout=5)
+def test_ttl_is_in_seconds_and_outlasts_the_lease_by_the_retention(environment, table):
+    environment.bucket(max_tokens=1, timing=Timing(front_end_skew=0.1, retention=7_200)).acquire(timeout=5)
     item = table.get(0)
     assert 0 <= item["ttl"] - item["expires_at"] / 1000 - 7_200 <= 1
 
 
-def test_a_lease_is_renewed_at_a_third_of_its_length_for_ever(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_lease_is_renewed_at_a_third_of_its_length_for_ever(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=5)
     bucket.tap.clear()
-    stage.run(300, bucket)
+    environment.run(300, bucket)
     lease.check()
     assert set(bucket.tap.count()) == {"Renew"}
     assert 28 <= bucket.tap.count()["Renew"] <= 36
 
 
-def test_the_expiry_in_the_table_never_falls(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_the_expiry_in_the_table_never_falls(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     bucket.acquire(timeout=5)
     seen = []
     for _ in range(40):
-        stage.run(2.75, bucket)
+        environment.run(2.75, bucket)
         seen.append(table.get(0)["expires_at"])
     assert seen == sorted(seen)
     assert seen[-1] > seen[0] + 80_000
 
 
-def test_renewing_goes_on_after_an_outage_that_was_shorter_than_the_lease(stage):
-    bucket = stage.bucket(max_tokens=1)
+def test_renewing_goes_on_after_an_outage_that_was_shorter_than_the_lease(environment):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=5)
     for _ in range(3):
-        stage.run(10, bucket)
+        environment.run(10, bucket)
         bucket.tap.everything_fails = LOST
-        stage.run(15, bucket)
+        environment.run(15, bucket)
         bucket.tap.everything_fails = None
-    stage.run(60, bucket)
+    environment.run(60, bucket)
     lease.check()
 
 
-def test_a_released_lease_is_renewed_no_more(stage):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_released_lease_is_renewed_no_more(environment):
+    bucket = environment.bucket(max_tokens=1)
     bucket.acquire(timeout=5).release()
     bucket.tap.clear()
-    stage.run(100, bucket)
+    environment.run(100, bucket)
     assert bucket.tap.sent == []
 
 
-def test_a_lost_lease_is_renewed_no_more(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_lost_lease_is_renewed_no_more(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     bucket.acquire(timeout=5)
     table.delete(0)
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     bucket.tap.clear()
-    stage.run(100, bucket)
+    environment.run(100, bucket)
     assert bucket.tap.sent == []
 
 
-def test_one_lease_in_trouble_delays_no_other(stage, table):
-    bucket = stage.bucket(max_tokens=3)
+def test_one_lease_in_trouble_delays_no_other(environment, table):
+    bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
     broken = leases[0]
     broken._begin_renewal = lambda: 1 / 0
-    stage.run(100, bucket)
+    environment.run(100, bucket)
     assert not broken.held
     assert all(lease.held for lease in leases[1:])
 
@@ -305,7 +305,7 @@ def quick(new_bucket):
             lease_seconds=4,
             timing=Timing(front_end_skew=0.1, grace=0.1),
             tap=tap,
-            machinery=Machinery(heartbeats=heartbeats, wrap=tap.around),
+            runtime=Runtime(heartbeats=heartbeats, wrap=tap.around),
         )
         bucket.heartbeats = heartbeats
         return bucket
@@ -366,7 +366,7 @@ def kill(heartbeats):
 
     thread = heartbeats._thread
     heartbeats._sleep = die
-    heartbeats._bell.put(None)
+    heartbeats._wakeup.put(None)
     thread.join(5)
     del heartbeats._sleep
     assert not thread.is_alive()
@@ -427,18 +427,18 @@ def test_a_renewal_by_hand_that_cannot_be_sent_leaves_the_heartbeat_at_work(quic
 # Odd answers on the time, while a lease is being won.
 
 
-def test_a_claim_waits_until_answers_agree_on_the_time_again(stage, table):
-    bucket = stage.bucket()
+def test_a_claim_waits_until_answers_agree_on_the_time_again(environment, table):
+    bucket = environment.bucket()
     bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
     bucket.tap.odd = [5_000.0]  # the first look; the answer to the creation contradicts it
     lease = bucket.acquire(10)
     assert lease.held
     assert bucket.tap.count()["Claim"] == 1
-    assert table.get(lease.slot)["expires_at"] <= stage.now_ms + 30_000 + 2_000
+    assert table.get(lease.slot)["expires_at"] <= environment.now_ms + 30_000 + 2_000
 
 
-def test_no_claim_is_sent_while_answers_that_contradict_one_another_are_all_that_can_be_had(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_no_claim_is_sent_while_answers_that_contradict_one_another_are_all_that_can_be_had(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     bucket.heartbeats.workers.submit = lambda job, **_: None
     bucket.tap.odd = [5_000.0]
@@ -448,26 +448,26 @@ def test_no_claim_is_sent_while_answers_that_contradict_one_another_are_all_that
     sent = []
     bucket.tap.inject(Claim, before=sent.append)
     assert bucket.acquire(20).held
-    assert sent[0].lease.expires_at <= stage.now_ms + 30_000 + 2_000
+    assert sent[0].lease.expires_at <= environment.now_ms + 30_000 + 2_000
 
 
-def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(stage, table):
+def test_a_lease_whose_expiry_turns_out_to_lie_far_ahead_is_given_up(environment, table):
     put_counter(table)
     put_free(table, 0, 1, 2)
-    bucket = stage.bucket()
+    bucket = environment.bucket()
     bucket.tap.odd = [5_000.0, 5_000.0]  # both looks; the claim's own answer contradicts them
     lease = bucket.acquire(10)
     assert lease.held
     assert bucket.tap.count()["Release"] == 1, "what a crash now would have kept leased for more than an hour"
     expiries = [slot["expires_at"] for slot in table.slots().values() if "lease_id" in slot]
     assert len(expiries) == 1
-    assert expiries[0] <= stage.now_ms + 30_000 + 2_000
+    assert expiries[0] <= environment.now_ms + 30_000 + 2_000
 
 
-def test_a_mint_waits_until_answers_agree_on_the_time_again(stage, table):
+def test_a_mint_waits_until_answers_agree_on_the_time_again(environment, table):
     put_counter(table, max_tokens=2, minted=2)
     put_free(table, 5)  # a stray: its retirement is answered before the mint is sent
-    bucket = stage.bucket()
+    bucket = environment.bucket()
     bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
     bucket.tap.odd = [0.0, 0.0, 5_000.0]  # the look after the retirement
     lease = bucket.acquire(10)
@@ -477,11 +477,11 @@ def test_a_mint_waits_until_answers_agree_on_the_time_again(stage, table):
     assert sum(look.limit > 1 for look in bucket.tap.of(Look)) == 2, (
         "before and after the retirement, and no try failed"
     )
-    assert table.get(lease.slot)["expires_at"] <= stage.now_ms + 30_000 + 2_000
+    assert table.get(lease.slot)["expires_at"] <= environment.now_ms + 30_000 + 2_000
 
 
-def test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so(stage, table):
-    bucket = stage.bucket()
+def test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so(environment, table):
+    bucket = environment.bucket()
     bucket.acquire(10).release()
     bucket.heartbeats.workers.submit = lambda job, **_: None
     bucket.tap.clear()
@@ -492,55 +492,55 @@ def test_a_claim_whose_answer_is_odd_is_kept_once_others_say_so(stage, table):
 
 
 @pytest.mark.parametrize("seconds", [2.2, 40.0], ids=["for less than the margin", "for longer than the lease"])
-def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(stage, table, seconds):
-    bucket = stage.bucket(max_tokens=1, timing=Timing())  # a margin of 2.5 s
+def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(environment, table, seconds):
+    bucket = environment.bucket(max_tokens=1, timing=Timing())  # a margin of 2.5 s
     bucket.acquire().release()
     bucket.heartbeats.workers.submit = lambda job, **_: None
-    bucket.tap.inject(Claim, after=lambda _: stage.clock.stand_still(seconds))
+    bucket.tap.inject(Claim, after=lambda _: environment.clock.stand_still(seconds))
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)  # nobody can say so at once
     lease = bucket.acquire()
     assert lease.held
-    assert lease.remaining + lease._margin <= (table.get(0)["expires_at"] - stage.now_ms) / 1000
+    assert lease.remaining + lease._margin <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
 
 
-def test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up(stage, table):
+def test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up(environment, table):
     put_counter(table)
     put_free(table, 0, 1, 2)
-    bucket = stage.bucket()
+    bucket = environment.bucket()
     bucket.tap.odd = [-5_000.0, -5_000.0]
     lease = bucket.acquire(10)
     assert lease.held
     assert bucket.tap.count()["Release"] == 1, "others might have taken the first one long before its deadline"
-    assert table.get(lease.slot)["expires_at"] >= stage.now_ms + 30_000
+    assert table.get(lease.slot)["expires_at"] >= environment.now_ms + 30_000
 
 
-def test_a_first_claim_whose_answer_tells_no_time_is_kept(stage, table):
+def test_a_first_claim_whose_answer_tells_no_time_is_kept(environment, table):
     put_counter(table)
     put_free(table, 0, 1, 2)
-    bucket = stage.bucket()
+    bucket = environment.bucket()
     bucket.tap.odd = [0.0, 0.0, None]
     assert bucket.acquire(10).held
     assert bucket.tap.count() == {"Look": 2, "Claim": 1}
 
 
 @pytest.mark.parametrize("hours", [0.5, 12, 48])
-def test_after_hours_of_idling_the_time_is_asked_for_before_a_claim(stage, table, hours):
-    bucket = stage.bucket(max_tokens=1)
+def test_after_hours_of_idling_the_time_is_asked_for_before_a_claim(environment, table, hours):
+    bucket = environment.bucket(max_tokens=1)
     for _ in range(3):
         bucket.acquire(10).release()
-        stage.clock.pass_time(0.3)
-    stage.clock.pass_time(hours * 3600.0)
+        environment.clock.pass_time(0.3)
+    environment.clock.pass_time(hours * 3600.0)
     bucket.tap.clear()
     bucket.acquire(10)
     assert bucket.tap.count() == ({"Claim": 1} if hours < 1 else {"Look": 2, "Claim": 1})
     assert {look.limit for look in bucket.tap.of(Look)} <= {1}, "for the time's sake, and not because a try has failed"
-    assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
+    assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
 
 @pytest.mark.parametrize("how", ["by hand", "in the background"])
-def test_a_renewal_waits_until_answers_agree_on_the_time_again(stage, table, how):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_renewal_waits_until_answers_agree_on_the_time_again(environment, table, how):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
     bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
@@ -552,31 +552,31 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(stage, table, how
     else:
         lease._renew_by_itself()
     assert bucket.tap.count() == {"Look": 1, "Renew": 1}
-    assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 3_000
+    assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
 
 @pytest.mark.parametrize("how", ["by hand", "in the background"])
 @pytest.mark.parametrize("odd", [20.0, 7_200.0])
 def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_further_ahead_than_a_lease(
-    stage, table, odd, how
+    environment, table, odd, how
 ):
-    bucket = stage.bucket(max_tokens=1)
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
     bucket.heartbeats.workers.submit = lambda job, **_: None
     bucket.tap.odd = [odd]
     lease.renew()
-    stage.clock.pass_time(lease.remaining - 4.0)
+    environment.clock.pass_time(lease.remaining - 4.0)
     bucket.tap.clear()
     with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
         lease.renew() if how == "by hand" else lease._renew_by_itself()
     assert lease.held
     assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
-    assert table.get(0)["expires_at"] <= stage.now_ms + 30_000 + 30_000
+    assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 30_000
 
 
-def test_a_renewal_that_cannot_have_doubt_cleared_is_put_off_as_long_as_there_is_time(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_renewal_that_cannot_have_doubt_cleared_is_put_off_as_long_as_there_is_time(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
     bucket.heartbeats.workers.submit = lambda job, **_: None
@@ -595,29 +595,29 @@ def test_a_renewal_that_cannot_have_doubt_cleared_is_put_off_as_long_as_there_is
     assert bucket.tap.count()["Renew"] == 1
 
 
-def test_after_hours_a_long_lease_is_not_renewed_further_than_its_length(stage, table):
-    bucket = stage.bucket(max_tokens=1, lease_seconds=86_400.0)
+def test_after_hours_a_long_lease_is_not_renewed_further_than_its_length(environment, table):
+    bucket = environment.bucket(max_tokens=1, lease_seconds=86_400.0)
     lease = bucket.acquire(10)
     for _ in range(3):
         lease.renew()
-        stage.clock.pass_time(0.3)
-    stage.run(8 * 3600.0, bucket, step=60.0)
+        environment.clock.pass_time(0.3)
+    environment.run(8 * 3600.0, bucket, step=60.0)
     assert lease.held
     assert bucket.tap.count()["Renew"] == 4
     renewed_at = table.get(0)["expires_at"] - 86_400_000
-    assert renewed_at <= stage.now_ms + 3_000
+    assert renewed_at <= environment.now_ms + 3_000
 
 
-def test_a_newcomer_takes_an_expired_lease_at_once(stage, table):
+def test_a_newcomer_takes_an_expired_lease_at_once(environment, table):
     put_counter(table, max_tokens=1)
-    put_leased(table, 0, expires_at=stage.now_ms - 60_000)
-    assert stage.bucket(max_tokens=1).try_acquire() is not None
+    put_leased(table, 0, expires_at=environment.now_ms - 60_000)
+    assert environment.bucket(max_tokens=1).try_acquire() is not None
 
 
-def test_no_slot_is_guessed_before_the_time_is_known(stage, table):
+def test_no_slot_is_guessed_before_the_time_is_known(environment, table):
     put_counter(table)
     put_free(table, 0)
-    bucket = stage.bucket()
+    bucket = environment.bucket()
     bucket.tap.odd = [None]
     bucket.tap.inject(Look)  # it shows what is free, but no time
     for _ in range(3):
@@ -625,16 +625,16 @@ def test_no_slot_is_guessed_before_the_time_is_known(stage, table):
     assert bucket.acquire(10).held
 
 
-def test_a_guess_takes_no_lease_that_may_still_run(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_guess_takes_no_lease_that_may_still_run(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     bucket.acquire(10).release()
-    put_leased(table, 0, expires_at=stage.now_ms + 300)
+    put_leased(table, 0, expires_at=environment.now_ms + 300)
     assert bucket.try_acquire() is None
     assert table.get(0)["lease_id"] == "0-other"
 
 
-def test_answers_that_disagree_are_asked_about_at_once(stage, table):
-    bucket = stage.bucket()
+def test_answers_that_disagree_are_asked_about_at_once(environment, table):
+    bucket = environment.bucket()
     lease = bucket.acquire(10)
     later = []
     bucket.heartbeats.workers.submit = lambda job, **_: later.append(job)
@@ -649,54 +649,54 @@ def test_answers_that_disagree_are_asked_about_at_once(stage, table):
     assert len(bucket.tap.of(Renew)) == 1
 
 
-def test_heartbeats_come_forward_with_the_deadlines(stage, table):
-    bucket = stage.bucket()
+def test_heartbeats_come_forward_with_the_deadlines(environment, table):
+    bucket = environment.bucket()
     here, there = bucket.acquire(10), bucket.acquire(10)
-    stage.clock.stand_still(12.0)  # longer than until the next renewal
+    environment.clock.stand_still(12.0)  # longer than until the next renewal
     here.renew()  # its answer shows it, and what is asked then
     bucket.tap.clear()
-    stage.run(0.25, bucket)
+    environment.run(0.25, bucket)
     assert there.id in {renewal.lease_id for renewal in bucket.tap.of(Renew)}
 
 
-def test_a_single_answer_without_a_date_steals_no_lease(stage, table):
+def test_a_single_answer_without_a_date_steals_no_lease(environment, table):
     put_counter(table, max_tokens=1)
-    put_leased(table, 0, expires_at=stage.now_ms + 20_000)
-    bucket = stage.bucket(max_tokens=1)
+    put_leased(table, 0, expires_at=environment.now_ms + 20_000)
+    bucket = environment.bucket(max_tokens=1)
     bucket.tap.odd = [None]
-    bucket.tap.clock = MovableClock(wall=stage.clock.wall())
-    stage.clock.step_wall(86_400.0)  # this machine's wall clock is a day ahead of the service's
+    bucket.tap.clock = MovableClock(wall=environment.clock.wall())
+    environment.clock.step_wall(86_400.0)  # this machine's wall clock is a day ahead of the service's
     assert bucket.try_acquire() is None
     assert table.get(0)["lease_id"] == "0-other"
 
 
-def test_status_survives_an_answer_without_a_date(stage, table):
+def test_status_survives_an_answer_without_a_date(environment, table):
     put_counter(table)
     put_free(table, 0)
-    bucket = stage.bucket()
+    bucket = environment.bucket()
     bucket.tap.odd = [None]
     assert bucket.status().in_circulation == 1
 
 
-def test_a_release_by_id_keeps_the_ttl_that_the_lease_gave(stage, table):
+def test_a_release_by_id_keeps_the_ttl_that_the_lease_gave(environment, table):
     # Who releases by id does not know the fence, which may be ahead of the clock: see `protocol.ttl_for`.
     put_counter(table, max_tokens=2, minted=2)
     put_leased(table, 0)
     put_free(table, 1)
-    bucket = stage.bucket(max_tokens=2)
+    bucket = environment.bucket(max_tokens=2)
     bucket.acquire(timeout=5)  # now it knows the time
     table.set(0, ttl=9_999_999_999)
     assert bucket.release("0-other")
     assert table.get(0)["ttl"] == 9_999_999_999
 
 
-def test_no_write_lets_ttl_delete_a_slot_before_the_clock_has_passed_its_fence(stage, table):
-    ahead = stage.now_ms + 5_000_000  # an odd answer once went into it
+def test_no_write_lets_ttl_delete_a_slot_before_the_clock_has_passed_its_fence(environment, table):
+    ahead = environment.now_ms + 5_000_000  # an odd answer once went into it
     put_counter(table, max_tokens=2, minted=1)
     put_free(table, 1, 5, fence=ahead)
     table.set(1, retired=True)
-    put_leased(table, 0, expires_at=stage.now_ms + 600_000)
-    bucket = stage.bucket(max_tokens=2, timing=Timing(retention=3600.0))
+    put_leased(table, 0, expires_at=environment.now_ms + 600_000)
+    bucket = environment.bucket(max_tokens=2, timing=Timing(retention=3600.0))
 
     def deleted_too_early():
         return {n for n, slot in table.slots().items() if n and slot["ttl"] * 1000 < slot["fence"] + 3_600_000}

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from ddb_lease import AcquireTimeout, LeaseLost, LossReason
-from ddb_lease.messages import Release, Renew
+from ddb_lease._protocol.messages import Release, Renew
 from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -16,24 +16,24 @@ FACES = ("simulated",)  # over asyncio too
 class Told:
     """A lost-callback that notes when it was called, and what it saw."""
 
-    def __init__(self, stage):
-        self.stage = stage
+    def __init__(self, environment):
+        self.environment = environment
         self.reasons = []
         self.at = []
 
     def __call__(self, lease):
         self.reasons.append(lease.lost)
-        self.at.append(self.stage.clock.steady())
+        self.at.append(self.environment.clock.steady())
 
 
 @pytest.fixture
-def told(stage):
-    return Told(stage)
+def told(environment):
+    return Told(environment)
 
 
 @pytest.fixture
-def bucket(stage):
-    return stage.bucket(max_tokens=1)
+def bucket(environment):
+    return environment.bucket(max_tokens=1)
 
 
 @pytest.fixture
@@ -64,9 +64,11 @@ EACH_BY_HAND = pytest.mark.parametrize("reason", BY_HAND, ids=str)
 
 
 @EACH_BY_HAND
-def test_what_somebody_did_to_the_slot_is_found_out_by_the_next_renewal(stage, bucket, lease, told, table, reason):
+def test_what_somebody_did_to_the_slot_is_found_out_by_the_next_renewal(
+    environment, bucket, lease, told, table, reason
+):
     BY_HAND[reason](table)
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     assert_lost(lease, reason, told)
 
 
@@ -79,26 +81,26 @@ def test_what_somebody_did_to_the_slot_is_found_out_by_a_renewal_by_hand(bucket,
     assert_lost(lease, reason, told)
 
 
-def test_a_lease_released_by_somebody_else_is_taken(stage, bucket, lease, told):
-    assert stage.bucket().release(lease.id)
-    stage.run(11, bucket)
+def test_a_lease_released_by_somebody_else_is_taken(environment, bucket, lease, told):
+    assert environment.bucket().release(lease.id)
+    environment.run(11, bucket)
     assert_lost(lease, LossReason.TAKEN, told)
 
 
 @pytest.mark.parametrize("answer", [UNSENT, LOST, REJECTED], ids=lambda a: type(a).__name__)
-def test_an_outage_loses_the_lease_only_at_its_deadline(stage, bucket, lease, told, answer):
+def test_an_outage_loses_the_lease_only_at_its_deadline(environment, bucket, lease, told, answer):
     bucket.tap.everything_fails = answer
-    deadline = stage.clock.steady() + lease.remaining
-    stage.run(deadline - stage.clock.steady() - 0.5, bucket)
+    deadline = environment.clock.steady() + lease.remaining
+    environment.run(deadline - environment.clock.steady() - 0.5, bucket)
     lease.check()
     assert told.reasons == []
-    stage.run(1, bucket)
+    environment.run(1, bucket)
     assert_lost(lease, LossReason.UNREACHABLE, told)
     assert len(bucket.tap.of(Renew)) > 5
 
 
-def test_a_sleep_through_the_deadline_is_told_from_an_outage(stage, bucket, lease, told):
-    stage.sleep_through(60, bucket)
+def test_a_sleep_through_the_deadline_is_told_from_an_outage(environment, bucket, lease, told):
+    environment.sleep_through(60, bucket)
     assert_lost(lease, LossReason.SUSPENDED, told)
 
 
@@ -109,21 +111,23 @@ def test_a_sleep_through_the_deadline_is_told_from_an_outage(stage, bucket, leas
 )
 @pytest.mark.parametrize(("slept", "reason"), [(False, LossReason.UNREACHABLE), (True, LossReason.SUSPENDED)])
 def test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat(
-    stage, bucket, lease, told, ask, slept, reason
+    environment, bucket, lease, told, ask, slept, reason
 ):
-    stage.clock.pass_time(60)
+    environment.clock.pass_time(60)
     bucket.heartbeats.slept = slept
     assert ask(lease) in {False, 0.0, reason}
     assert_lost(lease, reason, told)
 
 
 @pytest.mark.parametrize("alive", [True, False], ids=["heartbeat alive", "process asleep"])
-def test_the_holder_stops_believing_before_anyone_else_can_have_the_slot(stage, bucket, lease, told, alive, table):
+def test_the_holder_stops_believing_before_anyone_else_can_have_the_slot(
+    environment, bucket, lease, told, alive, table
+):
     bucket.tap.everything_fails = UNSENT
     if alive:
-        stage.meanwhile.append(lambda: bucket.heartbeats.turn(slept=False))
-    successor = stage.bucket(max_tokens=1).acquire(timeout=120)
-    taken_at = stage.clock.steady()
+        environment.meanwhile.append(lambda: bucket.heartbeats.turn(slept=False))
+    successor = environment.bucket(max_tokens=1).acquire(timeout=120)
+    taken_at = environment.clock.steady()
     assert not lease.held
     assert successor.fence > lease.fence
     assert lease._belief.deadline < taken_at
@@ -131,47 +135,47 @@ def test_the_holder_stops_believing_before_anyone_else_can_have_the_slot(stage, 
         assert told.at[0] < taken_at
 
 
-def test_the_lost_callback_has_returned_before_the_slot_of_a_revoked_lease_is_free(stage, bucket, table):
+def test_the_lost_callback_has_returned_before_the_slot_of_a_revoked_lease_is_free(environment, bucket, table):
     during = []
     lease = bucket.acquire(timeout=5, on_lost=lambda lease: during.append(leases_in(table)))
     table.set(0, revoked="by an operator")
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     assert during == [{0: lease.id}]
     assert leases_in(table) == {}
 
 
-def test_a_revoked_lease_without_a_callback_stays_until_its_holder_releases_it(stage, bucket, table):
+def test_a_revoked_lease_without_a_callback_stays_until_its_holder_releases_it(environment, bucket, table):
     lease = bucket.acquire(timeout=5)
     table.set(0, revoked="by an operator")
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     assert leases_in(table) == {0: lease.id}
     assert lease.release()
     assert leases_in(table) == {}
 
 
-def test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late(stage, bucket, table):
+def test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late(environment, bucket, table):
     lease = bucket.acquire(timeout=5)
     table.set(0, revoked="by an operator")
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     during = []
     lease.on_lost = lambda lease: during.append(leases_in(table))
     assert during == [{0: lease.id}]
     assert leases_in(table) == {}
 
 
-def test_a_callback_that_fails_harms_nothing(stage, bucket, table, caplog):
+def test_a_callback_that_fails_harms_nothing(environment, bucket, table, caplog):
     def fails(lease):
         raise ZeroDivisionError
 
     lease = bucket.acquire(timeout=5, on_lost=fails)
     table.delete(0)
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     assert lease.lost is LossReason.GONE
     assert "lost-callback" in caplog.text
     assert bucket.acquire(timeout=5).held
 
 
-def test_a_callback_is_called_whatever_the_logs_handlers_do(stage, bucket, lease, told, table):
+def test_a_callback_is_called_whatever_the_logs_handlers_do(environment, bucket, lease, told, table):
     class Full(logging.Handler):
         def emit(self, record):
             raise OSError("the disk is full")
@@ -187,76 +191,80 @@ def test_a_callback_is_called_whatever_the_logs_handlers_do(stage, bucket, lease
     assert told.reasons == [LossReason.GONE]
 
 
-def test_a_callback_set_after_the_loss_is_called_at_once_and_once(stage, bucket, told, table):
+def test_a_callback_set_after_the_loss_is_called_at_once_and_once(environment, bucket, told, table):
     lease = bucket.acquire(timeout=5)
     table.delete(0)
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     lease.on_lost = told
     lease.on_lost = told
     assert told.reasons == [LossReason.GONE]
 
 
-def test_a_callback_may_be_exchanged_before_the_loss(stage, bucket, lease, told, table):
-    other = Told(stage)
+def test_a_callback_may_be_exchanged_before_the_loss(environment, bucket, lease, told, table):
+    other = Told(environment)
     lease.on_lost = other
     table.delete(0)
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     assert (told.reasons, other.reasons) == ([], [LossReason.GONE])
 
 
-def test_no_callback_is_called_for_a_release(stage, bucket, lease, told):
+def test_no_callback_is_called_for_a_release(environment, bucket, lease, told):
     lease.release()
-    stage.run(60, bucket)
+    environment.run(60, bucket)
     assert told.reasons == []
     assert lease.lost is None
 
 
-def test_a_lease_is_lost_for_its_first_reason_whatever_comes_after(stage, bucket, lease, told, table):
-    stage.sleep_through(60, bucket)
+def test_a_lease_is_lost_for_its_first_reason_whatever_comes_after(environment, bucket, lease, told, table):
+    environment.sleep_through(60, bucket)
     table.delete(0)
-    stage.run(60, bucket)
+    environment.run(60, bucket)
     assert_lost(lease, LossReason.SUSPENDED, told)
 
 
 @pytest.mark.parametrize("commits", [True, False], ids=["committed", "not committed"])
-def test_a_renewal_answered_after_the_loss_revives_nothing_and_is_released(stage, bucket, lease, told, table, commits):
+def test_a_renewal_answered_after_the_loss_revives_nothing_and_is_released(
+    environment, bucket, lease, told, table, commits
+):
     answer = None if commits else UNSENT
     running_at_release = []
-    bucket.tap.inject(Renew, commits=commits, answer=answer, after=lambda _: stage.clock.pass_time(25))
-    bucket.tap.inject(Release, before=lambda _: running_at_release.append(table.get(0)["expires_at"] > stage.now_ms))
-    stage.run(11, bucket)
+    bucket.tap.inject(Renew, commits=commits, answer=answer, after=lambda _: environment.clock.pass_time(25))
+    bucket.tap.inject(
+        Release, before=lambda _: running_at_release.append(table.get(0)["expires_at"] > environment.now_ms)
+    )
+    environment.run(11, bucket)
     assert not lease.held
     assert lease.lost in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
     assert len(told.reasons) == 1
-    stage.run(5, bucket)
+    environment.run(5, bucket)
     assert not lease.held
     assert len(told.reasons) == 1
     assert running_at_release == [commits]
     assert leases_in(table) == {}
 
 
-def test_after_an_outage_what_unseen_renewals_extended_is_released(stage, bucket, lease, told, table):
+def test_after_an_outage_what_unseen_renewals_extended_is_released(environment, bucket, lease, told, table):
     for _ in range(200):
         bucket.tap.inject(Renew, commits=True, answer=LOST)
-    stage.run(32, bucket)
+    environment.run(32, bucket)
     assert_lost(lease, LossReason.UNREACHABLE, told)
     bucket.tap.faults.clear()
-    stage.run(5, bucket)
+    environment.run(5, bucket)
     assert leases_in(table) == {}
 
 
-def test_a_lease_lost_to_an_outage_is_not_released_before_its_old_expiry(stage, bucket, lease, table):
+def test_a_lease_lost_to_an_outage_is_not_released_before_its_old_expiry(environment, bucket, lease, table):
     expires_at = table.get(0)["expires_at"]
-    bucket.tap.inject(Release, before=lambda _: released_at.append(stage.now_ms))
+    bucket.tap.inject(Release, before=lambda _: released_at.append(environment.now_ms))
     released_at = []
     for _ in range(200):
         bucket.tap.inject(Renew, commits=False, answer=UNSENT)
-    stage.run(40, bucket)
+    environment.run(40, bucket)
     assert released_at
     assert released_at[0] >= expires_at - 1_000  # as the holder knows the time: to a second
 
 
-def test_asking_costs_no_request(stage, bucket, lease):
+def test_asking_costs_no_request(environment, bucket, lease):
     bucket.tap.clear()
     for _ in range(3):
         lease.check()
@@ -264,33 +272,35 @@ def test_asking_costs_no_request(stage, bucket, lease):
         assert lease.lost is None
         assert lease.remaining > 0
         assert "held" in repr(lease)
-    stage.clock.pass_time(60)
+    environment.clock.pass_time(60)
     with pytest.raises(LeaseLost):
         lease.check()
     assert bucket.tap.sent == []
 
 
 @pytest.mark.parametrize("answer", [None, UNSENT, REJECTED], ids=["service there", "service away", "service refuses"])
-def test_a_block_entered_with_a_lost_lease_says_that_it_is_lost_whatever_the_service_does(stage, bucket, lease, answer):
-    stage.clock.pass_time(60)
+def test_a_block_entered_with_a_lost_lease_says_that_it_is_lost_whatever_the_service_does(
+    environment, bucket, lease, answer
+):
+    environment.clock.pass_time(60)
     bucket.tap.everything_fails = answer
     with pytest.raises(LeaseLost), lease:
         raise AssertionError("entered")
 
 
-def test_what_remains_shrinks_with_time_and_grows_with_each_renewal(stage, bucket, lease):
+def test_what_remains_shrinks_with_time_and_grows_with_each_renewal(environment, bucket, lease):
     full = lease.remaining
     assert 25 < full < 30
-    stage.clock.pass_time(5)
+    environment.clock.pass_time(5)
     assert lease.remaining == pytest.approx(full - 5)
     lease.renew()
     assert lease.remaining == pytest.approx(full)
 
 
-def test_a_lease_cannot_be_had_while_it_is_believed_in(stage, bucket, lease):
-    stage.meanwhile.append(lambda: bucket.heartbeats.turn(slept=False))
+def test_a_lease_cannot_be_had_while_it_is_believed_in(environment, bucket, lease):
+    environment.meanwhile.append(lambda: bucket.heartbeats.turn(slept=False))
     with pytest.raises(AcquireTimeout):
-        stage.bucket(max_tokens=1).acquire(timeout=100)
+        environment.bucket(max_tokens=1).acquire(timeout=100)
     lease.check()
 
 

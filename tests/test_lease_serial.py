@@ -6,7 +6,7 @@ import time
 import pytest
 
 from ddb_lease import LeaseLost, StoreUnavailable
-from ddb_lease.messages import Release, Renew
+from ddb_lease._protocol.messages import Release, Renew
 from tests.support import LOST, UNSENT, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -25,26 +25,26 @@ def renewals_only(bucket):
     bucket.heartbeats.workers.submit = lambda job, **_: job() if "renew" in job.__name__ else None
 
 
-def test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way(stage):
-    bucket = stage.bucket()
+def test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way(environment):
+    bucket = environment.bucket()
     lease = bucket.acquire(5)
     seen = []
 
     def meanwhile(_):
-        stage.run(12, bucket)
+        environment.run(12, bucket)
         seen.append(len(bucket.tap.of(Renew)))
 
     bucket.tap.inject(Renew, before=meanwhile)
     lease.renew()
     assert seen == [1]
-    stage.run(12, bucket)
+    environment.run(12, bucket)
     assert len(bucket.tap.of(Renew)) > 1
     assert lease.held
 
 
 @pytest.mark.parametrize(("deed", "kind"), [("renew", Renew), ("release", Release)])
-def test_who_does_it_by_hand_waits_for_the_renewal_under_way(stage, in_thread, deed, kind):
-    bucket = stage.bucket()
+def test_who_does_it_by_hand_waits_for_the_renewal_under_way(environment, in_thread, deed, kind):
+    bucket = environment.bucket()
     lease = bucket.acquire(5)
     started, go_on = threading.Event(), threading.Event()
     bucket.tap.inject(Renew, before=lambda _: (started.set(), go_on.wait(10)))
@@ -62,19 +62,19 @@ def test_who_does_it_by_hand_waits_for_the_renewal_under_way(stage, in_thread, d
         first.result(10)
 
 
-def test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended(stage):
-    bucket = stage.bucket()
+def test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended(environment):
+    bucket = environment.bucket()
     bucket.acquire(5)
     jobs = captured(bucket)
-    stage.run(12, bucket)
+    environment.run(12, bucket)
     assert len(jobs) == 1, "a slow one is under way"
     jobs.pop()()
-    stage.run(11, bucket)
+    environment.run(11, bucket)
     assert len(jobs) == 1, "the next is due a third of the lease later, not at the deadline"
 
 
-def test_a_lease_that_is_anothers_by_now_is_not_released(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_lease_that_is_anothers_by_now_is_not_released(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5)
     table.set(0, lease_id="0-other")
     with pytest.raises(LeaseLost):
@@ -83,8 +83,8 @@ def test_a_lease_that_is_anothers_by_now_is_not_released(stage, table):
     assert bucket.tap.of(Release) == []
 
 
-def test_a_release_that_was_interrupted_is_done_in_the_background(stage, table):
-    bucket = stage.bucket()
+def test_a_release_that_was_interrupted_is_done_in_the_background(environment, table):
+    bucket = environment.bucket()
     lease = bucket.acquire(5)
     bucket.tap.inject(Release, commits=False, raises=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -92,23 +92,23 @@ def test_a_release_that_was_interrupted_is_done_in_the_background(stage, table):
     assert leases_in(table) == {}
 
 
-def test_nothing_is_left_of_a_released_lease(stage):
-    bucket = stage.bucket()
+def test_nothing_is_left_of_a_released_lease(environment):
+    bucket = environment.bucket()
     bucket.acquire(5).release()
     assert bucket.heartbeats._schedule.all() == []
     assert bucket._leases == {}
 
 
-def test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5)
-    stage.clock.pass_time(5)
+    environment.clock.pass_time(5)
     lease.renew()
-    assert table.get(0)["expires_at"] >= stage.now_ms + 30_000
+    assert table.get(0)["expires_at"] >= environment.now_ms + 30_000
 
 
-def test_a_defect_while_renewing_by_hand_is_no_loss(stage):
-    bucket = stage.bucket()
+def test_a_defect_while_renewing_by_hand_is_no_loss(environment):
+    bucket = environment.bucket()
     lease = bucket.acquire(5)
     bucket.tap.inject(Renew, commits=False, raises=ZeroDivisionError())
     with pytest.raises(StoreUnavailable):
@@ -116,48 +116,48 @@ def test_a_defect_while_renewing_by_hand_is_no_loss(stage):
     assert lease.held
 
 
-def test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late(stage):
-    bucket = stage.bucket()
+def test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late(environment):
+    bucket = environment.bucket()
     lease = bucket.acquire(5)
     renewals_only(bucket)
     bucket.tap.odd = [5_000.0]
     lease.renew()
     bucket.tap.clear()
-    stage.run(15, bucket)  # a third of the lease is long over
+    environment.run(15, bucket)  # a third of the lease is long over
     assert bucket.tap.of(Renew) == []
-    stage.run(8, bucket)  # three quarters of it
+    environment.run(8, bucket)  # three quarters of it
     assert len(bucket.tap.of(Renew)) == 1
     assert lease.held
 
 
-def test_an_urgent_renewal_does_not_spin(stage):
-    lease = stage.bucket().acquire(5)
+def test_an_urgent_renewal_does_not_spin(environment):
+    lease = environment.bucket().acquire(5)
     lease.renew()
     lease._belief.renew_at = 0.0
     assert 0.1 < lease.due_in() <= 0.21
 
 
-def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5, on_lost=lambda _: None)
     callbacks = []
-    object.__setattr__(lease._around, "spawn", callbacks.append)
+    object.__setattr__(lease._context, "spawn", callbacks.append)
     bucket.tap.inject(Renew, answer=LOST)  # it extends the lease, and nobody knows
-    stage.run(10.25, bucket)
+    environment.run(10.25, bucket)
     bucket.tap.everything_fails = UNSENT
-    stage.run(32, bucket)
+    environment.run(32, bucket)
     assert lease.lost is not None
     bucket.tap.everything_fails = None
-    stage.run(3, bucket)
+    environment.run(3, bucket)
     assert len(leases_in(table)) == 1, "the work may still be stopping"
     for callback in callbacks:
         callback()
-    stage.run(3, bucket)
+    environment.run(3, bucket)
     assert leases_in(table) == {}
 
 
-def test_a_lease_lost_before_its_block_is_given_back(stage, table):
-    bucket = stage.bucket(max_tokens=1)
+def test_a_lease_lost_before_its_block_is_given_back(environment, table):
+    bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5)
     table.set(0, revoked="by an operator")
     with pytest.raises(LeaseLost):
@@ -168,8 +168,8 @@ def test_a_lease_lost_before_its_block_is_given_back(stage, table):
     assert leases_in(table) == {}
 
 
-def test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents(stage, in_thread):
-    lease = stage.bucket().acquire(5)
+def test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents(environment, in_thread):
+    lease = environment.bucket().acquire(5)
     held, over = threading.Event(), threading.Event()
 
     def hold():
@@ -187,11 +187,11 @@ def test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents(stage, in_th
     parents.result(10)
 
 
-def test_a_release_that_is_answered_slowly_is_given_up_in_bounded_time(stage):
-    bucket = stage.bucket()
+def test_a_release_that_is_answered_slowly_is_given_up_in_bounded_time(environment):
+    bucket = environment.bucket()
     lease = bucket.acquire(5)
     for _ in range(6):
-        bucket.tap.inject(Release, commits=False, answer=UNSENT, after=lambda _: stage.clock.pass_time(2))
+        bucket.tap.inject(Release, commits=False, answer=UNSENT, after=lambda _: environment.clock.pass_time(2))
     with pytest.raises(StoreUnavailable):
         lease.release()
     assert len(bucket.tap.of(Release)) == 3

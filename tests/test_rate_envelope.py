@@ -18,16 +18,16 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lease.admission import LimiterScene, admit
-from ddb_lease.allowance import Allowance, Place
+from ddb_lease._operations.admit import RateState, admit
+from ddb_lease._protocol.gcra import NS, rate_of
+from ddb_lease._protocol.messages import Charge, Pause
+from ddb_lease._protocol.outcomes import Admitted
+from ddb_lease._state.permits import Permits, PermitWaiter
 from ddb_lease.dynamodb.answers import read_answer, read_failure
-from ddb_lease.dynamodb.expressions import Place as Where
+from ddb_lease.dynamodb.expressions import BucketAddress as Where
 from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.items import LANES
-from ddb_lease.gcra import NS, rate_of
-from ddb_lease.messages import Charge, Pause
-from ddb_lease.outcomes import Admitted
-from tests.simulation.dynamodb import DynamoDB
+from scripts.harness.simulated_dynamodb import DynamoDB
 from tests.support import LOST
 
 START = 1_795_470_755 * NS
@@ -88,15 +88,15 @@ class Process:
 
     def __init__(self, world, rate, error, lane, prefetch):
         self.time = Told(world, error)
-        self.allowance = Allowance(rate, lanes=LANES, chance=Random(lane))
-        self.allowance.lane = lane
-        self.scene = LimiterScene(
+        self.permits = Permits(rate, lanes=LANES, chance=Random(lane))
+        self.permits.lane = lane
+        self.state = RateState(
             rate=rate,
             prefetch=prefetch,
             retention=86_400.0,
             time=self.time,
             chance=Random(lane),
-            allowance=self.allowance,
+            permits=self.permits,
             require_open=lambda: None,
         )
 
@@ -136,17 +136,17 @@ class World:
             if pausing:
                 self.at(self.now, pausing.pop())
 
-        place = Place(wake, count=n, patient=patience > 0)
+        waiter = PermitWaiter(wake, count=n, patient=patience > 0)
         call = Call(n=n, sent=[], over=False)
         self.calls.append(call)
-        client.allowance.join(place)
-        procedure = admit(client.scene, place, deadline=client.time.steady() + (patience or 10 * NS) / NS)
+        client.permits.join(waiter)
+        operation = admit(client.state, waiter, deadline=client.time.steady() + (patience or 10 * NS) / NS)
 
         def go(answer):
             try:
-                effect = procedure.send(answer)
+                effect = operation.send(answer)
             except StopIteration as stop:
-                client.allowance.leave(place)
+                client.permits.leave(waiter)
                 call.over = True
                 call.admitted_at = self.now if isinstance(stop.value, Admitted) else None
                 return

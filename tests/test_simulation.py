@@ -11,12 +11,12 @@ import pytest
 from hypothesis import settings
 
 from ddb_lease import LossReason, StoreRejected
-from ddb_lease.belief import Belief
+from ddb_lease._protocol.lease_state import Belief
 from ddb_lease.dynamodb import expressions
-from tests.simulation.cast import BUCKET
+from scripts.harness.network import Fate
+from scripts.harness.simulated_process import BUCKET
 from tests.simulation.exploring import Tally, explore_on_all_cores
 from tests.simulation.machine import Leases
-from tests.simulation.network import Fate
 from tests.simulation.oracle import COUNTER, Violation
 from tests.simulation.performance import Performance, play
 from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, schedule_for

@@ -18,7 +18,7 @@ import pytest
 
 import ddb_lease
 from ddb_lease import aio, events, local, testing
-from ddb_lease.model import BucketStatus, LeaseInfo, Timing
+from ddb_lease.models import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
 PACKAGE = Path(ddb_lease.__file__).parent
@@ -55,7 +55,8 @@ FOR_ASYNCIO = {
 }
 FOR_TESTS = {
     "MovableClock": "a clock that tests move",
-    "Stage": "buckets on it",
+    "Stage": "the earlier name of TestEnvironment",
+    "TestEnvironment": "buckets on it",
 }
 BUCKETS = (
     ddb_lease.LeaseBucket,
@@ -65,7 +66,8 @@ BUCKETS = (
     aio.LeaseBucket,
     aio.RateLimiter,
 )
-ERRORS = [thing for thing in vars(ddb_lease).values() if isinstance(thing, type) and issubclass(thing, Exception)]
+EXPORTED = [getattr(ddb_lease, name) for name in ddb_lease.__all__]
+ERRORS = [thing for thing in EXPORTED if isinstance(thing, type) and issubclass(thing, Exception)]
 
 
 def public_things():
@@ -84,7 +86,7 @@ def public_things():
 
 def public_callables():
     for name, thing in public_things():
-        if inspect.isfunction(thing) or (isinstance(thing, type) and thing in {*BUCKETS, testing.Stage}):
+        if inspect.isfunction(thing) or (isinstance(thing, type) and thing in {*BUCKETS, testing.TestEnvironment}):
             yield name, thing
 
 
@@ -200,7 +202,7 @@ def test_every_public_name_method_and_property_has_a_docstring_of_its_own(name, 
 def test_every_parameter_is_explained_where_any_is(name, thing):
     text = inspect.getdoc(thing)
     parameters = set(inspect.signature(thing).parameters) - {"self"}
-    parameters -= {"machinery"}  # for tests and simulators; its type is not exported
+    parameters -= {"runtime"}  # for tests and simulators; its type is not exported
     if "Args:" in text:
         assert (
             set(re.findall(r"^\s{4}(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
@@ -210,7 +212,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
         assert len(parameters) <= 2, f"{name} takes {parameters} and explains none"
 
 
-@pytest.mark.parametrize("kind", [ddb_lease.Lease, *BUCKETS, aio.Lease, testing.Stage], ids=str)
+@pytest.mark.parametrize("kind", [ddb_lease.Lease, *BUCKETS, aio.Lease, testing.TestEnvironment], ids=str)
 def test_every_method_says_what_it_raises_or_raises_nothing(kind):
     says = {
         member: "Raises" in (inspect.getdoc(value) or "")
@@ -254,23 +256,23 @@ EXAMPLES = [
     "ddb_lease",
     "ddb_lease.aio.bucket",
     "ddb_lease.aio.lease",
-    "ddb_lease.aio.limiter",
+    "ddb_lease.aio.rate_limiter",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
     "ddb_lease.lease",
-    "ddb_lease.limiter",
+    "ddb_lease.rate_limiter",
     "ddb_lease.local",
     "ddb_lease.local.connection",
     "ddb_lease.local.embedded",
     "ddb_lease.local.engine",
-    "ddb_lease.model",
+    "ddb_lease.models",
     "ddb_lease.testing",
     "ddb_lease.testing.clock",
-    "ddb_lease.testing.stage",
+    "ddb_lease.testing.environment",
     "ddb_lease.otel",
-    "ddb_lease.tokens",
-    "ddb_lease.window",
+    "ddb_lease.token_bucket",
+    "ddb_lease.sliding_window",
 ]
 
 

@@ -18,7 +18,7 @@ from ddb_lease import (
     Timing,
     local,
 )
-from ddb_lease.testing import Stage
+from ddb_lease.testing import TestEnvironment
 
 pytest_plugins = ["ddb_lease.testing", "pytester"]
 
@@ -34,7 +34,7 @@ def lease_engine(engine):
 
 
 @pytest.fixture
-def stage(lease_stage):
+def environment(lease_stage):
     return lease_stage
 
 
@@ -43,7 +43,7 @@ def bucket(lease_bucket):
     return lease_bucket
 
 
-def items(stage, lease_table):
+def items(environment, lease_table):
     """The table's items, as they are."""
     client = lease_table["session"].client("dynamodb", endpoint_url=lease_table["endpoint_url"])
     return client.scan(TableName=lease_table["table"], ConsistentRead=True)["Items"]
@@ -52,133 +52,137 @@ def items(stage, lease_table):
 # Time.
 
 
-def test_a_lease_is_renewed_while_time_passes(stage, bucket):
+def test_a_lease_is_renewed_while_time_passes(environment, bucket):
     lease = bucket.acquire()
-    stage.advance(600)
+    environment.advance(600)
     lease.check()
     assert lease.remaining > 30
-    assert stage.clock.steady() == pytest.approx(1_600)
+    assert environment.clock.steady() == pytest.approx(1_600)
 
 
 def test_time_passes_the_same_in_every_run(lease_table):
     def remains():
-        with Stage(**lease_table) as stage:
-            leases = [stage.bucket(max_tokens=2).acquire() for _ in range(2)]
+        with TestEnvironment(**lease_table) as environment:
+            leases = [environment.bucket(max_tokens=2).acquire() for _ in range(2)]
             seen = []
             for _ in range(40):
-                stage.advance(5.5)
+                environment.advance(5.5)
                 seen += [lease.remaining for lease in leases]
             return [round(left, 6) for left in seen]
 
     assert remains() == remains()
 
 
-def test_the_service_sees_the_time_that_the_holder_sees(stage, bucket, lease_table):
+def test_the_service_sees_the_time_that_the_holder_sees(environment, bucket, lease_table):
     bucket.acquire()
-    stage.advance(300)
-    (expires_at,) = [int(item["expires_at"]["N"]) for item in items(stage, lease_table) if "expires_at" in item]
-    assert 30 < expires_at / 1000 - stage.clock.wall() < 62
-    (seen,) = stage.bucket(bucket.name).status().leases
+    environment.advance(300)
+    (expires_at,) = [int(item["expires_at"]["N"]) for item in items(environment, lease_table) if "expires_at" in item]
+    assert 30 < expires_at / 1000 - environment.clock.wall() < 62
+    (seen,) = environment.bucket(bucket.name).status().leases
     assert seen.age_seconds == pytest.approx(300, abs=2)
 
 
-def test_what_another_process_does_not_renew_can_be_had_when_it_has_expired(stage, bucket):
-    theirs = stage.bucket(bucket.name)
+def test_what_another_process_does_not_renew_can_be_had_when_it_has_expired(environment, bucket):
+    theirs = environment.bucket(bucket.name)
     lease = theirs.acquire()
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=20)
-    with stage.outage():
-        stage.advance(63)
+    with environment.outage():
+        environment.advance(63)
     assert lease.lost is LossReason.UNREACHABLE
     assert bucket.try_acquire().fence > lease.fence
 
 
-def test_waiting_takes_the_stages_time_and_leases_are_renewed_meanwhile(stage, bucket):
+def test_waiting_takes_the_stages_time_and_leases_are_renewed_meanwhile(environment, bucket):
     lease = bucket.acquire()
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=90)
-    assert 1_090 <= stage.clock.steady() < 1_100
+    assert 1_090 <= environment.clock.steady() < 1_100
     lease.check()
 
 
-def test_who_waits_is_served_when_a_stranger_releases(stage, bucket, in_thread):
-    (theirs,) = stage.fill(bucket)
+def test_who_waits_is_served_when_a_stranger_releases(environment, bucket, in_thread):
+    (theirs,) = environment.fill(bucket)
     waiter = in_thread(bucket.acquire)
     theirs.release()
     assert waiter.result(LONG).held
 
 
 def test_a_wait_that_nobody_ends_is_ended(lease_table):
-    with Stage(longest_wait=20, **lease_table) as stage:
-        bucket = stage.bucket()
-        stage.fill(bucket)
+    with TestEnvironment(longest_wait=20, **lease_table) as environment:
+        bucket = environment.bucket()
+        environment.fill(bucket)
         with pytest.raises(RuntimeError, match="in vain"):
             bucket.acquire()
-        assert stage.clock.steady() < 1_030
+        assert environment.clock.steady() < 1_030
 
 
-def test_a_sleep_that_is_shorter_than_the_lease_costs_nothing(stage, bucket):
+def test_a_sleep_that_is_shorter_than_the_lease_costs_nothing(environment, bucket):
     lease = bucket.acquire()
-    stage.suspend(30)
+    environment.suspend(30)
     lease.check()
     assert lease.remaining > 50, "it was renewed on waking up"
 
 
-def test_all_that_is_held_is_lost_by_a_longer_sleep_and_strangers_live_on(stage, bucket):
-    other = stage.bucket(max_tokens=2)
+def test_all_that_is_held_is_lost_by_a_longer_sleep_and_strangers_live_on(environment, bucket):
+    other = environment.bucket(max_tokens=2)
     leases = [bucket.acquire(), other.acquire()]
-    (theirs,) = stage.fill(other)
-    stage.suspend(90)
+    (theirs,) = environment.fill(other)
+    environment.suspend(90)
     assert [lease.lost for lease in leases] == [LossReason.SUSPENDED] * 2
     theirs.check()
 
 
-def test_a_clock_that_stood_still_is_found_out_by_the_next_renewals(stage, bucket):
+def test_a_clock_that_stood_still_is_found_out_by_the_next_renewals(environment, bucket):
     lease = bucket.acquire()
-    before = stage.clock.steady()
-    stage.stand_still(120)
-    assert stage.clock.steady() == before
+    before = environment.clock.steady()
+    environment.stand_still(120)
+    assert environment.clock.steady() == before
     assert lease.held, "nothing tells it, yet"
-    stage.advance(20)
+    environment.advance(20)
     assert lease.lost
 
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
-def test_time_passes_forwards_only(stage, seconds):
+def test_time_passes_forwards_only(environment, seconds):
     with pytest.raises(ConfigurationError, match="seconds"):
-        stage.advance(seconds)
+        environment.advance(seconds)
 
 
 # Losing.
 
 
 @pytest.mark.parametrize("reason", LOSSES)
-def test_a_lease_is_lost_for_the_reason_that_was_asked_for_and_told_before_the_call_returns(stage, bucket, reason):
+def test_a_lease_is_lost_for_the_reason_that_was_asked_for_and_told_before_the_call_returns(
+    environment, bucket, reason
+):
     told = []
     lease = bucket.acquire(on_lost=lambda lease: told.append((lease.lost, threading.current_thread())))
-    stage.advance(100)
-    stage.lose(lease, reason=reason)
+    environment.advance(100)
+    environment.lose(lease, reason=reason)
     assert told == [(reason, threading.current_thread())]
     assert lease.lost == reason
     with pytest.raises(LeaseLost) as raised:
         lease.check()
     assert raised.value.reason == reason
-    stage.advance(100)
+    environment.advance(100)
     assert told == [(reason, threading.current_thread())], "once"
     assert bucket.acquire(timeout=5).fence > lease.fence, "the slot is free by now"
 
 
 @pytest.mark.parametrize("reason", LOSSES)
-def test_losing_one_lease_is_no_concern_of_others(stage, bucket, reason):
-    kept = stage.bucket(max_tokens=2)
-    others = [kept.acquire(), stage.bucket(kept.name).acquire(timeout=5)]
-    stage.lose(bucket.acquire(), reason=reason)
+def test_losing_one_lease_is_no_concern_of_others(environment, bucket, reason):
+    kept = environment.bucket(max_tokens=2)
+    others = [kept.acquire(), environment.bucket(kept.name).acquire(timeout=5)]
+    environment.lose(bucket.acquire(), reason=reason)
     for lease in others:
         lease.check()
 
 
 @pytest.mark.parametrize("reason", LOSSES)
-def test_a_callback_may_release_the_lease_without_waiting_for_the_renewal_that_found_it_lost(stage, bucket, reason):
+def test_a_callback_may_release_the_lease_without_waiting_for_the_renewal_that_found_it_lost(
+    environment, bucket, reason
+):
     released = []
 
     def on_lost(lease):
@@ -187,187 +191,187 @@ def test_a_callback_may_release_the_lease_without_waiting_for_the_renewal_that_f
         except StoreUnavailable:
             released.append(None)  # while its process is cut off
 
-    began = stage.clock.steady()
+    began = environment.clock.steady()
     lease = bucket.acquire(on_lost=on_lost)
-    stage.lose(lease, reason=reason)
+    environment.lose(lease, reason=reason)
     assert len(released) == 1
-    assert stage.clock.steady() - began < 62
+    assert environment.clock.steady() - began < 62
 
 
 @pytest.mark.parametrize("reason", ["taken", "gone", "revoked"])
-def test_what_others_do_to_a_slot_is_found_without_waiting(stage, bucket, reason):
+def test_what_others_do_to_a_slot_is_found_without_waiting(environment, bucket, reason):
     lease = bucket.acquire()
-    before = stage.clock.steady()
-    stage.lose(lease, reason=reason)
-    assert stage.clock.steady() == before
+    before = environment.clock.steady()
+    environment.lose(lease, reason=reason)
+    assert environment.clock.steady() == before
 
 
-def test_a_lease_is_lost_by_what_loses_leases_in_production(stage, lease_table):
+def test_a_lease_is_lost_by_what_loses_leases_in_production(environment, lease_table):
     def table():
-        return {item["sk"]["S"]: set(item) for item in items(stage, lease_table)}
+        return {item["sk"]["S"]: set(item) for item in items(environment, lease_table)}
 
-    bucket = stage.bucket()
-    stage.lose(bucket.acquire(), reason="gone")
+    bucket = environment.bucket()
+    environment.lose(bucket.acquire(), reason="gone")
     assert "slot#00000" not in table()
-    stage.lose(bucket.acquire(), reason="taken")
+    environment.lose(bucket.acquire(), reason="taken")
     assert "lease_id" not in table()["slot#00000"]
-    stage.lose(bucket.acquire(), reason="revoked")
+    environment.lose(bucket.acquire(), reason="revoked")
     assert {"revoked", "lease_id"} <= table()["slot#00000"], "no callback: it is the holder's to release"
 
 
-def test_a_lease_of_many_is_lost_alone(stage):
-    bucket = stage.bucket(max_tokens=3)
+def test_a_lease_of_many_is_lost_alone(environment):
+    bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire() for _ in range(3)]
-    stage.lose(leases[1], reason="gone")
+    environment.lose(leases[1], reason="gone")
     assert [lease.lost for lease in leases] == [None, LossReason.GONE, None]
-    stage.advance(100)
-    assert stage.leases == [leases[0], leases[2]]
+    environment.advance(100)
+    assert environment.leases == [leases[0], leases[2]]
 
 
 @pytest.mark.parametrize("reason", [*LossReason, "elsewhere"])
-def test_only_what_loses_leases_is_a_reason(stage, bucket, reason):
+def test_only_what_loses_leases_is_a_reason(environment, bucket, reason):
     lease = bucket.acquire()
     if reason in LOSSES:
-        stage.lose(lease, reason=reason)
+        environment.lose(lease, reason=reason)
         assert lease.lost is reason
     else:
         with pytest.raises(ConfigurationError, match="taken, gone, revoked"):
-            stage.lose(lease, reason=reason)
+            environment.lose(lease, reason=reason)
         lease.check()
 
 
-def test_what_is_not_held_cannot_be_lost(stage, bucket):
+def test_what_is_not_held_cannot_be_lost(environment, bucket):
     lease = bucket.acquire()
     lease.release()
     with pytest.raises(LeaseLost):
-        stage.lose(lease, reason="gone")
+        environment.lose(lease, reason="gone")
 
 
-def test_a_stage_loses_no_lease_of_another(stage, bucket, lease_table):
-    with Stage(**lease_table) as other:
+def test_a_stage_loses_no_lease_of_another(environment, bucket, lease_table):
+    with TestEnvironment(**lease_table) as other:
         lease = other.bucket().acquire()
         with pytest.raises(ConfigurationError, match="no bucket on this stage"):
-            stage.lose(lease, reason="gone")
+            environment.lose(lease, reason="gone")
         lease.check()
 
 
-def test_in_an_outage_nobody_finds_out_what_others_did(stage, bucket):
+def test_in_an_outage_nobody_finds_out_what_others_did(environment, bucket):
     lease = bucket.acquire()
-    with stage.outage():
+    with environment.outage():
         with pytest.raises(StoreUnavailable):
-            stage.lose(lease, reason="taken")
+            environment.lose(lease, reason="taken")
         lease.check()
-    stage.advance(20)
+    environment.advance(20)
     assert lease.lost is LossReason.TAKEN
 
 
 # Outages.
 
 
-def test_an_outage_that_ends_before_the_deadline_is_outlived(stage, bucket):
+def test_an_outage_that_ends_before_the_deadline_is_outlived(environment, bucket):
     lease = bucket.acquire()
-    with stage.outage():
-        stage.advance(30)
+    with environment.outage():
+        environment.advance(30)
         lease.check()
-    stage.advance(120)
+    environment.advance(120)
     lease.check()
 
 
 @pytest.mark.parametrize("answers_only", [False, True])
-def test_an_outage_loses_a_lease_at_its_deadline_and_nothing_can_be_had_in_it(stage, bucket, answers_only):
+def test_an_outage_loses_a_lease_at_its_deadline_and_nothing_can_be_had_in_it(environment, bucket, answers_only):
     lease = bucket.acquire()
-    with stage.outage(answers_only=answers_only):
-        stage.advance(70)
+    with environment.outage(answers_only=answers_only):
+        environment.advance(70)
         assert lease.lost is LossReason.UNREACHABLE
         with pytest.raises(StoreUnavailable):
             bucket.acquire(timeout=20)
         with pytest.raises(StoreUnavailable):
-            stage.bucket(bucket.name).status()
-    stage.advance(70)
+            environment.bucket(bucket.name).status()
+    environment.advance(70)
     assert bucket.acquire(timeout=5).held
 
 
-def test_requests_arrive_where_only_answers_are_lost(stage, bucket):
+def test_requests_arrive_where_only_answers_are_lost(environment, bucket):
     lease = bucket.acquire()
-    with stage.outage(answers_only=True), pytest.raises(StoreUnavailable):
+    with environment.outage(answers_only=True), pytest.raises(StoreUnavailable):
         lease.release()
     assert bucket.status().leases == ()
 
     lease = bucket.acquire()
-    with stage.outage(), pytest.raises(StoreUnavailable):
+    with environment.outage(), pytest.raises(StoreUnavailable):
         lease.release()
     assert [held.lease_id for held in bucket.status().leases] == [lease.id]
 
 
-def test_an_outage_ends_with_its_block_whatever_happens_in_it(stage, bucket):
-    with pytest.raises(ZeroDivisionError), stage.outage():
+def test_an_outage_ends_with_its_block_whatever_happens_in_it(environment, bucket):
+    with pytest.raises(ZeroDivisionError), environment.outage():
         raise ZeroDivisionError
     assert bucket.acquire(timeout=5).held
 
 
-def test_there_is_one_outage_at_a_time(stage):
-    with stage.outage(), pytest.raises(ConfigurationError, match="already"), stage.outage():
+def test_there_is_one_outage_at_a_time(environment):
+    with environment.outage(), pytest.raises(ConfigurationError, match="already"), environment.outage():
         raise AssertionError("entered")
 
 
 # Buckets.
 
 
-def test_a_bucket_that_was_never_used_is_filled_with_its_own_settings(stage):
-    bucket = stage.bucket(max_tokens=3, lease_seconds=30)
-    theirs = stage.fill(bucket)
+def test_a_bucket_that_was_never_used_is_filled_with_its_own_settings(environment):
+    bucket = environment.bucket(max_tokens=3, lease_seconds=30)
+    theirs = environment.fill(bucket)
     assert sorted(lease.slot for lease in theirs) == [0, 1, 2]
     assert bucket.try_acquire() is None
     assert (bucket.status().max_tokens, bucket.status().lease_seconds) == (3, 30.0)
-    stage.advance(300)
+    environment.advance(300)
     assert bucket.try_acquire() is None, "strangers renew"
     theirs[1].release()
     assert bucket.acquire(timeout=60).slot == theirs[1].slot
-    assert stage.fill(bucket) == []
+    assert environment.fill(bucket) == []
 
 
-def test_strangers_take_only_what_is_free_and_what_has_run_out(stage):
-    bucket = stage.bucket(max_tokens=3)
-    mine, dead = bucket.acquire(), stage.bucket(bucket.name).acquire(timeout=5)
-    stage.lose(dead, reason="suspended")
-    stage.advance(dead.grace + 3)
-    assert len(stage.fill(bucket)) == 2
+def test_strangers_take_only_what_is_free_and_what_has_run_out(environment):
+    bucket = environment.bucket(max_tokens=3)
+    mine, dead = bucket.acquire(), environment.bucket(bucket.name).acquire(timeout=5)
+    environment.lose(dead, reason="suspended")
+    environment.advance(dead.grace + 3)
+    assert len(environment.fill(bucket)) == 2
     mine.check()
-    assert stage.leases == [mine], "strangers' apart"
+    assert environment.leases == [mine], "strangers' apart"
 
 
-def test_the_shortest_of_leases_can_be_filled_and_taken(stage):
-    bucket = stage.bucket(lease_seconds=1, timing=Timing(front_end_skew=0.1, grace=0.1))
-    stage.lose(bucket.acquire(), reason="taken")
-    (theirs,) = stage.fill(bucket)
-    stage.advance(10)
+def test_the_shortest_of_leases_can_be_filled_and_taken(environment):
+    bucket = environment.bucket(lease_seconds=1, timing=Timing(front_end_skew=0.1, grace=0.1))
+    environment.lose(bucket.acquire(), reason="taken")
+    (theirs,) = environment.fill(bucket)
+    environment.advance(10)
     theirs.check()
 
 
-def test_code_may_make_its_buckets_by_itself(stage):
-    run_on = stage.connect()
+def test_code_may_make_its_buckets_by_itself(environment):
+    run_on = environment.connect()
     first = LeaseBucket("first", max_tokens=1, **run_on)
     second = LeaseBucket("second", max_tokens=1, **run_on)
     leases = [first.acquire(), second.acquire()]
-    stage.advance(100)
-    assert stage.leases == leases
-    stage.lose(leases[0], reason="gone")
-    stage.suspend(90)
+    environment.advance(100)
+    assert environment.leases == leases
+    environment.lose(leases[0], reason="gone")
+    environment.suspend(90)
     assert [lease.lost for lease in leases] == [LossReason.GONE, LossReason.SUSPENDED]
 
 
-def test_no_two_buckets_have_one_name_unless_it_is_given(stage):
-    assert stage.bucket().name != stage.bucket().name
-    assert stage.bucket("mine").name == stage.bucket("mine").name == "mine"
+def test_no_two_buckets_have_one_name_unless_it_is_given(environment):
+    assert environment.bucket().name != environment.bucket().name
+    assert environment.bucket("mine").name == environment.bucket("mine").name == "mine"
 
 
 def test_a_closed_stage_holds_nothing_and_its_buckets_are_closed(lease_table):
-    with Stage(**lease_table) as stage:
-        made = stage.bucket()
-        leases = [made.acquire(), LeaseBucket("by-itself", max_tokens=1, **stage.connect()).acquire()]
-        stage.fill(stage.bucket(max_tokens=2))
+    with TestEnvironment(**lease_table) as environment:
+        made = environment.bucket()
+        leases = [made.acquire(), LeaseBucket("by-itself", max_tokens=1, **environment.connect()).acquire()]
+        environment.fill(environment.bucket(max_tokens=2))
     assert not any(lease.held or lease.lost for lease in leases)
-    assert not any("lease_id" in item for item in items(stage, lease_table))
+    assert not any("lease_id" in item for item in items(environment, lease_table))
     with pytest.raises(ConfigurationError, match="closed"):
         made.try_acquire()
 
@@ -378,10 +382,10 @@ def test_each_test_has_a_table_of_its_own_on_real_time(lease_table, lease_engine
     assert lease_table["endpoint_url"] == lease_engine.endpoint_url
 
 
-def test_no_thread_is_started(stage, bucket):
+def test_no_thread_is_started(environment, bucket):
     before = set(threading.enumerate())
-    stage.lose(bucket.acquire(), reason="revoked")
-    stage.advance(100)
+    environment.lose(bucket.acquire(), reason="revoked")
+    environment.advance(100)
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("ddb-lease")]
 
 
@@ -443,5 +447,5 @@ def test_the_page_names_every_fixture_and_every_call():
     assert len(fixtures) == 5
     for name in fixtures:
         assert f"| `{name}` |" in text
-    for name in vars(Stage):
+    for name in vars(TestEnvironment):
         assert name.startswith("_") or name == "close" or f"stage.{name}" in text, name

@@ -1,6 +1,6 @@
 """Contenders: each a way to hold one of so many tokens, behind the same few calls.
 
-Laws of this room: a contender's module is imported in that contender's own environment only, so it needs nothing but
+Invariants: a contender's module is imported in that contender's own environment only, so it needs nothing but
 what is installed there; and it uses what its library documents, set up as its documentation says.
 """
 

@@ -174,9 +174,9 @@ class WithBoto3:
     def release(self, held: str) -> None:
         self._run(self._naive.release(held), float("inf"))
 
-    def _run(self, procedure: Generator[Effect, Exception | None, Any], deadline: float) -> Any:
+    def _run(self, operation: Generator[Effect, Exception | None, Any], deadline: float) -> Any:
         try:
-            effect = next(procedure)
+            effect = next(operation)
             while True:
                 answer = None
                 if isinstance(effect, tuple):
@@ -185,7 +185,7 @@ class WithBoto3:
                     if time.monotonic() + effect > deadline:
                         return None
                     time.sleep(effect)
-                effect = procedure.send(answer)
+                effect = operation.send(answer)
         except StopIteration as stop:
             return stop.value
 

@@ -10,15 +10,15 @@ import time
 from typing import Any
 
 from benchmarks.contenders import Setting
-from ddb_lease.dynamodb.expressions import Place, call_for
-from ddb_lease.messages import Claim, Look, Release, Renew
-from ddb_lease.model import Claimant
+from ddb_lease._protocol.messages import Claim, Look, Release, Renew
+from ddb_lease._protocol.records import Claimant
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 
 
 class Raw:
     def __init__(self, setting: Setting, session: Any) -> None:
         self._client = session.client("dynamodb", endpoint_url=setting.endpoint_url)
-        self._place = Place(table=setting.table, bucket=f"{setting.bucket}-raw")
+        self._address = BucketAddress(table=setting.table, bucket=f"{setting.bucket}-raw")
         self._lease_ms = int(setting.lease_seconds * 1000)
         self._fence = 1
         _, claim = self._claim()
@@ -35,8 +35,8 @@ class Raw:
         bare = {"TableName": claim["TableName"], "Item": {**claim["Item"], "sk": {"S": "bare"}}}
         self._next = {
             "acquire": claim,
-            "renew": call_for(renew, self._place)[1],
-            "release": call_for(release, self._place)[1],
+            "renew": call_for(renew, self._address)[1],
+            "release": call_for(release, self._address)[1],
             "bare": bare,
         }
 
@@ -55,7 +55,7 @@ class Raw:
 
     def try_acquire(self) -> Any:
         look = Look(limit=129, consistent=True)
-        self._client.query(**call_for(look, self._place)[1])
+        self._client.query(**call_for(look, self._address)[1])
 
     def _claim(self) -> tuple[str, dict[str, Any]]:
         now = time.time_ns() // 1_000_000
@@ -65,7 +65,7 @@ class Raw:
             lease_id=lease_id, owner="host.example:12345", acquired_at=now, expires_at=now + self._lease_ms, data={}
         )
         claim = Claim(slot=0, fence=self._fence, lease=lease, expired_before=now, ttl=now // 1000 + 86_400)
-        return lease_id, call_for(claim, self._place)[1]
+        return lease_id, call_for(claim, self._address)[1]
 
 
 def make(setting: Setting, session: Any) -> Raw:

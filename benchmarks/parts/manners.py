@@ -28,16 +28,17 @@ from benchmarks.company import NAIVE, OURS, Company
 from benchmarks.contenders.naive import Naive
 from benchmarks.figures import jain, quantile
 from benchmarks.parts import Tick
-from ddb_lease.acquisition import Attempt, acquire
-from ddb_lease.clock import ServiceTime
+from ddb_lease._operations.acquire import Attempt, acquire
+from ddb_lease._operations.release import ended_slots, send_release
+from ddb_lease._protocol.messages import Answer, Pause, Request
+from ddb_lease._protocol.records import Grant, Settings, Slot
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.hints import Hints, Waiter
+from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.expressions import Place, call_for
-from ddb_lease.memory import Memory, Ticket
-from ddb_lease.messages import Answer, Pause, Request
-from ddb_lease.model import Grant, Settings, Slot, Timing
-from ddb_lease.releasing import ended_slots, send_release
-from ddb_lease.scene import Scene
-from tests.simulation.dynamodb import DynamoDB
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.models import Timing
+from scripts.harness.simulated_dynamodb import DynamoDB
 
 WRITE_SECONDS, TRANSACTION_SECONDS, READ_SECONDS = 0.0035, 0.0157, 0.003
 WCU_A_SECOND, RCU_A_SECOND = 1_000.0, 3_000.0
@@ -79,7 +80,7 @@ class World:
         return _BEGIN + self.now
 
 
-class Allowance:
+class Permits:
     """So many units a second, and no more saved up than for one of them."""
 
     def __init__(self, world: World, units_a_second: float) -> None:
@@ -108,7 +109,7 @@ class Service:
         self._seen: dict[bool, Any] = {}
         self._read: Any = None, None
         self._busy: dict[str, int] = {}
-        self._writing, self._reading = Allowance(world, WCU_A_SECOND), Allowance(world, RCU_A_SECOND)
+        self._writing, self._reading = Permits(world, WCU_A_SECOND), Permits(world, RCU_A_SECOND)
         self.clear()
 
     def clear(self) -> None:
@@ -222,28 +223,28 @@ Worker = Generator[Any, Any, None]
 
 
 def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random) -> Worker:
-    memory = Memory()
+    hints = Hints()
     leases: set[str] = set()
-    scene = Scene(
+    state = BucketState(
         bucket=_BUCKET,
         wanted=Settings(max_tokens=TOKENS, lease_ms=60_000),
         timing=Timing(),
         time=time,
         chance=chance,
-        memory=memory,
-        adopt=lambda counter, sure: memory.learn_counter(counter, sure=sure) and None,
+        hints=hints,
+        adopt=lambda counter, sure: hints.learn_counter(counter, sure=sure) and None,
         ours=lambda lease_id: lease_id in leases,
         require_open=lambda: None,
     )
     while True:
         wanted = world.now
-        ticket = Ticket(lambda: None)
-        memory.join(ticket)
+        waiter = Waiter(lambda: None)
+        hints.join(waiter)
         attempt = Attempt(
-            scene=scene, owner="host.example:1", data={}, deadline=math.inf, ticket=ticket, open_grants=[]
+            state=state, owner="host.example:1", data={}, deadline=math.inf, waiter=waiter, open_grants=[]
         )
-        grant = yield from acquire(scene, attempt, deadline=math.inf, patient=True)
-        memory.leave(ticket)
+        grant = yield from acquire(state, attempt, deadline=math.inf, patient=True)
+        hints.leave(waiter)
         assert isinstance(grant, Grant)
         leases.add(grant.lease_id)
         log.grants += 1
@@ -251,10 +252,10 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
         yield HOLD_SECONDS * chance.uniform(0.5, 1.5)
         leases.clear()
         endings = yield from send_release(
-            scene, slots=grant.slots, lease_id=grant.lease_id, fence=grant.fence, tries=8, deadline=world.now + 30
+            state, slots=grant.slots, lease_id=grant.lease_id, fence=grant.fence, tries=8, deadline=world.now + 30
         )
         for slot in ended_slots(endings, fence=grant.fence):
-            memory.released(slot, Slot(number=slot, fence=grant.fence), now=world.now)
+            hints.released(slot, Slot(number=slot, fence=grant.fence), now=world.now)
         yield REST_SECONDS * chance.uniform(0.5, 1.5)
 
 
@@ -278,7 +279,7 @@ class Carrier:
         self._service = service
         self._worker = worker
         self._time = time
-        self._place = Place(table=_TABLE, bucket=_BUCKET)
+        self._place = BucketAddress(table=_TABLE, bucket=_BUCKET)
 
     def go_on(self, answer: Any = None) -> None:
         """Give the worker an answer, and carry out what it wants next."""

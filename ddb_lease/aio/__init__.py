@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from ddb_lease.aio.bucket import LeaseBucket
 from ddb_lease.aio.lease import Lease
-from ddb_lease.aio.limiter import RateLimiter
+from ddb_lease.aio.rate_limiter import RateLimiter
 
 __all__ = ["Lease", "LeaseBucket", "RateLimiter"]

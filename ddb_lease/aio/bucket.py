@@ -1,6 +1,6 @@
 """A bucket for asyncio: what a user imports.
 
-Laws of this room:
+Invariants:
 
 - It has what the synchronous bucket has, awaited, and decides nothing itself.
 - Nothing here blocks the loop that it is awaited on, but making a bucket: that reads boto3's models, once a process.
@@ -15,11 +15,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, Core, Held
 from ddb_lease.aio.lease import Lease, OnLost
-from ddb_lease.bucket import DEFAULT_TABLE, TRY_SECONDS, Machinery
+from ddb_lease.bucket import TRY_SECONDS
 from ddb_lease.events import OnEvent
-from ddb_lease.model import BucketStatus, Data, Repaired, Resized, Timing
+from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,7 +82,7 @@ class LeaseBucket:
         timing: Timing | None = None,
         on_event: OnEvent | None = None,
         max_requests: int = MAX_REQUESTS,
-        machinery: Machinery | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         self._core = Core(
             name,
@@ -94,7 +96,7 @@ class LeaseBucket:
             timing=timing,
             on_event=on_event,
             max_requests=max_requests,
-            machinery=machinery,
+            runtime=runtime,
         )
         self.name = self._core.name
         self.table = self._core.table

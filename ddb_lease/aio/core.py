@@ -1,6 +1,6 @@
 """What the face for asyncio stands on: the synchronous bucket and lease, driven without blocking the loop.
 
-Laws of this room:
+Invariants:
 
 - It decides nothing, and keeps no list of its own of what is held: that is the synchronous bucket's, with its
   heartbeat, its rules for forks and for the exit. Only what would block is awaited here instead.
@@ -18,13 +18,14 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar, cast
 
-from ddb_lease.aio.driver import Bell, Driver, answer_of
+from ddb_lease._protocol.records import Grant
+from ddb_lease._protocol.retry import Operation
+from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
-from ddb_lease.bucket import LeaseBucket, Pursuit, leases_of
+from ddb_lease.bucket import LeaseBucket, PendingAcquire, leases_of
 from ddb_lease.errors import ConfigurationError, LeaseError, LossReason
 from ddb_lease.lease import RELEASE_SECONDS, RELEASE_TRIES, Lease
-from ddb_lease.model import BucketStatus, Data, Grant, Repaired, Resized
-from ddb_lease.retry import Procedure
+from ddb_lease.models import BucketStatus, Data, Repaired, Resized
 
 _log = logging.getLogger("ddb_lease")
 
@@ -70,7 +71,7 @@ class Held(Lease):
             if tell in self._watchers:
                 self._watchers.remove(tell)
 
-    async def give_back(self, driver: Driver, bell: Bell) -> bool:
+    async def give_back(self, driver: Driver, wakeup: Wakeup) -> bool:
         """As `release`. Cancelled, it is left to a worker."""
         if not self._begin_release():
             return False
@@ -80,7 +81,9 @@ class Held(Lease):
             with self._ending(mine=False):
                 raise
         with self._ending(mine=mine):
-            return await driver.run(self._releasing(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS), bell, see=self._see)
+            return await driver.run(
+                self._releasing(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS), wakeup, observe=self._observe
+            )
 
     async def _enter(self, driver: Driver) -> bool:
         """Wait for a renewal that is under way; returns whether we are through the turnstile."""
@@ -117,12 +120,12 @@ class Held(Lease):
 class _Debt:
     """What an acquire that was cut short may have left leased; paid once, by whoever comes first."""
 
-    def __init__(self, pay: Callable[[], None], bell: Bell) -> None:
+    def __init__(self, pay: Callable[[], None], wakeup: Wakeup) -> None:
         self._pay = pay
         self._taken = threading.Lock()
         self._paid = threading.Event()
         self._landed = threading.Event()
-        bell.landed(self._landed.set)
+        wakeup.landed(self._landed.set)
 
     def pay(self) -> None:
         """Pay it, unless somebody else does."""
@@ -153,9 +156,9 @@ class Core(LeaseBucket):
         super().__init__(name, **settings)
         self.driver = Driver(blocking=self._driver, threads=self._threads)
 
-    def new_bell(self) -> Bell:
+    def new_wakeup(self) -> Wakeup:
         """What a task of the running loop waits on."""
-        return Bell()
+        return Wakeup()
 
     async def win(
         self, timeout: float | None, data: Data | None, *, count: int, patient: bool, keep: Callable[[Held], Kept]
@@ -163,17 +166,17 @@ class Core(LeaseBucket):
         """Win a lease and hand it to `keep`; None where there is none in time. Cancelled, it leaves nothing leased."""
 
         def hold(grant: Grant) -> Kept:
-            return keep(self._keep(Held(grant, surroundings=self._surroundings(), on_lost=None)))
+            return keep(self._keep(Held(grant, context=self._lease_context(), on_lost=None)))
 
-        bell = self.new_bell()
-        pursuit = self._pursue(self._deadline(timeout), data, count=count, patient=patient, wake=bell.wake)
+        wakeup = self.new_wakeup()
+        pending = self._begin_acquire(self._deadline(timeout), data, count=count, patient=patient, wake=wakeup.wake)
         try:
-            with self._in_line(pursuit):
-                outcome = await self.driver.run(pursuit.procedure, bell, see=pursuit.see)
+            with self._in_line(pending):
+                outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
             # From here to the caller's next await nothing can be cancelled: what is won is handed out.
-            return self._conclude(pursuit, outcome, hold)
+            return self._conclude(pending, outcome, hold)
         except BaseException:
-            self._owe(pursuit, bell)
+            self._owe(pending, wakeup)
             raise
 
     def timed_out(self, timeout: float | None, count: int) -> LeaseError:
@@ -189,7 +192,7 @@ class Core(LeaseBucket):
 
     async def mark(self, lease_id: str) -> bool:
         """As `revoke`."""
-        return await self.driver.run(self._revoking(lease_id), self.new_bell())
+        return await self.driver.run(self._revoking(lease_id), self.new_wakeup())
 
     async def set_size(self, max_tokens: int) -> Resized:
         """As `resize`."""
@@ -208,7 +211,7 @@ class Core(LeaseBucket):
                 ended += await self._end_held(held)
             else:
                 ended += bool(await self._do(self._ending_of(lease_id, slots, fence=fence)))
-        self._memory.wake_all()
+        self._hints.wake_all()
         await self.mend()
         return ended
 
@@ -246,11 +249,11 @@ class Core(LeaseBucket):
 
     # Behind the scenes.
 
-    async def _do(self, procedure: Procedure[Result]) -> Result:
-        return await self.driver.run(procedure, self.new_bell(), see=self._see)
+    async def _do(self, operation: Operation[Result]) -> Result:
+        return await self.driver.run(operation, self.new_wakeup(), observe=self._observe)
 
     def _end_held(self, held: Lease) -> Coroutine[Any, Any, bool]:
-        return cast("Held", held).give_back(self.driver, self.new_bell())  # all that we keep are
+        return cast("Held", held).give_back(self.driver, self.new_wakeup())  # all that we keep are
 
     async def _end_quietly(self, held: Lease) -> None:
         try:
@@ -258,21 +261,21 @@ class Core(LeaseBucket):
         except LeaseError as error:
             _log.warning("lease %s was not released, and ends by expiry: %s", held.id, error)
 
-    def _owe(self, pursuit: Pursuit, bell: Bell) -> None:
-        self._memory.leave(pursuit.ticket)
-        if not pursuit.open_grants:
+    def _owe(self, pending: PendingAcquire, wakeup: Wakeup) -> None:
+        self._hints.leave(pending.waiter)
+        if not pending.open_grants:
             return
 
         def pay() -> None:
             try:
-                self._give_back_all(pursuit)
+                self._give_back_all(pending)
             finally:
                 self._debts.discard(debt)
 
-        debt = _Debt(pay, bell)
+        debt = _Debt(pay, wakeup)
         self._debts.add(debt)
-        bell.landed(lambda: self._heartbeats().workers.submit(debt.pay))
+        wakeup.landed(lambda: self._heartbeats().workers.submit(debt.pay))
 
     def _settle(self, deadline: float) -> None:
         for debt in list(self._debts):
-            debt.settle(max(0.0, deadline - self._machinery.clock.steady()))
+            debt.settle(max(0.0, deadline - self._runtime.clock.steady()))

@@ -1,12 +1,12 @@
 """The driver for asyncio: runs any procedure without blocking the loop.
 
-Laws of this room:
+Invariants:
 
 - It is the synchronous driver's twin: the same procedures, the same `perform`. Requests go through `Threads`, pauses
   are awaited on the loop.
 - It belongs to no loop: each run is on the loop that runs at that moment, and many may be at once, on several loops.
 - Cancelling ends a run wherever it strikes, and at once. A request that is under way then goes on by itself: whoever
-  cleans up asks its `Bell` for when it has ended.
+  cleans up asks its `Wakeup` for when it has ended.
 - What comes back from other threads finds its loop, or finds it closed, which is no error of theirs.
 """
 
@@ -17,11 +17,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from ddb_lease._protocol.messages import Answer, Effect, Pause
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.driver import Driver as Blocking
+from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease.aio.threads import Threads
-from ddb_lease.driver import Driver as Blocking
-from ddb_lease.messages import Answer, Effect, Pause
-from ddb_lease.retry import Procedure
-from ddb_lease.telling import See
 
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
     return True
 
 
-class Bell:
+class Wakeup:
     """Ends a pause early. One task pauses on it, on one loop; any thread may wake.
 
     Attributes:
@@ -98,13 +98,13 @@ class Driver:
         self._blocking = blocking
         self._threads = threads
 
-    async def run(self, procedure: Procedure[Result], bell: Bell, *, see: See | None = None) -> Result:
+    async def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:
         """Run a procedure to its end.
 
         Args:
-            procedure: What to run.
-            bell: What to wait on.
-            see: Shown each request and its answer, on the thread that sent it.
+            operation: What to run.
+            wakeup: What to wait on.
+            observe: Shown each request and its answer, on the thread that sent it.
 
         Returns:
             The procedure's result.
@@ -113,9 +113,9 @@ class Driver:
             BaseException: What the procedure raises, or what cancels it. It is then not resumed.
         """
         try:
-            effect = next(procedure)
+            effect = next(operation)
             while True:
-                effect = procedure.send(await self._carry_out(effect, bell, see))
+                effect = operation.send(await self._carry_out(effect, wakeup, observe))
         except StopIteration as stop:
             result: Result = stop.value
             return result
@@ -128,23 +128,23 @@ class Driver:
         """Have something done that may block, on one of the threads."""
         return self._threads.submit(job)
 
-    async def _carry_out(self, effect: Effect, bell: Bell, see: See | None) -> Answer | None:
+    async def _carry_out(self, effect: Effect, wakeup: Wakeup, observe: Observer | None) -> Answer | None:
         if isinstance(effect, Pause):
             if effect.wakeable:
-                await bell.pause(effect.seconds)
+                await wakeup.pause(effect.seconds)
             else:
-                await bell.sleep(effect.seconds)
+                await wakeup.sleep(effect.seconds)
             return None
         request = effect
 
         def perform() -> Answer:
             answer = self._blocking.perform(request)
-            if see is not None:
-                see(request, answer)
+            if observe is not None:
+                observe(request, answer)
             return answer
 
-        bell.flight = self._threads.submit(perform)
-        return await answer_of(bell.flight)
+        wakeup.flight = self._threads.submit(perform)
+        return await answer_of(wakeup.flight)
 
 
 async def answer_of(flight: Future[Result]) -> Result:

@@ -1,6 +1,6 @@
 """A guard: a block of a task that ends when its lease is lost.
 
-Laws of this room:
+Invariants:
 
 - It cancels the task that entered it, as `asyncio.timeout` does, and turns that very cancellation into `LeaseLost` at
   the block's end. A cancellation by anyone else passes.

@@ -1,6 +1,6 @@
 """A lease in the hands of a task.
 
-Laws of this room:
+Invariants:
 
 - It is the synchronous lease, seen from a loop. Renewing, and finding out that it is lost, happen on the heartbeat's
   threads: a blocked loop loses no lease, and is only told late.
@@ -22,7 +22,7 @@ from ddb_lease.aio.core import Core, Held
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard
 from ddb_lease.errors import LossReason, StoreError
-from ddb_lease.model import Data
+from ddb_lease.models import Data
 
 _log = logging.getLogger("ddb_lease")
 
@@ -197,7 +197,7 @@ class Lease:
             # The collector closes a block whose loop has ended: what would be awaited is done by a worker.
             self._core.release_behind(self._held)
             return False
-        return await self._held.give_back(self._core.driver, self._core.new_bell())
+        return await self._held.give_back(self._core.driver, self._core.new_wakeup())
 
     async def __aenter__(self) -> Lease:
         try:

@@ -1,6 +1,6 @@
 """Threads for what may block, so that no loop does: at most so many, whatever waits for them.
 
-Laws of this room:
+Invariants:
 
 - It knows no loop: what a job came to is a `concurrent.futures.Future`.
 - Threads are started when needed, and end when idle. None of them keeps the interpreter from exiting; those of

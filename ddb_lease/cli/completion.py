@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 
-from ddb_lease.cli import exits, words
+from ddb_lease.cli import exits, formatting
 from ddb_lease.errors import ConfigurationError
 
 
@@ -16,7 +16,7 @@ def add_parser(
     parser = subparsers.add_parser(
         "completion",
         help="print a shell's completion script",
-        description=words.paragraph(
+        description=formatting.paragraph(
             "Print a script that completes commands and options in your shell (needs ddb-lease[completion]). "
             'In ~/.bashrc: eval "$(ddb-lease completion bash)"'
         ),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from ddb_lease.cli import exits, target, words
+from ddb_lease.cli import connection, exits, formatting
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
-    release = target.add_bucket_command(
+    release = connection.add_bucket_command(
         subparsers,
         "release",
         execute_release,
@@ -18,7 +18,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "End a lease at once, by its id (see status). For a holder that is surely dead: one that still works is "
         "only told at its next renewal, and another may have the slot by then. Ask a living one with revoke.",
     )
-    revoke = target.add_bucket_command(
+    revoke = connection.add_bucket_command(
         subparsers,
         "revoke",
         execute_revoke,
@@ -33,13 +33,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def execute_release(options: argparse.Namespace) -> int:
     """End the lease."""
-    with target.bucket(options, max_tokens=1) as bucket:
+    with connection.bucket(options, max_tokens=1) as bucket:
         return _told(options, "released", done=bucket.release(options.lease_id))
 
 
 def execute_revoke(options: argparse.Namespace) -> int:
     """Ask for the slot."""
-    with target.bucket(options, max_tokens=1) as bucket:
+    with connection.bucket(options, max_tokens=1) as bucket:
         return _told(options, "revoked", done=bucket.revoke(options.lease_id))
 
 
@@ -47,6 +47,6 @@ def _told(options: argparse.Namespace, what: str, *, done: bool) -> int:
     if options.json:
         print(json.dumps({"lease_id": options.lease_id, what: done}))
     else:
-        lease = f"lease {words.printable(options.lease_id)}"
+        lease = f"lease {formatting.printable(options.lease_id)}"
         print(f"{lease} is {what}" if done else f"{lease} is not held: nothing was changed")
     return 0 if done else exits.UNKNOWN_BUCKET

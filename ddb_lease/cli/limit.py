@@ -1,6 +1,6 @@
 """`ddb-lease limit`: a command when the rate allows it.
 
-Laws of this room: a permit is used by starting the command, and nothing is left to do for us. So the command takes this
+Invariants: a permit is used by starting the command, and nothing is left to do for us. So the command takes this
 process's place: its exit code, its signals and its process id are its own.
 """
 
@@ -13,9 +13,9 @@ import signal
 import sys
 from typing import Final
 
-from ddb_lease.cli import exits, target, words
+from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.limiter import RateLimiter
+from ddb_lease.rate_limiter import RateLimiter
 
 NO_SUCH_COMMAND: Final = 127
 CANNOT_BE_RUN: Final = 126
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "limit",
         help="run a command when a rate allows it",
         usage="ddb-lease limit NAME --rate RATE [options] -- COMMAND [ARGUMENTS ...]",
-        description=words.paragraph(
+        description=formatting.paragraph(
             "Wait until RATE allows a permit of NAME, over all machines that use the name, then run COMMAND in this "
             "process's place. It makes no difference how long COMMAND runs: for a number at once, see run."
         ),
@@ -38,16 +38,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("name", metavar="NAME")
     parser.add_argument(
-        "--rate", type=words.rate, required=True, metavar="RATE", help="permits in a time: 100/s, 10/m, 5/h, 3/2.5s"
+        "--rate",
+        type=formatting.rate,
+        required=True,
+        metavar="RATE",
+        help="permits in a time: 100/s, 10/m, 5/h, 3/2.5s",
     )
     parser.add_argument(
         "--burst", type=int, metavar="N", help="so many at once after a quiet time (default: those of one time)"
     )
     parser.add_argument("-n", type=int, default=1, metavar="N", help="take so many permits (default: 1)")
     parser.add_argument(
-        "--timeout", type=words.duration, metavar="TIME", help="wait at most this long for them (default: for ever)"
+        "--timeout",
+        type=formatting.duration,
+        metavar="TIME",
+        help="wait at most this long for them (default: for ever)",
     )
-    target.add_options(parser)
+    connection.add_options(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -56,7 +63,7 @@ def execute(options: argparse.Namespace) -> int:
     if not options.command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease limit NAME --rate 10/s -- COMMAND")
     rate, per = options.rate
-    where = target.connection(options)
+    where = connection.arguments(options)
     with RateLimiter(options.name, rate=rate, per=per, burst=options.burst, **where) as limiter:
         limiter.acquire(options.n, timeout=options.timeout)
     return _become(options.command)
@@ -76,7 +83,7 @@ def _become(command: list[str]) -> int:
     except (OSError, ValueError) as error:
         for signum, before in ignored.items():
             signal.signal(signum, before)  # we are still here, and so is whoever called us
-        print(f"ddb-lease: cannot run {words.printable(command[0])}: {_reason(error)}", file=sys.stderr)
+        print(f"ddb-lease: cannot run {formatting.printable(command[0])}: {_reason(error)}", file=sys.stderr)
         missing = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTDIR}
         return NO_SUCH_COMMAND if missing else CANNOT_BE_RUN
 

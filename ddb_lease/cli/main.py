@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ddb_lease.cli import completion, exits, inspect, lease, limit, operate, run, setup, template, words
+from ddb_lease.cli import completion, exits, formatting, lease, limit, operate, run, setup, status, template
 from ddb_lease.errors import LeaseError
 
 
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
     limit.add_parser(subparsers)
-    inspect.add_parser(subparsers)
+    status.add_parser(subparsers)
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)
     setup.add_parsers(subparsers)
@@ -103,4 +103,4 @@ def _version() -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return words.printable(" ".join(str(error).split()))
+    return formatting.printable(" ".join(str(error).split()))

@@ -8,14 +8,14 @@ import json
 import sys
 
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import exits, target, words
+from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.model import Repaired, Resized
+from ddb_lease.models import Repaired, Resized
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands."""
-    resize = target.add_bucket_command(
+    resize = connection.add_bucket_command(
         subparsers,
         "resize",
         execute_resize,
@@ -25,7 +25,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "has a size in between: say it again.",
     )
     resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="how many there shall be")
-    target.add_bucket_command(
+    connection.add_bucket_command(
         subparsers,
         "repair",
         execute_repair,
@@ -33,7 +33,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed after edits by "
         "hand only: what acquirers meet they repair by themselves.",
     )
-    reset = target.add_bucket_command(
+    reset = connection.add_bucket_command(
         subparsers,
         "reset",
         execute_reset,
@@ -49,14 +49,14 @@ def execute_resize(options: argparse.Namespace) -> int:
     """Resize it."""
 
     def told(done: Resized) -> str:
-        name = words.printable(options.bucket)
+        name = formatting.printable(options.bucket)
         if done.before == done.after:
             return f"{name} has {_counted(done.after, 'token')} already"
         left = f"; {_counted(done.retired, 'slot')} retired" if done.retired else ""
         on = f", where {_counted(done.running, 'lease')} may run on" if done.running else ""
         return f"{name}: {done.before} -> {_counted(done.after, 'token')}{left}{on}"
 
-    with target.bucket(options, max_tokens=1) as bucket:
+    with connection.bucket(options, max_tokens=1) as bucket:
         done = bucket.resize(options.max_tokens)
     _tell(options, dataclasses.asdict(done), told(done))
     return 0
@@ -66,13 +66,13 @@ def execute_repair(options: argparse.Namespace) -> int:
     """Repair it."""
 
     def told(done: Repaired) -> str:
-        name = words.printable(options.bucket)
+        name = formatting.printable(options.bucket)
         left = f"; {_counted(done.retired, 'slot')} beyond its {_counted(done.max_tokens, 'token')} retired"
         if done.before == done.after:
             return f"{name}: minted is {done.after}, which is right{left if done.retired else ''}"
         return f"{name}: minted {done.before} -> {done.after}{left if done.retired else ''}"
 
-    with target.bucket(options, max_tokens=1) as bucket:
+    with connection.bucket(options, max_tokens=1) as bucket:
         done = bucket.repair()
     _tell(options, dataclasses.asdict(done), told(done))
     return 0
@@ -80,12 +80,12 @@ def execute_repair(options: argparse.Namespace) -> int:
 
 def execute_reset(options: argparse.Namespace) -> int:
     """Reset it, if that is meant."""
-    with target.bucket(options, max_tokens=1) as bucket:
+    with connection.bucket(options, max_tokens=1) as bucket:
         if not options.yes and not _is_meant(bucket):
             print("nothing was changed", file=sys.stderr)
             return exits.USAGE
         ended = bucket.reset()
-    _tell(options, {"ended": ended}, f"{words.printable(options.bucket)}: {_counted(ended, 'lease')} ended")
+    _tell(options, {"ended": ended}, f"{formatting.printable(options.bucket)}: {_counted(ended, 'lease')} ended")
     return 0
 
 
@@ -95,7 +95,7 @@ def _is_meant(bucket: LeaseBucket) -> bool:
         raise ConfigurationError("reset asks, and there is no terminal to ask on: give --yes")
     running = sum(not lease.expired for lease in status.leases)
     print(
-        f"End {_counted(len(status.leases), 'lease')} of {words.printable(bucket.name)} ({running} not expired), "
+        f"End {_counted(len(status.leases), 'lease')} of {formatting.printable(bucket.name)} ({running} not expired), "
         "whoever holds them? [y/N] ",
         end="",
         file=sys.stderr,

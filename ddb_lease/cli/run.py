@@ -1,9 +1,9 @@
 """`ddb-lease run`: a command under a lease.
 
-Laws of this room:
+Invariants:
 
 - The command runs only while the lease is held, and its whole process group is dead before anyone else can hold the
-  slot: the guard (see `guard`) enforces the last deadline it was fed, whatever becomes of this process.
+  slot: the watchdog (see `watchdog`) enforces the last deadline it was fed, whatever becomes of this process.
 - The grace between TERM and KILL lies inside the lease's margin: TERM comes at the holder's deadline at the latest,
   KILL before the margin is used up.
 - Between winning the slot and releasing it, no signal ends this process without the release.
@@ -19,14 +19,21 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from ddb_lease.cli import exits, target, words
-from ddb_lease.cli.guarded import CommandNotStarted, DeadlineTooClose, Exit, GuardedCommand, pass_on, steady_seconds
+from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.supervisor import (
+    CommandNotStarted,
+    DeadlineTooClose,
+    Exit,
+    SupervisedCommand,
+    pass_on,
+    steady_seconds,
+)
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
 from ddb_lease.lease import Lease
-from ddb_lease.model import Timing
+from ddb_lease.models import Timing
 
 FEED_SECONDS: Final = 1.0
-"""The longest time between two deadlines fed to the guard, for long leases; a tenth of the lease for short ones."""
+"""The longest time between two deadlines fed to the watchdog, for long leases; a tenth of the lease for short ones."""
 
 _GRACE_PART: Final = 0.1
 _GRACE_MOST: Final = 5.0
@@ -47,7 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "run",
         help="run a command under a lease",
         usage="ddb-lease run BUCKET --max-tokens N [options] -- COMMAND [ARGUMENTS ...]",
-        description=words.paragraph(
+        description=formatting.paragraph(
             "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
             "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
             "hold the slot. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with "
@@ -64,23 +71,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--count", type=int, default=1, metavar="N", help="take so many slots at once, all or nothing (default: 1)"
     )
     parser.add_argument(
-        "--lease", type=words.duration, default=60.0, metavar="TIME", help="length of the lease (default: 60s)"
+        "--lease", type=formatting.duration, default=60.0, metavar="TIME", help="length of the lease (default: 60s)"
     )
     parser.add_argument(
-        "--timeout", type=words.duration, metavar="TIME", help="wait at most this long for a slot (default: for ever)"
+        "--timeout",
+        type=formatting.duration,
+        metavar="TIME",
+        help="wait at most this long for a slot (default: for ever)",
     )
     parser.add_argument(
         "--grace",
-        type=words.duration,
+        type=formatting.duration,
         metavar="TIME",
         help="time from TERM to KILL when the command must end (default: a tenth of the lease, at most 5s)",
     )
     parser.add_argument(
-        "--data", type=words.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
+        "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
     )
-    parser.add_argument("--no-slot-code", type=words.exit_code, default=exits.NO_SLOT, metavar="N", help="default: 75")
-    parser.add_argument("--lost-code", type=words.exit_code, default=exits.LOST, metavar="N", help="default: 76")
-    target.add_options(parser)
+    parser.add_argument(
+        "--no-slot-code", type=formatting.exit_code, default=exits.NO_SLOT, metavar="N", help="default: 75"
+    )
+    parser.add_argument("--lost-code", type=formatting.exit_code, default=exits.LOST, metavar="N", help="default: 76")
+    connection.add_options(parser)
     parser.set_defaults(execute=execute)
 
 
@@ -94,7 +106,9 @@ def execute(options: argparse.Namespace) -> int:
     try:
         with (
             _Signals() as signals,
-            target.bucket(options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing) as bucket,
+            connection.bucket(
+                options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing
+            ) as bucket,
         ):
             try:
                 lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
@@ -152,7 +166,9 @@ class _Run:
 
     def run(self, argv: list[str]) -> int:
         try:
-            command = GuardedCommand.start(argv, env=self._environment(), deadline=self._deadline(), grace=self._grace)
+            command = SupervisedCommand.start(
+                argv, env=self._environment(), deadline=self._deadline(), grace=self._grace
+            )
         except DeadlineTooClose as error:
             print(f"ddb-lease: {error}", file=sys.stderr)
             return self._lost_code
@@ -182,7 +198,7 @@ class _Run:
         now = steady_seconds()
         return now + self._lease.remaining + self._grace
 
-    def _supervise(self, command: GuardedCommand) -> Exit:
+    def _supervise(self, command: SupervisedCommand) -> Exit:
         while True:
             # `remaining` is short right before a renewal: a quarter of it is soon enough after any.
             ended = command.wait(timeout=min(FEED_SECONDS, max(0.05, self._lease.remaining / 4)))
@@ -191,14 +207,14 @@ class _Run:
             if self._lease.held:
                 command.feed(self._deadline())
 
-    def _end(self, command: GuardedCommand) -> None:
+    def _end(self, command: SupervisedCommand) -> None:
         # The lost-callback: a revoked slot is given back when this returns.
         command.end()
         self._gone.wait(timeout=2 * self._grace + FEED_SECONDS)
 
     def _code(self, ended: Exit) -> int:
         lost = self._lease.lost
-        if lost is None and not ended.ended_by_guard:
+        if lost is None and not ended.ended_by_watchdog:
             return ended.returncode
         reason = lost or LossReason.UNREACHABLE
         slots = ", ".join(map(str, self._lease.slots))

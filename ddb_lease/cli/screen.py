@@ -1,6 +1,6 @@
 """A text that is shown again and again: in place on a terminal, one after the other elsewhere.
 
-Laws of this room: whatever ends the showing, the terminal is as it was, and the last text stands there.
+Invariants: whatever ends the showing, the terminal is as it was, and the last text stands there.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 
-from ddb_lease.cli import exits, target, words
-from ddb_lease.clock import SystemClock
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.dynamodb.table import check_table, create_table
 
 _log = logging.getLogger("ddb_lease")
@@ -17,19 +17,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     table = subparsers.add_parser(
         "create-table",
         help="make the DynamoDB table",
-        description=words.paragraph(
+        description=formatting.paragraph(
             "Make the table: on-demand billing, TTL on, and wait until it is active. Safe to repeat."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     table.add_argument(
-        "--wait", type=words.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
+        "--wait", type=formatting.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
     )
     table.add_argument(
         "--check", action="store_true", help="change nothing: only tell whether the table will do for leases"
     )
-    target.add_options(table)
+    connection.add_options(table)
     table.set_defaults(execute=execute_create_table)
 
     engine = subparsers.add_parser(
@@ -45,14 +45,18 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 def execute_create_table(options: argparse.Namespace) -> int:
     """Make the table, and say what was done."""
     if options.check:
-        if not check_table(options.table, reach=target.reach(options), clock=SystemClock(), timeout=options.wait):
+        if not check_table(
+            options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
+        ):
             _log.warning(
                 "table %s has TTL off: what nobody uses is never deleted; create-table without --check turns it on",
                 options.table,
             )
         print(f"table {options.table}: active, will do")
         return 0
-    report = create_table(options.table, reach=target.reach(options), clock=SystemClock(), timeout=options.wait)
+    report = create_table(
+        options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
+    )
     made = "created" if report.created else "exists already"
     ttl = "TTL turned on" if report.ttl_enabled else "TTL is on"
     print(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
@@ -70,6 +74,6 @@ def execute_local(options: argparse.Namespace) -> int:
     if engine is None:
         print("no engine is running")
         return 1
-    age = words.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
+    age = formatting.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
     print(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
     return 0

@@ -1,6 +1,6 @@
 """`ddb-lease template`: the table and its permissions as CloudFormation, Terraform, or IAM policies.
 
-Laws of this room: it prints and sends nothing. The keys come from the room that makes the table, who may do what from
+Invariants: it prints and sends nothing. The keys come from the room that makes the table, who may do what from
 `permissions`; neither is written a second time here. Names are checked before they go into a text, so that none can end
 a quotation.
 """
@@ -13,10 +13,10 @@ import re
 import textwrap
 from typing import Final
 
-from ddb_lease.cli import exits, target, words
+from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.dynamodb.permissions import ROLES, actions, policy
 from ddb_lease.dynamodb.table import KEYS, TTL_ATTRIBUTE
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.permissions import ROLES, actions, policy
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")  # DynamoDB's own rule
 _ARN: Final = re.compile(rf"arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{{12}}:table/{_NAME.pattern}")
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "template",
         help="print the table and its permissions for CloudFormation, Terraform or IAM",
-        description=words.paragraph(
+        description=formatting.paragraph(
             "Print a template of the table and of the permissions of each role. Sends nothing."
         ),
         epilog=exits.HELP,
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     policies = kinds.add_parser("iam", help="the policies alone, in JSON")
     policies.set_defaults(execute=execute_iam)
     for kind in (stack, configuration, policies):
-        target.add_table_option(kind)
+        connection.add_table_option(kind)
     policies.add_argument("--role", choices=tuple(ROLES), help="this role's policy alone (default: all, by role)")
     policies.add_argument(
         "--arn", help="the table's ARN (default: one with --table and a placeholder for region and account)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ddb_lease.dynamodb.client import Reach, client_config
+from ddb_lease.dynamodb.client import ConnectionSettings, client_config, new_session
 from ddb_lease.dynamodb.store import Store
 
-__all__ = ["Reach", "Store", "client_config"]
+__all__ = ["ConnectionSettings", "Store", "client_config", "new_session"]

@@ -1,8 +1,8 @@
 """Answers: what DynamoDB and botocore say, as the protocol's values.
 
-Laws of this room:
+Invariants:
 
-- An answer is sorted by one question: did it happen? `Done`, `Seen`: yes. `Refused`, `Conflict`, `Throttled`,
+- An answer is sorted by one question: did it happen? `Done`, `Seen`: yes. `Refused`, `Conflict`, `ThrottledAnswer`,
   `Unsent`, `Rejected`: no. `Unknown`: it may have, and may still. When in doubt, `Unknown`.
 - Every failure that a person can mend says how, in one sentence.
 """
@@ -18,10 +18,7 @@ from typing import Any, Final
 
 from botocore import exceptions as aws
 
-from ddb_lease.dynamodb.expressions import DECIDING, Place
-from ddb_lease.dynamodb.items import is_counter, read_counter, read_meter, read_slot, slot_key, slot_number
-from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
-from ddb_lease.messages import (
+from ddb_lease._protocol.messages import (
     Answer,
     Charge,
     Charged,
@@ -42,12 +39,15 @@ from ddb_lease.messages import (
     Shown,
     Snapshot,
     Take,
-    Throttled,
+    ThrottledAnswer,
     Uncharged,
     Unknown,
     Unsent,
 )
-from ddb_lease.model import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
+from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
+from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
+from ddb_lease.dynamodb.items import is_counter, read_counter, read_meter, read_slot, slot_key, slot_number
+from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
 _THROTTLED: Final = {
@@ -104,19 +104,19 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:  # noq
             return Done()
 
 
-def read_failure(error: Exception, place: Place, request: Request | None = None) -> Answer:
+def read_failure(error: Exception, address: BucketAddress, request: Request | None = None) -> Answer:
     """The answer in an exception of botocore's.
 
     Args:
         error: The exception.
-        place: Where the bucket lives, to be named.
+        address: Where the bucket lives, to be named.
         request: What was asked for; it tells what a condition was about.
 
     Raises:
         ParamValidationError: `error` itself: a defect of ours, and nothing was sent.
     """
     if isinstance(error, aws.ClientError):
-        return _read_client_error(error, place, request)
+        return _read_client_error(error, address, request)
     if isinstance(error, aws.ParamValidationError):
         raise error
     if isinstance(error, _NEVER_SENT):
@@ -146,14 +146,13 @@ def _seconds(date: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def explain(error: aws.ClientError, place: Place) -> str:
+def explain(error: aws.ClientError, address: BucketAddress) -> str:
     """What is wrong, and what to do about it, in one line."""
     code = _code(error)
     said = " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
     if code == "ResourceNotFoundException":
-        return (
-            f"table {place.table!r} does not exist there: make it with `ddb-lease create-table --table {place.table}`"
-        )
+        table = address.table
+        return f"table {table!r} does not exist there: make it with `ddb-lease create-table --table {table}`"
     if code == "AccessDeniedException":
         return f"permission is missing: {said}"
     if code in {"ExpiredTokenException", "ExpiredToken"}:
@@ -161,27 +160,27 @@ def explain(error: aws.ClientError, place: Place) -> str:
     if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
         return f"the credentials are not accepted: {said}"
     if code == "ValidationException":
-        return f"table {place.table!r} or the request does not fit (keys must be pk and sk, both strings): {said}"
+        return f"table {address.table!r} or the request does not fit (keys must be pk and sk, both strings): {said}"
     return f"DynamoDB answered {' '.join(code.split()) or 'nothing that can be read'}: {said}"
 
 
-def _read_client_error(error: aws.ClientError, place: Place, request: Request | None) -> Answer:
+def _read_client_error(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
     code = _code(error)
     status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
         return _refused_one(error, request)
     if code == "TransactionCanceledException":
-        return _cancelled(error, place, request)
+        return _cancelled(error, address, request)
     if code in _CONFLICT:
         return Conflict(cause=error)
     if code in _THROTTLED:
-        return Throttled(cause=error)
+        return ThrottledAnswer(cause=error)
     genuine, _ = envelope(error.response)
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id it was not DynamoDB that answered: what became of the request is anyone's guess.
         return Unknown(cause=error)
-    return Rejected(error=_rejected(explain(error, place), error))
+    return Rejected(error=_rejected(explain(error, address), error))
 
 
 def _refused_one(error: aws.ClientError, request: Request | None) -> Answer:
@@ -197,7 +196,7 @@ def _refused_one(error: aws.ClientError, request: Request | None) -> Answer:
         return Rejected(error=problem)
 
 
-def _cancelled(error: aws.ClientError, place: Place, request: Request | None) -> Answer:
+def _cancelled(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
     reasons = [_map(reason) for reason in _list(error.response.get("CancellationReasons"))]
     codes = [str(reason.get("Code", "None")) for reason in reasons]
     if _FAILED in codes:
@@ -205,10 +204,10 @@ def _cancelled(error: aws.ClientError, place: Place, request: Request | None) ->
     if any(code in _CONFLICT for code in codes):
         return Conflict(cause=error)
     if any(code in _THROTTLED for code in codes):
-        return Throttled(cause=error)
+        return ThrottledAnswer(cause=error)
     if not reasons:
         return Unknown(cause=error)
-    return Rejected(error=_rejected(explain(error, place), error))
+    return Rejected(error=_rejected(explain(error, address), error))
 
 
 def _refused(
@@ -301,7 +300,7 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     if code in _CONFLICT:
         return Conflict(cause=cause)
     if code in _THROTTLED:
-        return Throttled(cause=cause)
+        return ThrottledAnswer(cause=cause)
     return Rejected(error=cause) if code in _NOT_TAKEN else Unknown(cause=cause)
 
 

@@ -1,6 +1,6 @@
 """The client: how boto3 is set up for leases.
 
-Laws of this room:
+Invariants:
 
 - Exactly one layer retries, and it is not botocore: `total_max_attempts` is 1. botocore's own retries would hold a
   throttled heartbeat back for seconds, and its defaults changed between releases.
@@ -9,13 +9,13 @@ Laws of this room:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore import exceptions as aws
 from botocore.config import Config
 
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.values import dataclass
 
 _LONGEST: Final = 3.0
 """Seconds; a healthy answer takes some milliseconds, so waiting longer only delays the next try."""
@@ -56,7 +56,7 @@ def client_config(lease_seconds: float = 60.0) -> Config:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class ConnectionSettings:
     """How the user wants DynamoDB to be reached: by a session, a client, or boto3's defaults.
 
     Attributes:
@@ -87,7 +87,7 @@ class Reach:
             _require_short_timeouts(self.client, lease_seconds)
             return self.client
         try:
-            session = self.session or _new_session()
+            session = self.session or new_session()
             return session.client("dynamodb", endpoint_url=self.endpoint_url, config=client_config(lease_seconds))
         except aws.NoRegionError as error:
             raise ConfigurationError(
@@ -97,11 +97,23 @@ class Reach:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
 
 
-def _new_session() -> Any:  # noqa: ANN401 - boto3 sessions have no static type
+def new_session(*, profile: str | None = None, region: str | None = None) -> Any:  # noqa: ANN401 - as above
+    """A boto3 session with the usual AWS variables and files.
+
+    Args:
+        profile: A profile of the AWS configuration; None for the usual one.
+        region: A region; None for the usual one.
+
+    Raises:
+        ConfigurationError: There is no such profile.
+    """
     # Here, and not with this module: what boto3 brings along for S3 takes longer to import than all of ours.
     import boto3  # noqa: PLC0415
 
-    return boto3.Session()
+    try:
+        return boto3.Session(profile_name=profile, region_name=region)
+    except aws.BotoCoreError as error:
+        raise ConfigurationError(f"{error}: see `aws configure list-profiles`") from error
 
 
 def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above

@@ -1,6 +1,6 @@
 """Expressions: each request of the protocol as the one API call that carries it.
 
-Laws of this room:
+Invariants:
 
 - Every condition of DESIGN's table of operations stands here, each half under a name of its own, and nowhere else.
 - All attribute names are placeholders (``ttl``, ``owner`` and ``data`` are reserved words), all values are values:
@@ -15,19 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from ddb_lease.dynamodb.items import (
-    COUNTER_KEY,
-    LANES,
-    METER_KEY,
-    Wire,
-    encode,
-    encode_map,
-    lane_name,
-    number,
-    slot_key,
-    text,
-)
-from ddb_lease.messages import (
+from ddb_lease._protocol.messages import (
     BringBack,
     Charge,
     Claim,
@@ -46,7 +34,19 @@ from ddb_lease.messages import (
     Snapshot,
     Take,
 )
-from ddb_lease.model import MAX_TOKENS, SCHEMA, Claimant
+from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
+from ddb_lease.dynamodb.items import (
+    COUNTER_KEY,
+    LANES,
+    METER_KEY,
+    Wire,
+    encode,
+    encode_map,
+    lane_name,
+    number,
+    slot_key,
+    text,
+)
 
 _PLACEHOLDER: Final = re.compile(r"#(\w+)")
 
@@ -154,7 +154,7 @@ _ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _ONE: Final = number(1)
 
 
-class Place(NamedTuple):
+class BucketAddress(NamedTuple):
     """Where a bucket lives: what every request needs besides itself."""
 
     table: str
@@ -169,47 +169,47 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 """A client method's name, and its keyword arguments."""
 
 
-def call_for(request: Request, place: Place) -> Call:  # noqa: C901, PLR0911, PLR0912 - one for each request
+def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, PLR0911, PLR0912 - one for each request
     """The one API call that carries a request."""
     match request:
         case Look():
-            return "query", _look(request, place)
+            return "query", _look(request, address)
         case Claim():
-            return "put_item", _claim(request, place)
+            return "put_item", _claim(request, address)
         case Renew():
-            return "update_item", _renew(request, place)
+            return "update_item", _renew(request, address)
         case RenewEach():
-            return "batch_execute_statement", _renew_each(request, place)
+            return "batch_execute_statement", _renew_each(request, address)
         case Release():
-            return "update_item", _release(request, place)
+            return "update_item", _release(request, address)
         case Revoke():
-            return "update_item", _revoke(request, place)
+            return "update_item", _revoke(request, address)
         case Mint():
-            return "transact_write_items", _mint(request, place)
+            return "transact_write_items", _mint(request, address)
         case Take():
-            return "transact_write_items", _take(request, place)
+            return "transact_write_items", _take(request, address)
         case BringBack():
-            return "transact_write_items", _bring_back(request, place)
+            return "transact_write_items", _bring_back(request, address)
         case Retire():
-            return "transact_write_items", _retire(request, place)
+            return "transact_write_items", _retire(request, address)
         case Create():
-            return "transact_write_items", _create(request, place)
+            return "transact_write_items", _create(request, address)
         case Snapshot():
-            return "transact_get_items", _snapshot(request, place)
+            return "transact_get_items", _snapshot(request, address)
         case Grow():
             values = {":rev": number(request.rev), ":max_tokens": number(request.max_tokens), ":one": _ONE}
-            return "update_item", _change(place, COUNTER_KEY, GROW, _SET_GROW, values)
+            return "update_item", _change(address, COUNTER_KEY, GROW, _SET_GROW, values)
         case Recount():
             values = {":rev": number(request.rev), ":minted": number(request.minted), ":one": _ONE}
-            return "update_item", _change(place, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
+            return "update_item", _change(address, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
         case Charge():
-            return "update_item", _charge(request, place)
+            return "update_item", _charge(request, address)
         case ReadMeter():
-            return "query", _read_meter(place)
+            return "query", _read_meter(address)
 
 
-def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
-    item = place.key(slot_key(slot)) | {
+def _leased(address: BucketAddress, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
+    item = address.key(slot_key(slot)) | {
         "fence": number(fence),
         "ttl": number(ttl),
         "lease_id": text(lease.lease_id),
@@ -222,14 +222,14 @@ def _leased(place: Place, slot: int, fence: int, lease: Claimant, ttl: int) -> W
     return item
 
 
-def _look(request: Look, place: Place) -> dict[str, Any]:
+def _look(request: Look, address: BucketAddress) -> dict[str, Any]:
     with_counter = request.counter and request.start == 0
     call: dict[str, Any] = {
-        "TableName": place.table,
+        "TableName": address.table,
         "KeyConditionExpression": _LOOK_KEY,
         "ExpressionAttributeNames": _LOOK_WHOLE_NAMES if request.whole else _LOOK_NAMES,
         "ExpressionAttributeValues": {
-            ":pk": text(place.bucket),
+            ":pk": text(address.bucket),
             # The counter sorts before all slots; what others may have put around them is not read.
             ":first": text(COUNTER_KEY if with_counter else slot_key(request.start)),
             ":last": text(slot_key(MAX_TOKENS - 1)),
@@ -244,10 +244,10 @@ def _look(request: Look, place: Place) -> dict[str, Any]:
     return call
 
 
-def _claim(request: Claim, place: Place) -> dict[str, Any]:
+def _claim(request: Claim, address: BucketAddress) -> dict[str, Any]:
     return {
-        "TableName": place.table,
-        "Item": _leased(place, request.slot, request.fence, request.lease, request.ttl),
+        "TableName": address.table,
+        "Item": _leased(address, request.slot, request.fence, request.lease, request.ttl),
         "ConditionExpression": CLAIM,
         "ExpressionAttributeNames": _CLAIM_NAMES,
         "ExpressionAttributeValues": {
@@ -258,10 +258,10 @@ def _claim(request: Claim, place: Place) -> dict[str, Any]:
     }
 
 
-def _renew(request: Renew, place: Place) -> dict[str, Any]:
+def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
     return {
-        "TableName": place.table,
-        "Key": place.key(slot_key(request.slot)),
+        "TableName": address.table,
+        "Key": address.key(slot_key(request.slot)),
         "UpdateExpression": _SET_RENEW,
         "ConditionExpression": RENEW,
         "ExpressionAttributeNames": _RENEW_NAMES,
@@ -276,10 +276,10 @@ def _renew(request: Renew, place: Place) -> dict[str, Any]:
     }
 
 
-def _renew_each(request: RenewEach, place: Place) -> dict[str, Any]:
-    quoted = place.table.replace('"', '""')
+def _renew_each(request: RenewEach, address: BucketAddress) -> dict[str, Any]:
+    quoted = address.table.replace('"', '""')
     statement = RENEW_STATEMENT.format(table=f'"{quoted}"')
-    bucket = text(place.bucket)
+    bucket = text(address.bucket)
     return {
         "Statements": [
             {
@@ -299,15 +299,15 @@ def _renew_each(request: RenewEach, place: Place) -> dict[str, Any]:
     }
 
 
-def _release(request: Release, place: Place) -> dict[str, Any]:
+def _release(request: Release, address: BucketAddress) -> dict[str, Any]:
     values = {":lease_id": text(request.lease_id)}
     change, names = _DROP_LEASE, _DROP_NAMES
     if request.ttl is not None:
         values[":ttl"] = number(request.ttl)
         change, names = _SET_RELEASE, _RELEASE_NAMES
     return {
-        "TableName": place.table,
-        "Key": place.key(slot_key(request.slot)),
+        "TableName": address.table,
+        "Key": address.key(slot_key(request.slot)),
         "UpdateExpression": change,
         "ConditionExpression": RELEASE,
         "ExpressionAttributeNames": names,
@@ -316,16 +316,16 @@ def _release(request: Release, place: Place) -> dict[str, Any]:
     }
 
 
-def _revoke(request: Revoke, place: Place) -> dict[str, Any]:
+def _revoke(request: Revoke, address: BucketAddress) -> dict[str, Any]:
     values = {":lease_id": text(request.lease_id), ":by": text(request.by)}
-    return _change(place, slot_key(request.slot), REVOKE, _SET_REVOKE, values)
+    return _change(address, slot_key(request.slot), REVOKE, _SET_REVOKE, values)
 
 
-def _change(place: Place, sort: str, condition: str, change: str, values: Wire) -> Wire:
+def _change(address: BucketAddress, sort: str, condition: str, change: str, values: Wire) -> Wire:
     """An update, by itself or in a transaction. What is sent all the time has its names made at import instead."""
     return {
-        "TableName": place.table,
-        "Key": place.key(sort),
+        "TableName": address.table,
+        "Key": address.key(sort),
         "UpdateExpression": change,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": _names(condition, change),
@@ -334,13 +334,13 @@ def _change(place: Place, sort: str, condition: str, change: str, values: Wire) 
     }
 
 
-def _update(place: Place, sort: str, condition: str, change: str, values: Wire) -> Wire:
-    return {"Update": _change(place, sort, condition, change, values)}
+def _update(address: BucketAddress, sort: str, condition: str, change: str, values: Wire) -> Wire:
+    return {"Update": _change(address, sort, condition, change, values)}
 
 
-def _put(place: Place, item: Wire, condition: str, values: Wire | None = None) -> Wire:
+def _put(address: BucketAddress, item: Wire, condition: str, values: Wire | None = None) -> Wire:
     put = {
-        "TableName": place.table,
+        "TableName": address.table,
         "Item": item,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": _names(condition),
@@ -357,81 +357,83 @@ def _transaction(token: str, slots: list[Wire], counter: Wire | None) -> dict[st
     return {"TransactItems": items, "ClientRequestToken": token}
 
 
-def _count(place: Place, slot: int, *, re_mint: bool) -> Wire:
+def _count(address: BucketAddress, slot: int, *, re_mint: bool) -> Wire:
     if re_mint:
         condition, change = RE_MINT_COUNTER, _SET_RE_MINT
     else:
         condition, change = MINT_COUNTER, _SET_MINT
-    return _update(place, COUNTER_KEY, condition, change, {":slot": number(slot), ":one": _ONE})
+    return _update(address, COUNTER_KEY, condition, change, {":slot": number(slot), ":one": _ONE})
 
 
-def _mint(request: Mint, place: Place) -> dict[str, Any]:
-    slot = _put(place, _leased(place, request.slot, request.fence, request.lease, request.ttl), MINT_SLOT)
-    return _transaction(request.token, [slot], _count(place, request.slot, re_mint=request.re_mint))
+def _mint(request: Mint, address: BucketAddress) -> dict[str, Any]:
+    slot = _put(address, _leased(address, request.slot, request.fence, request.lease, request.ttl), MINT_SLOT)
+    return _transaction(request.token, [slot], _count(address, request.slot, re_mint=request.re_mint))
 
 
-def _take(request: Take, place: Place) -> dict[str, Any]:
+def _take(request: Take, address: BucketAddress) -> dict[str, Any]:
     values = {":fence": number(request.fence), ":expired_before": number(request.expired_before)}
-    items = {n: _leased(place, n, request.fence, request.lease, request.ttl) for n in request.slots}
-    slots = [_put(place, items[n], CLAIM, values) for n in request.claims]
-    slots += [_put(place, items[n], MINT_SLOT) for n in request.mints]
+    items = {n: _leased(address, n, request.fence, request.lease, request.ttl) for n in request.slots}
+    slots = [_put(address, items[n], CLAIM, values) for n in request.claims]
+    slots += [_put(address, items[n], MINT_SLOT) for n in request.mints]
     if not request.mints:
         return _transaction(request.token, slots, None)  # what is in circulation already counts for nothing more
     many = len(request.mints)
     counted = {":seen_max": number(request.seen_max), ":room": number(request.seen_max - many), ":one": _ONE}
     if request.re_mint:
-        counter = _update(place, COUNTER_KEY, RE_MINT_TAKE_COUNTER, _SET_RE_MINT, counted)
+        counter = _update(address, COUNTER_KEY, RE_MINT_TAKE_COUNTER, _SET_RE_MINT, counted)
     else:
-        counter = _update(place, COUNTER_KEY, TAKE_COUNTER, _SET_TAKE, counted | {":many": number(many)})
+        counter = _update(address, COUNTER_KEY, TAKE_COUNTER, _SET_TAKE, counted | {":many": number(many)})
     return _transaction(request.token, slots, counter)
 
 
-def _bring_back(request: BringBack, place: Place) -> dict[str, Any]:
+def _bring_back(request: BringBack, address: BucketAddress) -> dict[str, Any]:
     values = {":ttl": number(request.ttl)}
-    slot = _update(place, slot_key(request.slot), BRING_BACK_SLOT, _SET_BRING_BACK, values)
-    return _transaction(request.token, [slot], _count(place, request.slot, re_mint=request.re_mint))
+    slot = _update(address, slot_key(request.slot), BRING_BACK_SLOT, _SET_BRING_BACK, values)
+    return _transaction(request.token, [slot], _count(address, request.slot, re_mint=request.re_mint))
 
 
-def _retire(request: Retire, place: Place) -> dict[str, Any]:
+def _retire(request: Retire, address: BucketAddress) -> dict[str, Any]:
     values = {":ttl": number(request.ttl), ":yes": {"BOOL": True}}
-    slots = [_update(place, slot_key(n), RETIRE_SLOT, _SET_RETIRE_SLOT, values) for n in request.slots]
+    slots = [_update(address, slot_key(n), RETIRE_SLOT, _SET_RETIRE_SLOT, values) for n in request.slots]
     counter = {
         ":rev": number(request.rev),
         ":max_tokens": number(request.max_tokens),
         ":minted": number(request.minted),
         ":one": _ONE,
     }
-    return _transaction(request.token, slots, _update(place, COUNTER_KEY, RETIRE_COUNTER, _SET_RETIRE_COUNTER, counter))
+    return _transaction(
+        request.token, slots, _update(address, COUNTER_KEY, RETIRE_COUNTER, _SET_RETIRE_COUNTER, counter)
+    )
 
 
-def _snapshot(request: Snapshot, place: Place) -> dict[str, Any]:
+def _snapshot(request: Snapshot, address: BucketAddress) -> dict[str, Any]:
     slots = [
         {
-            "TableName": place.table,
-            "Key": place.key(slot_key(n)),
+            "TableName": address.table,
+            "Key": address.key(slot_key(n)),
             "ProjectionExpression": _SNAPSHOT_SLOT,
             "ExpressionAttributeNames": _SNAPSHOT_NAMES,
         }
         for n in request.slots
     ]
-    counter = [{"TableName": place.table, "Key": place.key(COUNTER_KEY)}] if request.counter else []
+    counter = [{"TableName": address.table, "Key": address.key(COUNTER_KEY)}] if request.counter else []
     return {"TransactItems": [{"Get": get} for get in [*slots, *counter]]}  # the counter last, as in a transaction
 
 
-def _create(request: Create, place: Place) -> dict[str, Any]:
+def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
     free = {"fence": number(request.fence), "ttl": number(request.ttl)}
-    slots = [_put(place, place.key(slot_key(n)) | free, MINT_SLOT) for n in range(request.slots)]
-    counter = place.key(COUNTER_KEY) | {
+    slots = [_put(address, address.key(slot_key(n)) | free, MINT_SLOT) for n in range(request.slots)]
+    counter = address.key(COUNTER_KEY) | {
         "max_tokens": number(request.settings.max_tokens),
         "minted": number(request.minted),
         "rev": number(request.rev),
         "lease_ms": number(request.settings.lease_ms),
         "schema": number(SCHEMA),
     }
-    return _transaction(request.token, slots, _put(place, counter, CREATE_COUNTER))
+    return _transaction(request.token, slots, _put(address, counter, CREATE_COUNTER))
 
 
-def _charge(request: Charge, place: Place) -> dict[str, Any]:
+def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
     values = {
         ":now": number(request.now),
         ":attempt": text(request.attempt),
@@ -447,8 +449,8 @@ def _charge(request: Charge, place: Place) -> dict[str, Any]:
         condition, change = CHARGE_BUSY, _SET_CHARGE_BUSY
         values |= {":at_most": number(request.at_most), ":taken": number(request.taken)}
     return {
-        "TableName": place.table,
-        "Key": place.key(METER_KEY),
+        "TableName": address.table,
+        "Key": address.key(METER_KEY),
         "UpdateExpression": change,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": _CHARGE_NAMES[request.idle, request.lane],
@@ -462,14 +464,14 @@ def _readable(amount: float) -> Wire:
     return encode(int(amount) if amount.is_integer() else amount)  # 100, not 100.0: for people
 
 
-def _read_meter(place: Place) -> dict[str, Any]:
+def _read_meter(address: BucketAddress) -> dict[str, Any]:
     # A Query of one item, at a GetItem's price, so that who may only query can ask too.
     return {
-        "TableName": place.table,
+        "TableName": address.table,
         "KeyConditionExpression": _LOOK_KEY,
         "ExpressionAttributeNames": _METER_NAMES,
         "ExpressionAttributeValues": {
-            ":pk": text(place.bucket),
+            ":pk": text(address.bucket),
             ":first": text(METER_KEY),
             ":last": text(METER_KEY),
         },

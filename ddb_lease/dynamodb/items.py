@@ -1,6 +1,6 @@
 """Items: our values to DynamoDB's typed attributes, and back.
 
-Laws of this room:
+Invariants:
 
 - Nothing that stands in the table is trusted to be of our shape: what is not, comes back as a `Slot` marked
   foreign, never as an exception, so that one bad item spoils no look.
@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Meter, Slot
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.model import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Data, Meter, Slot
+from ddb_lease.models import Data
 
 Wire = dict[str, Any]
 """An item, or a value, in the form that DynamoDB's low-level API takes."""

@@ -1,6 +1,6 @@
 """The store: sends one request of one bucket, once, and reads its answer.
 
-Laws of this room:
+Invariants:
 
 - `send` is one attempt: it neither retries nor waits, and raises nothing that DynamoDB or the network can cause.
 - A store belongs to one process. After a fork, the child drops the connections it shares with its parent.
@@ -11,21 +11,21 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.client import Reach, timeout_for
-from ddb_lease.dynamodb.expressions import Place, call_for
+from ddb_lease.dynamodb.client import ConnectionSettings, timeout_for
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.messages import Reply, Request, Unknown
 
 
 class Store:
     """One bucket in a DynamoDB table. Thread-safe, as boto3 clients are."""
 
-    def __init__(self, *, table: str, bucket: str, reach: Reach, lease_seconds: float) -> None:
-        self._place = Place(table=table, bucket=bucket)
-        self._reach = reach
+    def __init__(self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float) -> None:
+        self._address = BucketAddress(table=table, bucket=bucket)
+        self._connection = connection
         self._lease_seconds = lease_seconds
-        self._client: Any = reach.connect(lease_seconds)
+        self._client: Any = connection.connect(lease_seconds)
         self._forked = False
 
     def send(self, request: Request) -> Reply:
@@ -39,12 +39,12 @@ class Store:
         """
         if self._forked:
             self._renew_after_fork()
-        method, arguments = call_for(request, self._place)
+        method, arguments = call_for(request, self._address)
         try:
             response = getattr(self._client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
             genuine, date = envelope(getattr(error, "response", None) or {})
-            return Reply(answer=read_failure(error, self._place, request), genuine=genuine, date=date)
+            return Reply(answer=read_failure(error, self._address, request), genuine=genuine, date=date)
         genuine, date = envelope(response)
         if not genuine:
             # A proxy's or a portal's "200 OK" is no lease.
@@ -58,13 +58,13 @@ class Store:
         Raises:
             ConfigurationError: They are too long, and the client is the user's own.
         """
-        if self._reach.client is not None or timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
-            self._client = self._reach.connect(lease_seconds)
+        if self._connection.client is not None or timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
+            self._client = self._connection.connect(lease_seconds)
             self._lease_seconds = lease_seconds
 
     def close(self) -> None:
         """Close the connections, unless the client is the user's own."""
-        if self._reach.client is None:
+        if self._connection.client is None:
             self._close()
 
     def after_fork_in_child(self) -> None:
@@ -75,8 +75,8 @@ class Store:
         self._forked = True
 
     def _renew_after_fork(self) -> None:
-        if self._reach.client is None:
-            self._client = self._reach.connect(self._lease_seconds)
+        if self._connection.client is None:
+            self._client = self._connection.connect(self._lease_seconds)
         else:
             self._close()  # the user's own: it opens new connections as needed
         self._forked = False

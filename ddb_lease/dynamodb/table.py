@@ -1,24 +1,24 @@
 """The table: making it, and telling whether one will do.
 
-Laws of this room: making it again changes nothing that is right already, and says so. Waiting goes through tenacity
+Invariants: making it again changes nothing that is right already, and says so. Waiting goes through tenacity
 like everything else; nothing here is on the path of a lease.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from botocore import exceptions as aws
 from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 
-from ddb_lease.clock import Clock
+from ddb_lease._protocol.retry import until
+from ddb_lease._state.service_time import Clock
 from ddb_lease.dynamodb.answers import SET_UP, explain
-from ddb_lease.dynamodb.client import Reach
-from ddb_lease.dynamodb.expressions import Place
+from ddb_lease.dynamodb.client import ConnectionSettings
+from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
-from ddb_lease.retry import until
-from ddb_lease.values import dataclass
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
 TTL_ATTRIBUTE: Final = "ttl"
@@ -42,12 +42,12 @@ class TableReport:
     ttl_enabled: bool
 
 
-def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120.0) -> TableReport:
+def create_table(table: str, *, connection: ConnectionSettings, clock: Clock, timeout: float = 120.0) -> TableReport:
     """Make the table (on-demand billing, TTL on), and wait until it can be used. Safe to repeat.
 
     Args:
         table: Its name.
-        reach: How DynamoDB is reached.
+        connection: How DynamoDB is reached.
         clock: To keep the timeout by.
         timeout: Seconds to wait for it to become active.
 
@@ -56,7 +56,7 @@ def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120
         StoreUnavailable: It was not active in time, or the service did not answer; repeat the call.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
-    client = reach.connect(_LEASE_SECONDS)
+    client = connection.connect(_LEASE_SECONDS)
     deadline = clock.steady() + timeout
     maker = _Maker(client, table, clock, deadline)
     created = maker.create()
@@ -65,12 +65,12 @@ def create_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 120
     return TableReport(table=table, created=created, ttl_enabled=maker.enable_ttl())
 
 
-def check_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 30.0) -> bool:
+def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, timeout: float = 30.0) -> bool:
     """Tell whether a table will do for leases; changes nothing.
 
     Args:
         table: Its name.
-        reach: How DynamoDB is reached.
+        connection: How DynamoDB is reached.
         clock: To keep the timeout by.
         timeout: Seconds to wait for it to become active, and for answers.
 
@@ -82,7 +82,7 @@ def check_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 30.0
         StoreUnavailable: It was not active in time, or the service did not answer.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
-    maker = _Maker(reach.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
+    maker = _Maker(connection.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
     maker.require_there()
     maker.wait_until_active()
     maker.require_fit()
@@ -92,7 +92,7 @@ def check_table(table: str, *, reach: Reach, clock: Clock, timeout: float = 30.0
 class _Maker:
     def __init__(self, client: Any, table: str, clock: Clock, deadline: float) -> None:  # noqa: ANN401
         self._client = client
-        self._place = Place(table=table, bucket="")
+        self._address = BucketAddress(table=table, bucket="")
         self._clock = clock
         self._deadline = deadline
 
@@ -122,7 +122,7 @@ class _Maker:
 
         last = self._retrying(retry=retry_if_result(lambda s: s != "ACTIVE"))(status)
         if last != "ACTIVE":
-            raise StoreUnavailable(f"table {self._place.table!r} is {last}, not active yet: repeat the command")
+            raise StoreUnavailable(f"table {self._address.table!r} is {last}, not active yet: repeat the command")
 
     def require_fit(self) -> None:
         found = self._describe()
@@ -134,7 +134,7 @@ class _Maker:
         types = {a["AttributeName"]: a["AttributeType"] for a in found["AttributeDefinitions"]}
         if keys != dict(KEYS) or any(types.get(name) != "S" for name, _ in KEYS):
             raise StoreRejected(
-                f"table {self._place.table!r} exists with other keys ({keys}); leases need pk (hash) and sk (range), "
+                f"table {self._address.table!r} exists with other keys ({keys}); leases need pk (hash) and sk (range), "
                 "both strings: choose another --table"
             )
 
@@ -154,7 +154,7 @@ class _Maker:
             "has neither transactions nor TTL" if strong else "checks conditions in one region only: two hold one slot"
         )
         raise StoreRejected(
-            f"table {self._place.table!r} has replicas ({', '.join(regions)}); a global table of this mode {why}. "
+            f"table {self._address.table!r} has replicas ({', '.join(regions)}); a global table of this mode {why}. "
             "Choose a --table without replicas"
         )
 
@@ -185,7 +185,7 @@ class _Maker:
     def _require_ttl_attribute(self, attribute: str | None) -> None:
         if attribute != TTL_ATTRIBUTE:
             raise StoreRejected(
-                f"table {self._place.table!r} has TTL on attribute {attribute!r}, leases need it on "
+                f"table {self._address.table!r} has TTL on attribute {attribute!r}, leases need it on "
                 f"{TTL_ATTRIBUTE!r}: choose another --table"
             )
 
@@ -195,7 +195,7 @@ class _Maker:
 
     def _call(self, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:  # noqa: ANN401
         def once() -> dict[str, Any]:
-            return method(TableName=self._place.table, **arguments)
+            return method(TableName=self._address.table, **arguments)
 
         try:
             return self._retrying(retry=retry_if_exception(_may_pass))(once)
@@ -204,7 +204,7 @@ class _Maker:
         except SET_UP as error:
             raise StoreRejected(f"{error}: check credentials, profile and region") from error
         except aws.ParamValidationError as error:
-            raise ConfigurationError(f"table {self._place.table!r}: {error}") from error
+            raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
             raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
 
@@ -219,10 +219,10 @@ class _Maker:
     def _error(self, error: aws.ClientError) -> StoreError | ConfigurationError:
         code = _code(error)
         if code == "ValidationException":
-            return ConfigurationError(f"table {self._place.table!r}: {error.response['Error'].get('Message', code)}")
+            return ConfigurationError(f"table {self._address.table!r}: {error.response['Error'].get('Message', code)}")
         if _may_pass(error):
-            return StoreUnavailable(explain(error, self._place))
-        return StoreRejected(explain(error, self._place))
+            return StoreUnavailable(explain(error, self._address))
+        return StoreRejected(explain(error, self._address))
 
 
 def _code(error: aws.ClientError) -> str:

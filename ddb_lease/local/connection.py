@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.local.discovery import start
 
@@ -25,6 +25,6 @@ def connect(table: str = "ddb-lease") -> dict[str, Any]:
     """
     engine = start()
     session = engine.session()
-    reach = Reach(session=session, endpoint_url=engine.endpoint_url)
-    create_table(table, reach=reach, clock=SystemClock())
+    connection = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
+    create_table(table, connection=connection, clock=SystemClock())
     return {"table": table, "session": session, "endpoint_url": engine.endpoint_url}

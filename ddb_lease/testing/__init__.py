@@ -1,6 +1,6 @@
 """For tests of code that holds leases: buckets on a clock that the test moves, and every way to lose a lease.
 
-Laws of this package:
+Invariants:
 
 - Nothing is imitated. A lease is lost because its item was deleted, or because no renewal came through, and by the
   code that does it in production, on a real engine. Only time, and what becomes of requests, is the test's.
@@ -30,9 +30,9 @@ from __future__ import annotations
 from typing import Final
 
 from ddb_lease.testing.clock import MovableClock
-from ddb_lease.testing.stage import Stage
+from ddb_lease.testing.environment import Stage, TestEnvironment
 
 pytest_plugins: Final = ["ddb_lease.testing.fixtures"]
 """Where pytest, and nobody else, finds the fixtures."""
 
-__all__ = ["MovableClock", "Stage"]
+__all__ = ["MovableClock", "Stage", "TestEnvironment"]

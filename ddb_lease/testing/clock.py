@@ -6,8 +6,8 @@ from __future__ import annotations
 class MovableClock:
     """A clock that tests move: steady and wall time, together or apart.
 
-    For `Machinery.clock`, and for whatever takes two functions that tell the time. Moving it wakes nobody and renews
-    nothing: `Stage.advance` does. All values are seconds.
+    For `Runtime.clock`, and for whatever takes two functions that tell the time. Moving it wakes nobody and renews
+    nothing: `TestEnvironment.advance` does. All values are seconds.
 
     Args:
         steady: Where the steady clock starts.

@@ -1,6 +1,6 @@
 """The fixtures, for pytest: ``pytest_plugins = ["ddb_lease.testing"]`` loads them.
 
-Laws of this room: it is the only one that imports pytest. An engine lives as long as the test run, a table as long as
+Invariants: it is the only one that imports pytest. An engine lives as long as the test run, a table as long as
 its test; each fixture may be overridden by one of the same name, as always in pytest.
 """
 
@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.local import Engine, EngineError
 from ddb_lease.local.errors import MISSING_EXTRA
-from ddb_lease.testing.stage import Stage
+from ddb_lease.testing.environment import TestEnvironment
 
 _LEASE_SECONDS = 60.0  # for the client's timeouts only
 
@@ -56,22 +56,22 @@ def lease_table(lease_engine: Engine, lease_session: Any) -> Iterator[dict[str, 
     **lease_table)``. Close such a bucket before the test ends: its heartbeat knows nothing of tests.
     """
     table = f"leases-{uuid.uuid4().hex}"
-    reach = Reach(session=lease_session, endpoint_url=lease_engine.endpoint_url)
-    create_table(table, reach=reach, clock=SystemClock())
+    connection = ConnectionSettings(session=lease_session, endpoint_url=lease_engine.endpoint_url)
+    create_table(table, connection=connection, clock=SystemClock())
     yield {"table": table, "session": lease_session, "endpoint_url": lease_engine.endpoint_url}
-    client = reach.connect(_LEASE_SECONDS)
+    client = connection.connect(_LEASE_SECONDS)
     client.delete_table(TableName=table)
     client.close()
 
 
 @pytest.fixture
-def lease_stage(lease_table: dict[str, Any]) -> Iterator[Stage]:
+def lease_stage(lease_table: dict[str, Any]) -> Iterator[TestEnvironment]:
     """A stage on a table of its own: buckets on a clock that the test moves. Closed when the test ends."""
-    with Stage(**lease_table) as stage:
-        yield stage
+    with TestEnvironment(**lease_table) as environment:
+        yield environment
 
 
 @pytest.fixture
-def lease_bucket(lease_stage: Stage) -> LeaseBucket:
-    """A bucket on the stage, of one token and leases of a minute; `Stage.bucket` makes others."""
+def lease_bucket(lease_stage: TestEnvironment) -> LeaseBucket:
+    """A bucket on the stage, of one token and leases of a minute; `TestEnvironment.bucket` makes others."""
     return lease_stage.bucket()

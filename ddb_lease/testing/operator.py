@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import ConfigurationError
 
 Wire = dict[str, Any]
@@ -15,9 +15,9 @@ _LEASE_SECONDS = 60.0  # for the client's timeouts only
 class Operator:
     """Finds and edits the item of a lease. Its requests go through whatever outage there is on the stage."""
 
-    def __init__(self, *, table: str, reach: Reach) -> None:
+    def __init__(self, *, table: str, connection: ConnectionSettings) -> None:
         self._table = table
-        self._client: Any = reach.connect(_LEASE_SECONDS)
+        self._client: Any = connection.connect(_LEASE_SECONDS)
 
     def bucket_of(self, lease_id: str) -> str:
         """The bucket that a lease is of."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import pytest
 
 from ddb_lease import aio
-from ddb_lease.bucket import Machinery
+from ddb_lease._runtime.runtime import Runtime
 from tests.conftest import QUICK, TABLE
 from tests.support import Tap
 
@@ -61,7 +61,7 @@ def aio_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., ai
         tap = Tap()
         settings = {"max_tokens": 3, "lease_seconds": 30, "timing": QUICK, "table": TABLE} | arguments
         bucket = aio.LeaseBucket(
-            name, session=session, endpoint_url=engine.endpoint_url, machinery=Machinery(wrap=tap.around), **settings
+            name, session=session, endpoint_url=engine.endpoint_url, runtime=Runtime(wrap=tap.around), **settings
         )
         bucket.tap = tap
         if stepped:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from ddb_lease import LeaseLost
-from ddb_lease.messages import Claim, Look, Release, Renew
+from ddb_lease._protocol.messages import Claim, Look, Release, Renew
 from tests.support import LOST, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -41,7 +41,7 @@ async def cancel_after(count, bucket, work, *, twice=False):
 
 def nothing_is_left(bucket, table):
     return (
-        not leases_in(table) and not bucket._core._leases and not bucket._core._debts and not bucket._core._memory._line
+        not leases_in(table) and not bucket._core._leases and not bucket._core._debts and not bucket._core._hints._queue
     )
 
 
@@ -204,15 +204,17 @@ def test_a_request_that_waits_for_its_turn_is_never_sent_once_its_task_is_cancel
 
 
 def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
-    monkeypatch.setattr("ddb_lease.retry.TURN_SECONDS", 600.0)  # so long sleeps who is out of turn and not woken
+    monkeypatch.setattr(
+        "ddb_lease._protocol.retry.TURN_SECONDS", 600.0
+    )  # so long sleeps who is out of turn and not woken
     bucket, holder = aio_bucket(max_tokens=1), aio_bucket(max_tokens=1)
 
     async def main():
         lease = await holder.acquire(timeout=5)
         first = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(bucket._core._memory._line) == 1)
+        await asyncio.to_thread(eventually, lambda: len(bucket._core._hints._queue) == 1)
         second = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(bucket._core._memory._line) == 2)
+        await asyncio.to_thread(eventually, lambda: len(bucket._core._hints._queue) == 2)
         first.cancel()
         await lease.release()
         won = await asyncio.wait_for(second, 20)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import ConfigurationError
+from ddb_lease._protocol.messages import Look, Renew
 from ddb_lease.aio import LeaseBucket
-from ddb_lease.aio.driver import Bell
+from ddb_lease.aio.driver import Wakeup
 from ddb_lease.aio.threads import Threads
-from ddb_lease.messages import Look, Renew
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -88,29 +88,29 @@ def test_a_bound_that_cannot_work_is_refused(aio_bucket, most):
 
 def test_a_bell_ends_a_pause_from_any_thread_and_one_wake_ends_one_pause():
     async def main():
-        bell = Bell()
+        wakeup = Wakeup()
         began = time.monotonic()
-        bell.wake()
-        await bell.pause(LONG)  # a wake that came before it counts
-        waker = threading.Thread(target=bell.wake)
+        wakeup.wake()
+        await wakeup.pause(LONG)  # a wake that came before it counts
+        waker = threading.Thread(target=wakeup.wake)
         waker.start()
-        await bell.pause(LONG)
+        await wakeup.pause(LONG)
         waker.join()
         assert time.monotonic() - began < LONG / 2
-        bell.wake()
+        wakeup.wake()
         for _ in range(5):
             await asyncio.sleep(0)
-        await bell.pause(LONG)  # and so does one that reached the loop before it
+        await wakeup.pause(LONG)  # and so does one that reached the loop before it
         assert time.monotonic() - began < LONG / 2
-        bell.wake()
-        await bell.pause(LONG)
+        wakeup.wake()
+        await wakeup.pause(LONG)
         began = time.monotonic()
-        await bell.pause(0.1)  # the wake that was meant for the last one reaches the loop now
+        await wakeup.pause(0.1)  # the wake that was meant for the last one reaches the loop now
         assert time.monotonic() - began > 0.05
-        return bell
+        return wakeup
 
-    bell = asyncio.run(main())
-    bell.wake()  # its loop is closed: nobody is there to be woken
+    wakeup = asyncio.run(main())
+    wakeup.wake()  # its loop is closed: nobody is there to be woken
 
 
 # Waiting.
@@ -133,7 +133,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
         first = [await bucket.acquire(timeout=5) for _ in range(TOKENS)]
         waiting = [asyncio.create_task(work()) for _ in range(tasks)]
         await asyncio.sleep(0)
-        assert len(bucket._core._memory._line) == tasks
+        assert len(bucket._core._hints._queue) == tasks
         bucket.tap.clear()
         await asyncio.gather(*(lease.release() for lease in first))
         await asyncio.gather(*waiting)
@@ -145,7 +145,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
     assert sum(sent.values()) < 60, sent
     assert most_threads <= 16 + others
     assert leases_in(table) == {}
-    assert len(bucket._core._memory._line) == 0
+    assert len(bucket._core._hints._queue) == 0
 
 
 def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
@@ -162,7 +162,7 @@ def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
             task.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        assert len(bucket._core._memory._line) == 0
+        assert len(bucket._core._hints._queue) == 0
         async with lease:
             assert set(bucket.tap.count()) <= {"Look", "Create", "Claim"}
 
@@ -263,11 +263,11 @@ def program(engine, bucket_name, table):
     def run(code):
         head = (
             "import asyncio, os, threading, sys\n"
-            "from ddb_lease import aio, process, LeaseLost, Timing\n"
+            "from ddb_lease._runtime import process\nfrom ddb_lease import aio, LeaseLost, Timing\n"
             "from ddb_lease.bucket import Machinery\n"
-            "from tests.holders import session\n"
+            "from scripts.harness.holders import session\n"
             "from tests.support import Tap\n"
-            "from ddb_lease.messages import Claim\n"
+            "from ddb_lease._protocol.messages import Claim\n"
             "tap = Tap()\n"
             f"bucket = aio.LeaseBucket({bucket_name!r}, max_tokens=3, lease_seconds=30, table='leases',\n"
             f"    session=session({engine.endpoint_url!r}), endpoint_url={engine.endpoint_url!r},\n"

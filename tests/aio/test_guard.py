@@ -346,7 +346,7 @@ def test_a_callback_that_finds_no_thread_is_called_all_the_same(bucket, table):
     async def main():
         told = asyncio.Event()
         lease = await bucket.acquire(timeout=5, on_lost=lambda _: told.set())
-        object.__setattr__(lease._held._around, "spawn", lambda job: job())
+        object.__setattr__(lease._held._context, "spawn", lambda job: job())
         table.delete(lease.slot)
         with pytest.raises(LeaseLost):
             lease._held.renew()  # on the loop's own thread

@@ -341,7 +341,7 @@ import os, pathlib, signal, sys, time
 from ddb_lease.cli import run
 from ddb_lease.cli.main import main
 
-start = run.GuardedCommand.start
+start = run.WatchdogedCommand.start
 ready = pathlib.Path(sys.argv.pop(1))
 
 def signalled(*args, **kwargs):
@@ -351,7 +351,7 @@ def signalled(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     return command
 
-run.GuardedCommand.start = staticmethod(signalled)
+run.WatchdogedCommand.start = staticmethod(signalled)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -378,7 +378,7 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
             alive = lives(int(ready.read_text()))
             process.communicate(timeout=LONG)
         finally:
-            process.kill()  # or leaving the block would wait for ever; the guard ends the command
+            process.kill()  # or leaving the block would wait for ever; the watchdog ends the command
     assert not alive, "the slot is free, and the command runs on"
     assert process.returncode == 7
 

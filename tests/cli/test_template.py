@@ -16,11 +16,11 @@ import pytest
 import yaml
 
 from ddb_lease import LeaseBucket
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import main
-from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach
+from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.permissions import ROLES, actions
 from ddb_lease.dynamodb.table import create_table
-from ddb_lease.permissions import ROLES, actions
 from tests.conftest import QUICK
 
 LONG = 120.0
@@ -166,7 +166,7 @@ def test_a_lease_is_had_on_a_table_made_from_the_template(engine, session, clien
     described = client.describe_table(TableName=made_from_template)["Table"]
     assert described["DeletionProtectionEnabled"] is True
     where = {"session": session, "endpoint_url": engine.endpoint_url}
-    report = create_table(made_from_template, reach=Reach(**where), clock=SystemClock())
+    report = create_table(made_from_template, connection=ConnectionSettings(**where), clock=SystemClock())
     assert (report.created, report.ttl_enabled) == (False, False), "the template leaves nothing for create-table to do"
     bucket = LeaseBucket("b", max_tokens=1, lease_seconds=30, timing=QUICK, table=made_from_template, **where)
     with contextlib.closing(bucket), bucket.acquire(timeout=5) as lease:

@@ -9,10 +9,10 @@ from random import Random
 
 import pytest
 
-from scripts.referee import Log
+from scripts.harness.holders import Job
+from scripts.harness.referee import Log
 from tests.conftest import TABLE
 from tests.faults.proxy import Proxy
-from tests.holders import Job
 
 SEED = "DDB_LEASE_TEST_SEED"
 """The variable that names the seed to repeat."""

@@ -1,4 +1,4 @@
-"""Programs of those who suffer faults, each in a process of its own: see `tests.holders`."""
+"""Programs of those who suffer faults, each in a process of its own: see `scripts.harness.holders`."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import traceback
 from typing import Any
 
 from ddb_lease import LeaseBucket, LeaseLost, client_config
-from scripts.referee import now
-from tests.holders import PATIENCE, Job, main, note_held, say, session
+from scripts.harness.holders import PATIENCE, Job, main, note_held, say, session
+from scripts.harness.referee import now
 
 WORK = 0.02
 """Seconds between two notes of a holder."""

@@ -1,6 +1,6 @@
 """A proxy between a client and an engine that does to each request what the test decides. Loopback only.
 
-Laws of this room:
+Invariants:
 
 - What becomes of a request is a value, a `Fate`; a function from what is asked to a fate decides, and may be replaced
   at any time. It is called under one lock, so it may draw from one source of chance.

@@ -9,9 +9,9 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from ddb_lease import StoreError, StoreRejected, client_config
-from scripts.referee import now
+from scripts.harness.holders import PATIENCE, UNANSWERED, note_held, session
+from scripts.harness.referee import now
 from tests.faults.proxy import expired
-from tests.holders import PATIENCE, UNANSWERED, note_held, session
 from tests.support import eventually
 
 OLD, NEW = "key-old", "key-new"

@@ -9,12 +9,12 @@ from __future__ import annotations
 import pytest
 
 from ddb_lease import LeaseLost, LossReason, StoreRejected
-from ddb_lease.clock import SystemClock
-from ddb_lease.dynamodb import Reach
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import create_table
+from scripts.harness.holders import PATIENCE, UNANSWERED, hold_contest, started
 from tests.conftest import TABLE
 from tests.faults.programs import hold_through
-from tests.holders import PATIENCE, UNANSWERED, hold_contest, started
 from tests.support import eventually
 
 TOKENS = 3
@@ -26,7 +26,9 @@ def make_table(engine, session):
     """Makes the table; once more at the end, as the other tests need it."""
 
     def make():
-        create_table(TABLE, reach=Reach(session=session, endpoint_url=engine.endpoint_url), clock=SystemClock())
+        create_table(
+            TABLE, connection=ConnectionSettings(session=session, endpoint_url=engine.endpoint_url), clock=SystemClock()
+        )
 
     yield make
     make()

@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ddb_lease import Lease, StoreUnavailable
-from scripts.referee import now
+from scripts.harness.holders import PATIENCE, UNANSWERED, note_held, started
+from scripts.harness.referee import now
 from tests.faults.programs import hold_through
 from tests.faults.proxy import (
     ANSWER_DROPPED,
@@ -20,7 +21,6 @@ from tests.faults.proxy import (
     every,
     sent_late,
 )
-from tests.holders import PATIENCE, UNANSWERED, note_held, started
 from tests.support import eventually
 
 LEASE = 2.0

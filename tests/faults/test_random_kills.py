@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 
 from ddb_lease import LeaseLost
-from scripts.referee import now
+from scripts.harness.holders import note_held, started
+from scripts.harness.referee import now
 from tests.faults.programs import bear_the_doomed
-from tests.holders import note_held, started
 
 TOKENS = 8
 LEASE = 1.0

@@ -6,11 +6,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lease import client_config
-from scripts.referee import now
+from scripts.harness.holders import ANSWERS_LOST, hold_contest
+from scripts.harness.referee import now
 from tests.conftest import TABLE
 from tests.faults import proxy as faults
 from tests.faults.proxy import Storm, every
-from tests.holders import ANSWERS_LOST, hold_contest
 
 TOKENS = 3
 WORKERS = 6

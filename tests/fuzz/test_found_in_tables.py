@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, LeaseBucket, StoreRejected
+from ddb_lease._protocol.messages import Done, Look, Refused, Rejected, Seen
+from ddb_lease._protocol.records import MAX_TOKENS
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.items import decode, read_counter, read_slot, slot_number
-from ddb_lease.messages import Done, Look, Refused, Rejected, Seen
-from ddb_lease.model import MAX_TOKENS
 from tests.conftest import QUICK, TABLE
 from tests.strategies import attributes, counter_items, found_items, no_number, slot_items, stored_number
 from tests.support import LEASE_MS, LONG_AGO, TTL, bring_back, claim, mint, put_counter

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, LeaseBucket
-from ddb_lease.dynamodb.expressions import Place, call_for
+from ddb_lease._protocol.messages import Look
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.items import decode_map
-from ddb_lease.messages import Look
 from tests.strategies import any_data, any_text, nested, same, sound_data, sound_text
 from tests.support import bring_back, claim, claimant, create, mint, release, renew, retire
 
@@ -82,7 +82,7 @@ def mint_with(lease, *, re_mint):
     )
 
 
-PLAIN = Place(table="leases", bucket="plain")
+PLAIN = BucketAddress(table="leases", bucket="plain")
 
 
 @given(
@@ -92,7 +92,7 @@ PLAIN = Place(table="leases", bucket="plain")
     lease_id=sound_text,
 )
 def test_what_users_give_is_a_value_and_never_part_of_an_expression(name, owner, data, lease_id):
-    place = Place(table="leases", bucket=name)
+    place = BucketAddress(table="leases", bucket=name)
     plain = requests("plain", {"plain": "plain"}, "0-plain")
     for request, harmless in zip(requests(owner, data, lease_id), plain, strict=True):
         method, arguments = call_for(request, place)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import StoreUnavailable
-from ddb_lease.cli import exits, main, run, words
+from ddb_lease.cli import exits, formatting, main, run
 from tests.conftest import TABLE
 from tests.strategies import any_text, attributes, counter_items, slot_items, sound_text, stored_number
 
@@ -83,10 +83,10 @@ def nobody():
 
 @given(text=durations)
 def test_a_duration_is_a_number_of_seconds_or_a_usage_error(text):
-    with contextlib.suppress(words.argparse.ArgumentTypeError):
-        seconds = words.duration(text)
+    with contextlib.suppress(formatting.argparse.ArgumentTypeError):
+        seconds = formatting.duration(text)
         assert 0 <= seconds < float("inf")
-        assert words.shown(seconds)
+        assert formatting.shown(seconds)
 
 
 @given(
@@ -131,7 +131,7 @@ def test_no_command_line_is_a_crash(arguments):
 @pytest.fixture
 def where(engine, session, monkeypatch):
     """The options that lead to the engine; one session for all command lines, as making one takes a quarter of a second."""
-    monkeypatch.setattr("ddb_lease.cli.target.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: session)
     return f"--endpoint-url={engine.endpoint_url}", f"--table={TABLE}"
 
 

@@ -2,12 +2,16 @@
 
 from tests.guards.guard import Chapter, Guard
 
-_HERE = "tests/test_renewing.py::test_"
+_HERE = "tests/runtime/test_renewer.py::test_"
 
 
 def _renewing(name: str, code: str, without: str, *noticed_by: str) -> Guard:
     return Guard(
-        name=name, room="renewing.py", code=code, without=without, noticed_by=tuple(_HERE + n for n in noticed_by)
+        name=name,
+        room="_runtime/renewer.py",
+        code=code,
+        without=without,
+        noticed_by=tuple(_HERE + n for n in noticed_by),
     )
 
 
@@ -19,14 +23,14 @@ BATCHES = Chapter(
             room="dynamodb/expressions.py",
             code='AND "lease_id" = ? ',
             without='AND "pk" >= ? ',
-            noticed_by=("tests/test_operations_slot.py::test_a_lease_of_another_is_not_touched_by",),
+            noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_lease_of_another_is_not_touched_by",),
         ),
         Guard(
             name="batch: a renewal never shortens a lease",
             room="dynamodb/expressions.py",
             code='AND "expires_at" <= ? ',
             without='AND "fence" <= ? ',
-            noticed_by=("tests/test_operations_slot.py::test_a_renewal_never_shortens_a_lease",),
+            noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_renewal_never_shortens_a_lease",),
         ),
         Guard(
             name="batch: renewed is what shows our lease",
@@ -174,13 +178,13 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: where none is taken, none is sent",
-            "        self._resting_until = self._scene.time.steady() + REST_SECONDS\n",
+            "        self._resting_until = self._state.time.steady() + REST_SECONDS\n",
             "",
             "where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost",
         ),
         _renewing(
             "batch: but not for ever",
-            "        return self._scene.time.steady() < self._resting_until",
+            "        return self._state.time.steady() < self._resting_until",
             "        return self._resting_until > 0.0",
             "after_a_while_batches_are_tried_again",
         ),
@@ -203,7 +207,7 @@ BATCHES = Chapter(
             "what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself",
         ),
         _renewing(
-            "batch: in doubt a single one is sent to see",
+            "batch: in doubt a single one is sent to observe",
             "            if self._doubtful and not self._probing:",
             "            if False:",
             "while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see",
@@ -270,8 +274,8 @@ BATCHES = Chapter(
         ),
         _renewing(
             "batch: early by a part of the lease",
-            "self._scene.lease_ms() / 1000 * AHEAD)",
-            "self._scene.lease_ms() / 1000)",
+            "self._state.lease_ms() / 1000 * AHEAD)",
+            "self._state.lease_ms() / 1000)",
             "one_that_is_due_soon_comes_along_but_not_one_that_is_due_later",
         ),
         _renewing(
@@ -300,28 +304,30 @@ BATCHES = Chapter(
         ),
         Guard(
             name="batch: one of the same group comes along",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="                due += self._schedule.due_between(now, now + ahead, of=group)\n",
             without="                pass\n",
             noticed_by=(
-                "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
+                "tests/runtime/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
             ),
         ),
         Guard(
             name="batch: none of another",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="            members = self._members.get(of, ())\n",
             without="            members = list(self._due)\n",
             noticed_by=(
-                "tests/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
+                "tests/runtime/test_heartbeat.py::test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due",
             ),
         ),
         Guard(
             name="batch: a group in trouble keeps nobody from being looked after",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="    except BaseException:  # noqa: BLE001 - it comes early for economy's sake only\n",
             without="    except ImportError:\n",
-            noticed_by=("tests/test_heartbeat.py::test_a_group_in_trouble_keeps_nobody_from_being_looked_after",),
+            noticed_by=(
+                "tests/runtime/test_heartbeat.py::test_a_group_in_trouble_keeps_nobody_from_being_looked_after",
+            ),
         ),
     ),
 )

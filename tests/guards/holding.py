@@ -4,7 +4,7 @@ from tests.guards.guard import Chapter, Guard
 
 
 def _belief(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
-    return Guard(name=name, room="belief.py", code=code, without=without, noticed_by=noticed_by)
+    return Guard(name=name, room="_protocol/lease_state.py", code=code, without=without, noticed_by=noticed_by)
 
 
 def _lease(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
@@ -12,7 +12,7 @@ def _lease(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -
 
 
 def _heartbeat(name: str, code: str, without: str, *, noticed_by: tuple[str, ...]) -> Guard:
-    return Guard(name=name, room="heartbeat.py", code=code, without=without, noticed_by=noticed_by)
+    return Guard(name=name, room="_runtime/heartbeat.py", code=code, without=without, noticed_by=noticed_by)
 
 
 BELIEF = Chapter(
@@ -22,34 +22,40 @@ BELIEF = Chapter(
             "belief ends at the deadline",
             "return self.state is State.HELD and now < self.deadline",
             "return self.state is State.HELD",
-            noticed_by=("tests/test_belief.py::test_a_new_lease_is_held_until_its_deadline_and_no_longer",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_a_new_lease_is_held_until_its_deadline_and_no_longer",
+            ),
         ),
         _belief(
             "belief ends with a release or a loss",
             "return self.state is State.HELD and now < self.deadline",
             "return now < self.deadline",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "a renewal's deadline counts from before its sending",
             "deadline=now + self._length - self._margin)",
             "deadline=now + self._length)",
             noticed_by=(
-                "tests/test_belief.py::test_a_renewal_writes_the_upper_bound_of_the_services_time_plus_the_length",
+                "tests/protocol/test_lease_state.py::test_a_renewal_writes_the_upper_bound_of_the_services_time_plus_the_length",
             ),
         ),
         _belief(
             "nothing is renewed that is not held",
             "        if not self.holds(now):\n            return None\n        # The bounds",
             "        # The bounds",
-            noticed_by=("tests/test_belief.py::test_nothing_is_renewed_after_the_deadline_a_loss_or_a_release",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_nothing_is_renewed_after_the_deadline_a_loss_or_a_release",
+            ),
         ),
         _belief(
             "the expiry never falls",
             "self._expires_at = max(self._expires_at, now_hi + round(self._length * 1000))",
             "self._expires_at = now_hi + round(self._length * 1000)",
             noticed_by=(
-                "tests/test_belief.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
+                "tests/protocol/test_lease_state.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
             ),
         ),
         _belief(
@@ -57,47 +63,55 @@ BELIEF = Chapter(
             "self._expires_at = max(self._expires_at, now_hi + round(self._length * 1000))",
             "self._expires_at = self._expires_at",
             noticed_by=(
-                "tests/test_belief.py::test_a_renewal_writes_the_upper_bound_of_the_services_time_plus_the_length",
+                "tests/protocol/test_lease_state.py::test_a_renewal_writes_the_upper_bound_of_the_services_time_plus_the_length",
             ),
         ),
         _belief(
             "an answer that comes too late revives nothing",
             "            return None  # too late",
             "            self.state = State.HELD  # too late",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "a success extends the belief",
             "                self._extend(renewal)\n",
             "                self.failures = 0\n",
             noticed_by=(
-                "tests/test_belief.py::test_the_new_deadline_counts_from_before_the_sending_not_from_the_answer",
+                "tests/protocol/test_lease_state.py::test_the_new_deadline_counts_from_before_the_sending_not_from_the_answer",
             ),
         ),
         _belief(
             "a mark of revocation ends it",
             "return self.lose(LossReason.REVOKED) if slot and slot.lease and slot.lease.revoked else None",
             "return None",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "a slot that is gone ends it",
             "return self.lose(LossReason.GONE)",
             "return None",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "another's lease ends it",
             "return self.lose(LossReason.TAKEN)",
             "return None",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "our own lease, refused for a later expiry, is not lost",
             "            case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:",
             "            case Refused(slot=slot) if slot and slot.lease and not slot.lease.lease_id:",
             noticed_by=(
-                "tests/test_belief.py::test_a_superseded_renewal_that_is_refused_with_our_own_lease_changes_no_deadline",
+                "tests/protocol/test_lease_state.py::test_a_superseded_renewal_that_is_refused_with_our_own_lease_changes_no_deadline",
             ),
         ),
         _belief(
@@ -105,7 +119,7 @@ BELIEF = Chapter(
             "                self._expires_at = max(self._expires_at, slot.lease.expires_at)\n",
             "",
             noticed_by=(
-                "tests/test_belief.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
+                "tests/protocol/test_lease_state.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
             ),
         ),
         _belief(
@@ -113,90 +127,106 @@ BELIEF = Chapter(
             "                self.renew_at = now\n",
             "",
             noticed_by=(
-                "tests/test_belief.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
+                "tests/protocol/test_lease_state.py::test_a_renewal_refused_for_a_later_expiry_is_followed_by_one_that_succeeds",
             ),
         ),
         _belief(
             "a revocation is seen in a refusal too",
             "return self.lose(LossReason.REVOKED) if slot.lease.revoked else None",
             "return None",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "a failed renewal is tried again soon",
             "        self.renew_at = now + pause + self._late_by(self._offset)\n",
             "        self.renew_at = now + self._length\n",
-            noticed_by=("tests/test_belief.py::test_a_failed_renewal_is_no_lost_lease",),
+            noticed_by=("tests/protocol/test_lease_state.py::test_a_failed_renewal_is_no_lost_lease",),
         ),
         _belief(
             "failures in a row are counted",
             "        self.failures += 1\n",
             "        self.failures = 1\n",
             noticed_by=(
-                "tests/test_belief.py::test_while_renewals_fail_the_pause_grows_to_a_twelfth_of_the_length_and_never_beyond",
+                "tests/protocol/test_lease_state.py::test_while_renewals_fail_the_pause_grows_to_a_twelfth_of_the_length_and_never_beyond",
             ),
         ),
         _belief(
             "a failed renewal is no lost lease",
             "        self.failures += 1\n",
             "        self.lose(LossReason.UNREACHABLE)\n        self.failures += 1\n",
-            noticed_by=("tests/test_belief.py::test_a_failed_renewal_is_no_lost_lease",),
+            noticed_by=("tests/protocol/test_lease_state.py::test_a_failed_renewal_is_no_lost_lease",),
         ),
         _belief(
             "a lease is lost once",
             "        if self.state is not State.HELD:\n            return None\n        self.state, self.reason",
             "        self.state, self.reason",
-            noticed_by=("tests/test_belief.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
+            ),
         ),
         _belief(
             "sleep is told from silence",
             "LossReason.SUSPENDED if slept else LossReason.UNREACHABLE",
             "LossReason.UNREACHABLE",
-            noticed_by=("tests/test_belief.py::test_the_deadline_loses_the_lease_and_tells_sleep_from_silence",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_the_deadline_loses_the_lease_and_tells_sleep_from_silence",
+            ),
         ),
         _belief(
             "a lease is lost at its deadline, not before",
             "if self.state is not State.HELD or now < self.deadline:",
             "if self.state is not State.HELD:",
-            noticed_by=("tests/test_belief.py::test_the_deadline_loses_the_lease_and_tells_sleep_from_silence",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_the_deadline_loses_the_lease_and_tells_sleep_from_silence",
+            ),
         ),
         _belief(
             "a second release is told",
             "        held = self.state is State.HELD\n        if held:",
             "        held = self.state is not State.LOST\n        if held:",
-            noticed_by=("tests/test_belief.py::test_a_release_ends_belief_at_once_and_a_second_one_is_told",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_a_release_ends_belief_at_once_and_a_second_one_is_told",
+            ),
         ),
         _belief(
             "a release does not hide a loss",
             "        if held:\n            self.state = State.RELEASED",
             "        if True:\n            self.state = State.RELEASED",
-            noticed_by=("tests/test_belief.py::test_a_lease_released_is_never_lost_and_one_lost_never_released",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_a_lease_released_is_never_lost_and_one_lost_never_released",
+            ),
         ),
         _belief(
             "the deadline never moves backwards",
             "if renewal.deadline - self._late_by(offset) >= self.deadline:",
             "if True:",
-            noticed_by=("tests/test_belief.py::test_an_earlier_renewal_answered_later_takes_nothing_back",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_an_earlier_renewal_answered_later_takes_nothing_back",
+            ),
         ),
         _belief(
             "a lease is renewed at a third of its length",
             "_RENEWALS_PER_LEASE = 3\n",
             "_RENEWALS_PER_LEASE = 1.5\n",
             noticed_by=(
-                "tests/test_belief.py::test_the_first_renewal_is_due_at_a_third_of_the_length_or_up_to_a_tenth_of_it_earlier",
+                "tests/protocol/test_lease_state.py::test_the_first_renewal_is_due_at_a_third_of_the_length_or_up_to_a_tenth_of_it_earlier",
             ),
         ),
         _belief(
             "leases taken together do not renew together",
             "self._chance.uniform(1.0 - _EARLIER, 1.0)",
             "1.0",
-            noticed_by=("tests/test_belief.py::test_leases_taken_together_do_not_renew_together",),
+            noticed_by=("tests/protocol/test_lease_state.py::test_leases_taken_together_do_not_renew_together",),
         ),
         _belief(
             "the heartbeat looks at the deadline too",
             "return min(self.renew_at, self._planned) - self._late_by(self._offset)",
             "return self.renew_at - self._late_by(self._offset)",
-            noticed_by=("tests/test_belief.py::test_the_heartbeat_is_due_at_the_deadline_if_no_renewal_is_due_before",),
+            noticed_by=(
+                "tests/protocol/test_lease_state.py::test_the_heartbeat_is_due_at_the_deadline_if_no_renewal_is_due_before",
+            ),
         ),
     ),
 )
@@ -240,7 +270,7 @@ LEASES = Chapter(
         ),
         _lease(
             "the heartbeat looks again once it has ended",
-            "            self._renewing = False\n        self._around.heartbeats.reconsider(self)\n",
+            "            self._renewing = False\n        self._context.heartbeats.reconsider(self)\n",
             "            self._renewing = False\n",
             noticed_by=(
                 "tests/test_lease_serial.py::test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended",
@@ -266,45 +296,45 @@ LEASES = Chapter(
         ),
         _lease(
             "an interrupted release is seen to",
-            "            self._around.heartbeats.workers.submit(self._release_quietly)\n            raise\n",
+            "            self._context.heartbeats.workers.submit(self._release_quietly)\n            raise\n",
             "            raise\n",
             noticed_by=("tests/test_lease_serial.py::test_a_release_that_was_interrupted_is_done_in_the_background",),
         ),
         _lease(
             "a released lease is looked after no more",
-            "        self._around.heartbeats.drop(self)\n",
+            "        self._context.heartbeats.drop(self)\n",
             "",
             noticed_by=("tests/test_lease_serial.py::test_nothing_is_left_of_a_released_lease",),
         ),
         _lease(
             "its bucket forgets it",
-            "        self._around.ended(self)\n",
+            "        self._context.ended(self)\n",
             "",
             noticed_by=("tests/test_lease_serial.py::test_nothing_is_left_of_a_released_lease",),
         ),
         _lease(
             "a release wakes and tells its own process",
-            "            scene.memory.released(slot, Slot(number=slot, fence=self.fence), now=self._now())\n",
+            "            state.hints.released(slot, Slot(number=slot, fence=self.fence), now=self._now())\n",
             "            pass\n",
             noticed_by=(
-                "tests/test_operations_bucket.py::test_a_process_claims_first_the_slot_that_it_released_itself",
+                "tests/operations/test_acquire_costs.py::test_a_process_claims_first_the_slot_that_it_released_itself",
             ),
         ),
         _lease(
             "check raises once the deadline has passed",
-            "        if not self._forked and self._belief.holds(self._now()):\n            if self._around",
-            "        if not self._forked and self._belief.state is State.HELD:\n            if self._around",
+            "        if not self._forked and self._belief.holds(self._now()):\n            if self._context",
+            "        if not self._forked and self._belief.state is State.HELD:\n            if self._context",
             noticed_by=("tests/test_lease_losing.py::test_asking_costs_no_request",),
         ),
         _lease(
             "a heartbeat that is gone is started again",
-            "                self._around.heartbeats.ensure_running()\n            return\n",
+            "                self._context.heartbeats.ensure_running()\n            return\n",
             "                pass\n            return\n",
             noticed_by=("tests/test_lease_holding.py::test_a_heartbeat_that_died_is_started_again",),
         ),
         _lease(
             "who asks is told without a heartbeat",
-            "            reason = self._belief.expire(self._now(), slept=self._around.heartbeats.overslept())\n",
+            "            reason = self._belief.expire(self._now(), slept=self._context.heartbeats.overslept())\n",
             "            reason = None\n",
             noticed_by=(
                 "tests/test_lease_losing.py::test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat",
@@ -320,8 +350,8 @@ LEASES = Chapter(
         ),
         _lease(
             "a renewal writes the upper bound",
-            "            _, now_hi = scene.time.now_ms()\n            if scene",
-            "            now_hi, _ = scene.time.now_ms()\n            if scene",
+            "            _, now_hi = state.time.now_ms()\n            if state",
+            "            now_hi, _ = state.time.now_ms()\n            if state",
             noticed_by=(
                 "tests/test_lease_serial.py::test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over",
             ),
@@ -464,7 +494,7 @@ LEASES = Chapter(
             "        if self._forked:\n            return False\n",
             "",
             noticed_by=(
-                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+                "tests/runtime/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
             ),
         ),
         _lease(
@@ -472,7 +502,7 @@ LEASES = Chapter(
             "        self._forked = True\n",
             "",
             noticed_by=(
-                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+                "tests/runtime/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
             ),
         ),
         _lease(
@@ -485,7 +515,7 @@ LEASES = Chapter(
             "at exit a lease is released",
             "                self._send_release(tries=1, seconds=0.0)\n",
             "                pass\n",
-            noticed_by=("tests/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
+            noticed_by=("tests/runtime/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
         ),
         _lease(
             "a release that is given up ends in bounded time",
@@ -513,14 +543,16 @@ LEASES = Chapter(
             room="bucket.py",
             code="        self._heartbeats().add(lease)\n",
             without="",
-            noticed_by=("tests/test_operations_recovery.py::test_a_renewal_whose_answer_is_lost_costs_no_lease",),
+            noticed_by=(
+                "tests/operations/test_acquire_recovery.py::test_a_renewal_whose_answer_is_lost_costs_no_lease",
+            ),
         ),
         Guard(
             name="one failing release does not keep the others",
             room="bucket.py",
             code="            except LeaseError as error:\n",
             without="            except ZeroDivisionError as error:\n",
-            noticed_by=("tests/test_operations_errors.py::test_closing_raises_nothing_when_a_release_fails",),
+            noticed_by=("tests/operations/test_acquire_errors.py::test_closing_raises_nothing_when_a_release_fails",),
         ),
         Guard(
             name="a release by id through its own bucket ends belief at once",
@@ -534,7 +566,9 @@ LEASES = Chapter(
             room="bucket.py",
             code="        self._closed = True\n",
             without="",
-            noticed_by=("tests/test_operations_errors.py::test_a_closed_bucket_acquires_no_more_and_holds_nothing",),
+            noticed_by=(
+                "tests/operations/test_acquire_errors.py::test_a_closed_bucket_acquires_no_more_and_holds_nothing",
+            ),
         ),
     ),
 )
@@ -546,99 +580,105 @@ HEARTBEATS = Chapter(
             "a beat that raises harms no other",
             "            except BaseException:  # noqa: BLE001 - one lease",
             "            except ZeroDivisionError:  # noqa: BLE001 - one lease",
-            noticed_by=("tests/test_heartbeat.py::test_a_beat_that_raises_harms_no_other_and_is_tried_again",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_a_beat_that_raises_harms_no_other_and_is_tried_again",),
         ),
         Guard(
             name="it is tried again",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="            self._schedule.move(beating, self._clock.steady() + pause, unless_moved_from=entry)\n",
             without="",
-            noticed_by=("tests/test_heartbeat.py::test_after_a_beat_it_is_due_when_it_then_says",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_after_a_beat_it_is_due_when_it_then_says",),
         ),
         Guard(
             name="after a while",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="pause, entry = RECOVERY_SECONDS, ",
             without="pause, entry = 0.0, ",
-            noticed_by=("tests/test_heartbeat.py::test_a_beat_that_raises_is_not_tried_again_at_once",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_a_beat_that_raises_is_not_tried_again_at_once",),
         ),
         _heartbeat(
             "what is always due does not spin",
             "pause = max(SHORTEST_SECONDS, beating.due_in())",
             "pause = beating.due_in()",
-            noticed_by=("tests/test_heartbeat.py::test_what_is_always_due_does_not_spin",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_what_is_always_due_does_not_spin",),
         ),
         _heartbeat(
             "the thread survives a defect of its own",
             "            except BaseException:  # noqa: BLE001 - a heartbeat that",
             "            except ZeroDivisionError:  # noqa: BLE001 - a heartbeat that",
             noticed_by=(
-                "tests/test_heartbeat.py::test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own",
+                "tests/runtime/test_heartbeat.py::test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own",
             ),
         ),
         _heartbeat(
             "a thread that is gone is started again",
             "if self._thread is None or not self._thread.is_alive():",
             "if self._thread is None:",
-            noticed_by=("tests/test_heartbeat.py::test_a_thread_that_is_gone_is_started_again",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_a_thread_that_is_gone_is_started_again",),
         ),
         _heartbeat(
             "there is one thread",
             "if self._thread is None or not self._thread.is_alive():",
             "if True:",
-            noticed_by=("tests/test_heartbeat.py::test_there_is_one_thread_however_often_it_is_asked_for",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_there_is_one_thread_however_often_it_is_asked_for",),
         ),
         _heartbeat(
             "it keeps no interpreter from exiting",
             'target=self._run, name="ddb-lease-heartbeat", daemon=True)',
             'target=self._run, name="ddb-lease-heartbeat")',
-            noticed_by=("tests/test_heartbeat.py::test_there_is_one_thread_however_often_it_is_asked_for",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_there_is_one_thread_however_often_it_is_asked_for",),
         ),
         Guard(
             name="nor do its workers",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="target=self._work, name=name, daemon=True)",
             without="target=self._work, name=name)",
-            noticed_by=("tests/test_workers.py::test_workers_keep_no_interpreter_from_exiting",),
+            noticed_by=("tests/runtime/test_workers.py::test_workers_keep_no_interpreter_from_exiting",),
         ),
         _heartbeat(
             "adding makes sure that it runs",
             "        self.ensure_running()\n        self._ring(due)\n",
             "        self._ring(due)\n",
-            noticed_by=("tests/test_heartbeat.py::test_adding_makes_sure_that_the_thread_runs",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_adding_makes_sure_that_the_thread_runs",),
         ),
         _heartbeat(
             "what comes earlier ends its sleep",
             "        if due < self._asleep_until or",
             "        if",
-            noticed_by=("tests/test_heartbeat.py::test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell",),
+            noticed_by=(
+                "tests/runtime/test_heartbeat.py::test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell",
+            ),
         ),
         _heartbeat(
             "what is brought forward ends its sleep",
             "        self._ring(self._move(beating))\n",
             "        self._move(beating)\n",
-            noticed_by=("tests/test_heartbeat.py::test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell",),
+            noticed_by=(
+                "tests/runtime/test_heartbeat.py::test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell",
+            ),
         ),
         _heartbeat(
             "a clock that jumped is noticed by what is scheduled then",
             "due < self._asleep_until or self.overslept():",
             "due < self._asleep_until:",
             noticed_by=(
-                "tests/test_heartbeat.py::test_after_the_clock_has_jumped_whatever_is_scheduled_rings_the_bell",
+                "tests/runtime/test_heartbeat.py::test_after_the_clock_has_jumped_whatever_is_scheduled_rings_the_bell",
             ),
         ),
         _heartbeat(
             "what is scheduled while a nap is planned ends it",
             "                self._asleep_until = math.inf\n",
             "                pass\n",
-            noticed_by=("tests/test_heartbeat.py::test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap",),
+            noticed_by=(
+                "tests/runtime/test_heartbeat.py::test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap",
+            ),
         ),
         _heartbeat(
             "a machine that slept is noticed",
             "return self._clock.steady() - self._planned > LATE_SECONDS",
             "return False",
             noticed_by=(
-                "tests/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
+                "tests/runtime/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
             ),
         ),
         _heartbeat(
@@ -646,54 +686,58 @@ HEARTBEATS = Chapter(
             "LATE_SECONDS = 0.5\n",
             "LATE_SECONDS = -1.0\n",
             noticed_by=(
-                "tests/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
+                "tests/runtime/test_heartbeat.py::test_waking_up_much_later_than_planned_means_that_the_process_was_not_running",
             ),
         ),
         Guard(
             name="no nap is longer than a second",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))",
             without="return min(due_in, max(0.0, self.workers.relief_in()))",
-            noticed_by=("tests/test_heartbeat.py::test_no_nap_is_longer_than_a_sleeping_machine_may_go_unnoticed",),
+            noticed_by=(
+                "tests/runtime/test_heartbeat.py::test_no_nap_is_longer_than_a_sleeping_machine_may_go_unnoticed",
+            ),
         ),
         Guard(
             name="a heartbeat that was held up sleeps for no negative time",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="max(0.0, self.workers.relief_in())",
             without="self.workers.relief_in()",
             noticed_by=(
-                "tests/test_heartbeat.py::test_jobs_that_have_waited_for_long_leave_no_time_to_sleep_and_not_less_than_none",
+                "tests/runtime/test_heartbeat.py::test_jobs_that_have_waited_for_long_leave_no_time_to_sleep_and_not_less_than_none",
             ),
         ),
         Guard(
             name="who asked too early when something is due asks again",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="if self._schedule.move(beating, due, unless_moved_from=entry):",
             without="if self._schedule.move(beating, due):",
-            noticed_by=("tests/test_heartbeat.py::test_who_asked_too_early_when_something_is_due_asks_again",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_who_asked_too_early_when_something_is_due_asks_again",),
         ),
         Guard(
             name="there is a worker left for a line that comes new",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="return max(1, MOST_WORKERS // (len(self._lines) + 1))",
             without="return MOST_WORKERS",
-            noticed_by=("tests/test_workers.py::test_however_many_lines_are_in_trouble_a_healthy_one_is_served",),
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_however_many_lines_are_in_trouble_a_healthy_one_is_served",
+            ),
         ),
         Guard(
             name="a worker that was not started is not idle",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="self._idle -= missing - started",
             without="pass",
             noticed_by=(
-                "tests/test_workers.py::test_an_interrupt_while_a_worker_is_started_leaves_none_that_does_not_exist",
+                "tests/runtime/test_workers.py::test_an_interrupt_while_a_worker_is_started_leaves_none_that_does_not_exist",
             ),
         ),
         Guard(
             name="a handler of the log ends no worker",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="    with contextlib.suppress(Exception):  # nor",
             without="    with contextlib.nullcontext():  # nor",
-            noticed_by=("tests/test_workers.py::test_a_handler_of_the_log_that_raises_ends_no_worker",),
+            noticed_by=("tests/runtime/test_workers.py::test_a_handler_of_the_log_that_raises_ends_no_worker",),
         ),
         Guard(
             name="a forked child forgets leases that ended too",
@@ -701,170 +745,178 @@ HEARTBEATS = Chapter(
             code="for lease in list(self._made):",
             without="for lease in list(self._leases.values()):",
             noticed_by=(
-                "tests/test_operations_errors.py::test_a_forked_child_sends_no_release_for_a_lease_whose_release_failed_in_the_parent",
+                "tests/operations/test_acquire_errors.py::test_a_forked_child_sends_no_release_for_a_lease_whose_release_failed_in_the_parent",
             ),
         ),
         Guard(
             name="naps are short while jobs wait",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))",
             without="return min(NAP_SECONDS, due_in)",
-            noticed_by=("tests/test_workers.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",),
+            noticed_by=("tests/runtime/test_workers.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",),
         ),
         _heartbeat(
             "what was dropped is due no more",
             "            self._due.pop(beating, None)\n            group",
             "            group",
-            noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
         ),
         Guard(
             name="what was dropped is not moved back in",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="if entry is None or unless_moved_from not in {None, entry}:",
             without="if unless_moved_from not in {None, entry}:",
-            noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_what_was_dropped_is_neither_due_nor_moved_back_in",),
         ),
         Guard(
             name="a worker has the last word on when its lease is due",
-            room="heartbeat.py",
+            room="_runtime/heartbeat.py",
             code="if entry is None or unless_moved_from not in {None, entry}:",
             without="if entry is None:",
             noticed_by=(
-                "tests/test_heartbeat.py::test_what_was_moved_meanwhile_is_not_moved_back",
-                "tests/test_heartbeat.py::test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word",
+                "tests/runtime/test_heartbeat.py::test_what_was_moved_meanwhile_is_not_moved_back",
+                "tests/runtime/test_heartbeat.py::test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word",
             ),
         ),
         _heartbeat(
             "moving counts the last time only",
             "if self._due.get(beating) == (due, serial):",
             "if beating in self._due:",
-            noticed_by=("tests/test_heartbeat.py::test_moving_counts_the_last_time_only",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_moving_counts_the_last_time_only",),
         ),
         _heartbeat(
             "things due at the same time are not compared",
             "entry = (due, next(self._serial))",
             "entry = (due, 0)",
-            noticed_by=("tests/test_heartbeat.py::test_things_due_at_the_same_time_are_not_compared",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_things_due_at_the_same_time_are_not_compared",),
         ),
         _heartbeat(
-            "what was dropped is not kept in memory",
+            "what was dropped is not kept in hints",
             "if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):",
             "if False:",
-            noticed_by=("tests/test_heartbeat.py::test_what_was_dropped_is_not_kept_in_memory",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_what_was_dropped_is_not_kept_in_memory",),
         ),
         Guard(
             name="a worker survives what its job raises",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="        except BaseException as error:  # noqa: BLE001 - a worker",
             without="        except ZeroDivisionError as error:  # noqa: BLE001 - a worker",
-            noticed_by=("tests/test_workers.py::test_a_worker_survives_whatever_its_job_raises",),
+            noticed_by=("tests/runtime/test_workers.py::test_a_worker_survives_whatever_its_job_raises",),
         ),
         Guard(
             name="a job that has waited gets another worker",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="limit, self._relieved_at = MOST_WORKERS, self._clock.steady()",
             without="self._relieved_at = self._clock.steady()",
-            noticed_by=("tests/test_workers.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",),
+            noticed_by=("tests/runtime/test_workers.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",),
         ),
         Guard(
             name="they are no more than a process can bear",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="limit, self._relieved_at = MOST_WORKERS, self._clock.steady()",
             without="limit, self._relieved_at = 10_000, self._clock.steady()",
-            noticed_by=("tests/test_workers.py::test_there_are_never_more_workers_than_a_process_can_bear",),
+            noticed_by=("tests/runtime/test_workers.py::test_there_are_never_more_workers_than_a_process_can_bear",),
         ),
         Guard(
             name="no worker is started while one is idle",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="for line in list(self._lines.values())) - self._idle",
             without="for line in list(self._lines.values()))",
-            noticed_by=("tests/test_workers.py::test_no_worker_is_started_while_one_is_idle",),
+            noticed_by=("tests/runtime/test_workers.py::test_no_worker_is_started_while_one_is_idle",),
         ),
         Guard(
             name="workers are few",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="            limit = self._limit\n",
             without="            limit = MOST_WORKERS\n",
             noticed_by=(
-                "tests/test_workers.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",
-                "tests/test_workers.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",
+                "tests/runtime/test_workers.py::test_a_job_that_has_waited_gets_a_worker_of_its_own",
+                "tests/runtime/test_workers.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",
             ),
         ),
         Guard(
             name="those that helped out end",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="                    return  # it helped",
             without="                    pass  # it helped",
-            noticed_by=("tests/test_workers.py::test_workers_that_helped_out_are_not_kept",),
+            noticed_by=("tests/runtime/test_workers.py::test_workers_that_helped_out_are_not_kept",),
         ),
         Guard(
             name="where no thread can be had the others do it",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="        except RuntimeError:  # no more threads",
             without="        except ZeroDivisionError:  # no more threads",
-            noticed_by=("tests/test_workers.py::test_where_no_thread_can_be_started_the_others_do_it",),
+            noticed_by=("tests/runtime/test_workers.py::test_where_no_thread_can_be_started_the_others_do_it",),
         ),
         _heartbeat(
             "jobs that wait are looked after at each turn",
             "        self.workers.relieve()\n        now",
             "        now",
-            noticed_by=("tests/test_workers.py::test_a_job_that_has_waited_gets_a_worker_at_the_heartbeats_next_turn",),
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_a_job_that_has_waited_gets_a_worker_at_the_heartbeats_next_turn",
+            ),
         ),
         Guard(
             name="a job is done soon",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="        self._rings.put(None)\n        self.relieve()\n",
             without="        self._rings.put(None)\n",
-            noticed_by=("tests/test_workers.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",),
+            noticed_by=("tests/runtime/test_workers.py::test_as_many_jobs_run_at_once_as_there_may_be_workers",),
         ),
         Guard(
             name="one line's trouble leaves workers to the others",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="return max(0, min(len(self.jobs), min(self.most, share) - self.running))",
             without="return len(self.jobs)",
-            noticed_by=("tests/test_workers.py::test_one_lines_trouble_leaves_workers_to_the_others",),
+            noticed_by=("tests/runtime/test_workers.py::test_one_lines_trouble_leaves_workers_to_the_others",),
         ),
         Guard(
             name="what does not hurry never keeps all workers",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="_Line(self._limit if line is None else MOST_IN_LINE)",
             without="_Line(MOST_IN_LINE)",
-            noticed_by=("tests/test_workers.py::test_what_does_not_hurry_never_keeps_all_workers",),
+            noticed_by=("tests/runtime/test_workers.py::test_what_does_not_hurry_never_keeps_all_workers",),
         ),
         Guard(
             name="lines are served in turn",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="self._lines[key] = self._lines.pop(key)  #",
             without="pass  #",
-            noticed_by=("tests/test_workers.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",),
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",
+            ),
         ),
         Guard(
             name="the most urgent of a line comes first",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="_Job(by, next(self._serial)",
             without="_Job(0.0, next(self._serial)",
-            noticed_by=("tests/test_workers.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",),
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",
+            ),
         ),
         Guard(
             name="a line that is done is dropped",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="                del self._lines[key]\n",
             without="                pass\n",
-            noticed_by=("tests/test_workers.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",),
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_lines_are_served_in_turn_and_the_most_urgent_of_a_line_first",
+            ),
         ),
         Guard(
             name="nothing hurries where no more workers may be started",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="if self._missing() <= 0 or self._idle + self._busy >= MOST_WORKERS:",
             without="if self._missing() <= 0:",
-            noticed_by=("tests/test_workers.py::test_there_are_never_more_workers_than_a_process_can_bear",),
+            noticed_by=("tests/runtime/test_workers.py::test_there_are_never_more_workers_than_a_process_can_bear",),
         ),
         Guard(
             name="a thread that cannot be started is not tried again at once",
-            room="workers.py",
+            room="_runtime/workers.py",
             code="max(waiting_since, self._relieved_at)",
             without="waiting_since",
-            noticed_by=("tests/test_workers.py::test_where_no_thread_can_be_started_the_others_do_it",),
+            noticed_by=("tests/runtime/test_workers.py::test_where_no_thread_can_be_started_the_others_do_it",),
         ),
     ),
 )
@@ -874,42 +926,42 @@ PROCESSES = Chapter(
     guards=(
         Guard(
             name="a fork is told to who lives here",
-            room="process.py",
+            room="_runtime/process.py",
             code="        inhabitant.after_fork_in_child()\n",
             without="        pass\n",
             noticed_by=(
-                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+                "tests/runtime/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
             ),
         ),
         Guard(
             name="a forked child has a heartbeat of its own",
-            room="process.py",
+            room="_runtime/process.py",
             code="    _heartbeats = None\n    for",
             without="    for",
-            noticed_by=("tests/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
+            noticed_by=("tests/runtime/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
         ),
         Guard(
             name="an exit releases what is held",
-            room="process.py",
+            room="_runtime/process.py",
             code="        inhabitant.at_exit(deadline)\n",
             without="        pass\n",
-            noticed_by=("tests/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
+            noticed_by=("tests/runtime/test_crashes.py::test_a_forked_child_releases_its_own_leases_when_it_ends",),
         ),
         Guard(
             name="an exit ends in bounded time",
             room="bucket.py",
-            code="            if self._machinery.clock.steady() >= deadline:\n",
+            code="            if self._runtime.clock.steady() >= deadline:\n",
             without="            if False:\n",
             noticed_by=(
-                "tests/test_operations_errors.py::test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it",
+                "tests/operations/test_acquire_errors.py::test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it",
             ),
         ),
         Guard(
             name="one heartbeat serves a process",
-            room="process.py",
+            room="_runtime/process.py",
             code="        if _heartbeats is None:\n",
             without="        if True:\n",
-            noticed_by=("tests/test_heartbeat.py::test_one_heartbeat_serves_a_process",),
+            noticed_by=("tests/runtime/test_heartbeat.py::test_one_heartbeat_serves_a_process",),
         ),
         Guard(
             name="a forked child forgets its parent's leases",
@@ -917,22 +969,22 @@ PROCESSES = Chapter(
             code="            lease.abandon_to_parent()\n",
             without="            pass\n",
             noticed_by=(
-                "tests/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
+                "tests/runtime/test_crashes.py::test_a_forked_child_holds_nothing_releases_nothing_and_can_acquire_by_itself",
             ),
         ),
         Guard(
             name="a forked child forgets its parent's waiters",
             room="bucket.py",
-            code="        self._memory.empty()\n",
+            code="        self._hints.empty()\n",
             without="",
-            noticed_by=("tests/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
+            noticed_by=("tests/runtime/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
         ),
         Guard(
             name="a forked child observes the time by itself",
             room="bucket.py",
-            code="        self._scene.time.after_fork_in_child()\n",
+            code="        self._state.time.after_fork_in_child()\n",
             without="",
-            noticed_by=("tests/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
+            noticed_by=("tests/runtime/test_crashes.py::test_a_child_forked_while_every_lock_is_held_can_acquire",),
         ),
         Guard(
             name="a forked child shares no connection",
@@ -940,8 +992,8 @@ PROCESSES = Chapter(
             code="        if self._forked:\n            self._renew_after_fork()\n",
             without="",
             noticed_by=(
-                "tests/test_client.py::test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before",
-                "tests/test_client.py::test_a_forked_child_drops_the_connections_of_a_client_of_the_users_own",
+                "tests/dynamodb/test_client.py::test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before",
+                "tests/dynamodb/test_client.py::test_a_forked_child_drops_the_connections_of_a_client_of_the_users_own",
             ),
         ),
         Guard(
@@ -950,7 +1002,7 @@ PROCESSES = Chapter(
             code="return max(_SHORTEST, min(_LONGEST, lease_seconds / 10))",
             without="return 60.0",
             noticed_by=(
-                "tests/test_client.py::test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows",
+                "tests/dynamodb/test_client.py::test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows",
             ),
         ),
         Guard(
@@ -959,7 +1011,7 @@ PROCESSES = Chapter(
             code="return max(_SHORTEST, min(_LONGEST, lease_seconds / 10))",
             without="return _LONGEST",
             noticed_by=(
-                "tests/test_client.py::test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows",
+                "tests/dynamodb/test_client.py::test_timeouts_stay_under_a_third_of_the_lease_where_a_handshake_allows",
             ),
         ),
         Guard(
@@ -967,14 +1019,16 @@ PROCESSES = Chapter(
             room="dynamodb/client.py",
             code="    if longest > lease_seconds / 3:",
             without="    if longest > lease_seconds * 3_000:",
-            noticed_by=("tests/test_client.py::test_a_client_that_waits_longer_than_the_lease_allows_is_refused",),
+            noticed_by=(
+                "tests/dynamodb/test_client.py::test_a_client_that_waits_longer_than_the_lease_allows_is_refused",
+            ),
         ),
         Guard(
             name="the user's own client is not closed",
             room="dynamodb/store.py",
-            code="        if self._reach.client is None:\n            self._close()\n",
+            code="        if self._connection.client is None:\n            self._close()\n",
             without="        self._close()\n",
-            noticed_by=("tests/test_client.py::test_the_users_own_client_is_not_closed_with_the_bucket",),
+            noticed_by=("tests/dynamodb/test_client.py::test_the_users_own_client_is_not_closed_with_the_bucket",),
         ),
     ),
 )

@@ -2,12 +2,12 @@
 
 from tests.guards.guard import Chapter, Guard
 
-_HERE = "tests/test_circulation.py::"
+_HERE = "tests/operations/test_resize.py::"
 
 
 def _work(name: str, code: str, without: str, *noticed_by: str) -> Guard:
     noticed = tuple(test if "::" in test else _HERE + test for test in noticed_by)
-    return Guard(name=name, room="circulation.py", code=code, without=without, noticed_by=noticed)
+    return Guard(name=name, room="_operations/resize.py", code=code, without=without, noticed_by=noticed)
 
 
 OPERATING = Chapter(
@@ -53,7 +53,7 @@ OPERATING = Chapter(
             room="dynamodb/answers.py",
             code="if not isinstance(responses, list) or len(responses) != len(request.slots) + request.counter:",
             without="if not isinstance(responses, list):",
-            noticed_by=("tests/test_answers.py::test_a_snapshot_that_is_not_whole_is_no_answer",),
+            noticed_by=("tests/dynamodb/test_answers.py::test_a_snapshot_that_is_not_whole_is_no_answer",),
         ),
         _work(
             "a shrink takes all in its range out",
@@ -178,20 +178,20 @@ OPERATING = Chapter(
         ),
         _work(
             "an errand ends in bounded time",
-            "        if self._lost_in_a_row >= LOSSES and scene.time.steady() >= self._until:",
+            "        if self._lost_in_a_row >= LOSSES and state.time.steady() >= self._until:",
             "        if False:",
             "test_a_counter_that_never_rests_is_told_in_bounded_time",
         ),
         _work(
             "an errand backs off",
-            "        yield Pause(seconds=full_jitter(CONTENDED_SECONDS, self._lost_in_a_row, scene.chance))\n",
+            "        yield Pause(seconds=full_jitter(CONTENDED_SECONDS, self._lost_in_a_row, state.chance))\n",
             "        yield from ()\n",
             "test_a_counter_that_never_rests_is_told_in_bounded_time",
         ),
         Guard(
             name="a resize is looked at by who waits",
             room="bucket.py",
-            code="        self._memory.wake_all()  # to look anew\n",
+            code="        self._hints.wake_all()  # to look anew\n",
             without="",
             noticed_by=(_HERE + "test_who_waits_in_the_same_process_is_served_by_a_growth",),
         ),
@@ -211,35 +211,35 @@ OPERATING = Chapter(
         ),
         Guard(
             name="a fill goes by the bound as it is",
-            room="upkeep.py",
+            room="_operations/maintain.py",
             code="if n < seen.max_tokens]",
             without="if True]",
             noticed_by=(
-                "tests/test_tokens.py::test_initializing_mints_nothing_beyond_a_bucket_that_shrinks_meanwhile",
+                "tests/test_token_bucket.py::test_initializing_mints_nothing_beyond_a_bucket_that_shrinks_meanwhile",
             ),
         ),
         Guard(
             name="several: nothing beyond the bound seen is ever sent",
-            room="messages.py",
+            room="_protocol/messages.py",
             code="if any(number >= self.seen_max for number in self.mints):",
             without="if False:",
             noticed_by=(
-                "tests/test_several_slots.py::test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for",
+                "tests/operations/test_acquire_many.py::test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for",
             ),
         ),
         Guard(
             name="several: who cannot be served is not woken",
-            room="memory.py",
-            code="if ticket.count <= len(self._free)]",
+            room="_state/hints.py",
+            code="if waiter.count <= len(self._free)]",
             without="if self._free]",
-            noticed_by=("tests/test_memory.py::test_whom_the_free_slots_are_not_enough_for_is_not_woken",),
+            noticed_by=("tests/state/test_hints.py::test_whom_the_free_slots_are_not_enough_for_is_not_woken",),
         ),
         Guard(
             name="a page that ends at a stranger's item is gone on from",
             room="dynamodb/answers.py",
             code="end = bisect_right(range(MAX_TOKENS), last, key=slot_key) if more else MAX_TOKENS",
             without="end = (int(last[5:]) + 1 if last[5:].isdigit() else 0) if more else MAX_TOKENS",
-            noticed_by=("tests/test_status.py::test_items_of_others_between_the_slots_hide_none_of_them",),
+            noticed_by=("tests/operations/test_status.py::test_items_of_others_between_the_slots_hide_none_of_them",),
         ),
         Guard(
             name="what is for people only decides nothing",
@@ -257,25 +257,25 @@ OPERATING = Chapter(
         ),
         Guard(
             name="a sweep frees nothing beyond max_tokens",
-            room="upkeep.py",
+            room="_operations/maintain.py",
             code=" and slot.number < counter.max_tokens\n",
             without="\n",
-            noticed_by=("tests/test_tokens.py::test_cleaning_up_leaves_slots_beyond_the_bucket_alone",),
+            noticed_by=("tests/test_token_bucket.py::test_cleaning_up_leaves_slots_beyond_the_bucket_alone",),
         ),
         Guard(
             name="filling goes on while it fills",
-            room="upkeep.py",
+            room="_operations/maintain.py",
             code="rounds, least = (0, missing) if missing < least else (rounds + 1, least)",
             without="rounds = ROUNDS",
-            noticed_by=("tests/test_tokens.py::test_many_may_initialize_one_bucket_at_a_time",),
+            noticed_by=("tests/test_token_bucket.py::test_many_may_initialize_one_bucket_at_a_time",),
         ),
         Guard(
             name="one thread at a time releases a token",
-            room="tokens.py",
+            room="token_bucket.py",
             code="            if lease_id in self._ending:\n",
             without="            if False:\n",
             noticed_by=(
-                "tests/test_tokens.py::test_two_threads_that_lose_their_answers_do_not_both_release_one_token",
+                "tests/test_token_bucket.py::test_two_threads_that_lose_their_answers_do_not_both_release_one_token",
             ),
         ),
         Guard(
@@ -284,17 +284,17 @@ OPERATING = Chapter(
             code="        self._require_open()  # closed just now",
             without="        # closed just now",
             noticed_by=(
-                "tests/test_operations_errors.py::test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease",
+                "tests/operations/test_acquire_errors.py::test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease",
             ),
         ),
         Guard(
             name="nobody waits for what is foreign",
-            room="protocol.py",
+            room="_protocol/decisions.py",
             code="if slot.lease and not slot.foreign]",
             without="if slot.lease]",
             noticed_by=(
-                "tests/test_protocol.py::test_full_tells_the_first_expiry_and_nothing_where_no_lease_is_seen",
-                "tests/test_protocol.py::test_who_wants_several_waits_for_the_expiry_that_makes_them_enough",
+                "tests/protocol/test_decisions.py::test_full_tells_the_first_expiry_and_nothing_where_no_lease_is_seen",
+                "tests/protocol/test_decisions.py::test_who_wants_several_waits_for_the_expiry_that_makes_them_enough",
             ),
         ),
         Guard(
@@ -302,7 +302,7 @@ OPERATING = Chapter(
             room="dynamodb/items.py",
             code="lease=_rest_of_claimant(item), ",
             without="",
-            noticed_by=("tests/test_revoking.py::test_a_holder_is_told_though_its_item_is_spoilt",),
+            noticed_by=("tests/operations/test_revoke.py::test_a_holder_is_told_though_its_item_is_spoilt",),
         ),
     ),
 )

@@ -4,10 +4,10 @@ from tests.guards.guard import Chapter, Guard
 from tests.guards.requests import _always, _effect
 
 _ENVELOPE = "tests/test_rate_envelope.py::"
-_RATE = "tests/test_operations_rate.py::"
-_LIMITER = "tests/test_limiter.py::"
-_WAITING = "tests/test_limiter_waiting.py::"
-_WINDOW = "tests/test_window.py::"
+_RATE = "tests/dynamodb/test_requests_rate.py::"
+_LIMITER = "tests/test_rate_limiter.py::"
+_WAITING = "tests/test_rate_limiter_waiting.py::"
+_WINDOW = "tests/test_sliding_window.py::"
 
 _CONDITIONS = {
     "CHARGE_IDLE": "_all(_paid_for, _not_charged_yet)",
@@ -88,7 +88,7 @@ RATES = Chapter(
             "an interval is rounded up",
             "interval = math.ceil(seconds * NS / permits)",
             "interval = math.floor(seconds * NS / permits)",
-            "tests/test_gcra.py::test_an_interval_is_rounded_up_once_and_decimals_are_meant_as_written",
+            "tests/protocol/test_gcra.py::test_an_interval_is_rounded_up_once_and_decimals_are_meant_as_written",
         ),
         _in(
             "gcra.py",
@@ -102,13 +102,13 @@ RATES = Chapter(
             "an attempt of another is none of ours",
             "meter.lanes.get(lane) == attempt",
             "lane in meter.lanes",
-            "tests/test_gcra.py::test_an_attempt_knows_itself_by_its_id_in_its_lane",
+            "tests/protocol/test_gcra.py::test_an_attempt_knows_itself_by_its_id_in_its_lane",
         ),
         _in(
             "admission.py",
             "each sending is reckoned for its own time",
-            "            now, tolerance = scene.now_ns(), scene.rate.tolerance_ns\n",
-            "            now, tolerance = self.__dict__.setdefault('first', scene.now_ns()), scene.rate.tolerance_ns\n",
+            "            now, tolerance = state.now_ns(), state.rate.tolerance_ns\n",
+            "            now, tolerance = self.__dict__.setdefault('first', state.now_ns()), state.rate.tolerance_ns\n",
             f"{_WAITING}test_each_sending_is_of_its_own_time",
         ),
         _in(
@@ -121,30 +121,30 @@ RATES = Chapter(
         _in(
             "admission.py",
             "each sending asks whether the time is sure",
-            "            if not scene.is_sure():\n                return Unknown",
+            "            if not state.is_sure():\n                return Unknown",
             "            if False:\n                return Unknown",
-            "tests/test_limiter_faults.py::test_one_odd_date_amid_an_attempt_charges_no_other_time",
+            "tests/test_rate_limiter_faults.py::test_one_odd_date_amid_an_attempt_charges_no_other_time",
         ),
         _in(
             "admission.py",
             "what is due now is not too late",
-            "late = denied.retry_in > 0 and scene",
-            "late = scene",
-            "tests/test_limiter_faults.py::test_without_time_to_wait_what_is_there_is_had",
+            "late = denied.retry_in > 0 and state",
+            "late = state",
+            "tests/test_rate_limiter_faults.py::test_without_time_to_wait_what_is_there_is_had",
         ),
         _in(
             "limiter.py",
             "a closed limiter admits nobody by a charge that was under way",
             "        self._require_open()  # closed while",
             "        pass  # closed while",
-            "tests/test_limiter_faults.py::test_a_limiter_that_is_closed_during_a_charge_admits_nobody_by_it",
+            "tests/test_rate_limiter_faults.py::test_a_limiter_that_is_closed_during_a_charge_admits_nobody_by_it",
         ),
         _in(
             "limiter.py",
             "who stands behind one that meets an outage is told of it",
             "        if isinstance(outcome, OutOfTurn) and trouble is not None:\n",
             "        if False:\n",
-            "tests/test_limiter_faults.py::test_an_outage_is_told_to_the_first_in_line_and_to_those_behind",
+            "tests/test_rate_limiter_faults.py::test_an_outage_is_told_to_the_first_in_line_and_to_those_behind",
         ),
         _in(
             "admission.py",
@@ -156,7 +156,7 @@ RATES = Chapter(
         _in(
             "admission.py",
             "an attempt is not followed up for long",
-            "min(self._deadline, scene.time.steady() + ATTEMPT_SECONDS)",
+            "min(self._deadline, state.time.steady() + ATTEMPT_SECONDS)",
             "self._deadline",
             f"{_WAITING}test_an_attempt_is_not_followed_up_for_long",
         ),
@@ -170,36 +170,36 @@ RATES = Chapter(
         _in(
             "admission.py",
             "whoever is not first in line sends nothing",
-            "        if not scene.allowance.my_turn(place, now=scene.time.steady()):\n",
+            "        if not state.permits.my_turn(waiter, now=state.time.steady()):\n",
             "        if False:\n",
             f"{_WAITING}test_waiters_are_served_in_order_and_nobody_passes_them",
         ),
         _in(
-            "allowance.py",
+            "permits.py",
             "a prefetched permit is handed out when it is due",
             "if self.in_hand < count or self._due(count) > now:",
             "if self.in_hand < count:",
             f"{_WAITING}test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate",
         ),
         _in(
-            "allowance.py",
+            "permits.py",
             "nobody passes those who wait for what is in hand",
             "return not self._places() and self.take(count, now=now)",
             "return self.take(count, now=now)",
             f"{_WAITING}test_what_is_in_hand_goes_to_those_who_wait",
         ),
         _in(
-            "allowance.py",
+            "permits.py",
             "who will not wait is told of a denial",
-            "woken = [place for place in self._places() if not place.patient]",
+            "woken = [waiter for waiter in self._places() if not waiter.patient]",
             "woken = []",
             f"{_WAITING}test_who_will_not_wait_is_told_as_soon_as_the_one_in_front_is_denied",
         ),
         _in(
-            "allowance.py",
+            "permits.py",
             "a forked child holds none of its parent's permits",
-            "        self._line.clear()\n        self._hand.clear()\n",
-            "        self._line.clear()\n",
+            "        self._queue.clear()\n        self._hand.clear()\n",
+            "        self._queue.clear()\n",
             f"{_LIMITER}test_a_forked_child_holds_none_of_its_parents_permits",
         ),
         _in(

@@ -2,13 +2,13 @@
 
 from tests.guards.guard import Chapter, Guard
 
-_EVENTS, _TOKENS = "tests/test_events.py::", "tests/test_tokens.py::"
+_EVENTS, _TOKENS = "tests/runtime/test_events.py::", "tests/test_token_bucket.py::"
 
 
 def _telling(name: str, code: str, without: str, *noticed_by: str) -> Guard:
     return Guard(
         name=name,
-        room="telling.py",
+        room="_runtime/instrumentation.py",
         code=code,
         without=without,
         noticed_by=tuple(_EVENTS + test for test in noticed_by),
@@ -50,8 +50,8 @@ TELLING = Chapter(
         ),
         _telling(
             "throttling is told",
-            "        case messages.Throttled():\n            return Throttled(",
-            "        case messages.Throttled() if False:\n            return Throttled(",
+            "        case messages.ThrottledAnswer():\n            return Throttled(",
+            "        case messages.ThrottledAnswer() if False:\n            return Throttled(",
             "test_each_answer_that_asks_for_patience_is_told",
         ),
         _telling(
@@ -63,8 +63,8 @@ TELLING = Chapter(
         Guard(
             name="without on_event no event is made",
             room="bucket.py",
-            code="self._teller = None if on_event is None else Teller(self.name, on_event)",
-            without="self._teller = Teller(self.name, on_event or (lambda _: None))",
+            code="self._reporter = None if on_event is None else EventReporter(self.name, on_event)",
+            without="self._reporter = EventReporter(self.name, on_event or (lambda _: None))",
             noticed_by=(_EVENTS + "test_without_on_event_no_event_is_made",),
         ),
     ),
@@ -76,7 +76,7 @@ TOKENS = Chapter(
         _token(
             "a sweep frees what has expired, and nothing else",
             "upkeep.py",
-            "if leased and is_idle(slot, expired_before=scene.time.expired_before_ms()):",
+            "if leased and is_idle(slot, expired_before=state.time.expired_before_ms()):",
             "if leased:",
             "test_cleaning_up_frees_only_what_has_expired",
         ),

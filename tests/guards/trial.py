@@ -1,6 +1,6 @@
 """Trials: the suite without one guard, in a copy of the repository.
 
-Laws of this room: a trial that cannot fail proves nothing. So the named tests must pass with all guards in place, they
+Invariants: a trial that cannot fail proves nothing. So the named tests must pass with all guards in place, they
 must run on the copy and not on anything installed, and a copy that cannot be imported is no trial.
 """
 
@@ -27,7 +27,7 @@ _OPERATIONS = "slot circulation copies recovery bucket errors"
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 
 STAGES: tuple[tuple[str, ...], ...] = (
-    (*(f"tests/{name}.py" for name in _UNIT), "tests/test_answers.py", "-k", "not embedded"),
+    (*(f"tests/{name}.py" for name in _UNIT), "tests/dynamodb/test_answers.py", "-k", "not embedded"),
     ("tests", "-k", "simulated"),
     (
         "tests",
@@ -132,12 +132,12 @@ def search(
 
     One that fails with all guards in place as well notices nothing.
     """
-    for stage in stages:
-        trial = bench.without(guard, stage, most=most, seconds=seconds)
+    for environment in stages:
+        trial = bench.without(guard, environment, most=most, seconds=seconds)
         if trial.noticed:
             whole = [test for test in trial.failed if bench.run([test]).verdict is Verdict.SURVIVED]
             if whole or trial.verdict is Verdict.HUNG:
-                return tuple(whole) or (f"(hung in {' '.join(stage)})",)
+                return tuple(whole) or (f"(hung in {' '.join(environment)})",)
         if trial.verdict is Verdict.BROKEN:
             return (f"(broken: {trial.told[-500:]})",)
     return ()

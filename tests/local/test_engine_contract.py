@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.engines import TestEngine, embedded, ministack
+from scripts.harness.engines import TestEngine, embedded, ministack
 
 TABLE = "contract"
 ENGINES = {"embedded": embedded, "ministack": ministack}

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.engines import embedded, ministack
+from scripts.harness.engines import embedded, ministack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -40,7 +40,7 @@ def has_ended(pid: int) -> bool:
 def test_ministack_ends_with_a_test_run_that_is_killed():
     code = (
         "import time\n"
-        "from tests.engines import ministack\n"
+        "from scripts.harness.engines import ministack\n"
         "with ministack() as engine:\n"
         "    print(engine.endpoint_url, flush=True)\n"
         "    time.sleep(600)\n"

@@ -1,6 +1,6 @@
 """`python -m tests.model`: the scenarios and their states, or what breaks without a clause.
 
-Laws of this room: it prints; what it prints of a search is what the tests assert.
+Invariants: it prints; what it prints of a search is what the tests assert.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The explorer: every state of a finite system, breadth first.
 
-Laws of this room:
+Invariants:
 
 - It knows nothing of leases. A system says where it starts, what may happen next, and what must not be.
 - All states, no sampling: an exploration ends because there is nothing new, or with a counterexample. A system that is

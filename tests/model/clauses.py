@@ -1,6 +1,6 @@
 """The clauses: everything of the protocol that can be taken away to see what it was for.
 
-Laws of this room: one member for each clause; its text says which part of the design it is. What breaks without it is
+Invariants: one member for each clause; its text says which part of the design it is. What breaks without it is
 said in `scenarios`, and shown by the tests.
 """
 

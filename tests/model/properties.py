@@ -1,6 +1,6 @@
 """The properties: what must hold, of a state and of a step.
 
-Laws of this room:
+Invariants:
 
 - N and S1 to S6 are the design's section 7, each by its letter. Of S1, the second half is "S1 claim".
 - D and R are this model's own, one step stricter than section 7: D, `minted` is exact while neither TTL nor a hand has

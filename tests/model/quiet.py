@@ -1,6 +1,6 @@
 """Quiescence: what can be had once faults stop, from every state that was reached.
 
-Laws of this room:
+Invariants:
 
 - Faults off: whatever is under way never arrives, whoever held has crashed, and the time has passed that L1 allows a
   crashed holder: a lease's length, and two ticks for the bounds' uncertainty. Then acquirers come, one after another.

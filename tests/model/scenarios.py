@@ -1,6 +1,6 @@
 """The scenarios: each as small as it can be and still show what it is for; and what breaks in them without each clause.
 
-Laws of this room: data only.
+Invariants: data only.
 """
 
 from __future__ import annotations

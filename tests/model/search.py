@@ -1,6 +1,6 @@
 """Searching: a scenario explored and brought to rest, with some clauses perhaps removed.
 
-Laws of this room: the tests and the command line search in the same way, by this.
+Invariants: the tests and the command line search in the same way, by this.
 """
 
 from __future__ import annotations

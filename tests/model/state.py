@@ -1,6 +1,6 @@
 """The state of the world, and what a scenario can set: values only.
 
-Laws of this room: everything in a state is a tuple or a number, so that states can be compared and hashed. Times are
+Invariants: everything in a state is a tuple or a number, so that states can be compared and hashed. Times are
 ticks of the service's clock, but for what `Client` says of its steady one.
 """
 
@@ -50,7 +50,7 @@ class Client(NamedTuple):
 class Operator(NamedTuple):
     """Someone with a job: at which step of reading (or `SENT`, `DONE`), and what was read so far."""
 
-    stage: int = 0
+    environment: int = 0
     tries: int = 0
     counter: tuple = ()
     seen: tuple = ()

@@ -1,6 +1,6 @@
 """The service: items, requests, and what each request does to them. One request is one atomic step.
 
-Laws of this room:
+Invariants:
 
 - Exactly the conditions and effects of the design's table of operations, each behind the clause that it is.
 - As in DynamoDB, a comparison with what is not there is false, an Update of a missing item makes one, and a Put leaves

@@ -1,6 +1,6 @@
 """The world: clients, operators, the network and time around the service, as one transition system.
 
-Laws of this room:
+Invariants:
 
 - Everything that may happen is a step: which of them happens next is the adversary's choice. Nothing is fair.
 - The network: a request may be executed now, late, or never; again, as a copy, also after its sender has moved on; and
@@ -146,7 +146,7 @@ class World:
             yield from self._operator(s, j, operator)
         for k, message in enumerate(s.net):
             yield from self._network(s, k, message)
-        yield from self._surroundings(s)
+        yield from self._lease_context(s)
 
     # Clients.
 
@@ -392,7 +392,7 @@ class World:
         return (("c",),)
 
     def _operator(self, s: State, j: int, o: Operator) -> Iterator[Step]:
-        if o.stage < 0:
+        if o.environment < 0:
             return
         job = self.scenario.jobs[j]
         if job.kind == "create":
@@ -405,7 +405,7 @@ class World:
             return
         chunks = self._reads(job)
         seen, counter = o.seen or (-1,) * len(s.table.slots), o.counter
-        for part in chunks[o.stage]:
+        for part in chunks[o.environment]:
             if part == "c":
                 counter = tuple(s.table.counter or ())
             else:
@@ -413,9 +413,9 @@ class World:
                 seen = tuple(
                     int(circulates(s.table.slots[n])) if n in wanted else known for n, known in enumerate(seen)
                 )
-        read = o._replace(stage=o.stage + 1, counter=counter, seen=seen)
-        label = ("an operator reads", f"o{j}", job.kind, "".join(chunks[o.stage]), counter, seen)
-        if read.stage < len(chunks):
+        read = o._replace(environment=o.environment + 1, counter=counter, seen=seen)
+        label = ("an operator reads", f"o{j}", job.kind, "".join(chunks[o.environment]), counter, seen)
+        if read.environment < len(chunks):
             yield label, _with_operator(s, j, read), None
             return
         yield label, self._plan(s, j, job, read), None
@@ -463,7 +463,7 @@ class World:
         return Retire(tuple(retired), counter.rev, bound, minted, expected)
 
     def _operator_hears(self, s: State, j: int, request: Request, *, ok: bool) -> State:
-        if j >= len(s.operators) or s.operators[j].stage != SENT:
+        if j >= len(s.operators) or s.operators[j].environment != SENT:
             return s
         job, o = self.scenario.jobs[j], s.operators[j]
         if ok and job.kind == "shrink" and request.max_tokens > job.target:
@@ -530,7 +530,7 @@ class World:
 
     # Time, TTL, and people.
 
-    def _surroundings(self, s: State) -> Iterator[Step]:
+    def _lease_context(self, s: State) -> Iterator[Step]:
         if s.now < self.scenario.last:
             yield ("a tick passes",), self._tick(s), None
             for i, c in enumerate(s.clients):

@@ -1,6 +1,6 @@
 """Exploring: many schedules, on all cores.
 
-Laws of this room: a schedule is known by its seed alone, so it does not matter who plays it; what fails comes back as a
+Invariants: a schedule is known by its seed alone, so it does not matter who plays it; what fails comes back as a
 seed and what went wrong.
 """
 

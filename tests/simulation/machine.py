@@ -1,6 +1,6 @@
 """The simulator as a Hypothesis state machine: Hypothesis chooses what happens next, and shrinks what fails.
 
-Laws of this room: nothing is drawn here but by Hypothesis; what must hold is the oracle's, at every instant of time that
+Invariants: nothing is drawn here but by Hypothesis; what must hold is the oracle's, at every instant of time that
 passes between two steps, and the finale's at the end.
 """
 
@@ -11,8 +11,8 @@ import contextlib
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.simulation.cast import Process
-from tests.simulation.network import Fate
+from scripts.harness.network import Fate
+from scripts.harness.simulated_process import Process
 from tests.simulation.performance import Performance, quiet
 from tests.simulation.schedule import ENDINGS, SETUPS, Deed, Job, Schedule
 

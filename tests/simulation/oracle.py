@@ -1,6 +1,6 @@
 """The oracle: what must hold. N and S1 to S6 of DESIGN.md at every instant, by a witness who sees everything.
 
-Laws of this room:
+Invariants:
 
 - It shares no decision with the library: it looks at the table's items as they are committed, and asks each holder
   whether it believes, at the same instant of true time.
@@ -14,9 +14,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.cast import BUCKET, TIMING, Held, Process
-from tests.simulation.dynamodb import Arguments, Change, DynamoDB, Item
-from tests.simulation.world import World
+from scripts.harness.simulated_dynamodb import Arguments, Change, DynamoDB, Item
+from scripts.harness.simulated_process import BUCKET, TIMING, Held, Process
+from scripts.harness.world import World
 
 COUNTER = (BUCKET, "counter")
 ANSWERS_THAT_TELL = 3
@@ -157,7 +157,7 @@ class Oracle:
     @staticmethod
     def _told(process: Process) -> bool:
         # Where front ends differ, three answers may not be three that agree.
-        return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._scene.time.doubtful
+        return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._state.time.doubtful
 
     def _slot_changed(self, change: Change) -> None:
         slot = int(change.key[1].removeprefix("slot#"))

@@ -1,6 +1,6 @@
 """A performance: one schedule, played from beginning to end.
 
-Laws of this room:
+Invariants:
 
 - The first part goes as the schedule says. Then faults are off, all processes are dead, and one that is new must get
   all that there is: L1 to L4.
@@ -30,14 +30,14 @@ from ddb_lease import (
     StoreUnavailable,
     UnknownBucket,
 )
-from ddb_lease.circulation import resize
-from ddb_lease.model import Grant
-from tests.simulation.cast import BUCKET, Held, Process
-from tests.simulation.dynamodb import Arguments, DynamoDB, Item
-from tests.simulation.network import PERMANENT, READS, Fate, Network
+from ddb_lease._operations.resize import resize
+from ddb_lease._protocol.records import Grant
+from scripts.harness.network import PERMANENT, READS, Fate, Network
+from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, Item
+from scripts.harness.simulated_process import BUCKET, Held, Process
+from scripts.harness.world import World
 from tests.simulation.oracle import COUNTER, Oracle, Violation
 from tests.simulation.schedule import Deed, Job, Schedule
-from tests.simulation.world import World
 
 BEGIN = 1_800_000_000.0
 EXPECTED = (AcquireTimeout, StoreUnavailable, LeaseLost)
@@ -287,7 +287,7 @@ class Performance:
         return lease
 
     def _tokens_seen_by(self, process: Process) -> int:
-        counter = process.bucket._memory.counter
+        counter = process.bucket._hints.counter
         return counter.max_tokens if counter else self._wish(self.cast.index(process))[0]
 
     def _excuse(self, error: Exception, process: Process, sent: int) -> None:
@@ -469,7 +469,7 @@ class Performance:
         child = self._start(f"p{number + 1}.{self._generation}", number)
         for held in parent.held:
             # What a fork copies: the same lease, in a process that must not take it for its own.
-            copy = Lease(_grant_of(held.lease), surroundings=child.bucket._surroundings(), on_lost=None)
+            copy = Lease(_grant_of(held.lease), context=child.bucket._lease_context(), on_lost=None)
             child.bucket._leases[copy.id] = copy
             child.bucket._made.add(copy)
             child.held.append(Held(copy, child))
@@ -508,7 +508,7 @@ class Performance:
         def work(operator: Process) -> object:
             try:
                 bucket = operator.bucket
-                return bucket._run(bucket._operating(resize(bucket._scene, max_tokens=wanted, step=step)))
+                return bucket._run(bucket._operating(resize(bucket._state, max_tokens=wanted, step=step)))
             except Overtaken as error:
                 if self._resizers == 1 and "counter" not in self.oracle.by_hand:
                     raise Violation("L3", f"nobody else resizes: {error}") from error

@@ -1,6 +1,6 @@
 """A schedule as a value: everything that makes one run what it is.
 
-Laws of this room:
+Invariants:
 
 - A seed makes a schedule, and a schedule makes a run: the same one each time, on any machine.
 - Values only, and small ones: what fails is shrunk by leaving parts of them away.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from tests.simulation.network import Fate
+from scripts.harness.network import Fate
 
 ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew", "error", "shared", "status")
 """How a job ends its lease: `release` it, release it `twice`, `leave` it held, have a `stranger` release it by its id,

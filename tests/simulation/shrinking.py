@@ -1,6 +1,6 @@
 """Shrinking: a schedule that fails, with all left away that the failure does not need.
 
-Laws of this room:
+Invariants:
 
 - The schedule is played again for each part that is left away; it stays away if the same law is broken all the same.
 - First what befell processes and the table, then threads and jobs, then the fates of single requests (Zeller's

@@ -1,0 +1,102 @@
+"""Surveying: the procedure that reads a whole bucket, for people.
+
+Invariants: it only reads, page by page, consistently; what it returns is no snapshot.
+"""
+
+from __future__ import annotations
+
+from ddb_lease._operations.resend import require_answered, resend_until_answered
+from ddb_lease._protocol.decisions import circulates
+from ddb_lease._protocol.messages import Look, Seen
+from ddb_lease._protocol.records import Counter, Slot
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease.errors import StoreUnavailable
+from ddb_lease.models import BucketStatus, LeaseInfo
+
+PAGE = 1_000
+TRIES = 5
+
+
+def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[BucketStatus | None]:
+    """Read the counter and all slots.
+
+    Args:
+        state: The bucket's state.
+        table: Its table's name, for the status.
+        seconds: How long to try for each page while the service does not answer.
+
+    Returns:
+        The status; None where the bucket does not exist.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+        StoreUnavailable: A page did not come.
+    """
+    counter, slots = yield from read_whole(state, seconds=seconds)
+    if counter is None:
+        return None
+    for _ in range(TRIES):
+        if not state.time.known:
+            yield from _page(state, 0, seconds, counter=True)
+    if not state.time.known:
+        raise StoreUnavailable(f"bucket {state.bucket!r} cannot be read: the answers do not tell the service's time")
+    now_lo, now_hi = state.time.now_ms()
+    return describe(counter, slots, bucket=state.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
+
+
+def read_whole(
+    state: BucketState, *, seconds: float, start: int = 0, whole: bool = True
+) -> Operation[tuple[Counter | None, dict[int, Slot]]]:
+    """Read the counter, None where the bucket does not exist, and all slots by number; errors as `read_status`.
+
+    From another `start` than 0 on, the slots from there, and no counter; `whole` as in `Look`.
+    """
+    counter: Counter | None = None
+    slots: dict[int, Slot] = {}
+    more, with_counter = True, start == 0
+    while more:
+        seen = yield from _page(state, start, seconds, counter=with_counter, whole=whole)
+        counter = seen.view.counter or counter
+        slots.update(seen.view.slots)
+        # A page without a slot, full of somebody else's items, is followed by one of the slots alone.
+        more = seen.more and (bool(seen.view.covered) or with_counter)
+        start, with_counter = seen.view.covered.stop, False
+    return counter, slots
+
+
+def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: str, now_ms: int) -> BucketStatus:
+    """A bucket's items as a status at this time of the service's."""
+    return BucketStatus(
+        name=bucket,
+        table=table,
+        max_tokens=counter.max_tokens,
+        lease_seconds=counter.lease_ms / 1000,
+        minted=counter.minted,
+        in_circulation=sum(map(circulates, slots.values())),
+        leases=tuple(
+            LeaseInfo(
+                lease_id=slot.lease.lease_id,
+                slot=number,
+                fence=slot.fence,
+                owner=slot.lease.owner,
+                data=slot.lease.data,
+                age_seconds=max(0.0, (now_ms - slot.lease.acquired_at) / 1000),
+                remaining_seconds=(slot.lease.expires_at - now_ms) / 1000,
+                revoked=slot.lease.revoked,
+                retired=slot.retired,
+            )
+            for number, slot in sorted(slots.items())
+            if slot.lease is not None
+        ),
+    )
+
+
+def _page(state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True) -> Operation[Seen]:
+    look = Look(start=start, limit=PAGE, consistent=True, whole=whole, counter=counter)
+    until = state.time.steady() + seconds
+    answer, _ = yield from resend_until_answered(state, lambda: look, tries=TRIES, deadline=until)
+    seen = require_answered(answer, f"bucket {state.bucket!r} cannot be read")
+    if not isinstance(seen, Seen):
+        raise AssertionError(f"no answer to a look: {seen}")  # noqa: TRY004 - no caller's mistake
+    return seen

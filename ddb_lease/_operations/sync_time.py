@@ -1,0 +1,60 @@
+"""Asking: the procedure that learns the service's time, where the last answers do not tell it well enough.
+
+Invariants:
+
+- It asks by the cheapest read there is, and only where something is about to be written, or believed, by the time.
+- It asks a few times at most: whoever called decides what to do if that did not help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ddb_lease._protocol.messages import Look, Pause
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.service_time import AGREEING, ServiceTime
+from ddb_lease.errors import StoreUnavailable
+
+TIME_UNKNOWN = StoreUnavailable("the service's answers do not tell its time")
+"""What stands against a write that needs to know it."""
+
+
+def ask_while(
+    wanting: Callable[[], bool],
+    time: ServiceTime,
+    *,
+    times: int = AGREEING,
+    until: float = math.inf,
+    pause: float = 0.0,
+) -> Operation[None]:
+    """Look, for the sake of the answers' dates, while something is wanting.
+
+    Args:
+        wanting: Whether to ask (again), such as ``lambda: time.unsettled``.
+        time: What learns from the answers.
+        times: How often at most.
+        until: When to stop asking, on the steady clock.
+        pause: Seconds between one answer and the next question.
+
+    Cost: half an RCU for each look.
+    """
+    for _ in range(times):
+        if not wanting() or time.steady() >= until:
+            return
+        yield Look(limit=1, consistent=False)
+        if pause:
+            yield Pause(seconds=pause, wakeable=False)
+
+
+def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[None]:
+    """Ask while answers contradict one another, or the bounds are wide after idling.
+
+    With bounds as wide as that, an expiry written now would lie far ahead.
+    """
+    return ask_while(lambda: time.unsettled, time, until=until)
+
+
+def confirm(time: ServiceTime) -> Operation[None]:
+    """Ask until more than one answer stands for the time, and none against it."""
+    return ask_while(lambda: not time.confirmed or time.unsettled, time)

@@ -1,0 +1,411 @@
+"""The requests that the protocol makes, and the answers it can get: the whole of its talk with a store.
+
+Invariants:
+
+- Values only. A request says what must hold and what is to be written, in the protocol's words; how that becomes
+  an expression is the business of `ddb_lease.dynamodb`. A simulator answers the same values.
+- A request is one attempt. To send it again is to send the same value: same lease id, same expiry, same token. Of a
+  charge only the attempt's id stays: it is reckoned anew for each sending, as a permit is of the time it is sent for.
+- A bucket's name and table belong to the store that a request is sent to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ddb_lease._protocol.records import Claimant, Counter, Meter, Rate, Settings, Slot, View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Read the counter and slots: one Query, one page.
+
+    Attributes:
+        start: The first slot wanted; 0 brings the counter too, unless `counter` is False.
+        limit: How many slots at most.
+        consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
+        whole: With owner and data of each lease, for people; else only what deciding needs.
+    """
+
+    start: int = 0
+    limit: int
+    consistent: bool
+    whole: bool = False
+    counter: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Lease a slot in circulation that is free or whose lease expired before `expired_before`: one PutItem."""
+
+    slot: int
+    fence: int
+    lease: Claimant
+    expired_before: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mint:
+    """Bring a slot that does not exist into circulation, leased: slot and counter in one TransactWriteItems.
+
+    `re_mint` is the form for a bucket where drift hides the room: it needs `minted >= max_tokens` and sets
+    `minted` to `max_tokens`, where the plain form needs `minted < max_tokens` and adds one.
+    """
+
+    slot: int
+    fence: int
+    lease: Claimant
+    ttl: int
+    re_mint: bool
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Lease several slots together, all or nothing: one TransactWriteItems, with the counter where some are minted.
+
+    Attributes:
+        claims: Slots in circulation that are free, or whose lease expired before `expired_before`.
+        mints: Slots that do not exist; all below `seen_max`.
+        seen_max: What `max_tokens` must be, at least, and by how much `minted` is bounded; see `re_mint`.
+        re_mint: Plain: `minted <= seen_max - m` and `max_tokens >= seen_max`, for m slots minted; adds m. Where drift
+            hides the room: `minted > seen_max - m` and `max_tokens = seen_max`; sets `minted` to `max_tokens`.
+    """
+
+    claims: tuple[int, ...]
+    mints: tuple[int, ...]
+    fence: int
+    lease: Claimant
+    expired_before: int
+    ttl: int
+    seen_max: int
+    re_mint: bool
+    token: str
+
+    def __post_init__(self) -> None:
+        # The counter's condition bounds `seen_max` and no number: what lies beyond it must never be sent.
+        if any(number >= self.seen_max for number in self.mints):
+            raise ValueError(f"slots {self.mints} are not all below {self.seen_max}")
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """All of them, in the order of the transaction."""
+        return self.claims + self.mints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BringBack:
+    """Bring a retired slot back into circulation; a lease that still runs on it stays. `re_mint` as in `Mint`.
+
+    `ttl` is for a slot without one, which only a hand makes; any other keeps its own.
+    """
+
+    slot: int
+    ttl: int
+    re_mint: bool
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retire:
+    """Take slots out of circulation, leases running on: one TransactWriteItems.
+
+    They lie at or above `max_tokens`, or are all in circulation that do once it is lowered: `max_tokens` and `minted`
+    are what the counter is set to, which must be as seen (`rev`). Without any slot, it is lowered alone. `ttl` as
+    in `BringBack`.
+    """
+
+    slots: tuple[int, ...]
+    rev: int
+    max_tokens: int
+    minted: int
+    ttl: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Make the counter, which must not exist, and the first `slots` slots, free: one TransactWriteItems."""
+
+    settings: Settings
+    minted: int
+    rev: int
+    slots: int
+    fence: int
+    ttl: int
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renew:
+    """Move the expiry of our lease, never backwards: one UpdateItem."""
+
+    slot: int
+    lease_id: str
+    expires_at: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewEach:
+    """Send several renewals together: one BatchExecuteStatement of at most `PER_BATCH`.
+
+    It is no transaction: each is an UpdateItem in all but name, with the same conditions and the same price, and
+    happens or does not happen by itself.
+    """
+
+    renewals: tuple[Renew, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """Drop our lease, keep the fence: one UpdateItem.
+
+    Attributes:
+        ttl: None where the service's time or the fence is not known: the item then keeps the one that its lease gave
+            it, which is the later one anyway.
+    """
+
+    slot: int
+    lease_id: str
+    ttl: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoke:
+    """Mark this lease as revoked, whoever holds it by then: one UpdateItem. `by` says who asks, for people."""
+
+    slot: int
+    lease_id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Read slots, and the counter, as they stand at one instant: one TransactGetItems of at most 100 items."""
+
+    slots: tuple[int, ...]
+    counter: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grow:
+    """Raise `max_tokens`; the counter must be as seen (`rev`): one UpdateItem."""
+
+    rev: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recount:
+    """Set `minted` to what was counted; the counter must be as seen (`rev`): one UpdateItem."""
+
+    rev: int
+    minted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Charge permits to a rate: one UpdateItem, in one of two branches, as DynamoDB has no maximum of two numbers.
+
+    Idle: nothing was charged yet or `tat` < `now`; it is set to `now` + `taken`. Busy: `now` <= `tat` <= `at_most`;
+    `taken` is added to it. Either way, the lane must not show this attempt yet: an attempt is charged once.
+
+    Attributes:
+        now: The service's time as the sender believes, in nanoseconds since the epoch.
+        at_most: The latest `tat` with which what is needed is admitted at `now`.
+        taken: What is charged, in nanoseconds.
+        lane: Which of the lanes notes the attempt.
+        attempt: The attempt's id, the same for all its sendings.
+        rate: Written beside it, for people.
+    """
+
+    idle: bool
+    now: int
+    at_most: int
+    taken: int
+    lane: int
+    attempt: str
+    rate: Rate
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMeter:
+    """Read a rate's item, consistently: one Query."""
+
+
+Request: TypeAlias = (
+    Look
+    | Claim
+    | Mint
+    | Take
+    | BringBack
+    | Retire
+    | Create
+    | Renew
+    | RenewEach
+    | Release
+    | Revoke
+    | Snapshot
+    | Grow
+    | Recount
+    | Charge
+    | ReadMeter
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """It happened. `slot` is the item after a renewal."""
+
+    slot: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Each:
+    """What became of each of the renewals that were sent together, in their order."""
+
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A look's answer. `more` says that slots beyond `view.covered` may exist."""
+
+    view: View
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A snapshot's answer: what stood there at one instant; None where there was no item."""
+
+    counter: Counter | None
+    slots: Mapping[int, Slot | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A condition failed: nothing was written by this sending.
+
+    Attributes:
+        slot: The item that the failed slot condition found; None where there is none, or it held.
+        slot_failed: Whether a condition on a slot failed.
+        counter: The counter that its failed condition found; None where there is none, or it held.
+        counter_failed: Whether the condition on the counter failed.
+        found: Of several slots taken together: what each condition that failed found; None where there is no item.
+    """
+
+    slot: Slot | None = None
+    slot_failed: bool = True
+    counter: Counter | None = None
+    counter_failed: bool = False
+    found: Mapping[int, Slot | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charged:
+    """A charge happened; `tat` is as it left it."""
+
+    tat: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uncharged:
+    """A charge's condition failed, and nothing was written by this sending; `meter` is what it found."""
+
+    meter: Meter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """What `ReadMeter` found; None where there is no item."""
+
+    meter: Meter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Another transaction was under way on the item: it did not happen. Neither full nor lost."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThrottledAnswer:
+    """DynamoDB refused for its rate: it did not happen."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsent:
+    """No connection came about: it did not happen."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """The answer is lost or says nothing: it may have happened, and may still happen later."""
+
+    cause: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """It cannot happen as things are set up; `error` is ready to be raised."""
+
+    error: Exception
+
+
+Answer: TypeAlias = (
+    Done
+    | Each
+    | Seen
+    | Shown
+    | Refused
+    | Charged
+    | Uncharged
+    | Metered
+    | Conflict
+    | ThrottledAnswer
+    | Unsent
+    | Unknown
+    | Rejected
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer with what its envelope says of the service's clock.
+
+    Attributes:
+        genuine: Whether the service itself answered (a request id was there).
+        date: The ``Date`` header in seconds since the epoch, if it could be read.
+    """
+
+    answer: Answer
+    genuine: bool
+    date: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """Not a request: wait this many seconds.
+
+    Attributes:
+        wakeable: Whether the waiting line may end it early. A backoff it may not: waiters that ended one another's
+            backoff would not back off.
+    """
+
+    seconds: float
+    wakeable: bool = False
+
+
+Effect: TypeAlias = Request | Pause
+"""What a procedure yields. A request is answered by an `Answer`, a pause by None."""

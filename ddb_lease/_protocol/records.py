@@ -1,0 +1,150 @@
+"""Records: the table's items as values, and the limits of the data model.
+
+Invariants:
+
+- Values only: frozen, slotted, keyword-only. No I/O, no clock, no boto3.
+- Times are whole milliseconds since the epoch by the service's clock; their names end in `_ms` or `_at`. A deadline
+  alone is in seconds of this machine's steady clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ddb_lease.models import Data
+
+SCHEMA = 1
+"""Version of the data model that this library writes and reads."""
+
+MAX_TOKENS = 100_000
+"""Slots a bucket may have: five digits in the sort key."""
+
+LONGEST_LEASE_MS = 365 * 86_400_000
+"""A year: what is held longer wants a reservation, not a lease."""
+
+PER_TRANSACTION = 99
+"""Slots in one TransactWriteItems of at most 100 items, as the counter takes one place."""
+
+PER_BATCH = 25
+"""Renewals in one BatchExecuteStatement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a bucket is created with."""
+
+    max_tokens: int
+    lease_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """The bucket's one item that bounds how many slots are in circulation."""
+
+    max_tokens: int
+    minted: int
+    rev: int
+    lease_ms: int
+    schema: int = SCHEMA
+
+    @property
+    def settings(self) -> Settings:
+        """The part of it that a client chooses."""
+        return Settings(max_tokens=self.max_tokens, lease_ms=self.lease_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimant:
+    """What a leased slot's item says of its lease."""
+
+    lease_id: str
+    owner: str
+    acquired_at: int
+    expires_at: int
+    data: Data = field(default_factory=dict)
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One token slot as the table shows it; `lease` is None while it is free.
+
+    `foreign` marks an item that does not have our shape (hand edits, another program): it is neither claimed
+    nor minted over. What is left of a lease on it can still be renewed, revoked and released by its id.
+    """
+
+    number: int
+    fence: int
+    lease: Claimant | None = None
+    retired: bool = False
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What one look brought: the counter, if it was in reach, and the slots numbered in `covered`.
+
+    A number in `covered` without a slot has no item. It is no snapshot: a Query can show half of a transaction.
+    """
+
+    counter: Counter | None
+    slots: Mapping[int, Slot]
+    covered: range
+    counter_looked_for: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A lease as its acquisition won it.
+
+    Attributes:
+        slots: The slots taken together, mostly one; in rising order.
+        deadline: Until when the holder may believe in it, in seconds of the steady clock.
+    """
+
+    lease_id: str
+    slots: tuple[int, ...]
+    fence: int
+    owner: str
+    data: Data
+    acquired_at: int
+    expires_at: int
+    lease_ms: int
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What a limiter admits: `rate` permits in `per` seconds, `burst` of them at once.
+
+    Attributes:
+        interval_ns: Whole nanoseconds from one permit to the next; `per` / `rate`, rounded up once (see `gcra`).
+    """
+
+    rate: float
+    per: float
+    burst: int
+    interval_ns: int
+
+    @property
+    def tolerance_ns(self) -> int:
+        """How far ahead of the time a charge may reach: `burst` intervals."""
+        return self.burst * self.interval_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """A rate's one item as the table shows it.
+
+    Attributes:
+        tat: The theoretical arrival time, in nanoseconds since the epoch: until when all that was admitted is paid for.
+            None: nothing was charged yet.
+        lanes: The last attempt in each lane.
+        settings: What its last writer wrote of its own settings, for people: permits, seconds, burst; None where that
+            cannot be read.
+    """
+
+    tat: int | None
+    lanes: Mapping[int, str] = field(default_factory=dict)
+    settings: tuple[float, float, int] | None = None

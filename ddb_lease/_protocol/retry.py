@@ -1,0 +1,315 @@
+"""Policies: what is tried again, how long, and after which pause. tenacity does all of it.
+
+Invariants:
+
+- One layer retries, and it is this one. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And
+  Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
+- tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the
+  same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
+- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
+  permit: it is asked for again when it is due, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from random import Random
+from typing import Any, TypeAlias, TypeVar
+
+from tenacity import BaseRetrying, DoAttempt, DoSleep, RetryCallState
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from ddb_lease._protocol.messages import Answer, Effect, Pause
+from ddb_lease._protocol.outcomes import (
+    Admission,
+    Busy,
+    Denied,
+    Full,
+    GaveWay,
+    LostRace,
+    Outcome,
+    OutOfTurn,
+    Unavailable,
+)
+from ddb_lease._protocol.records import Grant
+
+Result = TypeVar("Result")
+Operation: TypeAlias = Generator[Effect, Answer | None, Result]
+"""Yields requests and pauses, is sent each answer, and returns its result."""
+
+POLL_SECONDS = 1.25
+"""Mean time between the looks of a process that waits for a full bucket: with the first ones, under one a second."""
+
+LONGEST_POLL_SECONDS = 2 * POLL_SECONDS
+"""Full jitter: the pause between two looks is drawn between nothing and this."""
+
+EXPIRY_JITTER_SECONDS = 0.2
+"""When a lease is known to expire, its waiters spread their looks over this long after it."""
+
+TURN_SECONDS = 5.0
+"""How long a waiter that is not its process's poller sleeps before it makes sure that the poller lives."""
+
+RESEND_SECONDS = (0.05, 1.0)
+"""First bound and cap of the pause before a request with an unknown outcome is sent again."""
+
+CONTENDED_SECONDS = (0.02, 1.0)
+"""First bound and cap of the pause after a slot was lost to another."""
+
+BUSY_SECONDS = (0.05, 2.0)
+"""First bound and cap after a conflict or throttling."""
+
+UNAVAILABLE_SECONDS = (0.2, 5.0)
+"""First bound and cap while the service does not answer."""
+
+FIRST_CONTACT_SECONDS = 20.0
+"""How long an acquire without a timeout tries to reach a service that has never answered before it says so."""
+
+TRIES_AT_ONCE = 5
+"""What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
+
+
+_WAITING = (Full, OutOfTurn, Denied)
+"""Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
+
+
+class RetryPolicy:
+    """A policy, for a generator function: tries it again, by tenacity's loop.
+
+    No policy of ours retries an exception: one ends the loop.
+
+    Args:
+        again: Whether to try again after this result.
+        wait: tenacity's: how long to pause before.
+        stop: tenacity's: when to leave it at the last result.
+    """
+
+    __slots__ = ("_again", "_stop", "_wait")
+
+    def __init__(self, *, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
+        self._again = again
+        self._wait = wait
+        self._stop = stop
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as tenacity's own
+        """Run `fn`, a generator function, until the policy is content; yields its effects, and `Pause`s."""
+        result = yield from fn(*args, **kwargs)
+        if not self._again(result):
+            return result  # nearly always: the loop is not even made, then
+        loop = _Loop(first=result, again=self._again, wait=self._wait, stop=self._stop)
+        return (yield from loop(fn, *args, **kwargs))
+
+
+class _Loop(BaseRetrying):
+    """tenacity's loop as a generator, as its own Tornado adapter is one; `first` is what the first try brought."""
+
+    def __init__(self, *, first: object, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
+        super().__init__(wait=wait, stop=stop, retry=_after(again), retry_error_callback=_last)
+        self._first = first
+
+    def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
+        """Go on after the first try."""
+        self.begin()
+        state = RetryCallState(retry_object=self, fn=fn, args=args, kwargs=kwargs)
+        state.set_result(self._first)
+        while True:
+            do = self.iter(retry_state=state)
+            if isinstance(do, DoAttempt):
+                state.set_result((yield from fn(*args, **kwargs)))
+            elif isinstance(do, DoSleep):
+                wakeable = state.outcome is not None and isinstance(state.outcome.result(), _WAITING)
+                state.prepare_for_next_attempt()
+                yield Pause(seconds=float(do), wakeable=wakeable)
+            else:
+                return do
+
+
+def full_jitter(bounds: tuple[float, float], attempt: int, chance: Random) -> float:
+    """Seconds to pause before try `attempt` + 1, the first being 1."""
+    first, cap = bounds
+    return chance.uniform(0.0, min(cap, first * 2.0 ** min(attempt - 1, 30)))
+
+
+class _Until(stop_base):
+    """Stops once the steady clock reads `deadline`, or after so many tries."""
+
+    def __init__(self, steady: Callable[[], float], deadline: float, tries: int | None) -> None:
+        self._steady = steady
+        self._deadline = deadline
+        self._tries = tries
+
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        if self._tries is not None and retry_state.attempt_number >= self._tries:
+            return True
+        return self._steady() >= self._deadline
+
+
+def until(steady: Callable[[], float], deadline: float) -> stop_base:
+    """Stops tenacity once the steady clock reads `deadline`."""
+    return _Until(steady, deadline, None)
+
+
+class _Within(wait_base):
+    """Cuts another wait so that the last try comes at the deadline, not after it."""
+
+    def __init__(self, wait: Callable[[RetryCallState], float], steady: Callable[[], float], deadline: float) -> None:
+        self._wait = wait
+        self._steady = steady
+        self._deadline = deadline
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return max(0.0, min(self._wait(retry_state), self._deadline - self._steady()))
+
+
+def _after(again: Callable[[Any], bool]) -> Callable[[RetryCallState], bool]:
+    # The first attempt was asked about before tenacity came in.
+    return lambda state: state.attempt_number == 1 or again(_last(state))
+
+
+def _last(state: RetryCallState) -> Any:  # noqa: ANN401 - whatever the attempt returned
+    # Whether stopped or content, the caller gets the last attempt's result.
+    return state.outcome.result() if state.outcome else None
+
+
+def resending(
+    *,
+    again: Callable[[Any], bool],
+    steady: Callable[[], float],
+    deadline: float,
+    chance: Random,
+    tries: int | None = None,
+) -> RetryPolicy:
+    """The policy for one request: the same value again, while `again` says so of its answer."""
+
+    def pause(state: RetryCallState) -> float:
+        return full_jitter(RESEND_SECONDS, state.attempt_number, chance)
+
+    return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, tries))
+
+
+def acquiring(
+    *,
+    steady: Callable[[], float],
+    deadline: float,
+    chance: Random,
+    patient: bool,
+    give_up: Callable[[Outcome], bool],
+) -> RetryPolicy:
+    """The policy of an acquire.
+
+    Args:
+        steady: The steady clock.
+        deadline: When to give up; the last try is made then.
+        chance: For the jitter.
+        patient: Whether to wait for a full bucket (`acquire`), or not (`try_acquire`).
+        give_up: Whether an outcome ends it, whatever the time.
+    """
+    pause = _AcquirePause(chance)
+
+    def again(outcome: Outcome) -> bool:
+        match outcome:
+            case Grant():
+                return False
+            case Full() | OutOfTurn() | GaveWay():
+                return patient
+            case LostRace() | Busy() | Unavailable():
+                return not give_up(outcome)
+
+    return RetryPolicy(
+        again=again,
+        wait=_Within(pause, steady, deadline),
+        stop=_Until(steady, deadline, None if patient else TRIES_AT_ONCE),
+    )
+
+
+def until_next_look(expires_in: float | None, chance: Random) -> float:
+    """Seconds until a full bucket is looked at again: a poll's time, or until a lease is known to expire."""
+    poll = chance.uniform(0.0, LONGEST_POLL_SECONDS)
+    if expires_in is None:
+        return poll
+    return min(poll, max(0.0, expires_in) + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
+
+
+class _AcquirePause:
+    """How long an acquire pauses, by what its last try met; failures in a row double the bound."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._failures = 0
+
+    def __call__(self, state: RetryCallState) -> float:
+        outcome = state.outcome.result() if state.outcome else None
+        if isinstance(outcome, (*_WAITING, GaveWay)):
+            self._failures = 0
+        else:
+            self._failures += 1
+        match outcome:
+            case Full():
+                settled = outcome.look_in
+                return until_next_look(outcome.expires_in, self._chance) if settled is None else settled
+            case GaveWay():
+                return outcome.seconds
+            case OutOfTurn():
+                return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
+            case LostRace():
+                return full_jitter(CONTENDED_SECONDS, self._failures, self._chance)
+            case Unavailable():
+                return full_jitter(UNAVAILABLE_SECONDS, self._failures, self._chance)
+            case _:
+                return full_jitter(BUSY_SECONDS, self._failures, self._chance)
+
+
+def admitting(
+    *,
+    steady: Callable[[], float],
+    deadline: float,
+    chance: Random,
+    patient: bool,
+    give_up: Callable[[Admission], bool],
+) -> RetryPolicy:
+    """The policy for permits of a rate.
+
+    Args:
+        steady: The steady clock.
+        deadline: When to give up. A permit that is due later is not waited for.
+        chance: For the jitter.
+        patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
+        give_up: Whether an outcome ends it, whatever the time.
+    """
+    pause = _AdmissionPause(chance)
+
+    def again(outcome: Admission) -> bool:
+        match outcome:
+            case Denied():
+                return patient and steady() + outcome.retry_in <= deadline
+            case OutOfTurn():
+                return True
+            case LostRace() | Busy() | Unavailable():
+                return not give_up(outcome) and (patient or pause.failures < TRIES_AT_ONCE - 1)
+            case _:
+                return False
+
+    return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, None))
+
+
+class _AdmissionPause:
+    """How long one who wants permits pauses, by what the last try met; failures in a row double the bound."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self.failures = 0
+
+    def __call__(self, state: RetryCallState) -> float:
+        outcome = state.outcome.result() if state.outcome else None
+        self.failures = 0 if isinstance(outcome, Denied) else self.failures + (not isinstance(outcome, OutOfTurn))
+        match outcome:
+            case Denied():
+                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
+            case OutOfTurn():
+                return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
+            case LostRace():
+                return full_jitter(CONTENDED_SECONDS, self.failures, self._chance)
+            case Unavailable():
+                return full_jitter(UNAVAILABLE_SECONDS, self.failures, self._chance)
+            case _:
+                return full_jitter(BUSY_SECONDS, self.failures, self._chance)

@@ -1,0 +1,1 @@
+"""The runtime: threads, clocks, heartbeats, and what drives operations against a store."""

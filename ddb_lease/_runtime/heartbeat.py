@@ -1,0 +1,283 @@
+"""Heartbeats: liveness. One thread looks after all leases of a process; `workers` do what may block.
+
+Invariants:
+
+- It knows when something is due, not what: no ownership rule, no request. What is due is a `Beating`.
+- The heartbeat thread never does I/O and never calls a user's code, so one slow call delays no other lease.
+- It survives every exception, and is started again when it is gone. After a fork the child starts anew, with nothing.
+- A sleep is at most `NAP_SECONDS` long: a sleeping thread does not notice that the machine was suspended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import math
+import queue
+import threading
+from typing import Protocol, TypeAlias
+
+from ddb_lease._runtime.workers import Workers
+from ddb_lease._state.service_time import Clock
+
+_log = logging.getLogger("ddb_lease")
+
+NAP_SECONDS = 1.0
+"""The longest that the heartbeat thread sleeps at a time."""
+
+LATE_SECONDS = 0.5
+"""Waking up this much later than planned means that the process was not running."""
+
+SHORTEST_SECONDS = 0.01
+"""The heartbeat looks after one lease at most so often, whatever is urgent."""
+
+RECOVERY_SECONDS = 0.5
+"""The pause after a lease's heartbeat failed by a defect."""
+
+STALE_ENTRIES = 64
+"""Entries of the schedule, besides twice as many as there are leases, before the stale ones are swept out."""
+
+
+class Group(Protocol):
+    """Those that had better be looked after together. Compared by identity."""
+
+    def ahead(self) -> float:
+        """Seconds by which one may be looked after early, where another is due."""
+        ...
+
+    def send_off(self) -> None:
+        """All that were to be looked after now have been."""
+        ...
+
+
+class Beating(Protocol):
+    """Something that must be looked after in time. Compared by identity."""
+
+    @property
+    def group(self) -> Group:
+        """Which it belongs to."""
+        ...
+
+    def due_in(self) -> float:
+        """Seconds until it is due, from now; infinite for never."""
+        ...
+
+    def beat(self, *, slept: bool) -> None:
+        """Do what is due, without blocking. `slept`: the process was not running when it became due."""
+        ...
+
+
+Entry: TypeAlias = tuple[float, int]
+"""When something is due, and a serial number that no other entry has."""
+
+
+class Schedule:
+    """Who is due when: a heap with lazy deletion. Thread-safe; calls nobody under its lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._heap: list[tuple[float, int, Beating]] = []
+        self._due: dict[Beating, Entry] = {}
+        self._groups: dict[Beating, Group] = {}
+        self._members: dict[Group, set[Beating]] = {}
+        self._serial = itertools.count()
+
+    def put(self, beating: Beating, due: float, *, group: Group | None = None) -> None:
+        """Schedule, or reschedule."""
+        with self._lock:
+            if group is not None:
+                self._groups[beating] = group
+                self._members.setdefault(group, set()).add(beating)
+            self._push(beating, due)
+
+    def entry(self, beating: Beating) -> Entry | None:
+        """Its latest entry; None where it is not scheduled."""
+        return self._due.get(beating)
+
+    def move(self, beating: Beating, due: float, *, unless_moved_from: Entry | None = None) -> bool:
+        """Reschedule what is still scheduled; where an entry is given, only if it is still the latest.
+
+        Returns:
+            Whether it was rescheduled.
+        """
+        with self._lock:
+            entry = self._due.get(beating)
+            if entry is None or unless_moved_from not in {None, entry}:
+                return False
+            self._push(beating, due)
+            return True
+
+    def drop(self, beating: Beating) -> None:
+        """Unschedule, if scheduled."""
+        with self._lock:
+            self._due.pop(beating, None)
+            group = self._groups.pop(beating, None)
+            if group is not None:
+                self._members[group].discard(beating)
+                if not self._members[group]:
+                    del self._members[group]
+            self._tidy()
+
+    def all(self) -> list[Beating]:
+        """All that is scheduled."""
+        with self._lock:
+            return list(self._due)
+
+    def due(self, now: float) -> list[Beating]:
+        """All that is due by now; it stays scheduled, to be moved."""
+        found = []
+        with self._lock:
+            while self._heap and self._heap[0][0] <= now:
+                due, serial, beating = heapq.heappop(self._heap)
+                if self._due.get(beating) == (due, serial):
+                    found.append(beating)
+        return found
+
+    def due_between(self, now: float, until: float, *, of: Group) -> list[Beating]:
+        """All of a group that is due after now, by then; it stays scheduled, to be moved."""
+        with self._lock:
+            members = self._members.get(of, ())
+            found = [(self._due[beating], beating) for beating in members if now < self._due[beating][0] <= until]
+        return [beating for _, beating in sorted(found, key=lambda entry: entry[0])]
+
+    def first(self) -> float | None:
+        """When the first one is due; may be early, by one that was moved."""
+        with self._lock:
+            return self._heap[0][0] if self._heap else None
+
+    def _push(self, beating: Beating, due: float) -> None:
+        entry = (due, next(self._serial))
+        self._due[beating] = entry
+        heapq.heappush(self._heap, (*entry, beating))
+        self._tidy()
+
+    def _tidy(self) -> None:
+        # What was dropped or moved leaves its old entry behind; a long lease's would stay for as long.
+        if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):
+            self._heap = [(*entry, beating) for beating, entry in self._due.items()]
+            heapq.heapify(self._heap)
+
+
+class Heartbeats:
+    """Looks after all leases of a process."""
+
+    def __init__(self, clock: Clock, workers: Workers) -> None:
+        self.workers = workers
+        self._clock = clock
+        self._schedule = Schedule()
+        self._lock = threading.RLock()
+        self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()  # reentrant, where an Event is not
+        self._thread: threading.Thread | None = None
+        self._planned = clock.steady()
+        self._asleep_until = math.inf  # until the thread has planned its nap, everything rings
+
+    def add(self, beating: Beating) -> None:
+        """Look after it from now on."""
+        due = self._clock.steady() + beating.due_in()
+        self._schedule.put(beating, due, group=beating.group)
+        self.ensure_running()
+        self._ring(due)
+
+    def drop(self, beating: Beating) -> None:
+        """Look after it no more."""
+        self._schedule.drop(beating)
+
+    def reconsider(self, beating: Beating) -> None:
+        """It may be due at another time now."""
+        self._ring(self._move(beating))
+
+    def reconsider_all(self) -> None:
+        """All may be due at other times now."""
+        self._ring(min(map(self._move, self._schedule.all()), default=math.inf))
+
+    def overslept(self) -> bool:
+        """Whether the heartbeat thread should long have woken up: the process was not running."""
+        return self._clock.steady() - self._planned > LATE_SECONDS
+
+    def ensure_running(self) -> None:
+        """Start the heartbeat thread, if there is none."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._planned = self._clock.steady()
+                self._thread = threading.Thread(target=self._run, name="ddb-lease-heartbeat", daemon=True)
+                self._thread.start()
+
+    def turn(self, *, slept: bool) -> None:
+        """Do all that is due now."""
+        self.workers.relieve()
+        now = self._clock.steady()
+        due = self._schedule.due(now)
+        groups = {beating.group for beating in due}
+        for group in groups:
+            if (ahead := _ahead(group)) > 0.0:
+                due += self._schedule.due_between(now, now + ahead, of=group)
+        for beating in due:
+            pause, entry = RECOVERY_SECONDS, self._schedule.entry(beating)
+            try:
+                beating.beat(slept=slept)
+                pause = max(SHORTEST_SECONDS, beating.due_in())
+            except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
+                _log.exception("a heartbeat failed; it is tried again")
+            # Unless a worker has rescheduled it meanwhile, who knows more.
+            self._schedule.move(beating, self._clock.steady() + pause, unless_moved_from=entry)
+        for group in groups:
+            try:
+                group.send_off()
+            except BaseException:  # noqa: BLE001 - as above
+                _log.exception("a heartbeat failed; it is tried again")
+
+    def nap(self) -> float:
+        """Seconds to sleep before the next turn."""
+        first = self._schedule.first()
+        due_in = NAP_SECONDS if first is None else max(0.0, first - self._clock.steady())
+        return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))
+
+    def _move(self, beating: Beating) -> float:
+        """Reschedule it; returns when it is due, infinite for what is not scheduled."""
+        # Where somebody else has moved it since it was asked, it is asked again: what it said then may be void.
+        while (entry := self._schedule.entry(beating)) is not None:
+            due = self._clock.steady() + beating.due_in()
+            if self._schedule.move(beating, due, unless_moved_from=entry):
+                return due
+        return math.inf
+
+    def _ring(self, due: float) -> None:
+        """Wake the thread, where it would sleep past this: each needless wake costs the caller a switch of threads.
+
+        Where it should have woken up already, the clock has jumped while it sleeps on.
+        """
+        if due < self._asleep_until or self.overslept():
+            self._wakeup.put(None)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                # Whoever schedules something while the nap is being planned rings: it may not be in the plan.
+                self._asleep_until = math.inf
+                seconds = self.nap()
+                self._planned = self._asleep_until = self._clock.steady() + seconds
+                self._sleep(seconds)
+            except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
+                _log.exception("the heartbeat thread met a defect, and goes on")
+                self._sleep(LATE_SECONDS)
+            try:
+                self.turn(slept=self.overslept())
+            except BaseException:  # noqa: BLE001 - as above
+                _log.exception("the heartbeat thread met a defect, and goes on")
+                self._sleep(LATE_SECONDS)
+
+    def _sleep(self, seconds: float) -> None:
+        with contextlib.suppress(queue.Empty):
+            self._wakeup.get(timeout=seconds)
+            while True:
+                self._wakeup.get_nowait()
+
+
+def _ahead(group: Group) -> float:
+    try:
+        return group.ahead()
+    except BaseException:  # noqa: BLE001 - it comes early for economy's sake only
+        _log.exception("a heartbeat failed; what is due is done all the same")
+        return 0.0

@@ -1,0 +1,202 @@
+"""Telling: from requests and answers to events, and from events to the user's `on_event`.
+
+Invariants:
+
+- No decision depends on it: it watches, and what `on_event` raises ends here.
+- Nothing here exists where there is no `on_event`; those who would tell then see None, and make no event.
+- `on_event` is called with no lock held. Who holds one notes events in `PendingEvents`, and tells them afterwards.
+- It reads no clock: times come in.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ddb_lease._protocol import messages
+from ddb_lease._protocol.messages import (
+    Answer,
+    BringBack,
+    Claim,
+    Conflict,
+    Mint,
+    Refused,
+    Release,
+    Renew,
+    Request,
+    Retire,
+    Take,
+)
+from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease.events import Acquired, Contended, Event, Lost, OnEvent, Released, ReMinted, Throttled
+
+_log = logging.getLogger("ddb_lease")
+
+Observer: TypeAlias = Callable[[Request, Answer], None]
+"""Called with each request that was sent and its answer."""
+
+
+class EventReporter:
+    """Calls one bucket's `on_event`; thread-safe, without a lock.
+
+    Args:
+        bucket: The bucket's name.
+        on_event: Whom to tell.
+    """
+
+    def __init__(self, bucket: str, on_event: OnEvent) -> None:
+        self.bucket = bucket
+        self._on_event = on_event
+        self._held: set[str] = set()  # each call on it is atomic
+        self._complained = False
+
+    def tell(self, event: Event) -> None:
+        """Tell it now. An interrupt passes; what else it raises is logged, the first time."""
+        try:
+            self._on_event(event)
+        except Exception:  # noqa: BLE001 - the user's own; it harms no lease
+            if not self._complained:
+                self._complained = True  # it may fail with every renewal: once is enough
+                _log.exception("on_event of bucket %r failed; whatever it raises later is not logged", self.bucket)
+
+    def observe(self, request: Request, answer: Answer) -> None:
+        """Tell what an answer shows."""
+        event = noticed(self.bucket, request, answer)
+        if event is not None:
+            self.tell(event)
+
+    def begin(self, event: Acquired) -> None:
+        """Tell of a lease's beginning; only then its end is told."""
+        self._held.add(event.lease_id)
+        self.tell(event)
+
+    def end(self, event: Released | Lost) -> None:
+        """Tell of its end, once. A claim that was given back before anyone had it has no end to tell."""
+        try:
+            self._held.remove(event.lease_id)
+        except KeyError:
+            return
+        self.tell(event)
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: the leases are the parent's, and so is telling of them."""
+        self._held = set()
+
+
+class AcquireObserver:
+    """Watches one acquire.
+
+    Args:
+        reporter: Whom to tell.
+        now: When it began, on the steady clock.
+    """
+
+    def __init__(self, reporter: EventReporter, *, now: float) -> None:
+        self._reporter = reporter
+        self._began = now
+        self._requests = 0
+        self._last: Claim | Mint | Take | None = None
+
+    def observe(self, request: Request, answer: Answer) -> None:
+        """Count a request, and tell what its answer shows."""
+        self._requests += 1
+        if isinstance(request, (Claim, Mint, Take)):
+            self._last = request
+        self._reporter.observe(request, answer)
+
+    def won(self, grant: Grant, *, now: float) -> None:
+        """Tell that it was won by the last claim, and what that minted anew."""
+        bucket, last = self._reporter.bucket, self._last
+        if isinstance(last, (Mint, Take)) and last.re_mint:
+            for slot in last.mints if isinstance(last, Take) else (last.slot,):
+                self._reporter.tell(ReMinted(bucket=bucket, slot=slot))
+        self._reporter.begin(
+            Acquired(
+                bucket=bucket,
+                lease_id=grant.lease_id,
+                slots=grant.slots,
+                fence=grant.fence,
+                waited_seconds=now - self._began,
+                requests=self._requests,
+            )
+        )
+
+
+class PendingEvents:
+    """What one lease has to tell while a lock is held. Any thread may note, and any may tell; each event is told once.
+
+    Args:
+        reporter: Whom to tell.
+        planned: When the first renewal is planned, on the steady clock.
+    """
+
+    def __init__(self, reporter: EventReporter, *, planned: float) -> None:
+        self.reporter = reporter
+        self.planned = planned
+        self._noted: deque[Event] = deque()
+
+    def observe(self, request: Request, answer: Answer) -> None:
+        """Note what an answer shows."""
+        event = noticed(self.reporter.bucket, request, answer)
+        if event is not None:
+            self.note(event)
+
+    def note(self, event: Event) -> None:
+        """Note it, to be told later."""
+        self._noted.append(event)
+
+    def tell(self) -> None:
+        """Tell what was noted; to be called with no lock held."""
+        while True:
+            try:
+                event = self._noted.popleft()
+            except IndexError:
+                return
+            self.reporter.tell(event)
+
+
+def noticed(bucket: str, request: Request, answer: Answer) -> Contended | Throttled | None:
+    """What an answer shows of others, or of the service."""
+    match answer:
+        case messages.ThrottledAnswer():
+            return Throttled(bucket=bucket, operation=_name(request))
+        case Conflict():
+            return Contended(bucket=bucket, operation=_name(request), slots=_slots(request), reason="conflict")
+        case Refused() if isinstance(request, (Claim, Mint, Take)):
+            taken = _taken(request, answer)
+            if not taken:
+                return None
+            return Contended(bucket=bucket, operation=_name(request), slots=taken, reason="taken")
+        case _:
+            return None
+
+
+def _name(request: Request) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(request).__name__).lower()
+
+
+def _slots(request: Request) -> tuple[int, ...]:
+    match request:
+        case Take() | Retire():
+            return request.slots
+        case Claim() | Mint() | BringBack() | Renew() | Release():
+            return (request.slot,)
+        case _:
+            return ()
+
+
+def _taken(request: Claim | Mint | Take, answer: Refused) -> tuple[int, ...]:
+    """The slots that another took. Not those that an earlier sending of ours took, nor any that are gone or retired."""
+    found = answer.found if isinstance(request, Take) else {request.slot: answer.slot}
+    return tuple(
+        number
+        for number, slot in sorted(found.items())
+        if slot is not None and not slot.retired and not _is_ours(slot, request)
+    )
+
+
+def _is_ours(slot: Slot, request: Claim | Mint | Take) -> bool:
+    return slot.lease is not None and slot.lease.lease_id == request.lease.lease_id

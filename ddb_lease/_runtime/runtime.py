@@ -1,0 +1,47 @@
+"""What buckets and limiters run on: clocks, chance, threads and locks, in one value.
+
+Invariant: production uses the defaults; tests, the test kit and the simulator hand in their own, and change nothing
+else.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random, SystemRandom
+
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.driver import Lock, Sender, Wakeup
+from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._state.service_time import Clock
+
+
+def _spawn(job: Callable[[], None]) -> None:
+    try:
+        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
+    except RuntimeError:
+        job()  # no thread to be had: late is worse than here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a bucket runs on; for tests and simulators, which bring their own.
+
+    Attributes:
+        clock: This machine's clocks.
+        chance: A source that no two processes share, not even after a fork.
+        heartbeats: The process's heartbeat.
+        wrap: Put around the store, to watch it or to make it fail.
+        wakeup: Makes what a waiting thread pauses on.
+        spawn: Runs a lost-callback, not on the calling thread.
+        lock: Makes what serialises the renewals and the release of one lease.
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    chance: Random = field(default_factory=SystemRandom)
+    heartbeats: Heartbeats | None = None
+    wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
+    wakeup: Callable[[], Wakeup] = Wakeup
+    spawn: Callable[[Callable[[], None]], None] = _spawn
+    lock: Callable[[], Lock] = threading.Lock

@@ -1,0 +1,183 @@
+"""Workers: threads for what may block, such as renewals.
+
+Invariants:
+
+- It knows no lease, no bucket, no request: a job is a callable, and belongs to a line.
+- No line's trouble is another's: lines are served in turn, and none may have all workers.
+- Threads are few while nothing has to wait, more while something does, and never without bound.
+- A worker survives whatever its job raises, and keeps no interpreter from exiting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import math
+import queue
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+from ddb_lease._state.service_time import Clock
+
+_log = logging.getLogger("ddb_lease")
+
+WORKERS = 8
+"""Workers that are kept; more are there only while jobs have to wait."""
+
+WAITING_SECONDS = 0.1
+"""A job that has waited for a worker for so long gets another one: calls are slow, or hang."""
+
+MOST_WORKERS = 128
+"""Workers at most: in an outage, every call hangs until its timeout."""
+
+MOST_IN_LINE = 32
+"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others; where there are
+more lines, each may have fewer, so that there is always one left for a line that comes new."""
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    by: float
+    serial: int
+    since: float = field(compare=False)
+    do: Callable[[], object] = field(compare=False)
+
+
+@dataclass(slots=True)
+class _Line:
+    """The jobs of one line: those that wait, most urgent first; how many are done now, and how many may be at once."""
+
+    most: int
+    running: int = 0
+    jobs: list[_Job] = field(default_factory=list)
+
+    def startable(self, share: int) -> int:
+        """How many of its jobs may be started now, where no line may have more than this share of workers."""
+        return max(0, min(len(self.jobs), min(self.most, share) - self.running))
+
+
+class Workers:
+    """A few daemon threads for what may block; none of them keeps the interpreter from exiting.
+
+    Lines (buckets, say) are served in turn; within a line, what must be done soonest comes first. While jobs have to
+    wait, there are more workers; so a slow service delays no renewal, and one line's trouble no other line.
+    """
+
+    def __init__(self, clock: Clock, *, limit: int = WORKERS) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._lock = threading.RLock()
+        self._lines: dict[Hashable, _Line] = {}
+        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._idle = 0
+        self._busy = 0
+        self._relieved_at = -math.inf
+        self._serial = itertools.count()
+        self._names = itertools.count(1)
+
+    def submit(self, job: Callable[[], object], *, line: Hashable = None, by: float = 0.0) -> None:
+        """Have a job done soon by some worker; what it raises is logged.
+
+        Args:
+            job: What to do.
+            line: What it belongs to. None for what does not hurry, of which only a few are done at a time.
+            by: When it should be done; compared within its line only.
+        """
+        with self._lock:
+            if line not in self._lines:
+                self._lines[line] = _Line(self._limit if line is None else MOST_IN_LINE)
+            heapq.heappush(self._lines[line].jobs, _Job(by, next(self._serial), self._clock.steady(), job))
+        self._rings.put(None)
+        self.relieve()
+
+    def relieve(self) -> None:
+        """Start workers if jobs wait for some: a few at once, and more where jobs have waited for long.
+
+        Called with each turn of the heartbeat as well, so that a thread that could not be started is tried again.
+        """
+        missing = started = 0
+        try:
+            with self._lock:
+                limit = self._limit
+                if self.relief_in() <= 0.0:
+                    limit, self._relieved_at = MOST_WORKERS, self._clock.steady()
+                missing = max(0, min(self._missing(), limit - self._idle - self._busy))
+                self._idle += missing
+            while started < missing:
+                name = f"ddb-lease-worker-{next(self._names)}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+                started += 1
+        except RuntimeError:  # no more threads to be had for now: the others must do
+            _log.warning("no thread can be started to renew leases; it is tried again")
+        finally:
+            # Those that were not started, be it for an interrupt, must not count as idle for ever.
+            with self._lock:
+                self._idle -= missing - started
+
+    def relief_in(self) -> float:
+        """Seconds until jobs have waited for so long that there should be more workers; infinite where none waits."""
+        with self._lock:
+            if self._missing() <= 0 or self._idle + self._busy >= MOST_WORKERS:
+                return math.inf
+            share = self._share()
+            lines = list(self._lines.values())
+            waiting_since = min(line.jobs[0].since for line in lines if line.startable(share) > 0)
+            return max(waiting_since, self._relieved_at) + WAITING_SECONDS - self._clock.steady()
+
+    def _missing(self) -> int:
+        share = self._share()
+        return sum(line.startable(share) for line in list(self._lines.values())) - self._idle
+
+    def _share(self) -> int:
+        """How many workers one line may have, so that there are as many left for a line more."""
+        return max(1, MOST_WORKERS // (len(self._lines) + 1))
+
+    def _work(self) -> None:
+        while True:
+            self._rings.get()
+            while self._do_next():
+                pass
+            with self._lock:
+                if self._idle + self._busy > self._limit and self._missing() < 0:
+                    self._idle -= 1
+                    return  # it helped out while others were kept
+
+    def _do_next(self) -> bool:
+        with self._lock:
+            taken = self._take()
+            if taken is None:
+                return False
+            line, job = taken
+            line.running += 1
+            self._idle -= 1
+            self._busy += 1
+        failed: BaseException | None = None
+        try:
+            job.do()
+        except BaseException as error:  # noqa: BLE001 - a worker survives whatever its job raises
+            failed = error
+        with self._lock:
+            line.running -= 1
+            self._idle += 1
+            self._busy -= 1
+        if failed is not None:
+            _say(failed)
+        return True
+
+    def _take(self) -> tuple[_Line, _Job] | None:
+        share = self._share()
+        for key, line in list(self._lines.items()):
+            if line.startable(share) > 0:
+                self._lines[key] = self._lines.pop(key)  # the others come first, next time
+                return line, heapq.heappop(line.jobs)
+            if not line.jobs and not line.running:
+                del self._lines[key]
+        return None
+
+
+def _say(failed: BaseException) -> None:
+    with contextlib.suppress(Exception):  # nor does a handler of the log's that raises end a worker
+        _log.error("a lease's background work failed; it is tried again when due", exc_info=failed)

@@ -1,0 +1,112 @@
+"""Where a command works: table, region, profile, endpoint, or the embedded engine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.cli import exits, formatting
+from ddb_lease.dynamodb import ConnectionSettings, new_session
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.models import Timing
+
+TABLE_VARIABLE: Final = "DDB_LEASE_TABLE"
+
+LOCAL_SKEW_SECONDS: Final = 0.1
+"""The embedded engine is one process with one clock; a real service's front ends differ by up to a second."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where."""
+    group = parser.add_argument_group("where")
+    add_table_option(group)
+    group.add_argument("--region", help="AWS region (default: the usual AWS variables and files)")
+    group.add_argument("--profile", help="AWS profile (default: the usual AWS variables and files)")
+    group.add_argument("--endpoint-url", metavar="URL", help="another endpoint than DynamoDB's own")
+    group.add_argument(
+        "--local",
+        action="store_true",
+        help="use the embedded engine of this machine instead of AWS, started on demand (needs ddb-lease[local])",
+    )
+
+
+def add_bucket_command(
+    subparsers: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    execute: Callable[[argparse.Namespace], int],
+    brief: str,
+    description: str,
+) -> argparse.ArgumentParser:
+    """Add a command that does something to a bucket, for people or programs."""
+    parser = subparsers.add_parser(
+        name,
+        help=brief,
+        description=formatting.paragraph(description),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    add_options(parser)
+    parser.set_defaults(execute=execute)
+    return parser
+
+
+def add_table_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option that names the table, for what asks nothing of it too."""
+    parser.add_argument(
+        "--table",
+        default=os.environ.get(TABLE_VARIABLE, DEFAULT_TABLE),
+        help=f"the DynamoDB table (default: ${TABLE_VARIABLE}, else {DEFAULT_TABLE})",
+    )
+
+
+def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[str, Any]:
+    """Keyword arguments of `LeaseBucket` that say where; in the embedded engine, the table is made if missing.
+
+    Raises:
+        ConfigurationError: The options contradict one another, or name an unknown profile.
+        EngineError: The embedded engine cannot be started.
+    """
+    if options.local:
+        if options.endpoint_url or options.profile or options.region:
+            raise ConfigurationError(
+                "--local means this machine's engine: leave out --endpoint-url, --profile, --region"
+            )
+        from ddb_lease import local  # noqa: PLC0415 - only who asks for the engine pays for it
+
+        if make_table:
+            return local.connect(options.table)
+        engine = local.start()
+        return {"table": options.table, "session": engine.session(), "endpoint_url": engine.endpoint_url}
+    # boto3 itself reads AWS_DEFAULT_REGION only; other AWS tools, and their users, know AWS_REGION too.
+    region = options.region or os.environ.get("AWS_REGION")
+    session = new_session(profile=options.profile, region=region)
+    return {"table": options.table, "session": session, "endpoint_url": options.endpoint_url}
+
+
+def settings(options: argparse.Namespace) -> ConnectionSettings:
+    """The same for what needs no bucket."""
+    where = arguments(options, make_table=False)
+    return ConnectionSettings(session=where["session"], endpoint_url=where["endpoint_url"])
+
+
+def bucket(
+    options: argparse.Namespace, *, max_tokens: int, lease_seconds: float = 60.0, timing: Timing | None = None
+) -> LeaseBucket:
+    """The bucket that a command names."""
+    timing = timing or Timing()
+    if options.local:
+        timing = dataclasses.replace(timing, front_end_skew=LOCAL_SKEW_SECONDS)
+    return LeaseBucket(
+        options.bucket,
+        max_tokens=max_tokens,
+        lease_seconds=lease_seconds,
+        timing=timing,
+        **arguments(options),
+    )

@@ -1,0 +1,138 @@
+"""`ddb-lease status`: a bucket as a table that a person likes to read, or as JSON; once, or again and again."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import dataclasses
+import json
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.formatting import printable, shown
+from ddb_lease.cli.screen import Screen
+from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
+from ddb_lease.models import BucketStatus, LeaseInfo
+
+_HEAD = ("SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE ID", "DATA")
+_RIGHT = {"SLOT", "AGE", "REMAINING"}
+_SHORTEST_INTERVAL: Final = 0.2
+_LONGEST_INTERVAL: Final = 86_400.0
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "status",
+        help="show who holds which slot",
+        description=formatting.paragraph("Show a bucket's limits and leases. Reads only."),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bucket", metavar="BUCKET")
+    parser.add_argument("--json", action="store_true", help="for programs: all of it, times in seconds")
+    parser.add_argument(
+        "--watch", action="store_true", help="again and again, in place on a terminal; with --json, a line each time"
+    )
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="between two looks of --watch, each of which reads the whole bucket (default: 2)",
+    )
+    connection.add_options(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Show the bucket."""
+    if not _SHORTEST_INTERVAL <= options.interval <= _LONGEST_INTERVAL:
+        raise ConfigurationError(
+            f"--interval must be {_SHORTEST_INTERVAL} seconds up to a day, not {options.interval:g}"
+        )
+    with connection.bucket(options, max_tokens=1) as bucket:
+        if options.watch:
+            _watch(bucket, interval=options.interval, for_programs=options.json)
+        status = bucket.status()
+    print(as_json(status) if options.json else as_table(status))
+    return 0
+
+
+def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool) -> None:
+    """Show it until interrupted. While the service does not answer, or there is no such bucket yet, that is shown."""
+    with Screen(sys.stdout) as screen:
+        while True:
+            try:
+                status = bucket.status()
+                text = as_json(status, indent=None) if for_programs else as_table(status)
+            except (StoreUnavailable, UnknownBucket) as error:
+                said = printable(" ".join(str(error).split()))
+                text = json.dumps({"error": type(error).__name__, "message": said}) if for_programs else said
+            if not for_programs:
+                text = f"{time.strftime('%H:%M:%S')}, every {interval:g} s, until Ctrl-C\n\n{text}"
+            screen.show(text)
+            threading.Event().wait(interval)
+
+
+def as_json(status: BucketStatus, *, indent: int | None = 2) -> str:
+    """The status as one JSON object."""
+    whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
+    whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
+    return json.dumps(whole, indent=indent, default=_plain)  # in ASCII: what others wrote must not reach a terminal raw
+
+
+def _plain(value: object) -> str:
+    # Not from a lease of ours, but another program may have put it there: bytes, and numbers that no float holds.
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def as_table(status: BucketStatus) -> str:
+    """The status for a person: one line that sums it up, then a line for each lease."""
+    running = [lease for lease in status.leases if not lease.expired]
+    retired = sum(lease.retired for lease in running)
+    head = (
+        f"{printable(status.name)} in table {printable(status.table)}: {len(running) - retired} of {status.max_tokens} "
+        f"leased, {status.free} free, leases of {shown(status.lease_seconds)}, {status.minted} slots minted"
+    )
+    if retired:
+        head += f"\n{retired} more on retired slots, until they end"
+    if status.drift:
+        head += f"\ndrift: {status.in_circulation} slots are in circulation; who needs the others mints them anew"
+    if not status.leases:
+        return head
+    rows = [_row(lease) for lease in status.leases]
+    columns = len(_HEAD) if any(row[-1] for row in rows) else len(_HEAD) - 1
+    return "\n".join([head, "", *_aligned([_HEAD[:columns], *(row[:columns] for row in rows)])])
+
+
+def _row(lease: LeaseInfo) -> tuple[str, ...]:
+    remaining = "expired" if lease.expired else shown(lease.remaining_seconds)
+    marks = [word for word, on in (("revoked", lease.revoked), ("retired", lease.retired)) if on]
+    data = [f"{printable(str(key))}={printable(str(value))}" for key, value in lease.data.items()]
+    return (
+        str(lease.slot),
+        printable(lease.owner),
+        shown(lease.age_seconds),
+        " ".join([remaining, *marks]),
+        str(lease.fence),
+        printable(lease.lease_id),
+        " ".join(data),
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            for name, cell, width in zip(_HEAD, row, widths, strict=False)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -1,0 +1,512 @@
+"""The watchdog: a program of its own between `ddb-lease run` (the supervisor) and the command.
+
+It is a dead man's switch. The supervisor feeds it deadlines; whatever happens to the supervisor (killed,
+stopped, hung), the command's whole process group is dead before the last deadline that was fed.
+
+Invariants:
+    1. Run by path, `python -I -S watchdog.py CONTROL SUPERVISOR`; standard library only, one thread, nothing
+       imported that is slow to load. `supervised.py` imports the frames, the clock and `living` from here, so
+       that each is written once. Being a program, it is the one room here that reads the clock itself.
+    2. Times are seconds of the steady clock (`steady_seconds`), which counts suspended time. poll() does
+       not, so no sleep is longer than NAP seconds: after a resume the watchdog is at most NAP late.
+    3. At deadline - grace: TERM to the group; at deadline - reserve: KILL. With the supervisor gone or on
+       `end`: TERM at once, KILL a grace later or at deadline - reserve, whichever comes first.
+    4. `exited` is sent when nothing in the group lives. The leader stays unreaped until then (where
+       `os.waitid` and /proc exist): its number cannot come to mean somebody else's group.
+    5. It fails closed: a fault in the watchdog kills the group.
+    6. It has no signal interface: signals are ignored, only KILL and STOP reach it. It stands in a process
+       group of its own, so `kill -9 -GROUP` of the supervisor leaves it alive, and in the supervisor's
+       session, without which it could not hand the terminal over.
+
+Control is one stream socket. A frame is a length (4 bytes, big-endian) and words joined by NUL:
+    in   run DEADLINE GRACE RESERVE ARGC ARG... NAME=VALUE...    first, once
+         deadline T | signal N | resume | end                    end of file: the supervisor is gone
+    out  started PID | failed ERRNO                              PID is also the process group's number
+         stopped N               the supervisor should stop too, then say `resume`; at most one is unanswered
+         exited code|signal N itself|end|deadline GONE_AT        last, the group is gone
+
+Not promised: processes that left the group (setsid, the jobs of an interactive shell) or that run as
+another user; grandchildren when watchdog and supervisor are both killed outright. PR_SET_PDEATHSIG kills the
+direct child with the watchdog on Linux only, and not through a set-user-ID program; elsewhere the command
+outlives a watchdog that is SIGKILLed, until the supervisor sees it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # as in typing, whose import costs as much as the rest of this program
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+NAP = 1.0  # law 2
+LOOK_AGAIN = (0.01, 0.25)  # first and longest pause between two looks at a group that is ending
+JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+FAULTS = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}  # ours to die of
+NO_SUCH_GROUP = (ProcessLookupError, PermissionError)  # macOS answers EPERM for a group of zombies
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def _steady_clock() -> Callable[[], float]:
+    name = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC_RAW"}.get(sys.platform, "")
+    clock: int | None = getattr(time, name, None)
+    return time.monotonic if clock is None else lambda: time.clock_gettime(clock)
+
+
+steady_seconds = _steady_clock()
+"""Seconds of a clock that nobody sets and that runs on while the machine is suspended."""
+
+
+def frame(*words: bytes | str | float) -> bytes:
+    """Return the words as one frame. A word must not hold a NUL; floats keep their full precision."""
+    body = b"\0".join(word if isinstance(word, bytes) else str(word).encode() for word in words)
+    return len(body).to_bytes(4, "big") + body
+
+
+class Frames:
+    """Turns a stream, however it was cut, back into frames."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def take(self, data: bytes) -> list[list[bytes]]:
+        """Add bytes; return the frames that are now whole, each as its words."""
+        self._data += data
+        frames = []
+        while len(self._data) >= 4:  # noqa: PLR2004 - the length's own length
+            end = 4 + int.from_bytes(self._data[:4], "big")
+            if len(self._data) < end:
+                break
+            frames.append(bytes(self._data[4:end]).split(b"\0"))
+            del self._data[:end]
+        return frames
+
+
+def living(group: int, *, session: int) -> bool | None:
+    """Whether a process of the group lives (zombies do not); None where /proc cannot tell.
+
+    One pass over /proc: a process forked during it may be missed, unless KILL was sent before.
+    """
+    if not can_see_processes():
+        return None
+    try:
+        for number in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{number}/stat", "rb") as file:
+                    state, _parent, its_group, its_session, *_ = file.read().rpartition(b")")[2].split()
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # gone while we looked, or hidden from us
+            if int(its_group) == group and int(its_session) == session and state not in (b"Z", b"X"):
+                return True
+    except (OSError, ValueError):
+        return None
+    return False
+
+
+def can_see_processes() -> bool:
+    """Whether /proc is there and numbers processes as we do (it may belong to another namespace)."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def send_group(group: int, signum: int) -> bool:
+    """Send a signal to a process group; False if there is none to take it."""
+    try:
+        os.killpg(group, signum)
+    except NO_SUCH_GROUP:
+        return False
+    return True
+
+
+def _load_prctl() -> Callable[[int, int], bool]:
+    try:
+        import ctypes  # noqa: PLC0415 - not in every build of Python, and needed on Linux only
+
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except (ImportError, OSError, AttributeError):
+        return lambda _option, _value: False
+    zero, number = ctypes.c_ulong(0), ctypes.c_ulong
+    return lambda option, value: prctl(option, number(value), zero, zero, zero) == 0
+
+
+class Terminal:
+    """The controlling terminal, if there is one: whose group is in the foreground."""
+
+    def __init__(self, home: int) -> None:
+        self._home = home  # the supervisor's group
+        self._modes: list[object] | None = None
+        self.is_open = True
+        try:
+            self._fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+        except OSError:
+            self.is_open = False
+
+    def wanted_at_start(self) -> bool:
+        """Whether the command should begin in the foreground: it reads a terminal and feeds no pipe.
+
+        In `run ... | less` the terminal is the pager's; the command gets it when it first asks for it.
+        """
+        import stat  # noqa: PLC0415 - see law 1
+
+        try:
+            return self.is_open and os.isatty(0) and not stat.S_ISFIFO(os.fstat(1).st_mode)
+        except OSError:  # standard output is closed
+            return False
+
+    def hand_over(self, group: int) -> bool:
+        """Move the foreground from the supervisor's group to this one; False if it was not there."""
+        try:
+            if not self.is_open or os.tcgetpgrp(self._fd) != self._home:
+                return False
+            os.tcsetpgrp(self._fd, group)
+        except OSError:
+            return False
+        return True
+
+    def has_in_front(self, group: int) -> bool:
+        """Whether this group is in the foreground."""
+        try:
+            return self.is_open and os.tcgetpgrp(self._fd) == group
+        except OSError:
+            return False
+
+    def remember_modes(self) -> None:
+        """Keep the modes that a killed full-screen program would leave behind spoilt."""
+        import termios  # noqa: PLC0415 - see law 1
+
+        try:
+            self._modes = termios.tcgetattr(self._fd)
+        except (termios.error, OSError):
+            self._modes = None
+
+    def take_back(self, group: int, *, restore_modes: bool = False) -> None:
+        """Give the foreground back to the supervisor's group, unless somebody else has taken it.
+
+        A shell that saw the supervisor die or stop has taken it already: it must not lose it again.
+        """
+        try:
+            if not self.is_open:
+                return
+            front = os.tcgetpgrp(self._fd)
+            if front != group:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(front, 0)
+                    return  # it exists
+            os.tcsetpgrp(self._fd, self._home)
+        except OSError:
+            return
+        if restore_modes and self._modes is not None:
+            import termios  # noqa: PLC0415 - see law 1
+
+            try:
+                termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)  # type: ignore[arg-type] # its own
+            except (termios.error, OSError):
+                return
+
+
+class Watchdog:
+    """The loop: what it was told, what became of the command, what is to be sent and when."""
+
+    def __init__(self, control: int, supervisor: int) -> None:
+        self._control, self._supervisor = control, supervisor
+        self._frames = Frames()
+        self._leader = 0  # pid of the command and number of its group
+        self._status: tuple[str, int] | None = None  # the command has ended, and how
+        self._is_reaped = False  # law 4
+        self._deadline = self._grace = self._reserve = 0.0
+        self._cause = ""  # why the group is being ended; empty: it is not
+        self._ending_since = 0.0
+        self._was_killed = self._is_orphaned = self._is_stop_told = False
+        self._pause = LOOK_AGAIN[0]
+        self._nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._session = os.getsid(0)
+        self._terminal = Terminal(os.getpgrp())
+        self._prctl = _load_prctl() if sys.platform == "linux" else (lambda _option, _value: False)
+        self._adopts = self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._can_pin = hasattr(os, "waitid") and can_see_processes()
+        os.setpgid(0, 0)
+        self._wake, wake_end = os.pipe()
+        self._exec_report: int | None = None
+        for fd in (control, self._wake, wake_end):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _signum, _frame: None)
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._poll.register(self._wake, select.POLLIN)
+
+    def run(self) -> None:
+        """Serve until the group is gone, or until it is clear that there will be no command."""
+        try:
+            while not (self._is_over() or (self._is_orphaned and not self._leader)):
+                self._poll.poll(self._sleep_ms())
+                self._hear()
+        except BaseException:
+            if self._leader and not self._is_reaped:
+                send_group(self._leader, signal.SIGKILL)  # law 5
+            raise
+
+    # What arrives.
+
+    def _hear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake, 4096)  # only there to end the sleep
+        if self._exec_report is not None:
+            self._hear_exec(self._exec_report)
+        while not self._is_orphaned:
+            try:
+                data = os.read(self._control, 65536)
+            except BlockingIOError:
+                # A forked copy of the supervisor would keep the socket open after its death.
+                self._is_orphaned = os.getppid() != self._supervisor
+                break
+            except OSError:
+                data = b""
+            for words in self._frames.take(data):
+                self._obey(words[0], words[1:])
+            self._is_orphaned = not data
+        if self._is_orphaned:
+            try:
+                self._poll.unregister(self._control)  # or its end of file would spin the loop
+            except KeyError:
+                return
+
+    def _obey(self, verb: bytes, words: list[bytes]) -> None:
+        if verb == b"run":
+            self._deadline, self._grace, self._reserve = map(float, words[:3])
+            first_env = 4 + int(words[3])
+            self._spawn(words[4:first_env], words[first_env:])
+        elif verb == b"deadline":
+            self._deadline = float(words[0])
+        elif verb == b"signal":
+            self._send(int(words[0]))
+        elif verb == b"resume":
+            self._is_stop_told = False
+            self._terminal.hand_over(self._leader)
+            self._send(signal.SIGCONT)
+        elif verb == b"end":
+            self._begin_ending("end")
+        else:
+            raise ValueError(verb)
+
+    def _tell(self, *words: str | float) -> None:
+        try:
+            os.write(self._control, frame(*words))  # few and small: the socket holds them all
+        except OSError:
+            return  # the supervisor is gone; the next read says so
+
+    # The command.
+
+    def _spawn(self, argv: list[bytes], env: list[bytes]) -> None:
+        if steady_seconds() >= self._deadline - self._grace:
+            self._tell("failed", errno.ETIME)
+            raise SystemExit(0)
+        pairs = (pair.partition(b"=") for pair in env)
+        environ = {name: value for name, _, value in pairs}
+        at_front = self._terminal.wanted_at_start()
+        if self._terminal.is_open:
+            self._terminal.remember_modes()
+        report, report_end = os.pipe()
+        watchdog = os.getpid()
+        self._leader = os.fork()
+        if not self._leader:
+            self._become(argv, environ, report_end, watchdog, at_front=at_front)
+        with contextlib.suppress(OSError):  # it has come as far as exec
+            os.setpgid(self._leader, self._leader)  # the child does it too: whoever comes first
+        os.close(report_end)
+        os.set_blocking(report, False)
+        self._exec_report = report
+        self._poll.register(report, select.POLLIN)
+
+    def _become(
+        self, argv: list[bytes], env: dict[bytes, bytes], report: int, watchdog: int, *, at_front: bool
+    ) -> NoReturn:
+        """In the child: become the command. Signals are still ignored, SIGTTOU with them."""
+        try:
+            os.setpgid(0, 0)
+            self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != watchdog:
+                os._exit(127)  # the watchdog died before prctl could see it
+            if at_front:
+                self._terminal.hand_over(os.getpid())
+            signal.set_wakeup_fd(-1)
+            for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+                if not (number == signal.SIGHUP and self._nohup):  # nohup is the user's word
+                    signal.signal(number, signal.SIG_DFL)
+            os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is what is wanted
+        except OSError as error:
+            os.write(report, str(error.errno).encode())
+        except BaseException:  # noqa: BLE001 - nothing may return into the watchdog's code
+            os.write(report, str(errno.EINVAL).encode())
+        os._exit(127)
+
+    def _hear_exec(self, report: int) -> None:
+        """The report pipe closes at exec, or carries the reason why there was none."""
+        try:
+            reason = os.read(report, 64)
+        except BlockingIOError:
+            return
+        self._poll.unregister(report)
+        os.close(report)
+        self._exec_report = None
+        if not reason:
+            self._tell("started", self._leader)
+            return
+        self._terminal.take_back(self._leader)
+        self._reap()
+        self._tell("failed", int(reason))
+        raise SystemExit(0)
+
+    # The end of it.
+
+    def _is_over(self) -> bool:
+        if not self._leader:
+            return False
+        self._watch_leader()
+        now = steady_seconds()
+        if not self._cause and self._is_orphaned:
+            self._begin_ending("orphaned")
+        elif not self._cause and now >= self._deadline - self._grace:
+            self._begin_ending("deadline")
+        if self._status is not None and self._exec_report is None and self._is_group_gone():
+            self._bury(self._status, now)
+            return True
+        if self._status is not None and not self._cause:
+            self._begin_ending("itself")  # what it left behind
+        if self._cause and now >= self._kill_at():
+            self._was_killed = True
+            self._send(signal.SIGKILL)
+        return False
+
+    def _begin_ending(self, cause: str) -> None:
+        if self._cause or not self._leader:
+            return
+        self._cause, self._ending_since = cause, steady_seconds()
+        self._send(signal.SIGTERM)
+        self._send(signal.SIGCONT)  # a stopped process cannot take TERM
+
+    def _kill_at(self) -> float:
+        return min(self._ending_since + self._grace, self._deadline - self._reserve)
+
+    def _sleep_ms(self) -> int:
+        if not self._leader:
+            return int(NAP * 1000)
+        due = self._deadline - self._grace if not self._cause else self._kill_at()
+        pause = NAP
+        if self._status is not None or self._was_killed:
+            pause, self._pause = self._pause, min(self._pause * 2, LOOK_AGAIN[1])
+            due = due if not self._was_killed else float("inf")
+        return max(0, int(min(pause, due - steady_seconds()) * 1000) + 1)
+
+    def _send(self, signum: int) -> None:
+        unpinned = self._is_reaped and not send_group(self._leader, 0)
+        if self._leader and not unpinned:
+            send_group(self._leader, signum)
+
+    def _watch_leader(self) -> None:
+        """Note what became of the command; reap the orphans that came to us."""
+        if not self._can_pin:
+            self._watch_and_reap()
+            return
+        while self._status is None:
+            with contextlib.suppress(ChildProcessError):  # a zombie can no longer be stopped
+                stop = os.waitid(os.P_PID, self._leader, os.WSTOPPED | os.WNOHANG)
+                if stop is not None:
+                    self._on_stop(stop.si_status)
+            end = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if end is None:
+                return
+            if end.si_pid != self._leader:
+                os.waitpid(end.si_pid, 0)
+            else:
+                kind = "code" if end.si_code == os.CLD_EXITED else "signal"
+                self._status = (kind, end.si_status)
+
+    def _watch_and_reap(self) -> None:
+        """Where the leader cannot be kept unreaped: its group's number is safe only while it has members."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self._leader and os.WIFSTOPPED(status):
+                self._on_stop(os.WSTOPSIG(status))
+            elif pid == self._leader:
+                code = os.waitstatus_to_exitcode(status)
+                self._status, self._is_reaped = ("code", code) if code >= 0 else ("signal", -code), True
+
+    def _on_stop(self, signum: int) -> None:
+        """The command stopped: into the foreground with it if that is all it lacks, else tell."""
+        wants_terminal = signum in (signal.SIGTTIN, signal.SIGTTOU)
+        by_terminal = signum in JOB_CONTROL and self._terminal.is_open
+        if self._cause or (wants_terminal and self._terminal.hand_over(self._leader)):
+            self._send(signal.SIGCONT)
+        elif (by_terminal or self._terminal.has_in_front(self._leader)) and not self._is_stop_told:
+            self._is_stop_told = True
+            self._terminal.take_back(self._leader)
+            self._tell("stopped", signum)
+
+    def _is_group_gone(self) -> bool:
+        if self._is_reaped:
+            return not send_group(self._leader, 0)
+        if self._has_living():
+            return False
+        send_group(self._leader, signal.SIGKILL)  # a fork may have slipped past the look; now none can
+        return not self._has_living()
+
+    def _has_living(self) -> bool:
+        if self._adopts:
+            try:
+                # All that descends from the command descends from us: without children, there is nothing.
+                with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+                    if file.read().split() == [b"%d" % self._leader]:
+                        return False
+            except OSError:
+                pass  # a kernel without this file; the long way round
+        return living(self._leader, session=self._session) is not False
+
+    def _bury(self, status: tuple[str, int], now: float) -> None:
+        self._terminal.take_back(self._leader, restore_modes=status[0] == "signal")
+        # Reported first, reaped second: whoever has not heard of the end may still trust the number.
+        self._tell("exited", *status, self._cause or "itself", now)
+        self._reap()
+
+    def _reap(self) -> None:
+        if not self._is_reaped:
+            os.waitpid(self._leader, 0)
+            self._is_reaped = True
+
+
+def _be_deaf() -> None:
+    """Law 6, as early as can be. SIGCHLD and SIGCONT keep their meaning."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT}:
+        if getattr(number, "name", "") not in FAULTS and number != signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # SIGCHLD must wake us; the command inherits it
+
+
+def main() -> None:
+    """Run as a program: `watchdog.py CONTROL SUPERVISOR`, a file descriptor and a process id."""
+    control, supervisor = int(sys.argv[1]), int(sys.argv[2])
+    os.set_inheritable(control, False)
+    while os.open(os.devnull, os.O_RDWR) <= 2:  # noqa: PLR2004 - a closed standard stream would be taken by
+        pass  # one of our own files, and then be given to the command
+    _be_deaf()
+    watchdog = Watchdog(control, supervisor)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only now: the watchdog has noted how it found it
+    watchdog.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Public values: the time budget around a lease, and what a user or an operator is told.
+
+Invariants:
+
+- Values only: frozen, slotted, keyword-only. No I/O, no clock, no boto3.
+- Times are seconds as floats; their names end in `_seconds`, or their docstring names the unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ddb_lease.errors import ConfigurationError
+
+Data = Mapping[str, Any]
+"""What a holder attaches to a lease: string keys; strings, numbers, booleans, None, lists and maps of these, 31 deep.
+
+Numbers are DynamoDB's, of up to 38 digits, and come back as int where they are whole (2.0 as 2), as float else, or as
+Decimal where no float holds them.
+"""
+
+MARGINS_PER_LEASE = 3
+"""A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
+
+OSCILLATOR_DRIFT = 200e-6
+"""How far a machine's steady clock may run fast or slow, as a fraction: 200 parts per million, 17 s a day. Quartz
+without any discipline stays below a half of it."""
+
+
+_LEAST = {"front_end_skew": 0, "grace": 0, "grace_part": 0, "grace_most": 0, "retention": 3600, "max_clock_skew": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """The time budget around a lease. The defaults suit the real service; all values are seconds.
+
+    Attributes:
+        front_end_skew: How far the clocks of the service's front ends may differ from one another.
+        grace: Time kept for the lost-callback between the holder's deadline and the earliest moment at which
+            another can hold the slot. None: `grace_part` of the lease, at most `grace_most`.
+        grace_part: A fraction; a twentieth by default.
+        grace_most: Two seconds by default.
+        retention: How long a slot's item stays after its last activity or expiry before DynamoDB's TTL may
+            delete it. At least an hour, as a request can be under way for a quarter of one.
+        max_clock_skew: Only for a service whose answers carry no `Date`: how far this machine's wall clock may
+            be wrong.
+    """
+
+    front_end_skew: float = 1.0
+    grace: float | None = None
+    grace_part: float = 0.05
+    grace_most: float = 2.0
+    retention: float = 86_400.0
+    max_clock_skew: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            seconds = getattr(self, name)
+            if seconds is not None and not (math.isfinite(seconds) and seconds >= least):
+                raise ConfigurationError(f"Timing: {name} must be a number from {least} up, not {seconds!r}")
+
+    def grace_for(self, lease_seconds: float) -> float:
+        """Seconds kept for the lost-callback of a lease of this length."""
+        return min(self.grace_most, self.grace_part * lease_seconds) if self.grace is None else self.grace
+
+    def margin_for(self, lease_seconds: float) -> float:
+        """Seconds by which a holder stops believing before the lease expires in the table.
+
+        The front ends' clocks may differ, both steady clocks may drift apart while the lease runs, and the
+        lost-callback needs its time before anyone else can hold the slot.
+        """
+        drift = 2 * OSCILLATOR_DRIFT * lease_seconds
+        return self.front_end_skew + drift + self.grace_for(lease_seconds)
+
+    def require_room(self, lease_seconds: float) -> None:
+        """Refuse a lease that is too short for its margin.
+
+        Raises:
+            ConfigurationError: The lease is shorter than three margins. Nothing was sent.
+        """
+        least = MARGINS_PER_LEASE * self.margin_for(lease_seconds)
+        if not lease_seconds >= least:
+            raise ConfigurationError(
+                f"a lease of {lease_seconds:g} s is too short: its margin is {self.margin_for(lease_seconds):.3g} s, "
+                f"and a lease must be at least three margins ({least:.3g} s) long"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateStatus:
+    """A rate as one read shows it, by the settings of the limiter that was asked; stale as soon as it is there.
+
+    Attributes:
+        available: Permits that could be had at once, besides those that processes hold by `prefetch`.
+        wait_seconds: Until one can be had; 0 where one is available.
+        in_hand: Permits that this process holds by `prefetch`.
+        stored: Permits, seconds and burst of whoever was admitted last, where those are not this limiter's own: both
+            charge the same item, each by its own settings. None: they are the same, or nobody was.
+        uncertainty_seconds: How far this process's idea of the service's time may be off.
+    """
+
+    name: str
+    table: str
+    rate: float
+    per: float
+    burst: int
+    available: int
+    wait_seconds: float
+    in_hand: int
+    stored: tuple[float, float, int] | None
+    uncertainty_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resized:
+    """What a resize did.
+
+    Attributes:
+        before: `max_tokens` as it was.
+        after: `max_tokens` as it is.
+        retired: Slots that were taken out of circulation.
+        running: Leases that run on on those, until they are released or expire.
+    """
+
+    before: int
+    after: int
+    retired: int
+    running: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repaired:
+    """What a repair did.
+
+    Attributes:
+        max_tokens: As it is; a repair does not change it.
+        before: `minted` as it was.
+        after: `minted` as it is: the slots in circulation.
+        retired: Slots beyond `max_tokens` that were taken out of circulation.
+    """
+
+    max_tokens: int
+    before: int
+    after: int
+    retired: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseInfo:
+    """One lease in a `BucketStatus`.
+
+    Attributes:
+        age_seconds: Since its acquisition, by the service's clock.
+        remaining_seconds: Until it expires in the table; negative where it has and nobody claimed the slot yet.
+    """
+
+    lease_id: str
+    slot: int
+    fence: int
+    owner: str
+    data: Data
+    age_seconds: float
+    remaining_seconds: float
+    revoked: bool
+    retired: bool
+
+    @property
+    def expired(self) -> bool:
+        """Whether the lease has run out in the table."""
+        return self.remaining_seconds < 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketStatus:
+    """A bucket as a look shows it: no snapshot, and stale as soon as it is there.
+
+    Attributes:
+        minted: The counter's count of slots.
+        in_circulation: Slots that exist and are not retired.
+        leases: Every lease in the table, by slot, expired ones included.
+    """
+
+    name: str
+    table: str
+    max_tokens: int
+    lease_seconds: float
+    minted: int
+    in_circulation: int
+    leases: tuple[LeaseInfo, ...]
+
+    @property
+    def free(self) -> int:
+        """Leases that could be had now: tokens without a running lease."""
+        held = sum(not lease.expired and lease.slot < self.max_tokens for lease in self.leases)
+        return max(0, self.max_tokens - held)
+
+    @property
+    def drift(self) -> int:
+        """`minted` above the slots in circulation; the next acquirer that meets it repairs it."""
+        return self.minted - self.in_circulation

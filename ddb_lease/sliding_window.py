@@ -1,0 +1,256 @@
+"""A sliding window: what a user imports. At most N in any T seconds, exactly.
+
+Invariants:
+
+- A permit is a lease that nobody holds, renews or releases: its slot comes back when the lease expires, and not before
+  a whole period has passed since the permit was used. A type of its own, without `release`: who gives a permit back
+  after using it has no window left.
+- The proof is that of leases. A grant is returned before the holder's deadline, and nobody else can hold its slot until
+  the grace has passed after that: here the grace is the period. What comes on top is what clocks may differ by, and the
+  time that an answer may take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, ParamSpec, TypeVar
+
+from ddb_lease._protocol.records import Grant
+from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
+from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Timing
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ANSWER_SECONDS: Final = 1.0
+"""How long a claim may take until its permit is returned. One that takes longer was not used: its slot is released at
+once, and another try is made."""
+
+LONGEST_PERIOD: Final = 300 * 86_400.0
+"""Seconds; a lease of a year must hold it, and what comes on top."""
+
+_TRY_SECONDS: Final = 10.0
+_TRIES: Final = 3
+
+
+class SlidingWindow:
+    """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
+
+    Exact where `RateLimiter` is quick: the first and the last of any `max_tokens` + 1 permits are used at least
+    `period` apart, by the true time, whatever the machines' clocks show; counted until `acquire` returns, as what its
+    caller does with a permit, and when, is beyond it. All of them may come at once. Making one sends nothing; the first
+    acquire makes the window in the table. Thread-safe; one for each process and name is best.
+
+    The price: each permit has an item of its own, and comes back late, some 2 to 4 s after the period (the front ends'
+    clocks may differ, an answer may take its time, and what is surely over is known to a second or two). So it is for
+    few permits and long periods: not for more than a thousand permits, or for periods of a few seconds.
+
+    It is a bucket of leases that nobody releases. A `LeaseBucket` of the same name would take permits away; releasing a
+    lease of it by hand gives a permit back too early.
+
+    Args:
+        name: The window's name in the table; any non-empty string of up to 2048 bytes.
+        max_tokens: How many permits there are in any `period`, 1 to 100,000. Of a window that exists, the stored number
+            rules.
+        period: Seconds; 300 days at most. A window that exists with a shorter one is refused, with a longer one used.
+        table: The DynamoDB table; ``ddb-lease create-table`` makes one.
+        session: A `boto3.Session`, where boto3's defaults will not do.
+        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
+        endpoint_url: Another endpoint than DynamoDB's own.
+        owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
+        timing: `front_end_skew`, `retention` and `max_clock_skew` are used.
+
+    Raises:
+        ConfigurationError: A setting cannot work. Nothing was sent.
+
+    Example:
+        >>> from ddb_lease import SlidingWindow, local
+        >>> with SlidingWindow("sign-ups", max_tokens=2, period=60, **local.connect()) as window:
+        ...     [window.try_acquire() for _ in range(3)]
+        [True, True, False]
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_tokens: int,
+        period: float,
+        table: str = DEFAULT_TABLE,
+        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
+        client: Any = None,  # noqa: ANN401 - as above
+        endpoint_url: str | None = None,
+        owner: str | None = None,
+        timing: Timing | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        given = timing or Timing()
+        whole = _WholePeriod(
+            front_end_skew=given.front_end_skew,
+            grace=_checked_period(period),
+            retention=given.retention,
+            max_clock_skew=given.max_clock_skew,
+        )
+        self.period = whole.grace_for(0.0)
+        self._slots = _Slots(
+            name,
+            max_tokens=max_tokens,
+            lease_seconds=whole.length(),
+            table=table,
+            session=session,
+            client=client,
+            endpoint_url=endpoint_url,
+            owner=owner,
+            timing=whole,
+            runtime=runtime,
+        )
+        self.name = self._slots.name
+        self.table = self._slots.table
+
+    def __repr__(self) -> str:
+        return f"<SlidingWindow {self.name!r} in table {self.table!r}>"
+
+    def try_acquire(self) -> bool:
+        """Take a permit if one is to be had at once.
+
+        Of a window of more than 128 permits, up to three times so many are looked at: False there means "not easily".
+
+        Returns:
+            Whether it was had.
+
+        Raises:
+            StoreUnavailable: The service did not answer in five tries. A permit may be forgone for a period.
+            StoreRejected: No table, no permission: trying again will not help.
+            ConfigurationError: The window exists with a shorter period.
+
+        Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query where none is to be had.
+        """
+        return self._slots.use(self._slots.deadline_in(_TRY_SECONDS), patient=False)
+
+    def acquire(self, *, timeout: float | None = None) -> None:
+        """Wait for a permit, and take it.
+
+        Threads of one process wait in line, first come, first served; among processes there is no order.
+
+        Args:
+            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+
+        Raises:
+            AcquireTimeout: None was to be had in time.
+            StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
+                in 20 s. A permit may be forgone for a period.
+            StoreRejected: As in `try_acquire`.
+            ConfigurationError: `timeout` is none, or as in `try_acquire`.
+
+        Cost: as `LeaseBucket.acquire`; who waits writes nothing, and looks about once a second for its process.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        deadline = math.inf if timeout is None else self._slots.deadline_in(timeout)
+        if not self._slots.use(deadline, patient=True):
+            raise AcquireTimeout(f"no permit of window {self.name!r} to be had in {timeout:g} s")
+
+    def limited(self, timeout: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`."""
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            @functools.wraps(function)
+            def when_admitted(*args: P.args, **kwargs: P.kwargs) -> R:
+                self.acquire(timeout=timeout)
+                return function(*args, **kwargs)
+
+            return when_admitted
+
+        return decorate
+
+    def status(self) -> BucketStatus:
+        """Read the window: its permits are `free`, those used are its leases. One Query for each MB, consistent.
+
+        Raises:
+            UnknownBucket: It does not exist (yet): the first acquire makes it.
+            StoreUnavailable: The service did not answer.
+            StoreRejected: The service refuses for good.
+        """
+        return self._slots.status()
+
+    def close(self) -> None:
+        """Close the connections; it admits nobody any more. Raises nothing, and gives no permit back."""
+        self._slots.close()
+
+    def __enter__(self) -> SlidingWindow:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _checked_period(period: object) -> float:
+    if isinstance(period, (int, float)) and not isinstance(period, bool) and 0 < period <= LONGEST_PERIOD:
+        return float(period)
+    raise ConfigurationError(f"period must be a number of seconds up to 300 days, not {period!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WholePeriod(Timing):
+    """The time budget of a permit: its grace is the period, and it has no heartbeat to leave room for."""
+
+    def length(self) -> float:
+        """Seconds that a slot is leased for: the period, what clocks may differ by, and the time of an answer."""
+        seconds = (self.grace_for(0.0) + self.front_end_skew + ANSWER_SECONDS) / (1 - 2 * OSCILLATOR_DRIFT)
+        return math.ceil(seconds * 1000) / 1000  # the table's milliseconds must not cut any of it off
+
+    def require_room(self, lease_seconds: float) -> None:
+        """Refuse slots whose lease is too short for this period.
+
+        Raises:
+            ConfigurationError: They would come back before the period is over.
+        """
+        if lease_seconds < self.length() - 1e-6:
+            raise ConfigurationError(
+                f"the window exists with slots of {lease_seconds:g} s, and a period of {self.grace:g} s needs "
+                f"{self.length():g} s"
+            )
+
+
+class _TooLate(Exception):
+    """A permit came when its time was over; what is open is released, as it was not used."""
+
+
+class _Slots(LeaseBucket):
+    """The bucket behind a window: what it wins is kept by nobody."""
+
+    def deadline_in(self, seconds: float) -> float:
+        """So many seconds from now, on the steady clock."""
+        return self._state.time.steady() + seconds
+
+    def use(self, deadline: float, *, patient: bool) -> bool:
+        """Win a slot, and leave it to expire."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(_TooLate):
+                return self._win(deadline, None, count=1, patient=patient, keep=self._in_time) is not None
+        raise StoreUnavailable(f"no permit of window {self.name!r}: answers take longer than {ANSWER_SECONDS:g} s")
+
+    def _in_time(self, grant: Grant) -> Grant:
+        # The deadline is reckoned on our steady clock; that may have stood still since, and answers tell so.
+        time, length = self._state.time, grant.lease_ms / 1000
+        allowed = length - self._timing.margin_for(length)
+        began = grant.deadline - allowed
+        # Of a stored period longer than ours, what is longer is not for the answer to take.
+        allowed = min(allowed, ANSWER_SECONDS)
+        delay = (time.now_ms()[1] - grant.acquired_at) / 1000
+        if time.steady() >= began + allowed or delay > allowed:
+            raise _TooLate
+        return grant

@@ -1,0 +1,402 @@
+"""A stage: buckets on one engine and one clock, which the test moves.
+
+Invariants:
+
+- Time passes in steps, each as long as nobody has anything to do; at each stop all that is due is done, on the thread
+  that moves the clock. So what happens in an hour is the same, in the same order, whether it takes a second or two.
+- Who waits on this stage makes the time pass: a full bucket's waiter sees a minute go by at once, and everybody's
+  leases renewed meanwhile.
+- The stage knows a bucket by what it gave it to run on, and looks into none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import math
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Final
+
+from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.errors import ConfigurationError, LeaseError, LeaseLost, LossReason, UnknownBucket
+from ddb_lease.lease import Lease
+from ddb_lease.models import Timing
+from ddb_lease.testing.clock import MovableClock
+from ddb_lease.testing.operator import Operator
+from ddb_lease.testing.simulated_process import Cut, SimulatedProcess
+from ddb_lease.testing.wakeup import TimeSkippingWakeup
+
+_log = logging.getLogger("ddb_lease")
+
+_LEAST_STEP: Final = 0.01
+"""Seconds. The heartbeat looks after one lease at most so often, and so do we."""
+
+_AFTERWARDS: Final = 0.001
+"""Seconds after a deadline at which nobody can be in doubt whether it has passed."""
+
+_FILL_SECONDS: Final = 60.0
+"""For one slot, on the stage's clock: leases that have run out take two of them to be seen as such."""
+
+_ROOMY: Final = Timing(front_end_skew=0.0, grace=0.0)
+"""For strangers: no lease that a bucket may have is too short for it."""
+
+
+class TestEnvironment:
+    """Buckets on a clock that the test moves: hours pass at once, and leases are renewed, lost and waited for in them.
+
+    Each bucket that it makes, and each `connect`, stands for a process of its own. No thread of ours runs: heartbeats
+    beat, and lost-callbacks are called, on the thread that moves the clock, before it goes on. Waiting for a slot moves
+    the clock too. So a test of one thread never waits, and sees the same in every run.
+
+    What is not promised: that threads of the test find one another on it. One that waits for a slot makes an hour pass
+    while another adds two numbers; for those, there are the fixture `lease_table`, and real time.
+
+    Args:
+        table: The DynamoDB table, which must exist.
+        session: A `boto3.Session` for it.
+        endpoint_url: The engine.
+        longest_wait: Seconds of the stage's time, after which one that still waits is told that nobody will come.
+
+    Attributes:
+        clock: What time it is: `MovableClock.steady`, and `MovableClock.wall`, the service's clock too.
+
+    Example:
+        >>> from ddb_lease import local
+        >>> from ddb_lease.testing import Stage
+        >>> with Stage(**local.connect()) as stage:
+        ...     bucket = stage.bucket(max_tokens=2)
+        ...     lease = bucket.acquire(on_lost=lambda lease: print("stop:", lease.lost))
+        ...     stage.lose(lease, reason="taken")
+        stop: taken
+    """
+
+    __test__ = False  # for pytest, which would collect a class of this name
+
+    def __init__(
+        self,
+        *,
+        table: str = DEFAULT_TABLE,
+        session: Any = None,  # noqa: ANN401 - boto3 sessions have no static type
+        endpoint_url: str | None = None,
+        longest_wait: float = 3600.0,
+    ) -> None:
+        self.clock = MovableClock(wall=float(math.floor(time.time())))
+        self._place = {"table": table, "session": session, "endpoint_url": endpoint_url}
+        self._operator = Operator(
+            table=table, connection=ConnectionSettings(session=session, endpoint_url=endpoint_url)
+        )
+        self._longest_wait = longest_wait
+        self._moving = threading.Lock()
+        self._serial = itertools.count()
+        self._processes: list[SimulatedProcess] = []
+        self._strangers: list[SimulatedProcess] = []
+        self._buckets: list[LeaseBucket] = []
+        self._outage: Cut | None = None
+
+    def __repr__(self) -> str:
+        return f"<Stage of {len(self._processes)} peers at {self.clock.steady():.3f} s>"
+
+    def connect(self) -> dict[str, Any]:
+        """Keyword arguments for a `LeaseBucket` that the code under test makes by itself, as `local.connect` has them.
+
+        All buckets made with one result stand for one process: one heartbeat looks after them.
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> with Stage(**local.connect()) as stage:
+            ...     bucket = LeaseBucket("nightly-report", max_tokens=4, **stage.connect())
+            ...     bucket.acquire().release()
+            True
+        """
+        return self._arguments(self._process())
+
+    def bucket(
+        self,
+        name: str | None = None,
+        *,
+        max_tokens: int = 1,
+        lease_seconds: float = 60.0,
+        owner: str | None = None,
+        timing: Timing | None = None,
+    ) -> LeaseBucket:
+        """A bucket on this stage, as a process of its own has it; closed when the stage is.
+
+        Args:
+            name: As in `LeaseBucket`; None for one that no other test has. A second bucket of one name is the same
+                pool of tokens, in the hands of another process.
+            max_tokens: As in `LeaseBucket`.
+            lease_seconds: As in `LeaseBucket`.
+            owner: As in `LeaseBucket`.
+            timing: As in `LeaseBucket`.
+
+        Raises:
+            ConfigurationError: As in `LeaseBucket`.
+        """
+        return self._bucket(
+            self._process(),
+            name or f"bucket-{uuid.uuid4().hex}",
+            max_tokens=max_tokens,
+            lease_seconds=lease_seconds,
+            owner=owner,
+            timing=timing,
+        )
+
+    @property
+    def leases(self) -> list[Lease]:
+        """All that is held on this stage, strangers' apart: also what code under test keeps to itself. No I/O."""
+        return [lease for process in self._mine() for lease in process.heartbeats.leases() if lease.held]
+
+    # Time.
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: leases are renewed as they become due, or lost at their deadlines.
+
+        It costs what it would in production: some three renewals for each lease and `lease_seconds`.
+
+        Raises:
+            ConfigurationError: Time does not pass backwards.
+        """
+        if not 0 <= seconds < math.inf:
+            raise ConfigurationError(f"advance takes a number of seconds from 0 up, not {seconds!r}")
+        self._pass(seconds)
+        self._beat()
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass while this machine is suspended: no heartbeat beats, and then it wakes up.
+
+        Leases whose deadline has passed by then are lost, and said to be so (reason suspended). Those who `fill`
+        buckets are elsewhere, and awake. Raises nothing, but what `advance` does.
+        """
+        self._suspend(seconds, self._mine())
+
+    def stand_still(self, seconds: float) -> None:
+        """Let time pass that this machine's steady clock misses, as that of a virtual machine which is paused.
+
+        It finds out when answers say so: deadlines are brought forward with the next renewal. Raises nothing.
+        """
+        with self._moving:
+            self.clock.stand_still(seconds)
+
+    # Trouble.
+
+    def lose(self, lease: Lease, *, reason: LossReason | str) -> None:
+        """Have a lease lost, by what loses leases in production. When this returns, its callback has run.
+
+        Args:
+            lease: One that is held, by a bucket on this stage.
+            reason: Why. ``taken``: somebody releases it by its id, and its slot is free. ``gone``: somebody deletes
+                its item. ``revoked``: an operator asks for it back. These three are found by a renewal, at once.
+                ``unreachable``: its process reaches the service no more, until the deadline. ``suspended``: its
+                process sleeps past the deadline. These two let the time pass until then; other processes live on, and
+                the slot comes back as it does in production: when the lease has expired in the table, a margin later.
+
+        Raises:
+            LeaseLost: It is not held to begin with. Nothing was done.
+            ConfigurationError: This is no such reason, or no lease of this stage. Nothing was done.
+            StoreUnavailable: There is an outage, so that no renewal finds out.
+        """
+        if reason not in _LOSSES:
+            raise ConfigurationError(f"a lease is lost for one of {', '.join(map(str, _LOSSES))}; not {reason!r}")
+        process = next((process for process in self._processes if lease in process.heartbeats.leases()), None)
+        lease.check()
+        if process is None:
+            raise ConfigurationError(f"lease {lease.id} is of no bucket on this stage")
+        self._bring_about(LossReason(reason), lease, process)
+        if lease.lost != reason:
+            raise RuntimeError(f"lease {lease.id} should be lost ({reason}), and is not: {lease!r}")
+
+    @contextlib.contextmanager
+    def outage(self, *, answers_only: bool = False) -> Iterator[None]:
+        """While this block runs, the service answers nobody on this stage; `advance` brings leases to their deadlines.
+
+        Those who `fill` buckets are elsewhere, and reach it.
+
+        Args:
+            answers_only: Requests arrive and are carried out, and only their answers are lost. Else none arrives.
+
+        Raises:
+            ConfigurationError: There is one already.
+
+        Example:
+            >>> from ddb_lease import StoreUnavailable, local
+            >>> with Stage(**local.connect()) as stage, stage.outage():
+            ...     try:
+            ...         stage.bucket().acquire(timeout=30)
+            ...     except StoreUnavailable:
+            ...         print("to be tried later")
+            to be tried later
+        """
+        if self._outage is not None:
+            raise ConfigurationError("there is an outage already")
+        self._cut(Cut.ANSWERS if answers_only else Cut.REQUESTS)
+        try:
+            yield
+        finally:
+            self._cut(None)
+
+    def fill(self, bucket: LeaseBucket) -> list[Lease]:
+        """Have strangers take all that is free of a bucket; `bucket` itself must be able to reach the service.
+
+        Their leases are renewed as time passes, whatever becomes of this machine.
+
+        Returns:
+            Their leases. Release one, and there is room for one.
+
+        Raises:
+            StoreError: The bucket cannot be read.
+            LeaseError: The strangers could not take all, as others were faster.
+
+        Example:
+            >>> from ddb_lease import local
+            >>> with Stage(**local.connect()) as stage:
+            ...     bucket = stage.bucket(max_tokens=3)
+            ...     theirs = stage.fill(bucket)
+            ...     len(theirs), bucket.try_acquire()
+            (3, None)
+        """
+        try:
+            status = bucket.status()
+        except UnknownBucket:
+            bucket.acquire(timeout=_FILL_SECONDS).release()  # it makes the bucket, with its own settings
+            status = bucket.status()
+        stranger = self._bucket(
+            self._process(stranger=True),
+            bucket.name,
+            max_tokens=status.max_tokens,
+            lease_seconds=status.lease_seconds,
+            owner="a stranger",
+            timing=_ROOMY,
+        )
+        return [stranger.acquire(timeout=_FILL_SECONDS) for _ in range(status.free)]
+
+    # The end.
+
+    def close(self) -> None:
+        """Release all leases on this stage, and close its buckets. Raises nothing."""
+        for bucket in self._buckets:
+            bucket.close()
+        for process in self._processes:
+            for lease in process.heartbeats.leases():
+                try:
+                    lease.release()
+                except LeaseError as error:
+                    _log.warning("lease %s was not released, and ends by expiry: %s", lease.id, error)
+            process.close_stores()
+        self._operator.close()
+
+    def __enter__(self) -> TestEnvironment:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Behind the scenes.
+
+    def _process(self, *, stranger: bool = False) -> SimulatedProcess:
+        process = SimulatedProcess(
+            clock=self.clock,
+            wakeup=lambda: TimeSkippingWakeup(let_pass=self._pass, patience=self._longest_wait),
+            seed=next(self._serial),
+        )
+        if stranger:
+            self._strangers.append(process)
+        else:
+            process.cut = self._outage
+        self._processes.append(process)
+        return process
+
+    def _mine(self) -> list[SimulatedProcess]:
+        return [process for process in self._processes if process not in self._strangers]
+
+    def _arguments(self, process: SimulatedProcess) -> dict[str, Any]:
+        return self._place | {"runtime": process.runtime()}
+
+    def _bucket(self, process: SimulatedProcess, name: str, **settings: Any) -> LeaseBucket:  # noqa: ANN401 - `LeaseBucket`'s own
+        bucket = LeaseBucket(name, **settings, **self._arguments(process))
+        self._buckets.append(bucket)
+        return bucket
+
+    def _bring_about(self, reason: LossReason, lease: Lease, process: SimulatedProcess) -> None:
+        match reason:
+            case LossReason.TAKEN:
+                self._bucket(
+                    self._process(stranger=True),
+                    self._operator.bucket_of(lease.id),
+                    max_tokens=1,
+                    timing=_ROOMY,
+                ).release(lease.id)
+                _renew(lease)
+            case LossReason.GONE:
+                self._operator.delete(lease.id)
+                _renew(lease)
+            case LossReason.REVOKED:
+                self._operator.revoke(lease.id)
+                _renew(lease)
+            case LossReason.SUSPENDED:
+                self._suspend(lease.remaining + _AFTERWARDS, [process])
+            case _:
+                cut, process.cut = process.cut, Cut.REQUESTS
+                try:
+                    self.advance(lease.remaining + _AFTERWARDS)
+                finally:
+                    process.cut = cut
+
+    def _suspend(self, seconds: float, processes: list[SimulatedProcess]) -> None:
+        for process in processes:
+            process.asleep = True
+        try:
+            self.advance(seconds)
+        finally:
+            for process in processes:
+                process.wake()
+
+    def _cut(self, cut: Cut | None) -> None:
+        self._outage = cut
+        for process in self._mine():
+            process.cut = cut
+
+    def _pass(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> float:
+        left = seconds
+        while left > 0 and not until():
+            with self._moving:
+                step = min(left, max(_LEAST_STEP, self._due_in()))
+                self.clock.pass_time(step)
+            left -= step
+            self._beat()
+        return seconds - left
+
+    def _due_in(self) -> float:
+        return min((process.heartbeats.due_in() for process in self._processes if not process.asleep), default=math.inf)
+
+    def _beat(self) -> None:
+        for process in list(self._processes):
+            process.beat()
+
+
+Stage = TestEnvironment
+"""The name of `TestEnvironment` in earlier versions."""
+
+_LOSSES: Final = (
+    LossReason.TAKEN,
+    LossReason.GONE,
+    LossReason.REVOKED,
+    LossReason.UNREACHABLE,
+    LossReason.SUSPENDED,
+)
+
+
+def _renew(lease: Lease) -> None:
+    with contextlib.suppress(LeaseLost):  # that is what it is for
+        lease.renew()

@@ -1,0 +1,313 @@
+"""Plain tokens: a bucket behind the interface of the library's seed, for programs that hold ids and not leases.
+
+Invariants:
+
+- A token is a lease that nobody renews. It belongs to no process: it is released by its id, or ends by itself.
+- Who calls this interface looks at what is returned. What DynamoDB does not do is logged and returned, not raised;
+  what the caller did wrong is raised.
+- It adds no rule of its own to the protocol, and may share a bucket with `LeaseBucket`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from ddb_lease._operations.maintain import Upkeep
+from ddb_lease._protocol.decisions import slots_of
+from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
+from ddb_lease.models import Timing
+
+_log = logging.getLogger("ddb_lease")
+
+DEFAULT_BUCKET: Final = "tokens"
+
+NO_CALLBACK: Final = Timing(grace=0.0)
+"""Nobody is told of a token's end, so no time is kept for it."""
+
+_LONGEST_ID: Final = 1_000
+"""Of the most slots that one lease can have, an id has some 600 characters."""
+
+
+class DynamoDBTokenBucket:
+    """At most `max_tokens` tokens at once, each held under an id until it is released or its time is over.
+
+    The interface of the seed of this library, on its protocol: change the import. Making one sends nothing. Tokens are
+    not renewed: a token ends `token_timeout_seconds` after it was acquired, by the service's clock, and outlives the
+    process that acquired it. Thread-safe. Work that may take longer than that wants a `LeaseBucket`.
+
+    What is not promised: that whoever holds a token notices its end. Count `token_timeout_seconds` from before the call
+    of `acquire_token`, less a margin of a second, and stop by then.
+
+    Args:
+        table_name: The DynamoDB table, as ``scripts/create_table.py`` or ``ddb-lease create-table`` makes it.
+        max_tokens: How many tokens there can be at once, 1 to 100,000. Of a bucket that exists, the stored settings
+            rule.
+        token_timeout_seconds: After how long a token ends by itself; 3.01 s at least, a year at most.
+        bucket_name: Which bucket of the table, of which there may be many.
+        session: A `boto3.Session`, where boto3's defaults will not do.
+        client: A DynamoDB client instead, made with `client_config`.
+        endpoint_url: Another endpoint than DynamoDB's own.
+        owner: Who acquires, for people to read in ``ddb-lease status``; ``host:pid`` by default.
+        timing: The time budget around a token.
+
+    Raises:
+        ConfigurationError: A setting cannot work. Nothing was sent.
+
+    Example:
+        >>> from ddb_lease import DynamoDBTokenBucket, local
+        >>> where = local.connect("tokens")
+        >>> bucket = DynamoDBTokenBucket(where.pop("table"), max_tokens=2, token_timeout_seconds=60, **where)
+        >>> bucket.initialize_bucket()
+        >>> token_id, success = bucket.acquire_token(timeout_seconds=5)
+        >>> success
+        True
+        >>> bucket.release_token(token_id)
+        True
+        >>> bucket.release_token(token_id)
+        False
+    """
+
+    def __init__(
+        self,
+        table_name: str,
+        max_tokens: int = 10,
+        token_timeout_seconds: float = 300,
+        *,
+        bucket_name: str = DEFAULT_BUCKET,
+        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
+        client: Any = None,  # noqa: ANN401 - as above
+        endpoint_url: str | None = None,
+        owner: str | None = None,
+        timing: Timing | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        self._bucket = _Plain(
+            bucket_name,
+            max_tokens=max_tokens,
+            lease_seconds=token_timeout_seconds,
+            table=table_name,
+            session=session,
+            client=client,
+            endpoint_url=endpoint_url,
+            owner=owner,
+            timing=timing or NO_CALLBACK,
+            runtime=runtime,
+        )
+
+    def __repr__(self) -> str:
+        return f"<DynamoDBTokenBucket {self._bucket.name!r} in table {self._bucket.table!r}>"
+
+    def initialize_bucket(self) -> None:
+        """Make the bucket if it is missing, and all its tokens. Safe to repeat, and never needed.
+
+        It ends no token and changes no setting. The first `acquire_token` would make the bucket too. Up to 99 tokens
+        come with it; a larger bucket's others are minted here by 99, each leased for the moment.
+
+        Raises:
+            StoreRejected: No such table, no permission. Nothing was made.
+            StoreUnavailable: The service did not answer; may be repeated.
+            ConfigurationError: The stored time of a token is too short for this client's margin.
+
+        Cost: 2 Queries or 3, of the whole bucket; 1 TransactWriteItems for each 99 tokens made (2 WCU a token), and for
+        those after the first 99 1 UpdateItem each.
+        """
+        self._bucket.fill()
+
+    def acquire_token(self, timeout_seconds: float = 30) -> tuple[str | None, bool]:
+        """Wait for a token.
+
+        A service that does not answer is waited for as long; one that refuses for good (no table, no permission) is
+        not. Both are logged as one warning.
+
+        Args:
+            timeout_seconds: Seconds to wait at most, besides one request's time; 0 for a single try.
+
+        Returns:
+            The token's id and True; or None and False: nothing is held, or what an unanswered request may have taken
+            ends by itself.
+
+        Raises:
+            ConfigurationError: The argument cannot work, or the bucket is closed. Nothing is held.
+
+        Cost: that of `LeaseBucket.acquire`; uncontended 1 PutItem, 1 WCU.
+        """
+        given: object = timeout_seconds  # who changed an import may have no type checker
+        if not (isinstance(given, (int, float)) and given >= 0):
+            raise ConfigurationError(f"timeout_seconds must be 0 or more seconds, not {timeout_seconds!r}")
+        try:
+            token_id = self._bucket.take(timeout_seconds)
+        except StoreError as error:
+            _log.warning("no token of bucket %r could be acquired: %s", self._bucket.name, error)
+            return None, False
+        return token_id, token_id is not None
+
+    def release_token(self, token_id: str) -> bool:
+        """Give a token back, from any thread, process or machine. 1 UpdateItem, 1 WCU.
+
+        Returns:
+            Whether this ended the token. False: the id is unknown, was released before, another thread is
+            releasing it, or its time was over and another has its slot; nothing was changed. False too where the
+            service did not answer or refused, which is logged: the token then ends by itself.
+
+        Raises:
+            ConfigurationError: This is no string, or there is no region. Nothing was sent.
+        """
+        given: object = token_id
+        if not isinstance(given, str):
+            raise ConfigurationError(f"a token id is a string, not {token_id!r}")
+        if not token_id.isascii() or len(token_id) > _LONGEST_ID or slots_of(token_id) is None:
+            return False
+        try:
+            return self._bucket.release(token_id)
+        except StoreError as error:
+            _log.warning("token %s was not released, and ends by itself: %s", token_id, error)
+            return False
+
+    def cleanup_expired_tokens(self) -> int:
+        """Free the slots of tokens whose time is over. Never needed: `acquire_token` takes such a slot by itself.
+
+        A token that still runs is never freed, nor one that is taken or renewed meanwhile: each slot is claimed, on the
+        condition that nothing runs on it, and released.
+
+        Returns:
+            How many it freed. Where the service stopped answering or refused, which is logged, those until then.
+
+        Raises:
+            ConfigurationError: The bucket is closed, or its stored time too short for this client's margin.
+
+        Cost: 1 Query for each MB; 1 PutItem and 1 UpdateItem for each that is freed (2 WCU). Who is killed between the
+        two leaves that one slot taken for `token_timeout_seconds`.
+        """
+        return self._bucket.sweep()
+
+    def reset_bucket(self) -> None:
+        """End all tokens now, whoever holds them, and make what is missing of the bucket.
+
+        It takes the tokens from those who still work: nobody tells them, and others may have the tokens at once. Who
+        acquires meanwhile may keep what it got. The settings stay as they are stored.
+
+        Raises:
+            StoreRejected: The service refuses for good. Some tokens may have ended.
+            StoreUnavailable: The service did not answer; may be repeated.
+            ConfigurationError: As in `initialize_bucket`.
+
+        Cost: 1 Query for each MB, 1 UpdateItem a token, and that of `initialize_bucket`.
+        """
+        self._bucket.empty()
+
+    def close(self) -> None:
+        """Close the connections. It cannot acquire any more; its tokens run on, and end by themselves.
+
+        Raises nothing.
+        """
+        self._bucket.close()
+
+
+class _Plain(LeaseBucket):
+    """A bucket whose leases are won, and not held: no heartbeat, nothing released at exit."""
+
+    def __init__(self, name: str, **settings: Any) -> None:  # noqa: ANN401 - see `LeaseBucket`
+        super().__init__(name, **settings)
+        # What this process won: with a fence, a release can tell its own lost answer, and wake who waits for the slot.
+        self._won: dict[str, Grant] = {}
+        self._ending: set[str] = set()
+        self._ending_lock = threading.Lock()
+
+    def take(self, timeout: float) -> str | None:
+        """Win a grant; returns its lease id, or None where nothing came free in time."""
+
+        def keep(grant: Grant) -> str:
+            self._forget_the_expired()
+            self._won[grant.lease_id] = grant
+            return grant.lease_id
+
+        deadline = self._state.time.steady() + timeout
+        return self._win(deadline, None, count=1, patient=True, keep=keep)
+
+    def release(self, lease_id: str) -> bool:
+        """As `LeaseBucket.release`; waiters of this process are woken."""
+        with self._ending_lock:
+            if lease_id in self._ending:
+                return False  # another thread is ending it: two that lost their answers would both take it for theirs
+            self._ending.add(lease_id)
+        try:
+            return self._release(lease_id)
+        finally:
+            self._ending.discard(lease_id)
+
+    def _release(self, lease_id: str) -> bool:
+        grant = self._won.get(lease_id)
+        if grant is None:
+            return super().release(lease_id)
+        ended = self._end(lease_id, grant.slots, fence=grant.fence)
+        self._won.pop(lease_id, None)
+        for slot in ended:
+            self._hints.released(slot, Slot(number=slot, fence=grant.fence), now=self._state.time.steady())
+        return bool(ended)
+
+    def _is_ours(self, lease_id: str) -> bool:
+        return lease_id in self._won or super()._is_ours(lease_id)
+
+    def after_fork_in_child(self) -> None:
+        """As `LeaseBucket`'s; and no lock of the parent's is held here."""
+        super().after_fork_in_child()
+        self._ending_lock = threading.Lock()
+        self._ending = set()
+
+    def fill(self) -> None:
+        """Make and mint what is missing."""
+        self._keep_up(lambda upkeep: upkeep.fill())
+
+    def sweep(self) -> int:
+        """Free what has expired; returns how many were."""
+        upkeep: list[Upkeep] = []
+
+        def operation(made: Upkeep) -> Operation[None]:
+            upkeep.append(made)
+            return made.sweep()
+
+        try:
+            self._keep_up(operation)
+        except StoreError as error:
+            _log.warning("cleaning up bucket %r was cut short: %s", self.name, error)
+        return upkeep[0].freed
+
+    def empty(self) -> None:
+        """End every lease in the table, and fill what is missing."""
+        with contextlib.suppress(UnknownBucket):
+            self._end_all()
+        self.fill()
+
+    def _keep_up(self, operation: Callable[[Upkeep], Operation[None]]) -> None:
+        self._require_open()
+        open_grants: list[Grant] = []
+        try:
+            upkeep = Upkeep(
+                state=self._state,
+                owner=self.owner,
+                data={},
+                deadline=math.inf,
+                waiter=None,
+                open_grants=open_grants,
+            )
+            self._driver.run(operation(upkeep), self._runtime.wakeup())
+        except BaseException:
+            for grant in open_grants:
+                self._give_back(grant)
+            raise
+
+    def _forget_the_expired(self) -> None:
+        now = self._state.time.steady()
+        for lease_id, grant in list(self._won.items()):
+            # Long after its end by any clock, so that what is released late is still known.
+            if now > grant.deadline + grant.lease_ms / 1000:
+                self._won.pop(lease_id, None)

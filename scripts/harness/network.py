@@ -1,0 +1,391 @@
+"""The network: what becomes of each request on its way to the service and back.
+
+Invariants:
+
+- Every single request is a point at which anything may happen: the fate says when it commits, whether at all, how
+  often, and what the client is told, and when.
+- A fate is drawn for each request of each process in turn, or given: a schedule that failed is replayed with the fates
+  it had, and shrunk by leaving some away.
+- The first copy of a request that commits gives the answer. Later copies are answered into the void.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from ddb_lease import client_config
+from ddb_lease._state.service_time import AGREEING
+from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, members
+
+if TYPE_CHECKING:
+    from scripts.harness.simulated_process import Process
+
+_URL = "http://simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of one request.
+
+    Attributes:
+        name: For people; "normal" where nothing is wrong.
+        out: Seconds until it reaches the service; None: it never does.
+        back: Seconds from there until the client has its answer; None: the answer is lost.
+        again: Seconds from the first commit until a second copy arrives; None: there is none.
+        instead: An error that the client is told instead of the truth; made by `_ERRORS`.
+        refuse: Whether the service gives that error without carrying the request out.
+        stale: Whether a read may show what was before.
+        date: Seconds that this answer's Date is off; None: it has no Date.
+    """
+
+    name: str = "normal"
+    out: float | None = 0.002
+    back: float | None = 0.002
+    again: float | None = None
+    instead: str | None = None
+    refuse: bool = False
+    stale: bool = False
+    date: float | None = 0.0
+
+
+LATEST_SECONDS = 890.0
+"""A copy of a request arrives at most so late: its signature dies after a quarter of an hour."""
+
+_REFUSALS = {
+    "throttled": ("ThrottlingException", 400),
+    "throughput": ("ProvisionedThroughputExceededException", 400),
+    "limit": ("RequestLimitExceeded", 400),
+    "conflict": ("TransactionConflictException", 400),
+    "replicated": ("ReplicatedWriteConflictException", 400),
+    "expired-token": ("ExpiredTokenException", 400),
+    "denied": ("AccessDeniedException", 400),
+    "no-table": ("ResourceNotFoundException", 400),
+    "unrecognized": ("UnrecognizedClientException", 400),
+}
+"""Errors that mean: it did not happen."""
+
+_REASONS = {
+    "throttled": "ThrottlingError",
+    "throughput": "ProvisionedThroughputExceeded",
+    "conflict": "TransactionConflict",
+}
+"""How a transaction says the same: cancelled, for this reason."""
+
+_PART_TROUBLES = (
+    "ThrottlingError",
+    "ProvisionedThroughputExceeded",
+    "TransactionConflict",
+    "InternalServerError",
+    "nothing said",
+    "AccessDenied",
+)
+"""What may be said of one statement of a batch, besides the truth."""
+
+_PART_VAGUE = {"InternalServerError", "nothing said"}
+"""What says nothing of what happened to it."""
+
+_VAGUE = {
+    "internal": ("InternalServerError", 500),
+    "unavailable": ("ServiceUnavailable", 503),
+    "in-progress": ("TransactionInProgressException", 400),
+}
+"""Errors that say nothing of what happened."""
+
+PERMANENT = frozenset({"denied", "no-table", "unrecognized", "expired-token"})
+"""Refusals that the library tells its caller at once."""
+
+READS = frozenset({"query", "get_item", "transact_get_items"})
+"""Operations that change nothing."""
+
+
+_config = functools.cache(client_config)
+
+
+class Client:
+    """What the library takes for a boto3 client: of one process, with one request under way for each actor."""
+
+    def __init__(self, network: Network, process: Process, lease_seconds: float) -> None:
+        config = _config(lease_seconds)
+        self.meta = SimpleNamespace(config=config)
+        self.timeout: float = config.read_timeout
+        self._network = network
+        self._process = process
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        send = functools.partial(self._network.send, self._process, self.timeout, operation)
+        setattr(self, operation, send)
+        return send
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Network:
+    """Carries every request of every process.
+
+    Attributes:
+        front_ends: How far each front end's clock is off, in seconds; every answer comes from one of them.
+        dated: Whether answers carry a Date at all.
+        odds: How likely each fault is, 0 to 1 in all; 0 once faults are off.
+        latency: About how long a request is under way, there and back, in seconds.
+        latest: When the last of all copies that are under way reaches the service, in true time.
+        told: Called with each request's process, ordinal, operation, arguments and fate, before it goes out.
+    """
+
+    def __init__(
+        self,
+        service: DynamoDB,
+        *,
+        front_ends: tuple[float, ...],
+        dated: bool,
+        latency: float,
+        odds: float,
+        given: dict[tuple[str, int], Fate] | None,
+        told: Callable[[Process, int, str, Arguments, Fate], None],
+        answered: Callable[[Process, int, str, Any], None],
+    ) -> None:
+        self.service = service
+        self.front_ends = front_ends
+        self.dated = dated
+        self.odds = odds
+        self.fates: dict[tuple[str, int], Fate] = {}
+        self.latest = 0.0
+        self.latency = latency
+        self._given = given
+        self._told = told
+        self._answered = answered
+
+    def send(self, process: Process, timeout: float, operation: str, **arguments: Any) -> Any:
+        """One request, on the calling actor's thread; returns or raises what the client is told."""
+        world, actor = process.world, process.world.current
+        assert actor is not None, "a request from outside the simulation"
+        if actor.dead:
+            actor.suspend()
+        process.requests += 1
+        ordinal = process.requests
+        fate = self._fate(process, ordinal, reads=operation in READS)
+        self._told(process, ordinal, operation, arguments, fate)
+        ticket = actor.waiting
+        call = _Call(self, process, ordinal, operation, arguments, fate)
+
+        def deliver(told: Any) -> None:
+            process.when_running(lambda: actor.wake(told) if actor.waiting == ticket else None)
+
+        if fate.out is None:
+            unreachable = fate.name in {"unconnected", "cut"}
+            error = (
+                (ConnectTimeoutError(endpoint_url=_URL) if ordinal % 2 else EndpointConnectionError(endpoint_url=_URL))
+                if unreachable
+                else ReadTimeoutError(endpoint_url=_URL)
+            )
+            world.after(timeout, lambda: deliver(error))
+        else:
+            gives_up = timeout if fate.back is None or fate.out > timeout else None
+            if gives_up is not None:
+                world.after(gives_up, lambda: deliver(ReadTimeoutError(endpoint_url=_URL)))
+
+            def done(told: Any) -> None:
+                if gives_up is None and fate.back is not None:
+                    world.after(fate.back, lambda: deliver(told))
+
+            world.after(fate.out, lambda: call.arrive(done))
+            if fate.again is not None:
+                world.after(fate.out + fate.again, call.arrive_again)
+            self.latest = max(self.latest, world.now + fate.out + (fate.again or 0.0))
+        told = actor.suspend()
+        self._answered(process, ordinal, operation, told)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    def _fate(self, process: Process, ordinal: int, *, reads: bool) -> Fate:
+        key = (process.name, ordinal)
+        chance = process.luck
+        # Always the same number of draws: a fate that is left away changes nothing of the later ones.
+        swift, slow, what, how = chance.random(), chance.random(), chance.random(), chance.random()
+        out = self.latency * (0.2 + swift) * (40.0 if slow > 0.98 else 1.0)
+        back = self.latency * (0.2 + slow)
+        if self.odds == 0.0:
+            return Fate(out=out, back=back)
+        if self._given is not None:
+            given = self._given.get(key)
+            if given is None:
+                return Fate(out=out, back=back)
+            self.fates[key] = given
+            return given
+        if process.cut_until > process.world.now:
+            fate = Fate("cut", out=None)
+        elif what < self.odds:
+            fate = _draw(what / self.odds, how, out, back, chance=chance, lease=process.lease_seconds)
+            if fate.stale and not reads:
+                fate = Fate("answer lost", out=out, back=None)  # a write is never stale
+        else:
+            return Fate(out=out, back=back)
+        if fate.name == "no date" and self.dated:
+            process.dateless += 1
+            if process.dateless >= AGREEING:  # in a row, that is a service whose answers have none
+                return Fate(out=out, back=back)
+        else:
+            process.dateless = 0
+        self.fates[key] = fate
+        return fate
+
+
+def _draw(what: float, how: float, out: float, back: float, *, chance: Random, lease: float) -> Fate:  # noqa: C901, PLR0911, PLR0912 - a table
+    """One of the faults; `what` picks it, `how` its size."""
+    late = lease * 2.0 * how if how < 0.9 else LATEST_SECONDS * (how - 0.9) * 10
+    match int(what * 20):
+        case 0:
+            return Fate("unconnected", out=None)
+        case 1:
+            return Fate("lost", out=None)
+        case 2 | 3 | 4:
+            return Fate("answer lost", out=out, back=None)
+        case 5 | 6:
+            return Fate("late, given up", out=max(late, 4.0), back=None)
+        case 7:
+            return Fate("slow there", out=late, back=back)
+        case 8 | 9:
+            return Fate("slow answer", out=out, back=min(late, 30.0))
+        case 10:
+            return Fate("twice", out=out, back=back, again=late)
+        case 11:
+            return Fate("answer lost, twice", out=out, back=None, again=late)
+        case 12:
+            names = list(_REFUSALS)[:5]
+            return Fate("refused", out=out, back=back, instead=names[int(how * len(names))], refuse=True)
+        case 13:
+            names = list(_REFUSALS)[5:]
+            rare = names[int(how / 0.4 * len(names))] if how < 0.4 else "conflict"
+            return Fate("refused", out=out, back=back, instead=rare, refuse=True)
+        case 14:
+            names = list(_VAGUE)
+            return Fate("vague, done", out=out, back=back, instead=names[int(how * len(names))])
+        case 15:
+            names = list(_VAGUE)
+            return Fate("vague, not done", out=out, back=back, instead=names[int(how * len(names))], refuse=True)
+        case 16:
+            return Fate("garbled", out=out, back=back, instead="crc" if how < 0.5 else "stranger")
+        case 17:
+            return Fate("stale", out=out, back=back, stale=True)
+        case 18:
+            return Fate("stale", out=out, back=back, stale=True)
+        case _ if how < 0.3:
+            return Fate("no date", out=out, back=back, date=None)
+        case _ if how < 0.65:
+            return Fate("odd date", out=out, back=back, date=(how - 0.475) * 60.0)
+        case _:
+            return Fate("odd date", out=out, back=back, date=(how - 0.825) * 40_000.0)
+
+
+class _Call:
+    """One request on its way."""
+
+    def __init__(
+        self, network: Network, process: Process, ordinal: int, operation: str, arguments: Arguments, fate: Fate
+    ) -> None:
+        self._network = network
+        self._process = process
+        self._ordinal = ordinal
+        self._operation = operation
+        self._arguments = arguments
+        self._fate = fate
+
+    def arrive(self, done: Callable[[Any], None]) -> None:
+        """It reaches the service: what the client will be told."""
+        fate, date = self._fate, self._date()
+        if fate.refuse and fate.instead:
+            done(self._error(fate.instead, date))
+        elif self._operation == "batch_execute_statement":
+            self._arrive_in_parts(date, lambda told: done(self._garbled(told, date)))
+        else:
+            done(self._garbled(self._carried_out(date), date))
+
+    def _arrive_in_parts(self, date: float | None, done: Callable[[Any], None]) -> None:
+        """A batch is no transaction: each statement has a moment of its own, and may be refused by itself."""
+        network, world = self._network, self._process.world
+        chance = Random(f"{self._process.seed} {self._process.name} {self._ordinal} parts")
+        statements = members(self._arguments)
+        parts: list[dict[str, Any]] = [{} for _ in statements]
+        missing = [len(parts)]
+
+        def one(at: int, trouble: str | None, *, carried_out: bool) -> None:
+            if carried_out:
+                parts[at] = network.service.execute_member(statements[at], world.now)
+            if trouble == "nothing said":
+                parts[at].pop("Item", None)
+            elif trouble:
+                parts[at] = {"Error": {"Code": trouble, "Message": trouble}}
+            missing[0] -= 1
+            if not missing[0]:
+                done(network.service.answered(parts, date=date))
+
+        for at in range(len(parts)):
+            what, how, later = chance.random(), chance.random(), chance.random()
+            trouble = _PART_TROUBLES[int(how * len(_PART_TROUBLES))] if what < min(0.2, network.odds) else None
+            carried_out = trouble is None or (trouble in _PART_VAGUE and chance.random() < 0.5)
+            happens = functools.partial(one, at, trouble, carried_out=carried_out)
+            world.after(later * network.latency, happens)
+
+    def _carried_out(self, date: float | None) -> Any:
+        fate, network, world = self._fate, self._network, self._process.world
+        coin = (lambda: self._process.luck_of_reads.random() < 0.5) if fate.stale else _never
+        try:
+            return network.service.execute(self._operation, self._arguments, now=world.now, date=date, coin=coin)
+        except ClientError as error:
+            return error
+
+    def _garbled(self, told: Any, date: float | None) -> Any:
+        """The answer, as far as the client gets to know it."""
+        fate = self._fate
+        if fate.instead == "crc":
+            return ResponseStreamingError(error="bad checksum")
+        if fate.instead == "stranger":
+            return {
+                "ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}}
+            }
+        if fate.instead:
+            return self._error(fate.instead, date)
+        return told
+
+    def arrive_again(self) -> None:
+        """A second copy reaches the service; nobody waits for its answer."""
+        with contextlib.suppress(ClientError):
+            self._network.service.execute(self._operation, self._arguments, now=self._process.world.now, date=None)
+
+    def _date(self) -> float | None:
+        network, fate = self._network, self._fate
+        if fate.date is None or (not network.dated and fate.name != "odd date"):
+            return None
+        ends = network.front_ends
+        off = ends[self._process.luck_of_reads.randrange(len(ends))] if len(ends) > 1 else ends[0]
+        return self._process.world.now + off + fate.date
+
+    def _error(self, name: str, date: float | None) -> Exception:
+        service = self._network.service
+        if name in _REASONS and self._operation == "transact_write_items":
+            reasons = [{"Code": "None"} for _ in self._arguments["TransactItems"]]
+            reasons[-1] = {"Code": _REASONS[name], "Message": name}
+            return service.error(
+                self._operation, "TransactionCanceledException", name, date=date, CancellationReasons=reasons
+            )
+        code, status = (_REFUSALS | _VAGUE)[name]
+        return service.error(self._operation, code, name, date=date, status=status)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,73 @@
+"""DynamoDB's PartiQL, as much of it as the library writes: an UPDATE of one item, by its key and conditions.
+
+Invariants: those of `expressions`: what it does not know it refuses; whatever is missing or of another type
+compares as false. Unlike an UpdateItem, an UPDATE makes no item where there is none: that is a failed condition.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+from scripts.harness.expressions import BadExpression, Item, condition, update
+
+_NAME = r'"((?:[^"]|"")+)"'
+_STATEMENT = re.compile(rf"UPDATE {_NAME} ((?:SET {_NAME} = \? )+)WHERE (.+) RETURNING ALL NEW \*")
+_SET = re.compile(rf"SET {_NAME} = \? ")
+_TERM = re.compile(rf"{_NAME} (=|<=|<|>=|>) \?")
+
+
+class Statement:
+    """One UPDATE, read.
+
+    Attributes:
+        table: Which table.
+        targets: The attributes that are set, in the order of the parameters.
+        terms: The attributes compared, and how, in that order too: the key's, then the conditions.
+    """
+
+    def __init__(self, text: str) -> None:
+        match = _STATEMENT.fullmatch(text)
+        if match is None:
+            raise BadExpression(f"a statement that nobody here writes: {text}")
+        self.table = match.group(1).replace('""', '"')
+        self.targets = tuple(found.group(1) for found in _SET.finditer(match.group(2)))
+        parts = [_TERM.fullmatch(part) for part in match.group(4).split(" AND ")]
+        if not all(parts):
+            raise BadExpression(f"a condition that nobody here writes: {match.group(4)}")
+        self.terms = tuple((part.group(1), part.group(2)) for part in parts if part)
+        if self.terms[:2] != (("pk", "="), ("sk", "=")):
+            raise BadExpression("Where clause does not contain a mandatory equality on all key attributes")
+
+    def key(self, parameters: list[Any]) -> Item:
+        """The key of the item that is meant."""
+        self._require(parameters)
+        first = len(self.targets)
+        return {"pk": parameters[first], "sk": parameters[first + 1]}
+
+    def holds(self, item: Item, parameters: list[Any]) -> bool:
+        """Whether its conditions hold for an item."""
+        first = len(self.targets)
+        wanted = zip(self.terms, parameters[first:], strict=True)
+        return all(condition(f"#a {how} :b")(item, {"#a": name}, {":b": value}) for (name, how), value in wanted)
+
+    def applied(self, item: Item, parameters: list[Any]) -> Item:
+        """What it makes of an item."""
+        after = dict(item)
+        for name, value in zip(self.targets, parameters, strict=False):
+            update("SET #a = :b")(after, {"#a": name}, {":b": value})
+        return after
+
+    def arguments(self, parameters: list[Any]) -> dict[str, Any]:
+        """Its values by name, as an UpdateItem has them: for whoever watches what is written on whose behalf."""
+        names = [*self.targets, *(name for name, _ in self.terms)]
+        return {"ExpressionAttributeValues": {f":{name}": value for name, value in zip(names, parameters, strict=True)}}
+
+    def _require(self, parameters: list[Any]) -> None:
+        if len(parameters) != len(self.targets) + len(self.terms):
+            raise BadExpression("Number of parameters in request and statement don't match.")
+
+
+read = functools.cache(Statement)
+"""A statement, read once for each text."""

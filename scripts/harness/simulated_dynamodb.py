@@ -1,0 +1,376 @@
+"""DynamoDB in memory: one table, the operations that the library uses, its conditions, errors, tokens and manners.
+
+Invariants:
+
+- It runs the library's own requests as boto3 would send them, expressions and all; `tests/test_operations_*.py` hold
+  it to the same suite as the real engines.
+- Nothing happens by itself and nothing takes time: `execute` is one instant. Time comes in; delays, losses and
+  repetitions are the network's business.
+- What it shows that engines on one machine never do: a Query that shows half of a transaction, an eventually
+  consistent read that lags, an item that TTL deletes late or early after it is due.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from botocore.exceptions import ClientError
+
+from scripts.harness import partiql
+from scripts.harness.expressions import BadExpression, Item, condition, placeholders, update
+
+Key: TypeAlias = tuple[str, str]
+Arguments: TypeAlias = dict[str, Any]
+Coin: TypeAlias = Callable[[], bool]
+"""Whether a read shows an item as it was before its last change, where it may."""
+
+TOKEN_SECONDS = 600.0
+"""How long a request token is known again after its transaction."""
+
+TORN_SECONDS = 0.05
+"""How long after a transaction a Query may still show half of it."""
+
+LAG_SECONDS = 1.0
+"""How long an eventually consistent read may lag behind."""
+
+_MOST_ITEMS = 100
+_MOST_STATEMENTS = 25
+
+
+def _never() -> bool:
+    return False
+
+
+class Change:
+    """One item before and after a committed write, for whoever watches."""
+
+    __slots__ = ("after", "before", "key")
+
+    def __init__(self, key: Key, before: Item | None, after: Item | None) -> None:
+        self.key = key
+        self.before = before
+        self.after = after
+
+
+class DynamoDB:
+    """One table.
+
+    Attributes:
+        items: The items by key, in DynamoDB's wire form. Each is replaced as a whole, never altered.
+        on_commit: Called with every committed write's changes, and its request's arguments (of none: empty).
+    """
+
+    def __init__(
+        self, *, on_commit: Callable[[list[Change], Arguments], None] = lambda changes, arguments: None
+    ) -> None:
+        self.items: dict[Key, Item] = {}
+        self.on_commit = on_commit
+        self._before: dict[Key, tuple[float, bool, Item | None]] = {}
+        self._tokens: dict[str, tuple[float, str]] = {}
+        self._requests = 0
+
+    def execute(
+        self, operation: str, arguments: Arguments, *, now: float, date: float | None, coin: Coin = _never
+    ) -> Any:
+        """Carry out one request.
+
+        Args:
+            operation: The boto3 client's method.
+            arguments: Its keyword arguments.
+            now: The service's time, in seconds since the epoch.
+            date: What its ``Date`` header says; None for none.
+            coin: Asked for each item that a read may show as it was.
+
+        Returns:
+            The response, as botocore parses it.
+
+        Raises:
+            ClientError: As botocore raises it.
+        """
+        self._requests += 1
+        try:
+            if operation == "transact_write_items":
+                found = self._transact(arguments, now)
+            elif operation == "query":
+                found = self._query(arguments, now, coin)
+            elif operation == "batch_write_item":
+                found = self._delete_batch(arguments, now)
+            elif operation == "batch_execute_statement":
+                found = {"Responses": [self.execute_member(one, now) for one in members(arguments)]}
+            elif operation == "transact_get_items":
+                found = self._transact_get(arguments)
+            elif operation == "get_item":
+                found = self._get(arguments)
+            else:
+                found = self._write_one(operation, arguments, now)
+        except BadExpression as problem:
+            raise self.error(operation, "ValidationException", str(problem), date=date) from problem
+        except _Refused as refusal:
+            raise self.error(operation, refusal.code, refusal.message, date=date, **refusal.more) from None
+        return {**found, "ResponseMetadata": self._metadata(200, date)}
+
+    def execute_member(self, statement: Arguments, now: float) -> dict[str, Any]:
+        """Carry out one statement of a batch, as it would be by itself; returns its part of the response."""
+        try:
+            meant, parameters = partiql.read(statement["Statement"]), statement["Parameters"]
+            key = _key(meant.key(parameters))
+        except BadExpression as problem:
+            return {"Error": {"Code": "ValidationError", "Message": str(problem)}}
+        before = self.items.get(key)
+        if before is None or not meant.holds(before, parameters):
+            shown = statement.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before is not None
+            more = {"Item": before.copy()} if shown and before else {}
+            return {
+                "Error": {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **more},
+                "TableName": meant.table,
+            }
+        after = meant.applied(before, parameters)
+        self._commit({key: after}, now, arguments=meant.arguments(parameters))
+        return {"TableName": meant.table, "Item": after.copy()}
+
+    def answered(self, parts: list[dict[str, Any]], *, date: float | None) -> dict[str, Any]:
+        """The response to a batch of which these are the parts."""
+        return {"Responses": parts, "ResponseMetadata": self._metadata(200, date)}
+
+    def error(
+        self, operation: str, code: str, message: str, *, date: float | None, status: int = 400, **more: Any
+    ) -> ClientError:
+        """An error as botocore raises it; `more` is added to the response."""
+        response = {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": self._metadata(status, date),
+            **more,
+        }
+        return ClientError(response, operation)
+
+    def expire(self, now: float, *, which: Callable[[Key], bool] = lambda key: True) -> list[Key]:
+        """Delete what TTL may delete by now; returns what was."""
+        # As documented: a ttl more than five years back is left alone.
+        due = [
+            key
+            for key, item in self.items.items()
+            if "N" in item.get("ttl", {}) and now - 5 * 365 * 86_400 < float(item["ttl"]["N"]) < now and which(key)
+        ]
+        for key in due:
+            self._commit({key: None}, now)
+        return due
+
+    def edit(self, key: Key, now: float, item: Item | None) -> None:
+        """Somebody writes or deletes an item by hand."""
+        self._commit({key: item}, now)
+
+    def write(self, items: dict[Key, Item], now: float) -> None:
+        """An operator's transaction, whose conditions hold."""
+        self._commit(dict(items), now, transaction=True)
+
+    # Writing.
+
+    def _write_one(self, operation: str, arguments: Arguments, now: float) -> dict[str, Any]:
+        key, before, after = self._written(_KINDS[operation], arguments)
+        self._commit({key: after}, now, arguments=arguments)
+        wanted = arguments.get("ReturnValues", "NONE")
+        if wanted == "ALL_NEW" and after is not None:
+            return {"Attributes": after.copy()}
+        if wanted == "ALL_OLD" and before is not None:
+            return {"Attributes": before.copy()}
+        return {}
+
+    def _transact(self, arguments: Arguments, now: float) -> dict[str, Any]:
+        parts: list[dict[str, Any]] = arguments["TransactItems"]
+        token = arguments.get("ClientRequestToken")
+        body = json.dumps(parts, sort_keys=True) if token else ""
+        if token in self._tokens and now - self._tokens[token][0] < TOKEN_SECONDS:
+            if self._tokens[token][1] != body:
+                raise _Refused("IdempotentParameterMismatchException", "the same token with another request")
+            return {}
+        if not 1 <= len(parts) <= _MOST_ITEMS:
+            raise _Refused("ValidationException", "a transaction has 1 to 100 items")
+        writes: dict[Key, Item | None] = {}
+        reasons: list[dict[str, Any]] = []
+        for part in parts:
+            ((kind, request),) = part.items()
+            try:
+                key, _, after = self._written(kind, request)
+            except _Refused as refusal:
+                reasons.append({"Code": "ConditionalCheckFailed", "Message": refusal.message, **refusal.more})
+                continue
+            reasons.append({"Code": "None"})
+            if key in writes:
+                raise _Refused("ValidationException", "a transaction cannot write one item twice")
+            writes[key] = after
+        if len(writes) < len(parts):
+            codes = ", ".join(reason["Code"] for reason in reasons)
+            raise _Refused("TransactionCanceledException", f"cancelled, reasons [{codes}]", CancellationReasons=reasons)
+        self._commit(writes, now, arguments=arguments, transaction=True)
+        if token:
+            self._tokens[token] = (now, body)
+        return {}
+
+    def _written(self, kind: str, request: Arguments) -> tuple[Key, Item | None, Item | None]:
+        """An item's key, what it is, and what a write makes of it; nothing is changed yet."""
+        _require_all_used(request)
+        key = _key(request["Item"] if kind == "Put" else request["Key"])
+        before = self.items.get(key)
+        names, values = request.get("ExpressionAttributeNames", {}), request.get("ExpressionAttributeValues", {})
+        text = request.get("ConditionExpression")
+        if text and not condition(text)(before or {}, names, values):
+            shown = request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before is not None
+            more = {"Item": before.copy()} if shown else {}
+            raise _Refused("ConditionalCheckFailedException", "The conditional request failed", **more)
+        if kind == "Put":
+            return key, before, dict(request["Item"])
+        if kind == "Delete":
+            return key, before, None
+        after = dict(before) if before else dict(request["Key"])
+        update(request["UpdateExpression"])(after, names, values)
+        return key, before, after
+
+    def _delete_batch(self, arguments: Arguments, now: float) -> dict[str, Any]:
+        for requests in arguments["RequestItems"].values():
+            for request in requests:
+                self._commit({_key(request["DeleteRequest"]["Key"]): None}, now)
+        return {"UnprocessedItems": {}}
+
+    def _commit(
+        self,
+        writes: dict[Key, Item | None],
+        now: float,
+        *,
+        arguments: Arguments | None = None,
+        transaction: bool = False,
+    ) -> None:
+        changes = []
+        for key, after in writes.items():
+            before = self.items.get(key)
+            self._before[key] = (now, transaction, before)
+            if after is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = after
+            changes.append(Change(key, before, after))
+        self.on_commit(changes, arguments or {})
+
+    # Reading.
+
+    def _get(self, arguments: Arguments) -> dict[str, Any]:
+        item = self.items.get(_key(arguments["Key"]))
+        return {} if item is None else {"Item": item.copy()}
+
+    def _transact_get(self, arguments: Arguments) -> dict[str, Any]:
+        parts = [part["Get"] for part in arguments["TransactItems"]]
+        if not 1 <= len(parts) <= _MOST_ITEMS:
+            raise _Refused("ValidationException", "a transaction has 1 to 100 items")
+        found = []
+        for part in parts:
+            _require_all_used(part)
+            item = self.items.get(_key(part["Key"]))
+            shown = None if item is None else _projected(item, part, part.get("ExpressionAttributeNames", {}))
+            found.append({} if shown is None else {"Item": shown})
+        return {"Responses": found}
+
+    def _query(self, arguments: Arguments, now: float, coin: Coin) -> dict[str, Any]:
+        _require_all_used(arguments)
+        names, values = arguments.get("ExpressionAttributeNames", {}), arguments["ExpressionAttributeValues"]
+        partition, first, last = _range(arguments["KeyConditionExpression"], values)
+        start = arguments.get("ExclusiveStartKey")
+        after = start["sk"]["S"] if start else None
+        limit = arguments.get("Limit", 1_000_000)
+        consistent = arguments.get("ConsistentRead", False)
+        keys = {key for key in self.items if key[0] == partition}
+        keys |= {key for key, (at, _, _) in self._before.items() if key[0] == partition and now - at < LAG_SECONDS}
+        found: list[Item] = []
+        more = False
+        for key in sorted(keys):
+            if not first <= key[1] <= last or (after is not None and key[1] <= after):
+                continue
+            item = self._shown(key, now, coin, consistent=consistent)
+            if item is None:
+                continue
+            if len(found) == limit:
+                more = True
+                break
+            found.append(item)
+        answer: dict[str, Any] = {"Items": [_projected(item, arguments, names) for item in found], "Count": len(found)}
+        if more or len(found) == limit:
+            # DynamoDB stops at the limit without looking whether anything follows.
+            answer["LastEvaluatedKey"] = {"pk": found[-1]["pk"], "sk": found[-1]["sk"]}
+        return answer
+
+    def _shown(self, key: Key, now: float, coin: Coin, *, consistent: bool) -> Item | None:
+        at, transaction, before = self._before.get(key, (float("-inf"), False, None))
+        age = now - at
+        lags = (transaction and age < TORN_SECONDS) or (not consistent and age < LAG_SECONDS)
+        return before if lags and coin() else self.items.get(key)
+
+    def _metadata(self, status: int, date: float | None) -> dict[str, Any]:
+        headers = {} if date is None else {"date": _header(int(date))}
+        return {"RequestId": f"R{self._requests}", "HTTPStatusCode": status, "HTTPHeaders": headers}
+
+
+class _Refused(Exception):
+    def __init__(self, code: str, message: str, **more: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.more = more
+
+
+def members(arguments: Arguments) -> list[Arguments]:
+    """The statements of a batch."""
+    statements: list[Arguments] = arguments["Statements"]
+    if not 1 <= len(statements) <= _MOST_STATEMENTS:
+        raise _Refused("ValidationException", "a batch has 1 to 25 statements")
+    return statements
+
+
+_KINDS = {"put_item": "Put", "update_item": "Update", "delete_item": "Delete"}
+
+
+@lru_cache(maxsize=4096)
+def _header(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
+def _key(source: Item) -> Key:
+    try:
+        return source["pk"]["S"], source["sk"]["S"]
+    except (KeyError, TypeError):
+        raise _Refused("ValidationException", "the provided key element does not match the schema") from None
+
+
+def _range(text: str, values: dict[str, Any]) -> tuple[str, str, str]:
+    if text == "#pk = :pk AND #sk BETWEEN :first AND :last":
+        return values[":pk"]["S"], values[":first"]["S"], values[":last"]["S"]
+    if text == "pk = :b":
+        return values[":b"]["S"], "", "\U0010ffff"
+    raise BadExpression(f"a key condition that nobody here writes: {text}")
+
+
+def _projected(item: Item, arguments: Arguments, names: dict[str, str]) -> Item:
+    projection = arguments.get("ProjectionExpression")
+    if not projection:
+        return item.copy()
+    wanted = _columns(projection, tuple(names.items()))
+    return {name: item[name] for name in wanted if name in item}
+
+
+@lru_cache(maxsize=64)
+def _columns(projection: str, names: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    known = dict(names)
+    return tuple(known[part.strip()] for part in projection.split(","))
+
+
+def _require_all_used(request: Arguments) -> None:
+    used = placeholders(
+        request.get("ConditionExpression"),
+        request.get("UpdateExpression"),
+        request.get("ProjectionExpression"),
+        request.get("KeyConditionExpression"),
+    )
+    given = request.get("ExpressionAttributeNames", {}).keys() | request.get("ExpressionAttributeValues", {}).keys()
+    if given != used:
+        raise _Refused("ValidationException", f"placeholders unused or undefined: {sorted(given ^ used)}")

@@ -1,0 +1,316 @@
+"""A simulated process: the shipped `LeaseBucket`, heartbeat and all, on simulated clocks, threads and chance.
+
+Invariants:
+
+- Nothing of the library is written again here: only what it is handed (`bucket.Runtime`) is simulated: clocks,
+  pauses, locks that are held across a request, threads, chance, and the client that it takes for boto3's.
+- A process that is frozen does nothing until it is thawed; one that has died never does anything again, though its
+  requests may still be under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from ddb_lease import Lease, LeaseBucket, Timing
+from ddb_lease._runtime.driver import Wakeup
+from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.network import Client, Network
+from scripts.harness.world import Actor, World
+
+BUCKET = "bucket"
+TABLE = "table"
+TIMING = Timing(retention=3600.0)
+
+
+class Clock:
+    """A process's clocks: a steady one that runs a little fast or slow, and a wall clock that anyone may have set."""
+
+    def __init__(self, world: World, *, rate: float, wall: float) -> None:
+        self.off = wall
+        self.missed = 0.0
+        self._world = world
+        self._began = world.now
+        self.rate = 1.0 + rate
+
+    def steady(self) -> float:
+        return 1_000.0 + (self._world.now - self._began - self.missed) * self.rate
+
+    def wall(self) -> float:
+        return self._world.now + self.off
+
+
+@dataclass(eq=False)
+class Held:
+    """A lease that a process's user was handed, and what it was told of it.
+
+    Attributes:
+        told_lost: When its lost-callback was called, in true time.
+        blind: Whether the steady clock missed time since it was taken: then it believes too long, until it finds out.
+    """
+
+    lease: Lease
+    process: Process
+    told_lost: float | None = None
+    blind: bool = False
+
+    def believes(self) -> bool:
+        """Whether the holder believes at this instant: what `check` goes by, without its side effects."""
+        lease = self.lease
+        return self.process.alive and not lease._forked and lease._belief.holds(lease._now())
+
+
+class Process:
+    """One process of one bucket's users.
+
+    Attributes:
+        luck: Chance of what befalls its requests; `luck_of_reads` of what its reads show.
+        held: Every lease that its user was handed and that did not end yet.
+        frozen: Whether it is stopped now; `froze_at` is its steady time when it last was, `thawed_at` the true time
+            at which it went on.
+        dated_answers: How many answers in a row, to requests sent since it was last thawed (after so many as
+            `sent_when_thawed`), told it the service's time.
+        dateless: How many of its requests in a row, as far as faults go, were answered without a Date.
+        cut_until: Until when nothing that it sends arrives.
+        requests: How many it has sent.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        world: World,
+        network: Network,
+        seed: int,
+        max_tokens: int,
+        lease_seconds: float,
+        rate: float = 0.0,
+        wall: float = 0.0,
+    ) -> None:
+        self.name = name
+        self.world = world
+        self.lease_seconds = lease_seconds
+        self.alive = True
+        self.frozen = False
+        self.cut_until = 0.0
+        self.requests = 0
+        self.held: list[Held] = []
+        self.actors: list[Actor] = []
+        self.luck = Random(f"{seed} {name} luck")
+        self.seed = seed
+        self.clock = Clock(world, rate=rate, wall=wall)
+        self.thawed_at = float("-inf")
+        self.froze_at = 0.0
+        self.dated_answers = 0
+        self.dateless = 0
+        self.sent_when_thawed = 0
+        self._frozen_at = 0.0
+        self._stands = False
+        self._thawing: list[Callable[[], None]] = []
+        self._serial = 0
+        self.heartbeats = SimulatedHeartbeats(self)
+        self.bucket = LeaseBucket(
+            BUCKET,
+            max_tokens=max_tokens,
+            lease_seconds=lease_seconds,
+            table=TABLE,
+            client=Client(network, self, lease_seconds),
+            owner=name,
+            timing=TIMING,
+            runtime=Runtime(
+                clock=self.clock,
+                chance=Random(f"{seed} {name} chance"),
+                heartbeats=self.heartbeats,
+                wakeup=lambda: SimulatedWakeup(self),
+                spawn=lambda job: self.act("lost", job) and None,
+                lock=lambda: SimulatedLock(self),
+            ),
+        )
+
+    @cached_property
+    def luck_of_reads(self) -> Random:
+        """Made when first asked: few need it, and seeding takes its time."""
+        return Random(f"{self.seed} {self.name} reads")
+
+    def act(self, what: str, job: Callable[[], object]) -> Actor | None:
+        """Start a thread in this process; a dead one starts none."""
+        if not self.alive:
+            return None
+        self._serial += 1
+        self.actors = [actor for actor in self.actors if actor.alive]
+        actor = Actor(self.world, f"{self.name} {what} {self._serial}", job)
+        self.actors.append(actor)
+        self.world.adopt(actor)
+        self.world.after(0.0, lambda: self.when_running(actor.wake))
+        return actor
+
+    def when_running(self, happens: Callable[[], object]) -> None:
+        """Have something happen to it now, or when it is thawed; to a dead one, nothing happens."""
+        if self.frozen:
+            self._thawing.append(lambda: self.when_running(happens))
+        elif self.alive:
+            happens()
+
+    def wait(self, seconds: float) -> bool:
+        """Called on one of its threads: suspend for so long by its own clock; returns False if woken before."""
+        actor = self.world.current
+        assert actor is not None
+        if actor.dead:
+            actor.suspend()
+        ticket = actor.waiting
+
+        def ring() -> None:
+            if actor.waiting == ticket:
+                actor.wake(True)
+
+        if seconds < 1e9:
+            # By its own clock, and a little more: true time has no finer grain, and must get on.
+            self.world.after(max(0.0, seconds) / self.clock.rate + 1e-6, lambda: self.when_running(ring))
+        return bool(actor.suspend())
+
+    def freeze(self, *, stands: bool) -> None:
+        """Stop it; its steady clock goes on, or stands still (`stands`)."""
+        if self.alive and not self.frozen:
+            self.frozen, self._frozen_at, self._stands = True, self.world.now, stands
+            self.froze_at = self.clock.steady()
+
+    def thaw(self) -> None:
+        """Let it go on: all that should have happened to it happens now, in order."""
+        if not self.frozen:
+            return
+        self.frozen = False
+        self.thawed_at = self.world.now
+        if self._stands:
+            self.clock.missed += self.world.now - self._frozen_at
+            self.dated_answers = 0
+            self.sent_when_thawed = self.requests
+            for held in self.held:
+                held.blind = True
+        thawing, self._thawing = self._thawing, []
+        for happens in thawing:
+            self.world.after(0.0, happens)
+
+    def crash(self) -> None:
+        """It dies at once; what it has sent is still under way."""
+        self.alive = False
+        self.frozen = False
+        for actor in list(self.actors):
+            actor.kill()
+        self.held.clear()
+
+
+class SimulatedWakeup(Wakeup):
+    """Pauses on simulated time."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__()
+        self._process = process
+        self._rung = False
+        self._sleeper: tuple[Actor, int] | None = None
+
+    def pause(self, seconds: float) -> None:
+        if not self._rung:
+            actor = self._process.world.current
+            assert actor is not None
+            self._sleeper = (actor, actor.waiting)
+            self._process.wait(seconds)
+            self._sleeper = None
+        self._rung = False
+
+    def sleep(self, seconds: float) -> None:
+        self._process.wait(seconds)
+
+    def wake(self) -> None:
+        self._rung = True
+        if self._sleeper is None:
+            return
+        (actor, ticket), self._sleeper = self._sleeper, None
+        # As an event of its own: who wakes goes on running.
+        self._process.world.after(
+            0.0,
+            lambda: self._process.when_running(lambda: actor.wake(False) if actor.waiting == ticket else None),
+        )
+
+
+class SimulatedLock:
+    """A lock whose waiters wait on simulated time."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._taken = False
+        self._waiters: list[SimulatedWakeup] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        deadline = float("inf") if timeout < 0 else self._process.world.now + timeout
+        while self._taken:
+            left = deadline - self._process.world.now
+            if not blocking or left <= 0:
+                return False
+            wakeup = SimulatedWakeup(self._process)
+            self._waiters.append(wakeup)
+            wakeup.pause(left)
+        self._taken = True
+        return True
+
+    def release(self) -> None:
+        self._taken = False
+        waiters, self._waiters = self._waiters, []
+        for wakeup in waiters:
+            wakeup.wake()
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+
+class _Workers:
+    """Threads for what may block: one for each job, as the simulation has no shortage of them."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def submit(self, job: Callable[[], object], **_: object) -> None:
+        self._process.act("worker", job)
+
+    def relieve(self) -> None:
+        """Nobody is ever short of a thread here."""
+
+    def relief_in(self) -> float:
+        return float("inf")
+
+
+class SimulatedHeartbeats(Heartbeats):
+    """The shipped heartbeat, its thread an actor, its naps in simulated time."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.clock, _Workers(process))  # type: ignore[arg-type]
+        self._process = process
+        self._actor: Actor | None = None
+        self._rings = SimulatedWakeup(process)
+        self._wakeup = self  # type: ignore[assignment] - what the shipped code puts its wakes into
+
+    def put(self, _: None) -> None:
+        """The shipped code rings."""
+        self._rings.wake()
+
+    def ensure_running(self) -> None:
+        if self._actor is None or not self._actor.alive:
+            self._planned = self._process.clock.steady()
+            self._actor = self._process.act("heartbeat", self._run)
+
+    def _sleep(self, seconds: float) -> None:
+        # Naps in a row are slept as one: between them the shipped loop only finds that nothing is due.
+        process = self._process
+        first = self._schedule.first()
+        until = float("inf") if first is None else max(seconds, first - process.clock.steady())
+        self._asleep_until = process.clock.steady() + until
+        self._rings.pause(until)
+        thawed_now = process.thawed_at == process.world.now
+        awake_until = process.froze_at if thawed_now else process.clock.steady()
+        self._planned = max(self._planned, awake_until)

@@ -1,0 +1,618 @@
+"""What DynamoDB and botocore say, read; and what we say to DynamoDB, checked against botocore's own service model."""
+
+import re
+import typing
+from decimal import Decimal
+
+import botocore.session
+import pytest
+from botocore import exceptions as aws
+from botocore.parsers import ResponseParserError
+from botocore.validate import ParamValidator
+
+from ddb_lease import StoreRejected
+from ddb_lease._protocol.messages import (
+    Charged,
+    Conflict,
+    Done,
+    Grow,
+    Look,
+    Metered,
+    ReadMeter,
+    Recount,
+    Refused,
+    Rejected,
+    RenewEach,
+    Request,
+    Revoke,
+    Seen,
+    Shown,
+    Snapshot,
+    Take,
+    ThrottledAnswer,
+    Uncharged,
+    Unknown,
+    Unsent,
+)
+from ddb_lease._protocol.records import Meter
+from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from tests.support import (
+    LEASE_MS,
+    NOW,
+    bring_back,
+    charge,
+    claim,
+    claimant,
+    create,
+    mint,
+    release,
+    renew,
+    retire,
+)
+
+PLACE = BucketAddress(table="leases", bucket="nightly")
+DATE = "Mon, 23 Nov 2026 21:52:35 GMT"
+DATE_S = 1_795_470_755.0
+
+
+def client_error(code, *, status=400, message="as it says", request_id="R1", **more):
+    """An error answer as botocore raises it."""
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": {"date": DATE}}
+    if request_id:
+        metadata["RequestId"] = request_id
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata, **more}
+    return aws.ClientError(response, "AnyOperation")
+
+
+def cancelled(*reasons, **more):
+    """A cancelled transaction; each reason is a code, or a code and the item found."""
+    listed = [{"Code": r} if isinstance(r, str) else {"Code": r[0], "Item": r[1]} for r in reasons]
+    return client_error("TransactionCanceledException", CancellationReasons=listed, **more)
+
+
+def slot_item(number=0, lease_id=None, **more):
+    lease = {"lease_id": {"S": lease_id}, "expires_at": {"N": "5"}} if lease_id else {}
+    return {"pk": {"S": "nightly"}, "sk": {"S": f"slot#{number:05d}"}, "fence": {"N": "10"}, **lease, **more}
+
+
+def counter_item(**changes):
+    values = {"max_tokens": 3, "minted": 3, "rev": 7, "lease_ms": LEASE_MS, "schema": 1} | changes
+    return {"pk": {"S": "nightly"}, "sk": {"S": "counter"}, **{k: {"N": str(v)} for k, v in values.items()}}
+
+
+def answer_to(error, _request=None):
+    return read_failure(error, PLACE)
+
+
+@pytest.mark.parametrize("make", [mint, bring_back, lambda: retire(3, rev=7, max_tokens=3, minted=3), create])
+def test_a_transaction_carries_the_token_of_its_attempt_and_no_other(make):
+    one, another = make(), make()
+    tokens = [call_for(request, PLACE)[1]["ClientRequestToken"] for request in (one, one, another)]
+    assert tokens == [one.token, one.token, another.token]
+    assert one.token != another.token
+
+
+# Failures: did it happen?
+
+
+def test_a_failed_condition_brings_the_item_that_made_it_fail():
+    answer = answer_to(client_error("ConditionalCheckFailedException", Item=slot_item(lease_id="0-other")))
+    assert isinstance(answer, Refused)
+    assert answer.slot.lease.lease_id == "0-other"
+    assert answer.slot_failed
+    assert not answer.counter_failed
+
+
+@pytest.mark.parametrize("more", [{}, {"Item": None}, {"Item": {}}])
+def test_a_failed_condition_without_an_item_found_none(more):
+    assert answer_to(client_error("ConditionalCheckFailedException", **more)) == Refused(slot=None)
+
+
+@pytest.mark.parametrize("code", ["TransactionConflictException", "ReplicatedWriteConflictException"])
+def test_another_write_under_way_is_a_conflict(code):
+    error = client_error(code)
+    assert answer_to(error) == Conflict(cause=error)
+
+
+@pytest.mark.parametrize(
+    "code", ["ThrottlingException", "ProvisionedThroughputExceededException", "RequestLimitExceeded"]
+)
+@pytest.mark.parametrize("status", [400, 503])
+def test_throttling_is_told_apart_from_an_outage(code, status):
+    error = client_error(code, status=status)
+    assert answer_to(error) == ThrottledAnswer(cause=error)
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("InternalServerError", 500),
+        ("ServiceUnavailable", 503),
+        ("anything", 500),
+        ("503", 503),
+        ("TransactionInProgressException", 400),
+        ("InternalServerError", 400),
+        ("RequestTimeout", 400),
+    ],
+)
+def test_a_server_in_trouble_leaves_it_unknown(code, status):
+    error = client_error(code, status=status)
+    assert answer_to(error) == Unknown(cause=error)
+
+
+@pytest.mark.parametrize("code", ["404", "403", "ResourceNotFoundException", "AccessDeniedException", ""])
+def test_what_did_not_come_from_the_service_leaves_it_unknown(code):
+    error = client_error(code, request_id=None)
+    assert answer_to(error) == Unknown(cause=error)
+
+
+URL = {"endpoint_url": "http://127.0.0.1:1"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aws.ReadTimeoutError(**URL),
+        aws.ConnectionClosedError(**URL),
+        aws.SSLError(**URL, error="x"),
+        aws.HTTPClientError(error="reset"),
+        aws.ResponseStreamingError(error="cut"),
+        ResponseParserError("no JSON"),
+        ConnectionResetError(),
+        OSError("bad"),
+        KeyError("what a parser may raise on an answer that is none of DynamoDB's"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_lost_answer_leaves_it_unknown(error):
+    assert answer_to(error) == Unknown(cause=error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [aws.ConnectTimeoutError(**URL), aws.EndpointConnectionError(**URL), aws.ProxyConnectionError(proxy_url="x")],
+    ids=lambda e: type(e).__name__,
+)
+def test_what_never_reached_anybody_is_unsent(error):
+    assert answer_to(error) == Unsent(cause=error)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("ResourceNotFoundException", "ddb-lease create-table --table leases"),
+        ("AccessDeniedException", "permission"),
+        ("ValidationException", "pk and sk"),
+        ("UnrecognizedClientException", "not accepted"),
+        ("InvalidSignatureException", "not accepted"),
+        ("ExpiredTokenException", "run out"),
+        ("IdempotentParameterMismatchException", "IdempotentParameterMismatch"),
+        ("SomethingNew", "SomethingNew"),
+    ],
+)
+def test_what_can_never_succeed_is_rejected_with_what_to_do_about_it(code, says):
+    error = client_error(code)
+    answer = answer_to(error)
+    assert isinstance(answer, Rejected)
+    assert isinstance(answer.error, StoreRejected)
+    assert says in str(answer.error)
+    assert "\n" not in str(answer.error)
+    assert answer.error.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        aws.NoCredentialsError(),
+        aws.PartialCredentialsError(provider="env", cred_var="secret"),
+        aws.NoRegionError(),
+        aws.ProfileNotFound(profile="p"),
+        aws.TokenRetrievalError(provider="sso", error_msg="expired"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_a_missing_set_up_is_rejected(error):
+    answer = answer_to(error)
+    assert isinstance(answer, Rejected)
+    assert "credentials" in str(answer.error)
+
+
+def test_a_defect_of_ours_is_raised_as_it_is():
+    error = aws.ParamValidationError(report="x")
+    with pytest.raises(aws.ParamValidationError) as raised:
+        answer_to(error)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), AttributeError("x"), UnicodeDecodeError("utf-8", b"x", 0, 1, "x")])
+def test_what_the_parser_stumbles_over_is_no_answer_of_the_services(error):
+    assert answer_to(error) == Unknown(cause=error)
+
+
+# Cancelled transactions
+
+
+def test_the_reasons_of_a_cancelled_transaction_are_told_by_their_place():
+    slot_failed = answer_to(cancelled(("ConditionalCheckFailed", slot_item(lease_id="0-other")), "None"))
+    assert (slot_failed.slot_failed, slot_failed.counter_failed) == (True, False)
+    assert slot_failed.slot.lease.lease_id == "0-other"
+    assert slot_failed.counter is None
+    counter_failed = answer_to(cancelled("None", ("ConditionalCheckFailed", counter_item(minted=2))))
+    assert (counter_failed.slot_failed, counter_failed.counter_failed) == (False, True)
+    assert counter_failed.counter.minted == 2
+    assert counter_failed.slot is None
+
+
+def test_both_conditions_of_a_transaction_may_fail_at_once():
+    failed = [("ConditionalCheckFailed", slot_item()), ("ConditionalCheckFailed", counter_item())]
+    answer = answer_to(cancelled(*failed))
+    assert answer.slot_failed
+    assert answer.counter_failed
+    assert answer.slot.fence == 10
+    assert answer.counter.rev == 7
+
+
+def test_a_condition_that_failed_on_nothing_brings_nothing():
+    answer = answer_to(cancelled("ConditionalCheckFailed", "ConditionalCheckFailed"))
+    assert answer == Refused(slot=None, slot_failed=True, counter=None, counter_failed=True)
+
+
+def test_of_several_slots_the_first_that_failed_is_told():
+    reasons = ["None", ("ConditionalCheckFailed", slot_item(1)), ("ConditionalCheckFailed", slot_item(2)), "None"]
+    answer = answer_to(cancelled(*reasons))
+    assert answer.slot.number == 1
+
+
+@pytest.mark.parametrize(
+    ("reasons", "kind"),
+    [
+        (("TransactionConflict", "None"), Conflict),
+        (("None", "TransactionConflict"), Conflict),
+        (("None", "ThrottlingError"), ThrottledAnswer),
+        (("ProvisionedThroughputExceeded", "None"), ThrottledAnswer),
+        (("ThrottlingError", "TransactionConflict"), Conflict),
+        (("ConditionalCheckFailed", "TransactionConflict"), Refused),
+        (("ThrottlingError", "ConditionalCheckFailed"), Refused),
+        (("ValidationError", "None"), Rejected),
+        ((), Unknown),
+    ],
+)
+def test_a_cancelled_transaction_is_what_its_weightiest_reason_says(reasons, kind):
+    assert isinstance(answer_to(cancelled(*reasons)), kind)
+
+
+def test_a_cancelled_transaction_without_reasons_is_unknown():
+    assert isinstance(answer_to(client_error("TransactionCanceledException")), Unknown)
+
+
+@pytest.mark.parametrize("changes", [{"schema": 2}, {"max_tokens": -1}, {"lease_ms": "1.5"}])
+def test_a_counter_that_is_not_ours_rejects_a_transaction(changes):
+    error = cancelled("None", ("ConditionalCheckFailed", counter_item(**changes)))
+    answer = answer_to(error)
+    assert isinstance(answer, Rejected)
+    assert "counter" in str(answer.error) or "newer" in str(answer.error)
+
+
+# Successes
+
+
+def test_a_write_is_done():
+    for request in (claim(), mint(), release(), create(), bring_back(), retire(1, rev=1, max_tokens=1, minted=1)):
+        assert read_answer(request, {}) == Done()
+
+
+def test_a_renewal_brings_the_item_after_it():
+    item = slot_item(lease_id="0-mine", revoked={"S": "yes"})
+    assert read_answer(renew(), {"Attributes": item}).slot.lease.revoked
+
+
+def look(start=0, limit=128):
+    return Look(start=start, limit=limit, consistent=True)
+
+
+def seen(items, request=None, last=None):
+    response = {"Items": items} | ({"LastEvaluatedKey": last} if last else {})
+    answer = read_answer(request or look(), response)
+    assert isinstance(answer, Seen)
+    return answer
+
+
+def test_a_whole_page_tells_that_nothing_lies_behind_it():
+    answer = seen([counter_item(), slot_item(0), slot_item(2)])
+    assert not answer.more
+    assert answer.view.counter.max_tokens == 3
+    assert set(answer.view.slots) == {0, 2}
+    assert 99_999 in answer.view.covered
+
+
+def test_a_page_that_ends_early_tells_nothing_of_what_lies_behind_it():
+    answer = seen([counter_item(), slot_item(0), slot_item(4)], last=slot_item(4))
+    assert answer.more
+    assert answer.view.covered == range(5)
+
+
+def test_a_page_that_ends_before_the_first_slot_tells_nothing_of_slots():
+    answer = seen([], last=counter_item())
+    assert answer.more
+    assert len(answer.view.covered) == 0
+
+
+def test_a_page_from_the_midst_does_not_tell_whether_there_is_a_counter():
+    answer = seen([slot_item(128)], look(start=128))
+    assert not answer.view.counter_looked_for
+    assert answer.view.covered.start == 128
+
+
+@pytest.mark.parametrize("fence", [{"S": "x"}, {"N": "1.5"}, {"N": "NaN"}, {"N": "Infinity"}, {"NULL": True}, {}])
+def test_a_slot_of_foreign_shape_is_marked_and_spoils_no_look(fence):
+    answer = seen([counter_item(), slot_item(0) | {"fence": fence}, slot_item(1)])
+    assert answer.view.slots[0].foreign
+    assert not answer.view.slots[1].foreign
+
+
+def test_a_counter_of_a_newer_schema_rejects_a_look():
+    answer = read_answer(look(), {"Items": [counter_item(schema=2)]})
+    assert isinstance(answer, Rejected)
+    assert "newer" in str(answer.error)
+
+
+# Envelopes
+
+
+def test_the_services_time_is_in_every_genuine_answer():
+    assert envelope(client_error("ConditionalCheckFailedException").response) == (True, DATE_S)
+
+
+@pytest.mark.parametrize("metadata", [{}, {"HTTPHeaders": {"date": DATE}}, {"RequestId": "", "HTTPHeaders": {}}])
+def test_an_answer_without_a_request_id_tells_no_time(metadata):
+    assert envelope({"ResponseMetadata": metadata}) == (False, None)
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": ""}, {"date": "soon"}, {"date": None}, None])
+def test_a_genuine_answer_may_lack_a_date_that_can_be_read(headers):
+    assert envelope({"ResponseMetadata": {"RequestId": "R1", "HTTPHeaders": headers}}) == (True, None)
+
+
+def test_no_answer_at_all_has_an_empty_envelope():
+    assert envelope({}) == (False, None)
+
+
+@pytest.mark.parametrize("response", [{}, {"Items": None}, {"Items": {}}])
+def test_an_answer_to_a_look_without_items_does_not_say_that_there_are_none(response):
+    assert isinstance(read_answer(look(), response), Unknown)
+
+
+# Requests, against the service's own model
+
+
+def take(claims, mints, *, re_mint=False):
+    what = {"fence": 100, "lease": claimant(), "expired_before": NOW, "ttl": NOW, "seen_max": 3, "token": "t" * 32}
+    return Take(claims=claims, mints=mints, re_mint=re_mint, **what)
+
+
+EVERY_REQUEST = {
+    "look": look(),
+    "look further": look(start=128),
+    "look at all": Look(limit=10, consistent=False, whole=True),
+    "claim": claim(),
+    "claim with data": claim(data={"a": [1, None, {"b": True}], "c": Decimal("0.5")}),
+    "mint": mint(),
+    "re-mint": mint(re_mint=True),
+    "bring back": bring_back(),
+    "bring back, re-minting": bring_back(re_mint=True),
+    "retire": retire(1, 2, rev=7, max_tokens=1, minted=1),
+    "create": create(),
+    "create the counter alone": create(slots=0),
+    "renew": renew(),
+    "renew each": RenewEach(renewals=(renew(), renew("1-x", slot=1))),
+    "release": release(),
+    "release, time unknown": release(ttl=None),
+    "revoke": Revoke(slot=3, lease_id="3-x", by="an operator"),
+    "take, claiming": take((0, 2), ()),
+    "take, minting": take((0,), (1, 2)),
+    "take, re-minting": take((), (1, 2), re_mint=True),
+    "snapshot": Snapshot(slots=(0, 4), counter=True),
+    "snapshot of slots alone": Snapshot(slots=(0, 4), counter=False),
+    "grow": Grow(rev=7, max_tokens=9),
+    "charge, idle": charge(idle=True),
+    "charge, busy": charge(idle=False, lane=7),
+    "read a meter": ReadMeter(),
+    "recount": Recount(rev=7, minted=2),
+}
+EACH = pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST)
+
+
+@pytest.fixture(scope="module")
+def operations():
+    """Input shapes of the real service's operations by method name."""
+    model = botocore.session.get_session().get_service_model("dynamodb")
+    names = {"query": "Query", "put_item": "PutItem", "update_item": "UpdateItem"}
+    names |= {"transact_write_items": "TransactWriteItems", "transact_get_items": "TransactGetItems"}
+    names["batch_execute_statement"] = "BatchExecuteStatement"
+    return {method: model.operation_model(name).input_shape for method, name in names.items()}
+
+
+def is_conditional(part):
+    return "ConditionExpression" in part or ' AND "lease_id" = ? AND "expires_at" <= ? ' in part.get("Statement", "")
+
+
+def parts_of(request):
+    """The parts of a request's call that carry expressions of their own."""
+    method, arguments = call_for(request, PLACE)
+    if method == "batch_execute_statement":
+        return arguments["Statements"]
+    if not method.startswith("transact_"):
+        return [arguments]
+    return [part for item in arguments["TransactItems"] for part in item.values()]
+
+
+@pytest.mark.parametrize(
+    ("request_", "first", "limit"),
+    [
+        (Look(limit=128, consistent=True), "counter", 129),
+        (Look(limit=128, consistent=True, counter=False), "slot#00000", 128),
+        (Look(start=1, limit=128, consistent=True), "slot#00001", 128),
+        (Look(start=128, limit=128, consistent=True), "slot#00128", 128),
+    ],
+    ids=["with the counter", "without it", "from the second slot", "further on"],
+)
+def test_a_look_reads_what_it_wants_and_nothing_that_others_have_put_around_it(request_, first, limit):
+    _, arguments = call_for(request_, PLACE)
+    values = arguments["ExpressionAttributeValues"]
+    assert values == {":pk": {"S": "nightly"}, ":first": {"S": first}, ":last": {"S": "slot#99999"}}
+    assert arguments["Limit"] == limit
+
+
+@pytest.mark.parametrize("consistent", [True, False])
+def test_a_look_is_as_consistent_as_was_asked_for(consistent):
+    _, arguments = call_for(Look(limit=1, consistent=consistent), PLACE)
+    assert arguments["ConsistentRead"] is consistent
+
+
+@pytest.mark.parametrize(
+    ("request_", "conditions"),
+    [
+        (claim(), ["attribute_exists(#pk)"]),
+        (bring_back(), ["attribute_exists(#pk)"]),
+        (retire(1, rev=7, max_tokens=1, minted=1), ["attribute_exists(#pk)"]),
+        (mint(), ["#minted < #max_tokens"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_defence_in_depth_stands_there_all_the_same(request_, conditions):
+    # No test of what happens can miss it, as another condition would refuse the same: docs/model.md names which.
+    halves = [half for part in parts_of(request_) for half in part["ConditionExpression"].split(" AND ")]
+    assert set(conditions) <= set(halves)
+
+
+def test_every_kind_of_request_is_among_them():
+    assert {type(request) for request in EVERY_REQUEST.values()} == set(typing.get_args(Request))
+
+
+@EACH
+def test_each_call_fits_the_service_model(operations, request_):
+    method, arguments = call_for(request_, PLACE)
+    report = ParamValidator().validate(arguments, operations[method])
+    assert not report.has_errors(), report.generate_report()
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("mark", "defined_in"), [("#", "ExpressionAttributeNames"), (":", "ExpressionAttributeValues")]
+)
+def test_each_placeholder_is_defined_and_used(request_, mark, defined_in):
+    for part in parts_of(request_):
+        expressions = " ".join(text for name, text in part.items() if name.endswith("Expression"))
+        assert set(re.findall(rf"{mark}\w+", expressions)) == set(part.get(defined_in, ()))
+
+
+@EACH
+def test_no_attribute_is_named_in_an_expression_but_by_a_placeholder(request_):
+    words = {"AND", "OR", "SET", "REMOVE", "attribute_exists", "attribute_not_exists", "if_not_exists", "BETWEEN"}
+    for part in parts_of(request_):
+        expressions = " ".join(text for name, text in part.items() if name.endswith("Expression"))
+        assert set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions)) <= words
+
+
+@EACH
+def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
+    for part in parts_of(request_):
+        if is_conditional(part):
+            assert part["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
+    reads = isinstance(request_, (Look, Snapshot, ReadMeter))
+    assert reads or all(map(is_conditional, parts_of(request_)))
+
+
+@EACH
+def test_what_a_user_gives_is_never_part_of_an_expression(request_):
+    evil = BucketAddress(table="t", bucket="x OR attribute_exists(pk)")
+    for part in [call_for(request_, evil)[1]]:
+        assert "x OR" not in "".join(re.findall(r"'\w*Expression': '([^']*)'", str(part)))
+
+
+def test_a_transaction_never_exceeds_a_hundred_items():
+    for request in (create(slots=99, max_tokens=500, minted=99), retire(*range(99), rev=1, max_tokens=0, minted=0)):
+        assert len(call_for(request, PLACE)[1]["TransactItems"]) == 100
+
+
+@pytest.mark.parametrize("request_", [mint(), bring_back(), create(), retire(1, rev=1, max_tokens=1, minted=1)])
+def test_each_transaction_carries_its_own_token(request_):
+    assert call_for(request_, PLACE)[1]["ClientRequestToken"] == request_.token
+    assert 1 <= len(request_.token) <= 36
+
+
+def test_ttl_is_written_in_whole_seconds_and_times_in_milliseconds():
+    item = call_for(claim(), PLACE)[1]["Item"]
+    assert item["expires_at"] == {"N": str(NOW + LEASE_MS)}
+    assert len(item["ttl"]["N"]) == 10
+
+
+def test_a_lease_without_data_writes_none():
+    assert "data" not in call_for(claim(), PLACE)[1]["Item"]
+    assert claimant().data == {}
+
+
+@pytest.mark.parametrize(
+    "responses",
+    [None, {}, [], [{}], [{}, {}, {}]],
+    ids=["none", "no list", "empty", "cut short", "too many"],
+)
+def test_a_snapshot_that_is_not_whole_is_no_answer(responses):
+    request = Snapshot(slots=(3,), counter=True)
+    response = {} if responses is None else {"Responses": responses}
+    assert isinstance(read_answer(request, response), Unknown)
+    assert read_answer(request, {"Responses": [{}, {}]}) == Shown(counter=None, slots={3: None})
+
+
+def test_a_counter_of_a_newer_schema_rejects_a_snapshot_and_a_growth():
+    item = {"pk": {"S": "b"}, "sk": {"S": "counter"}}
+    item |= {name: {"N": "2"} for name in ("max_tokens", "minted", "rev", "lease_ms", "schema")}
+    shown = read_answer(Snapshot(slots=(), counter=True), {"Responses": [{"Item": item}]})
+    refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, Grow(rev=1, max_tokens=3))
+    for answer in (shown, refused):
+        assert isinstance(answer, Rejected)
+        assert "newer version" in str(answer.error)
+
+
+# A rate's meter
+
+
+def meter_item(**changes):
+    return {"pk": {"S": "nightly"}, "sk": {"S": "rate"}, "tat": {"N": "70"}, "a3": {"S": "an id"}} | changes
+
+
+def test_a_refused_charge_brings_the_meter_and_its_lanes():
+    answer = read_failure(client_error("ConditionalCheckFailedException", Item=meter_item()), PLACE, charge())
+    assert answer == Uncharged(meter=Meter(tat=70, lanes={3: "an id"}))
+    assert read_failure(client_error("ConditionalCheckFailedException"), PLACE, charge()) == Uncharged(meter=None)
+
+
+def test_what_people_read_in_a_meter_may_be_anything():
+    settings = {"rate": {"N": "2.5"}, "per": {"N": "1"}, "burst": {"N": "7"}}
+    assert read_answer(ReadMeter(), {"Items": [meter_item(**settings)]}).meter.settings == (2.5, 1.0, 7)
+    for broken in ({"rate": {"S": "x"}}, {"per": {"N": "NaN"}}, {"burst": {"N": "0.5"}}):
+        assert read_answer(ReadMeter(), {"Items": [meter_item(**settings | broken)]}).meter == Meter(
+            tat=70, lanes={3: "an id"}
+        )
+
+
+@pytest.mark.parametrize("tat", [{"S": "70"}, {"N": "1e99"}, {"N": "0.5"}, {"NULL": True}])
+def test_a_meter_of_another_shape_is_rejected_and_says_what_to_do(tat):
+    item = meter_item(tat=tat)
+    refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, charge())
+    for answer in (refused, read_answer(ReadMeter(), {"Items": [item]})):
+        assert isinstance(answer, Rejected)
+        assert "repair or delete it" in str(answer.error)
+    assert isinstance(read_answer(charge(), {"Attributes": item}), Unknown)  # written it was: let it find itself
+
+
+@pytest.mark.parametrize("response", [{}, {"Attributes": None}, {"Attributes": {}}, {"Attributes": {"a0": {"S": "x"}}}])
+def test_a_charge_whose_answer_does_not_show_what_it_left_is_unknown(response):
+    assert isinstance(read_answer(charge(), response), Unknown)
+    assert read_answer(charge(), {"Attributes": meter_item()}) == Charged(tat=70)
+
+
+def test_an_answer_to_a_reading_without_a_list_is_none():
+    assert isinstance(read_answer(ReadMeter(), {}), Unknown)
+    assert read_answer(ReadMeter(), {"Items": []}) == Metered(meter=None)

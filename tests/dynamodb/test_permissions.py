@@ -1,0 +1,428 @@
+"""What each operation may do to the table is what it does: the documented policy, against the requests really made."""
+
+import argparse
+import contextlib
+import json
+import re
+import typing
+import uuid
+from pathlib import Path
+
+import pytest
+
+from ddb_lease import LeaseBucket, RateLimiter, UnknownBucket
+from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, Snapshot
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.cli import main
+from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.permissions import ROLES, actions, policy
+from ddb_lease.dynamodb.table import create_table
+from tests.conftest import QUICK, TABLE
+from tests.support import Tap, eventually, put_counter, put_free
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+SECTION = re.search(r"^## Permissions\n(.*?)(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
+(CONDITION,) = (json.loads(block) for block in re.findall(r"```json\n(.*?)```", SECTION, flags=re.DOTALL))
+ROWS = re.findall(r"^\| (worker|operator|reader|deployer) \| (.*?) \| (.*?) \|$", SECTION, flags=re.MULTILINE)
+
+IN_TRANSACTION = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+    "Get": "GetItem",
+}
+"""IAM has no action for a transaction: each item in it needs the permission of its own."""
+
+
+def _renewed(one):
+    """The key in a statement of a batch: none of our batches holds anything else."""
+    assert one["Statement"].startswith(f'UPDATE "{TABLE}" SET ')
+    assert ' WHERE "pk" = ? AND "sk" = ? ' in one["Statement"]
+    first = one["Statement"].split(" WHERE ")[0].count("?")
+    return {"Key": {"pk": one["Parameters"][first]}}
+
+
+class Record:
+    """What is asked of DynamoDB through a session: the actions that IAM would check, and the partition keys."""
+
+    def __init__(self, session):
+        self.actions = set()
+        self.partitions = set()
+        session.events.register("before-parameter-build.dynamodb", self._note)
+
+    def _note(self, params, model, **_):
+        parts = [part for item in params.get("TransactItems", ()) for part in item.items()] or [(model.name, params)]
+        if model.name == "BatchExecuteStatement":
+            parts = [("PartiQLUpdate", _renewed(one)) for one in params["Statements"]]
+        for name, arguments in parts:
+            self.actions.add(f"dynamodb:{IN_TRANSACTION.get(name, name)}")
+            holder = arguments.get("Key") or arguments.get("Item")
+            if holder:
+                self.partitions.add(holder["pk"]["S"])
+            elif model.name == "Query":
+                assert arguments["KeyConditionExpression"].startswith("#pk = :pk AND ")
+                assert arguments["ExpressionAttributeNames"]["#pk"] == "pk"
+                self.partitions.add(arguments["ExpressionAttributeValues"][":pk"]["S"])
+
+    def clear(self):
+        self.actions.clear()
+        self.partitions.clear()
+
+
+@pytest.fixture(scope="module")
+def watched(engine):
+    """A session, with the record of all that is asked through it."""
+    session = engine.session()
+    return session, Record(session)
+
+
+@pytest.fixture
+def record(watched):
+    watched[1].clear()
+    return watched[1]
+
+
+@pytest.fixture
+def watched_session(watched):
+    return watched[0]
+
+
+@pytest.fixture
+def watched_bucket(engine, watched_session, table, bucket_name):
+    """Makes clients of this test's bucket, or of its rate, all of whose requests are on record."""
+    with contextlib.ExitStack() as stack:
+
+        def make(kind=LeaseBucket, **arguments):
+            tap = Tap()
+            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5, "per": 10.0}
+            bucket = kind(
+                bucket_name,
+                **defaults | arguments,
+                timing=QUICK,
+                table=TABLE,
+                session=watched_session,
+                endpoint_url=engine.endpoint_url,
+                runtime=Runtime(wrap=tap.around),
+            )
+            bucket.tap = tap
+            stack.callback(bucket.close)
+            return bucket
+
+        yield make
+
+
+# The operations, each in every form that it can take
+
+
+def acquire_first(bucket, table):
+    """The first acquire of all creates the bucket."""
+    with bucket(max_tokens=120).acquire(timeout=5):
+        pass
+
+
+def acquire_again(bucket, table):
+    """A claim of a slot that circulates."""
+    put_counter(table, max_tokens=1, minted=1)
+    put_free(table, 0)
+    bucket().acquire(timeout=5).release()
+
+
+def acquire_expired(bucket, table):
+    """A claim of a slot whose lease is over."""
+    put_counter(table, max_tokens=1, minted=1)
+    table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-dead", owner="dead", acquired_at=1, expires_at=1_000)
+    bucket().acquire(timeout=5).release()
+
+
+def mint(bucket, table):
+    put_counter(table, max_tokens=1, minted=0)
+    bucket().acquire(timeout=5).release()
+
+
+def re_mint(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    bucket().acquire(timeout=5).release()
+
+
+def bring_back(bucket, table):
+    put_counter(table, max_tokens=1, minted=0)
+    put_free(table, 0)
+    table.set(0, retired=True)
+    bucket().acquire(timeout=5).release()
+
+
+def bring_back_by_re_mint(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    put_free(table, 0)
+    table.set(0, retired=True)
+    bucket().acquire(timeout=5).release()
+
+
+def retire_strays(bucket, table):
+    put_counter(table, max_tokens=1, minted=3)
+    put_free(table, 0, 1, 2)
+    bucket().acquire(timeout=5).release()
+
+
+def create_over_leftovers(bucket, table):
+    put_free(table, 0)
+    bucket().acquire(timeout=5).release()
+
+
+def try_a_full_bucket(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-x", owner="x", acquired_at=1, expires_at=4_102_444_800_000)
+    assert bucket().try_acquire() is None
+
+
+def renew(bucket, table):
+    with bucket().acquire(timeout=5) as lease:
+        lease.renew()
+
+
+def renew_together(bucket, table):
+    one = bucket(max_tokens=2)
+    leases = [one.acquire(timeout=5) for _ in range(2)]
+    for lease in leases:
+        one._renewals.put(lease._due())
+    one._renewals.send_off()
+    eventually(lambda: "RenewEach" in one.tap.count())
+
+
+def release_twice(bucket, table):
+    lease = bucket().acquire(timeout=5)
+    assert (lease.release(), lease.release()) == (True, False)
+
+
+def close(bucket, table):
+    one = bucket()
+    one.acquire(timeout=5)
+    one.close()
+
+
+def decorate(bucket, table):
+    bucket().leased(timeout=5)(lambda lease: lease.check())()
+
+
+def release_by_id(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-x", owner="x", acquired_at=1, expires_at=4_102_444_800_000)
+    assert bucket().release("0-x")
+
+
+def revoke(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-x", owner="x", acquired_at=1, expires_at=4_102_444_800_000)
+    assert bucket().revoke("0-x")
+
+
+def shrink(bucket, table):
+    put_counter(table, max_tokens=3, minted=3)
+    put_free(table, 0, 1, 2, 7)
+    assert bucket().resize(1).retired == 3
+
+
+def grow(bucket, table):
+    put_counter(table, max_tokens=3, minted=3)
+    assert bucket().resize(5).after == 5
+
+
+def repair(bucket, table):
+    put_counter(table, max_tokens=200, minted=3)
+    put_free(table, 0, 150)
+    assert bucket().repair().after == 2
+
+
+def reset(bucket, table):
+    put_counter(table, max_tokens=1, minted=1)
+    table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-x", owner="x", acquired_at=1, expires_at=4_102_444_800_000)
+    assert bucket().reset() == 1
+
+
+def acquire_several(bucket, table):
+    put_counter(table, max_tokens=3, minted=1)
+    put_free(table, 0)
+    bucket().acquire(5, count=3).release()
+
+
+def take_permits(bucket, table):
+    limiter = bucket(kind=RateLimiter)
+    assert all(limiter.try_acquire() for _ in range(5))
+    assert not bucket(kind=RateLimiter).try_acquire()
+    limiter.acquire(timeout=30)
+
+
+def status_of_a_rate(bucket, table):
+    assert bucket(kind=RateLimiter).status().available == 5
+
+
+def status(bucket, table):
+    put_counter(table)
+    put_free(table, 0)
+    assert bucket().status().in_circulation == 1
+
+
+def status_of_nothing(bucket, table):
+    with pytest.raises(UnknownBucket):
+        bucket().status()
+
+
+OF = {
+    "worker": [
+        acquire_first,
+        acquire_again,
+        acquire_expired,
+        mint,
+        re_mint,
+        bring_back,
+        bring_back_by_re_mint,
+        retire_strays,
+        create_over_leftovers,
+        try_a_full_bucket,
+        renew,
+        renew_together,
+        release_twice,
+        close,
+        decorate,
+        acquire_several,
+        status,
+        take_permits,
+        status_of_a_rate,
+    ],
+    "operator": [release_by_id, revoke, shrink, grow, repair, reset, status, status_of_nothing],
+    "reader": [status, status_of_nothing, status_of_a_rate],
+}
+
+OPERATORS = {Revoke, Snapshot, Grow, Recount}
+"""What a worker never sends."""
+
+LIBRARY = {
+    "acquire": acquire_first,
+    "try_acquire": try_a_full_bucket,
+    "leased": decorate,
+    "release": release_by_id,
+    "revoke": revoke,
+    "resize": shrink,
+    "repair": repair,
+    "reset": reset,
+    "status": status,
+    "close": close,
+}
+"""Every public operation, and one of the above that runs it."""
+
+
+def allowed(role):
+    return set(actions(role))
+
+
+@pytest.mark.parametrize("role", OF)
+def test_a_role_may_do_what_it_does_and_nothing_else(role, record, watched_bucket, table):
+    sent = set()
+    for operation in OF[role]:
+        buckets = []
+
+        def make(buckets=buckets, **arguments):
+            buckets.append(watched_bucket(**arguments))
+            return buckets[-1]
+
+        before = set(record.actions)
+        operation(make, table)
+        assert record.actions <= allowed(role), (operation.__name__, record.actions - before)
+        sent |= {type(request) for bucket in buckets for request in bucket.tap.sent}
+        for bucket in buckets:
+            bucket.close()
+        table.delete_all()
+    assert record.actions == allowed(role)
+    assert record.partitions == {table.bucket}  # what the condition on leading keys rests on
+    if role == "worker":
+        assert sent == set(typing.get_args(Request)) - OPERATORS, "a kind of request that no operation here sends"
+    if role == "operator":
+        assert sent >= OPERATORS
+
+
+def test_every_public_operation_is_among_those_tried():
+    public = {name for name, value in vars(LeaseBucket).items() if callable(value) and not name.startswith("_")}
+    assert public - {"after_fork_in_child", "at_exit"} == set(LIBRARY)  # what `process` asks for is no operation
+    assert all(any(operation in tried for tried in OF.values()) for operation in LIBRARY.values())
+
+
+# Commands
+
+
+@pytest.fixture
+def in_process(engine, watched_session, monkeypatch):
+    """Runs a command line here, on the record."""
+    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: watched_session)
+    return lambda *arguments: main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
+
+
+@pytest.fixture
+def new_table(client):
+    name = f"permissions-{uuid.uuid4().hex[:6]}"
+    yield name
+    client.delete_table(TableName=name)
+
+
+def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, table, bucket_name):
+    where = (f"--table={TABLE}", bucket_name)
+    assert in_process("run", *where, "--max-tokens=1", "--lease=30s", "--", "true") == 0
+    assert record.actions == allowed("worker") - {"dynamodb:PartiQLUpdate"}  # a command has one lease
+    record.clear()
+    # `limit` becomes its command, if there is one.
+    assert in_process("limit", *where, "--rate=5/s", "--", "/no/such/command") == 127
+    assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"}
+    record.clear()
+    assert in_process("status", *where) == 0
+    assert record.actions == allowed("reader")
+    assert record.partitions == {bucket_name}
+
+
+def test_making_the_table_needs_what_the_deployer_has(record, in_process, new_table):
+    assert in_process("create-table", f"--table={new_table}") == 0
+    assert record.actions == allowed("deployer")
+    assert in_process("create-table", f"--table={new_table}") == 0
+    assert record.actions == allowed("deployer")
+
+
+def test_the_library_makes_a_table_with_the_same_permissions(record, engine, watched_session, new_table):
+    create_table(
+        new_table,
+        connection=ConnectionSettings(session=watched_session, endpoint_url=engine.endpoint_url),
+        clock=SystemClock(),
+    )
+    assert record.actions == allowed("deployer")
+
+
+def test_every_command_is_among_those_tried():
+    (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    assert set(subparsers.choices) == {
+        *("run", "limit", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
+        *("local", "template", "completion"),  # these ask nothing of AWS
+    }
+
+
+# The page itself
+
+
+def test_the_page_says_of_each_role_what_its_policy_grants():
+    assert {role for role, _, _ in ROWS} == set(ROLES) == {*OF, "deployer"}
+    for role, _, listed in ROWS:
+        assert set(re.findall(r"`(.*?)`", listed)) == allowed(role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_policy_allows_listed_actions_on_the_one_table(role):
+    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/mine"
+    (statement,) = policy(role, arn=arn)["Statement"]
+    assert statement.keys() == {"Sid", "Effect", "Action", "Resource"}
+    assert statement["Effect"] == "Allow"
+    assert statement["Resource"] == arn
+    assert len(allowed(role)) == len(statement["Action"])
+    assert all(re.fullmatch(r"dynamodb:[A-Z][A-Za-z]+", action) for action in statement["Action"])
+
+
+def test_the_condition_holds_a_role_to_partition_keys_that_are_buckets_names():
+    assert CONDITION == {"Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["nightly-report"]}}}
+    assert 'LeaseBucket("nightly-report"' in (Path(__file__).parents[2] / "README.md").read_text()

@@ -1,0 +1,71 @@
+"""Asking for the time: only where something is wanting, and never for long."""
+
+import itertools
+
+import pytest
+
+from ddb_lease._operations.sync_time import ask_while, confirm, settle
+from ddb_lease._protocol.messages import Look, Pause
+from ddb_lease._state.service_time import AGREEING, ServiceTime
+from tests.support import MovableClock
+
+
+@pytest.fixture
+def clock():
+    return MovableClock()
+
+
+@pytest.fixture
+def time(clock):
+    return ServiceTime(clock)
+
+
+def answered(time, clock, *, odd=0.0):
+    sent = time.steady()
+    clock.pass_time(0.01)
+    time.observe(sent=sent, received=time.steady(), date=float(int(clock.wall() + odd)))
+
+
+def test_it_asks_a_few_times_at_most(time):
+    assert len(list(ask_while(lambda: True, time))) == AGREEING
+    assert len(list(ask_while(lambda: True, time, times=7))) == 7
+
+
+def test_it_asks_only_while_something_is_wanting(time):
+    wanting = itertools.chain([True, True], itertools.repeat(False))
+    assert len(list(ask_while(lambda: next(wanting), time))) == 2
+
+
+def test_it_asks_no_longer_than_it_may(time, clock):
+    asked = []
+    for effect in ask_while(lambda: True, time, until=clock.steady() + 1.0):
+        asked.append(effect)
+        clock.pass_time(0.6)
+    assert len(asked) == 2
+
+
+def test_it_asks_by_the_cheapest_read_there_is(time):
+    assert set(ask_while(lambda: True, time)) == {Look(limit=1, consistent=False)}
+
+
+def test_it_pauses_between_one_answer_and_the_next_question(time):
+    effects = list(ask_while(lambda: True, time, times=2, pause=0.1))
+    assert [type(effect) for effect in effects] == [Look, Pause, Look, Pause]
+    assert effects[1] == Pause(seconds=0.1, wakeable=False), "who asks is not woken by what others do"
+
+
+def test_the_time_is_settled_once_answers_agree_and_confirmed_by_a_second_one(time, clock):
+    answered(time, clock)
+    assert list(settle(time)) == []
+    asked = 0
+    for _ in confirm(time):
+        asked += 1
+        clock.pass_time(0.3)
+        answered(time, clock)
+    assert asked == 1
+    answered(time, clock, odd=900.0)
+    asked = 0
+    for _ in settle(time):
+        asked += 1
+        answered(time, clock)
+    assert asked == 1

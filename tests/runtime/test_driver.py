@@ -1,0 +1,269 @@
+"""The driver carries out what a procedure asks for; an interrupt ends it wherever it strikes."""
+
+import math
+import random
+import sys
+import threading
+
+import pytest
+
+from ddb_lease._protocol.messages import Done, Look, Pause, Refused, Reply, Unknown
+from ddb_lease._protocol.retry import resending
+from ddb_lease._runtime.driver import Driver, Wakeup
+from ddb_lease._state.service_time import ServiceTime
+from tests.support import MovableClock
+
+LONG = 30.0
+FIRST = Look(limit=1, consistent=True)
+SECOND = Look(limit=2, consistent=True)
+
+
+class Interrupt(BaseException):
+    """What a signal handler may raise anywhere."""
+
+
+class Store:
+    """Answers, and raises where it is told to."""
+
+    def __init__(self, *raises):
+        self.sent, self.raises, self.reply = [], list(raises), {}
+
+    def send(self, request):
+        self.sent.append(request)
+        if self.raises and (error := self.raises.pop(0)) is not None:
+            raise error
+        return Reply(**({"answer": Done(), "genuine": True, "date": 1.7e9} | self.reply))
+
+
+class Silent(Wakeup):
+    """A bell whose pauses take no time; it notes them."""
+
+    def __init__(self, raises=None):
+        super().__init__()
+        self.pauses, self.sleeps, self.raises = [], [], raises
+
+    def pause(self, seconds):
+        self.pauses.append(seconds)
+        if self.raises:
+            raise self.raises
+
+    def sleep(self, seconds):
+        self.sleeps.append(seconds)
+
+
+@pytest.fixture
+def clock():
+    return MovableClock()
+
+
+@pytest.fixture
+def time(clock):
+    return ServiceTime(clock)
+
+
+def driver(store, time=None, moved=None):
+    return Driver(
+        sender=store,
+        time=time or ServiceTime(MovableClock()),
+        on_moved=lambda: moved.append(True) if moved is not None else None,
+    )
+
+
+def errand(notes=None, fails=None):
+    """Sends, pauses, sends; notes what it is told."""
+    notes = [] if notes is None else notes
+    try:
+        notes.append((yield FIRST))
+        notes.append((yield Pause(seconds=1.0, wakeable=True)))
+        notes.append((yield Pause(seconds=2.0)))
+        notes.append((yield SECOND))
+        if fails:
+            raise fails
+    except Exception as error:
+        notes.append(error)
+        raise
+    return "result"
+
+
+# Carrying out.
+
+
+def test_requests_are_answered_pauses_are_made_and_the_result_is_returned():
+    store, wakeup, notes = Store(), Silent(), []
+    assert driver(store).run(errand(notes), wakeup) == "result"
+    assert store.sent == [FIRST, SECOND]
+    assert notes == [Done(), None, None, Done()]
+
+
+def test_only_a_pause_that_says_so_may_be_ended_by_the_bell():
+    wakeup = Silent()
+    driver(Store()).run(errand(), wakeup)
+    assert (wakeup.pauses, wakeup.sleeps) == ([1.0], [2.0])
+
+
+def test_a_procedure_without_effects_just_returns():
+    def idle():
+        return 5
+        yield
+
+    assert driver(Store()).run(idle(), Silent()) == 5
+
+
+def test_a_procedures_own_exception_comes_out_as_it_is():
+    error = LookupError("mine")
+    with pytest.raises(LookupError) as caught:
+        driver(Store()).run(errand(fails=error), Silent())
+    assert caught.value is error
+
+
+def test_a_request_is_sent_once_and_the_time_is_learnt_from_its_answer(time):
+    store = Store()
+    assert driver(store, time).perform(FIRST) == Done()
+    assert time.known
+    assert store.sent == [FIRST]
+
+
+def test_the_time_of_a_request_is_taken_before_sending_and_after_its_answer(clock, time):
+    store = Store()
+    send = store.send
+    store.send = lambda request: (clock.pass_time(5.0), send(request))[1]
+    driver(store, time).perform(FIRST)
+    low, high = time.now_ms()
+    assert high - low == pytest.approx(6_000, abs=5), "five seconds under way, and a Date cut to one"
+
+
+@pytest.mark.parametrize("answer", [Refused(), Unknown(cause=OSError())], ids=lambda a: type(a).__name__)
+def test_answers_of_others_than_the_service_teach_no_time(time, answer):
+    store = Store()
+    store.reply = {"genuine": False, "date": 1.0, "answer": answer}
+    assert driver(store, time).perform(FIRST) is answer
+    assert not time.known
+
+
+def test_who_asked_is_told_when_deadlines_moved_or_doubt_came_up_or_ended(time):
+    store, moved = Store(), []
+    watched = driver(store, time, moved)
+    for date, told in ((1.7e9, 0), (1.7e9, 0), (1.6e9, 1), (1.7e9, 2), (1.8e9, 3), (1.8e9, 3), (1.8e9, 4)):
+        store.reply = {"date": date}
+        watched.perform(FIRST)
+        assert len(moved) == told
+
+
+# Interrupts.
+
+
+@pytest.mark.parametrize("interrupt", [Interrupt(), KeyboardInterrupt(), SystemExit()], ids=repr)
+def test_an_interrupted_request_ends_the_run_and_nothing_more_is_sent(interrupt):
+    store, notes = Store(interrupt), []
+    with pytest.raises(type(interrupt)) as caught:
+        driver(store).run(errand(notes), Silent())
+    assert caught.value is interrupt
+    assert store.sent == [FIRST]
+    assert notes == [], "the procedure is not resumed"
+
+
+def test_an_interrupted_pause_ends_the_run():
+    store, notes = Store(), []
+    with pytest.raises(Interrupt):
+        driver(store).run(errand(notes), Silent(raises=Interrupt()))
+    assert store.sent == [FIRST]
+    assert notes == [Done()]
+
+
+def test_a_defect_in_the_store_comes_out_too():
+    store = Store(TypeError("a defect"))
+    with pytest.raises(TypeError, match="a defect"):
+        driver(store).run(errand(), Silent())
+
+
+def test_an_interrupt_inside_a_policy_is_not_taken_for_a_failure_to_be_tried_again():
+    store = Store(None, Interrupt())
+    policy = resending(again=lambda _: True, steady=lambda: 0.0, deadline=math.inf, chance=random.Random(1), tries=5)
+
+    def attempt():
+        return (yield FIRST)
+
+    with pytest.raises(Interrupt):
+        driver(store).run(policy(attempt), Silent())
+    assert store.sent == [FIRST, FIRST]
+
+
+def interrupted_at(line, store, notes):
+    """Run an errand, interrupted before the line-th line that the driver executes; whether it came so far."""
+    count = 0
+    room = Driver.run.__code__.co_filename
+
+    def trace(frame, event, _argument):
+        nonlocal count
+        if frame.f_code.co_filename != room:
+            return None
+        if event == "line":
+            count += 1
+            if count == line:
+                notes.append(len(store.sent))
+                raise Interrupt
+        return trace
+
+    watched, before = driver(store), sys.gettrace()
+    sys.settrace(trace)
+    try:
+        watched.run(errand(), Silent())
+    except Interrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_before_any_line_of_the_driver_comes_out_and_nothing_is_sent_after_it():
+    line, seen = 0, set()
+    while True:
+        line += 1
+        store, notes = Store(), []
+        if not interrupted_at(line, store, notes):
+            break
+        assert notes == [len(store.sent)]
+        assert store.sent == [FIRST, SECOND][: len(store.sent)], "and nothing twice"
+        seen.add(len(store.sent))
+    assert seen == {0, 1, 2}, "it struck before, between and after"
+
+
+# Bell.
+
+
+def rung_in_time(wakeup, wait):
+    """Whether a wait of an hour on the bell ends at once."""
+    over = threading.Event()
+    threading.Thread(target=lambda: (wait(3600.0), over.set()), daemon=True).start()
+    return over.wait
+
+
+def test_a_bell_pauses_for_the_time_asked_for_and_no_longer():
+    Wakeup().pause(0.0)
+    Wakeup().pause(0.01)
+    Wakeup().sleep(0.0)
+
+
+def test_a_wake_before_the_pause_counts_and_counts_once():
+    wakeup = Wakeup()
+    for _ in range(3):
+        wakeup.wake()
+    assert rung_in_time(wakeup, wakeup.pause)(LONG)
+    second = rung_in_time(wakeup, wakeup.pause)
+    assert not second(0.05), "three wakes ended one pause"
+    wakeup.wake()
+    assert second(LONG)
+
+
+def test_a_wake_does_not_end_a_sleep_but_the_pause_after_it():
+    wakeup = Wakeup()
+    slept = rung_in_time(wakeup, lambda _: wakeup.sleep(0.1))
+    wakeup.wake()
+    assert slept(LONG)
+    assert rung_in_time(wakeup, wakeup.pause)(LONG)
+
+
+def test_a_pause_for_ever_is_no_overflow():
+    wakeup = Wakeup()
+    wakeup.wake()
+    wakeup.pause(math.inf)

@@ -1,0 +1,695 @@
+"""Heartbeats: what is due is looked after in time, whatever fails, hangs or raises."""
+
+import contextlib
+import gc
+import math
+import threading
+import weakref
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddb_lease._runtime import heartbeat, process
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.heartbeat import LATE_SECONDS, NAP_SECONDS, Heartbeats, Schedule
+from ddb_lease._runtime.workers import Workers
+from tests.support import MovableClock
+
+REPEATABLE = settings(derandomize=True, deadline=None, max_examples=200)
+LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
+
+
+class Alone:
+    """A group of those that have nothing to do with one another."""
+
+    def ahead(self):
+        return 0.0
+
+    def send_off(self):
+        pass
+
+
+class Together:
+    """A group whose members had better be looked after together; notes who was, at each `send_off`."""
+
+    def __init__(self, ahead):
+        self.seconds, self.members, self.sent = ahead, [], []
+
+    def patient(self, clock, due, **how):
+        member = Patient(clock, due, **how)
+        member.group = self
+        self.members.append(member)
+        return member
+
+    def ahead(self):
+        return self.seconds
+
+    def send_off(self):
+        self.sent.append([len(member.beats) for member in self.members])
+
+
+class Patient:
+    """Something to be looked after, on a clock that tests move."""
+
+    group = Alone()
+
+    def __init__(self, clock, due, *, every=10.0, raises=None):
+        self.clock, self.due, self.every, self.raises = clock, due, every, raises
+        self.beats = []
+        self.beaten = threading.Event()
+
+    def due_in(self):
+        return self.due - self.clock.steady()
+
+    def beat(self, *, slept):
+        self.beats.append((self.clock.steady(), slept))
+        self.beaten.set()
+        self.due = self.clock.steady() + self.every
+        if self.raises:
+            raise self.raises
+
+
+class Threadless(Heartbeats):
+    """Heartbeats whose turns the test takes."""
+
+    started = 0
+
+    def ensure_running(self):
+        self.started += 1
+
+
+@pytest.fixture
+def clock():
+    return MovableClock()
+
+
+@pytest.fixture
+def beats(clock):
+    return Threadless(clock, Workers(clock))
+
+
+# Schedule.
+
+
+def test_what_is_due_comes_in_order_and_once():
+    schedule = Schedule()
+    for name, due in (("c", 3.0), ("a", 1.0), ("b", 2.0)):
+        schedule.put(name, due)
+    assert schedule.first() == 1.0
+    assert schedule.due(0.9) == []
+    assert schedule.due(2.0) == ["a", "b"]
+    assert schedule.due(2.0) == []
+    assert sorted(schedule.all()) == ["a", "b", "c"], "what was due stays scheduled, to be moved"
+
+
+def test_moving_counts_the_last_time_only():
+    schedule = Schedule()
+    schedule.put("a", 1.0)
+    schedule.move("a", 5.0)
+    assert schedule.due(4.9) == []
+    schedule.move("a", 2.0)
+    assert schedule.due(9.0) == ["a"]
+
+
+def test_what_was_dropped_is_neither_due_nor_moved_back_in():
+    schedule = Schedule()
+    schedule.put("a", 1.0)
+    schedule.drop("a")
+    schedule.drop("a")
+    schedule.move("a", 1.0)
+    assert schedule.due(9.0) == []
+    assert schedule.all() == []
+
+
+def test_things_due_at_the_same_time_are_not_compared():
+    schedule = Schedule()
+    things = [object() for _ in range(5)]
+    for thing in things:
+        schedule.put(thing, 1.0)
+    assert schedule.due(1.0) == things
+
+
+def test_what_was_moved_meanwhile_is_not_moved_back():
+    schedule = Schedule()
+    schedule.put("a", 1.0)
+    entry = schedule.entry("a")
+    schedule.move("a", 2.0, unless_moved_from=entry)
+    assert schedule.due(2.0) == ["a"]
+    schedule.move("a", 9.0, unless_moved_from=entry)
+    assert schedule.due(9.0) == []
+    assert schedule.entry("b") is None
+
+
+def test_an_empty_schedule_has_no_first():
+    assert Schedule().first() is None
+
+
+@REPEATABLE
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["put", "move", "drop", "due"]), st.integers(0, 4), st.integers(0, 20)), max_size=60
+    )
+)
+def test_a_schedule_says_what_a_plain_dictionary_would(steps):
+    schedule, model, told = Schedule(), {}, set()
+    for what, who, when in steps:
+        if what == "put":
+            schedule.put(who, when)
+            model[who] = when
+            told.discard(who)
+        elif what == "move":
+            schedule.move(who, when)
+            if who in model:
+                model[who] = when
+                told.discard(who)
+        elif what == "drop":
+            schedule.drop(who)
+            model.pop(who, None)
+        else:
+            expected = {who for who, due in model.items() if due <= when and who not in told}
+            assert set(schedule.due(when)) == expected
+            told |= expected
+        waiting = [due for who, due in model.items() if who not in told]
+        assert set(schedule.all()) == set(model)
+        if waiting:
+            assert schedule.first() <= min(waiting), "early at most, never late"
+
+
+@pytest.mark.parametrize("due", [100_000.0, math.inf])
+def test_what_was_dropped_is_not_kept_in_memory(due):
+    # A process that takes and gives back leases of a day, a few each second, must not keep all of them for hours.
+    schedule, alive = Schedule(), []
+    for _ in range(2_000):
+        thing = type("Thing", (), {})()
+        alive.append(weakref.ref(thing))
+        schedule.put(thing, 50.0)
+        schedule.move(thing, due)
+        schedule.drop(thing)
+    del thing
+    gc.collect()
+    schedule.due(60.0)
+    assert sum(ref() is not None for ref in alive) < 200
+
+
+# Turns, on a clock that the test moves.
+
+
+def test_a_turn_does_what_is_due_and_nothing_else(beats, clock):
+    soon, late = Patient(clock, 1_005.0), Patient(clock, 1_008.0)
+    beats.add(soon)
+    beats.add(late)
+    beats.turn(slept=False)
+    assert (soon.beats, late.beats) == ([], [])
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert (len(soon.beats), len(late.beats)) == (1, 0)
+    clock.pass_time(3.0)
+    beats.turn(slept=False)
+    assert (len(soon.beats), len(late.beats)) == (1, 1)
+
+
+def test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due(beats, clock):
+    group = Together(2.0)
+    for patient in (group.patient(clock, 1_005.0), group.patient(clock, 1_007.0), group.patient(clock, 1_007.1)):
+        beats.add(patient)
+    stranger = Patient(clock, 1_006.0)
+    beats.add(stranger)
+    clock.pass_time(4.0)
+    beats.turn(slept=False)
+    assert group.sent == [], "nobody comes early where nobody is due"
+    clock.pass_time(1.0)
+    beats.turn(slept=False)
+    assert group.sent == [[1, 1, 0]], "once all have been looked after"
+    assert stranger.beats == []
+    clock.pass_time(1.0)
+    beats.turn(slept=False)
+    assert len(stranger.beats) == 1, "who was passed over is due when it was"
+    clock.pass_time(1.1)
+    beats.turn(slept=False)
+    assert group.sent == [[1, 1, 0], [1, 1, 1]]
+
+
+def test_two_groups_come_early_by_their_own_time(beats, clock):
+    patient_group, hasty = Together(3.0), Together(0.0)
+    one, other = hasty.patient(clock, 1_005.0), hasty.patient(clock, 1_006.0)
+    early = patient_group.patient(clock, 1_006.0)
+    for patient in (one, other, early):
+        beats.add(patient)
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert (len(one.beats), len(other.beats), len(early.beats)) == (1, 0, 0)
+    clock.pass_time(1.0)
+    beats.turn(slept=False)
+    assert (len(one.beats), len(other.beats), len(early.beats)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("what", ["ahead", "send_off"])
+def test_a_group_in_trouble_keeps_nobody_from_being_looked_after(beats, clock, what):
+    broken, whole = Together(1.0), Together(1.0)
+    setattr(broken, what, lambda: 1 / 0)
+    members = [group.patient(clock, 1_005.0) for group in (broken, whole)]
+    for patient in members:
+        beats.add(patient)
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert [len(patient.beats) for patient in members] == [1, 1]
+    assert whole.sent == [[1]]
+    clock.pass_time(10.0)
+    beats.turn(slept=False)
+    assert [len(patient.beats) for patient in members] == [2, 2]
+
+
+def test_after_a_beat_it_is_due_when_it_then_says(beats, clock):
+    patient = Patient(clock, 1_005.0, every=7.0)
+    beats.add(patient)
+    for _ in range(40):
+        clock.pass_time(1.0)
+        beats.turn(slept=False)
+    assert [at for at, _ in patient.beats] == [1_005.0, 1_012.0, 1_019.0, 1_026.0, 1_033.0, 1_040.0]
+
+
+def test_jobs_that_have_waited_for_long_leave_no_time_to_sleep_and_not_less_than_none(beats):
+    beats.workers.relief_in = lambda: -0.3  # the heartbeat itself was held up
+    assert beats.nap() == 0.0
+
+
+def test_a_defect_before_the_nap_keeps_nobody_from_their_turn(clock):
+    turned = threading.Event()
+
+    class Defective(Heartbeats):
+        def nap(self):
+            raise ValueError("timeouts must be non-negative")
+
+        def _sleep(self, seconds):
+            if turned.is_set():
+                raise SystemExit
+
+        def turn(self, *, slept):
+            turned.set()
+
+    def live():
+        with contextlib.suppress(SystemExit):
+            Defective(clock, Workers(clock))._run()
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    thread.join(10)
+    assert turned.is_set()
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("by", ["reconsider", "reconsider_all"])
+def test_who_asked_too_early_when_something_is_due_asks_again(beats, clock, by):
+
+    class Renewing:
+        """Asked while its renewal is under way; the renewal fails before the answer is used."""
+
+        seconds, asked, group = 100.0, 0, Alone()
+
+        def due_in(self):
+            self.asked += 1
+            if self.asked == 2:
+                said, self.seconds = self.seconds, 0.5
+                beats.reconsider(self)  # a worker's word
+                return said
+            return self.seconds
+
+        def beat(self, *, slept):
+            raise AssertionError
+
+    renewing = Renewing()
+    beats.add(renewing)
+    beats.reconsider(renewing) if by == "reconsider" else beats.reconsider_all()
+    assert beats._schedule.entry(renewing)[0] == clock.steady() + 0.5
+
+
+def test_what_is_always_due_does_not_spin(beats, clock):
+    patient = Patient(clock, 1_000.0, every=0.0)
+    beats.add(patient)
+    beats.turn(slept=False)
+    beats.turn(slept=False)
+    assert len(patient.beats) == 1
+    assert beats.nap() > 0.0
+
+
+def test_sleep_is_told_to_those_that_are_due(beats, clock):
+    patient = Patient(clock, 1_000.0)
+    beats.add(patient)
+    beats.turn(slept=True)
+    assert patient.beats == [(1_000.0, True)]
+
+
+@pytest.mark.parametrize("error", [OSError("no"), SystemExit(), KeyboardInterrupt()], ids=repr)
+def test_a_beat_that_raises_harms_no_other_and_is_tried_again(beats, clock, caplog, error):
+    broken, sound = Patient(clock, 1_000.0, raises=error), Patient(clock, 1_000.0)
+    beats.add(broken)
+    beats.add(sound)
+    beats.turn(slept=False)
+    assert len(sound.beats) == 1
+    assert "a heartbeat failed" in caplog.text
+    clock.pass_time(10.0)
+    beats.turn(slept=False)
+    assert (len(broken.beats), len(sound.beats)) == (2, 2)
+
+
+def test_a_beat_that_raises_is_not_tried_again_at_once(beats, clock):
+    broken = Patient(clock, 1_000.0, raises=OSError("no"))
+    beats.add(broken)
+    beats.turn(slept=False)
+    beats.turn(slept=False)
+    assert len(broken.beats) == 1
+
+
+def test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell(beats, clock):
+    beating = Patient(clock, 2_000.0)
+    beats.add(beating)
+    assert beats._wakeup.qsize() == 1
+    beats.reconsider(beating)
+    assert beats._wakeup.qsize() == 2
+    beats.reconsider_all()
+    assert beats._wakeup.qsize() == 3
+
+
+@pytest.mark.parametrize(("due_in", "rings"), [(0.5, 1), (2.0, 0)])
+def test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell(beats, clock, due_in, rings):
+    beats._asleep_until = clock.steady() + 1.0
+    beats.add(Patient(clock, clock.steady() + due_in))
+    assert beats._wakeup.qsize() == rings
+    beats.reconsider_all()
+    assert beats._wakeup.qsize() == 2 * rings
+
+
+def test_one_heartbeat_serves_a_process():
+    assert process.heartbeats() is process.heartbeats()
+
+
+def test_one_that_cannot_say_when_it_is_due_harms_no_other(beats, clock):
+    class Speechless(Patient):
+        def beat(self, *, slept):
+            super().beat(slept=slept)
+            self.due = None  # due_in will raise
+
+    broken, sound = Speechless(clock, 1_000.0), Patient(clock, 1_000.0)
+    beats.add(broken)
+    beats.add(sound)
+    for _ in range(3):
+        beats.turn(slept=False)
+        clock.pass_time(10.0)
+    assert len(sound.beats) == 3
+
+
+def test_what_is_dropped_in_its_own_beat_stays_dropped(beats, clock):
+    patient = Patient(clock, 1_000.0)
+    patient.beat = lambda *, slept: beats.drop(patient)
+    beats.add(patient)
+    beats.turn(slept=False)
+    assert beats._schedule.all() == []
+
+
+def test_reconsidering_brings_forward_what_has_become_due(beats, clock):
+    patients = [Patient(clock, 1_100.0) for _ in range(3)]
+    for patient in patients:
+        beats.add(patient)
+    patients[0].due = 1_000.0
+    beats.reconsider(patients[0])
+    beats.turn(slept=False)
+    assert [len(p.beats) for p in patients] == [1, 0, 0]
+    for patient in patients:
+        patient.due = 1_000.0
+    beats.reconsider_all()
+    beats.turn(slept=False)
+    assert [len(p.beats) for p in patients] == [2, 1, 1]
+
+
+def test_reconsidering_brings_nothing_forward_that_is_due_later(beats, clock):
+    patients = [Patient(clock, 1_100.0) for _ in range(2)]
+    for patient in patients:
+        beats.add(patient)
+    clock.pass_time(99.0)
+    for reconsider in (lambda: beats.reconsider(patients[0]), beats.reconsider_all):
+        reconsider()
+        beats.turn(slept=False)
+        assert [p.beats for p in patients] == [[], []]
+
+
+def test_what_was_dropped_is_not_reconsidered(beats, clock):
+    patient = Patient(clock, 1_000.0)
+    beats.add(patient)
+    beats.drop(patient)
+    beats.reconsider(patient)
+    beats.reconsider_all()
+    beats.turn(slept=False)
+    assert patient.beats == []
+
+
+def test_no_nap_is_longer_than_a_sleeping_machine_may_go_unnoticed(beats, clock):
+    assert beats.nap() == NAP_SECONDS
+    beats.add(Patient(clock, 1_500.0))
+    assert beats.nap() == NAP_SECONDS
+    beats.add(Patient(clock, 1_000.25))
+    assert beats.nap() == 0.25
+    beats.add(Patient(clock, 900.0))
+    assert beats.nap() == 0.0
+
+
+def test_waking_up_much_later_than_planned_means_that_the_process_was_not_running(beats, clock):
+    assert not beats.overslept()
+    clock.pass_time(LATE_SECONDS)
+    assert not beats.overslept()
+    clock.pass_time(0.01)
+    assert beats.overslept()
+
+
+def test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word(beats, clock):
+    class Renewing(Patient):
+        def due_in(self):
+            due_in = super().due_in()
+            if self.beats and not self.done:
+                self.done = True
+                self.due = clock.steady() + 2.0  # a worker is done just now, before what was read is used
+                beats.reconsider(self)
+            return due_in
+
+    patient = Renewing(clock, 1_000.0)
+    patient.done = False
+    beats.add(patient)
+    beats.turn(slept=False)
+    assert patient.done
+    clock.pass_time(2.0)
+    beats.turn(slept=False)
+    assert len(patient.beats) == 2
+
+
+def test_adding_makes_sure_that_the_thread_runs(beats, clock):
+    beats.add(Patient(clock, 2_000.0))
+    assert beats.started == 1
+
+
+# The thread.
+
+
+class EndOfTest(BaseException):
+    """Leaves the thread's loop, which survives everything else."""
+
+
+class Looping(Heartbeats):
+    """Heartbeats whose thread's loop the test runs itself: sleeping passes the time of its clock, and at times more."""
+
+    def __init__(self, clock, *, late=0.0):
+        super().__init__(clock, Workers(clock))
+        self.late = late
+        self.naps, self.slept, self.defects = [], [], []
+
+    def _sleep(self, seconds):
+        self.naps.append(seconds)
+        self._clock.pass_time(seconds + self.late)
+
+    def turn(self, *, slept):
+        self.slept.append(slept)
+        if self.defects:
+            raise self.defects.pop()
+
+    def loop(self, monkeypatch, turns):
+        """Run the loop for so many naps."""
+
+        def nap():
+            if len(self.slept) == turns:
+                raise EndOfTest
+            return Heartbeats.nap(self)
+
+        class Log:
+            def exception(self, *_):
+                if len(beats.slept) == turns:
+                    raise EndOfTest
+
+        beats = self
+        monkeypatch.setattr(self, "nap", nap)
+        monkeypatch.setattr(heartbeat, "_log", Log())
+        with pytest.raises(EndOfTest):
+            self._run()
+
+
+@pytest.mark.parametrize(("late", "slept"), [(0.0, False), (LATE_SECONDS, False), (LATE_SECONDS + 0.01, True)])
+def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(clock, monkeypatch, late, slept):
+    beats = Looping(clock, late=late)
+    beats.loop(monkeypatch, turns=3)
+    assert beats.naps == [NAP_SECONDS] * 3
+    assert beats.slept == [slept] * 3
+
+
+def test_after_the_clock_has_jumped_whatever_is_scheduled_rings_the_bell(beats, clock):
+    beats._asleep_until = clock.steady() + 1.0
+    clock.pass_time(600.0)  # the machine was suspended; its thread sleeps on
+    beats.add(Patient(clock, clock.steady() + 30.0))
+    assert beats._wakeup.qsize() == 1
+
+
+def test_what_is_scheduled_while_a_nap_is_planned_ends_that_nap(clock, monkeypatch):
+    beats = Threadless(clock, Workers(clock))
+    beats._asleep_until = clock.steady() + 0.5  # as the nap before left it
+    rung = []
+
+    def nap():
+        seconds = Heartbeats.nap(beats)
+        beats.add(Patient(clock, clock.steady() + 0.9))
+        return seconds
+
+    def sleep(seconds):
+        rung.append((seconds, beats._wakeup.qsize()))
+        raise EndOfTest
+
+    def end(*_):
+        raise EndOfTest
+
+    monkeypatch.setattr(beats, "nap", nap)
+    monkeypatch.setattr(beats, "_sleep", sleep)
+    monkeypatch.setattr(heartbeat._log, "exception", end)
+    with pytest.raises(EndOfTest):
+        beats._run()
+    assert rung == [(NAP_SECONDS, 1)]
+
+
+def test_after_a_defect_the_thread_goes_on_by_itself_and_soon(clock, monkeypatch):
+    beats = Looping(clock)
+    beats.defects.append(AssertionError("a defect"))
+    beats.loop(monkeypatch, turns=2)
+    assert beats.naps == [NAP_SECONDS, LATE_SECONDS, NAP_SECONDS]
+
+
+def test_a_thread_that_was_just_started_is_not_late(clock, monkeypatch):
+    beats = Heartbeats(clock, Workers(clock))
+    monkeypatch.setattr(beats, "_run", lambda: None)
+    clock.pass_time(3_600.0)  # no lease was taken for an hour
+    beats.ensure_running()
+    assert not beats.overslept()
+
+
+def test_however_often_the_bell_was_rung_one_sleep_hears_it_all(clock):
+    beats = Heartbeats(clock, Workers(clock))
+    for _ in range(3):
+        beats._wakeup.put(None)
+    beats._sleep(LONG)
+    assert beats._wakeup.empty()
+
+
+def heartbeat_threads():
+    return [t for t in threading.enumerate() if t.name == "ddb-lease-heartbeat"]
+
+
+@pytest.fixture
+def running(monkeypatch):
+    """Real heartbeats, whose thread ends with the test."""
+    clock = SystemClock()
+    beats = Heartbeats(clock, Workers(clock))
+
+    class EndOfTest(BaseException):
+        pass
+
+    over = threading.Event()
+    nap = beats.nap
+
+    def nap_or_end():
+        if over.is_set():
+            raise EndOfTest
+        return nap()
+
+    monkeypatch.setattr(beats, "nap", nap_or_end)
+
+    def run():
+        try:
+            heartbeat.Heartbeats._run(beats)
+        except EndOfTest:
+            return
+
+    class Log:
+        def exception(self, *_):
+            if over.is_set():
+                raise EndOfTest
+
+    monkeypatch.setattr(heartbeat, "_log", Log())
+    monkeypatch.setattr(beats, "_run", run)
+    yield beats
+    over.set()
+    beats._wakeup.put(None)
+    if beats._thread:
+        beats._thread.join(LONG)
+        assert not beats._thread.is_alive()
+
+
+def test_the_thread_beats_by_itself_and_wakes_for_what_comes_earlier(running):
+    clock = SystemClock()
+    late = Patient(clock, clock.steady() + 1_000.0)
+    running.add(late)
+    soon = Patient(clock, clock.steady() + 0.01)
+    running.add(soon)
+    assert soon.beaten.wait(LONG)
+    assert not late.beats
+
+
+def test_the_thread_survives_a_beat_that_raises_and_a_defect_of_its_own(running, monkeypatch):
+    clock = SystemClock()
+    turn, nap, raised = running.turn, running.nap, []
+
+    def turn_with_a_defect(*, slept):
+        if "turn" not in raised:
+            raised.append("turn")
+            raise AssertionError("a defect")
+        turn(slept=slept)
+
+    def nap_with_a_defect():
+        if "nap" not in raised:
+            raised.append("nap")
+            raise AssertionError("a defect")
+        return nap()
+
+    monkeypatch.setattr(running, "turn", turn_with_a_defect)
+    monkeypatch.setattr(running, "nap", nap_with_a_defect)
+    broken = Patient(clock, 0.0, every=0.01, raises=SystemExit())
+    running.add(broken)
+    thread = running._thread
+    for _ in range(3):
+        assert broken.beaten.wait(LONG)
+        broken.beaten.clear()
+    assert sorted(raised) == ["nap", "turn"]
+    assert running._thread is thread
+    assert thread.is_alive()
+
+
+def test_a_thread_that_is_gone_is_started_again(running):
+    gone = threading.Thread(target=lambda: None)
+    gone.start()
+    gone.join()
+    running._thread = gone
+    patient = Patient(SystemClock(), 0.0)
+    running.add(patient)
+    assert running._thread is not gone
+    assert patient.beaten.wait(LONG)
+
+
+def test_there_is_one_thread_however_often_it_is_asked_for(running):
+    before = len(heartbeat_threads())
+    for _ in range(5):
+        running.ensure_running()
+    assert len(heartbeat_threads()) == before + 1
+    assert running._thread.daemon, "it keeps no interpreter from exiting"

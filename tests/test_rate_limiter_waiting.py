@@ -1,0 +1,370 @@
+"""Waiting for permits, trouble on the way to them, and prefetching: on the simulator's DynamoDB alone, as it is quick."""
+
+import itertools
+import math
+import threading
+import time
+from random import Random
+
+import pytest
+
+from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreRejected, StoreUnavailable
+from ddb_lease._protocol.messages import Charge, Look
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.permits import PermitWaiter
+from scripts.harness import engines
+from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, eventually
+
+
+@pytest.fixture(scope="session")
+def engine():
+    """What an engine does with a charge is tried elsewhere."""
+    with engines.simulated() as running:
+        yield running
+
+
+@pytest.fixture
+def limiter(rates):
+    """A hundred a second, five at once, on the stage's clock; its time is known."""
+    limiter = rates()
+    limiter.status()
+    limiter.tap.clear()
+    return limiter
+
+
+def drained(limiter):
+    """The same, with nothing left at once."""
+    while limiter.try_acquire():
+        pass
+    limiter.tap.clear()
+    return limiter
+
+
+def charges(limiter):
+    return len(limiter.tap.of(Charge))
+
+
+# Waiting
+
+
+def test_threads_that_wait_share_one_schedule(new_limiter, in_thread):
+    limiter = new_limiter(rate=20, burst=1)
+    assert limiter.try_acquire()
+    limiter.tap.clear()
+    waiting = [in_thread(limiter.acquire) for _ in range(8)]
+    for waiter in waiting:
+        waiter.result(20)
+    assert limiter.tap.count() == {"Charge": 8}
+
+
+def test_a_permit_that_is_not_to_be_had_in_time_is_not_waited_for(limiter, environment):
+    drained(limiter)
+    with pytest.raises(AcquireTimeout, match=r"no 2 permits of rate .* in 0\.01 s"):
+        limiter.acquire(2, timeout=0.01)
+    assert environment.pauses == []
+    limiter.acquire(2, timeout=0.05)
+
+
+def test_a_timeout_of_nothing_takes_what_is_there(limiter):
+    limiter.acquire(timeout=0)
+    drained(limiter)
+    with pytest.raises(AcquireTimeout):
+        limiter.acquire(timeout=0)
+
+
+def test_a_timeout_is_kept_where_others_are_faster(limiter, rates, environment):
+    other = rates()
+    other.status()
+    drained(limiter)
+    began = environment.clock.steady()
+    environment.meanwhile.append(lambda: drained(other))
+    with pytest.raises(AcquireTimeout):
+        limiter.acquire(timeout=0.5)
+    assert environment.clock.steady() - began <= 0.5 + 0.001
+
+
+def test_who_loses_permits_to_others_asks_less_and_less_often(limiter, rates, environment):
+    other = rates()
+    other.status()
+    drained(limiter)
+    environment.meanwhile.append(lambda: drained(other))
+    with pytest.raises(AcquireTimeout):
+        limiter.acquire(timeout=20)
+    assert 20 < charges(limiter) < 120  # of two thousand permits, each lost to the other
+
+
+def test_waiters_are_served_in_order_and_nobody_passes_them(new_limiter, in_thread):
+    limiter = new_limiter(rate=10, burst=3)
+    assert limiter.try_acquire(3)
+    served = []
+
+    def wait(number, n):
+        limiter.acquire(n)
+        served.append(number)
+
+    waiting = []
+    for number, n in enumerate((3, 1, 2), 1):
+        waiting.append(in_thread(lambda number=number, n=n: wait(number, n)))
+        eventually(lambda number=number: len(limiter._permits._queue) == number)
+    assert not limiter.try_acquire()
+    for waiter in waiting:
+        waiter.result(20)
+    assert served == [1, 2, 3]
+
+
+def test_who_will_not_wait_is_told_at_once_that_those_in_front_take_all(new_limiter, in_thread):
+    limiter = new_limiter(rate=1, burst=2)
+    assert limiter.try_acquire(2)
+    waiter = in_thread(lambda: limiter.acquire(timeout=60))
+    eventually(lambda: limiter._permits._queue)
+    limiter.tap.clear()
+    began = time.monotonic()
+    assert not limiter.try_acquire()
+    assert time.monotonic() - began < 0.5
+    assert (
+        1.5 < limiter.wait_time() <= 2.01
+    )  # behind the one that waits; the service's time is known a little less well
+    assert limiter.tap.sent == []
+    waiter.result(20)
+
+
+def test_who_will_not_wait_is_told_as_soon_as_the_one_in_front_is_denied(new_limiter, in_thread):
+    drainer, limiter = new_limiter(rate=1, burst=2), new_limiter(rate=1, burst=2)
+    limiter.status()
+    assert drainer.try_acquire(2)
+    go = threading.Event()
+    limiter.tap.inject(Charge, before=lambda _: go.wait(10))
+    waiter = in_thread(lambda: limiter.acquire(timeout=60))
+    eventually(lambda: limiter.tap.of(Charge))
+    hasty = in_thread(limiter.try_acquire)
+    eventually(lambda: len(limiter._permits._queue) == 2)
+    go.set()
+    assert hasty.result(0.9) is False
+    waiter.result(20)
+
+
+def test_a_waiter_that_was_torn_away_holds_nobody_up(new_limiter, in_thread):
+    limiter = new_limiter(rate=10, burst=1)
+    limiter.tap.inject(Charge, raises=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        limiter.acquire()
+    limiter.acquire(timeout=5)
+    assert limiter._permits._queue == []
+
+
+def test_the_wait_is_told_without_asking(limiter, rates):
+    assert limiter.wait_time() == 0.0
+    assert limiter.wait_time(5) == 0.0
+    assert limiter.try_acquire(5)
+    limiter.tap.clear()
+    assert limiter.wait_time() == pytest.approx(0.01, abs=1e-6)
+    assert limiter.wait_time(5) == pytest.approx(0.05, abs=1e-6)
+    assert limiter.tap.sent == []
+    assert rates().wait_time() == 0.0, "of which nothing is known yet"
+
+
+# Trouble
+
+
+def test_each_sending_is_of_its_own_time(limiter):
+    """Else what was sent long ago would charge a past that is paid for, and be used now."""
+    limiter.tap.inject(Charge, answer=LOST, commits=False)
+    assert limiter.try_acquire()
+    lost, again = limiter.tap.of(Charge)
+    assert lost.attempt == again.attempt
+    assert again.now > lost.now
+
+
+def test_once_unknown_an_attempt_is_followed_up_through_other_trouble(limiter, table):
+    limiter.tap.inject(Charge, answer=LOST)
+    for trouble in (THROTTLED, UNSENT):
+        limiter.tap.inject(Charge, answer=trouble, commits=False)
+    assert limiter.try_acquire()
+    assert len({charge.attempt for charge in limiter.tap.of(Charge)}) == 1
+    assert len(limiter.tap.of(Charge)) == 4
+
+
+def test_an_attempt_is_not_followed_up_for_long(limiter, environment):
+    for _ in range(100):
+        limiter.tap.inject(Charge, answer=LOST, commits=False, before=lambda _: environment.clock.pass_time(2))
+    with pytest.raises(StoreUnavailable):
+        limiter.acquire(timeout=60)
+    sent = {}
+    for charge in limiter.tap.of(Charge):
+        sent.setdefault(charge.attempt, []).append(charge.now)
+    assert len(sent) > 1
+    assert max(max(times) - min(times) for times in sent.values()) <= 5.1e9
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS, ids=lambda answer: type(answer).__name__)
+def test_what_does_not_pass_is_an_outage_and_no_denial(limiter, environment, answer):
+    limiter.tap.everything_fails = answer
+    began = environment.clock.steady()
+    with pytest.raises(StoreUnavailable):
+        limiter.try_acquire()
+    assert environment.clock.steady() - began < 40
+    with pytest.raises(StoreUnavailable):
+        limiter.acquire(timeout=10)
+
+
+def test_an_outage_that_ends_is_waited_out(limiter, environment):
+    limiter.tap.everything_fails = UNSENT
+    began = environment.clock.steady()
+    environment.meanwhile.append(
+        lambda: setattr(limiter.tap, "everything_fails", UNSENT if environment.clock.steady() - began < 60 else None)
+    )
+    limiter.acquire()
+    assert 60 <= environment.clock.steady() - began < 70
+
+
+def test_a_service_that_never_answers_is_told_after_a_while(rates, environment):
+    limiter = rates()
+    limiter.tap.everything_fails = UNSENT
+    with pytest.raises(StoreUnavailable):
+        limiter.acquire()
+    with pytest.raises(StoreUnavailable):
+        limiter.status()
+
+
+def test_what_is_refused_for_good_is_raised(limiter):
+    limiter.tap.inject(Charge, answer=REJECTED, commits=False)
+    with pytest.raises(StoreRejected, match="permission is missing"):
+        limiter.acquire(timeout=60)
+
+
+def test_nothing_is_charged_by_a_time_that_answers_do_not_agree_on(limiter, environment):
+    environment.clock.pass_time(5 * 3600)  # the bounds have widened: it asks anew
+    limiter.tap.odd = [900.0, -900.0, 1800.0, -3000.0]
+    limiter.tap.inject(Charge, before=lambda _: pytest.fail("charged"))
+    limiter.tap.everything_fails = None
+    with pytest.raises(StoreUnavailable, match="do not tell its time"):
+        limiter.acquire(timeout=0)
+    assert set(limiter.tap.count()) == {"Look"}
+
+
+# Prefetching
+
+
+def test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate(rates, environment):
+    limiter = rates(rate=1_000, burst=1, prefetch=100)
+    limiter.status()
+    began = environment.clock.steady()
+    times = []
+    for _ in range(1_000):
+        limiter.acquire()
+        times.append(environment.clock.steady())
+    assert charges(limiter) == 10
+    assert times[-1] - began == pytest.approx(0.999, abs=0.02)
+    assert all(b - a > 0.0009 for a, b in itertools.pairwise(times)), "each when it is due, and no two at once"
+
+
+def test_what_is_in_hand_goes_to_those_who_wait(rates, environment):
+    limiter = rates(burst=5, prefetch=5)
+    assert limiter.try_acquire()
+    waiting = PermitWaiter(lambda: None, count=4, patient=True)
+    limiter._permits.join(waiting)
+    assert not limiter.try_acquire()
+    limiter._permits.leave(waiting)
+    assert limiter.try_acquire()
+
+
+def test_others_wait_while_prefetched_permits_fall_due(rates, environment):
+    limiter, other = rates(burst=2, prefetch=20), rates(burst=2)
+    other.status()
+    assert limiter.try_acquire()
+    assert limiter.status().in_hand == 19
+    assert not other.try_acquire()
+    assert other.wait_time() == pytest.approx(0.19, abs=0.001)
+    environment.clock.pass_time(0.2)
+    assert other.try_acquire()
+
+
+def test_more_than_is_in_hand_is_charged_for_what_is_missing(rates, environment):
+    limiter = rates(burst=10, prefetch=4)
+    assert limiter.try_acquire(3)
+    assert limiter.try_acquire(6)
+    assert [charge.taken // 10_000_000 for charge in limiter.tap.of(Charge)] == [4, 5]
+    assert limiter.status().in_hand == 0
+
+
+def test_no_more_than_the_envelope_and_what_is_held_comes_out_of_prefetching(rates, environment):
+    limiters = [rates(burst=5, prefetch=10) for _ in range(3)]
+    for limiter in limiters:
+        limiter.status()
+    chance = Random(7)
+    taken = []
+    for _ in range(3_000):
+        environment.clock.pass_time(chance.expovariate(400))
+        if chance.choice(limiters).try_acquire():
+            taken.append(environment.clock.steady())
+    assert len(taken) > 300
+    for first, last in itertools.combinations(range(0, len(taken), 7), 2):
+        assert last - first + 1 <= 100 * (taken[last] - taken[first]) + 5 + 3 * 10 + 1e-6
+
+
+# Use
+
+
+def test_closing_ends_every_wait(new_limiter, in_thread):
+    limiter = new_limiter(rate=0.01, burst=1)
+    assert limiter.try_acquire()
+    waiting = [in_thread(limiter.acquire) for _ in range(3)]
+    eventually(lambda: len(limiter._permits._queue) == 3)
+    limiter.close()
+    for waiter in waiting:
+        with pytest.raises(ConfigurationError, match="is closed"):
+            waiter.result(5)
+
+
+@pytest.mark.parametrize("n", [0, -1, 6, 1.0, True, "1", None])
+def test_n_is_a_whole_number_up_to_the_burst(limiter, n):
+    for use in (limiter.try_acquire, limiter.acquire, limiter.wait_time):
+        with pytest.raises(ConfigurationError, match="n must be a whole number from 1 to 5"):
+            use(n)
+    assert limiter.tap.sent == []
+
+
+def test_bad_settings_send_nothing(new_limiter, limiter):
+    for wrong in ({"prefetch": -1}, {"prefetch": 1.5}, {"rate": 0}, {"burst": 0}, {"table": ""}):
+        with pytest.raises(ConfigurationError):
+            new_limiter(**wrong)
+    with pytest.raises(ConfigurationError, match="timeout must be 0 or more"):
+        limiter.acquire(timeout=-1)
+    with pytest.raises(ConfigurationError, match="a rate's name"):
+        RateLimiter("", rate=1)
+    assert limiter.tap.sent == []
+
+
+def test_a_closed_limiter_admits_nobody(limiter):
+    with limiter as same:
+        assert same is limiter
+    for use in (limiter.try_acquire, limiter.acquire):
+        with pytest.raises(ConfigurationError, match="is closed"):
+            use()
+
+
+def test_a_decorated_function_waits_before_each_call(limiter, environment):
+    @limiter.limited(timeout=60, n=5)
+    def work(number, *, more):
+        """What it does."""
+        return number + more
+
+    assert [work(1, more=2) for _ in range(3)] == [3, 3, 3]
+    assert sum(environment.pauses) == pytest.approx(0.1, abs=0.001)
+    assert (work.__name__, work.__doc__) == ("work", "What it does.")
+    with pytest.raises(ConfigurationError):
+        limiter.limited(n=6)
+
+
+def test_lanes_are_chosen_by_chance(new_limiter):
+    lanes = {new_limiter()._permits.lane for _ in range(60)}
+    assert lanes == set(range(8))
+
+
+def test_a_users_own_machinery_is_asked_for_chance(new_limiter):
+    tap = Tap()
+    limiter = new_limiter(tap=tap, runtime=Runtime(wrap=tap.around, chance=Random(3)))
+    assert limiter._permits.lane == Random(3).randrange(8)
+    assert limiter.try_acquire()
+    assert math.isfinite(limiter.wait_time())
+    assert {type(request) for request in tap.sent} == {Look, Charge}
