@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from ddb_lease._protocol.messages import Answer, Effect, Pause, Reply, Request
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.instrumentation import Observer
+from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 
 Result = TypeVar("Result")
@@ -91,11 +92,21 @@ class Driver:
 
     Attributes:
         on_moved: Called when an answer moved deadlines or brought up doubt about the service's time.
+        state: The bucket's, whose stored lease length the sender is made to fit; None for what has none.
     """
 
-    def __init__(self, *, sender: Sender, time: ServiceTime, on_moved: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        sender: Sender,
+        time: ServiceTime,
+        on_moved: Callable[[], None],
+        state: BucketState | None = None,
+    ) -> None:
         self._sender = sender
         self._time = time
+        self._state = state
+        self._settings = state and state.settings
         self.on_moved = on_moved
 
     def perform(self, request: Request) -> Answer:
@@ -136,6 +147,9 @@ class Driver:
             else:
                 wakeup.sleep(effect.seconds)
             return None
+        if self._state is not None and self._state.settings is not self._settings:
+            self._settings = self._state.settings
+            self._sender.fit(self._settings.lease_ms / 1000)
         answer = self.perform(effect)
         if observe is not None:
             observe(effect, answer)

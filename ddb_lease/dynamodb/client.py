@@ -15,6 +15,7 @@ from typing import Any, Final
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.errors import ConfigurationError
 
 _LONGEST: Final = 3.0
@@ -76,6 +77,14 @@ class ConnectionSettings:
             raise ConfigurationError("give a client, or a session and endpoint_url, not both")
         _require_single_attempt(self.client)
 
+    @property
+    def answer_seconds(self) -> float:
+        """How long the user's own client waits for an answer; 0 where the client is made here, to fit the lease."""
+        if self.client is None:
+            return 0.0
+        config = self.client.meta.config
+        return float(max(config.connect_timeout or 0, config.read_timeout or 0))
+
     def connect(self, lease_seconds: float) -> Any:  # noqa: ANN401 - boto3 clients have no static type
         """A client fit for leases of this length; the user's own where one was given.
 
@@ -84,7 +93,7 @@ class ConnectionSettings:
                 longer for an answer than such a lease allows. Nothing was sent.
         """
         if self.client is not None:
-            _require_short_timeouts(self.client, lease_seconds)
+            require_quick_answers(self.answer_seconds, lease_seconds)
             return self.client
         try:
             session = self.session or new_session()
@@ -125,14 +134,4 @@ def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
         raise ConfigurationError(
             "this client retries by itself, which would hold heartbeats back until the lease is lost: pass a session "
             "instead, or make the client with config=ddb_lease.client_config(lease_seconds)"
-        )
-
-
-def _require_short_timeouts(client: Any, lease_seconds: float) -> None:  # noqa: ANN401 - see above
-    config = client.meta.config
-    longest = max(config.connect_timeout or 0, config.read_timeout or 0)
-    if longest > lease_seconds / 3:
-        raise ConfigurationError(
-            f"this client waits up to {longest:g} s for an answer, longer than a lease of {lease_seconds:g} s allows: "
-            f"pass a session instead, or make the client with config=ddb_lease.client_config({lease_seconds:g})"
         )

@@ -726,7 +726,7 @@ def be_interrupted(job: Job) -> None:
             time.sleep(1.0)
         except KeyboardInterrupt:
             interrupted += 1
-        known = dict(bucket._leases)
+        known = dict(bucket._core.leases)
         held += len(known)
         lost += [lease for lease in _still_leased(job, client, but=set(known)) if lease not in lost]
         for lease in known.values():

@@ -61,7 +61,7 @@ class Held:
     def believes(self) -> bool:
         """Whether the holder believes at this instant: what `check` goes by, without its side effects."""
         lease = self.lease
-        return self.process.alive and not lease._forked and lease._belief.holds(lease._now())
+        return self.process.alive and not lease._held._forked and lease._held._belief.holds(lease._held._now())
 
 
 class Process:
