@@ -233,7 +233,7 @@ def local_engine() -> None:
 
 
 def test_kit() -> None:
-    with testing.Stage(**local.connect()) as stage:
+    with testing.TestEnvironment(**local.connect()) as stage:
         assert_type(stage.clock, testing.MovableClock)
         assert_type(stage.bucket(max_tokens=2), ddb_lease.LeaseBucket)
         assert_type(stage.leases, list[ddb_lease.Lease])
