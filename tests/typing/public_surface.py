@@ -233,6 +233,7 @@ def local_engine() -> None:
 
 
 def test_kit() -> None:
+    assert_type(testing.Stage(**local.connect()), testing.TestEnvironment)
     with testing.TestEnvironment(**local.connect()) as stage:
         assert_type(stage.clock, testing.MovableClock)
         assert_type(stage.bucket(max_tokens=2), ddb_lease.LeaseBucket)
