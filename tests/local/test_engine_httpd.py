@@ -135,6 +135,8 @@ def test_a_stop_refuses_new_requests_and_answers_the_one_in_progress():
         assert (status, document["__type"].rpartition("#")[2]) == (503, "ServiceUnavailable")
         stopper = threading.Thread(target=server.stop, kwargs={"timeout_s": PATIENCE_S})
         stopper.start()
+        stopper.join(0.2)
+        assert stopper.is_alive()  # it waits for the request in progress
         app.go_on.set()
         response = first.getresponse()
         assert (response.status, json.loads(response.read())) == (200, {"TableNames": []})
