@@ -14,10 +14,10 @@ import contextlib
 import logging
 import math
 import threading
-from collections.abc import Callable
 from typing import Any, Final
 
-from ddb_lease._operations.maintain import Upkeep
+from ddb_lease._operations.maintain import Maintenance
+from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.decisions import slots_of
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
@@ -272,21 +272,17 @@ class _HeldByNobody:
 
     def fill(self) -> None:
         """Make and mint what is missing."""
-        self._keep_up(lambda upkeep: upkeep.fill())
+        maintenance = self._new_maintenance()
+        self._maintain(maintenance, maintenance.fill())
 
     def sweep(self) -> int:
         """Free what has expired; returns how many were."""
-        upkeep: list[Upkeep] = []
-
-        def operation(made: Upkeep) -> Operation[None]:
-            upkeep.append(made)
-            return made.sweep()
-
+        maintenance = self._new_maintenance()
         try:
-            self._keep_up(operation)
+            self._maintain(maintenance, maintenance.sweep())
         except StoreError as error:
             _log.warning("cleaning up bucket %r was cut short: %s", self.core.name, error)
-        return upkeep[0].freed
+        return maintenance.freed
 
     def empty(self) -> None:
         """End every lease in the table, and fill what is missing."""
@@ -305,22 +301,17 @@ class _HeldByNobody:
     def at_exit(self, deadline: float) -> None:
         """At the interpreter's exit: tokens outlive the process, and nothing is to be done."""
 
-    def _keep_up(self, operation: Callable[[Upkeep], Operation[None]]) -> None:
+    def _new_maintenance(self) -> Maintenance:
         core = self.core
         core.state.require_open()
-        open_grants: list[Grant] = []
+        return Maintenance(SlotWrites(core.state, owner=core.owner, data={}, deadline=math.inf))
+
+    def _maintain(self, maintenance: Maintenance, operation: Operation[None]) -> None:
+        core = self.core
         try:
-            upkeep = Upkeep(
-                state=core.state,
-                owner=core.owner,
-                data={},
-                deadline=math.inf,
-                waiter=None,
-                open_grants=open_grants,
-            )
-            core.driver.run(operation(upkeep), core.runtime.wakeup())
+            core.driver.run(operation, core.runtime.wakeup())
         except BaseException:
-            core.give_back_all(open_grants)
+            core.give_back_all(maintenance.writes.open_grants)
             raise
 
     def _forget(self, lease_id: str) -> None:

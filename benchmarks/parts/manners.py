@@ -28,13 +28,14 @@ from benchmarks.company import NAIVE, OURS, Company
 from benchmarks.contenders.naive import Naive
 from benchmarks.figures import jain, quantile
 from benchmarks.parts import Tick
-from ddb_lease._operations.acquire import Attempt, acquire
+from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.release import ended_slots, send_release
+from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.messages import Answer, Pause, Request
 from ddb_lease._protocol.records import Grant, Settings, Slot
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease._state.hints import Waiter
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.models import Timing
@@ -235,10 +236,8 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
         wanted = world.now
         waiter = Waiter(lambda: None)
         hints.join(waiter)
-        attempt = Attempt(
-            state=state, owner="host.example:1", data={}, deadline=math.inf, waiter=waiter, open_grants=[]
-        )
-        grant = yield from acquire(state, attempt, deadline=math.inf, patient=True)
+        writes = SlotWrites(state, owner="host.example:1", data={}, deadline=math.inf, waiter=waiter)
+        grant = yield from acquire(AcquireOne(writes), patient=True)
         hints.leave(waiter)
         assert isinstance(grant, Grant)
         state.began(grant.lease_id)

@@ -12,31 +12,47 @@ Invariants:
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from ddb_lease._operations.acquire import Attempt
+from ddb_lease._operations.acquire import STEPS, note_holders
+from ddb_lease._operations.look import read_page
+from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.decisions import BringBackSlot, ClaimSlot, MintSlot, Step, TakeSlots
-from ddb_lease._protocol.messages import Refused
-from ddb_lease._protocol.records import Counter, Grant, Slot, View
+from ddb_lease._protocol.messages import Refused, Seen
+from ddb_lease._protocol.outcomes import Failure
+from ddb_lease._protocol.records import Grant, Slot, View
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, MintSlot, Step, TakeSlots
 from ddb_lease.errors import ConfigurationError
 
 
-class Together(Attempt):
-    """The tries of one acquire of `count` slots; the other arguments are those of an `Attempt`."""
+class AcquireMany:
+    """Several slots are wanted, all or nothing.
 
-    def __init__(self, *, count: int, **what: Any) -> None:  # noqa: ANN401 - see `Attempt`
-        super().__init__(**what)
+    Args:
+        writes: The writes of this acquire.
+        count: How many slots.
+    """
+
+    def __init__(self, writes: SlotWrites, *, count: int) -> None:
+        self.writes = writes
+        self.steps = STEPS + count  # each retired slot that is needed is brought back by a request of its own
         self._count = count
         self._known: dict[int, Slot | None] = {}
-        self._steps += count  # each retired slot that is needed is brought back by a request of its own
 
-    def _guess(self) -> Operation[Grant | None]:
-        state = self._state
+    def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:  # noqa: ARG002 - one slot's affair
+        """Take slots that were last seen free, if there are enough of them."""
+        state, writes = self.writes.state, self.writes
         counter = state.hints.counter
         if counter is not None and self._count > counter.max_tokens:
-            counter = yield from self._see_counter()  # it may have grown: nothing is refused by a hint
+            # It may have grown: nothing is refused by a hint.
+            seen = yield from read_page(0, consistent=True)
+            if not isinstance(seen, Seen):
+                return seen
+            counter = seen.view.counter
+            if counter is None:
+                state.hints.forget()
+            else:
+                state.adopt(counter, sure=True)
         if counter is None or not state.time.known:
             return None
         self._require_enough(counter.max_tokens)
@@ -44,19 +60,19 @@ class Together(Attempt):
         if not free:
             return None
         claims = tuple(ClaimSlot(slot=slot, fence=fence) for slot, fence in free)
-        step = TakeSlots(claims=claims, mints=(), seen_max=counter.max_tokens, re_mint=False)
-        won = yield from self._take_together(step)
-        if isinstance(won, Grant):
+        won = yield from writes.win(TakeSlots(claims=claims, mints=(), seen_max=counter.max_tokens, re_mint=False))
+        if not isinstance(won, Refused):
             return won
-        state.hints.look_at = -math.inf
-        self._meet(*won.found.values())
+        state.hints.next_look_at = -math.inf
+        note_holders(state, *won.found.values())
         for claim in claims:  # those that did not fail are as free as before
             found = won.found.get(claim.slot, Slot(number=claim.slot, fence=claim.fence))
-            state.hints.learn_slot(claim.slot, found, by=self._waiter)
+            state.hints.learn_slot(claim.slot, found, by=writes.waiter)
         return None
 
-    def _choose(self, view: View, expired_before: int) -> Step:
-        state = self._state
+    def choose(self, view: View, *, expired_before: int) -> Step:
+        """See `decisions.choose_together`."""
+        state = self.writes.state
         counter = state.hints.counter
         # A bucket that is still to be made has what this client makes it with.
         self._require_enough(counter.max_tokens if counter else state.wanted.max_tokens)
@@ -73,19 +89,20 @@ class Together(Attempt):
             chance=state.chance,
         )
 
-    def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
-        expired_before = self._state.time.expired_before_ms()
+    def note_refused(self, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> None:
+        """Note which slots others hold by now."""
+        expired_before = self.writes.state.time.expired_before_ms()
         if isinstance(step, BringBackSlot) and refused.slot_failed:
             self._note(step.slot, refused.slot, expired_before)
         for number, found in refused.found.items():
             self._note(number, found, expired_before)
-        return super()._learn(view, step, refused)
 
-    def _brought_back(self, view: View, step: BringBackSlot) -> View:
+    def brought_back(self, view: View, step: BringBackSlot) -> View:
+        """See `decisions.brought_back`; the slot may be one that an earlier look showed."""
         slot = self._known.get(step.slot)
         if slot is not None:
             self._known[step.slot] = decisions.in_circulation(slot)
-        return super()._brought_back(view, step) if step.slot in view.slots else view
+        return decisions.brought_back(view, step) if step.slot in view.slots else view
 
     def _note(self, number: int, slot: Slot | None, expired_before: int) -> None:
         """Remember a slot for later looks, if nobody holds it: a lease seen long ago may have been renewed."""
@@ -94,16 +111,9 @@ class Together(Attempt):
         else:
             self._known.pop(number, None)
 
-    def _see_counter(self) -> Operation[Counter | None]:
-        view, _ = yield from self._page(0, consistent=True)
-        if view.counter is None:
-            self._state.hints.forget()
-        else:
-            self._state.adopt(view.counter, sure=True)
-        return view.counter
-
     def _require_enough(self, max_tokens: int) -> None:
         if self._count > max_tokens:
+            bucket = self.writes.state.bucket
             raise ConfigurationError(
-                f"{self._count} slots cannot be had together: bucket {self._state.bucket!r} has max_tokens={max_tokens}"
+                f"{self._count} slots cannot be had together: bucket {bucket!r} has max_tokens={max_tokens}"
             )

@@ -1,10 +1,10 @@
-"""Upkeep: the procedures that fill a bucket ahead of its first use, and free what has expired, for plain tokens.
+"""Maintenance: filling a bucket ahead of its first use, and freeing what has expired, for plain tokens.
 
 Invariants:
 
-- It makes no request of its own kind. A slot is freed by a claim, whose condition is that nothing runs on it, and a
-  release of that very claim: so what is renewed, or leased anew meanwhile, is never touched.
-- Slots are minted leased, like all, and released at once.
+- It has no requests of its own. A slot is freed by a claim, on the condition that nothing runs on it, and by a release
+  of that very claim: so a lease that is renewed, or begun anew meanwhile, is never touched.
+- Slots are minted leased, as all are, and released at once.
 - Nothing here is needed for safety, nor for a slot to come back: acquirers mint and claim by themselves.
 """
 
@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import logging
 
-from ddb_lease._operations.acquire import Attempt, Stop
+from ddb_lease._operations.look import Looks
 from ddb_lease._operations.release import send_release
+from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_whole
-from ddb_lease._protocol.decisions import ClaimSlot, CreateBucket, TakeSlots, is_idle
-from ddb_lease._protocol.messages import Answer, Look, Pause, Seen
-from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm
+from ddb_lease._protocol.decisions import is_idle
+from ddb_lease._protocol.messages import Look, Pause, Refused, Seen
+from ddb_lease._protocol.outcomes import Busy, Failure, Unavailable
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import BUSY_SECONDS, Operation, full_jitter
+from ddb_lease._protocol.steps import ClaimSlot, CreateBucket, TakeSlots
 from ddb_lease.errors import StoreUnavailable
 
 _log = logging.getLogger("ddb_lease")
@@ -37,14 +40,22 @@ RELEASE_SECONDS = 5.0
 """How long the releases after one claim are tried while they fail."""
 
 
-class Upkeep(Attempt):
-    """Claims slots to give them back; the arguments are those of an `Attempt`.
+class Maintenance:
+    """Claims slots to give them back.
+
+    Args:
+        writes: Its writes.
 
     Attributes:
+        writes: As above.
         freed: How many expired leases `sweep` has ended so far.
     """
 
-    freed = 0
+    def __init__(self, writes: SlotWrites) -> None:
+        self.freed = 0
+        self.writes = writes
+        self._state = writes.state
+        self._looks = Looks(writes.state, waiter=None)
 
     def sweep(self) -> Operation[None]:
         """Free every slot in circulation whose lease has expired, one after another.
@@ -58,10 +69,9 @@ class Upkeep(Attempt):
         if counter is None:
             return
         state.adopt(counter, sure=True)
-        try:
-            yield from self._be_sure_of_the_time()
-        except Stop as stop:
-            raise self._failed(stop.outcome) from stop
+        yield from confirm(state.time)
+        if not state.time.confirmed:
+            raise self._unavailable(TIME_UNKNOWN) from TIME_UNKNOWN
         for slot in slots.values():
             leased = slot.lease is not None and not slot.retired and slot.number < counter.max_tokens
             if leased and is_idle(slot, expired_before=state.time.expired_before_ms()):
@@ -78,28 +88,28 @@ class Upkeep(Attempt):
         """
         rounds, least = 0, MAX_TOKENS + 1
         while rounds < ROUNDS:
-            try:
-                missing = yield from self._fill_once()
-            except Stop as stop:
-                if isinstance(stop.outcome, Unavailable):
-                    raise self._failed(stop.outcome) from stop
-                missing = least
+            filled = yield from self._fill_once()
+            if isinstance(filled, Unavailable):
+                raise self._unavailable(filled.cause) from filled.cause
+            missing = filled if isinstance(filled, int) else least
             if not missing:
                 return
-            # As long as it fills, by whomever, it is gone on with.
+            # As long as the bucket fills, by anyone's work, this goes on.
             rounds, least = (0, missing) if missing < least else (rounds + 1, least)
             yield Pause(seconds=full_jitter(BUSY_SECONDS, rounds + 1, self._state.chance))
         raise StoreUnavailable(f"bucket {self._state.bucket!r} is not filled: others change it at the same time")
 
-    def _fill_once(self) -> Operation[int]:
-        """Mint what is missing; returns how many slots were, if that did not come about for all, else 0."""
+    def _fill_once(self) -> Operation[int | Failure]:
+        """Mint what is missing; returns how many slots were, if not all of them could be minted, else 0."""
         state = self._state
         counter, slots = yield from read_whole(state, seconds=PAGE_SECONDS)
         if counter is None:
             state.hints.forget()
             nothing = View(counter=None, slots={}, covered=range(0))
-            yield from self._create(nothing, CreateBucket(fresh=not slots))
-            return MAX_TOKENS  # read what there is by now
+            made = yield from self.writes.create(nothing, CreateBucket(fresh=not slots))
+            if isinstance(made, Refused):
+                made = yield from self._looks.look_consistently()  # somebody was faster: learn what they made
+            return MAX_TOKENS if isinstance(made, (View, Seen)) else made  # read what there is by now
         state.adopt(counter, sure=True)
         missing = [number for number in range(counter.max_tokens) if number not in slots]
         state.chance.shuffle(missing)  # others may be at it too: not all for the same ones
@@ -109,33 +119,35 @@ class Upkeep(Attempt):
                 return len(missing)
             # The bucket may have shrunk since it was read.
             numbers = [n for n in missing[first : first + PER_TRANSACTION] if n < seen.max_tokens]
-            if numbers and not (yield from self._mint_all(numbers, seen)):
+            if not numbers:
+                continue
+            won = yield from self._mint_all(numbers, seen)
+            if isinstance(won, Refused):
+                return len(missing)
+            if not isinstance(won, Grant):
+                return won
+            if not (yield from self._hand_back(won)):
                 return len(missing)
         return 0
 
     def _counter(self) -> Operation[Counter | None]:
-        answer: Answer | None = yield Look(limit=1, consistent=True)
-        if not isinstance(answer, Seen):
-            return None
-        return answer.view.counter
+        answer = yield Look(limit=1, consistent=True)
+        return answer.view.counter if isinstance(answer, Seen) else None
 
-    def _mint_all(self, numbers: list[int], counter: Counter) -> Operation[bool]:
+    def _mint_all(self, numbers: list[int], counter: Counter) -> Operation[Grant | Refused | Failure]:
         step = TakeSlots(
             claims=(),
             mints=tuple(numbers),
             seen_max=counter.max_tokens,
             re_mint=counter.minted > counter.max_tokens - len(numbers),
         )
-        won = yield from self._take_together(step)
-        return isinstance(won, Grant) and (yield from self._hand_back(won))
+        return self.writes.win(step)
 
     def _free(self, slot: Slot) -> Operation[None]:
-        try:
-            won = yield from self._claim(ClaimSlot(slot=slot.number, fence=slot.fence))
-        except Stop as stop:
-            if isinstance(stop.outcome, (Busy, Unavailable)):
-                raise self._failed(stop.outcome) from stop
-            return  # won too late, and given back: it is not this call that may count it
+        won = yield from self.writes.win(ClaimSlot(slot=slot.number, fence=slot.fence))
+        if isinstance(won, (Busy, Unavailable)):
+            raise self._unavailable(won.cause) from won.cause
+        # One that was won too late, and given back, is not for this call to count.
         if isinstance(won, Grant) and (yield from self._hand_back(won)):
             self.freed += 1
 
@@ -153,11 +165,10 @@ class Upkeep(Attempt):
         done = [outcome.slot for outcome in outcomes if outcome.known]
         for number in done:
             state.hints.learn_slot(number, Slot(number=number, fence=grant.fence))
-        self._open.remove(grant)
+        self.writes.open_grants.remove(grant)
         if len(done) < len(grant.slots):
             _log.warning("bucket %r: %d slots come back by expiry", state.bucket, len(grant.slots) - len(done))
         return len(done) == len(grant.slots)
 
-    def _failed(self, outcome: Outcome) -> StoreUnavailable:
-        cause = outcome.cause if isinstance(outcome, (Busy, Unavailable)) else outcome
+    def _unavailable(self, cause: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"bucket {self._state.bucket!r}: {cause}")

@@ -16,89 +16,31 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
-from typing import TypeAlias
 
 from ddb_lease._protocol.messages import Done, Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Settings, Slot, View
+from ddb_lease._protocol.steps import (
+    BringBackSlot,
+    ClaimSlot,
+    CreateBucket,
+    MintSlot,
+    NothingFree,
+    RetireStrays,
+    Step,
+    TakeSlots,
+)
+from ddb_lease.models import Data
+
+FAR_AHEAD_SECONDS = 1.0
+"""An expiry written by a time so much ahead of what is known by now is given up: its slot would come back late."""
 
 WINDOW = 128
 """Slots in one look. A bucket of up to this many is seen whole; a larger one through windows of this size, so that
 the cost of an acquire does not grow with the bucket. 128 slots are about 7 RCU when consistent."""
 
-
 _DIGITS = len(str(MAX_TOKENS - 1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimSlot:
-    """Claim this slot, whose fence was last seen as `fence`."""
-
-    slot: int
-    fence: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MintSlot:
-    """Mint this slot, which has no item, and lease it in the same transaction."""
-
-    slot: int
-    re_mint: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BringBackSlot:
-    """Bring this retired slot back, then claim it."""
-
-    slot: int
-    fence: int
-    re_mint: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetireStrays:
-    """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same.
-
-    `fence` is the highest of theirs, and `expires_at` the latest end of a lease on them.
-    """
-
-    slots: tuple[int, ...]
-    fence: int
-    expires_at: int | None
-    counter: Counter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CreateBucket:
-    """There is no counter: make it. `fresh` says that surely no slot is left over from before."""
-
-    fresh: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NothingFree:
-    """Every slot in sight is leased; the first lease to expire does so at `next_expiry` (ms; None: no lease)."""
-
-    next_expiry: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakeSlots:
-    """Lease several slots together: `claims` are there, `mints` have no item.
-
-    Attributes:
-        seen_max: The counter's `max_tokens` as seen; all numbers minted are below it.
-        re_mint: Whether drift hides the room for those minted.
-    """
-
-    claims: tuple[ClaimSlot, ...]
-    mints: tuple[int, ...]
-    seen_max: int
-    re_mint: bool
-
-
-Step: TypeAlias = ClaimSlot | MintSlot | BringBackSlot | RetireStrays | CreateBucket | NothingFree | TakeSlots
 
 
 def choose(view: View, *, counter: Counter | None, expired_before: int, chance: Random) -> Step:
@@ -253,6 +195,63 @@ def brought_back(view: View, step: BringBackSlot) -> View:
 def in_circulation(slot: Slot) -> Slot:
     """A slot that is not retired any more."""
     return replace(slot, retired=False)
+
+
+def new_grant(
+    slots: tuple[int, ...],
+    *,
+    fence_seen: int,
+    lease_ms: int,
+    margin: float,
+    owner: str,
+    data: Data,
+    steady: float,
+    now_hi: int,
+    chance: Random,
+) -> Grant:
+    """The lease that an attempt which is about to be sent may win.
+
+    Args:
+        slots: The slots wanted.
+        fence_seen: The highest fence seen on them; 0 for slots that have no item.
+        lease_ms: The length of the lease.
+        margin: Seconds by which the holder stops believing before the lease expires.
+        owner: Who acquires.
+        data: What to attach.
+        steady: Steady time, read no later than `now_hi`: the belief must not begin later than what the expiry is
+            computed from.
+        now_hi: Upper bound of the service's time, in ms.
+        chance: Draws the lease id.
+    """
+    return Grant(
+        lease_id=lease_id_for(slots, chance),
+        slots=slots,
+        fence=next_fence(fence_seen, now_hi),
+        owner=owner,
+        data=data,
+        acquired_at=now_hi,
+        expires_at=now_hi + lease_ms,
+        lease_ms=lease_ms,
+        deadline=steady + lease_ms / 1000 - margin,
+    )
+
+
+def is_sound(grant: Grant, *, margin: float, steady: float, now_hi: int) -> bool:
+    """Whether a grant that was won may be handed out, by the time as it is known after the answer.
+
+    Args:
+        grant: What was won.
+        margin: Its margin in seconds.
+        steady: Steady time.
+        now_hi: Upper bound of the service's time at that instant, in ms.
+    """
+    if steady >= grant.deadline:
+        return False
+    # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
+    # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
+    started = grant.deadline + margin - grant.lease_ms / 1000
+    written_by, known_by = grant.acquired_at / 1000 - started, now_hi / 1000 - steady
+    return known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS
 
 
 def next_fence(seen: int, now_hi: int) -> int:

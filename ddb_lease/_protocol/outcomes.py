@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ddb_lease._protocol.messages import Answer, Conflict, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.records import Grant
+from ddb_lease.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +33,12 @@ class LostRace:
 
 @dataclass(frozen=True, slots=True)
 class OutOfTurn:
-    """Others of this process wait in front of us: they look, we sleep."""
+    """Others of this process wait in front of us: they look, and we sleep."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """This process has had its turn (see `turns`): others get a chance for so many seconds."""
+    """This process has had its turn (see `fairness`): others get a chance for so many seconds."""
 
     seconds: float
 
@@ -73,7 +75,29 @@ class Unavailable:
     cause: Exception
 
 
-Outcome: TypeAlias = Grant | Full | LostRace | OutOfTurn | GaveWay | Busy | Unavailable
+Failure: TypeAlias = LostRace | Busy | Unavailable
+"""Why one write brought nothing. Another try may."""
+
+Outcome: TypeAlias = Grant | Full | OutOfTurn | GaveWay | Failure
+"""How one try at a slot can end."""
 
 Admission: TypeAlias = Admitted | Denied | LostRace | OutOfTurn | Busy | Unavailable
 """How one try at permits can end."""
+
+
+def failure_of(answer: Answer | None) -> Busy | Unavailable:
+    """Why a request did not get through, by its last answer.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+        ConfigurationError: This is no answer to any request of ours.
+    """
+    match answer:
+        case Conflict() | ThrottledAnswer():
+            return Busy(cause=answer.cause)
+        case Unsent() | Unknown():
+            return Unavailable(cause=answer.cause)
+        case Rejected():
+            raise answer.error
+        case _:
+            raise ConfigurationError(f"an answer that no request of ours has: {answer}")

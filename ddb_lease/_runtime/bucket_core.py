@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from ddb_lease._operations.acquire import Attempt, acquire
-from ddb_lease._operations.acquire_many import Together
+from ddb_lease._operations.acquire import AcquireOne, acquire
+from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.release import ended_slots, require_answers, send_release
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
+from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
 from ddb_lease._operations.sync_time import ask_while
 from ddb_lease._protocol.decisions import slots_of
@@ -41,8 +42,8 @@ from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, O
 from ddb_lease._runtime.renewer import Renewals
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease._state.hints import Waiter
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
@@ -195,19 +196,13 @@ class BucketCore:
         data = _checked_data(data, count)
         waiter = Waiter(wake, count)
         observer = None if self._reporter is None else AcquireObserver(self._reporter, now=self.state.time.steady())
-        open_grants: list[Grant] = []
-        attempt = self._attempt(
-            count,
-            state=self.state,
-            owner=self.owner,
-            data=data,
-            deadline=deadline,
-            waiter=waiter if patient else None,
-            open_grants=open_grants,
+        writes = SlotWrites(
+            self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
         )
-        operation = acquire(self.state, attempt, deadline=deadline, patient=patient)
+        wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
+        operation = acquire(wanted, patient=patient)
         return PendingAcquire(
-            operation=operation, waiter=waiter, queues=patient, observer=observer, open_grants=open_grants
+            operation=operation, waiter=waiter, queues=patient, observer=observer, open_grants=writes.open_grants
         )
 
     @contextlib.contextmanager
@@ -365,10 +360,6 @@ class BucketCore:
             lease.release_at_exit()
 
     # Behind the scenes.
-
-    @staticmethod
-    def _attempt(count: int, **what: Any) -> Attempt:  # noqa: ANN401 - see `Attempt`
-        return Attempt(**what) if count == 1 else Together(count=count, **what)
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
         result = yield from operation

@@ -1,122 +1,30 @@
-"""What one process remembers of a bucket, and who in it waits: hints that save requests, never a ground for safety.
+"""What one process remembers of a bucket: hints that save requests, never a ground for safety.
 
 Invariants:
 
 - Every hint may be stale; a request built on one is guarded by its condition. Losing all of it costs a look.
 - A free slot is handed to one thread only, so that two of one process do not race for the same one.
-- Waiters stand in line. The first one looks for all; the next is woken when it leaves, and as many as there are free
-  slots for are woken when some come free. So a process polls as one, however many threads wait in it. Where the first
-  wants several slots together, so does the next who wants fewer: it may be served while the first waits on.
+- A slot that comes free wakes as many waiters of this process as it can serve (see `waiters`).
 - No I/O and no clock: times come in. A lock, as threads share it, and a reentrant one, as a signal handler may
-  release a lease while its own thread is in here; nobody is called while it is held.
+  release a lease while its own thread is in here. Nobody is called while it is held.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 import threading
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable
 from random import Random
 
 from ddb_lease._protocol.decisions import is_idle
-from ddb_lease._protocol.records import PER_TRANSACTION, Counter, Slot, View
+from ddb_lease._protocol.records import Counter, Slot, View
 from ddb_lease._state.fairness import Fairness
+from ddb_lease._state.waiters import Waiter, WaitQueue
 
 _STALE_SECONDS = 15.0
-"""If the first in line has not tried for this long, others stop relying on it."""
-
+"""If the first waiter has not tried for this long, others stop relying on it."""
 
 _STALE_NUMBERS = 64
 """Numbers in the pool of free slots, besides twice as many as there are, before those that were taken are swept out."""
-
-
-class Waiter:
-    """A place in the waiting line; `wake` ends its holder's pause, from any thread.
-
-    The line knows it weakly: the place of a waiter that was torn away without leaving falls vacant by itself.
-
-    Args:
-        wake: Ends its holder's pause.
-        count: How many slots it wants together.
-    """
-
-    def __init__(self, wake: Callable[[], None], count: int = 1) -> None:
-        self.wake = wake
-        self.count = count
-        self.place = -1
-
-
-class WaitQueue:
-    """Those who wait, in the order of their coming. What the first of them cost does not grow with the others.
-
-    It stays whole where a signal handler comes back for it amid any of its methods.
-    """
-
-    def __init__(self) -> None:
-        self._places: dict[int, OrderedDict[int, weakref.ref[Waiter]]] = {}
-        self._serial = itertools.count()
-
-    def __len__(self) -> int:
-        return sum(map(len, list(self._places.values())))
-
-    def __contains__(self, waiter: Waiter) -> bool:
-        places = self._places.get(waiter.count)
-        place = None if places is None else places.get(waiter.place)
-        return place is not None and place() is waiter
-
-    def join(self, waiter: Waiter) -> None:
-        waiter.place = next(self._serial)
-        self._places.setdefault(waiter.count, OrderedDict())[waiter.place] = weakref.ref(waiter)
-
-    def leave(self, waiter: Waiter) -> None:
-        if waiter in self:
-            self._places[waiter.count].pop(waiter.place, None)
-
-    def all(self) -> list[Waiter]:
-        return [waiter for _, waiter in heapq.merge(*(self._front(count, len(self)) for count in list(self._places)))]
-
-    def first(self, free: int) -> list[Waiter]:
-        """Those at its head whom so many free slots are enough for, and who else is to look for some."""
-        fronts = [
-            # Of those who want as many as each other, no more than these can be among the first.
-            self._front(count, free // count + 1)
-            for count, places in list(self._places.items())
-            if places
-        ]
-        if not fronts:
-            return []
-        first: list[Waiter] = []
-        least = PER_TRANSACTION + 1
-        for _, waiter in fronts[0] if len(fronts) == 1 else heapq.merge(*fronts):
-            served = waiter.count <= free
-            if served or waiter.count < least:
-                first.append(waiter)
-            if served:
-                free -= waiter.count
-            least = min(least, waiter.count)
-            if free <= 0 and least == 1:
-                break
-        return first
-
-    def _front(self, count: int, most: int) -> list[tuple[int, Waiter]]:
-        places = self._places[count]
-        while True:
-            front: list[tuple[int, Waiter]] = []
-            vacant: list[int] = []
-            for place, reference in tuple(itertools.islice(places.items(), most)):
-                waiter = reference()
-                if waiter is None:
-                    vacant.append(place)
-                else:
-                    front.append((place, waiter))
-            if not vacant:
-                return front
-            for place in vacant:
-                places.pop(place, None)
 
 
 class FreeSlots:
@@ -178,28 +86,30 @@ class Hints:
     """Hints about one bucket, shared by all threads of a process.
 
     Attributes:
-        turn: When this process lets others have what it has had.
-        look_at: When the next look is due, of all that wait here for a full bucket.
+        counter: The counter as last seen; None where none was. Set by `learn_counter`.
+        fairness: When this process lets others have what it has had.
+        next_look_at: When the next look is due, for all who wait here for a full bucket.
         looked_at: When a look last showed the counter.
-        news: Counts what a look that was under way meanwhile does not know of: slots released here, and wakes of all.
+        changes: How often slots were released here, or all waiters woken. A look that was under way at the time does
+            not show it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._counter: Counter | None = None
+        self.counter: Counter | None = None
         self._free = FreeSlots()
         self._own_release = -1
         self.fairness = Fairness()
-        self.look_at = -math.inf
+        self.next_look_at = -math.inf
         self.looked_at = -math.inf
-        self.news = 0
+        self.changes = 0
         self._queue = WaitQueue()
         self._tried_at = 0.0
 
     @property
-    def counter(self) -> Counter | None:
-        """The counter as last seen."""
-        return self._counter
+    def waiting(self) -> int:
+        """How many stand in the queue."""
+        return len(self._queue)
 
     def learn_counter(self, counter: Counter, *, sure: bool = False) -> bool:
         """Keep the newest counter; returns whether its settings are other than those known.
@@ -208,23 +118,23 @@ class Hints:
         made anew may count from a lower one. Else the higher `rev` is the newer.
         """
         with self._lock:
-            known = self._counter
+            known = self.counter
             if sure or known is None or counter.rev >= known.rev:
-                self._counter = counter
+                self.counter = counter
             return known is None or known.settings != counter.settings
 
     def forget(self) -> None:
         """The bucket is gone: what was known of it is void."""
         with self._lock:
-            self._counter = None
+            self.counter = None
             self._free.clear()
-            self.look_at = -math.inf
+            self.next_look_at = -math.inf
 
     def forget_free(self) -> None:
         """Whatever was last seen free may be so no more: look."""
         with self._lock:
             self._free.clear()
-            self.look_at = -math.inf
+            self.next_look_at = -math.inf
 
     def learn_view(self, view: View, *, by: Waiter | None = None, since: int | None = None) -> None:
         """Keep which slots a look showed as free; wake as many waiters, but not the one that looked.
@@ -232,11 +142,11 @@ class Hints:
         Args:
             view: What it showed.
             by: Who looked.
-            since: `news` when it was sent: what was released here after that, it may show as leased.
+            since: `changes` when it was sent: what was released here after that, it may show as leased.
         """
         with self._lock:
             own = self._own_release
-            kept = None if since in {None, self.news} else self._free.take(own)
+            kept = None if since in {None, self.changes} else self._free.take(own)
             self._free.take_among(view.covered)
             if kept is not None:
                 self._free.put(own, kept)
@@ -267,7 +177,7 @@ class Hints:
             elsewhere: Rather any other than the one released last.
         """
         with self._lock:
-            counter = self._counter
+            counter = self.counter
             if counter is None:
                 return None
             own = self._free.take(self._own_release) if elsewhere and len(self._free) > 1 else None
@@ -288,7 +198,7 @@ class Hints:
     def take_free_together(self, count: int, chance: Random) -> list[tuple[int, int]]:
         """So many slots last seen free, and their fences, to be remembered no more; none where there are not enough."""
         with self._lock:
-            counter = self._counter
+            counter = self.counter
             known = [n for n in self._free.numbers() if counter is not None and n < counter.max_tokens]
             if len(known) < count:
                 return []
@@ -303,38 +213,44 @@ class Hints:
     def released(self, number: int, slot: Slot, *, now: float) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
         self._own_release = number
-        self.news += 1
+        self.changes += 1
         self.fairness.released(now)
         self.learn_slot(number, slot)
 
     def join(self, waiter: Waiter) -> None:
-        """Stand in line, at its end."""
+        """Stand in the queue, at its end."""
         with self._lock:
             self._queue.join(waiter)
 
     def leave(self, waiter: Waiter) -> None:
-        """Leave the line, wherever one stands in it; whoever is first then is woken."""
+        """Leave the queue, wherever the waiter stands in it; the first ones are woken then."""
         with self._lock:
-            self._queue.leave(waiter)
-            woken = self._first_in_line()
+            woken = self._first() if self._queue.leave(waiter) else []
         _wake(woken)
 
     def wake_all(self) -> None:
-        """Wake everybody in line, to look anew."""
+        """Wake all waiters, to look anew."""
         with self._lock:
-            self.look_at = -math.inf
-            self.news += 1
+            self.next_look_at = -math.inf
+            self.changes += 1
             woken = self._queue.all()
         _wake(woken)
 
-    def my_turn(self, waiter: Waiter | None, *, now: float) -> bool:
-        """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck."""
+    def is_first(self, waiter: Waiter | None, *, now: float) -> bool:
+        """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck.
+
+        None, and whoever is not in the queue, may always.
+        """
+        if waiter is None:
+            return True
         with self._lock:
-            waiting = waiter is not None and waiter in self._queue
-            turn = not waiting or waiter in self._first_in_line() or now - self._tried_at > _STALE_SECONDS
-            if turn and waiting:
+            first = self._queue.is_first(waiter, len(self._free))
+            if first is None:
+                return True
+            if first or now - self._tried_at > _STALE_SECONDS:
                 self._tried_at = now
-            return turn
+                return True
+            return False
 
     def empty(self) -> None:
         """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
@@ -342,10 +258,10 @@ class Hints:
         self._queue = WaitQueue()
 
     def _to_be_served(self) -> list[Waiter]:
-        """Of the first in line, those whom the free slots are enough for: the others would look in vain."""
-        return [waiter for waiter in self._first_in_line() if waiter.count <= len(self._free)]
+        """Of the first waiters, those for whom there are enough free slots: the others would look in vain."""
+        return [waiter for waiter in self._first() if waiter.count <= len(self._free)]
 
-    def _first_in_line(self) -> list[Waiter]:
+    def _first(self) -> list[Waiter]:
         return self._queue.first(len(self._free))
 
 
@@ -353,8 +269,8 @@ def _is_free(slot: Slot) -> bool:
     return is_idle(slot, expired_before=0) and not slot.retired
 
 
-def _wake(tickets: list[Waiter], but: Waiter | None = None) -> None:
+def _wake(waiters: list[Waiter], but: Waiter | None = None) -> None:
     # A waiter that woke itself by what it saw would poll without pausing.
-    for waiter in tickets:
+    for waiter in waiters:
         if waiter is not but:
             waiter.wake()

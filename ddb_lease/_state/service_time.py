@@ -152,6 +152,32 @@ class Offset:
         return Offset(rival, overruled=trusted) if overruled else Offset(trusted, rival, doubt)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is known at one instant: read once, by what decides or writes by the time.
+
+    Attributes:
+        steady: The steady clock.
+        low_ms: The service's time is no earlier, in whole milliseconds since the epoch.
+        high_ms: Nor later.
+        confirmed: Whether more than one answer stands for these bounds.
+        doubtful: Whether the latest answers contradict what was known.
+        wide: Whether the bounds are too far apart for an expiry to be written by them.
+    """
+
+    steady: float
+    low_ms: int
+    high_ms: int
+    confirmed: bool
+    doubtful: bool
+    wide: bool
+
+    @property
+    def expired_before_ms(self) -> int:
+        """As `ServiceTime.expired_before_ms`."""
+        return self.low_ms if self.confirmed else 0
+
+
 class ServiceTime:
     """Bounds on the service's clock for one client of it, and the steady clock that deadlines are measured on.
 
@@ -161,21 +187,19 @@ class ServiceTime:
         max_clock_skew: For answers without a usable ``Date`` only: then the bounds are the wall clock plus and
             minus this many seconds, and a warning is logged once.
         front_end_skew: By how many seconds honest answers of one service may disagree.
+        steady: Seconds of the steady clock: what deadlines are measured on.
     """
 
     def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0, front_end_skew: float = 1.0) -> None:
         self.max_clock_skew = max_clock_skew
         self.front_end_skew = front_end_skew
+        self.steady = clock.steady
         self._clock = clock
         self._lock = threading.RLock()
         self._offset: Offset | None = None
         self._candidate: Offset | None = None
         self._dateless = 0
         self._by_wall = False
-
-    def steady(self) -> float:
-        """Seconds of the steady clock: what deadlines are measured on."""
-        return self._clock.steady()
 
     def late_by(self, offset: float) -> float:
         """How much earlier something ends that was reckoned with this offset of the service's clock from ours.
@@ -265,6 +289,24 @@ class ServiceTime:
             wall = self._clock.wall()
             return math.floor((wall - self.max_clock_skew) * 1000), math.ceil((wall + self.max_clock_skew) * 1000)
         raise RuntimeError("the service's time is not known before its first answer")
+
+    def read(self) -> Reading | None:
+        """All of it at one instant; None where nothing is known of the service's time yet."""
+        offset, now = self._offset, self._clock.steady()
+        if offset is not None:
+            bounds = offset.bounds(now)
+            return Reading(
+                now,
+                math.floor((now + bounds.low) * 1000),
+                math.ceil((now + bounds.high) * 1000),
+                confirmed=offset.trusted.answers > 1,
+                doubtful=offset.doubt is not None,
+                wide=bounds.high - bounds.low > WIDE_SECONDS,
+            )
+        if self._by_wall:
+            low_ms, high_ms = self.now_ms()
+            return Reading(now, low_ms, high_ms, confirmed=True, doubtful=False, wide=False)
+        return None
 
     def middle_ns(self) -> tuple[int, int]:
         """The middle of the bounds on the service's time, and how far it may be off: whole nanoseconds since the epoch.

@@ -7,7 +7,7 @@ import pytest
 from ddb_lease import AcquireTimeout, StoreUnavailable
 from ddb_lease._protocol.messages import Claim, Look
 from ddb_lease._protocol.retry import EXPIRY_JITTER_SECONDS
-from ddb_lease._state.hints import Waiter
+from ddb_lease._state.waiters import Waiter
 from tests.support import CONFLICT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -234,7 +234,7 @@ def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=5)
     looks = bucket.tap.count()["Look"]
-    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
     environment.pauses.clear()
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=1.6)
@@ -245,10 +245,10 @@ def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_
 def test_who_cannot_wait_for_the_next_look_looks_at_once(environment, full):
     bucket = environment.bucket(max_tokens=1)
     assert bucket.try_acquire() is None
-    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
     full.release()
     assert bucket.acquire(timeout=1).held
-    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
     bucket.tap.clear()
     assert bucket.try_acquire() is None
     assert bucket.tap.count() == {"Look": 1}
@@ -258,7 +258,7 @@ def test_a_slot_lost_to_another_makes_the_last_look_void(environment, table):
     environment.bucket(max_tokens=1).acquire(timeout=5).release()
     bucket, rival = environment.bucket(max_tokens=1), environment.bucket(max_tokens=1)
     bucket.acquire(timeout=5).release()
-    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
     began, looked = environment.clock.steady(), []
     bucket.tap.inject(Claim, before=lambda _: rival.acquire(timeout=1))
     bucket.tap.inject(Look, before=lambda _: looked.append(environment.clock.steady()))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lease._protocol.records import Claimant, Counter, Slot, View
-from ddb_lease._state.hints import FreeSlots, Hints, Waiter
+from ddb_lease._state.hints import FreeSlots, Hints
+from ddb_lease._state.waiters import Waiter
 
 STALE = 15.0
 EVERYTHING = range(100_000)
@@ -45,7 +46,7 @@ class Thread:
         self.wakes += 1
 
     def may_try(self, now=0.0):
-        return self.hints.my_turn(self.waiter, now=now)
+        return self.hints.is_first(self.waiter, now=now)
 
     def leave(self):
         self.hints.leave(self.waiter)
@@ -169,12 +170,12 @@ def test_free_slots_are_what_a_plain_dict_would_hold(deeds):
 
 
 def test_a_look_that_was_under_way_does_not_hide_what_was_released_here_meanwhile(hints, chance):
-    sent = hints.news
+    sent = hints.changes
     hints.released(3, free(3, fence=9), now=0.0)
     hints.learn_view(view(free(1), held(3)), since=sent)
     assert sorted(taken(hints, chance)) == [(1, 1), (3, 9)]
     hints.released(3, free(3, fence=10), now=0.0)
-    hints.learn_view(view(free(1), held(3)), since=hints.news)
+    hints.learn_view(view(free(1), held(3)), since=hints.changes)
     assert taken(hints, chance) == [(1, 1)], "a look that was sent later knows better"
 
 
@@ -250,8 +251,8 @@ def test_a_bucket_made_anew_counts_even_if_its_rev_is_lower(hints):
 
 def test_who_does_not_wait_may_always_try(hints):
     Thread(hints)
-    assert hints.my_turn(None, now=0.0)
-    assert hints.my_turn(Waiter(lambda: None), now=0.0)
+    assert hints.is_first(None, now=0.0)
+    assert hints.is_first(Waiter(lambda: None), now=0.0)
 
 
 def test_of_many_waiters_the_first_tries_and_the_others_do_not(hints):
@@ -357,7 +358,7 @@ def test_everybody_can_be_woken(hints):
 def test_who_does_not_stand_in_line_does_not_hide_that_the_first_is_stuck(hints):
     first, second = Thread(hints), Thread(hints)
     assert first.may_try(now=100.0)
-    assert hints.my_turn(None, now=114.0)
+    assert hints.is_first(None, now=114.0)
     assert second.may_try(now=100.1 + STALE)
 
 
@@ -365,7 +366,7 @@ def test_after_a_fork_nobody_waits_and_no_lock_is_held(hints):
     waiter = Thread(hints)
     threading.Thread(target=hints._lock.acquire).start()
     hints.empty()
-    assert hints.my_turn(None, now=0.0)
+    assert hints.is_first(None, now=0.0)
     other = Thread(hints)
     assert other.may_try()
     waiter.leave()

@@ -1,0 +1,113 @@
+"""The queue of those in one process that wait for a slot of one bucket.
+
+Invariants:
+
+- Waiters are served in the order of their coming. The first one looks for all; the next is woken when it leaves, and
+  as many are woken as there are free slots for. So a process polls as one, however many threads wait in it. Where the
+  first wants several slots together, the next that wants fewer looks too: it may be served while the first waits on.
+- No I/O, no clock, and no lock: `Hints` guards the queue. Nobody is woken while that lock is held.
+- The queue stays whole where a signal handler comes back for it amid any of its methods.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+
+from ddb_lease._protocol.records import PER_TRANSACTION
+
+
+class Waiter:
+    """A place in the queue; `wake` ends its holder's pause, from any thread.
+
+    The queue knows it weakly: the place of a waiter that was torn away without leaving falls vacant by itself.
+
+    Args:
+        wake: Ends its holder's pause.
+        count: How many slots it wants together.
+    """
+
+    def __init__(self, wake: Callable[[], None], count: int = 1) -> None:
+        self.wake = wake
+        self.count = count
+        self.place = -1
+
+
+class WaitQueue:
+    """Waiters in the order of their coming. What it costs to find the first does not grow with the others."""
+
+    def __init__(self) -> None:
+        self._places: dict[int, OrderedDict[int, weakref.ref[Waiter]]] = {}
+        self._serial = itertools.count()
+
+    def __len__(self) -> int:
+        return sum(map(len, list(self._places.values())))
+
+    def __contains__(self, waiter: Waiter) -> bool:
+        places = self._places.get(waiter.count)
+        reference = None if places is None else places.get(waiter.place)
+        return reference is not None and reference() is waiter
+
+    def is_first(self, waiter: Waiter, free: int) -> bool | None:
+        """Whether a waiter is one of the `first`; None where it does not stand in the queue."""
+        return waiter in self.first(free) if waiter in self else None
+
+    def join(self, waiter: Waiter) -> None:
+        """Stand at the end."""
+        waiter.place = next(self._serial)
+        self._places.setdefault(waiter.count, OrderedDict())[waiter.place] = weakref.ref(waiter)
+
+    def leave(self, waiter: Waiter) -> bool:
+        """Leave, wherever the waiter stands, if it does; returns whether others are left."""
+        if waiter in self:
+            self._places[waiter.count].pop(waiter.place, None)
+        return any(list(self._places.values()))
+
+    def all(self) -> list[Waiter]:
+        """All waiters."""
+        return [waiter for _, waiter in heapq.merge(*(self._front(count, len(self)) for count in list(self._places)))]
+
+    def first(self, free: int) -> list[Waiter]:
+        """The longest prefix of waiters that `free` slots can satisfy, and some more, which look for slots as well.
+
+        Those are any later waiters that want fewer slots than all before them.
+        """
+        fronts = [
+            # Of those who want as many as each other, no more than these can be among the first.
+            self._front(count, free // count + 1)
+            for count, places in list(self._places.items())
+            if places
+        ]
+        if not fronts:
+            return []
+        first: list[Waiter] = []
+        least = PER_TRANSACTION + 1
+        for _, waiter in fronts[0] if len(fronts) == 1 else heapq.merge(*fronts):
+            served = waiter.count <= free
+            if served or waiter.count < least:
+                first.append(waiter)
+            if served:
+                free -= waiter.count
+            least = min(least, waiter.count)
+            if free <= 0 and least == 1:
+                break
+        return first
+
+    def _front(self, count: int, most: int) -> list[tuple[int, Waiter]]:
+        places = self._places[count]
+        while True:
+            front: list[tuple[int, Waiter]] = []
+            vacant: list[int] = []
+            for place, reference in tuple(itertools.islice(places.items(), most)):
+                waiter = reference()
+                if waiter is None:
+                    vacant.append(place)
+                else:
+                    front.append((place, waiter))
+            if not vacant:
+                return front
+            for place in vacant:
+                places.pop(place, None)
