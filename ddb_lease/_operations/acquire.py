@@ -279,50 +279,53 @@ class _Tries:
         return max(0.0, at - now) if at < self._writes.deadline else 0.0
 
     def _act_upon(self, view: View, looks: Looks) -> Operation[Outcome]:
-        time, writes, wanted = self._state.time, self._writes, self._wanted
-        answer: Grant | Done | Refused | Seen | View | Failure
-        for _ in range(wanted.steps):
+        time = self._state.time
+        for _ in range(self._wanted.steps):
             expired_before = time.expired_before_ms()
-            step = wanted.choose(view, expired_before=expired_before)
-            match step:
-                case NothingFree() if step.next_expiry is not None and not time.confirmed:
-                    # A single answer cannot tell what has expired (see `clock`): get a second one, then decide.
-                    yield from confirm(time)
-                    if not time.confirmed:
-                        return Full(expires_in=None)
-                    continue
-                case NothingFree():
-                    note_holders(self._state, *view.slots.values())
-                    return Full(expires_in=_until(step.next_expiry, expired_before))
-                case ClaimSlot() | MintSlot() | TakeSlots():
-                    answer = yield from writes.win(step)
-                    if isinstance(answer, Refused):
-                        view = self._learn(view, step, answer)
-                        continue
-                case BringBackSlot():
-                    answer = yield from writes.bring_back(step)
-                    if isinstance(answer, Refused):
-                        view = self._learn(view, step, answer)
-                        continue
-                    if isinstance(answer, Done):
-                        view = wanted.brought_back(view, step)
-                        continue
-                case RetireStrays():
-                    answer = yield from writes.retire(step)
-                    if isinstance(answer, (Done, Refused)):
-                        # Done or overtaken, the counter has changed.
-                        answer = yield from looks.look_consistently()
-                case CreateBucket():
-                    answer = yield from writes.create(view, step)
-                    if isinstance(answer, Refused):
-                        answer = yield from looks.look_consistently()  # somebody was faster: see what they made
-            if isinstance(answer, Seen):
-                view = answer.view
-            elif isinstance(answer, View):
-                view = answer
+            step = self._wanted.choose(view, expired_before=expired_before)
+            if not isinstance(step, NothingFree):
+                result = yield from self._carry_out(step, view, looks)
+                if not isinstance(result, View):
+                    return result
+                view = result
+            elif step.next_expiry is None or time.confirmed:
+                note_holders(self._state, *view.slots.values())
+                return Full(expires_in=_until(step.next_expiry, expired_before))
             else:
-                return answer
+                # A single answer cannot tell what has expired (see `service_time`): get a second one, then decide.
+                yield from confirm(time)
+                if not time.confirmed:
+                    return Full(expires_in=None)
         return LostRace()
+
+    def _carry_out(
+        self,
+        step: ClaimSlot | MintSlot | TakeSlots | BringBackSlot | RetireStrays | CreateBucket,
+        view: View,
+        looks: Looks,
+    ) -> Operation[View | Grant | Failure]:
+        """Carry out one step; returns the view after it, where that is not the end of this try."""
+        writes = self._writes
+        match step:
+            case ClaimSlot() | MintSlot() | TakeSlots():
+                won = yield from writes.win(step)
+                return self._learn(view, step, won) if isinstance(won, Refused) else won
+            case BringBackSlot():
+                answer = yield from writes.bring_back(step)
+                if isinstance(answer, Done):
+                    return self._wanted.brought_back(view, step)
+                return self._learn(view, step, answer) if isinstance(answer, Refused) else answer
+            case RetireStrays():
+                retired = yield from writes.retire(step)
+                if not isinstance(retired, (Done, Refused)):
+                    return retired
+            case CreateBucket():
+                made = yield from writes.create(view, step)
+                if not isinstance(made, Refused):
+                    return made
+        # Somebody has changed the counter, we or others: see what it is now.
+        seen = yield from looks.look_consistently()
+        return seen.view if isinstance(seen, Seen) else seen
 
     def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
         state, hints, waiter = self._state, self._state.hints, self._writes.waiter
