@@ -43,7 +43,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.hints import Waiter
 from ddb_lease._state.service_time import ServiceTime
-from ddb_lease.dynamodb import ConnectionSettings, Store
+from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
@@ -107,8 +107,8 @@ class BucketCore:
         max_tokens: int,
         lease_seconds: float,
         table: str,
-        session: Any,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any,  # noqa: ANN401 - as above
+        session: Session | None,
+        client: Client | None,
         endpoint_url: str | None,
         owner: str | None,
         timing: Timing | None,
