@@ -27,15 +27,12 @@ from ddb_lease._operations.release import ended_slots, require_answers, send_rel
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.status import read_status
-from ddb_lease._operations.sync_time import ask_while
 from ddb_lease._protocol.decisions import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.held_lease import RELEASE_SECONDS, RELEASE_TRIES, HeldLease, LeaseContext
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.renewer import Renewals
@@ -56,8 +53,6 @@ Result = TypeVar("Result")
 _DATA_BYTES: Final = 300_000
 _TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
 _STATUS_SECONDS: Final = 10.0
-_DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
-_DOUBT_SECONDS: Final = 0.1
 
 TRY_SECONDS: Final = 10.0
 """How long `try_acquire` goes on while the service does not answer."""
@@ -138,12 +133,12 @@ class BucketCore:
             chance=self.runtime.chance,
             answer_seconds=connection.answer_seconds,
         )
-        self.driver = Driver(sender=self._store, time=time, on_moved=self._time_moved, state=self.state)
+        self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state)
         self._renewals = Renewals(
             state=self.state,
             driver=self.driver,
             wakeup=self.runtime.wakeup,
-            workers=lambda: self.heartbeats().workers,
+            workers=lambda: self.runtime.heartbeat().workers,
             observe=self.observe,
         )
         self._context: LeaseContext | None = None
@@ -157,10 +152,6 @@ class BucketCore:
     def owner(self) -> str:
         """Who acquires: what was given, else ``host:pid`` of the process that asks."""
         return self._owner or f"{socket.gethostname()}:{os.getpid()}"
-
-    def heartbeats(self) -> Heartbeats:
-        """The process's heartbeat."""
-        return self.runtime.heartbeats or process.heartbeats()
 
     def run(self, operation: Operation[Result]) -> Result:
         """Drive an operation to its end, on the calling thread."""
@@ -250,7 +241,7 @@ class BucketCore:
         self.leases[lease.id] = lease
         self.state.began(lease.id)
         self._made.add(lease)
-        self.heartbeats().add(lease)
+        self.runtime.heartbeat().add(lease)
         self.state.require_open()
         _log.info(
             "lease %s: slot %s of bucket %r, fence %d",
@@ -380,7 +371,7 @@ class BucketCore:
             self._context = LeaseContext(
                 state=self.state,
                 driver=self.driver,
-                heartbeats=self.heartbeats(),
+                heartbeats=self.runtime.heartbeat(),
                 renewals=self._renewals,
                 leases=self.leases,
                 spawn=self.runtime.spawn,
@@ -389,17 +380,6 @@ class BucketCore:
                 reporter=self._reporter,
             )
         return self._context
-
-    def _time_moved(self) -> None:
-        heartbeats = self.heartbeats()
-        if self.state.time.doubtful:
-            heartbeats.workers.submit(self._clear_doubt, line=self.driver)
-        heartbeats.reconsider_all()
-
-    def _clear_doubt(self) -> None:
-        """Answers disagree on the service's time: ask until they agree."""
-        time, state = self.state.time, self.state
-        self.run(ask_while(lambda: time.doubtful and not state.closed, time, times=_DOUBT_LOOKS, pause=_DOUBT_SECONDS))
 
 
 def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
