@@ -14,12 +14,13 @@ import functools
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import LeaseError
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease
@@ -72,8 +73,8 @@ class LeaseBucket:
         max_tokens: int,
         lease_seconds: float = 60.0,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,

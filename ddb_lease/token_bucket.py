@@ -14,16 +14,17 @@ import contextlib
 import logging
 import math
 import threading
-from typing import Any, Final
+from typing import Final
 
 from ddb_lease._operations.maintain import Maintenance
 from ddb_lease._operations.slot_writes import SlotWrites
-from ddb_lease._protocol.decisions import slots_of
+from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
 from ddb_lease.models import Timing
 
@@ -84,8 +85,8 @@ class DynamoDBTokenBucket:
         token_timeout_seconds: float = 300,
         *,
         bucket_name: str = DEFAULT_BUCKET,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,

@@ -14,19 +14,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from ddb_lease._operations.look import Looks
-from ddb_lease._operations.resend import go_on
 from ddb_lease._operations.slot_writes import SlotWrites
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, never_reached
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.messages import Done, Refused, Seen
 from ddb_lease._protocol.outcomes import Failure, Full, GaveWay, LostRace, Outcome, OutOfTurn, Unavailable
 from ddb_lease._protocol.records import Grant, Slot, View
-from ddb_lease._protocol.retry import FIRST_CONTACT_SECONDS, Operation, acquiring, until_next_look
+from ddb_lease._protocol.retry import Operation, acquiring, until_next_look
 from ddb_lease._protocol.steps import (
     BringBackSlot,
     ClaimSlot,
@@ -109,8 +107,9 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
             bucket has; nothing is held.
     """
     state = wanted.writes.state
-    tries = _Tries(wanted, began=state.time.steady())
-    outcome = yield from tries.run()
+    began = state.time.steady()
+    tries = _Tries(wanted, began)
+    outcome = yield from tries.run(began)
     if isinstance(outcome, Grant):
         return outcome
     policy = acquiring(
@@ -118,18 +117,10 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
         deadline=wanted.writes.deadline,
         chance=state.chance,
         patient=patient,
-        give_up=_never_reached(state, tries.began),
+        give_up=never_reached(state.time, since=began),
     )
-    return (yield from go_on(policy, outcome, tries.run))
-
-
-def _never_reached(state: BucketState, started: float) -> Callable[[Outcome], bool]:
-    # An outage is waited out; an endpoint that has never answered is more likely a wrong one.
-    def give_up(outcome: Outcome) -> bool:
-        silent = state.time.steady() - started >= FIRST_CONTACT_SECONDS
-        return isinstance(outcome, Unavailable) and silent and not state.time.known
-
-    return give_up
+    last: Outcome = yield from policy.after(outcome, lambda: tries.run(state.time.steady()))
+    return last
 
 
 class AcquireOne:
@@ -176,14 +167,10 @@ class AcquireOne:
 
 
 class _Tries:
-    """The tries of one acquire.
+    """The tries of one acquire, which began at steady time `began`."""
 
-    Attributes:
-        began: When it began, on the steady clock.
-    """
-
-    def __init__(self, wanted: Wanted, *, began: float) -> None:
-        self.began = began
+    def __init__(self, wanted: Wanted, began: float) -> None:
+        self._began = began
         self._wanted = wanted
         self._writes = wanted.writes
         self._state = wanted.writes.state
@@ -191,11 +178,10 @@ class _Tries:
         self._complain_after = COMPLAIN_SECONDS
         self._elsewhere = False
 
-    def run(self) -> Operation[Outcome]:
-        """One try."""
+    def run(self, now: float) -> Operation[Outcome]:
+        """One try, begun at steady time `now`."""
         state, hints, waiter = self._state, self._state.hints, self._writes.waiter
         state.require_open()
-        now = state.time.steady()
         if not hints.is_first(waiter, now=now):
             return OutOfTurn()
         pause = 0.0 if waiter is None else self._break(now)
@@ -218,7 +204,7 @@ class _Tries:
         """Settle when this process looks next."""
         hints = self._state.hints
         now = self._state.time.steady()
-        waited = now - self.began
+        waited = now - self._began
         if waited >= self._complain_after:
             _log.info("bucket %r has been full for %.0f s", self._state.bucket, waited)
             self._complain_after = 2 * waited
@@ -235,8 +221,10 @@ class _Tries:
         """Seconds for which this process leaves its slots to others, if it has had its turn."""
         hints = self._state.hints
         self._elsewhere = False
+        if not hints.fairness.owes_break(now):
+            return 0.0
         pause = hints.fairness.quiet_for(now)
-        if not pause and hints.fairness.over(now) and hints.free:
+        if not pause and hints.free:
             counter = hints.counter
             if hints.free > 1:
                 self._elsewhere = True  # another slot is free, it seems: it is had, or found to be gone

@@ -104,12 +104,8 @@ class Maintenance:
         state = self._state
         counter, slots = yield from read_whole(state, seconds=PAGE_SECONDS)
         if counter is None:
-            state.hints.forget()
-            nothing = View(counter=None, slots={}, covered=range(0))
-            made = yield from self.writes.create(nothing, CreateBucket(fresh=not slots))
-            if isinstance(made, Refused):
-                made = yield from self._looks.look_consistently()  # somebody was faster: learn what they made
-            return MAX_TOKENS if isinstance(made, (View, Seen)) else made  # read what there is by now
+            failure = yield from self._create(fresh=not slots)
+            return failure or MAX_TOKENS  # read what there is by now
         state.adopt(counter, sure=True)
         missing = [number for number in range(counter.max_tokens) if number not in slots]
         state.chance.shuffle(missing)  # others may be at it too: not all for the same ones
@@ -129,6 +125,14 @@ class Maintenance:
             if not (yield from self._hand_back(won)):
                 return len(missing)
         return 0
+
+    def _create(self, *, fresh: bool) -> Operation[Failure | None]:
+        self._state.hints.forget()
+        nothing = View(counter=None, slots={}, covered=range(0))
+        made: View | Refused | Seen | Failure = yield from self.writes.create(nothing, CreateBucket(fresh=fresh))
+        if isinstance(made, Refused):
+            made = yield from self._looks.look_consistently()  # somebody was faster: learn what they made
+        return None if isinstance(made, (View, Seen)) else made
 
     def _counter(self) -> Operation[Counter | None]:
         answer = yield Look(limit=1, consistent=True)

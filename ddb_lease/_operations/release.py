@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddb_lease._operations.resend import require_answered, resend_until_answered
-from ddb_lease._protocol.decisions import released
+from ddb_lease._protocol.grants import released
 from ddb_lease._protocol.messages import Answer, Done, Refused, Release
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.bucket_state import BucketState
@@ -72,7 +72,9 @@ def _release_one(
         ttl = state.ttl(state.time.now_ms()[1], fence=fence or 0) if known else None
         return Release(slot=slot, lease_id=lease_id, ttl=ttl)
 
-    answer, uncertain = yield from resend_until_answered(state, request, tries=tries, deadline=deadline)
+    answer, uncertain = yield from resend_until_answered(
+        state.time, state.chance, request, tries=tries, deadline=deadline
+    )
     return SlotRelease(slot=slot, answer=answer, uncertain=uncertain)
 
 

@@ -6,9 +6,9 @@ or that change nothing, once they have happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from random import Random
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from ddb_lease._protocol.messages import (
     Answer,
@@ -27,12 +27,9 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
-from ddb_lease._protocol.retry import Operation, RetryPolicy, resending
-from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._protocol.retry import Operation, resending
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
-
-Result = TypeVar("Result")
 
 Answered: TypeAlias = Done | Each | Seen | Shown | Refused | Charged | Uncharged | Metered
 
@@ -44,8 +41,9 @@ UNANSWERED: Final = (Unknown, Unsent, Conflict, ThrottledAnswer)
 
 
 def send_until(
-    make: Callable[[], Request],
+    request: Request,
     *,
+    anew: Callable[[], Request] | None = None,
     again: tuple[type[Answer], ...],
     time: ServiceTime,
     chance: Random,
@@ -55,7 +53,8 @@ def send_until(
     """Send a request, and again after such answers, with pauses between.
 
     Args:
-        make: Makes the request, anew for each sending.
+        request: What to send.
+        anew: Makes the request of each later sending; None to send the same again.
         again: After which answers it is sent again: `UNKNOWN` or `UNANSWERED`.
         time: Whose steady clock the deadline is on.
         chance: For the jitter of the pauses.
@@ -65,13 +64,13 @@ def send_until(
     Returns:
         The last answer, and whether any sending may have worked without our knowing.
     """
-    answer: Any = yield make()
+    answer: Any = yield request
     uncertain = isinstance(answer, Unknown)
     if isinstance(answer, again):
 
-        def once() -> Operation[Answer]:
+        def once() -> Generator[Request, Answer, Answer]:
             nonlocal uncertain
-            answer: Any = yield make()
+            answer = yield request if anew is None else anew()
             uncertain = uncertain or isinstance(answer, Unknown)
             return answer
 
@@ -82,35 +81,15 @@ def send_until(
             chance=chance,
             tries=tries,
         )
-        answer = yield from go_on(policy, answer, once)
+        answer = yield from policy.after(answer, once)
     return answer, uncertain
 
 
-def go_on(policy: RetryPolicy, first: Result, once: Callable[[], Operation[Result]]) -> Operation[Result]:
-    """Go on by a policy after a first try, which brought `first`: most operations need no second, and no policy.
-
-    Args:
-        policy: Whether there is another try, and when.
-        first: What the first try brought.
-        once: Makes another try.
-
-    Returns:
-        What the last try brought.
-    """
-    done = [first]
-
-    def next_try() -> Operation[Result]:
-        return done.pop() if done else (yield from once())
-
-    result: Result = yield from policy(next_try)
-    return result
-
-
 def resend_until_answered(
-    state: BucketState, make: Callable[[], Request], *, tries: int, deadline: float
+    time: ServiceTime, chance: Random, make: Callable[[], Request], *, tries: int, deadline: float
 ) -> Operation[tuple[Answer, bool]]:
-    """`send_until` for a request that is sent again after all of `UNANSWERED`."""
-    return send_until(make, again=UNANSWERED, time=state.time, chance=state.chance, tries=tries, deadline=deadline)
+    """Send a request until it is answered for good: `send_until` with `UNANSWERED`, made anew for each sending."""
+    return send_until(make(), anew=make, again=UNANSWERED, time=time, chance=chance, tries=tries, deadline=deadline)
 
 
 def require_answered(answer: Answer, failing: str) -> Answered:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
 from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm, settle
-from ddb_lease._protocol import decisions
+from ddb_lease._protocol import decisions, grants
 from ddb_lease._protocol.messages import Answer, BringBack, Claim, Create, Done, Mint, Refused, Request, Retire, Take
 from ddb_lease._protocol.outcomes import Failure, LostRace, Unavailable, failure_of
 from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
@@ -95,7 +95,7 @@ class SlotWrites:
             return Unavailable(cause=TIME_UNKNOWN)
         lease_ms = state.lease_ms()
         margin = state.timing.margin_for(lease_ms / 1000)
-        grant = decisions.new_grant(
+        grant = grants.new_grant(
             slots,
             fence_seen=fence_seen,
             lease_ms=lease_ms,
@@ -112,7 +112,7 @@ class SlotWrites:
         if isinstance(answer, Refused) and not _is_own_write(request, answer, grant):
             # A refusal is final even after an unknown sending: a copy that is still under way and commits later
             # is a lease of nobody's, which a release sent now could not reach; it dies by expiry.
-            if decisions.is_ours_in_part(answer, grant.lease_id):
+            if grants.is_ours_in_part(answer, grant.lease_id):
                 yield from self.abandon(grant)  # of several slots, somebody has changed one since we took them
             self.open_grants.remove(grant)
             return answer
@@ -230,7 +230,12 @@ class SlotWrites:
             expires_at=grant.expires_at,
             data=grant.data,
         )
-        ttl = state.ttl(now.high_ms, expires_at=grant.expires_at, fence=grant.fence)
+        ttl = grants.ttl_for(
+            now_hi=now.high_ms,
+            expires_at=grant.expires_at,
+            fence=grant.fence,
+            retention_seconds=state.timing.retention,
+        )
         expired_before = now.low_ms  # confirmed by now: what one odd answer tells would steal leases
         match step:
             case ClaimSlot():
@@ -267,7 +272,7 @@ class SlotWrites:
         # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
         if now is None or now.doubtful:
             return False
-        return decisions.is_sound(grant, margin=margin, steady=now.steady, now_hi=now.high_ms)
+        return grants.is_sound(grant, margin=margin, steady=now.steady, now_hi=now.high_ms)
 
     def _write(self, request: Request) -> Operation[Done | Refused | Failure]:
         answer, _ = yield from self._send(request, until=self.deadline)
@@ -276,7 +281,7 @@ class SlotWrites:
     def _send(self, request: Request, *, until: float) -> Operation[tuple[Answer, bool]]:
         # No generator of its own: it hands out the loop.
         return send_until(
-            lambda: request,
+            request,
             again=UNKNOWN,
             time=self.state.time,
             chance=self.state.chance,
@@ -305,5 +310,5 @@ def _slots(step: ClaimSlot | MintSlot | TakeSlots) -> tuple[tuple[int, ...], tup
 def _is_own_write(request: Claim | Mint | Take, answer: Refused, grant: Grant) -> bool:
     """Whether a condition failed because an earlier sending of the same attempt had worked."""
     if isinstance(request, Take):
-        return decisions.are_own_writes(answer, grant)
-    return decisions.is_own_write(answer, grant.lease_id)
+        return grants.are_own_writes(answer, grant)
+    return grants.is_own_write(answer, grant.lease_id)

@@ -38,9 +38,9 @@ class BringBackSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetireStrays:
-    """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same.
+    """Retire these slots, which are in circulation although they lie at or above `max_tokens`.
 
-    `fence` is the highest of theirs, and `expires_at` the latest end of a lease on them.
+    `fence` is the highest of their fences, and `expires_at` the latest expiry of a lease on them.
     """
 
     slots: tuple[int, ...]
@@ -51,14 +51,14 @@ class RetireStrays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBucket:
-    """There is no counter: make it. `fresh` says that surely no slot is left over from before."""
+    """There is no counter: create it. `fresh` says that certainly no slot is left over from before."""
 
     fresh: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NothingFree:
-    """Every slot in sight is leased; the first lease to expire does so at `next_expiry` (ms; None: no lease)."""
+    """Every slot in the view is leased; the first lease expires at `next_expiry` (ms; None: no lease)."""
 
     next_expiry: int | None
 
@@ -69,7 +69,7 @@ class TakeSlots:
 
     Attributes:
         seen_max: The counter's `max_tokens` as seen; all numbers minted are below it.
-        re_mint: Whether drift hides the room for those minted.
+        re_mint: Whether `minted` leaves no space for them, because of drift.
     """
 
     claims: tuple[ClaimSlot, ...]

@@ -36,9 +36,10 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.driver import Driver, Lock, Wakeup
+from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
+from ddb_lease._runtime.ports import Lock, Wakeup
 from ddb_lease._runtime.renewer import Due, Renewals, Said, Turn
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import WIDE_SECONDS

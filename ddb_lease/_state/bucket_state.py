@@ -15,7 +15,7 @@ from collections import deque
 from random import Random
 from typing import Final
 
-from ddb_lease._protocol import decisions
+from ddb_lease._protocol import grants
 from ddb_lease._protocol.records import Counter, Settings
 from ddb_lease._state.hints import Hints
 from ddb_lease._state.service_time import ServiceTime
@@ -166,7 +166,7 @@ class BucketState:
     def ttl(self, now_hi: int, *, fence: int, expires_at: int | None = None) -> int:
         """The TTL attribute of a slot written now."""
         retention = self.timing.retention
-        return decisions.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
+        return grants.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
 
     def token(self) -> str:
         """A request token: one for each attempt, kept over its resends."""

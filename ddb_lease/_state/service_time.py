@@ -154,7 +154,7 @@ class Offset:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is known at one instant: read once, by what decides or writes by the time.
+    """What is known at one instant, read once before something is written or decided by the time.
 
     Attributes:
         steady: The steady clock.
@@ -171,11 +171,6 @@ class Reading:
     confirmed: bool
     doubtful: bool
     wide: bool
-
-    @property
-    def expired_before_ms(self) -> int:
-        """As `ServiceTime.expired_before_ms`."""
-        return self.low_ms if self.confirmed else 0
 
 
 class ServiceTime:
@@ -211,7 +206,7 @@ class ServiceTime:
         if state is None or not state.confirmed:
             return 0.0
         known = state.trusted.by_two
-        drift = OSCILLATOR_DRIFT * max(0.0, self._clock.steady() - known.at)
+        drift = OSCILLATOR_DRIFT * max(0.0, self.steady() - known.at)
         return known.high + drift - offset if known.low - drift > offset else 0.0
 
     @property
@@ -243,7 +238,7 @@ class ServiceTime:
         offset = self._offset
         if offset is None:
             return False
-        bounds = offset.bounds(self._clock.steady())
+        bounds = offset.bounds(self.steady())
         return bounds.high - bounds.low > seconds
 
     def observe(self, *, sent: float, received: float, date: float | None) -> bool:
@@ -281,7 +276,7 @@ class ServiceTime:
         Raises:
             RuntimeError: Nothing is known of it yet; ask `known` first.
         """
-        offset, now = self._offset, self._clock.steady()
+        offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
             return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
@@ -291,8 +286,8 @@ class ServiceTime:
         raise RuntimeError("the service's time is not known before its first answer")
 
     def read(self) -> Reading | None:
-        """All of it at one instant; None where nothing is known of the service's time yet."""
-        offset, now = self._offset, self._clock.steady()
+        """All that is known, at one instant; None where nothing is known of the service's time yet."""
+        offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
             return Reading(
@@ -317,7 +312,7 @@ class ServiceTime:
         Raises:
             RuntimeError: Nothing is known of it yet; ask `known` first.
         """
-        offset, now = self._offset, self._clock.steady()
+        offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
             middle, error = now + (bounds.low + bounds.high) / 2, (bounds.high - bounds.low) / 2

@@ -21,6 +21,7 @@ from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.lease import Lease, OnLost
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
 
@@ -76,8 +77,8 @@ class LeaseBucket:
         max_tokens: int,
         lease_seconds: float = 60.0,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,

@@ -10,13 +10,23 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from botocore import exceptions as aws
 from botocore.config import Config
 
 from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from boto3.session import Session as Boto3Session
+    from types_boto3_dynamodb.client import DynamoDBClient
+
+    Session: TypeAlias = Boto3Session
+    Client: TypeAlias = DynamoDBClient
+else:
+    # The published stubs are for type checkers: nobody needs them installed to run this.
+    Session = Client = Any
 
 _LONGEST: Final = 3.0
 """Seconds; a healthy answer takes some milliseconds, so waiting longer only delays the next try."""
@@ -66,8 +76,8 @@ class ConnectionSettings:
         endpoint_url: Another endpoint than the service's own.
     """
 
-    session: Any = None
-    client: Any = None
+    session: Session | None = None
+    client: Client | None = None
     endpoint_url: str | None = None
 
     def __post_init__(self) -> None:
@@ -83,9 +93,9 @@ class ConnectionSettings:
         if self.client is None:
             return 0.0
         config = self.client.meta.config
-        return float(max(config.connect_timeout or 0, config.read_timeout or 0))
+        return float(max(getattr(config, "connect_timeout", 0) or 0, getattr(config, "read_timeout", 0) or 0))
 
-    def connect(self, lease_seconds: float) -> Any:  # noqa: ANN401 - boto3 clients have no static type
+    def connect(self, lease_seconds: float) -> Client:
         """A client fit for leases of this length; the user's own where one was given.
 
         Raises:
@@ -106,7 +116,7 @@ class ConnectionSettings:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
 
 
-def new_session(*, profile: str | None = None, region: str | None = None) -> Any:  # noqa: ANN401 - as above
+def new_session(*, profile: str | None = None, region: str | None = None) -> Session:
     """A boto3 session with the usual AWS variables and files.
 
     Args:
@@ -125,7 +135,7 @@ def new_session(*, profile: str | None = None, region: str | None = None) -> Any
         raise ConfigurationError(f"{error}: see `aws configure list-profiles`") from error
 
 
-def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
+def _require_single_attempt(client: Client) -> None:
     retries = getattr(client.meta.config, "retries", None) or {}
     attempts = retries.get("total_max_attempts")
     if attempts is None and "max_attempts" in retries:

@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
@@ -25,7 +24,7 @@ class Store:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
-        self._client: Any = connection.connect(lease_seconds)
+        self._client = connection.connect(lease_seconds)
         self._forked = False
 
     def send(self, request: Request) -> Reply:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ddb_lease._protocol import decisions
-from ddb_lease._protocol.decisions import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, NothingFree, RetireStrays
+from ddb_lease._protocol import decisions, grants
 from ddb_lease._protocol.messages import Done, Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Claimant, Counter, Settings, Slot, View
+from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, NothingFree, RetireStrays
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=500)
 NOW = 1_700_000_000_000
@@ -260,7 +260,7 @@ def test_a_slot_brought_back_circulates_with_its_fence():
 @given(seen=st.integers(0, 2**53), now=st.integers(0, 2**53))
 @REPEATABLE
 def test_a_fence_rises_above_the_one_seen_and_with_the_clock(seen, now):
-    fence = decisions.next_fence(seen, now)
+    fence = grants.next_fence(seen, now)
     assert fence > seen
     assert fence >= now
     assert fence in {seen + 1, now}
@@ -274,7 +274,7 @@ def test_a_fence_rises_above_the_one_seen_and_with_the_clock(seen, now):
     retention=st.floats(3600.0, 1e8),
 )
 def test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence(now_hi, expires_at, fence, retention):
-    ttl = decisions.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
+    ttl = grants.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
     later = max(now_hi, expires_at or 0, fence)
     assert isinstance(ttl, int)
     assert ttl * 1000 >= later + int(retention) * 1000, "rounded up"
@@ -292,7 +292,7 @@ def test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence(now_
     ],
 )
 def test_ttl_is_seconds_and_never_milliseconds(now_hi, expires_at, ttl):
-    assert decisions.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=0, retention_seconds=3600.0) == ttl
+    assert grants.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=0, retention_seconds=3600.0) == ttl
 
 
 def test_a_creation_makes_as_many_slots_as_one_transaction_holds():
@@ -322,13 +322,13 @@ def test_a_bucket_is_seen_once_in_so_many_looks(max_tokens, looks):
 @REPEATABLE
 @given(slots=st.lists(st.integers(0, MAX_TOKENS - 1), min_size=1, max_size=99, unique=True), seed=st.integers())
 def test_a_lease_id_tells_its_slots(slots, seed):
-    lease_id = decisions.lease_id_for(tuple(slots), random.Random(seed))
-    assert decisions.slots_of(lease_id) == tuple(slots)
+    lease_id = grants.lease_id_for(tuple(slots), random.Random(seed))
+    assert grants.slots_of(lease_id) == tuple(slots)
 
 
 def test_lease_ids_are_new_every_time_and_carry_128_bits():
     chance = random.Random(1)
-    ids = {decisions.lease_id_for((4,), chance) for _ in range(1000)}
+    ids = {grants.lease_id_for((4,), chance) for _ in range(1000)}
     assert len(ids) == 1000
     assert {len(one) for one in ids} == {len("4-") + 32}
 
@@ -354,13 +354,13 @@ def test_lease_ids_are_new_every_time_and_carry_128_bits():
     ],
 )
 def test_what_is_no_lease_id_tells_no_slot(text):
-    assert decisions.slots_of(text) is None
+    assert grants.slots_of(text) is None
 
 
 @REPEATABLE
 @given(st.text())
 def test_no_text_breaks_the_reading_of_a_lease_id(text):
-    slots = decisions.slots_of(text)
+    slots = grants.slots_of(text)
     assert slots is None or all(0 <= slot < MAX_TOKENS for slot in slots)
 
 
@@ -369,15 +369,15 @@ def test_no_text_breaks_the_reading_of_a_lease_id(text):
 
 def test_an_item_that_carries_the_attempts_own_lease_means_it_worked():
     ours = Slot(number=0, fence=1, lease=lease(lease_id="0-ours"))
-    assert decisions.is_own_write(Refused(slot=ours), "0-ours")
-    assert not decisions.is_own_write(Refused(slot=ours), "0-other")
-    assert not decisions.is_own_write(Refused(slot=free(0)), "0-ours")
-    assert not decisions.is_own_write(Refused(slot=None), "0-ours")
+    assert grants.is_own_write(Refused(slot=ours), "0-ours")
+    assert not grants.is_own_write(Refused(slot=ours), "0-other")
+    assert not grants.is_own_write(Refused(slot=free(0)), "0-ours")
+    assert not grants.is_own_write(Refused(slot=None), "0-ours")
 
 
 @pytest.mark.parametrize("uncertain", [False, True])
 def test_a_release_that_was_done_ended_the_lease(uncertain):
-    assert decisions.released(Done(), fence=7, uncertain=uncertain)
+    assert grants.released(Done(), fence=7, uncertain=uncertain)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +393,7 @@ def test_a_release_that_was_done_ended_the_lease(uncertain):
     ids=["freed by our lost sending", "not ours", "had since", "leased", "no item", "fence unknown"],
 )
 def test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did(slot, fence, uncertain, ended):
-    assert decisions.released(Refused(slot=slot), fence=fence, uncertain=uncertain) is ended
+    assert grants.released(Refused(slot=slot), fence=fence, uncertain=uncertain) is ended
 
 
 # Several together
