@@ -4,8 +4,8 @@ Invariants:
 
 - Operations are generators: they yield requests and pauses, and are sent answers. Time, chance and hints come in. The
   synchronous API, asyncio and the simulator drive this very code.
-- One try makes up to two guesses from the hints, then looks, and does what the look suggests. Only the first waiters
-  of a process try: the others sleep.
+- One try makes up to two guesses from the hints, then searches (see `search`). Only the first waiters of a process
+  try: the others sleep.
 - A full bucket is waited for without writing.
 - What is written, and how nothing stays leased by mistake: see `slot_writes`.
 """
@@ -15,27 +15,22 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import replace
-from typing import Protocol
 
-from ddb_lease._operations.look import Looks
+from ddb_lease._operations.search import Search, Wanted
 from ddb_lease._operations.slot_writes import SlotWrites
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, never_reached
+from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.messages import Done, Refused, Seen
-from ddb_lease._protocol.outcomes import Failure, Full, GaveWay, LostRace, Outcome, OutOfTurn, Unavailable
-from ddb_lease._protocol.records import Grant, Slot, View
+from ddb_lease._protocol.messages import Refused
+from ddb_lease._protocol.outcomes import Failure, Full, GaveWay, Outcome, OutOfTurn
+from ddb_lease._protocol.records import Grant, View
 from ddb_lease._protocol.retry import Operation, acquiring, until_next_look
 from ddb_lease._protocol.steps import (
     BringBackSlot,
     ClaimSlot,
-    CreateBucket,
     MintSlot,
-    NothingFree,
-    RetireStrays,
     Step,
     TakeSlots,
 )
-from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.fairness import MOMENT_SECONDS
 
 _log = logging.getLogger("ddb_lease")
@@ -43,52 +38,14 @@ _log = logging.getLogger("ddb_lease")
 GUESSES = 2
 """Claims on remembered slots before a look: after two misses, hints are no guide."""
 
-LOOKS = 3
-"""Windows of a large bucket that one try looks through before it calls the bucket full."""
-
 AT_ONCE_SECONDS = 0.001
 """What is due within this is done now: it would take as long to wait for it."""
 
 MINTABLE_SECONDS = 30.0
 """How long it is believed of a counter that others may mint slots of their own."""
 
-STEPS = 6
-"""Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
-
 COMPLAIN_SECONDS = 30.0
 """After how long a wait the log says that the bucket is full; then each time that the wait has doubled."""
-
-
-class Wanted(Protocol):
-    """What an acquire is for: `AcquireOne` or `AcquireMany`.
-
-    Attributes:
-        writes: The writes of this acquire.
-        steps: Requests that one try may make upon one look.
-    """
-
-    writes: SlotWrites
-    steps: int
-
-    def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
-        """Try what the hints suggest, without a look; None where they have led to nothing.
-
-        Args:
-            elsewhere: Rather any other slot than the one that this process released last.
-        """
-        ...
-
-    def choose(self, view: View, *, expired_before: int) -> Step:
-        """The next step upon a look."""
-        ...
-
-    def note_refused(self, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> None:
-        """Note what a refused step has shown, besides the hints."""
-        ...
-
-    def brought_back(self, view: View, step: BringBackSlot) -> View:
-        """The view after a slot was brought back."""
-        ...
 
 
 def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
@@ -130,10 +87,9 @@ class AcquireOne:
         writes: The writes of this acquire.
     """
 
-    steps = STEPS
-
     def __init__(self, writes: SlotWrites) -> None:
         self.writes = writes
+        self.extra_steps = 0
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
         """Claim slots that were last seen free."""
@@ -150,7 +106,7 @@ class AcquireOne:
             if not isinstance(won, Refused):
                 return won
             state.hints.learn_slot(slot, won.slot, by=writes.waiter)
-            note_holders(state, won.slot)
+            state.note_holders(won.slot)
         return None
 
     def choose(self, view: View, *, expired_before: int) -> Step:
@@ -174,7 +130,7 @@ class _Tries:
         self._wanted = wanted
         self._writes = wanted.writes
         self._state = wanted.writes.state
-        self._looks: Looks | None = None
+        self._search: Search | None = None
         self._complain_after = COMPLAIN_SECONDS
         self._elsewhere = False
 
@@ -190,7 +146,12 @@ class _Tries:
         changes = hints.changes
         outcome: Outcome | None = yield from self._wanted.guess(elsewhere=self._elsewhere)
         if outcome is None:
-            outcome = yield from self._look_and_act()
+            look_in = self._next_look_in()
+            if look_in > AT_ONCE_SECONDS:
+                outcome = Full(expires_in=None, look_in=look_in)
+            else:
+                self._search = self._search or Search(self._wanted)
+                outcome = yield from self._search.run()
         if isinstance(outcome, Grant):
             now = state.time.steady()
             hints.fairness.won(now)
@@ -239,103 +200,9 @@ class _Tries:
                     hints.forget_free()  # others will have them by then: a look is cheaper than claims in vain
         return pause if now + pause < self._writes.deadline else 0.0
 
-    def _look_and_act(self) -> Operation[Outcome]:
-        time = self._state.time
-        look_in = self._next_look_in()
-        if look_in > AT_ONCE_SECONDS:
-            return Full(expires_in=None, look_in=look_in)
-        looks = self._looks = self._looks or Looks(self._state, waiter=self._writes.waiter)
-        outcome: Outcome = Full(expires_in=None)
-        for _ in range(LOOKS):
-            seen = yield from looks.look()
-            if not isinstance(seen, Seen):
-                return seen
-            # A look brings the time, unless its answer carries no Date: then two more decide whether none does.
-            yield from ask_while(lambda: not time.known, time)
-            if not time.known:
-                return Unavailable(cause=TIME_UNKNOWN)
-            outcome = yield from self._act_upon(seen.view, looks)
-            if not isinstance(outcome, Full) or not seen.more:
-                break
-        return outcome
-
     def _next_look_in(self) -> float:
         """Seconds for which what another waiter of this process saw is good enough; 0.0: look now."""
         if self._writes.waiter is None:
             return 0.0
         now, at = self._state.time.steady(), self._state.hints.next_look_at
         return max(0.0, at - now) if at < self._writes.deadline else 0.0
-
-    def _act_upon(self, view: View, looks: Looks) -> Operation[Outcome]:
-        time = self._state.time
-        for _ in range(self._wanted.steps):
-            expired_before = time.expired_before_ms()
-            step = self._wanted.choose(view, expired_before=expired_before)
-            if not isinstance(step, NothingFree):
-                result = yield from self._carry_out(step, view, looks)
-                if not isinstance(result, View):
-                    return result
-                view = result
-            elif step.next_expiry is None or time.confirmed:
-                note_holders(self._state, *view.slots.values())
-                return Full(expires_in=_until(step.next_expiry, expired_before))
-            else:
-                # A single answer cannot tell what has expired (see `service_time`): get a second one, then decide.
-                yield from confirm(time)
-                if not time.confirmed:
-                    return Full(expires_in=None)
-        return LostRace()
-
-    def _carry_out(
-        self,
-        step: ClaimSlot | MintSlot | TakeSlots | BringBackSlot | RetireStrays | CreateBucket,
-        view: View,
-        looks: Looks,
-    ) -> Operation[View | Grant | Failure]:
-        """Carry out one step; returns the view after it, where that is not the end of this try."""
-        writes = self._writes
-        match step:
-            case ClaimSlot() | MintSlot() | TakeSlots():
-                won = yield from writes.win(step)
-                return self._learn(view, step, won) if isinstance(won, Refused) else won
-            case BringBackSlot():
-                answer = yield from writes.bring_back(step)
-                if isinstance(answer, Done):
-                    return self._wanted.brought_back(view, step)
-                return self._learn(view, step, answer) if isinstance(answer, Refused) else answer
-            case RetireStrays():
-                retired = yield from writes.retire(step)
-                if not isinstance(retired, (Done, Refused)):
-                    return retired
-            case CreateBucket():
-                made = yield from writes.create(view, step)
-                if not isinstance(made, Refused):
-                    return made
-        # Somebody has changed the counter, we or others: see what it is now.
-        seen = yield from looks.look_consistently()
-        return seen.view if isinstance(seen, Seen) else seen
-
-    def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
-        state, hints, waiter = self._state, self._state.hints, self._writes.waiter
-        self._wanted.note_refused(step, refused)
-        if isinstance(step, TakeSlots):
-            for number, slot in refused.found.items():
-                hints.learn_slot(number, slot, by=waiter)
-        elif refused.slot_failed:
-            hints.learn_slot(step.slot, refused.slot, by=waiter)
-        if refused.counter is not None:
-            state.adopt(refused.counter, sure=True)
-        elif refused.counter_failed:
-            hints.forget()  # the counter's item is gone: the bucket must be made anew
-        return decisions.learn(view, step, refused)
-
-
-def note_holders(state: BucketState, *slots: Slot | None) -> None:
-    """Note whether others hold any of these: what decides how long this process gives way."""
-    if any(slot and slot.lease and not state.is_ours(slot.lease.lease_id) for slot in slots):
-        state.hints.fairness.met_others(state.time.steady())
-
-
-def _until(expiry: int | None, now_lo: int) -> float | None:
-    # Before the service's time is confirmed, `now_lo` is 0, and an expiry says nothing.
-    return None if expiry is None or now_lo == 0 else (expiry - now_lo) / 1000

@@ -1,11 +1,11 @@
-"""Several slots at once: what an acquire of more than one does otherwise than that of one.
+"""Acquiring several slots at once: what is different from acquiring one.
 
 Invariants:
 
-- All or nothing: one transaction takes them all, and where it fails, none. So two waiters for many slots never hold
-  some each and wait for ever.
-- One lease: one id, one fence above those of all its slots, one expiry.
-- In a large bucket no single look may show enough free slots: what earlier looks showed counts too, as every slot's
+- All or nothing: one transaction takes them all, or none. So two waiters for many slots never hold some each and wait
+  for each other for ever.
+- It is one lease: one id, one fence above the fences of all its slots, one expiry.
+- In a large bucket a single look may not show enough free slots. What earlier looks showed counts too, as every slot's
   condition guards it.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 
-from ddb_lease._operations.acquire import STEPS, note_holders
 from ddb_lease._operations.look import read_page
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol import decisions
@@ -35,7 +34,7 @@ class AcquireMany:
 
     def __init__(self, writes: SlotWrites, *, count: int) -> None:
         self.writes = writes
-        self.steps = STEPS + count  # each retired slot that is needed is brought back by a request of its own
+        self.extra_steps = count  # each retired slot that is needed is brought back by a request of its own
         self._count = count
         self._known: dict[int, Slot | None] = {}
 
@@ -64,7 +63,7 @@ class AcquireMany:
         if not isinstance(won, Refused):
             return won
         state.hints.next_look_at = -math.inf
-        note_holders(state, *won.found.values())
+        state.note_holders(*won.found.values())
         for claim in claims:  # those that did not fail are as free as before
             found = won.found.get(claim.slot, Slot(number=claim.slot, fence=claim.fence))
             state.hints.learn_slot(claim.slot, found, by=writes.waiter)

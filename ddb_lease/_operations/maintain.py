@@ -5,7 +5,7 @@ Invariants:
 - It has no requests of its own. A slot is freed by a claim, on the condition that nothing runs on it, and by a release
   of that very claim: so a lease that is renewed, or begun anew meanwhile, is never touched.
 - Slots are minted leased, as all are, and released at once.
-- Nothing here is needed for safety, nor for a slot to come back: acquirers mint and claim by themselves.
+- Neither safety nor liveness needs any of this: acquirers mint, and claim expired slots, by themselves.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ddb_lease.errors import StoreUnavailable
 _log = logging.getLogger("ddb_lease")
 
 PAGE_SECONDS = 10.0
-"""How long to try for each page of a bucket while the service does not answer."""
+"""How long each page of a bucket is asked for again while the service does not answer."""
 
 ROUNDS = 5
-"""How often in a row a bucket is read again that is no fuller than before, because others change it too."""
+"""How often in a row a bucket that is no fuller than before is read again, as others change it too."""
 
 RELEASE_TRIES = 6
 """How often each release is sent while it fails; after that the slot comes back by expiry."""
@@ -61,7 +61,7 @@ class Maintenance:
         """Free every slot in circulation whose lease has expired, one after another.
 
         Raises:
-            StoreUnavailable: The service does not answer; what was freed until then is.
+            StoreUnavailable: The service does not answer; what was freed until then stays free.
             StoreRejected: The service refuses for good.
         """
         state = self._state
@@ -78,7 +78,7 @@ class Maintenance:
                 yield from self._free(slot)
 
     def fill(self) -> Operation[None]:
-        """Make the bucket where it is missing, and mint each of its slots that does not exist.
+        """Create the bucket if it is missing, and mint each of its slots that does not exist.
 
         Retired slots stay so: they are brought back when they are needed.
 

@@ -1,9 +1,9 @@
-"""Releasing: the procedure that ends a lease by its id, for its holder, a stranger, or an interrupted acquire.
+"""Releasing: the operation that ends a lease by its id, for its holder, a stranger, or an interrupted acquire.
 
 Invariants:
 
-- The one condition is the lease id, so a release can be sent late, twice, or by anyone, and ends no other lease.
-- Of several slots taken together each is released by a request of its own: one that fails leaves no other held.
+- The one condition is the lease id. So a release can be sent late, twice, or by anyone, and ends no other lease.
+- Slots that were taken together are released by a request each: if one fails, the others are free all the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ddb_lease._state.bucket_state import BucketState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRelease:
-    """What became of one slot's release: its last answer, and whether an earlier sending of it may have worked."""
+    """The outcome of one slot's release: the last answer, and whether an earlier sending may have worked."""
 
     slot: int
     answer: Answer
@@ -28,7 +28,7 @@ class SlotRelease:
 
     @property
     def known(self) -> bool:
-        """Whether the slot is surely not ours any more."""
+        """Whether the slot is certainly not ours any more."""
         return isinstance(self.answer, (Done, Refused))
 
 
@@ -41,15 +41,15 @@ def send_release(
     tries: int,
     deadline: float | None = None,
 ) -> Operation[list[SlotRelease]]:
-    """Release a lease by its id, again while it fails.
+    """Release a lease by its id, and again while that fails.
 
-    Where a slot's release has failed and the time is over, those after it are not tried any more.
+    If the release of a slot has failed at the deadline, the slots after it are not tried any more.
 
     Args:
         state: The bucket's state.
-        slots: All that the lease is on.
+        slots: All slots that the lease is on.
         lease_id: Which lease.
-        fence: The lease's own, where known.
+        fence: The lease's fence, if known.
         tries: How often each request is sent at most.
         deadline: Until when, on the steady clock; None for no end.
     """
@@ -67,7 +67,7 @@ def _release_one(
     state: BucketState, slot: int, lease_id: str, fence: int | None, *, tries: int, deadline: float
 ) -> Operation[SlotRelease]:
     def request() -> Release:
-        # Without the fence, the item keeps the TTL that its lease gave it: see `protocol.ttl_for`.
+        # Without the fence, the item keeps the TTL that its lease gave it: see `grants.ttl_for`.
         known = state.time.known and fence is not None
         ttl = state.ttl(state.time.now_ms()[1], fence=fence or 0) if known else None
         return Release(slot=slot, lease_id=lease_id, ttl=ttl)
@@ -79,7 +79,7 @@ def _release_one(
 
 
 def ended_slots(outcomes: Sequence[SlotRelease], *, fence: int | None) -> list[int]:
-    """The slots that a release ended the lease on, as far as is known."""
+    """The slots on which a release ended the lease, as far as is known."""
     return [
         outcome.slot
         for outcome in outcomes

@@ -1,12 +1,12 @@
-"""Circulation: the procedures by which operators change how many slots there are, and set right what drifted.
+"""Resizing and repair: the operations that change how many slots there are, and correct a count that drifted.
 
 Invariants:
 
-- Nothing is planned from a Query, which can show half of a transaction: a plan rests on a TransactGetItems that holds
-  the counter, and is carried out only while the counter's `rev` is the one it showed.
-- Each step leaves the bucket whole. Who crashes between two leaves a bucket of a size in between, and no more.
-- Shrinking ends no lease: those on retired slots run on, may be renewed, and are not leased again.
-- Whoever finds `max_tokens` not as it last set it, stops and reports: somebody else resizes.
+- Nothing is planned from a Query, which can show half of a transaction. A plan rests on a TransactGetItems of slots
+  and counter, and is carried out only while the counter's `rev` is still the same.
+- Each step leaves the bucket consistent. After a crash between two steps it has a size in between, and that is all.
+- Shrinking ends no lease: leases on retired slots run on and may be renewed. The slots are not leased again.
+- An operator that finds `max_tokens` changed since it last set it stops and reports: somebody else resizes.
 """
 
 from __future__ import annotations
@@ -39,13 +39,14 @@ from ddb_lease.models import Repaired, Resized
 _log = logging.getLogger("ddb_lease")
 
 STEP_SECONDS = 30.0
-"""How long one request is tried while the service does not answer, and one step while others change the counter."""
+"""How long one request is sent again while the service does not answer, and one step is repeated while others change
+the counter."""
 
 TRIES = 12
 """How often one request is sent while it fails."""
 
 LOSSES = 8
-"""How often in a row a step must have been overtaken, besides, before it is given up: in a large bucket it is long."""
+"""How often in a row a step must also have been overtaken before it is given up: in a large bucket one takes long."""
 
 
 def resize(state: BucketState, *, max_tokens: int, step: int = PER_TRANSACTION) -> Operation[Resized]:
@@ -53,8 +54,8 @@ def resize(state: BucketState, *, max_tokens: int, step: int = PER_TRANSACTION) 
 
     Args:
         state: The bucket's state.
-        max_tokens: How many there shall be, at least 1.
-        step: How many slots leave at once, at most.
+        max_tokens: How many there are to be, at least 1.
+        step: How many slots one transaction retires at most.
 
     Returns:
         What was done.
@@ -78,7 +79,7 @@ def resize(state: BucketState, *, max_tokens: int, step: int = PER_TRANSACTION) 
 
 
 def repair(state: BucketState) -> Operation[Repaired]:
-    """Count the slots in circulation, set `minted` to it, and retire what lies beyond `max_tokens`.
+    """Count the slots in circulation, set `minted` to that, and retire slots at or above `max_tokens`.
 
     Args:
         state: The bucket's state.
@@ -89,7 +90,7 @@ def repair(state: BucketState) -> Operation[Repaired]:
     Raises:
         UnknownBucket: It does not exist.
         StoreUnavailable: The service does not answer, or others change the counter all the time. What was done until
-            then is right.
+            then stays valid.
         StoreRejected: The service refuses for good; as above.
     """
     work = _Work(state)
@@ -99,11 +100,11 @@ def repair(state: BucketState) -> Operation[Repaired]:
 
 
 class _Work:
-    """One operator's errand.
+    """One resize or repair under way.
 
     Attributes:
-        retired: How many slots it has taken out of circulation.
-        running: The leases that run on on those.
+        retired: How many slots it has retired.
+        running: The leases that run on, on those slots.
     """
 
     def __init__(self, state: BucketState) -> None:
@@ -122,7 +123,7 @@ class _Work:
         return self._found(seen.view.counter if isinstance(seen, Seen) else None)
 
     def retire_strays(self, *, from_slot: int) -> Operation[None]:
-        """Retire what circulates at or above `max_tokens`: made by hand, or left over from a deleted counter."""
+        """Retire slots in circulation at or above `max_tokens`: made by hand, or left over from a deleted counter."""
         if from_slot >= MAX_TOKENS:
             return  # there is no number beyond
         _, hints = yield from read_whole(self._state, seconds=STEP_SECONDS, start=from_slot, whole=False)
@@ -144,7 +145,7 @@ class _Work:
                 done = yield from self._retire(strays, counter, counter.max_tokens, minted)
 
     def grow(self, counter: Counter, max_tokens: int) -> Operation[None]:
-        """Raise `max_tokens`; the slots are brought back or minted by whoever needs them."""
+        """Raise `max_tokens`. Acquirers bring the slots back, or mint them, when they need them."""
         as_set = counter.max_tokens
         while counter.max_tokens != max_tokens:
             answer, uncertain = yield from self._send(Grow(rev=counter.rev, max_tokens=max_tokens))
@@ -158,7 +159,7 @@ class _Work:
             yield from self._back_off()
 
     def shrink(self, top: int, max_tokens: int, *, step: int) -> Operation[None]:
-        """Lower `max_tokens` by complete shrinks of a step at most, from the top down."""
+        """Lower `max_tokens` by a series of complete shrinks of at most one step each, from the top down."""
         while top > max_tokens:
             bottom = max(max_tokens, top - step)
             counter, slots = yield from self._snapshot(tuple(range(bottom, top)))
@@ -182,10 +183,10 @@ class _Work:
             answer, _ = yield from self._send(Recount(rev=counter.rev, minted=counted))
             if isinstance(answer, Done):
                 return done
-            yield from self._back_off()  # whether an earlier sending worked, counting again tells
+            yield from self._back_off()  # counting again shows whether an earlier sending worked
 
     def _count(self) -> Operation[tuple[Counter, int]]:
-        # The counter comes with the first: what is minted, brought back or retired after it moves its `rev`.
+        # The counter comes with the first chunk: a slot minted, brought back or retired after it raises `rev`.
         counter, slots = yield from self._snapshot(tuple(range(PER_TRANSACTION)))
         counted = sum(slot.number < counter.max_tokens for slot in slots)
         for first in range(PER_TRANSACTION, counter.max_tokens, PER_TRANSACTION):
@@ -195,7 +196,7 @@ class _Work:
         return counter, counted
 
     def _retire(self, leaving: list[Slot], counter: Counter, max_tokens: int, minted: int) -> Operation[bool]:
-        """Take slots out and set the counter; returns whether that is done. Else look anew."""
+        """Retire slots and set the counter. Returns whether that is done; if not, the caller looks again."""
         state = self._state
         if not leaving and max_tokens == counter.max_tokens:
             return True
@@ -233,7 +234,7 @@ class _Work:
         self._step_done()
 
     def _snapshot(self, slots: tuple[int, ...]) -> Operation[tuple[Counter, list[Slot]]]:
-        """The counter, and those of the slots that circulate, at one instant."""
+        """The counter, and which of these slots are in circulation, at one instant."""
         shown, _ = yield from self._send(Snapshot(slots=slots, counter=True))
         return self._found(shown.counter if isinstance(shown, Shown) else None), _circulating(shown)
 
@@ -251,7 +252,7 @@ class _Work:
         return require_answered(answer, f"bucket {state.bucket!r}"), uncertain
 
     def _back_off(self) -> Operation[None]:
-        """Somebody was faster: pause, before it is looked at anew."""
+        """Somebody was faster: pause before looking again."""
         state = self._state
         self._lost_in_a_row += 1
         if self._lost_in_a_row >= LOSSES and state.time.steady() >= self._until:

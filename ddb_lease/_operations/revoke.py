@@ -1,10 +1,10 @@
-"""Revoking: the procedure that asks a holder for its slot back.
+"""Revoking: the operation that asks a holder for its slot back.
 
 Invariants:
 
-- It only marks: the holder finds the mark in the answer to its next renewal, stops, and releases. The slot is claimable
-  once it did, or when the lease has expired: never before.
-- The one condition is the lease id: whoever holds the slot by then, if another, is not asked.
+- It only marks the lease. The holder finds the mark in the answer to its next renewal, stops, and releases. The slot
+  can be claimed after that, or when the lease has expired: never before.
+- The one condition is the lease id: if another holds the slot by then, it is not asked.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def revoke(
 
     Args:
         state: The bucket's state.
-        slots: All that the lease is on.
+        slots: All slots that the lease is on.
         lease_id: Which lease.
-        by: Who asks, for people to read.
+        by: Who revokes it, for people to read.
         tries: How often each request is sent at most.
         deadline: Until when, on the steady clock.
 

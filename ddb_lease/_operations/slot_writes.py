@@ -46,6 +46,8 @@ CLEAN_UP_SECONDS = 1.0
 class SlotWrites:
     """The writes of one acquire, or of one run of maintenance.
 
+    Each raises `StoreRejected` if the service refuses for good.
+
     Args:
         state: The bucket's state.
         owner: Who acquires, for people to read.
@@ -73,9 +75,6 @@ class SlotWrites:
         Returns:
             The grant, which stays in `open_grants`; `Refused` where others were faster; or why it failed, with nothing
             leased as far as this could be made sure of.
-
-        Raises:
-            StoreRejected: The service refuses for good.
         """
         state = self.state
         now = state.time.read()
@@ -93,19 +92,7 @@ class SlotWrites:
         if now.wide:
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
             return Unavailable(cause=TIME_UNKNOWN)
-        lease_ms = state.lease_ms()
-        margin = state.timing.margin_for(lease_ms / 1000)
-        grant = grants.new_grant(
-            slots,
-            fence_seen=fence_seen,
-            lease_ms=lease_ms,
-            margin=margin,
-            owner=self._owner,
-            data=self._data,
-            steady=now.steady,
-            now_hi=now.high_ms,
-            chance=state.chance,
-        )
+        grant, margin = self._new_grant(slots, fence_seen, now)
         request = self._request(step, grant, now)
         self.open_grants.append(grant)
         answer, uncertain = yield from self._send(request, until=grant.deadline)
@@ -146,11 +133,7 @@ class SlotWrites:
             )
 
     def bring_back(self, step: BringBackSlot) -> Operation[Done | Refused | Failure]:
-        """Bring a retired slot back into circulation.
-
-        Raises:
-            StoreRejected: The service refuses for good.
-        """
+        """Bring a retired slot back into circulation."""
         state = self.state
         _, now_hi = state.time.now_ms()
         request = BringBack(
@@ -163,11 +146,7 @@ class SlotWrites:
         return (yield from self._write(request))
 
     def retire(self, step: RetireStrays) -> Operation[Done | Refused | Failure]:
-        """Retire slots beyond `max_tokens`. `Refused`: somebody has changed the counter meanwhile.
-
-        Raises:
-            StoreRejected: The service refuses for good.
-        """
+        """Retire slots beyond `max_tokens`. `Refused`: somebody has changed the counter meanwhile."""
         state, counter = self.state, step.counter
         _log.warning(
             "bucket %r: slots %s lie beyond max_tokens (%d) and are retired",
@@ -191,9 +170,6 @@ class SlotWrites:
 
         Returns:
             The view, with what was made; `Refused` where somebody was faster; or why it failed.
-
-        Raises:
-            StoreRejected: The service refuses for good.
         """
         state = self.state
         yield from confirm(state.time)
@@ -220,6 +196,23 @@ class SlotWrites:
         view = replace(view, counter=made, slots={**view.slots, **free})
         state.hints.learn_view(view, by=self.waiter)
         return view
+
+    def _new_grant(self, slots: tuple[int, ...], fence_seen: int, now: Reading) -> tuple[Grant, float]:
+        """A grant to ask for now, and its margin in seconds."""
+        lease_ms = self.state.lease_ms()
+        margin = self.state.timing.margin_for(lease_ms / 1000)
+        grant = grants.new_grant(
+            slots,
+            fence_seen=fence_seen,
+            lease_ms=lease_ms,
+            margin=margin,
+            owner=self._owner,
+            data=self._data,
+            steady=now.steady,
+            now_hi=now.high_ms,
+            chance=self.state.chance,
+        )
+        return grant, margin
 
     def _request(self, step: ClaimSlot | MintSlot | TakeSlots, grant: Grant, now: Reading) -> Claim | Mint | Take:
         state = self.state

@@ -1,6 +1,6 @@
-"""Surveying: the procedure that reads a whole bucket, for people.
+"""Status: the operation that reads a whole bucket, for people.
 
-Invariants: it only reads, page by page, consistently; what it returns is no snapshot.
+Invariants: it only reads, page by page, strongly consistent. What it returns is no snapshot.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from ddb_lease.errors import StoreUnavailable
 from ddb_lease.models import BucketStatus, LeaseInfo
 
 PAGE = 1_000
+"""Slots in one page at most. DynamoDB ends a page at 1 MB, which is some thousands of slots without data."""
+
 TRIES = 5
+"""How often one page is asked for, and how often the time, until there is an answer."""
 
 
 def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[BucketStatus | None]:
@@ -50,7 +53,7 @@ def read_whole(
 ) -> Operation[tuple[Counter | None, dict[int, Slot]]]:
     """Read the counter, None where the bucket does not exist, and all slots by number; errors as `read_status`.
 
-    From another `start` than 0 on, the slots from there, and no counter; `whole` as in `Look`.
+    With another `start` than 0, it reads the slots from there on, and no counter. `whole` as in `Look`.
     """
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
@@ -59,14 +62,14 @@ def read_whole(
         seen = yield from _page(state, start, seconds, counter=with_counter, whole=whole)
         counter = seen.view.counter or counter
         slots.update(seen.view.slots)
-        # A page without a slot, full of somebody else's items, is followed by one of the slots alone.
+        # A first page that is full of somebody else's items, and shows no slot, is followed by one of slots alone.
         more = seen.more and (bool(seen.view.covered) or with_counter)
         start, with_counter = seen.view.covered.stop, False
     return counter, slots
 
 
 def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: str, now_ms: int) -> BucketStatus:
-    """A bucket's items as a status at this time of the service's."""
+    """The status that a bucket's items show at this time of the service."""
     return BucketStatus(
         name=bucket,
         table=table,

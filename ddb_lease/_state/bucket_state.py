@@ -16,7 +16,7 @@ from random import Random
 from typing import Final
 
 from ddb_lease._protocol import grants
-from ddb_lease._protocol.records import Counter, Settings
+from ddb_lease._protocol.records import Counter, Settings, Slot
 from ddb_lease._state.hints import Hints
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import ConfigurationError
@@ -117,6 +117,11 @@ class BucketState:
     def is_ours(self, lease_id: str) -> bool:
         """Whether this process holds such a lease, or did so lately."""
         return lease_id in self._held or lease_id in self._lately
+
+    def note_holders(self, *slots: Slot | None) -> None:
+        """Note whether others hold any of these slots: what decides how long this process gives way."""
+        if any(slot and slot.lease and not self.is_ours(slot.lease.lease_id) for slot in slots):
+            self.hints.fairness.met_others(self.time.steady())
 
     # The stored settings.
 

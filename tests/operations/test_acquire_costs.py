@@ -483,7 +483,7 @@ def test_a_bucket_that_a_look_shows_to_be_gone_is_made_anew_at_once(environment,
     bucket.acquire(timeout=5).release()
     table.delete_all()
     bucket.tap.clear()
-    bucket._core.state.hints._free.clear()
+    bucket._core.state.hints.forget_free()
     assert bucket.try_acquire() is not None
     assert bucket.tap.count() == {"Look": 1, "Create": 1, "Claim": 1}
 

@@ -369,7 +369,7 @@ def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypat
     new_bucket(max_tokens=1).acquire(timeout=5)
     bucket = new_bucket(max_tokens=1)
     waiter = in_thread(lambda: bucket.acquire(timeout=60))
-    eventually(lambda: bucket._core.state.hints._queue and bucket.tap.sent)
+    eventually(lambda: bucket._core.state.hints.waiting and bucket.tap.sent)
     bucket.close()
     eventually(waiter.done, within=5)
     assert isinstance(waiter.exception(), ConfigurationError)

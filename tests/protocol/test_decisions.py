@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ddb_lease._protocol import decisions, grants
-from ddb_lease._protocol.messages import Done, Refused
+from ddb_lease._protocol import decisions
+from ddb_lease._protocol.messages import Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Claimant, Counter, Settings, Slot, View
 from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, NothingFree, RetireStrays
 
@@ -257,44 +257,6 @@ def test_a_slot_brought_back_circulates_with_its_fence():
 # Numbers.
 
 
-@given(seen=st.integers(0, 2**53), now=st.integers(0, 2**53))
-@REPEATABLE
-def test_a_fence_rises_above_the_one_seen_and_with_the_clock(seen, now):
-    fence = grants.next_fence(seen, now)
-    assert fence > seen
-    assert fence >= now
-    assert fence in {seen + 1, now}
-
-
-@REPEATABLE
-@given(
-    now_hi=st.integers(0, 2**45),
-    expires_at=st.one_of(st.none(), st.integers(0, 2**45)),
-    fence=st.integers(0, 2**45),
-    retention=st.floats(3600.0, 1e8),
-)
-def test_ttl_is_whole_seconds_after_the_latest_of_activity_expiry_and_fence(now_hi, expires_at, fence, retention):
-    ttl = grants.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
-    later = max(now_hi, expires_at or 0, fence)
-    assert isinstance(ttl, int)
-    assert ttl * 1000 >= later + int(retention) * 1000, "rounded up"
-    assert ttl * 1000 - (later + int(retention) * 1000) < 1000
-
-
-@pytest.mark.parametrize(
-    ("now_hi", "expires_at", "ttl"),
-    [
-        (1_000, None, 3_601),
-        (1_001, None, 3_602),
-        (1_000, 5_000, 3_605),
-        (9_000, 5_000, 3_609),
-        (NOW, NOW + 60_000, 1_700_003_660),
-    ],
-)
-def test_ttl_is_seconds_and_never_milliseconds(now_hi, expires_at, ttl):
-    assert grants.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=0, retention_seconds=3600.0) == ttl
-
-
 def test_a_creation_makes_as_many_slots_as_one_transaction_holds():
     def made(max_tokens, *, fresh=True):
         return decisions.slots_at_creation(Settings(max_tokens=max_tokens, lease_ms=1), fresh=fresh)
@@ -314,86 +276,6 @@ def test_minted_falls_with_what_is_retired_but_makes_no_room_that_may_not_be_the
 @pytest.mark.parametrize(("max_tokens", "looks"), [(0, 1), (1, 1), (128, 1), (129, 2), (256, 2), (100_000, 782)])
 def test_a_bucket_is_seen_once_in_so_many_looks(max_tokens, looks):
     assert decisions.windows(max_tokens) == looks
-
-
-# Lease ids.
-
-
-@REPEATABLE
-@given(slots=st.lists(st.integers(0, MAX_TOKENS - 1), min_size=1, max_size=99, unique=True), seed=st.integers())
-def test_a_lease_id_tells_its_slots(slots, seed):
-    lease_id = grants.lease_id_for(tuple(slots), random.Random(seed))
-    assert grants.slots_of(lease_id) == tuple(slots)
-
-
-def test_lease_ids_are_new_every_time_and_carry_128_bits():
-    chance = random.Random(1)
-    ids = {grants.lease_id_for((4,), chance) for _ in range(1000)}
-    assert len(ids) == 1000
-    assert {len(one) for one in ids} == {len("4-") + 32}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "-",
-        "4",
-        "4-",
-        "-abc",
-        "x-abc",
-        " 4-a",
-        "+4-a",
-        "-4-a",
-        "\u0664-a",
-        "123456-a",
-        "1.-a",
-        ".1-a",
-        "1..2-a",
-        "1.1-a",
-    ],
-)
-def test_what_is_no_lease_id_tells_no_slot(text):
-    assert grants.slots_of(text) is None
-
-
-@REPEATABLE
-@given(st.text())
-def test_no_text_breaks_the_reading_of_a_lease_id(text):
-    slots = grants.slots_of(text)
-    assert slots is None or all(0 <= slot < MAX_TOKENS for slot in slots)
-
-
-# Answers that were lost.
-
-
-def test_an_item_that_carries_the_attempts_own_lease_means_it_worked():
-    ours = Slot(number=0, fence=1, lease=lease(lease_id="0-ours"))
-    assert grants.is_own_write(Refused(slot=ours), "0-ours")
-    assert not grants.is_own_write(Refused(slot=ours), "0-other")
-    assert not grants.is_own_write(Refused(slot=free(0)), "0-ours")
-    assert not grants.is_own_write(Refused(slot=None), "0-ours")
-
-
-@pytest.mark.parametrize("uncertain", [False, True])
-def test_a_release_that_was_done_ended_the_lease(uncertain):
-    assert grants.released(Done(), fence=7, uncertain=uncertain)
-
-
-@pytest.mark.parametrize(
-    ("slot", "fence", "uncertain", "ended"),
-    [
-        (free(0, fence=7), 7, True, True),
-        (free(0, fence=7), 7, False, False),  # a second release, or a stranger's before it
-        (free(0, fence=8), 7, True, False),  # somebody had it since
-        (held(0), 7, True, False),
-        (None, 7, True, False),
-        (free(0, fence=7), None, True, False),  # by id alone, the fence is not known
-    ],
-    ids=["freed by our lost sending", "not ours", "had since", "leased", "no item", "fence unknown"],
-)
-def test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did(slot, fence, uncertain, ended):
-    assert grants.released(Refused(slot=slot), fence=fence, uncertain=uncertain) is ended
 
 
 # Several together

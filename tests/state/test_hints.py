@@ -399,7 +399,7 @@ def test_a_long_line_costs_each_waiter_no_more_than_a_short_one(hints):
 
     short = steps_of([Thread(hints) for _ in range(10)])
     assert steps_of([Thread(hints) for _ in range(1000)]) < 1.5 * short
-    assert len(hints._queue) == 0
+    assert hints.waiting == 0
 
 
 def test_who_stands_behind_those_who_are_gone_is_still_found(hints):
@@ -409,4 +409,4 @@ def test_who_stands_behind_those_who_are_gone_is_still_found(hints):
     gc.collect()
     assert second.may_try()
     assert third.may_try()
-    assert len(hints._queue) == 2
+    assert hints.waiting == 2

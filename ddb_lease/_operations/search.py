@@ -1,0 +1,171 @@
+"""Searching: what one try of an acquire does where the hints have led to nothing. It looks, and acts upon what it sees.
+
+Invariants:
+
+- A look suggests one step at a time; a step that is refused teaches something, and another one is chosen.
+- Full is said only of what was seen: of a large bucket, some windows.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ddb_lease._operations.look import Looks
+from ddb_lease._operations.slot_writes import SlotWrites
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm
+from ddb_lease._protocol import decisions
+from ddb_lease._protocol.messages import Done, Refused, Seen
+from ddb_lease._protocol.outcomes import Failure, Full, LostRace, Unavailable
+from ddb_lease._protocol.records import Grant, View
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.steps import (
+    BringBackSlot,
+    ClaimSlot,
+    CreateBucket,
+    MintSlot,
+    NothingFree,
+    RetireStrays,
+    Step,
+    TakeSlots,
+)
+
+LOOKS = 3
+"""Windows of a large bucket that one try looks through before it calls the bucket full."""
+
+STEPS = 6
+"""Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
+
+
+class Wanted(Protocol):
+    """What an acquire is for: `AcquireOne` or `AcquireMany`.
+
+    Attributes:
+        writes: The writes of this acquire.
+        extra_steps: How many requests more than usual one try may make upon one look.
+    """
+
+    writes: SlotWrites
+    extra_steps: int
+
+    def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
+        """Try what the hints suggest, without a look; None where they have led to nothing.
+
+        Args:
+            elsewhere: Rather any other slot than the one that this process released last.
+        """
+        ...
+
+    def choose(self, view: View, *, expired_before: int) -> Step:
+        """The next step upon a look."""
+        ...
+
+    def note_refused(self, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> None:
+        """Note what a refused step has shown, besides the hints."""
+        ...
+
+    def brought_back(self, view: View, step: BringBackSlot) -> View:
+        """The view after a slot was brought back."""
+        ...
+
+
+class Search:
+    """The looks of one acquire, and what it does upon them.
+
+    Args:
+        wanted: What is wanted, and its writes.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted = wanted
+        self._writes = wanted.writes
+        self._state = wanted.writes.state
+        self._looks = Looks(wanted.writes.state, waiter=wanted.writes.waiter)
+
+    def run(self) -> Operation[Grant | Full | Failure]:
+        """Look, and act upon it.
+
+        Raises:
+            StoreRejected: The service refuses for good.
+            ConfigurationError: This client cannot work with the stored settings, or more is wanted than there is.
+        """
+        time = self._state.time
+        outcome: Grant | Full | Failure = Full(expires_in=None)
+        for _ in range(LOOKS):
+            seen = yield from self._looks.look()
+            if not isinstance(seen, Seen):
+                return seen
+            # A look brings the time, unless its answer carries no Date: then two more decide whether none does.
+            yield from ask_while(lambda: not time.known, time)
+            if not time.known:
+                return Unavailable(cause=TIME_UNKNOWN)
+            outcome = yield from self._act_upon(seen.view)
+            if not isinstance(outcome, Full) or not seen.more:
+                break
+        return outcome
+
+    def _act_upon(self, view: View) -> Operation[Grant | Full | Failure]:
+        time = self._state.time
+        for _ in range(STEPS + self._wanted.extra_steps):
+            expired_before = time.expired_before_ms()
+            step = self._wanted.choose(view, expired_before=expired_before)
+            if not isinstance(step, NothingFree):
+                result = yield from self._carry_out(step, view)
+                if not isinstance(result, View):
+                    return result
+                view = result
+            elif step.next_expiry is None or time.confirmed:
+                self._state.note_holders(*view.slots.values())
+                return Full(expires_in=_until(step.next_expiry, expired_before))
+            else:
+                # A single answer cannot tell what has expired (see `service_time`): get a second one, then decide.
+                yield from confirm(time)
+                if not time.confirmed:
+                    return Full(expires_in=None)
+        return LostRace()
+
+    def _carry_out(
+        self,
+        step: ClaimSlot | MintSlot | TakeSlots | BringBackSlot | RetireStrays | CreateBucket,
+        view: View,
+    ) -> Operation[View | Grant | Failure]:
+        """Carry out one step; returns the view after it, where that is not the end of this try."""
+        writes = self._writes
+        match step:
+            case ClaimSlot() | MintSlot() | TakeSlots():
+                won = yield from writes.win(step)
+                return self._learn(view, step, won) if isinstance(won, Refused) else won
+            case BringBackSlot():
+                answer = yield from writes.bring_back(step)
+                if isinstance(answer, Done):
+                    return self._wanted.brought_back(view, step)
+                return self._learn(view, step, answer) if isinstance(answer, Refused) else answer
+            case RetireStrays():
+                retired = yield from writes.retire(step)
+                if not isinstance(retired, (Done, Refused)):
+                    return retired
+            case CreateBucket():
+                made = yield from writes.create(view, step)
+                if not isinstance(made, Refused):
+                    return made
+        # Somebody has changed the counter, we or others: see what it is now.
+        seen = yield from self._looks.look_consistently()
+        return seen.view if isinstance(seen, Seen) else seen
+
+    def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
+        state, hints, waiter = self._state, self._state.hints, self._writes.waiter
+        self._wanted.note_refused(step, refused)
+        if isinstance(step, TakeSlots):
+            for number, slot in refused.found.items():
+                hints.learn_slot(number, slot, by=waiter)
+        elif refused.slot_failed:
+            hints.learn_slot(step.slot, refused.slot, by=waiter)
+        if refused.counter is not None:
+            state.adopt(refused.counter, sure=True)
+        elif refused.counter_failed:
+            hints.forget()  # the counter's item is gone: the bucket must be made anew
+        return decisions.learn(view, step, refused)
+
+
+def _until(expiry: int | None, now_lo: int) -> float | None:
+    # Before the service's time is confirmed, `now_lo` is 0, and an expiry says nothing.
+    return None if expiry is None or now_lo == 0 else (expiry - now_lo) / 1000
