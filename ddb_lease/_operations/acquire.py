@@ -172,7 +172,7 @@ class _Tries:
         if hints.changes != changes:
             return replace(outcome, look_in=0.0)  # a slot was released here, or all were woken, meanwhile
         if outcome.look_in is None:
-            # All waiters of this process follow it, whoever of them stands first by then.
+            # It counts for all waiters of this process: another one may be first by then.
             pause = until_next_look(outcome.expires_in, self._state.chance)
             hints.next_look_at = now + pause
             return replace(outcome, look_in=pause)
@@ -188,7 +188,7 @@ class _Tries:
         if not pause and hints.free:
             counter = hints.counter
             if hints.free > 1:
-                self._elsewhere = True  # another slot is free, it seems: it is had, or found to be gone
+                self._elsewhere = True  # another slot seems to be free: try it
             elif counter is not None and counter.minted < counter.max_tokens:
                 # Others may mint one, unless they have meanwhile.
                 if now - hints.looked_at > MINTABLE_SECONDS:

@@ -55,7 +55,7 @@ class BucketState:
             fit the lease.
 
     Attributes:
-        hints: What was last seen of the table, and who waits.
+        hints: What was last seen of the table, and the queue of waiters.
         settings: The stored settings as far as they are known, else those wanted.
     """
 
@@ -90,7 +90,7 @@ class BucketState:
         return self._closed
 
     def close(self) -> None:
-        """From now on nothing is acquired; whoever waits finds out."""
+        """From now on nothing is acquired; waiters are woken to find out."""
         self._closed = True
         self.hints.wake_all()
 

@@ -30,8 +30,8 @@ _STALE_NUMBERS = 64
 class FreeSlots:
     """Numbers of slots last seen free, each with its fence; one is drawn in constant time, however many they are.
 
-    It stays whole where a signal handler comes back for it amid any of its methods: the dict alone says what is there,
-    and a draw passes over what is left in the pool of what was taken.
+    It stays whole where a signal handler calls it amid any of its methods: the dict alone says what is there, and a
+    draw passes over numbers in the pool that were taken.
     """
 
     def __init__(self) -> None:
@@ -124,14 +124,14 @@ class Hints:
             return known is None or known.settings != counter.settings
 
     def forget(self) -> None:
-        """The bucket is gone: what was known of it is void."""
+        """The bucket is gone: forget what was known of it."""
         with self._lock:
             self.counter = None
             self._free.clear()
             self.next_look_at = -math.inf
 
     def forget_free(self) -> None:
-        """Whatever was last seen free may be so no more: look."""
+        """What was last seen free may have been taken since: look."""
         with self._lock:
             self._free.clear()
             self.next_look_at = -math.inf
@@ -142,7 +142,7 @@ class Hints:
         Args:
             view: What it showed.
             by: Who looked.
-            since: `changes` when it was sent: what was released here after that, it may show as leased.
+            since: `changes` when the look was sent: it may show a slot as leased that was released here after that.
         """
         with self._lock:
             own = self._own_release
@@ -167,14 +167,13 @@ class Hints:
         _wake(woken, but=by)
 
     def take_free(self, chance: Random, *, elsewhere: bool = False) -> tuple[int, int] | None:
-        """A slot last seen free, and its fence; it is then remembered no more.
+        """A slot last seen free, and its fence; it is then forgotten.
 
-        The one that this process released last comes first: nobody else is as likely to know of it. Where none was,
-        one is drawn.
+        The slot that this process released last comes first: nobody else is as likely to know of it. Else one is drawn.
 
         Args:
             chance: Draws one.
-            elsewhere: Rather any other than the one released last.
+            elsewhere: Rather any other slot than the one released last.
         """
         with self._lock:
             counter = self.counter
@@ -196,7 +195,7 @@ class Hints:
                     return number, fence
 
     def take_free_together(self, count: int, chance: Random) -> list[tuple[int, int]]:
-        """So many slots last seen free, and their fences, to be remembered no more; none where there are not enough."""
+        """So many slots last seen free, and their fences, which are then forgotten; none where there are not enough."""
         with self._lock:
             counter = self.counter
             known = [n for n in self._free.numbers() if counter is not None and n < counter.max_tokens]
@@ -239,7 +238,7 @@ class Hints:
     def is_first(self, waiter: Waiter | None, *, now: float) -> bool:
         """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck.
 
-        None, and whoever is not in the queue, may always.
+        None, or a waiter that is not in the queue, always may.
         """
         if waiter is None:
             return True

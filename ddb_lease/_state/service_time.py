@@ -2,7 +2,7 @@
 
 Invariants:
 
-- It is the only room that asks what time it is. All others get a `Clock` or a `ServiceTime`.
+- Nothing below `_runtime` asks the machine what time it is: it is handed a `Clock`, or a `ServiceTime`.
 - No wall clock of a client is trusted. DynamoDB has no server-side ``now()``, but every genuine answer carries a
   ``Date`` header: the service's clock, cut to a second. An answer sent for at steady time ``t0`` and received at
   ``t1`` with ``Date`` D says that the offset (service minus steady) lies in ``[D - t1, D + 1 s - t0]``; answers are

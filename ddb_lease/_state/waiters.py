@@ -2,11 +2,12 @@
 
 Invariants:
 
-- Waiters are served in the order of their coming. The first one looks for all; the next is woken when it leaves, and
-  as many are woken as there are free slots for. So a process polls as one, however many threads wait in it. Where the
-  first wants several slots together, the next that wants fewer looks too: it may be served while the first waits on.
+- Waiters are served in the order in which they came. The first one looks for all. When it leaves, the next is woken;
+  when slots come free, as many waiters are woken as these can serve. So a process polls as one, however many threads
+  wait in it. If the first wants several slots together, the next that wants fewer looks too: it may be served while the
+  first still waits.
 - No I/O, no clock, and no lock: `Hints` guards the queue. Nobody is woken while that lock is held.
-- The queue stays whole where a signal handler comes back for it amid any of its methods.
+- The queue stays whole where a signal handler calls it amid any of its methods.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Waiter:
 
 
 class WaitQueue:
-    """Waiters in the order of their coming. What it costs to find the first does not grow with the others."""
+    """Waiters in the order in which they came. Finding the first costs no more when many others wait."""
 
     def __init__(self) -> None:
         self._places: dict[int, OrderedDict[int, weakref.ref[Waiter]]] = {}
