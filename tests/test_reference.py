@@ -23,7 +23,9 @@ def row(section, name):
     return [cell.strip() for cell in found]
 
 
-@pytest.mark.parametrize("kind", [models.BucketStatus, models.LeaseInfo, models.RateStatus, models.Resized, models.Repaired])
+@pytest.mark.parametrize(
+    "kind", [models.BucketStatus, models.LeaseInfo, models.RateStatus, models.Resized, models.Repaired]
+)
 def test_each_value_is_listed_with_all_its_fields(kind):
     after = PAGE.partition(f"**`{kind.__name__}`**")[2]
     own = re.split(r"\*\*`|^## ", after, maxsplit=1, flags=re.MULTILINE)[0]
