@@ -357,11 +357,11 @@ def test_a_table_without_ttl_is_warned_of_and_serves(engine, session, client, ca
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
         BillingMode="PAY_PER_REQUEST",
     )
-    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: session)
     line = ["create-table", "--check", f"--table={name}", f"--endpoint-url={engine.endpoint_url}"]
     try:
         assert main.main(line) == 0
-        assert f"table {name}: active, will do" in capsys.readouterr().out
+        assert f"table {name}: active, fit for leases" in capsys.readouterr().out
         (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
         assert "has TTL off" in warning.getMessage()
         bucket = LeaseBucket(

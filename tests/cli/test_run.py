@@ -341,7 +341,7 @@ import os, pathlib, signal, sys, time
 from ddb_lease.cli import run
 from ddb_lease.cli.main import main
 
-start = run.WatchdogedCommand.start
+start = run.SupervisedCommand.start
 ready = pathlib.Path(sys.argv.pop(1))
 
 def signalled(*args, **kwargs):
@@ -351,7 +351,7 @@ def signalled(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     return command
 
-run.WatchdogedCommand.start = staticmethod(signalled)
+run.SupervisedCommand.start = staticmethod(signalled)
 sys.exit(main(sys.argv[1:]))
 """
 
