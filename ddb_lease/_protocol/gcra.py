@@ -1,22 +1,21 @@
-"""GCRA: the decisions of a rate limit. Values in, values out.
+"""GCRA: the decisions of a rate limit. Pure functions of values.
 
 The generic cell rate algorithm (ITU-T I.371, in its form as virtual scheduling) keeps one number: `tat`, the
-theoretical arrival time, until which all that was admitted is paid for. A permit costs an interval; n permits are
-admitted where ``max(tat, now) + n * interval`` lies at most `burst` intervals ahead of `now`, and `tat` then moves
+theoretical arrival time, at which all permits admitted so far are paid for. A permit costs an interval; n permits are
+admitted if ``max(tat, now) + n * interval`` lies at most `burst` intervals ahead of `now`, and `tat` then moves
 there.
 
 Invariants:
 
-- All is reckoned in whole nanoseconds, so that nothing is lost by adding. Milliseconds are too coarse beyond 1,000/s,
-  and microseconds too: at 3,000/s an interval is 333.3 of them. Rounded for each charge, that breaks the burst (five
-  permits of 3/s at once, taken one by one, come to a microsecond more than five intervals); rounded once, for the
-  interval, up to a tenth of the rate. Nanoseconds, rounded up once, lose a thousandth at 1,000,000/s, and nothing that
-  anyone could measure at the thousand writes a second that an item takes.
-- The table decides, by a charge's condition. What is decided here is which of its two branches to send, and whether to
-  send anything: `tat` never falls while the item lives, so a denial stands until the time it names.
-- Charges to one item only ever move `tat` on. Over any time in which `now` is told right, permits admitted are thus at
-  most `rate` * time + `burst`; where senders' clocks are off, the time between the slowest and the fastest comes on
-  top.
+- All times are whole nanoseconds, so that additions lose nothing. Milliseconds are too coarse beyond 1,000/s, and so
+  are microseconds: at 3,000/s an interval is 333.3 of them. Rounding each charge breaks the burst (five permits of 3/s
+  at once, taken one by one, come to a microsecond more than five intervals); rounding the interval once costs up to a
+  tenth of the rate. Nanoseconds, rounded up once, lose a thousandth at 1,000,000/s, and nothing measurable at the
+  thousand writes a second that an item takes.
+- The table decides, by a charge's condition. This module decides which of the two branches to send, and whether to send
+  anything: `tat` never falls while the item lives, so a denial holds until the time that it gives.
+- A charge only moves `tat` forward. While `now` is right, permits admitted in any time are at most `rate` * time +
+  `burst`; if senders' clocks differ, the distance between the slowest and the fastest comes on top.
 """
 
 from __future__ import annotations
@@ -33,28 +32,28 @@ NS = 1_000_000_000
 """Nanoseconds in a second."""
 
 FASTEST = 1_000_000
-"""Permits a second, at most: an interval of a thousand nanoseconds, whose rounding costs no more than a thousandth."""
+"""The most permits a second: an interval of a thousand nanoseconds, whose rounding costs at most a thousandth."""
 
 _LARGEST = 10**15
-"""Of a number that is given as an int: beyond any rate or time that makes sense, and exact as a float."""
+"""The largest int accepted: beyond any sensible rate or time, and exact as a float."""
 
 LONGEST_NS = LONGEST_LEASE_MS * 1_000_000
-"""A year: what a burst may take to come back, at most."""
+"""A year: the longest time that a burst may take to come back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """All that was admitted is paid for: the charge counts from now on."""
+    """All permits admitted so far are paid for: the charge counts from now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """Something is not paid for yet, and there is room: the charge comes on top of it."""
+    """Some permits are not paid for yet, and the burst allows more: the charge is added to `tat`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Later:
-    """No room before `at`, in nanoseconds since the epoch."""
+    """Not before `at`, in nanoseconds since the epoch."""
 
     at: int
 
@@ -63,7 +62,7 @@ Plan: TypeAlias = Idle | Busy | Later
 
 
 def rate_of(rate: object, per: object, burst: object) -> Rate:
-    """A limiter's settings, checked.
+    """Check a limiter's settings.
 
     Args:
         rate: Permits.
@@ -87,10 +86,10 @@ def rate_of(rate: object, per: object, burst: object) -> Rate:
 
 
 def plan(tat: int | None, *, now: int, needed: int, tolerance: int) -> Plan:
-    """What to do with a charge of which `needed` must be admitted at once.
+    """How to send a charge of which `needed` must be admitted at once.
 
     Args:
-        tat: As last seen; None where nothing was charged, or nothing is known.
+        tat: As last seen; None if nothing was charged, or nothing is known.
         now: The service's time.
         needed: At most `tolerance`: a burst.
         tolerance: How far ahead a charge may reach.
@@ -114,7 +113,7 @@ def available(meter: Meter | None, rate: Rate, *, now: int) -> tuple[int, int]:
 
 
 def _positive(what: str, value: object) -> Fraction:
-    # A float by way of its text: 0.1 is meant as 0.1. The base types' own, whatever a subclass makes of it.
+    # A float is read by its text, as 0.1 means 0.1; by the base type's own, whatever a subclass does.
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
         return Fraction(int(value))
     if isinstance(value, float) and math.isfinite(value) and value > 0:
