@@ -90,12 +90,8 @@ def instrument(meter: Meter) -> OnEvent:
     contended = meter.create_counter(
         "ddb_lease.contended", unit="{request}", description="Requests that met another client"
     )
-    throttled = meter.create_counter(
-        "ddb_lease.throttled", unit="{request}", description="Requests throttled"
-    )
-    re_minted = meter.create_counter(
-        "ddb_lease.re_minted", unit="{slot}", description="Missing slots minted again"
-    )
+    throttled = meter.create_counter("ddb_lease.throttled", unit="{request}", description="Requests throttled")
+    re_minted = meter.create_counter("ddb_lease.re_minted", unit="{slot}", description="Missing slots minted again")
 
     def record(event: Event) -> None:
         bucket = {BUCKET: event.bucket}

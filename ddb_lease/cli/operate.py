@@ -39,8 +39,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         execute_reset,
         "end all leases of a bucket whose holders are gone",
         "End all leases at once, whoever holds them, and repair the bucket. Its size stays. Use it when the holders "
-        "are surely dead: those that still work learn of it only at their next renewal, and others may have their slots "
-        "by then. Ask living ones with revoke.",
+        "are surely dead: those that still work learn of it only at their next renewal, and others may have their "
+        "slots by then. Ask living ones with revoke.",
     )
     reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 

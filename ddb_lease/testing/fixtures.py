@@ -52,7 +52,8 @@ def lease_session(lease_engine: Engine) -> Any:  # noqa: ANN401 - boto3 sessions
 def lease_table(lease_engine: Engine, lease_session: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - as above
     """A new table, as keyword arguments for a `LeaseBucket`: on real time, with real heartbeats.
 
-    It is deleted after the test. Use it when threads or processes wait for one another, as in ``LeaseBucket("jobs", max_tokens=2, **lease_table)``.
+    It is deleted after the test. Use it when threads or processes wait for one another, as in ``LeaseBucket("jobs",
+    max_tokens=2, **lease_table)``.
     Close such a bucket before the test ends: its heartbeat knows nothing of tests.
     """
     table = f"leases-{uuid.uuid4().hex}"
