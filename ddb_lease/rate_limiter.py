@@ -117,8 +117,7 @@ class RateLimiter:
         self._time = ServiceTime(
             self._runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
         )
-        # What waits here waits for a time that it asks anew: nothing is to be done when deadlines move.
-        self._driver = Driver(sender=self._store, time=self._time, on_moved=lambda: None)
+        self._driver = Driver(sender=self._store, time=self._time, runtime=self._runtime)
         self._permits = Permits(self._rate, lanes=LANES, chance=self._runtime.chance)
         self._state = RateState(
             rate=self._rate,

@@ -216,7 +216,7 @@ def goes_wrong(place, operation, error, says):
         operation(place)
     assert type(told.value) is error
     assert place.table.all() == place.before
-    assert all(bucket._leases == {} for bucket in place.made)
+    assert all(bucket._core.leases == {} for bucket in place.made)
 
 
 @pytest.mark.parametrize("wrong", ARGUMENTS)

@@ -14,7 +14,7 @@ import pytest
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import ConnectionSettings, Session
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.local import Engine, EngineError
 from ddb_lease.local.errors import MISSING_EXTRA
@@ -43,18 +43,17 @@ def lease_engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def lease_session(lease_engine: Engine) -> Any:  # noqa: ANN401 - boto3 sessions have no static type
+def lease_session(lease_engine: Engine) -> Session:
     """A `boto3.Session` for the engine: one for all, as making one takes longer than a test."""
     return lease_engine.session()
 
 
 @pytest.fixture
-def lease_table(lease_engine: Engine, lease_session: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - as above
+def lease_table(lease_engine: Engine, lease_session: Session) -> Iterator[dict[str, Any]]:
     """A new table, as keyword arguments for a `LeaseBucket`: on real time, with real heartbeats.
 
     It is deleted after the test. Use it when threads or processes wait for one another, as in ``LeaseBucket("jobs",
-    max_tokens=2, **lease_table)``.
-    Close such a bucket before the test ends: its heartbeat knows nothing of tests.
+    max_tokens=2, **lease_table)``. Close such a bucket before the test ends: its heartbeat knows nothing of tests.
     """
     table = f"leases-{uuid.uuid4().hex}"
     connection = ConnectionSettings(session=lease_session, endpoint_url=lease_engine.endpoint_url)

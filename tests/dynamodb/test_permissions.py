@@ -186,8 +186,8 @@ def renew_together(bucket, table):
     one = bucket(max_tokens=2)
     leases = [one.acquire(timeout=5) for _ in range(2)]
     for lease in leases:
-        one._renewals.put(lease._due())
-    one._renewals.send_off()
+        one._core._renewals.put(lease._held._due())
+    one._core._renewals.send_off()
     eventually(lambda: "RenewEach" in one.tap.count())
 
 
