@@ -150,8 +150,8 @@ class RateLimiter:
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
-            StoreUnavailable: The service did not answer in five tries, or its answers do not tell its time. What was
-                charged unknown to us is forgone.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each, or its answers do
+                not tell its time. What was charged unknown to us is forgone.
             StoreRejected: No table, no permission: trying again will not help.
 
         Cost: 1 UpdateItem (1 WCU), and one more where others have charged since this process last saw the item and its
@@ -205,7 +205,7 @@ class RateLimiter:
     def status(self) -> RateStatus:
         """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
 
-        The first time also two more, eventually consistent, for the time. A rate that was never used is all available.
+        The first time also one more, eventually consistent, for the time. A rate that was never used is all available.
 
         Raises:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.

@@ -145,7 +145,8 @@ class RateLimiter:
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
-            StoreUnavailable: The service did not answer in five tries. What was charged unknown to us is forgone.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. What was charged
+                unknown to us is forgone.
             StoreRejected: No table, no permission: trying again will not help.
         """
         return await self._core.try_for(n)
