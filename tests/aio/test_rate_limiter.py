@@ -108,7 +108,7 @@ def test_a_cancelled_waiter_leaves_the_line_and_the_next_goes_on(limiter):
             await asyncio.wait_for(second, 30)
             with pytest.raises(asyncio.CancelledError):
                 await first
-            return permits._core._permits.wanted_before(None)
+            return permits._core.state.permits.wanted_before(None)
 
     assert asyncio.run(main()) == 0
 
