@@ -160,8 +160,9 @@ def decide(balance: Balance, count: int, *, now: int, interval: int, tolerance: 
     if missing <= 0:
         due = balance.due(count, interval=interval)
         return FromHand() if due <= now else Later(at=due)
-    idle = balance.tat is None or balance.tat < now
-    earliest = (now if balance.tat is None or idle else balance.tat) + missing * interval - tolerance
+    tat = now if balance.tat is None else balance.tat
+    idle = balance.tat is None or tat < now
+    earliest = max(tat, now) + missing * interval - tolerance
     if earliest > now:
         return Later(at=earliest)
     return IdleBranch(missing=missing) if idle else BusyBranch(missing=missing)
