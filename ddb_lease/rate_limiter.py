@@ -23,34 +23,33 @@ R = TypeVar("R")
 class RateLimiter:
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
-    GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read for deciding. Making
-    one sends nothing, and needs nothing made before. Thread-safe; one for each process and name is best, as its threads
-    then share one line and all that is known of the rate. After a fork the child may use it, and holds no permits of
-    its parent's. It may have the name of a bucket, and has nothing to do with it.
+    It runs GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read in order to
+    decide. Constructing a limiter sends nothing, and nothing has to exist before. It is thread-safe. Make one for each
+    process and name: its threads then share one queue, and what the process knows of the rate. After a fork the child
+    may use it, and holds none of its parent's permits. A rate may have the same name as a bucket; they are independent.
 
-    Of permits taken in any t seconds, counted at the times at which their requests were sent: at most ``rate * t +
-    burst``, and ``rate * s`` more, where s is how far the clocks of those who send lie apart: twice the
-    `uncertainty_seconds` of `status` and, of the real service, the second by which its front ends may differ. That
-    comes on top once, and not again for each second. With `prefetch`, what processes hold comes on top too. A permit is
-    used as much later as its answer takes.
+    The promise: the permits taken in any t seconds, counted when their requests were sent, are at most ``rate * t +
+    burst + rate * s``. Here s is how far the clocks of the senders lie apart: twice the `uncertainty_seconds` of
+    `status` and, with the real service, the second by which its front ends may differ. That comes on top once, not
+    again for each second. With `prefetch`, the permits that processes hold come on top too. A permit is used later than
+    it was sent for, by the time that its answer takes.
 
-    What is not promised: order among processes. Nor that a permit which is charged is used: one whose answer is lost
-    for good is forgone. All limiters of one name should have the same settings, as each charges the one item by its
-    own.
+    Not promised: an order among processes; and that each permit charged is used, as a permit whose answer is lost for
+    good is forgone. Give all limiters of one name the same settings: each charges the one item by its own.
 
     Args:
         name: The rate's name in the table; any non-empty string of up to 2048 bytes.
-        rate: How many permits there are in `per` seconds; up to a million a second. Less than one is fine.
+        rate: Permits in `per` seconds; up to a million a second. It may be less than one.
         per: Seconds.
-        burst: How many permits can be had at once after a quiet time; as many as in one `per`, by default, and one at
-            least. It takes ``burst * per / rate`` seconds to come back, a year at most.
+        burst: How many permits can be had at once after a quiet time; by default as many as in one `per`, and at least
+            one. It comes back in ``burst * per / rate`` seconds, which may be a year at most.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
-        session: A `boto3.Session`, where boto3's defaults will not do.
-        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
-        endpoint_url: Another endpoint than DynamoDB's own.
-        prefetch: Take so many permits with one write, if not more are wanted anyway, and hand them out in this process,
-            each when it is due. It divides the cost of a permit by as much; others wait as much longer meanwhile, and
-            what is in hand when the process ends is forgone.
+        session: A `boto3.Session`, where boto3's defaults do not fit.
+        client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
+        endpoint_url: An endpoint other than DynamoDB's own.
+        prefetch: Take at least this many permits with one write, and hand them out in this process, each when it is
+            due. That divides the cost of a permit by this number. Meanwhile other processes wait for that much longer,
+            and permits in hand when the process ends are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
 
     Raises:
@@ -102,24 +101,24 @@ class RateLimiter:
         return self._core.state.rate.burst
 
     def try_acquire(self, n: int = 1) -> bool:
-        """Take n permits if they are to be had at once: all or none.
+        """Take n permits if they can be had at once: all or none.
 
-        A denial is remembered: until the time it tells, the answer is False and nothing is sent. It is also False where
-        threads of this process wait for all that there is: what comes next is theirs.
+        A denial is remembered: until the time that it gives, the answer is False and nothing is sent. The answer is
+        also False where other threads of this process wait and take all permits that there are.
 
         Returns:
-            Whether they were had.
+            Whether the permits were taken.
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
-            StoreUnavailable: The service did not answer in five tries, or its answers do not tell its time. What was
-                charged unknown to us is forgone.
+            StoreUnavailable: The service did not answer in five tries, or its answers do not tell its time. Permits
+                that were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
 
         Cost: 1 UpdateItem (1 WCU), and one more where others have charged since this process last saw the item and its
-            guess was wrong; a denial by the table costs as much, one from memory nothing. The first time also two
-            Queries of one item, eventually consistent, as two answers must stand for the time; likewise after an hour
-            or more without any request.
+            guess was wrong. A denial by the table costs the same; a denial from memory costs nothing. The first time
+            also two Queries of one item, eventually consistent, as two answers must agree on the time; likewise after
+            an hour or more without any request.
         """
         known = self._core.try_at_once(n)
         return self._ask(known) if isinstance(known, Wanted) else known
@@ -127,32 +126,32 @@ class RateLimiter:
     def acquire(self, n: int = 1, *, timeout: float | None = None) -> None:
         """Wait for n permits, and take them: all together.
 
-        Threads of one process wait in line, first come, first served; among processes there is no order, and who wants
-        many may wait long where others take few. Nothing is sent before the permits are due.
+        Threads of one process queue, first come, first served. Among processes there is no order: a caller that wants
+        many permits may wait long where others take few. Nothing is sent before the permits are due.
 
         Args:
             n: How many, up to `burst`.
-            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            timeout: Seconds to wait at most, besides the time of one request; None waits for ever.
 
         Raises:
-            AcquireTimeout: They are not to be had in time; raised as soon as that is known.
+            AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
             ConfigurationError: The arguments cannot work. Nothing was sent.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
-                in 20 s. What was charged unknown to us is forgone.
+                in 20 s. Permits that were charged without our knowing are forgone.
             StoreRejected: As in `try_acquire`.
 
-        Cost: as `try_acquire`; where several processes want more than there is, a wait that another ends first costs
-            one denial (1 WCU), and the next is spread out.
+        Cost: as `try_acquire`. Where several processes want more permits than there are and another one is faster, a
+            wait costs one denial (1 WCU) more, and the next try is spread out.
         """
         wanted = self._core.wait_for(n, timeout)
         if wanted is not None and not self._ask(wanted):
             raise self._core.timed_out(n, timeout)
 
     def wait_time(self, n: int = 1) -> float:
-        """Seconds until n permits could be had, as far as this process knows without asking: no I/O.
+        """Seconds until n permits could be had, as far as this process knows: no I/O.
 
-        From what the item showed last, those of this process who wait served first. Others may be faster; 0.0 also
-        where nothing is known yet.
+        It is computed from what the item showed last, with the waiters of this process served first. Other processes
+        may be faster. It is 0.0 also where nothing is known yet.
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up.
@@ -162,7 +161,8 @@ class RateLimiter:
     def status(self) -> RateStatus:
         """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
 
-        The first time also two more, eventually consistent, for the time. A rate that was never used is all available.
+        The first time also two more, eventually consistent, for the time. Of a rate that was never used, the whole
+        burst is available.
 
         Raises:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
@@ -199,7 +199,7 @@ class RateLimiter:
         return decorate
 
     def close(self) -> None:
-        """Close the connections; those who wait are told, and it admits nobody any more. Raises nothing.
+        """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
         Permits in hand are forgone. Giving them back would move `tat` back, and then no denial could be remembered:
         another process may have been told already when to come again.

@@ -1,7 +1,7 @@
-"""Insisting: one request, sent again while what keeps it from being done may pass.
+"""Resending: one request, sent again until it is answered for good.
 
-Invariants: it is for requests that may be sent again after any answer: reads, and writes whose condition fails,
-or changes nothing, once they have happened.
+Invariants: it is for requests that may be sent again after any answer: reads, and writes that fail their condition, or
+change nothing, once they have happened.
 """
 
 from __future__ import annotations

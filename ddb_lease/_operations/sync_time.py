@@ -1,9 +1,9 @@
-"""Asking: the procedure that learns the service's time, where the last answers do not tell it well enough.
+"""Synchronising the time: the operation that learns the service's time where the last answers do not tell it well.
 
 Invariants:
 
-- It asks by the cheapest read there is, and only where something is about to be written, or believed, by the time.
-- It asks a few times at most: whoever called decides what to do if that did not help.
+- It asks with the cheapest read there is, and only where something is about to be written, or believed, by the time.
+- It asks a few times at most. The caller decides what to do if that did not help.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Invariants:
   Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
 - tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the
   same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
-- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
-  permit: it is asked for again when it is due, and not before.
+- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. A denied permit is
+  no failure either: it is asked for again when it is due, and not before.
 """
 
 from __future__ import annotations

@@ -25,22 +25,22 @@ R = TypeVar("R")
 
 
 class RateLimiter:
-    """As `ddb_lease.RateLimiter`, for asyncio: what sends requests is awaited.
+    """As `ddb_lease.RateLimiter`, for asyncio: methods that send requests are awaited.
 
-    It is that limiter, on the same item, with the same promise, and may share its name with synchronous ones. Requests
-    are sent on at most `max_requests` threads of its own, which end when idle; waiting costs none, and those who wait
-    on one object stand in one line. It belongs to no loop: it may be made outside of any, and used from several.
+    It makes the same promise on the same item, and may share its name with synchronous limiters. Requests are sent on
+    at most `max_requests` threads of its own, which end when idle. Waiting needs no thread, and all waiters of one
+    object share one queue. It belongs to no event loop: you may make it outside of any, and use it from several.
 
     Args:
         name: The rate's name in the table.
-        rate: How many permits there are in `per` seconds; see `ddb_lease.RateLimiter`, here and below.
+        rate: Permits in `per` seconds; see `ddb_lease.RateLimiter`, here and below.
         per: Seconds.
         burst: How many permits can be had at once after a quiet time.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
-        session: A `boto3.Session`, where boto3's defaults will not do.
-        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
-        endpoint_url: Another endpoint than DynamoDB's own.
-        prefetch: Take so many permits with one write, and hand them out in this process.
+        session: A `boto3.Session`, where boto3's defaults do not fit.
+        client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
+        endpoint_url: An endpoint other than DynamoDB's own.
+        prefetch: Take at least this many permits with one write, and hand them out in this process.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         max_requests: How many requests may be under way at once.
 
@@ -100,16 +100,17 @@ class RateLimiter:
         return self._core.state.rate.burst
 
     async def try_acquire(self, n: int = 1) -> bool:
-        """Take n permits if they are to be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
+        """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
-        Cancelled while its request is under way, it may have been charged: those permits are forgone.
+        If it is cancelled while its request is under way, permits may have been charged: they are forgone.
 
         Returns:
-            Whether they were had.
+            Whether the permits were taken.
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
-            StoreUnavailable: The service did not answer in five tries. What was charged unknown to us is forgone.
+            StoreUnavailable: The service did not answer in five tries. Permits that were charged without our knowing
+                are forgone.
             StoreRejected: No table, no permission: trying again will not help.
         """
         known = self._core.try_at_once(n)
@@ -118,15 +119,15 @@ class RateLimiter:
     async def acquire(self, n: int = 1, *, timeout: float | None = None) -> None:
         """Wait for n permits, and take them: all together. As `ddb_lease.RateLimiter.acquire`.
 
-        Cancelled while it waits, it is charged nothing; while its request is under way, it may have been: those permits
-        are forgone. The next in line goes on.
+        If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is under way,
+        permits may have been charged: they are forgone. The next in the queue goes on.
 
         Args:
             n: How many, up to `burst`.
-            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            timeout: Seconds to wait at most, besides the time of one request; None waits for ever.
 
         Raises:
-            AcquireTimeout: They are not to be had in time; raised as soon as that is known.
+            AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
             ConfigurationError: The arguments cannot work. Nothing was sent.
             StoreUnavailable: As in `try_acquire`; without a timeout, the service has never answered in 20 s.
             StoreRejected: As in `try_acquire`.
@@ -136,7 +137,7 @@ class RateLimiter:
             raise self._core.timed_out(n, timeout)
 
     def wait_time(self, n: int = 1) -> float:
-        """Seconds until n permits could be had, as far as this process knows without asking: no I/O, not awaited.
+        """Seconds until n permits could be had, as far as this process knows: no I/O, not awaited.
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up.
@@ -184,7 +185,7 @@ class RateLimiter:
         return decorate
 
     async def close(self) -> None:
-        """Close the connections; those who wait are told, and it admits nobody any more. Raises nothing.
+        """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
         Permits in hand are forgone.
         """
