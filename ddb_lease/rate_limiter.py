@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.models import RateStatus, Timing
 
 P = ParamSpec("P")
@@ -70,8 +70,8 @@ class RateLimiter:
         per: float = 1.0,
         burst: int | None = None,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         prefetch: int = 0,
         timing: Timing | None = None,

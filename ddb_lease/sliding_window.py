@@ -18,12 +18,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from ddb_lease._protocol.records import Grant
+from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.bucket import LeaseBucket
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
 from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Timing
 
@@ -85,8 +87,8 @@ class SlidingWindow:
         max_tokens: int,
         period: float,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
@@ -100,7 +102,8 @@ class SlidingWindow:
             max_clock_skew=given.max_clock_skew,
         )
         self.period = whole.grace_for(0.0)
-        self._slots = _Slots(
+        self._timing = whole
+        self._core = BucketCore(
             name,
             max_tokens=max_tokens,
             lease_seconds=whole.length(),
@@ -110,10 +113,12 @@ class SlidingWindow:
             endpoint_url=endpoint_url,
             owner=owner,
             timing=whole,
+            on_event=None,
             runtime=runtime,
         )
-        self.name = self._slots.name
-        self.table = self._slots.table
+        process.register(self._core)
+        self.name = self._core.name
+        self.table = self._core.table
 
     def __repr__(self) -> str:
         return f"<SlidingWindow {self.name!r} in table {self.table!r}>"
@@ -133,7 +138,7 @@ class SlidingWindow:
 
         Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query where none is to be had.
         """
-        return self._slots.use(self._slots.deadline_in(_TRY_SECONDS), patient=False)
+        return self._use(self._core.deadline(_TRY_SECONDS), patient=False)
 
     def acquire(self, *, timeout: float | None = None) -> None:
         """Wait for a permit, and take it.
@@ -152,10 +157,7 @@ class SlidingWindow:
 
         Cost: as `LeaseBucket.acquire`; who waits writes nothing, and looks about once a second for its process.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        deadline = math.inf if timeout is None else self._slots.deadline_in(timeout)
-        if not self._slots.use(deadline, patient=True):
+        if not self._use(self._core.deadline(timeout), patient=True):
             raise AcquireTimeout(f"no permit of window {self.name!r} to be had in {timeout:g} s")
 
     def limited(self, timeout: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -179,11 +181,12 @@ class SlidingWindow:
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
-        return self._slots.status()
+        return self._core.run(self._core.status())
 
     def close(self) -> None:
         """Close the connections; it admits nobody any more. Raises nothing, and gives no permit back."""
-        self._slots.close()
+        self._core.begin_closing()  # nothing is held, so nothing is to be released
+        self._core.close_connections()
 
     def __enter__(self) -> SlidingWindow:
         return self
@@ -195,6 +198,42 @@ class SlidingWindow:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _use(self, deadline: float, *, patient: bool) -> bool:
+        """Win a slot, and leave it to expire; False where none came free in time."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(_TooLate):
+                return self._use_once(deadline, patient=patient)
+        raise StoreUnavailable(f"no permit of window {self.name!r}: answers take longer than {ANSWER_SECONDS:g} s")
+
+    def _use_once(self, deadline: float, *, patient: bool) -> bool:
+        core = self._core
+        wakeup = core.runtime.wakeup()
+        pending = core.begin_acquire(deadline, None, count=1, patient=patient, wake=wakeup.wake)
+        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        try:
+            with core.in_queue(pending):
+                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            grant = core.conclude(pending, outcome)
+            if grant is None:
+                return False
+            self._require_in_time(grant)
+            core.state.require_open()  # closed just now
+            return True
+        except BaseException:
+            core.abandon(pending)
+            raise
+
+    def _require_in_time(self, grant: Grant) -> None:
+        # The deadline is reckoned on our steady clock; that may have stood still since, and answers tell so.
+        time, length = self._core.state.time, grant.lease_ms / 1000
+        allowed = length - self._timing.margin_for(length)
+        began = grant.deadline - allowed
+        # Of a stored period longer than ours, what is longer is not for the answer to take.
+        allowed = min(allowed, ANSWER_SECONDS)
+        delay = (time.now_ms()[1] - grant.acquired_at) / 1000
+        if time.steady() >= began + allowed or delay > allowed:
+            raise _TooLate
 
 
 def _checked_period(period: object) -> float:
@@ -227,30 +266,3 @@ class _WholePeriod(Timing):
 
 class _TooLate(Exception):
     """A permit came when its time was over; what is open is released, as it was not used."""
-
-
-class _Slots(LeaseBucket):
-    """The bucket behind a window: what it wins is kept by nobody."""
-
-    def deadline_in(self, seconds: float) -> float:
-        """So many seconds from now, on the steady clock."""
-        return self._state.time.steady() + seconds
-
-    def use(self, deadline: float, *, patient: bool) -> bool:
-        """Win a slot, and leave it to expire."""
-        for _ in range(_TRIES):
-            with contextlib.suppress(_TooLate):
-                return self._win(deadline, None, count=1, patient=patient, keep=self._in_time) is not None
-        raise StoreUnavailable(f"no permit of window {self.name!r}: answers take longer than {ANSWER_SECONDS:g} s")
-
-    def _in_time(self, grant: Grant) -> Grant:
-        # The deadline is reckoned on our steady clock; that may have stood still since, and answers tell so.
-        time, length = self._state.time, grant.lease_ms / 1000
-        allowed = length - self._timing.margin_for(length)
-        began = grant.deadline - allowed
-        # Of a stored period longer than ours, what is longer is not for the answer to take.
-        allowed = min(allowed, ANSWER_SECONDS)
-        delay = (time.now_ms()[1] - grant.acquired_at) / 1000
-        if time.steady() >= began + allowed or delay > allowed:
-            raise _TooLate
-        return grant

@@ -15,14 +15,16 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ddb_lease._operations.maintain import Upkeep
 from ddb_lease._protocol.decisions import slots_of
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime import process
+from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.bucket import LeaseBucket
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
 from ddb_lease.models import Timing
 
@@ -83,14 +85,14 @@ class DynamoDBTokenBucket:
         token_timeout_seconds: float = 300,
         *,
         bucket_name: str = DEFAULT_BUCKET,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        self._bucket = _Plain(
+        self._core = BucketCore(
             bucket_name,
             max_tokens=max_tokens,
             lease_seconds=token_timeout_seconds,
@@ -100,11 +102,13 @@ class DynamoDBTokenBucket:
             endpoint_url=endpoint_url,
             owner=owner,
             timing=timing or NO_CALLBACK,
+            on_event=None,
             runtime=runtime,
         )
+        self._bucket = _HeldByNobody(self._core)
 
     def __repr__(self) -> str:
-        return f"<DynamoDBTokenBucket {self._bucket.name!r} in table {self._bucket.table!r}>"
+        return f"<DynamoDBTokenBucket {self._core.name!r} in table {self._core.table!r}>"
 
     def initialize_bucket(self) -> None:
         """Make the bucket if it is missing, and all its tokens. Safe to repeat, and never needed.
@@ -146,7 +150,7 @@ class DynamoDBTokenBucket:
         try:
             token_id = self._bucket.take(timeout_seconds)
         except StoreError as error:
-            _log.warning("no token of bucket %r could be acquired: %s", self._bucket.name, error)
+            _log.warning("no token of bucket %r could be acquired: %s", self._core.name, error)
             return None, False
         return token_id, token_id is not None
 
@@ -164,10 +168,11 @@ class DynamoDBTokenBucket:
         given: object = token_id
         if not isinstance(given, str):
             raise ConfigurationError(f"a token id is a string, not {token_id!r}")
-        if not token_id.isascii() or len(token_id) > _LONGEST_ID or slots_of(token_id) is None:
+        slots = slots_of(token_id) if token_id.isascii() and len(token_id) <= _LONGEST_ID else None
+        if slots is None:
             return False
         try:
-            return self._bucket.release(token_id)
+            return self._bucket.release(token_id, slots)
         except StoreError as error:
             _log.warning("token %s was not released, and ends by itself: %s", token_id, error)
             return False
@@ -209,59 +214,62 @@ class DynamoDBTokenBucket:
 
         Raises nothing.
         """
-        self._bucket.close()
+        self._core.begin_closing()
+        self._core.close_connections()
 
 
-class _Plain(LeaseBucket):
+class _HeldByNobody:
     """A bucket whose leases are won, and not held: no heartbeat, nothing released at exit."""
 
-    def __init__(self, name: str, **settings: Any) -> None:  # noqa: ANN401 - see `LeaseBucket`
-        super().__init__(name, **settings)
-        # What this process won: with a fence, a release can tell its own lost answer, and wake who waits for the slot.
+    def __init__(self, core: BucketCore) -> None:
+        self.core = core
+        # What this process won: with a fence, a release can recognise its own lost answer, and wake a waiter here.
         self._won: dict[str, Grant] = {}
         self._ending: set[str] = set()
         self._ending_lock = threading.Lock()
+        process.register(self)
 
     def take(self, timeout: float) -> str | None:
         """Win a grant; returns its lease id, or None where nothing came free in time."""
-
-        def keep(grant: Grant) -> str:
+        core = self.core
+        wakeup = core.runtime.wakeup()
+        pending = core.begin_acquire(core.deadline(timeout), None, count=1, patient=True, wake=wakeup.wake)
+        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        try:
+            with core.in_queue(pending):
+                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            grant = core.conclude(pending, outcome)
+            if grant is None:
+                return None
             self._forget_the_expired()
             self._won[grant.lease_id] = grant
+            core.state.began(grant.lease_id)
+            core.state.require_open()  # closed just now
             return grant.lease_id
+        except BaseException:
+            core.abandon(pending)
+            raise
 
-        deadline = self._state.time.steady() + timeout
-        return self._win(deadline, None, count=1, patient=True, keep=keep)
-
-    def release(self, lease_id: str) -> bool:
+    def release(self, lease_id: str, slots: tuple[int, ...]) -> bool:
         """As `LeaseBucket.release`; waiters of this process are woken."""
         with self._ending_lock:
             if lease_id in self._ending:
                 return False  # another thread is ending it: two that lost their answers would both take it for theirs
             self._ending.add(lease_id)
         try:
-            return self._release(lease_id)
+            return self._release(lease_id, slots)
         finally:
             self._ending.discard(lease_id)
 
-    def _release(self, lease_id: str) -> bool:
-        grant = self._won.get(lease_id)
+    def _release(self, lease_id: str, slots: tuple[int, ...]) -> bool:
+        core, grant = self.core, self._won.get(lease_id)
         if grant is None:
-            return super().release(lease_id)
-        ended = self._end(lease_id, grant.slots, fence=grant.fence)
-        self._won.pop(lease_id, None)
+            return bool(core.run(core.release(lease_id, slots, fence=None)))
+        ended = core.run(core.release(lease_id, grant.slots, fence=grant.fence))
+        self._forget(lease_id)
         for slot in ended:
-            self._hints.released(slot, Slot(number=slot, fence=grant.fence), now=self._state.time.steady())
+            core.state.hints.released(slot, Slot(number=slot, fence=grant.fence), now=core.state.time.steady())
         return bool(ended)
-
-    def _is_ours(self, lease_id: str) -> bool:
-        return lease_id in self._won or super()._is_ours(lease_id)
-
-    def after_fork_in_child(self) -> None:
-        """As `LeaseBucket`'s; and no lock of the parent's is held here."""
-        super().after_fork_in_child()
-        self._ending_lock = threading.Lock()
-        self._ending = set()
 
     def fill(self) -> None:
         """Make and mint what is missing."""
@@ -278,36 +286,51 @@ class _Plain(LeaseBucket):
         try:
             self._keep_up(operation)
         except StoreError as error:
-            _log.warning("cleaning up bucket %r was cut short: %s", self.name, error)
+            _log.warning("cleaning up bucket %r was cut short: %s", self.core.name, error)
         return upkeep[0].freed
 
     def empty(self) -> None:
         """End every lease in the table, and fill what is missing."""
         with contextlib.suppress(UnknownBucket):
-            self._end_all()
+            self.core.end_all()
         self.fill()
 
+    # What `process` asks for.
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child, where another thread of the parent's may have held the lock."""
+        self.core.after_fork_in_child()
+        self._ending_lock = threading.Lock()
+        self._ending = set()
+
+    def at_exit(self, deadline: float) -> None:
+        """At the interpreter's exit: tokens outlive the process, and nothing is to be done."""
+
     def _keep_up(self, operation: Callable[[Upkeep], Operation[None]]) -> None:
-        self._require_open()
+        core = self.core
+        core.state.require_open()
         open_grants: list[Grant] = []
         try:
             upkeep = Upkeep(
-                state=self._state,
-                owner=self.owner,
+                state=core.state,
+                owner=core.owner,
                 data={},
                 deadline=math.inf,
                 waiter=None,
                 open_grants=open_grants,
             )
-            self._driver.run(operation(upkeep), self._runtime.wakeup())
+            core.driver.run(operation(upkeep), core.runtime.wakeup())
         except BaseException:
-            for grant in open_grants:
-                self._give_back(grant)
+            core.give_back_all(open_grants)
             raise
 
+    def _forget(self, lease_id: str) -> None:
+        self._won.pop(lease_id, None)
+        self.core.state.ended(lease_id)
+
     def _forget_the_expired(self) -> None:
-        now = self._state.time.steady()
+        now = self.core.state.time.steady()
         for lease_id, grant in list(self._won.items()):
             # Long after its end by any clock, so that what is released late is still known.
             if now > grant.deadline + grant.lease_ms / 1000:
-                self._won.pop(lease_id, None)
+                self._forget(lease_id)

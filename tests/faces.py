@@ -17,8 +17,8 @@ from typing import Any
 
 from ddb_lease import aio
 from ddb_lease._protocol.messages import Reply, Request
-from ddb_lease._runtime.driver import Sender
-from ddb_lease._runtime.driver import Wakeup as BlockingBell
+from ddb_lease._runtime.ports import Sender
+from ddb_lease._runtime.ports import Wakeup as BlockingBell
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Wakeup
 
@@ -69,6 +69,10 @@ class Lease:
         own = name in {"_lease", "_loop", "_staged", "_told", "on_lost"}
         object.__setattr__(self if own else self._lease._held, name, value)
 
+    @property
+    def _held(self) -> Any:
+        return self._lease._held
+
     def __repr__(self) -> str:
         return repr(self._lease)
 
@@ -92,7 +96,7 @@ class Lease:
         if callback is None:
             self._lease.on_lost = None
         elif self._staged:  # all happens on one thread there, with locks in its hands: no other may be waited for
-            self._lease._held.on_lost = lambda _: callback(self)
+            self._lease._held.on_lost = lambda: callback(self)
         else:
             self._lease.on_lost = self._tell
 
@@ -126,7 +130,11 @@ class LeaseBucket:
         self._loop, self._bucket = loop, aio.LeaseBucket(name, runtime=shown, **settings)
         self._staged = runtime.wakeup is not BlockingBell
         if self._staged:
-            self._bucket._core.new_wakeup = lambda: Staged(runtime.wakeup())
+            self._bucket._bucket.new_wakeup = lambda: Staged(runtime.wakeup())
+
+    @property
+    def _core(self) -> Any:
+        return self._bucket._core
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket._core, name)

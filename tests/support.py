@@ -32,7 +32,7 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.records import Claimant, Rate, Settings
-from ddb_lease._runtime.driver import Sender, Wakeup
+from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import StoreRejected
 from ddb_lease.testing import MovableClock

@@ -216,7 +216,7 @@ def goes_wrong(place, operation, error, says):
         operation(place)
     assert type(told.value) is error
     assert place.table.all() == place.before
-    assert all(bucket._leases == {} for bucket in place.made)
+    assert all(bucket._core.leases == {} for bucket in place.made)
 
 
 @pytest.mark.parametrize("wrong", ARGUMENTS)
@@ -357,7 +357,7 @@ def test_a_table_without_ttl_is_warned_of_and_serves(engine, session, client, ca
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
         BillingMode="PAY_PER_REQUEST",
     )
-    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: session)
     line = ["create-table", "--check", f"--table={name}", f"--endpoint-url={engine.endpoint_url}"]
     try:
         assert main.main(line) == 0

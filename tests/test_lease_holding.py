@@ -38,7 +38,7 @@ def test_a_renewal_is_believed_no_longer_than_from_before_it_was_sent(environmen
     environment.clock.pass_time(5)
     bucket.tap.inject(Renew, before=lambda _: environment.clock.pass_time(2))
     lease.renew()
-    assert lease.remaining == pytest.approx(30 - lease._margin - 2, abs=0.1)
+    assert lease.remaining == pytest.approx(30 - lease._held._margin - 2, abs=0.1)
 
 
 def test_a_second_release_says_no_and_sends_nothing(bucket, lease):
@@ -280,7 +280,7 @@ def test_one_lease_in_trouble_delays_no_other(environment, table):
     bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
     broken = leases[0]
-    broken._begin_renewal = lambda: 1 / 0
+    broken._held._begin_renewal = lambda: 1 / 0
     environment.run(100, bucket)
     assert not broken.held
     assert all(lease.held for lease in leases[1:])
@@ -397,7 +397,7 @@ def test_a_release_does_not_wait_for_ever_for_a_renewal_that_hangs(quick, table)
     assert lease.release()
     assert time.monotonic() - began < 2
     let_go.set()  # the late renewal arrives
-    eventually(lambda: not lease._renewing)
+    eventually(lambda: not lease._held._renewing)
     assert leases_in(table) == {}
 
 
@@ -501,7 +501,7 @@ def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(env
         bucket.tap.inject(Look, commits=False, answer=UNSENT)  # nobody can say so at once
     lease = bucket.acquire()
     assert lease.held
-    assert lease.remaining + lease._margin <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
+    assert lease.remaining + lease._held._margin <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
 
 
 def test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up(environment, table):
@@ -550,7 +550,7 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(environment, tabl
     if how == "by hand":
         lease.renew()
     else:
-        lease._renew_by_itself()
+        lease._held._renew_by_itself()
     assert bucket.tap.count() == {"Look": 1, "Renew": 1}
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
@@ -569,7 +569,7 @@ def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_furthe
     environment.clock.pass_time(lease.remaining - 4.0)
     bucket.tap.clear()
     with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
-        lease.renew() if how == "by hand" else lease._renew_by_itself()
+        lease.renew() if how == "by hand" else lease._held._renew_by_itself()
     assert lease.held
     assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 30_000
@@ -590,7 +590,7 @@ def test_a_renewal_that_cannot_have_doubt_cleared_is_put_off_as_long_as_there_is
         lease.renew()
     assert bucket.tap.count() == {"Look": 3}
     assert table.get(0)["expires_at"] == before
-    assert 0.0 < lease.due_in() <= lease.remaining - 30.0 / 4 + 0.01, "it is tried again while there is time"
+    assert 0.0 < lease._held.due_in() <= lease.remaining - 30.0 / 4 + 0.01, "it is tried again while there is time"
     lease.renew()
     assert bucket.tap.count()["Renew"] == 1
 

@@ -96,7 +96,7 @@ def test_nothing_is_left_of_a_released_lease(environment):
     bucket = environment.bucket()
     bucket.acquire(5).release()
     assert bucket.heartbeats._schedule.all() == []
-    assert bucket._leases == {}
+    assert bucket._core.leases == {}
 
 
 def test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over(environment, table):
@@ -133,15 +133,15 @@ def test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late(env
 def test_an_urgent_renewal_does_not_spin(environment):
     lease = environment.bucket().acquire(5)
     lease.renew()
-    lease._belief.renew_at = 0.0
-    assert 0.1 < lease.due_in() <= 0.21
+    lease._held._belief.renew_at = 0.0
+    assert 0.1 < lease._held.due_in() <= 0.21
 
 
 def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(environment, table):
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5, on_lost=lambda _: None)
     callbacks = []
-    object.__setattr__(lease._context, "spawn", callbacks.append)
+    object.__setattr__(lease._held._context, "spawn", callbacks.append)
     bucket.tap.inject(Renew, answer=LOST)  # it extends the lease, and nobody knows
     environment.run(10.25, bucket)
     bucket.tap.everything_fails = UNSENT
@@ -173,15 +173,15 @@ def test_in_a_forked_child_a_lease_waits_for_no_lock_of_its_parents(environment,
     held, over = threading.Event(), threading.Event()
 
     def hold():
-        with lease._lock:
+        with lease._held._lock:
             held.set()
             over.wait(20)
 
     parents = in_thread(hold)
     assert held.wait(10)
-    lease.abandon_to_parent()
+    lease._held.abandon_to_parent()
     try:
-        assert in_thread(lambda: lease.on_lost or lease.due_in()).result(5)
+        assert in_thread(lambda: lease.on_lost or lease._held.due_in()).result(5)
     finally:
         over.set()
     parents.result(10)

@@ -256,8 +256,8 @@ def test_the_witness_sees_a_holder_that_does_not_find_out(performance, what):
         assert performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
     performance.oracle.after_each()
     assert held.believes(), "it cannot know yet"
-    performance.world.now += held.lease._seconds + 0.1
-    held.lease._belief._planned += 100.0
+    performance.world.now += held.lease._held._seconds + 0.1
+    held.lease._held._belief._planned += 100.0
     performance.oracle.stirred = True
     with pytest.raises(Violation, match="S2.*still believes"):
         performance.oracle.after_each()
@@ -270,7 +270,7 @@ def test_a_holder_finds_out_that_its_lease_was_ended(performance, what):
         performance._delete(slot[1])
     else:
         performance._revoke(Deed(at=0.0, what="revoke", process=0, size=0.0))
-    performance.world.run(performance.world.now + held.lease._seconds / 2)
+    performance.world.run(performance.world.now + held.lease._held._seconds / 2)
     assert not held.believes()
     assert held.lease.lost is (LossReason.GONE if what == "robbed" else LossReason.REVOKED)
 

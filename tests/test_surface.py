@@ -135,14 +135,14 @@ def test_what_asyncio_needs_is_one_import_away_and_nothing_else_imports_asyncio(
     assert out.split() == ["False", "False"]
 
 
-ASKED_BY_OTHER_ROOMS = {"due_in", "beat", "abandon_to_parent", "release_at_exit", "after_fork_in_child", "at_exit"}
+ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 
 
 @pytest.mark.parametrize("name", ["LeaseBucket", "Lease", "RateLimiter"])
 def test_both_faces_have_the_same_methods_with_the_same_parameters(name):
     ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
-    # What the heartbeat and the process ask for is the core's; what is a property there is awaited here.
-    of_the_core = ASKED_BY_OTHER_ROOMS | {"group", "lost"}
+    # What is a property there is awaited here.
+    of_the_core = ASKED_BY_PROCESS | {"lost"}
     methods = {member for member in vars(theirs) if not member.startswith("_")} - of_the_core
     assert methods <= set(vars(ours))
     for member in methods if name == "Lease" else methods | {"__init__"}:
@@ -219,8 +219,8 @@ def test_every_method_says_what_it_raises_or_raises_nothing(kind):
         for member, value in vars(kind).items()
         if inspect.isfunction(value) and not member.startswith("_")
     }
-    # These are asked by other rooms, or pass on what the function that they wrap raises.
-    for quiet in ASKED_BY_OTHER_ROOMS | {"leased", "limited", "connect"}:
+    # The process asks for these, or they pass on what the function that they wrap raises.
+    for quiet in ASKED_BY_PROCESS | {"leased", "limited", "connect"}:
         says.pop(quiet, None)
     assert all(says.values()), says
 

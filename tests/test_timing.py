@@ -56,5 +56,5 @@ def test_each_part_has_a_least_and_is_a_number(setting, least):
 def test_a_bucket_takes_the_front_ends_difference_and_the_wall_clocks_from_its_timing():
     client = SimpleNamespace(meta=SimpleNamespace(config=client_config(60)))
     bucket = LeaseBucket("b", max_tokens=1, timing=Timing(front_end_skew=0.3, max_clock_skew=7.0), client=client)
-    assert bucket._state.time.front_end_skew == 0.3
-    assert bucket._state.time.max_clock_skew == 7.0
+    assert bucket._core.state.time.front_end_skew == 0.3
+    assert bucket._core.state.time.max_clock_skew == 7.0

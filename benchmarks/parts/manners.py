@@ -33,7 +33,7 @@ from ddb_lease._operations.release import ended_slots, send_release
 from ddb_lease._protocol.messages import Answer, Pause, Request
 from ddb_lease._protocol.records import Grant, Settings, Slot
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease._state.hints import Hints, Waiter
+from ddb_lease._state.hints import Waiter
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
@@ -223,19 +223,14 @@ Worker = Generator[Any, Any, None]
 
 
 def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random) -> Worker:
-    hints = Hints()
-    leases: set[str] = set()
     state = BucketState(
         bucket=_BUCKET,
         wanted=Settings(max_tokens=TOKENS, lease_ms=60_000),
         timing=Timing(),
         time=time,
         chance=chance,
-        hints=hints,
-        adopt=lambda counter, sure: hints.learn_counter(counter, sure=sure) and None,
-        ours=lambda lease_id: lease_id in leases,
-        require_open=lambda: None,
     )
+    hints = state.hints
     while True:
         wanted = world.now
         waiter = Waiter(lambda: None)
@@ -246,11 +241,11 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
         grant = yield from acquire(state, attempt, deadline=math.inf, patient=True)
         hints.leave(waiter)
         assert isinstance(grant, Grant)
-        leases.add(grant.lease_id)
+        state.began(grant.lease_id)
         log.grants += 1
         log.waits.append(world.now - wanted)
         yield HOLD_SECONDS * chance.uniform(0.5, 1.5)
-        leases.clear()
+        state.ended(grant.lease_id)
         endings = yield from send_release(
             state, slots=grant.slots, lease_id=grant.lease_id, fence=grant.fence, tries=8, deadline=world.now + 30
         )

@@ -294,7 +294,7 @@ class Attempt:
         if more and view.covered and len(view.covered) < decisions.WINDOW:
             self._resume = view.covered.stop  # large data filled the page: the next look goes on from there
         if view.counter is not None:
-            self._state.adopt(view.counter, consistent)
+            self._state.adopt(view.counter, sure=consistent)
             self._state.hints.looked_at = self._state.time.steady()
         elif view.counter_looked_for:
             self._state.hints.forget()
@@ -345,7 +345,7 @@ class Attempt:
     def _meet(self, *slots: Slot | None) -> None:
         """Note if others hold any of these."""
         state = self._state
-        if any(slot and slot.lease and not state.ours(slot.lease.lease_id) for slot in slots):
+        if any(slot and slot.lease and not state.is_ours(slot.lease.lease_id) for slot in slots):
             state.hints.fairness.met_others(state.time.steady())
 
     def _choose(self, view: View, expired_before: int) -> Step:
@@ -369,7 +369,7 @@ class Attempt:
         elif refused.slot_failed:
             state.hints.learn_slot(step.slot, refused.slot, by=self._waiter)
         if refused.counter is not None:
-            state.adopt(refused.counter, True)
+            state.adopt(refused.counter, sure=True)
         elif refused.counter_failed:
             state.hints.forget()  # the counter's item is gone: the bucket must be made anew
         return decisions.learn(view, step, refused)
@@ -611,7 +611,7 @@ class Attempt:
                     lease_ms=state.wanted.lease_ms,
                 )
                 _log.info("bucket %r is created: %s", state.bucket, state.wanted)
-                state.adopt(made, True)
+                state.adopt(made, sure=True)
                 free = {n: Slot(number=n, fence=now_hi) for n in range(slots)}
                 view = replace(view, counter=made, slots={**view.slots, **free})
                 state.hints.learn_view(view, by=self._waiter)

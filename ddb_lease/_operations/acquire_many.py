@@ -99,7 +99,7 @@ class Together(Attempt):
         if view.counter is None:
             self._state.hints.forget()
         else:
-            self._state.adopt(view.counter, True)
+            self._state.adopt(view.counter, sure=True)
         return view.counter
 
     def _require_enough(self, max_tokens: int) -> None:

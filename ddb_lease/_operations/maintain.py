@@ -57,7 +57,7 @@ class Upkeep(Attempt):
         counter, slots = yield from read_whole(state, seconds=PAGE_SECONDS)
         if counter is None:
             return
-        state.adopt(counter, True)
+        state.adopt(counter, sure=True)
         try:
             yield from self._be_sure_of_the_time()
         except Stop as stop:
@@ -100,7 +100,7 @@ class Upkeep(Attempt):
             nothing = View(counter=None, slots={}, covered=range(0))
             yield from self._create(nothing, CreateBucket(fresh=not slots))
             return MAX_TOKENS  # read what there is by now
-        state.adopt(counter, True)
+        state.adopt(counter, sure=True)
         missing = [number for number in range(counter.max_tokens) if number not in slots]
         state.chance.shuffle(missing)  # others may be at it too: not all for the same ones
         for first in range(0, len(missing), PER_TRANSACTION):

@@ -118,8 +118,7 @@ class RateLimiterCore:
             chance=runtime.chance,
             permits=Permits(settings, lanes=LANES, chance=runtime.chance),
         )
-        # A waiter waits until a time that it asks for anew, so there is nothing to do when deadlines move.
-        self.driver = Driver(sender=self._store, time=time, on_moved=lambda: None)
+        self.driver = Driver(sender=self._store, time=time, runtime=runtime)
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state.permits, time, self._store, *fork_aware)
         process.register(self)

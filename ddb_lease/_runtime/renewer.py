@@ -40,8 +40,9 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.records import PER_BATCH
-from ddb_lease._runtime.driver import Driver, Wakeup
+from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.instrumentation import Observer
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease.errors import StoreUnavailable

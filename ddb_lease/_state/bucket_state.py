@@ -1,40 +1,162 @@
-"""The scene: what surrounds the procedures of one bucket in one process.
+"""What one process knows of one bucket: one value below all operations.
 
-Invariants: it gathers what is passed in, and decides nothing.
+Invariants:
+
+- Operations read it, and tell it what they saw. It sends nothing, and calls nobody back.
+- The stored settings rule. A client that cannot work with them is refused each time that it sees them, before they are
+  learnt; one that was made with others is warned once.
+- Nothing here is a ground for safety: every request is guarded by its own condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections import deque
 from random import Random
+from typing import Final
 
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.records import Counter, Settings
 from ddb_lease._state.hints import Hints
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
 
+_log = logging.getLogger("ddb_lease")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_LATELY: Final = 64
+"""Leases won last that are known as ours after their end: one may still stand in a look that was under way."""
+
+
+def require_quick_answers(answer_seconds: float, lease_seconds: float) -> None:
+    """Refuse a client that waits longer for an answer than a third of the lease.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    if answer_seconds > lease_seconds / 3:
+        raise ConfigurationError(
+            f"this client waits up to {answer_seconds:g} s for an answer, longer than a lease of {lease_seconds:g} s "
+            "allows: pass a session instead, or make the client with "
+            f"config=ddb_lease.client_config({lease_seconds:g})"
+        )
+
+
 class BucketState:
-    """What surrounds the procedures of one bucket in one process."""
+    """One bucket in one process. Shared by its threads.
 
-    bucket: str
-    wanted: Settings
-    timing: Timing
-    time: ServiceTime
-    chance: Random
-    hints: Hints
-    adopt: Callable[[Counter, bool], None]
-    """Called with each counter seen, and whether it is surely the latest: adopts stored settings, and warns of others
-    once."""
+    Args:
+        bucket: The bucket's name.
+        wanted: The settings that this client was made with.
+        timing: The time budget around a lease.
+        time: Bounds on the service's time.
+        chance: A source that no two processes share.
+        answer_seconds: How long the user's own client waits for an answer; 0 where the client is ours and is made to
+            fit the lease.
 
-    ours: Callable[[str], bool]
-    """Whether this process holds a lease of this id."""
+    Attributes:
+        hints: What was last seen of the table, and who waits.
+        settings: The stored settings as far as they are known, else those wanted.
+    """
 
-    require_open: Callable[[], None]
-    """Raises once the bucket is closed: nobody waits on for a closed one."""
+    def __init__(
+        self,
+        *,
+        bucket: str,
+        wanted: Settings,
+        timing: Timing,
+        time: ServiceTime,
+        chance: Random,
+        answer_seconds: float = 0.0,
+    ) -> None:
+        self.bucket = bucket
+        self.wanted = wanted
+        self.timing = timing
+        self.time = time
+        self.chance = chance
+        self.hints = Hints()
+        self.settings = wanted
+        self._answer_seconds = answer_seconds
+        self._closed = False
+        self._held: set[str] = set()  # each call on it is atomic
+        self._lately: deque[str] = deque(maxlen=_LATELY)
+        self._warned = False
+
+    # Open or closed.
+
+    @property
+    def closed(self) -> bool:
+        """Whether the bucket was closed in this process."""
+        return self._closed
+
+    def close(self) -> None:
+        """From now on nothing is acquired; whoever waits finds out."""
+        self._closed = True
+        self.hints.wake_all()
+
+    def require_open(self) -> None:
+        """Refuse to acquire from a closed bucket.
+
+        Raises:
+            ConfigurationError: It is closed.
+        """
+        if self._closed:
+            raise ConfigurationError(f"bucket {self.bucket!r} is closed")
+
+    # Leases of this process.
+
+    def began(self, lease_id: str) -> None:
+        """This process holds a lease of this id."""
+        self._held.add(lease_id)
+        self._lately.append(lease_id)
+
+    def ended(self, lease_id: str) -> None:
+        """It does not hold it any more."""
+        self._held.discard(lease_id)
+
+    def is_ours(self, lease_id: str) -> bool:
+        """Whether this process holds such a lease, or did so lately."""
+        return lease_id in self._held or lease_id in self._lately
+
+    # The stored settings.
+
+    def adopt(self, counter: Counter, *, sure: bool) -> None:
+        """Take note of a counter that was seen.
+
+        Args:
+            counter: What was seen.
+            sure: Whether it is surely the latest: seen consistently, or written by us.
+
+        Raises:
+            ConfigurationError: This client cannot work with its settings.
+        """
+        stored = counter.settings
+        if stored != self.settings:
+            lease_seconds = stored.lease_ms / 1000
+            self.timing.require_room(lease_seconds)
+            require_quick_answers(self._answer_seconds, lease_seconds)
+            self.settings = stored
+        if not self.hints.learn_counter(counter, sure=sure):
+            return
+        if stored != self.wanted and not self._warned:
+            self._warned = True
+            _log.warning(
+                "bucket %r is stored with max_tokens=%d, lease_seconds=%g: these settings are used, "
+                "not max_tokens=%d, lease_seconds=%g",
+                self.bucket,
+                stored.max_tokens,
+                stored.lease_ms / 1000,
+                self.wanted.max_tokens,
+                self.wanted.lease_ms / 1000,
+            )
+
+    def settings_changed(self) -> None:
+        """This client changed them itself: it needs no warning, and looks at the table anew."""
+        self._warned = True
+        self.hints.forget()
+        self.hints.wake_all()
+
+    # What requests are made of.
 
     def lease_ms(self) -> int:
         """The length of a lease: the stored setting rules."""
@@ -49,3 +171,9 @@ class BucketState:
     def token(self) -> str:
         """A request token: one for each attempt, kept over its resends."""
         return f"{self.chance.getrandbits(128):032x}"
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: it holds nothing, nobody waits, and no lock of the parent's is held."""
+        self._held = set()
+        self.hints.empty()
+        self.time.after_fork_in_child()

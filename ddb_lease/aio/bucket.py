@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore
+from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.aio.core import MAX_REQUESTS, Core, Held
+from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.lease import Lease, OnLost
-from ddb_lease.bucket import TRY_SECONDS
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
 
@@ -75,8 +77,8 @@ class LeaseBucket:
         max_tokens: int,
         lease_seconds: float = 60.0,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
@@ -84,7 +86,8 @@ class LeaseBucket:
         max_requests: int = MAX_REQUESTS,
         runtime: Runtime | None = None,
     ) -> None:
-        self._core = Core(
+        max_requests = checked_max_requests(max_requests)
+        self._core = BucketCore(
             name,
             max_tokens=max_tokens,
             lease_seconds=lease_seconds,
@@ -95,9 +98,9 @@ class LeaseBucket:
             owner=owner,
             timing=timing,
             on_event=on_event,
-            max_requests=max_requests,
             runtime=runtime,
         )
+        self._bucket = AsyncBucket(self._core, max_requests=max_requests)
         self.name = self._core.name
         self.table = self._core.table
 
@@ -258,7 +261,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        return await self._core.end(lease_id)
+        return await self._bucket.release(lease_id)
 
     async def revoke(self, lease_id: str) -> bool:
         """Ask a lease's holder for its slots back; see `ddb_lease.LeaseBucket.revoke`.
@@ -271,7 +274,7 @@ class LeaseBucket:
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        return await self._core.mark(lease_id)
+        return await self._bucket.revoke(lease_id)
 
     async def resize(self, max_tokens: int) -> Resized:
         """Change how many tokens the bucket has, while it is in use; see `ddb_lease.LeaseBucket.resize`.
@@ -290,7 +293,7 @@ class LeaseBucket:
                 size, the new one, or one in between; it is whole: resize again. So it is after a cancellation.
             StoreRejected: The service refuses for good; else as above.
         """
-        return await self._core.set_size(max_tokens)
+        return await self._bucket.resize(max_tokens)
 
     async def repair(self) -> Repaired:
         """Count the slots anew; see `ddb_lease.LeaseBucket.repair`.
@@ -303,7 +306,7 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
             StoreRejected: The service refuses for good.
         """
-        return await self._core.mend()
+        return await self._bucket.repair()
 
     async def reset(self) -> int:
         """End all leases now, whoever holds them, and repair the bucket; see `ddb_lease.LeaseBucket.reset`.
@@ -316,7 +319,7 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer. Some leases may have ended; may be repeated.
             StoreRejected: The service refuses for good; else as above.
         """
-        return await self._core.end_all()
+        return await self._bucket.reset()
 
     async def status(self) -> BucketStatus:
         """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
@@ -326,7 +329,7 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
-        return await self._core.read()
+        return await self._bucket.status()
 
     async def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
@@ -336,7 +339,7 @@ class LeaseBucket:
 
         Raises nothing: a release that fails is logged, and the slot comes back by expiry.
         """
-        await self._core.shut()
+        await self._bucket.close()
 
     async def __aenter__(self) -> LeaseBucket:
         return self
@@ -360,7 +363,7 @@ class LeaseBucket:
         count: int,
         patient: bool,
     ) -> Lease | None:
-        def hand_out(held: Held) -> Lease:
-            return Lease(held, core=self._core, on_lost=on_lost)
+        def handle(held: HeldLease) -> Lease:
+            return Lease(held, bucket=self._bucket, on_lost=on_lost)
 
-        return await self._core.win(timeout, data, count=count, patient=patient, keep=hand_out)
+        return await self._bucket.acquire(timeout, data, count=count, patient=patient, handle=handle)

@@ -13,7 +13,7 @@ import asyncio
 from types import TracebackType
 from typing import Any
 
-from ddb_lease.aio.core import Held
+from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.aio.driver import tell
 from ddb_lease.errors import LeaseLost
 
@@ -23,7 +23,7 @@ _OURS = "the lease that guards this block is lost"
 class Guard:
     """What `Lease.guard` returns: guards one block, once."""
 
-    def __init__(self, held: Held, *, among: set[Guard]) -> None:
+    def __init__(self, held: HeldLease, *, among: set[Guard]) -> None:
         self._held = held
         self._among = among
         self._task: asyncio.Task[Any] | None = None

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from ddb_lease.aio.core import Core, Held
+from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard
 from ddb_lease.errors import LossReason, StoreError
@@ -53,7 +54,7 @@ class Lease:
             the loop, the lost-callback and the end of a guarded block have together.
     """
 
-    def __init__(self, held: Held, *, core: Core, on_lost: OnLost | None) -> None:
+    def __init__(self, held: HeldLease, *, bucket: AsyncBucket, on_lost: OnLost | None) -> None:
         self.id = held.id
         self.slots = held.slots
         self.slot = held.slot
@@ -62,7 +63,7 @@ class Lease:
         self.data: Data = held.data
         self.grace = held.grace
         self._held = held
-        self._core = core
+        self._bucket = bucket
         self._loop = asyncio.get_running_loop()
         self._guards: set[Guard] = set()
         self._on_lost: OnLost | None = None
@@ -102,7 +103,7 @@ class Lease:
     @on_lost.setter
     def on_lost(self, callback: OnLost | None) -> None:
         self._on_lost = callback
-        self._held.on_lost = None if callback is None else lambda _: self._call(callback)
+        self._held.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
         """Make sure that the lease is ours. No I/O; from any thread.
@@ -177,7 +178,7 @@ class Lease:
             StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat goes on.
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
-        await self._core.driver.call(self._held.renew)
+        await self._bucket.driver.call(self._held.renew)
 
     async def release(self) -> bool:
         """Give the slot back, or all of them. One UpdateItem a slot, 1 WCU each; waiters of this process need no poll.
@@ -195,9 +196,9 @@ class Lease:
         """
         if _running_loop() is None:
             # The collector closes a block whose loop has ended: what would be awaited is done by a worker.
-            self._core.release_behind(self._held)
+            self._bucket.release_behind(self._held)
             return False
-        return await self._held.give_back(self._core.driver, self._core.new_wakeup())
+        return await self._bucket.give_back(self._held)
 
     async def __aenter__(self) -> Lease:
         try:

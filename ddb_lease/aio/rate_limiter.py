@@ -17,7 +17,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.aio.threads import Threads
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.models import RateStatus, Timing
 
 P = ParamSpec("P")
@@ -66,8 +66,8 @@ class RateLimiter:
         per: float = 1.0,
         burst: int | None = None,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         prefetch: int = 0,
         timing: Timing | None = None,

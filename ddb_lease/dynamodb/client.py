@@ -10,12 +10,23 @@ Invariants:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from botocore import exceptions as aws
 from botocore.config import Config
 
+from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from boto3.session import Session as Boto3Session
+    from types_boto3_dynamodb.client import DynamoDBClient
+
+    Session: TypeAlias = Boto3Session
+    Client: TypeAlias = DynamoDBClient
+else:
+    # The published stubs are for type checkers: nobody needs them installed to run this.
+    Session = Client = Any
 
 _LONGEST: Final = 3.0
 """Seconds; a healthy answer takes some milliseconds, so waiting longer only delays the next try."""
@@ -65,8 +76,8 @@ class ConnectionSettings:
         endpoint_url: Another endpoint than the service's own.
     """
 
-    session: Any = None
-    client: Any = None
+    session: Session | None = None
+    client: Client | None = None
     endpoint_url: str | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +87,15 @@ class ConnectionSettings:
             raise ConfigurationError("give a client, or a session and endpoint_url, not both")
         _require_single_attempt(self.client)
 
-    def connect(self, lease_seconds: float) -> Any:  # noqa: ANN401 - boto3 clients have no static type
+    @property
+    def answer_seconds(self) -> float:
+        """How long the user's own client waits for an answer; 0 where the client is made here, to fit the lease."""
+        if self.client is None:
+            return 0.0
+        config = self.client.meta.config
+        return float(max(getattr(config, "connect_timeout", 0) or 0, getattr(config, "read_timeout", 0) or 0))
+
+    def connect(self, lease_seconds: float) -> Client:
         """A client fit for leases of this length; the user's own where one was given.
 
         Raises:
@@ -84,7 +103,7 @@ class ConnectionSettings:
                 longer for an answer than such a lease allows. Nothing was sent.
         """
         if self.client is not None:
-            _require_short_timeouts(self.client, lease_seconds)
+            require_quick_answers(self.answer_seconds, lease_seconds)
             return self.client
         try:
             session = self.session or new_session()
@@ -97,7 +116,7 @@ class ConnectionSettings:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
 
 
-def new_session(*, profile: str | None = None, region: str | None = None) -> Any:  # noqa: ANN401 - as above
+def new_session(*, profile: str | None = None, region: str | None = None) -> Session:
     """A boto3 session with the usual AWS variables and files.
 
     Args:
@@ -116,7 +135,7 @@ def new_session(*, profile: str | None = None, region: str | None = None) -> Any
         raise ConfigurationError(f"{error}: see `aws configure list-profiles`") from error
 
 
-def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
+def _require_single_attempt(client: Client) -> None:
     retries = getattr(client.meta.config, "retries", None) or {}
     attempts = retries.get("total_max_attempts")
     if attempts is None and "max_attempts" in retries:
@@ -125,14 +144,4 @@ def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
         raise ConfigurationError(
             "this client retries by itself, which would hold heartbeats back until the lease is lost: pass a session "
             "instead, or make the client with config=ddb_lease.client_config(lease_seconds)"
-        )
-
-
-def _require_short_timeouts(client: Any, lease_seconds: float) -> None:  # noqa: ANN401 - see above
-    config = client.meta.config
-    longest = max(config.connect_timeout or 0, config.read_timeout or 0)
-    if longest > lease_seconds / 3:
-        raise ConfigurationError(
-            f"this client waits up to {longest:g} s for an answer, longer than a lease of {lease_seconds:g} s allows: "
-            f"pass a session instead, or make the client with config=ddb_lease.client_config({lease_seconds:g})"
         )

@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
@@ -25,7 +24,7 @@ class Store:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
-        self._client: Any = connection.connect(lease_seconds)
+        self._client = connection.connect(lease_seconds)
         self._forked = False
 
     def send(self, request: Request) -> Reply:
@@ -53,12 +52,8 @@ class Store:
         return Reply(answer=read_answer(request, response), genuine=True, date=date)
 
     def fit(self, lease_seconds: float) -> None:
-        """Make the timeouts fit leases of this length, where they would be too long.
-
-        Raises:
-            ConfigurationError: They are too long, and the client is the user's own.
-        """
-        if self._connection.client is not None or timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
+        """Make the timeouts fit leases of this length, where they are too long; a client of the user's own stays."""
+        if self._connection.client is None and timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
             self._client = self._connection.connect(lease_seconds)
             self._lease_seconds = lease_seconds
 

@@ -6,7 +6,7 @@ like everything else; nothing here is on the path of a lease.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.service_time import Clock
 from ddb_lease.dynamodb.answers import SET_UP, explain
-from ddb_lease.dynamodb.client import ConnectionSettings
+from ddb_lease.dynamodb.client import Client, ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
@@ -90,7 +90,7 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
 
 
 class _Maker:
-    def __init__(self, client: Any, table: str, clock: Clock, deadline: float) -> None:  # noqa: ANN401
+    def __init__(self, client: Client, table: str, clock: Clock, deadline: float) -> None:
         self._client = client
         self._address = BucketAddress(table=table, bucket="")
         self._clock = clock
@@ -193,9 +193,9 @@ class _Maker:
         found: dict[str, Any] = self._call(self._client.describe_table)["Table"]
         return found
 
-    def _call(self, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+    def _call(self, method: Callable[..., Mapping[str, Any]], **arguments: object) -> Mapping[str, Any]:
         def once() -> dict[str, Any]:
-            return method(TableName=self._address.table, **arguments)
+            return dict(method(TableName=self._address.table, **arguments))
 
         try:
             return self._retrying(retry=retry_if_exception(_may_pass))(once)

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import ConnectionSettings, Session
 from ddb_lease.errors import ConfigurationError, LeaseError, LeaseLost, LossReason, UnknownBucket
 from ddb_lease.lease import Lease
 from ddb_lease.models import Timing
@@ -83,7 +83,7 @@ class TestEnvironment:
         self,
         *,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions have no static type
+        session: Session | None = None,
         endpoint_url: str | None = None,
         longest_wait: float = 3600.0,
     ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import ConnectionSettings, Session
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.local import Engine, EngineError
 from ddb_lease.local.errors import MISSING_EXTRA
@@ -43,13 +43,13 @@ def lease_engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def lease_session(lease_engine: Engine) -> Any:  # noqa: ANN401 - boto3 sessions have no static type
+def lease_session(lease_engine: Engine) -> Session:
     """A `boto3.Session` for the engine: one for all, as making one takes longer than a test."""
     return lease_engine.session()
 
 
 @pytest.fixture
-def lease_table(lease_engine: Engine, lease_session: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - as above
+def lease_table(lease_engine: Engine, lease_session: Session) -> Iterator[dict[str, Any]]:
     """A new table, as keyword arguments for a `LeaseBucket`: on real time, with real heartbeats. It goes with the test.
 
     For tests of threads and processes that wait for one another, as in ``LeaseBucket("jobs", max_tokens=2,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.workers import Workers
 from ddb_lease._state.service_time import Clock
 from ddb_lease.lease import Lease
@@ -57,4 +58,4 @@ class ManualHeartbeats(Heartbeats):
 
     def leases(self) -> list[Lease]:
         """Those that are looked after: all that are held, and some that were lost and have to be cleaned up."""
-        return [beating for beating in self._schedule.all() if isinstance(beating, Lease)]
+        return [Lease(beating) for beating in self._schedule.all() if isinstance(beating, HeldLease)]

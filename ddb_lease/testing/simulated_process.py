@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from random import Random, SystemRandom
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown, Unsent
-from ddb_lease._runtime.driver import Sender, Wakeup
+from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.testing.clock import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats

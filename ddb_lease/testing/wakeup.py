@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ddb_lease._runtime.driver import Wakeup
+from ddb_lease._runtime.ports import Wakeup
 
 
 class LetPass(Protocol):

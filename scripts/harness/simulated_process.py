@@ -16,8 +16,8 @@ from functools import cached_property
 from random import Random
 
 from ddb_lease import Lease, LeaseBucket, Timing
-from ddb_lease._runtime.driver import Wakeup
 from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from scripts.harness.network import Client, Network
 from scripts.harness.world import Actor, World
@@ -61,7 +61,7 @@ class Held:
     def believes(self) -> bool:
         """Whether the holder believes at this instant: what `check` goes by, without its side effects."""
         lease = self.lease
-        return self.process.alive and not lease._forked and lease._belief.holds(lease._now())
+        return self.process.alive and not lease._held._forked and lease._held._belief.holds(lease._held._now())
 
 
 class Process:

@@ -65,12 +65,12 @@ def aio_bucket(engine, session, bucket_name, table) -> Iterator[Callable[..., ai
         )
         bucket.tap = tap
         if stepped:
-            bucket._core.driver._threads = Stepped()
+            bucket._bucket.driver._threads = Stepped()
         made.append(bucket)
         return bucket
 
     yield make
     for bucket in made:
-        if isinstance(bucket._core.driver._threads, Stepped):
-            bucket._core.driver._threads = bucket._core._threads
+        if isinstance(bucket._bucket.driver._threads, Stepped):
+            bucket._bucket.driver._threads = bucket._bucket._threads
         asyncio.run(bucket.close())

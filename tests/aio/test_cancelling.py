@@ -35,13 +35,16 @@ async def cancel_after(count, bucket, work, *, twice=False):
             await task
     else:
         await task
-    await bucket._core.driver._threads.land()
+    await bucket._bucket.driver._threads.land()
     return under_way
 
 
 def nothing_is_left(bucket, table):
     return (
-        not leases_in(table) and not bucket._core._leases and not bucket._core._debts and not bucket._core._hints._queue
+        not leases_in(table)
+        and not bucket._core.leases
+        and not bucket._bucket._debts
+        and not bucket._core.state.hints._queue
     )
 
 
@@ -146,7 +149,7 @@ def test_who_is_cancelled_amid_a_request_does_not_wait_for_it_and_what_it_brings
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task  # though the request hangs
-        assert bucket._core._debts
+        assert bucket._bucket._debts
 
     asyncio.run(main())  # the loop is closed before the answer comes
     go_on.set()
@@ -212,9 +215,9 @@ def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
     async def main():
         lease = await holder.acquire(timeout=5)
         first = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(bucket._core._hints._queue) == 1)
+        await asyncio.to_thread(eventually, lambda: len(bucket._core.state.hints._queue) == 1)
         second = asyncio.create_task(bucket.acquire(timeout=60))
-        await asyncio.to_thread(eventually, lambda: len(bucket._core._hints._queue) == 2)
+        await asyncio.to_thread(eventually, lambda: len(bucket._core.state.hints._queue) == 2)
         first.cancel()
         await lease.release()
         won = await asyncio.wait_for(second, 20)
@@ -262,4 +265,4 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
 
     lease = asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
-    eventually(lambda: lease._held._serial.acquire(blocking=False))  # who gave up waiting keeps nobody out
+    eventually(lambda: lease._held.serial.acquire(blocking=False))  # who gave up waiting keeps nobody out

@@ -133,7 +133,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
         first = [await bucket.acquire(timeout=5) for _ in range(TOKENS)]
         waiting = [asyncio.create_task(work()) for _ in range(tasks)]
         await asyncio.sleep(0)
-        assert len(bucket._core._hints._queue) == tasks
+        assert len(bucket._core.state.hints._queue) == tasks
         bucket.tap.clear()
         await asyncio.gather(*(lease.release() for lease in first))
         await asyncio.gather(*waiting)
@@ -145,7 +145,7 @@ def test_a_thousand_waiting_tasks_share_ten_tokens_on_few_threads_and_two_reques
     assert sum(sent.values()) < 60, sent
     assert most_threads <= 16 + others
     assert leases_in(table) == {}
-    assert len(bucket._core._hints._queue) == 0
+    assert len(bucket._core.state.hints._queue) == 0
 
 
 def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
@@ -162,7 +162,7 @@ def test_a_thousand_waiting_tasks_look_as_one_and_take_no_thread(aio_bucket):
             task.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
-        assert len(bucket._core._hints._queue) == 0
+        assert len(bucket._core.state.hints._queue) == 0
         async with lease:
             assert set(bucket.tap.count()) <= {"Look", "Create", "Claim"}
 
@@ -299,7 +299,7 @@ def test_at_exit_what_is_held_and_what_a_cancelled_acquire_left_is_released(prog
         "    await begun.wait()\n"
         "    task.cancel()\n"
         "asyncio.run(main())\n"
-        "print(len(bucket._core._debts))\n"
+        "print(len(bucket._bucket._debts))\n"
     )
     assert out == ["1"]
     assert leases_in(table) == {}

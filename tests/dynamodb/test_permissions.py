@@ -186,8 +186,8 @@ def renew_together(bucket, table):
     one = bucket(max_tokens=2)
     leases = [one.acquire(timeout=5) for _ in range(2)]
     for lease in leases:
-        one._renewals.put(lease._due())
-    one._renewals.send_off()
+        one._core._renewals.put(lease._held._due())
+    one._core._renewals.send_off()
     eventually(lambda: "RenewEach" in one.tap.count())
 
 
@@ -354,7 +354,7 @@ def test_every_public_operation_is_among_those_tried():
 @pytest.fixture
 def in_process(engine, watched_session, monkeypatch):
     """Runs a command line here, on the record."""
-    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: watched_session)
+    monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: watched_session)
     return lambda *arguments: main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
 
 

@@ -96,7 +96,7 @@ def test_a_partitioned_holder_loses_its_lease_before_another_has_the_slot_and_fo
             watched = holder.expect("watched")
             assert (watched["held"], watched["refused"]) == (False, True), way
             assert (watched["reason"] in UNANSWERED, watched["calls"]) == (True, 1), way
-        for lease in successor._leases.values():
+        for lease in successor._core.leases.values():
             renew(lease)
             note_held(job(number=tokens), lease)
             assert table.get(lease.slot)["lease_id"] == lease.id

@@ -20,13 +20,13 @@ import ddb_lease.local
 from ddb_lease.local import Engine, EngineError, discovery, find, start, stop
 from ddb_lease.local.folder import FOLDER_VARIABLE, Folder, locate
 
-# Long enough for a machine that does much else; no test waits so long unless it fails.
+# Long enough for a busy machine; only a test that fails waits this long.
 PATIENCE_S = 30.0
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Iterator[Path]:
-    """A folder of its own for each test, with no engine left in it afterwards."""
+    """A separate folder for each test; its engine is stopped afterwards."""
     path = tmp_path / "engine"
     monkeypatch.setenv(FOLDER_VARIABLE, str(path))
     yield path
@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether something that another process does has come true in time."""
+    """Whether the condition, which another process brings about, becomes true in time."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline_s:
@@ -44,7 +44,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def is_dead(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has reaped yet has."""
+    """Whether a process has ended; a zombie has."""
     try:
         os.kill(pid, 0)
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
@@ -62,12 +62,12 @@ def run_python(code: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def test_none_is_found_before_the_first_start_and_none_is_stopped():
+def test_before_the_first_start_no_engine_is_found_or_stopped():
     assert find() is None
     assert stop() is False
 
 
-def test_what_was_started_is_found_and_answers_until_it_is_stopped():
+def test_a_started_engine_is_found_and_answers_until_it_is_stopped():
     engine = start()
     assert find() == engine
     assert start() == engine
@@ -124,7 +124,7 @@ def test_another_program_on_the_recorded_port_is_not_taken_for_the_engine(folder
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": null}'])
-def test_an_unreadable_record_is_as_good_as_none(folder, content):
+def test_an_unreadable_record_counts_as_none(folder, content):
     locate()
     (folder / "engine.json").write_text(content)
     assert find() is None
@@ -141,7 +141,7 @@ def test_an_engine_that_is_silent_but_alive_is_not_replaced(monkeypatch):
     assert eventually(lambda: is_dead(engine.pid))
 
 
-def test_an_engine_whose_record_is_gone_stops_as_nobody_can_find_it(folder):
+def test_an_engine_whose_record_is_gone_stops(folder):
     engine = start()
     (folder / "engine.json").unlink()
     assert eventually(lambda: is_dead(engine.pid))
@@ -149,7 +149,7 @@ def test_an_engine_whose_record_is_gone_stops_as_nobody_can_find_it(folder):
 
 def test_the_starter_ends_with_its_pipes_closed_while_the_engine_runs_on():
     starter = run_python("import ddb_lease.local as l; l.start()")
-    # Ends only when nobody holds the other end of standard output any more.
+    # Returns only when no process holds the other end of standard output.
     assert starter.communicate(timeout=PATIENCE_S) == ("", None)
     engine = find()
     assert engine is not None
@@ -215,7 +215,7 @@ def test_the_process_deletes_by_ttl_in_the_background(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_and_it_says_nothing_but_its_address(folder, number):
+def test_a_signal_ends_it_cleanly_and_it_prints_only_its_address(folder, number):
     locate()
     with foreground("--folder", str(folder)) as process:
         assert process.stdout is not None
@@ -236,7 +236,7 @@ def test_a_second_engine_does_not_start_in_the_folder_of_a_running_one(folder, m
         pytest.fail("there are two")
 
 
-def test_a_failed_start_says_the_last_line_of_the_log(folder, monkeypatch, tmp_path):
+def test_a_failed_start_reports_the_last_line_of_the_log(folder, monkeypatch, tmp_path):
     # A moto that cannot be imported, ahead of the real one.
     (tmp_path / "moto.py").write_text("raise ImportError('this moto is broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

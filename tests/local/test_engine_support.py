@@ -1,4 +1,4 @@
-"""The engines that tests run on leave nothing behind and reach no network."""
+"""The engines that tests run on leave no process behind and reach no network."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def pid_on_port(port: int) -> int | None:
-    """The process that listens on a port of 127.0.0.1, by the kernel's tables."""
+    """The process that listens on a port of 127.0.0.1, according to the kernel."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {row[9] for row in rows if row[3] == "0A" and row[1] == f"0100007F:{port:04X}"}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             target = os.readlink(link)
         except OSError:
-            continue  # it has ended, or is not ours to see
+            continue  # the process has ended, or belongs to another user
         if target.removeprefix("socket:[").removesuffix("]") in inodes:
             return int(link.parts[2])
     return None

@@ -267,7 +267,7 @@ def test_a_bucket_that_is_resized_again_and_again_is_nothing_more_to_warn_of(new
         table.set("counter", max_tokens=max_tokens, rev=table.get("counter")["rev"] + 1)
         while bucket.try_acquire() is not None:
             pass
-    assert bucket._hints.counter.max_tokens == 4
+    assert bucket._core.state.hints.counter.max_tokens == 4
     assert len(warnings_of(caplog)) == 1
 
 
@@ -323,7 +323,7 @@ def test_a_forked_child_sends_no_release_for_a_lease_whose_release_failed_in_the
     bucket.tap.everything_fails = LOST
     with pytest.raises(StoreUnavailable):
         lease.release()
-    bucket.after_fork_in_child()
+    bucket._core.after_fork_in_child()
     bucket.tap.everything_fails = None
     bucket.tap.clear()
     assert not lease.release()
@@ -336,7 +336,7 @@ def test_at_the_interpreters_exit_no_release_is_sent_after_the_time_for_it(envir
         bucket.acquire(timeout=5)
     bucket.tap.clear()
     bucket.tap.inject(Release, before=lambda _: environment.clock.pass_time(10))  # a service that is slow to answer
-    bucket.at_exit(environment.clock.steady() + 5)
+    bucket._core.at_exit(environment.clock.steady() + 5)
     assert bucket.tap.count() == {"Release": 1}
     assert "left to expire" in caplog.text
 
@@ -361,7 +361,7 @@ def test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease(new_bu
     with pytest.raises(ConfigurationError, match="closed"):
         bucket.acquire(timeout=5)
     assert leases_in(table) == {}
-    assert bucket._leases == {}
+    assert bucket._core.leases == {}
 
 
 def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypatch):
@@ -369,7 +369,7 @@ def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypat
     new_bucket(max_tokens=1).acquire(timeout=5)
     bucket = new_bucket(max_tokens=1)
     waiter = in_thread(lambda: bucket.acquire(timeout=60))
-    eventually(lambda: bucket._hints._queue and bucket.tap.sent)
+    eventually(lambda: bucket._core.state.hints._queue and bucket.tap.sent)
     bucket.close()
     eventually(waiter.done, within=5)
     assert isinstance(waiter.exception(), ConfigurationError)

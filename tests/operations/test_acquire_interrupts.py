@@ -81,4 +81,4 @@ def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucke
         strike_at += STRIDE
     assert not left_behind
     assert strike_at > 100, "the interrupter has hardly met the library"
-    assert bucket._leases == {}
+    assert bucket._core.leases == {}

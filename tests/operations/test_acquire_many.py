@@ -21,7 +21,7 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import MAX_TOKENS, Claimant, Counter, Slot, View
-from ddb_lease._runtime.driver import Wakeup
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.testing import MovableClock
@@ -260,7 +260,7 @@ def test_free_slots_are_gathered_from_all_windows_of_a_large_bucket(environment,
     lucky = bucket.try_acquire(count=3)  # now it knows of how many windows there are
     if lucky:
         lucky.release()
-    bucket._hints._free.clear()
+    bucket._core.state.hints._free.clear()
     assert bucket.try_acquire(count=3).slots == free
 
 
@@ -479,7 +479,7 @@ def test_releasing_many_wakes_as_many_waiters(new_bucket, in_thread):
     bucket = new_bucket(max_tokens=3)
     lease = bucket.acquire(5, count=3)
     waiting = [in_thread(lambda: bucket.acquire(60)) for _ in range(3)]
-    eventually(lambda: len(bucket._hints._queue) == 3)
+    eventually(lambda: len(bucket._core.state.hints._queue) == 3)
     lease.release()
     assert {waiter.result(10).slot for waiter in waiting} == {0, 1, 2}
 
@@ -523,7 +523,7 @@ def test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two(new_buck
     held = new_bucket(max_tokens=2).acquire(timeout=5)
     bucket = new_bucket(max_tokens=2)
     big = in_thread(lambda: bucket.acquire(timeout=20, count=2))
-    eventually(lambda: bucket._hints._queue and bucket.tap.sent)
+    eventually(lambda: bucket._core.state.hints._queue and bucket.tap.sent)
     small = bucket.acquire(timeout=10)
     assert not big.done()
     small.release()

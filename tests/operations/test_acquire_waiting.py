@@ -21,7 +21,7 @@ def full(environment):
 
 
 def line(bucket):
-    return len(bucket._hints._queue)
+    return len(bucket._core.state.hints._queue)
 
 
 def waiters(bucket, in_thread, count, **arguments):
@@ -37,7 +37,7 @@ def waiters(bucket, in_thread, count, **arguments):
 
 
 def test_waiting_for_a_full_bucket_writes_nothing_and_looks_about_once_a_second(environment, full):
-    environment.meanwhile.append(lambda: full._belief.holds(environment.clock.steady()) and full.renew())
+    environment.meanwhile.append(lambda: full._held._belief.holds(environment.clock.steady()) and full.renew())
     waiter = environment.bucket(max_tokens=1)
     with pytest.raises(AcquireTimeout):
         waiter.acquire(timeout=200)
@@ -178,11 +178,13 @@ def test_while_a_sibling_holds_the_slot_no_break_is_drawn(environment):
     bucket.acquire(timeout=5).release()
     lease = bucket.acquire(timeout=5)
     environment.run(60, bucket)
-    bucket._hints.fairness.met_others(environment.clock.steady())
-    bucket._hints.fairness.released(environment.clock.steady())  # as a sibling that has just released another
+    bucket._core.state.hints.fairness.met_others(environment.clock.steady())
+    bucket._core.state.hints.fairness.released(
+        environment.clock.steady()
+    )  # as a sibling that has just released another
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=5)
-    assert bucket._hints.fairness.quiet_for(environment.clock.steady()) == 0.0, (
+    assert bucket._core.state.hints.fairness.quiet_for(environment.clock.steady()) == 0.0, (
         "it would be over before the slot is free"
     )
     assert lease.held
@@ -209,9 +211,9 @@ def test_a_slot_that_only_seems_to_be_free_is_found_out_and_then_there_are_break
 def test_room_to_mint_is_looked_for_again_before_it_is_relied_on_for_long(environment, table):
     bucket = environment.bucket(max_tokens=200)
     bucket.acquire(timeout=5).release()
-    for number in list(bucket._hints._free.numbers()):
-        if number != bucket._hints._own_release:
-            bucket._hints._free.take(number)
+    for number in list(bucket._core.state.hints._free.numbers()):
+        if number != bucket._core.state.hints._own_release:
+            bucket._core.state.hints._free.take(number)
     bucket.tap.clear()
     loop_for(environment, bucket, 100, hold=1.0)
     assert 1 <= bucket.tap.count()["Look"] <= 6
@@ -232,7 +234,7 @@ def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=5)
     looks = bucket.tap.count()["Look"]
-    bucket._hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
     environment.pauses.clear()
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=1.6)
@@ -243,10 +245,10 @@ def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_
 def test_who_cannot_wait_for_the_next_look_looks_at_once(environment, full):
     bucket = environment.bucket(max_tokens=1)
     assert bucket.try_acquire() is None
-    bucket._hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
     full.release()
     assert bucket.acquire(timeout=1).held
-    bucket._hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
     bucket.tap.clear()
     assert bucket.try_acquire() is None
     assert bucket.tap.count() == {"Look": 1}
@@ -256,7 +258,7 @@ def test_a_slot_lost_to_another_makes_the_last_look_void(environment, table):
     environment.bucket(max_tokens=1).acquire(timeout=5).release()
     bucket, rival = environment.bucket(max_tokens=1), environment.bucket(max_tokens=1)
     bucket.acquire(timeout=5).release()
-    bucket._hints.look_at = environment.clock.steady() + 1.5
+    bucket._core.state.hints.look_at = environment.clock.steady() + 1.5
     began, looked = environment.clock.steady(), []
     bucket.tap.inject(Claim, before=lambda _: rival.acquire(timeout=1))
     bucket.tap.inject(Look, before=lambda _: looked.append(environment.clock.steady()))
@@ -318,11 +320,11 @@ def test_a_newcomer_leaves_a_free_slot_to_those_in_front(environment):
     bucket.acquire(timeout=5).release()
     bucket.tap.clear()
     in_front = Waiter(lambda: None)
-    bucket._hints.join(in_front)
+    bucket._core.state.hints.join(in_front)
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=4)
     assert bucket.tap.sent == []
-    bucket._hints.leave(in_front)
+    bucket._core.state.hints.leave(in_front)
     assert bucket.acquire(timeout=0).held
 
 

@@ -224,7 +224,7 @@ def test_who_waits_in_the_same_process_is_served_by_a_growth(new_bucket, in_thre
     bucket.acquire(timeout=5)
     bucket.tap.clear()
     waiting = in_thread(lambda: bucket.acquire(timeout=20))
-    eventually(lambda: bucket._hints._queue and bucket.tap.sent)
+    eventually(lambda: bucket._core.state.hints._queue and bucket.tap.sent)
     bucket.resize(2)
     assert waiting.result(10).slot == 1
 

@@ -42,7 +42,7 @@ def holders(environment, count, **settings):
     bucket = environment.bucket(max_tokens=max(count, 1), **settings)
     leases = [bucket.acquire(timeout=5) for _ in range(count)]
     for lease in leases:
-        lease._belief.renew_at = environment.clock.steady() + 10.0
+        lease._held._belief.renew_at = environment.clock.steady() + 10.0
     bucket.tap.clear()
     return bucket, leases
 
@@ -103,8 +103,8 @@ def test_the_slots_of_one_lease_are_renewed_together(environment, table, slots):
 
 def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(environment):
     bucket, (first, soon, later) = holders(environment, 3)
-    soon._belief.renew_at += 30.0 * AHEAD - 0.26
-    later._belief.renew_at += 30.0 * AHEAD + 0.01
+    soon._held._belief.renew_at += 30.0 * AHEAD - 0.26
+    later._held._belief.renew_at += 30.0 * AHEAD + 0.01
     due(environment, bucket)
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
@@ -114,8 +114,8 @@ def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(environm
 
 def test_long_leases_come_along_by_no_more_than_a_second(environment):
     bucket, (first, soon, later) = holders(environment, 3, lease_seconds=600)
-    soon._belief.renew_at += MOST_AHEAD_SECONDS - 0.26
-    later._belief.renew_at += MOST_AHEAD_SECONDS + 0.01
+    soon._held._belief.renew_at += MOST_AHEAD_SECONDS - 0.26
+    later._held._belief.renew_at += MOST_AHEAD_SECONDS + 0.01
     due(environment, bucket)
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
@@ -130,7 +130,7 @@ def test_nobody_comes_along_while_nobody_is_due(environment):
 def test_the_most_urgent_are_sent_first(environment):
     bucket, leases = holders(environment, PER_BATCH + 2)
     for number, lease in enumerate(leases):
-        lease._belief._planned -= number * 0.01
+        lease._held._belief._planned -= number * 0.01
     due(environment, bucket)
     urgent = {lease.id for lease in leases[-PER_BATCH:]}
     assert {renewal.lease_id for renewal in batches(bucket)[0].renewals} == urgent
@@ -151,7 +151,7 @@ def test_doubt_about_the_time_is_cleared_once_for_all(environment):
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     bucket.tap.clear()
-    bucket._renewals._renew_together([lease._due() for lease in leases])
+    bucket._core._renewals._renew_together([lease._held._due() for lease in leases])
     assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
     assert all(renewal.expires_at <= environment.now_ms + 33_000 for renewal in bucket.tap.of(Renew))
 
@@ -164,7 +164,7 @@ def test_where_the_time_is_not_told_nothing_is_written_as_long_as_there_is_time(
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)
     bucket.tap.clear()
-    bucket._renewals._renew_together([lease._due() for lease in leases])
+    bucket._core._renewals._renew_together([lease._held._due() for lease in leases])
     assert bucket.tap.count() == {"Look": 3}
     assert all(lease.held for lease in leases)
 
@@ -176,10 +176,12 @@ def test_what_was_renewed_is_believed_from_before_it_was_sent(environment):
     bucket, leases = holders(environment, 2)
     bucket.tap.faults.append(Fault(RenewEach, after=lambda _: environment.clock.pass_time(1.0)))
     due(environment, bucket)
-    assert [lease.remaining for lease in leases] == pytest.approx([leases[0]._belief._length - 1.25 - 1.0] * 2, abs=0.8)
+    assert [lease.remaining for lease in leases] == pytest.approx(
+        [leases[0]._held._belief._length - 1.25 - 1.0] * 2, abs=0.8
+    )
     began = bucket.tap.of(Renew)[0].expires_at / 1000 - 30.0
     for lease in leases:
-        assert lease._belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
+        assert lease._held._belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
 
 
 def test_a_revocation_is_seen_in_a_batch(environment):
@@ -280,12 +282,12 @@ def test_one_that_failed_in_a_batch_is_tried_again_and_the_others_are_not(enviro
 def test_of_several_slots_one_that_failed_extends_none(environment):
     bucket = environment.bucket(max_tokens=3)
     lease = bucket.acquire(5, count=3)
-    before = lease._belief.deadline
+    before = lease._held._belief.deadline
     bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: LOST if renewal.slot == 1 else said)
-    bucket._renewals._renew_together([lease._due()])
+    bucket._core._renewals._renew_together([lease._held._due()])
     assert batches(bucket)
-    assert lease._belief.deadline == before
-    assert lease._belief.failures == 1
+    assert lease._held._belief.deadline == before
+    assert lease._held._belief.failures == 1
 
 
 # Where the service takes no batches.
@@ -315,7 +317,7 @@ def test_after_a_while_batches_are_tried_again(environment):
     assert len(batches(bucket)) == 1
     environment.run(2.0, bucket)
     for lease in leases:
-        lease._belief.renew_at = environment.clock.steady()
+        lease._held._belief.renew_at = environment.clock.steady()
     due(environment, bucket, 1.0)
     assert len(batches(bucket)) == 2
     assert all(lease.held for lease in leases)
@@ -371,7 +373,7 @@ def doubtful(environment, count=4):
 
 
 def renew_batch(bucket, leases):
-    bucket._renewals._renew_batch([lease._due() for lease in leases])
+    bucket._core._renewals._renew_batch([lease._held._due() for lease in leases])
 
 
 def test_while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see(environment):
@@ -394,7 +396,7 @@ def test_one_such_is_under_way_at_a_time(environment):
     ((probe, by),) = submitted  # inline workers do nothing here
     assert by < 0.0, "before all that waits"
     probe()
-    bucket._renewals._worked_alone = math.inf  # as if it had not
+    bucket._core._renewals._worked_alone = math.inf  # as if it had not
     bucket.tap.inject(RenewEach, commits=False, answer=LOST)
     renew_batch(bucket, leases)
     assert len(submitted) == 2
@@ -423,7 +425,7 @@ def test_where_single_renewals_work_and_batches_do_not_there_are_none_for_a_whil
     bucket.tap.clear()
     renew_batch(bucket, leases)
     assert bucket.tap.count() == {"Renew": 4}
-    assert bucket._renewals.ahead() == 0.0
+    assert bucket._core._renewals.ahead() == 0.0
 
 
 def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batches(environment):
@@ -435,7 +437,7 @@ def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batche
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, leases[1:])
-    assert bucket._renewals.ahead() > 0.0
+    assert bucket._core._renewals.ahead() > 0.0
 
 
 def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment):
@@ -447,7 +449,7 @@ def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment
         bucket.tap.inject(RenewEach, commits=False, answer=LOST)
         bucket.tap.inject(Renew, commits=False, answer=LOST)
         renew_batch(bucket, leases)
-    assert bucket._renewals.ahead() > 0.0
+    assert bucket._core._renewals.ahead() > 0.0
 
 
 def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(environment):
@@ -462,7 +464,7 @@ def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(enviro
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, overtaken)
-    assert [lease._due().alone for lease in leases] == [True, True, False, False]
+    assert [lease._held._due().alone for lease in leases] == [True, True, False, False]
     bucket.tap.clear()
     renew_batch(bucket, others)
     assert bucket.tap.count() == {"RenewEach": 1}, "it says nothing of others"
@@ -471,7 +473,7 @@ def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(enviro
     environment.run(1.0, bucket)
     assert {renewal.lease_id for renewal in alone(bucket)} == {lease.id for lease in overtaken}
     assert not batches(bucket)
-    assert [lease._due().alone for lease in leases] == [False] * 4
+    assert [lease._held._due().alone for lease in leases] == [False] * 4
 
 
 def test_what_waits_as_a_batch_while_batches_end_is_sent_one_by_one(environment):
@@ -479,10 +481,10 @@ def test_what_waits_as_a_batch_while_batches_end_is_sent_one_by_one(environment)
     jobs = []
     bucket.heartbeats.workers.submit, submit = lambda job, **_: jobs.append(job), bucket.heartbeats.workers.submit
     for lease in leases:
-        bucket._renewals.put(lease._due())
-    bucket._renewals.send_off()
+        bucket._core._renewals.put(lease._held._due())
+    bucket._core._renewals.send_off()
     bucket.heartbeats.workers.submit = submit
-    bucket._renewals._resting_until = environment.clock.steady() + 100.0
+    bucket._core._renewals._resting_until = environment.clock.steady() + 100.0
     (job,) = jobs
     job()
     assert bucket.tap.count() == {"Renew": 3}
@@ -490,8 +492,8 @@ def test_what_waits_as_a_batch_while_batches_end_is_sent_one_by_one(environment)
 
 def test_while_batches_rest_nobody_comes_early(environment):
     bucket, (first, soon) = holders(environment, 2)
-    bucket._renewals._resting_until = environment.clock.steady() + 1_000.0
-    soon._belief.renew_at += 0.4
+    bucket._core._renewals._resting_until = environment.clock.steady() + 1_000.0
+    soon._held._belief.renew_at += 0.4
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in alone(bucket)} == {first.id}
 
@@ -503,23 +505,23 @@ def test_one_that_was_refused_is_in_a_batch_again_once_it_is_renewed(environment
     assert alone(bucket)
     bucket.tap.clear()
     for lease in leases:
-        lease._belief.renew_at = environment.clock.steady()
+        lease._held._belief.renew_at = environment.clock.steady()
     due(environment, bucket, 0.25)
     assert bucket.tap.count() == {"RenewEach": 1}
 
 
 def test_one_that_failed_comes_early_with_nobody(environment):
     bucket, (first, failed) = holders(environment, 2)
-    failed._belief.failures = 1
-    failed._belief.renew_at += 0.4
+    failed._held._belief.failures = 1
+    failed._held._belief.renew_at += 0.4
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
 
 def test_one_that_was_just_tried_comes_early_with_nobody(environment):
     bucket, (first, tried) = holders(environment, 2)
-    tried._belief.renew_at += 0.4
-    tried._tried_at = environment.clock.steady() + 9.9
+    tried._held._belief.renew_at += 0.4
+    tried._held._tried_at = environment.clock.steady() + 9.9
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
@@ -540,7 +542,7 @@ def test_a_permission_that_is_withdrawn_ends_batches_too(environment):
 
 def test_one_that_is_renewed_or_released_at_this_moment_is_left_out(environment):
     bucket, (busy, idle) = holders(environment, 2)
-    with busy._serial:
+    with busy._held.serial:
         due(environment, bucket, 10.0)
     (batch,) = batches(bucket)
     assert [renewal.lease_id for renewal in batch.renewals] == [idle.id]
@@ -553,11 +555,11 @@ def test_nobody_else_renews_or_releases_it_while_a_batch_is_under_way(environmen
     bucket, leases = holders(environment, 2)
     locked = []
     bucket.tap.faults.append(
-        Fault(RenewEach, after=lambda _: locked.extend(lease._serial.acquire(blocking=False) for lease in leases))
+        Fault(RenewEach, after=lambda _: locked.extend(lease._held.serial.acquire(blocking=False) for lease in leases))
     )
     due(environment, bucket)
     assert locked == [False, False]
-    assert all(lease._serial.acquire(blocking=False) for lease in leases)
+    assert all(lease._held.serial.acquire(blocking=False) for lease in leases)
 
 
 @pytest.mark.parametrize("where", ["_begin_renewal", "_conclude"])
@@ -566,23 +568,23 @@ def test_one_in_trouble_keeps_no_other_from_being_renewed(environment, where):
     setattr(leases[1], where, lambda *_: 1 / 0)
     due(environment, bucket)
     assert all(lease.remaining > 25.0 for lease in (leases[0], leases[2]))
-    assert not leases[1]._renewing
+    assert not leases[1]._held._renewing
 
 
 def test_a_defect_while_sending_costs_no_lease(environment):
     bucket, leases = holders(environment, 3)
     bucket.tap.inject(RenewEach, commits=False, raises=ZeroDivisionError())
-    bucket._renewals._renew_together([lease._due() for lease in leases])
-    assert [lease._belief.failures for lease in leases] == [1, 1, 1], "they do not race"
+    bucket._core._renewals._renew_together([lease._held._due() for lease in leases])
+    assert [lease._held._belief.failures for lease in leases] == [1, 1, 1], "they do not race"
     due(environment, bucket, 15.0)
     assert all(lease.remaining > 20.0 for lease in leases)
 
 
 def test_a_lease_that_ends_while_its_batch_waits_is_not_renewed(environment):
     bucket, (first, second) = holders(environment, 2)
-    jobs = [lease._due() for lease in (first, second)]
+    jobs = [lease._held._due() for lease in (first, second)]
     first.release()
-    bucket._renewals._renew_together(jobs)
+    bucket._core._renewals._renew_together(jobs)
     assert [renewal.lease_id for renewal in bucket.tap.of(Renew)] == [second.id]
 
 
@@ -591,11 +593,11 @@ def test_jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_firs
     submitted = []
     bucket.heartbeats.workers.submit = lambda job, *, line, by: submitted.append((line, by))
     for number, lease in enumerate(reversed(leases)):
-        lease._belief._planned += number
-        bucket._renewals.put(lease._due())
-    bucket._renewals.send_off()
-    deadlines = [leases[-1]._belief.deadline, leases[0]._belief.deadline]
-    assert submitted == [(bucket._driver, deadline) for deadline in deadlines]
+        lease._held._belief._planned += number
+        bucket._core._renewals.put(lease._held._due())
+    bucket._core._renewals.send_off()
+    deadlines = [leases[-1]._held._belief.deadline, leases[0]._held._belief.deadline]
+    assert submitted == [(bucket._core.driver, deadline) for deadline in deadlines]
 
 
 def test_what_cannot_be_handed_to_a_worker_is_due_again(environment):
@@ -616,14 +618,14 @@ def test_who_puts_more_while_a_batch_is_sent_off_has_it_sent_too(environment):
     bucket, leases = holders(environment, 4)
     first, others = leases[0], leases[1:]
     for lease in others:
-        bucket._renewals.put(lease._due())
+        bucket._core._renewals.put(lease._held._due())
 
     def meanwhile(_):
-        bucket._renewals.put(first._due())
-        bucket._renewals.send_off()
+        bucket._core._renewals.put(first._held._due())
+        bucket._core._renewals.send_off()
 
     bucket.tap.faults.append(Fault(RenewEach, before=meanwhile))
-    bucket._renewals.send_off()
+    bucket._core._renewals.send_off()
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases}
 
 
@@ -632,10 +634,10 @@ def test_users_code_is_called_when_all_of_a_batch_have_taken_note(environment):
 
     def tell(event):
         if isinstance(event, Renewed):
-            told.append([lease.remaining > 25.0 and not lease._renewing for lease in leases])
-            told.append([lease._serial.acquire(blocking=False) for lease in leases])
+            told.append([lease.remaining > 25.0 and not lease._held._renewing for lease in leases])
+            told.append([lease._held.serial.acquire(blocking=False) for lease in leases])
             for lease in leases:
-                lease._serial.release()
+                lease._held.serial.release()
 
     bucket, leases = holders(environment, 3, on_event=tell)
     environment.clock.pass_time(10.0)
@@ -684,9 +686,9 @@ def test_one_that_has_no_time_to_ask_keeps_no_other_from_asking(environment):
     leases[0].renew()
     bucket.tap.clear()
     submitted.clear()
-    leases[0]._belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
+    leases[0]._held._belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
     renew_batch(bucket, leases)
-    assert submitted == [leases[0]._renew_by_itself]
+    assert submitted == [leases[0]._held._renew_by_itself]
     assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases[1:]}
 
@@ -698,7 +700,7 @@ def test_of_more_slots_than_a_batch_takes_the_first_failure_ends_it(environment)
     bucket.tap.inject(RenewEach, commits=False, answer=THROTTLED)
     renew_batch(bucket, [lease])
     assert len(batches(bucket)) == 1
-    assert lease._belief.failures == 1
+    assert lease._held._belief.failures == 1
 
 
 def test_a_revocation_counts_beside_a_failure(environment, table):
@@ -713,9 +715,9 @@ def test_a_revocation_counts_beside_a_failure(environment, table):
 def test_a_forked_child_renews_nothing_that_waited(environment):
     bucket, leases = holders(environment, 2)
     for lease in leases:
-        bucket._renewals.put(lease._due())
-    bucket.after_fork_in_child()
-    bucket._renewals.send_off()
+        bucket._core._renewals.put(lease._held._due())
+    bucket._core.after_fork_in_child()
+    bucket._core._renewals.send_off()
     assert bucket.tap.count() == {}
 
 

@@ -148,7 +148,7 @@ class Oracle:
     def _found_out(self, held: Held, process: Process) -> None:
         lease = held.lease
         since = min(self.robbed.get(lease.id, math.inf), self.revoked.get(lease.id, math.inf))
-        if self.world.now <= since + lease._seconds or process.frozen or (held.blind and not self._told(process)):
+        if self.world.now <= since + lease._held._seconds or process.frozen or (held.blind and not self._told(process)):
             return
         raise Violation(
             "S2", f"{process.name} still believes in {lease.id}, which was ended {self.world.now - since:.1f} s ago"
@@ -157,7 +157,7 @@ class Oracle:
     @staticmethod
     def _told(process: Process) -> bool:
         # Where front ends differ, three answers may not be three that agree.
-        return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._state.time.doubtful
+        return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._core.state.time.doubtful
 
     def _slot_changed(self, change: Change) -> None:
         slot = int(change.key[1].removeprefix("slot#"))

@@ -271,7 +271,7 @@ class Performance:
             return None
         except ConfigurationError as error:
             fewer = job.count > 1 and job.count > self._tokens_seen_by(process)
-            if not process.bucket._closed and not fewer:
+            if not process.bucket._core.state.closed and not fewer:
                 raise
             self._note(process.name, f"gets none: {error}")
             return None
@@ -287,7 +287,7 @@ class Performance:
         return lease
 
     def _tokens_seen_by(self, process: Process) -> int:
-        counter = process.bucket._hints.counter
+        counter = process.bucket._core.state.hints.counter
         return counter.max_tokens if counter else self._wish(self.cast.index(process))[0]
 
     def _excuse(self, error: Exception, process: Process, sent: int) -> None:
@@ -333,7 +333,7 @@ class Performance:
         except (*EXPECTED, StoreRejected) as error:
             self._excuse(error, process, sent)
         except ConfigurationError:
-            if not process.bucket._closed:
+            if not process.bucket._core.state.closed:
                 raise
 
     def _release_by_stranger(self, process: Process, lease: Lease) -> None:
@@ -458,7 +458,7 @@ class Performance:
         self.world.after(after, again)
 
     def _exit(self, process: Process, number: int) -> None:
-        process.bucket.at_exit(process.clock.steady() + 5.0)
+        process.bucket._core.at_exit(process.clock.steady() + 5.0)
         # As an event of its own: an actor cannot end the process under its own feet.
         self.world.after(0.0, lambda: process.alive and self._crash(number, after=1.0), apart=True)
 
@@ -469,11 +469,12 @@ class Performance:
         child = self._start(f"p{number + 1}.{self._generation}", number)
         for held in parent.held:
             # What a fork copies: the same lease, in a process that must not take it for its own.
-            copy = Lease(_grant_of(held.lease), context=child.bucket._lease_context(), on_lost=None)
-            child.bucket._leases[copy.id] = copy
-            child.bucket._made.add(copy)
-            child.held.append(Held(copy, child))
-        child.bucket.after_fork_in_child()
+            core = child.bucket._core
+            copy = core.new_lease(_grant_of(held.lease))
+            core.leases[copy.id] = copy
+            core._made.add(copy)
+            child.held.append(Held(Lease(copy), child))
+        child.bucket._core.after_fork_in_child()
         if any(held.believes() for held in child.held):
             raise Violation("S2", "a forked child believes in its parent's lease")
         copies = [held.lease for held in child.held]
@@ -507,8 +508,8 @@ class Performance:
 
         def work(operator: Process) -> object:
             try:
-                bucket = operator.bucket
-                return bucket._run(bucket._operating(resize(bucket._state, max_tokens=wanted, step=step)))
+                core = operator.bucket._core
+                return core.run(core._changing_settings(resize(core.state, max_tokens=wanted, step=step)))
             except Overtaken as error:
                 if self._resizers == 1 and "counter" not in self.oracle.by_hand:
                     raise Violation("L3", f"nobody else resizes: {error}") from error
@@ -559,7 +560,12 @@ class Performance:
 
     def _jump(self, seconds: float) -> None:
         for process in self.oracle.processes:
-            if process not in self.cast or process.frozen or process.bucket._leases or process.bucket._closed:
+            if (
+                process not in self.cast
+                or process.frozen
+                or process.bucket._core.leases
+                or process.bucket._core.state.closed
+            ):
                 process.crash()
         self.world.run(self.world.now + seconds)
         if self.schedule.swept:

@@ -1,0 +1,439 @@
+"""One bucket in one process, under both APIs: it puts the layers together, and returns operations to be driven.
+
+Invariants:
+
+- It decides nothing, and drives nothing that a caller waits for: `LeaseBucket` drives its operations on the calling
+  thread, `aio.LeaseBucket` on a loop.
+- Whatever an acquire may have leased is noted in its `PendingAcquire` before it is asked for. The API that drives it
+  calls `abandon` when anything interrupts it, wherever that strikes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import socket
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from ddb_lease._operations.acquire import Attempt, acquire
+from ddb_lease._operations.acquire_many import Together
+from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._operations.resize import repair, resize
+from ddb_lease._operations.revoke import revoke
+from ddb_lease._operations.status import read_status
+from ddb_lease._protocol.decisions import slots_of
+from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.arguments import checked_text
+from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.held_lease import RELEASE_SECONDS, RELEASE_TRIES, HeldLease, LeaseContext
+from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
+from ddb_lease._runtime.renewer import Renewals
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.hints import Waiter
+from ddb_lease._state.service_time import ServiceTime
+from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
+from ddb_lease.dynamodb.items import encode_map
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
+from ddb_lease.events import OnEvent
+from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Timing
+
+_log = logging.getLogger("ddb_lease")
+
+Result = TypeVar("Result")
+
+_DATA_BYTES: Final = 300_000
+_TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
+_STATUS_SECONDS: Final = 10.0
+
+TRY_SECONDS: Final = 10.0
+"""How long `try_acquire` goes on while the service does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingAcquire:
+    """One acquire under way.
+
+    Attributes:
+        operation: What is to be driven.
+        waiter: Its place in the process's queue.
+        queues: Whether it stands there.
+        observer: Who tells of it, if anybody does.
+        open_grants: What may be leased, and is given back where it is not kept.
+    """
+
+    operation: Operation[Outcome]
+    waiter: Waiter
+    queues: bool
+    observer: AcquireObserver | None
+    open_grants: list[Grant]
+
+    @property
+    def observe(self) -> Observer | None:
+        """Shown each of its requests, and the answer."""
+        return None if self.observer is None else self.observer.observe
+
+
+class BucketCore:
+    """What both APIs of a bucket are made of; the arguments are those of `LeaseBucket`.
+
+    Attributes:
+        name: The bucket's name.
+        table: Its table.
+        runtime: What it runs on.
+        state: What this process knows of it.
+        driver: Drives its operations on the calling thread.
+        observe: Shown each request and answer that belongs to no acquire; None where nobody listens.
+        leases: The leases that this process holds, by id.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        max_tokens: int,
+        lease_seconds: float,
+        table: str,
+        session: Session | None,
+        client: Client | None,
+        endpoint_url: str | None,
+        owner: str | None,
+        timing: Timing | None,
+        on_event: OnEvent | None,
+        runtime: Runtime | None,
+    ) -> None:
+        self.name = checked_text("a bucket's name", name)
+        self.table = checked_text("table", table)
+        self._owner = owner and checked_text("owner", owner)
+        self.runtime = runtime or Runtime()
+        timing = timing or Timing()
+        wanted = _checked_settings(max_tokens, lease_seconds)
+        timing.require_room(lease_seconds)
+        self._reporter = None if on_event is None else EventReporter(self.name, on_event)
+        self.observe = None if self._reporter is None else self._reporter.observe
+        connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
+        store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)
+        self._store = self.runtime.wrap(store)
+        time = ServiceTime(
+            self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
+        )
+        self.state = BucketState(
+            bucket=name,
+            wanted=wanted,
+            timing=timing,
+            time=time,
+            chance=self.runtime.chance,
+            answer_seconds=connection.answer_seconds,
+        )
+        self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state)
+        self._renewals = Renewals(
+            state=self.state,
+            driver=self.driver,
+            wakeup=self.runtime.wakeup,
+            workers=lambda: self.runtime.heartbeat().workers,
+            observe=self.observe,
+        )
+        self._context: LeaseContext | None = None
+        self.leases: dict[str, HeldLease] = {}
+        self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
+
+    def __repr__(self) -> str:
+        return f"<LeaseBucket {self.name!r} in table {self.table!r}>"
+
+    @property
+    def owner(self) -> str:
+        """Who acquires: what was given, else ``host:pid`` of the process that asks."""
+        return self._owner or f"{socket.gethostname()}:{os.getpid()}"
+
+    def run(self, operation: Operation[Result]) -> Result:
+        """Drive an operation to its end, on the calling thread."""
+        return self.driver.run(operation, self.runtime.wakeup(), observe=self.observe)
+
+    # Acquiring.
+
+    def deadline(self, timeout: float | None) -> float:
+        """When a timeout that begins now is over, on the steady clock.
+
+        Raises:
+            ConfigurationError: It is no number of seconds from 0 up.
+        """
+        if timeout is not None and not timeout >= 0:
+            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        return math.inf if timeout is None else self.state.time.steady() + timeout
+
+    def begin_acquire(
+        self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
+    ) -> PendingAcquire:
+        """An acquire that is to be driven. Nothing was sent so far, and nobody stands in the queue.
+
+        Args:
+            deadline: When to give up, on the steady clock.
+            data: What to attach to the lease.
+            count: How many slots.
+            patient: Whether a full bucket is waited for.
+            wake: Ends the driver's pause, from any thread.
+        """
+        self.state.require_open()
+        _require_count(count)
+        data = _checked_data(data, count)
+        waiter = Waiter(wake, count)
+        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=self.state.time.steady())
+        open_grants: list[Grant] = []
+        attempt = self._attempt(
+            count,
+            state=self.state,
+            owner=self.owner,
+            data=data,
+            deadline=deadline,
+            waiter=waiter if patient else None,
+            open_grants=open_grants,
+        )
+        operation = acquire(self.state, attempt, deadline=deadline, patient=patient)
+        return PendingAcquire(
+            operation=operation, waiter=waiter, queues=patient, observer=observer, open_grants=open_grants
+        )
+
+    @contextlib.contextmanager
+    def in_queue(self, pending: PendingAcquire) -> Iterator[None]:
+        """Stand in the queue while an acquire is driven."""
+        if pending.queues:
+            self.state.hints.join(pending.waiter)
+        try:
+            yield
+        finally:
+            self.state.hints.leave(pending.waiter)
+
+    def conclude(self, pending: PendingAcquire, outcome: Outcome) -> Grant | None:
+        """What an acquire won; None where nothing came free in time. Where this raises, the caller abandons it.
+
+        Raises:
+            StoreUnavailable: The service did not answer.
+            ConfigurationError: The bucket was closed meanwhile.
+        """
+        if isinstance(outcome, (Busy, Unavailable)):
+            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
+        if not isinstance(outcome, Grant):
+            return None
+        self.state.require_open()  # closed while we waited
+        if pending.observer is not None:
+            # First of all, so that no end is told before it.
+            pending.observer.won(outcome, now=self.state.time.steady())
+        return outcome
+
+    def new_lease(self, grant: Grant) -> HeldLease:
+        """The lease that a grant stands for; not renewed yet."""
+        return HeldLease(grant, context=self._lease_context())
+
+    def keep(self, lease: HeldLease) -> None:
+        """Hold a lease from now on: renew it, and release it when the bucket is closed or the process ends.
+
+        Raises:
+            ConfigurationError: The bucket was closed just now: nobody else would release it.
+        """
+        self.leases[lease.id] = lease
+        self.state.began(lease.id)
+        self._made.add(lease)
+        self.runtime.heartbeat().add(lease)
+        self.state.require_open()
+        _log.info(
+            "lease %s: slot %s of bucket %r, fence %d",
+            lease.id,
+            ", ".join(map(str, lease.slots)),
+            self.name,
+            lease.fence,
+        )
+
+    def abandon(self, pending: PendingAcquire) -> None:
+        """An acquire ended otherwise than by a lease that is kept: leave the queue, and give back what it may have."""
+        self.state.hints.leave(pending.waiter)
+        self.give_back_all(pending.open_grants)
+
+    def give_back_all(self, grants: list[Grant]) -> None:
+        """Release what may be leased to nobody, on the calling thread."""
+        for grant in grants:
+            lease = self.leases.get(grant.lease_id) or self.new_lease(grant)
+            try:
+                lease.release()
+            except StoreError as error:
+                _log.warning("lease %s of an interrupted acquire ends by expiry: %s", grant.lease_id, error)
+
+    def timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
+        """The error where nothing came free in time."""
+        slots = "no slot" if count == 1 else f"no {count} slots"
+        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
+
+    # Operators' operations.
+
+    def status(self) -> Operation[BucketStatus]:
+        """Read the bucket."""
+        status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
+        if status is None:
+            raise UnknownBucket(
+                f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
+            )
+        return status
+
+    def revoke(self, lease_id: str) -> Operation[bool]:
+        """Ask a lease's holder for its slots back."""
+        return revoke(
+            self.state,
+            slots=checked_lease_id(lease_id),
+            lease_id=lease_id,
+            by=self.owner,
+            tries=RELEASE_TRIES,
+            deadline=self.state.time.steady() + RELEASE_SECONDS,
+        )
+
+    def resize(self, max_tokens: int) -> Operation[Resized]:
+        """Change how many tokens the bucket has."""
+        return self._changing_settings(resize(self.state, max_tokens=_checked_max_tokens(max_tokens)))
+
+    def repair(self) -> Operation[Repaired]:
+        """Count the slots anew."""
+        return self._changing_settings(repair(self.state))
+
+    def release(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Operation[list[int]]:
+        """Release a lease that no `HeldLease` of this process stands for; returns the slots that this ended it on."""
+        outcomes = yield from send_release(
+            self.state,
+            slots=slots,
+            lease_id=lease_id,
+            fence=fence,
+            tries=RELEASE_TRIES,
+            deadline=self.state.time.steady() + RELEASE_SECONDS,
+        )
+        require_answers(outcomes, lease_id=lease_id)
+        return ended_slots(outcomes, fence=fence)
+
+    def end_all(self) -> int:
+        """Release every lease in the table, on the calling thread; returns how many this ended."""
+        ended = 0
+        for lease_id, slots, fence in leases_of(self.run(self.status())):
+            held = self.leases.get(lease_id)
+            ended += held.release() if held else bool(self.run(self.release(lease_id, slots, fence=fence)))
+        self.state.hints.wake_all()
+        return ended
+
+    # The end.
+
+    def begin_closing(self) -> list[HeldLease]:
+        """From now on nobody acquires; returns what is to be released."""
+        self.state.close()
+        return list(self.leases.values())
+
+    def close_connections(self) -> None:
+        """Let go of connections."""
+        self._store.close()
+
+    # What `process` asks for.
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: hold nothing, share no connection."""
+        for lease in list(self._made):  # those that ended too: one whose release failed may be released again
+            lease.abandon_to_parent()
+        self._context = None  # its heartbeats are the parent's
+        self.leases = {}
+        self._renewals.after_fork_in_child()
+        if self._reporter is not None:
+            self._reporter.after_fork_in_child()
+        self.state.after_fork_in_child()
+        self._store.after_fork_in_child()
+
+    def at_exit(self, deadline: float) -> None:
+        """At the interpreter's exit: release what is held, in bounded time."""
+        for lease in list(self.leases.values()):
+            if self.runtime.clock.steady() >= deadline:
+                _log.warning("leases of bucket %r are left to expire", self.name)
+                return
+            lease.release_at_exit()
+
+    # Behind the scenes.
+
+    @staticmethod
+    def _attempt(count: int, **what: Any) -> Attempt:  # noqa: ANN401 - see `Attempt`
+        return Attempt(**what) if count == 1 else Together(count=count, **what)
+
+    def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
+        result = yield from operation
+        self.state.settings_changed()
+        return result
+
+    def _lease_context(self) -> LeaseContext:
+        if self._context is None:  # one for all leases, as long as the process is the same
+            self._context = LeaseContext(
+                state=self.state,
+                driver=self.driver,
+                heartbeats=self.runtime.heartbeat(),
+                renewals=self._renewals,
+                leases=self.leases,
+                spawn=self.runtime.spawn,
+                wakeup=self.runtime.wakeup,
+                lock=self.runtime.lock,
+                reporter=self._reporter,
+            )
+        return self._context
+
+
+def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
+    """Each lease in the table: its id, slots and fence."""
+    found: dict[str, list[LeaseInfo]] = {}
+    for lease in status.leases:
+        found.setdefault(lease.lease_id, []).append(lease)
+    # By the slots it is on, and not by what its id tells: an id of somebody else's making may tell anything.
+    return [
+        (lease_id, tuple(lease.slot for lease in leases), leases[0].fence or None) for lease_id, leases in found.items()
+    ]
+
+
+def checked_lease_id(lease_id: object) -> tuple[int, ...]:
+    """The slots that a lease id names.
+
+    Raises:
+        ConfigurationError: It is no lease id.
+    """
+    slots = slots_of(checked_text("a lease id", lease_id))
+    if slots is None:
+        raise ConfigurationError(f"{lease_id!r} is no lease id")
+    return slots
+
+
+def _checked_max_tokens(max_tokens: object) -> int:
+    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
+        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {max_tokens!r}")
+    return max_tokens
+
+
+def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
+    max_tokens = _checked_max_tokens(max_tokens)
+    longest = LONGEST_LEASE_MS / 1000
+    if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
+        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")
+    return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))
+
+
+def _require_count(count: object) -> None:
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
+        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {count!r}")
+
+
+def _checked_data(data: object, count: int) -> Data:
+    if data is None:
+        return {}
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"data must be a mapping, not a {type(data).__name__}")
+    try:
+        size = len(json.dumps(encode_map(data), ensure_ascii=False).encode())
+    except UnicodeEncodeError as error:
+        raise ConfigurationError("data holds a string that cannot be encoded as UTF-8") from error
+    most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)  # it stands on each slot
+    if size > most:
+        raise ConfigurationError(f"data is too large ({size:,} bytes; at most {most:,})")
+    return dict(data)
