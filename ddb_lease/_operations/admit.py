@@ -74,7 +74,7 @@ def admit(state: RateState, waiter: PermitWaiter, *, began: float, deadline: flo
         ConfigurationError: The limiter was closed.
     """
     tries = _Tries(state, waiter, deadline)
-    outcome = yield from tries.run()
+    outcome = yield from tries.run(now=began)
     if isinstance(outcome, Admitted):
         return outcome
     policy = admitting(
@@ -116,12 +116,16 @@ class _Tries:
         self._deadline = deadline
         self._denied = 0
 
-    def run(self) -> Operation[Admission]:
-        """One try: from the permits in hand, or with one attempt at a charge."""
+    def run(self, *, now: float | None = None) -> Operation[Admission]:
+        """One try: from the permits in hand, or with one attempt at a charge.
+
+        Args:
+            now: The time on the steady clock, where the caller knows it.
+        """
         state, waiter = self._state, self._waiter
         if state.closed:
             raise state.closed_error()
-        steady = state.time.steady()
+        steady = state.time.steady() if now is None else now
         if not state.permits.my_turn(waiter, now=steady):
             return self._behind_others()
         outcome = yield from self._at_the_front(steady)
