@@ -96,7 +96,19 @@ class RetryPolicy:
         """Run `fn`, a generator function, until the policy stops; yields its effects, and `Pause`s."""
         result = yield from fn(*args, **kwargs)
         if not self._again(result):
-            return result  # nearly always; then no loop is made
+            return result  # nearly always: the loop is not even made, then
+        return (yield from self._repeat(result, fn, *args, **kwargs))
+
+    def after(self, result: Any, fn: Callable[..., Any]) -> Any:  # noqa: ANN401 - as above
+        """Go on where the first try has been made already, with this result.
+
+        For callers whose first try nearly always ends it: they make a policy only where it does not.
+        """
+        if not self._again(result):
+            return result
+        return (yield from self._repeat(result, fn))
+
+    def _repeat(self, result: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
         loop = _Loop(first=result, again=self._again, wait=self._wait, stop=self._stop)
         return (yield from loop(fn, *args, **kwargs))
 
@@ -205,7 +217,7 @@ def acquiring(
         patient: Whether to wait for a full bucket (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.
     """
-    pause = _AcquirePause(chance)
+    pause = _OutcomePause(chance, ends_row=(Full, OutOfTurn, GaveWay))
 
     def again(outcome: Outcome) -> bool:
         match outcome:
@@ -231,20 +243,31 @@ def until_next_look(expires_in: float | None, chance: Random) -> float:
     return min(poll, max(0.0, expires_in) + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
 
 
-class _AcquirePause:
-    """How long an acquire pauses, depending on its last outcome; failures in a row double the bound."""
+class _OutcomePause:
+    """How long to pause, by what the last try met; failures in a row double the bound.
 
-    def __init__(self, chance: Random) -> None:
+    Args:
+        chance: For the jitter.
+        ends_row: Outcomes after which failures are counted from zero again. `OutOfTurn` is never counted as a failure.
+
+    Attributes:
+        failures: How many failures there were in a row.
+    """
+
+    def __init__(self, chance: Random, *, ends_row: tuple[type, ...]) -> None:
         self._chance = chance
-        self._failures = 0
+        self._ends_row = ends_row
+        self.failures = 0
 
     def __call__(self, state: RetryCallState) -> float:
         outcome = state.outcome.result() if state.outcome else None
-        if isinstance(outcome, (*_WAITING, GaveWay)):
-            self._failures = 0
-        else:
-            self._failures += 1
+        if isinstance(outcome, self._ends_row):
+            self.failures = 0
+        elif not isinstance(outcome, OutOfTurn):
+            self.failures += 1
         match outcome:
+            case Denied():
+                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
             case Full():
                 settled = outcome.look_in
                 return until_next_look(outcome.expires_in, self._chance) if settled is None else settled
@@ -253,11 +276,12 @@ class _AcquirePause:
             case OutOfTurn():
                 return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
             case LostRace():
-                return full_jitter(CONTENDED_SECONDS, self._failures, self._chance)
+                bounds = CONTENDED_SECONDS
             case Unavailable():
-                return full_jitter(UNAVAILABLE_SECONDS, self._failures, self._chance)
+                bounds = UNAVAILABLE_SECONDS
             case _:
-                return full_jitter(BUSY_SECONDS, self._failures, self._chance)
+                bounds = BUSY_SECONDS
+        return full_jitter(bounds, self.failures, self._chance)
 
 
 def admitting(
@@ -277,7 +301,7 @@ def admitting(
         patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.
     """
-    pause = _AdmissionPause(chance)
+    pause = _OutcomePause(chance, ends_row=(Denied,))
 
     def again(outcome: Admission) -> bool:
         match outcome:
@@ -291,26 +315,3 @@ def admitting(
                 return False
 
     return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, None))
-
-
-class _AdmissionPause:
-    """How long to pause before the next try for permits, depending on the last outcome; failures double the bound."""
-
-    def __init__(self, chance: Random) -> None:
-        self._chance = chance
-        self.failures = 0
-
-    def __call__(self, state: RetryCallState) -> float:
-        outcome = state.outcome.result() if state.outcome else None
-        self.failures = 0 if isinstance(outcome, Denied) else self.failures + (not isinstance(outcome, OutOfTurn))
-        match outcome:
-            case Denied():
-                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
-            case OutOfTurn():
-                return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
-            case LostRace():
-                return full_jitter(CONTENDED_SECONDS, self.failures, self._chance)
-            case Unavailable():
-                return full_jitter(UNAVAILABLE_SECONDS, self.failures, self._chance)
-            case _:
-                return full_jitter(BUSY_SECONDS, self.failures, self._chance)

@@ -12,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -34,7 +35,7 @@ from ddb_lease._protocol.messages import (
     Snapshot,
     Take,
 )
-from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
+from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant, Rate
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     LANES,
@@ -434,13 +435,12 @@ def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
 
 
 def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
+    key, settings = _same_in_each_charge(address, request.rate)
     values = {
         ":now": number(request.now),
         ":attempt": text(request.attempt),
         ":ttl": number(request.ttl),
-        ":rate": _readable(request.rate.rate),
-        ":per": _readable(request.rate.per),
-        ":burst": number(request.rate.burst),
+        **settings,
     }
     if request.idle:
         condition, change = CHARGE_IDLE, _SET_CHARGE_IDLE
@@ -450,7 +450,7 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
         values |= {":at_most": number(request.at_most), ":taken": number(request.taken)}
     return {
         "TableName": address.table,
-        "Key": address.key(METER_KEY),
+        "Key": key,
         "UpdateExpression": change,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": _CHARGE_NAMES[request.idle, request.lane],
@@ -458,6 +458,13 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
         "ReturnValues": _AS_LEFT,
         **_ON_FAILURE,
     }
+
+
+@functools.lru_cache(maxsize=256)
+def _same_in_each_charge(address: BucketAddress, rate: Rate) -> tuple[Wire, Wire]:
+    """What does not change from one charge of a limiter to the next: the item's key, and its settings, for people."""
+    settings = {":rate": _readable(rate.rate), ":per": _readable(rate.per), ":burst": number(rate.burst)}
+    return address.key(METER_KEY), settings
 
 
 def _readable(amount: float) -> Wire:
