@@ -385,7 +385,7 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
 
 RELEASE_UNDER_SIGNAL = """
 import os, signal, sys, time
-from ddb_lease import lease
+from ddb_lease._runtime import held_lease as lease
 from ddb_lease.cli.main import main
 
 send_release = lease.send_release
