@@ -292,6 +292,7 @@ class _HeldByNobody:
 
     def empty(self) -> None:
         """End every lease in the table, and fill what is missing."""
+        self.core.state.require_open()
         with contextlib.suppress(UnknownBucket):
             self.core.end_all()
         self.fill()

@@ -36,7 +36,7 @@ HELP: Final = f"""exit codes:
     {USAGE}  wrong arguments or settings; reset: the answer was not yes
    {UNKNOWN_BUCKET}  no such bucket, or no such lease
    {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
-   {DEFECT}  a defect of ddb-lease; run: the lease was lost before the command started
+   {DEFECT}  a defect of ddb-lease
    {OVERTAKEN}  resize: another resize came in between
    {REJECTED}  DynamoDB refuses: no table, no permission, no credentials
   130  interrupted (Ctrl-C); 128 + N: ended by signal N (143: TERM)

@@ -28,7 +28,7 @@ from ddb_lease.cli.supervisor import (
     pass_on,
     steady_seconds,
 )
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason
 from ddb_lease.lease import Lease
 from ddb_lease.models import Timing
 
@@ -124,8 +124,12 @@ def execute(options: argparse.Namespace) -> int:
                 print(f"ddb-lease: {error}", file=sys.stderr)
                 return int(options.no_slot_code)
             signals.note_only()
-            with lease:
-                return _Run(lease, bucket=options.bucket, signals=signals, lost_code=options.lost_code).run(command)
+            try:
+                with lease:
+                    return _Run(lease, bucket=options.bucket, signals=signals, lost_code=options.lost_code).run(command)
+            except LeaseLost as error:  # before the command was started
+                print(f"ddb-lease: {error}", file=sys.stderr)
+                return int(options.lost_code)
     except Interrupted as interrupt:
         return 128 + interrupt.signum
 

@@ -404,6 +404,33 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+LOST_BEFORE_THE_COMMAND = """
+import sys
+from ddb_lease import Lease
+from ddb_lease.cli.main import main
+
+check = Lease.check
+
+def lost_meanwhile(lease):
+    lease._held._belief._planned = 0.0  # as if the process had slept
+    check(lease)
+
+Lease.check = lost_meanwhile
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_lease_that_is_lost_before_the_command_starts_is_told_as_lost(cli, table, bucket_name):
+    line = [sys.executable, "-c", LOST_BEFORE_THE_COMMAND, *run_line(bucket_name, "echo ran", lease=600)]
+    done = subprocess.run(
+        line, env=cli.environment, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 76, done.stderr
+    assert "is not held any more" in done.stderr
+    assert not leased(table)
+
+
 def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table, bucket_name):
     # Law: between winning the slot and releasing it, no signal ends the process without the release.
     line = [sys.executable, "-c", RELEASE_UNDER_SIGNAL, *run_line(bucket_name, "echo ran", lease=600)]
