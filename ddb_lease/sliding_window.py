@@ -132,11 +132,13 @@ class SlidingWindow:
             Whether it was had.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries. A permit may be forgone for a period.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. A permit may be
+                forgone for a period.
             StoreRejected: No table, no permission: trying again will not help.
             ConfigurationError: The window exists with a shorter period.
 
-        Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query where none is to be had.
+        Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query if no permit can be had (three if there are
+        more than 128).
         """
         return self._use(self._core.deadline(_TRY_SECONDS), patient=False)
 
@@ -174,7 +176,7 @@ class SlidingWindow:
         return decorate
 
     def status(self) -> BucketStatus:
-        """Read the window: its permits are `free`, those used are its leases. One Query for each MB, consistent.
+        """Read the window: its permits are `free`, those used are its leases. 1 Query for each 1,000 slots or MB.
 
         Raises:
             UnknownBucket: It does not exist (yet): the first acquire makes it.

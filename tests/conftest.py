@@ -186,7 +186,9 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
             clock=environment.clock, chance=Random(), wrap=tap.around, wakeup=lambda: SteppingWakeup(environment)
         )
         limiter = new_limiter(tap=tap, runtime=runtime, **arguments)
-        limiter._time.middle_ns = lambda: (round(environment.clock.wall() * 1e9), 0)
+        time = limiter._core.state.time
+        asks_nothing, time.middle_ns = time.reliable_ns, lambda: (round(environment.clock.wall() * 1e9), 0)
+        time.reliable_ns = lambda: None if asks_nothing() is None else time.middle_ns()[0]
         return limiter
 
     return make

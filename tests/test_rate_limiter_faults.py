@@ -11,7 +11,6 @@ import pytest
 from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, SlidingWindow, StoreUnavailable
 from ddb_lease._protocol.messages import Charge, Claim, Create, Mint
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.permits import STALE_SECONDS, PermitWaiter
 from scripts.harness.engines import Simulated
 from tests.support import LOST, Tap, eventually
 
@@ -118,7 +117,7 @@ def test_an_outage_is_told_to_the_first_in_line_and_to_those_behind(make):
 
     threads = [threading.Thread(target=wait, args=(seconds,)) for seconds in (6.0, 3.0)]
     threads[0].start()
-    eventually(lambda: limiter._permits.wanted_before(None) == 1)
+    eventually(lambda: limiter._core.state.permits.wanted_before(None) == 1)
     threads[1].start()
     began = time.monotonic()
     with pytest.raises(StoreUnavailable):
@@ -186,16 +185,3 @@ def test_a_window_with_a_shorter_period_than_the_stored_one_takes_no_more_time_f
         hasty.tap.inject(kind, after=lambda _: time.sleep(1.5))
     assert not hasty.try_acquire() or time.monotonic() - began > 1.5
     assert hasty.tap.count().get("Release", 0) >= 1, "the permit came too late, and is given back unused"
-
-
-def test_the_first_in_line_that_is_never_seen_again_holds_nobody_up_for_ever(make):
-    limiter = make(rate=100, burst=5)
-    permits = limiter._permits
-    gone, other = PermitWaiter(lambda: None, count=1, patient=True), PermitWaiter(lambda: None, count=1, patient=True)
-    permits.join(gone)
-    permits.join(other)
-    assert permits.my_turn(gone, now=100.0)
-    assert not permits.my_turn(other, now=100.0 + STALE_SECONDS)
-    permits.rests(gone, until=200.0)
-    assert not permits.my_turn(other, now=200.0 + STALE_SECONDS)
-    assert permits.my_turn(other, now=200.1 + STALE_SECONDS)

@@ -306,3 +306,12 @@ def test_cleaning_up_leaves_slots_beyond_the_bucket_alone(new_tokens, table):
     table.set(5, fence=1, ttl=4_000_000_000, lease_id="5-hand", owner="x", acquired_at=1, expires_at=2)
     assert bucket.cleanup_expired_tokens() == 0
     assert table.get(5)["lease_id"] == "5-hand"
+
+
+def test_a_closed_bucket_resets_nothing(new_tokens, table):
+    tokens, others = new_tokens(), new_tokens()
+    token_id, _ = others.acquire_token(5)
+    tokens.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        tokens.reset_bucket()
+    assert list(leases_in(table).values()) == [token_id]

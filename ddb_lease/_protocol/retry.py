@@ -1,13 +1,13 @@
-"""Policies: what is tried again, how long, and after which pause. tenacity does all of it.
+"""Policies: what is retried, for how long, and after which pauses. tenacity does the work.
 
 Invariants:
 
-- One layer retries, and it is this one. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And
-  Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
-- tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the
-  same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
-- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. A denied permit is
-  no failure either: it is asked for again when it is due, and not before.
+- Only this layer retries. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", AWS
+  Architecture Blog, 2015): uniform between zero and a bound that doubles up to a cap.
+- tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the same
+  policy serves threads, asyncio and a simulator; the clock and the random source come in as arguments.
+- A full bucket is not a failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
+  permit: the next request for it is sent when it is due, and not before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ Operation: TypeAlias = Generator[Effect, Answer | None, Result]
 """Yields requests and pauses, is sent each answer, and returns its result."""
 
 POLL_SECONDS = 1.25
-"""Mean time between the looks of a process that waits for a full bucket: with the first ones, under one a second."""
+"""Mean time between the looks of a process that waits for a full bucket: less than one look a second, the first
+ones included."""
 
 LONGEST_POLL_SECONDS = 2 * POLL_SECONDS
 """Full jitter: the pause between two looks is drawn between nothing and this."""
@@ -48,7 +49,7 @@ EXPIRY_JITTER_SECONDS = 0.2
 """When a lease is known to expire, its waiters spread their looks over this long after it."""
 
 TURN_SECONDS = 5.0
-"""How long a waiter that is not its process's poller sleeps before it makes sure that the poller lives."""
+"""How long a waiter that is not the poller of its process sleeps before it checks that the poller lives."""
 
 RESEND_SECONDS = (0.05, 1.0)
 """First bound and cap of the pause before a request with an unknown outcome is sent again."""
@@ -63,25 +64,25 @@ UNAVAILABLE_SECONDS = (0.2, 5.0)
 """First bound and cap while the service does not answer."""
 
 FIRST_CONTACT_SECONDS = 20.0
-"""How long an acquire without a timeout tries to reach a service that has never answered before it says so."""
+"""How long an acquire without a timeout tries to reach a service that has never answered, before it raises."""
 
 TRIES_AT_ONCE = 5
-"""What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
+"""How often `try_acquire` tries when slots are lost to others or the service is busy. Each try is 1 to 6 requests."""
 
 
 _WAITING = (Full, OutOfTurn, Denied)
-"""Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
+"""Outcomes that need no backoff: a slot that comes free should end the pause."""
 
 
 class RetryPolicy:
-    """A policy, for a generator function: tries it again, by tenacity's loop.
+    """Retries a generator function, by tenacity's loop.
 
-    No policy of ours retries an exception: one ends the loop.
+    No policy retries an exception: an exception ends the loop.
 
     Args:
         again: Whether to try again after this result.
-        wait: tenacity's: how long to pause before.
-        stop: tenacity's: when to leave it at the last result.
+        wait: tenacity's: how long to pause before the next try.
+        stop: tenacity's: when to return the last result.
     """
 
     __slots__ = ("_again", "_stop", "_wait")
@@ -92,7 +93,7 @@ class RetryPolicy:
         self._stop = stop
 
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as tenacity's own
-        """Run `fn`, a generator function, until the policy is content; yields its effects, and `Pause`s."""
+        """Run `fn`, a generator function, until the policy stops; yields its effects, and `Pause`s."""
         result = yield from fn(*args, **kwargs)
         if not self._again(result):
             return result  # nearly always: the loop is not even made, then
@@ -113,14 +114,14 @@ class RetryPolicy:
 
 
 class _Loop(BaseRetrying):
-    """tenacity's loop as a generator, as its own Tornado adapter is one; `first` is what the first try brought."""
+    """tenacity's loop as a generator, like its Tornado adapter; `first` is the result of the first try."""
 
     def __init__(self, *, first: object, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
         super().__init__(wait=wait, stop=stop, retry=_after(again), retry_error_callback=_last)
         self._first = first
 
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
-        """Go on after the first try."""
+        """Continue after the first try."""
         self.begin()
         state = RetryCallState(retry_object=self, fn=fn, args=args, kwargs=kwargs)
         state.set_result(self._first)
@@ -143,7 +144,7 @@ def full_jitter(bounds: tuple[float, float], attempt: int, chance: Random) -> fl
 
 
 class _Until(stop_base):
-    """Stops once the steady clock reads `deadline`, or after so many tries."""
+    """Stops at `deadline` on the steady clock, or after so many tries."""
 
     def __init__(self, steady: Callable[[], float], deadline: float, tries: int | None) -> None:
         self._steady = steady
@@ -157,12 +158,12 @@ class _Until(stop_base):
 
 
 def until(steady: Callable[[], float], deadline: float) -> stop_base:
-    """Stops tenacity once the steady clock reads `deadline`."""
+    """Stops tenacity at `deadline` on the steady clock."""
     return _Until(steady, deadline, None)
 
 
 class _Within(wait_base):
-    """Cuts another wait so that the last try comes at the deadline, not after it."""
+    """Shortens another wait so that the last try comes at the deadline, not after it."""
 
     def __init__(self, wait: Callable[[RetryCallState], float], steady: Callable[[], float], deadline: float) -> None:
         self._wait = wait
@@ -174,7 +175,7 @@ class _Within(wait_base):
 
 
 def _after(again: Callable[[Any], bool]) -> Callable[[RetryCallState], bool]:
-    # The first attempt was asked about before tenacity came in.
+    # The first result was judged before tenacity came in.
     return lambda state: state.attempt_number == 1 or again(_last(state))
 
 
@@ -191,7 +192,7 @@ def resending(
     chance: Random,
     tries: int | None = None,
 ) -> RetryPolicy:
-    """The policy for one request: the same value again, while `again` says so of its answer."""
+    """The policy for one request: send the same value again while `again` accepts its answer."""
 
     def pause(state: RetryCallState) -> float:
         return full_jitter(RESEND_SECONDS, state.attempt_number, chance)
@@ -235,7 +236,7 @@ def acquiring(
 
 
 def until_next_look(expires_in: float | None, chance: Random) -> float:
-    """Seconds until a full bucket is looked at again: a poll's time, or until a lease is known to expire."""
+    """Seconds until the next look at a full bucket: a poll interval, or until a lease expires."""
     poll = chance.uniform(0.0, LONGEST_POLL_SECONDS)
     if expires_in is None:
         return poll
@@ -295,7 +296,7 @@ def admitting(
 
     Args:
         steady: The steady clock.
-        deadline: When to give up. A permit that is due later is not waited for.
+        deadline: When to give up. It does not wait for a permit that is due later.
         chance: For the jitter.
         patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.

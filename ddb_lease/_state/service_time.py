@@ -322,6 +322,21 @@ class ServiceTime:
             raise RuntimeError("the service's time is not known before its first answer")
         return round(middle * 1_000_000_000), math.ceil(error * 1_000_000_000)
 
+    def reliable_ns(self) -> int | None:
+        """The middle of the bounds on the service's time, if something may be written by it; None: ask first.
+
+        That is, where more than one answer stands for it, none speaks against it, and the bounds are not wide. It asks
+        for the time once, and so both its parts are of one moment.
+        """
+        offset = self._offset
+        if offset is None:
+            return self.middle_ns()[0] if self._by_wall else None
+        now = self._clock.steady()
+        bounds = offset.bounds(now)
+        if not offset.confirmed or offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS:
+            return None
+        return round((now + (bounds.low + bounds.high) / 2) * 1_000_000_000)
+
     def expired_before_ms(self) -> int:
         """A lease whose `expires_at` is below this has surely expired.
 

@@ -206,11 +206,13 @@ class LeaseBucket:
             The lease, or None if the bucket is full (or has too few free slots), or others were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries. Nothing is held, or expires by itself.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Nothing is held, or
+                expires by itself.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 
-        Cost: as `acquire`; on a full bucket one Query, and no write.
+        Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
+        others took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
         return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
@@ -322,7 +324,7 @@ class LeaseBucket:
         return await self._bucket.reset()
 
     async def status(self) -> BucketStatus:
-        """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
+        """Read the bucket: limits, minted slots and all leases. Cost: 1 consistent Query for each 1,000 slots or MB.
 
         Raises:
             UnknownBucket: It does not exist (yet).

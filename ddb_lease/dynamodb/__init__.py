@@ -1,4 +1,4 @@
-"""DynamoDB: every expression, request and error code. No other room knows boto3."""
+"""DynamoDB: every expression, request and error code. Besides `local`, no other package imports boto3."""
 
 from __future__ import annotations
 

@@ -133,9 +133,9 @@ def test_a_command_that_cannot_be_run_is_told_as_a_shell_does(cli, command, code
     [
         ("limit", "NAME"),
         ("limit b --local -- true", "--rate"),
-        ("limit b --rate 5 --local -- true", "'5' is no rate; write 100/s, 10/m, 5/h or 3/2.5s"),
+        ("limit b --rate 5 --local -- true", "'5' is not a rate; write 100/s, 10/m, 5/h or 3/2.5s"),
         ("limit b --rate 5/s --burst x --local -- true", "invalid int value"),
-        ("limit b --rate 5/s --timeout soon --local -- true", "'soon' is no duration"),
+        ("limit b --rate 5/s --timeout soon --local -- true", "'soon' is not a duration"),
     ],
 )
 def test_wrong_arguments_are_refused(line, says, capsys):

@@ -341,7 +341,7 @@ import os, pathlib, signal, sys, time
 from ddb_lease.cli import run
 from ddb_lease.cli.main import main
 
-start = run.WatchdogedCommand.start
+start = run.SupervisedCommand.start
 ready = pathlib.Path(sys.argv.pop(1))
 
 def signalled(*args, **kwargs):
@@ -351,7 +351,7 @@ def signalled(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     return command
 
-run.WatchdogedCommand.start = staticmethod(signalled)
+run.SupervisedCommand.start = staticmethod(signalled)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -385,7 +385,7 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
 
 RELEASE_UNDER_SIGNAL = """
 import os, signal, sys, time
-from ddb_lease import lease
+from ddb_lease._runtime import held_lease as lease
 from ddb_lease.cli.main import main
 
 send_release = lease.send_release
@@ -402,6 +402,33 @@ def signalled(*args, **kwargs):
 lease.send_release = signalled
 sys.exit(main(sys.argv[1:]))
 """
+
+
+LOST_BEFORE_THE_COMMAND = """
+import sys
+from ddb_lease import Lease
+from ddb_lease.cli.main import main
+
+check = Lease.check
+
+def lost_meanwhile(lease):
+    lease._held._belief._planned = 0.0  # as if the process had slept
+    check(lease)
+
+Lease.check = lost_meanwhile
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_lease_that_is_lost_before_the_command_starts_is_told_as_lost(cli, table, bucket_name):
+    line = [sys.executable, "-c", LOST_BEFORE_THE_COMMAND, *run_line(bucket_name, "echo ran", lease=600)]
+    done = subprocess.run(
+        line, env=cli.environment, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 76, done.stderr
+    assert "is not held any more" in done.stderr
+    assert not leased(table)
 
 
 def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table, bucket_name):
