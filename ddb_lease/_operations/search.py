@@ -86,7 +86,8 @@ class Search:
 
         Raises:
             StoreRejected: The service refuses for good.
-            ConfigurationError: This client cannot work with the stored settings, or more is wanted than there is.
+            ConfigurationError: This client cannot work with the stored settings, more is wanted than there is, or the
+                bucket was closed meanwhile.
         """
         time = self._state.time
         outcome: Grant | Full | Failure = Full(expires_in=None)
@@ -130,6 +131,7 @@ class Search:
     ) -> Operation[View | Grant | Failure]:
         """Carry out one step; returns the view after it, where that is not the end of this try."""
         writes = self._writes
+        self._state.require_open()  # closed while we looked: what we won now, we would only have to give back
         match step:
             case ClaimSlot() | MintSlot() | TakeSlots():
                 won = yield from writes.win(step)
