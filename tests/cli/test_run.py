@@ -451,13 +451,15 @@ def test_what_the_command_leaves_behind_ends_before_the_slot_is_free(start, tabl
 
 
 def test_as_many_run_at_once_as_there_are_tokens_and_no_more(start, table):
-    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(3)]
-    until(lambda: len(leased(table)) == 2)
-    time.sleep(1.0)
+    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(2)]
+    assert {first_line(job) for job in jobs} == {"0", "1"}
+    one_too_many = start("echo $DDB_LEASE_SLOT", max_tokens=2, options="--timeout 1s")
+    assert one_too_many.wait(LONG) == 75
+    assert one_too_many.stdout.read() == ""
     assert len(leased(table)) == 2
     for job in jobs:
         job.terminate()
-    assert {job.wait(LONG) for job in jobs} == {143}
+    assert [job.wait(LONG) for job in jobs] == [143, 143]
     assert not leased(table)
 
 
