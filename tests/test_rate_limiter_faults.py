@@ -11,9 +11,9 @@ import pytest
 from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, SlidingWindow, StoreUnavailable
 from ddb_lease._protocol.messages import Charge, Claim, Create, Mint
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.permits import STALE_SECONDS, PermitWaiter
+from ddb_lease._state.permits import STALE_SECONDS, Permits, PermitWaiter
 from scripts.harness.engines import Simulated
-from tests.support import LOST, Tap, eventually
+from tests.support import LOST, Tap, eventually, every_lock_held
 
 HOUR = 3600.0
 
@@ -202,3 +202,29 @@ def test_the_first_in_line_that_is_never_seen_again_holds_nobody_up_for_ever(mak
     permits.rests(gone, until=200.0)
     assert not permits.my_turn(other, now=200.0 + STALE_SECONDS)
     assert permits.my_turn(other, now=200.1 + STALE_SECONDS)
+
+
+def test_in_a_forked_child_no_lock_of_its_parents_is_waited_for(make, in_thread):
+    limiter = make(rate=100, burst=50)
+    assert limiter.try_acquire()
+    with every_lock_held(limiter._permits, limiter._time):
+        limiter.after_fork_in_child()
+        assert in_thread(limiter.try_acquire).result(20)
+        assert in_thread(limiter.acquire).result(20) is None
+
+
+def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(make, monkeypatch):
+    limiter = make(rate=100, burst=50)
+    leave, interrupts = Permits.leave, [KeyboardInterrupt()]
+
+    def interrupted(self, waiter):
+        if interrupts:
+            raise interrupts.pop()
+        leave(self, waiter)
+
+    monkeypatch.setattr(Permits, "leave", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:  # kept with its frames, and all that they refer to
+        limiter.acquire(timeout=5)
+    assert caught.value.__traceback__ is not None
+    assert not interrupts
+    limiter.acquire(timeout=0)

@@ -565,3 +565,29 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
             process.kill()
             process.communicate()
         cli("local", "stop")
+
+
+KEEPS_ITS_HANDLERS = """
+import signal, sys
+from ddb_lease.cli.main import main
+numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+for number in numbers[:2]:
+    signal.signal(number, lambda *_: None)
+before = [signal.getsignal(number) for number in numbers]
+code = main(sys.argv[1:])
+print(code, [signal.getsignal(number) for number in numbers] == before)
+"""
+
+
+@pytest.mark.parametrize(("job", "options", "code"), [("exit 3", "", 3), ("true", "--count 3", 2)])
+def test_afterwards_signals_are_handled_as_before(cli, bucket_name, job, options, code):
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS_ITS_HANDLERS, *run_line(bucket_name, job, options=options)],
+        env=cli.environment,
+        cwd=cli.folder,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{code} True"], done.stderr
