@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import enum
+import itertools
 import threading
 import time
 
@@ -19,11 +20,15 @@ HOUR = 3600.0
 
 
 class Dating:
-    """Around a store: answers to charges carry a Date that is off by `shift` seconds, so many of them."""
+    """Around a store: answers to charges carry a Date that is off by `shift` seconds, so many of them.
+
+    Once it is `scattered`, no two answers agree.
+    """
 
     def __init__(self, store):
         self._store = store
         self.odd, self.shift, self.sent = 0, 0.0, 0
+        self.scattered, self._off_by = False, itertools.count(1)
 
     def __getattr__(self, name):
         return getattr(self._store, name)
@@ -34,6 +39,8 @@ class Dating:
         if self.odd and isinstance(request, Charge):
             self.odd -= 1
             return dataclasses.replace(reply, date=reply.date + self.shift)
+        if self.scattered:
+            return dataclasses.replace(reply, date=reply.date + HOUR * next(self._off_by))
         return reply
 
 
@@ -76,15 +83,31 @@ def dated(make, **settings):
 def test_one_odd_date_amid_an_attempt_charges_no_other_time(make, shift):
     limiter, store = dated(make, rate=10, burst=50)
     other = make(rate=10, burst=50)
-    assert limiter.try_acquire()
-    assert other.try_acquire(30), "so that the next guess is refused, and put right"
-    store.odd, store.shift = 1, shift
+    limiter.status()  # it knows the time now, and of no charge
     began = time.monotonic()
+    assert other.try_acquire(30), "so that the next guess is refused, and put right"
+    store.odd, store.shift, store.sent = 1, shift, 0
     assert limiter.try_acquire()
+    assert store.odd == 0
+    assert store.sent > 2, "the refused guess, and what its date gave rise to"
     status = other.status()
     assert status.wait_seconds == 0
-    # 32 of 50 are charged, at their own time. A guess at it may be off by the second that a Date is cut to: 10 permits.
-    assert 8 <= status.available <= 28 + 10 * (time.monotonic() - began)
+    # 31 of 50 are charged, at their own time. A guess at it may be off by the second that a Date is cut to: 10 permits.
+    assert 9 <= status.available <= 29 + 10 * (time.monotonic() - began)
+
+
+def test_once_answers_disagree_amid_an_attempt_nothing_more_is_charged(make):
+    limiter, store = dated(make, rate=10, burst=50)
+    other = make(rate=10, burst=50)
+    limiter.status()
+    began = time.monotonic()
+    assert other.try_acquire(30), "so that the guess is refused"
+    store.scattered = True
+    with pytest.raises(StoreUnavailable, match="do not tell its time"):
+        limiter.acquire(timeout=0)
+    status = other.status()
+    assert status.wait_seconds == 0
+    assert 10 <= status.available <= 30 + 10 * (time.monotonic() - began)
 
 
 def test_after_an_odd_date_what_memory_says_is_asked_anew(make):

@@ -65,7 +65,7 @@ BELIEF = Chapter(
             module=_LEASE_STATE,
             target="end_renewal",
             code="if not self.holds(now): return None",
-            without="",
+            without="if not self.holds(now): self.state = State.HELD",
             noticed_by=(
                 "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
             ),

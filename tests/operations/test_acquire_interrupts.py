@@ -86,7 +86,7 @@ def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucke
 
 
 def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(new_bucket, monkeypatch):
-    bucket = new_bucket(max_tokens=2)
+    bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     leave, interrupts = Hints.leave, [KeyboardInterrupt()]
 
     def interrupted(self, waiter):
@@ -99,4 +99,7 @@ def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(new_
         bucket.acquire(timeout=5)
     assert caught.value.__traceback__ is not None
     assert not interrupts
+    theirs = other.acquire(timeout=5)
+    assert bucket.try_acquire() is None  # so nothing is known to be free, and only the first in line looks
+    theirs.release()
     assert bucket.acquire(timeout=0).held
