@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import queue
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.mutants.document import DOCUMENT, document
 from tests.mutants.mutant import Mutant
 from tests.mutants.table import CHAPTERS
-from tests.mutants.trial import Copy, Trial, Verdict, search
+from tests.mutants.trial import Copy, Trial, Verdict, in_copies, search
 
 
 def main() -> int:
@@ -39,6 +36,10 @@ def main() -> int:
         if options.search:
             return _search(copies[0], mutants)
         return _try_all(copies, mutants)
+
+
+def _try_one(copy: Copy, mutant: Mutant) -> Trial:
+    return copy.try_out(mutant, [*mutant.noticed_by, "-k", "not ministack"])
 
 
 def _matches(mutant: Mutant, words: Sequence[str]) -> bool:
@@ -66,7 +67,7 @@ def _try_all(copies: Sequence[Copy], mutants: Sequence[Mutant]) -> int:
         print("these tests must pass before a mutant can fail them", file=sys.stderr)
         return 2
     unnoticed: list[tuple[Mutant, Trial]] = []
-    for number, (mutant, trial) in enumerate(_trials(copies, mutants), start=1):
+    for number, (mutant, trial) in enumerate(in_copies(copies, mutants, _try_one), start=1):
         if not trial.noticed:
             unnoticed.append((mutant, trial))
         test = trial.failed[0] if trial.failed else ""
@@ -77,37 +78,6 @@ def _try_all(copies: Sequence[Copy], mutants: Sequence[Mutant]) -> int:
         if trial.verdict is Verdict.BROKEN:
             print(trial.output)
     return 1 if unnoticed else 0
-
-
-def _trials(copies: Sequence[Copy], mutants: Sequence[Mutant]) -> Iterator[tuple[Mutant, Trial]]:
-    done: queue.SimpleQueue[tuple[Mutant, Trial] | BaseException] = queue.SimpleQueue()
-    free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
-    stop = threading.Event()
-    for copy in copies:
-        free.put(copy)
-
-    def try_one(mutant: Mutant) -> None:
-        if stop.is_set():
-            return
-        copy = free.get()
-        try:
-            done.put((mutant, copy.try_out(mutant, [*mutant.noticed_by, "-k", "not ministack"])))
-        except BaseException as error:
-            done.put(error)
-        finally:
-            free.put(copy)
-
-    with ThreadPoolExecutor(len(copies)) as pool:
-        try:
-            for mutant in mutants:
-                pool.submit(try_one, mutant)
-            for _ in mutants:
-                result = done.get()
-                if isinstance(result, BaseException):
-                    raise result
-                yield result
-        finally:
-            stop.set()
 
 
 if __name__ == "__main__":

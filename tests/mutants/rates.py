@@ -44,7 +44,9 @@ RATES = Chapter(
             target="_Tries._settle",
             code="if not state.is_sure(): return Unknown(cause=TIME_UNKNOWN) if uncertain else Unsent(cause=TIME_UNKNOWN)",
             without="",
-            noticed_by=("tests/test_rate_limiter_faults.py::test_once_answers_disagree_amid_an_attempt_nothing_more_is_charged",),
+            noticed_by=(
+                "tests/test_rate_limiter_faults.py::test_once_answers_disagree_amid_an_attempt_nothing_more_is_charged",
+            ),
         ),
         Mutant(
             name="a prefetched permit is handed out when it is due",

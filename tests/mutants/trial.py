@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import enum
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tests.mutants.mutant import ROOT, Mutant
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SECONDS = 300.0
 """Longest time that a trial may take; a mutant that hangs counts as noticed."""
@@ -127,6 +134,40 @@ def _verdict(code: int) -> Verdict:
             return Verdict.NOTICED
         case _:
             return Verdict.BROKEN
+
+
+def in_copies(
+    copies: Sequence[Copy], items: Sequence[Item], job: Callable[[Copy, Item], Result]
+) -> Iterator[tuple[Item, Result]]:
+    """Do a job for each item, in as many copies at a time as there are; yields the results as they come."""
+    done: queue.SimpleQueue[tuple[Item, Result] | BaseException] = queue.SimpleQueue()
+    free: queue.SimpleQueue[Copy] = queue.SimpleQueue()
+    stop = threading.Event()
+    for copy in copies:
+        free.put(copy)
+
+    def do_one(item: Item) -> None:
+        if stop.is_set():
+            return
+        copy = free.get()
+        try:
+            done.put((item, job(copy, item)))
+        except BaseException as error:
+            done.put(error)
+        finally:
+            free.put(copy)
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        try:
+            for item in items:
+                pool.submit(do_one, item)
+            for _ in items:
+                result = done.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+        finally:
+            stop.set()
 
 
 def search(
