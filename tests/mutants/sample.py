@@ -29,41 +29,15 @@ from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
+from tests.mutants.mirror import API_TESTS, tests_of
 from tests.mutants.mutant import PACKAGE, ROOT
 from tests.mutants.trial import Copy, Trial, Verdict, in_copies
 
 SEED = 2026
 COUNT = 200
 
-API_TESTS: tuple[str, ...] = (
-    *("tests/test_smoke.py", "tests/test_lease_holding.py", "tests/test_lease_losing.py", "tests/test_lease_serial.py"),
-    *("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
-    *("tests/test_token_bucket.py", "tests/test_sliding_window.py", "tests/test_timing.py", "tests/test_surface.py"),
-    *("tests/test_from_the_seed.py", "tests/operations", "tests/aio", "tests/test_simulation.py"),
-)
-"""What the public API promises; tried where a module's own tests notice nothing."""
-
 LONGEST_SECONDS = 1_800.0
 """Longest time for one change. Each test has its own limit, which is much shorter: a test that hangs fails."""
-
-_ELSEWHERE = {
-    "_protocol/messages.py": ("tests/protocol", "tests/dynamodb/test_answers.py"),
-    "_protocol/records.py": ("tests/protocol", "tests/dynamodb/test_answers.py"),
-    "_protocol/outcomes.py": ("tests/protocol",),
-    "_operations/admit.py": ("tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
-    "_operations/maintain.py": ("tests/test_token_bucket.py",),
-    "_runtime/clock.py": ("tests/state/test_service_time.py",),
-    "_runtime/instrumentation.py": ("tests/runtime/test_events.py",),
-    "_runtime/process.py": ("tests/runtime/test_crashes.py", "tests/runtime/test_heartbeat.py"),
-    "_state/permits.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
-    "bucket.py": ("tests/operations",),
-    "errors.py": ("tests/test_surface.py",),
-    "events.py": ("tests/runtime/test_events.py",),
-    "lease.py": ("tests/runtime/test_renewer.py",),
-    "models.py": ("tests/operations/test_status.py", "tests/operations/test_resize.py"),
-    "otel.py": ("tests/runtime/test_events.py",),
-}
-"""Tests of modules besides those that mirror their path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,18 +141,6 @@ def _is_code(source: str) -> bool:
     except SyntaxError:
         return False
     return True
-
-
-def tests_of(path: Path) -> tuple[str, ...]:
-    """The tests of a module, given by its path in the repository: those that mirror its path, or else its layer's."""
-    module = path.relative_to(PACKAGE)
-    layer = str(module.parent).replace("_", "").replace(".", "")
-    folder = ROOT / "tests" / layer
-    mirrored = [str(test.relative_to(ROOT)) for test in sorted(folder.glob(f"test_{module.stem.strip('_')}*.py"))]
-    own = (*mirrored, *_ELSEWHERE.get(module.as_posix(), ()))
-    if own or not layer:
-        return own
-    return (f"tests/{layer}",) if folder.exists() else ()
 
 
 def try_one(copy: Copy, change: Change) -> Trial:
