@@ -13,7 +13,7 @@ from tests.mutants.table import CHAPTERS
 from tests.mutants.trial import Copy, Verdict, search
 
 MUTANTS = [mutant for chapter in CHAPTERS for mutant in chapter.mutants]
-AN_EXAMPLE = next(mutant for mutant in MUTANTS if mutant.name == "a claim takes no running lease")
+AN_EXAMPLE = next(mutant for mutant in MUTANTS if mutant.name == "a claim never takes a running lease")
 
 
 @functools.cache

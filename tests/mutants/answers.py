@@ -10,7 +10,7 @@ ANSWERS = Chapter(
     title="What an answer says",
     mutants=(
         Mutant(
-            name="a conflict is no refusal",
+            name="a conflict is not a failed condition",
             module=_ANSWERS,
             target="_cancelled",
             code="any(code in _CONFLICT for code in codes)",
@@ -20,7 +20,7 @@ ANSWERS = Chapter(
             ),
         ),
         Mutant(
-            name="a failed condition weighs more than a conflict",
+            name="a failed condition counts more than a conflict",
             module=_ANSWERS,
             target="_cancelled",
             code="_FAILED in codes",
@@ -30,7 +30,7 @@ ANSWERS = Chapter(
             ),
         ),
         Mutant(
-            name="an error of a stranger's may hide that it was carried out",
+            name="after an error that is not DynamoDB's the outcome is unknown",
             module=_ANSWERS,
             target="_read_client_error",
             code="not genuine",
@@ -38,7 +38,7 @@ ANSWERS = Chapter(
             noticed_by=("tests/dynamodb/test_answers.py::test_what_did_not_come_from_the_service_leaves_it_unknown",),
         ),
         Mutant(
-            name="a lost answer leaves it unknown",
+            name="after a lost answer the outcome is unknown",
             module=_ANSWERS,
             target="read_failure",
             code="Unknown(cause=error)",
@@ -46,7 +46,7 @@ ANSWERS = Chapter(
             noticed_by=("tests/dynamodb/test_answers.py::test_a_lost_answer_leaves_it_unknown",),
         ),
         Mutant(
-            name="time is learnt from genuine answers only",
+            name="only DynamoDB's own answers tell the time",
             module=_ANSWERS,
             target="envelope",
             code="return False, None",
@@ -54,7 +54,7 @@ ANSWERS = Chapter(
             noticed_by=("tests/dynamodb/test_answers.py::test_what_did_not_come_from_the_service_leaves_it_unknown",),
         ),
         Mutant(
-            name="a stranger's 200 OK is no lease",
+            name="a 200 OK that is not DynamoDB's own grants no lease",
             module=_STORE,
             target="send",
             code="not genuine",
@@ -62,7 +62,7 @@ ANSWERS = Chapter(
             noticed_by=("tests/dynamodb/test_client.py::test_a_200_ok_without_a_request_id_is_no_lease",),
         ),
         Mutant(
-            name="a batch renewed only what shows our lease",
+            name="a batch is trusted only where it shows our lease",
             module=_ANSWERS,
             target="_one_of_each",
             code="lease.lease_id == renew.lease_id",
@@ -70,7 +70,7 @@ ANSWERS = Chapter(
             noticed_by=("tests/runtime/test_renewer.py::test_whatever_else_is_said_says_nothing",),
         ),
         Mutant(
-            name="a batch renewed only what shows the new expiry",
+            name="a batch is trusted only where it shows the new expiry",
             module=_ANSWERS,
             target="_one_of_each",
             code="lease.expires_at >= renew.expires_at",

@@ -34,14 +34,6 @@ DECISIONS = Chapter(
             noticed_by=("tests/protocol/test_decisions.py::test_strays_are_retired_before_anything_is_claimed",),
         ),
         Mutant(
-            name="nothing at or above max_tokens is gone for",
-            module=_DECISIONS,
-            target="choose",
-            code="min(view.covered.stop, counter.max_tokens)",
-            without="view.covered.stop",
-            noticed_by=("tests/protocol/test_decisions.py::test_a_lease_that_ends_at_the_very_bound_has_not_expired",),
-        ),
-        Mutant(
             name="retired slots are not claimed",
             module=_DECISIONS,
             target="choose",
@@ -52,7 +44,7 @@ DECISIONS = Chapter(
             ),
         ),
         Mutant(
-            name="items of foreign shape are left alone",
+            name="an item of foreign shape is never claimed",
             module=_DECISIONS,
             target="is_idle",
             code="if slot.foreign: return False",
@@ -80,7 +72,7 @@ DECISIONS = Chapter(
             noticed_by=("tests/protocol/test_decisions.py::test_a_fence_rises_above_the_one_seen_and_with_the_clock",),
         ),
         Mutant(
-            name="a fence is above all that TTL may have deleted",
+            name="a fence is above those of slots that TTL deleted",
             module=_DECISIONS,
             target="next_fence",
             code="max(seen + 1, now_hi)",
@@ -118,7 +110,7 @@ DECISIONS = Chapter(
             ),
         ),
         Mutant(
-            name="a retirement makes no room that may not be there",
+            name="a retirement never counts too few slots",
             module=_DECISIONS,
             target="minted_without",
             code="max(counter.minted - len(tuple(strays)), min(counter.minted, counter.max_tokens))",
@@ -182,7 +174,7 @@ AMBIGUITY = Chapter(
     title="Writes whose outcome is not known",
     mutants=(
         Mutant(
-            name="our own lease in the way means that it worked",
+            name="a claim refused by our own lease succeeded",
             module=_DECISIONS,
             target="is_own_write",
             code="_carries(answer.slot, lease_id)",
@@ -192,7 +184,7 @@ AMBIGUITY = Chapter(
             ),
         ),
         Mutant(
-            name="another's lease in the way does not",
+            name="a claim refused by another lease failed",
             module=_DECISIONS,
             target="_carries",
             code="slot.lease.lease_id == lease_id",
@@ -202,7 +194,7 @@ AMBIGUITY = Chapter(
             ),
         ),
         Mutant(
-            name="a release refused after a lost answer had worked",
+            name="a release refused after a lost answer may have worked",
             module=_DECISIONS,
             target="released",
             code="return uncertain and slot is not None and slot.lease is None and slot.fence == fence",
@@ -212,7 +204,7 @@ AMBIGUITY = Chapter(
             ),
         ),
         Mutant(
-            name="a release refused at once had not",
+            name="a release refused at once did nothing",
             module=_DECISIONS,
             target="released",
             code="uncertain",
@@ -232,7 +224,7 @@ AMBIGUITY = Chapter(
             ),
         ),
         Mutant(
-            name="several: ours only where all are",
+            name="several: a take succeeded only if all slots are ours",
             module=_DECISIONS,
             target="are_own_writes",
             code="all(_carries(s, grant.lease_id) for s in answer.found.values())",

@@ -61,7 +61,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="an answer that comes too late revives nothing",
+            name="a late answer does not revive a lost lease",
             module=_LEASE_STATE,
             target="end_renewal",
             code="if not self.holds(now): return None",
@@ -71,7 +71,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="a mark of revocation ends it",
+            name="a revoked lease is lost",
             module=_LEASE_STATE,
             target="end_renewal",
             code="slot and slot.lease and slot.lease.revoked",
@@ -81,7 +81,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="a slot that is gone ends it",
+            name="a lease whose slot is gone is lost",
             module=_LEASE_STATE,
             target="end_renewal",
             code="self.lose(LossReason.GONE)",
@@ -91,7 +91,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="another's lease ends it",
+            name="a lease that another took is lost",
             module=_LEASE_STATE,
             target="end_renewal",
             code="self.lose(LossReason.TAKEN)",
@@ -101,7 +101,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="our own lease, refused for a later expiry, is not lost",
+            name="a renewal refused for a later expiry loses nothing",
             module=_LEASE_STATE,
             target="end_renewal",
             code="slot.lease.lease_id == self._lease_id",
@@ -111,7 +111,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="a failed renewal is no lost lease",
+            name="a failed renewal does not lose the lease",
             module=_LEASE_STATE,
             target="retry_later",
             code="self.failures += 1",
@@ -139,7 +139,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="a belief ends earlier where the clock stood still",
+            name="the deadline comes forward with the service's clock",
             module=_LEASE_STATE,
             target="Belief.deadline",
             code="self._planned - self._late_by(self._offset)",
@@ -151,7 +151,7 @@ BELIEF = Chapter(
             ),
         ),
         Mutant(
-            name="each renewal is held against its own offset",
+            name="each renewal is compared with its own clock offset",
             module=_LEASE_STATE,
             target="_extend",
             code="self._planned, self._offset = renewal.deadline, offset",
@@ -167,7 +167,7 @@ PROCESSES = Chapter(
     title="Processes, workers, connections",
     mutants=(
         Mutant(
-            name="a fork is told to who lives here",
+            name="a fork reaches every bucket of the process",
             module=_PROCESS,
             target="_after_fork_in_child",
             code="inhabitant.after_fork_in_child()",

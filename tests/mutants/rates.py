@@ -11,7 +11,7 @@ RATES = Chapter(
     title="Rates and windows",
     mutants=(
         Mutant(
-            name="a burst is no permit more",
+            name="a burst is exactly its permits",
             module=_GCRA,
             target="plan",
             code="tat + needed - tolerance",
@@ -21,7 +21,7 @@ RATES = Chapter(
             ),
         ),
         Mutant(
-            name="an attempt that finds itself was admitted",
+            name="an attempt that finds its own id was admitted",
             module=_GCRA,
             target="is_own",
             code="meter is not None and meter.lanes.get(lane) == attempt",
@@ -39,7 +39,7 @@ RATES = Chapter(
             ),
         ),
         Mutant(
-            name="each sending asks whether the time is sure",
+            name="nothing is charged while answers disagree on the time",
             module=_ADMIT,
             target="_Tries._settle",
             code="if not state.is_sure(): return Unknown(cause=TIME_UNKNOWN) if uncertain else Unsent(cause=TIME_UNKNOWN)",
@@ -67,7 +67,7 @@ RATES = Chapter(
             noticed_by=("tests/test_rate_limiter.py::test_a_forked_child_holds_none_of_its_parents_permits",),
         ),
         Mutant(
-            name="a machine that stood still uses no permit that is over",
+            name="a machine that stood still uses no permit that has ended",
             module=_SLIDING_WINDOW,
             target="_in_time",
             code="delay > allowed",

@@ -22,13 +22,13 @@ CONDITIONS = Chapter(
     title="Conditions of the requests",
     mutants=(
         _half(
-            "a claim makes no slot",
+            "a claim never creates a slot",
             "CLAIM",
             "_exists",
             noticed_by=("tests/dynamodb/test_answers.py::test_what_is_defence_in_depth_stands_there_all_the_same",),
         ),
         _half(
-            "a claim takes no retired slot",
+            "a claim never takes a retired slot",
             "CLAIM",
             "_in_circulation",
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_retired_slot_is_not_claimed",),
@@ -40,13 +40,13 @@ CONDITIONS = Chapter(
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_fence_that_does_not_rise_claims_nothing",),
         ),
         _half(
-            "a claim takes no running lease",
+            "a claim never takes a running lease",
             "CLAIM",
             "_free_or_expired",
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_running_lease_is_not_claimed_over",),
         ),
         _half(
-            "a renewal is of our own lease",
+            "a renewal renews only our own lease",
             "RENEW",
             "_still_mine",
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_lease_of_another_is_not_touched_by",),
@@ -58,19 +58,19 @@ CONDITIONS = Chapter(
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_renewal_never_shortens_a_lease",),
         ),
         _half(
-            "a release is of the lease meant",
+            "a release ends only the lease with its id",
             "RELEASE",
             "_still_mine",
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_slot_without_an_item_is_not_made_by",),
         ),
         _half(
-            "a revocation is of the lease meant",
+            "a revocation marks only the lease with its id",
             "REVOKE",
             "_still_mine",
             noticed_by=("tests/operations/test_revoke.py::test_another_lease_is_not_marked_nor_is_a_slot_made",),
         ),
         _half(
-            "a mint overwrites no slot",
+            "a mint never overwrites a slot",
             "MINT_SLOT",
             "_does_not_exist",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_a_slot_that_exists_is_not_minted_over",),
@@ -102,13 +102,13 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "bringing back makes no slot",
+            "bringing back never creates a slot",
             "BRING_BACK_SLOT",
             "_exists",
             noticed_by=("tests/dynamodb/test_answers.py::test_what_is_defence_in_depth_stands_there_all_the_same",),
         ),
         _half(
-            "only what is retired is brought back",
+            "only a retired slot is brought back",
             "BRING_BACK_SLOT",
             "_is_retired",
             noticed_by=(
@@ -116,19 +116,19 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "a retirement makes no slot",
+            "a retirement never creates a slot",
             "RETIRE_SLOT",
             "_exists",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_all_slots_are_retired_or_none",),
         ),
         _half(
-            "what is retired is not retired again",
+            "a retired slot is not retired again",
             "RETIRE_SLOT",
             "_in_circulation",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_all_slots_are_retired_or_none",),
         ),
         _half(
-            "a retirement goes by the counter as seen",
+            "a retirement needs the counter unchanged",
             "RETIRE_COUNTER",
             "_as_seen",
             noticed_by=(
@@ -136,13 +136,13 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "a creation overwrites no counter",
+            "a creation never overwrites a counter",
             "CREATE_COUNTER",
             "_does_not_exist",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_a_bucket_is_not_created_over_another",),
         ),
         Mutant(
-            name="a creation overwrites no slot",
+            name="a creation never overwrites a slot",
             module=_EXPRESSIONS,
             target="_create",
             code="MINT_SLOT",
@@ -158,7 +158,7 @@ CONDITIONS = Chapter(
             noticed_by=("tests/operations/test_acquire_many.py::test_where_one_cannot_be_had_none_is",),
         ),
         Mutant(
-            name="several: a mint overwrites no slot",
+            name="several: a mint never overwrites a slot",
             module=_EXPRESSIONS,
             target="_take",
             code="MINT_SLOT",
@@ -166,7 +166,7 @@ CONDITIONS = Chapter(
             noticed_by=("tests/operations/test_acquire_many.py::test_none_is_minted_over_a_slot_that_exists",),
         ),
         _half(
-            "several: max_tokens still allows all numbers",
+            "several: all minted slots stay below max_tokens",
             "TAKE_COUNTER",
             "_all_numbers_allowed",
             noticed_by=(
@@ -174,7 +174,7 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "several: room for all that are minted",
+            "several: the count has room for all minted slots",
             "TAKE_COUNTER",
             "_room_for_all",
             noticed_by=(
@@ -183,7 +183,7 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "several: a re-mint goes by max_tokens as seen",
+            "several: a re-mint needs max_tokens unchanged",
             "RE_MINT_TAKE_COUNTER",
             "_max_as_seen",
             noticed_by=(
@@ -191,7 +191,7 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "several: a re-mint needs a count that hides the room",
+            "several: a re-mint needs a count that is full",
             "RE_MINT_TAKE_COUNTER",
             "_drifted_for_all",
             noticed_by=(
@@ -199,19 +199,19 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "a growth goes by the counter as seen",
+            "a growth needs the counter unchanged",
             "GROW",
             "_as_seen",
             noticed_by=("tests/operations/test_resize.py::test_the_counter_is_written_as_it_was_seen_and_only_so",),
         ),
         _half(
-            "a recount goes by the counter as seen",
+            "a recount needs the counter unchanged",
             "RECOUNT",
             "_as_seen",
             noticed_by=("tests/operations/test_resize.py::test_the_counter_is_written_as_it_was_seen_and_only_so",),
         ),
         _half(
-            "an idle charge forgives nothing that is not paid for",
+            "an idle charge needs all earlier permits paid for",
             "CHARGE_IDLE",
             "_paid_for",
             noticed_by=(
@@ -219,13 +219,13 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
-            "an idle charge happens once",
+            "an attempt makes one idle charge",
             "CHARGE_IDLE",
             "_not_charged_yet",
             noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_attempt_is_charged_once_and_finds_itself",),
         ),
         _half(
-            "a busy charge uses no time that has passed unused",
+            "a busy charge needs permits that are not paid for",
             "CHARGE_BUSY",
             "_not_paid_for",
             noticed_by=("tests/dynamodb/test_requests_rate.py::test_a_busy_charge_is_refused_where_all_is_paid_for",),
@@ -237,7 +237,7 @@ CONDITIONS = Chapter(
             noticed_by=("tests/dynamodb/test_requests_rate.py::test_a_busy_charge_is_refused_beyond_the_tolerance",),
         ),
         _half(
-            "a busy charge happens once",
+            "an attempt makes one busy charge",
             "CHARGE_BUSY",
             "_not_charged_yet",
             noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_attempt_is_charged_once_and_finds_itself",),
@@ -265,7 +265,7 @@ EDGES = Chapter(
     title="Edges of the conditions",
     mutants=(
         Mutant(
-            name="the same fence does not claim twice",
+            name="a claim with the same fence fails",
             module=_EXPRESSIONS,
             target="_fence_rises",
             code='"#fence < :fence"',
@@ -315,7 +315,7 @@ EDGES = Chapter(
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_no_slot_at_or_above_max_tokens_is_minted",),
         ),
         Mutant(
-            name="the last room is minted once",
+            name="the last slot is minted once",
             module=_EXPRESSIONS,
             target="_room_left",
             code='"#minted < #max_tokens"',
@@ -323,7 +323,7 @@ EDGES = Chapter(
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_nothing_is_minted_once_all_are_counted",),
         ),
         Mutant(
-            name="a count that is just full can hide drift",
+            name="a count that is just full allows a re-mint",
             module=_EXPRESSIONS,
             target="_drifted",
             code='"#minted >= #max_tokens"',
@@ -331,7 +331,7 @@ EDGES = Chapter(
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_a_slot_that_exists_is_not_minted_over",),
         ),
         Mutant(
-            name="the counter is exactly as seen",
+            name="an unchanged counter has exactly the same rev",
             module=_EXPRESSIONS,
             target="_as_seen",
             code='"#rev = :rev"',
@@ -341,7 +341,7 @@ EDGES = Chapter(
             ),
         ),
         Mutant(
-            name="what is paid for to the moment is not idle",
+            name="a rate that is paid for up to now is busy",
             module=_EXPRESSIONS,
             target="_paid_for",
             code='"(attribute_not_exists(#tat) OR #tat < :now)"',
@@ -457,7 +457,7 @@ EFFECTS = Chapter(
             noticed_by=("tests/operations/test_resize.py::test_the_counter_is_written_as_it_was_seen_and_only_so",),
         ),
         Mutant(
-            name="several: all that are minted are counted",
+            name="several: a mint counts all its slots",
             module=_EXPRESSIONS,
             target="_take",
             code="number(many)",
@@ -481,7 +481,7 @@ EFFECTS = Chapter(
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_free_slot_is_claimed_with_all_that_a_lease_is",),
         ),
         Mutant(
-            name="a failed condition brings the item back",
+            name="a failed condition returns the item",
             module=_EXPRESSIONS,
             target="_ON_FAILURE",
             code='"ALL_OLD"',

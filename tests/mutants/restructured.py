@@ -64,7 +64,7 @@ ACQUIRING = Chapter(
             ),
         ),
         Mutant(
-            name="nothing is made by a time that only one answer told",
+            name="nothing is created by a time that only one answer told",
             module=ACQUIRE,
             target="_be_sure_of_the_time",
             code="not time.confirmed",
@@ -94,7 +94,7 @@ ACQUIRING = Chapter(
             ),
         ),
         Mutant(
-            name="no expiry that comes too early is kept",
+            name="a grant that expires too early is given up",
             module=ACQUIRE,
             target="_is_sound",
             code="known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS",
@@ -102,7 +102,7 @@ ACQUIRING = Chapter(
             noticed_by=("tests/test_lease_holding.py::test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up",),
         ),
         Mutant(
-            name="an unknown outcome is asked for by sending the same again",
+            name="a request with an unknown outcome is sent again",
             module=ACQUIRE,
             target="_settle",
             code="lambda answer: isinstance(answer, Unknown)",
@@ -112,7 +112,7 @@ ACQUIRING = Chapter(
             ),
         ),
         Mutant(
-            name="a claim of unknown outcome is cleaned up",
+            name="a claim with an unknown outcome is released",
             module=ACQUIRE,
             target="_take",
             code="bool(uncertain)",
@@ -130,7 +130,7 @@ ACQUIRING = Chapter(
             ),
         ),
         Mutant(
-            name="it is sent again within its own deadline only",
+            name="a claim is not sent again after its own deadline",
             module=ACQUIRE,
             target="_take",
             code="grant.deadline",
@@ -148,7 +148,7 @@ ACQUIRING = Chapter(
             noticed_by=("tests/operations/test_acquire_recovery.py::test_an_acquire_that_gives_up_leaves_no_lease",),
         ),
         Mutant(
-            name="several: what is ours in part is given back",
+            name="several: slots that are ours in part are released",
             module=ACQUIRE,
             target="_take",
             code="decisions.is_ours_in_part(answer, grant.lease_id)",
@@ -190,7 +190,7 @@ RENEWING = Chapter(
             noticed_by=("tests/test_lease_serial.py::test_who_does_it_by_hand_waits_for_the_renewal_under_way",),
         ),
         Mutant(
-            name="one renewal is under way at a time",
+            name="a lease has one renewal under way at a time",
             module=LEASE,
             target="beat",
             code="self._renewing = True",
@@ -218,7 +218,7 @@ RENEWING = Chapter(
             ),
         ),
         Mutant(
-            name="a revoked slot is given back once the callback has returned",
+            name="a revoked slot is released once the callback has returned",
             module=LEASE,
             target="_aftermath",
             code="self._clean_up()",
@@ -228,7 +228,7 @@ RENEWING = Chapter(
             ),
         ),
         Mutant(
-            name="not before the old expiry",
+            name="a lost lease is not released before its old expiry",
             module=LEASE,
             target="_lose",
             code="self._belief.deadline + self._margin",
@@ -344,7 +344,7 @@ OPERATING = Chapter(
     title="Operating and plain tokens",
     mutants=(
         Mutant(
-            name="a shrink counts those that leave off",
+            name="a shrink subtracts the retired slots from the count",
             module=RESIZE,
             target="shrink",
             code="max(0, counter.minted - len(slots))",
@@ -363,7 +363,7 @@ OPERATING = Chapter(
             ),
         ),
         Mutant(
-            name="another's growth is not taken for ours",
+            name="the growth of another operator is not taken for ours",
             module=RESIZE,
             target="grow",
             code="uncertain",

@@ -22,7 +22,7 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
-            name="the service's time is no later than the answer",
+            name="the lower bound counts from when the answer arrived",
             module=_SERVICE_TIME,
             target="observe",
             code="date - received - drift",
@@ -32,7 +32,7 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
-            name="a Date is cut to a second",
+            name="the upper bound allows for a Date cut to a second",
             module=_SERVICE_TIME,
             target="observe",
             code="date + 1.0 - sent + drift",
@@ -90,7 +90,7 @@ BOUNDS = Chapter(
             noticed_by=("tests/state/test_service_time.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",),
         ),
         Mutant(
-            name="three answers must agree",
+            name="three answers must agree to overrule what was known",
             module=_SERVICE_TIME,
             target="AGREEING",
             code="3",
@@ -100,7 +100,7 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
-            name="an answer that serves both sides does not end the doubt",
+            name="an answer that fits both sides does not end the doubt",
             module=_SERVICE_TIME,
             target="Offset.updated",
             code="rival is None",
@@ -121,7 +121,7 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
-            name="a deadline comes forward where the steady clock stood still",
+            name="a deadline comes forward if the steady clock stood still",
             module=_SERVICE_TIME,
             target="late_by",
             code="return known.high + drift - offset if known.low - drift > offset else 0.0",
@@ -131,7 +131,7 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
-            name="one answer without a Date does not make the wall clock trusted",
+            name="one answer without a Date does not make us trust the wall clock",
             module=_SERVICE_TIME,
             target="_note_dateless",
             code="self._dateless >= AGREEING",
@@ -159,7 +159,7 @@ BOUNDS = Chapter(
             noticed_by=("tests/state/test_service_time.py::test_the_first_answer_alone_shows_no_lease_as_expired",),
         ),
         Mutant(
-            name="none has before two answers agree",
+            name="no lease has expired before two answers agree",
             module=_SERVICE_TIME,
             target="expired_before_ms",
             code="offset is None or offset.confirmed",
@@ -167,7 +167,7 @@ BOUNDS = Chapter(
             noticed_by=("tests/state/test_service_time.py::test_the_first_answer_alone_shows_no_lease_as_expired",),
         ),
         Mutant(
-            name="a forked child waits for no lock of its parent's",
+            name="a forked child gets a new lock for the service's time",
             module=_SERVICE_TIME,
             target="after_fork_in_child",
             code="",
@@ -217,7 +217,7 @@ MARGINS = Chapter(
             ),
         ),
         Mutant(
-            name="a lease of less than three margins is refused",
+            name="a lease shorter than three margins is refused",
             module=_MODELS,
             target="Timing.require_room",
             code="MARGINS_PER_LEASE * self.margin_for(lease_seconds)",
@@ -225,7 +225,7 @@ MARGINS = Chapter(
             noticed_by=("tests/test_timing.py::test_a_lease_has_room_for_three_margins_or_is_refused",),
         ),
         Mutant(
-            name="oscillators are trusted within 200 ppm",
+            name="oscillators may be off by 200 ppm",
             module=_MODELS,
             target="OSCILLATOR_DRIFT",
             code="200e-6",
