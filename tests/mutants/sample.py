@@ -5,8 +5,9 @@ Invariants:
 - mutmut's operators make the changes. Its runner is not used: it runs the same tests for every module, and leaves out
   constants. A place is drawn first, and then one of the changes that are possible there, so that places where many
   are possible count no more than others.
-- A change counts as noticed only if the test that fails passes without it.
-- Log lines, and the words of errors and of the command line's help, are for people: they are not changed.
+- A change counts as noticed only if the test that fails does so twice, and passes without it.
+- Log lines, and the words of errors and of the command line's help, are for people, and types are for the type checker:
+  they are not changed.
 """
 
 from __future__ import annotations
@@ -103,30 +104,33 @@ def _places(path: Path) -> Iterator[tuple[libcst.Module, int, list[Mutation]]]:
     visitor = MutationVisitor(mutation_operators, IgnoredCode(set(), set(), set()))
     module = MetadataWrapper(libcst.parse_module(source)).visit(visitor)
     positions = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
-    texts, logged = _for_people(source)
+    texts, left_alone = _not_changed(source)
     found: dict[int, list[Mutation]] = {}
     for mutation in visitor.mutations:
         found.setdefault(id(mutation.original_node), []).append(mutation)
     for mutations in found.values():
         node = mutations[0].original_node
         line = positions[node].start.line
-        if line not in logged and not (line in texts and isinstance(node, libcst.BaseString)):
+        if line not in left_alone and not (line in texts and isinstance(node, libcst.BaseString)):
             yield module, line, mutations
 
 
-def _for_people(source: str) -> tuple[set[int], set[int]]:
-    """The lines of errors' words and of help, where no string is changed; and those of log calls, where nothing is."""
+def _not_changed(source: str) -> tuple[set[int], set[int]]:
+    """The lines of errors' words and of help, where no string is changed; and of log calls and types, where nothing is."""
     texts: set[int] = set()
-    logged: set[int] = set()
+    left_alone: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Raise() | ast.keyword(arg="help" | "description" | "epilog" | "usage" | "metavar" | "format"):
                 texts.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="_log"))):
-                logged.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+            case (
+                ast.Call(func=ast.Attribute(value=ast.Name(id="_log")))
+                | ast.AnnAssign(annotation=ast.Name(id="TypeAlias"))
+            ):
+                left_alone.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
             case _:
                 pass
-    return texts, logged
+    return texts, left_alone
 
 
 def _with(module: libcst.Module, mutation: Mutation) -> str:
@@ -152,17 +156,21 @@ def try_one(copy: Copy, change: Change) -> Trial:
         trial = copy.try_source(
             change.path, change.after, [*tests, "--timeout", "120", "-k", some], seconds=LONGEST_SECONDS
         )
-        if trial.verdict is not Verdict.SURVIVED and _counts(copy, trial):
+        if trial.verdict is not Verdict.SURVIVED and _counts(copy, change, trial):
             return trial
     assert trial is not None
     return Trial(verdict=Verdict.SURVIVED, failed=(), output=trial.output)
 
 
-def _counts(copy: Copy, trial: Trial) -> bool:
-    """Whether what failed passes without the change. What hung, or could not even be imported, was noticed."""
-    if trial.verdict is not Verdict.NOTICED:
+def _counts(copy: Copy, change: Change, trial: Trial) -> bool:
+    """Whether what failed fails again with the change, and passes without: a test that load breaks notices nothing.
+
+    A change with which nothing can even be imported is noticed, and so is one with which the tests take too long.
+    """
+    if trial.verdict is not Verdict.NOTICED or not trial.failed:
         return True
-    return copy.run(list(trial.failed)).verdict is Verdict.SURVIVED
+    again = copy.try_source(change.path, change.after, list(trial.failed))
+    return again.noticed and copy.run(list(trial.failed)).verdict is Verdict.SURVIVED
 
 
 def _try_all(copies: Sequence[Copy], changes: Sequence[Change], *, seed: int) -> int:
