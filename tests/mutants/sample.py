@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -39,6 +39,9 @@ COUNT = 200
 
 LONGEST_SECONDS = 1_800.0
 """Longest time for one change. Each test has its own limit, which is much shorter: a test that hangs fails."""
+
+_FAILURES = 3
+"""So many failures end a trial. The first may be of a test that fails without the change too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,24 +156,21 @@ def try_one(copy: Copy, change: Change) -> Trial:
     for tests, some in ((tests_of(change.path), "not ministack"), (API_TESTS, "not ministack and not embedded")):
         if not tests:
             continue
-        trial = copy.try_source(
-            change.path, change.after, [*tests, "--timeout", "120", "-k", some], seconds=LONGEST_SECONDS
-        )
-        if trial.verdict is not Verdict.SURVIVED and _counts(copy, change, trial):
-            return trial
+        line = [*tests, "--timeout", "120", "-k", some]
+        trial = copy.try_source(change.path, change.after, line, most=_FAILURES, seconds=LONGEST_SECONDS)
+        if trial.verdict is Verdict.NOTICED and trial.failed:
+            failed = tuple(test for test in trial.failed if _notices(copy, change, test))
+            if failed:
+                return replace(trial, failed=failed)
+        elif trial.verdict is not Verdict.SURVIVED:
+            return trial  # it hung, or nothing could even be imported
     assert trial is not None
-    return Trial(verdict=Verdict.SURVIVED, failed=(), output=trial.output)
+    return replace(trial, verdict=Verdict.SURVIVED, failed=())
 
 
-def _counts(copy: Copy, change: Change, trial: Trial) -> bool:
-    """Whether what failed fails again with the change, and passes without: a test that load breaks notices nothing.
-
-    A change with which nothing can even be imported is noticed, and so is one with which the tests take too long.
-    """
-    if trial.verdict is not Verdict.NOTICED or not trial.failed:
-        return True
-    again = copy.try_source(change.path, change.after, list(trial.failed))
-    return again.noticed and copy.run(list(trial.failed)).verdict is Verdict.SURVIVED
+def _notices(copy: Copy, change: Change, test: str) -> bool:
+    """Whether a test that failed fails again with the change, and passes without: else it is load that broke it."""
+    return copy.try_source(change.path, change.after, [test]).noticed and copy.run([test]).verdict is Verdict.SURVIVED
 
 
 def _try_all(copies: Sequence[Copy], changes: Sequence[Change], *, seed: int) -> int:
