@@ -326,7 +326,11 @@ def described_with(engine, **more):
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [(None, "two holders may have one slot"), ("EVENTUAL", "two holders may have one slot"), ("STRONG", "neither transactions")],
+    [
+        (None, "two holders may have one slot"),
+        ("EVENTUAL", "two holders may have one slot"),
+        ("STRONG", "neither transactions"),
+    ],
 )
 @pytest.mark.parametrize("make", [create_table, check_table])
 def test_a_table_with_replicas_will_not_do(made, engine, mode, says, make):
