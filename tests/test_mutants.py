@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.document import DOCUMENT, document
-from tests.mutants.mirror import API_TESTS, tests_of
+from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT, Mutant
 from tests.mutants.table import CHAPTERS
 from tests.mutants.trial import Copy, Verdict, search
@@ -61,15 +61,15 @@ MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / PACKAGE).rglob("*.py
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_every_module_has_tests_of_its_own_for_the_random_sample(module):
-    tests = tests_of(module)
+    tests = mirrored_tests(module)
     assert tests
     assert all((ROOT / test).exists() for test in (*tests, *API_TESTS))
 
 
 def test_the_tests_of_a_module_are_those_that_mirror_its_path():
-    assert tests_of(Path("ddb_lease/_operations/resize.py")) == ("tests/operations/test_resize.py",)
-    assert "tests/operations/test_acquire_costs.py" in tests_of(Path("ddb_lease/_operations/acquire.py"))
-    assert tests_of(Path("ddb_lease/local/folder.py")) == ("tests/local",)
+    assert mirrored_tests(Path("ddb_lease/_operations/resize.py")) == ("tests/operations/test_resize.py",)
+    assert "tests/operations/test_acquire_costs.py" in mirrored_tests(Path("ddb_lease/_operations/acquire.py"))
+    assert mirrored_tests(Path("ddb_lease/local/folder.py")) == ("tests/local",)
 
 
 def test_formatting_and_comments_do_not_matter():

@@ -35,7 +35,7 @@ _ELSEWHERE = {
 """Tests of modules besides those that mirror their path."""
 
 
-def tests_of(path: Path) -> tuple[str, ...]:
+def mirrored_tests(path: Path) -> tuple[str, ...]:
     """The tests of a module, given by its path in the repository: those that mirror its path, or else its layer's."""
     module = path.relative_to(PACKAGE)
     layer = str(module.parent).replace("_", "").replace(".", "")

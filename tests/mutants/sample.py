@@ -30,7 +30,7 @@ from mutmut.mutation.file_mutation import Mutation, MutationVisitor
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import IgnoredCode
 
-from tests.mutants.mirror import API_TESTS, tests_of
+from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT
 from tests.mutants.trial import Copy, Trial, Verdict, in_copies
 
@@ -153,7 +153,7 @@ def _is_code(source: str) -> bool:
 def try_one(copy: Copy, change: Change) -> Trial:
     """A change on its module's tests, then on those of the API."""
     trial: Trial | None = None
-    for tests, some in ((tests_of(change.path), "not ministack"), (API_TESTS, "not ministack and not embedded")):
+    for tests, some in ((mirrored_tests(change.path), "not ministack"), (API_TESTS, "not ministack and not embedded")):
         if not tests:
             continue
         line = [*tests, "--timeout", "120", "-k", some]
