@@ -294,9 +294,8 @@ print(got, limiter.status().uncertainty_seconds)
 """
 
 
+@pytest.mark.parametrize("engine", ["ministack"], indirect=True, scope="session")  # the others live in this process
 def test_processes_stay_within_the_envelope_and_share_it(engine, table, bucket_name):
-    if engine.name != "ministack":
-        return  # the others live in this process
     keys = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
     workers = [
         subprocess.Popen(
@@ -326,9 +325,8 @@ def test_processes_stay_within_the_envelope_and_share_it(engine, table, bucket_n
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("engine", ["embedded", "ministack"], indirect=True, scope="session")  # what a child can reach
 def test_a_forked_child_holds_none_of_its_parents_permits(new_limiter, engine):
-    if engine.name == "simulated":
-        return  # it lives in this process alone
     limiter = new_limiter(rate=1, burst=30, prefetch=10)
     assert limiter.try_acquire()
     read, write = os.pipe()

@@ -711,13 +711,16 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
     with subprocess.Popen(
         line, env=environment(cli.folder), cwd=cli.folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     ) as process:
-        assert json.loads(process.stdout.readline())["error"] == "UnknownBucket"
-        put_bucket(client, name, {0: ("host:1", {})})
-        while "error" in (seen := json.loads(process.stdout.readline())):
-            pass
-        assert (seen["name"], len(seen["leases"])) == (name, 1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(LONG) == 128 + signal.SIGINT
+        try:
+            assert json.loads(process.stdout.readline())["error"] == "UnknownBucket"
+            put_bucket(client, name, {0: ("host:1", {})})
+            while "error" in (seen := json.loads(process.stdout.readline())):
+                pass
+            assert (seen["name"], len(seen["leases"])) == (name, 1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LONG) == 128 + signal.SIGINT
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("interval", ["0", "0.1", "-1", "nan", "inf", "1e10"])

@@ -478,13 +478,15 @@ def test_what_the_command_leaves_behind_ends_before_the_slot_is_free(start, tabl
 
 
 def test_as_many_run_at_once_as_there_are_tokens_and_no_more(start, table):
-    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(3)]
-    until(lambda: len(leased(table)) == 2)
-    time.sleep(1.0)
+    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(2)]
+    assert {first_line(job) for job in jobs} == {"0", "1"}
+    one_too_many = start("echo $DDB_LEASE_SLOT", max_tokens=2, options="--timeout 1s")
+    assert one_too_many.wait(LONG) == 75
+    assert one_too_many.stdout.read() == ""
     assert len(leased(table)) == 2
     for job in jobs:
         job.terminate()
-    assert {job.wait(LONG) for job in jobs} == {143}
+    assert [job.wait(LONG) for job in jobs] == [143, 143]
     assert not leased(table)
 
 
@@ -590,3 +592,29 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
             process.kill()
             process.communicate()
         cli("local", "stop")
+
+
+KEEPS_ITS_HANDLERS = """
+import signal, sys
+from ddb_lease.cli.main import main
+numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+for number in numbers[:2]:
+    signal.signal(number, lambda *_: None)
+before = [signal.getsignal(number) for number in numbers]
+code = main(sys.argv[1:])
+print(code, [signal.getsignal(number) for number in numbers] == before)
+"""
+
+
+@pytest.mark.parametrize(("job", "options", "code"), [("exit 3", "", 3), ("true", "--count 3", 2)])
+def test_afterwards_signals_are_handled_as_before(cli, bucket_name, job, options, code):
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS_ITS_HANDLERS, *run_line(bucket_name, job, options=options)],
+        env=cli.environment,
+        cwd=cli.folder,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{code} True"], done.stderr

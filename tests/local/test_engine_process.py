@@ -1,6 +1,7 @@
 """The engine as a process that a user's processes share: started on demand, found again, stopped."""
 
 import contextlib
+import http.server
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -275,3 +277,118 @@ def test_the_record_is_plain_json(folder):
     record = json.loads((folder / "engine.json").read_text())
     assert record["endpoint_url"] == engine.endpoint_url
     assert set(record) == {"endpoint_url", "pid", "started_at_ms", "instance_id"}
+
+
+def recorded(folder, server):
+    """A record that leads to this server, whatever that is."""
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
+
+
+@contextlib.contextmanager
+def answering(status, body):
+    """A server that answers every request so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, b'{"instance_id": "mine"}', True),
+        (200, b'{"instance_id": "another"}', False),
+        (200, b'"mine"', False),
+        (200, b"mine", False),
+        (200, b"{}", False),
+        (503, b'{"instance_id": "mine"}', False),
+    ],
+)
+def test_an_engine_is_what_answers_with_its_own_id_and_nothing_else(folder, status, body, found):
+    locate()
+    with answering(status, body) as server:
+        recorded(folder, server)
+        assert (find() is not None) == found
+    assert find() is None, "nobody listens there any more"
+
+
+def test_an_address_that_is_silent_is_asked_again_and_given_up_where_no_engine_lives(folder, monkeypatch):
+    locate()
+    monkeypatch.setattr(discovery, "_ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
+        began = time.monotonic()
+        assert find() is None
+        assert time.monotonic() - began >= 0.3
+        with Folder(folder).running(timeout_s=0), pytest.raises(EngineError, match=f"pid {os.getpid()} holds"):
+            find()
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(folder):
+    locate()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
+        body = b'{"instance_id": "mine"}'
+
+        def answer():
+            for answered in (False, True):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(10_000)
+                    if answered:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        with ThreadPoolExecutor(1) as pool:
+            answers = pool.submit(answer)
+            assert find() is not None
+            answers.result(PATIENCE_S)
+
+
+def test_who_waits_too_long_for_another_starter_is_told():
+    with locate().starting(timeout_s=1), pytest.raises(EngineError, match="another process has been starting"):
+        start(timeout=0.1)
+
+
+def test_who_waited_for_another_starter_takes_what_it_started(folder, monkeypatch):
+    place = locate()
+    monkeypatch.setattr(discovery, "_launch", lambda *_, **__: pytest.fail("a second engine is started"))
+    with ThreadPoolExecutor(1) as pool, answering(200, b'{"instance_id": "mine"}') as server:
+        with place.starting(timeout_s=1):
+            waiter = pool.submit(start)
+            assert eventually(lambda: waits_for(folder / "start.lock"))
+            recorded(folder, server)
+        assert waiter.result(PATIENCE_S).instance_id == "mine"
+
+
+def waits_for(lock):
+    """Whether this process has the lock's file open twice: it holds it, and waits for it."""
+    files = [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{fd}")
+    ]
+    return files.count(str(lock)) == 2
+
+
+def test_a_failed_start_that_said_nothing_is_told_so(folder, monkeypatch):
+    monkeypatch.setattr(discovery.sys, "executable", "/bin/true")
+    with pytest.raises(EngineError, match="did not start: it said nothing"):
+        start()

@@ -1,7 +1,6 @@
 """The engines that tests run on leave no process behind and reach no network."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -46,12 +45,14 @@ def test_ministack_ends_with_a_test_run_that_is_killed():
         "    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        port = urlsplit(run.stdout.readline().strip()).port
-        assert port is not None
-        pid = pid_on_port(port)
-        assert pid is not None
-        run.send_signal(signal.SIGKILL)
+        try:
+            assert run.stdout is not None
+            port = urlsplit(run.stdout.readline().strip()).port
+            assert port is not None
+            pid = pid_on_port(port)
+            assert pid is not None
+        finally:
+            run.kill()
     deadline_s = time.monotonic() + 30
     while not has_ended(pid):
         assert time.monotonic() < deadline_s

@@ -386,6 +386,22 @@ def test_while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see(environ
     assert bucket.tap.count() == {"RenewEach": 1}, "that one was answered, and so are batches"
 
 
+def test_where_that_one_cannot_be_handed_to_a_worker_it_is_due_again_and_the_others_are_renewed(environment):
+    bucket, leases = doubtful(environment)
+    submit, failures = bucket.heartbeats.workers.submit, iter([MemoryError])
+
+    def failing(job, **how):
+        for error in failures:
+            raise error
+        submit(job, **how)
+
+    bucket.heartbeats.workers.submit = failing
+    renew_batch(bucket, leases)
+    assert [len(batch.renewals) for batch in batches(bucket)] == [3]
+    due(environment, bucket, 12.0)
+    assert all(lease.remaining > 20.0 for lease in leases)
+
+
 def test_one_such_is_under_way_at_a_time(environment):
     bucket, leases = doubtful(environment)
     submitted = []
