@@ -247,9 +247,9 @@ AMBIGUITY = Chapter(
         Mutant(
             name="a release remembers that an answer was lost",
             module=_RESEND,
-            target="send_until.once",
-            code="uncertain or isinstance(answer, Unknown)",
-            without="uncertain",
+            target="send_until",
+            code="uncertain = isinstance(answer, Unknown)",
+            without="uncertain = False",
             noticed_by=(
                 "tests/operations/test_acquire_recovery.py::test_a_release_whose_answer_is_lost_is_sent_again_and_says_that_it_ended_the_lease",
             ),
