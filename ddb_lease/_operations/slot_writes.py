@@ -224,10 +224,7 @@ class SlotWrites:
             data=grant.data,
         )
         ttl = grants.ttl_for(
-            now_hi=now.high_ms,
-            expires_at=grant.expires_at,
-            fence=grant.fence,
-            retention_seconds=state.timing.retention,
+            now_hi=now.high_ms, expires_at=grant.expires_at, fence=grant.fence, retention_seconds=state.timing.retention
         )
         expired_before = now.low_ms  # confirmed by now: what one odd answer tells would steal leases
         match step:
@@ -235,12 +232,7 @@ class SlotWrites:
                 return Claim(slot=step.slot, fence=grant.fence, lease=lease, expired_before=expired_before, ttl=ttl)
             case MintSlot():
                 return Mint(
-                    slot=step.slot,
-                    fence=grant.fence,
-                    lease=lease,
-                    ttl=ttl,
-                    re_mint=step.re_mint,
-                    token=state.token(),
+                    slot=step.slot, fence=grant.fence, lease=lease, ttl=ttl, re_mint=step.re_mint, token=state.token()
                 )
             case TakeSlots():
                 return Take(
