@@ -133,7 +133,7 @@ def test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late(env
 def test_an_urgent_renewal_does_not_spin(environment):
     lease = environment.bucket().acquire(5)
     lease.renew()
-    lease._held._belief.renew_at = 0.0
+    lease._held.belief.renew_at = 0.0
     assert 0.1 < lease._held.due_in() <= 0.21
 
 
@@ -141,7 +141,7 @@ def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(environ
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5, on_lost=lambda _: None)
     callbacks = []
-    object.__setattr__(lease._held._context, "spawn", callbacks.append)
+    object.__setattr__(lease._held._context.runtime, "spawn", callbacks.append)
     bucket.tap.inject(Renew, answer=LOST)  # it extends the lease, and nobody knows
     environment.run(10.25, bucket)
     bucket.tap.everything_fails = UNSENT

@@ -36,9 +36,10 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.heartbeat import Heartbeats
-from ddb_lease._runtime.held_lease import RELEASE_SECONDS, RELEASE_TRIES, HeldLease, LeaseContext
+from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
-from ddb_lease._runtime.renewer import Renewals
+from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
+from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.hints import Waiter
@@ -139,12 +140,12 @@ class BucketCore:
             answer_seconds=connection.answer_seconds,
         )
         self.driver = Driver(sender=self._store, time=time, on_moved=self._time_moved, state=self.state)
-        self._renewals = Renewals(
+        self._renewer = Renewer(
             state=self.state,
             driver=self.driver,
             wakeup=self.runtime.wakeup,
-            workers=lambda: self.heartbeats().workers,
-            observe=self.observe,
+            workers=self.heartbeats().workers,
+            reporter=self._reporter,
         )
         self._context: LeaseContext | None = None
         self.leases: dict[str, HeldLease] = {}
@@ -350,7 +351,7 @@ class BucketCore:
             lease.abandon_to_parent()
         self._context = None  # its heartbeats are the parent's
         self.leases = {}
-        self._renewals.after_fork_in_child()
+        self._renewer.after_fork_in_child(self.heartbeats().workers)
         if self._reporter is not None:
             self._reporter.after_fork_in_child()
         self.state.after_fork_in_child()
@@ -381,11 +382,9 @@ class BucketCore:
                 state=self.state,
                 driver=self.driver,
                 heartbeats=self.heartbeats(),
-                renewals=self._renewals,
+                renewer=self._renewer,
                 leases=self.leases,
-                spawn=self.runtime.spawn,
-                wakeup=self.runtime.wakeup,
-                lock=self.runtime.lock,
+                runtime=self.runtime,
                 reporter=self._reporter,
             )
         return self._context

@@ -1,6 +1,6 @@
-"""A heartbeat without a thread: whoever moves the clock turns it.
+"""A heartbeat without a thread: whatever moves the clock turns it.
 
-Invariants: nothing runs but on the calling thread, and only when asked for.
+Invariant: everything runs on the calling thread, and only when asked for.
 """
 
 from __future__ import annotations
@@ -58,4 +58,4 @@ class ManualHeartbeats(Heartbeats):
 
     def leases(self) -> list[Lease]:
         """Those that are looked after: all that are held, and some that were lost and have to be cleaned up."""
-        return [Lease(beating) for beating in self._schedule.all() if isinstance(beating, HeldLease)]
+        return [Lease(held) for held in self._schedule.all() if isinstance(held, HeldLease)]
