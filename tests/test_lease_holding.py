@@ -13,7 +13,18 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
-from tests.support import LOST, UNSENT, MovableClock, Tap, eventually, leases_in, put_counter, put_free, put_leased
+from tests.support import (
+    LOST,
+    UNSENT,
+    MovableClock,
+    Tap,
+    eventually,
+    leases_in,
+    put_counter,
+    put_free,
+    put_leased,
+    renewals_only,
+)
 
 CONTRACT = True  # the simulator's DynamoDB too
 FACES = ("simulated",)  # over asyncio too
@@ -538,17 +549,12 @@ def test_after_hours_of_idling_the_time_is_asked_for_before_a_claim(environment,
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
 
-def leave_doubt(bucket):
-    """From now on only renewals clear doubt about the time: workers do nothing else."""
-    bucket.heartbeats.workers.submit = lambda job, **how: job() if "by" in how else None
-
-
 @pytest.mark.parametrize("how", ["by hand", "in the background"])
 def test_a_renewal_waits_until_answers_agree_on_the_time_again(environment, table, how):
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
-    leave_doubt(bucket)
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     lease.renew()
     bucket.tap.clear()
@@ -568,7 +574,7 @@ def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_furthe
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
-    leave_doubt(bucket)
+    renewals_only(bucket)
     bucket.tap.odd = [odd]
     lease.renew()
     environment.clock.pass_time(lease.remaining - 4.0)

@@ -7,7 +7,7 @@ import pytest
 
 from ddb_lease import LeaseLost, StoreUnavailable
 from ddb_lease._protocol.messages import Release, Renew
-from tests.support import LOST, UNSENT, leases_in
+from tests.support import LOST, UNSENT, leases_in, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
 FACES = ("embedded", "simulated")  # over asyncio too
@@ -18,11 +18,6 @@ def captured(bucket):
     jobs = []
     bucket.heartbeats.workers.submit = lambda job, **_: jobs.append(job)
     return jobs
-
-
-def renewals_only(bucket):
-    """Nobody clears doubt in the background."""
-    bucket.heartbeats.workers.submit = lambda job, **_: job() if "renew" in job.__name__ else None
 
 
 def test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way(environment):

@@ -242,13 +242,13 @@ class Heartbeats:
                 pause = max(SHORTEST_SECONDS, scheduled.due_in())
             except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
                 _log.exception("a heartbeat failed; it is tried again")
-            # Unless a worker has rescheduled it meanwhile, who knows more.
+            # Unless a worker, which knows more, has rescheduled it meanwhile.
             self._schedule.move(scheduled, self._clock.steady() + pause, unless_moved_from=entry)
         return to_renew
 
     def _move(self, scheduled: Scheduled) -> float:
         """Reschedule it; returns when it is due, infinite for what is not scheduled."""
-        # Where somebody else has moved it since it was asked, it is asked again: what it said then may be void.
+        # Where another thread has moved it since it was asked, it is asked again: its answer may be out of date.
         while (entry := self._schedule.entry(scheduled)) is not None:
             due = self._clock.steady() + scheduled.due_in()
             if self._schedule.move(scheduled, due, unless_moved_from=entry):
@@ -266,7 +266,7 @@ class Heartbeats:
     def _run(self) -> None:
         while True:
             try:
-                # Whoever schedules something while the nap is being planned rings: it may not be in the plan.
+                # Anything scheduled while the nap is being planned rings: the plan may not know of it.
                 self._asleep_until = math.inf
                 seconds = self.nap()
                 self._planned = self._asleep_until = self._clock.steady() + seconds

@@ -185,7 +185,7 @@ def renew(bucket, table):
 def renew_together(bucket, table):
     one = bucket(max_tokens=2)
     leases = [one.acquire(timeout=5) for _ in range(2)]
-    one._renewer.renew([lease._held for lease in leases])
+    one._core._renewer.renew([lease._held for lease in leases])
     eventually(lambda: "RenewEach" in one.tap.count())
 
 

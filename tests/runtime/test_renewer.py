@@ -26,7 +26,19 @@ from ddb_lease._runtime.workers import Workers
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.events import Renewed
-from tests.support import CONFLICT, LOST, NOW, THROTTLED, UNSENT, Fault, claimant, put_counter, put_leased, renew
+from tests.support import (
+    CONFLICT,
+    LOST,
+    NOW,
+    THROTTLED,
+    UNSENT,
+    Fault,
+    claimant,
+    put_counter,
+    put_leased,
+    renew,
+    renewals_only,
+)
 
 CONTRACT = True  # the simulator's DynamoDB too
 FACES = ("simulated",)  # over asyncio too
@@ -61,11 +73,6 @@ def alone(bucket):
 def renew_batch(bucket, leases):
     """What the heartbeat does when these are due. Workers do it at once, on this thread."""
     bucket._core._renewer.renew([lease._held for lease in leases])
-
-
-def leave_doubt(bucket):
-    """From now on only renewals clear doubt about the time: workers do nothing else."""
-    bucket.heartbeats.workers.submit = lambda job, **how: job() if "by" in how else None
 
 
 def kept_jobs(bucket):
@@ -181,7 +188,7 @@ def test_two_buckets_of_one_process_are_no_batch(environment):
 
 def test_doubt_about_the_time_is_cleared_once_for_all(environment):
     bucket, leases = holders(environment, 3)
-    leave_doubt(bucket)
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     bucket.tap.clear()
@@ -192,7 +199,7 @@ def test_doubt_about_the_time_is_cleared_once_for_all(environment):
 
 def test_where_the_time_is_not_told_nothing_is_written_as_long_as_there_is_time(environment):
     bucket, leases = holders(environment, 3)
-    leave_doubt(bucket)
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     for _ in range(3):
@@ -717,7 +724,7 @@ def test_what_a_batch_shows_of_the_service_is_told(environment):
 def test_what_a_look_at_the_time_shows_is_told(environment):
     told = []
     bucket, leases = holders(environment, 3, on_event=told.append)
-    leave_doubt(bucket)
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     told.clear()
@@ -728,7 +735,7 @@ def test_what_a_look_at_the_time_shows_is_told(environment):
 
 def test_one_that_has_no_time_to_ask_keeps_no_other_from_asking(environment):
     bucket, leases = holders(environment, 3)
-    leave_doubt(bucket)
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     bucket.tap.clear()
@@ -778,7 +785,9 @@ def test_a_forked_child_hands_renewals_to_its_own_workers_and_waits_for_no_probe
 
 
 def waiting(*slots, alone=()):
-    leases = [SimpleNamespace(slots=range(count), belief=SimpleNamespace(alone=False)) for count in slots]
+    leases = [
+        SimpleNamespace(number=n, slots=range(slots[n]), belief=SimpleNamespace(alone=False)) for n in range(len(slots))
+    ]
     for number in alone:
         leases[number].belief.alone = True
     return leases
@@ -798,8 +807,8 @@ def waiting(*slots, alone=()):
 def test_the_most_urgent_and_what_fits_with_it_are_a_batch(slots, alone, batch):
     leases = waiting(*slots, alone=alone)
     taken, left = take_batch(leases, singly=False)
-    assert taken == [leases[number] for number in batch]
-    assert left == [lease for lease in leases if lease not in taken]
+    assert [lease.number for lease in taken] == batch
+    assert [lease.number for lease in left] == [number for number in range(len(slots)) if number not in batch]
 
 
 def test_one_by_one_is_one_by_one():
