@@ -143,7 +143,7 @@ class BucketCore:
         self._renewer = Renewer(
             state=self.state,
             driver=self.driver,
-            wakeup=self.runtime.wakeup,
+            runtime=self.runtime,
             workers=self.heartbeats().workers,
             reporter=self._reporter,
         )

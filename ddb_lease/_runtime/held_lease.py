@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Iterator
 
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.lease_state import Belief, State
@@ -178,8 +177,8 @@ class HeldLease:
         if not self.begin_release():
             return False
         # A renewal under way is waited for, but not for ever: its condition keeps it from reviving anything.
-        serialised = self.serial.acquire(timeout=self.patience)
-        with self.releasing(serialised=serialised):
+        taken = self.serial.acquire(timeout=self.patience)
+        with self.end.releasing(self.serial if taken else None):
             return self.end.release()
 
     # Heartbeat (`heartbeat.Scheduled`).
@@ -297,22 +296,6 @@ class HeldLease:
             self.end.finish()
             return False
         return True
-
-    @contextlib.contextmanager
-    def releasing(self, *, serialised: bool) -> Iterator[None]:
-        """Around the sending of a release; `serialised`: the caller has taken `serial`."""
-        try:
-            yield
-        except StoreError:
-            raise
-        except BaseException:
-            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
-            self._context.heartbeats.workers.submit(self.end.release_quietly)
-            raise
-        finally:
-            if serialised:
-                self.serial.release()
-            self.end.finish()
 
     # Process.
 

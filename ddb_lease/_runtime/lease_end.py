@@ -10,11 +10,12 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from ddb_lease._operations.release import ended_slots, require_answers, send_rel
 from ddb_lease._protocol.lease_state import Belief, State
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.driver import Driver, Lock
 from ddb_lease._runtime.heartbeat import Heartbeats, Scheduled
 from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
 from ddb_lease._runtime.renewer import Renewer
@@ -172,6 +173,26 @@ class LeaseEnd:
         require_answers(outcomes, lease_id=grant.lease_id)
         self.released = True
         return bool(ended)
+
+    @contextlib.contextmanager
+    def releasing(self, serial: Lock | None) -> Iterator[None]:
+        """Around the sending of a release.
+
+        Args:
+            serial: The lock that serialises renewal and release, to be given back; None where it was not to be had.
+        """
+        try:
+            yield
+        except StoreError:
+            raise
+        except BaseException:
+            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
+            self._context.heartbeats.workers.submit(self.release_quietly)
+            raise
+        finally:
+            if serial is not None:
+                serial.release()
+            self.finish()
 
     def release_quietly(self) -> None:
         """Send the release on this thread; where that fails, the slot comes back by expiry."""

@@ -25,8 +25,9 @@ from ddb_lease._protocol.batch_breaker import BatchBreaker, Mode
 from ddb_lease._protocol.lease_state import Belief, Renewal
 from ddb_lease._protocol.messages import Answer, Done, Each, Rejected, Renew, RenewEach, Unknown, Unsent
 from ddb_lease._protocol.records import PER_BATCH
-from ddb_lease._runtime.driver import Driver, Wakeup
+from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.instrumentation import EventReporter, Observer
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease.errors import LossReason, StoreUnavailable
@@ -114,8 +115,8 @@ class Renewer:
     Args:
         state: The bucket's state.
         driver: Sends the requests.
-        wakeup: Makes what a pause ends early by.
-        workers: The process's.
+        runtime: Makes what a pause ends early by.
+        workers: The process's workers.
         reporter: Told what each look at the service's time shows; None where nobody listens.
     """
 
@@ -124,13 +125,13 @@ class Renewer:
         *,
         state: BucketState,
         driver: Driver,
-        wakeup: Callable[[], Wakeup],
+        runtime: Runtime,
         workers: Workers,
         reporter: EventReporter | None,
     ) -> None:
         self._state = state
         self._driver = driver
-        self._wakeup = wakeup
+        self._runtime = runtime
         self._workers = workers
         self._observe = None if reporter is None else reporter.observe
         self._lock = threading.RLock()  # around each change of the breaker
@@ -167,7 +168,7 @@ class Renewer:
         time = self._state.time
         if time.unsettled:
             operation = settle(time, until=lease.belief.settle_until)
-            self._driver.run(operation, self._wakeup(), observe=lease.observe)
+            self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
         planned = lease.plan_renewal()
         if planned is None:
             return None, None
@@ -258,7 +259,7 @@ class Renewer:
         if patient:
             try:
                 operation = settle(time, until=min(until[lease] for lease in patient))
-                self._driver.run(operation, self._wakeup(), observe=self._observe)
+                self._driver.run(operation, self._runtime.wakeup(), observe=self._observe)
             except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
                 _log.exception("asking for the service's time failed by a defect")
         return patient

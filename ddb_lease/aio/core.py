@@ -172,11 +172,11 @@ class AsyncBucket:
         if not held.begin_release():
             return False
         try:
-            serialised = await self._enter(held)
+            taken = await self._enter(held)
         except BaseException:
-            with held.releasing(serialised=False):
+            with held.end.releasing(None):
                 raise
-        with held.releasing(serialised=serialised):
+        with held.end.releasing(held.serial if taken else None):
             return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
 
     def release_behind(self, held: HeldLease) -> None:

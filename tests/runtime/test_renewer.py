@@ -21,6 +21,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
 )
 from ddb_lease._protocol.records import PER_BATCH
+from ddb_lease._runtime import renewer
 from ddb_lease._runtime.renewer import AHEAD, MOST_AHEAD_SECONDS, take_batch
 from ddb_lease._runtime.workers import Workers
 from ddb_lease.dynamodb.answers import read_answer
@@ -673,6 +674,23 @@ def test_what_cannot_be_handed_to_a_worker_is_due_again(environment):
 
     bucket.heartbeats.workers.submit = failing
     due(environment, bucket, 12.0)
+    assert all(lease.remaining > 20.0 for lease in leases)
+
+
+def test_after_a_defect_while_batches_are_made_all_are_due_again(environment, monkeypatch):
+    bucket, leases = holders(environment, 3)
+    failures = iter([ZeroDivisionError])
+
+    def failing(waiting, **how):
+        for error in failures:
+            raise error
+        return take_batch(waiting, **how)
+
+    monkeypatch.setattr(renewer, "take_batch", failing)
+    due(environment, bucket, 10.0)
+    assert bucket.tap.sent == []
+    assert not any(lease._held._renewing for lease in leases)
+    environment.run(2.0, bucket)
     assert all(lease.remaining > 20.0 for lease in leases)
 
 
