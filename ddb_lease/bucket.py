@@ -14,12 +14,13 @@ import functools
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import LeaseError
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease
@@ -72,8 +73,8 @@ class LeaseBucket:
         max_tokens: int,
         lease_seconds: float = 60.0,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
@@ -116,7 +117,8 @@ class LeaseBucket:
         """Wait for a slot, or for several at once, and lease it.
 
         Threads of one process wait in line, first come, first served; among processes there is no order. A full
-        bucket is waited for without writing, by about one eventually consistent read a second for the whole process.
+        bucket is waited for without writing, by about one eventually consistent read a second for the whole process
+        (two if it has more than 128 slots).
 
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
@@ -142,7 +144,8 @@ class LeaseBucket:
         Cost without contention: 1 PutItem (1 WCU); of several slots, 1 TransactWriteItems (2 WCU a slot). The first
         time also a Query, and one more, of one item and eventually consistent, as two answers must stand for the time
         before anything is written by it; likewise after an hour or more without any request. Where a slot does not
-        exist yet, a TransactWriteItems of two items instead of the PutItem.
+        exist yet, a TransactWriteItems of two items instead of the PutItem. Where the bucket does not exist yet, also a
+        TransactWriteItems of min(max_tokens, 99) + 1 items, at 2 WCU each.
         """
         lease = self._acquire(timeout, data, on_lost, count=count, patient=True)
         if lease is None:
@@ -164,11 +167,13 @@ class LeaseBucket:
             The lease, or None if the bucket is full (or has too few free slots), or others were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries. Nothing is held, or expires by itself.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Nothing is held, or
+                expires by itself.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 
-        Cost: as `acquire`; on a full bucket one Query, and no write.
+        Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
+        others took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
         return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
@@ -261,8 +266,8 @@ class LeaseBucket:
                 size, the new one, or, shrinking by more than 99, one in between; it is whole: resize again.
             StoreRejected: The service refuses for good; else as above.
 
-        Cost: 1 Query, and 1 for each MB of slots beyond. To grow, 1 UpdateItem (1 WCU); to shrink, for each 99 slots, 1
-        TransactGetItems (2 RCU an item) and 1 TransactWriteItems (2 WCU an item).
+        Cost: 1 Query, and 1 for each 1,000 slots or MB of slots beyond. To grow, 1 UpdateItem (1 WCU); to shrink, for
+        each 99 slots, 1 TransactGetItems (2 RCU an item) and 1 TransactWriteItems (2 WCU an item).
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
@@ -289,8 +294,8 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
             StoreRejected: The service refuses for good.
 
-        Cost: 1 Query, and 1 for each MB of slots beyond; 1 TransactGetItems for each 99 slots (2 RCU an item); where
-        the count was wrong, 1 UpdateItem (1 WCU).
+        Cost: 1 Query, and 1 for each 1,000 slots or MB of slots beyond; 1 TransactGetItems for each 99 slots (2 RCU an
+        item); where the count was wrong, 1 UpdateItem (1 WCU).
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
@@ -317,7 +322,7 @@ class LeaseBucket:
             StoreUnavailable: The service did not answer. Some leases may have ended; may be repeated.
             StoreRejected: The service refuses for good; else as above.
 
-        Cost: 1 Query for each MB, 1 UpdateItem a leased slot, and that of `repair`.
+        Cost: 1 Query for each 1,000 slots or MB, 1 UpdateItem a leased slot, and that of `repair`.
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
@@ -331,7 +336,7 @@ class LeaseBucket:
         return ended
 
     def status(self) -> BucketStatus:
-        """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
+        """Read the bucket: limits, minted slots and all leases. Cost: 1 consistent Query for each 1,000 slots or MB.
 
         Raises:
             UnknownBucket: It does not exist (yet).

@@ -2,10 +2,10 @@
 
 Invariants:
 
-- It imports nothing of the package; every other room may raise from here.
-- Each class says what the caller may do next. A full bucket seen by `try_acquire`, a second release and a
-  failed condition are values, not errors.
-- Every error pickles: they travel between processes in worker pools.
+- This module imports nothing of the package, so every other module may import it.
+- Each class says what the caller may do next. A full bucket in `try_acquire`, a second release and a failed condition
+  are values, not errors.
+- Every error can be pickled: errors travel between processes in worker pools.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 class LossReason(str, enum.Enum):
     """Why a lease is not ours any more.
 
-    The first five are what `Lease.lost` and the lost-callback can say; the last two only occur in the
-    `LeaseLost` that `Lease.check` raises on a lease which nobody took away.
+    `Lease.lost` and the lost-callback give one of the first five. The last two are not losses: they occur only in the
+    `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns.
     """
 
     TAKEN = "taken"
@@ -28,7 +28,7 @@ class LossReason(str, enum.Enum):
     UNREACHABLE = "unreachable"
     """The deadline passed with every renewal unanswered."""
     SUSPENDED = "suspended"
-    """The process slept through the deadline (SIGSTOP, a closed lid, a paused machine)."""
+    """The process was suspended past the deadline (SIGSTOP, a closed lid, a paused machine)."""
     REVOKED = "revoked"
     """An operator asked for the slot back."""
     RELEASED = "released"
@@ -41,11 +41,15 @@ class LossReason(str, enum.Enum):
 
 
 class LeaseError(Exception):
-    """Root of everything that this library raises on purpose."""
+    """The root of all errors that this library raises on purpose."""
 
 
 class ConfigurationError(LeaseError, ValueError):
-    """A setting or an argument cannot work. Nothing was sent; nothing is held."""
+    """A setting or an argument cannot work. Nothing is held.
+
+    Nothing was sent, unless the method says otherwise: a Query is needed to see that the stored settings of a bucket do
+    not allow it.
+    """
 
 
 class UnknownBucket(LeaseError, LookupError):
@@ -55,7 +59,7 @@ class UnknownBucket(LeaseError, LookupError):
 class Overtaken(LeaseError):
     """Another resize of the bucket came in between, and this one stopped.
 
-    What it had done until then stands, and the bucket is whole: ask `status`, and resize again if that is not wanted.
+    Its steps until then remain, and the bucket is valid: look at `status`, and resize again if the size is wrong.
 
     Attributes:
         max_tokens: How many tokens the bucket has now.
@@ -78,10 +82,10 @@ class AcquireTimeout(LeaseError, TimeoutError):
 
 
 class LeaseLost(LeaseError):
-    """The lease is not ours (any more): stop working on what it guards.
+    """The lease is not ours any more: stop the work that it guards.
 
     Attributes:
-        reason: Why, as a `LossReason`.
+        reason: Why: a `LossReason`.
         lease_id: Which lease.
     """
 
@@ -99,20 +103,20 @@ def _rebuild_lease_lost(message: str, reason: LossReason, lease_id: str) -> Leas
 
 
 class StoreError(LeaseError):
-    """DynamoDB did not do what was asked. `__cause__` is botocore's own exception, where there is one."""
+    """DynamoDB did not do what was asked. `__cause__` is botocore's exception, if there is one."""
 
 
 class StoreUnavailable(StoreError):
     """No usable answer within the time allowed: network, throttling, or an outage. Try again later.
 
-    Raised by an acquire, nothing is held (what an unanswered request may have leased is released, or expires).
-    Raised by a renewal, the lease is held until its deadline all the same.
+    After an acquire, nothing is held (what an unanswered request may have leased is released, or expires).
+    After a renewal, the lease is still held until its deadline.
     """
 
 
 class StoreRejected(StoreError):
-    """The request can never succeed as things are: no table, no permission, wrong keys. Retrying will not help."""
+    """The request cannot succeed: no table, no permission, wrong keys. Retrying will not help."""
 
 
 class EngineError(LeaseError, RuntimeError):
-    """The embedded engine cannot be started, found or stopped. The real service is not concerned."""
+    """The embedded engine cannot be started, found or stopped. Nothing to do with the real service."""

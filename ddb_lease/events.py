@@ -1,11 +1,11 @@
-"""Events: what a bucket tells its `on_event`, for metrics.
+"""Events: what a bucket reports to its `on_event`, for metrics.
 
 Invariants:
 
-- Values only, frozen, each with its bucket's name. Nothing here is asked by any decision.
-- Every `Acquired` is followed by exactly one end, `Released` or `Lost`; unless the process dies first, or forks: a
-  child's leases are the parent's, and no event tells of them in the child.
-- What could have many values (a lease's id, a slot) and what has few (bucket, operation, reason) are different fields.
+- Values only, frozen, each with its bucket's name. No decision depends on them.
+- Every `Acquired` is followed by exactly one `Released` or `Lost`, unless the process dies first. In a forked child
+  there are no events of the parent's leases.
+- Fields with many values (a lease's id, a slot) are apart from fields with few (bucket, operation, reason).
 
 Example:
     >>> from ddb_lease import LeaseBucket, events, local
@@ -34,15 +34,15 @@ __all__ = ["Acquired", "Contended", "Event", "Lost", "OnEvent", "ReMinted", "Rel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquired:
-    """A lease was won. Told on the thread that acquires, before it gets the lease.
+    """A lease was acquired. Reported on the thread that acquires, before it gets the lease.
 
     Attributes:
         bucket: The bucket's name.
         lease_id: Which lease.
-        slots: The slots that it is on, mostly one.
+        slots: Its slots, mostly one.
         fence: Its fencing token.
-        waited_seconds: From the call of `acquire` until it was won, on the steady clock.
-        requests: How many requests that took: looks, claims, and whatever was sent again.
+        waited_seconds: From the call of `acquire` until the slot was claimed, on the steady clock.
+        requests: How many requests that took: looks, claims and resends.
     """
 
     bucket: str
@@ -55,13 +55,13 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed:
-    """A lease was renewed, on all of its slots. Told on a worker of the heartbeat, or on the thread that calls `renew`.
+    """A lease was renewed on all of its slots. Reported on a heartbeat worker, or on the thread that calls `renew`.
 
     Attributes:
         bucket: The bucket's name.
         lease_id: Which lease.
-        late_seconds: How much later than planned it was answered, by failed tries before it, by a slow service or by
-            a busy machine; 0.0 for one that came early. Where this nears two thirds of the lease, it is in danger.
+        late_seconds: How much later than planned the renewal was answered, because of failed tries, a slow service or a
+            busy machine; 0.0 if it was early. When this nears two thirds of the lease, the lease is in danger.
     """
 
     bucket: str
@@ -71,13 +71,13 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """A lease was given back by its holder, once for each lease. Told on the thread that released it.
+    """A lease was given back by its holder; once for each lease. Reported on the thread that released it.
 
     Attributes:
         bucket: The bucket's name.
         lease_id: Which lease.
-        freed: Whether the table has said so. False where the release got no usable answer, or found the slot in other
-            hands: then the slot comes back by expiry, if it has not come back yet.
+        freed: Whether the table confirmed it. False if the release got no usable answer, or the slot was no longer
+            ours: then the slot comes back by expiry, if it has not come back yet.
     """
 
     bucket: str
@@ -87,7 +87,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A lease was lost, once for each lease. Told on a thread of its own, beside the lost-callback and not before it.
+    """A lease was lost; once for each lease. Reported on a thread of its own, so it does not delay the lost-callback.
 
     Attributes:
         bucket: The bucket's name.
@@ -102,13 +102,13 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contended:
-    """Somebody was faster, or in the way; no failure. Told on the thread that sent the request.
+    """Another client was faster, or in the way. Not a failure. Reported on the thread that sent the request.
 
     Attributes:
         bucket: The bucket's name.
-        operation: What was sent: claim, mint, take, renew and so on, as in docs/protocol.md.
-        slots: The slots concerned, as far as they are known.
-        reason: ``taken``: what was to be leased is another's by now. ``conflict``: DynamoDB refused
+        operation: What was sent: claim, mint, take, renew and so on; docs/protocol.md has the request behind each.
+        slots: The slots concerned, as far as known.
+        reason: ``taken``: another client has the slot by now. ``conflict``: DynamoDB refused the request
             (TransactionConflict), as another transaction was under way on the item.
     """
 
@@ -120,7 +120,7 @@ class Contended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttled:
-    """DynamoDB refused a request for its rate; it is sent again after a pause. Told on the thread that sent it.
+    """DynamoDB throttled a request; it is sent again after a pause. Reported on the thread that sent it.
 
     Attributes:
         bucket: The bucket's name.
@@ -133,7 +133,7 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReMinted:
-    """A slot was missing (TTL or a hand deleted it), and is there again. Told on the thread that acquires.
+    """A missing slot, deleted by TTL or by hand, was minted again. Reported on the thread that acquires.
 
     Attributes:
         bucket: The bucket's name.
@@ -145,7 +145,7 @@ class ReMinted:
 
 
 Event: TypeAlias = Acquired | Renewed | Released | Lost | Contended | Throttled | ReMinted
-"""All that `on_event` can be called with. More may come: let what you do not know pass."""
+"""All events that `on_event` can be called with. There may be more later: ignore what you do not know."""
 
 OnEvent: TypeAlias = Callable[[Event], object]
-"""What a `LeaseBucket` takes as `on_event`."""
+"""The type of `on_event` of a `LeaseBucket`."""

@@ -1,4 +1,4 @@
-"""Public values: the time budget around a lease, and what a user or an operator is told.
+"""Public values: the time budget around a lease, and what methods return to users and operators.
 
 Invariants:
 
@@ -18,16 +18,16 @@ from ddb_lease.errors import ConfigurationError
 Data = Mapping[str, Any]
 """What a holder attaches to a lease: string keys; strings, numbers, booleans, None, lists and maps of these, 31 deep.
 
-Numbers are DynamoDB's, of up to 38 digits, and come back as int where they are whole (2.0 as 2), as float else, or as
-Decimal where no float holds them.
+Numbers are DynamoDB's, of up to 38 digits. A whole number comes back as int (2.0 as 2), any other as float, or as
+Decimal if no float holds it.
 """
 
 MARGINS_PER_LEASE = 3
 """A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
 
 OSCILLATOR_DRIFT = 200e-6
-"""How far a machine's steady clock may run fast or slow, as a fraction: 200 parts per million, 17 s a day. Quartz
-without any discipline stays below a half of it."""
+"""How far a machine's steady clock may run fast or slow, as a fraction: 200 parts per million, 17 s a day.
+Uncorrected quartz stays below half of it."""
 
 
 _LEAST = {"front_end_skew": 0, "grace": 0, "grace_part": 0, "grace_most": 0, "retention": 3600, "max_clock_skew": 0}
@@ -39,12 +39,12 @@ class Timing:
 
     Attributes:
         front_end_skew: How far the clocks of the service's front ends may differ from one another.
-        grace: Time kept for the lost-callback between the holder's deadline and the earliest moment at which
-            another can hold the slot. None: `grace_part` of the lease, at most `grace_most`.
-        grace_part: A fraction; a twentieth by default.
+        grace: Time for the lost-callback, between the holder's deadline and the earliest moment at which another can
+            hold the slot. None: `grace_part` of the lease, at most `grace_most`.
+        grace_part: A fraction of the lease; a twentieth by default.
         grace_most: Two seconds by default.
         retention: How long a slot's item stays after its last activity or expiry before DynamoDB's TTL may
-            delete it. At least an hour, as a request can be under way for a quarter of one.
+            delete it. At least an hour, as a request can be under way for a quarter of an hour.
         max_clock_skew: Only for a service whose answers carry no `Date`: how far this machine's wall clock may
             be wrong.
     """
@@ -63,7 +63,7 @@ class Timing:
                 raise ConfigurationError(f"Timing: {name} must be a number from {least} up, not {seconds!r}")
 
     def grace_for(self, lease_seconds: float) -> float:
-        """Seconds kept for the lost-callback of a lease of this length."""
+        """Seconds for the lost-callback of a lease of this length."""
         return min(self.grace_most, self.grace_part * lease_seconds) if self.grace is None else self.grace
 
     def margin_for(self, lease_seconds: float) -> float:
@@ -91,15 +91,15 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateStatus:
-    """A rate as one read shows it, by the settings of the limiter that was asked; stale as soon as it is there.
+    """A rate as one read shows it, by this limiter's settings. It is stale as soon as you have it.
 
     Attributes:
-        available: Permits that could be had at once, besides those that processes hold by `prefetch`.
-        wait_seconds: Until one can be had; 0 where one is available.
+        available: Permits that can be had at once, besides those that processes hold by `prefetch`.
+        wait_seconds: Until one can be had; 0 if one is available.
         in_hand: Permits that this process holds by `prefetch`.
-        stored: Permits, seconds and burst of whoever was admitted last, where those are not this limiter's own: both
-            charge the same item, each by its own settings. None: they are the same, or nobody was.
-        uncertainty_seconds: How far this process's idea of the service's time may be off.
+        stored: Rate, per and burst of the client that was admitted last, if they differ from this limiter's: both
+            charge the same item, each by its own settings. None: they are the same, or nobody was admitted yet.
+        uncertainty_seconds: How far this process's estimate of the service's time may be off.
     """
 
     name: str
@@ -122,7 +122,7 @@ class Resized:
         before: `max_tokens` as it was.
         after: `max_tokens` as it is.
         retired: Slots that were taken out of circulation.
-        running: Leases that run on on those, until they are released or expire.
+        running: Leases that run on there until they are released or expire.
     """
 
     before: int
@@ -150,11 +150,11 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseInfo:
-    """One lease in a `BucketStatus`.
+    """One lease on one slot, in a `BucketStatus`. A lease on several slots has one `LeaseInfo` for each.
 
     Attributes:
         age_seconds: Since its acquisition, by the service's clock.
-        remaining_seconds: Until it expires in the table; negative where it has and nobody claimed the slot yet.
+        remaining_seconds: Until it expires in the table; negative if it has expired and nobody claimed the slot yet.
     """
 
     lease_id: str
@@ -169,13 +169,13 @@ class LeaseInfo:
 
     @property
     def expired(self) -> bool:
-        """Whether the lease has run out in the table."""
+        """Whether the lease has expired in the table."""
         return self.remaining_seconds < 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BucketStatus:
-    """A bucket as a look shows it: no snapshot, and stale as soon as it is there.
+    """A bucket, read page by page: not a snapshot, and stale as soon as you have it.
 
     Attributes:
         minted: The counter's count of slots.
@@ -193,7 +193,7 @@ class BucketStatus:
 
     @property
     def free(self) -> int:
-        """Leases that could be had now: tokens without a running lease."""
+        """Tokens without a running lease: so many leases can be had now."""
         held = sum(not lease.expired and lease.slot < self.max_tokens for lease in self.leases)
         return max(0, self.max_tokens - held)
 

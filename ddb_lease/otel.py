@@ -1,9 +1,9 @@
-"""OpenTelemetry metrics from a bucket's events; needs the extra ``otel``, which is the API alone.
+"""OpenTelemetry metrics from a bucket's events; needs the extra ``otel``, which brings OpenTelemetry's API only.
 
 Invariants:
 
-- It knows events and OpenTelemetry's API, and nothing else of the house.
-- Attributes have few values: the bucket's name, an operation, a reason. A lease's id or a slot is never one.
+- This module imports events and OpenTelemetry's API, and nothing else of the package.
+- Attributes have few values: the bucket's name, an operation, a reason; never a lease's id or a slot.
 
 | instrument | kind, unit | attributes besides ``ddb_lease.bucket`` |
 |---|---|---|
@@ -41,22 +41,22 @@ LATE_SECONDS: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 12
 """A lease of 60 s is in danger from 40 s on."""
 
 REQUESTS: Final = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""One is the rule; three, the first time; then about one for each second of waiting."""
+"""Normally one; three for the first acquire; about one more for each second of waiting."""
 
 
 def instrument(meter: Meter) -> OnEvent:
-    """Make the instruments, and what records a bucket's events with them.
+    """Make the instruments, and a callable that records a bucket's events with them.
 
-    One for a process will do: buckets are told apart by an attribute. Recording takes microseconds, and no I/O.
+    One is enough for a process: an attribute tells buckets apart. Recording takes microseconds, and no I/O.
 
     Args:
-        meter: Where the instruments are made; the application's own.
+        meter: The application's meter.
 
     Returns:
-        What a `LeaseBucket` takes as `on_event`. Events that it does not know pass.
+        A callable for `on_event` of a `LeaseBucket`. It ignores events that it does not know.
 
     Raises:
-        ModuleNotFoundError: On import of this room, where OpenTelemetry's API is not installed.
+        ModuleNotFoundError: On import of this module, if OpenTelemetry's API is not installed.
 
     Example:
         >>> from opentelemetry.metrics import get_meter
@@ -64,17 +64,17 @@ def instrument(meter: Meter) -> OnEvent:
         >>> on_event = otel.instrument(get_meter("ddb_lease"))
         >>> bucket = LeaseBucket("crawl", max_tokens=2, on_event=on_event, **local.connect())
     """
-    acquired = meter.create_counter("ddb_lease.acquired", unit="{lease}", description="Leases won")
+    acquired = meter.create_counter("ddb_lease.acquired", unit="{lease}", description="Leases acquired")
     wait = meter.create_histogram(
         "ddb_lease.acquire.wait",
         unit="s",
-        description="From the call of acquire until the lease was won",
+        description="From the call of acquire until the lease was acquired",
         explicit_bucket_boundaries_advisory=WAIT_SECONDS,
     )
     requests = meter.create_histogram(
         "ddb_lease.acquire.requests",
         unit="{request}",
-        description="Requests made until the lease was won",
+        description="Requests sent until the lease was acquired",
         explicit_bucket_boundaries_advisory=REQUESTS,
     )
     held = meter.create_up_down_counter("ddb_lease.held", unit="{lease}", description="Leases held by this process")
@@ -88,14 +88,10 @@ def instrument(meter: Meter) -> OnEvent:
     released = meter.create_counter("ddb_lease.released", unit="{lease}", description="Leases given back")
     lost = meter.create_counter("ddb_lease.lost", unit="{lease}", description="Leases lost")
     contended = meter.create_counter(
-        "ddb_lease.contended", unit="{request}", description="Requests in whose way another client was"
+        "ddb_lease.contended", unit="{request}", description="Requests that met another client"
     )
-    throttled = meter.create_counter(
-        "ddb_lease.throttled", unit="{request}", description="Requests refused for their rate"
-    )
-    re_minted = meter.create_counter(
-        "ddb_lease.re_minted", unit="{slot}", description="Slots that were missing, and made anew"
-    )
+    throttled = meter.create_counter("ddb_lease.throttled", unit="{request}", description="Requests throttled")
+    re_minted = meter.create_counter("ddb_lease.re_minted", unit="{slot}", description="Missing slots minted again")
 
     def record(event: Event) -> None:
         bucket = {BUCKET: event.bucket}

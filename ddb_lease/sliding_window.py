@@ -18,13 +18,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
 from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Timing
 
@@ -86,8 +87,8 @@ class SlidingWindow:
         max_tokens: int,
         period: float,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
@@ -131,11 +132,13 @@ class SlidingWindow:
             Whether it was had.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries. A permit may be forgone for a period.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. A permit may be
+                forgone for a period.
             StoreRejected: No table, no permission: trying again will not help.
             ConfigurationError: The window exists with a shorter period.
 
-        Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query where none is to be had.
+        Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query if no permit can be had (three if there are
+        more than 128).
         """
         return self._use(self._core.deadline(_TRY_SECONDS), patient=False)
 
@@ -173,7 +176,7 @@ class SlidingWindow:
         return decorate
 
     def status(self) -> BucketStatus:
-        """Read the window: its permits are `free`, those used are its leases. One Query for each MB, consistent.
+        """Read the window: its permits are `free`, those used are its leases. 1 Query for each 1,000 slots or MB.
 
         Raises:
             UnknownBucket: It does not exist (yet): the first acquire makes it.

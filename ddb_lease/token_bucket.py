@@ -15,7 +15,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from ddb_lease._operations.maintain import Upkeep
 from ddb_lease._protocol.decisions import slots_of
@@ -24,6 +24,7 @@ from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
 from ddb_lease.models import Timing
 
@@ -52,7 +53,7 @@ class DynamoDBTokenBucket:
         table_name: The DynamoDB table, as ``scripts/create_table.py`` or ``ddb-lease create-table`` makes it.
         max_tokens: How many tokens there can be at once, 1 to 100,000. Of a bucket that exists, the stored settings
             rule.
-        token_timeout_seconds: After how long a token ends by itself; 3.01 s at least, a year at most.
+        token_timeout_seconds: After how long a token ends by itself; 3.004 s at least, a year at most.
         bucket_name: Which bucket of the table, of which there may be many.
         session: A `boto3.Session`, where boto3's defaults will not do.
         client: A DynamoDB client instead, made with `client_config`.
@@ -61,7 +62,7 @@ class DynamoDBTokenBucket:
         timing: The time budget around a token.
 
     Raises:
-        ConfigurationError: A setting cannot work. Nothing was sent.
+        ConfigurationError: A setting cannot work, or there is no region. Nothing was sent.
 
     Example:
         >>> from ddb_lease import DynamoDBTokenBucket, local
@@ -84,8 +85,8 @@ class DynamoDBTokenBucket:
         token_timeout_seconds: float = 300,
         *,
         bucket_name: str = DEFAULT_BUCKET,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
@@ -120,8 +121,9 @@ class DynamoDBTokenBucket:
             StoreUnavailable: The service did not answer; may be repeated.
             ConfigurationError: The stored time of a token is too short for this client's margin.
 
-        Cost: 2 Queries or 3, of the whole bucket; 1 TransactWriteItems for each 99 tokens made (2 WCU a token), and for
-        those after the first 99 1 UpdateItem each.
+        Cost: 1 Query for each 1,000 tokens, and up to 2 more if these are the first requests of the process; 1
+        TransactWriteItems for each 99 tokens made (2 WCU a token, and 2 for the counter in it). For each 99 after the
+        first, also 1 Query of the counter, and 1 UpdateItem for each token.
         """
         self._bucket.fill()
 
@@ -162,7 +164,7 @@ class DynamoDBTokenBucket:
             service did not answer or refused, which is logged: the token then ends by itself.
 
         Raises:
-            ConfigurationError: This is no string, or there is no region. Nothing was sent.
+            ConfigurationError: `token_id` is not a string. Nothing was sent.
         """
         given: object = token_id
         if not isinstance(given, str):
@@ -188,8 +190,8 @@ class DynamoDBTokenBucket:
         Raises:
             ConfigurationError: The bucket is closed, or its stored time too short for this client's margin.
 
-        Cost: 1 Query for each MB; 1 PutItem and 1 UpdateItem for each that is freed (2 WCU). Who is killed between the
-        two leaves that one slot taken for `token_timeout_seconds`.
+        Cost: 1 Query for each 1,000 tokens or MB; 1 PutItem and 1 UpdateItem for each that is freed (2 WCU). A
+        process that is killed between the two leaves that one slot taken for `token_timeout_seconds`.
         """
         return self._bucket.sweep()
 
@@ -202,9 +204,9 @@ class DynamoDBTokenBucket:
         Raises:
             StoreRejected: The service refuses for good. Some tokens may have ended.
             StoreUnavailable: The service did not answer; may be repeated.
-            ConfigurationError: As in `initialize_bucket`.
+            ConfigurationError: As in `initialize_bucket`; or the bucket is closed, after the tokens were ended.
 
-        Cost: 1 Query for each MB, 1 UpdateItem a token, and that of `initialize_bucket`.
+        Cost: 1 Query for each 1,000 tokens or MB, 1 UpdateItem a token, and that of `initialize_bucket`.
         """
         self._bucket.empty()
 
@@ -290,6 +292,7 @@ class _HeldByNobody:
 
     def empty(self) -> None:
         """End every lease in the table, and fill what is missing."""
+        self.core.state.require_open()
         with contextlib.suppress(UnknownBucket):
             self.core.end_all()
         self.fill()

@@ -2,10 +2,14 @@
 
 An environment is made once and kept; it is made anew when pyproject.toml or the Python changes. What is installed is
 not compiled then, as most of it is never imported: what is, is compiled by its first import, once.
+
+Several scripts may run at once: one makes an environment, the others wait for it, and none is made anew while a script
+uses it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -14,10 +18,12 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK = "ministack==1.5.33"  # it pins a botocore of its own: always in an environment of its own
 _STAMP = ".made-from"
+_in_use: list[IO[str]] = []
 
 # Whoever wants no bytecode gets it all the same: without it, each of the many processes that we start would compile all
 # that it imports again.
@@ -29,15 +35,39 @@ def ensure(name: str, *requirements: str) -> Path:
     if sys.version_info < (3, 10):  # noqa: UP036 - the very check that says so
         sys.exit(f"ddb_lease needs Python 3.10 or newer; this is {sys.version.split()[0]}")
     home = ROOT / name
-    stamp = home / _STAMP
     wanted = _fingerprint(requirements)
-    if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {name} (once) ...", file=sys.stderr, flush=True)
-        shutil.rmtree(home, ignore_errors=True)
-        venv.create(home, with_pip=True)
-        _pip(home, requirements)
-        stamp.write_text(wanted)
+    lock = (ROOT / f"{name}.lock").open("a")
+    _in_use.append(lock)  # held for as long as this script runs
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    if not _is_made(home, wanted):
+        _lock_alone(lock, name)
+        if not _is_made(home, wanted):  # another script may have made it while we waited
+            print(f"making {name} (once) ...", file=sys.stderr, flush=True)
+            shutil.rmtree(home, ignore_errors=True)
+            _make(home, requirements)
+            (home / _STAMP).write_text(wanted)
+        fcntl.flock(lock, fcntl.LOCK_SH)
     return home / "bin"
+
+
+def _is_made(home: Path, wanted: str) -> bool:
+    stamp = home / _STAMP
+    return stamp.exists() and stamp.read_text() == wanted
+
+
+def _lock_alone(lock: IO[str], name: str) -> None:
+    """Take the lock that nobody else may share; say what is waited for, if anything is."""
+    fcntl.flock(lock, fcntl.LOCK_UN)  # two scripts that both keep their share would wait for one another for ever
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"waiting for another script that uses {name} ...", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _make(home: Path, requirements: tuple[str, ...]) -> None:
+    venv.create(home, with_pip=True)
+    _pip(home, requirements)
 
 
 def package(*extras: str) -> tuple[str, ...]:

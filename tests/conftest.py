@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import itertools
 import os
@@ -9,7 +10,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from random import Random
 
 import pytest
@@ -37,9 +38,12 @@ for _signum in {
 
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)
+PATIENCE = 60.0
+"""Seconds for an answer that should take some milliseconds, on a machine that may be busy with other things."""
 _serial = itertools.count()
+TERMINAL = pytest.StashKey[int]()
 
-# How hard property tests search: `HYPOTHESIS_PROFILE=deep scripts/test tests/fuzz`. No deadlines: machines are shared,
+# How hard property tests search: `HYPOTHESIS_PROFILE=deep scripts/test --timeout 0 tests/fuzz`. No deadlines: machines are shared,
 # and how long an example takes is no property of ours.
 settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, max_examples=200
@@ -49,6 +53,26 @@ settings.register_profile(
     "deep", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find the terminal, for a traceback that nothing may capture."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        config.stash[TERMINAL] = os.dup(2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let no test hang the run, and no run its caller.
+
+    pytest-timeout fails a test that takes too long, with a traceback of every thread. Where that is not enough, as
+    something swallows the failure, waits in a `finally`, or never gives the interpreter back, the process ends here, by
+    a timer that needs no interpreter. It stays set after the last test, for what hangs at the exit.
+    """
+    limit = float(item.config.getoption("timeout") or item.config.getini("timeout") or 0)
+    if limit:
+        faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[TERMINAL])
 
 
 ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": engines.simulated}
@@ -184,7 +208,9 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
             clock=environment.clock, chance=Random(), wrap=tap.around, wakeup=lambda: SteppingWakeup(environment)
         )
         limiter = new_limiter(tap=tap, runtime=runtime, **arguments)
-        limiter._time.middle_ns = lambda: (round(environment.clock.wall() * 1e9), 0)
+        time = limiter._core.state.time
+        asks_nothing, time.middle_ns = time.reliable_ns, lambda: (round(environment.clock.wall() * 1e9), 0)
+        time.reliable_ns = lambda: None if asks_nothing() is None else time.middle_ns()[0]
         return limiter
 
     return make
@@ -197,8 +223,9 @@ def store(client, bucket_name, table) -> Store:
 
 
 @pytest.fixture
-def environment(new_bucket) -> SimulatedClients:
-    """Clients on a clock that the test moves."""
+def environment(new_bucket, monkeypatch) -> SimulatedClients:
+    """Clients on a clock that the test moves. An engine may take its time: no second of theirs passes meanwhile."""
+    monkeypatch.setattr("ddb_lease.dynamodb.client.timeout_for", lambda _: PATIENCE)
     return SimulatedClients(new_bucket)
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from ddb_lease import aio
 from ddb_lease._protocol.messages import Reply, Request
-from ddb_lease._runtime.driver import Sender
-from ddb_lease._runtime.driver import Wakeup as BlockingBell
+from ddb_lease._runtime.ports import Sender
+from ddb_lease._runtime.ports import Wakeup as BlockingBell
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Wakeup
 

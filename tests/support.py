@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -32,11 +33,12 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.records import Claimant, Rate, Settings
-from ddb_lease._runtime.driver import Sender, Wakeup
+from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import StoreRejected
 from ddb_lease.testing import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
+from scripts.harness.holders import locks_within
 
 
 class Injected(Exception):
@@ -417,3 +419,27 @@ class SimulatedClients:
     @property
     def now_ms(self) -> int:
         return round(self.clock.wall() * 1000)
+
+
+@contextlib.contextmanager
+def every_lock_held(*roots: object) -> Iterator[int]:
+    """Another thread holds every lock that can be reached from these, as at the worst instant of a fork; how many."""
+    taken, done = threading.Event(), threading.Event()
+    locks = locks_within(list(roots))
+
+    def hold() -> None:
+        for lock in locks:
+            assert lock.acquire(timeout=10)
+        taken.set()
+        done.wait()
+        for lock in locks:
+            lock.release()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert taken.wait(10)
+        yield len(locks)
+    finally:
+        done.set()
+        holder.join()

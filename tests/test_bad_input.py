@@ -326,7 +326,11 @@ def described_with(engine, **more):
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [(None, "two hold one slot"), ("EVENTUAL", "two hold one slot"), ("STRONG", "neither transactions")],
+    [
+        (None, "two holders may have one slot"),
+        ("EVENTUAL", "two holders may have one slot"),
+        ("STRONG", "neither transactions"),
+    ],
 )
 @pytest.mark.parametrize("make", [create_table, check_table])
 def test_a_table_with_replicas_will_not_do(made, engine, mode, says, make):
@@ -357,11 +361,11 @@ def test_a_table_without_ttl_is_warned_of_and_serves(engine, session, client, ca
         AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"} for key, _ in keys],
         BillingMode="PAY_PER_REQUEST",
     )
-    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: session)
     line = ["create-table", "--check", f"--table={name}", f"--endpoint-url={engine.endpoint_url}"]
     try:
         assert main.main(line) == 0
-        assert f"table {name}: active, will do" in capsys.readouterr().out
+        assert f"table {name}: active, fit for leases" in capsys.readouterr().out
         (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
         assert "has TTL off" in warning.getMessage()
         bucket = LeaseBucket(

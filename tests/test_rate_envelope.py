@@ -18,11 +18,12 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lease._operations.admit import RateState, admit
+from ddb_lease._operations.admit import admit
 from ddb_lease._protocol.gcra import NS, rate_of
 from ddb_lease._protocol.messages import Charge, Pause
 from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._state.permits import Permits, PermitWaiter
+from ddb_lease._state.rate_state import RateState
 from ddb_lease.dynamodb.answers import read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress as Where
 from ddb_lease.dynamodb.expressions import call_for
@@ -68,8 +69,8 @@ class Told:
     def middle_ns(self):
         return self._world.now + self._error, abs(self._error)
 
-    def wider_than(self, seconds):
-        return False
+    def reliable_ns(self):
+        return self.middle_ns()[0]
 
 
 @dataclass
@@ -91,13 +92,13 @@ class Process:
         self.permits = Permits(rate, lanes=LANES, chance=Random(lane))
         self.permits.lane = lane
         self.state = RateState(
+            name="api",
             rate=rate,
             prefetch=prefetch,
             retention=86_400.0,
             time=self.time,
             chance=Random(lane),
             permits=self.permits,
-            require_open=lambda: None,
         )
 
 
@@ -140,7 +141,8 @@ class World:
         call = Call(n=n, sent=[], over=False)
         self.calls.append(call)
         client.permits.join(waiter)
-        operation = admit(client.state, waiter, deadline=client.time.steady() + (patience or 10 * NS) / NS)
+        began = client.time.steady()
+        operation = admit(client.state, waiter, began=began, deadline=began + (patience or 10 * NS) / NS)
 
         def go(answer):
             try:

@@ -169,7 +169,7 @@ def test_an_event_is_a_documented_value_that_travels_and_cannot_be_changed(kind)
     explained = re.findall(r"^ {4}(\w+): ", inspect.getdoc(kind).partition("Attributes:")[2], re.MULTILINE)
     assert fields == explained
     assert fields[0] == "bucket"
-    assert "Told on" in inspect.getdoc(kind), "which thread"
+    assert "Reported on" in inspect.getdoc(kind), "which thread"
     event = kind(**dict.fromkeys(fields, "x"))
     assert not hasattr(event, "__dict__")
     assert pickle.loads(pickle.dumps(event)) == event

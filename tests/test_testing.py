@@ -18,7 +18,7 @@ from ddb_lease import (
     Timing,
     local,
 )
-from ddb_lease.testing import TestEnvironment
+from ddb_lease.testing import Stage, TestEnvironment
 
 pytest_plugins = ["ddb_lease.testing", "pytester"]
 
@@ -34,8 +34,8 @@ def lease_engine(engine):
 
 
 @pytest.fixture
-def environment(lease_stage):
-    return lease_stage
+def environment(lease_environment):
+    return lease_environment
 
 
 @pytest.fixture
@@ -247,10 +247,10 @@ def test_what_is_not_held_cannot_be_lost(environment, bucket):
         environment.lose(lease, reason="gone")
 
 
-def test_a_stage_loses_no_lease_of_another(environment, bucket, lease_table):
+def test_an_environment_loses_no_lease_of_another(environment, bucket, lease_table):
     with TestEnvironment(**lease_table) as other:
         lease = other.bucket().acquire()
-        with pytest.raises(ConfigurationError, match="no bucket on this stage"):
+        with pytest.raises(ConfigurationError, match="no bucket in this environment"):
             environment.lose(lease, reason="gone")
         lease.check()
 
@@ -432,6 +432,11 @@ def test_a_conftest_that_also_imports_from_it_is_not_warned(pytester):
     pytester.runpytest_subprocess("-W", "error", timeout=LONG).assert_outcomes(passed=1)
 
 
+def test_the_environment_has_its_old_names_too(lease_environment, lease_stage):
+    assert lease_stage is lease_environment
+    assert Stage is TestEnvironment
+
+
 def test_nobody_who_does_not_ask_has_the_fixtures(pytester):
     pytester.makepyfile("def test_it(lease_bucket): pass")
     done = pytester.runpytest_subprocess(timeout=LONG)
@@ -444,8 +449,8 @@ def test_the_page_names_every_fixture_and_every_call():
     fixtures = re.findall(
         r"^def (lease_\w+)\(", Path(sys.modules["ddb_lease.testing.fixtures"].__file__).read_text(), re.MULTILINE
     )
-    assert len(fixtures) == 5
+    assert len(fixtures) == 6
     for name in fixtures:
         assert f"| `{name}` |" in text
     for name in vars(TestEnvironment):
-        assert name.startswith("_") or name == "close" or f"stage.{name}" in text, name
+        assert name.startswith("_") or name == "close" or f"environment.{name}" in text, name

@@ -58,3 +58,9 @@ def test_a_bucket_takes_the_front_ends_difference_and_the_wall_clocks_from_its_t
     bucket = LeaseBucket("b", max_tokens=1, timing=Timing(front_end_skew=0.3, max_clock_skew=7.0), client=client)
     assert bucket._core.state.time.front_end_skew == 0.3
     assert bucket._core.state.time.max_clock_skew == 7.0
+
+
+def test_the_defaults_are_those_of_the_docs():
+    assert Timing() == Timing(
+        front_end_skew=1.0, grace=None, grace_part=0.05, grace_most=2.0, retention=24 * HOUR, max_clock_skew=2.0
+    )

@@ -1,6 +1,7 @@
 """Plain tokens: the seed's interface, whose tokens nobody renews."""
 
 import contextlib
+import gc
 import subprocess
 import sys
 import threading
@@ -11,9 +12,10 @@ import pytest
 
 from ddb_lease import ConfigurationError, DynamoDBTokenBucket, StoreRejected
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew, Take
+from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.runtime import Runtime
 from tests.conftest import QUICK, TABLE
-from tests.support import LOST, REJECTED, UNSENT, Tap, leases_in
+from tests.support import LOST, REJECTED, UNSENT, DatedTap, SteppingWakeup, Tap, every_lock_held, leases_in
 
 SHORT = 1.0
 """Seconds: the time of a token that a test waits out."""
@@ -26,6 +28,7 @@ def new_tokens(engine, session, bucket_name, table):
 
     def make(max_tokens=3, token_timeout_seconds=30, *, table_name=TABLE, **arguments):
         tap = Tap()
+        settings = {"timing": QUICK, "runtime": Runtime(wrap=tap.around)} | arguments
         bucket = DynamoDBTokenBucket(
             table_name,
             max_tokens,
@@ -33,8 +36,7 @@ def new_tokens(engine, session, bucket_name, table):
             bucket_name=bucket_name,
             session=session,
             endpoint_url=engine.endpoint_url,
-            runtime=Runtime(wrap=tap.around),
-            **({"timing": QUICK} | arguments),
+            **settings,
         )
         bucket.tap = tap
         made.append(bucket)
@@ -306,3 +308,44 @@ def test_cleaning_up_leaves_slots_beyond_the_bucket_alone(new_tokens, table):
     table.set(5, fence=1, ttl=4_000_000_000, lease_id="5-hand", owner="x", acquired_at=1, expires_at=2)
     assert bucket.cleanup_expired_tokens() == 0
     assert table.get(5)["lease_id"] == "5-hand"
+
+
+def test_a_closed_bucket_resets_nothing(new_tokens, table):
+    tokens, others = new_tokens(), new_tokens()
+    token_id, _ = others.acquire_token(5)
+    tokens.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        tokens.reset_bucket()
+    assert list(leases_in(table).values()) == [token_id]
+
+
+def test_in_a_forked_child_no_lock_of_its_parents_is_waited_for(new_tokens, in_thread):
+    bucket = new_tokens()
+    token, _ = bucket.acquire_token(5)
+    with every_lock_held(bucket._bucket._ending_lock, bucket._core.state):
+        bucket._bucket.after_fork_in_child()
+        assert in_thread(lambda: bucket.release_token(token)).result(20)
+        assert in_thread(lambda: bucket.acquire_token(5)).result(20)[1]
+
+
+def kept_in_memory(token):
+    """Whether anything of this process still knows the grant behind a token."""
+    gc.collect()
+    return any(type(thing) is Grant and thing.lease_id == token for thing in gc.get_objects())
+
+
+def test_a_token_is_known_until_long_after_its_end_and_then_forgotten(new_tokens, environment):
+    tap = DatedTap(environment.clock)
+    bucket = new_tokens(
+        max_tokens=9,
+        token_timeout_seconds=30,
+        runtime=Runtime(clock=environment.clock, wrap=tap.around, wakeup=lambda: SteppingWakeup(environment)),
+    )
+    first, _ = bucket.acquire_token()
+    environment.clock.pass_time(50)
+    second, _ = bucket.acquire_token()
+    assert kept_in_memory(first), "its holder may release it late"
+    environment.clock.pass_time(15)
+    bucket.acquire_token()
+    assert not kept_in_memory(first)
+    assert kept_in_memory(second)

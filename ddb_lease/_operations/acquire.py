@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 
 from ddb_lease._operations.release import send_release
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, settle
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, never_reached, settle
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.decisions import (
     BringBackSlot,
@@ -52,7 +52,7 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.outcomes import Busy, Full, GaveWay, LostRace, Outcome, OutOfTurn, Unavailable
 from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
-from ddb_lease._protocol.retry import FIRST_CONTACT_SECONDS, Operation, acquiring, resending, until_next_look
+from ddb_lease._protocol.retry import Operation, acquiring, resending, until_next_look
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.fairness import MOMENT_SECONDS
 from ddb_lease._state.hints import Waiter
@@ -118,21 +118,10 @@ def acquire(state: BucketState, attempt: Attempt, *, deadline: float, patient: b
         deadline=deadline,
         chance=state.chance,
         patient=patient,
-        give_up=_never_reached(state),
+        give_up=never_reached(state.time, since=state.time.steady()),
     )
     outcome: Outcome = yield from policy(attempt.run)
     return outcome
-
-
-def _never_reached(state: BucketState) -> Callable[[Outcome], bool]:
-    # An outage is waited out; an endpoint that has never answered is more likely a wrong one.
-    started = state.time.steady()
-
-    def give_up(outcome: Outcome) -> bool:
-        silent = state.time.steady() - started >= FIRST_CONTACT_SECONDS
-        return isinstance(outcome, Unavailable) and silent and not state.time.known
-
-    return give_up
 
 
 class Stop(Exception):

@@ -72,7 +72,9 @@ def _release_one(
         ttl = state.ttl(state.time.now_ms()[1], fence=fence or 0) if known else None
         return Release(slot=slot, lease_id=lease_id, ttl=ttl)
 
-    answer, uncertain = yield from resend_until_answered(state, request, tries=tries, deadline=deadline)
+    answer, uncertain = yield from resend_until_answered(
+        state.time, state.chance, request, tries=tries, deadline=deadline
+    )
     return SlotRelease(slot=slot, answer=answer, uncertain=uncertain)
 
 

@@ -1,12 +1,13 @@
-"""Insisting: one request, sent again while what keeps it from being done may pass.
+"""Resending: one request, sent again until it is answered for good.
 
-Invariants: it is for requests that may be sent again after any answer: reads, and writes whose condition fails,
-or changes nothing, once they have happened.
+Invariants: it is for requests that may be sent again after any answer: reads, and writes that fail their condition, or
+change nothing, once they have happened.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from random import Random
 from typing import TypeAlias
 
 from ddb_lease._protocol.messages import (
@@ -27,19 +28,20 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.retry import Operation, resending
-from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
 Answered: TypeAlias = Done | Each | Seen | Shown | Refused | Charged | Uncharged | Metered
 
 
 def resend_until_answered(
-    state: BucketState, make: Callable[[], Request], *, tries: int, deadline: float
+    time: ServiceTime, chance: Random, make: Callable[[], Request], *, tries: int, deadline: float
 ) -> Operation[tuple[Answer, bool]]:
     """Send a request until it is answered for good.
 
     Args:
-        state: The bucket's state.
+        time: Has the steady clock.
+        chance: For the jitter.
         make: Makes the request, anew for each sending.
         tries: How often it is sent at most.
         deadline: Until when, on the steady clock.
@@ -57,9 +59,9 @@ def resend_until_answered(
 
     policy = resending(
         again=lambda answer: isinstance(answer, (Unknown, Unsent, Conflict, ThrottledAnswer)),
-        steady=state.time.steady,
+        steady=time.steady,
         deadline=deadline,
-        chance=state.chance,
+        chance=chance,
         tries=tries,
     )
     answer: Answer = yield from policy(once)

@@ -243,9 +243,12 @@ class _Work:
         return counter
 
     def _send(self, request: Request) -> Operation[tuple[Answered, bool]]:
-        until = self._state.time.steady() + STEP_SECONDS
-        answer, uncertain = yield from resend_until_answered(self._state, lambda: request, tries=TRIES, deadline=until)
-        return require_answered(answer, f"bucket {self._state.bucket!r}"), uncertain
+        state = self._state
+        until = state.time.steady() + STEP_SECONDS
+        answer, uncertain = yield from resend_until_answered(
+            state.time, state.chance, lambda: request, tries=TRIES, deadline=until
+        )
+        return require_answered(answer, f"bucket {state.bucket!r}"), uncertain
 
     def _back_off(self) -> Operation[None]:
         """Somebody was faster: pause, before it is looked at anew."""

@@ -41,6 +41,6 @@ def revoke(
     marked = False
     for slot in slots:
         request = partial(Revoke, slot=slot, lease_id=lease_id, by=by)
-        answer, _ = yield from resend_until_answered(state, request, tries=tries, deadline=deadline)
+        answer, _ = yield from resend_until_answered(state.time, state.chance, request, tries=tries, deadline=deadline)
         marked |= isinstance(require_answered(answer, f"lease {lease_id} could not be revoked"), Done)
     return marked

@@ -95,7 +95,7 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
 def _page(state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True) -> Operation[Seen]:
     look = Look(start=start, limit=PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
-    answer, _ = yield from resend_until_answered(state, lambda: look, tries=TRIES, deadline=until)
+    answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"bucket {state.bucket!r} cannot be read")
     if not isinstance(seen, Seen):
         raise AssertionError(f"no answer to a look: {seen}")  # noqa: TRY004 - no caller's mistake

@@ -1,9 +1,9 @@
-"""Asking: the procedure that learns the service's time, where the last answers do not tell it well enough.
+"""Synchronising the time: the operation that learns the service's time where the last answers do not tell it well.
 
 Invariants:
 
-- It asks by the cheapest read there is, and only where something is about to be written, or believed, by the time.
-- It asks a few times at most: whoever called decides what to do if that did not help.
+- It asks with the cheapest read there is, and only where something is about to be written, or believed, by the time.
+- It asks a few times at most. The caller decides what to do if that did not help.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 
 from ddb_lease._protocol.messages import Look, Pause
-from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.outcomes import Unavailable
+from ddb_lease._protocol.retry import FIRST_CONTACT_SECONDS, Operation
 from ddb_lease._state.service_time import AGREEING, ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
@@ -58,3 +59,20 @@ def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[None]:
 def confirm(time: ServiceTime) -> Operation[None]:
     """Ask until more than one answer stands for the time, and none against it."""
     return ask_while(lambda: not time.confirmed or time.unsettled, time)
+
+
+def never_reached(time: ServiceTime, *, since: float) -> Callable[[object], bool]:
+    """When to give up on a service that has never answered: for a retry policy's `give_up`.
+
+    An outage is waited out. An endpoint that has never answered is more likely a wrong one.
+
+    Args:
+        time: Known once the service has answered.
+        since: When the operation began, on the steady clock.
+    """
+
+    def give_up(outcome: object) -> bool:
+        silent = time.steady() - since >= FIRST_CONTACT_SECONDS
+        return isinstance(outcome, Unavailable) and silent and not time.known
+
+    return give_up

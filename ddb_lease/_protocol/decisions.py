@@ -1,16 +1,17 @@
-"""The protocol's decisions: what to do next, from what is known. DESIGN.md's short form.
+"""The protocol's decisions: what to do next, from what is known.
 
 A bucket holds at most `max_tokens` tokens. Each slot is an item of its own; the counter bounds how many slots exist,
 and is written only when a slot is minted, brought back or retired. A lease is one conditional write to one slot.
 
 Invariants:
 
-- No I/O, no clock, no boto3, no threads, no chance of its own: times and a random source come in as arguments.
-- Whatever is decided here rests on hints that may be stale. What makes it safe are the conditions of the requests;
-  a wrong hint costs a round trip.
-- Invariant N: no slot in circulation has a number >= `max_tokens`. Whoever sees one retires it before anything else.
-- Full is not contended. Full: every slot below `max_tokens` exists and is leased. Contended: lost to another.
-- Where an answer was lost, ours is ours: an item that carries the attempt's own lease id means that it worked.
+- No I/O, no clock, no boto3, no threads, no randomness of its own: times and a random source come in as arguments.
+- Decisions rest on hints that may be stale. The conditions of the requests make them safe; a wrong hint costs a round
+  trip.
+- Invariant N: no slot in circulation has a number >= `max_tokens`. A client that sees one retires it before anything
+  else.
+- Full is not contended. Full: every slot below `max_tokens` exists and is leased. Contended: another client was faster.
+- After a lost answer, an item that carries the attempt's own lease id means that the attempt worked.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from ddb_lease._protocol.messages import Done, Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Settings, Slot, View
 
 WINDOW = 128
-"""Slots in one look. A bucket of up to this many is seen whole; a larger one through windows of this size, so that
-the cost of an acquire does not grow with the bucket. 128 slots are about 7 RCU when consistent."""
+"""Slots in one look. A look shows all of a bucket of up to this size, and a window of this size of a larger one, so
+that the cost of an acquire does not grow with the bucket. 128 slots are about 7 RCU when consistent."""
 
 
 _DIGITS = len(str(MAX_TOKENS - 1))
@@ -58,9 +59,9 @@ class BringBackSlot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetireStrays:
-    """Retire these slots: they lie at or above `max_tokens` and are in circulation all the same.
+    """Retire these slots, which are in circulation although they lie at or above `max_tokens`.
 
-    `fence` is the highest of theirs, and `expires_at` the latest end of a lease on them.
+    `fence` is the highest of their fences, and `expires_at` the latest expiry of a lease on them.
     """
 
     slots: tuple[int, ...]
@@ -71,14 +72,14 @@ class RetireStrays:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateBucket:
-    """There is no counter: make it. `fresh` says that surely no slot is left over from before."""
+    """There is no counter: create it. `fresh` says that certainly no slot is left over from before."""
 
     fresh: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NothingFree:
-    """Every slot in sight is leased; the first lease to expire does so at `next_expiry` (ms; None: no lease)."""
+    """Every slot in the view is leased; the first lease expires at `next_expiry` (ms; None: no lease)."""
 
     next_expiry: int | None
 
@@ -89,7 +90,7 @@ class TakeSlots:
 
     Attributes:
         seen_max: The counter's `max_tokens` as seen; all numbers minted are below it.
-        re_mint: Whether drift hides the room for those minted.
+        re_mint: Whether `minted` leaves no space for them, because of drift.
     """
 
     claims: tuple[ClaimSlot, ...]
@@ -108,7 +109,7 @@ def choose(view: View, *, counter: Counter | None, expired_before: int, chance: 
         view: The latest look, with what failed requests have taught since.
         counter: The counter as last seen.
         expired_before: Leases that end before this (ms) are over.
-        chance: Where several slots would do, one is drawn, so that not all go for the same.
+        chance: Draws one of several possible slots, so that clients do not all choose the same.
 
     Returns:
         In this order: create a missing bucket; retire strays; claim a slot that is free or expired; mint one;
@@ -149,16 +150,16 @@ def choose_together(
 
     Args:
         view: The latest look.
-        known: All slots seen so far, by number; None where there was no item. In a large bucket no single look may
-            show enough of them.
-        count: How many are wanted.
+        known: All slots seen so far, by number; None for a missing item. In a large bucket a single look may not show
+            enough free slots.
+        count: How many slots are wanted.
         counter: The counter as last seen.
         expired_before: Leases that end before this (ms) are over.
-        chance: Where several would do, some are drawn.
+        chance: Draws among the possible slots.
 
     Returns:
-        As `choose`: create, retire strays; take them, claiming rather than minting; bring one back where that is
-        still needed; else too few are free, and the expiry that would make them enough.
+        As `choose`: create; retire strays; take the slots, claiming rather than minting; bring one back if that is
+        still needed; else too few are free, with the expiry after which enough will be.
     """
     if counter is None:
         return _create(view)
@@ -189,7 +190,7 @@ def choose_together(
 
 
 def _expiries(slots: Iterable[Slot]) -> list[int]:
-    """When leases end that are worth waiting for; what is foreign stays so."""
+    """The expiries worth waiting for. A foreign item never becomes free."""
     return [slot.lease.expires_at for slot in slots if slot.lease and not slot.foreign]
 
 
@@ -212,9 +213,9 @@ def _strays(view: View, counter: Counter) -> RetireStrays | None:
 
 
 def looks_remade(view: View, known: Counter | None) -> bool:
-    """Whether an eventually consistent look shows a counter that is gone or older than the one known.
+    """Whether an eventually consistent look shows no counter, or an older one than known.
 
-    Most likely it lags; but the bucket may have been deleted, and made anew. A consistent look tells.
+    Most likely the read lags, but the bucket may have been deleted and created again. A consistent look shows which.
     """
     if not view.counter_looked_for:
         return False
@@ -229,7 +230,7 @@ def is_idle(slot: Slot, *, expired_before: int) -> bool:
 
 
 def learn(view: View, step: Step, answer: Refused) -> View:
-    """The view with what a refused step taught: a lost race brings the item that won it."""
+    """The view, updated by a refused step: a lost race brings the item that won it."""
     match step:
         case ClaimSlot() | MintSlot() | BringBackSlot():
             slots = dict(view.slots)
@@ -246,20 +247,20 @@ def learn(view: View, step: Step, answer: Refused) -> View:
 
 
 def brought_back(view: View, step: BringBackSlot) -> View:
-    """The view after a slot came back into circulation."""
+    """The view after a slot was brought back."""
     return replace(view, slots={**view.slots, step.slot: in_circulation(view.slots[step.slot])})
 
 
 def in_circulation(slot: Slot) -> Slot:
-    """A slot that is not retired any more."""
+    """The slot, no longer retired."""
     return replace(slot, retired=False)
 
 
 def next_fence(seen: int, now_hi: int) -> int:
-    """The fence of a new lease: above the one seen, and above all that TTL may have deleted.
+    """The fence of a new lease: above the fence seen, and above any fence of an item that TTL deleted.
 
-    While the item lives, the claim's condition keeps it rising. Once TTL has removed the item, at least an hour has
-    passed, and so has the clock.
+    While the item lives, the claim's condition keeps the fence rising. When TTL deletes the item, at least an hour has
+    passed, so the clock has passed the old fence.
     """
     return max(seen + 1, now_hi)
 
@@ -267,8 +268,8 @@ def next_fence(seen: int, now_hi: int) -> int:
 def ttl_for(*, now_hi: int, expires_at: int | None, fence: int, retention_seconds: float) -> int:
     """When TTL may delete a slot, in whole seconds: the latest of last activity, expiry and fence, plus the retention.
 
-    A fence may be ahead of the clock, where an answer's odd Date went into it. Whoever mints the slot anew knows the
-    clock only: so the item must not go before the clock has passed its fence.
+    A fence may be ahead of the clock, if it was computed from an odd Date. A client that mints the slot again knows
+    only the clock, so the item must not be deleted before the clock has passed its fence.
     """
     return -(-max(now_hi, expires_at or 0, fence) // 1000) + int(retention_seconds)
 
@@ -279,12 +280,12 @@ def is_own_write(answer: Refused, lease_id: str) -> bool:
 
 
 def are_own_writes(answer: Refused, grant: Grant) -> bool:
-    """The same of several slots together: all of them must be ours."""
+    """The same for several slots together: all of them must be ours."""
     return len(answer.found) == len(grant.slots) and all(_carries(s, grant.lease_id) for s in answer.found.values())
 
 
 def is_ours_in_part(answer: Refused, lease_id: str) -> bool:
-    """Whether some of several slots carry our lease: a sending worked, and somebody has changed others since."""
+    """Whether some of several slots carry our lease: a sending worked, and somebody has changed the others since."""
     return any(_carries(slot, lease_id) for slot in answer.found.values())
 
 
@@ -296,9 +297,9 @@ def released(answer: Done | Refused, *, fence: int | None, uncertain: bool) -> b
     """Whether a release ended the lease.
 
     Args:
-        answer: Of its last sending.
-        fence: The lease's own, where known.
-        uncertain: Whether an earlier sending of it may have worked.
+        answer: The answer to the last sending.
+        fence: The lease's fence, if known.
+        uncertain: Whether an earlier sending may have worked.
     """
     if isinstance(answer, Done):
         return True
@@ -310,8 +311,8 @@ def released(answer: Done | Refused, *, fence: int | None, uncertain: bool) -> b
 def slots_at_creation(settings: Settings, *, fresh: bool) -> tuple[int, int]:
     """How many free slots a creation makes, and what `minted` starts as.
 
-    Where slots are left over from before, the counter comes alone, as if all had been minted: what is missing is
-    found out by re-minting, which never makes more than `max_tokens`.
+    If slots are left over from before, only the counter is created, as if all slots had been minted. Re-minting makes
+    the missing slots, and never more than `max_tokens`.
     """
     if not fresh:
         return 0, settings.max_tokens
@@ -322,8 +323,8 @@ def slots_at_creation(settings: Settings, *, fresh: bool) -> tuple[int, int]:
 def minted_without(strays: Iterable[int], counter: Counter) -> int:
     """`minted` after these slots left circulation.
 
-    It may not have counted them (a counter made anew over old slots); below what `max_tokens` allows it does not go, as
-    too high a count is only drift, and too low a one would let slots be minted that exist.
+    The counter may not have counted them, if it was created again over old slots. So `minted` does not fall below what
+    `max_tokens` allows: too high a count is only drift, too low a count would let existing slots be minted.
     """
     return max(counter.minted - len(tuple(strays)), min(counter.minted, counter.max_tokens))
 
@@ -334,12 +335,12 @@ def windows(max_tokens: int) -> int:
 
 
 def lease_id_for(slots: tuple[int, ...], chance: Random) -> str:
-    """A lease id: new for every attempt, and telling the slots, so that a release by id needs no search."""
+    """A lease id: new for every attempt. It contains the slots, so that a release by id needs no search."""
     return f"{'.'.join(map(str, slots))}-{chance.getrandbits(128):032x}"
 
 
 def slots_of(lease_id: str) -> tuple[int, ...] | None:
-    """The slots that a lease id tells; None where it is no lease id."""
+    """The slots in a lease id; None if it is not a lease id."""
     head, dash, tail = lease_id.partition("-")
     parts = head.split(".")
     well_formed = dash and tail and all(part.isascii() and part.isdigit() and len(part) <= _DIGITS for part in parts)

@@ -1,14 +1,14 @@
-"""Belief: how long a holder may count on its own lease, and when to renew it. A pure state machine.
+"""Belief: until when a holder may believe in its lease, and when to renew it. A pure state machine.
 
 Invariants:
 
-- Steady time, answers and chance come in; nothing goes out but values. It knows no thread and no ownership rule:
-  whether a write succeeded is for the table to say.
+- Steady time, answers and random numbers come in; only values go out. It knows no threads and sends no requests.
+  Whether a write succeeded, the table decides.
 - The holder believes until `deadline`, no longer: steady time before the latest successful attempt was first sent,
-  plus the lease's length, minus the margin; earlier where the service's clock turns out to have been ahead of what the
-  attempt was reckoned with.
-- A failed renewal is not a lost lease. Lost is for ever, happens once, and has one reason; an answer that comes after
-  it revives nothing.
+  plus the lease's length, minus the margin; earlier if the service's clock turns out to have been ahead of what the
+  attempt assumed.
+- A failed renewal is not a lost lease. A lease is lost once, for ever and for one reason; a later answer revives
+  nothing.
 - The expiry that renewals write never falls, whatever the bounds on the service's time do.
 """
 
@@ -29,7 +29,7 @@ _RENEWALS_PER_LEASE = 3
 """A lease is renewed at a third of its length: two renewals may fail before it is in danger."""
 
 _EARLIER = 0.1
-"""Renewals are due up to this part earlier, so that leases taken together do not renew together for ever."""
+"""Renewals are due up to this fraction earlier, so that leases taken together do not renew together for ever."""
 
 _RETRIES_PER_LEASE = 12
 """While renewals fail, the pause between them is at most the lease's length divided by this."""
@@ -51,7 +51,7 @@ def _never_late(_offset: float) -> float:
 
 
 class State(enum.Enum):
-    """Where a lease stands in its holder's eyes."""
+    """The state of a lease, as its holder knows it."""
 
     HELD = enum.auto()
     RELEASED = enum.auto()
@@ -60,20 +60,20 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
-    """One attempt to renew: what it writes, and until when its success lets us believe."""
+    """One attempt to renew: the expiry that it writes, and the deadline if it succeeds."""
 
     expires_at: int
     deadline: float
 
 
 class Belief:
-    """One lease's state in the eyes of its holder. Not thread-safe by itself: `HeldLease` guards it.
+    """One lease's state, as its holder knows it. Not thread-safe: the lease that owns it locks.
 
     Attributes:
         state: Held, released, or lost.
         reason: Why it was lost; None while it was not.
-        renew_at: When the next renewal was planned, on the steady clock; it comes as much earlier as the deadline does.
-        failures: Renewals in a row that brought no usable answer.
+        renew_at: When the next renewal is planned, on the steady clock; it moves forward with the deadline.
+        failures: Renewals in a row without a usable answer.
         alone: Whether the next renewal is to be sent in a request of its own, and in no batch.
         tried_at: When a renewal was last begun, on the steady clock.
     """
@@ -106,7 +106,7 @@ class Belief:
         return self.state is State.HELD and now < self.deadline
 
     def begin_renewal(self, now: float, now_hi: int) -> Renewal | None:
-        """A renewal to be sent now, or None where there is nothing left to renew.
+        """A renewal to send now; None if the lease is not held any more.
 
         Args:
             now: Steady time, read before `now_hi`.
@@ -114,15 +114,15 @@ class Belief:
         """
         if not self.holds(now):
             return None
-        # The bounds narrow as answers come in, so `now_hi` may fall: the expiry must not.
+        # The bounds narrow with more answers, so `now_hi` may fall; the expiry must not.
         self._expires_at = max(self._expires_at, now_hi + round(self._length * 1000))
         return Renewal(expires_at=self._expires_at, deadline=now + self._length - self._margin)
 
     def end_renewal(self, renewal: Renewal, answer: Answer, now: float) -> LossReason | None:
-        """Take note of a renewal's answer; returns why the lease is lost, if this is how we find out."""
+        """Apply a renewal's answer; returns the reason if the answer shows that the lease is lost."""
         deadline = self.deadline
         if self.state is not State.HELD or now >= deadline:
-            return None  # too late: `expire` says why, and what it extended is released
+            return None  # too late: `expire` gives the reason, and an extension is released
         match answer:
             case Done(slot=slot):
                 self._extend(renewal, deadline)
@@ -130,8 +130,8 @@ class Belief:
             case Refused(slot=None):
                 return self.lose(LossReason.GONE)
             case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:
-                # A later expiry is there already (a copy of ours was overtaken, or an operator lengthened it): the
-                # next renewal writes no earlier one, and succeeds.
+                # The table has a later expiry already (a copy of ours arrived out of order, or an operator changed it):
+                # the next renewal writes no earlier one, and succeeds.
                 self._expires_at = max(self._expires_at, slot.lease.expires_at)
                 self.renew_at = now
                 return self.lose(LossReason.REVOKED) if slot.lease.revoked else None
@@ -142,7 +142,7 @@ class Belief:
                 return None
 
     def retry_later(self, now: float) -> None:
-        """A renewal failed, or could not be sent: the next one comes after a pause."""
+        """A renewal failed, or could not be sent: plan the next one after a pause."""
         self.failures += 1
         longest = self._length / _RETRIES_PER_LEASE
         pause = full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)
@@ -153,27 +153,27 @@ class Belief:
         self.alone, self.renew_at = True, now
 
     def expire(self, now: float, *, slept: bool) -> LossReason | None:
-        """Lose the lease if its deadline has passed; `slept` says that this process was not running meanwhile."""
+        """Lose the lease if its deadline has passed; `slept` says that this process was suspended meanwhile."""
         if self.state is not State.HELD or now < self.deadline:
             return None
         return self.lose(LossReason.SUSPENDED if slept else LossReason.UNREACHABLE)
 
     def lose(self, reason: LossReason) -> LossReason | None:
-        """Lose the lease for this reason, unless it is not held any more."""
+        """Lose the lease for this reason, if it is still held."""
         if self.state is not State.HELD:
             return None
         self.state, self.reason = State.LOST, reason
         return reason
 
     def release(self) -> bool:
-        """Stop believing because the holder says so; returns whether the lease was held until now."""
+        """Stop believing, because the holder releases the lease; returns whether it was held until now."""
         held = self.state is State.HELD
         if held:
             self.state = State.RELEASED
         return held
 
     def due_at(self) -> float:
-        """When the heartbeat must look after this lease next, on the steady clock."""
+        """When the heartbeat must handle this lease next, on the steady clock."""
         return min(self.renew_at, self._planned) - self._late_by(self._offset)
 
     def due_in(self, now: float, *, doubtful: bool) -> float:
@@ -201,7 +201,7 @@ class Belief:
         return self.deadline - self._length * _ASKING_LEAVES
 
     def _extend(self, renewal: Renewal, deadline: float) -> None:
-        # Never backwards: an attempt made earlier may be answered later.
+        # Never backwards: an earlier attempt may be answered later.
         offset = self._reckoned(renewal.expires_at, renewal.deadline)
         if renewal.deadline - self._late_by(offset) >= deadline:
             self._planned, self._offset = renewal.deadline, offset
@@ -209,7 +209,7 @@ class Belief:
         self.renew_at = self._next_renewal(renewal.deadline)
 
     def _reckoned(self, expires_at: int, deadline: float) -> float:
-        """The offset of the service's clock from the steady one that an attempt was reckoned with."""
+        """The offset of the service's clock from the steady clock that an attempt assumed."""
         return expires_at / 1000 - self._margin - deadline
 
     def _next_renewal(self, deadline: float) -> float:

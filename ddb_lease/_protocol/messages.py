@@ -1,11 +1,11 @@
-"""The requests that the protocol makes, and the answers it can get: the whole of its talk with a store.
+"""The requests that the protocol sends, and the answers it can get.
 
 Invariants:
 
-- Values only. A request says what must hold and what is to be written, in the protocol's words; how that becomes
-  an expression is the business of `ddb_lease.dynamodb`. A simulator answers the same values.
-- A request is one attempt. To send it again is to send the same value: same lease id, same expiry, same token. Of a
-  charge only the attempt's id stays: it is reckoned anew for each sending, as a permit is of the time it is sent for.
+- Values only. A request says what must hold and what to write, in the protocol's words; `ddb_lease.dynamodb` turns it
+  into an expression. A simulator returns the same answers.
+- A request is one attempt. A resend sends the same value: same lease id, same expiry, same token. Only a charge is
+  computed anew for each sending, as a permit belongs to the time it is sent for; its attempt's id stays the same.
 - A bucket's name and table belong to the store that a request is sent to.
 """
 
@@ -26,7 +26,7 @@ class Look:
         start: The first slot wanted; 0 brings the counter too, unless `counter` is False.
         limit: How many slots at most.
         consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
-        whole: With owner and data of each lease, for people; else only what deciding needs.
+        whole: With owner and data of each lease, for people; else only the attributes that decisions need.
     """
 
     start: int = 0
@@ -51,8 +51,8 @@ class Claim:
 class Mint:
     """Bring a slot that does not exist into circulation, leased: slot and counter in one TransactWriteItems.
 
-    `re_mint` is the form for a bucket where drift hides the room: it needs `minted >= max_tokens` and sets
-    `minted` to `max_tokens`, where the plain form needs `minted < max_tokens` and adds one.
+    `re_mint` is the form for a bucket that drift makes look full: it requires `minted >= max_tokens` and sets `minted`
+    to `max_tokens`; the plain form requires `minted < max_tokens` and adds one.
     """
 
     slot: int
@@ -71,8 +71,9 @@ class Take:
         claims: Slots in circulation that are free, or whose lease expired before `expired_before`.
         mints: Slots that do not exist; all below `seen_max`.
         seen_max: What `max_tokens` must be, at least, and by how much `minted` is bounded; see `re_mint`.
-        re_mint: Plain: `minted <= seen_max - m` and `max_tokens >= seen_max`, for m slots minted; adds m. Where drift
-            hides the room: `minted > seen_max - m` and `max_tokens = seen_max`; sets `minted` to `max_tokens`.
+        re_mint: Plain: `minted <= seen_max - m` and `max_tokens >= seen_max`, for m slots minted; adds m. If drift
+            makes the bucket look full: `minted > seen_max - m` and `max_tokens = seen_max`; sets `minted` to
+            `max_tokens`.
     """
 
     claims: tuple[int, ...]
@@ -86,7 +87,7 @@ class Take:
     token: str
 
     def __post_init__(self) -> None:
-        # The counter's condition bounds `seen_max` and no number: what lies beyond it must never be sent.
+        # The counter's condition bounds `seen_max` only: a mint of a number beyond it must never be sent.
         if any(number >= self.seen_max for number in self.mints):
             raise ValueError(f"slots {self.mints} are not all below {self.seen_max}")
 
@@ -100,7 +101,7 @@ class Take:
 class BringBack:
     """Bring a retired slot back into circulation; a lease that still runs on it stays. `re_mint` as in `Mint`.
 
-    `ttl` is for a slot without one, which only a hand makes; any other keeps its own.
+    `ttl` is for a slot without one, which only an edit by hand leaves; any other slot keeps its own.
     """
 
     slot: int
@@ -113,9 +114,9 @@ class BringBack:
 class Retire:
     """Take slots out of circulation, leases running on: one TransactWriteItems.
 
-    They lie at or above `max_tokens`, or are all in circulation that do once it is lowered: `max_tokens` and `minted`
-    are what the counter is set to, which must be as seen (`rev`). Without any slot, it is lowered alone. `ttl` as
-    in `BringBack`.
+    The slots lie at or above `max_tokens`, or will once it is lowered; then they are all such slots in circulation. The
+    counter must be as seen (`rev`), and is set to `max_tokens` and `minted`. Without slots, only the counter is
+    lowered. `ttl` as in `BringBack`.
     """
 
     slots: tuple[int, ...]
@@ -153,8 +154,8 @@ class Renew:
 class RenewEach:
     """Send several renewals together: one BatchExecuteStatement of at most `PER_BATCH`.
 
-    It is no transaction: each is an UpdateItem in all but name, with the same conditions and the same price, and
-    happens or does not happen by itself.
+    It is not a transaction: each renewal has the conditions and the price of an UpdateItem, and succeeds or fails by
+    itself.
     """
 
     renewals: tuple[Renew, ...]
@@ -165,8 +166,8 @@ class Release:
     """Drop our lease, keep the fence: one UpdateItem.
 
     Attributes:
-        ttl: None where the service's time or the fence is not known: the item then keeps the one that its lease gave
-            it, which is the later one anyway.
+        ttl: None if the service's time or the fence is not known: the item then keeps the TTL of its lease, which is
+            later anyway.
     """
 
     slot: int
@@ -176,7 +177,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoke:
-    """Mark this lease as revoked, whoever holds it by then: one UpdateItem. `by` says who asks, for people."""
+    """Mark this lease as revoked: one UpdateItem. `by` says who asks, for people."""
 
     slot: int
     lease_id: str
@@ -185,7 +186,7 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Read slots, and the counter, as they stand at one instant: one TransactGetItems of at most 100 items."""
+    """Read slots, and the counter, at one instant: one TransactGetItems of at most 100 items."""
 
     slots: tuple[int, ...]
     counter: bool
@@ -211,16 +212,16 @@ class Recount:
 class Charge:
     """Charge permits to a rate: one UpdateItem, in one of two branches, as DynamoDB has no maximum of two numbers.
 
-    Idle: nothing was charged yet or `tat` < `now`; it is set to `now` + `taken`. Busy: `now` <= `tat` <= `at_most`;
-    `taken` is added to it. Either way, the lane must not show this attempt yet: an attempt is charged once.
+    Idle: nothing was charged yet, or `tat` < `now`; sets `tat` to `now` + `taken`. Busy: `now` <= `tat` <= `at_most`;
+    adds `taken` to it. In both, the lane must not show this attempt yet: an attempt is charged once.
 
     Attributes:
         now: The service's time as the sender believes, in nanoseconds since the epoch.
-        at_most: The latest `tat` with which what is needed is admitted at `now`.
-        taken: What is charged, in nanoseconds.
-        lane: Which of the lanes notes the attempt.
+        at_most: The latest `tat` at which the permits needed are admitted at `now`.
+        taken: The charge, in nanoseconds.
+        lane: The lane that records the attempt.
         attempt: The attempt's id, the same for all its sendings.
-        rate: Written beside it, for people.
+        rate: The settings, written for people.
     """
 
     idle: bool
@@ -267,7 +268,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Each:
-    """What became of each of the renewals that were sent together, in their order."""
+    """The answers of the renewals in a batch, in their order."""
 
     answers: tuple[Answer, ...]
 
@@ -282,7 +283,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A snapshot's answer: what stood there at one instant; None where there was no item."""
+    """A snapshot's answer: the items at one instant; None for a missing item."""
 
     counter: Counter | None
     slots: Mapping[int, Slot | None]
@@ -293,11 +294,11 @@ class Refused:
     """A condition failed: nothing was written by this sending.
 
     Attributes:
-        slot: The item that the failed slot condition found; None where there is none, or it held.
+        slot: The item that the failed slot condition found; None if there is no item, or the condition held.
         slot_failed: Whether a condition on a slot failed.
-        counter: The counter that its failed condition found; None where there is none, or it held.
+        counter: The counter that its failed condition found; None if there is none, or the condition held.
         counter_failed: Whether the condition on the counter failed.
-        found: Of several slots taken together: what each condition that failed found; None where there is no item.
+        found: For several slots taken together: what each failed condition found; None for a missing item.
     """
 
     slot: Slot | None = None
@@ -309,21 +310,21 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charged:
-    """A charge happened; `tat` is as it left it."""
+    """A charge happened; `tat` is the value after it."""
 
     tat: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uncharged:
-    """A charge's condition failed, and nothing was written by this sending; `meter` is what it found."""
+    """A charge's condition failed, and this sending wrote nothing; `meter` is what it found."""
 
     meter: Meter | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metered:
-    """What `ReadMeter` found; None where there is no item."""
+    """What `ReadMeter` found; None if there is no item."""
 
     meter: Meter | None
 
@@ -337,28 +338,28 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThrottledAnswer:
-    """DynamoDB refused for its rate: it did not happen."""
+    """DynamoDB throttled the request: it did not happen."""
 
     cause: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unsent:
-    """No connection came about: it did not happen."""
+    """There was no connection: it did not happen."""
 
     cause: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """The answer is lost or says nothing: it may have happened, and may still happen later."""
+    """The answer is lost or unclear: it may have happened, and may still happen later."""
 
     cause: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """It cannot happen as things are set up; `error` is ready to be raised."""
+    """It cannot succeed with this setup; `error` is ready to be raised."""
 
     error: Exception
 
@@ -382,7 +383,7 @@ Answer: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer with what its envelope says of the service's clock.
+    """An answer, with what its envelope says about the service's clock.
 
     Attributes:
         genuine: Whether the service itself answered (a request id was there).
@@ -399,7 +400,7 @@ class Pause:
     """Not a request: wait this many seconds.
 
     Attributes:
-        wakeable: Whether the waiting line may end it early. A backoff it may not: waiters that ended one another's
+        wakeable: Whether the waiting line may end it early. It must not end a backoff: waiters that ended one another's
             backoff would not back off.
     """
 
@@ -408,4 +409,4 @@ class Pause:
 
 
 Effect: TypeAlias = Request | Pause
-"""What a procedure yields. A request is answered by an `Answer`, a pause by None."""
+"""What an operation yields. It is sent an `Answer` to a request, and None after a pause."""

@@ -1,6 +1,6 @@
 """How one try at a slot, or at permits, can end.
 
-Invariants: values only. `retry` decides by them whether, and when, there is another try.
+Invariants: values only. `retry` decides from them whether and when to try again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ddb_lease._protocol.records import Grant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Full:
-    """Every slot in sight is leased.
+    """Every slot in the view is leased.
 
     Attributes:
         expires_in: Seconds until the first lease expires; None: not known.
@@ -26,17 +26,17 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class LostRace:
-    """A slot was there, and another took it: contended, not full."""
+    """A slot was free, and another client took it: contended, not full."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfTurn:
-    """Others of this process wait in front of us: they look, we sleep."""
+    """Other waiters of this process are ahead of us: they look, we sleep."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaveWay:
-    """This process has had its turn (see `turns`): others get a chance for so many seconds."""
+    """This process has had its turn (see `_state.fairness`): it pauses so many seconds for others."""
 
     seconds: float
 
@@ -52,7 +52,7 @@ class Denied:
 
     Attributes:
         retry_in: Seconds until it does, unless others are faster.
-        spread: Others were, at the last such moment: over how many seconds to spread the next try.
+        spread: Seconds over which to spread the next try, if others were faster the last time.
     """
 
     retry_in: float
@@ -61,14 +61,14 @@ class Denied:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Busy:
-    """A conflict, or throttling: the service is there, and asks for patience."""
+    """A conflict, or throttling: the service answers, and wants us to slow down."""
 
     cause: Exception
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable:
-    """No answer, or none that can be used."""
+    """No usable answer."""
 
     cause: Exception
 

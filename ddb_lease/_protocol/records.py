@@ -21,7 +21,7 @@ MAX_TOKENS = 100_000
 """Slots a bucket may have: five digits in the sort key."""
 
 LONGEST_LEASE_MS = 365 * 86_400_000
-"""A year: what is held longer wants a reservation, not a lease."""
+"""A year: anything held longer is a reservation, not a lease."""
 
 PER_TRANSACTION = 99
 """Slots in one TransactWriteItems of at most 100 items, as the counter takes one place."""
@@ -50,13 +50,13 @@ class Counter:
 
     @property
     def settings(self) -> Settings:
-        """The part of it that a client chooses."""
+        """The settings, which a client chooses."""
         return Settings(max_tokens=self.max_tokens, lease_ms=self.lease_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimant:
-    """What a leased slot's item says of its lease."""
+    """The attributes of a lease, in its slot's item."""
 
     lease_id: str
     owner: str
@@ -70,8 +70,8 @@ class Claimant:
 class Slot:
     """One token slot as the table shows it; `lease` is None while it is free.
 
-    `foreign` marks an item that does not have our shape (hand edits, another program): it is neither claimed
-    nor minted over. What is left of a lease on it can still be renewed, revoked and released by its id.
+    `foreign` marks an item that does not have our shape (edits by hand, another program): it is neither claimed nor
+    minted over. A lease on it can still be renewed, revoked and released by its id.
     """
 
     number: int
@@ -83,9 +83,9 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What one look brought: the counter, if it was in reach, and the slots numbered in `covered`.
+    """What one look brought: the counter, if the look included it, and the slots numbered in `covered`.
 
-    A number in `covered` without a slot has no item. It is no snapshot: a Query can show half of a transaction.
+    A number in `covered` without a slot has no item. It is not a snapshot: a Query can show half of a transaction.
     """
 
     counter: Counter | None
@@ -96,7 +96,7 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """A lease as its acquisition won it.
+    """A lease, as just acquired.
 
     Attributes:
         slots: The slots taken together, mostly one; in rising order.
@@ -129,7 +129,7 @@ class Rate:
 
     @property
     def tolerance_ns(self) -> int:
-        """How far ahead of the time a charge may reach: `burst` intervals."""
+        """How far ahead of `now` a charge may reach: `burst` intervals."""
         return self.burst * self.interval_ns
 
 
@@ -138,11 +138,10 @@ class Meter:
     """A rate's one item as the table shows it.
 
     Attributes:
-        tat: The theoretical arrival time, in nanoseconds since the epoch: until when all that was admitted is paid for.
-            None: nothing was charged yet.
+        tat: The theoretical arrival time, in nanoseconds since the epoch: when all permits admitted so far are paid
+            for. None: nothing was charged yet.
         lanes: The last attempt in each lane.
-        settings: What its last writer wrote of its own settings, for people: permits, seconds, burst; None where that
-            cannot be read.
+        settings: The last writer's settings, for people: permits, seconds, burst; None if they cannot be read.
     """
 
     tat: int | None

@@ -1,13 +1,13 @@
-"""Policies: what is tried again, how long, and after which pause. tenacity does all of it.
+"""Policies: what is retried, for how long, and after which pauses. tenacity does the work.
 
 Invariants:
 
-- One layer retries, and it is this one. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And
-  Jitter", AWS Architecture Blog, 2015): uniform between nothing and a bound that doubles up to a cap.
-- tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the
-  same policy serves threads, asyncio and a simulator; time and chance come in as arguments.
-- A full bucket is no failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
-  permit: it is asked for again when it is due, and not before.
+- Only this layer retries. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", AWS
+  Architecture Blog, 2015): uniform between zero and a bound that doubles up to a cap.
+- tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the same
+  policy serves threads, asyncio and a simulator; the clock and the random source come in as arguments.
+- A full bucket is not a failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied
+  permit: the next request for it is sent when it is due, and not before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ Operation: TypeAlias = Generator[Effect, Answer | None, Result]
 """Yields requests and pauses, is sent each answer, and returns its result."""
 
 POLL_SECONDS = 1.25
-"""Mean time between the looks of a process that waits for a full bucket: with the first ones, under one a second."""
+"""Mean time between the looks of a process that waits for a full bucket: less than one look a second, the first
+ones included."""
 
 LONGEST_POLL_SECONDS = 2 * POLL_SECONDS
 """Full jitter: the pause between two looks is drawn between nothing and this."""
@@ -48,7 +49,7 @@ EXPIRY_JITTER_SECONDS = 0.2
 """When a lease is known to expire, its waiters spread their looks over this long after it."""
 
 TURN_SECONDS = 5.0
-"""How long a waiter that is not its process's poller sleeps before it makes sure that the poller lives."""
+"""How long a waiter that is not the poller of its process sleeps before it checks that the poller lives."""
 
 RESEND_SECONDS = (0.05, 1.0)
 """First bound and cap of the pause before a request with an unknown outcome is sent again."""
@@ -63,25 +64,25 @@ UNAVAILABLE_SECONDS = (0.2, 5.0)
 """First bound and cap while the service does not answer."""
 
 FIRST_CONTACT_SECONDS = 20.0
-"""How long an acquire without a timeout tries to reach a service that has never answered before it says so."""
+"""How long an acquire without a timeout tries to reach a service that has never answered, before it raises."""
 
 TRIES_AT_ONCE = 5
-"""What `try_acquire` makes of "at once": this many tries where slots are lost to others or the service is busy."""
+"""How often `try_acquire` tries when slots are lost to others or the service is busy. Each try is 1 to 6 requests."""
 
 
 _WAITING = (Full, OutOfTurn, Denied)
-"""Outcomes after which there is nothing to back off from: a slot that comes free should end the pause."""
+"""Outcomes that need no backoff: a slot that comes free should end the pause."""
 
 
 class RetryPolicy:
-    """A policy, for a generator function: tries it again, by tenacity's loop.
+    """Retries a generator function, by tenacity's loop.
 
-    No policy of ours retries an exception: one ends the loop.
+    No policy retries an exception: an exception ends the loop.
 
     Args:
         again: Whether to try again after this result.
-        wait: tenacity's: how long to pause before.
-        stop: tenacity's: when to leave it at the last result.
+        wait: tenacity's: how long to pause before the next try.
+        stop: tenacity's: when to return the last result.
     """
 
     __slots__ = ("_again", "_stop", "_wait")
@@ -92,23 +93,35 @@ class RetryPolicy:
         self._stop = stop
 
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as tenacity's own
-        """Run `fn`, a generator function, until the policy is content; yields its effects, and `Pause`s."""
+        """Run `fn`, a generator function, until the policy stops; yields its effects, and `Pause`s."""
         result = yield from fn(*args, **kwargs)
         if not self._again(result):
             return result  # nearly always: the loop is not even made, then
+        return (yield from self._repeat(result, fn, *args, **kwargs))
+
+    def after(self, result: Any, fn: Callable[..., Any]) -> Any:  # noqa: ANN401 - as above
+        """Go on where the first try has been made already, with this result.
+
+        For callers whose first try nearly always ends it: they make a policy only where it does not.
+        """
+        if not self._again(result):
+            return result
+        return (yield from self._repeat(result, fn))
+
+    def _repeat(self, result: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as above
         loop = _Loop(first=result, again=self._again, wait=self._wait, stop=self._stop)
         return (yield from loop(fn, *args, **kwargs))
 
 
 class _Loop(BaseRetrying):
-    """tenacity's loop as a generator, as its own Tornado adapter is one; `first` is what the first try brought."""
+    """tenacity's loop as a generator, like its Tornado adapter; `first` is the result of the first try."""
 
     def __init__(self, *, first: object, again: Callable[[Any], bool], wait: wait_base, stop: stop_base) -> None:
         super().__init__(wait=wait, stop=stop, retry=_after(again), retry_error_callback=_last)
         self._first = first
 
     def __call__(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - tenacity's signature
-        """Go on after the first try."""
+        """Continue after the first try."""
         self.begin()
         state = RetryCallState(retry_object=self, fn=fn, args=args, kwargs=kwargs)
         state.set_result(self._first)
@@ -131,7 +144,7 @@ def full_jitter(bounds: tuple[float, float], attempt: int, chance: Random) -> fl
 
 
 class _Until(stop_base):
-    """Stops once the steady clock reads `deadline`, or after so many tries."""
+    """Stops at `deadline` on the steady clock, or after so many tries."""
 
     def __init__(self, steady: Callable[[], float], deadline: float, tries: int | None) -> None:
         self._steady = steady
@@ -145,12 +158,12 @@ class _Until(stop_base):
 
 
 def until(steady: Callable[[], float], deadline: float) -> stop_base:
-    """Stops tenacity once the steady clock reads `deadline`."""
+    """Stops tenacity at `deadline` on the steady clock."""
     return _Until(steady, deadline, None)
 
 
 class _Within(wait_base):
-    """Cuts another wait so that the last try comes at the deadline, not after it."""
+    """Shortens another wait so that the last try comes at the deadline, not after it."""
 
     def __init__(self, wait: Callable[[RetryCallState], float], steady: Callable[[], float], deadline: float) -> None:
         self._wait = wait
@@ -162,7 +175,7 @@ class _Within(wait_base):
 
 
 def _after(again: Callable[[Any], bool]) -> Callable[[RetryCallState], bool]:
-    # The first attempt was asked about before tenacity came in.
+    # The first result was judged before tenacity came in.
     return lambda state: state.attempt_number == 1 or again(_last(state))
 
 
@@ -179,7 +192,7 @@ def resending(
     chance: Random,
     tries: int | None = None,
 ) -> RetryPolicy:
-    """The policy for one request: the same value again, while `again` says so of its answer."""
+    """The policy for one request: send the same value again while `again` accepts its answer."""
 
     def pause(state: RetryCallState) -> float:
         return full_jitter(RESEND_SECONDS, state.attempt_number, chance)
@@ -204,7 +217,7 @@ def acquiring(
         patient: Whether to wait for a full bucket (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.
     """
-    pause = _AcquirePause(chance)
+    pause = _OutcomePause(chance, ends_row=(Full, OutOfTurn, GaveWay))
 
     def again(outcome: Outcome) -> bool:
         match outcome:
@@ -223,27 +236,38 @@ def acquiring(
 
 
 def until_next_look(expires_in: float | None, chance: Random) -> float:
-    """Seconds until a full bucket is looked at again: a poll's time, or until a lease is known to expire."""
+    """Seconds until the next look at a full bucket: a poll interval, or until a lease expires."""
     poll = chance.uniform(0.0, LONGEST_POLL_SECONDS)
     if expires_in is None:
         return poll
     return min(poll, max(0.0, expires_in) + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
 
 
-class _AcquirePause:
-    """How long an acquire pauses, by what its last try met; failures in a row double the bound."""
+class _OutcomePause:
+    """How long to pause, by what the last try met; failures in a row double the bound.
 
-    def __init__(self, chance: Random) -> None:
+    Args:
+        chance: For the jitter.
+        ends_row: Outcomes after which failures are counted from zero again. `OutOfTurn` is never counted as a failure.
+
+    Attributes:
+        failures: How many failures there were in a row.
+    """
+
+    def __init__(self, chance: Random, *, ends_row: tuple[type, ...]) -> None:
         self._chance = chance
-        self._failures = 0
+        self._ends_row = ends_row
+        self.failures = 0
 
     def __call__(self, state: RetryCallState) -> float:
         outcome = state.outcome.result() if state.outcome else None
-        if isinstance(outcome, (*_WAITING, GaveWay)):
-            self._failures = 0
-        else:
-            self._failures += 1
+        if isinstance(outcome, self._ends_row):
+            self.failures = 0
+        elif not isinstance(outcome, OutOfTurn):
+            self.failures += 1
         match outcome:
+            case Denied():
+                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
             case Full():
                 settled = outcome.look_in
                 return until_next_look(outcome.expires_in, self._chance) if settled is None else settled
@@ -252,11 +276,12 @@ class _AcquirePause:
             case OutOfTurn():
                 return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
             case LostRace():
-                return full_jitter(CONTENDED_SECONDS, self._failures, self._chance)
+                bounds = CONTENDED_SECONDS
             case Unavailable():
-                return full_jitter(UNAVAILABLE_SECONDS, self._failures, self._chance)
+                bounds = UNAVAILABLE_SECONDS
             case _:
-                return full_jitter(BUSY_SECONDS, self._failures, self._chance)
+                bounds = BUSY_SECONDS
+        return full_jitter(bounds, self.failures, self._chance)
 
 
 def admitting(
@@ -271,12 +296,12 @@ def admitting(
 
     Args:
         steady: The steady clock.
-        deadline: When to give up. A permit that is due later is not waited for.
+        deadline: When to give up. It does not wait for a permit that is due later.
         chance: For the jitter.
         patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.
     """
-    pause = _AdmissionPause(chance)
+    pause = _OutcomePause(chance, ends_row=(Denied,))
 
     def again(outcome: Admission) -> bool:
         match outcome:
@@ -290,26 +315,3 @@ def admitting(
                 return False
 
     return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, None))
-
-
-class _AdmissionPause:
-    """How long one who wants permits pauses, by what the last try met; failures in a row double the bound."""
-
-    def __init__(self, chance: Random) -> None:
-        self._chance = chance
-        self.failures = 0
-
-    def __call__(self, state: RetryCallState) -> float:
-        outcome = state.outcome.result() if state.outcome else None
-        self.failures = 0 if isinstance(outcome, Denied) else self.failures + (not isinstance(outcome, OutOfTurn))
-        match outcome:
-            case Denied():
-                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
-            case OutOfTurn():
-                return TURN_SECONDS * self._chance.uniform(0.5, 1.0)
-            case LostRace():
-                return full_jitter(CONTENDED_SECONDS, self.failures, self._chance)
-            case Unavailable():
-                return full_jitter(UNAVAILABLE_SECONDS, self.failures, self._chance)
-            case _:
-                return full_jitter(BUSY_SECONDS, self.failures, self._chance)

@@ -27,15 +27,12 @@ from ddb_lease._operations.release import ended_slots, require_answers, send_rel
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.status import read_status
-from ddb_lease._operations.sync_time import ask_while
 from ddb_lease._protocol.decisions import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
@@ -44,7 +41,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.hints import Waiter
 from ddb_lease._state.service_time import ServiceTime
-from ddb_lease.dynamodb import ConnectionSettings, Store
+from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
@@ -57,8 +54,6 @@ Result = TypeVar("Result")
 _DATA_BYTES: Final = 300_000
 _TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
 _STATUS_SECONDS: Final = 10.0
-_DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
-_DOUBT_SECONDS: Final = 0.1
 
 TRY_SECONDS: Final = 10.0
 """How long `try_acquire` goes on while the service does not answer."""
@@ -108,8 +103,8 @@ class BucketCore:
         max_tokens: int,
         lease_seconds: float,
         table: str,
-        session: Any,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any,  # noqa: ANN401 - as above
+        session: Session | None,
+        client: Client | None,
         endpoint_url: str | None,
         owner: str | None,
         timing: Timing | None,
@@ -139,12 +134,11 @@ class BucketCore:
             chance=self.runtime.chance,
             answer_seconds=connection.answer_seconds,
         )
-        self.driver = Driver(sender=self._store, time=time, on_moved=self._time_moved, state=self.state)
+        self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state)
         self._renewer = Renewer(
             state=self.state,
             driver=self.driver,
             runtime=self.runtime,
-            workers=self.heartbeats().workers,
             reporter=self._reporter,
         )
         self._context: LeaseContext | None = None
@@ -158,10 +152,6 @@ class BucketCore:
     def owner(self) -> str:
         """Who acquires: what was given, else ``host:pid`` of the process that asks."""
         return self._owner or f"{socket.gethostname()}:{os.getpid()}"
-
-    def heartbeats(self) -> Heartbeats:
-        """The process's heartbeat."""
-        return self.runtime.heartbeats or process.heartbeats()
 
     def run(self, operation: Operation[Result]) -> Result:
         """Drive an operation to its end, on the calling thread."""
@@ -251,7 +241,7 @@ class BucketCore:
         self.leases[lease.id] = lease
         self.state.began(lease.id)
         self._made.add(lease)
-        self.heartbeats().add(lease)
+        self.runtime.heartbeat().add(lease)
         self.state.require_open()
         _log.info(
             "lease %s: slot %s of bucket %r, fence %d",
@@ -351,7 +341,7 @@ class BucketCore:
             lease.abandon_to_parent()
         self._context = None  # its heartbeats are the parent's
         self.leases = {}
-        self._renewer.after_fork_in_child(self.heartbeats().workers)
+        self._renewer.after_fork_in_child()
         if self._reporter is not None:
             self._reporter.after_fork_in_child()
         self.state.after_fork_in_child()
@@ -381,24 +371,13 @@ class BucketCore:
             self._context = LeaseContext(
                 state=self.state,
                 driver=self.driver,
-                heartbeats=self.heartbeats(),
+                heartbeats=self.runtime.heartbeat(),
                 renewer=self._renewer,
                 leases=self.leases,
                 runtime=self.runtime,
                 reporter=self._reporter,
             )
         return self._context
-
-    def _time_moved(self) -> None:
-        heartbeats = self.heartbeats()
-        if self.state.time.doubtful:
-            heartbeats.workers.submit(self._clear_doubt, line=self.driver)
-        heartbeats.reconsider_all()
-
-    def _clear_doubt(self) -> None:
-        """Answers disagree on the service's time: ask until they agree."""
-        time, state = self.state.time, self.state
-        self.run(ask_while(lambda: time.doubtful and not state.closed, time, times=_DOUBT_LOOKS, pause=_DOUBT_SECONDS))
 
 
 def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:

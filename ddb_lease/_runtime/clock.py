@@ -6,6 +6,7 @@ Invariant: this is the only module of the library that asks the machine what tim
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 
@@ -13,28 +14,18 @@ import time
 class SystemClock:
     """The machine's own clocks.
 
-    `steady` is CLOCK_BOOTTIME on Linux, and CLOCK_MONOTONIC_RAW on macOS, where ``time.monotonic()`` stops while
-    the lid is closed. Windows' and other systems' ``time.monotonic()`` is taken as it is.
+    Attributes:
+        steady: Seconds since boot, suspended time included: CLOCK_BOOTTIME on Linux, and CLOCK_MONOTONIC_RAW
+            (mach_continuous_time) on macOS, where ``time.monotonic()`` stops while the lid is closed. On Windows and
+            other systems it is ``time.monotonic()`` as it is.
+        wall: Seconds since the epoch.
     """
 
+    # The functions themselves: they are called many times in each operation.
     if sys.platform == "linux":
-
-        def steady(self) -> float:
-            """Seconds since boot, suspended time included."""
-            return time.clock_gettime(time.CLOCK_BOOTTIME)
-
+        steady = staticmethod(functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME))
     elif sys.platform == "darwin":
-
-        def steady(self) -> float:
-            """Seconds since boot, suspended time included (mach_continuous_time)."""
-            return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
-
+        steady = staticmethod(functools.partial(time.clock_gettime, time.CLOCK_MONOTONIC_RAW))
     else:
-
-        def steady(self) -> float:
-            """Seconds since some fixed instant."""
-            return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
+        steady = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)

@@ -1,98 +1,39 @@
-"""The synchronous driver: runs a procedure against a store, on the calling thread.
+"""The synchronous driver: runs an operation against a store, on the calling thread.
 
 Invariants:
 
-- A procedure decides; the driver only carries requests out, waits, and tells the service's time what it learns.
-- An interrupt ends a run wherever it strikes. What the procedure left open is for the driver's caller to clean up.
+- An operation decides. The driver only sends requests, waits, and tells the service's time what it learns.
+- An interrupt ends a run wherever it strikes. The driver's caller cleans up what the operation left open.
 """
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
-from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Final, TypeVar
 
-from ddb_lease._protocol.messages import Answer, Effect, Pause, Reply, Request
+from ddb_lease._operations.sync_time import ask_while
+from ddb_lease._protocol.messages import Answer, Effect, Pause, Request
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.instrumentation import Observer
+from ddb_lease._runtime.ports import Sender, Wakeup
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 
 Result = TypeVar("Result")
 
-
-class Sender(Protocol):
-    """What the rest of the house needs of a store; a simulator is one too."""
-
-    def send(self, request: Request) -> Reply:
-        """Send one request once, and wait for its answer."""
-        ...
-
-    def fit(self, lease_seconds: float) -> None:
-        """Serve leases of this length: the bucket's own, once it is known."""
-        ...
-
-    def close(self) -> None:
-        """Let go of connections."""
-        ...
-
-    def after_fork_in_child(self) -> None:
-        """Let go of what is the parent's."""
-        ...
-
-
-class Lock(Protocol):
-    """Lets one thread through at a time, while it waits for an answer: `threading.Lock`, or a simulator's."""
-
-    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool:
-        """Go in, waiting at most so many seconds; -1 for ever. Returns whether one is in."""
-        ...
-
-    def release(self) -> None:
-        """Come out."""
-        ...
-
-    def __enter__(self) -> bool: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
-    ) -> None: ...
-
-
-class Wakeup:
-    """Ends a pause early. One thread pauses on it; any thread may wake, and any signal handler.
-
-    A `SimpleQueue`, as it is reentrant: an `Event` may deadlock when a handler sets what its own thread waits for.
-    """
-
-    def __init__(self) -> None:
-        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    def pause(self, seconds: float) -> None:
-        """Wait this long, or until woken; a wake that came before the pause counts."""
-        with contextlib.suppress(queue.Empty):
-            self._rings.get(timeout=min(seconds, threading.TIMEOUT_MAX))
-            while True:
-                self._rings.get_nowait()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait this long; a wake meanwhile ends the next pause."""
-        threading.Event().wait(seconds)
-
-    def wake(self) -> None:
-        """End the pause under way, or the next one."""
-        self._rings.put(None)
+_DOUBT_LOOKS: Final = 10  # three that agree with one another are enough
+_DOUBT_SECONDS: Final = 0.1
 
 
 class Driver:
-    """Carries out requests of one bucket.
+    """Carries out requests of one bucket, or of one rate.
 
-    Attributes:
-        on_moved: Called when an answer moved deadlines or brought up doubt about the service's time.
-        state: The bucket's, whose stored lease length the sender is made to fit; None for what has none.
+    Args:
+        sender: What sends.
+        time: What learns from the answers' dates.
+        runtime: Whose heartbeat looks again when deadlines have moved.
+        state: The bucket's: its stored lease length is what the sender must fit. None for a rate, which has no
+            deadlines.
     """
 
     def __init__(
@@ -100,25 +41,25 @@ class Driver:
         *,
         sender: Sender,
         time: ServiceTime,
-        on_moved: Callable[[], None],
+        runtime: Runtime,
         state: BucketState | None = None,
     ) -> None:
         self._sender = sender
         self._time = time
         self._state = state
         self._settings = state and state.settings
-        self.on_moved = on_moved
+        self._runtime = runtime
 
     def perform(self, request: Request) -> Answer:
         """Send one request once, and learn the time from its answer."""
         sent = self._time.steady()
         reply = self._sender.send(request)
         if reply.genuine and self._time.observe(sent=sent, received=self._time.steady(), date=reply.date):
-            self.on_moved()
+            self._look_again()
         return reply.answer
 
     def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:
-        """Run a procedure to its end.
+        """Run an operation to its end.
 
         Args:
             operation: What to run.
@@ -126,10 +67,10 @@ class Driver:
             observe: Shown each request and its answer, on this thread.
 
         Returns:
-            The procedure's result.
+            The operation's result.
 
         Raises:
-            BaseException: What the procedure raises, or what interrupts it. It is then not resumed: an interrupt may
+            BaseException: What the operation raises, or what interrupts it. It is then not resumed: an interrupt may
                 have struck in the midst of it.
         """
         try:
@@ -154,3 +95,25 @@ class Driver:
         if observe is not None:
             observe(effect, answer)
         return answer
+
+    def _look_again(self) -> None:
+        """Deadlines have moved, or answers disagree on the service's time: the heartbeat must know."""
+        if self._state is None:
+            return
+        heartbeats = self._runtime.heartbeat()
+        if self._time.doubtful:
+            heartbeats.workers.submit(self._clear_doubt, line=self)
+        heartbeats.reconsider_all()
+
+    def _clear_doubt(self) -> None:
+        """Answers disagree on the service's time: ask until they agree."""
+        time, state = self._time, self._state
+        self.run(
+            ask_while(
+                lambda: time.doubtful and not (state is not None and state.closed),
+                time,
+                times=_DOUBT_LOOKS,
+                pause=_DOUBT_SECONDS,
+            ),
+            self._runtime.wakeup(),
+        )

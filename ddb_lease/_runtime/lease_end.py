@@ -23,9 +23,10 @@ from ddb_lease._operations.release import ended_slots, require_answers, send_rel
 from ddb_lease._protocol.lease_state import Belief, State
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.driver import Driver, Lock
+from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.heartbeat import Heartbeats, Scheduled
 from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
+from ddb_lease._runtime.ports import Lock
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState

@@ -28,7 +28,6 @@ from ddb_lease._protocol.records import PER_BATCH
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.instrumentation import EventReporter, Observer
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._runtime.workers import Workers
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease.errors import LossReason, StoreUnavailable
 
@@ -115,8 +114,7 @@ class Renewer:
     Args:
         state: The bucket's state.
         driver: Sends the requests.
-        runtime: Makes what a pause ends early by.
-        workers: The process's workers.
+        runtime: The process's workers, and what ends a pause early.
         reporter: Told what each look at the service's time shows; None where nobody listens.
     """
 
@@ -126,13 +124,11 @@ class Renewer:
         state: BucketState,
         driver: Driver,
         runtime: Runtime,
-        workers: Workers,
         reporter: EventReporter | None,
     ) -> None:
         self._state = state
         self._driver = driver
         self._runtime = runtime
-        self._workers = workers
         self._observe = None if reporter is None else reporter.observe
         self._lock = threading.RLock()  # around each change of the breaker
         self._breaker = BatchBreaker()
@@ -181,10 +177,9 @@ class Renewer:
             _log.warning("lease %s could not be renewed, and tries on: %s", lease.id, answer.error)
         return answer, reason
 
-    def after_fork_in_child(self, workers: Workers) -> None:
-        """In a forked child: what is under way is the parent's, and so are its workers."""
+    def after_fork_in_child(self) -> None:
+        """In a forked child: what is under way is the parent's."""
         self._lock = threading.RLock()
-        self._workers = workers
         self._breaker = self._breaker.after_fork_in_child()
 
     # On workers.
@@ -346,7 +341,7 @@ class Renewer:
         """Hand a job to a worker; where that fails, its leases are due again. Returns whether it was handed over."""
         try:
             by = _deadline(leases[0]) if by is None else by
-            self._workers.submit(job, line=self._driver, by=by)
+            self._runtime.heartbeat().workers.submit(job, line=self._driver, by=by)
         except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
             _log.exception("a heartbeat failed; it is tried again")
             for lease in leases:

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random, SystemRandom
 
+from ddb_lease._runtime import process
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease._runtime.driver import Lock, Sender, Wakeup
 from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.ports import Lock, Sender, Wakeup
 from ddb_lease._state.service_time import Clock
 
 
@@ -45,3 +46,7 @@ class Runtime:
     wakeup: Callable[[], Wakeup] = Wakeup
     spawn: Callable[[Callable[[], None]], None] = _spawn
     lock: Callable[[], Lock] = threading.Lock
+
+    def heartbeat(self) -> Heartbeats:
+        """The heartbeat: its own, else the process's, which is another one in a forked child."""
+        return self.heartbeats or process.heartbeats()

@@ -141,7 +141,7 @@ class BucketState:
         if stored != self.wanted and not self._warned:
             self._warned = True
             _log.warning(
-                "bucket %r is stored with max_tokens=%d, lease_seconds=%g: these settings are used, "
+                "bucket %r exists with max_tokens=%d, lease_seconds=%g: these settings are used, "
                 "not max_tokens=%d, lease_seconds=%g",
                 self.bucket,
                 stored.max_tokens,

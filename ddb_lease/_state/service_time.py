@@ -161,21 +161,19 @@ class ServiceTime:
         max_clock_skew: For answers without a usable ``Date`` only: then the bounds are the wall clock plus and
             minus this many seconds, and a warning is logged once.
         front_end_skew: By how many seconds honest answers of one service may disagree.
+        steady: Seconds of the steady clock: what deadlines are measured on.
     """
 
     def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0, front_end_skew: float = 1.0) -> None:
         self.max_clock_skew = max_clock_skew
         self.front_end_skew = front_end_skew
+        self.steady = clock.steady
         self._clock = clock
         self._lock = threading.RLock()
         self._offset: Offset | None = None
         self._candidate: Offset | None = None
         self._dateless = 0
         self._by_wall = False
-
-    def steady(self) -> float:
-        """Seconds of the steady clock: what deadlines are measured on."""
-        return self._clock.steady()
 
     def late_by(self, offset: float) -> float:
         """How much earlier something ends that was reckoned with this offset of the service's clock from ours.
@@ -187,7 +185,7 @@ class ServiceTime:
         if state is None or not state.confirmed:
             return 0.0
         known = state.trusted.by_two
-        drift = OSCILLATOR_DRIFT * max(0.0, self._clock.steady() - known.at)
+        drift = OSCILLATOR_DRIFT * max(0.0, self.steady() - known.at)
         return known.high + drift - offset if known.low - drift > offset else 0.0
 
     @property
@@ -219,7 +217,7 @@ class ServiceTime:
         offset = self._offset
         if offset is None:
             return False
-        bounds = offset.bounds(self._clock.steady())
+        bounds = offset.bounds(self.steady())
         return bounds.high - bounds.low > seconds
 
     def observe(self, *, sent: float, received: float, date: float | None) -> bool:
@@ -257,7 +255,7 @@ class ServiceTime:
         Raises:
             RuntimeError: Nothing is known of it yet; ask `known` first.
         """
-        offset, now = self._offset, self._clock.steady()
+        offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
             return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
@@ -275,7 +273,7 @@ class ServiceTime:
         Raises:
             RuntimeError: Nothing is known of it yet; ask `known` first.
         """
-        offset, now = self._offset, self._clock.steady()
+        offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
             middle, error = now + (bounds.low + bounds.high) / 2, (bounds.high - bounds.low) / 2
@@ -284,6 +282,21 @@ class ServiceTime:
         else:
             raise RuntimeError("the service's time is not known before its first answer")
         return round(middle * 1_000_000_000), math.ceil(error * 1_000_000_000)
+
+    def reliable_ns(self) -> int | None:
+        """The middle of the bounds on the service's time, if something may be written by it; None: ask first.
+
+        That is, where more than one answer stands for it, none speaks against it, and the bounds are not wide. It asks
+        for the time once, and so both its parts are of one moment.
+        """
+        offset = self._offset
+        if offset is None:
+            return self.middle_ns()[0] if self._by_wall else None
+        now = self._clock.steady()
+        bounds = offset.bounds(now)
+        if not offset.confirmed or offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS:
+            return None
+        return round((now + (bounds.low + bounds.high) / 2) * 1_000_000_000)
 
     def expired_before_ms(self) -> int:
         """A lease whose `expires_at` is below this has surely expired.

@@ -21,6 +21,7 @@ from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.lease import Lease, OnLost
+from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
 
@@ -76,8 +77,8 @@ class LeaseBucket:
         max_tokens: int,
         lease_seconds: float = 60.0,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions and clients have no static type
-        client: Any = None,  # noqa: ANN401 - as above
+        session: Session | None = None,
+        client: Client | None = None,
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
@@ -205,11 +206,13 @@ class LeaseBucket:
             The lease, or None if the bucket is full (or has too few free slots), or others were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries. Nothing is held, or expires by itself.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Nothing is held, or
+                expires by itself.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 
-        Cost: as `acquire`; on a full bucket one Query, and no write.
+        Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
+        others took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
         return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
@@ -321,7 +324,7 @@ class LeaseBucket:
         return await self._bucket.reset()
 
     async def status(self) -> BucketStatus:
-        """Read the bucket: limits, minted slots and all leases. One Query for each MB, strongly consistent.
+        """Read the bucket: limits, minted slots and all leases. Cost: 1 consistent Query for each 1,000 slots or MB.
 
         Raises:
             UnknownBucket: It does not exist (yet).

@@ -181,7 +181,7 @@ class AsyncBucket:
 
     def release_behind(self, held: HeldLease) -> None:
         """Release a lease on a worker: no loop is to be had, or to be waited for."""
-        self.core.heartbeats().workers.submit(held.release)
+        self.core.runtime.heartbeat().workers.submit(held.release)
 
     # What `process` asks for.
 
@@ -233,7 +233,7 @@ class AsyncBucket:
 
         debt = _Debt(pay, wakeup)
         self._debts.add(debt)
-        wakeup.landed(lambda: self.core.heartbeats().workers.submit(debt.pay))
+        wakeup.landed(lambda: self.core.runtime.heartbeat().workers.submit(debt.pay))
 
     def _settle(self, deadline: float) -> None:
         for debt in list(self._debts):

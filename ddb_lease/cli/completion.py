@@ -1,4 +1,4 @@
-"""`ddb-lease completion`: a script that teaches a shell our commands and options. shtab writes it."""
+"""`ddb-lease completion`: a script that completes our commands and options in a shell. shtab writes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def execute(options: argparse.Namespace, *, whole: argparse.ArgumentParser) -> i
         ConfigurationError: shtab is not installed.
     """
     try:
-        import shtab  # noqa: PLC0415 - an extra, and only who asks for it pays for it
+        import shtab  # noqa: PLC0415 - an extra: imported only by this command
     except ImportError as error:
         raise ConfigurationError("completion needs shtab: pip install 'ddb-lease[completion]'") from error
     print(shtab.complete(whole, options.shell))

@@ -1,4 +1,4 @@
-"""Where a command works: table, region, profile, endpoint, or the embedded engine."""
+"""Where a command connects to: table, region, profile, endpoint, or the embedded engine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LOCAL_SKEW_SECONDS: Final = 0.1
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where."""
+    """Add the options that say where to connect."""
     group = parser.add_argument_group("where")
     add_table_option(group)
     group.add_argument("--region", help="AWS region (default: the usual AWS variables and files)")
     group.add_argument("--profile", help="AWS profile (default: the usual AWS variables and files)")
-    group.add_argument("--endpoint-url", metavar="URL", help="another endpoint than DynamoDB's own")
+    group.add_argument("--endpoint-url", metavar="URL", help="an endpoint other than DynamoDB's own")
     group.add_argument(
         "--local",
         action="store_true",
@@ -42,7 +42,7 @@ def add_bucket_command(
     brief: str,
     description: str,
 ) -> argparse.ArgumentParser:
-    """Add a command that does something to a bucket, for people or programs."""
+    """Add a command that works on a bucket and can print JSON."""
     parser = subparsers.add_parser(
         name,
         help=brief,
@@ -51,14 +51,14 @@ def add_bucket_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bucket", metavar="BUCKET")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     add_options(parser)
     parser.set_defaults(execute=execute)
     return parser
 
 
 def add_table_option(parser: argparse._ActionsContainer) -> None:
-    """Add the option that names the table, for what asks nothing of it too."""
+    """Add the option that names the table; commands that send nothing to it need it too."""
     parser.add_argument(
         "--table",
         default=os.environ.get(TABLE_VARIABLE, DEFAULT_TABLE),
@@ -67,7 +67,7 @@ def add_table_option(parser: argparse._ActionsContainer) -> None:
 
 
 def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[str, Any]:
-    """Keyword arguments of `LeaseBucket` that say where; in the embedded engine, the table is made if missing.
+    """Keyword arguments of `LeaseBucket` that say where to connect. The embedded engine makes a missing table.
 
     Raises:
         ConfigurationError: The options contradict one another, or name an unknown profile.
@@ -76,9 +76,9 @@ def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[s
     if options.local:
         if options.endpoint_url or options.profile or options.region:
             raise ConfigurationError(
-                "--local means this machine's engine: leave out --endpoint-url, --profile, --region"
+                "--local means this machine's engine: leave out --endpoint-url, --profile and --region"
             )
-        from ddb_lease import local  # noqa: PLC0415 - only who asks for the engine pays for it
+        from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
 
         if make_table:
             return local.connect(options.table)
@@ -91,7 +91,7 @@ def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[s
 
 
 def settings(options: argparse.Namespace) -> ConnectionSettings:
-    """The same for what needs no bucket."""
+    """The same for commands that need no bucket."""
     where = arguments(options, make_table=False)
     return ConnectionSettings(session=where["session"], endpoint_url=where["endpoint_url"])
 

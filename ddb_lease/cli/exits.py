@@ -1,4 +1,4 @@
-"""Exit codes of `ddb-lease` itself, by kind of trouble; sysexits.h's numbers where it has one."""
+"""The exit codes of `ddb-lease` itself, one for each kind of error; the numbers of sysexits.h where it has one."""
 
 from __future__ import annotations
 
@@ -25,19 +25,26 @@ LOST: Final = 76
 REJECTED: Final = 77
 
 HELP: Final = f"""exit codes:
-  run exits with its command's code (128 + N if signal N ended it; 127: no such command; 126: cannot be run), or with
-  {NO_SLOT}  no slot came free in time (--no-slot-code); limit: no permit
-  {LOST}  the lease was lost and the command was ended (--lost-code)
+  run exits with its command's code (128 + N if signal N ended it), or with
+   {NO_SLOT}  no slot came free in time (--no-slot-code); limit: no permit
+   {LOST}  the lease was lost and the command was ended (--lost-code)
+  127  run, limit: no such command
+  126  run, limit: the command cannot be run
   and every command with
-  {USAGE:>2}  wrong arguments or settings
-  {UNKNOWN_BUCKET}  no such bucket, or no such lease
-  {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
-  {OVERTAKEN}  another resize came in between
-  {REJECTED}  DynamoDB refuses: no table, no permission, no credentials"""
+    0  done
+    1  local status: no engine is running
+    {USAGE}  wrong arguments or settings; reset: the answer was not yes
+   {UNKNOWN_BUCKET}  no such bucket, or no such lease
+   {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
+   {DEFECT}  a defect of ddb-lease
+   {OVERTAKEN}  resize: another resize came in between
+   {REJECTED}  DynamoDB refuses: no table, no permission, no credentials
+  130  interrupted (Ctrl-C); 128 + N: ended by signal N (143: TERM)
+  141  the reader of the output has gone"""
 
 
 def code_for(error: LeaseError) -> int:
-    """The exit code for an error of the library's."""
+    """The exit code for an error of the library."""
     kinds: tuple[tuple[type[LeaseError], int], ...] = (
         (ConfigurationError, USAGE),
         (UnknownBucket, UNKNOWN_BUCKET),

@@ -1,4 +1,4 @@
-"""Words of the command line: durations, data, and how seconds are shown to a person. Pure."""
+"""Reading durations, rates and pairs from the command line, and writing text and seconds for people. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def duration(text: str) -> float:
     """Seconds from `90`, `30s`, `10m`, `2h`, `1d`, `250ms`.
 
     Raises:
-        argparse.ArgumentTypeError: It is none of these.
+        argparse.ArgumentTypeError: The text is none of these.
     """
     match = _DURATION.match(text.strip())
     seconds = float(match.group(1)) * _UNITS[match.group(2)] if match else math.inf
-    if math.isinf(seconds):  # so many digits that no number holds them are none either
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write 90, 30s, 10m or 2h")
+    if math.isinf(seconds):  # a number with too many digits becomes infinite, and is refused too
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90, 250ms, 30s, 10m, 2h or 1d")
     return seconds
 
 
@@ -32,7 +32,7 @@ def rate(text: str) -> tuple[float, float]:
     """Permits and seconds from `100/s`, `10/m`, `5/h`, `3/2.5s`.
 
     Raises:
-        argparse.ArgumentTypeError: It is none of these.
+        argparse.ArgumentTypeError: The text is none of these.
     """
     match = _RATE.match(text.strip())
     try:
@@ -42,7 +42,7 @@ def rate(text: str) -> tuple[float, float]:
     except argparse.ArgumentTypeError:
         permits = seconds = 0.0
     if not (0 < permits < math.inf and seconds > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate; write 100/s, 10/m, 5/h or 3/2.5s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate; write 100/s, 10/m, 5/h or 3/2.5s")
     return permits, seconds
 
 
@@ -62,25 +62,25 @@ def exit_code(text: str) -> int:
     """An exit code from 0 to 255.
 
     Raises:
-        argparse.ArgumentTypeError: It is no such number.
+        argparse.ArgumentTypeError: The text is not such a number.
     """
     if not text.isascii() or not text.isdigit() or int(text) > 255:  # noqa: PLR2004 - what a process can exit with
-        raise argparse.ArgumentTypeError(f"{text!r} is no exit code (0 to 255)")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an exit code (0 to 255)")
     return int(text)
 
 
 def paragraph(text: str) -> str:
-    """A text for a help page whose layout argparse is told to leave alone."""
+    """Wrap a text for a help page whose layout argparse leaves alone."""
     return textwrap.fill(text, width=79)
 
 
 def printable(text: str) -> str:
-    """A text for a terminal: what others wrote must not move the cursor of who reads it."""
+    """Make a text safe for a terminal: what others wrote must not move the reader's cursor."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shown(seconds: float) -> str:
-    """A duration as a person reads it: `0.4s`, `48s`, `2m05s`, `3h10m`."""
+    """A duration for people: `0.4s`, `48s`, `2m05s`, `3h10m`."""
     sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
     if seconds < 10:  # noqa: PLR2004 - below ten, tenths matter
         return f"{sign}{seconds:.1f}s".replace(".0s", "s")

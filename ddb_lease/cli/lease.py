@@ -1,4 +1,4 @@
-"""`ddb-lease release` and `ddb-lease revoke`: what an operator does to one lease, by its id."""
+"""`ddb-lease release` and `ddb-lease revoke`: an operator ends one lease, or asks for it back, by its id."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "release",
         execute_release,
         "end a lease whose holder is gone",
-        "End a lease at once, by its id (see status). For a holder that is surely dead: one that still works is "
-        "only told at its next renewal, and another may have the slot by then. Ask a living one with revoke.",
+        "End a lease at once, by its id (see status). Use it when the holder is surely dead: a holder that still works "
+        "learns of it only at its next renewal, and another may have the slot by then. Ask a living one with revoke.",
     )
     revoke = connection.add_bucket_command(
         subparsers,
@@ -24,8 +24,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         execute_revoke,
         "ask a holder for its slot back",
         "Mark a lease as revoked, by its id (see status). Its holder finds the mark at its next renewal, within a "
-        "third of the lease, stops (run ends its command), and gives the slot back. Until then, or until the "
-        "lease expires, nobody else can have it.",
+        "third of the lease, stops (run ends its command), and gives the slot back. Nobody else can have the slot "
+        "before that, or before the lease expires.",
     )
     for parser in (release, revoke):
         parser.add_argument("lease_id", metavar="LEASE_ID")

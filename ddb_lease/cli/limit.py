@@ -1,7 +1,7 @@
-"""`ddb-lease limit`: a command when the rate allows it.
+"""`ddb-lease limit`: run a command when a rate allows it.
 
-Invariants: a permit is used by starting the command, and nothing is left to do for us. So the command takes this
-process's place: its exit code, its signals and its process id are its own.
+Invariants: starting the command uses the permit, and nothing is left to do for this process. So the command replaces
+it: exit code, signals and process id are the command's own.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="run a command when a rate allows it",
         usage="ddb-lease limit NAME --rate RATE [options] -- COMMAND [ARGUMENTS ...]",
         description=formatting.paragraph(
-            "Wait until RATE allows a permit of NAME, over all machines that use the name, then run COMMAND in this "
-            "process's place. It makes no difference how long COMMAND runs: for a number at once, see run."
+            "Wait until RATE allows a permit of NAME, over all machines that use the name, then replace this process "
+            "by COMMAND. How long COMMAND runs makes no difference; to limit how many run at once, see run."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,12 +42,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=formatting.rate,
         required=True,
         metavar="RATE",
-        help="permits in a time: 100/s, 10/m, 5/h, 3/2.5s",
+        help="permits in a period: 100/s, 10/m, 5/h, 3/2.5s",
     )
     parser.add_argument(
-        "--burst", type=int, metavar="N", help="so many at once after a quiet time (default: those of one time)"
+        "--burst", type=int, metavar="N", help="permits at once after a quiet time (default: those of one period)"
     )
-    parser.add_argument("-n", type=int, default=1, metavar="N", help="take so many permits (default: 1)")
+    parser.add_argument("-n", type=int, default=1, metavar="N", help="how many permits to take (default: 1)")
     parser.add_argument(
         "--timeout",
         type=formatting.duration,
@@ -73,7 +73,7 @@ def _become(command: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
-    # What is ignored stays so in the command, which did not ask for it.
+    # A signal that is ignored here would stay ignored in the command, which did not ask for that.
     ignored = {
         signum: signal.signal(signum, signal.SIG_DFL)
         for signum in (getattr(signal, name) for name in _IGNORED_BY_PYTHON if hasattr(signal, name))
@@ -82,7 +82,7 @@ def _become(command: list[str]) -> int:
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except (OSError, ValueError) as error:
         for signum, before in ignored.items():
-            signal.signal(signum, before)  # we are still here, and so is whoever called us
+            signal.signal(signum, before)  # we still run, and so does our caller
         print(f"ddb-lease: cannot run {formatting.printable(command[0])}: {_reason(error)}", file=sys.stderr)
         missing = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTDIR}
         return NO_SUCH_COMMAND if missing else CANNOT_BE_RUN

@@ -1,4 +1,4 @@
-"""`ddb-lease`: reads its arguments, runs one command, turns every trouble into one line and an exit code."""
+"""`ddb-lease`: reads its arguments, runs one command, turns every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = int(options.execute(options))
         if sys.stdout is not None:  # None where it was closed
-            sys.stdout.flush()  # here, where a reader that has gone is no surprise
+            sys.stdout.flush()  # here, where we handle a reader that has gone
         return code
     except LeaseError as error:
         print(f"ddb-lease: {_one_line(error)}", file=sys.stderr)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our own arguments, and what stands after the first ``--``: the command, whose options are none of ours."""
+    """Split our own arguments from the command after the first ``--``, whose options are not ours."""
     own = list(arguments)
     if "--" not in own:
         return own, []
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"ddb-lease {_version()}")
-    top.add_argument("-v", "--verbose", action="count", default=0, help="say what happens; twice: everything")
+    top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: everything")
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
     limit.add_parser(subparsers)
@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _be_lenient() -> None:
-    # A terminal that lacks a character gets it spelt out, not a traceback.
+    # A character that the terminal cannot show is escaped, and raises nothing.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""`ddb-lease resize`, `repair` and `reset`: what an operator does to a whole bucket."""
+"""`ddb-lease resize`, `repair` and `reset`: an operator changes a whole bucket."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "resize",
         execute_resize,
         "change how many tokens a bucket has",
-        "Change how many tokens a bucket has, while it is in use. Shrinking ends no lease: those on slots that leave "
-        "run on until they are released or expire, and nobody gets these slots again. If it is cut short, the bucket "
-        "has a size in between: say it again.",
+        "Change how many tokens a bucket has, while it is in use. Shrinking ends no lease: leases on slots that are "
+        "retired run on until they are released or expire, and nobody gets these slots again. If the command is cut "
+        "short, the bucket has a size in between: run it again.",
     )
-    resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="how many there shall be")
+    resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="the new number of tokens")
     connection.add_bucket_command(
         subparsers,
         "repair",
         execute_repair,
-        "count a bucket's slots anew",
-        "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed after edits by "
-        "hand only: what acquirers meet they repair by themselves.",
+        "count a bucket's slots again",
+        "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed only after "
+        "edits by hand: acquirers repair what they meet.",
     )
     reset = connection.add_bucket_command(
         subparsers,
         "reset",
         execute_reset,
         "end all leases of a bucket whose holders are gone",
-        "End all leases at once, whoever holds them, and repair the bucket. Its size stays. For holders that are "
-        "surely dead: those that still work are only told at their next renewal, and others may have their slots by "
-        "then. Ask living ones with revoke.",
+        "End all leases at once, whoever holds them, and repair the bucket. Its size stays. Use it when the holders "
+        "are surely dead: those that still work learn of it only at their next renewal, and others may have their "
+        "slots by then. Ask living ones with revoke.",
     )
-    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
 
 def execute_resize(options: argparse.Namespace) -> int:
@@ -69,7 +69,7 @@ def execute_repair(options: argparse.Namespace) -> int:
         name = formatting.printable(options.bucket)
         left = f"; {_counted(done.retired, 'slot')} beyond its {_counted(done.max_tokens, 'token')} retired"
         if done.before == done.after:
-            return f"{name}: minted is {done.after}, which is right{left if done.retired else ''}"
+            return f"{name}: minted is {done.after}, which is correct{left if done.retired else ''}"
         return f"{name}: minted {done.before} -> {done.after}{left if done.retired else ''}"
 
     with connection.bucket(options, max_tokens=1) as bucket:
@@ -79,9 +79,9 @@ def execute_repair(options: argparse.Namespace) -> int:
 
 
 def execute_reset(options: argparse.Namespace) -> int:
-    """Reset it, if that is meant."""
+    """Reset it, once confirmed."""
     with connection.bucket(options, max_tokens=1) as bucket:
-        if not options.yes and not _is_meant(bucket):
+        if not options.yes and not _confirmed(bucket):
             print("nothing was changed", file=sys.stderr)
             return exits.USAGE
         ended = bucket.reset()
@@ -89,10 +89,10 @@ def execute_reset(options: argparse.Namespace) -> int:
     return 0
 
 
-def _is_meant(bucket: LeaseBucket) -> bool:
+def _confirmed(bucket: LeaseBucket) -> bool:
     status = bucket.status()
     if sys.stdin is None or not sys.stdin.isatty():
-        raise ConfigurationError("reset asks, and there is no terminal to ask on: give --yes")
+        raise ConfigurationError("reset asks for confirmation, and there is no terminal to ask on: give --yes")
     running = sum(not lease.expired for lease in status.leases)
     print(
         f"End {_counted(len(status.leases), 'lease')} of {formatting.printable(bucket.name)} ({running} not expired), "

@@ -3,7 +3,7 @@
 Invariants:
 
 - The command runs only while the lease is held, and its whole process group is dead before anyone else can hold the
-  slot: the watchdog (see `watchdog`) enforces the last deadline it was fed, whatever becomes of this process.
+  slot: the watchdog (see `watchdog`) enforces the last deadline it was fed, whatever happens to this process.
 - The grace between TERM and KILL lies inside the lease's margin: TERM comes at the holder's deadline at the latest,
   KILL before the margin is used up.
 - Between winning the slot and releasing it, no signal ends this process without the release.
@@ -28,7 +28,7 @@ from ddb_lease.cli.supervisor import (
     pass_on,
     steady_seconds,
 )
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason
 from ddb_lease.lease import Lease
 from ddb_lease.models import Timing
 
@@ -41,7 +41,7 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 class Interrupted(BaseException):
-    """A signal that ends us while no command runs yet. No Exception: nothing but cleaning up may catch it."""
+    """A signal that ends us before the command runs. Not an Exception: only clean-up code may catch it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -65,13 +65,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument(
-        "--max-tokens", type=int, required=True, metavar="N", help="at most N at once (an existing bucket's own rules)"
+        "--max-tokens",
+        type=int,
+        required=True,
+        metavar="N",
+        help="at most N at once (if the bucket exists, its stored number)",
     )
     parser.add_argument(
-        "--count", type=int, default=1, metavar="N", help="take so many slots at once, all or nothing (default: 1)"
+        "--count", type=int, default=1, metavar="N", help="how many slots to take at once, all or nothing (default: 1)"
     )
     parser.add_argument(
-        "--lease", type=formatting.duration, default=60.0, metavar="TIME", help="length of the lease (default: 60s)"
+        "--lease",
+        type=formatting.duration,
+        default=60.0,
+        metavar="TIME",
+        help="length of the lease (default: 60s; if the bucket exists, its stored length)",
     )
     parser.add_argument(
         "--timeout",
@@ -101,7 +109,7 @@ def execute(options: argparse.Namespace) -> int:
     command = options.command
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
-    # The stored length of the lease rules, so the grace is a part of that one, unless it is given.
+    # The stored length of the lease applies, so the grace is a fraction of that one, unless it is given.
     timing = Timing(grace=options.grace, grace_part=_GRACE_PART, grace_most=_GRACE_MOST)
     try:
         with (
@@ -116,16 +124,20 @@ def execute(options: argparse.Namespace) -> int:
                 print(f"ddb-lease: {error}", file=sys.stderr)
                 return int(options.no_slot_code)
             signals.note_only()
-            with lease:
-                return _Run(lease, bucket=options.bucket, signals=signals, lost_code=options.lost_code).run(command)
+            try:
+                with lease:
+                    return _Run(lease, bucket=options.bucket, signals=signals, lost_code=options.lost_code).run(command)
+            except LeaseLost as error:  # before the command was started
+                print(f"ddb-lease: {error}", file=sys.stderr)
+                return int(options.lost_code)
     except Interrupted as interrupt:
         return 128 + interrupt.signum
 
 
 class _Signals:
-    """Signals that end a process: while we wait they raise `Interrupted`, from `note_only` on they are noted.
+    """Signals that end a process: while we wait they raise `Interrupted`; after `note_only` they are noted.
 
-    So none of them tears us away between starting the command and being able to pass signals on to it.
+    So none of them interrupts us between starting the command and being able to pass signals on to it.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
-"""A text that is shown again and again: in place on a terminal, one after the other elsewhere.
+"""A text that is shown repeatedly: in place on a terminal, one after the other elsewhere.
 
-Invariants: whatever ends the showing, the terminal is as it was, and the last text stands there.
+Invariants: whatever ends it, the terminal is restored, and shows the last text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ENDS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Screen:
-    """Shows texts on a stream; to be entered in the main thread."""
+    """Shows texts on a stream. Enter it in the main thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -29,7 +29,7 @@ class Screen:
 
     def __enter__(self) -> Screen:
         if self._in_place:
-            # Else the terminal would stay as it is.
+            # Without handlers these signals would leave the terminal as it is.
             self._before = {number: signal.signal(number, _end) for number in _ENDS}
             self._write(_OTHER_SCREEN)
         return self
@@ -43,7 +43,7 @@ class Screen:
                 signal.signal(number, handler)
 
     def show(self, text: str) -> None:
-        """Show a text instead of the last one; what does not fit the terminal is left away, and counted."""
+        """Show a text instead of the last one. Lines that do not fit the terminal are left out and counted."""
         self._last = text
         if not self._in_place:
             self._write(f"{text}\n")
@@ -51,7 +51,7 @@ class Screen:
         columns, rows = shutil.get_terminal_size()
         lines = text.splitlines()
         if len(lines) > rows:
-            lines = [*lines[: rows - 1], f"... and {len(lines) - rows + 1} lines more"]
+            lines = [*lines[: rows - 1], f"... and {len(lines) - rows + 1} more lines"]
         shown = f"{_REST_OF_LINE}\n".join(line[:columns] for line in lines)
         self._write(f"{_HOME}{shown}{_REST_OF_LINE}{_REST_OF_SCREEN}")
 

@@ -1,4 +1,4 @@
-"""`ddb-lease create-table` and `ddb-lease local`: what must be there before a lease."""
+"""`ddb-lease create-table` and `ddb-lease local`: the table, and the embedded engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--wait", type=formatting.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
     )
     table.add_argument(
-        "--check", action="store_true", help="change nothing: only tell whether the table will do for leases"
+        "--check", action="store_true", help="change nothing: only say whether the table is fit for leases"
     )
     connection.add_options(table)
     table.set_defaults(execute=execute_create_table)
@@ -43,16 +43,16 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def execute_create_table(options: argparse.Namespace) -> int:
-    """Make the table, and say what was done."""
+    """Make the table, or check it, and say what was done."""
     if options.check:
         if not check_table(
             options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
         ):
             _log.warning(
-                "table %s has TTL off: what nobody uses is never deleted; create-table without --check turns it on",
+                "table %s has TTL off: unused slots are never deleted; create-table without --check turns it on",
                 options.table,
             )
-        print(f"table {options.table}: active, will do")
+        print(f"table {options.table}: active, fit for leases")
         return 0
     report = create_table(
         options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
@@ -64,8 +64,8 @@ def execute_create_table(options: argparse.Namespace) -> int:
 
 
 def execute_local(options: argparse.Namespace) -> int:
-    """Start, stop, or tell of the embedded engine."""
-    from ddb_lease import local  # noqa: PLC0415 - only who asks for the engine pays for it
+    """Start, stop or show the embedded engine."""
+    from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
 
     if options.action == "stop":
         print("engine stopped; its tables are gone" if local.stop() else "no engine was running")

@@ -1,4 +1,4 @@
-"""`ddb-lease status`: a bucket as a table that a person likes to read, or as JSON; once, or again and again."""
+"""`ddb-lease status`: a bucket as a table for people, or as JSON; once, or repeatedly."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bucket", metavar="BUCKET")
-    parser.add_argument("--json", action="store_true", help="for programs: all of it, times in seconds")
+    parser.add_argument("--json", action="store_true", help="print JSON: everything, times in seconds")
     parser.add_argument(
-        "--watch", action="store_true", help="again and again, in place on a terminal; with --json, a line each time"
+        "--watch", action="store_true", help="repeat, in place on a terminal; with --json, one line each time"
     )
     parser.add_argument(
         "--interval",
         type=float,
         default=2.0,
         metavar="SECONDS",
-        help="between two looks of --watch, each of which reads the whole bucket (default: 2)",
+        help="pause of --watch between two reads of the whole bucket (default: 2)",
     )
     connection.add_options(parser)
     parser.set_defaults(execute=execute)
@@ -54,7 +54,7 @@ def execute(options: argparse.Namespace) -> int:
     """Show the bucket."""
     if not _SHORTEST_INTERVAL <= options.interval <= _LONGEST_INTERVAL:
         raise ConfigurationError(
-            f"--interval must be {_SHORTEST_INTERVAL} seconds up to a day, not {options.interval:g}"
+            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {options.interval:g}"
         )
     with connection.bucket(options, max_tokens=1) as bucket:
         if options.watch:
@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool) -> None:
-    """Show it until interrupted. While the service does not answer, or there is no such bucket yet, that is shown."""
+    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that."""
     with Screen(sys.stdout) as screen:
         while True:
             try:
@@ -84,16 +84,16 @@ def as_json(status: BucketStatus, *, indent: int | None = 2) -> str:
     """The status as one JSON object."""
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
     whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
-    return json.dumps(whole, indent=indent, default=_plain)  # in ASCII: what others wrote must not reach a terminal raw
+    return json.dumps(whole, indent=indent, default=_plain)  # in ASCII: text of others must not reach a terminal raw
 
 
 def _plain(value: object) -> str:
-    # Not from a lease of ours, but another program may have put it there: bytes, and numbers that no float holds.
+    # Our leases hold no such values, but another program may have put them there: bytes, numbers that no float holds.
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def as_table(status: BucketStatus) -> str:
-    """The status for a person: one line that sums it up, then a line for each lease."""
+    """The status for people: one line that sums it up, then a line for each lease."""
     running = [lease for lease in status.leases if not lease.expired]
     retired = sum(lease.retired for lease in running)
     head = (
@@ -101,9 +101,9 @@ def as_table(status: BucketStatus) -> str:
         f"leased, {status.free} free, leases of {shown(status.lease_seconds)}, {status.minted} slots minted"
     )
     if retired:
-        head += f"\n{retired} more on retired slots, until they end"
+        head += f"\n{retired} more on retired slots until they end"
     if status.drift:
-        head += f"\ndrift: {status.in_circulation} slots are in circulation; who needs the others mints them anew"
+        head += f"\ndrift: {status.in_circulation} slots are in circulation; the others are minted again when needed"
     if not status.leases:
         return head
     rows = [_row(lease) for lease in status.leases]

@@ -1,13 +1,13 @@
 """The supervisor's side of the watchdog: a command that cannot outlive its deadline.
 
 Invariants:
-    1. The command is started, signalled and ended through the watchdog (`watchdog.py`, which see); this side
+    1. The command is started, signalled and ended through the watchdog (see `watchdog.py`); this side
        only feeds, asks and waits. It kills by itself in one case: the watchdog is dead or deaf.
     2. `feed`, `signal` and `end` take no lock and are one send() of one small frame each, so they may be
-       called by any thread and by a signal handler, whatever another thread is doing.
-    3. Any number of threads may wait. Whoever waits reads; the end of the watchdog is an end of file that
+       called by any thread and by a signal handler, whatever other threads do.
+    3. Any number of threads may wait. Each waiting thread reads; the end of the watchdog is an end of file that
        every one of them sees.
-    4. Times are seconds; deadlines are of `steady_seconds`, the clock that the watchdog goes by.
+    4. Times are seconds; deadlines are times of `steady_seconds`, the watchdog's clock.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ PASSED_ON = (
 )
 LOOK = 1.0  # poll() does not count suspended time, so no single wait is longer
 HEAD_START = 1.5  # we were suspended or stopped: the watchdog, awake at most 1 s after us, reports first
-KILL_RESERVE = 0.2  # between KILL and the deadline: what a loaded machine needs to bury a group
+KILL_RESERVE = 0.2  # between KILL and the deadline: what a loaded machine needs to reap a group
 STOP_PAUSE = 0.1  # see _stop_ourselves
 
 Cause = Literal["itself", "end", "deadline", "watchdog died"]
@@ -184,7 +184,7 @@ class SupervisedCommand:
         self._send("signal", int(signum))
 
     def end(self) -> None:
-        """Have the group ended: TERM now, KILL after the grace or before the deadline. Returns at once."""
+        """End the group: TERM now, KILL after the grace or before the deadline. Returns at once."""
         self._send("end")
 
     def wait(self, timeout: float | None = None) -> Exit | None:
@@ -223,7 +223,7 @@ class SupervisedCommand:
             poll.poll(int(seconds * 1000) + 1)
 
     def _look(self) -> None:
-        """Read what has come and see to a lost watchdog."""
+        """Read what has arrived, and handle a lost watchdog."""
         for words in self._receive():
             self._note(words)
         now = steady_seconds()
@@ -255,7 +255,7 @@ class SupervisedCommand:
                 data = self._control.recv(65536, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 break
-            except OSError:  # reset: it died with our words unread
+            except OSError:  # reset: it died before it read our frames
                 data = b""
             frames += self._frames.take(data)
             self._is_watchdog_gone = not data
@@ -266,10 +266,10 @@ class SupervisedCommand:
         try:
             sent = self._control.send(message, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            return  # deaf: thousands of frames lie unread. `wait` sees to it at the deadline
+            return  # deaf: thousands of frames are unread. `wait` kills it at the deadline
         except OSError:
-            return  # the watchdog is gone, and with it whatever this was about
-        if sent < len(message):  # the stream is out of step: let the watchdog take us for dead
+            return  # the watchdog is gone, so there is nothing to tell it
+        if sent < len(message):  # the stream is broken: let the watchdog take us for dead
             with contextlib.suppress(OSError):
                 self._control.shutdown(socket.SHUT_WR)
 
@@ -311,7 +311,7 @@ class SupervisedCommand:
         if not self._is_watchdog_gone:
             self._why_replaced = "deadline"
         self._kill_watchdog()
-        for words in self._receive():  # it may have had the last word
+        for words in self._receive():  # it may have reported the end
             self._note(words)
         self._is_watchdog_gone = True
         if self._exit is not None:
@@ -323,7 +323,7 @@ class SupervisedCommand:
         self._exit = Exit(code=None, signal=signal.SIGKILL, cause=why, gone_at=now)
 
     def _is_group_alive(self) -> bool:
-        """With the watchdog dead nobody keeps the group's number; our session tells it from a stranger's."""
+        """With the watchdog dead nobody reserves the group's number; the session shows whether it is still ours."""
         seen = living(self.pid, session=os.getsid(0))
         return send_group(self.pid, 0) if seen is None else seen
 
@@ -334,7 +334,7 @@ def _request(argv: Sequence[str], env: Mapping[str, str], deadline: float, grace
     if not words or not words[0]:
         raise ValueError("no command")
     if any(b"\0" in word for word in (*words, *pairs)) or any("=" in name or not name for name in env):
-        raise ValueError("an argument or a variable holds what cannot be passed on")
+        raise ValueError("an argument or variable cannot be passed on: it contains a NUL byte, or has no valid name")
     if not 0 <= reserve <= grace:
         raise ValueError("kill_reserve must lie between 0 and the grace")
     return frame("run", deadline, grace, reserve, len(words), *words, *pairs)

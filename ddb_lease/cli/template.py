@@ -1,8 +1,8 @@
 """`ddb-lease template`: the table and its permissions as CloudFormation, Terraform, or IAM policies.
 
-Invariants: it prints and sends nothing. The keys come from the room that makes the table, who may do what from
-`permissions`; neither is written a second time here. Names are checked before they go into a text, so that none can end
-a quotation.
+Invariants: it prints and sends nothing. The keys come from `dynamodb.table`, the permissions from
+`dynamodb.permissions`; neither is written a second time here. Names are checked before they go into a text, so that no
+name can end a quotation.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RESTORING: Final = (
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command, with a command of its own for each kind."""
+    """Add the command, with a subcommand for each kind."""
     parser = subparsers.add_parser(
         "template",
         help="print the table and its permissions for CloudFormation, Terraform or IAM",
@@ -72,7 +72,9 @@ def execute_iam(options: argparse.Namespace) -> int:
     """Print the policy documents."""
     arn = options.arn or _PLACEHOLDER + _checked(options.table)
     if not _ARN.fullmatch(arn):
-        raise ConfigurationError(f"{arn!r} is no table's ARN; write {_PLACEHOLDER}NAME with your region and account")
+        raise ConfigurationError(
+            f"{arn!r} is not the ARN of a table; write {_PLACEHOLDER}NAME with your region and account"
+        )
     documents = {role: policy(role, arn=arn) for role in ROLES}
     print(json.dumps(documents[options.role] if options.role else documents, indent=2))
     return 0
@@ -80,7 +82,7 @@ def execute_iam(options: argparse.Namespace) -> int:
 
 def _checked(table: str) -> str:
     if not _NAME.fullmatch(table):
-        raise ConfigurationError(f"{table!r} is no table's name: 3 to 255 of letters, digits, '_', '.' and '-'")
+        raise ConfigurationError(f"{table!r} is not a table name: 3 to 255 letters, digits, '_', '.' and '-'")
     return table
 
 
@@ -118,7 +120,7 @@ Conditions:
 Resources:
   Table:
     Type: AWS::DynamoDB::Table
-    # The stack can go, and the table stays: it may have holders.
+    # If the stack is deleted, the table stays: it may have holders.
     DeletionPolicy: Retain
     UpdateReplacePolicy: Retain
     Properties:

@@ -5,8 +5,8 @@ stopped, hung), the command's whole process group is dead before the last deadli
 
 Invariants:
     1. Run by path, `python -I -S watchdog.py CONTROL SUPERVISOR`; standard library only, one thread, nothing
-       imported that is slow to load. `supervised.py` imports the frames, the clock and `living` from here, so
-       that each is written once. Being a program, it is the one room here that reads the clock itself.
+       imported that is slow to load. `supervisor.py` imports the frames, the clock and `living` from here, so
+       that each is written once. As a program of its own, it reads the clock itself.
     2. Times are seconds of the steady clock (`steady_seconds`), which counts suspended time. poll() does
        not, so no sleep is longer than NAP seconds: after a resume the watchdog is at most NAP late.
     3. At deadline - grace: TERM to the group; at deadline - reserve: KILL. With the supervisor gone or on
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-NAP = 1.0  # law 2
+NAP = 1.0  # invariant 2
 LOOK_AGAIN = (0.01, 0.25)  # first and longest pause between two looks at a group that is ending
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-FAULTS = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}  # ours to die of
+FAULTS = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}  # these we may die of
 NO_SUCH_GROUP = (ProcessLookupError, PermissionError)  # macOS answers EPERM for a group of zombies
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -61,7 +61,7 @@ def _steady_clock() -> Callable[[], float]:
 
 
 steady_seconds = _steady_clock()
-"""Seconds of a clock that nobody sets and that runs on while the machine is suspended."""
+"""Seconds of a clock that nobody sets and that counts suspended time."""
 
 
 def frame(*words: bytes | str | float) -> bytes:
@@ -155,7 +155,7 @@ class Terminal:
 
         In `run ... | less` the terminal is the pager's; the command gets it when it first asks for it.
         """
-        import stat  # noqa: PLC0415 - see law 1
+        import stat  # noqa: PLC0415 - see invariant 1
 
         try:
             return self.is_open and os.isatty(0) and not stat.S_ISFIFO(os.fstat(1).st_mode)
@@ -180,8 +180,8 @@ class Terminal:
             return False
 
     def remember_modes(self) -> None:
-        """Keep the modes that a killed full-screen program would leave behind spoilt."""
-        import termios  # noqa: PLC0415 - see law 1
+        """Remember the terminal modes, which a killed full-screen program would leave broken."""
+        import termios  # noqa: PLC0415 - see invariant 1
 
         try:
             self._modes = termios.tcgetattr(self._fd)
@@ -205,7 +205,7 @@ class Terminal:
         except OSError:
             return
         if restore_modes and self._modes is not None:
-            import termios  # noqa: PLC0415 - see law 1
+            import termios  # noqa: PLC0415 - see invariant 1
 
             try:
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)  # type: ignore[arg-type] # its own
@@ -214,14 +214,14 @@ class Terminal:
 
 
 class Watchdog:
-    """The loop: what it was told, what became of the command, what is to be sent and when."""
+    """The loop: what the supervisor said, how the command is, which signals are due and when."""
 
     def __init__(self, control: int, supervisor: int) -> None:
         self._control, self._supervisor = control, supervisor
         self._frames = Frames()
         self._leader = 0  # pid of the command and number of its group
         self._status: tuple[str, int] | None = None  # the command has ended, and how
-        self._is_reaped = False  # law 4
+        self._is_reaped = False  # invariant 4
         self._deadline = self._grace = self._reserve = 0.0
         self._cause = ""  # why the group is being ended; empty: it is not
         self._ending_since = 0.0
@@ -252,7 +252,7 @@ class Watchdog:
                 self._hear()
         except BaseException:
             if self._leader and not self._is_reaped:
-                send_group(self._leader, signal.SIGKILL)  # law 5
+                send_group(self._leader, signal.SIGKILL)  # invariant 5
             raise
 
     # What arrives.
@@ -340,7 +340,7 @@ class Watchdog:
                 self._terminal.hand_over(os.getpid())
             signal.set_wakeup_fd(-1)
             for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-                if not (number == signal.SIGHUP and self._nohup):  # nohup is the user's word
+                if not (number == signal.SIGHUP and self._nohup):  # the user asked for nohup
                     signal.signal(number, signal.SIG_DFL)
             os.execvpe(argv[0], argv, env)  # noqa: S606 - no shell is what is wanted
         except OSError as error:
@@ -413,7 +413,7 @@ class Watchdog:
             send_group(self._leader, signum)
 
     def _watch_leader(self) -> None:
-        """Note what became of the command; reap the orphans that came to us."""
+        """Note how the command ended; reap the orphans that came to us."""
         if not self._can_pin:
             self._watch_and_reap()
             return
@@ -432,7 +432,7 @@ class Watchdog:
                 self._status = (kind, end.si_status)
 
     def _watch_and_reap(self) -> None:
-        """Where the leader cannot be kept unreaped: its group's number is safe only while it has members."""
+        """Where the leader cannot stay unreaped: its group's number is safe only while the group has members."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -447,7 +447,7 @@ class Watchdog:
                 self._status, self._is_reaped = ("code", code) if code >= 0 else ("signal", -code), True
 
     def _on_stop(self, signum: int) -> None:
-        """The command stopped: into the foreground with it if that is all it lacks, else tell."""
+        """The command stopped: move it into the foreground if it only lacks that, else tell the supervisor."""
         wants_terminal = signum in (signal.SIGTTIN, signal.SIGTTOU)
         by_terminal = signum in JOB_CONTROL and self._terminal.is_open
         if self._cause or (wants_terminal and self._terminal.hand_over(self._leader)):
@@ -468,17 +468,17 @@ class Watchdog:
     def _has_living(self) -> bool:
         if self._adopts:
             try:
-                # All that descends from the command descends from us: without children, there is nothing.
+                # The command's descendants are ours: if we have no children, nothing lives.
                 with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
                     if file.read().split() == [b"%d" % self._leader]:
                         return False
             except OSError:
-                pass  # a kernel without this file; the long way round
+                pass  # a kernel without this file: search /proc
         return living(self._leader, session=self._session) is not False
 
     def _bury(self, status: tuple[str, int], now: float) -> None:
         self._terminal.take_back(self._leader, restore_modes=status[0] == "signal")
-        # Reported first, reaped second: whoever has not heard of the end may still trust the number.
+        # Report first, reap second: until the supervisor knows of the end, it may still use the number.
         self._tell("exited", *status, self._cause or "itself", now)
         self._reap()
 
@@ -489,7 +489,7 @@ class Watchdog:
 
 
 def _be_deaf() -> None:
-    """Law 6, as early as can be. SIGCHLD and SIGCONT keep their meaning."""
+    """Invariant 6, as early as possible. SIGCHLD and SIGCONT keep their meaning."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD, signal.SIGCONT}:
         if getattr(number, "name", "") not in FAULTS and number != signal.SIGHUP:
             signal.signal(number, signal.SIG_IGN)

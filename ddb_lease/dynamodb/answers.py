@@ -1,10 +1,10 @@
-"""Answers: what DynamoDB and botocore say, as the protocol's values.
+"""Answers: responses of DynamoDB and errors of botocore, as the protocol's values.
 
 Invariants:
 
-- An answer is sorted by one question: did it happen? `Done`, `Seen`: yes. `Refused`, `Conflict`, `ThrottledAnswer`,
+- One question sorts the answers: did it happen? `Done`, `Seen`: yes. `Refused`, `Conflict`, `ThrottledAnswer`,
   `Unsent`, `Rejected`: no. `Unknown`: it may have, and may still. When in doubt, `Unknown`.
-- Every failure that a person can mend says how, in one sentence.
+- Every failure that a person can fix says how, in one sentence.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _THROTTLED: Final = {
     "RequestLimitExceeded",
 }
 _UNCERTAIN: Final = {
-    # The same token is still running: its outcome is asked for by sending the same again.
+    # The same token is still running: sending the same request again asks for its outcome.
     "TransactionInProgressException",
     "InternalServerError",
     "InternalFailure",
@@ -68,7 +68,7 @@ _UNCERTAIN: Final = {
     "RequestTimeoutException",
 }
 _NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
-"""Of one statement of a batch: it was not carried out, and will not be."""
+"""Error codes of one statement of a batch that was not carried out, and will not be."""
 
 _FAILED: Final = "ConditionalCheckFailed"
 _NEVER_SENT: Final = (aws.ConnectTimeoutError, aws.EndpointConnectionError, aws.ProxyConnectionError)
@@ -86,7 +86,7 @@ _SERVER_ERROR: Final = 500
 
 
 def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:  # noqa: PLR0911 - one for each kind
-    """The answer in a response that botocore took for a success."""
+    """The answer in a response that botocore accepted as a success."""
     match request:
         case Look():
             return _seen(request, response)
@@ -105,15 +105,15 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:  # noq
 
 
 def read_failure(error: Exception, address: BucketAddress, request: Request | None = None) -> Answer:
-    """The answer in an exception of botocore's.
+    """The answer in a botocore exception.
 
     Args:
         error: The exception.
-        address: Where the bucket lives, to be named.
-        request: What was asked for; it tells what a condition was about.
+        address: The bucket's table, to name it in messages.
+        request: The request; it shows what a condition was about.
 
     Raises:
-        ParamValidationError: `error` itself: a defect of ours, and nothing was sent.
+        ParamValidationError: `error` itself: a defect of this library; nothing was sent.
     """
     if isinstance(error, aws.ClientError):
         return _read_client_error(error, address, request)
@@ -123,7 +123,7 @@ def read_failure(error: Exception, address: BucketAddress, request: Request | No
         return Unsent(cause=error)
     if isinstance(error, SET_UP):
         return Rejected(error=_rejected(f"{error}".rstrip(".") + ": check credentials, profile and region", error))
-    # Whatever else: botocore's own errors, its parser's on an answer that is none of DynamoDB's, the network's.
+    # Anything else: errors of botocore, of its parser on an answer that is not DynamoDB's, of the network.
     return Unknown(cause=error)
 
 
@@ -131,7 +131,7 @@ def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
     """Whether the service itself answered, and its ``Date`` in seconds since the epoch."""
     metadata = _map(response.get("ResponseMetadata"))
     if not metadata.get("RequestId"):
-        return False, None  # a proxy, a captive portal: whose clock is it?
+        return False, None  # a proxy or a captive portal: not the service's clock
     try:
         return True, _seconds(metadata["HTTPHeaders"]["date"])
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
@@ -140,19 +140,19 @@ def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
 
 @lru_cache(maxsize=4)
 def _seconds(date: str) -> float:
-    # The answers of one second all carry the same text.
+    # All answers of one second carry the same text.
     moment = parsedate_to_datetime(date)
-    # A date without a zone is the service's all the same, and not one of this machine's zone.
+    # A date without a zone is UTC, not in this machine's zone.
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def explain(error: aws.ClientError, address: BucketAddress) -> str:
-    """What is wrong, and what to do about it, in one line."""
+    """One line: what is wrong, and what to do about it."""
     code = _code(error)
     said = " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
     if code == "ResourceNotFoundException":
         table = address.table
-        return f"table {table!r} does not exist there: make it with `ddb-lease create-table --table {table}`"
+        return f"table {table!r} does not exist: make it with `ddb-lease create-table --table {table}`"
     if code == "AccessDeniedException":
         return f"permission is missing: {said}"
     if code in {"ExpiredTokenException", "ExpiredToken"}:
@@ -160,8 +160,8 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:
     if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
         return f"the credentials are not accepted: {said}"
     if code == "ValidationException":
-        return f"table {address.table!r} or the request does not fit (keys must be pk and sk, both strings): {said}"
-    return f"DynamoDB answered {' '.join(code.split()) or 'nothing that can be read'}: {said}"
+        return f"table {address.table!r} has other keys than pk and sk, both strings, or the request is invalid: {said}"
+    return f"DynamoDB answered {' '.join(code.split()) or 'without an error code'}: {said}"
 
 
 def _read_client_error(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
@@ -178,7 +178,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     genuine, _ = envelope(error.response)
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if code in _UNCERTAIN or in_trouble or not genuine:
-        # Without a request id it was not DynamoDB that answered: what became of the request is anyone's guess.
+        # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
         return Unknown(cause=error)
     return Rejected(error=_rejected(explain(error, address), error))
 
@@ -214,7 +214,7 @@ def _refused(
     reasons: list[dict[str, Any]], codes: list[str], error: aws.ClientError, request: Request | None
 ) -> Answer:
     together = request if isinstance(request, Take) else None
-    # The counter comes last, where a transaction has it: see `expressions`.
+    # If a transaction has the counter, it comes last: see `expressions`.
     with_counter = together is None or bool(together.mints)
     slots, counter = (reasons[:-1], reasons[-1]) if with_counter else (reasons, {})
     failed = [code == _FAILED for code in codes[: len(slots)]]
@@ -237,8 +237,8 @@ def _refused(
 
 def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
     if not isinstance(response.get("Items"), list):
-        # Not the same as no items: that would say that the bucket does not exist.
-        return Unknown(cause=StoreUnavailable("the answer to a Query holds no list of items"))
+        # Not the same as no items, which would mean that the bucket does not exist.
+        return Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
     more = bool(response.get("LastEvaluatedKey"))
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
@@ -250,7 +250,7 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
                 slots[slot] = read_slot(item, slot)
     except StoreError as problem:
         return Rejected(error=problem)
-    # A page that ends early says nothing of the slots behind its last item, which may be somebody else's.
+    # A page that ends early says nothing about slots after its last item, which may be a foreign one.
     last = str(_map(_map(response.get("LastEvaluatedKey")).get("sk")).get("S", ""))
     end = bisect_right(range(MAX_TOKENS), last, key=slot_key) if more else MAX_TOKENS
     view = View(
@@ -265,7 +265,7 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
 def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
     responses = response.get("Responses")
     if not isinstance(responses, list) or len(responses) != len(request.slots) + request.counter:
-        return Unknown(cause=StoreUnavailable("the answer to a TransactGetItems does not hold as many items"))
+        return Unknown(cause=StoreUnavailable("the answer to a TransactGetItems has too few or too many items"))
     items = [_map(_map(part).get("Item")) for part in responses]
     try:
         counter = _counter_in(items[-1]) if request.counter else None
@@ -278,7 +278,7 @@ def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
 def _each(request: RenewEach, response: Mapping[str, Any]) -> Answer:
     parts = response.get("Responses")
     if not isinstance(parts, list) or len(parts) != len(request.renewals):
-        return Unknown(cause=StoreUnavailable("the answer to a BatchExecuteStatement does not hold as many answers"))
+        return Unknown(cause=StoreUnavailable("the answer to a BatchExecuteStatement has too few or too many parts"))
     return Each(
         answers=tuple(_one_of_each(renew, _map(part)) for renew, part in zip(request.renewals, parts, strict=True))
     )
@@ -291,10 +291,10 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
         lease = slot.lease if slot and slot.number == renew.slot else None
         if lease and lease.lease_id == renew.lease_id and lease.expires_at >= renew.expires_at:
             return Done(slot=slot)
-        return Unknown(cause=StoreUnavailable("an answer to a BatchExecuteStatement does not hold what was written"))
+        return Unknown(cause=StoreUnavailable("an answer to a BatchExecuteStatement does not show what was written"))
     error = _map(trouble)
     code = str(error.get("Code", ""))
-    cause = StoreUnavailable(f"DynamoDB answered {code or 'nothing that can be read'}: {error.get('Message')}")
+    cause = StoreUnavailable(f"DynamoDB answered {code or 'without an error code'}: {error.get('Message')}")
     if code == _FAILED:
         return Refused(slot=_slot_in(error.get("Item")))
     if code in _CONFLICT:
@@ -308,13 +308,13 @@ def _charged(response: Mapping[str, Any]) -> Answer:
     try:
         meter = _meter_in(response.get("Attributes"))
     except StoreError as problem:
-        return Unknown(cause=problem)  # whatever that was: sent again, the attempt finds itself charged
+        return Unknown(cause=problem)  # a resend finds the attempt charged, if it was
     if meter is None or meter.tat is None:
-        return Unknown(cause=StoreUnavailable("the answer to a charge does not hold what it left"))
+        return Unknown(cause=StoreUnavailable("the answer to a charge does not show the new state"))
     return Charged(tat=meter.tat)
 
 
-def _uncharged(found: Any, error: aws.ClientError) -> Answer:  # noqa: ANN401 - as botocore has it
+def _uncharged(found: Any, error: aws.ClientError) -> Answer:  # noqa: ANN401 - as botocore returns it
     try:
         return Uncharged(meter=_meter_in(found))
     except StoreError as problem:
@@ -325,14 +325,14 @@ def _uncharged(found: Any, error: aws.ClientError) -> Answer:  # noqa: ANN401 - 
 def _metered(response: Mapping[str, Any]) -> Answer:
     items = response.get("Items")
     if not isinstance(items, list):
-        return Unknown(cause=StoreUnavailable("the answer to a Query holds no list of items"))
+        return Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
     try:
         return Metered(meter=next(map(_meter_in, items), None))
     except StoreError as problem:
         return Rejected(error=problem)
 
 
-def _meter_in(found: Any) -> Meter | None:  # noqa: ANN401 - as botocore has it
+def _meter_in(found: Any) -> Meter | None:  # noqa: ANN401 - as botocore returns it
     item = _map(found)
     if not item:
         return None
@@ -345,11 +345,11 @@ def _meter_in(found: Any) -> Meter | None:  # noqa: ANN401 - as botocore has it
 
 
 def _deciding(item: dict[str, Any], slot: int) -> Slot:
-    # Not every engine keeps to the projection; what is there for people only decides nothing.
+    # Not every engine respects the projection; attributes for people must decide nothing.
     return read_slot({name: item[name] for name in DECIDING if name in item}, slot)
 
 
-def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore has it
+def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore returns it
     item = _map(found)
     if not item:
         return None
@@ -366,7 +366,7 @@ def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore has
     return counter
 
 
-def _slot_in(found: Any) -> Slot | None:  # noqa: ANN401 - as botocore has it
+def _slot_in(found: Any) -> Slot | None:  # noqa: ANN401 - as botocore returns it
     item = _map(found)
     slot = slot_number(item)
     return None if slot is None else read_slot(item, slot)
@@ -376,7 +376,7 @@ def _code(error: aws.ClientError) -> str:
     return str(_map(error.response.get("Error")).get("Code", ""))
 
 
-# Where an answer should hold a map or a list, it may hold null, or anything: not all that answers is the service.
+# Instead of a map or a list an answer may have null, or anything: it need not come from the service.
 
 
 def _map(found: Any) -> dict[str, Any]:  # noqa: ANN401 - see above

@@ -2,15 +2,15 @@
 
 Invariants:
 
-- Exactly one layer retries, and it is not botocore: `total_max_attempts` is 1. botocore's own retries would hold a
-  throttled heartbeat back for seconds, and its defaults changed between releases.
-- Connect and read timeouts stay well under a third of the lease; botocore's default of 60 s would eat a whole one.
+- botocore never retries (`total_max_attempts` is 1); `_protocol.retry` does. botocore's own retries would delay a
+  throttled heartbeat for seconds, and its defaults changed between releases.
+- Connect and read timeouts stay well under a third of the lease; botocore's default of 60 s would use up a whole lease.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from botocore import exceptions as aws
 from botocore.config import Config
@@ -18,14 +18,24 @@ from botocore.config import Config
 from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from boto3.session import Session as Boto3Session
+    from types_boto3_dynamodb.client import DynamoDBClient
+
+    Session: TypeAlias = Boto3Session
+    Client: TypeAlias = DynamoDBClient
+else:
+    # The published stubs are for type checkers: nobody needs them installed to run this.
+    Session = Client = Any
+
 _LONGEST: Final = 3.0
-"""Seconds; a healthy answer takes some milliseconds, so waiting longer only delays the next try."""
+"""Seconds; a normal answer takes some milliseconds, so waiting longer only delays the next try."""
 
 _SHORTEST: Final = 0.25
 """Seconds; a TLS handshake across continents takes about as much."""
 
 _CONNECTIONS: Final = 50
-"""Kept open at most; botocore's default of 10 would make more threads than that reconnect for each call."""
+"""Connections kept open; with botocore's default of 10, more than 10 threads would reconnect for each call."""
 
 
 def timeout_for(lease_seconds: float) -> float:
@@ -34,7 +44,9 @@ def timeout_for(lease_seconds: float) -> float:
 
 
 def client_config(lease_seconds: float = 60.0) -> Config:
-    """The botocore configuration that a client made by hand must have to be handed to a `LeaseBucket`.
+    """The botocore configuration for a client of your own that you pass to a `LeaseBucket`.
+
+    It turns off botocore's retries, and sets timeouts and a number of connections that suit leases.
 
     Args:
         lease_seconds: Length of the shortest lease that the client will serve.
@@ -51,23 +63,23 @@ def client_config(lease_seconds: float = 60.0) -> Config:
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=_CONNECTIONS,
         tcp_keepalive=True,
-        # Checked once in our own tests against the service model; a tenth of each call's time otherwise.
+        # Our tests check requests against the service model; checking each call takes a tenth of its time.
         parameter_validation=False,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """How the user wants DynamoDB to be reached: by a session, a client, or boto3's defaults.
+    """How to reach DynamoDB: by a session, a client, or boto3's defaults.
 
     Attributes:
         session: A `boto3.Session`; None means a new one with the usual AWS variables and files.
         client: A ready DynamoDB client, instead of a session; see `client_config`.
-        endpoint_url: Another endpoint than the service's own.
+        endpoint_url: An endpoint other than the service's own.
     """
 
-    session: Any = None
-    client: Any = None
+    session: Session | None = None
+    client: Client | None = None
     endpoint_url: str | None = None
 
     def __post_init__(self) -> None:
@@ -79,18 +91,18 @@ class ConnectionSettings:
 
     @property
     def answer_seconds(self) -> float:
-        """How long the user's own client waits for an answer; 0 where the client is made here, to fit the lease."""
+        """How long the user's own client waits for an answer; 0 if the client is made here, to fit the lease."""
         if self.client is None:
             return 0.0
         config = self.client.meta.config
-        return float(max(config.connect_timeout or 0, config.read_timeout or 0))
+        return float(max(getattr(config, "connect_timeout", 0) or 0, getattr(config, "read_timeout", 0) or 0))
 
-    def connect(self, lease_seconds: float) -> Any:  # noqa: ANN401 - boto3 clients have no static type
-        """A client fit for leases of this length; the user's own where one was given.
+    def connect(self, lease_seconds: float) -> Client:
+        """A client fit for leases of this length; the user's own if one was given.
 
         Raises:
-            ConfigurationError: No region, no such profile, an endpoint that is no URL; or the user's own client waits
-                longer for an answer than such a lease allows. Nothing was sent.
+            ConfigurationError: No region, no such profile, an endpoint that is not a URL; or the user's own client
+                waits longer for an answer than such a lease allows. Nothing was sent.
         """
         if self.client is not None:
             require_quick_answers(self.answer_seconds, lease_seconds)
@@ -106,7 +118,7 @@ class ConnectionSettings:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
 
 
-def new_session(*, profile: str | None = None, region: str | None = None) -> Any:  # noqa: ANN401 - as above
+def new_session(*, profile: str | None = None, region: str | None = None) -> Session:
     """A boto3 session with the usual AWS variables and files.
 
     Args:
@@ -116,7 +128,7 @@ def new_session(*, profile: str | None = None, region: str | None = None) -> Any
     Raises:
         ConfigurationError: There is no such profile.
     """
-    # Here, and not with this module: what boto3 brings along for S3 takes longer to import than all of ours.
+    # Imported here, not with this module: what boto3 imports for S3 takes longer than all of our modules.
     import boto3  # noqa: PLC0415
 
     try:
@@ -125,13 +137,13 @@ def new_session(*, profile: str | None = None, region: str | None = None) -> Any
         raise ConfigurationError(f"{error}: see `aws configure list-profiles`") from error
 
 
-def _require_single_attempt(client: Any) -> None:  # noqa: ANN401 - see above
+def _require_single_attempt(client: Client) -> None:
     retries = getattr(client.meta.config, "retries", None) or {}
     attempts = retries.get("total_max_attempts")
     if attempts is None and "max_attempts" in retries:
         attempts = retries["max_attempts"] + 1
     if attempts != 1:
         raise ConfigurationError(
-            "this client retries by itself, which would hold heartbeats back until the lease is lost: pass a session "
+            "this client retries by itself, which can delay heartbeats until the lease is lost: pass a session "
             "instead, or make the client with config=ddb_lease.client_config(lease_seconds)"
         )

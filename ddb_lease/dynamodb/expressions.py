@@ -1,17 +1,18 @@
-"""Expressions: each request of the protocol as the one API call that carries it.
+"""Expressions: each request of the protocol as one API call.
 
 Invariants:
 
-- Every condition of DESIGN's table of operations stands here, each half under a name of its own, and nowhere else.
+- Every condition of the table in docs/protocol.md is here and nowhere else; each half has a name of its own.
 - All attribute names are placeholders (``ttl``, ``owner`` and ``data`` are reserved words), all values are values:
-  nothing that a user gives ever becomes part of an expression. PartiQL alone has no placeholder for a name: there it
-  is quoted, the table's too.
-- Every conditional write asks for the item that made it fail (ALL_OLD): a lost race teaches, and our own earlier
-  write is recognised by its lease id.
+  what a user gives never becomes part of an expression. Only PartiQL has no placeholders for names: there they are
+  quoted, the table's name too.
+- Every conditional write asks for the item that made it fail (ALL_OLD): a lost race updates what we know, and we
+  recognise our own earlier write by its lease id.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -34,7 +35,7 @@ from ddb_lease._protocol.messages import (
     Snapshot,
     Take,
 )
-from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
+from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant, Rate
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     LANES,
@@ -84,7 +85,7 @@ _not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
 CLAIM: Final = _all(_exists, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = _all(_still_mine, _never_shorter)
 RELEASE: Final = _still_mine
-REVOKE: Final = _still_mine  # the lease meant, that is
+REVOKE: Final = _still_mine  # "mine" is the lease to revoke
 MINT_SLOT: Final = _does_not_exist
 BRING_BACK_SLOT: Final = _all(_exists, _is_retired)
 RETIRE_SLOT: Final = _all(_exists, _in_circulation)
@@ -111,8 +112,8 @@ _SET_REVOKE: Final = "SET #revoked = :by"
 _SET_MINT: Final = "SET #minted = #minted + :one, #rev = #rev + :one"
 _SET_RE_MINT: Final = "SET #minted = #max_tokens, #rev = #rev + :one"
 _SET_TAKE: Final = "SET #minted = #minted + :many, #rev = #rev + :one"
-# What is retired or brought back keeps its TTL: a late copy must not bring it before a fence that has risen since. Only
-# a hand leaves a slot without one.
+# Retiring and bringing back keep the TTL: a late copy must not set it before a fence that has risen since. Only an edit
+# by hand leaves a slot without a TTL.
 _SET_BRING_BACK: Final = "SET #ttl = if_not_exists(#ttl, :ttl) REMOVE #retired"
 _SET_RETIRE_SLOT: Final = "SET #retired = :yes, #ttl = if_not_exists(#ttl, :ttl)"
 _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, #rev = #rev + :one"
@@ -125,7 +126,7 @@ _SET_CHARGE_IDLE: Final = f"SET #tat = :tat, {_SET_CHARGE}"
 _SET_CHARGE_BUSY: Final = f"SET #tat = #tat + :taken, {_SET_CHARGE}"
 
 DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
-"""The attributes of a slot that are decided by; the others are for people."""
+"""The attributes of a slot that decisions need; the others are for people."""
 
 _LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
 _LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
@@ -136,7 +137,7 @@ _RENEW_NAMES: Final = _names(RENEW, _SET_RENEW)
 _RELEASE_NAMES: Final = _names(RELEASE, _SET_RELEASE)
 _DROP_NAMES: Final = _names(RELEASE, _DROP_LEASE)
 _LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
-_SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others is there
+_SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others still shows
 _SNAPSHOT_NAMES: Final = _names(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = _names(_LOOK_KEY)
 
@@ -148,14 +149,14 @@ _CHARGE_NAMES: Final = {
 _METER_NAMES: Final = _names(_LOOK_KEY)
 
 _AS_LEFT: Final = "ALL_NEW"
-"""What a charge asks for: it costs nothing more, and tells where in time the permits lie."""
+"""What a charge asks to be returned: it costs nothing more, and shows when the permits are due."""
 
 _ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _ONE: Final = number(1)
 
 
 class BucketAddress(NamedTuple):
-    """Where a bucket lives: what every request needs besides itself."""
+    """A bucket's table and name, which every request needs."""
 
     table: str
     bucket: str
@@ -170,7 +171,7 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 
 
 def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, PLR0911, PLR0912 - one for each request
-    """The one API call that carries a request."""
+    """The API call for a request."""
     match request:
         case Look():
             return "query", _look(request, address)
@@ -230,7 +231,7 @@ def _look(request: Look, address: BucketAddress) -> dict[str, Any]:
         "ExpressionAttributeNames": _LOOK_WHOLE_NAMES if request.whole else _LOOK_NAMES,
         "ExpressionAttributeValues": {
             ":pk": text(address.bucket),
-            # The counter sorts before all slots; what others may have put around them is not read.
+            # The counter sorts before all slots; foreign items before and after them are not read.
             ":first": text(COUNTER_KEY if with_counter else slot_key(request.start)),
             ":last": text(slot_key(MAX_TOKENS - 1)),
         },
@@ -270,7 +271,7 @@ def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
             ":expires_at": number(request.expires_at),
             ":ttl": number(request.ttl),
         },
-        # ALL_NEW costs nothing more, and shows the mark of a revocation.
+        # ALL_NEW costs nothing more, and shows whether the lease was revoked.
         "ReturnValues": "ALL_NEW",
         **_ON_FAILURE,
     }
@@ -322,7 +323,7 @@ def _revoke(request: Revoke, address: BucketAddress) -> dict[str, Any]:
 
 
 def _change(address: BucketAddress, sort: str, condition: str, change: str, values: Wire) -> Wire:
-    """An update, by itself or in a transaction. What is sent all the time has its names made at import instead."""
+    """An update, alone or in a transaction. Frequent requests compute their names at import instead."""
     return {
         "TableName": address.table,
         "Key": address.key(sort),
@@ -376,7 +377,7 @@ def _take(request: Take, address: BucketAddress) -> dict[str, Any]:
     slots = [_put(address, items[n], CLAIM, values) for n in request.claims]
     slots += [_put(address, items[n], MINT_SLOT) for n in request.mints]
     if not request.mints:
-        return _transaction(request.token, slots, None)  # what is in circulation already counts for nothing more
+        return _transaction(request.token, slots, None)  # slots in circulation are counted already
     many = len(request.mints)
     counted = {":seen_max": number(request.seen_max), ":room": number(request.seen_max - many), ":one": _ONE}
     if request.re_mint:
@@ -434,13 +435,12 @@ def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
 
 
 def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
+    key, settings = _same_in_each_charge(address, request.rate)
     values = {
         ":now": number(request.now),
         ":attempt": text(request.attempt),
         ":ttl": number(request.ttl),
-        ":rate": _readable(request.rate.rate),
-        ":per": _readable(request.rate.per),
-        ":burst": number(request.rate.burst),
+        **settings,
     }
     if request.idle:
         condition, change = CHARGE_IDLE, _SET_CHARGE_IDLE
@@ -450,7 +450,7 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
         values |= {":at_most": number(request.at_most), ":taken": number(request.taken)}
     return {
         "TableName": address.table,
-        "Key": address.key(METER_KEY),
+        "Key": key,
         "UpdateExpression": change,
         "ConditionExpression": condition,
         "ExpressionAttributeNames": _CHARGE_NAMES[request.idle, request.lane],
@@ -460,12 +460,19 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
     }
 
 
+@functools.lru_cache(maxsize=256)
+def _same_in_each_charge(address: BucketAddress, rate: Rate) -> tuple[Wire, Wire]:
+    """What does not change from one charge of a limiter to the next: the item's key, and its settings, for people."""
+    settings = {":rate": _readable(rate.rate), ":per": _readable(rate.per), ":burst": number(rate.burst)}
+    return address.key(METER_KEY), settings
+
+
 def _readable(amount: float) -> Wire:
     return encode(int(amount) if amount.is_integer() else amount)  # 100, not 100.0: for people
 
 
 def _read_meter(address: BucketAddress) -> dict[str, Any]:
-    # A Query of one item, at a GetItem's price, so that who may only query can ask too.
+    # A Query of one item costs the same as a GetItem, and needs only the permission for Query.
     return {
         "TableName": address.table,
         "KeyConditionExpression": _LOOK_KEY,

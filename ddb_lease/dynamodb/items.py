@@ -2,10 +2,10 @@
 
 Invariants:
 
-- Nothing that stands in the table is trusted to be of our shape: what is not, comes back as a `Slot` marked
-  foreign, never as an exception, so that one bad item spoils no look.
-- `ttl` is whole seconds (DynamoDB demands it), all other times are whole milliseconds. But `tat` is whole nanoseconds:
-  a rate counts intervals far shorter than a millisecond (see `gcra`).
+- No item is trusted to have our shape: a slot of another shape becomes a `Slot` marked foreign, never an exception, so
+  that one bad item spoils no look.
+- `ttl` is whole seconds (DynamoDB demands it), `tat` whole nanoseconds (a rate counts intervals far shorter than a
+  millisecond, see `gcra`); all other times are whole milliseconds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Wire = dict[str, Any]
 COUNTER_KEY: Final = "counter"
 METER_KEY: Final = "rate"
 LANES: Final = 8
-"""Attempts that a rate's item notes, each in a lane of its own."""
+"""How many attempts a rate's item records, each in a lane of its own."""
 
 _SLOT_KEY: Final = re.compile(r"slot#(\d{5})\Z", re.ASCII)
 
@@ -46,7 +46,7 @@ def number(value: int) -> Wire:
 
 
 _LEVELS: Final = 31
-"""Maps and lists inside one another, `data` itself included: DynamoDB keeps 32 levels, and a scalar is one."""
+"""Nested maps and lists, `data` itself included: DynamoDB stores 32 levels, and a scalar is one of them."""
 
 _NAME_BYTES: Final = 65_535
 """DynamoDB's limit for a name, at any depth."""
@@ -56,15 +56,15 @@ _EXPONENT: Final = 125
 
 
 _WHOLE_DIGITS: Final = 37
-"""Of the whole numbers that the protocol reckons with: one less than DynamoDB keeps, so that what comes next fits."""
+"""Digits of a whole number in the protocol: one less than DynamoDB stores, so that the number plus one fits."""
 
 
 def encode(value: object, levels: int = _LEVELS) -> Wire:
     """A value of a lease's `data` as an attribute, in at most so many levels of maps and lists.
 
     Raises:
-        ConfigurationError: It is none of: str, bool, int, float, Decimal, None, list, tuple, mapping with string keys;
-            or more than DynamoDB keeps.
+        ConfigurationError: It is not a str, bool, int, float, Decimal, None, list, tuple or mapping with string keys;
+            or it is more than DynamoDB can store.
     """
     if isinstance(value, str):
         return {"S": value}
@@ -79,14 +79,14 @@ def encode(value: object, levels: int = _LEVELS) -> Wire:
         return {"L": [encode(part, levels - 1) for part in value]}
     if isinstance(value, Mapping):
         return {"M": encode_map(value, levels)}
-    raise ConfigurationError(f"data cannot hold a {type(value).__name__}; it takes what JSON takes")
+    raise ConfigurationError(f"data cannot hold a {type(value).__name__}; it can hold what JSON can")
 
 
 def encode_map(data: Mapping[Any, object], levels: int = _LEVELS) -> Wire:
     """A lease's `data` as a map of attributes.
 
     Raises:
-        ConfigurationError: A key is no string or none that DynamoDB keeps, or a value cannot be encoded.
+        ConfigurationError: A key is not a string, or not one that DynamoDB can store, or a value cannot be encoded.
     """
     _require_level(levels)
     for key in data:
@@ -99,16 +99,16 @@ def encode_map(data: Mapping[Any, object], levels: int = _LEVELS) -> Wire:
 
 def _require_level(levels: int) -> None:
     if levels < 1:
-        raise ConfigurationError(f"data may nest {_LEVELS} maps and lists, itself included: DynamoDB keeps no more")
+        raise ConfigurationError(f"data may nest at most {_LEVELS} levels of maps and lists, itself included")
 
 
 def _digits(value: float | Decimal) -> str:
-    # A float by way of its text: 0.1 is meant as 0.1. A whole number not: Python writes none of thousands of digits.
+    # A float is read by its text, as 0.1 means 0.1. An int is not: Python refuses to print thousands of digits.
     exact = Decimal(float.__repr__(value)) if isinstance(value, float) else Decimal(value)
-    # The limits are DynamoDB's for a number. What breaks them is not named: it may be without end.
+    # The limits are DynamoDB's for a number. The message does not show the number, which may be huge.
     if not (exact.is_finite() and len(exact.as_tuple().digits) <= _DIGITS and abs(exact.adjusted()) <= _EXPONENT):
         raise ConfigurationError(
-            f"data holds a number beyond what DynamoDB keeps: {_DIGITS} digits, up to 1e{_EXPONENT}"
+            f"data holds a number that DynamoDB cannot store: at most {_DIGITS} digits, up to 1e{_EXPONENT}"
         )
     return str(exact)
 
@@ -134,7 +134,7 @@ def decode(value: Mapping[str, Any]) -> Any:  # noqa: ANN401 - whatever the tabl
 def _read_number(content: str) -> float | Decimal:
     exact = Decimal(content)
     if not exact.is_finite() or abs(exact.adjusted()) > _DIGITS + _EXPONENT:
-        raise ValueError("a number beyond what DynamoDB keeps")
+        raise ValueError("a number that DynamoDB cannot store")
     if exact == exact.to_integral_value():
         return int(exact)
     near = float(exact)
@@ -178,7 +178,7 @@ def read_meter(item: Wire) -> Meter:
     """A rate's meter from its item.
 
     Raises:
-        ValueError: Its `tat` is none.
+        ValueError: `tat` is not a number.
     """
     try:
         tat = _whole(item, "tat") if "tat" in item else None
@@ -189,23 +189,23 @@ def read_meter(item: Wire) -> Meter:
         rate, per = (float(_read_number(item[name]["N"])) for name in ("rate", "per"))
         settings = (rate, per, _whole(item, "burst"))
     except (KeyError, TypeError, ValueError, ArithmeticError):
-        return Meter(tat=tat, lanes=lanes)  # they are for people only
+        return Meter(tat=tat, lanes=lanes)  # the settings are for people only
     return Meter(tat=tat, lanes=lanes, settings=settings)
 
 
 def is_counter(item: Wire) -> bool:
-    """Whether an item is the bucket's counter by its sort key."""
+    """Whether an item is the bucket's counter, by its sort key."""
     return _string(item, "sk") == COUNTER_KEY
 
 
 def slot_number(item: Wire) -> int | None:
-    """Which slot an item is by its sort key; None where it is none."""
+    """The slot number in an item's sort key; None if it is not a slot."""
     match = _SLOT_KEY.match(_string(item, "sk"))
     return int(match.group(1)) if match else None
 
 
 def read_slot(item: Wire, slot: int) -> Slot:
-    """A slot from its item; marked foreign where the item is not of our shape: its holder may know it still."""
+    """A slot from its item; marked foreign if the item does not have our shape. Its holder may still recognise it."""
     try:
         fence = _whole(item, "fence")
         if fence >= 0:
@@ -228,7 +228,7 @@ def _read_claimant(item: Wire) -> Claimant:
 
 
 def _rest_of_claimant(item: Wire) -> Claimant | None:
-    """What a lease's holder goes by, where the rest of the item is spoilt."""
+    """The attributes by which a holder recognises its lease, in a damaged item."""
     lease_id = _string(item, "lease_id")
     try:
         expires_at = _whole(item, "expires_at")
@@ -246,7 +246,7 @@ def _string(item: Wire, name: str) -> str:
 
 def _whole(item: Wire, name: str) -> int:
     exact = Decimal(item[name]["N"])
-    # Looked at before it is made an int: a few characters can stand for a number that fills the memory.
+    # Check before making an int: a few characters can denote a number that fills the memory.
     if not exact.is_finite() or exact.adjusted() >= _WHOLE_DIGITS or exact != exact.to_integral_value():
         raise ValueError(name)
     return int(exact)

@@ -1,9 +1,9 @@
-"""Who may do what to the table: the one place where the permissions of each role are listed.
+"""The permissions of each role on the table; this is the only place that lists them.
 
-Invariants: the policies that `ddb-lease template` prints and the page that explains them are both held to these
-lists, and these lists to the requests that are really made. IAM has no action for a transaction: each item in it needs
-the permission of its own (a TransactWriteItems that puts and updates: PutItem and UpdateItem; a TransactGetItems:
-GetItem). Nor has it one for a batch of PartiQL: each statement needs its verb's.
+Invariants: tests compare the policies that `ddb-lease template` prints, and the page that explains them, with these
+lists, and these lists with the requests that are sent. IAM has no action for a transaction: each item in it needs the
+permission for its own kind (a TransactWriteItems that puts and updates: PutItem and UpdateItem; a TransactGetItems:
+GetItem). Nor has IAM one for a batch of PartiQL: each statement needs its verb's action.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def actions(role: str) -> list[str]:
-    """What the role may do, as IAM spells it."""
+    """The role's actions, as IAM spells them."""
     return [f"dynamodb:{name}" for name in ROLES[role]]
 
 

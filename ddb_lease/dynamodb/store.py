@@ -2,14 +2,13 @@
 
 Invariants:
 
-- `send` is one attempt: it neither retries nor waits, and raises nothing that DynamoDB or the network can cause.
+- `send` is one attempt: it neither retries nor waits, and no answer of DynamoDB or the network makes it raise.
 - A store belongs to one process. After a fork, the child drops the connections it shares with its parent.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
@@ -25,17 +24,17 @@ class Store:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
-        self._client: Any = connection.connect(lease_seconds)
+        self._client = connection.connect(lease_seconds)
         self._forked = False
 
     def send(self, request: Request) -> Reply:
         """Send one request once.
 
         Returns:
-            The answer, and what its envelope says of the service's clock.
+            The answer, and what its envelope says about the service's clock.
 
         Raises:
-            Exception: Only what no answer of DynamoDB's can cause: a defect of ours, or an interrupt.
+            Exception: Only a defect of this library, or an interrupt; no answer of DynamoDB.
         """
         if self._forked:
             self._renew_after_fork()
@@ -47,13 +46,13 @@ class Store:
             return Reply(answer=read_failure(error, self._address, request), genuine=genuine, date=date)
         genuine, date = envelope(response)
         if not genuine:
-            # A proxy's or a portal's "200 OK" is no lease.
-            stranger = StoreUnavailable("the answer carries no request id: it is not DynamoDB's own")
+            # "200 OK" from a proxy or a portal is no lease.
+            stranger = StoreUnavailable("the answer has no request id: it does not come from DynamoDB")
             return Reply(answer=Unknown(cause=stranger), genuine=False, date=None)
         return Reply(answer=read_answer(request, response), genuine=True, date=date)
 
     def fit(self, lease_seconds: float) -> None:
-        """Make the timeouts fit leases of this length, where they are too long; a client of the user's own stays."""
+        """Shorten the timeouts, if they are too long for leases of this length; a client of the user's own stays."""
         if self._connection.client is None and timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
             self._client = self._connection.connect(lease_seconds)
             self._lease_seconds = lease_seconds
@@ -64,9 +63,10 @@ class Store:
             self._close()
 
     def after_fork_in_child(self) -> None:
-        """Share no connection with the parent: before the next request, they are replaced.
+        """Share no connection with the parent: the next request replaces the connections first.
 
-        Not here: another thread of the parent's may have held a lock of the client's, for ever in this process.
+        They are not replaced here: a thread of the parent may have held a lock of the client, which nobody releases in
+        this process.
         """
         self._forked = True
 
@@ -78,6 +78,6 @@ class Store:
         self._forked = False
 
     def _close(self) -> None:
-        # A connection that will not close is no reason to fail: it is dropped either way.
+        # If a connection does not close, it is dropped anyway.
         with contextlib.suppress(Exception):
             self._client.close()

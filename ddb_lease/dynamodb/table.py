@@ -1,12 +1,12 @@
-"""The table: making it, and telling whether one will do.
+"""The table: making it, and checking whether one is fit for leases.
 
-Invariants: making it again changes nothing that is right already, and says so. Waiting goes through tenacity
-like everything else; nothing here is on the path of a lease.
+Invariants: making it again changes only what is wrong, and says so. Waiting goes through tenacity, like everywhere
+else. No lease depends on this module at run time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -16,7 +16,7 @@ from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.service_time import Clock
 from ddb_lease.dynamodb.answers import SET_UP, explain
-from ddb_lease.dynamodb.client import ConnectionSettings
+from ddb_lease.dynamodb.client import Client, ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
@@ -48,7 +48,7 @@ def create_table(table: str, *, connection: ConnectionSettings, clock: Clock, ti
     Args:
         table: Its name.
         connection: How DynamoDB is reached.
-        clock: To keep the timeout by.
+        clock: The clock for the timeout.
         timeout: Seconds to wait for it to become active.
 
     Raises:
@@ -66,16 +66,16 @@ def create_table(table: str, *, connection: ConnectionSettings, clock: Clock, ti
 
 
 def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, timeout: float = 30.0) -> bool:
-    """Tell whether a table will do for leases; changes nothing.
+    """Check whether a table is fit for leases. Changes nothing.
 
     Args:
         table: Its name.
         connection: How DynamoDB is reached.
-        clock: To keep the timeout by.
+        clock: The clock for the timeout.
         timeout: Seconds to wait for it to become active, and for answers.
 
     Returns:
-        Whether TTL is on. Without it leases are as safe; slots that nobody uses any more are never deleted.
+        Whether TTL is on. Without TTL leases are as safe, but unused slots are never deleted.
 
     Raises:
         StoreRejected: It does not exist, has other keys or replicas, or a permission is missing.
@@ -90,7 +90,7 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
 
 
 class _Maker:
-    def __init__(self, client: Any, table: str, clock: Clock, deadline: float) -> None:  # noqa: ANN401
+    def __init__(self, client: Client, table: str, clock: Clock, deadline: float) -> None:
         self._client = client
         self._address = BucketAddress(table=table, bucket="")
         self._clock = clock
@@ -115,7 +115,7 @@ class _Maker:
             try:
                 return str(self._describe()["TableStatus"])
             except aws.ClientError as error:
-                # A table made a moment ago may not be known everywhere yet.
+                # A new table may not be known everywhere yet.
                 if _code(error) != "ResourceNotFoundException":
                     raise self._error(error) from error
                 return "CREATING"
@@ -151,7 +151,9 @@ class _Maker:
         strong = found.get("MultiRegionConsistency") == "STRONG"
         # Amazon DynamoDB Developer Guide, "Global tables": consistency modes.
         why = (
-            "has neither transactions nor TTL" if strong else "checks conditions in one region only: two hold one slot"
+            "has neither transactions nor TTL"
+            if strong
+            else "checks conditions in one region only, so two holders may have one slot"
         )
         raise StoreRejected(
             f"table {self._address.table!r} has replicas ({', '.join(regions)}); a global table of this mode {why}. "
@@ -178,7 +180,7 @@ class _Maker:
             )
         except aws.ClientError as error:
             if _code(error) == "ValidationException" and "already enabled" in str(error):
-                return False  # another one was faster
+                return False  # another client was faster
             raise self._error(error) from error
         return True
 
@@ -193,9 +195,9 @@ class _Maker:
         found: dict[str, Any] = self._call(self._client.describe_table)["Table"]
         return found
 
-    def _call(self, method: Callable[..., dict[str, Any]], **arguments: Any) -> dict[str, Any]:  # noqa: ANN401
+    def _call(self, method: Callable[..., Mapping[str, Any]], **arguments: object) -> Mapping[str, Any]:
         def once() -> dict[str, Any]:
-            return method(TableName=self._address.table, **arguments)
+            return dict(method(TableName=self._address.table, **arguments))
 
         try:
             return self._retrying(retry=retry_if_exception(_may_pass))(once)

@@ -1,8 +1,10 @@
 """A DynamoDB-compatible engine for one machine, started on demand and shared by a user's processes.
 
-Laws: it listens on loopback only; its tables are in memory and end with it; importing this needs no extra,
-running an engine needs `ddb-lease[local]`. It is for development, tests and single machines: nothing is
-durable, and any local user who finds the port can talk to it.
+Invariants: the engine listens on loopback only. Its tables are in memory and end with it. Importing this package
+needs no extra; running an engine needs `ddb-lease[local]`.
+
+It is for development, tests and single machines: nothing is durable, and any local user who finds the port can
+talk to the engine.
 
 Example:
     >>> import ddb_lease.local

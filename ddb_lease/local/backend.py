@@ -1,7 +1,7 @@
-"""Moto's DynamoDB, called directly. The only file that knows moto.
+"""Moto's DynamoDB, called directly. The only module that knows moto.
 
-Laws: no network, no clock, no threads, no lock: the caller makes the calls one at a time. Each backend has
-an account of its own in moto, so several can live in one process without seeing each other's tables.
+Invariants: no network, no clock, no threads, no lock: the caller makes one call at a time. Each backend has its own
+account in moto, so that several can run in one process without seeing each other's tables.
 
 Moto's `mock_aws` resets every account when it starts: do not use it in a process that has a backend.
 """
@@ -18,12 +18,12 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.moto_server.werkzeug_app import create_backend_app
 
-from ddb_lease.local.messages import Request, Response
+from ddb_lease.local.messages import HttpRequest, HttpResponse
 
 FIVE_YEARS_S = 5 * 365 * 86_400
-"""DynamoDB leaves items alone whose TTL is further back, lest a wrong unit wipe a table."""
+"""DynamoDB keeps an item whose TTL is further back, so that a wrong unit does not empty a table."""
 
-# Headers that are true of one connection or set by the app, or that would open the engine to web pages.
+# Moto's headers that we drop: the server or the app sets these itself, and CORS would admit web pages.
 _DROPPED_HEADERS = frozenset({"connection", "content-length", "date", "server", "x-amzn-requestid"})
 _CORS_PREFIX = "access-control-"
 
@@ -35,11 +35,11 @@ class MotoBackend:
         self._account = f"{secrets.randbelow(10**12):012d}"
         self._wsgi = create_backend_app("dynamodb")
 
-    def call(self, request: Request) -> Response:
-        """Execute one request and return its whole answer.
+    def call(self, request: HttpRequest) -> HttpResponse:
+        """Execute one request and return the complete response.
 
         Raises:
-            Exception: Moto failed in a way that it does not answer for. What was written before may stay.
+            Exception: Moto failed without a response. It may have written a part of the request.
         """
         started: list[tuple[str, list[tuple[str, str]]]] = []
         written: list[bytes] = []
@@ -59,10 +59,10 @@ class MotoBackend:
             _forget_instances()
         status, headers = started[-1]
         kept = tuple((name, value) for name, value in headers if _is_kept(name))
-        return Response(status=int(status.split()[0]), headers=kept, body=body)
+        return HttpResponse(status=int(status.split()[0]), headers=kept, body=body)
 
     def delete_expired(self, now_s: float) -> int:
-        """Delete what DynamoDB's clean-up would delete by now; the number of items deleted."""
+        """Delete the items that DynamoDB's TTL would have deleted by now; the number of items deleted."""
         deleted = 0
         for table in self._tables_with_ttl():
             attribute = table.ttl["AttributeName"]
@@ -73,7 +73,7 @@ class MotoBackend:
         return deleted
 
     def close(self) -> None:
-        """Forget all tables."""
+        """Drop all tables."""
         dynamodb_backends.pop(self._account, None)
 
     def _tables_with_ttl(self) -> Iterator[Any]:
@@ -82,7 +82,7 @@ class MotoBackend:
                 if table.ttl.get("TimeToLiveStatus") == "ENABLED":
                     yield table
 
-    def _environ(self, request: Request) -> dict[str, Any]:
+    def _environ(self, request: HttpRequest) -> dict[str, Any]:
         environ: dict[str, Any] = {
             "REQUEST_METHOD": request.method,
             "SCRIPT_NAME": "",
@@ -103,17 +103,17 @@ class MotoBackend:
         }
         for name, value in request.headers.items():
             environ["HTTP_" + name.upper().replace("-", "_")] = value
-        # Last, so that no client can choose another engine's account.
+        # Set last, so that no client can choose the account of another engine.
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         return environ
 
 
 def _forget_instances() -> None:
-    # For its dashboard, moto keeps every item that it ever made; and for each item of a transaction it makes a whole
-    # table's anew.
+    # For its dashboard, moto keeps every item object that it ever made. For each item of a transaction it makes new
+    # objects for the whole table, so the memory would fill quickly.
     for model in model_data["dynamodb"].values():
         tracked = getattr(model, "instances_tracked", None)  # `instances` in moto 5.1.0
-        (getattr(model, "instances") if tracked is None else tracked).clear()  # noqa: B009 - whichever this moto has
+        (getattr(model, "instances") if tracked is None else tracked).clear()  # noqa: B009 - the name depends on moto's version
 
 
 def _is_kept(header: str) -> bool:

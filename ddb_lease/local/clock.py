@@ -1,7 +1,7 @@
 """The engine's clock.
 
-Laws: seconds since the epoch; never steps, even if the machine's wall clock does; goes on while the
-machine sleeps, as leases do.
+Invariants: it counts seconds since the epoch. It never steps, even if the machine's wall clock does. It keeps
+running while the machine sleeps, as leases do.
 """
 
 import sys
@@ -13,9 +13,9 @@ Clock = Callable[[], float]
 
 
 def elapsed_s() -> float:
-    """Seconds since some fixed moment, with the time asleep counted.
+    """Seconds since some fixed moment, time asleep included.
 
-    `time.monotonic` stands still during sleep on Linux and macOS; these clocks do not.
+    `time.monotonic` stops while Linux or macOS sleeps; these clocks do not.
     """
     if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -23,9 +23,9 @@ def elapsed_s() -> float:
 
 
 class SteadyClock:
-    """The wall clock as it was at creation, plus the time elapsed since.
+    """The wall clock at creation, plus the time elapsed since.
 
-    Two engines on one machine can differ by what the wall clock was stepped between their starts.
+    If the wall clock is stepped between two starts, the clocks of those two engines differ by that step.
     """
 
     __slots__ = ("_offset_s",)

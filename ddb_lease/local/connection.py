@@ -1,4 +1,4 @@
-"""Connecting a program to the embedded engine: everything a `LeaseBucket` needs, table included."""
+"""Connects a program to the embedded engine: starts it, makes the table, returns what `LeaseBucket` needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ddb_lease.local.discovery import start
 
 
 def connect(table: str = "ddb-lease") -> dict[str, Any]:
-    """Find or start this user's engine, make the table there if it is missing, and say how to reach it.
+    """Find or start this user's engine, create the table if it is missing, and return the arguments to reach it.
 
     Returns:
         Keyword arguments for `LeaseBucket`: `table`, `session` (dummy credentials) and `endpoint_url`.

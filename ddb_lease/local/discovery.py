@@ -1,7 +1,7 @@
-"""Find the engine that this user's processes share, start it on demand, stop it.
+"""Finds the engine that a user's processes share, starts it on demand, and stops it.
 
-Laws: an engine is believed to run only if it answers with its own instance id; a second one is started only
-where the kernel says that the first is dead.
+Invariants: an engine counts as running only if it answers with its own instance id. A second engine is started only
+if the kernel says that the first is dead.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from ddb_lease.local.errors import MISSING_EXTRA, EngineError
 from ddb_lease.local.folder import Folder, locate, open_private
 from ddb_lease.local.messages import HEALTH_PATH
 
-# An engine answers in a millisecond; on a machine that is starting much at once, in a second or two.
+# An engine answers in a millisecond; on a machine that is busy starting processes, in a second or two.
 _ANSWER_S = 10.0
 
-# After SIGKILL only the kernel has work left.
+# After SIGKILL, only the kernel's clean-up remains.
 _KILLED_S = 5.0
 
 _OK = 200
@@ -38,25 +38,25 @@ class _Health(Enum):
 
 
 def find() -> Engine | None:
-    """The engine of this user if one runs, or None. Being found keeps it up for a whole idle time.
+    """The engine of this user, or None if none runs. Each look-up restarts the engine's idle time.
 
     Raises:
-        EngineError: One runs but does not answer, or the folder is unusable.
+        EngineError: An engine runs but does not answer, or the folder is unusable.
     """
     return _find(locate())
 
 
 def start(*, timeout: float = 30.0) -> Engine:
-    """Find the engine of this user, or start it. Safe from any number of processes and threads at once.
+    """Find the engine of this user, or start it. Any number of processes and threads may call this at once.
 
     The engine outlives this process. It stops by itself after 30 minutes without requests; its tables are
     in its memory and end with it.
 
     Args:
-        timeout: Seconds to wait for a start, one's own or another's.
+        timeout: Seconds to wait for the start, whether this process or another one does it.
 
     Raises:
-        EngineError: It cannot be started: the message has the reason. Nothing is left running.
+        EngineError: The engine cannot be started; the message says why. Nothing is left running.
     """
     folder = locate()
     found = _find(folder)
@@ -65,7 +65,7 @@ def start(*, timeout: float = 30.0) -> Engine:
     _require_extra()
     deadline_s = time.monotonic() + timeout
     with folder.starting(timeout_s=timeout):
-        # Again: another process may have started it while we waited.
+        # Look again: another process may have started it while we waited for the lock.
         found = _find(folder)
         return found if found is not None else _spawn(folder, deadline_s)
 
@@ -74,17 +74,17 @@ def stop(*, timeout: float = 10.0) -> bool:
     """Stop the engine of this user. Its tables are lost.
 
     Args:
-        timeout: Seconds that it may take to finish its requests; then it is killed.
+        timeout: Seconds for the engine to finish its requests; then it is killed.
 
     Returns:
-        True if one was running and is gone now.
+        True if an engine was running and has stopped.
 
     Raises:
         EngineError: The folder is unusable.
     """
     folder = locate()
     engine = folder.read()
-    # With the lock held, the recorded pid is that of the holder and not of some later process.
+    # While the lock is held, the recorded pid belongs to the engine and not to some later process.
     if engine is None or not folder.engine_lives() or _health(engine) is _Health.GONE:
         return False
     for number, patience_s in ((signal.SIGTERM, timeout), (signal.SIGKILL, _KILLED_S)):
@@ -106,13 +106,13 @@ def _find(folder: Folder) -> Engine | None:
             return None
         case _Health.SILENT:
             if folder.engine_lives():
-                # A second engine beside it would grant what this one has granted.
+                # A second engine would grant the leases that this one has granted.
                 raise EngineError(folder.silent_engine())
             return None
 
 
 def _health(engine: Engine) -> _Health:
-    """Ask an engine who it is, again if it does not say."""
+    """Ask an engine for its instance id, and ask again until it answers or the time is up."""
     deadline_s = time.monotonic() + _ANSWER_S
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
@@ -120,12 +120,12 @@ def _health(engine: Engine) -> _Health:
         except ConnectionRefusedError:
             return _Health.GONE
         except (OSError, http.client.HTTPException):
-            time.sleep(0.05)  # reset or timed out: it may be stopping, or overrun
+            time.sleep(0.05)  # reset or timed out: it may be stopping, or overloaded
     return _Health.SILENT
 
 
 def _instance_id(engine: Engine, timeout_s: float) -> str | None:
-    """The id that is answered at the engine's address; None if what answers is no engine."""
+    """The instance id that the engine's address returns; None if another program answers there."""
     address = urlsplit(engine.endpoint_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
     with contextlib.closing(connection):
@@ -146,17 +146,17 @@ def _require_extra() -> None:
 
 
 def _spawn(folder: Folder, deadline_s: float) -> Engine:
-    """Start the engine and wait until it answers. The caller holds `start.lock`."""
+    """Start the engine and wait until it is ready. The caller holds `start.lock`."""
     receiver, sender = os.pipe()
     with os.fdopen(receiver, "rb", buffering=0) as ready:
         try:
             _launch(folder, ready_fd=sender)
         finally:
-            # Only the engine holds that end now: if the engine dies, reading ends.
+            # Now only the engine holds this end: if the engine dies, the read ends.
             os.close(sender)
         can_be_read, _, _ = select.select([ready], [], [], max(0.0, deadline_s - time.monotonic()))
         if not can_be_read:
-            # Closing our end makes the engine give up where it would report that it is ready.
+            # We close our end, so the engine fails when it reports that it is ready, and stops.
             raise EngineError(f"the local engine took too long to start; its log is {folder.log}")
         is_ready = ready.read(1) != b""
     engine = folder.read() if is_ready else None
@@ -169,7 +169,7 @@ def _launch(folder: Folder, *, ready_fd: int) -> None:
     command = [sys.executable, "-m", "ddb_lease.local.server", "--daemon"]
     command += ["--folder", str(folder.path), "--ready-fd", str(ready_fd)]
     with open_private(folder.log, "wb") as log:
-        # This waits only for the half that forks and exits: the engine itself leaves our process tree.
+        # This waits only for the parent, which forks and exits: the engine itself leaves our process tree.
         subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
@@ -177,7 +177,7 @@ def _launch(folder: Folder, *, ready_fd: int) -> None:
             stderr=log,
             pass_fds=(ready_fd,),
             start_new_session=True,
-            check=False,  # what went wrong is in the log
+            check=False,  # the log says what went wrong
         )
 
 
@@ -186,4 +186,4 @@ def _last_line(folder: Folder) -> str:
         lines = folder.log.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError:
         lines = []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")

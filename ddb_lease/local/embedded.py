@@ -1,6 +1,6 @@
-"""An engine in a thread of this process: private and quick, for tests.
+"""An engine in a thread of this process, for tests: private, and quick to start.
 
-Needs the extra `ddb-lease[local]` at import.
+Importing this module needs the extra `ddb-lease[local]`.
 """
 
 import contextlib
@@ -14,23 +14,23 @@ from ddb_lease.local.clock import Clock
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.httpd import HttpServer
 
-# A test that ends an engine should not wait for it.
+# Short, so that a test does not wait long for its engine to stop.
 _POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedEngine(Engine):
-    """A running engine of this process, with its inside in reach."""
+    """A running engine of this process, with access to its app."""
 
     app: App
 
     @property
     def clock(self) -> Clock:
-        """The engine's clock: what was given to `serve`, or one that never steps."""
+        """The engine's clock: the one passed to `serve`, or one that never steps."""
         return self.app.clock
 
     def sweep(self, now_s: float | None = None) -> int:
-        """Delete by TTL now, as nothing else does in an embedded engine; see `App.sweep`."""
+        """Delete by TTL now: an embedded engine does not do it by itself. See `App.sweep`."""
         return self.app.sweep(now_s)
 
 
@@ -38,14 +38,13 @@ class EmbeddedEngine(Engine):
 def serve(*, clock: Clock | None = None, app: App | None = None, port: int = 0) -> Iterator[EmbeddedEngine]:
     """Run an engine in a thread, on loopback, until the block ends.
 
-    It is nobody else's: `find` does not find it. It neither stops by itself nor deletes by TTL by itself.
-    Several can run at once, each with its own tables; `mock_aws` of moto in the same process would reset
-    them all.
+    The engine is private: `find` does not find it. It neither stops nor deletes by TTL by itself. Several can run
+    at once, each with its own tables; moto's `mock_aws` in the same process would reset them all.
 
     Args:
         clock: Seconds since the epoch, for `Date`, client tokens and TTL.
-        app: An app to serve instead of a new one. Its tables survive the block, for another `serve`.
-        port: 0 takes a free one.
+        app: An app to serve instead of a new one. Its tables outlive the block and can be served again.
+        port: The port to listen on; 0 picks a free one.
 
     Yields:
         The engine.

@@ -1,4 +1,4 @@
-"""A running engine, as a value: where it is, and how to talk to it."""
+"""A running engine as a value: its address, its process, and a session to talk to it."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _DUMMY = "local"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A running engine. That it still runs is not promised: ask `find`.
+    """A running engine. It may have stopped since: `find` tells.
 
     Example:
         >>> engine = Engine(endpoint_url="http://127.0.0.1:1", pid=1, started_at_ms=0, instance_id="x")
@@ -24,20 +24,20 @@ class Engine:
 
     endpoint_url: str
     pid: int
-    """Of the process that the engine runs in."""
+    """The id of the process that the engine runs in."""
     started_at_ms: int
-    """Milliseconds since the epoch, by the wall clock at the start."""
+    """The start, in milliseconds since the epoch, by the wall clock."""
     instance_id: str
     """Unique to this run of the engine."""
 
     def session(self) -> boto3.session.Session:
         """A new session with dummy credentials that ignores the user's AWS profile and environment.
 
-        Clients of it need `endpoint_url=engine.endpoint_url`; without it they would address AWS, which
-        rejects the dummies.
+        Pass `endpoint_url=engine.endpoint_url` to its clients. Without it they would send their requests to AWS,
+        which rejects the dummy credentials.
         """
         core = botocore.session.Session(session_vars=_blind_variables())
-        # Proxy settings, too, come from the environment, and no proxy reaches this machine's loopback.
+        # Proxy settings come from the environment as well, and no proxy reaches this machine's loopback.
         core.set_default_client_config(Config(proxies={}))
         return boto3.session.Session(
             aws_access_key_id=_DUMMY,
@@ -48,7 +48,7 @@ class Engine:
 
 
 def _blind_variables() -> dict[str, tuple[None, None, object, object]]:
-    """Every setting of botocore with its default, and no place in file or environment to take it from."""
+    """Every setting of botocore with its default, to be read neither from a file nor from the environment."""
     defaults = botocore.session.Session.SESSION_VARIABLES
     blind = {name: (None, None, default, convert) for name, (_, _, default, convert) in defaults.items()}
     for name in ("config_file", "credentials_file"):

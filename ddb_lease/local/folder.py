@@ -1,12 +1,12 @@
 """The folder through which a user's processes find the one engine that they share.
 
-Laws:
+Invariants:
 
-* `engine.lock` is held by the engine as long as it lives, and the kernel gives it back when the engine dies,
-  however it dies. So there is at most one engine per folder, and no pid is ever trusted by itself.
-* `start.lock` is held while starting, so that those who come at once start one engine, not many.
-* `engine.json` says where the engine is. Only the holder of `engine.lock` writes or removes it; it is
-  replaced as a whole, and may be stale.
+* The engine holds `engine.lock` as long as it lives, and the kernel releases the lock when the engine dies, however
+  it dies. So there is at most one engine per folder, and a pid alone is never trusted.
+* A starter holds `start.lock`, so that processes that start at the same time start one engine, not many.
+* `engine.json` says where the engine is. Only the holder of `engine.lock` writes or removes it. It is replaced as a
+  whole, and may be stale.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ _OWNER_ONLY_FOLDER = 0o700
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that exists and belongs to this user alone."""
+    """A folder that exists and that only this user can read."""
 
     path: Path
 
     @property
     def log(self) -> Path:
-        """Where the engine's output goes."""
+        """The file that receives the engine's output."""
         return self.path / "engine.log"
 
     def read(self) -> Engine | None:
@@ -54,7 +54,7 @@ class Folder:
                 instance_id=str(fields["instance_id"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
-            # Whatever else it says, it leads to no engine: the next start replaces it.
+            # An unreadable record leads to no engine; the next start replaces it.
             return None
 
     def write(self, engine: Engine) -> None:
@@ -62,11 +62,11 @@ class Folder:
         draft = self.path / f"engine.json.{os.getpid()}"
         with open_private(draft, "wb") as file:
             file.write(json.dumps(dataclasses.asdict(engine)).encode())
-        # At once, so that no reader sees half of it.
+        # Replaced in one step, so that no reader sees half of it.
         draft.replace(self._record)
 
     def is_recorded(self, engine: Engine) -> bool:
-        """Whether others can find this engine."""
+        """Whether other processes can find this engine."""
         recorded = self.read()
         return recorded is not None and recorded.instance_id == engine.instance_id
 
@@ -76,7 +76,7 @@ class Folder:
             self._record.unlink(missing_ok=True)
 
     def engine_lives(self) -> bool:
-        """Whether some process holds `engine.lock`: an engine that runs, or starts, or stops."""
+        """Whether a process holds `engine.lock`: an engine that starts, runs or stops."""
         with open_private(self._engine_lock, "ab") as file:
             if not _try_lock(file.fileno()):
                 return True
@@ -94,13 +94,13 @@ class Folder:
 
     @contextlib.contextmanager
     def running(self, *, timeout_s: float) -> Iterator[None]:
-        """Hold `engine.lock`, as the one engine of the folder."""
+        """Hold `engine.lock`, as the only engine of the folder."""
         with _locked(self._engine_lock, timeout_s=timeout_s, failure=self.silent_engine):
             yield
 
     @contextlib.contextmanager
     def starting(self, *, timeout_s: float) -> Iterator[None]:
-        """Hold `start.lock`, as the one who starts."""
+        """Hold `start.lock`, as the only starter."""
         with _locked(self.path / "start.lock", timeout_s=timeout_s, failure=self._other_starter):
             yield
 
@@ -123,24 +123,24 @@ class Folder:
 
 
 def locate() -> Folder:
-    """The folder of this user, made if need be.
+    """The folder of this user, created if it is missing.
 
     `DDB_LEASE_LOCAL_DIR` if set; else `ddb-lease` in the user's runtime folder, or in the cache folder.
 
     Raises:
-        EngineError: It cannot be made, or it belongs to somebody else.
+        EngineError: The folder cannot be created, or it belongs to another user.
     """
     path = _path()
     try:
         path.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
         facts = path.stat()
         if facts.st_uid != os.getuid():
-            # Another user could lead us to an engine of theirs.
-            raise EngineError(f"{path} belongs to another user: set {FOLDER_VARIABLE} to a folder of yours")
+            # Another user could direct us to an engine of theirs.
+            raise EngineError(f"{path} belongs to another user: set {FOLDER_VARIABLE} to a folder of your own")
         if stat.S_IMODE(facts.st_mode) != _OWNER_ONLY_FOLDER:
             path.chmod(_OWNER_ONLY_FOLDER)
     except OSError as error:
-        raise EngineError(f"no folder for the local engine: {error}; set {FOLDER_VARIABLE}") from error
+        raise EngineError(f"cannot create the folder of the local engine: {error}; set {FOLDER_VARIABLE}") from error
     return Folder(path)
 
 
@@ -160,7 +160,7 @@ def _locked(path: Path, *, timeout_s: float, failure: Callable[[], str]) -> Iter
         try:
             yield
         finally:
-            # By hand: closing is not enough while a forked child still has the file open.
+            # Unlocked explicitly: closing does not release the lock while a forked child has the file open.
             fcntl.flock(file, fcntl.LOCK_UN)
 
 

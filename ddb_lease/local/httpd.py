@@ -1,6 +1,15 @@
-"""The HTTP server: reads requests completely, writes answers in one piece. Loopback only.
+"""The HTTP server of the engine.
 
-Why not werkzeug's, which flask brings along: it closes every connection after one answer.
+Invariants: it listens on loopback only. It passes a request on only when all of it has been received, and writes
+each response in one piece. A client that stalls delays no other client: each connection has a thread of its own.
+
+Why not a library:
+
+* werkzeug's server, which flask brings along, closes every connection after one response.
+* waitress starts as quickly, but walks over all open connections in Python whenever one becomes ready: with 50 busy
+  connections it answered 0.4 to 0.8 times as many requests per second as this server, at up to 1.8 times the CPU
+  time each.
+* cheroot reads requests in its worker threads: as many stalled clients as it has threads block all others.
 """
 
 import contextlib
@@ -13,11 +22,11 @@ from http.server import BaseHTTPRequestHandler
 
 from ddb_lease.local.activity import Activity
 from ddb_lease.local.app import App
-from ddb_lease.local.messages import Request, Response, error_response
+from ddb_lease.local.messages import HttpRequest, HttpResponse, error_response
 
 LOOPBACK = "127.0.0.1"
 
-# Larger than anything DynamoDB takes (16 MB in BatchWriteItem): no client may fill the memory.
+# More than DynamoDB accepts (16 MB in BatchWriteItem), so that no client can fill the memory.
 _MAX_BODY_BYTES = 20 * 1024 * 1024
 
 _logger = logging.getLogger(__name__)
@@ -26,8 +35,8 @@ _logger = logging.getLogger(__name__)
 class _Handler(BaseHTTPRequestHandler):
     server: "HttpServer"
     protocol_version = "HTTP/1.1"
-    # Both against a stall of 40 ms: head and body leave in one segment, and no segment waits for the
-    # acknowledgement of the one before.
+    # Both prevent a stall of 40 ms: head and body are sent in one segment, and a segment is sent without waiting
+    # for the acknowledgement of the previous one.
     wbufsize = 256 * 1024
     disable_nagle_algorithm = True
 
@@ -43,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         body = self.rfile.read(int(length))
         if len(body) < int(length):
-            self.close_connection = True  # the client went away in the middle: it asked for nothing
+            self.close_connection = True  # the client disconnected before its request was complete
             return
         self._answer(body)
 
@@ -58,12 +67,12 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             headers = {name.lower(): value for name, value in self.headers.items()}
             path = self.path.partition("?")[0]
-            request = Request(method=self.command, path=path, headers=headers, body=body)
+            request = HttpRequest(method=self.command, path=path, headers=headers, body=body)
             self._send(self.server.app.handle(request))
         finally:
             self.server.activity.leave()
 
-    def _send(self, response: Response) -> None:
+    def _send(self, response: HttpResponse) -> None:
         self.send_response_only(response.status)
         for name, value in response.headers:
             self.send_header(name, value)
@@ -74,23 +83,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(response.body)
         self.wfile.flush()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Stay quiet: the log is for failures."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class chose the name
+        """Log no requests: the log is for failures."""
 
 
 class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves an app on the loopback interface, one thread per connection.
+    """Serves an app on the loopback interface, with one thread per connection.
 
     Args:
-        app: What answers.
-        port: 0 takes a free one.
-        poll_s: How long `stop` may take to be noticed, in seconds.
+        app: Computes the responses.
+        port: The port to listen on; 0 picks a free one.
+        poll_s: The longest time, in seconds, until the server notices `stop`.
     """
 
     daemon_threads = True
-    block_on_close = False  # an idle connection must not hold up the end
-    allow_reuse_address = True  # an engine may come back on its port at once
-    request_queue_size = 128  # many processes start at once
+    block_on_close = False  # an idle connection must not delay the stop
+    allow_reuse_address = True  # a restarted engine can use its port at once
+    request_queue_size = 128  # many processes may connect at the same time
 
     def __init__(self, app: App, *, port: int = 0, poll_s: float = 0.5) -> None:
         self.app = app
@@ -103,7 +112,7 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     @property
     def endpoint_url(self) -> str:
-        """Where clients connect."""
+        """The URL that clients connect to."""
         return f"http://{LOOPBACK}:{self.server_address[1]}"
 
     def start(self) -> None:
@@ -111,13 +120,13 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._thread.start()
 
     def stop(self, *, timeout_s: float = 5.0) -> None:
-        """Finish what is under way, then close the port and every connection."""
+        """Finish the requests in progress, then close the port and every connection."""
         self.activity.close(timeout_s=timeout_s)
         self.shutdown()
         self._thread.join()
         self.server_close()
         with self._connections_guard:
-            # A connection that is kept alive would otherwise outlive the server, in its thread.
+            # Otherwise a connection that is kept alive would outlive the server, in its thread.
             for connection in self._connections:
                 _shut_down(connection)
 
@@ -125,7 +134,7 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.serve_forever(poll_interval=self._poll_s)
 
     def process_request(self, request: object, client_address: object) -> None:
-        """Remember the connection, for `stop`."""
+        """Remember the connection, so that `stop` can close it."""
         if isinstance(request, socket.socket):
             with self._connections_guard:
                 self._connections.add(request)
@@ -138,13 +147,13 @@ class HttpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._connections.discard(request)
         super().shutdown_request(request)  # type: ignore[arg-type]  # typeshed's private names
 
-    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's
-        """Log a failure, but not a client that went away."""
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class passes them
+        """Log a failure, but not a client that disconnected."""
         failure = sys.exc_info()[1]
         if not isinstance(failure, ConnectionError):
             _logger.error("a connection failed", exc_info=failure)
 
 
 def _shut_down(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is closed already
+    with contextlib.suppress(OSError):  # already closed
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,10 +1,10 @@
 """The engine as a process: `python -m ddb_lease.local.server`.
 
-In the foreground it prints its address and serves until a signal or an idle spell ends it. With `--folder`
-it is the one engine of that folder; with `--daemon` it also leaves the starter's process tree.
+In the foreground it prints its address and serves until it gets a signal or has been idle too long. With `--folder`
+it is the only engine of that folder; with `--daemon` it also leaves the starter's process tree.
 
-Why it stops when its record is gone or is another's: nobody can find it any more, and an engine that only
-the old clients know, beside a new one, would grant what the other has granted.
+It stops when its record is gone or names another engine. New clients cannot find it then; if it went on serving the
+old ones, two engines would grant the same leases.
 """
 
 import argparse
@@ -26,24 +26,24 @@ from ddb_lease.local.errors import MISSING_EXTRA, EngineError
 from ddb_lease.local.folder import Folder
 
 IDLE_S = 30 * 60.0
-"""Without requests for this long, the engine stops."""
+"""The engine stops after this long without requests."""
 
 SWEEP_S = 60.0
-"""Between two deletions by TTL."""
+"""The time between two deletions by TTL."""
 
 READY = b"ready\n"
-"""Written to `--ready-fd` once requests are answered. The end without it means failure."""
+"""Written to `--ready-fd` once the engine serves. If the file ends without it, the start has failed."""
 
-# The engine before may still be finishing its last requests.
+# The previous engine may still be finishing its last requests.
 _WAIT_FOR_PREDECESSOR_S = 10.0
 
-# How late a stop by idleness or for want of a record may come.
+# How late the engine may notice that it is idle, or that its record is gone.
 _MAX_TICK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line says."""
+    """The parsed command line."""
 
     port: int
     idle_s: float
@@ -54,7 +54,7 @@ class Options:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the engine until it stops; the exit status."""
+    """Run the engine until it stops; returns the exit status."""
     options = _parse(arguments)
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s")
     if options.daemon:
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: Options) -> None:
-    # Here, so that a missing extra is an error of its own.
+    # Imported here, so that `main` can report a missing extra.
     from ddb_lease.local.app import App  # noqa: PLC0415
     from ddb_lease.local.httpd import HttpServer  # noqa: PLC0415
 
@@ -89,7 +89,7 @@ def _run(options: Options) -> None:
         )
         if options.folder is not None:
             options.folder.write(engine)
-            # Before the server stops: whoever reads the record from now on finds nothing.
+            # Runs before the server stops, so that no new client finds an engine that is stopping.
             stack.callback(options.folder.erase, engine)
         _announce(engine, options)
 
@@ -97,16 +97,16 @@ def _run(options: Options) -> None:
             is_lost = options.folder is not None and not options.folder.is_recorded(engine)
             return is_lost or server.activity.close_if_idle(options.idle_s)
 
-        _keep_house(app.sweep, has_reason_to_stop, wait_for_signal, options)
+        _sweep_until_stopped(app.sweep, has_reason_to_stop, wait_for_signal, options)
 
 
-def _keep_house(
+def _sweep_until_stopped(
     sweep: Callable[[], int],
     has_reason_to_stop: Callable[[], bool],
     wait_for_signal: Callable[[float], bool],
     options: Options,
 ) -> None:
-    """Sweep now and then, until there is a reason to stop."""
+    """Sweep at intervals, until there is a signal or another reason to stop."""
     tick_s = min(_MAX_TICK_S, options.idle_s / 4, options.sweep_s)
     swept_at_s = elapsed_s()
     while not wait_for_signal(tick_s) and not has_reason_to_stop():
@@ -115,15 +115,15 @@ def _keep_house(
             try:
                 sweep()
             except Exception:
-                # Deletion by TTL is a service: the engine goes on without it.
+                # The engine is useful without deletion by TTL, so it goes on.
                 logging.getLogger(__name__).exception("the sweep failed")
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[Callable[[float], bool]]:
-    """Yield a function that waits some seconds and says whether SIGTERM or SIGINT has come.
+    """Yield a function that waits some seconds and returns whether SIGTERM or SIGINT has arrived.
 
-    Through a socket: an event that a signal handler sets could deadlock with the wait that it interrupts.
+    It waits on a socket: a signal handler that sets an event could deadlock with the wait that it interrupts.
     """
     receiver, sender = socket.socketpair()
     with receiver, sender:
@@ -138,10 +138,10 @@ def _signals() -> Iterator[Callable[[float], bool]]:
 
 
 def _leave_the_starter() -> None:
-    """Become a child of init, so that nobody has to reap us and no clean-up of the starter's tree finds us.
+    """Become a child of init, so that no process has to reap us and no clean-up of the starter's tree ends us.
 
-    Safe here: no thread has been started yet. The starter has put us into a session of our own already,
-    and as we no longer lead it, no terminal can become ours.
+    Forking is safe here: no thread has been started yet. The starter has already put us into a new session, and as
+    we do not lead it after the fork, we cannot acquire a controlling terminal.
     """
     if os.fork() > 0:
         os._exit(0)
@@ -149,9 +149,9 @@ def _leave_the_starter() -> None:
 
 def _announce(engine: Engine, options: Options) -> None:
     if options.daemon:
-        os.chdir("/")  # the starter's folder may be unmounted or removed
+        os.chdir("/")  # so that the starter's folder can be unmounted or removed
     if options.ready_fd is not None:
-        # Fails if the starter has given up, and then we end: it said that nothing is left running.
+        # Fails if the starter has given up, and then we stop: it has reported that nothing is left running.
         os.write(options.ready_fd, READY)
         os.close(options.ready_fd)
     else:
@@ -166,10 +166,10 @@ def _fail(message: str) -> int:
 
 def _parse(arguments: list[str] | None) -> Options:
     parser = argparse.ArgumentParser(prog="python -m ddb_lease.local.server", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 takes a free one")
-    parser.add_argument("--idle-s", type=float, default=IDLE_S, help="stop after so long without requests")
-    parser.add_argument("--sweep-s", type=float, default=SWEEP_S, help="between two deletions by TTL")
-    parser.add_argument("--folder", type=Path, help="be the one engine of this folder")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 picks a free one")
+    parser.add_argument("--idle-s", type=float, default=IDLE_S, help="seconds without requests until the engine stops")
+    parser.add_argument("--sweep-s", type=float, default=SWEEP_S, help="seconds between two deletions by TTL")
+    parser.add_argument("--folder", type=Path, help="be the only engine of this folder")
     parser.add_argument("--daemon", action="store_true", help="leave the process tree of the starter")
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)

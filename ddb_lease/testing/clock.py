@@ -1,4 +1,4 @@
-"""A clock that does not go: time passes when, and only when, a test says so."""
+"""A clock that stands still until a test moves it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 class MovableClock:
     """A clock that tests move: steady and wall time, together or apart.
 
-    For `Runtime.clock`, and for whatever takes two functions that tell the time. Moving it wakes nobody and renews
+    For `Runtime.clock`, and for anything else that needs `steady` and `wall`. Moving it wakes nobody and renews
     nothing: `TestEnvironment.advance` does. All values are seconds.
 
     Args:
@@ -42,5 +42,5 @@ class MovableClock:
         self._wall += seconds
 
     def stand_still(self, seconds: float) -> None:
-        """The machine is paused so that its steady clock misses the time; others' clocks go on."""
+        """The machine is paused, and its steady clock misses the time; other clocks run on."""
         self._wall += seconds

@@ -1,12 +1,11 @@
-"""A stage: buckets on one engine and one clock, which the test moves.
+"""A test environment: buckets on one engine and one clock, which the test moves.
 
 Invariants:
 
-- Time passes in steps, each as long as nobody has anything to do; at each stop all that is due is done, on the thread
-  that moves the clock. So what happens in an hour is the same, in the same order, whether it takes a second or two.
-- Who waits on this stage makes the time pass: a full bucket's waiter sees a minute go by at once, and everybody's
-  leases renewed meanwhile.
-- The stage knows a bucket by what it gave it to run on, and looks into none.
+- Time passes in steps. A step ends when something is due, and the thread that moves the clock does what is due then.
+  So an hour brings the same events in the same order, whether it takes one second or two.
+- Waiting makes the time pass: a waiter of a full bucket sees a minute pass at once, and all leases renewed meanwhile.
+- The environment knows a bucket by the runtime that it gave it, and does not look inside.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import Any, Final
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import ConnectionSettings, Session
 from ddb_lease.errors import ConfigurationError, LeaseError, LeaseLost, LossReason, UnknownBucket
 from ddb_lease.lease import Lease
 from ddb_lease.models import Timing
@@ -36,44 +35,44 @@ from ddb_lease.testing.wakeup import TimeSkippingWakeup
 _log = logging.getLogger("ddb_lease")
 
 _LEAST_STEP: Final = 0.01
-"""Seconds. The heartbeat looks after one lease at most so often, and so do we."""
+"""Seconds: the shortest step, as the heartbeat handles one lease no more often."""
 
 _AFTERWARDS: Final = 0.001
-"""Seconds after a deadline at which nobody can be in doubt whether it has passed."""
+"""Seconds after a deadline, when the deadline has certainly passed."""
 
 _FILL_SECONDS: Final = 60.0
-"""For one slot, on the stage's clock: leases that have run out take two of them to be seen as such."""
+"""For one slot, on the environment's clock. It takes two seconds to see that a lease has expired."""
 
 _ROOMY: Final = Timing(front_end_skew=0.0, grace=0.0)
-"""For strangers: no lease that a bucket may have is too short for it."""
+"""For other processes: no lease that a bucket may have is too short for it."""
 
 
 class TestEnvironment:
     """Buckets on a clock that the test moves: hours pass at once, and leases are renewed, lost and waited for in them.
 
     Each bucket that it makes, and each `connect`, stands for a process of its own. No thread of ours runs: heartbeats
-    beat, and lost-callbacks are called, on the thread that moves the clock, before it goes on. Waiting for a slot moves
-    the clock too. So a test of one thread never waits, and sees the same in every run.
+    run, and lost-callbacks are called, on the thread that moves the clock, before the clock moves on. Waiting for a
+    slot moves the clock too. So a test with one thread never waits, and sees the same in every run.
 
-    What is not promised: that threads of the test find one another on it. One that waits for a slot makes an hour pass
-    while another adds two numbers; for those, there are the fixture `lease_table`, and real time.
+    Do not use it when threads or processes wait for each other: a waiter can burn an hour of simulated time before
+    another thread runs. Use the fixture `lease_table`, on real time.
 
     Args:
         table: The DynamoDB table, which must exist.
         session: A `boto3.Session` for it.
         endpoint_url: The engine.
-        longest_wait: Seconds of the stage's time, after which one that still waits is told that nobody will come.
+        longest_wait: Seconds of simulated time after which a waiter gets a `RuntimeError`.
 
     Attributes:
-        clock: What time it is: `MovableClock.steady`, and `MovableClock.wall`, the service's clock too.
+        clock: The time: `MovableClock.steady`, and `MovableClock.wall`, which is the service's clock too.
 
     Example:
         >>> from ddb_lease import local
-        >>> from ddb_lease.testing import Stage
-        >>> with Stage(**local.connect()) as stage:
-        ...     bucket = stage.bucket(max_tokens=2)
+        >>> from ddb_lease.testing import TestEnvironment
+        >>> with TestEnvironment(**local.connect()) as environment:
+        ...     bucket = environment.bucket(max_tokens=2)
         ...     lease = bucket.acquire(on_lost=lambda lease: print("stop:", lease.lost))
-        ...     stage.lose(lease, reason="taken")
+        ...     environment.lose(lease, reason="taken")
         stop: taken
     """
 
@@ -83,7 +82,7 @@ class TestEnvironment:
         self,
         *,
         table: str = DEFAULT_TABLE,
-        session: Any = None,  # noqa: ANN401 - boto3 sessions have no static type
+        session: Session | None = None,
         endpoint_url: str | None = None,
         longest_wait: float = 3600.0,
     ) -> None:
@@ -101,17 +100,17 @@ class TestEnvironment:
         self._outage: Cut | None = None
 
     def __repr__(self) -> str:
-        return f"<Stage of {len(self._processes)} peers at {self.clock.steady():.3f} s>"
+        return f"<TestEnvironment of {len(self._processes)} processes at {self.clock.steady():.3f} s>"
 
     def connect(self) -> dict[str, Any]:
-        """Keyword arguments for a `LeaseBucket` that the code under test makes by itself, as `local.connect` has them.
+        """Keyword arguments for a `LeaseBucket` that the code under test makes itself, as `local.connect` returns them.
 
-        All buckets made with one result stand for one process: one heartbeat looks after them.
+        All buckets made with one result stand for one process: they share one heartbeat.
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
-            >>> with Stage(**local.connect()) as stage:
-            ...     bucket = LeaseBucket("nightly-report", max_tokens=4, **stage.connect())
+            >>> with TestEnvironment(**local.connect()) as environment:
+            ...     bucket = LeaseBucket("nightly-report", max_tokens=4, **environment.connect())
             ...     bucket.acquire().release()
             True
         """
@@ -126,11 +125,11 @@ class TestEnvironment:
         owner: str | None = None,
         timing: Timing | None = None,
     ) -> LeaseBucket:
-        """A bucket on this stage, as a process of its own has it; closed when the stage is.
+        """A bucket in this environment, in a process of its own; closed with the environment.
 
         Args:
-            name: As in `LeaseBucket`; None for one that no other test has. A second bucket of one name is the same
-                pool of tokens, in the hands of another process.
+            name: As in `LeaseBucket`; None for a name that no other test has. A second bucket of one name is the same
+                pool of tokens, used by another process.
             max_tokens: As in `LeaseBucket`.
             lease_seconds: As in `LeaseBucket`.
             owner: As in `LeaseBucket`.
@@ -150,7 +149,7 @@ class TestEnvironment:
 
     @property
     def leases(self) -> list[Lease]:
-        """All that is held on this stage, strangers' apart: also what code under test keeps to itself. No I/O."""
+        """All leases held here, except those of `fill`; also those that the code under test hides. No I/O."""
         return [lease for process in self._mine() for lease in process.heartbeats.leases() if lease.held]
 
     # Time.
@@ -158,10 +157,10 @@ class TestEnvironment:
     def advance(self, seconds: float) -> None:
         """Let time pass: leases are renewed as they become due, or lost at their deadlines.
 
-        It costs what it would in production: some three renewals for each lease and `lease_seconds`.
+        It costs what it does in production: some three renewals in each `lease_seconds` for each lease.
 
         Raises:
-            ConfigurationError: Time does not pass backwards.
+            ConfigurationError: `seconds` is negative or infinite.
         """
         if not 0 <= seconds < math.inf:
             raise ConfigurationError(f"advance takes a number of seconds from 0 up, not {seconds!r}")
@@ -169,69 +168,70 @@ class TestEnvironment:
         self._beat()
 
     def suspend(self, seconds: float) -> None:
-        """Let time pass while this machine is suspended: no heartbeat beats, and then it wakes up.
+        """Let time pass while this machine is suspended: no heartbeat runs, and then the machine wakes up.
 
-        Leases whose deadline has passed by then are lost, and said to be so (reason suspended). Those who `fill`
-        buckets are elsewhere, and awake. Raises nothing, but what `advance` does.
+        Leases whose deadline has passed by then are lost (reason suspended). The holders that `fill` makes are on other
+        machines, and awake. Raises only what `advance` raises.
         """
         self._suspend(seconds, self._mine())
 
     def stand_still(self, seconds: float) -> None:
-        """Let time pass that this machine's steady clock misses, as that of a virtual machine which is paused.
+        """Let time pass that this machine's steady clock misses, as when a virtual machine is paused.
 
-        It finds out when answers say so: deadlines are brought forward with the next renewal. Raises nothing.
+        The machine finds out from answers: deadlines come forward with the next renewal. Raises nothing.
         """
         with self._moving:
             self.clock.stand_still(seconds)
 
-    # Trouble.
+    # Faults.
 
     def lose(self, lease: Lease, *, reason: LossReason | str) -> None:
-        """Have a lease lost, by what loses leases in production. When this returns, its callback has run.
+        """Lose a lease, by what loses leases in production. When this returns, its callback has run.
 
         Args:
-            lease: One that is held, by a bucket on this stage.
+            lease: A held lease, of a bucket in this environment.
             reason: Why. ``taken``: somebody releases it by its id, and its slot is free. ``gone``: somebody deletes
-                its item. ``revoked``: an operator asks for it back. These three are found by a renewal, at once.
-                ``unreachable``: its process reaches the service no more, until the deadline. ``suspended``: its
-                process sleeps past the deadline. These two let the time pass until then; other processes live on, and
-                the slot comes back as it does in production: when the lease has expired in the table, a margin later.
+                its item. ``revoked``: an operator asks for it back; the slot is free at once if the lease has a
+                callback, else when the holder releases it, or when it expires. A renewal finds these three at once.
+                ``unreachable``: its process does not reach the service until the deadline. ``suspended``: its process
+                sleeps past the deadline. These two let the time pass until then; other processes live on, and the slot
+                comes back as in production: when the lease has expired in the table, a margin later.
 
         Raises:
-            LeaseLost: It is not held to begin with. Nothing was done.
-            ConfigurationError: This is no such reason, or no lease of this stage. Nothing was done.
-            StoreUnavailable: There is an outage, so that no renewal finds out.
+            LeaseLost: The lease is not held. Nothing was done.
+            ConfigurationError: There is no such reason, or the lease is not of this environment. Nothing was done.
+            StoreUnavailable: There is an outage, so no renewal finds the loss.
         """
         if reason not in _LOSSES:
-            raise ConfigurationError(f"a lease is lost for one of {', '.join(map(str, _LOSSES))}; not {reason!r}")
+            raise ConfigurationError(f"a lease is lost for one of {', '.join(map(str, _LOSSES))}, not {reason!r}")
         process = next((process for process in self._processes if lease in process.heartbeats.leases()), None)
         lease.check()
         if process is None:
-            raise ConfigurationError(f"lease {lease.id} is of no bucket on this stage")
+            raise ConfigurationError(f"lease {lease.id} is of no bucket in this environment")
         self._bring_about(LossReason(reason), lease, process)
         if lease.lost != reason:
-            raise RuntimeError(f"lease {lease.id} should be lost ({reason}), and is not: {lease!r}")
+            raise RuntimeError(f"lease {lease.id} should be lost ({reason}) and is not: {lease!r}")
 
     @contextlib.contextmanager
     def outage(self, *, answers_only: bool = False) -> Iterator[None]:
-        """While this block runs, the service answers nobody on this stage; `advance` brings leases to their deadlines.
+        """While this block runs, the service does not answer; `advance` brings leases to their deadlines.
 
-        Those who `fill` buckets are elsewhere, and reach it.
+        The holders that `fill` makes are elsewhere, and reach the service.
 
         Args:
-            answers_only: Requests arrive and are carried out, and only their answers are lost. Else none arrives.
+            answers_only: Requests arrive and are carried out, and only their answers are lost. Else no request arrives.
 
         Raises:
-            ConfigurationError: There is one already.
+            ConfigurationError: There is an outage already.
 
         Example:
             >>> from ddb_lease import StoreUnavailable, local
-            >>> with Stage(**local.connect()) as stage, stage.outage():
+            >>> with TestEnvironment(**local.connect()) as environment, environment.outage():
             ...     try:
-            ...         stage.bucket().acquire(timeout=30)
+            ...         environment.bucket().acquire(timeout=30)
             ...     except StoreUnavailable:
-            ...         print("to be tried later")
-            to be tried later
+            ...         print("try again later")
+            try again later
         """
         if self._outage is not None:
             raise ConfigurationError("there is an outage already")
@@ -242,29 +242,29 @@ class TestEnvironment:
             self._cut(None)
 
     def fill(self, bucket: LeaseBucket) -> list[Lease]:
-        """Have strangers take all that is free of a bucket; `bucket` itself must be able to reach the service.
+        """Fill a bucket: other processes take all free slots. `bucket` itself must be able to reach the service.
 
-        Their leases are renewed as time passes, whatever becomes of this machine.
+        Their leases are renewed as time passes, whatever happens to this machine.
 
         Returns:
-            Their leases. Release one, and there is room for one.
+            Their leases. Release one, and one slot is free.
 
         Raises:
             StoreError: The bucket cannot be read.
-            LeaseError: The strangers could not take all, as others were faster.
+            LeaseError: They could not take all slots, as others were faster.
 
         Example:
             >>> from ddb_lease import local
-            >>> with Stage(**local.connect()) as stage:
-            ...     bucket = stage.bucket(max_tokens=3)
-            ...     theirs = stage.fill(bucket)
+            >>> with TestEnvironment(**local.connect()) as environment:
+            ...     bucket = environment.bucket(max_tokens=3)
+            ...     theirs = environment.fill(bucket)
             ...     len(theirs), bucket.try_acquire()
             (3, None)
         """
         try:
             status = bucket.status()
         except UnknownBucket:
-            bucket.acquire(timeout=_FILL_SECONDS).release()  # it makes the bucket, with its own settings
+            bucket.acquire(timeout=_FILL_SECONDS).release()  # this creates the bucket, with its own settings
             status = bucket.status()
         stranger = self._bucket(
             self._process(stranger=True),
@@ -279,7 +279,7 @@ class TestEnvironment:
     # The end.
 
     def close(self) -> None:
-        """Release all leases on this stage, and close its buckets. Raises nothing."""
+        """Release all leases in this environment, and close its buckets. Raises nothing."""
         for bucket in self._buckets:
             bucket.close()
         for process in self._processes:
@@ -287,7 +287,7 @@ class TestEnvironment:
                 try:
                     lease.release()
                 except LeaseError as error:
-                    _log.warning("lease %s was not released, and ends by expiry: %s", lease.id, error)
+                    _log.warning("lease %s was not released and will expire: %s", lease.id, error)
             process.close_stores()
         self._operator.close()
 
@@ -302,7 +302,7 @@ class TestEnvironment:
     ) -> None:
         self.close()
 
-    # Behind the scenes.
+    # Private.
 
     def _process(self, *, stranger: bool = False) -> SimulatedProcess:
         process = SimulatedProcess(
@@ -398,5 +398,5 @@ _LOSSES: Final = (
 
 
 def _renew(lease: Lease) -> None:
-    with contextlib.suppress(LeaseLost):  # that is what it is for
+    with contextlib.suppress(LeaseLost):  # as intended
         lease.renew()

@@ -1,7 +1,7 @@
 """The fixtures, for pytest: ``pytest_plugins = ["ddb_lease.testing"]`` loads them.
 
-Invariants: it is the only one that imports pytest. An engine lives as long as the test run, a table as long as
-its test; each fixture may be overridden by one of the same name, as always in pytest.
+Invariants: this is the only module that imports pytest. An engine lives as long as the test run, a table as long as
+its test. Each fixture may be overridden by one of the same name, as always in pytest.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb import ConnectionSettings, Session
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.local import Engine, EngineError
 from ddb_lease.local.errors import MISSING_EXTRA
@@ -25,11 +25,11 @@ _LEASE_SECONDS = 60.0  # for the client's timeouts only
 
 @pytest.fixture(scope="session")
 def lease_engine() -> Iterator[Engine]:
-    """The engine that all of this run's tests are on: embedded, in a thread of this process, and nobody else's.
+    """The engine of this test run: embedded, in a thread of this process.
 
-    Override it (scope ``session``) to be on another one: anything with `endpoint_url`, and with `session()` that makes
-    a `boto3.Session` for it. ``return ddb_lease.local.start()`` is an engine in a process of its own, for tests in
-    whose process moto's `mock_aws` is used, as that forgets the tables of all engines around it.
+    Override it (scope ``session``) to use another one: any object with `endpoint_url` and a method `session()` that
+    makes a `boto3.Session` for it. ``return ddb_lease.local.start()`` is an engine in a process of its own; use it if
+    the tests also use moto's `mock_aws`, which deletes the tables of all engines in the process.
 
     Raises:
         EngineError: The extra ``ddb-lease[local]`` is not installed.
@@ -43,17 +43,17 @@ def lease_engine() -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def lease_session(lease_engine: Engine) -> Any:  # noqa: ANN401 - boto3 sessions have no static type
+def lease_session(lease_engine: Engine) -> Session:
     """A `boto3.Session` for the engine: one for all, as making one takes longer than a test."""
     return lease_engine.session()
 
 
 @pytest.fixture
-def lease_table(lease_engine: Engine, lease_session: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - as above
-    """A new table, as keyword arguments for a `LeaseBucket`: on real time, with real heartbeats. It goes with the test.
+def lease_table(lease_engine: Engine, lease_session: Session) -> Iterator[dict[str, Any]]:
+    """A new table, as keyword arguments for a `LeaseBucket`: on real time, with real heartbeats.
 
-    For tests of threads and processes that wait for one another, as in ``LeaseBucket("jobs", max_tokens=2,
-    **lease_table)``. Close such a bucket before the test ends: its heartbeat knows nothing of tests.
+    It is deleted after the test. Use it when threads or processes wait for one another, as in ``LeaseBucket("jobs",
+    max_tokens=2, **lease_table)``. Close such a bucket before the test ends: its heartbeat knows nothing of tests.
     """
     table = f"leases-{uuid.uuid4().hex}"
     connection = ConnectionSettings(session=lease_session, endpoint_url=lease_engine.endpoint_url)
@@ -65,13 +65,22 @@ def lease_table(lease_engine: Engine, lease_session: Any) -> Iterator[dict[str, 
 
 
 @pytest.fixture
-def lease_stage(lease_table: dict[str, Any]) -> Iterator[TestEnvironment]:
-    """A stage on a table of its own: buckets on a clock that the test moves. Closed when the test ends."""
+def lease_environment(lease_table: dict[str, Any]) -> Iterator[TestEnvironment]:
+    """A test environment on a table of its own: buckets on a clock that the test moves. Closed when the test ends."""
     with TestEnvironment(**lease_table) as environment:
         yield environment
 
 
 @pytest.fixture
+def lease_stage(lease_environment: TestEnvironment) -> TestEnvironment:
+    """The same environment, by the name that it had in earlier versions."""
+    return lease_environment
+
+
+@pytest.fixture
 def lease_bucket(lease_stage: TestEnvironment) -> LeaseBucket:
-    """A bucket on the stage, of one token and leases of a minute; `TestEnvironment.bucket` makes others."""
+    """A bucket of one token and leases of a minute; `TestEnvironment.bucket` makes others.
+
+    It depends on the old name, so that it follows a project's own override of either name.
+    """
     return lease_stage.bucket()

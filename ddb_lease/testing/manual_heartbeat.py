@@ -1,6 +1,6 @@
-"""A heartbeat without a thread: whatever moves the clock turns it.
+"""A heartbeat without a thread: the environment runs it when it moves the clock.
 
-Invariant: everything runs on the calling thread, and only when asked for.
+Invariants: everything runs on the calling thread, and only when called.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from ddb_lease.lease import Lease
 
 
 class InlineWorkers(Workers):
-    """Workers that do it at once, on the calling thread."""
+    """Workers that run each job at once, on the calling thread."""
 
     def submit(self, job: Callable[[], object], **_: object) -> None:
-        """Do it now; what it raises is raised here."""
+        """Run the job now; its errors are raised here."""
         job()
 
     def relieve(self) -> None:
-        """Nobody ever waits here."""
+        """Nothing: no job ever waits."""
 
     def relief_in(self) -> float:
-        """Never."""
+        """Infinity: no job ever waits."""
         return math.inf
 
 
 class ManualHeartbeats(Heartbeats):
-    """A heartbeat without a thread: the test turns it.
+    """A heartbeat without a thread: the test runs it.
 
     Attributes:
-        slept: What `overslept` answers: whether the process was not running when something became due.
-        started: How often a thread would have been started, or found to be there.
+        slept: What `overslept` returns: whether the process was suspended when something became due.
+        started: How often a heartbeat thread would have been started or found running.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -44,18 +44,18 @@ class ManualHeartbeats(Heartbeats):
         self.started = 0
 
     def ensure_running(self) -> None:
-        """There is no thread to run."""
+        """Count the call; there is no thread."""
         self.started += 1
 
     def overslept(self) -> bool:
-        """Whether the process was not running, as the test says."""
+        """Whether the process was suspended, as the test says."""
         return self.slept
 
     def due_in(self) -> float:
-        """Seconds until somebody must be looked after; infinite where there is nobody."""
+        """Seconds until a lease is due; infinity if there is none."""
         first = self._schedule.first()
         return math.inf if first is None else first - self._clock.steady()
 
     def leases(self) -> list[Lease]:
-        """Those that are looked after: all that are held, and some that were lost and have to be cleaned up."""
+        """All leases that are held, and some that were lost and must be cleaned up."""
         return [Lease(held) for held in self._schedule.all() if isinstance(held, HeldLease)]

@@ -1,4 +1,4 @@
-"""An operator: edits a table by hand, so that a lease is lost by what others do to its slot."""
+"""An operator: edits a table by hand, to lose a lease as in production."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _LEASE_SECONDS = 60.0  # for the client's timeouts only
 
 
 class Operator:
-    """Finds and edits the item of a lease. Its requests go through whatever outage there is on the stage."""
+    """Finds and edits the item of a lease. An outage of the environment does not affect its requests."""
 
     def __init__(self, *, table: str, connection: ConnectionSettings) -> None:
         self._table = table
         self._client: Any = connection.connect(_LEASE_SECONDS)
 
     def bucket_of(self, lease_id: str) -> str:
-        """The bucket that a lease is of."""
+        """The bucket of a lease."""
         return str(self._key(lease_id)["pk"]["S"])
 
     def delete(self, lease_id: str) -> None:
@@ -39,7 +39,7 @@ class Operator:
         )
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._client.close()
 
     def _key(self, lease_id: str) -> Wire:
@@ -57,5 +57,5 @@ class Operator:
             for item in page["Items"]:
                 return {"pk": item["pk"], "sk": item["sk"]}
             if "LastEvaluatedKey" not in page:
-                raise ConfigurationError(f"table {self._table!r} holds no lease {lease_id}")
+                raise ConfigurationError(f"table {self._table!r} has no lease {lease_id}")
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}

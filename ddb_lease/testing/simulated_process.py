@@ -1,10 +1,9 @@
-"""A peer: one process as a stage has it, with a heartbeat of its own, and a line to the engine that can be cut.
+"""One simulated process, with a heartbeat of its own and a connection to the engine that can be cut.
 
 Invariants:
 
-- A request that goes through is really sent. The stage only decides whether it goes through, and dates the answer.
-- How times are drawn repeats itself from run to run; names (lease ids, request tokens) never do, as engines know them
-  again.
+- A request that passes is really sent. The environment only decides whether it passes, and dates the answer.
+- Random times repeat from run to run. Random names (lease ids, request tokens) never do, as an engine remembers them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from random import Random, SystemRandom
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown, Unsent
-from ddb_lease._runtime.driver import Sender, Wakeup
+from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.testing.clock import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
@@ -26,10 +25,10 @@ _names = SystemRandom()
 
 
 class Cut(enum.Enum):
-    """What an outage takes away."""
+    """What an outage cuts."""
 
     REQUESTS = enum.auto()
-    """No request arrives, and its sender knows it."""
+    """No request arrives, and the sender knows it."""
     ANSWERS = enum.auto()
     """Requests arrive and are carried out; their answers are lost."""
 
@@ -38,14 +37,14 @@ class Chance(Random):
     """Draws the same times in every run, but never the same name twice."""
 
     def getrandbits(self, bits: int, /) -> int:
-        """What lease ids and tokens are made of."""
+        """Random bits for lease ids and request tokens."""
         return _names.getrandbits(bits)
 
 
 class OneAtATime:
-    """A `Lock` for threads, that lets a thread which is inside already pass by instead of waiting for itself.
+    """A lock that does not block a thread which holds it already.
 
-    A lost-callback runs on the thread that found the loss, which may be renewing; and it may release the lease.
+    A lost-callback runs on the thread that found the loss, which may be in a renewal, and it may release the lease.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,7 @@ class OneAtATime:
         self._inside: int | None = None
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Go in; False at once for whoever is inside already."""
+        """Take the lock; False at once if this thread holds it already."""
         me = threading.get_ident()
         if self._inside == me:
             return False
@@ -63,7 +62,7 @@ class OneAtATime:
         return inside
 
     def release(self) -> None:
-        """Come out."""
+        """Release the lock."""
         self._inside = None
         self._lock.release()
 
@@ -76,15 +75,15 @@ class OneAtATime:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class SimulatedProcess:
-    """One process of those on a stage.
+    """One process of an environment.
 
     Attributes:
-        clock: The stage's.
-        wakeup: Makes what its threads pause on.
-        seed: What its times are drawn from.
-        cut: What an outage takes from it.
-        asleep: Whether its process is suspended: then nothing of it runs.
-        lines: The stores of its buckets.
+        clock: The environment's.
+        wakeup: Makes the `Wakeup`s that its threads wait on.
+        seed: The seed of its random times.
+        cut: What an outage cuts of its traffic.
+        asleep: Whether the process is suspended; then nothing of it runs.
+        stores: The stores of its buckets.
     """
 
     clock: MovableClock
@@ -99,7 +98,7 @@ class SimulatedProcess:
         self.heartbeats = ManualHeartbeats(self.clock)
 
     def runtime(self) -> Runtime:
-        """What its buckets run on."""
+        """The runtime of its buckets."""
         return Runtime(
             clock=self.clock,
             chance=Chance(self.seed),
@@ -116,7 +115,7 @@ class SimulatedProcess:
             self.heartbeats.turn(slept=False)
 
     def wake(self) -> None:
-        """Wake up from sleep, and do what was due meanwhile."""
+        """Wake up, and do what became due meanwhile."""
         self.asleep, self.heartbeats.slept = False, True
         try:
             self.heartbeats.turn(slept=True)
@@ -124,18 +123,18 @@ class SimulatedProcess:
             self.heartbeats.slept = False
 
     def close_stores(self) -> None:
-        """Let go of connections."""
-        for line in self.stores:
-            line.close()
+        """Close the connections."""
+        for store in self.stores:
+            store.close()
 
     def _wrap(self, store: Sender) -> FaultyStore:
-        line = FaultyStore(store, self)
-        self.stores.append(line)
-        return line
+        faulty = FaultyStore(store, self)
+        self.stores.append(faulty)
+        return faulty
 
 
 class FaultyStore:
-    """Stands between a bucket and its store: loses what an outage loses, and dates answers by the stage's clock."""
+    """Wraps a bucket's store: loses what an outage cuts, and dates answers by the environment's clock."""
 
     def __init__(self, store: Sender, process: SimulatedProcess) -> None:
         self._store = store
@@ -145,10 +144,10 @@ class FaultyStore:
         """Send one request once, or not."""
         cut = self._process.cut
         if cut is Cut.REQUESTS:
-            return _unanswered(Unsent(cause=ConnectionError("an outage on the test's stage: no connection")))
+            return _unanswered(Unsent(cause=ConnectionError("an outage of the test environment: no connection")))
         reply = self._store.send(request)
         if cut is Cut.ANSWERS:
-            return _unanswered(Unknown(cause=ConnectionError("an outage on the test's stage: the answer is lost")))
+            return _unanswered(Unknown(cause=ConnectionError("an outage of the test environment: the answer is lost")))
         if not reply.genuine:
             return reply
         return replace(reply, date=float(math.floor(self._process.clock.wall())))
@@ -158,11 +157,11 @@ class FaultyStore:
         self._store.fit(lease_seconds)
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._store.close()
 
     def after_fork_in_child(self) -> None:
-        """Let go of what is the parent's."""
+        """Drop the parent's connections."""
         self._store.after_fork_in_child()
 
 

@@ -1,27 +1,27 @@
-"""Waiting on a stage: who pauses makes the time pass."""
+"""Waiting in a test environment: a pause makes the time pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
-from ddb_lease._runtime.driver import Wakeup
+from ddb_lease._runtime.ports import Wakeup
 
 
 class LetPass(Protocol):
-    """Lets time pass, and does what becomes due on the way."""
+    """Lets time pass, and does what becomes due meanwhile."""
 
     def __call__(self, seconds: float, *, until: Callable[[], bool]) -> float:
-        """Let so many seconds pass, or fewer where `until` holds before; returns how many passed."""
+        """Let `seconds` pass, or fewer if `until` holds earlier; returns how many passed."""
         ...
 
 
 class TimeSkippingWakeup(Wakeup):
-    """Pauses by letting the stage's time pass.
+    """Pauses by letting the environment's time pass.
 
     Args:
-        let_pass: The stage's.
-        patience: Seconds after which one that still waits is told that nobody will come.
+        let_pass: The environment's.
+        patience: Seconds of simulated time after which a waiter gets a `RuntimeError`.
     """
 
     def __init__(self, *, let_pass: LetPass, patience: float) -> None:
@@ -48,7 +48,7 @@ class TimeSkippingWakeup(Wakeup):
     def _wait(self, seconds: float, *, until: Callable[[], bool]) -> None:
         if self._waited >= self._patience:
             raise RuntimeError(
-                f"waited {self._waited:.0f} s of the stage's time in vain: for a slot that nobody in this test "
-                "releases? (a Stage takes another longest_wait)"
+                f"waited {self._waited:.0f} s of simulated time in vain: does nobody in this test release a slot? "
+                "(TestEnvironment(longest_wait=...) allows more)"
             )
         self._waited += self._let_pass(seconds, until=until)

@@ -33,7 +33,7 @@ from typing import Any
 
 from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseLost, StoreUnavailable, Timing
 from ddb_lease._protocol.messages import Claim, Done, Refused, Reply, Request
-from ddb_lease._runtime.driver import Sender
+from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.local.engine import Engine
 from scripts.harness.referee import note, now

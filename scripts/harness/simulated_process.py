@@ -16,8 +16,8 @@ from functools import cached_property
 from random import Random
 
 from ddb_lease import Lease, LeaseBucket, Timing
-from ddb_lease._runtime.driver import Wakeup
 from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from scripts.harness.network import Client, Network
 from scripts.harness.world import Actor, World

@@ -264,14 +264,14 @@ def program(engine, bucket_name, table):
         head = (
             "import asyncio, os, threading, sys\n"
             "from ddb_lease._runtime import process\nfrom ddb_lease import aio, LeaseLost, Timing\n"
-            "from ddb_lease.bucket import Machinery\n"
+            "from ddb_lease._runtime.runtime import Runtime\n"
             "from scripts.harness.holders import session\n"
             "from tests.support import Tap\n"
             "from ddb_lease._protocol.messages import Claim\n"
             "tap = Tap()\n"
             f"bucket = aio.LeaseBucket({bucket_name!r}, max_tokens=3, lease_seconds=30, table='leases',\n"
             f"    session=session({engine.endpoint_url!r}), endpoint_url={engine.endpoint_url!r},\n"
-            "    timing=Timing(front_end_skew=0.1), machinery=Machinery(wrap=tap.around))\n"
+            "    timing=Timing(front_end_skew=0.1), runtime=Runtime(wrap=tap.around))\n"
         )
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", head + code],

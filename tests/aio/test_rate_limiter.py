@@ -1,6 +1,8 @@
 """A rate on a loop: the same permits, awaited; those who wait stand in one line, and whoever is cancelled leaves it."""
 
 import asyncio
+import os
+import signal
 import time
 
 import pytest
@@ -108,7 +110,7 @@ def test_a_cancelled_waiter_leaves_the_line_and_the_next_goes_on(limiter):
             await asyncio.wait_for(second, 30)
             with pytest.raises(asyncio.CancelledError):
                 await first
-            return permits._core._permits.wanted_before(None)
+            return permits._core.state.permits.wanted_before(None)
 
     assert asyncio.run(main()) == 0
 
@@ -171,3 +173,24 @@ def test_one_limiter_serves_several_loops(limiter):
         asyncio.run(permits.acquire(timeout=30))
     assert not asyncio.run(permits.try_acquire())
     asyncio.run(permits.close())
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("engine", ["embedded", "ministack"], indirect=True, scope="session")  # what a child can reach
+def test_a_forked_child_has_threads_of_its_own_and_none_of_its_parents_permits(limiter):
+    permits = limiter(burst=30, prefetch=10)
+    assert asyncio.run(permits.try_acquire())
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)  # without threads of its own it would wait for ever
+        try:
+            held = asyncio.run(permits.status()).in_hand
+            os.write(write, repr((held, asyncio.run(permits.try_acquire()))).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    assert os.read(read, 1000).decode() == "(0, True)"
+    os.close(read)
+    assert asyncio.run(permits.status()).in_hand == 9

@@ -167,13 +167,13 @@ def test_the_version_is_told(cli):
         ("run", "BUCKET"),
         ("run b --local -- true", "--max-tokens"),
         ("run b --max-tokens x --local -- true", "invalid int value"),
-        ("run b --max-tokens 1 --lease soon --local -- true", "'soon' is no duration"),
+        ("run b --max-tokens 1 --lease soon --local -- true", "'soon' is not a duration"),
         ("run b --max-tokens 1 --timeout -1 --local -- true", "--timeout"),
-        ("run b --max-tokens 1 --grace 1x --local -- true", "'1x' is no duration"),
+        ("run b --max-tokens 1 --grace 1x --local -- true", "'1x' is not a duration"),
         ("run b --max-tokens 1 --data k --local -- true", "'k' is not of the form KEY=VALUE"),
-        ("run b --max-tokens 1 --no-slot-code 256 --local -- true", "'256' is no exit code"),
-        ("run b --max-tokens 1 --lost-code no --local -- true", "'no' is no exit code"),
-        ("create-table --local --wait never", "'never' is no duration"),
+        ("run b --max-tokens 1 --no-slot-code 256 --local -- true", "'256' is not an exit code"),
+        ("run b --max-tokens 1 --lost-code no --local -- true", "'no' is not an exit code"),
+        ("create-table --local --wait never", "'never' is not a duration"),
         ("local restart", "invalid choice"),
         ("status used --local -- true", "only run and limit take a command"),
         ("run b --max-tokens 1 --local true", "unrecognized arguments: true"),
@@ -195,7 +195,7 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
     done = cli("run b --max-tokens 1 --lease soon --local -- true")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
-        "ddb-lease run: error: argument --lease: 'soon' is no duration; write 90, 30s, 10m or 2h"
+        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 10m, 2h or 1d"
     )
     assert "Traceback" not in done.stderr
 
@@ -392,7 +392,7 @@ def test_status_shows_each_lease_in_a_line(cli, client):
     done = cli("status shown --local")
     head, drift, blank, columns, first, second = done.stdout.splitlines()
     assert head == "shown in table ddb-lease: 2 of 9 leased, 7 free, leases of 1m, 9 slots minted"
-    assert drift == "drift: 2 slots are in circulation; who needs the others mints them anew"
+    assert drift == "drift: 2 slots are in circulation; the others are minted again when needed"
     assert blank == ""
     assert columns.split("  ")[0] == "SLOT"
     assert columns.split() == ["SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE", "ID", "DATA"]
@@ -594,14 +594,14 @@ def test_a_resize_tells_what_it_did(cli, client):
     assert cli(f"resize {name} 2 --local").stdout == f"{name}: 1 -> 2 tokens\n"
     status = cli(f"status {name} --local").stdout
     assert f"{name} in table ddb-lease: 0 of 2 leased, 2 free" in status
-    assert "3 more on retired slots, until they end" in status
+    assert "3 more on retired slots until they end" in status
 
 
 def test_a_repair_tells_what_it_did(cli, client):
     name = put_nine(client)
     assert "drift: 3 slots are in circulation" in cli(f"status {name} --local").stdout
     assert cli(f"repair {name} --local").stdout == f"{name}: minted 9 -> 3\n"
-    assert cli(f"repair {name} --local").stdout == f"{name}: minted is 3, which is right\n"
+    assert cli(f"repair {name} --local").stdout == f"{name}: minted is 3, which is correct\n"
     assert "drift" not in cli(f"status {name} --local").stdout
     done = cli(f"repair {name} --local --json")
     expected = {"bucket": name, "max_tokens": 9, "before": 3, "after": 3, "retired": 0}
@@ -711,13 +711,16 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
     with subprocess.Popen(
         line, env=environment(cli.folder), cwd=cli.folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     ) as process:
-        assert json.loads(process.stdout.readline())["error"] == "UnknownBucket"
-        put_bucket(client, name, {0: ("host:1", {})})
-        while "error" in (seen := json.loads(process.stdout.readline())):
-            pass
-        assert (seen["name"], len(seen["leases"])) == (name, 1)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(LONG) == 128 + signal.SIGINT
+        try:
+            assert json.loads(process.stdout.readline())["error"] == "UnknownBucket"
+            put_bucket(client, name, {0: ("host:1", {})})
+            while "error" in (seen := json.loads(process.stdout.readline())):
+                pass
+            assert (seen["name"], len(seen["leases"])) == (name, 1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LONG) == 128 + signal.SIGINT
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("interval", ["0", "0.1", "-1", "nan", "inf", "1e10"])

@@ -61,7 +61,7 @@ def test_a_duration_is_a_number_with_an_optional_unit(text, seconds):
     ],
 )
 def test_what_is_no_duration_is_refused_with_an_example(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="write 90, 30s, 10m or 2h"):
+    with pytest.raises(argparse.ArgumentTypeError, match="write 90, 250ms, 30s, 10m, 2h or 1d"):
         formatting.duration(text)
 
 
@@ -267,7 +267,7 @@ def test_the_table_is_laid_out_for_a_person():
     )
     assert shown == (
         "jobs in table t: 1 of 12 leased, 10 free, leases of 1m, 12 slots minted\n"
-        "1 more on retired slots, until they end\n"
+        "1 more on retired slots until they end\n"
         "\n"
         "SLOT  OWNER              AGE            REMAINING  FENCE  LEASE ID  DATA\n"
         "   0  host:1           1m15s                  48s  17     0-abc\n"

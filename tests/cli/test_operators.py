@@ -116,4 +116,4 @@ def test_a_reset_ends_the_commands_whose_leases_it_ended(place):
     for job in jobs:
         assert "lost (taken); the command was ended" in job.communicate(timeout=LONG)[1]
         assert job.returncode == 76
-    assert place("repair") == f"{place.name}: minted is 2, which is right\n"
+    assert place("repair") == f"{place.name}: minted is 2, which is correct\n"

@@ -341,7 +341,7 @@ import os, pathlib, signal, sys, time
 from ddb_lease.cli import run
 from ddb_lease.cli.main import main
 
-start = run.WatchdogedCommand.start
+start = run.SupervisedCommand.start
 ready = pathlib.Path(sys.argv.pop(1))
 
 def signalled(*args, **kwargs):
@@ -351,7 +351,7 @@ def signalled(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGTERM)
     return command
 
-run.WatchdogedCommand.start = staticmethod(signalled)
+run.SupervisedCommand.start = staticmethod(signalled)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -385,7 +385,7 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
 
 RELEASE_UNDER_SIGNAL = """
 import os, signal, sys, time
-from ddb_lease import lease
+from ddb_lease._runtime import held_lease as lease
 from ddb_lease.cli.main import main
 
 send_release = lease.send_release
@@ -402,6 +402,33 @@ def signalled(*args, **kwargs):
 lease.send_release = signalled
 sys.exit(main(sys.argv[1:]))
 """
+
+
+LOST_BEFORE_THE_COMMAND = """
+import sys
+from ddb_lease import Lease
+from ddb_lease.cli.main import main
+
+check = Lease.check
+
+def lost_meanwhile(lease):
+    lease._held._belief._planned = 0.0  # as if the process had slept
+    check(lease)
+
+Lease.check = lost_meanwhile
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_lease_that_is_lost_before_the_command_starts_is_told_as_lost(cli, table, bucket_name):
+    line = [sys.executable, "-c", LOST_BEFORE_THE_COMMAND, *run_line(bucket_name, "echo ran", lease=600)]
+    done = subprocess.run(
+        line, env=cli.environment, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL, check=False
+    )
+    assert done.stdout == ""
+    assert done.returncode == 76, done.stderr
+    assert "is not held any more" in done.stderr
+    assert not leased(table)
 
 
 def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table, bucket_name):
@@ -451,13 +478,15 @@ def test_what_the_command_leaves_behind_ends_before_the_slot_is_free(start, tabl
 
 
 def test_as_many_run_at_once_as_there_are_tokens_and_no_more(start, table):
-    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(3)]
-    until(lambda: len(leased(table)) == 2)
-    time.sleep(1.0)
+    jobs = [start("echo $DDB_LEASE_SLOT; exec sleep 600", max_tokens=2) for _ in range(2)]
+    assert {first_line(job) for job in jobs} == {"0", "1"}
+    one_too_many = start("echo $DDB_LEASE_SLOT", max_tokens=2, options="--timeout 1s")
+    assert one_too_many.wait(LONG) == 75
+    assert one_too_many.stdout.read() == ""
     assert len(leased(table)) == 2
     for job in jobs:
         job.terminate()
-    assert {job.wait(LONG) for job in jobs} == {143}
+    assert [job.wait(LONG) for job in jobs] == [143, 143]
     assert not leased(table)
 
 
@@ -563,3 +592,29 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
             process.kill()
             process.communicate()
         cli("local", "stop")
+
+
+KEEPS_ITS_HANDLERS = """
+import signal, sys
+from ddb_lease.cli.main import main
+numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+for number in numbers[:2]:
+    signal.signal(number, lambda *_: None)
+before = [signal.getsignal(number) for number in numbers]
+code = main(sys.argv[1:])
+print(code, [signal.getsignal(number) for number in numbers] == before)
+"""
+
+
+@pytest.mark.parametrize(("job", "options", "code"), [("exit 3", "", 3), ("true", "--count 3", 2)])
+def test_afterwards_signals_are_handled_as_before(cli, bucket_name, job, options, code):
+    done = subprocess.run(
+        [sys.executable, "-c", KEEPS_ITS_HANDLERS, *run_line(bucket_name, job, options=options)],
+        env=cli.environment,
+        cwd=cli.folder,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1:] == [f"{code} True"], done.stderr

@@ -306,7 +306,7 @@ def test_a_name_that_cannot_be_a_table_is_told_in_one_line_with_code_2(line, cap
     assert main.main(shlex.split(line)) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"ddb-lease: .* is no table's (name|ARN).*\n", err)
+    assert re.fullmatch(r"ddb-lease: .* is not (a table name|the ARN of a table).*\n", err)
 
 
 @pytest.mark.parametrize("line", ["template", "template pulumi", "template iam --role admin"])

@@ -181,10 +181,10 @@ def test_nothing_starts_when_the_time_left_is_the_grace(start, tmp_path):
 
 
 def test_a_watchdog_that_cannot_start_is_told(start, monkeypatch):
-    monkeypatch.setattr(supervisor.sys, "executable", "/bin/false")
+    monkeypatch.setattr(supervisor_module.sys, "executable", "/bin/false")
     with pytest.raises(WatchdogFailed):
         start(["true"])
-    monkeypatch.setattr(supervisor.sys, "executable", "/no/such/python")
+    monkeypatch.setattr(supervisor_module.sys, "executable", "/no/such/python")
     with pytest.raises(WatchdogFailed):
         start(["true"])
 
@@ -487,12 +487,12 @@ def test_the_supervisors_signals_are_the_commands(supervise, signum):
 
 
 def test_passing_on_leaves_the_handlers_as_they_were(start):
-    before = {number: signal.getsignal(number) for number in supervisor.PASSED_ON}
+    before = {number: signal.getsignal(number) for number in supervisor_module.PASSED_ON}
     command = start(["sleep", "1000"])
     with pass_on(command):
         os.kill(os.getpid(), signal.SIGTERM)
         assert ended(command).signal == signal.SIGTERM
-    assert {number: signal.getsignal(number) for number in supervisor.PASSED_ON} == before
+    assert {number: signal.getsignal(number) for number in supervisor_module.PASSED_ON} == before
 
 
 def test_commands_that_end_while_they_are_being_ended(start):

@@ -137,7 +137,7 @@ def test_a_client_that_waits_longer_than_the_stored_lease_allows_is_refused_each
     bucket = LeaseBucket("b", max_tokens=1, lease_seconds=own, client=client)
     for _ in range(3):
         with pytest.raises(ConfigurationError, match=f"waits up to {timeout} s"):
-            bucket._adopt(Counter(max_tokens=1, minted=1, rev=1, lease_ms=round(stored * 1000)), True)
+            bucket._core.state.adopt(Counter(max_tokens=1, minted=1, rev=1, lease_ms=round(stored * 1000)), sure=True)
         assert bucket._core.state.hints.counter is None
 
 

@@ -352,7 +352,7 @@ def test_every_public_operation_is_among_those_tried():
 @pytest.fixture
 def in_process(engine, watched_session, monkeypatch):
     """Runs a command line here, on the record."""
-    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: watched_session)
+    monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: watched_session)
     return lambda *arguments: main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
 
 

@@ -48,7 +48,7 @@ def test_who_holds_when_the_engine_comes_back_empty_finds_out_and_then_all_is_as
         # While there is no table, renewals fail, and may succeed again for all that anyone knows.
         for holder in holders:
             assert holder.expect("lost")["reason"] in UNANSWERED
-        with pytest.raises(StoreRejected, match="does not exist there: make it with"):
+        with pytest.raises(StoreRejected, match="does not exist: make it with"):
             patient.renew()
         patient.check()
         make_table()

@@ -131,7 +131,7 @@ def test_no_command_line_is_a_crash(arguments):
 @pytest.fixture
 def where(engine, session, monkeypatch):
     """The options that lead to the engine; one session for all command lines, as making one takes a quarter of a second."""
-    monkeypatch.setattr("ddb_lease.cli.connection.boto3.Session", lambda **_: session)
+    monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: session)
     return f"--endpoint-url={engine.endpoint_url}", f"--table={TABLE}"
 
 

@@ -1,4 +1,4 @@
-"""An engine stops only when nobody is there, and nobody can come in while it decides."""
+"""An engine stops only when it is idle, and admits no request while it decides."""
 
 from ddb_lease.local.activity import Activity
 
@@ -19,7 +19,7 @@ def test_it_closes_after_the_idle_time_and_not_before():
     assert activity.close_if_idle(30)
 
 
-def test_a_request_starts_the_idle_time_again():
+def test_a_request_restarts_the_idle_time():
     clock = FakeClock()
     activity = Activity(clock)
     clock.now_s = 29
@@ -31,7 +31,7 @@ def test_a_request_starts_the_idle_time_again():
     assert activity.close_if_idle(30)
 
 
-def test_a_long_request_keeps_it_open_and_its_end_counts():
+def test_a_long_request_keeps_it_open_and_its_end_restarts_the_idle_time():
     clock = FakeClock()
     activity = Activity(clock)
     activity.enter()
@@ -41,13 +41,13 @@ def test_a_long_request_keeps_it_open_and_its_end_counts():
     assert not activity.close_if_idle(30)
 
 
-def test_whoever_comes_after_the_decision_is_not_admitted():
+def test_a_request_after_the_decision_is_not_admitted():
     activity = Activity(FakeClock())
     assert activity.close_if_idle(0)
     assert not activity.enter()
 
 
-def test_closing_waits_for_what_is_under_way():
+def test_closing_waits_for_the_requests_in_progress():
     activity = Activity(FakeClock())
     activity.enter()
     assert not activity.close(timeout_s=0)

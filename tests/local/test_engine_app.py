@@ -1,10 +1,9 @@
-"""What the engine adds to moto: client tokens, deletion by TTL, headers, no web pages."""
+"""What the engine adds to moto: client tokens, deletion by TTL, headers, the refusal of web pages."""
 
 import contextlib
 import gc
 import http.client
 import logging
-import socket
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
@@ -117,9 +116,14 @@ def test_tokens_do_not_fill_the_memory():
     assert ledger.look_up("0", {}, now_s=0) is Verdict.NEW
 
 
-def test_what_a_transaction_should_report_is_no_part_of_its_identity():
+@pytest.mark.parametrize(
+    "report",
+    [{"ReturnConsumedCapacity": "TOTAL"}, {"ReturnItemCollectionMetrics": "SIZE"}],
+    ids=lambda r: next(iter(r)),
+)
+def test_what_a_transaction_should_report_is_no_part_of_its_identity(report):
     ledger: TokenLedger[str] = TokenLedger()
-    ledger.record("t", {"TransactItems": [], "ReturnConsumedCapacity": "TOTAL"}, "done", now_s=0)
+    ledger.record("t", {"TransactItems": []} | report, "done", now_s=0)
     assert ledger.look_up("t", {"TransactItems": []}, now_s=0) == "done"
 
 
@@ -193,7 +197,7 @@ def test_engines_of_one_process_do_not_see_each_other(client):
 
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
-def test_web_pages_are_refused_and_not_invited(engine, header):
+def test_requests_from_web_pages_are_refused_and_no_answer_invites_them(engine, header):
     plain, _ = ask(engine, "POST", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, b"{}")
     assert plain.status == 200
     assert not [name for name, _ in plain.getheaders() if name.lower().startswith("access-control-")]
@@ -208,25 +212,6 @@ def ask(engine, method, headers, body=b"", *, path="/") -> tuple[http.client.HTT
         connection.request(method, path, body=body, headers=headers)
         response = connection.getresponse()
         return response, response.read()
-
-
-def test_a_client_that_stalls_in_the_middle_of_its_request_holds_nobody_up(engine, client):
-    address = urlsplit(engine.endpoint_url)
-    with socket.create_connection((address.hostname, address.port)) as stalled:
-        stalled.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        assert client.list_tables()["TableNames"] == ["things"]
-
-
-def test_a_connection_is_kept_alive(engine, client):
-    address = urlsplit(engine.endpoint_url)
-    connection = http.client.HTTPConnection(address.hostname, address.port, timeout=5)
-    with contextlib.closing(connection):
-        connection.connect()
-        before = connection.sock
-        for _ in range(3):
-            connection.request("POST", "/", b"{}", {"X-Amz-Target": "DynamoDB_20120810.ListTables"})
-            connection.getresponse().read()
-        assert connection.sock is before
 
 
 def test_a_session_ignores_the_users_profile_and_environment(engine, monkeypatch, tmp_path):
@@ -256,14 +241,14 @@ def test_a_session_ignores_the_users_profile_and_environment(engine, monkeypatch
 
 
 def items_alive() -> int:
-    """Moto's items in this process, of whatever engine."""
+    """Moto's items in this process, of all engines."""
     gc.collect()
     return sum(
         type(thing).__name__ == "Item" and type(thing).__module__.startswith("moto.") for thing in gc.get_objects()
     )
 
 
-def test_what_transactions_copied_is_forgotten(client):
+def test_the_copies_that_moto_makes_for_a_transaction_are_released(client):
     for number in range(20):
         client.put_item(TableName="things", Item={"id": {"S": str(number)}})
     before = items_alive()

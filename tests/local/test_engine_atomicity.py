@@ -1,6 +1,6 @@
-"""Requests are atomic: of all who compete for one slot, one gets it.
+"""Requests are atomic: of all clients that compete for one slot, one gets it.
 
-To see that these tests bite, run them without the lock; they fail then (nearly always: it is a race):
+To see that these tests can fail, run them without the lock; they fail nearly always then, as it is a race:
 
     DDB_LEASE_TEST_NO_LOCK=1 python -m pytest tests/local/test_engine_atomicity.py
 """
@@ -41,7 +41,7 @@ def client() -> Iterator:
 
 @pytest.fixture(autouse=True)
 def eager_switching() -> Iterator[None]:
-    """Threads change places a hundred times as often as usual: the races have more chances."""
+    """Python switches threads a hundred times as often as usual, so that races show."""
     usual_s = sys.getswitchinterval()
     sys.setswitchinterval(usual_s / 100)
     yield
@@ -49,7 +49,7 @@ def eager_switching() -> Iterator[None]:
 
 
 def grants(attempt: Callable[[int], object]) -> int:
-    """How many of the threads that try at once are not refused."""
+    """How many of the threads that try at the same time succeed."""
     barrier = threading.Barrier(THREADS)
 
     def try_it(number: int) -> bool:

@@ -1,4 +1,4 @@
-"""The folder through which processes find the engine: where it is, whose it is, who holds its locks."""
+"""The folder through which processes find the engine: its place, its owner and its locks."""
 
 import sys
 import threading

@@ -1,6 +1,7 @@
 """The engine as a process that a user's processes share: started on demand, found again, stopped."""
 
 import contextlib
+import http.server
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +22,13 @@ import ddb_lease.local
 from ddb_lease.local import Engine, EngineError, discovery, find, start, stop
 from ddb_lease.local.folder import FOLDER_VARIABLE, Folder, locate
 
-# Long enough for a machine that does much else; no test waits so long unless it fails.
+# Long enough for a busy machine; only a test that fails waits this long.
 PATIENCE_S = 30.0
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Iterator[Path]:
-    """A folder of its own for each test, with no engine left in it afterwards."""
+    """A separate folder for each test; its engine is stopped afterwards."""
     path = tmp_path / "engine"
     monkeypatch.setenv(FOLDER_VARIABLE, str(path))
     yield path
@@ -34,7 +36,7 @@ def folder(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether something that another process does has come true in time."""
+    """Whether the condition, which another process brings about, becomes true in time."""
     deadline_s = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline_s:
@@ -44,7 +46,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def is_dead(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has reaped yet has."""
+    """Whether a process has ended; a zombie has."""
     try:
         os.kill(pid, 0)
         return ") Z " in Path(f"/proc/{pid}/stat").read_text()
@@ -62,12 +64,12 @@ def run_python(code: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def test_none_is_found_before_the_first_start_and_none_is_stopped():
+def test_before_the_first_start_no_engine_is_found_or_stopped():
     assert find() is None
     assert stop() is False
 
 
-def test_what_was_started_is_found_and_answers_until_it_is_stopped():
+def test_a_started_engine_is_found_and_answers_until_it_is_stopped():
     engine = start()
     assert find() == engine
     assert start() == engine
@@ -124,7 +126,7 @@ def test_another_program_on_the_recorded_port_is_not_taken_for_the_engine(folder
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": null}'])
-def test_an_unreadable_record_is_as_good_as_none(folder, content):
+def test_an_unreadable_record_counts_as_none(folder, content):
     locate()
     (folder / "engine.json").write_text(content)
     assert find() is None
@@ -141,7 +143,7 @@ def test_an_engine_that_is_silent_but_alive_is_not_replaced(monkeypatch):
     assert eventually(lambda: is_dead(engine.pid))
 
 
-def test_an_engine_whose_record_is_gone_stops_as_nobody_can_find_it(folder):
+def test_an_engine_whose_record_is_gone_stops(folder):
     engine = start()
     (folder / "engine.json").unlink()
     assert eventually(lambda: is_dead(engine.pid))
@@ -149,7 +151,7 @@ def test_an_engine_whose_record_is_gone_stops_as_nobody_can_find_it(folder):
 
 def test_the_starter_ends_with_its_pipes_closed_while_the_engine_runs_on():
     starter = run_python("import ddb_lease.local as l; l.start()")
-    # Ends only when nobody holds the other end of standard output any more.
+    # Returns only when no process holds the other end of standard output.
     assert starter.communicate(timeout=PATIENCE_S) == ("", None)
     engine = find()
     assert engine is not None
@@ -215,7 +217,7 @@ def test_the_process_deletes_by_ttl_in_the_background(folder):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly_and_it_says_nothing_but_its_address(folder, number):
+def test_a_signal_ends_it_cleanly_and_it_prints_only_its_address(folder, number):
     locate()
     with foreground("--folder", str(folder)) as process:
         assert process.stdout is not None
@@ -236,7 +238,7 @@ def test_a_second_engine_does_not_start_in_the_folder_of_a_running_one(folder, m
         pytest.fail("there are two")
 
 
-def test_a_failed_start_says_the_last_line_of_the_log(folder, monkeypatch, tmp_path):
+def test_a_failed_start_reports_the_last_line_of_the_log(folder, monkeypatch, tmp_path):
     # A moto that cannot be imported, ahead of the real one.
     (tmp_path / "moto.py").write_text("raise ImportError('this moto is broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -275,3 +277,118 @@ def test_the_record_is_plain_json(folder):
     record = json.loads((folder / "engine.json").read_text())
     assert record["endpoint_url"] == engine.endpoint_url
     assert set(record) == {"endpoint_url", "pid", "started_at_ms", "instance_id"}
+
+
+def recorded(folder, server):
+    """A record that leads to this server, whatever that is."""
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
+
+
+@contextlib.contextmanager
+def answering(status, body):
+    """A server that answers every request so."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, b'{"instance_id": "mine"}', True),
+        (200, b'{"instance_id": "another"}', False),
+        (200, b'"mine"', False),
+        (200, b"mine", False),
+        (200, b"{}", False),
+        (503, b'{"instance_id": "mine"}', False),
+    ],
+)
+def test_an_engine_is_what_answers_with_its_own_id_and_nothing_else(folder, status, body, found):
+    locate()
+    with answering(status, body) as server:
+        recorded(folder, server)
+        assert (find() is not None) == found
+    assert find() is None, "nobody listens there any more"
+
+
+def test_an_address_that_is_silent_is_asked_again_and_given_up_where_no_engine_lives(folder, monkeypatch):
+    locate()
+    monkeypatch.setattr(discovery, "_ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
+        began = time.monotonic()
+        assert find() is None
+        assert time.monotonic() - began >= 0.3
+        with Folder(folder).running(timeout_s=0), pytest.raises(EngineError, match=f"pid {os.getpid()} holds"):
+            find()
+
+
+def test_an_answer_that_is_cut_off_is_asked_for_again(folder):
+    locate()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
+        body = b'{"instance_id": "mine"}'
+
+        def answer():
+            for answered in (False, True):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(10_000)
+                    if answered:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+        with ThreadPoolExecutor(1) as pool:
+            answers = pool.submit(answer)
+            assert find() is not None
+            answers.result(PATIENCE_S)
+
+
+def test_who_waits_too_long_for_another_starter_is_told():
+    with locate().starting(timeout_s=1), pytest.raises(EngineError, match="another process has been starting"):
+        start(timeout=0.1)
+
+
+def test_who_waited_for_another_starter_takes_what_it_started(folder, monkeypatch):
+    place = locate()
+    monkeypatch.setattr(discovery, "_launch", lambda *_, **__: pytest.fail("a second engine is started"))
+    with ThreadPoolExecutor(1) as pool, answering(200, b'{"instance_id": "mine"}') as server:
+        with place.starting(timeout_s=1):
+            waiter = pool.submit(start)
+            assert eventually(lambda: waits_for(folder / "start.lock"))
+            recorded(folder, server)
+        assert waiter.result(PATIENCE_S).instance_id == "mine"
+
+
+def waits_for(lock):
+    """Whether this process has the lock's file open twice: it holds it, and waits for it."""
+    files = [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.lexists(f"/proc/self/fd/{fd}")
+    ]
+    return files.count(str(lock)) == 2
+
+
+def test_a_failed_start_that_said_nothing_is_told_so(folder, monkeypatch):
+    monkeypatch.setattr(discovery.sys, "executable", "/bin/true")
+    with pytest.raises(EngineError, match="did not start: it said nothing"):
+        start()

@@ -1,7 +1,6 @@
-"""The engines that tests run on leave nothing behind and reach no network."""
+"""The engines that tests run on leave no process behind and reach no network."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -16,14 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def pid_on_port(port: int) -> int | None:
-    """The process that listens on a port of 127.0.0.1, by the kernel's tables."""
+    """The process that listens on a port of 127.0.0.1, according to the kernel."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {row[9] for row in rows if row[3] == "0A" and row[1] == f"0100007F:{port:04X}"}
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             target = os.readlink(link)
         except OSError:
-            continue  # it has ended, or is not ours to see
+            continue  # the process has ended, or belongs to another user
         if target.removeprefix("socket:[").removesuffix("]") in inodes:
             return int(link.parts[2])
     return None
@@ -46,12 +45,14 @@ def test_ministack_ends_with_a_test_run_that_is_killed():
         "    time.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout is not None
-        port = urlsplit(run.stdout.readline().strip()).port
-        assert port is not None
-        pid = pid_on_port(port)
-        assert pid is not None
-        run.send_signal(signal.SIGKILL)
+        try:
+            assert run.stdout is not None
+            port = urlsplit(run.stdout.readline().strip()).port
+            assert port is not None
+            pid = pid_on_port(port)
+            assert pid is not None
+        finally:
+            run.kill()
     deadline_s = time.monotonic() + 30
     while not has_ended(pid):
         assert time.monotonic() < deadline_s

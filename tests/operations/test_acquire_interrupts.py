@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import ddb_lease
+from ddb_lease._state.hints import Hints
 
 CONTRACT = True  # the simulator's DynamoDB too
 
@@ -82,3 +83,23 @@ def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucke
     assert not left_behind
     assert strike_at > 100, "the interrupter has hardly met the library"
     assert bucket._core.leases == {}
+
+
+def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(new_bucket, monkeypatch):
+    bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
+    leave, interrupts = Hints.leave, [KeyboardInterrupt()]
+
+    def interrupted(self, waiter):
+        if interrupts:
+            raise interrupts.pop()
+        leave(self, waiter)
+
+    monkeypatch.setattr(Hints, "leave", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:  # kept with its frames, and all that they refer to
+        bucket.acquire(timeout=5)
+    assert caught.value.__traceback__ is not None
+    assert not interrupts
+    theirs = other.acquire(timeout=5)
+    assert bucket.try_acquire() is None  # so nothing is known to be free, and only the first in line looks
+    theirs.release()
+    assert bucket.acquire(timeout=0).held

@@ -21,7 +21,7 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import MAX_TOKENS, Claimant, Counter, Slot, View
-from ddb_lease._runtime.driver import Wakeup
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.testing import MovableClock

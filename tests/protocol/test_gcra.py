@@ -5,31 +5,83 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError
-from ddb_lease._protocol.gcra import NS, Busy, Idle, Later, available, is_own, plan, rate_of
+from ddb_lease._protocol.gcra import (
+    NS,
+    Balance,
+    Batch,
+    BusyBranch,
+    FromHand,
+    IdleBranch,
+    Later,
+    available,
+    decide,
+    is_own,
+    rate_of,
+)
 from ddb_lease._protocol.records import Meter
 
 NOW = 1_795_470_755 * NS
 
 
 @pytest.mark.parametrize(
-    ("tat", "planned"),
+    ("tat", "decided"),
     [
-        (None, Idle()),
-        (99, Idle()),
-        (100, Busy()),
-        (140, Busy()),
+        (None, IdleBranch(missing=1)),
+        (99, IdleBranch(missing=1)),
+        (100, BusyBranch(missing=1)),
+        (140, BusyBranch(missing=1)),
         (141, Later(at=101)),
         (1_000, Later(at=960)),
     ],
 )
-def test_the_branch_is_told_by_where_the_charge_reaches(tat, planned):
-    assert plan(tat, now=100, needed=10, tolerance=50) == planned
+def test_the_branch_is_told_by_where_the_charge_reaches(tat, decided):
+    assert decide(Balance(tat=tat), 1, now=100, interval=10, tolerance=50) == decided
 
 
 def test_a_denial_tells_the_very_moment_from_which_it_is_none():
-    later = plan(1_000, now=100, needed=10, tolerance=50)
-    assert isinstance(plan(1_000, now=later.at - 1, needed=10, tolerance=50), Later)
-    assert isinstance(plan(1_000, now=later.at, needed=10, tolerance=50), Busy)
+    balance = Balance(tat=1_000)
+    later = decide(balance, 1, now=100, interval=10, tolerance=50)
+    assert isinstance(decide(balance, 1, now=later.at - 1, interval=10, tolerance=50), Later)
+    assert isinstance(decide(balance, 1, now=later.at, interval=10, tolerance=50), BusyBranch)
+
+
+@pytest.mark.parametrize(
+    ("count", "decided"),
+    [
+        (1, FromHand()),
+        (2, FromHand()),
+        (3, Later(at=120)),  # the third in hand is not due yet
+        (4, BusyBranch(missing=1)),
+        (5, Later(at=110)),
+    ],
+)
+def test_permits_in_hand_are_used_when_due_and_only_what_is_missing_is_charged(count, decided):
+    balance = Balance(tat=140, batches=(Batch(first=80, count=1), Batch(first=100, count=1), Batch(first=120, count=1)))
+    assert decide(balance, count, now=100, interval=10, tolerance=50) == decided
+
+
+@pytest.mark.parametrize("tat", [None, 99, 100])
+def test_more_than_a_burst_is_never_had_at_once(tat):
+    assert decide(Balance(tat=tat), 6, now=100, interval=10, tolerance=50) == Later(at=110)
+
+
+@given(
+    charges=st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=5),
+    count=st.integers(1, 60),
+)
+def test_permits_of_a_charge_come_one_each_interval_however_they_are_spent(charges, count):
+    balance, dues, tat = Balance(), [], 1_000
+    for taken, spent in charges:
+        tat += taken * 10
+        balance = balance.charged(tat=tat, taken=taken, interval=10, tolerance=50).spent(spent, interval=10)
+        dues = [*dues, *(tat - 50 - 10 * (taken - 1 - number) for number in range(taken))][spent:]
+    assert balance.tat == (tat if charges else None)
+    assert balance.in_hand == len(dues)
+    if count <= len(dues):
+        assert balance.due(count, interval=10) == dues[count - 1]
+    else:
+        with pytest.raises(ValueError, match="not so many"):
+            balance.due(count, interval=10)
 
 
 def admitted_at_once(rate, sizes):
@@ -38,10 +90,11 @@ def admitted_at_once(rate, sizes):
     while refused < len(sizes):
         for size in sizes:
             needed = size * rate.interval_ns
-            match plan(tat, now=NOW, needed=needed, tolerance=rate.tolerance_ns):
-                case Idle():
+            balance, interval = Balance(tat=tat), rate.interval_ns
+            match decide(balance, size, now=NOW, interval=interval, tolerance=rate.tolerance_ns):
+                case IdleBranch():
                     tat, had, refused = NOW + needed, had + size, 0
-                case Busy():
+                case BusyBranch():
                     tat, had, refused = tat + needed, had + size, 0
                 case Later():
                     refused += 1

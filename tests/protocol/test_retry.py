@@ -17,7 +17,6 @@ from ddb_lease._protocol.retry import (
     POLL_SECONDS,
     RESEND_SECONDS,
     TRIES_AT_ONCE,
-    TURN_SECONDS,
     UNAVAILABLE_SECONDS,
     acquiring,
     full_jitter,
@@ -330,7 +329,8 @@ def test_at_a_known_expiry_not_everybody_jumps_at_once():
 
 def test_who_is_out_of_turn_sleeps_long_and_who_gives_way_as_long_as_it_says():
     pauses = [acquire([OutOfTurn(), GRANT], seed=seed)[1].pauses[0] for seed in range(50)]
-    assert all(TURN_SECONDS / 2 <= pause <= TURN_SECONDS for pause in pauses)
+    assert 2.5 <= min(pauses) < 3.0
+    assert 4.5 < max(pauses) <= 5.0
     assert acquire([GaveWay(0.5), GRANT])[1].pauses == [0.5]
 
 
@@ -354,3 +354,25 @@ def test_until_stops_tenacity_at_the_deadline():
     assert not stop(None)
     steady.now = 10.0
     assert stop(None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "first", "longest"),
+    [(LostRace(), 0.02, 1.0), (Busy(cause=OSError()), 0.05, 2.0), (Unavailable(cause=OSError()), 0.2, 5.0)],
+    ids=["lost race", "busy", "unavailable"],
+)
+def test_pauses_begin_short_and_end_at_a_few_seconds(outcome, first, longest):
+    rows = [acquire([*[outcome] * 12, GRANT], seed=seed)[1].pauses for seed in range(200)]
+    assert first * 0.9 < max(row[0] for row in rows) <= first
+    assert longest * 0.9 < max(row[-1] for row in rows) <= longest
+
+
+def test_a_full_bucket_is_looked_at_again_within_two_and_a_half_seconds():
+    pauses = [acquire([Full(expires_in=None), GRANT], seed=seed)[1].pauses[0] for seed in range(300)]
+    assert 2.3 < max(pauses) <= 2.5
+    assert 1.1 < sum(pauses) / len(pauses) < 1.4
+
+
+def test_at_a_known_expiry_waiters_look_within_a_fifth_of_a_second():
+    pauses = [acquire([Full(expires_in=0.1), GRANT], seed=seed)[1].pauses[0] for seed in range(300)]
+    assert 0.28 < max(pauses) <= 0.3

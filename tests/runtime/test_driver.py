@@ -4,13 +4,19 @@ import math
 import random
 import sys
 import threading
+from time import monotonic
 
 import pytest
 
 from ddb_lease._protocol.messages import Done, Look, Pause, Refused, Reply, Unknown
+from ddb_lease._protocol.records import Settings
 from ddb_lease._protocol.retry import resending
-from ddb_lease._runtime.driver import Driver, Wakeup
+from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.ports import Wakeup
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease.models import Timing
 from tests.support import MovableClock
 
 LONG = 30.0
@@ -61,12 +67,29 @@ def time(clock):
     return ServiceTime(clock)
 
 
-def driver(store, time=None, moved=None):
-    return Driver(
-        sender=store,
-        time=time or ServiceTime(MovableClock()),
-        on_moved=lambda: moved.append(True) if moved is not None else None,
+class Heartbeats:
+    """Notes how often it was told to look again, and who is to ask for the time."""
+
+    def __init__(self):
+        self.looked_again, self.jobs, self.workers = 0, [], self
+
+    def reconsider_all(self):
+        self.looked_again += 1
+
+    def submit(self, job, *, line):
+        self.jobs.append((job, line))
+
+
+def driver(store, time=None, heartbeats=None):
+    time = time or ServiceTime(MovableClock())
+    state = BucketState(
+        bucket="b",
+        wanted=Settings(max_tokens=1, lease_ms=30_000),
+        timing=Timing(),
+        time=time,
+        chance=random.Random(1),
     )
+    return Driver(sender=store, time=time, runtime=Runtime(heartbeats=heartbeats or Heartbeats()), state=state)
 
 
 def errand(notes=None, fails=None):
@@ -141,12 +164,12 @@ def test_answers_of_others_than_the_service_teach_no_time(time, answer):
 
 
 def test_who_asked_is_told_when_deadlines_moved_or_doubt_came_up_or_ended(time):
-    store, moved = Store(), []
-    watched = driver(store, time, moved)
+    store, heartbeats = Store(), Heartbeats()
+    watched = driver(store, time, heartbeats)
     for date, told in ((1.7e9, 0), (1.7e9, 0), (1.6e9, 1), (1.7e9, 2), (1.8e9, 3), (1.8e9, 3), (1.8e9, 4)):
         store.reply = {"date": date}
         watched.perform(FIRST)
-        assert len(moved) == told
+        assert heartbeats.looked_again == told
 
 
 # Interrupts.
@@ -239,9 +262,10 @@ def rung_in_time(wakeup, wait):
 
 
 def test_a_bell_pauses_for_the_time_asked_for_and_no_longer():
-    Wakeup().pause(0.0)
-    Wakeup().pause(0.01)
-    Wakeup().sleep(0.0)
+    for wait, seconds in ((Wakeup().pause, 0.0), (Wakeup().pause, 0.05), (Wakeup().sleep, 0.0), (Wakeup().sleep, 0.05)):
+        began = monotonic()
+        wait(seconds)
+        assert seconds <= monotonic() - began + 0.001 < LONG
 
 
 def test_a_wake_before_the_pause_counts_and_counts_once():

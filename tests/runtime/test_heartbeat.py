@@ -402,7 +402,9 @@ def test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell(beats, cloc
 
 
 def test_one_heartbeat_serves_a_process():
-    assert process.heartbeats() is process.heartbeats()
+    heartbeats = process.heartbeats()
+    assert isinstance(heartbeats, Heartbeats)
+    assert process.heartbeats() is heartbeats
 
 
 def test_one_that_cannot_say_when_it_is_due_harms_no_other(beats, clock):

@@ -22,6 +22,7 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.records import PER_BATCH
 from ddb_lease._runtime import renewer
+from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.renewer import AHEAD, MOST_AHEAD_SECONDS, take_batch
 from ddb_lease._runtime.workers import Workers
 from ddb_lease.dynamodb.answers import read_answer
@@ -424,6 +425,23 @@ def test_while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see(environ
     assert bucket.tap.count() == {"RenewEach": 1}, "that one was answered, and so are batches"
 
 
+def test_where_that_one_cannot_be_handed_to_a_worker_it_is_due_again_and_the_others_are_renewed(environment):
+    bucket, leases = doubtful(environment)
+    submit, failures = bucket.heartbeats.workers.submit, iter([MemoryError])
+
+    def failing(job, **how):
+        if how["by"] == -math.inf:
+            for error in failures:
+                raise error
+        submit(job, **how)
+
+    bucket.heartbeats.workers.submit = failing
+    renew_batch(bucket, leases)
+    assert [len(batch.renewals) for batch in batches(bucket)] == [3]
+    due(environment, bucket, 12.0)
+    assert all(lease.remaining > 20.0 for lease in leases)
+
+
 def test_one_such_is_under_way_at_a_time(environment):
     bucket, leases = doubtful(environment)
     probes = kept_probes(bucket)
@@ -791,7 +809,8 @@ def test_a_forked_child_hands_renewals_to_its_own_workers_and_waits_for_no_probe
     assert len(parents) == 1, "under way as the process forks"
     childs, workers = [], Workers(environment.clock)
     workers.submit = lambda job, *, line, by: childs.append(by) or job()
-    bucket._core._renewer.after_fork_in_child(workers)
+    object.__setattr__(bucket._core.runtime, "heartbeats", Heartbeats(environment.clock, workers))  # the child's
+    bucket._core._renewer.after_fork_in_child()
     bucket.tap.inject(RenewEach, commits=False, answer=LOST)
     renew_batch(bucket, leases)
     assert len(parents) == 1

@@ -1,0 +1,89 @@
+"""What an answer of DynamoDB's says, and what it does not."""
+
+from tests.mutants.mutant import Chapter, Mutant
+
+_ANSWERS = "dynamodb/answers.py"
+_CLIENT = "dynamodb/client.py"
+_STORE = "dynamodb/store.py"
+
+ANSWERS = Chapter(
+    title="What an answer says",
+    mutants=(
+        Mutant(
+            name="a conflict is not a failed condition",
+            module=_ANSWERS,
+            target="_cancelled",
+            code="any(code in _CONFLICT for code in codes)",
+            without="False",
+            noticed_by=(
+                "tests/dynamodb/test_answers.py::test_a_cancelled_transaction_is_what_its_weightiest_reason_says",
+            ),
+        ),
+        Mutant(
+            name="a failed condition counts more than a conflict",
+            module=_ANSWERS,
+            target="_cancelled",
+            code="_FAILED in codes",
+            without="_FAILED in codes and not any(code in _CONFLICT for code in codes)",
+            noticed_by=(
+                "tests/dynamodb/test_answers.py::test_a_cancelled_transaction_is_what_its_weightiest_reason_says",
+            ),
+        ),
+        Mutant(
+            name="after an error that is not DynamoDB's the outcome is unknown",
+            module=_ANSWERS,
+            target="_read_client_error",
+            code="not genuine",
+            without="",
+            noticed_by=("tests/dynamodb/test_answers.py::test_what_did_not_come_from_the_service_leaves_it_unknown",),
+        ),
+        Mutant(
+            name="after a lost answer the outcome is unknown",
+            module=_ANSWERS,
+            target="read_failure",
+            code="Unknown(cause=error)",
+            without="Unsent(cause=error)",
+            noticed_by=("tests/dynamodb/test_answers.py::test_a_lost_answer_leaves_it_unknown",),
+        ),
+        Mutant(
+            name="only DynamoDB's own answers tell the time",
+            module=_ANSWERS,
+            target="envelope",
+            code="return False, None",
+            without="return True, None",
+            noticed_by=("tests/dynamodb/test_answers.py::test_what_did_not_come_from_the_service_leaves_it_unknown",),
+        ),
+        Mutant(
+            name="a 200 OK that is not DynamoDB's own grants no lease",
+            module=_STORE,
+            target="send",
+            code="not genuine",
+            without="False",
+            noticed_by=("tests/dynamodb/test_client.py::test_a_200_ok_without_a_request_id_is_no_lease",),
+        ),
+        Mutant(
+            name="a batch is trusted only where it shows our lease",
+            module=_ANSWERS,
+            target="_one_of_each",
+            code="lease.lease_id == renew.lease_id",
+            without="",
+            noticed_by=("tests/runtime/test_renewer.py::test_whatever_else_is_said_says_nothing",),
+        ),
+        Mutant(
+            name="a batch is trusted only where it shows the new expiry",
+            module=_ANSWERS,
+            target="_one_of_each",
+            code="lease.expires_at >= renew.expires_at",
+            without="",
+            noticed_by=("tests/runtime/test_renewer.py::test_whatever_else_is_said_says_nothing",),
+        ),
+        Mutant(
+            name="botocore does not retry",
+            module=_CLIENT,
+            target="client_config",
+            code="1",
+            without="3",
+            noticed_by=("tests/dynamodb/test_client.py::test_a_request_is_sent_once_and_never_again_by_botocore",),
+        ),
+    ),
+)

@@ -1,0 +1,47 @@
+"""Which tests are to notice a change of a module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.mutants.mutant import PACKAGE, ROOT
+
+API_TESTS: tuple[str, ...] = (
+    *("tests/test_smoke.py", "tests/test_lease_holding.py", "tests/test_lease_losing.py", "tests/test_lease_serial.py"),
+    *("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
+    *("tests/test_token_bucket.py", "tests/test_sliding_window.py", "tests/test_timing.py", "tests/test_surface.py"),
+    *("tests/test_from_the_seed.py", "tests/operations", "tests/aio", "tests/test_simulation.py"),
+)
+"""What the public API promises; tried where a module's own tests notice nothing."""
+
+_ELSEWHERE = {
+    "_protocol/messages.py": ("tests/protocol", "tests/dynamodb/test_answers.py"),
+    "_protocol/records.py": ("tests/protocol", "tests/dynamodb/test_answers.py"),
+    "_protocol/outcomes.py": ("tests/protocol",),
+    "_operations/admit.py": ("tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
+    "_operations/maintain.py": ("tests/test_token_bucket.py",),
+    "_runtime/clock.py": ("tests/state/test_service_time.py",),
+    "_runtime/instrumentation.py": ("tests/runtime/test_events.py",),
+    "_runtime/process.py": ("tests/runtime/test_crashes.py", "tests/runtime/test_heartbeat.py"),
+    "_state/permits.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
+    "cli/supervisor.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
+    "bucket.py": ("tests/operations",),
+    "errors.py": ("tests/test_surface.py",),
+    "events.py": ("tests/runtime/test_events.py",),
+    "lease.py": ("tests/runtime/test_renewer.py",),
+    "models.py": ("tests/operations/test_status.py", "tests/operations/test_resize.py"),
+    "otel.py": ("tests/runtime/test_events.py",),
+}
+"""Tests of modules besides those that mirror their path."""
+
+
+def mirrored_tests(path: Path) -> tuple[str, ...]:
+    """The tests of a module, given by its path in the repository: those that mirror its path, or else its layer's."""
+    module = path.relative_to(PACKAGE)
+    layer = str(module.parent).replace("_", "").replace(".", "")
+    folder = ROOT / "tests" / layer
+    mirrored = [str(test.relative_to(ROOT)) for test in sorted(folder.glob(f"test_{module.stem.strip('_')}*.py"))]
+    own = (*mirrored, *_ELSEWHERE.get(module.as_posix(), ()))
+    if own or not layer:
+        return own
+    return (f"tests/{layer}",) if folder.exists() else (f"tests/test_{layer}.py",)

@@ -1,0 +1,199 @@
+"""What `scripts/mutation-sample` runs in its environment: changes drawn at random from all of the code.
+
+Invariants:
+
+- mutmut's operators make the changes. Its runner is not used: it runs the same tests for every module, and leaves out
+  constants. A place is drawn first, and then one of the changes that are possible there, so that places where many
+  are possible count no more than others.
+- A change counts as noticed only if the test that fails does so twice, and passes without it.
+- Log lines, and the words of errors and of the command line's help, are for people, and types are for the type checker:
+  they are not changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import libcst
+from libcst.metadata import MetadataWrapper, PositionProvider
+from mutmut.mutation.file_mutation import Mutation, MutationVisitor
+from mutmut.mutation.mutators import mutation_operators
+from mutmut.mutation.pragma_handling import IgnoredCode
+
+from tests.mutants.mirror import API_TESTS, mirrored_tests
+from tests.mutants.mutant import PACKAGE, ROOT
+from tests.mutants.trial import Copy, Trial, Verdict, in_copies
+
+SEED = 2026
+COUNT = 200
+
+LONGEST_SECONDS = 1_800.0
+"""Longest time for one change. Each test has its own limit, which is much shorter: a test that hangs fails."""
+
+_FAILURES = 3
+"""So many failures end a trial. The first may be of a test that fails without the change too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One change: where it is, and the module's text with it."""
+
+    path: Path
+    line: int
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+    def diff(self) -> str:
+        """The change as a diff without context."""
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), n=0, lineterm="")
+        return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def main() -> int:
+    """Draw a sample, try it, and list what survives; 1 if anything does."""
+    parser = argparse.ArgumentParser(prog="scripts/mutation-sample")
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args()
+    changes = sample(options.words, seed=options.seed, count=options.count)
+    if not changes:
+        print("no such module", file=sys.stderr)
+        return 2
+    if options.list:
+        for change in changes:
+            print(f"{change}\n{change.diff()}")
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        copies = [Copy(Path(folder) / str(n)) for n in range(max(1, options.workers))]
+        return _try_all(copies, changes, seed=options.seed)
+
+
+def sample(words: Sequence[str], *, seed: int, count: int) -> list[Change]:
+    """So many changes, or as many as there are places, of modules whose path has all of these words."""
+    modules = [path for path in sorted((ROOT / PACKAGE).rglob("*.py")) if all(word in str(path) for word in words)]
+    places = [(path, place) for path in modules for place in _places(path)]
+    chance = Random(seed)
+    chance.shuffle(places)
+    drawn: list[Change] = []
+    for path, (module, line, mutations) in places:
+        if len(drawn) == count:
+            break
+        mutation = chance.choice(mutations)
+        before, after = module.code, _with(module, mutation)
+        if _is_code(after) and ast.dump(ast.parse(before)) != ast.dump(ast.parse(after)):
+            drawn.append(Change(path=path.relative_to(ROOT), line=line, before=before, after=after))
+    return drawn
+
+
+def _places(path: Path) -> Iterator[tuple[libcst.Module, int, list[Mutation]]]:
+    """Each place of a module where something can be changed: its line, and what can be."""
+    source = path.read_text()
+    visitor = MutationVisitor(mutation_operators, IgnoredCode(set(), set(), set()))
+    module = MetadataWrapper(libcst.parse_module(source)).visit(visitor)
+    positions = MetadataWrapper(module, unsafe_skip_copy=True).resolve(PositionProvider)
+    texts, left_alone = _not_changed(source)
+    found: dict[int, list[Mutation]] = {}
+    for mutation in visitor.mutations:
+        found.setdefault(id(mutation.original_node), []).append(mutation)
+    for mutations in found.values():
+        node = mutations[0].original_node
+        line = positions[node].start.line
+        if line not in left_alone and not (line in texts and isinstance(node, libcst.BaseString)):
+            yield module, line, mutations
+
+
+def _not_changed(source: str) -> tuple[set[int], set[int]]:
+    """The lines of errors' words and of help, where no string is changed; and of log calls and types, where nothing is."""
+    texts: set[int] = set()
+    left_alone: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Raise() | ast.keyword(arg="help" | "description" | "epilog" | "usage" | "metavar" | "format"):
+                texts.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+            case (
+                ast.Call(func=ast.Attribute(value=ast.Name(id="_log")))
+                | ast.AnnAssign(annotation=ast.Name(id="TypeAlias"))
+            ):
+                left_alone.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+            case _:
+                pass
+    return texts, left_alone
+
+
+def _with(module: libcst.Module, mutation: Mutation) -> str:
+    changed = module.deep_replace(mutation.original_node, mutation.mutated_node)
+    assert isinstance(changed, libcst.Module)
+    return changed.code
+
+
+def _is_code(source: str) -> bool:
+    try:
+        compile(source, "changed", "exec")
+    except SyntaxError:
+        return False
+    return True
+
+
+def try_one(copy: Copy, change: Change) -> Trial:
+    """A change on its module's tests, then on those of the API."""
+    trial: Trial | None = None
+    for tests, some in ((mirrored_tests(change.path), "not ministack"), (API_TESTS, "not ministack and not embedded")):
+        if not tests:
+            continue
+        line = [*tests, "--timeout", "120", "-k", some]
+        trial = copy.try_source(change.path, change.after, line, most=_FAILURES, seconds=LONGEST_SECONDS)
+        if trial.verdict is Verdict.NOTICED and trial.failed:
+            failed = tuple(test for test in trial.failed if _notices(copy, change, test))
+            if failed:
+                return replace(trial, failed=failed)
+        elif trial.verdict is not Verdict.SURVIVED:
+            return trial  # it hung, or nothing could even be imported
+    assert trial is not None
+    return replace(trial, verdict=Verdict.SURVIVED, failed=())
+
+
+def _notices(copy: Copy, change: Change, test: str) -> bool:
+    """Whether a test that failed fails again with the change, and passes without: else it is load that broke it."""
+    return copy.try_source(change.path, change.after, [test]).noticed and copy.run([test]).verdict is Verdict.SURVIVED
+
+
+def _try_all(copies: Sequence[Copy], changes: Sequence[Change], *, seed: int) -> int:
+    began = time.monotonic()
+    survivors: list[Change] = []
+    for number, (change, trial) in enumerate(in_copies(copies, changes, try_one), start=1):
+        if trial.verdict is Verdict.SURVIVED:
+            survivors.append(change)
+        word = "noticed: nothing could be run" if trial.verdict is Verdict.BROKEN else trial.verdict.value
+        print(
+            f"{number:>4} of {len(changes)}  {word:<9} {change}  {trial.failed[0] if trial.failed else ''}", flush=True
+        )
+    noticed = len(changes) - len(survivors)
+    print(
+        f"seed {seed}: {noticed} of {len(changes)} noticed ({noticed / len(changes):.0%}), in {time.monotonic() - began:.0f} s"
+    )
+    for change in sorted(survivors, key=str):
+        print(f"\n{change}\n{change.diff()}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,180 @@
+"""The core of a rate limiter: what it answers from memory, and how forks, closing and errors go through it."""
+
+import pytest
+
+from ddb_lease import AcquireTimeout, ConfigurationError, StoreUnavailable
+from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, OutOfTurn, Unavailable
+from ddb_lease._runtime.driver import Wakeup
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.dynamodb import ConnectionSettings
+from scripts.harness.engines import Simulated
+from tests.support import Tap
+
+HOUR = 3600.0
+
+
+class Part:
+    """Something that must know of forks."""
+
+    forked = 0
+
+    def after_fork_in_child(self):
+        self.forked += 1
+
+
+@pytest.fixture
+def tap():
+    return Tap()
+
+
+@pytest.fixture
+def make(tap):
+    service = Simulated()
+
+    def core(**settings):
+        settings = {"rate": 5, "per": HOUR, "burst": 5, "prefetch": 0, "fork_aware": ()} | settings
+        return RateLimiterCore(
+            "api",
+            table="leases",
+            connection=ConnectionSettings(session=service.session(), endpoint_url=service.endpoint_url),
+            timing=None,
+            runtime=Runtime(wrap=tap.around),
+            **settings,
+        )
+
+    return core
+
+
+def admit(core, n=1):
+    """Drive what a try asks for; whether the permits were had."""
+    wanted = core.try_at_once(n)
+    if isinstance(wanted, bool):
+        return wanted
+    wakeup = Wakeup()
+    with core.in_queue(wanted, wakeup.wake) as operation:
+        outcome = core.driver.run(operation, wakeup)
+    return core.conclude(outcome)
+
+
+def test_before_anything_is_known_the_table_is_to_be_asked(make, tap):
+    core = make()
+    wanted = core.try_at_once(2)
+    assert isinstance(wanted, Wanted)
+    assert (wanted.count, wanted.patient) == (2, False)
+    assert wanted.deadline - wanted.began == pytest.approx(10.0)
+    assert core.wait_time(5) == 0.0
+    assert tap.sent == []
+
+
+def test_a_call_that_waits_has_the_deadline_that_it_was_given(make):
+    wanted = make().wait_for(3, 7.0)
+    assert (wanted.count, wanted.patient) == (3, True)
+    assert wanted.deadline - wanted.began == pytest.approx(7.0)
+    assert make().wait_for(1, None).deadline == float("inf")
+    for wrong in (-1, float("nan")):
+        with pytest.raises(ConfigurationError, match="timeout must be 0 or more"):
+            make().wait_for(1, wrong)
+
+
+def test_permits_in_hand_are_taken_without_asking(make, tap):
+    core = make(prefetch=5)
+    assert admit(core)
+    tap.clear()
+    assert core.try_at_once(2) is True
+    assert core.wait_for(2, 0) is None
+    assert core.try_at_once(1) is False
+    assert core.wait_time(1) > 60.0
+    assert tap.sent == []
+
+
+def test_whoever_is_in_the_queue_is_out_of_it_when_the_operation_ends_however_it_does(make):
+    core = make()
+    wanted = core.try_at_once(3)
+    with core.in_queue(wanted, lambda: None):
+        assert core.state.permits.wanted_before(None) == 3
+    assert core.state.permits.wanted_before(None) == 0
+    with pytest.raises(KeyboardInterrupt), core.in_queue(wanted, lambda: None):
+        raise KeyboardInterrupt
+    assert core.state.permits.wanted_before(None) == 0
+
+
+def test_an_interrupt_amid_leaving_the_queue_leaves_it_all_the_same(make, monkeypatch):
+    core = make()
+    leave, calls = core.state.permits.leave, []
+
+    def interrupted(waiter):
+        calls.append(waiter)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        leave(waiter)
+
+    monkeypatch.setattr(core.state.permits, "leave", interrupted)
+    with pytest.raises(KeyboardInterrupt), core.in_queue(core.try_at_once(1), lambda: None):
+        pass
+    assert core.state.permits.wanted_before(None) == 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "had"), [(Admitted(), True), (Denied(retry_in=1.0), False), (OutOfTurn(), False)], ids=str
+)
+def test_what_is_no_trouble_is_an_answer(make, outcome, had):
+    assert make().conclude(outcome) is had
+
+
+@pytest.mark.parametrize("kind", [Busy, Unavailable])
+def test_trouble_is_told_with_its_cause(make, kind):
+    cause = OSError("out")
+    with pytest.raises(StoreUnavailable, match="no permit of rate 'api': out") as told:
+        make().conclude(kind(cause=cause))
+    assert told.value.__cause__ is cause
+
+
+def test_trouble_of_those_in_front_is_told_to_those_behind(make):
+    core = make()
+    core.state.permits.failed(OSError("out"))
+    with pytest.raises(StoreUnavailable, match="out"):
+        core.conclude(OutOfTurn())
+
+
+def test_a_wait_in_vain_says_what_was_wanted(make):
+    core = make()
+    assert isinstance(core.timed_out(1, 2.5), AcquireTimeout)
+    assert str(core.timed_out(1, 2.5)) == "no permit of rate 'api' to be had in 2.5 s"
+    assert str(core.timed_out(3, 2)) == "no 3 permits of rate 'api' to be had in 2 s"
+
+
+def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):
+    core = make(prefetch=5)
+    assert admit(core)
+    woken = []
+    with core.in_queue(Wanted(count=5, began=0.0, deadline=1.0, patient=True), lambda: woken.append(1)):
+        core.close()
+    assert woken == [1]
+    assert core.state.permits.balance.in_hand == 0
+    for use in (lambda: core.try_at_once(1), lambda: core.wait_for(1, None), lambda: core.conclude(Admitted())):
+        with pytest.raises(ConfigurationError, match="the limiter of rate 'api' is closed"):
+            use()
+
+
+def test_a_forked_child_lets_go_of_all_that_is_the_parents(make, tap, monkeypatch):
+    part = Part()
+    core = make(prefetch=5, burst=20, fork_aware=(part,))
+    assert admit(core)
+    told = []
+    for other in (core.state.permits, core.state.time, tap.store):
+        own = other.after_fork_in_child
+        monkeypatch.setattr(other, "after_fork_in_child", lambda own=own: (told.append(own), own()))
+    core.after_fork_in_child()
+    assert len(told) == 3
+    assert part.forked == 1
+    assert core.state.permits.balance.in_hand == 0
+    assert admit(core)
+
+
+def test_at_the_exit_there_is_nothing_to_do(make, tap):
+    core = make(prefetch=5)
+    assert admit(core)
+    tap.clear()
+    core.at_exit(0.0)
+    assert tap.sent == []

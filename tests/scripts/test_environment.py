@@ -1,0 +1,66 @@
+"""The environments that scripts run in: made once, by one script at a time, and never anew while another uses them."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+LONG = 60.0
+
+# Makes an environment as `ensure` does, but in a folder of the test's, and slowly; then uses it until it is told to end.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import environment
+environment.ROOT = Path(sys.argv[2])
+def make(home, requirements):
+    home.mkdir()
+    (home / "half").write_text("")
+    time.sleep(0.5)
+    (home / "half").unlink()
+    (home / "whole").write_text(" ".join(requirements))
+    print("made", flush=True)
+environment._make = make
+environment._fingerprint = lambda requirements: " ".join(requirements)
+home = environment.ensure(".venv", *sys.argv[3:]).parent
+print("uses", (home / "whole").read_text(), (home / "half").exists(), flush=True)
+sys.stdin.readline()
+print("still", (home / "whole").read_text(), flush=True)
+"""
+
+
+@contextlib.contextmanager
+def script(folder, *requirements):
+    command = [sys.executable, "-c", PROGRAM, str(ROOT / "scripts"), str(folder), *requirements]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def lines(process, count):
+    return [process.stdout.readline().strip() for _ in range(count)]
+
+
+def end(process):
+    out, _ = process.communicate("\n", timeout=LONG)
+    return out.split("\n")[:-1]
+
+
+def test_of_two_scripts_at_once_one_makes_the_environment_and_both_use_it(tmp_path):
+    with script(tmp_path, "a") as first, script(tmp_path, "a") as second:
+        told = [*end(first), *end(second)]
+    assert sorted(told) == ["made", "still a", "still a", "uses a False", "uses a False"]
+
+
+def test_an_environment_is_not_made_anew_while_a_script_uses_it(tmp_path):
+    with script(tmp_path, "a") as first:
+        assert lines(first, 2) == ["made", "uses a False"]
+        with script(tmp_path, "b") as second:
+            time.sleep(1.0)  # long enough to make it, if it did not wait
+            assert end(first) == ["still a"]
+            assert end(second) == ["made", "uses b False", "still b"]

@@ -1,0 +1,175 @@
+"""The table of mutants fits the code: each target is there once, and so are the tests. `scripts/mutants` does the rest."""
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.document import DOCUMENT, document
+from tests.mutants.mirror import API_TESTS, mirrored_tests
+from tests.mutants.mutant import PACKAGE, ROOT, Mutant
+from tests.mutants.table import CHAPTERS
+from tests.mutants.trial import Copy, Verdict, search
+
+MUTANTS = [mutant for chapter in CHAPTERS for mutant in chapter.mutants]
+AN_EXAMPLE = next(mutant for mutant in MUTANTS if mutant.name == "a claim never takes a running lease")
+
+
+@functools.cache
+def functions(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def a_mutant(target: str, code: str, without: str, *, module: str = "models.py") -> Mutant:
+    return Mutant(name="made up", module=module, target=target, code=code, without=without, noticed_by=())
+
+
+def mutated(source: str, target: str, code: str, without: str) -> str:
+    return a_mutant(target, code, without).applied_to(source)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_fits_the_code_once_and_what_is_left_is_other_code(mutant):
+    source = mutant.path().read_text()
+    left = mutant.applied_to(source)
+    assert left != ast.unparse(ast.parse(source)) + "\n"
+    compile(left, mutant.module, "exec")
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_is_a_single_line_and_names_tests_that_are_there(mutant):
+    assert "\n" not in mutant.code + mutant.without
+    assert mutant.noticed_by
+    for test in mutant.noticed_by:
+        path, _, function = test.partition("::")
+        assert function in functions(ROOT / path)
+
+
+def test_no_two_mutants_have_one_name_or_leave_the_same_code():
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert len({(mutant.module, mutant.applied_to(mutant.path().read_text())) for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_the_page_in_the_docs_is_the_table():
+    assert DOCUMENT.read_text() == document(), "scripts/mutants --table writes it anew"
+
+
+MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / PACKAGE).rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_has_tests_of_its_own_for_the_random_sample(module):
+    tests = mirrored_tests(module)
+    assert tests
+    assert all((ROOT / test).exists() for test in (*tests, *API_TESTS))
+
+
+def test_the_tests_of_a_module_are_those_that_mirror_its_path():
+    assert mirrored_tests(Path("ddb_lease/_operations/resize.py")) == ("tests/operations/test_resize.py",)
+    assert "tests/operations/test_acquire_costs.py" in mirrored_tests(Path("ddb_lease/_operations/acquire.py"))
+    assert mirrored_tests(Path("ddb_lease/local/folder.py")) == ("tests/local",)
+
+
+def test_formatting_and_comments_do_not_matter():
+    source = "LIMIT: int = (  # a limit\n    1 +\n    2\n)\n"
+    assert mutated(source, "LIMIT", "1 + 2", "3 + 4") == "LIMIT: int = 3 + 4\n"
+
+
+def test_only_the_named_function_is_changed():
+    source = "def one():\n    return x\n\nclass Two:\n\n    def three(self):\n        return x\n"
+    assert mutated(source, "three", "x", "y") == source.replace("        return x", "        return y")
+    assert mutated(source, "Two.three", "x", "y") == source.replace("        return x", "        return y")
+    assert mutated(source, "one", "x", "y") == source.replace("    return x", "    return y", 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "left"),
+    [
+        ("return a and b and c", "b", "return a and c"),
+        ("return a or b", "a", "return b"),
+        ("call(a, b)", "b", "call(a)"),
+        ("call(a=b)", "b", "call()"),
+        ("x = {'a': b, 'c': d}", "b", "x = {'c': d}"),
+        ("x = [n for n in y if z]", "z", "x = [n for n in y]"),
+        ("call(a)", "call(a)", "None"),
+        ("x = a", "x = a", "pass"),
+        ("yield from call()", "yield from call()", "None"),
+    ],
+)
+def test_what_is_left_out(line, code, left):
+    assert mutated(f"def f():\n    {line}\n", "f", code, "") == f"def f():\n    {left}\n"
+
+
+def test_a_statement_of_several_lines_is_given_on_one():
+    source = "def f():\n    if a:\n        return b\n    return c\n"
+    assert mutated(source, "f", "if a: return b", "") == "def f():\n    pass\n    return c\n"
+
+
+def test_an_expression_that_stands_alone_is_replaced_by_a_statement():
+    assert mutated("def f():\n    call()\n", "f", "call()", "raise") == "def f():\n    raise\n"
+
+
+def test_the_condition_of_a_case_is_left_out():
+    source = "def f():\n    match x:\n        case 1 if y:\n            pass\n"
+    assert mutated(source, "f", "y", "") == source.replace(" if y", "")
+
+
+def test_without_a_fragment_the_whole_body_is_another():
+    assert mutated("def f():\n    a()\n    b()\n", "f", "", "pass") == "def f():\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "without", "problem"),
+    [
+        ("f", "x", "y", "'x' is in f 2 times, not once"),
+        ("f", "z", "y", "'z' is in f 0 times, not once"),
+        ("g", "x", "y", "g is there 2 times, not once"),
+        ("h", "x", "y", "h is there 0 times, not once"),
+        ("f", "x + x", "", "cannot simply be left out"),
+        ("A", "", "pass", "A is no single function"),
+    ],
+)
+def test_a_mutant_that_does_not_fit_the_code_is_an_error(target, code, without, problem):
+    source = "def f():\n    return x + x\n\nclass A:\n\n    def g(self):\n        x\n\nclass B:\n\n    def g(self):\n        x\n"
+    with pytest.raises(ValueError, match=problem.replace("+", r"\+")):
+        mutated(source, target, code, without)
+
+
+def test_a_mutant_is_noticed_by_the_test_it_names_and_by_no_other(tmp_path):
+    copy = Copy(tmp_path)
+    tests = [*AN_EXAMPLE.noticed_by, "-k", "simulated"]
+    assert copy.run(tests).verdict is Verdict.SURVIVED
+    trial = copy.try_out(AN_EXAMPLE, tests)
+    assert trial.verdict is Verdict.NOTICED
+    assert trial.failed
+    assert copy.try_out(AN_EXAMPLE, ["tests/test_smoke.py", "-k", "embedded"]).verdict is Verdict.SURVIVED
+    assert copy.run(tests).verdict is Verdict.SURVIVED  # the module is as it was
+
+
+def test_code_that_cannot_even_be_imported_proves_nothing(tmp_path):
+    broken = a_mutant("SCHEMA", "1", "nothing", module="_protocol/records.py")
+    trial = Copy(tmp_path).try_out(broken, ["tests/protocol/test_decisions.py"])
+    assert trial.verdict is Verdict.BROKEN
+    assert not trial.noticed
+
+
+def test_a_mutant_that_hangs_is_noticed(tmp_path):
+    endless = a_mutant(
+        "windows", "return max(1, -(-max_tokens // WINDOW))", "while True: pass", module="_protocol/decisions.py"
+    )
+    trial = Copy(tmp_path).try_out(
+        endless, ["tests/protocol/test_decisions.py", "-k", "seen_once_in_so_many"], seconds=15
+    )
+    assert trial.verdict is Verdict.HUNG
+    assert trial.noticed
+
+
+def test_a_test_that_fails_without_the_mutant_too_does_not_count(tmp_path):
+    copy = Copy(tmp_path)
+    (tmp_path / "tests" / "test_broken.py").write_text("def test_of_nothing():\n    assert False\n")
+    stages = [["tests/test_broken.py"], [*AN_EXAMPLE.noticed_by, "-k", "simulated"]]
+    found = search(copy, AN_EXAMPLE, stages, most=1)
+    assert found
+    assert all(AN_EXAMPLE.noticed_by[0] in test for test in found)

@@ -1,0 +1,244 @@
+"""The types that a user's type checker sees. Checked by `scripts/check`, and never run.
+
+- `assert_type` states what a name or a call is; a wider or a narrower type fails the check.
+- A line with `type: ignore[...]` must not type-check: mypy reports an ignore that it does not need.
+- `test_public_surface.py` fails where a public name does not occur here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal
+
+import ddb_lease
+from ddb_lease import aio, events, local, testing
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+    from botocore.config import Config
+    from typing_extensions import assert_never, assert_type  # in typing from Python 3.11 on
+
+
+def bucket_and_lease() -> None:
+    bucket = ddb_lease.LeaseBucket(
+        "reports",
+        max_tokens=4,
+        lease_seconds=60,
+        table="ddb-lease",
+        endpoint_url=None,
+        owner="me",
+        timing=ddb_lease.Timing(front_end_skew=0.5),
+        on_event=None,
+    )
+    ddb_lease.LeaseBucket("reports", 4)  # type: ignore[call-arg]
+    ddb_lease.LeaseBucket("reports")  # type: ignore[call-arg]
+    assert_type(bucket.name, str)
+    assert_type(bucket.table, str)
+    assert_type(bucket.owner, str)
+    assert_type(bucket.acquire(), ddb_lease.Lease)
+    assert_type(bucket.acquire(10, count=2, data={"job": 17}, on_lost=print), ddb_lease.Lease)
+    assert_type(bucket.try_acquire(count=2), ddb_lease.Lease | None)
+    bucket.acquire(10, 2)  # type: ignore[call-arg]
+    bucket.try_acquire().release()  # type: ignore[union-attr]
+    assert_type(bucket.release("0-x"), bool)
+    assert_type(bucket.revoke("0-x"), bool)
+    assert_type(bucket.resize(3), ddb_lease.Resized)
+    assert_type(bucket.repair(), ddb_lease.Repaired)
+    assert_type(bucket.reset(), int)
+    assert_type(bucket.status(), ddb_lease.BucketStatus)
+    as_context: AbstractContextManager[ddb_lease.LeaseBucket] = bucket
+    with as_context, bucket as itself, bucket.acquire() as lease:
+        assert_type(itself, ddb_lease.LeaseBucket)
+        assert_type(lease, ddb_lease.Lease)
+        assert_type(lease.id, str)
+        assert_type(lease.slot, int)
+        assert_type(lease.slots, tuple[int, ...])
+        assert_type(lease.fence, int)
+        assert_type(lease.owner, str)
+        assert_type(lease.data, Mapping[str, Any])
+        assert_type(lease.grace, float)
+        assert_type(lease.held, bool)
+        assert_type(lease.remaining, float)
+        assert_type(lease.lost, ddb_lease.LossReason | None)
+        assert_type(lease.release(), bool)
+        lease.on_lost = lambda lost: assert_type(lost, ddb_lease.Lease)
+        lease.held = False  # type: ignore[misc]
+        lease.check()
+        lease.renew()
+
+
+def decorated() -> None:
+    bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
+    limiter = ddb_lease.RateLimiter("mail", rate=5)
+    window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
+
+    @bucket.leased(timeout=60, count=1)
+    def report(lease: ddb_lease.Lease, day: str, *, pages: int = 1) -> list[str]:
+        return [f"{day} on slot {lease.slot}"] * pages
+
+    assert_type(report("Monday", pages=2), list[str])
+    report()  # type: ignore[call-arg]
+    report("Monday", pages="2")  # type: ignore[arg-type]
+
+    @bucket.leased()  # type: ignore[arg-type]
+    def without_lease(day: str) -> str:
+        return day
+
+    @limiter.limited(timeout=1, n=2)
+    def send(to: str) -> int:
+        return len(to)
+
+    @window.limited()
+    def sign_up(name: str) -> bool:
+        return bool(name)
+
+    assert_type(send("me"), int)
+    assert_type(sign_up("me"), bool)
+    send(17)  # type: ignore[arg-type]
+
+
+def rates() -> None:
+    limiter = ddb_lease.RateLimiter("mail", rate=5, per=60, burst=2, prefetch=0)
+    assert_type(limiter.name, str)
+    assert_type(limiter.burst, int)
+    assert_type(limiter.try_acquire(2), bool)
+    assert_type(limiter.wait_time(2), float)
+    limiter.acquire(2, timeout=1)
+    limiter.acquire(2, 1)  # type: ignore[call-arg]
+    status = limiter.status()
+    assert_type(status, ddb_lease.RateStatus)
+    assert_type(status.available, int)
+    assert_type(status.wait_seconds, float)
+    assert_type(status.stored, tuple[float, float, int] | None)
+    with limiter as same:
+        assert_type(same, ddb_lease.RateLimiter)
+
+    window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
+    assert_type(window.try_acquire(), bool)
+    window.acquire(timeout=1)
+    assert_type(window.status(), ddb_lease.BucketStatus)
+
+    tokens = ddb_lease.DynamoDBTokenBucket("tokens", max_tokens=10, token_timeout_seconds=300)
+    assert_type(tokens.acquire_token(timeout_seconds=1), tuple[str | None, bool])
+    assert_type(tokens.release_token("x"), bool)
+    assert_type(tokens.cleanup_expired_tokens(), int)
+
+
+def values(
+    status: ddb_lease.BucketStatus, info: ddb_lease.LeaseInfo, done: ddb_lease.Resized, repaired: ddb_lease.Repaired
+) -> None:
+    assert_type(status.leases, tuple[ddb_lease.LeaseInfo, ...])
+    assert_type(status.free, int)
+    assert_type(status.drift, int)
+    assert_type(status.lease_seconds, float)
+    assert_type(info.remaining_seconds, float)
+    assert_type(info.expired, bool)
+    assert_type(info.data, Mapping[str, Any])
+    assert_type((done.before, done.after, done.retired, done.running), tuple[int, int, int, int])
+    assert_type((repaired.before, repaired.after, repaired.retired), tuple[int, int, int])
+    status.max_tokens = 2  # type: ignore[misc]
+    ddb_lease.Resized(1, 2, 3, 4)  # type: ignore[call-arg]
+    timing = ddb_lease.Timing(retention=3600, front_end_skew=1)
+    assert_type(timing.margin_for(60), float)
+    assert_type(ddb_lease.client_config(lease_seconds=60), Config)
+
+
+def failures(bucket: ddb_lease.LeaseBucket) -> None:
+    try:
+        bucket.acquire(1).check()
+    except ddb_lease.LeaseLost as lost:
+        assert_type(lost.reason, ddb_lease.LossReason)
+        assert_type(lost.lease_id, str)
+    except ddb_lease.Overtaken as overtaken:
+        assert_type(overtaken.max_tokens, int)
+    a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
+    a_value_error: type[ValueError] = ddb_lease.ConfigurationError
+    a_lookup_error: type[LookupError] = ddb_lease.UnknownBucket
+    of_the_store: list[type[ddb_lease.StoreError]] = [ddb_lease.StoreRejected, ddb_lease.StoreUnavailable]
+    of_ours: list[type[ddb_lease.LeaseError]] = [ddb_lease.EngineError, ddb_lease.StoreError]
+    print(a_timeout, a_value_error, a_lookup_error, of_the_store, of_ours)
+
+
+def every_event(event: events.Event) -> str:
+    """A user who handles all kinds is told by the type checker when there is one more."""
+    match event:
+        case events.Acquired():
+            assert_type(event.slots, tuple[int, ...])
+            assert_type(event.waited_seconds, float)
+        case events.Renewed():
+            assert_type(event.late_seconds, float)
+        case events.Released():
+            assert_type(event.freed, bool)
+        case events.Lost():
+            assert_type(event.reason, ddb_lease.LossReason)
+        case events.Contended():
+            assert_type(event.reason, Literal["taken", "conflict"])
+        case events.Throttled():
+            assert_type(event.operation, str)
+        case events.ReMinted():
+            assert_type(event.slot, int)
+        case _:
+            assert_never(event)
+    return event.bucket
+
+
+def an_observer() -> events.OnEvent:
+    seen: list[events.Event] = []
+    ddb_lease.LeaseBucket("reports", max_tokens=1, on_event=seen.append)
+    ddb_lease.LeaseBucket("reports", max_tokens=1, on_event=len)  # type: ignore[arg-type]
+    return every_event
+
+
+async def on_a_loop() -> None:
+    async with aio.LeaseBucket("reports", max_tokens=4) as bucket:
+        assert_type(bucket, aio.LeaseBucket)
+        assert_type(await bucket.acquire(timeout=1), aio.Lease)
+        assert_type(await bucket.try_acquire(), aio.Lease | None)
+        assert_type(await bucket.release("0-x"), bool)
+        assert_type(await bucket.resize(3), ddb_lease.Resized)
+        assert_type(await bucket.status(), ddb_lease.BucketStatus)
+        bucket.acquire().release()  # type: ignore[attr-defined]
+        as_context: AbstractAsyncContextManager[aio.Lease] = bucket.lease(timeout=1)
+        async with as_context, bucket.lease(timeout=1) as lease:
+            assert_type(lease, aio.Lease)
+            assert_type(lease.reason, ddb_lease.LossReason | None)
+            assert_type(await lease.lost(), ddb_lease.LossReason)
+            assert_type(await lease.release(), bool)
+
+        @bucket.leased(timeout=60)
+        async def report(lease: aio.Lease, day: str) -> list[str]:
+            return [f"{day} on slot {lease.slot}"]
+
+        as_function: Callable[[str], Coroutine[Any, Any, list[str]]] = report
+        assert_type(await as_function("Monday"), list[str])
+        await report(17)  # type: ignore[arg-type]
+
+    async with aio.RateLimiter("mail", rate=5) as limiter:
+        assert_type(await limiter.try_acquire(2), bool)
+        assert_type(limiter.wait_time(), float)
+        assert_type(await limiter.status(), ddb_lease.RateStatus)
+
+
+def local_engine() -> None:
+    engine = local.start(timeout=10)
+    assert_type(engine, local.Engine)
+    assert_type(engine.endpoint_url, str)
+    session: Session = engine.session()
+    assert_type(local.find(), local.Engine | None)
+    assert_type(local.stop(), bool)
+    assert_type(local.connect("t"), dict[str, Any])
+    assert_type(local.EngineError("x"), ddb_lease.EngineError)
+    ddb_lease.LeaseBucket("reports", max_tokens=1, session=session, **local.connect())
+
+
+def test_kit() -> None:
+    assert_type(testing.Stage(**local.connect()), testing.TestEnvironment)
+    with testing.TestEnvironment(**local.connect()) as stage:
+        assert_type(stage.clock, testing.MovableClock)
+        assert_type(stage.bucket(max_tokens=2), ddb_lease.LeaseBucket)
+        assert_type(stage.leases, list[ddb_lease.Lease])
+        stage.advance(60)
+        stage.lose(stage.leases[0], reason=ddb_lease.LossReason.TAKEN)
+        with stage.outage(answers_only=True):
+            pass

@@ -1,0 +1,22 @@
+"""Every public name has its types checked; the check itself is mypy's, in `scripts/check`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import ddb_lease
+from ddb_lease import aio, events, local, testing
+
+SURFACE = ast.parse((Path(__file__).parent / "public_surface.py").read_text())
+USED = {
+    (node.value.id, node.attr)
+    for node in ast.walk(SURFACE)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+}
+
+
+@pytest.mark.parametrize("package", [ddb_lease, aio, events, local, testing], ids=lambda package: package.__name__)
+def test_every_public_name_occurs_in_the_typing_tests(package):
+    name = package.__name__.rpartition(".")[2]
+    assert {public for public in package.__all__ if (name, public) not in USED} == set()
