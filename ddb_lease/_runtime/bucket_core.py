@@ -369,6 +369,7 @@ class BucketCore:
     def _lease_context(self) -> LeaseContext:
         if self._context is None:  # one for all leases, as long as the process is the same
             self._context = LeaseContext(
+                bucket=self,
                 state=self.state,
                 driver=self.driver,
                 heartbeats=self.runtime.heartbeat(),

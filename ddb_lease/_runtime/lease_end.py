@@ -50,6 +50,7 @@ class LeaseContext:
     """What all leases of a bucket share.
 
     Attributes:
+        bucket: The bucket, kept alive while a lease is held: it releases its leases at the interpreter's exit.
         state: What this process knows of the bucket.
         driver: Sends its requests.
         heartbeats: The process's heartbeat.
@@ -59,6 +60,7 @@ class LeaseContext:
         reporter: Tells of events; None where nobody listens.
     """
 
+    bucket: object
     state: BucketState
     driver: Driver
     heartbeats: Heartbeats
