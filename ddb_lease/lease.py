@@ -92,7 +92,7 @@ class Lease:
     @on_lost.setter
     def on_lost(self, callback: Callable[[Lease], object] | None) -> None:
         self._on_lost = callback
-        self._held.on_lost = None if callback is None else lambda: callback(self)
+        self._held.end.on_lost = None if callback is None else lambda: callback(self)
 
     def check(self) -> None:
         """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.

@@ -96,7 +96,7 @@ class Lease:
         if callback is None:
             self._lease.on_lost = None
         elif self._staged:  # all happens on one thread there, with locks in its hands: no other may be waited for
-            self._lease._held.on_lost = lambda: callback(self)
+            self._lease._held.end.on_lost = lambda: callback(self)
         else:
             self._lease.on_lost = self._tell
 

@@ -375,6 +375,11 @@ class SteppingWakeup(Wakeup):
             act()
 
 
+def renewals_only(bucket: Any) -> None:
+    """From now on only renewals clear doubt about the time: the bucket's workers do nothing else."""
+    bucket.heartbeats.workers.submit = lambda job, **how: job() if "by" in how else None
+
+
 class SimulatedClients:
     """Makes clients that share one clock; `pauses` are all that they made, `meanwhile` is done in each."""
 

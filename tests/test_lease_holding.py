@@ -13,7 +13,18 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
-from tests.support import LOST, UNSENT, MovableClock, Tap, eventually, leases_in, put_counter, put_free, put_leased
+from tests.support import (
+    LOST,
+    UNSENT,
+    MovableClock,
+    Tap,
+    eventually,
+    leases_in,
+    put_counter,
+    put_free,
+    put_leased,
+    renewals_only,
+)
 
 CONTRACT = True  # the simulator's DynamoDB too
 FACES = ("simulated",)  # over asyncio too
@@ -280,7 +291,7 @@ def test_one_lease_in_trouble_delays_no_other(environment, table):
     bucket = environment.bucket(max_tokens=3)
     leases = [bucket.acquire(timeout=5) for _ in range(3)]
     broken = leases[0]
-    broken._held._begin_renewal = lambda: 1 / 0
+    broken._held.plan_renewal = lambda: 1 / 0
     environment.run(100, bucket)
     assert not broken.held
     assert all(lease.held for lease in leases[1:])
@@ -543,14 +554,14 @@ def test_a_renewal_waits_until_answers_agree_on_the_time_again(environment, tabl
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
-    bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears the doubt meanwhile
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     lease.renew()
     bucket.tap.clear()
     if how == "by hand":
         lease.renew()
     else:
-        lease._held._renew_by_itself()
+        bucket._core._renewer.renew([lease._held])
     assert bucket.tap.count() == {"Look": 1, "Renew": 1}
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 3_000
 
@@ -563,13 +574,13 @@ def test_where_time_is_short_a_renewal_does_not_wait_for_that_but_lies_no_furthe
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(10)
     lease.renew()
-    bucket.heartbeats.workers.submit = lambda job, **_: None
+    renewals_only(bucket)
     bucket.tap.odd = [odd]
     lease.renew()
     environment.clock.pass_time(lease.remaining - 4.0)
     bucket.tap.clear()
     with contextlib.nullcontext() if odd < 30 or how != "by hand" else pytest.raises(StoreUnavailable, match="time"):
-        lease.renew() if how == "by hand" else lease._held._renew_by_itself()
+        lease.renew() if how == "by hand" else bucket._core._renewer.renew([lease._held])
     assert lease.held
     assert bucket.tap.count() == ({"Renew": 1} if odd < 30 else {})
     assert table.get(0)["expires_at"] <= environment.now_ms + 30_000 + 30_000

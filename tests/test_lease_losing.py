@@ -130,7 +130,7 @@ def test_the_holder_stops_believing_before_anyone_else_can_have_the_slot(
     taken_at = environment.clock.steady()
     assert not lease.held
     assert successor.fence > lease.fence
-    assert lease._held._belief.deadline < taken_at
+    assert lease._held.belief.deadline < taken_at
     if alive:
         assert told.at[0] < taken_at
 

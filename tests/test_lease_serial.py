@@ -7,7 +7,7 @@ import pytest
 
 from ddb_lease import LeaseLost, StoreUnavailable
 from ddb_lease._protocol.messages import Release, Renew
-from tests.support import LOST, UNSENT, leases_in
+from tests.support import LOST, UNSENT, leases_in, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
 FACES = ("embedded", "simulated")  # over asyncio too
@@ -18,11 +18,6 @@ def captured(bucket):
     jobs = []
     bucket.heartbeats.workers.submit = lambda job, **_: jobs.append(job)
     return jobs
-
-
-def renewals_only(bucket):
-    """Nobody clears doubt in the background."""
-    bucket.heartbeats.workers.submit = lambda job, **_: job() if "renew" in job.__name__ else None
 
 
 def test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way(environment):
@@ -133,7 +128,7 @@ def test_while_answers_disagree_a_renewal_waits_but_not_until_it_is_too_late(env
 def test_an_urgent_renewal_does_not_spin(environment):
     lease = environment.bucket().acquire(5)
     lease.renew()
-    lease._held._belief.renew_at = 0.0
+    lease._held.belief.renew_at = 0.0
     assert 0.1 < lease._held.due_in() <= 0.21
 
 
@@ -141,7 +136,7 @@ def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(environ
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5, on_lost=lambda _: None)
     callbacks = []
-    object.__setattr__(lease._held._context, "spawn", callbacks.append)
+    object.__setattr__(lease._held._context.runtime, "spawn", callbacks.append)
     bucket.tap.inject(Renew, answer=LOST)  # it extends the lease, and nobody knows
     environment.run(10.25, bucket)
     bucket.tap.everything_fails = UNSENT

@@ -257,7 +257,7 @@ def test_the_witness_sees_a_holder_that_does_not_find_out(performance, what):
     performance.oracle.after_each()
     assert held.believes(), "it cannot know yet"
     performance.world.now += held.lease._held._seconds + 0.1
-    held.lease._held._belief._planned += 100.0
+    held.lease._held.belief._planned += 100.0
     performance.oracle.stirred = True
     with pytest.raises(Violation, match="S2.*still believes"):
         performance.oracle.after_each()

@@ -1,4 +1,4 @@
-"""Belief: until when a holder may believe in its lease. A pure state machine.
+"""Belief: until when a holder may believe in its lease, and when to renew it. A pure state machine.
 
 Invariants:
 
@@ -15,6 +15,7 @@ Invariants:
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -34,6 +35,15 @@ _RETRIES_PER_LEASE = 12
 """While renewals fail, the pause between them is at most the lease's length divided by this."""
 
 _FIRST_RETRY_SECONDS = 0.1
+
+PAUSE_SECONDS = 0.2
+"""The least time between two renewals by the heartbeat, however urgent."""
+
+_DOUBT_LEAVES = 1 / 4
+"""While answers contradict one another, a renewal waits until this part of the lease is left before the deadline."""
+
+_ASKING_LEAVES = 1 / 6
+"""A renewal asks for the service's time, where that is in doubt, until this part of the lease is left."""
 
 
 def _never_late(_offset: float) -> float:
@@ -64,6 +74,8 @@ class Belief:
         reason: Why it was lost; None while it was not.
         renew_at: When the next renewal is planned, on the steady clock; it moves forward with the deadline.
         failures: Renewals in a row without a usable answer.
+        alone: Whether the next renewal is to be sent in a request of its own, and in no batch.
+        tried_at: When a renewal was last begun, on the steady clock.
     """
 
     def __init__(
@@ -72,6 +84,8 @@ class Belief:
         self.state = State.HELD
         self.reason: LossReason | None = None
         self.failures = 0
+        self.alone = False
+        self.tried_at = -math.inf
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
         self._margin = margin
@@ -106,11 +120,12 @@ class Belief:
 
     def end_renewal(self, renewal: Renewal, answer: Answer, now: float) -> LossReason | None:
         """Apply a renewal's answer; returns the reason if the answer shows that the lease is lost."""
-        if not self.holds(now):
+        deadline = self.deadline
+        if self.state is not State.HELD or now >= deadline:
             return None  # too late: `expire` gives the reason, and an extension is released
         match answer:
             case Done(slot=slot):
-                self._extend(renewal)
+                self._extend(renewal, deadline)
                 return self.lose(LossReason.REVOKED) if slot and slot.lease and slot.lease.revoked else None
             case Refused(slot=None):
                 return self.lose(LossReason.GONE)
@@ -133,9 +148,9 @@ class Belief:
         pause = full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)
         self.renew_at = now + pause + self._late_by(self._offset)
 
-    def hurry(self, now: float) -> None:
-        """Renew at once: the last answer could not be trusted."""
-        self.renew_at = now
+    def renew_alone(self, now: float) -> None:
+        """The next renewal comes at once and by itself: a batch's answer was none to rely on."""
+        self.alone, self.renew_at = True, now
 
     def expire(self, now: float, *, slept: bool) -> LossReason | None:
         """Lose the lease if its deadline has passed; `slept` says that this process was suspended meanwhile."""
@@ -161,10 +176,34 @@ class Belief:
         """When the heartbeat must handle this lease next, on the steady clock."""
         return min(self.renew_at, self._planned) - self._late_by(self._offset)
 
-    def _extend(self, renewal: Renewal) -> None:
+    def due_in(self, now: float, *, doubtful: bool) -> float:
+        """Seconds until the heartbeat must look after this lease while it is held.
+
+        Args:
+            now: Steady time.
+            doubtful: Whether answers contradict one another on the service's time. The bounds are wide then, and an
+                expiry once written never falls: the renewal waits for the doubt to be cleared while there is time.
+        """
+        late = self._late_by(self._offset)
+        deadline = self._planned - late
+        due = max(min(self.renew_at, self._planned) - late, self.tried_at + PAUSE_SECONDS)
+        if doubtful:
+            due = max(due, deadline - self._length * _DOUBT_LEAVES)
+        return min(due, deadline) - now
+
+    def may_come_early(self, now: float) -> bool:
+        """Whether it may be renewed before it is due, to share a request: not where the last try failed."""
+        return not self.alone and not self.failures and now >= self.tried_at + PAUSE_SECONDS
+
+    @property
+    def settle_until(self) -> float:
+        """Until when a renewal waits for doubt about the service's time to be cleared, on the steady clock."""
+        return self.deadline - self._length * _ASKING_LEAVES
+
+    def _extend(self, renewal: Renewal, deadline: float) -> None:
         # Never backwards: an earlier attempt may be answered later.
         offset = self._reckoned(renewal.expires_at, renewal.deadline)
-        if renewal.deadline - self._late_by(offset) >= self.deadline:
+        if renewal.deadline - self._late_by(offset) >= deadline:
             self._planned, self._offset = renewal.deadline, offset
         self.failures = 0
         self.renew_at = self._next_renewal(renewal.deadline)

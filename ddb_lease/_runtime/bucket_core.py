@@ -34,9 +34,10 @@ from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSA
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.arguments import checked_text
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.held_lease import RELEASE_SECONDS, RELEASE_TRIES, HeldLease, LeaseContext
+from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
-from ddb_lease._runtime.renewer import Renewals
+from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
+from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
@@ -135,12 +136,11 @@ class BucketCore:
             answer_seconds=connection.answer_seconds,
         )
         self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state)
-        self._renewals = Renewals(
+        self._renewer = Renewer(
             state=self.state,
             driver=self.driver,
-            wakeup=self.runtime.wakeup,
-            workers=lambda: self.runtime.heartbeat().workers,
-            observe=self.observe,
+            runtime=self.runtime,
+            reporter=self._reporter,
         )
         self._context: LeaseContext | None = None
         self.leases: dict[str, HeldLease] = {}
@@ -336,7 +336,7 @@ class BucketCore:
             lease.abandon_to_parent()
         self._context = None  # its heartbeats are the parent's
         self.leases = {}
-        self._renewals.after_fork_in_child()
+        self._renewer.after_fork_in_child()
         if self._reporter is not None:
             self._reporter.after_fork_in_child()
         self.state.after_fork_in_child()
@@ -360,14 +360,13 @@ class BucketCore:
     def _lease_context(self) -> LeaseContext:
         if self._context is None:  # one for all leases, as long as the process is the same
             self._context = LeaseContext(
+                bucket=self,
                 state=self.state,
                 driver=self.driver,
                 heartbeats=self.runtime.heartbeat(),
-                renewals=self._renewals,
+                renewer=self._renewer,
                 leases=self.leases,
-                spawn=self.runtime.spawn,
-                wakeup=self.runtime.wakeup,
-                lock=self.runtime.lock,
+                runtime=self.runtime,
                 reporter=self._reporter,
             )
         return self._context

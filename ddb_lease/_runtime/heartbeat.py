@@ -2,8 +2,8 @@
 
 Invariants:
 
-- It knows when something is due, not what: no ownership rule, no request. What is due is a `Beating`.
-- The heartbeat thread never does I/O and never calls a user's code, so one slow call delays no other lease.
+- It knows when something is due, not what: no ownership rule, no request. It looks after what is `Scheduled`.
+- The heartbeat thread never does I/O and never calls user code, so one slow call delays no other lease.
 - It survives every exception, and is started again when it is gone. After a fork the child starts anew, with nothing.
 - A sleep is at most `NAP_SECONDS` long: a sleeping thread does not notice that the machine was suspended.
 """
@@ -17,7 +17,8 @@ import logging
 import math
 import queue
 import threading
-from typing import Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
 
 from ddb_lease._runtime.workers import Workers
 from ddb_lease._state.service_time import Clock
@@ -40,32 +41,36 @@ STALE_ENTRIES = 64
 """Entries of the schedule, besides twice as many as there are leases, before the stale ones are swept out."""
 
 
-class Group(Protocol):
-    """Those that had better be looked after together. Compared by identity."""
+class RenewalGroup(Protocol):
+    """Renews leases, several at a time. Compared by identity."""
 
     def ahead(self) -> float:
-        """Seconds by which one may be looked after early, where another is due."""
+        """Seconds by which a lease of the group may be looked after early, where another is due."""
         ...
 
-    def send_off(self) -> None:
-        """All that were to be looked after now have been."""
+    def renew(self, leases: Sequence[Any]) -> None:
+        """Have leases of the group renewed, without blocking."""
         ...
 
 
-class Beating(Protocol):
-    """Something that must be looked after in time. Compared by identity."""
+class Scheduled(Protocol):
+    """Something that must be looked after in time: a lease. Compared by identity."""
 
     @property
-    def group(self) -> Group:
-        """Which it belongs to."""
+    def group(self) -> RenewalGroup:
+        """Who renews it."""
         ...
 
     def due_in(self) -> float:
         """Seconds until it is due, from now; infinite for never."""
         ...
 
-    def beat(self, *, slept: bool) -> None:
-        """Do what is due, without blocking. `slept`: the process was not running when it became due."""
+    def beat(self, *, slept: bool) -> bool:
+        """Do what is due, without blocking. `slept`: the process was not running when it became due.
+
+        Returns:
+            Whether it is to be renewed now, by its group.
+        """
         ...
 
 
@@ -74,89 +79,91 @@ Entry: TypeAlias = tuple[float, int]
 
 
 class Schedule:
-    """Who is due when: a heap with lazy deletion. Thread-safe; calls nobody under its lock."""
+    """What is due when: a heap with lazy deletion. Thread-safe; calls nothing of what is scheduled under its lock."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._heap: list[tuple[float, int, Beating]] = []
-        self._due: dict[Beating, Entry] = {}
-        self._groups: dict[Beating, Group] = {}
-        self._members: dict[Group, set[Beating]] = {}
+        self._heap: list[tuple[float, int, Scheduled]] = []
+        self._due: dict[Scheduled, Entry] = {}
+        self._groups: dict[Scheduled, RenewalGroup] = {}
+        self._members: dict[RenewalGroup, set[Scheduled]] = {}
         self._serial = itertools.count()
 
-    def put(self, beating: Beating, due: float, *, group: Group | None = None) -> None:
+    def put(self, scheduled: Scheduled, due: float, *, group: RenewalGroup | None = None) -> None:
         """Schedule, or reschedule."""
         with self._lock:
             if group is not None:
-                self._groups[beating] = group
-                self._members.setdefault(group, set()).add(beating)
-            self._push(beating, due)
+                self._groups[scheduled] = group
+                self._members.setdefault(group, set()).add(scheduled)
+            self._push(scheduled, due)
 
-    def entry(self, beating: Beating) -> Entry | None:
+    def entry(self, scheduled: Scheduled) -> Entry | None:
         """Its latest entry; None where it is not scheduled."""
-        return self._due.get(beating)
+        return self._due.get(scheduled)
 
-    def move(self, beating: Beating, due: float, *, unless_moved_from: Entry | None = None) -> bool:
+    def move(self, scheduled: Scheduled, due: float, *, unless_moved_from: Entry | None = None) -> bool:
         """Reschedule what is still scheduled; where an entry is given, only if it is still the latest.
 
         Returns:
             Whether it was rescheduled.
         """
         with self._lock:
-            entry = self._due.get(beating)
+            entry = self._due.get(scheduled)
             if entry is None or unless_moved_from not in {None, entry}:
                 return False
-            self._push(beating, due)
+            self._push(scheduled, due)
             return True
 
-    def drop(self, beating: Beating) -> None:
+    def drop(self, scheduled: Scheduled) -> None:
         """Unschedule, if scheduled."""
         with self._lock:
-            self._due.pop(beating, None)
-            group = self._groups.pop(beating, None)
+            self._due.pop(scheduled, None)
+            group = self._groups.pop(scheduled, None)
             if group is not None:
-                self._members[group].discard(beating)
+                self._members[group].discard(scheduled)
                 if not self._members[group]:
                     del self._members[group]
             self._tidy()
 
-    def all(self) -> list[Beating]:
+    def all(self) -> list[Scheduled]:
         """All that is scheduled."""
         with self._lock:
             return list(self._due)
 
-    def due(self, now: float) -> list[Beating]:
+    def due(self, now: float) -> list[Scheduled]:
         """All that is due by now; it stays scheduled, to be moved."""
         found = []
         with self._lock:
             while self._heap and self._heap[0][0] <= now:
-                due, serial, beating = heapq.heappop(self._heap)
-                if self._due.get(beating) == (due, serial):
-                    found.append(beating)
+                due, serial, scheduled = heapq.heappop(self._heap)
+                if self._due.get(scheduled) == (due, serial):
+                    found.append(scheduled)
         return found
 
-    def due_between(self, now: float, until: float, *, of: Group) -> list[Beating]:
+    def due_between(self, now: float, until: float, *, of: RenewalGroup) -> list[Scheduled]:
         """All of a group that is due after now, by then; it stays scheduled, to be moved."""
         with self._lock:
             members = self._members.get(of, ())
-            found = [(self._due[beating], beating) for beating in members if now < self._due[beating][0] <= until]
-        return [beating for _, beating in sorted(found, key=lambda entry: entry[0])]
+            found = [
+                (self._due[scheduled], scheduled) for scheduled in members if now < self._due[scheduled][0] <= until
+            ]
+        return [scheduled for _, scheduled in sorted(found, key=lambda entry: entry[0])]
 
     def first(self) -> float | None:
         """When the first one is due; may be early, by one that was moved."""
         with self._lock:
             return self._heap[0][0] if self._heap else None
 
-    def _push(self, beating: Beating, due: float) -> None:
+    def _push(self, scheduled: Scheduled, due: float) -> None:
         entry = (due, next(self._serial))
-        self._due[beating] = entry
-        heapq.heappush(self._heap, (*entry, beating))
+        self._due[scheduled] = entry
+        heapq.heappush(self._heap, (*entry, scheduled))
         self._tidy()
 
     def _tidy(self) -> None:
         # What was dropped or moved leaves its old entry behind; a long lease's would stay for as long.
         if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):
-            self._heap = [(*entry, beating) for beating, entry in self._due.items()]
+            self._heap = [(*entry, scheduled) for scheduled, entry in self._due.items()]
             heapq.heapify(self._heap)
 
 
@@ -173,20 +180,20 @@ class Heartbeats:
         self._planned = clock.steady()
         self._asleep_until = math.inf  # until the thread has planned its nap, everything rings
 
-    def add(self, beating: Beating) -> None:
+    def add(self, scheduled: Scheduled) -> None:
         """Look after it from now on."""
-        due = self._clock.steady() + beating.due_in()
-        self._schedule.put(beating, due, group=beating.group)
+        due = self._clock.steady() + scheduled.due_in()
+        self._schedule.put(scheduled, due, group=scheduled.group)
         self.ensure_running()
         self._ring(due)
 
-    def drop(self, beating: Beating) -> None:
+    def drop(self, scheduled: Scheduled) -> None:
         """Look after it no more."""
-        self._schedule.drop(beating)
+        self._schedule.drop(scheduled)
 
-    def reconsider(self, beating: Beating) -> None:
+    def reconsider(self, scheduled: Scheduled) -> None:
         """It may be due at another time now."""
-        self._ring(self._move(beating))
+        self._ring(self._move(scheduled))
 
     def reconsider_all(self) -> None:
         """All may be due at other times now."""
@@ -209,23 +216,13 @@ class Heartbeats:
         self.workers.relieve()
         now = self._clock.steady()
         due = self._schedule.due(now)
-        groups = {beating.group for beating in due}
-        for group in groups:
+        for group in {scheduled.group for scheduled in due}:
             if (ahead := _ahead(group)) > 0.0:
                 due += self._schedule.due_between(now, now + ahead, of=group)
-        for beating in due:
-            pause, entry = RECOVERY_SECONDS, self._schedule.entry(beating)
+        for group, leases in self._beat(due, slept=slept).items():
             try:
-                beating.beat(slept=slept)
-                pause = max(SHORTEST_SECONDS, beating.due_in())
-            except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
-                _log.exception("a heartbeat failed; it is tried again")
-            # Unless a worker has rescheduled it meanwhile, who knows more.
-            self._schedule.move(beating, self._clock.steady() + pause, unless_moved_from=entry)
-        for group in groups:
-            try:
-                group.send_off()
-            except BaseException:  # noqa: BLE001 - as above
+                group.renew(leases)
+            except BaseException:  # noqa: BLE001 - one group's trouble is not the others'
                 _log.exception("a heartbeat failed; it is tried again")
 
     def nap(self) -> float:
@@ -234,12 +231,27 @@ class Heartbeats:
         due_in = NAP_SECONDS if first is None else max(0.0, first - self._clock.steady())
         return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))
 
-    def _move(self, beating: Beating) -> float:
+    def _beat(self, due: Sequence[Scheduled], *, slept: bool) -> dict[RenewalGroup, list[Scheduled]]:
+        """Look after each; returns those that are to be renewed, by their group."""
+        to_renew: dict[RenewalGroup, list[Scheduled]] = {}
+        for scheduled in due:
+            pause, entry = RECOVERY_SECONDS, self._schedule.entry(scheduled)
+            try:
+                if scheduled.beat(slept=slept):
+                    to_renew.setdefault(scheduled.group, []).append(scheduled)
+                pause = max(SHORTEST_SECONDS, scheduled.due_in())
+            except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
+                _log.exception("a heartbeat failed; it is tried again")
+            # Unless a worker, which knows more, has rescheduled it meanwhile.
+            self._schedule.move(scheduled, self._clock.steady() + pause, unless_moved_from=entry)
+        return to_renew
+
+    def _move(self, scheduled: Scheduled) -> float:
         """Reschedule it; returns when it is due, infinite for what is not scheduled."""
-        # Where somebody else has moved it since it was asked, it is asked again: what it said then may be void.
-        while (entry := self._schedule.entry(beating)) is not None:
-            due = self._clock.steady() + beating.due_in()
-            if self._schedule.move(beating, due, unless_moved_from=entry):
+        # Where another thread has moved it since it was asked, it is asked again: its answer may be out of date.
+        while (entry := self._schedule.entry(scheduled)) is not None:
+            due = self._clock.steady() + scheduled.due_in()
+            if self._schedule.move(scheduled, due, unless_moved_from=entry):
                 return due
         return math.inf
 
@@ -254,7 +266,7 @@ class Heartbeats:
     def _run(self) -> None:
         while True:
             try:
-                # Whoever schedules something while the nap is being planned rings: it may not be in the plan.
+                # Anything scheduled while the nap is being planned rings: the plan may not know of it.
                 self._asleep_until = math.inf
                 seconds = self.nap()
                 self._planned = self._asleep_until = self._clock.steady() + seconds
@@ -275,7 +287,7 @@ class Heartbeats:
                 self._wakeup.get_nowait()
 
 
-def _ahead(group: Group) -> float:
+def _ahead(group: RenewalGroup) -> float:
     try:
         return group.ahead()
     except BaseException:  # noqa: BLE001 - it comes early for economy's sake only

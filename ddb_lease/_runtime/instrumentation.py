@@ -1,11 +1,11 @@
-"""Telling: from requests and answers to events, and from events to the user's `on_event`.
+"""Instrumentation: makes events of requests and answers, and calls the user's `on_event` with them.
 
 Invariants:
 
 - No decision depends on it: it watches, and what `on_event` raises ends here.
-- Nothing here exists where there is no `on_event`; those who would tell then see None, and make no event.
-- `on_event` is called with no lock held. Who holds one notes events in `PendingEvents`, and tells them afterwards.
-- It reads no clock: times come in.
+- Where there is no `on_event`, nothing of this exists: callers then have None in its place, and make no event.
+- `on_event` is called with no lock held. Code that holds a lock notes events in `PendingEvents`, and tells them later.
+- It reads no clock: times come in as arguments.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class EventReporter:
 
     Args:
         bucket: The bucket's name.
-        on_event: Whom to tell.
+        on_event: The user's callback.
     """
 
     def __init__(self, bucket: str, on_event: OnEvent) -> None:
@@ -54,7 +54,7 @@ class EventReporter:
         self._complained = False
 
     def tell(self, event: Event) -> None:
-        """Tell it now. An interrupt passes; what else it raises is logged, the first time."""
+        """Tell it now. An interrupt passes through; anything else that `on_event` raises is logged, the first time."""
         try:
             self._on_event(event)
         except Exception:  # noqa: BLE001 - the user's own; it harms no lease
@@ -82,7 +82,7 @@ class EventReporter:
         self.tell(event)
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: the leases are the parent's, and so is telling of them."""
+        """In a forked child: the leases are the parent's, and the parent tells of them."""
         self._held = set()
 
 
@@ -90,7 +90,7 @@ class AcquireObserver:
     """Watches one acquire.
 
     Args:
-        reporter: Whom to tell.
+        reporter: Calls `on_event`.
         now: When it began, on the steady clock.
     """
 
@@ -126,10 +126,10 @@ class AcquireObserver:
 
 
 class PendingEvents:
-    """What one lease has to tell while a lock is held. Any thread may note, and any may tell; each event is told once.
+    """One lease's events, kept while a lock is held. Any thread may note, and any may tell; each event is told once.
 
     Args:
-        reporter: Whom to tell.
+        reporter: Calls `on_event`.
         planned: When the first renewal is planned, on the steady clock.
     """
 

@@ -1,51 +1,35 @@
-"""Renewing: one bucket's renewals in the background; those that are due together are sent together.
+"""Renewer: sends one bucket's renewals. Leases that are due together share a request.
 
 Invariants:
 
-- A batch is believed where it says that it renewed, and shows it: the item with our lease and the new expiry. Whatever
-  else it says of a lease, that one is asked for again by itself: a lease is lost by the answer to an UpdateItem, or by
-  the clock, and never by a batch.
-- A batch is an economy and never needed. Where the service does not take it (no permission, an engine that knows no
-  PartiQL), or batches get no answer while single renewals do, each renewal is sent by itself, as at any time when only
-  one is due.
-- It never waits for anything but an answer: a lease that is being renewed or released at this moment is left out, and
-  a user's code is called when all leases of a batch have taken note of their answers.
+- It sends, and returns answers; the lease applies them. Nothing here knows what an answer means for a lease.
+- A batch can never lose a lease. Where a batch does not show that it renewed a lease, that lease is renewed again by an
+  UpdateItem of its own.
+- When batches rest is decided by `BatchBreaker`. While they do, each renewal is sent by itself.
+- A lease that is being renewed or released at this moment is left out of a batch: nothing here waits for a lock.
+- User code runs only after all leases of a batch have applied their answers. A defect in one lease costs no other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import heapq
-import itertools
 import logging
 import math
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol
 
 from ddb_lease._operations.sync_time import settle
-from ddb_lease._protocol.messages import (
-    Answer,
-    Conflict,
-    Done,
-    Each,
-    Refused,
-    Rejected,
-    Renew,
-    RenewEach,
-    ThrottledAnswer,
-    Unknown,
-    Unsent,
-)
+from ddb_lease._protocol.batch_breaker import BatchBreaker, Mode
+from ddb_lease._protocol.lease_state import Belief, Renewal
+from ddb_lease._protocol.messages import Answer, Done, Each, Rejected, Renew, RenewEach, Unknown, Unsent
 from ddb_lease._protocol.records import PER_BATCH
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.instrumentation import Observer
-from ddb_lease._runtime.ports import Wakeup
-from ddb_lease._runtime.workers import Workers
+from ddb_lease._runtime.instrumentation import EventReporter, Observer
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease.errors import StoreUnavailable
+from ddb_lease.errors import LossReason, StoreUnavailable
 
 _log = logging.getLogger("ddb_lease")
 
@@ -55,63 +39,83 @@ AHEAD = 1 / 60
 MOST_AHEAD_SECONDS = 1.0
 """The most by which it comes early, however long the lease."""
 
-REST_SECONDS = 600.0
-"""How long no batch is sent after the service did not take one."""
-
 _LEFT_OUT: Final = Unsent(cause=StoreUnavailable("another slot of the lease was not renewed"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """What came of a lease's part in a batch.
+class PlannedRenewal:
+    """A renewal of one lease that is to be sent, by a request for each slot."""
 
-    Attributes:
-        answers: One for each of its requests.
-        alone: Whether another batch, sent after this one, had its answer first: something in this one is at fault, and
-            each of its leases had better be tried by itself.
-    """
-
-    answers: Sequence[Answer]
-    alone: bool
-
-
-Turn: TypeAlias = Generator[tuple[Renew, ...], Said | None, None]
-"""A lease's turn in a batch: yields its requests, and is sent what came of them; or none. Resumed once more when all
-others have been sent theirs, it calls the user's code."""
+    renewal: Renewal
+    requests: tuple[Renew, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
-    """A lease that is to be renewed.
+class RenewalAnswers:
+    """What came of a planned renewal.
 
     Attributes:
-        by: Its deadline, on the steady clock.
-        until: Until when there is time to ask for the service's time first.
-        slots: How many it is on.
-        alone: Whether it is to be renewed by itself this time.
-        by_itself: Renews it.
-        together: Begins its turn in a batch.
-        dropped: Called instead where it could not be handed to a worker: it is due again.
+        answers: One for each request that was sent, in order.
+        in_batch: Whether a batch told it, which cannot lose a lease.
+        overtaken: Whether a batch that was sent later was answered first, and this one was not: something in this one
+            is at fault, and each of its leases is to be renewed by itself.
     """
 
-    by: float
-    until: float
-    slots: int
-    alone: bool
-    by_itself: Callable[[], None]
-    together: Callable[[], Turn]
-    dropped: Callable[[], None]
+    answers: Sequence[Answer]
+    in_batch: bool = False
+    overtaken: bool = False
+
+    @property
+    def decisive(self) -> Answer:
+        """The one that counts: an answer that shows a revocation, else a failure."""
+        failed = (answer for answer in self.answers if not isinstance(answer, Done))
+        return next(filter(_revoked, self.answers), None) or next(failed, self.answers[0])
 
 
-class Renewals:
+class Renewable(Protocol):
+    """A lease as its renewer sees it.
+
+    Each renewal is `begin_renewal`, `plan_renewal`, `apply`, `end_renewal`, `after_renewal`, in this order.
+    """
+
+    id: str
+    slots: tuple[int, ...]
+    belief: Belief
+    observe: Observer | None
+
+    def begin_renewal(self) -> bool:
+        """Take the lock that serialises renewal and release; False where somebody else has it."""
+        ...
+
+    def plan_renewal(self) -> PlannedRenewal | None:
+        """The requests to send now; None where the lease is not held, or the service's time is too much in doubt."""
+        ...
+
+    def apply(self, planned: PlannedRenewal, answers: RenewalAnswers) -> LossReason | None:
+        """Take note of the answers; returns why the lease is lost, if they lose it. Calls no user code."""
+        ...
+
+    def end_renewal(self) -> None:
+        """Give the lock back, after `begin_renewal` took it."""
+        ...
+
+    def drop_renewal(self) -> None:
+        """It is due again: it could not be handed to a worker."""
+        ...
+
+    def after_renewal(self, reason: LossReason | None) -> None:
+        """Tell what happened, with no lock held: this calls user code."""
+        ...
+
+
+class Renewer:
     """Renews one bucket's leases, on workers.
 
     Args:
         state: The bucket's state.
-        driver: What sends.
-        wakeup: Makes what is waited on.
-        workers: Asked for each time, as a forked child has others.
-        observe: Shown each look at the service's time, and its answer.
+        driver: Sends the requests.
+        runtime: The process's workers, and what ends a pause early.
+        reporter: Told what each look at the service's time shows; None where nobody listens.
     """
 
     def __init__(
@@ -119,167 +123,173 @@ class Renewals:
         *,
         state: BucketState,
         driver: Driver,
-        wakeup: Callable[[], Wakeup],
-        workers: Callable[[], Workers],
-        observe: Observer | None,
+        runtime: Runtime,
+        reporter: EventReporter | None,
     ) -> None:
         self._state = state
         self._driver = driver
-        self._wakeup = wakeup
-        self._workers = workers
-        self._observe = observe
-        self._lock = threading.RLock()
-        self._waiting: list[tuple[float, int, Due]] = []  # a heap, the most urgent first
-        self._serial = itertools.count()
-        self._resting_until = -math.inf
-        self._proven = False
-        self._answered = -math.inf  # when the latest batch was sent that was answered
-        self._doubtful = False  # a batch got no answer, and none that was sent later did
-        self._worked_alone = math.inf  # since when a single renewal is known to have worked meanwhile
-        self._probing = self._testing = False
+        self._runtime = runtime
+        self._observe = None if reporter is None else reporter.observe
+        self._lock = threading.RLock()  # around each change of the breaker
+        self._breaker = BatchBreaker()
 
     def ahead(self) -> float:
-        """Seconds by which a lease may be renewed early where another is due: none, while batches rest."""
+        """Seconds by which a lease may be renewed early where another is due: none while batches rest."""
         if self._rests():
             return 0.0
         return min(MOST_AHEAD_SECONDS, self._state.lease_ms() / 1000 * AHEAD)
 
-    def put(self, due: Due) -> None:
-        """Have a lease renewed with the next `send_off`."""
-        with self._lock:
-            heapq.heappush(self._waiting, (due.by, next(self._serial), due))
-
-    def send_off(self) -> None:
-        """Have all that was put since the last time renewed, the most urgent first."""
-        # Taken out one batch after another: on a stage a job is done at once, and may come back here.
-        while batch := self._take_batch():
-            if len(batch) == 1 and (batch[0].slots == 1 or batch[0].alone or self._rests()):
-                self._renew_alone(batch)
-            else:
-                self._submit(functools.partial(self._renew_batch, batch), batch)
-
-    def worked_alone(self) -> None:
-        """A renewal has worked that was sent by itself."""
-        if self._doubtful and self._worked_alone == math.inf:
-            self._worked_alone = self._state.time.steady()
-
-    def after_fork_in_child(self) -> None:
-        """What waits is the parent's."""
-        self._lock = threading.RLock()
-        self._waiting.clear()
-
-    def _take_batch(self) -> list[Due]:
-        """Take out the most urgent, and with it as many as fit in one request; one that goes alone stands alone."""
-        batch: list[Due] = []
-        aside: list[tuple[float, int, Due]] = []
-        room = PER_BATCH
-        with self._lock:
-            while self._waiting:
-                entry = heapq.heappop(self._waiting)
-                due = entry[2]
-                if due.alone or (batch and due.slots > room):
-                    aside.append(entry)
+    def renew(self, leases: Sequence[Renewable]) -> None:
+        """Have leases renewed on workers, the most urgent first; returns without waiting."""
+        waiting = sorted(leases, key=_deadline)
+        try:
+            while waiting:
+                # Asked anew for each: where workers do it at once, on this thread, batches may come to rest meanwhile.
+                batch, waiting = take_batch(waiting, singly=self._rests())
+                if len(batch) == 1 and (len(batch[0].slots) == 1 or batch[0].belief.alone or self._rests()):
+                    self._submit_singles(batch)
                 else:
-                    batch.append(due)
-                    room -= due.slots
-                if room <= 0 or self._rests() or (due.alone and not batch):
-                    break
-            if not batch and aside:
-                batch.append(aside.pop()[2])
-            for entry in aside:
-                heapq.heappush(self._waiting, entry)
-        return batch
+                    self._submit(functools.partial(self._renew_batch, batch), batch)
+        except BaseException:
+            for lease in waiting:
+                lease.drop_renewal()
+            raise
 
-    def _submit(self, job: Callable[[], object], dues: Sequence[Due], *, first: bool = False) -> None:
-        try:
-            self._workers().submit(job, line=self._driver, by=-math.inf if first else dues[0].by)
-        except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
-            _log.exception("a heartbeat failed; it is tried again")
-            for due in dues:
-                due.dropped()
-
-    def _rests(self) -> bool:
-        return self._state.time.steady() < self._resting_until
-
-    def _renew_alone(self, dues: Sequence[Due]) -> None:
-        for due in dues:
-            self._submit(due.by_itself, [due])
-
-    def _renew_batch(self, batch: Sequence[Due]) -> None:
-        """Renew them together, unless that has come to nothing lately.
-
-        While no batch is answered, one renewal at a time is sent by itself, to see whether it is the batches. Once one
-        has worked, all are, but for one batch at a time, which ends the doubt one way or the other.
-        """
-        alone_works = self._doubtful and self._worked_alone < math.inf
-        if self._rests() or (alone_works and self._testing):
-            self._renew_alone(batch)
-        elif alone_works:
-            self._testing = True
-            try:
-                self._renew_together(batch)
-            finally:
-                self._testing = False
-        else:
-            if self._doubtful and not self._probing:
-                self._probing = True
-                probe, batch = batch[0], batch[1:]
-                self._submit(functools.partial(self._probe, probe), [probe], first=True)
-            self._renew_together(batch)
-
-    def _probe(self, due: Due) -> None:
-        try:
-            due.by_itself()
-        finally:
-            self._probing = False
-
-    def _renew_together(self, batch: Sequence[Due]) -> None:
-        batch = self._settle_time(batch)
-        with contextlib.ExitStack() as turns:
-            begun: list[tuple[Turn, tuple[Renew, ...]]] = []
-            for due in batch:
-                turn = due.together()
-                turns.callback(turn.close)
-                begun.append((turn, _go_on(turn, None) or ()))
-            said = iter(self._send([request for _, requests in begun for request in requests]))
-            for turn, requests in begun:
-                both = [next(said) for _ in requests]
-                if both:
-                    _go_on(turn, Said(answers=[answer for answer, _ in both], alone=any(alone for _, alone in both)))
-            for turn, _ in begun:
-                _go_on(turn, None)  # from here on, what users have given is called
-
-    def _settle_time(self, batch: Sequence[Due]) -> Sequence[Due]:
-        """Have doubt about the time cleared, once for all: what is written as expiry never falls again.
+    def renew_singly(self, lease: Renewable) -> tuple[Answer | None, LossReason | None]:
+        """Renew a lease by an UpdateItem for each slot. The caller has begun the renewal, and ends it.
 
         Returns:
-            Those of the batch that had the time for it. The others go by themselves, at once.
+            The answer that counts, None where nothing was sent; and why the lease is lost, if it is.
+        """
+        time = self._state.time
+        if time.unsettled:
+            operation = settle(time, until=lease.belief.settle_until)
+            self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
+        planned = lease.plan_renewal()
+        if planned is None:
+            return None, None
+        answers = self._send_singly(lease.id, planned.requests)
+        reason = lease.apply(planned, RenewalAnswers(answers=answers))
+        answer = answers[-1]
+        if isinstance(answer, Done):
+            self._note_single()
+        elif isinstance(answer, Rejected) and reason is None:
+            _log.warning("lease %s could not be renewed, and tries on: %s", lease.id, answer.error)
+        return answer, reason
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: what is under way is the parent's."""
+        self._lock = threading.RLock()
+        self._breaker = self._breaker.after_fork_in_child()
+
+    # On workers.
+
+    def _renew_batch(self, batch: Sequence[Renewable]) -> None:
+        """Renew leases together, or otherwise where the breaker says so by now."""
+        with self._lock:
+            mode = self._breaker.mode(self._state.time.steady())
+            self._breaker = self._breaker.began(mode)
+        match mode:
+            case Mode.SINGLES:
+                self._submit_singles(batch)
+            case Mode.BATCH:
+                self._renew_together(batch)
+            case Mode.TEST_BATCH:
+                try:
+                    self._renew_together(batch)
+                finally:
+                    self._end_test()
+            case Mode.BATCH_AND_PROBE:
+                probe = batch[0]
+                if not self._submit(functools.partial(self._probe, probe), [probe], by=-math.inf):
+                    self._end_probe()
+                self._renew_together(batch[1:])
+
+    def _renew_one(self, lease: Renewable) -> None:
+        """Renew a lease by itself, unless it is being renewed or released at this moment."""
+        reason: LossReason | None = None
+        if lease.begin_renewal():
+            try:
+                _, reason = self.renew_singly(lease)
+            finally:
+                lease.end_renewal()
+        lease.after_renewal(reason)
+
+    def _probe(self, lease: Renewable) -> None:
+        try:
+            self._renew_one(lease)
+        finally:
+            self._end_probe()
+
+    def _renew_together(self, batch: Sequence[Renewable]) -> None:
+        """Renew leases by as few requests as can be."""
+        batch = self._settle_time(batch)
+        planned: list[tuple[Renewable, PlannedRenewal]] = []
+        try:
+            for lease in batch:
+                plan = _begin(lease)
+                if plan is not None:
+                    planned.append((lease, plan))
+            answers = self._send_together([request for _, plan in planned for request in plan.requests])
+            reasons = [_apply(lease, plan, answers) for lease, plan in planned]
+        finally:
+            for lease, _ in planned:
+                lease.end_renewal()
+        for (lease, _), reason in zip(planned, reasons, strict=True):
+            _after(lease, reason)
+
+    def _settle_time(self, batch: Sequence[Renewable]) -> Sequence[Renewable]:
+        """Have doubt about the time cleared, once for all: an expiry that is written never falls again.
+
+        Returns:
+            Those that have the time for it. The others are renewed by themselves, at once.
         """
         time = self._state.time
         if not time.unsettled:
             return batch
         now = time.steady()
-        self._renew_alone([due for due in batch if due.until <= now])
-        patient = [due for due in batch if due.until > now]
+        until = {lease: lease.belief.settle_until for lease in batch}
+        self._submit_singles([lease for lease in batch if until[lease] <= now])
+        patient = [lease for lease in batch if until[lease] > now]
         if patient:
             try:
-                asking = settle(time, until=min(due.until for due in patient))
-                self._driver.run(asking, self._wakeup(), observe=self._observe)
+                operation = settle(time, until=min(until[lease] for lease in patient))
+                self._driver.run(operation, self._runtime.wakeup(), observe=self._observe)
             except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
                 _log.exception("asking for the service's time failed by a defect")
         return patient
 
-    def _send(self, requests: Sequence[Renew]) -> list[tuple[Answer, bool]]:
-        """What came of each, and whether it is to be tried by itself."""
-        answers: list[tuple[Answer, bool]] = []
-        for first in range(0, len(requests), PER_BATCH):
-            if not all(isinstance(answer, Done) for answer, _ in answers):
-                # More than one batch takes is one lease's slots, of which one has failed.
-                return answers + [(_LEFT_OUT, False)] * (len(requests) - first)
-            answers += self._send_batch(tuple(requests[first : first + PER_BATCH]))
+    # Sending.
+
+    def _send_singly(self, lease_id: str, requests: Sequence[Renew]) -> list[Answer]:
+        """One answer for each request, up to the first that failed or shows a revocation."""
+        answers: list[Answer] = []
+        for request in requests:
+            try:
+                answer = self._driver.perform(request)
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
+                _log.exception("renewing lease %s failed by a defect; it is tried again", lease_id)
+                answer = Unknown(cause=error)
+            answers.append(answer)
+            if not isinstance(answer, Done) or _revoked(answer):
+                break
         return answers
 
-    def _send_batch(self, requests: tuple[Renew, ...]) -> list[tuple[Answer, bool]]:
+    def _send_together(self, requests: Sequence[Renew]) -> dict[Renew, tuple[Answer, bool]]:
+        """The answer to each request, and whether its batch was overtaken."""
+        answered: dict[Renew, tuple[Answer, bool]] = {}
+        for first in range(0, len(requests), PER_BATCH):
+            if all(isinstance(answer, Done) for answer, _ in answered.values()):
+                batch = tuple(requests[first : first + PER_BATCH])
+                answers, overtaken = self._send_batch(batch)
+                answered.update((request, (answer, overtaken)) for request, answer in zip(batch, answers, strict=True))
+            else:
+                # There are more than a batch takes only where they are one lease's slots, of which one has failed.
+                answered.update((request, (_LEFT_OUT, False)) for request in requests[first:])
+                break
+        return answered
+
+    def _send_batch(self, requests: tuple[Renew, ...]) -> tuple[Sequence[Answer], bool]:
         sent = self._state.time.steady()
         try:
             answer = self._driver.perform(RenewEach(renewals=requests))
@@ -287,40 +297,133 @@ class Renewals:
             _log.exception("renewing %d slots failed by a defect; they are tried again", len(requests))
             answer = Unknown(cause=error)
         answers = answer.answers if isinstance(answer, Each) else (answer,) * len(requests)
-        telling = [one for one in answers if not isinstance(one, (ThrottledAnswer, Conflict, Unsent))]
-        at_fault = sent < self._answered
-        if any(isinstance(one, (Done, Refused)) for one in telling):
-            self._proven, self._doubtful = True, False
-            self._answered, self._worked_alone = max(self._answered, sent), math.inf
-        elif telling:
-            self._unanswered(telling[0], sent, at_fault=at_fault)
-        return [(one, at_fault and isinstance(one, Unknown)) for one in answers]
+        return answers, self._note_batch(answers, sent)
 
-    def _unanswered(self, answer: Answer, sent: float, *, at_fault: bool) -> None:
-        """A batch came to nothing: something in it, the service's trouble, or are no batches taken here?"""
-        if isinstance(answer, Unknown) and self._proven:
-            if at_fault:
-                return
-            if not (self._doubtful and self._worked_alone < sent):
-                self._doubtful = True
-                return
-        if self._rests():
-            return
-        self._resting_until = self._state.time.steady() + REST_SECONDS
-        self._doubtful, self._worked_alone = False, math.inf
-        _log.info(
-            "bucket %r: leases are renewed one by one for a while, as no batch of renewals is taken: %s",
-            self._state.bucket,
-            answer.error if isinstance(answer, Rejected) else getattr(answer, "cause", answer),
-        )
+    # Whether batches work.
+
+    def _rests(self) -> bool:
+        return self._breaker.rests(self._state.time.steady())
+
+    def _note_batch(self, answers: Sequence[Answer], sent: float) -> bool:
+        """Have the breaker learn from a batch's answers; returns whether a later batch was answered before."""
+        now = self._state.time.steady()
+        with self._lock:
+            before, self._breaker = self._breaker, self._breaker.batch_ended(answers, sent=sent, now=now)
+            began_to_rest = self._breaker.rests_until > before.rests_until
+        if began_to_rest:
+            _log.info(
+                "bucket %r: leases are renewed one by one for a while, as no batch of renewals is taken: %s",
+                self._state.bucket,
+                _trouble(answers),
+            )
+        return before.overtook(sent)
+
+    def _note_single(self) -> None:
+        if self._breaker.doubtful:
+            with self._lock:
+                self._breaker = self._breaker.single_worked(self._state.time.steady())
+
+    def _end_probe(self) -> None:
+        with self._lock:
+            self._breaker = self._breaker.probe_ended()
+
+    def _end_test(self) -> None:
+        with self._lock:
+            self._breaker = self._breaker.test_ended()
+
+    # Workers.
+
+    def _submit_singles(self, leases: Sequence[Renewable]) -> None:
+        for lease in leases:
+            self._submit(functools.partial(self._renew_one, lease), [lease])
+
+    def _submit(self, job: Callable[[], object], leases: Sequence[Renewable], *, by: float | None = None) -> bool:
+        """Hand a job to a worker; where that fails, its leases are due again. Returns whether it was handed over."""
+        try:
+            by = _deadline(leases[0]) if by is None else by
+            self._runtime.heartbeat().workers.submit(job, line=self._driver, by=by)
+        except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
+            _log.exception("a heartbeat failed; it is tried again")
+            for lease in leases:
+                lease.drop_renewal()
+            return False
+        return True
 
 
-def _go_on(turn: Turn, said: Said | None) -> tuple[Renew, ...] | None:
-    """Resume a lease's turn; None where that has come to its end."""
-    try:
-        return turn.send(said)
-    except StopIteration:
+def take_batch(waiting: list[Renewable], *, singly: bool) -> tuple[list[Renewable], list[Renewable]]:
+    """The first lease, and those after it that fit into one request with it; then all that are left.
+
+    Args:
+        waiting: The most urgent first; at least one.
+        singly: Whether each lease is to be renewed by itself.
+    """
+    first = waiting[0]
+    if singly or first.belief.alone:
+        return [first], waiting[1:]
+    batch, room = [first], PER_BATCH - len(first.slots)
+    left: list[Renewable] = []
+    for place, lease in enumerate(waiting[1:], 1):
+        if room <= 0:
+            return batch, left + waiting[place:]
+        if lease.belief.alone or len(lease.slots) > room:
+            left.append(lease)
+        else:
+            batch.append(lease)
+            room -= len(lease.slots)
+    return batch, left
+
+
+def _deadline(lease: Renewable) -> float:
+    return lease.belief.deadline
+
+
+def _begin(lease: Renewable) -> PlannedRenewal | None:
+    """Begin a lease's part in a batch; None where it has none, or by a defect."""
+    if not lease.begin_renewal():
         return None
+    planned: PlannedRenewal | None = None
+    try:
+        planned = lease.plan_renewal()
+    except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
+        _log.exception("renewing a lease failed by a defect; it is tried again")
+    finally:
+        if planned is None:
+            lease.end_renewal()
+    return planned
+
+
+def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tuple[Answer, bool]]) -> LossReason | None:
+    """Have a lease apply its part of a batch's answers."""
+    parts = [answered[request] for request in planned.requests]
+    answers = RenewalAnswers(
+        answers=[answer for answer, _ in parts],
+        in_batch=True,
+        overtaken=any(overtaken and isinstance(answer, Unknown) for answer, overtaken in parts),
+    )
+    try:
+        return lease.apply(planned, answers)
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
         _log.exception("renewing a lease failed by a defect; it is tried again")
         return None
+
+
+def _after(lease: Renewable, reason: LossReason | None) -> None:
+    try:
+        lease.after_renewal(reason)
+    except Exception:  # noqa: BLE001 - as above
+        _log.exception("telling of a lease's renewal failed by a defect")
+
+
+def _revoked(answer: Answer) -> bool:
+    lease = answer.slot.lease if isinstance(answer, Done) and answer.slot else None
+    return lease is not None and lease.revoked
+
+
+def _trouble(answers: Sequence[Answer]) -> object:
+    """What a batch that made batches rest came to, for the log."""
+    for answer in answers:
+        if isinstance(answer, Rejected):
+            return answer.error
+        if isinstance(answer, Unknown):
+            return answer.cause
+    return answers

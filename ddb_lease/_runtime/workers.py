@@ -2,9 +2,9 @@
 
 Invariants:
 
-- It knows no lease, no bucket, no request: a job is a callable, and belongs to a line.
-- No line's trouble is another's: lines are served in turn, and none may have all workers.
-- Threads are few while nothing has to wait, more while something does, and never without bound.
+- It knows no lease, no bucket and no request: a job is a callable, and belongs to a line.
+- One line's trouble delays no other: lines are served in turn, and none may have all workers.
+- Threads are few while no job has to wait, more while one does, and never without bound.
 - A worker survives whatever its job raises, and keeps no interpreter from exiting.
 """
 
@@ -25,17 +25,17 @@ from ddb_lease._state.service_time import Clock
 _log = logging.getLogger("ddb_lease")
 
 WORKERS = 8
-"""Workers that are kept; more are there only while jobs have to wait."""
+"""Workers that are kept; more exist only while jobs have to wait."""
 
 WAITING_SECONDS = 0.1
-"""A job that has waited for a worker for so long gets another one: calls are slow, or hang."""
+"""After a job has waited for so long, more workers are started: calls are slow, or hang."""
 
 MOST_WORKERS = 128
 """Workers at most: in an outage, every call hangs until its timeout."""
 
 MOST_IN_LINE = 32
-"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others; where there are
-more lines, each may have fewer, so that there is always one left for a line that comes new."""
+"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others. With more lines
+each may have fewer, so that one is always left for a new line."""
 
 
 @dataclass(order=True, slots=True)
@@ -48,7 +48,7 @@ class _Job:
 
 @dataclass(slots=True)
 class _Line:
-    """The jobs of one line: those that wait, most urgent first; how many are done now, and how many may be at once."""
+    """One line: the jobs that wait, most urgent first; how many run now, and how many may run at once."""
 
     most: int
     running: int = 0
@@ -62,8 +62,8 @@ class _Line:
 class Workers:
     """A few daemon threads for what may block; none of them keeps the interpreter from exiting.
 
-    Lines (buckets, say) are served in turn; within a line, what must be done soonest comes first. While jobs have to
-    wait, there are more workers; so a slow service delays no renewal, and one line's trouble no other line.
+    Lines (one for each bucket) are served in turn; within a line the most urgent job comes first. While jobs have to
+    wait, there are more workers: a slow service delays no renewal, and one line's trouble no other line.
     """
 
     def __init__(self, clock: Clock, *, limit: int = WORKERS) -> None:
@@ -83,7 +83,7 @@ class Workers:
 
         Args:
             job: What to do.
-            line: What it belongs to. None for what does not hurry, of which only a few are done at a time.
+            line: What it belongs to. None for jobs that do not hurry, of which only a few run at a time.
             by: When it should be done; compared within its line only.
         """
         with self._lock:

@@ -20,7 +20,8 @@ from typing import TypeVar
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
-from ddb_lease._runtime.held_lease import RELEASE_SECONDS, RELEASE_TRIES, HeldLease
+from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.lease_end import RELEASE_SECONDS
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError
@@ -171,14 +172,12 @@ class AsyncBucket:
         if not held.begin_release():
             return False
         try:
-            mine = await self._enter(held)
+            taken = await self._enter(held)
         except BaseException:
-            with held.ending(mine=False):
+            with held.end.releasing(None):
                 raise
-        with held.ending(mine=mine):
-            return await self.driver.run(
-                held.releasing(tries=RELEASE_TRIES, seconds=RELEASE_SECONDS), self.new_wakeup(), observe=held.observe
-            )
+        with held.end.releasing(held.serial if taken else None):
+            return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
 
     def release_behind(self, held: HeldLease) -> None:
         """Release a lease on a worker: no loop is to be had, or to be waited for."""
@@ -203,8 +202,7 @@ class AsyncBucket:
         """Wait for a renewal that is under way; returns whether we hold the lease's lock."""
         if held.serial.acquire(blocking=False):
             return True
-        patience = held.patience()
-        entering = self.driver.submit(lambda: held.serial.acquire(timeout=patience))
+        entering = self.driver.submit(lambda: held.serial.acquire(timeout=held.patience))
 
         def leave(entered: Future[bool]) -> None:
             if not entered.cancelled() and entered.result():

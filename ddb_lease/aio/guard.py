@@ -41,7 +41,7 @@ class Guard:
         self._task, self._ended = task, task.get_loop().create_future()
         self._cancelling = _cancelling(task)
         self._among.add(self)
-        self._held.watch(self._told)
+        self._held.end.watch(self._told)
 
     async def __aexit__(
         self,
@@ -49,7 +49,7 @@ class Guard:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._held.unwatch(self._told)
+        self._held.end.unwatch(self._told)
         self._among.discard(self)
         if self._ended is not None:
             self._ended.set_result(None)

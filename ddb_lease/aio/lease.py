@@ -103,7 +103,7 @@ class Lease:
     @on_lost.setter
     def on_lost(self, callback: OnLost | None) -> None:
         self._on_lost = callback
-        self._held.on_lost = None if callback is None else lambda: self._call(callback)
+        self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
         """Make sure that the lease is ours. No I/O; from any thread.
@@ -161,11 +161,11 @@ class Lease:
             tell(loop, told.set)
 
         if not self._held.over:
-            self._held.watch(tell_us)
+            self._held.end.watch(tell_us)
             try:
                 await told.wait()
             finally:
-                self._held.unwatch(tell_us)
+                self._held.end.unwatch(tell_us)
         return self._held.reason
 
     async def renew(self) -> None:

@@ -58,4 +58,4 @@ class ManualHeartbeats(Heartbeats):
 
     def leases(self) -> list[Lease]:
         """All leases that are held, and some that were lost and must be cleaned up."""
-        return [Lease(beating) for beating in self._schedule.all() if isinstance(beating, HeldLease)]
+        return [Lease(held) for held in self._schedule.all() if isinstance(held, HeldLease)]

@@ -60,8 +60,8 @@ class Held:
 
     def believes(self) -> bool:
         """Whether the holder believes at this instant: what `check` goes by, without its side effects."""
-        lease = self.lease
-        return self.process.alive and not lease._held._forked and lease._held._belief.holds(lease._held._now())
+        held = self.lease._held
+        return self.process.alive and not held._forked and held.belief.holds(self.process.clock.steady())
 
 
 class Process:

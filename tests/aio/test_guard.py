@@ -249,7 +249,7 @@ def test_a_loss_is_awaited_and_so_is_a_release(bucket, table):
         assert await asyncio.gather(*waiting) == [LossReason.GONE] * 2
         assert await lease.lost() is lease.reason is LossReason.GONE
         late = []
-        lease._held.watch(lambda: late.append(lease.reason))
+        lease._held.end.watch(lambda: late.append(lease.reason))
         assert late == [LossReason.GONE], "who begins to watch at the moment of the loss misses nothing"
         await lease.release()
         lease = await bucket.acquire(timeout=5)
@@ -346,7 +346,7 @@ def test_a_callback_that_finds_no_thread_is_called_all_the_same(bucket, table):
     async def main():
         told = asyncio.Event()
         lease = await bucket.acquire(timeout=5, on_lost=lambda _: told.set())
-        object.__setattr__(lease._held._context, "spawn", lambda job: job())
+        object.__setattr__(lease._held._context.runtime, "spawn", lambda job: job())
         table.delete(lease.slot)
         with pytest.raises(LeaseLost):
             lease._held.renew()  # on the loop's own thread

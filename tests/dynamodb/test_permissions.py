@@ -185,9 +185,7 @@ def renew(bucket, table):
 def renew_together(bucket, table):
     one = bucket(max_tokens=2)
     leases = [one.acquire(timeout=5) for _ in range(2)]
-    for lease in leases:
-        one._core._renewals.put(lease._held._due())
-    one._core._renewals.send_off()
+    one._core._renewer.renew([lease._held for lease in leases])
     eventually(lambda: "RenewEach" in one.tap.count())
 
 

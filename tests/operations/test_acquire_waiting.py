@@ -37,7 +37,7 @@ def waiters(bucket, in_thread, count, **arguments):
 
 
 def test_waiting_for_a_full_bucket_writes_nothing_and_looks_about_once_a_second(environment, full):
-    environment.meanwhile.append(lambda: full._held._belief.holds(environment.clock.steady()) and full.renew())
+    environment.meanwhile.append(lambda: full._held.belief.holds(environment.clock.steady()) and full.renew())
     waiter = environment.bucket(max_tokens=1)
     with pytest.raises(AcquireTimeout):
         waiter.acquire(timeout=200)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lease._protocol.lease_state import Belief, Renewal, State
+from ddb_lease._protocol.lease_state import PAUSE_SECONDS, Belief, Renewal, State
 from ddb_lease._protocol.messages import Conflict, Done, Refused, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.records import Claimant, Grant, Slot
 from ddb_lease.errors import LossReason
@@ -333,3 +333,42 @@ def test_a_renewal_written_by_the_time_as_it_is_comes_no_earlier():
     belief.end_renewal(renewal, Done(), STARTED + 10.1)
     assert belief.deadline == pytest.approx(renewal.deadline)
     assert belief.due_at() == pytest.approx(belief.renew_at)
+
+
+# When the heartbeat looks after it.
+
+
+def test_a_lease_is_due_when_its_renewal_is_and_at_its_deadline_at_the_latest(belief):
+    assert belief.due_in(STARTED, doubtful=False) == belief.renew_at - STARTED
+    belief.renew_at = DEADLINE + 10.0
+    assert belief.due_in(STARTED, doubtful=False) == DEADLINE - STARTED
+
+
+def test_a_lease_that_was_just_tried_is_due_after_a_pause(belief):
+    belief.renew_at = belief.tried_at = STARTED + 5.0
+    assert belief.due_in(STARTED + 5.0, doubtful=False) == pytest.approx(PAUSE_SECONDS)
+    belief.tried_at = DEADLINE
+    assert belief.due_in(DEADLINE - 0.1, doubtful=False) == pytest.approx(0.1), "the deadline is never passed over"
+
+
+def test_while_the_time_is_in_doubt_a_renewal_waits_until_a_quarter_of_the_lease_is_left(belief):
+    assert belief.due_in(STARTED, doubtful=True) == DEADLINE - LENGTH / 4 - STARTED
+    belief.renew_at = DEADLINE - 1.0
+    assert belief.due_in(STARTED, doubtful=True) == DEADLINE - 1.0 - STARTED
+    assert belief.settle_until == DEADLINE - LENGTH / 6
+
+
+def test_a_lease_comes_early_unless_it_was_just_tried_failed_or_goes_alone(belief):
+    assert belief.may_come_early(STARTED)
+    belief.tried_at = STARTED
+    assert not belief.may_come_early(STARTED + PAUSE_SECONDS / 2)
+    assert belief.may_come_early(STARTED + PAUSE_SECONDS)
+    belief.retry_later(STARTED)
+    assert not belief.may_come_early(STARTED + PAUSE_SECONDS)
+
+
+def test_one_that_a_batch_did_not_renew_is_renewed_alone_and_at_once(belief):
+    belief.renew_alone(STARTED + 7.0)
+    assert belief.alone
+    assert belief.renew_at == STARTED + 7.0
+    assert not belief.may_come_early(STARTED + 7.0)

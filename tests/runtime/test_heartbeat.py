@@ -26,15 +26,15 @@ class Alone:
     def ahead(self):
         return 0.0
 
-    def send_off(self):
+    def renew(self, leases):
         pass
 
 
 class Together:
-    """A group whose members had better be looked after together; notes who was, at each `send_off`."""
+    """A group whose members had better be looked after together; notes who was, at each `renew`."""
 
     def __init__(self, ahead):
-        self.seconds, self.members, self.sent = ahead, [], []
+        self.seconds, self.members, self.sent, self.renewed = ahead, [], [], []
 
     def patient(self, clock, due, **how):
         member = Patient(clock, due, **how)
@@ -45,7 +45,8 @@ class Together:
     def ahead(self):
         return self.seconds
 
-    def send_off(self):
+    def renew(self, leases):
+        self.renewed.append(leases)
         self.sent.append([len(member.beats) for member in self.members])
 
 
@@ -54,8 +55,8 @@ class Patient:
 
     group = Alone()
 
-    def __init__(self, clock, due, *, every=10.0, raises=None):
-        self.clock, self.due, self.every, self.raises = clock, due, every, raises
+    def __init__(self, clock, due, *, every=10.0, raises=None, renews=True):
+        self.clock, self.due, self.every, self.raises, self.renews = clock, due, every, raises, renews
         self.beats = []
         self.beaten = threading.Event()
 
@@ -68,6 +69,7 @@ class Patient:
         self.due = self.clock.steady() + self.every
         if self.raises:
             raise self.raises
+        return self.renews
 
 
 class Threadless(Heartbeats):
@@ -230,6 +232,25 @@ def test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due(beats
     assert group.sent == [[1, 1, 0], [1, 1, 1]]
 
 
+def test_a_group_is_handed_those_that_are_to_be_renewed_and_no_others(beats, clock):
+    group = Together(0.0)
+    due, not_to_be_renewed, broken = (
+        group.patient(clock, 1_005.0),
+        group.patient(clock, 1_005.0, renews=False),
+        group.patient(clock, 1_005.0, raises=OSError("no")),
+    )
+    for patient in (broken, not_to_be_renewed, due):
+        beats.add(patient)
+    clock.pass_time(5.0)
+    beats.turn(slept=False)
+    assert group.renewed == [[due]]
+    due.renews = False
+    clock.pass_time(10.0)
+    beats.turn(slept=False)
+    assert len(due.beats) == 2
+    assert group.renewed == [[due]]
+
+
 def test_two_groups_come_early_by_their_own_time(beats, clock):
     patient_group, hasty = Together(3.0), Together(0.0)
     one, other = hasty.patient(clock, 1_005.0), hasty.patient(clock, 1_006.0)
@@ -244,10 +265,10 @@ def test_two_groups_come_early_by_their_own_time(beats, clock):
     assert (len(one.beats), len(other.beats), len(early.beats)) == (1, 1, 1)
 
 
-@pytest.mark.parametrize("what", ["ahead", "send_off"])
+@pytest.mark.parametrize("what", ["ahead", "renew"])
 def test_a_group_in_trouble_keeps_nobody_from_being_looked_after(beats, clock, what):
     broken, whole = Together(1.0), Together(1.0)
-    setattr(broken, what, lambda: 1 / 0)
+    setattr(broken, what, lambda *_: 1 / 0)
     members = [group.patient(clock, 1_005.0) for group in (broken, whole)]
     for patient in members:
         beats.add(patient)

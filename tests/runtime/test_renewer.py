@@ -1,12 +1,14 @@
-"""Renewals in batches: fewer requests, and nothing else: no lease is lost, kept or lengthened otherwise than one by one."""
+"""Renewals in batches save requests and change nothing else: a lease is kept, lengthened or lost as by its own request."""
 
 import logging
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from ddb_lease import LossReason, StoreRejected
+from ddb_lease._protocol.batch_breaker import REST_SECONDS
 from ddb_lease._protocol.messages import (
     Conflict,
     Each,
@@ -19,11 +21,26 @@ from ddb_lease._protocol.messages import (
     Unknown,
 )
 from ddb_lease._protocol.records import PER_BATCH
-from ddb_lease._runtime.renewer import AHEAD, MOST_AHEAD_SECONDS, REST_SECONDS
+from ddb_lease._runtime import renewer
+from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.renewer import AHEAD, MOST_AHEAD_SECONDS, take_batch
+from ddb_lease._runtime.workers import Workers
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.events import Renewed
-from tests.support import CONFLICT, LOST, NOW, THROTTLED, UNSENT, Fault, claimant, put_counter, put_leased, renew
+from tests.support import (
+    CONFLICT,
+    LOST,
+    NOW,
+    THROTTLED,
+    UNSENT,
+    Fault,
+    claimant,
+    put_counter,
+    put_leased,
+    renew,
+    renewals_only,
+)
 
 CONTRACT = True  # the simulator's DynamoDB too
 FACES = ("simulated",)  # over asyncio too
@@ -42,7 +59,7 @@ def holders(environment, count, **settings):
     bucket = environment.bucket(max_tokens=max(count, 1), **settings)
     leases = [bucket.acquire(timeout=5) for _ in range(count)]
     for lease in leases:
-        lease._held._belief.renew_at = environment.clock.steady() + 10.0
+        lease._held.belief.renew_at = environment.clock.steady() + 10.0
     bucket.tap.clear()
     return bucket, leases
 
@@ -53,6 +70,32 @@ def batches(bucket):
 
 def alone(bucket):
     return [request for request in bucket.tap.sent if isinstance(request, Renew)]
+
+
+def renew_batch(bucket, leases):
+    """What the heartbeat does when these are due. Workers do it at once, on this thread."""
+    bucket._core._renewer.renew([lease._held for lease in leases])
+
+
+def kept_jobs(bucket):
+    """From now on workers only keep what they are handed; returns where."""
+    jobs = []
+    bucket.heartbeats.workers.submit = lambda job, **_: jobs.append(job)
+    return jobs
+
+
+def kept_probes(bucket):
+    """From now on workers keep probes, and do all else; returns where."""
+    probes, submit = [], bucket.heartbeats.workers.submit
+
+    def keep_probes(job, *, line, by):
+        if by == -math.inf:
+            probes.append(job)
+        else:
+            submit(job, line=line, by=by)
+
+    bucket.heartbeats.workers.submit = keep_probes
+    return probes
 
 
 def due(environment, bucket, seconds=10.25):
@@ -103,8 +146,8 @@ def test_the_slots_of_one_lease_are_renewed_together(environment, table, slots):
 
 def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(environment):
     bucket, (first, soon, later) = holders(environment, 3)
-    soon._held._belief.renew_at += 30.0 * AHEAD - 0.26
-    later._held._belief.renew_at += 30.0 * AHEAD + 0.01
+    soon._held.belief.renew_at += 30.0 * AHEAD - 0.26
+    later._held.belief.renew_at += 30.0 * AHEAD + 0.01
     due(environment, bucket)
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
@@ -114,8 +157,8 @@ def test_one_that_is_due_soon_comes_along_but_not_one_that_is_due_later(environm
 
 def test_long_leases_come_along_by_no_more_than_a_second(environment):
     bucket, (first, soon, later) = holders(environment, 3, lease_seconds=600)
-    soon._held._belief.renew_at += MOST_AHEAD_SECONDS - 0.26
-    later._held._belief.renew_at += MOST_AHEAD_SECONDS + 0.01
+    soon._held.belief.renew_at += MOST_AHEAD_SECONDS - 0.26
+    later._held.belief.renew_at += MOST_AHEAD_SECONDS + 0.01
     due(environment, bucket)
     (batch,) = batches(bucket)
     assert {renewal.lease_id for renewal in batch.renewals} == {first.id, soon.id}
@@ -130,7 +173,7 @@ def test_nobody_comes_along_while_nobody_is_due(environment):
 def test_the_most_urgent_are_sent_first(environment):
     bucket, leases = holders(environment, PER_BATCH + 2)
     for number, lease in enumerate(leases):
-        lease._held._belief._planned -= number * 0.01
+        lease._held.belief._planned -= number * 0.01
     due(environment, bucket)
     urgent = {lease.id for lease in leases[-PER_BATCH:]}
     assert {renewal.lease_id for renewal in batches(bucket)[0].renewals} == urgent
@@ -147,24 +190,24 @@ def test_two_buckets_of_one_process_are_no_batch(environment):
 
 def test_doubt_about_the_time_is_cleared_once_for_all(environment):
     bucket, leases = holders(environment, 3)
-    bucket.heartbeats.workers.submit = lambda job, **_: None  # nobody else clears it meanwhile
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     bucket.tap.clear()
-    bucket._core._renewals._renew_together([lease._held._due() for lease in leases])
+    renew_batch(bucket, leases)
     assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
     assert all(renewal.expires_at <= environment.now_ms + 33_000 for renewal in bucket.tap.of(Renew))
 
 
 def test_where_the_time_is_not_told_nothing_is_written_as_long_as_there_is_time(environment):
     bucket, leases = holders(environment, 3)
-    bucket.heartbeats.workers.submit = lambda job, **_: None
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     for _ in range(3):
         bucket.tap.inject(Look, commits=False, answer=UNSENT)
     bucket.tap.clear()
-    bucket._core._renewals._renew_together([lease._held._due() for lease in leases])
+    renew_batch(bucket, leases)
     assert bucket.tap.count() == {"Look": 3}
     assert all(lease.held for lease in leases)
 
@@ -177,11 +220,11 @@ def test_what_was_renewed_is_believed_from_before_it_was_sent(environment):
     bucket.tap.faults.append(Fault(RenewEach, after=lambda _: environment.clock.pass_time(1.0)))
     due(environment, bucket)
     assert [lease.remaining for lease in leases] == pytest.approx(
-        [leases[0]._held._belief._length - 1.25 - 1.0] * 2, abs=0.8
+        [leases[0]._held.belief._length - 1.25 - 1.0] * 2, abs=0.8
     )
     began = bucket.tap.of(Renew)[0].expires_at / 1000 - 30.0
     for lease in leases:
-        assert lease._held._belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
+        assert lease._held.belief.deadline <= began - environment.clock.wall() + environment.clock.steady() + 30.0
 
 
 def test_a_revocation_is_seen_in_a_batch(environment):
@@ -282,12 +325,12 @@ def test_one_that_failed_in_a_batch_is_tried_again_and_the_others_are_not(enviro
 def test_of_several_slots_one_that_failed_extends_none(environment):
     bucket = environment.bucket(max_tokens=3)
     lease = bucket.acquire(5, count=3)
-    before = lease._held._belief.deadline
+    before = lease._held.belief.deadline
     bucket.tap.store = Lying(bucket.tap.store, lambda renewal, said: LOST if renewal.slot == 1 else said)
-    bucket._core._renewals._renew_together([lease._held._due()])
+    renew_batch(bucket, [lease])
     assert batches(bucket)
-    assert lease._held._belief.deadline == before
-    assert lease._held._belief.failures == 1
+    assert lease._held.belief.deadline == before
+    assert lease._held.belief.failures == 1
 
 
 # Where the service takes no batches.
@@ -317,7 +360,7 @@ def test_after_a_while_batches_are_tried_again(environment):
     assert len(batches(bucket)) == 1
     environment.run(2.0, bucket)
     for lease in leases:
-        lease._held._belief.renew_at = environment.clock.steady()
+        lease._held.belief.renew_at = environment.clock.steady()
     due(environment, bucket, 1.0)
     assert len(batches(bucket)) == 2
     assert all(lease.held for lease in leases)
@@ -372,10 +415,6 @@ def doubtful(environment, count=4):
     return bucket, leases
 
 
-def renew_batch(bucket, leases):
-    bucket._core._renewals._renew_batch([lease._held._due() for lease in leases])
-
-
 def test_while_no_batch_is_answered_one_renewal_is_sent_by_itself_to_see(environment):
     bucket, leases = doubtful(environment)
     renew_batch(bucket, leases)
@@ -391,8 +430,9 @@ def test_where_that_one_cannot_be_handed_to_a_worker_it_is_due_again_and_the_oth
     submit, failures = bucket.heartbeats.workers.submit, iter([MemoryError])
 
     def failing(job, **how):
-        for error in failures:
-            raise error
+        if how["by"] == -math.inf:
+            for error in failures:
+                raise error
         submit(job, **how)
 
     bucket.heartbeats.workers.submit = failing
@@ -404,18 +444,34 @@ def test_where_that_one_cannot_be_handed_to_a_worker_it_is_due_again_and_the_oth
 
 def test_one_such_is_under_way_at_a_time(environment):
     bucket, leases = doubtful(environment)
-    submitted = []
-    bucket.heartbeats.workers.submit = lambda job, **how: submitted.append((job, how["by"]))
+    probes = kept_probes(bucket)
     for _ in range(3):
         bucket.tap.inject(RenewEach, commits=False, answer=LOST)
         renew_batch(bucket, leases)
-    ((probe, by),) = submitted  # inline workers do nothing here
-    assert by < 0.0, "before all that waits"
+    (probe,) = probes  # handed over as more urgent than all that waits
+    bucket.tap.inject(Renew, commits=False, answer=LOST)
     probe()
-    bucket._core._renewals._worked_alone = math.inf  # as if it had not
     bucket.tap.inject(RenewEach, commits=False, answer=LOST)
     renew_batch(bucket, leases)
-    assert len(submitted) == 2
+    assert len(probes) == 2
+
+
+def test_a_probe_that_cannot_be_handed_to_a_worker_is_followed_by_another(environment):
+    bucket, leases = doubtful(environment)
+    probes, failures = kept_probes(bucket), iter([MemoryError])
+    submit = bucket.heartbeats.workers.submit
+
+    def failing(job, **how):
+        if how["by"] == -math.inf:
+            for error in failures:
+                raise error
+        submit(job, **how)
+
+    bucket.heartbeats.workers.submit = failing
+    for expected in (0, 1):
+        bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+        renew_batch(bucket, leases)
+        assert len(probes) == expected
 
 
 def test_once_that_one_has_worked_all_are_but_for_one_batch_at_a_time(environment):
@@ -441,7 +497,7 @@ def test_where_single_renewals_work_and_batches_do_not_there_are_none_for_a_whil
     bucket.tap.clear()
     renew_batch(bucket, leases)
     assert bucket.tap.count() == {"Renew": 4}
-    assert bucket._core._renewals.ahead() == 0.0
+    assert bucket._core._renewer.ahead() == 0.0
 
 
 def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batches(environment):
@@ -453,7 +509,7 @@ def test_a_batch_that_was_sent_before_a_single_one_worked_says_nothing_of_batche
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, leases[1:])
-    assert bucket._core._renewals.ahead() > 0.0
+    assert bucket._core._renewer.ahead() > 0.0
 
 
 def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment):
@@ -465,7 +521,7 @@ def test_a_single_renewal_that_worked_before_says_nothing_of_batches(environment
         bucket.tap.inject(RenewEach, commits=False, answer=LOST)
         bucket.tap.inject(Renew, commits=False, answer=LOST)
         renew_batch(bucket, leases)
-    assert bucket._core._renewals.ahead() > 0.0
+    assert bucket._core._renewer.ahead() > 0.0
 
 
 def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(environment):
@@ -480,7 +536,7 @@ def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(enviro
 
     bucket.tap.inject(RenewEach, commits=False, answer=LOST, before=meanwhile)
     renew_batch(bucket, overtaken)
-    assert [lease._held._due().alone for lease in leases] == [True, True, False, False]
+    assert [lease._held.belief.alone for lease in leases] == [True, True, False, False]
     bucket.tap.clear()
     renew_batch(bucket, others)
     assert bucket.tap.count() == {"RenewEach": 1}, "it says nothing of others"
@@ -489,18 +545,22 @@ def test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself(enviro
     environment.run(1.0, bucket)
     assert {renewal.lease_id for renewal in alone(bucket)} == {lease.id for lease in overtaken}
     assert not batches(bucket)
-    assert [lease._held._due().alone for lease in leases] == [False] * 4
+    assert [lease._held.belief.alone for lease in leases] == [False] * 4
+
+
+def come_to_rest(bucket, leases):
+    """The service takes no batch any more."""
+    bucket.tap.inject(RenewEach, commits=False, answer=DENIED)
+    renew_batch(bucket, leases)
+    bucket.tap.clear()
 
 
 def test_what_waits_as_a_batch_while_batches_end_is_sent_one_by_one(environment):
     bucket, leases = holders(environment, 3)
-    jobs = []
-    bucket.heartbeats.workers.submit, submit = lambda job, **_: jobs.append(job), bucket.heartbeats.workers.submit
-    for lease in leases:
-        bucket._core._renewals.put(lease._held._due())
-    bucket._core._renewals.send_off()
+    submit, jobs = bucket.heartbeats.workers.submit, kept_jobs(bucket)
+    renew_batch(bucket, leases)
     bucket.heartbeats.workers.submit = submit
-    bucket._core._renewals._resting_until = environment.clock.steady() + 100.0
+    come_to_rest(bucket, leases)
     (job,) = jobs
     job()
     assert bucket.tap.count() == {"Renew": 3}
@@ -508,8 +568,12 @@ def test_what_waits_as_a_batch_while_batches_end_is_sent_one_by_one(environment)
 
 def test_while_batches_rest_nobody_comes_early(environment):
     bucket, (first, soon) = holders(environment, 2)
-    bucket._core._renewals._resting_until = environment.clock.steady() + 1_000.0
-    soon._held._belief.renew_at += 0.4
+    come_to_rest(bucket, [first, soon])
+    environment.clock.pass_time(1.0)
+    renew_batch(bucket, [first, soon])  # each by itself: from here on nothing but the rest keeps them apart
+    bucket.tap.clear()
+    first._held.belief.renew_at = environment.clock.steady() + 10.0
+    soon._held.belief.renew_at = environment.clock.steady() + 10.4
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in alone(bucket)} == {first.id}
 
@@ -521,23 +585,23 @@ def test_one_that_was_refused_is_in_a_batch_again_once_it_is_renewed(environment
     assert alone(bucket)
     bucket.tap.clear()
     for lease in leases:
-        lease._held._belief.renew_at = environment.clock.steady()
+        lease._held.belief.renew_at = environment.clock.steady()
     due(environment, bucket, 0.25)
     assert bucket.tap.count() == {"RenewEach": 1}
 
 
 def test_one_that_failed_comes_early_with_nobody(environment):
     bucket, (first, failed) = holders(environment, 2)
-    failed._held._belief.failures = 1
-    failed._held._belief.renew_at += 0.4
+    failed._held.belief.failures = 1
+    failed._held.belief.renew_at += 0.4
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
 
 def test_one_that_was_just_tried_comes_early_with_nobody(environment):
     bucket, (first, tried) = holders(environment, 2)
-    tried._held._belief.renew_at += 0.4
-    tried._held._tried_at = environment.clock.steady() + 9.9
+    tried._held.belief.renew_at += 0.4
+    tried._held.belief.tried_at = environment.clock.steady() + 9.9
     due(environment, bucket, 10.0)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {first.id}
 
@@ -578,7 +642,7 @@ def test_nobody_else_renews_or_releases_it_while_a_batch_is_under_way(environmen
     assert all(lease._held.serial.acquire(blocking=False) for lease in leases)
 
 
-@pytest.mark.parametrize("where", ["_begin_renewal", "_conclude"])
+@pytest.mark.parametrize("where", ["plan_renewal", "apply", "after_renewal"])
 def test_one_in_trouble_keeps_no_other_from_being_renewed(environment, where):
     bucket, leases = holders(environment, 3)
     setattr(leases[1], where, lambda *_: 1 / 0)
@@ -590,17 +654,19 @@ def test_one_in_trouble_keeps_no_other_from_being_renewed(environment, where):
 def test_a_defect_while_sending_costs_no_lease(environment):
     bucket, leases = holders(environment, 3)
     bucket.tap.inject(RenewEach, commits=False, raises=ZeroDivisionError())
-    bucket._core._renewals._renew_together([lease._held._due() for lease in leases])
-    assert [lease._held._belief.failures for lease in leases] == [1, 1, 1], "they do not race"
+    renew_batch(bucket, leases)
+    assert [lease._held.belief.failures for lease in leases] == [1, 1, 1], "they do not race"
     due(environment, bucket, 15.0)
     assert all(lease.remaining > 20.0 for lease in leases)
 
 
 def test_a_lease_that_ends_while_its_batch_waits_is_not_renewed(environment):
     bucket, (first, second) = holders(environment, 2)
-    jobs = [lease._held._due() for lease in (first, second)]
+    jobs = kept_jobs(bucket)
+    renew_batch(bucket, [first, second])
     first.release()
-    bucket._core._renewals._renew_together(jobs)
+    (job,) = jobs
+    job()
     assert [renewal.lease_id for renewal in bucket.tap.of(Renew)] == [second.id]
 
 
@@ -609,10 +675,9 @@ def test_jobs_that_wait_belong_to_the_buckets_line_and_the_most_urgent_come_firs
     submitted = []
     bucket.heartbeats.workers.submit = lambda job, *, line, by: submitted.append((line, by))
     for number, lease in enumerate(reversed(leases)):
-        lease._held._belief._planned += number
-        bucket._core._renewals.put(lease._held._due())
-    bucket._core._renewals.send_off()
-    deadlines = [leases[-1]._held._belief.deadline, leases[0]._held._belief.deadline]
+        lease._held.belief._planned += number
+    renew_batch(bucket, leases)
+    deadlines = [leases[-1]._held.belief.deadline, leases[0]._held.belief.deadline]
     assert submitted == [(bucket._core.driver, deadline) for deadline in deadlines]
 
 
@@ -630,18 +695,28 @@ def test_what_cannot_be_handed_to_a_worker_is_due_again(environment):
     assert all(lease.remaining > 20.0 for lease in leases)
 
 
-def test_who_puts_more_while_a_batch_is_sent_off_has_it_sent_too(environment):
+def test_after_a_defect_while_batches_are_made_all_are_due_again(environment, monkeypatch):
+    bucket, leases = holders(environment, 3)
+    failures = iter([ZeroDivisionError])
+
+    def failing(waiting, **how):
+        for error in failures:
+            raise error
+        return take_batch(waiting, **how)
+
+    monkeypatch.setattr(renewer, "take_batch", failing)
+    due(environment, bucket, 10.0)
+    assert bucket.tap.sent == []
+    assert not any(lease._held._renewing for lease in leases)
+    environment.run(2.0, bucket)
+    assert all(lease.remaining > 20.0 for lease in leases)
+
+
+def test_what_becomes_due_while_a_batch_is_under_way_is_sent_too(environment):
     bucket, leases = holders(environment, 4)
     first, others = leases[0], leases[1:]
-    for lease in others:
-        bucket._core._renewals.put(lease._held._due())
-
-    def meanwhile(_):
-        bucket._core._renewals.put(first._held._due())
-        bucket._core._renewals.send_off()
-
-    bucket.tap.faults.append(Fault(RenewEach, before=meanwhile))
-    bucket._core._renewals.send_off()
+    bucket.tap.faults.append(Fault(RenewEach, before=lambda _: renew_batch(bucket, [first])))
+    renew_batch(bucket, others)
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases}
 
 
@@ -685,7 +760,7 @@ def test_what_a_batch_shows_of_the_service_is_told(environment):
 def test_what_a_look_at_the_time_shows_is_told(environment):
     told = []
     bucket, leases = holders(environment, 3, on_event=told.append)
-    bucket.heartbeats.workers.submit = lambda job, **_: None
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     told.clear()
@@ -696,15 +771,13 @@ def test_what_a_look_at_the_time_shows_is_told(environment):
 
 def test_one_that_has_no_time_to_ask_keeps_no_other_from_asking(environment):
     bucket, leases = holders(environment, 3)
-    submitted = []
-    bucket.heartbeats.workers.submit = lambda job, **_: submitted.append(job)
+    renewals_only(bucket)
     bucket.tap.odd = [7_200.0]
     leases[0].renew()
     bucket.tap.clear()
-    submitted.clear()
-    leases[0]._held._belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
+    leases[0]._held.belief._planned = environment.clock.steady() + 4.0  # less than a sixth is left
     renew_batch(bucket, leases)
-    assert submitted == [leases[0]._held._renew_by_itself]
+    assert leases[0]._held.belief.failures == 1, "it was tried by itself, and could not be written"
     assert bucket.tap.count() == {"Look": 1, "RenewEach": 1}
     assert {renewal.lease_id for renewal in bucket.tap.of(Renew)} == {lease.id for lease in leases[1:]}
 
@@ -716,7 +789,7 @@ def test_of_more_slots_than_a_batch_takes_the_first_failure_ends_it(environment)
     bucket.tap.inject(RenewEach, commits=False, answer=THROTTLED)
     renew_batch(bucket, [lease])
     assert len(batches(bucket)) == 1
-    assert lease._held._belief.failures == 1
+    assert lease._held.belief.failures == 1
 
 
 def test_a_revocation_counts_beside_a_failure(environment, table):
@@ -728,13 +801,56 @@ def test_a_revocation_counts_beside_a_failure(environment, table):
     assert lease.lost is LossReason.REVOKED
 
 
-def test_a_forked_child_renews_nothing_that_waited(environment):
-    bucket, leases = holders(environment, 2)
-    for lease in leases:
-        bucket._core._renewals.put(lease._held._due())
-    bucket._core.after_fork_in_child()
-    bucket._core._renewals.send_off()
-    assert bucket.tap.count() == {}
+def test_a_forked_child_hands_renewals_to_its_own_workers_and_waits_for_no_probe_of_its_parents(environment):
+    bucket, leases = doubtful(environment)
+    parents = kept_probes(bucket)
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+    renew_batch(bucket, leases)
+    assert len(parents) == 1, "under way as the process forks"
+    childs, workers = [], Workers(environment.clock)
+    workers.submit = lambda job, *, line, by: childs.append(by) or job()
+    object.__setattr__(bucket._core.runtime, "heartbeats", Heartbeats(environment.clock, workers))  # the child's
+    bucket._core._renewer.after_fork_in_child()
+    bucket.tap.inject(RenewEach, commits=False, answer=LOST)
+    renew_batch(bucket, leases)
+    assert len(parents) == 1
+    assert len(childs) == 2
+    assert childs[1] == -math.inf
+
+
+# Which go together.
+
+
+def waiting(*slots, alone=()):
+    leases = [
+        SimpleNamespace(number=n, slots=range(slots[n]), belief=SimpleNamespace(alone=False)) for n in range(len(slots))
+    ]
+    for number in alone:
+        leases[number].belief.alone = True
+    return leases
+
+
+@pytest.mark.parametrize(
+    ("slots", "alone", "batch"),
+    [
+        ([1, 1, 1], (), [0, 1, 2]),
+        ([1] * (PER_BATCH + 2), (), list(range(PER_BATCH))),
+        ([1, PER_BATCH, 1], (), [0, 2]),
+        ([PER_BATCH + 5, 1], (), [0]),
+        ([1, 1, 1], (1,), [0, 2]),
+        ([1, 1, 1], (0,), [0]),
+    ],
+)
+def test_the_most_urgent_and_what_fits_with_it_are_a_batch(slots, alone, batch):
+    leases = waiting(*slots, alone=alone)
+    taken, left = take_batch(leases, singly=False)
+    assert [lease.number for lease in taken] == batch
+    assert [lease.number for lease in left] == [number for number in range(len(slots)) if number not in batch]
+
+
+def test_one_by_one_is_one_by_one():
+    leases = waiting(1, 1, 1)
+    assert take_batch(leases, singly=True) == (leases[:1], leases[1:])
 
 
 # Answers.

@@ -1,0 +1,288 @@
+"""How a lease of this process ends: it is released, or it is lost and cleaned up after.
+
+Invariants:
+
+- The lost-callback runs once, on a thread of its own, at the deadline at the latest. The slot is given back early only
+  after the callback has returned.
+- A watcher is told once, on any thread, when the lease has been lost or released.
+- A release is sent by lease id, so a late or repeated one changes nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._protocol.lease_state import Belief, State
+from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.heartbeat import Heartbeats, Scheduled
+from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
+from ddb_lease._runtime.ports import Lock
+from ddb_lease._runtime.renewer import Renewer
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease.errors import LossReason, StoreError
+from ddb_lease.events import Lost, Released
+
+_log = logging.getLogger("ddb_lease")
+
+RELEASE_TRIES = 6
+"""How often a release is sent while it fails; after that the slot comes back by expiry."""
+
+RELEASE_SECONDS = 5.0
+"""How long a release is tried while it fails."""
+
+_CALLBACK_PAUSE_SECONDS = 1.0
+"""While the lost-callback still runs, the clean-up looks again after this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseContext:
+    """What all leases of a bucket share.
+
+    Attributes:
+        bucket: The bucket, kept alive while a lease is held: it releases its leases at the interpreter's exit.
+        state: What this process knows of the bucket.
+        driver: Sends its requests.
+        heartbeats: The process's heartbeat.
+        renewer: Sends its renewals.
+        leases: The leases that this process holds, by id; one that has ended is taken out.
+        runtime: Makes wakeups, locks, and threads for lost-callbacks.
+        reporter: Tells of events; None where nobody listens.
+    """
+
+    bucket: object
+    state: BucketState
+    driver: Driver
+    heartbeats: Heartbeats
+    renewer: Renewer
+    leases: dict[str, Any]
+    runtime: Runtime
+    reporter: EventReporter | None
+
+
+class LeaseEnd:
+    """Releases one lease; or calls its lost-callback, and releases what may still be leased in its name.
+
+    Args:
+        grant: What was acquired.
+        belief: The lease's state.
+        context: What it shares with the bucket's other leases.
+        scheduled: What the heartbeat knows the lease by.
+        events: The lease's events; None where nobody listens.
+        margin: Seconds between the deadline and the expiry in the table.
+
+    Attributes:
+        over: Whether watchers were told.
+        released: Whether the release of each slot was answered: there is nothing left to release.
+        clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        belief: Belief,
+        context: LeaseContext,
+        scheduled: Scheduled,
+        events: PendingEvents | None,
+        margin: float,
+    ) -> None:
+        self.over = False
+        self.released = False
+        self.clean_up_at = math.inf
+        self._grant = grant
+        self._belief = belief
+        self._context = context
+        self._scheduled = scheduled
+        self._events = events
+        self._margin = margin
+        self._lock = threading.RLock()
+        self._on_lost: Callable[[], object] | None = None
+        self._watchers: list[Callable[[], object]] = []
+        self._called_back = False
+        self._owes_call = False
+        self._freed = False
+
+    @property
+    def on_lost(self) -> Callable[[], object] | None:
+        """Called once when the lease is lost, on a thread of its own; set on a lease that is lost already, at once."""
+        return self._on_lost
+
+    @on_lost.setter
+    def on_lost(self, callback: Callable[[], object] | None) -> None:
+        with self._lock:
+            self._on_lost = callback
+            late = self._owes_call and callback is not None
+            self._owes_call = self._owes_call and callback is None
+        if late and callback is not None:
+            self._context.runtime.spawn(functools.partial(self._call_late, callback))
+
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """Call a watcher when the lease has been lost or released; at once where it has."""
+        with self._lock:
+            late = self.over
+            if not late:
+                self._watchers.append(watcher)
+        if late:
+            watcher()
+
+    def unwatch(self, watcher: Callable[[], object]) -> None:
+        """Do not call this watcher any more."""
+        with self._lock:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+    def abandon_to_parent(self) -> None:
+        """In a forked child: the parent's threads may hold the lock for ever."""
+        self._lock = threading.RLock()
+
+    # Releasing.
+
+    def release(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> bool:
+        """Send the release on this thread; returns whether it ended the lease on any slot.
+
+        Raises:
+            StoreError: Not all slots' releases were answered.
+        """
+        operation = self.release_operation(tries=tries, seconds=seconds)
+        observe = None if self._events is None else self._events.observe
+        return self._context.driver.run(operation, self._context.runtime.wakeup(), observe=observe)
+
+    def release_operation(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> Operation[bool]:
+        """The release, to be driven; `release` drives it on this thread."""
+        state, grant = self._context.state, self._grant
+        outcomes = yield from send_release(
+            state,
+            slots=grant.slots,
+            lease_id=grant.lease_id,
+            fence=grant.fence,
+            tries=tries,
+            deadline=state.time.steady() + seconds,
+        )
+        ended = ended_slots(outcomes, fence=grant.fence)
+        for slot in ended:
+            state.hints.released(slot, Slot(number=slot, fence=grant.fence), now=state.time.steady())
+        self._freed = bool(ended)
+        require_answers(outcomes, lease_id=grant.lease_id)
+        self.released = True
+        return bool(ended)
+
+    @contextlib.contextmanager
+    def releasing(self, serial: Lock | None) -> Iterator[None]:
+        """Around the sending of a release.
+
+        Args:
+            serial: The lock that serialises renewal and release, to be given back; None where it was not to be had.
+        """
+        try:
+            yield
+        except StoreError:
+            raise
+        except BaseException:
+            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
+            self._context.heartbeats.workers.submit(self.release_quietly)
+            raise
+        finally:
+            if serial is not None:
+                serial.release()
+            self.finish()
+
+    def release_quietly(self) -> None:
+        """Send the release on this thread; where that fails, the slot comes back by expiry."""
+        try:
+            self.release()
+        except StoreError as error:
+            _log.info("lease %s was not released, and ends by expiry: %s", self._grant.lease_id, error)
+        self.finish()
+
+    def finish(self) -> None:
+        """Forget the lease, tell of its release and call its watchers. Once is enough, and more does no harm."""
+        lease_id, state = self._grant.lease_id, self._context.state
+        self._context.heartbeats.drop(self._scheduled)
+        self._context.leases.pop(lease_id, None)
+        state.ended(lease_id)
+        if self._events is not None:
+            self._events.tell()
+            if self._belief.state is State.RELEASED:
+                released = Released(bucket=state.bucket, lease_id=lease_id, freed=self._freed)
+                self._events.reporter.end(released)
+        self._call_watchers()
+
+    # Losing.
+
+    def lose(self, reason: LossReason) -> None:
+        """The lease was lost just now: start what follows, without calling user code on this thread."""
+        if reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
+            # A renewal whose answer nobody saw may have extended it: it is released once the old expiry has passed.
+            # Not before, for the sake of work that only looks at `check` from time to time.
+            self.clean_up_at = self._belief.deadline + self._margin
+        self._context.heartbeats.reconsider(self._scheduled)
+        self._context.runtime.spawn(self._after_loss)
+        lease_id = self._grant.lease_id
+        if self._events is not None:
+            # On another thread: a slow `on_event` must keep neither the callback nor the heartbeat, nor us in a lock.
+            lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason)
+            self._context.runtime.spawn(functools.partial(self._events.reporter.end, lost))
+        # Last: whatever the log's handlers do, the callback has been started.
+        _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
+
+    def clean_up(self) -> None:
+        """Release what may still be leased in our name, once the callback has returned."""
+        if self._called_back:
+            self.release_quietly()
+        else:
+            self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
+            self._context.heartbeats.reconsider(self._scheduled)
+
+    def _after_loss(self) -> None:
+        self._call_watchers()
+        with self._lock:
+            callback = self._on_lost
+            self._owes_call = callback is None
+        if callback is not None:
+            self._call(callback)
+        self._called_back = True
+        if callback is not None and self._may_be_ours():
+            self.release_quietly()  # the callback has stopped the work: whoever wants the slot may have it
+            # Without a callback nobody knows whether the work has stopped: the slot is free when the holder releases.
+        elif self.clean_up_at == math.inf:
+            self.finish()
+
+    def _may_be_ours(self) -> bool:
+        """Whether the lost lease may still stand in the table: it was revoked, or has more slots than the lost one."""
+        reason = self._belief.reason
+        several = len(self._grant.slots) > 1
+        return reason is LossReason.REVOKED or (reason in {LossReason.TAKEN, LossReason.GONE} and several)
+
+    def _call_late(self, callback: Callable[[], object]) -> None:
+        self._call(callback)
+        if self._may_be_ours():
+            self.release_quietly()
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        try:
+            callback()
+        except BaseException:  # noqa: BLE001 - the user's own; the lease's end must go on
+            _log.exception("the lost-callback of lease %s failed", self._grant.lease_id)
+
+    def _call_watchers(self) -> None:
+        with self._lock:
+            self.over = True
+            watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher()
+
+
+def slots_text(slots: tuple[int, ...]) -> str:
+    """Slots as messages name them."""
+    return f"slot {slots[0]}" if len(slots) == 1 else f"slots {','.join(map(str, slots))}"
