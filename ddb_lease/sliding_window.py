@@ -102,7 +102,6 @@ class SlidingWindow:
             max_clock_skew=given.max_clock_skew,
         )
         self.period = whole.grace_for(0.0)
-        self._timing = whole
         self._core = BucketCore(
             name,
             max_tokens=max_tokens,
@@ -220,7 +219,8 @@ class SlidingWindow:
             if grant is None:
                 return False
             self._require_in_time(grant)
-            core.state.require_open()  # closed just now
+            if core.state.closed:  # closed just now
+                raise core.state.closed_error()
             return True
         except BaseException:
             core.abandon(pending)
@@ -229,7 +229,7 @@ class SlidingWindow:
     def _require_in_time(self, grant: Grant) -> None:
         # The deadline is reckoned on our steady clock; that may have stood still since, and answers tell so.
         time, length = self._core.state.time, grant.lease_ms / 1000
-        allowed = length - self._timing.margin_for(length)
+        allowed = length - grant.margin
         began = grant.deadline - allowed
         # Of a stored period longer than ours, what is longer is not for the answer to take.
         allowed = min(allowed, ANSWER_SECONDS)

@@ -245,7 +245,8 @@ class _HeldByNobody:
             self._forget_the_expired()
             self._won[grant.lease_id] = grant
             core.state.began(grant.lease_id)
-            core.state.require_open()  # closed just now
+            if core.state.closed:  # closed just now
+                raise core.state.closed_error()
             return grant.lease_id
         except BaseException:
             core.abandon(pending)
@@ -288,7 +289,8 @@ class _HeldByNobody:
 
     def empty(self) -> None:
         """End every lease in the table, and fill what is missing."""
-        self.core.state.require_open()
+        if self.core.state.closed:
+            raise self.core.state.closed_error()
         with contextlib.suppress(UnknownBucket):
             self.core.end_all()
         self.fill()
@@ -306,7 +308,8 @@ class _HeldByNobody:
 
     def _new_maintenance(self) -> Maintenance:
         core = self.core
-        core.state.require_open()
+        if core.state.closed:
+            raise core.state.closed_error()
         return Maintenance(SlotWrites(core.state, owner=core.owner, data={}, deadline=math.inf))
 
     def _maintain(self, maintenance: Maintenance, operation: Operation[None]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ddb_lease._operations.search import Search, Wanted
 from ddb_lease._operations.slot_writes import SlotWrites
@@ -80,16 +80,17 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
     return last
 
 
+@dataclass(eq=False)
 class AcquireOne:
     """One slot is wanted.
 
-    Args:
+    Attributes:
         writes: The writes of this acquire.
+        extra_steps: Requests that one try may make besides the usual ones.
     """
 
-    def __init__(self, writes: SlotWrites) -> None:
-        self.writes = writes
-        self.extra_steps = 0
+    writes: SlotWrites
+    extra_steps: int = 0
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
         """Claim slots that were last seen free."""
@@ -137,7 +138,8 @@ class _Tries:
     def run(self, now: float) -> Operation[Outcome]:
         """One try, begun at steady time `now`."""
         state, hints, waiter = self._state, self._state.hints, self._writes.waiter
-        state.require_open()
+        if state.closed:
+            raise state.closed_error()
         if not hints.is_first(waiter, now=now):
             return OutOfTurn()
         pause = 0.0 if waiter is None else self._break(now)

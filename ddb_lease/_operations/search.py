@@ -131,7 +131,8 @@ class Search:
     ) -> Operation[View | Grant | Failure]:
         """Carry out one step; returns the view after it, where that is not the end of this try."""
         writes = self._writes
-        self._state.require_open()  # closed while we looked: what we won now, we would only have to give back
+        if self._state.closed:  # closed while we looked: what we won now, we would only have to give back
+            raise self._state.closed_error()
         match step:
             case ClaimSlot() | MintSlot() | TakeSlots():
                 won = yield from writes.win(step)

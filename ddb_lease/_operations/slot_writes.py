@@ -92,7 +92,7 @@ class SlotWrites:
         if now.wide:
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
             return Unavailable(cause=TIME_UNKNOWN)
-        grant, margin = self._new_grant(slots, fence_seen, now)
+        grant = self._new_grant(slots, fence_seen, now)
         request = self._request(step, grant, now)
         self.open_grants.append(grant)
         answer, uncertain = yield from self._send(request, until=grant.deadline)
@@ -104,7 +104,7 @@ class SlotWrites:
             self.open_grants.remove(grant)
             return answer
         won = isinstance(answer, (Done, Refused))
-        if won and (yield from self._is_sound(grant, margin)):
+        if won and (yield from self._is_sound(grant)):
             if isinstance(step, MintSlot) and step.re_mint:
                 _log.info("bucket %r: slot %d was missing and is re-minted", state.bucket, step.slot)
             return grant
@@ -197,22 +197,20 @@ class SlotWrites:
         state.hints.learn_view(view, by=self.waiter)
         return view
 
-    def _new_grant(self, slots: tuple[int, ...], fence_seen: int, now: Reading) -> tuple[Grant, float]:
-        """A grant to ask for now, and its margin in seconds."""
+    def _new_grant(self, slots: tuple[int, ...], fence_seen: int, now: Reading) -> Grant:
+        """A grant to ask for now."""
         lease_ms = self.state.lease_ms()
-        margin = self.state.timing.margin_for(lease_ms / 1000)
-        grant = grants.new_grant(
+        return grants.new_grant(
             slots,
             fence_seen=fence_seen,
             lease_ms=lease_ms,
-            margin=margin,
+            margin=self.state.timing.margin_for(lease_ms / 1000),
             owner=self._owner,
             data=self._data,
             steady=now.steady,
             now_hi=now.high_ms,
             chance=self.state.chance,
         )
-        return grant, margin
 
     def _request(self, step: ClaimSlot | MintSlot | TakeSlots, grant: Grant, now: Reading) -> Claim | Mint | Take:
         state = self.state
@@ -247,7 +245,7 @@ class SlotWrites:
                     token=state.token(),
                 )
 
-    def _is_sound(self, grant: Grant, margin: float) -> Operation[bool]:
+    def _is_sound(self, grant: Grant) -> Operation[bool]:
         """Whether a grant that was just won may be handed out."""
         time = self.state.time
         now = time.read()
@@ -257,7 +255,7 @@ class SlotWrites:
         # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
         if now is None or now.doubtful:
             return False
-        return grants.is_sound(grant, margin=margin, steady=now.steady, now_hi=now.high_ms)
+        return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms)
 
     def _write(self, request: Request) -> Operation[Done | Refused | Failure]:
         answer, _ = yield from self._send(request, until=self.deadline)

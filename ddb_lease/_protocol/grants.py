@@ -56,16 +56,16 @@ def new_grant(
         acquired_at=now_hi,
         expires_at=now_hi + lease_ms,
         lease_ms=lease_ms,
+        margin=margin,
         deadline=steady + lease_ms / 1000 - margin,
     )
 
 
-def is_sound(grant: Grant, *, margin: float, steady: float, now_hi: int) -> bool:
+def is_sound(grant: Grant, *, steady: float, now_hi: int) -> bool:
     """Whether a grant that was won may be handed out, by the time as it is known after the answer.
 
     Args:
         grant: What was won.
-        margin: Its margin in seconds.
         steady: Steady time.
         now_hi: Upper bound of the service's time at that instant, in ms.
     """
@@ -73,9 +73,9 @@ def is_sound(grant: Grant, *, margin: float, steady: float, now_hi: int) -> bool
         return False
     # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
     # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
-    started = grant.deadline + margin - grant.lease_ms / 1000
+    started = grant.deadline + grant.margin - grant.lease_ms / 1000
     written_by, known_by = grant.acquired_at / 1000 - started, now_hi / 1000 - steady
-    return known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS
+    return known_by - grant.margin <= written_by <= known_by + FAR_AHEAD_SECONDS
 
 
 def next_fence(seen: int, now_hi: int) -> int:

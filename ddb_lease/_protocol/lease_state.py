@@ -78,9 +78,7 @@ class Belief:
         tried_at: When a renewal was last begun, on the steady clock.
     """
 
-    def __init__(
-        self, grant: Grant, *, margin: float, chance: Random, late_by: Callable[[float], float] = _never_late
-    ) -> None:
+    def __init__(self, grant: Grant, *, chance: Random, late_by: Callable[[float], float] = _never_late) -> None:
         self.state = State.HELD
         self.reason: LossReason | None = None
         self.failures = 0
@@ -88,7 +86,7 @@ class Belief:
         self.tried_at = -math.inf
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
-        self._margin = margin
+        self._margin = grant.margin
         self._chance = chance
         self._late_by = late_by
         self._expires_at = grant.expires_at

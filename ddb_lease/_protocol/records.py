@@ -100,6 +100,7 @@ class Grant:
 
     Attributes:
         slots: The slots taken together, mostly one; in rising order.
+        margin: Seconds by which the holder stops believing before the lease expires in the table.
         deadline: Until when the holder may believe in it, in seconds of the steady clock.
     """
 
@@ -111,6 +112,7 @@ class Grant:
     acquired_at: int
     expires_at: int
     lease_ms: int
+    margin: float
     deadline: float
 
 

@@ -69,6 +69,7 @@ class PendingAcquire:
         waiter: Its place in the process's queue.
         queues: Whether it stands there.
         observer: Who tells of it, if anybody does.
+        observe: Shown each of its requests, and the answer; None where nobody listens.
         open_grants: What may be leased, and is given back where it is not kept.
     """
 
@@ -76,12 +77,8 @@ class PendingAcquire:
     waiter: Waiter
     queues: bool
     observer: AcquireObserver | None
+    observe: Observer | None
     open_grants: list[Grant]
-
-    @property
-    def observe(self) -> Observer | None:
-        """Shown each of its requests, and the answer."""
-        return None if self.observer is None else self.observer.observe
 
 
 class BucketCore:
@@ -182,7 +179,8 @@ class BucketCore:
             patient: Whether a full bucket is waited for.
             wake: Ends the driver's pause, from any thread.
         """
-        self.state.require_open()
+        if self.state.closed:
+            raise self.state.closed_error()
         _require_count(count)
         data = _checked_data(data, count)
         waiter = Waiter(wake, count)
@@ -193,7 +191,12 @@ class BucketCore:
         wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
         operation = acquire(wanted, patient=patient)
         return PendingAcquire(
-            operation=operation, waiter=waiter, queues=patient, observer=observer, open_grants=writes.open_grants
+            operation=operation,
+            waiter=waiter,
+            queues=patient,
+            observer=observer,
+            observe=None if observer is None else observer.observe,
+            open_grants=writes.open_grants,
         )
 
     @contextlib.contextmanager
@@ -217,7 +220,8 @@ class BucketCore:
             raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
         if not isinstance(outcome, Grant):
             return None
-        self.state.require_open()  # closed while we waited
+        if self.state.closed:  # closed while we waited
+            raise self.state.closed_error()
         if pending.observer is not None:
             # First of all, so that no end is told before it.
             pending.observer.won(outcome, now=self.state.time.steady())
@@ -236,8 +240,9 @@ class BucketCore:
         self.leases[lease.id] = lease
         self.state.began(lease.id)
         self._made.add(lease)
-        self.runtime.heartbeat().add(lease)
-        self.state.require_open()
+        self._lease_context().heartbeats.add(lease)
+        if self.state.closed:
+            raise self.state.closed_error()
         _log.info(
             "lease %s: slot %s of bucket %r, fence %d",
             lease.id,

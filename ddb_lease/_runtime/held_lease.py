@@ -72,10 +72,10 @@ class HeldLease:
         state = context.state
         self._steady = context.runtime.clock.steady
         self._seconds = seconds = grant.lease_ms / 1000
-        self._margin = state.timing.margin_for(seconds)
+        self._margin = grant.margin
         self.grace = state.timing.grace_for(seconds)
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
-        self.belief = Belief(grant, margin=self._margin, chance=state.chance, late_by=state.time.late_by)
+        self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by)
         # Reentrant: a signal handler may ask `held` while its own thread is in here.
         self._lock = threading.RLock()
         self.serial = context.runtime.lock()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
@@ -52,14 +53,14 @@ class Lock(Protocol):
     ) -> None: ...
 
 
+@dataclass(eq=False)
 class Wakeup:
     """Ends a pause early. One thread pauses on it; any thread may wake, and any signal handler.
 
     A `SimpleQueue`, as it is reentrant: an `Event` may deadlock when a handler sets what its own thread waits for.
     """
 
-    def __init__(self) -> None:
-        self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
+    _rings: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue, init=False)
 
     def pause(self, seconds: float) -> None:
         """Wait this long, or until woken; a wake that came before the pause counts."""

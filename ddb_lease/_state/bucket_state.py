@@ -57,6 +57,7 @@ class BucketState:
     Attributes:
         hints: What was last seen of the table, and the queue of waiters.
         settings: The stored settings as far as they are known, else those wanted.
+        closed: Whether the bucket was closed in this process.
     """
 
     def __init__(
@@ -77,31 +78,21 @@ class BucketState:
         self.hints = Hints()
         self.settings = wanted
         self._answer_seconds = answer_seconds
-        self._closed = False
+        self.closed = False
         self._held: set[str] = set()  # each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._warned = False
 
     # Open or closed.
 
-    @property
-    def closed(self) -> bool:
-        """Whether the bucket was closed in this process."""
-        return self._closed
-
     def close(self) -> None:
         """From now on nothing is acquired; waiters are woken to find out."""
-        self._closed = True
+        self.closed = True
         self.hints.wake_all()
 
-    def require_open(self) -> None:
-        """Refuse to acquire from a closed bucket.
-
-        Raises:
-            ConfigurationError: It is closed.
-        """
-        if self._closed:
-            raise ConfigurationError(f"bucket {self.bucket!r} is closed")
+    def closed_error(self) -> ConfigurationError:
+        """What an acquire from a closed bucket raises."""
+        return ConfigurationError(f"bucket {self.bucket!r} is closed")
 
     # Leases of this process.
 

@@ -17,24 +17,26 @@ import itertools
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from ddb_lease._protocol.records import PER_TRANSACTION
 
 
+@dataclass(eq=False)
 class Waiter:
     """A place in the queue; `wake` ends its holder's pause, from any thread.
 
     The queue knows it weakly: the place of a waiter that was torn away without leaving falls vacant by itself.
 
-    Args:
+    Attributes:
         wake: Ends its holder's pause.
         count: How many slots it wants together.
+        place: Its number in the queue.
     """
 
-    def __init__(self, wake: Callable[[], None], count: int = 1) -> None:
-        self.wake = wake
-        self.count = count
-        self.place = -1
+    wake: Callable[[], None]
+    count: int = 1
+    place: int = -1
 
 
 class WaitQueue:

@@ -44,9 +44,7 @@ from ddb_lease.dynamodb.items import (
     encode,
     encode_map,
     lane_name,
-    number,
     slot_key,
-    text,
 )
 
 _PLACEHOLDER: Final = re.compile(r"#(\w+)")
@@ -152,7 +150,7 @@ _AS_LEFT: Final = "ALL_NEW"
 """What a charge asks to be returned: it costs nothing more, and shows when the permits are due."""
 
 _ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-_ONE: Final = number(1)
+_ONE: Final = {"N": "1"}
 
 
 class BucketAddress(NamedTuple):
@@ -163,7 +161,7 @@ class BucketAddress(NamedTuple):
 
     def key(self, sort: str) -> Wire:
         """An item's primary key."""
-        return {"pk": text(self.bucket), "sk": text(sort)}
+        return {"pk": {"S": self.bucket}, "sk": {"S": sort}}
 
 
 Call: TypeAlias = tuple[str, dict[str, Any]]
@@ -198,10 +196,10 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
         case Snapshot():
             return "transact_get_items", _snapshot(request, address)
         case Grow():
-            values = {":rev": number(request.rev), ":max_tokens": number(request.max_tokens), ":one": _ONE}
+            values = {":rev": {"N": str(request.rev)}, ":max_tokens": {"N": str(request.max_tokens)}, ":one": _ONE}
             return "update_item", _change(address, COUNTER_KEY, GROW, _SET_GROW, values)
         case Recount():
-            values = {":rev": number(request.rev), ":minted": number(request.minted), ":one": _ONE}
+            values = {":rev": {"N": str(request.rev)}, ":minted": {"N": str(request.minted)}, ":one": _ONE}
             return "update_item", _change(address, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
         case Charge():
             return "update_item", _charge(request, address)
@@ -211,12 +209,12 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
 
 def _leased(address: BucketAddress, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
     item = address.key(slot_key(slot)) | {
-        "fence": number(fence),
-        "ttl": number(ttl),
-        "lease_id": text(lease.lease_id),
-        "owner": text(lease.owner),
-        "acquired_at": number(lease.acquired_at),
-        "expires_at": number(lease.expires_at),
+        "fence": {"N": str(fence)},
+        "ttl": {"N": str(ttl)},
+        "lease_id": {"S": lease.lease_id},
+        "owner": {"S": lease.owner},
+        "acquired_at": {"N": str(lease.acquired_at)},
+        "expires_at": {"N": str(lease.expires_at)},
     }
     if lease.data:
         item["data"] = {"M": encode_map(lease.data)}
@@ -230,10 +228,10 @@ def _look(request: Look, address: BucketAddress) -> dict[str, Any]:
         "KeyConditionExpression": _LOOK_KEY,
         "ExpressionAttributeNames": _LOOK_WHOLE_NAMES if request.whole else _LOOK_NAMES,
         "ExpressionAttributeValues": {
-            ":pk": text(address.bucket),
+            ":pk": {"S": address.bucket},
             # The counter sorts before all slots; foreign items before and after them are not read.
-            ":first": text(COUNTER_KEY if with_counter else slot_key(request.start)),
-            ":last": text(slot_key(MAX_TOKENS - 1)),
+            ":first": {"S": COUNTER_KEY if with_counter else slot_key(request.start)},
+            ":last": {"S": slot_key(MAX_TOKENS - 1)},
         },
         "ConsistentRead": request.consistent,
         "Limit": request.limit,
@@ -252,8 +250,8 @@ def _claim(request: Claim, address: BucketAddress) -> dict[str, Any]:
         "ConditionExpression": CLAIM,
         "ExpressionAttributeNames": _CLAIM_NAMES,
         "ExpressionAttributeValues": {
-            ":fence": number(request.fence),
-            ":expired_before": number(request.expired_before),
+            ":fence": {"N": str(request.fence)},
+            ":expired_before": {"N": str(request.expired_before)},
         },
         **_ON_FAILURE,
     }
@@ -267,9 +265,9 @@ def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
         "ConditionExpression": RENEW,
         "ExpressionAttributeNames": _RENEW_NAMES,
         "ExpressionAttributeValues": {
-            ":lease_id": text(request.lease_id),
-            ":expires_at": number(request.expires_at),
-            ":ttl": number(request.ttl),
+            ":lease_id": {"S": request.lease_id},
+            ":expires_at": {"N": str(request.expires_at)},
+            ":ttl": {"N": str(request.ttl)},
         },
         # ALL_NEW costs nothing more, and shows whether the lease was revoked.
         "ReturnValues": "ALL_NEW",
@@ -280,18 +278,18 @@ def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
 def _renew_each(request: RenewEach, address: BucketAddress) -> dict[str, Any]:
     quoted = address.table.replace('"', '""')
     statement = RENEW_STATEMENT.format(table=f'"{quoted}"')
-    bucket = text(address.bucket)
+    bucket = {"S": address.bucket}
     return {
         "Statements": [
             {
                 "Statement": statement,
                 "Parameters": [
-                    number(renew.expires_at),
-                    number(renew.ttl),
+                    {"N": str(renew.expires_at)},
+                    {"N": str(renew.ttl)},
                     bucket,
-                    text(slot_key(renew.slot)),
-                    text(renew.lease_id),
-                    number(renew.expires_at),
+                    {"S": slot_key(renew.slot)},
+                    {"S": renew.lease_id},
+                    {"N": str(renew.expires_at)},
                 ],
                 **_ON_FAILURE,
             }
@@ -301,10 +299,10 @@ def _renew_each(request: RenewEach, address: BucketAddress) -> dict[str, Any]:
 
 
 def _release(request: Release, address: BucketAddress) -> dict[str, Any]:
-    values = {":lease_id": text(request.lease_id)}
+    values = {":lease_id": {"S": request.lease_id}}
     change, names = _DROP_LEASE, _DROP_NAMES
     if request.ttl is not None:
-        values[":ttl"] = number(request.ttl)
+        values[":ttl"] = {"N": str(request.ttl)}
         change, names = _SET_RELEASE, _RELEASE_NAMES
     return {
         "TableName": address.table,
@@ -318,7 +316,7 @@ def _release(request: Release, address: BucketAddress) -> dict[str, Any]:
 
 
 def _revoke(request: Revoke, address: BucketAddress) -> dict[str, Any]:
-    values = {":lease_id": text(request.lease_id), ":by": text(request.by)}
+    values = {":lease_id": {"S": request.lease_id}, ":by": {"S": request.by}}
     return _change(address, slot_key(request.slot), REVOKE, _SET_REVOKE, values)
 
 
@@ -363,7 +361,7 @@ def _count(address: BucketAddress, slot: int, *, re_mint: bool) -> Wire:
         condition, change = RE_MINT_COUNTER, _SET_RE_MINT
     else:
         condition, change = MINT_COUNTER, _SET_MINT
-    return _update(address, COUNTER_KEY, condition, change, {":slot": number(slot), ":one": _ONE})
+    return _update(address, COUNTER_KEY, condition, change, {":slot": {"N": str(slot)}, ":one": _ONE})
 
 
 def _mint(request: Mint, address: BucketAddress) -> dict[str, Any]:
@@ -372,34 +370,34 @@ def _mint(request: Mint, address: BucketAddress) -> dict[str, Any]:
 
 
 def _take(request: Take, address: BucketAddress) -> dict[str, Any]:
-    values = {":fence": number(request.fence), ":expired_before": number(request.expired_before)}
+    values = {":fence": {"N": str(request.fence)}, ":expired_before": {"N": str(request.expired_before)}}
     items = {n: _leased(address, n, request.fence, request.lease, request.ttl) for n in request.slots}
     slots = [_put(address, items[n], CLAIM, values) for n in request.claims]
     slots += [_put(address, items[n], MINT_SLOT) for n in request.mints]
     if not request.mints:
         return _transaction(request.token, slots, None)  # slots in circulation are counted already
     many = len(request.mints)
-    counted = {":seen_max": number(request.seen_max), ":room": number(request.seen_max - many), ":one": _ONE}
+    counted = {":seen_max": {"N": str(request.seen_max)}, ":room": {"N": str(request.seen_max - many)}, ":one": _ONE}
     if request.re_mint:
         counter = _update(address, COUNTER_KEY, RE_MINT_TAKE_COUNTER, _SET_RE_MINT, counted)
     else:
-        counter = _update(address, COUNTER_KEY, TAKE_COUNTER, _SET_TAKE, counted | {":many": number(many)})
+        counter = _update(address, COUNTER_KEY, TAKE_COUNTER, _SET_TAKE, counted | {":many": {"N": str(many)}})
     return _transaction(request.token, slots, counter)
 
 
 def _bring_back(request: BringBack, address: BucketAddress) -> dict[str, Any]:
-    values = {":ttl": number(request.ttl)}
+    values = {":ttl": {"N": str(request.ttl)}}
     slot = _update(address, slot_key(request.slot), BRING_BACK_SLOT, _SET_BRING_BACK, values)
     return _transaction(request.token, [slot], _count(address, request.slot, re_mint=request.re_mint))
 
 
 def _retire(request: Retire, address: BucketAddress) -> dict[str, Any]:
-    values = {":ttl": number(request.ttl), ":yes": {"BOOL": True}}
+    values = {":ttl": {"N": str(request.ttl)}, ":yes": {"BOOL": True}}
     slots = [_update(address, slot_key(n), RETIRE_SLOT, _SET_RETIRE_SLOT, values) for n in request.slots]
     counter = {
-        ":rev": number(request.rev),
-        ":max_tokens": number(request.max_tokens),
-        ":minted": number(request.minted),
+        ":rev": {"N": str(request.rev)},
+        ":max_tokens": {"N": str(request.max_tokens)},
+        ":minted": {"N": str(request.minted)},
         ":one": _ONE,
     }
     return _transaction(
@@ -422,14 +420,14 @@ def _snapshot(request: Snapshot, address: BucketAddress) -> dict[str, Any]:
 
 
 def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
-    free = {"fence": number(request.fence), "ttl": number(request.ttl)}
+    free = {"fence": {"N": str(request.fence)}, "ttl": {"N": str(request.ttl)}}
     slots = [_put(address, address.key(slot_key(n)) | free, MINT_SLOT) for n in range(request.slots)]
     counter = address.key(COUNTER_KEY) | {
-        "max_tokens": number(request.settings.max_tokens),
-        "minted": number(request.minted),
-        "rev": number(request.rev),
-        "lease_ms": number(request.settings.lease_ms),
-        "schema": number(SCHEMA),
+        "max_tokens": {"N": str(request.settings.max_tokens)},
+        "minted": {"N": str(request.minted)},
+        "rev": {"N": str(request.rev)},
+        "lease_ms": {"N": str(request.settings.lease_ms)},
+        "schema": {"N": str(SCHEMA)},
     }
     return _transaction(request.token, slots, _put(address, counter, CREATE_COUNTER))
 
@@ -437,17 +435,17 @@ def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
 def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
     key, settings = _same_in_each_charge(address, request.rate)
     values = {
-        ":now": number(request.now),
-        ":attempt": text(request.attempt),
-        ":ttl": number(request.ttl),
+        ":now": {"N": str(request.now)},
+        ":attempt": {"S": request.attempt},
+        ":ttl": {"N": str(request.ttl)},
         **settings,
     }
     if request.idle:
         condition, change = CHARGE_IDLE, _SET_CHARGE_IDLE
-        values[":tat"] = number(request.now + request.taken)
+        values[":tat"] = {"N": str(request.now + request.taken)}
     else:
         condition, change = CHARGE_BUSY, _SET_CHARGE_BUSY
-        values |= {":at_most": number(request.at_most), ":taken": number(request.taken)}
+        values |= {":at_most": {"N": str(request.at_most)}, ":taken": {"N": str(request.taken)}}
     return {
         "TableName": address.table,
         "Key": key,
@@ -463,7 +461,7 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def _same_in_each_charge(address: BucketAddress, rate: Rate) -> tuple[Wire, Wire]:
     """What does not change from one charge of a limiter to the next: the item's key, and its settings, for people."""
-    settings = {":rate": _readable(rate.rate), ":per": _readable(rate.per), ":burst": number(rate.burst)}
+    settings = {":rate": _readable(rate.rate), ":per": _readable(rate.per), ":burst": {"N": str(rate.burst)}}
     return address.key(METER_KEY), settings
 
 
@@ -478,9 +476,9 @@ def _read_meter(address: BucketAddress) -> dict[str, Any]:
         "KeyConditionExpression": _LOOK_KEY,
         "ExpressionAttributeNames": _METER_NAMES,
         "ExpressionAttributeValues": {
-            ":pk": text(address.bucket),
-            ":first": text(METER_KEY),
-            ":last": text(METER_KEY),
+            ":pk": {"S": address.bucket},
+            ":first": {"S": METER_KEY},
+            ":last": {"S": METER_KEY},
         },
         "ConsistentRead": True,
     }

@@ -71,7 +71,7 @@ def test_a_new_grant_has_a_fence_above_those_seen_and_not_below_the_clock():
 )
 def test_a_grant_is_sound_before_its_deadline_while_its_expiry_agrees_with_the_time(after, moved_ms, sound):
     now_hi = NOW + round(after * 1000) + moved_ms
-    assert grants.is_sound(new_grant(), margin=2.0, steady=100.0 + after, now_hi=now_hi) is sound
+    assert grants.is_sound(new_grant(), steady=100.0 + after, now_hi=now_hi) is sound
 
 
 # Numbers.

@@ -37,6 +37,7 @@ def grant(**changes):
         "acquired_at": NOW_HI,
         "expires_at": NOW_HI + 60_000,
         "lease_ms": 60_000,
+        "margin": MARGIN,
         "deadline": DEADLINE,
     }
     return Grant(**values | changes)
@@ -49,7 +50,7 @@ def slot(lease_id=MINE, *, revoked=False, expires_at=NOW_HI + 60_000):
 
 @pytest.fixture
 def belief():
-    return Belief(grant(), margin=MARGIN, chance=random.Random(1))
+    return Belief(grant(), chance=random.Random(1))
 
 
 def begin(belief, now):
@@ -69,14 +70,14 @@ def test_a_new_lease_is_held_until_its_deadline_and_no_longer(belief):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_first_renewal_is_due_at_a_third_of_the_length_or_up_to_a_tenth_of_it_earlier(seed):
-    belief = Belief(grant(), margin=MARGIN, chance=random.Random(seed))
+    belief = Belief(grant(), chance=random.Random(seed))
     assert STARTED + 18.0 <= belief.renew_at <= STARTED + 20.0
     assert belief.due_at() == belief.renew_at
 
 
 def test_leases_taken_together_do_not_renew_together():
     chance = random.Random(1)
-    assert len({Belief(grant(), margin=MARGIN, chance=chance).renew_at for _ in range(100)}) == 100
+    assert len({Belief(grant(), chance=chance).renew_at for _ in range(100)}) == 100
 
 
 # A renewal that is answered.
@@ -145,7 +146,7 @@ def test_a_failed_renewal_is_no_lost_lease(belief, answer):
 @REPEATABLE
 @given(seed=st.integers(0, 10_000), failures=st.integers(1, 40))
 def test_while_renewals_fail_the_pause_grows_to_a_twelfth_of_the_length_and_never_beyond(seed, failures):
-    belief = Belief(grant(lease_ms=10**9, deadline=STARTED + 10**6 - MARGIN), margin=MARGIN, chance=random.Random(seed))
+    belief = Belief(grant(lease_ms=10**9, deadline=STARTED + 10**6 - MARGIN), chance=random.Random(seed))
     for number in range(1, failures + 1):
         belief.end_renewal(begin(belief, STARTED), Unknown(cause=TROUBLE), STARTED)
         bound = min(10**6 / 12, 0.1 * 2 ** (number - 1))
@@ -209,7 +210,7 @@ def test_an_answer_after_the_deadline_neither_revives_nor_explains(belief, answe
 
 def test_nothing_is_renewed_after_the_deadline_a_loss_or_a_release(belief):
     assert belief.begin_renewal(DEADLINE, NOW_HI) is None
-    lost, released = (Belief(grant(), margin=MARGIN, chance=random.Random(1)) for _ in range(2))
+    lost, released = (Belief(grant(), chance=random.Random(1)) for _ in range(2))
     lost.lose(LossReason.TAKEN)
     released.release()
     assert lost.begin_renewal(STARTED, NOW_HI) is None
@@ -227,7 +228,7 @@ def test_a_release_ends_belief_at_once_and_a_second_one_is_told(belief):
 
 
 def test_a_lease_released_is_never_lost_and_one_lost_never_released(belief):
-    lost = Belief(grant(), margin=MARGIN, chance=random.Random(1))
+    lost = Belief(grant(), chance=random.Random(1))
     belief.release()
     assert belief.expire(DEADLINE + 1, slept=False) is None
     assert belief.lose(LossReason.TAKEN) is None
@@ -256,7 +257,7 @@ def test_the_heartbeat_is_due_at_the_deadline_if_no_renewal_is_due_before(belief
 @REPEATABLE
 @given(bounds=st.lists(st.integers(-30_000, 90_000), min_size=1, max_size=20))
 def test_the_expiry_never_falls_whatever_the_bounds_on_the_services_time_do(bounds):
-    belief = Belief(grant(), margin=MARGIN, chance=random.Random(1))
+    belief = Belief(grant(), chance=random.Random(1))
     highest = grant().expires_at
     for shift in bounds:
         renewal = belief.begin_renewal(STARTED, NOW_HI + shift)
@@ -281,7 +282,7 @@ events = st.one_of(
 @settings(REPEATABLE, max_examples=500)
 @given(st.lists(events, max_size=40), st.randoms(use_true_random=False))
 def test_belief_never_outlasts_the_latest_renewal_that_was_answered_in_time(steps, chance):
-    belief = Belief(grant(), margin=MARGIN, chance=random.Random(1))
+    belief = Belief(grant(), chance=random.Random(1))
     now, under_way, allowed, losses, ended = STARTED, [], DEADLINE, 0, False
     for what, detail in steps:
         if what == "time":
@@ -318,8 +319,8 @@ def surely_ahead_of(offset):
 
 
 def test_a_belief_ends_as_much_earlier_as_the_service_turns_out_to_be_ahead():
-    plain = Belief(grant(), margin=MARGIN, chance=random.Random(1))
-    ahead = Belief(grant(), margin=MARGIN, chance=random.Random(1), late_by=surely_ahead_of(OFFSET + 5.0))
+    plain = Belief(grant(), chance=random.Random(1))
+    ahead = Belief(grant(), chance=random.Random(1), late_by=surely_ahead_of(OFFSET + 5.0))
     assert ahead.deadline == pytest.approx(plain.deadline - 5.0)
     assert ahead.due_at() == pytest.approx(plain.due_at() - 5.0)
     assert not ahead.holds(plain.deadline - 4.9)
@@ -328,7 +329,7 @@ def test_a_belief_ends_as_much_earlier_as_the_service_turns_out_to_be_ahead():
 
 def test_a_renewal_written_by_the_time_as_it_is_comes_no_earlier():
     late = surely_ahead_of(OFFSET + 5.0)
-    belief = Belief(grant(), margin=MARGIN, chance=random.Random(1), late_by=late)
+    belief = Belief(grant(), chance=random.Random(1), late_by=late)
     renewal = belief.begin_renewal(STARTED + 10.0, NOW_HI + 15_000)
     belief.end_renewal(renewal, Done(), STARTED + 10.1)
     assert belief.deadline == pytest.approx(renewal.deadline)

@@ -829,6 +829,7 @@ def _grant_of(lease: Lease) -> Grant:
         acquired_at=0,
         expires_at=10**15,
         lease_ms=10**6,
+        margin=1.0,
         deadline=float("inf"),
     )
 

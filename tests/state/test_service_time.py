@@ -826,9 +826,10 @@ def test_while_another_may_claim_the_holder_does_not_believe(*, holder, other, b
         acquired_at=now_hi,
         expires_at=now_hi + lease_ms,
         lease_ms=lease_ms,
+        margin=timing.margin_for(length),
         deadline=started + length - timing.margin_for(length),
     )
-    belief = Belief(grant, margin=timing.margin_for(length), chance=random.Random(1), late_by=his.late_by)
+    belief = Belief(grant, chance=random.Random(1), late_by=his.late_by)
     expires_at = grant.expires_at
     for _ in range(renewals):
         holder.now += length / 3
