@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from random import Random
 
 import pytest
 from botocore.config import Config
@@ -22,6 +21,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
+from ddb_lease.testing.simulated_process import Chance
 from scripts.harness import engines
 from tests import faces
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
@@ -200,12 +200,16 @@ def new_limiter(engine, session, bucket_name, table) -> Iterator[Callable[..., R
 
 @pytest.fixture
 def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
-    """Makes limiters on the stage's clock, who know the service's time to the nanosecond, once they know it."""
+    """Makes limiters on the environment's clock, who know the service's time to the nanosecond, once they know it."""
+    seeds = itertools.count()
 
     def make(**arguments) -> RateLimiter:
         tap = DatedTap(environment.clock)
         runtime = Runtime(
-            clock=environment.clock, chance=Random(), wrap=tap.around, wakeup=lambda: SteppingWakeup(environment)
+            clock=environment.clock,
+            chance=Chance(next(seeds)),
+            wrap=tap.around,
+            wakeup=lambda: SteppingWakeup(environment),
         )
         limiter = new_limiter(tap=tap, runtime=runtime, **arguments)
         time = limiter._core.state.time

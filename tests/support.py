@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from random import Random
 from typing import Any
 
 from ddb_lease import LeaseBucket
@@ -38,6 +37,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import StoreRejected
 from ddb_lease.testing import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
+from ddb_lease.testing.simulated_process import Chance
 from scripts.harness.holders import locks_within
 
 
@@ -387,6 +387,7 @@ class SimulatedClients:
         self.clock = MovableClock(wall=float(math.floor(time.time())))
         self.pauses: list[float] = []
         self.meanwhile: list[Callable[[], object]] = []
+        self._seeds = itertools.count()
         self._new_bucket = new_bucket
 
     def bucket(self, **arguments: Any) -> LeaseBucket:
@@ -394,7 +395,7 @@ class SimulatedClients:
         heartbeats = ManualHeartbeats(self.clock)
         runtime = Runtime(
             clock=self.clock,
-            chance=Random(),  # no two alike: engines know request tokens again
+            chance=Chance(next(self._seeds)),
             heartbeats=heartbeats,
             wrap=tap.around,
             wakeup=lambda: SteppingWakeup(self),

@@ -227,9 +227,7 @@ class Heartbeats:
 
     def nap(self) -> float:
         """Seconds to sleep before the next turn."""
-        first = self._schedule.first()
-        due_in = NAP_SECONDS if first is None else max(0.0, first - self._clock.steady())
-        return min(NAP_SECONDS, due_in, max(0.0, self.workers.relief_in()))
+        return min(NAP_SECONDS, max(0.0, self.due_in()), max(0.0, self.workers.relief_in()))
 
     def _beat(self, due: Sequence[Scheduled], *, slept: bool) -> dict[RenewalGroup, list[Scheduled]]:
         """Look after each; returns those that are to be renewed, by their group."""
@@ -245,6 +243,15 @@ class Heartbeats:
             # Unless a worker, which knows more, has rescheduled it meanwhile.
             self._schedule.move(scheduled, self._clock.steady() + pause, unless_moved_from=entry)
         return to_renew
+
+    def due_in(self) -> float:
+        """Seconds until something is due; infinity where nothing is scheduled."""
+        first = self._schedule.first()
+        return math.inf if first is None else first - self._clock.steady()
+
+    def scheduled(self) -> list[Scheduled]:
+        """All that is looked after."""
+        return self._schedule.all()
 
     def _move(self, scheduled: Scheduled) -> float:
         """Reschedule it; returns when it is due, infinite for what is not scheduled."""

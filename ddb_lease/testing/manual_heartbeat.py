@@ -51,11 +51,6 @@ class ManualHeartbeats(Heartbeats):
         """Whether the process was suspended, as the test says."""
         return self.slept
 
-    def due_in(self) -> float:
-        """Seconds until a lease is due; infinity if there is none."""
-        first = self._schedule.first()
-        return math.inf if first is None else first - self._clock.steady()
-
     def leases(self) -> list[Lease]:
         """All leases that are held, and some that were lost and must be cleaned up."""
-        return [Lease(held) for held in self._schedule.all() if isinstance(held, HeldLease)]
+        return [Lease(held) for held in self.scheduled() if isinstance(held, HeldLease)]

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease._protocol.lease_state import Belief
+from ddb_lease._protocol.messages import Done
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._state.service_time import AGREEING, Evidence, Interval, Offset, ServiceTime
@@ -839,7 +840,7 @@ def test_while_another_may_claim_the_holder_does_not_believe(*, holder, other, b
             break
         answered(holder, his, front_end=SKEW / 2, there=0.1, back=0.1)
         expires_at = max(expires_at, renewal.expires_at)
-        belief._extend(renewal)
+        belief.end_renewal(renewal, Done(), his.steady())
 
     # The other looks now and then; at the first instant at which it may claim, he must not believe.
     for pause, there, back, front_end, step in others:
