@@ -253,6 +253,41 @@ def test_after_an_outage_what_unseen_renewals_extended_is_released(environment, 
     assert leases_in(table) == {}
 
 
+def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
+    environment, bucket, lease, table, monkeypatch
+):
+    after_the_loss = []
+    object.__setattr__(bucket._core.runtime, "spawn", after_the_loss.append)
+    for _ in range(200):
+        bucket.tap.inject(Renew, commits=True, answer=LOST)
+    end = lease._held.end
+    clean_up, lock = end.clean_up, end._lock
+
+    class Returning:
+        """The lease's lock: as the clean-up takes it, the callback has just returned."""
+
+        def __enter__(self):
+            if after_the_loss:
+                end._lock = lock
+                after_the_loss.pop(0)()
+            return lock.__enter__()
+
+        def __exit__(self, *error):
+            lock.__exit__(*error)
+
+    def cleaned_up():
+        end._lock = Returning()
+        clean_up()
+
+    monkeypatch.setattr(end, "clean_up", cleaned_up)
+    environment.run(32, bucket)
+    assert lease.lost is LossReason.UNREACHABLE
+    bucket.tap.faults.clear()
+    environment.run(10, bucket)
+    assert not after_the_loss
+    assert leases_in(table) == {}
+
+
 def test_a_lease_lost_to_an_outage_is_not_released_before_its_old_expiry(environment, bucket, lease, table):
     expires_at = table.get(0)["expires_at"]
     bucket.tap.inject(Release, before=lambda _: released_at.append(environment.now_ms))

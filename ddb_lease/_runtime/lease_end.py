@@ -238,10 +238,13 @@ class LeaseEnd:
 
     def clean_up(self) -> None:
         """Release what may still be leased in our name, once the callback has returned."""
-        if self._called_back:
+        with self._lock:  # the callback may return at this very moment
+            called_back = self._called_back
+            if not called_back:
+                self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
+        if called_back:
             self.release_quietly()
         else:
-            self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
             self._context.heartbeats.reconsider(self._scheduled)
 
     def _after_loss(self) -> None:
@@ -251,11 +254,13 @@ class LeaseEnd:
             self._owes_call = callback is None
         if callback is not None:
             self._call(callback)
-        self._called_back = True
+        with self._lock:
+            self._called_back = True
+            nothing_to_clean_up = self.clean_up_at == math.inf
         if callback is not None and self._may_be_ours():
             self.release_quietly()  # the callback has stopped the work: whoever wants the slot may have it
             # Without a callback nobody knows whether the work has stopped: the slot is free when the holder releases.
-        elif self.clean_up_at == math.inf:
+        elif nothing_to_clean_up:
             self.finish()
 
     def _may_be_ours(self) -> bool:

@@ -727,4 +727,4 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
 def test_an_interval_that_cannot_be_is_told(cli, interval):
     done = cli(["status", "used", "--local", "--watch", f"--interval={interval}"])
     assert done.returncode == 2
-    assert "--interval must be 0.2 seconds up to a day" in done.stderr
+    assert "--interval must be from 0.2 seconds to a day" in done.stderr

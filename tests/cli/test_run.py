@@ -385,7 +385,7 @@ def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_co
 
 RELEASE_UNDER_SIGNAL = """
 import os, signal, sys, time
-from ddb_lease._runtime import held_lease as lease
+from ddb_lease._runtime import lease_end as lease
 from ddb_lease.cli.main import main
 
 send_release = lease.send_release
@@ -412,7 +412,7 @@ from ddb_lease.cli.main import main
 check = Lease.check
 
 def lost_meanwhile(lease):
-    lease._held._belief._planned = 0.0  # as if the process had slept
+    lease._held.belief._planned = 0.0  # as if the process had slept
     check(lease)
 
 Lease.check = lost_meanwhile

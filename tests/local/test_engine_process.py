@@ -390,5 +390,5 @@ def waits_for(lock):
 
 def test_a_failed_start_that_said_nothing_is_told_so(folder, monkeypatch):
     monkeypatch.setattr(discovery.sys, "executable", "/bin/true")
-    with pytest.raises(EngineError, match="did not start: it said nothing"):
+    with pytest.raises(EngineError, match="did not start: it wrote nothing"):
         start()
