@@ -4,22 +4,17 @@ Invariants: it counts seconds since the epoch. It never steps, even if the machi
 running while the machine sleeps, as leases do.
 """
 
-import sys
 import time
 from collections.abc import Callable
+
+from ddb_lease._runtime.clock import SystemClock
 
 Clock = Callable[[], float]
 """Seconds since the epoch, as a float."""
 
 
-def elapsed_s() -> float:
-    """Seconds since some fixed moment, time asleep included.
-
-    `time.monotonic` stops while Linux or macOS sleeps; these clocks do not.
-    """
-    if sys.platform == "linux":
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+elapsed_s = SystemClock.steady
+"""Seconds since some fixed moment, time asleep included."""
 
 
 class SteadyClock:
