@@ -2,8 +2,7 @@
 
 Invariants:
 
-- Whatever is retried within an operation is retried here; a renewal that failed is a new request, and `lease_state` says
-  when it is due. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", AWS
+- All retrying within an operation is here. A renewal that failed is made anew, when `lease_state` says so. Every pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", AWS
   Architecture Blog, 2015): uniform between zero and a bound that doubles up to a cap.
 - tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the same
   policy serves threads, asyncio and a simulator; the clock and the random source come in as arguments.
