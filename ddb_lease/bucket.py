@@ -217,7 +217,7 @@ class LeaseBucket:
             Whether this ended the lease. False: no such lease is held (any more); nothing was changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -239,7 +239,7 @@ class LeaseBucket:
             Whether the lease was held, and is marked now. False: no such lease is held (any more); nothing was changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -354,7 +354,7 @@ class LeaseBucket:
             try:
                 lease.release()
             except LeaseError as error:
-                _log.warning("lease %s was not released, and ends by expiry: %s", lease.id, error)
+                _log.warning("lease %s was not released and will expire: %s", lease.id, error)
         self._core.close_connections()
 
     def __enter__(self) -> LeaseBucket:

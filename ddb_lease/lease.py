@@ -148,4 +148,4 @@ class Lease:
             self.release()
         except StoreError as error:
             # The body's outcome is what counts: a release that failed must neither mask nor replace it.
-            _log.warning("lease %s was not released, and ends by expiry: %s", self.id, error)
+            _log.warning("lease %s was not released and will expire: %s", self.id, error)

@@ -160,7 +160,7 @@ class SlidingWindow:
         Cost: as `LeaseBucket.acquire`; who waits writes nothing, and looks about once a second for its process.
         """
         if not self._use(self._core.deadline(timeout), patient=True):
-            raise AcquireTimeout(f"no permit of window {self.name!r} to be had in {timeout:g} s")
+            raise AcquireTimeout(f"no permit of window {self.name!r} available within {timeout:g} s")
 
     def limited(self, timeout: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`."""

@@ -175,7 +175,7 @@ class DynamoDBTokenBucket:
         try:
             return self._bucket.release(token_id, slots)
         except StoreError as error:
-            _log.warning("token %s was not released, and ends by itself: %s", token_id, error)
+            _log.warning("token %s was not released and will expire: %s", token_id, error)
             return False
 
     def cleanup_expired_tokens(self) -> int:

@@ -259,7 +259,7 @@ class LeaseBucket:
             Whether this ended the lease. False: no such lease is held (any more); nothing was changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -272,7 +272,7 @@ class LeaseBucket:
             Whether the lease was held, and is marked now. False: no such lease is held (any more); nothing was changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """

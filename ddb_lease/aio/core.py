@@ -218,7 +218,7 @@ class AsyncBucket:
         try:
             await self.give_back(held)
         except LeaseError as error:
-            _log.warning("lease %s was not released, and ends by expiry: %s", held.id, error)
+            _log.warning("lease %s was not released and will expire: %s", held.id, error)
 
     def _owe(self, pending: PendingAcquire, wakeup: Wakeup) -> None:
         self.core.state.hints.leave(pending.waiter)

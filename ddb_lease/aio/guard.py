@@ -36,7 +36,7 @@ class Guard:
             raise RuntimeError("a guard guards one block, once")
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a guard guards a task's block, and this is no task")
+            raise RuntimeError("a guard guards a task's block, and this is not a task")
         self._held.check()
         self._task, self._ended = task, task.get_loop().create_future()
         self._cancelling = _cancelling(task)

@@ -65,7 +65,7 @@ class Threads:
             if not self._alive:
                 self._jobs.clear()
                 raise
-            _log.warning("no thread can be started to send requests: those that are there must do")
+            _log.warning("no thread can be started to send requests; the running threads continue")
 
     def _work(self) -> None:
         while True:

@@ -405,7 +405,7 @@ def test_a_counter_that_never_rests_is_told_in_bounded_time(environment, table):
     began = environment.clock.steady()
     for _ in range(120):
         bucket.tap.inject(Recount, before=lambda _: table.set("counter", rev=table.get("counter")["rev"] + 1))
-    with pytest.raises(StoreUnavailable, match="others change its counter all the time"):
+    with pytest.raises(StoreUnavailable, match="other clients keep changing its counter"):
         bucket.repair()
     assert environment.clock.steady() - began <= 40
 

@@ -140,8 +140,8 @@ def test_trouble_of_those_in_front_is_told_to_those_behind(make):
 def test_a_wait_in_vain_says_what_was_wanted(make):
     core = make()
     assert isinstance(core.timed_out(1, 2.5), AcquireTimeout)
-    assert str(core.timed_out(1, 2.5)) == "no permit of rate 'api' to be had in 2.5 s"
-    assert str(core.timed_out(3, 2)) == "no 3 permits of rate 'api' to be had in 2 s"
+    assert str(core.timed_out(1, 2.5)) == "no permit of rate 'api' available within 2.5 s"
+    assert str(core.timed_out(3, 2)) == "no 3 permits of rate 'api' available within 2 s"
 
 
 def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):

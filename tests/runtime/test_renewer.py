@@ -348,7 +348,7 @@ def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost
     assert all(lease.held for lease in leases)
     (said,) = (record.message for record in caplog.records if "PartiQLUpdate" in record.message)
     assert said == (
-        f"bucket {bucket.name!r}: leases are renewed one by one for a while, as no batch of renewals is taken: "
+        f"bucket {bucket.name!r}: leases are renewed one by one for a while, as the service refuses batches: "
         "permission is missing: dynamodb:PartiQLUpdate"
     )
 
