@@ -94,7 +94,7 @@ class HeldLease:
 
     @property
     def held(self) -> bool:
-        """Whether the lease is ours at this moment. No I/O."""
+        """Whether we hold the lease at this moment. No I/O."""
         self._notice()
         return not self._forked and self.belief.holds(self._steady())
 
@@ -122,10 +122,10 @@ class HeldLease:
         return self.end.over or self._forked
 
     def check(self) -> None:
-        """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
+        """Make sure that we hold the lease. No I/O; takes a few microseconds at most.
 
         Raises:
-            LeaseLost: It is not, and will not be again: stop what it guards. `reason` says why.
+            LeaseLost: We do not, and will not again: stop what it guards. `reason` says why.
         """
         if not self._forked and self.belief.holds(self._steady()):
             if self._context.heartbeats.overslept():
@@ -141,10 +141,10 @@ class HeldLease:
         )
 
     def renew(self) -> None:
-        """Renew now, on the calling thread, besides what the heartbeat does. One UpdateItem a slot, 1 WCU each.
+        """Renew now, on the calling thread, in addition to the heartbeat. One UpdateItem a slot, 1 WCU each.
 
         Raises:
-            LeaseLost: The lease is not ours (any more).
+            LeaseLost: We do not hold the lease (any more).
             StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat continues.
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
@@ -159,9 +159,9 @@ class HeldLease:
         _require_renewed(self.id, answer)
 
     def release(self) -> bool:
-        """Give the slot back, or all of them. One UpdateItem a slot, 1 WCU each; waiters of this process need no poll.
+        """Release all slots of the lease. One UpdateItem a slot, 1 WCU each; waiters of this process wake at once.
 
-        From its first instruction on, the lease is not held any more, whatever becomes of the request.
+        The lease is not held any more as soon as this is called, whatever happens to the request.
 
         Returns:
             Whether this call ended the lease in the table, on at least one of its slots. False normally means that
