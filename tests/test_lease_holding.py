@@ -27,7 +27,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def renewals(bucket, more):
     eventually(lambda: len(bucket.tap.of(Renew)) >= so_far + more, within=30)
 
 
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_the_heartbeat_keeps_a_lease_far_beyond_its_length(quick):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
@@ -338,7 +338,7 @@ def test_the_heartbeat_keeps_a_lease_far_beyond_its_length(quick):
     lease.check()
 
 
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
     bucket = quick()
     slow, other = bucket.acquire(timeout=5), bucket.acquire(timeout=5)
@@ -357,7 +357,7 @@ def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
     [lambda bucket, lease: lease.check(), lambda bucket, lease: bucket.acquire(timeout=5)],
     ids=["a check", "an acquire"],
 )
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_a_heartbeat_that_died_is_started_again(quick, notice):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
@@ -424,7 +424,7 @@ def test_the_lost_callback_comes_on_a_thread_of_its_own_in_time(quick):
     bucket.tap.everything_fails = None
 
 
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_a_renewal_by_hand_that_cannot_be_sent_leaves_the_heartbeat_at_work(quick):
     bucket = quick()
     lease = bucket.acquire(timeout=5)

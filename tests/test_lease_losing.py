@@ -10,7 +10,7 @@ from ddb_lease._protocol.messages import Release, Renew
 from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 class Told:

@@ -10,7 +10,7 @@ from ddb_lease._protocol.messages import Release, Renew
 from tests.support import LOST, UNSENT, leases_in, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("embedded", "simulated")  # over asyncio too
+APIS = ("embedded", "simulated")  # over asyncio too
 
 
 def captured(bucket):

@@ -139,7 +139,7 @@ ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 
 
 @pytest.mark.parametrize("name", ["LeaseBucket", "Lease", "RateLimiter"])
-def test_both_faces_have_the_same_methods_with_the_same_parameters(name):
+def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
     ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
     # What is a property there is awaited here.
     of_the_core = ASKED_BY_PROCESS | {"lost"}

@@ -207,7 +207,7 @@ def test_one_bucket_serves_several_loops_at_once_in_one_line(aio_bucket, in_thre
     assert all(job.result(LONG) for job in jobs)
 
 
-def test_both_faces_share_one_bucket(aio_bucket, new_bucket):
+def test_both_apis_share_one_bucket(aio_bucket, new_bucket):
     ours, theirs = aio_bucket(max_tokens=1), new_bucket(max_tokens=1)
 
     async def main():

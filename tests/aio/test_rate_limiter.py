@@ -61,7 +61,7 @@ def test_from_idle_exactly_the_burst_is_admitted_and_a_denial_sends_nothing(limi
     assert HOUR / 5 - 60 < wait <= HOUR / 5
 
 
-def test_both_faces_share_a_rate(limiter, engine, session, bucket_name):
+def test_both_apis_share_a_rate(limiter, engine, session, bucket_name):
     settings = {"rate": 5, "per": HOUR, "table": TABLE, "session": session, "endpoint_url": engine.endpoint_url}
     with RateLimiter(bucket_name, **settings) as blocking:
         assert blocking.try_acquire(3)

@@ -44,7 +44,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 def take(*claims, mints=(), lease_id="0.1-mine", fence=100, seen_max=3, re_mint=False, expired_before=2 * 10**12):

@@ -11,7 +11,7 @@ from ddb_lease._state.waiters import Waiter
 from tests.support import CONFLICT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 NOT_ON = ("embedded",)  # it knows no such PartiQL, which costs no lease: tests/test_lease_holding.py
 
 DENIED = Rejected(error=StoreRejected("permission is missing: dynamodb:PartiQLUpdate"))
