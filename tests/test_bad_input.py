@@ -1,4 +1,4 @@
-"""Bad input and bad surroundings, as a table: what is wrong -> the error, what it says, and that nothing is changed."""
+"""Bad input and bad surroundings, as a table: the problem -> the error, its message, and that nothing changed."""
 
 import http.server
 import threading
@@ -37,7 +37,7 @@ PORTAL = b"<!doctype html><title>Welcome</title><p>Please sign in to use this ne
 
 @dataclass
 class Place:
-    """Where a row's operation happens."""
+    """The objects for a row's operation."""
 
     engine: Any
     session: Any

@@ -690,7 +690,7 @@ def test_status_survives_an_answer_without_a_date(environment, table):
 
 
 def test_a_release_by_id_keeps_the_ttl_that_the_lease_gave(environment, table):
-    # Who releases by id does not know the fence, which may be ahead of the clock: see `protocol.ttl_for`.
+    # A release by id does not know the fence, which may be ahead of the clock: see `protocol.ttl_for`.
     put_counter(table, max_tokens=2, minted=2)
     put_leased(table, 0)
     put_free(table, 1)

@@ -1,4 +1,4 @@
-"""How a lease is lost: for one reason, told once, in time, for ever."""
+"""How a lease is lost: for one reason, reported once, in time, for ever."""
 
 import contextlib
 import logging
@@ -42,7 +42,7 @@ def lease(bucket, told):
 
 
 def assert_lost(lease, reason, told):
-    """Lost for this reason, and told exactly once."""
+    """Lost for this reason, and reported exactly once."""
     assert lease.lost is reason
     assert told.reasons == [reason]
     assert not lease.held

@@ -1,4 +1,4 @@
-"""One lease, many hands: its renewals and its release take turns, and none of them is forgotten."""
+"""One lease, many threads: its renewals and its release are serialised, and none is forgotten."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A rate amid trouble: odd answers, outages behind which others stand, closing in the midst of it, numbers nobody means."""
+"""A rate under faults: odd answers, outages while others queue, closing in the middle, unintended numbers."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a user imports: all of it documented, picklable where it travels, and free of side effects."""
+"""The public surface: documented, picklable where needed, and free of import side effects."""
 
 import copy
 import dataclasses
@@ -179,7 +179,7 @@ def test_an_event_is_a_documented_value_that_travels_and_cannot_be_changed(kind)
         kind(*fields)
 
 
-def test_opentelemetry_is_imported_by_its_own_room_only():
+def test_opentelemetry_is_imported_by_its_own_module_only():
     out = run_python(
         "import sys, ddb_lease.cli.main\nprint('opentelemetry' in sys.modules, 'ddb_lease.otel' in sys.modules)"
     )
@@ -293,7 +293,7 @@ def test_every_example_in_a_docstring_runs():
     assert ran >= 10
 
 
-def test_no_room_has_an_example_that_is_not_run():
+def test_no_module_has_an_example_that_is_not_run():
     rooms = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "ddb_lease.")]
     sources = {room: importlib.util.find_spec(room).origin for room in rooms if "__main__" not in room}
     with_examples = {room for room, path in sources.items() if ">>> " in Path(path).read_text()}

@@ -1,4 +1,4 @@
-"""A rate on a loop: the same permits, awaited; those who wait stand in one line, and whoever is cancelled leaves it."""
+"""A rate on a loop: the same permits, awaited; waiters share one queue, and a cancelled one leaves it."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def limiter(engine, session, bucket_name, table):
-    """Makes limiters for asyncio: five permits, and one more each twelve minutes unless it is told otherwise."""
+    """Makes limiters for asyncio: five permits, and one more each twelve minutes by default."""
 
     def make(**arguments):
         tap = Tap()

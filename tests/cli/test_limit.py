@@ -85,7 +85,7 @@ def test_what_python_ignores_is_not_ignored_in_the_command(cli):
     assert killed[:2] == (-signal.SIGPIPE, "")
 
 
-def test_all_share_the_rate_and_who_waits_in_vain_exits_with_75(cli):
+def test_all_share_the_rate_and_a_timeout_exits_with_75(cli):
     line = "limit shared --rate 2/h --burst 2 --timeout 0 --local -- true"
     assert [cli(line)[0] for _ in range(2)] == [0, 0]
     code, out, err = cli(line)

@@ -1,4 +1,4 @@
-"""An interrupted acquire leaves no lease behind, wherever the interrupt strikes."""
+"""An interrupted acquire leaves no lease behind, wherever the interrupt comes."""
 
 import sys
 from pathlib import Path
@@ -48,7 +48,7 @@ class Interrupter:
 
 
 def acquire_with(interrupter: Interrupter, bucket: Any) -> Any:
-    """Acquire under the interrupter; returns the lease, or None where the interrupt came out."""
+    """Acquire under the interrupter; returns the lease, or None if the interrupt was raised."""
     sys.setprofile(interrupter)
     try:
         return bucket.acquire(timeout=5)

@@ -1,4 +1,4 @@
-"""Several slots at once: all or nothing, one lease, and whoever waits for many holds none of them meanwhile."""
+"""Several slots at once: all or nothing, one lease, and a waiter for many holds none of them meanwhile."""
 
 import random
 from dataclasses import replace
@@ -120,9 +120,9 @@ def test_none_is_minted_over_a_slot_that_exists(store, table):
 @pytest.mark.parametrize(
     ("counter", "re_mint"),
     [
-        ({"minted": 2}, False),  # room for one, not for two
+        ({"minted": 2}, False),  # one may be minted, not two
         ({"max_tokens": 2, "minted": 0}, False),  # shrunk since: 2 lies beyond it
-        ({"minted": 1}, True),  # there is room: nothing hides it
+        ({"minted": 1}, True),  # two may be minted: no drift hides it
         ({"max_tokens": 2, "minted": 3}, True),
         ({"max_tokens": 4, "minted": 3}, True),  # grown since: it must be seen
     ],
@@ -516,7 +516,7 @@ def test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for(mints
         take(mints=mints, seen_max=seen_max)
 
 
-# In one process with others.
+# In one process with other waiters.
 
 
 def test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two(new_bucket, in_thread):

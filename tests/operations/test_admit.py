@@ -1,4 +1,4 @@
-"""Admission as values: what it sends, answer by answer, without a table, a clock or a thread."""
+"""Admission as values: its requests, answer by answer, without a table, a clock or a thread."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Resizing, repairing and resetting a bucket that is in use; crashes and others in between."""
+"""Resizing, repairing and resetting a bucket in use; with crashes and other clients in between."""
 
 import threading
 from dataclasses import replace
@@ -220,7 +220,9 @@ def test_the_size_that_it_has_already_is_no_change(new_bucket, table):
 
 
 def test_who_waits_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread, monkeypatch):
-    monkeypatch.setattr("ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0)  # so long waits who is not woken
+    monkeypatch.setattr(
+        "ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0
+    )  # the wait of a waiter that is not woken
     bucket = new_bucket(max_tokens=1)
     bucket.acquire(timeout=5)
     bucket.tap.clear()

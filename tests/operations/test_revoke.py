@@ -1,4 +1,4 @@
-"""Revoking: the holder is asked, and nobody else has the slot before it let go."""
+"""Revoking: the holder is asked, and nobody else gets the slot before it has released it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What people are shown, and the decorator form."""
+"""The status, and the decorator form."""
 
 import pytest
 

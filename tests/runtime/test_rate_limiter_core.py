@@ -1,4 +1,4 @@
-"""The core of a rate limiter: what it answers from memory, and how forks, closing and errors go through it."""
+"""The core of a rate limiter: its answers from memory, and its handling of forks, closing and errors."""
 
 import pytest
 

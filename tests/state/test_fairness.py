@@ -1,4 +1,4 @@
-"""Turns: who has had the same slots over and over lets others have them, and nobody else waits for nothing."""
+"""Turns: a process that takes the same slots over and over leaves them to others, and no other process waits in vain."""
 
 import random
 from itertools import pairwise
@@ -13,7 +13,7 @@ LONGEST_POLL = 2.5
 
 
 def back_to_back(turn, seconds, *, chance, hold=0.02, begin=100.0):
-    """Claim, hold, release, claim anew at once, for so long; returns when breaks were taken, and how long each was."""
+    """Claim, hold, release and claim again at once, for some time; returns when the breaks were, and how long."""
     now, breaks = begin, []
     while now < begin + seconds:
         if turn.over(now):
