@@ -110,7 +110,7 @@ def test_a_sleep_through_the_deadline_is_told_from_an_outage(environment, bucket
     ids=["held", "lost", "remaining"],
 )
 @pytest.mark.parametrize(("slept", "reason"), [(False, LossReason.UNREACHABLE), (True, LossReason.SUSPENDED)])
-def test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat(
+def test_after_the_deadline_the_lease_is_not_held_even_without_a_heartbeat(
     environment, bucket, lease, told, ask, slept, reason
 ):
     environment.clock.pass_time(60)

@@ -172,7 +172,7 @@ def test_a_denial_by_the_table_tells_when_to_come_again(limiter, rates):
     assert charges(other) == 1
 
 
-def test_who_waits_sends_one_request_when_it_is_due(limiter, environment):
+def test_a_waiter_sends_one_request_when_it_is_due(limiter, environment):
     drained(limiter)
     limiter.acquire(3)
     assert charges(limiter) == 1

@@ -88,7 +88,7 @@ def test_a_timeout_is_kept_where_others_are_faster(limiter, rates, environment):
     assert environment.clock.steady() - began <= 0.5 + 0.001
 
 
-def test_who_loses_permits_to_others_asks_less_and_less_often(limiter, rates, environment):
+def test_a_waiter_that_loses_permits_to_others_asks_less_and_less_often(limiter, rates, environment):
     other = rates()
     other.status()
     drained(limiter)
@@ -117,7 +117,7 @@ def test_waiters_are_served_in_order_and_nobody_passes_them(new_limiter, in_thre
     assert served == [1, 2, 3]
 
 
-def test_who_will_not_wait_is_told_at_once_that_those_in_front_take_all(new_limiter, in_thread):
+def test_a_try_is_denied_at_once_if_those_in_front_take_all(new_limiter, in_thread):
     limiter = new_limiter(rate=1, burst=2)
     assert limiter.try_acquire(2)
     waiter = in_thread(lambda: limiter.acquire(timeout=60))
@@ -133,7 +133,7 @@ def test_who_will_not_wait_is_told_at_once_that_those_in_front_take_all(new_limi
     waiter.result(20)
 
 
-def test_who_will_not_wait_is_told_as_soon_as_the_one_in_front_is_denied(new_limiter, in_thread):
+def test_a_try_is_denied_as_soon_as_the_one_in_front_is_denied(new_limiter, in_thread):
     drainer, limiter = new_limiter(rate=1, burst=2), new_limiter(rate=1, burst=2)
     limiter.status()
     assert drainer.try_acquire(2)

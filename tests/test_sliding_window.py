@@ -165,7 +165,7 @@ def test_there_is_no_release():
     assert not hasattr(SlidingWindow, "release")
 
 
-def test_who_waits_writes_nothing(windows, environment):
+def test_a_waiter_writes_nothing(windows, environment):
     window = windows()
     while window.try_acquire():
         pass

@@ -101,7 +101,7 @@ def test_waiting_takes_the_stages_time_and_leases_are_renewed_meanwhile(environm
     lease.check()
 
 
-def test_who_waits_is_served_when_a_stranger_releases(environment, bucket, in_thread):
+def test_a_waiter_is_served_when_a_stranger_releases(environment, bucket, in_thread):
     (theirs,) = environment.fill(bucket)
     waiter = in_thread(bucket.acquire)
     theirs.release()

@@ -135,9 +135,7 @@ def test_a_bucket_whose_closing_is_cancelled_at_any_turn_gives_all_back(engine, 
 
 
 @pytest.mark.parametrize("commits", ["before", "after"])
-def test_who_is_cancelled_amid_a_request_does_not_wait_for_it_and_what_it_brings_is_given_back(
-    aio_bucket, table, commits
-):
+def test_a_task_cancelled_during_a_request_does_not_wait_for_it_and_its_lease_is_released(aio_bucket, table, commits):
     bucket = aio_bucket()
     asyncio.run(give_back(bucket))
     begun, go_on = threading.Event(), threading.Event()
@@ -227,7 +225,7 @@ def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
     asyncio.run(main())
 
 
-def test_who_is_cancelled_while_answers_are_lost_gives_back_what_was_won(aio_bucket, table):
+def test_a_task_cancelled_while_answers_are_lost_releases_what_was_won(aio_bucket, table):
     bucket = aio_bucket()
     asyncio.run(give_back(bucket))
 

@@ -123,7 +123,7 @@ def test_a_lease_whose_credentials_are_not_renewed_is_lost_as_unreachable_before
     assert not log.complaints(1)
 
 
-def test_who_acquires_with_credentials_that_have_run_out_is_told_so_at_once(credentials, client_of, proxy):
+def test_acquiring_with_expired_credentials_raises_at_once(credentials, client_of, proxy):
     bucket = client_of(credentials)
     proxy.decide = expired(OLD)
     for acquire in (bucket.acquire, bucket.try_acquire):

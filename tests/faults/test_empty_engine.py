@@ -34,7 +34,7 @@ def make_table(engine, session):
     make()
 
 
-def test_who_holds_when_the_engine_comes_back_empty_finds_out_and_then_all_is_as_promised(
+def test_a_holder_finds_out_that_the_engine_came_back_empty_and_then_all_promises_hold(
     engine, job, log, new_bucket, bucket_name, make_table
 ):
     calls = []

@@ -305,7 +305,7 @@ def test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other(enviro
     assert sorted(starts) == [0, WINDOW, 2 * WINDOW]
 
 
-def test_who_waits_for_a_large_bucket_finds_out_that_it_was_resized(environment, table):
+def test_a_waiter_for_a_large_bucket_finds_out_that_it_was_resized(environment, table):
     put_counter(table, max_tokens=100_000, minted=100_000)
     bucket = environment.bucket()
     for _ in range(1_000):  # whatever it tries in the windows that it looks at, it gets nowhere
@@ -400,7 +400,7 @@ def test_a_bucket_created_again_with_a_lower_rev_is_noticed_by_clients_of_the_ol
     assert bucket._core.state.hints.counter.max_tokens == 4
 
 
-def test_who_waits_sees_that_the_bucket_was_made_anew_with_a_lower_rev(environment, table):
+def test_a_waiter_sees_that_the_bucket_was_created_again_with_a_lower_rev(environment, table):
     put_counter(table, max_tokens=1, minted=1, rev=900)
     put_leased(table, 0, expires_at=environment.now_ms + 3_600_000)
     bucket = environment.bucket(max_tokens=1)

@@ -85,7 +85,7 @@ def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucke
     assert bucket._core.leases == {}
 
 
-def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(new_bucket, monkeypatch):
+def test_a_waiter_that_is_interrupted_as_it_leaves_the_queue_blocks_no_other(new_bucket, monkeypatch):
     bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     leave, interrupts = Hints.leave, [KeyboardInterrupt()]
 

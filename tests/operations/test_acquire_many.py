@@ -275,7 +275,7 @@ def test_a_race_for_one_of_them_goes_on_with_others(new_bucket, table):
     assert len(leases_in(table)) == 4
 
 
-def test_who_waits_for_many_goes_for_them_when_enough_leases_have_expired(environment, table):
+def test_a_waiter_for_many_tries_when_enough_leases_have_expired(environment, table):
     put_counter(table, max_tokens=3, minted=3)
     for slot, seconds in enumerate((5, 20, 60)):
         put_leased(table, slot, expires_at=environment.now_ms + 1000 * seconds)
@@ -519,7 +519,7 @@ def test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for(mints
 # In one process with other waiters.
 
 
-def test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two(new_bucket, in_thread):
+def test_a_waiter_for_one_is_served_while_a_thread_before_it_waits_for_two(new_bucket, in_thread):
     held = new_bucket(max_tokens=2).acquire(timeout=5)
     bucket = new_bucket(max_tokens=2)
     big = in_thread(lambda: bucket.acquire(timeout=20, count=2))

@@ -133,7 +133,7 @@ def test_a_bucket_full_while_an_outage_ends_the_wait_is_unavailable(environment,
         waiter.acquire(timeout=5)
 
 
-def test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire(environment, full):
+def test_a_process_that_held_a_slot_for_long_and_met_others_gives_way_before_its_next_acquire(environment, full):
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=120)
     environment.run(20, bucket)
@@ -145,7 +145,7 @@ def test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_a
     assert bucket.tap.count() == {"Look": 1, "Claim": 1}, "the slot was for others to take: see who did"
 
 
-def test_who_gives_way_is_no_later_for_it_than_its_timeout(environment, full):
+def test_giving_way_never_exceeds_the_timeout(environment, full):
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=120)
     environment.run(20, bucket)
@@ -241,7 +241,7 @@ def test_among_the_waiters_of_one_process_the_next_looks_when_the_last_look_has_
     assert bucket.tap.count()["Look"] > looks
 
 
-def test_who_cannot_wait_for_the_next_look_looks_at_once(environment, full):
+def test_a_waiter_that_cannot_wait_for_the_next_look_looks_at_once(environment, full):
     bucket = environment.bucket(max_tokens=1)
     assert bucket.try_acquire() is None
     bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5

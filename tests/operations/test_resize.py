@@ -219,7 +219,7 @@ def test_the_size_that_it_has_already_is_no_change(new_bucket, table):
     assert bucket.tap.count() == {"Look": 2}
 
 
-def test_who_waits_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread, monkeypatch):
+def test_a_waiter_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread, monkeypatch):
     monkeypatch.setattr(
         "ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0
     )  # the wait of a waiter that is not woken

@@ -289,7 +289,7 @@ def choose_together(*slots, count, counter=THREE, covered=range(3)):
     )
 
 
-def test_who_wants_several_waits_for_the_expiry_that_makes_them_enough():
+def test_a_waiter_for_several_waits_for_the_expiry_that_makes_them_enough():
     three = held(0, NOW + 30), held(1, NOW + 10), held(2, NOW + 20)
     assert [choose_together(*three, count=count) for count in (1, 2, 3)] == [
         NothingFree(next_expiry=NOW + 10),

@@ -163,7 +163,7 @@ def test_answers_of_others_than_the_service_teach_no_time(time, answer):
     assert not time.known
 
 
-def test_who_asked_is_told_when_deadlines_moved_or_doubt_came_up_or_ended(time):
+def test_the_heartbeat_is_told_when_deadlines_moved_or_doubt_began_or_ended(time):
     store, heartbeats = Store(), Heartbeats()
     watched = driver(store, time, heartbeats)
     for date, told in ((1.7e9, 0), (1.7e9, 0), (1.6e9, 1), (1.7e9, 2), (1.8e9, 3), (1.8e9, 3), (1.8e9, 4)):

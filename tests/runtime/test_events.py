@@ -53,7 +53,7 @@ def test_a_lease_begins_and_ends_with_an_event_each(bucket, told, table):
     assert len(told) == 2, "it ended once"
 
 
-def test_who_waited_is_told_for_how_long(environment, bucket, told, new_bucket):
+def test_an_event_says_how_long_a_waiter_waited(environment, bucket, told, new_bucket):
     holder = environment.bucket(max_tokens=1).acquire(timeout=5)
     environment.meanwhile.append(lambda: holder.release() if sum(environment.pauses) > 10 else None)
     began = environment.clock.steady()

@@ -211,7 +211,7 @@ def test_a_turn_does_what_is_due_and_nothing_else(beats, clock):
     assert (len(soon.beats), len(late.beats)) == (1, 1)
 
 
-def test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due(beats, clock):
+def test_a_lease_that_is_due_soon_is_renewed_with_one_of_its_group_that_is_due(beats, clock):
     group = Together(2.0)
     for patient in (group.patient(clock, 1_005.0), group.patient(clock, 1_007.0), group.patient(clock, 1_007.1)):
         beats.add(patient)
@@ -321,7 +321,7 @@ def test_a_defect_before_the_nap_keeps_nobody_from_their_turn(clock):
 
 
 @pytest.mark.parametrize("by", ["reconsider", "reconsider_all"])
-def test_who_asked_too_early_when_something_is_due_asks_again(beats, clock, by):
+def test_a_due_time_that_was_read_too_early_is_read_again(beats, clock, by):
 
     class Renewing:
         """Asked while its renewal is under way; the renewal fails before the answer is used."""

@@ -88,7 +88,7 @@ def test_permits_in_hand_are_taken_without_asking(make, tap):
     assert tap.sent == []
 
 
-def test_whoever_is_in_the_queue_is_out_of_it_when_the_operation_ends_however_it_does(make):
+def test_a_waiter_leaves_the_queue_when_its_operation_ends_in_any_way(make):
     core = make()
     wanted = core.try_at_once(3)
     with core.in_queue(wanted, lambda: None):

@@ -249,7 +249,7 @@ def test_a_bucket_made_anew_counts_even_if_its_rev_is_lower(hints):
 # The line.
 
 
-def test_who_does_not_wait_may_always_try(hints):
+def test_a_caller_that_does_not_wait_may_always_try(hints):
     Thread(hints)
     assert hints.is_first(None, now=0.0)
     assert hints.is_first(Waiter(lambda: None), now=0.0)
@@ -268,7 +268,7 @@ def test_when_the_first_leaves_the_next_is_woken_and_has_its_turn(hints):
     assert not third.may_try()
 
 
-def test_whoever_leaves_from_the_middle_leaves_the_order_as_it_is(hints):
+def test_a_waiter_that_leaves_from_the_middle_keeps_the_order(hints):
     first, second, third = (Thread(hints) for _ in range(3))
     second.leave()
     assert not third.may_try()
@@ -307,7 +307,7 @@ def test_whom_the_free_slots_are_not_enough_for_is_not_woken(hints):
     assert [waiter.wakes for waiter in waiters] == [0, 1]
 
 
-def test_who_looked_is_not_woken_by_what_it_saw(hints):
+def test_a_waiter_is_not_woken_by_its_own_look(hints):
     # It would poll without a pause: the wake comes before the pause begins.
     first, second = Thread(hints), Thread(hints)
     hints.learn_view(view(free(1), free(2)), by=first.waiter)
@@ -355,7 +355,7 @@ def test_everybody_can_be_woken(hints):
     assert [w.wakes for w in waiters] == [1, 1, 1]
 
 
-def test_who_does_not_stand_in_line_does_not_hide_that_the_first_is_stuck(hints):
+def test_a_caller_outside_the_queue_does_not_hide_that_the_first_is_stuck(hints):
     first, second = Thread(hints), Thread(hints)
     assert first.may_try(now=100.0)
     assert hints.is_first(None, now=114.0)
