@@ -652,7 +652,7 @@ def test_answers_that_disagree_are_asked_about_at_once(environment, table):
     bucket.tap.odd = [5_000.0]
     bucket.tap.clear()
     lease.renew()
-    assert later, "not by whoever happens to meet it, and not on its thread"
+    assert later, "not by the one that finds it, and not on its thread"
     assert bucket.tap.count() == {"Renew": 1}
     for job in later:
         job()

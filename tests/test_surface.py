@@ -294,9 +294,9 @@ def test_every_example_in_a_docstring_runs():
 
 
 def test_no_module_has_an_example_that_is_not_run():
-    rooms = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "ddb_lease.")]
-    sources = {room: importlib.util.find_spec(room).origin for room in rooms if "__main__" not in room}
-    with_examples = {room for room, path in sources.items() if ">>> " in Path(path).read_text()}
+    names = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "ddb_lease.")]
+    sources = {name: importlib.util.find_spec(name).origin for name in names if "__main__" not in name}
+    with_examples = {name for name, path in sources.items() if ">>> " in Path(path).read_text()}
     assert with_examples <= set(EXAMPLES)
 
 
@@ -404,19 +404,19 @@ def run_python(code):
     return done.stdout
 
 
-@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
-def test_importing_brings_in_no_engine(room):
+@pytest.mark.parametrize("module", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
+def test_importing_brings_in_no_engine(module):
     out = run_python(
-        f"import sys, {room}\n"
+        f"import sys, {module}\n"
         "heavy = {'moto', 'flask', 'flask_cors', 'werkzeug'}\n"
         "print([m for m in sys.modules if m.partition('.')[0] in heavy or m == 'ddb_lease.local.server'])"
     )
     assert out.strip() == "[]"
 
 
-@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
-def test_importing_brings_in_no_pytest_and_only_the_fixtures_need_it(room):
-    run_python(f"import sys, {room}\nassert not any('pytest' in module for module in sys.modules)")
+@pytest.mark.parametrize("module", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
+def test_importing_brings_in_no_pytest_and_only_the_fixtures_need_it(module):
+    run_python(f"import sys, {module}\nassert not any('pytest' in name for name in sys.modules)")
     run_python(
         "import sys, ddb_lease.testing.fixtures\nassert 'pytest' in sys.modules\nassert 'moto' not in sys.modules"
     )

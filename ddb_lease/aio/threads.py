@@ -86,7 +86,7 @@ def _do(future: Future[Any], job: Callable[[], Any]) -> None:
         return
     try:
         result = job()
-    except BaseException as error:  # noqa: BLE001 - it is for whoever waits
+    except BaseException as error:  # noqa: BLE001 - it is for the waiting caller
         future.set_exception(error)
     else:
         future.set_result(result)

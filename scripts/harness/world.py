@@ -96,7 +96,7 @@ class World:
                     self.current, self._next = self._next, None
                     return self.current.hand
                 self.after_each()
-        except BaseException as error:  # it belongs to whoever called `run`
+        except BaseException as error:  # it belongs to the caller of `run`
             self._happening, self._next, self._error = False, None, error
         self._done = True
         return None

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ddb_lease import LeaseLost, LossReason
-from ddb_lease.aio import guard as room
+from ddb_lease.aio import guard as guard_module
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -229,10 +229,10 @@ def test_timeouts_around_and_within_a_guarded_block_keep_their_meaning(bucket, t
 
 def test_python_310_tells_its_own_cancellation_by_its_words():
     without = object()
-    assert room._cancelling(without) == 0
-    assert room._uncancel(without, asyncio.CancelledError(room._OURS)) == 0
+    assert guard_module._cancelling(without) == 0
+    assert guard_module._uncancel(without, asyncio.CancelledError(guard_module._OURS)) == 0
     for foreign in (asyncio.CancelledError(), asyncio.CancelledError("x"), None):
-        assert room._uncancel(without, foreign) == 1
+        assert guard_module._uncancel(without, foreign) == 1
 
 
 # Callbacks and waiters.

@@ -214,11 +214,11 @@ def test_an_interrupt_inside_a_policy_is_not_taken_for_a_failure_to_be_tried_aga
 def interrupted_at(line, store, notes):
     """Run an errand, interrupted before the line-th line that the driver executes; whether it came so far."""
     count = 0
-    room = Driver.run.__code__.co_filename
+    source = Driver.run.__code__.co_filename
 
     def trace(frame, event, _argument):
         nonlocal count
-        if frame.f_code.co_filename != room:
+        if frame.f_code.co_filename != source:
             return None
         if event == "line":
             count += 1

@@ -207,7 +207,7 @@ def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gat
     first.await_running()
     gate.await_running()
     first.go.set()
-    assert done.wait(10.0), "the other one hangs, and whoever was counted on has left"
+    assert done.wait(10.0), "the other one hangs, and the expected worker has left"
 
 
 def test_a_full_line_continues_as_soon_as_it_may_and_never_has_more_workers(clock, gate, monkeypatch):
