@@ -40,7 +40,7 @@ SHARES = {
     "rates": 4,
     "imports": 4,
 }
-"""About how much of the time each takes."""
+"""The approximate share of the time that each part takes."""
 
 
 def main() -> int:

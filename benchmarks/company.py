@@ -1,6 +1,6 @@
-"""The company: contenders in processes of their own, an engine, and its tables.
+"""The company: contenders in their own processes, an engine, and its tables.
 
-Invariants: a contender's environment is its own, where its requirements conflict with ours; it dies with us.
+Invariants: a contender has its own environment if its requirements conflict with ours; it ends with us.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _KEYS = {
     OURS: (("pk", "S"), ("sk", "S")),
     NAIVE: (("pk", "S"), ("sk", "S")),
     RATE: (("pk", "S"), ("sk", "S")),
-    ZAE: (("pk", "S"), ("sk", "S")),  # not used: it makes one of its own
+    ZAE: (("pk", "S"), ("sk", "S")),  # not used: it creates its own table
     DLM: (("resource_id", "S"), ("concurrency_id", "N")),
     LOCK: (("lock_key", "S"), ("sort_key", "S")),
 }
@@ -45,7 +45,7 @@ _BATCH = 25
 
 
 class ContenderFailed(Exception):
-    """A contender could not do what it was told."""
+    """A contender failed to carry out a command."""
 
 
 class Member:
@@ -64,9 +64,9 @@ class Member:
         )
 
     def tell(self, do: str, **what: Any) -> None:
-        """Give a command, without waiting for its answer."""
+        """Send a command, without waiting for its answer."""
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # `hear` says so
+        with contextlib.suppress(BrokenPipeError):  # `hear` reports it
             self._process.stdin.write(json.dumps({"do": do, **what}) + "\n")
             self._process.stdin.flush()
 
@@ -80,17 +80,17 @@ class Member:
         return answer
 
     def ask(self, do: str, **what: Any) -> dict[str, Any]:
-        """Give a command, and wait for its answer."""
+        """Send a command, and wait for its answer."""
         self.tell(do, **what)
         return self.hear()
 
     def kill(self) -> None:
-        """As a machine dies: SIGKILL."""
+        """Kill it with SIGKILL, as if its machine had died."""
         self._process.kill()
         self._process.wait()
 
     def end(self) -> None:
-        """End it, held tokens and all."""
+        """End it, without releasing its tokens."""
         self.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
@@ -100,12 +100,12 @@ class Member:
 
 @dataclass
 class Company:
-    """An engine with tables on it, and the contenders that are up.
+    """An engine with tables, and the running contenders.
 
     Attributes:
         engine: The engine's name.
         endpoint_url: Where it listens.
-        client: A plain client of it, for what is not measured.
+        client: A plain client, for requests that are not measured.
         pythons: The interpreter for each kind of contender.
     """
 
@@ -152,12 +152,12 @@ class Company:
             self._up.remove(member)
 
     def bucket(self) -> str:
-        """A bucket's name that was not used before."""
+        """A new bucket name."""
         self._buckets += 1
         return f"bench-{self._buckets}"
 
     def table(self, kind: str) -> str:
-        """The table for a kind of contender, made at its first use."""
+        """The table for a kind of contender, created at its first use."""
         keys = _KEYS[kind]
         name = self.tables.get(kind) or self.tables.get(RAW if keys == _KEYS[RAW] else kind)
         if name is None:
@@ -179,12 +179,12 @@ class Company:
         return name
 
     def fresh_table(self) -> str:
-        """Another table for ours: engines here take longer for a Query, the more other items there are."""
+        """Another table for ours: the engines' Query is slower the more other items there are."""
         self._full.append(self.tables.pop(RAW, ""))
         return self.table(OURS)
 
     def furnish(self, bucket: str, *, slots: int, leased: int, lease_seconds: float = 60.0) -> None:
-        """Put a bucket of ours as it would stand after a while: all slots minted, so many leased for an hour."""
+        """Put a bucket of ours as it would be after some use: all slots minted, some leased for an hour."""
         table, now = self.table(OURS), time.time_ns() // 1_000_000
         ttl = {"N": str(now // 1000 + 86_400)}
         counter = {
@@ -226,7 +226,7 @@ class Company:
 
 @contextlib.contextmanager
 def gather(engine: str, endpoint_url: str | None, pythons: dict[str, Path]) -> Iterator[Company]:
-    """Start an engine, or go to the one at `endpoint_url`, with the caller's own credentials there."""
+    """Start an engine, or use the one at `endpoint_url` with the caller's own credentials."""
     with contextlib.ExitStack() as stack:
         environment = {"PYTHONPATH": str(ROOT)}
         if endpoint_url is None:
@@ -238,7 +238,7 @@ def gather(engine: str, endpoint_url: str | None, pythons: dict[str, Path]) -> I
             import boto3  # noqa: PLC0415 - only here are the caller's own settings wanted
 
             engine, client = endpoint_url, boto3.client("dynamodb", endpoint_url=endpoint_url)
-        environment["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint_url  # dynamo-dlm knows no other way
+        environment["AWS_ENDPOINT_URL_DYNAMODB"] = endpoint_url  # the only way for dynamo-dlm
         company = Company(
             engine=engine, endpoint_url=endpoint_url, client=client, pythons=pythons, environment=environment
         )

@@ -1,9 +1,9 @@
-"""The process that one contender runs in: reads commands as lines of JSON, answers each with one.
+"""The process of one contender: reads commands as lines of JSON, and answers each with one line.
 
     python -m benchmarks.contender NAME '{"endpoint_url": ..., "table": ..., "tokens": ..., "lease_seconds": ...}'
 
-Invariants: times are of CLOCK_MONOTONIC, which all processes of a machine share; what is timed is the call of
-the contender alone, with its answer.
+Invariants: times are of CLOCK_MONOTONIC, which all processes of a machine share; only the contender's own call is
+timed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _now = time.perf_counter
 
 
 class Stall:
-    """What carries the commands out."""
+    """Carries out the commands."""
 
     def __init__(self, name: str, setting: dict[str, Any]) -> None:
         self._name = name
@@ -45,7 +45,7 @@ class Stall:
         return {}
 
     def count(self) -> dict[str, Any]:
-        """What was sent since the last count."""
+        """The requests sent since the last count."""
         return self._meter.take()
 
     def cycles(self, bucket: str, times: int) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Stall:
         return {"acquire": taken}
 
     def drop(self, bucket: str) -> dict[str, Any]:
-        """Release all that is held."""
+        """Release all held tokens."""
         held, self._held[bucket] = self._held[bucket], []
         for one in held:
             self._buckets[bucket].release(one)
@@ -108,14 +108,14 @@ class Stall:
         return {"try_acquire": taken}
 
     def permits(self, bucket: str, times: int) -> dict[str, Any]:
-        """Permits of a rate, if they are to be had at once."""
+        """Take permits of a rate, if they are available now."""
         made: Any = self._buckets[bucket]
         taken: list[float] = []
         admitted = sum(self._timed(taken, made.permit) for _ in range(times))
         return {"seconds": taken, "admitted": admitted}
 
     def waits(self, bucket: str, times: int) -> dict[str, Any]:
-        """Permits of a rate, waited for one after another; how long all of them took."""
+        """Wait for permits of a rate, one after another; returns how long all took."""
         made: Any = self._buckets[bucket]
         began = _now()
         for _ in range(times):
@@ -125,7 +125,7 @@ class Stall:
     def contend(
         self, bucket: str, threads: int, until: float, hold: float, start: float = 0.0, rest: float = 0.0
     ) -> dict[str, Any]:
-        """Acquire, hold, release, rest in a loop, in threads, until then: [wanted, granted, releasing, released]."""
+        """Acquire, hold, release and rest in a loop, in threads, until then: [wanted, granted, releasing, released]."""
         made = self._buckets[bucket]
         logs: list[list[tuple[float, float, float, float]]] = [[] for _ in range(threads)]
 
@@ -147,7 +147,7 @@ class Stall:
         return {"logs": logs, "cpu": time.process_time() - before}
 
     def watch(self, bucket: str, threads: int, seconds: float) -> dict[str, Any]:
-        """Wait for a full bucket in so many threads, for so long, and what that took. They wait on afterwards."""
+        """Wait for a full bucket in threads for some time; returns what that took. They keep waiting afterwards."""
         made = self._buckets[bucket]
         for _ in range(threads):
             threading.Thread(target=made.acquire, args=(3600.0,), daemon=True).start()
@@ -156,7 +156,7 @@ class Stall:
         return {**self._meter.take(), "cpu": (time.process_time() - before) / seconds}
 
     def beat(self, buckets: list[str], seconds: float) -> dict[str, Any]:
-        """Let the heartbeat renew what is held, for so long: CPU, how late renewals were, how many are still held."""
+        """Let the heartbeat renew for some time; returns CPU, lateness of renewals and leases still held."""
         made: list[Any] = [self._buckets[bucket] for bucket in buckets]
         for one in made:
             one.renewed.clear()
@@ -178,7 +178,7 @@ class Stall:
             self._meter.asking = False
 
     def versions(self) -> dict[str, str]:
-        """Of what runs here."""
+        """The versions of what runs here."""
         import botocore  # noqa: PLC0415
 
         return {"python": sys.version.split()[0], "boto3": boto3.__version__, "botocore": botocore.__version__}
@@ -223,7 +223,7 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 - the parent's to raise
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=out, flush=True)
-    os._exit(0)  # a peer's threads must not hold up the end
+    os._exit(0)  # another library's threads must not delay the end
 
 
 if __name__ == "__main__":

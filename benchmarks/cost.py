@@ -1,10 +1,10 @@
-"""What a month costs, by the measured counts and the public prices.
+"""The cost of a month, by the measured counts and the public prices.
 
     python -m benchmarks.cost --acquires 1e6 --lease-hours 720 --lease-seconds 60 --waiting-hours 100
 
 The formula, for each contender: dollars = price of a write unit x (write units of an acquire and its release x acquires
 + write units of a renewal x renewals + write units a waiting second x seconds) + the same with read units. An item is
-taken to be under 1 KB, a bucket under 20 slots; storage and transfer are left out, as they come to cents.
+assumed to be under 1 KB, a bucket under 20 slots; storage and transfer are left out, as they cost only cents.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ WCU_PRICE, RCU_PRICE = 0.625e-6, 0.125e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """Units of what a contender does; measured by `scripts/bench single waiting`.
+    """A contender's capacity units; measured by `scripts/bench single waiting`.
 
     Attributes:
         cycle_wcu: Of an acquire and its release.
         cycle_rcu: The same, read.
         renewals: Renewals in the length of one lease.
-        renewal_wcu: Of each; 0.0 for one that renews nothing.
+        renewal_wcu: Of each; 0.0 if it does not renew.
         waiting_wcu: Of one process that waits for a full bucket of ten slots, a second.
         waiting_rcu: The same, read.
     """
@@ -44,14 +44,14 @@ MEASURED = {
     "dynamo-dlm 2.1.0": Counts(cycle_wcu=2.0, renewals=0.0, renewal_wcu=0.0, waiting_wcu=190.0),
     "python_dynamodb_lock 0.9.1": Counts(cycle_wcu=2.0, cycle_rcu=1.0, renewals=6.0, waiting_rcu=1.0),
 }
-"""dynamo-dlm renews nothing, and tries anew without a pause: its waiting is as fast as the engine.
+"""dynamo-dlm does not renew, and retries without a pause: it polls as fast as the engine answers.
 python_dynamodb_lock renews six times in a lease by its defaults (5 s of 30 s)."""
 
 
 def dollars(
     counts: Counts, *, acquires: float, lease_hours: float, lease_seconds: float, waiting_hours: float
 ) -> float:
-    """What so much costs.
+    """The cost of so much work.
 
     Args:
         counts: A contender's.
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--waiting-hours", type=_amount, default=0.0, metavar="H", help="hours processes wait (0)")
     given = parser.parse_args(arguments)
     if not given.lease_seconds:
-        parser.error("a lease has more than no seconds")
+        parser.error("--lease-seconds must be more than 0")
     for name, counts in MEASURED.items():
         print(f"{name:27} {dollars(counts, **vars(given)):14,.4f} $")
     return 0

@@ -1,4 +1,4 @@
-"""Figures: what many measurements come to."""
+"""Figures: statistics of many measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all stays below (nearest rank); not a number where there is none."""
+    """The quantile (nearest rank); NaN if there are no values."""
     if not values:
         return float("nan")
     ordered = sorted(values)
@@ -26,7 +26,7 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def ratio(ours: Sequence[float], floor: Sequence[float]) -> float:
-    """The median of the ratios of rounds that ran one after the other: what drifts, drifts for both."""
+    """The median of the ratios of adjacent rounds: a slow drift of the machine affects both alike."""
     return statistics.median(a / b for a, b in zip(ours, floor, strict=True))
 
 

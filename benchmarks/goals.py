@@ -1,4 +1,4 @@
-"""Goals: what was to be reached, what was measured, and whether that is enough."""
+"""Goals: each bound, the measured value, and whether it is met."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Goal:
     Attributes:
         measure: What is measured.
         bound: What it must not exceed, or must reach if `at_least`.
-        figure: Takes it out of the results of the parts.
+        figure: Gets it from the results of the parts.
         unit: Printed after it.
     """
 
@@ -27,7 +27,7 @@ class Goal:
     at_least: bool = False
 
     def met(self, figure: float) -> bool:
-        """Whether this is enough; what is not a number is not."""
+        """Whether a figure meets the goal; a NaN does not."""
         return figure >= self.bound if self.at_least else figure <= self.bound
 
 

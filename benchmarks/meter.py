@@ -1,11 +1,11 @@
-"""The meter: which requests botocore sent, and what capacity they take by DynamoDB's published rules.
+"""The meter: which requests botocore sent, and how much capacity they take by DynamoDB's published rules.
 
 Invariants:
 
-- It listens to botocore's events and needs nothing but botocore, so that it runs in any contender's environment.
-- While something is timed it only notes; counting is done afterwards.
-- A write unit is 1 KB of the item, begun; in a transaction it counts twice, and a condition that failed costs as a
-  write. A read unit is 4 KB of what a request went through, begun, or half of one where it is eventually consistent.
+- It listens to botocore's events and needs only botocore, so that it runs in any contender's environment.
+- While something is timed it only records; it counts afterwards.
+- A write unit is each started KB of the item; it counts twice in a transaction, and a failed condition costs as much as
+  a write. A read unit is each started 4 KB that a request read, or half a unit if it is eventually consistent.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class Noted(NamedTuple):
 
 
 class Meter:
-    """Notes each request of clients that are made with a session's events.
+    """Records each request of clients that are made with a session's events.
 
     Attributes:
-        asking: Whether requests ask the engine what they consumed: for a check of the rules, never while timing.
+        asking: Whether requests ask the engine what they consumed: to check the rules, never while timing.
     """
 
     def __init__(self, events: Any) -> None:
         self.asking = False
         self._noted: list[Noted] = []
-        self._item_bytes = 256  # about, as long as none was put
+        self._item_bytes = 256  # an estimate until one is put
         events.register("before-parameter-build.dynamodb", self._ask)
         events.register("before-call.dynamodb", self._before)
         events.register("after-call.dynamodb", self._after)
 
     def take(self) -> dict[str, Any]:
-        """What was noted since the last time, counted."""
+        """The counts since the last call."""
         noted, self._noted = self._noted, []
         requests = Counter(one.operation for one in noted)
         wasted = sum(one.operation in WRITES and one.status >= _OK for one in noted)
@@ -91,7 +91,7 @@ class Meter:
         match one.operation:
             case "TransactWriteItems":
                 return sum(2 * self._write_units(next(iter(step.values()))) for step in body["TransactItems"])
-            case "BatchExecuteStatement":  # of updates; nobody here reads by one
+            case "BatchExecuteStatement":  # only updates: nothing here reads with one
                 return sum(self._write_units({}) for _ in body["Statements"])
             case "TransactGetItems":
                 return sum(2 * _read_units(self._item_bytes) for _ in body["TransactItems"])
@@ -102,7 +102,7 @@ class Meter:
                 return self._write_units(body)
 
     def _write_units(self, body: dict[str, Any]) -> int:
-        # An update's item is not in its request: as large as the largest that was put.
+        # An update's request does not have the item: assume the size of the largest that was put.
         if "Item" in body:
             self._item_bytes = max(self._item_bytes, item_bytes(body["Item"]))
         return max(1, math.ceil(self._item_bytes / 1024))

@@ -1,4 +1,4 @@
-"""Plots: what a table hides."""
+"""Plots, for what a table does not show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKS = {"ours": "o", "raw": "d", "naive": "s", "dlm": "^", "lock": "v"}
 
 
 def draw(results: Mapping[str, Any], folder: Path, *, kind: str = "svg") -> list[Path]:
-    """Draw what the results have; returns the files."""
+    """Draw the results; returns the files."""
     drawn: list[Path] = []
     plots: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         "single": _single,

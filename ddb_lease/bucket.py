@@ -2,10 +2,10 @@
 
 Invariants:
 
-- It is an API only: `BucketCore` puts the layers together and returns operations, which are driven here on the calling
+- It is only an API: `BucketCore` wires the layers together and returns operations; here they are driven on the calling
   thread.
-- Between asking for a slot and handing the lease out, no interrupt leaves the slot leased: whatever may be leased is
-  released before the interrupt goes on. Only a second one ends that.
+- An interrupt of an acquire leaves no slot leased: whatever may be leased is released before the interrupt continues.
+  Only a second interrupt prevents that.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ OnLost = Callable[[Lease], object]
 class LeaseBucket:
     """A named, shared pool of at most `max_tokens` tokens, each leased by one holder at a time.
 
-    Making one sends nothing. The first acquire creates the bucket in the table, with these settings; of a bucket that
-    exists, the stored settings rule, and a warning names both once. Thread-safe; one for each process and bucket name
-    is best, as its threads then share one poller. After a fork the child may use it, and holds nothing.
+    Making one sends nothing. The first acquire creates the bucket in the table with these settings. If the bucket
+    exists, its stored settings apply, and one warning names the difference. Thread-safe. Use one object for each
+    process and bucket name: its threads then share one poll. After a fork the child may use it, and holds nothing.
 
     Args:
         name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
         max_tokens: How many leases there can be at once, 1 to 100,000.
-        lease_seconds: Length of a lease. It is renewed at a third of it; a crashed holder's slot is free again at
-            most this long, and 2 s, after the last renewal. At least three margins (see `Timing`).
+        lease_seconds: Length of a lease, at least three margins (see `Timing`). It is renewed every third of this. The
+            slot of a crashed holder is free again at most this long, plus 2 s, after the last renewal.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
-        session: A `boto3.Session`, where boto3's defaults will not do.
-        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
-        endpoint_url: Another endpoint than DynamoDB's own.
-        owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
+        session: A `boto3.Session`, where boto3's defaults do not fit.
+        client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
+        endpoint_url: An endpoint other than DynamoDB's own.
+        owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
-        on_event: Called with what happens, for metrics: see `ddb_lease.events`, also for which thread calls. It must be
-            quick, as that thread waits for it, and must not use the bucket or its leases. It is called with no lock
-            held. What it raises is logged, the first time, and harms nothing. Without it, no event is even made.
+        on_event: Called with each event, for metrics: see `ddb_lease.events`, which also says on which thread. It must
+            be quick, as that thread waits for it, and must not use the bucket or its leases. It is called with no lock
+            held. The first exception that it raises is logged; none has any other effect. Without it, no event is made.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -103,7 +103,7 @@ class LeaseBucket:
 
     @property
     def owner(self) -> str:
-        """Who acquires: what was given, else ``host:pid`` of the process that asks."""
+        """The owner given, or ``host:pid`` of the calling process."""
         return self._core.owner
 
     def acquire(
@@ -114,18 +114,18 @@ class LeaseBucket:
         data: Data | None = None,
         on_lost: OnLost | None = None,
     ) -> Lease:
-        """Wait for a slot, or for several at once, and lease it.
+        """Wait for a slot, or for several together, and lease it.
 
-        Threads of one process wait in line, first come, first served; among processes there is no order. A full
-        bucket is waited for without writing, by about one eventually consistent read a second for the whole process
-        (two if it has more than 128 slots).
+        Threads of one process wait in a queue, first come, first served; among processes there is no order. Waiting for
+        a full bucket needs no write, only about one eventually consistent read a second for the whole process (two if
+        the bucket has more than 128 slots).
 
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
-            count: How many slots, 1 to 99: all or nothing, in one lease. Whoever waits for many holds none of them
-                meanwhile; those who want fewer may go on taking what comes free. They are renewed 25 in one request;
-                one after another where the service takes no batches, and then so many round trips must fit well into
-                a third of the lease.
+            count: How many slots, 1 to 99: all or nothing, in one lease. A waiter holds none of them until it gets all,
+                and waiters that want fewer may keep taking what comes free. One request renews 25 slots. If the service
+                refuses batches, slots are renewed one after another, and all these round trips must fit well into a
+                third of the lease.
             data: What to attach to the lease for others to read: string keys, values as in JSON; under 1 KB, or each
                 claim and renewal costs more.
             on_lost: See `Lease.on_lost`.
@@ -136,16 +136,16 @@ class LeaseBucket:
         Raises:
             AcquireTimeout: Nothing came free in time. Nothing is held.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
-                in 20 s. Nothing is held, or expires by itself.
+                in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
             ConfigurationError: The arguments cannot work, the bucket has fewer slots than wanted, or the stored lease
                 is too short for this client's margin. Nothing is held.
 
-        Cost without contention: 1 PutItem (1 WCU); of several slots, 1 TransactWriteItems (2 WCU a slot). The first
-        time also a Query, and one more, of one item and eventually consistent, as two answers must stand for the time
-        before anything is written by it; likewise after an hour or more without any request. Where a slot does not
-        exist yet, a TransactWriteItems of two items instead of the PutItem. Where the bucket does not exist yet, also a
-        TransactWriteItems of min(max_tokens, 99) + 1 items, at 2 WCU each.
+        Cost without contention: 1 PutItem (1 WCU); for several slots, 1 TransactWriteItems (2 WCU a slot). The first
+        acquire also sends a Query, and another one, eventually consistent and of one item, because two answers must
+        confirm the time before anything is written by it; so does one after an hour or more without any request. If a
+        slot does not exist yet: a TransactWriteItems of two items instead of the PutItem. If the bucket does not exist
+        yet: also a TransactWriteItems of min(max_tokens, 99) + 1 items, at 2 WCU each.
         """
         lease = self._acquire(timeout, data, on_lost, count=count, patient=True)
         if lease is None:
@@ -153,10 +153,10 @@ class LeaseBucket:
         return lease
 
     def try_acquire(self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
-        """Lease a slot if one is free, or several if so many are, at once.
+        """Lease a slot, or `count` of them together, if so many are free now.
 
-        Of a bucket with more than 128 slots, up to three times so many are looked at, from a random one on; so None
-        there means "not easily", not "none at all".
+        In a bucket with more than 128 slots, it looks at up to three times 128, from a random one on; so there None
+        means "none found quickly", not "none at all".
 
         Args:
             count: As in `acquire`.
@@ -164,23 +164,23 @@ class LeaseBucket:
             on_lost: As in `acquire`.
 
         Returns:
-            The lease, or None if the bucket is full (or has too few free slots), or others were faster.
+            The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Nothing is held, or
-                expires by itself.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Else as in
+                `acquire`.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
-        others took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
+        other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
         return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
     def leased(
         self, timeout: float | None = None, *, count: int = 1, data: Data | None = None
     ) -> Callable[[Callable[Concatenate[Lease, P], R]], Callable[P, R]]:
-        """Decorate a function to run under a lease of its own for each call, which it gets as its first argument.
+        """Decorate a function: each call gets its own lease, as first argument.
 
         Args:
             timeout: As in `acquire`.
@@ -211,13 +211,13 @@ class LeaseBucket:
     def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
 
-        Its holder, if it is not this process, learns of it at its next renewal (reason taken).
+        If another process holds it, that holder learns of the release at its next renewal (reason taken).
 
         Returns:
-            Whether this ended the lease. False: no such lease is held (any more); nothing was changed.
+            Whether this ended the lease. False: nobody holds this lease (any more); nothing changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -230,16 +230,16 @@ class LeaseBucket:
     def revoke(self, lease_id: str) -> bool:
         """Ask a lease's holder for its slots back. One UpdateItem a slot, 1 WCU each.
 
-        The holder finds the mark at its next renewal, within a third of the lease, and loses the lease (reason
-        revoked): its lost-callback runs, then the slots are given back; ``ddb-lease run`` ends its command. A holder
-        without a callback gives them back when it releases the lease. Until then, or until the lease expires, nobody
-        else can have them.
+        The holder sees the mark at its next renewal, within a third of the lease, and loses the lease (reason revoked).
+        Its lost-callback runs, then the slots are released; ``ddb-lease run`` ends its command. A holder without a
+        callback frees them when it releases the lease. Until then, or until the lease expires, nobody else can have
+        them.
 
         Returns:
-            Whether the lease was held, and is marked now. False: no such lease is held (any more); nothing was changed.
+            Whether the lease was held, and is marked now. False: nobody holds this lease (any more); nothing changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -248,22 +248,23 @@ class LeaseBucket:
     def resize(self, max_tokens: int) -> Resized:
         """Change how many tokens the bucket has, while it is in use.
 
-        Shrinking ends no lease: those on slots that leave run on, may be renewed, and are not leased again. After it
-        returned, no slot from `max_tokens` up is leased to anyone. Growing makes no slot: who needs one mints it.
-        All clients follow the new size by themselves.
+        Shrinking ends no lease: leases on retired slots continue and may be renewed, but these slots are not leased
+        again. After it returned, no slot from `max_tokens` up is newly leased to anyone. Growing makes no slots:
+        acquirers mint them when they need them. All clients notice the new size without being told.
 
         Args:
-            max_tokens: How many tokens there shall be, 1 to 100,000.
+            max_tokens: The new number of tokens, 1 to 100,000.
 
         Returns:
-            What was done; of no effect where the bucket has that size already.
+            What was done; nothing if the bucket already has that size.
 
         Raises:
             ConfigurationError: `max_tokens` cannot work. Nothing was sent.
             UnknownBucket: The bucket does not exist (yet). Nothing was changed.
             Overtaken: Another resize came in between, and this one stopped.
-            StoreUnavailable: The service did not answer, or others keep changing the counter. The bucket has its old
-                size, the new one, or, shrinking by more than 99, one in between; it is whole: resize again.
+            StoreUnavailable: The service did not answer, or other clients keep changing the counter. The bucket has its
+                old size, the new one, or, if it shrinks by more than 99, one in between; it is consistent: resize
+                again.
             StoreRejected: The service refuses for good; else as above.
 
         Cost: 1 Query, and 1 for each 1,000 slots or MB of slots beyond. To grow, 1 UpdateItem (1 WCU); to shrink, for
@@ -281,17 +282,17 @@ class LeaseBucket:
         return self._core.run(self._core.resize(max_tokens))
 
     def repair(self) -> Repaired:
-        """Count the slots anew: sets `minted` right, and retires slots beyond `max_tokens`.
+        """Recount the slots: corrects `minted`, and retires slots beyond `max_tokens`.
 
-        Never needed for safety, nor for a token to come back: acquirers repair what they meet. It is for a table that
-        was edited by hand, and for a clean `status`.
+        It is never needed for safety, nor to get a token back: acquirers repair what they find. Use it after somebody
+        edited the table by hand, and for a clean `status`.
 
         Returns:
             What was done.
 
         Raises:
             UnknownBucket: The bucket does not exist (yet). Nothing was changed.
-            StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
+            StoreUnavailable: The service did not answer, or other clients keep changing the counter; may be repeated.
             StoreRejected: The service refuses for good.
 
         Cost: 1 Query, and 1 for each 1,000 slots or MB of slots beyond; 1 TransactGetItems for each 99 slots (2 RCU an
@@ -308,11 +309,11 @@ class LeaseBucket:
         return self._core.run(self._core.repair())
 
     def reset(self) -> int:
-        """End all leases now, whoever holds them, and repair the bucket.
+        """End all leases now, held or not, and repair the bucket.
 
-        For a bucket whose holders are all gone. Those who still work are told at their next renewal only (reason
-        taken), and others may have their slots by then. Who acquires meanwhile may keep what it got. The settings, and
-        the fences of the slots, stay.
+        Use it when all holders are gone. A holder that still works learns of it only at its next renewal (reason
+        taken), and others may have its slots by then. A client that acquires meanwhile may keep its lease. The settings
+        and the slots' fences stay.
 
         Returns:
             How many leases this ended.
@@ -348,13 +349,13 @@ class LeaseBucket:
     def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        Raises nothing: a release that fails is logged, and the slot comes back by expiry.
+        Raises nothing: a release that fails is logged, and the slot is free when the lease expires.
         """
         for lease in self._core.begin_closing():
             try:
                 lease.release()
             except LeaseError as error:
-                _log.warning("lease %s was not released, and ends by expiry: %s", lease.id, error)
+                _log.warning("lease %s was not released and will expire: %s", lease.id, error)
         self._core.close_connections()
 
     def __enter__(self) -> LeaseBucket:
@@ -371,11 +372,11 @@ class LeaseBucket:
     def _acquire(
         self, timeout: float | None, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
     ) -> Lease | None:
-        """A lease; None where there is none in time. Whatever interrupts this gives back what may be leased."""
+        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
         core = self._core
         wakeup = core.runtime.wakeup()
         pending = core.begin_acquire(core.deadline(timeout), data, count=count, patient=patient, wake=wakeup.wake)
-        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             with core.in_queue(pending):
                 outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)

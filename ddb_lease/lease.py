@@ -1,7 +1,7 @@
-"""A lease in its holder's hands: what a user gets from `LeaseBucket.acquire`.
+"""A lease: what a user gets from `LeaseBucket.acquire`.
 
-Invariant: it is a handle, and decides nothing. All that happens to the lease is in `_runtime.held_lease`;
-two handles of one lease are equal.
+Invariant: it is a handle, and decides nothing: `_runtime.held_lease` does all the work. Two handles of one lease are
+equal.
 """
 
 from __future__ import annotations
@@ -19,27 +19,28 @@ _log = logging.getLogger("ddb_lease")
 
 
 class Lease:
-    """A renewable claim on one token slot, or on several, renewed in the background until it is released or lost.
+    """A claim on one token slot, or on several, renewed in the background until it is released or lost.
 
-    Several slots are one lease: taken together, with one deadline; losing one loses it, and they are released together.
+    Several slots form one lease: acquired together, with one deadline, released together. Losing one slot loses the
+    lease.
 
-    Made by `LeaseBucket.acquire` and `try_acquire` only. It outlives the thread that took it, may be used from any
-    thread of the process, and is released on leaving its ``with`` block.
+    Only `LeaseBucket.acquire` and `try_acquire` make it. It outlives the thread that acquired it, and any thread of the
+    process may use it. Leaving its ``with`` block releases it.
 
-    What is promised: while `check` returns, no other holder anywhere believes to have this slot. What is not: that the
-    work between two calls of `check` takes less time than the margin; whoever writes to a resource that can compare
-    numbers should hand it `fence` with each write.
+    Promised: while `check` returns, no other holder anywhere believes that it has this slot. Not promised: that your
+    work between two calls of `check` takes less time than the margin. If the resource that you write to can compare
+    numbers, pass it `fence` with each write.
 
     Attributes:
         id: Unique for every acquisition.
         slot: The token's number, 0 up to ``max_tokens - 1``; of several, the lowest.
-        slots: The numbers of all tokens that were taken together, mostly one.
+        slots: The numbers of all tokens of this lease, mostly one.
         fence: The fencing token (Kleppmann, "How to do distributed locking", 2016): rises strictly with every
-            lease of the slot; of several slots, with every lease of any of them.
+            lease of the slot; with several slots, with every lease of any of them.
         owner: Who acquired it.
         data: What was attached to it.
-        grace: Seconds between the deadline and the earliest moment at which another can hold the slot: the time that
-            the lost-callback has.
+        grace: Seconds between the deadline and the earliest moment at which another holder can have the slot: the time
+            for the lost-callback.
     """
 
     def __init__(self, held: HeldLease, *, on_lost: Callable[[Lease], object] | None = None) -> None:
@@ -66,7 +67,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the lease is ours at this moment. No I/O."""
+        """Whether we hold the lease at this moment. No I/O."""
         return self._held.held
 
     @property
@@ -81,11 +82,11 @@ class Lease:
 
     @property
     def on_lost(self) -> Callable[[Lease], object] | None:
-        """Called once with the lease when it is lost, on a thread of its own.
+        """Called once with the lease when it is lost, on its own thread.
 
         It is called at the deadline at the latest, `Timing.grace` seconds before anyone else can hold the slot (except
-        for reasons taken and gone, when somebody may have it already). Set on a lease that is lost already, it is
-        called at once.
+        for reasons taken and gone, when somebody may have it already). If you set it on a lost lease, it is called at
+        once.
         """
         return self._on_lost
 
@@ -95,32 +96,33 @@ class Lease:
         self._held.end.on_lost = None if callback is None else lambda: callback(self)
 
     def check(self) -> None:
-        """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
+        """Make sure that we hold the lease. No I/O; takes a few microseconds at most.
 
         Raises:
-            LeaseLost: It is not, and will not be again: stop what it guards. `reason` says why.
+            LeaseLost: We do not, and will not again: stop what it guards. `reason` says why.
         """
         self._held.check()
 
     def renew(self) -> None:
-        """Renew now, on the calling thread, besides what the heartbeat does. One UpdateItem a slot, 1 WCU each.
+        """Renew now, on the calling thread, in addition to the heartbeat. One UpdateItem a slot, 1 WCU each.
 
         Raises:
-            LeaseLost: The lease is not ours (any more).
-            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat goes on.
+            LeaseLost: We do not hold the lease (any more).
+            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat continues.
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
         self._held.renew()
 
     def release(self) -> bool:
-        """Give the slot back, or all of them. One UpdateItem a slot, 1 WCU each; waiters of this process need no poll.
+        """Release all slots of the lease. One UpdateItem a slot, 1 WCU each; waiters of this process wake at once.
 
-        From its first instruction on, the lease is not held any more, whatever becomes of the request.
+        The lease is not held any more as soon as this is called, whatever happens to the request.
 
         Returns:
-            Whether this call ended the lease in the table, on one of its slots at least. False normally means that
-            nothing changed: it was another's by then, or nobody's, as on a second call. Exception: if an answer was
-            lost and another took the slot before the release was sent again, our first sending may have ended it.
+            Whether this call ended the lease in the table, on at least one of its slots. False normally means that
+            nothing changed: another holder had it by then, or nobody, as on a second call. Exception: if an answer was
+            lost and another holder took the slot before the release was sent again, our first sending may have ended
+            it.
 
         Raises:
             StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
@@ -133,7 +135,7 @@ class Lease:
         try:
             self.check()
         except BaseException:
-            with contextlib.suppress(StoreError):  # that the lease is lost is what counts
+            with contextlib.suppress(StoreError):  # report the loss, not this error
                 self.release()  # `__exit__` will not be called
             raise
         return self
@@ -147,5 +149,5 @@ class Lease:
         try:
             self.release()
         except StoreError as error:
-            # The body's outcome is what counts: a release that failed must neither mask nor replace it.
-            _log.warning("lease %s was not released, and ends by expiry: %s", self.id, error)
+            # A failed release must neither mask nor replace the body's outcome.
+            _log.warning("lease %s was not released and will expire: %s", self.id, error)

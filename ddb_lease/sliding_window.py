@@ -1,13 +1,13 @@
-"""A sliding window: what a user imports. At most N in any T seconds, exactly.
+"""A sliding window: what a user imports. At most N permits in any T seconds, exactly.
 
 Invariants:
 
-- A permit is a lease that nobody holds, renews or releases: its slot comes back when the lease expires, and not before
-  a whole period has passed since the permit was used. A type of its own, without `release`: who gives a permit back
-  after using it has no window left.
+- A permit is a lease that nobody holds, renews or releases: its slot is free when the lease expires, which is at least
+  a whole period after the permit was used. It is a type of its own, without `release`: releasing a used permit would
+  break the window.
 - The proof is that of leases. A grant is returned before the holder's deadline, and nobody else can hold its slot until
-  the grace has passed after that: here the grace is the period. What comes on top is what clocks may differ by, and the
-  time that an answer may take.
+  the grace has passed after that: here the grace is the period. The lease is longer than that by the possible
+  difference of clocks, and by the time that an answer may take.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 ANSWER_SECONDS: Final = 1.0
-"""How long a claim may take until its permit is returned. One that takes longer was not used: its slot is released at
-once, and another try is made."""
+"""How long a claim may take until its permit is returned. If it takes longer, the permit is not used: its slot is
+released at once, and we try again."""
 
 LONGEST_PERIOD: Final = 300 * 86_400.0
-"""Seconds; a lease of a year must hold it, and what comes on top."""
+"""Seconds; it and the additions must fit into a lease of a year."""
 
 _TRY_SECONDS: Final = 10.0
 _TRIES: Final = 3
@@ -46,28 +46,29 @@ _TRIES: Final = 3
 class SlidingWindow:
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
-    Exact where `RateLimiter` is quick: the first and the last of any `max_tokens` + 1 permits are used at least
-    `period` apart, by the true time, whatever the machines' clocks show; counted until `acquire` returns, as what its
-    caller does with a permit, and when, is beyond it. All of them may come at once. Making one sends nothing; the first
-    acquire makes the window in the table. Thread-safe; one for each process and name is best.
+    It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
+    after the first, by true time, whatever the machines' clocks show. The time that counts is when `acquire` returns,
+    not what its caller does later. All permits may come at once. Making a window sends nothing; the first acquire
+    creates it in the table. Thread-safe. Use one object for each process and name.
 
     The price: each permit has an item of its own, and comes back late, some 2 to 4 s after the period (the front ends'
-    clocks may differ, an answer may take its time, and what is surely over is known to a second or two). So it is for
-    few permits and long periods: not for more than a thousand permits, or for periods of a few seconds.
+    clocks may differ, an answer may take time, and we know only to a second or two when a lease has expired). So use it
+    for few permits and long periods: not for more than a thousand permits, or for periods of a few seconds.
 
-    It is a bucket of leases that nobody releases. A `LeaseBucket` of the same name would take permits away; releasing a
-    lease of it by hand gives a permit back too early.
+    It is a bucket of leases that nobody releases. A `LeaseBucket` of the same name would take permits away; releasing
+    one of its leases by hand would give a permit back too early.
 
     Args:
         name: The window's name in the table; any non-empty string of up to 2048 bytes.
-        max_tokens: How many permits there are in any `period`, 1 to 100,000. Of a window that exists, the stored number
-            rules.
-        period: Seconds; 300 days at most. A window that exists with a shorter one is refused, with a longer one used.
+        max_tokens: How many permits there are in any `period`, 1 to 100,000. If the window exists, the stored number
+            applies.
+        period: Seconds; 300 days at most. If the window exists with a shorter period, it is refused; a longer stored
+            period is used.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
-        session: A `boto3.Session`, where boto3's defaults will not do.
-        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
-        endpoint_url: Another endpoint than DynamoDB's own.
-        owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
+        session: A `boto3.Session`, where boto3's defaults do not fit.
+        client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
+        endpoint_url: An endpoint other than DynamoDB's own.
+        owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: `front_end_skew`, `retention` and `max_clock_skew` are used.
 
     Raises:
@@ -123,16 +124,16 @@ class SlidingWindow:
         return f"<SlidingWindow {self.name!r} in table {self.table!r}>"
 
     def try_acquire(self) -> bool:
-        """Take a permit if one is to be had at once.
+        """Take a permit if one is available now.
 
-        Of a window of more than 128 permits, up to three times so many are looked at: False there means "not easily".
+        In a window of more than 128 permits, it looks at up to three times 128: there False means "none found quickly".
 
         Returns:
-            Whether it was had.
+            Whether it took one.
 
         Raises:
             StoreUnavailable: The service did not answer in five tries, of one to six requests each. A permit may be
-                forgone for a period.
+                lost for a period.
             StoreRejected: No table, no permission: trying again will not help.
             ConfigurationError: The window exists with a shorter period.
 
@@ -144,22 +145,22 @@ class SlidingWindow:
     def acquire(self, *, timeout: float | None = None) -> None:
         """Wait for a permit, and take it.
 
-        Threads of one process wait in line, first come, first served; among processes there is no order.
+        Threads of one process wait in a queue, first come, first served; among processes there is no order.
 
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
 
         Raises:
-            AcquireTimeout: None was to be had in time.
+            AcquireTimeout: None was available in time.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
-                in 20 s. A permit may be forgone for a period.
+                in 20 s. A permit may be lost for a period.
             StoreRejected: As in `try_acquire`.
-            ConfigurationError: `timeout` is none, or as in `try_acquire`.
+            ConfigurationError: `timeout` is not a timeout, or as in `try_acquire`.
 
-        Cost: as `LeaseBucket.acquire`; who waits writes nothing, and looks about once a second for its process.
+        Cost: as `LeaseBucket.acquire`; waiters write nothing, and read about once a second for the whole process.
         """
         if not self._use(self._core.deadline(timeout), patient=True):
-            raise AcquireTimeout(f"no permit of window {self.name!r} to be had in {timeout:g} s")
+            raise AcquireTimeout(f"no permit of window {self.name!r} available within {timeout:g} s")
 
     def limited(self, timeout: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`."""
@@ -178,15 +179,15 @@ class SlidingWindow:
         """Read the window: its permits are `free`, those used are its leases. 1 Query for each 1,000 slots or MB.
 
         Raises:
-            UnknownBucket: It does not exist (yet): the first acquire makes it.
+            UnknownBucket: It does not exist (yet): the first acquire creates it.
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
         return self._core.run(self._core.status())
 
     def close(self) -> None:
-        """Close the connections; it admits nobody any more. Raises nothing, and gives no permit back."""
-        self._core.begin_closing()  # nothing is held, so nothing is to be released
+        """Close the connections; it admits nothing any more. Raises nothing, and gives no permit back."""
+        self._core.begin_closing()  # nothing is held, so there is nothing to release
         self._core.close_connections()
 
     def __enter__(self) -> SlidingWindow:
@@ -201,7 +202,7 @@ class SlidingWindow:
         self.close()
 
     def _use(self, deadline: float, *, patient: bool) -> bool:
-        """Win a slot, and leave it to expire; False where none came free in time."""
+        """Win a slot, and let it expire; False if none came free in time."""
         for _ in range(_TRIES):
             with contextlib.suppress(_TooLate):
                 return self._use_once(deadline, patient=patient)
@@ -211,7 +212,7 @@ class SlidingWindow:
         core = self._core
         wakeup = core.runtime.wakeup()
         pending = core.begin_acquire(deadline, None, count=1, patient=patient, wake=wakeup.wake)
-        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             with core.in_queue(pending):
                 outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
@@ -227,11 +228,11 @@ class SlidingWindow:
             raise
 
     def _require_in_time(self, grant: Grant) -> None:
-        # The deadline is reckoned on our steady clock; that may have stood still since, and answers tell so.
+        # The deadline is computed on our steady clock; if that stood still since, answers show it.
         time, length = self._core.state.time, grant.lease_ms / 1000
         allowed = length - grant.margin
         began = grant.deadline - allowed
-        # Of a stored period longer than ours, what is longer is not for the answer to take.
+        # If the stored period is longer than ours, the answer may not take the extra time.
         allowed = min(allowed, ANSWER_SECONDS)
         delay = (time.now_ms()[1] - grant.acquired_at) / 1000
         if time.steady() >= began + allowed or delay > allowed:
@@ -246,18 +247,18 @@ def _checked_period(period: object) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _WholePeriod(Timing):
-    """The time budget of a permit: its grace is the period, and it has no heartbeat to leave room for."""
+    """The time budget of a permit: its grace is the period, and it needs no time for a heartbeat."""
 
     def length(self) -> float:
-        """Seconds that a slot is leased for: the period, what clocks may differ by, and the time of an answer."""
+        """Seconds for which a slot is leased: the period, the difference of clocks, and the time of an answer."""
         seconds = (self.grace_for(0.0) + self.front_end_skew + ANSWER_SECONDS) / (1 - 2 * OSCILLATOR_DRIFT)
-        return math.ceil(seconds * 1000) / 1000  # the table's milliseconds must not cut any of it off
+        return math.ceil(seconds * 1000) / 1000  # rounding to the table's milliseconds must not shorten it
 
     def require_room(self, lease_seconds: float) -> None:
         """Refuse slots whose lease is too short for this period.
 
         Raises:
-            ConfigurationError: They would come back before the period is over.
+            ConfigurationError: They would be free before the period is over.
         """
         if lease_seconds < self.length() - 1e-6:
             raise ConfigurationError(
@@ -267,4 +268,4 @@ class _WholePeriod(Timing):
 
 
 class _TooLate(Exception):
-    """A permit came when its time was over; what is open is released, as it was not used."""
+    """A permit came after its time: it was not used, so what may be leased is released."""

@@ -1,10 +1,10 @@
-"""Plain tokens: a bucket behind the interface of the library's seed, for programs that hold ids and not leases.
+"""Plain tokens: a bucket with the interface of this library's seed, for programs that hold ids and not leases.
 
 Invariants:
 
-- A token is a lease that nobody renews. It belongs to no process: it is released by its id, or ends by itself.
-- Who calls this interface looks at what is returned. What DynamoDB does not do is logged and returned, not raised;
-  what the caller did wrong is raised.
+- A token is a lease that nobody renews. It belongs to no process: it is released by its id, or expires.
+- Callers of this interface look at the returned value. If DynamoDB fails, that is logged and returned, not raised; the
+  caller's own mistakes are raised.
 - It adds no rule of its own to the protocol, and may share a bucket with `LeaseBucket`.
 """
 
@@ -33,32 +33,31 @@ _log = logging.getLogger("ddb_lease")
 DEFAULT_BUCKET: Final = "tokens"
 
 NO_CALLBACK: Final = Timing(grace=0.0)
-"""Nobody is told of a token's end, so no time is kept for it."""
+"""Nobody is told of a token's end, so it needs no time for that."""
 
 _LONGEST_ID: Final = 1_000
-"""Of the most slots that one lease can have, an id has some 600 characters."""
+"""The id of a lease on as many slots as possible has some 600 characters."""
 
 
 class DynamoDBTokenBucket:
     """At most `max_tokens` tokens at once, each held under an id until it is released or its time is over.
 
-    The interface of the seed of this library, on its protocol: change the import. Making one sends nothing. Tokens are
-    not renewed: a token ends `token_timeout_seconds` after it was acquired, by the service's clock, and outlives the
-    process that acquired it. Thread-safe. Work that may take longer than that wants a `LeaseBucket`.
+    It has the interface of this library's seed, on this library's protocol: change only the import. Making one sends
+    nothing. Tokens are not renewed: a token ends `token_timeout_seconds` after it was acquired, by the service's clock,
+    and outlives the process that acquired it. Thread-safe. If your work may take longer, use a `LeaseBucket`.
 
-    What is not promised: that whoever holds a token notices its end. Count `token_timeout_seconds` from before the call
-    of `acquire_token`, less a margin of a second, and stop by then.
+    Not promised: that the holder of a token notices its end. Count `token_timeout_seconds` from before the call of
+    `acquire_token`, minus a margin of a second, and stop by then.
 
     Args:
         table_name: The DynamoDB table, as ``scripts/create_table.py`` or ``ddb-lease create-table`` makes it.
-        max_tokens: How many tokens there can be at once, 1 to 100,000. Of a bucket that exists, the stored settings
-            rule.
-        token_timeout_seconds: After how long a token ends by itself; 3.004 s at least, a year at most.
+        max_tokens: How many tokens there can be at once, 1 to 100,000. If the bucket exists, its stored settings apply.
+        token_timeout_seconds: After how long a token expires; 3.004 s at least, a year at most.
         bucket_name: Which bucket of the table, of which there may be many.
-        session: A `boto3.Session`, where boto3's defaults will not do.
-        client: A DynamoDB client instead, made with `client_config`.
-        endpoint_url: Another endpoint than DynamoDB's own.
-        owner: Who acquires, for people to read in ``ddb-lease status``; ``host:pid`` by default.
+        session: A `boto3.Session`, where boto3's defaults do not fit.
+        client: A DynamoDB client instead. Make it with `client_config`.
+        endpoint_url: An endpoint other than DynamoDB's own.
+        owner: A name for the holder, shown by ``ddb-lease status``; ``host:pid`` by default.
         timing: The time budget around a token.
 
     Raises:
@@ -111,13 +110,13 @@ class DynamoDBTokenBucket:
         return f"<DynamoDBTokenBucket {self._core.name!r} in table {self._core.table!r}>"
 
     def initialize_bucket(self) -> None:
-        """Make the bucket if it is missing, and all its tokens. Safe to repeat, and never needed.
+        """Create the bucket if it is missing, and all its tokens. Safe to repeat, and never needed.
 
-        It ends no token and changes no setting. The first `acquire_token` would make the bucket too. Up to 99 tokens
-        come with it; a larger bucket's others are minted here by 99, each leased for the moment.
+        It ends no token and changes no setting. The first `acquire_token` would create the bucket too. Up to 99 tokens
+        are created with it; the others of a larger bucket are minted here, 99 at a time, each leased for a moment.
 
         Raises:
-            StoreRejected: No such table, no permission. Nothing was made.
+            StoreRejected: No such table, no permission. Nothing was created.
             StoreUnavailable: The service did not answer; may be repeated.
             ConfigurationError: The stored time of a token is too short for this client's margin.
 
@@ -130,22 +129,22 @@ class DynamoDBTokenBucket:
     def acquire_token(self, timeout_seconds: float = 30) -> tuple[str | None, bool]:
         """Wait for a token.
 
-        A service that does not answer is waited for as long; one that refuses for good (no table, no permission) is
-        not. Both are logged as one warning.
+        If the service does not answer, it also retries for that long; if the service refuses for good (no table, no
+        permission), it does not. Either is logged as one warning.
 
         Args:
             timeout_seconds: Seconds to wait at most, besides one request's time; 0 for a single try.
 
         Returns:
-            The token's id and True; or None and False: nothing is held, or what an unanswered request may have taken
-            ends by itself.
+            The token's id and True; or None and False: nothing is held. A token that an unanswered request took
+            expires.
 
         Raises:
             ConfigurationError: The argument cannot work, or the bucket is closed. Nothing is held.
 
         Cost: that of `LeaseBucket.acquire`; uncontended 1 PutItem, 1 WCU.
         """
-        given: object = timeout_seconds  # who changed an import may have no type checker
+        given: object = timeout_seconds  # callers from before may have no type checker
         if not (isinstance(given, (int, float)) and given >= 0):
             raise ConfigurationError(f"timeout_seconds must be 0 or more seconds, not {timeout_seconds!r}")
         try:
@@ -159,9 +158,9 @@ class DynamoDBTokenBucket:
         """Give a token back, from any thread, process or machine. 1 UpdateItem, 1 WCU.
 
         Returns:
-            Whether this ended the token. False: the id is unknown, was released before, another thread is
-            releasing it, or its time was over and another has its slot; nothing was changed. False too where the
-            service did not answer or refused, which is logged: the token then ends by itself.
+            Whether this ended the token. False: the id is unknown, was released before, another thread is releasing it,
+            or its time was over and another token has its slot; nothing changed. Also False if the service did not
+            answer or refused, which is logged: the token then expires.
 
         Raises:
             ConfigurationError: `token_id` is not a string. Nothing was sent.
@@ -175,17 +174,17 @@ class DynamoDBTokenBucket:
         try:
             return self._bucket.release(token_id, slots)
         except StoreError as error:
-            _log.warning("token %s was not released, and ends by itself: %s", token_id, error)
+            _log.warning("token %s was not released and will expire: %s", token_id, error)
             return False
 
     def cleanup_expired_tokens(self) -> int:
-        """Free the slots of tokens whose time is over. Never needed: `acquire_token` takes such a slot by itself.
+        """Free the slots of expired tokens. Never needed: `acquire_token` takes such slots anyway.
 
-        A token that still runs is never freed, nor one that is taken or renewed meanwhile: each slot is claimed, on the
-        condition that nothing runs on it, and released.
+        It never frees a token that has not expired, nor one that is taken or renewed meanwhile: it claims each slot, on
+        the condition that no lease runs on it, and releases it.
 
         Returns:
-            How many it freed. Where the service stopped answering or refused, which is logged, those until then.
+            How many it freed. If the service stopped answering or refused, which is logged: how many until then.
 
         Raises:
             ConfigurationError: The bucket is closed, or its stored time too short for this client's margin.
@@ -196,10 +195,10 @@ class DynamoDBTokenBucket:
         return self._bucket.sweep()
 
     def reset_bucket(self) -> None:
-        """End all tokens now, whoever holds them, and make what is missing of the bucket.
+        """End all tokens now, held or not, and create what is missing of the bucket.
 
-        It takes the tokens from those who still work: nobody tells them, and others may have the tokens at once. Who
-        acquires meanwhile may keep what it got. The settings stay as they are stored.
+        It takes tokens from holders that still work: they are not told, and others may have the tokens at once. A
+        client that acquires meanwhile may keep its token. The stored settings stay.
 
         Raises:
             StoreRejected: The service refuses for good. Some tokens may have ended.
@@ -211,7 +210,7 @@ class DynamoDBTokenBucket:
         self._bucket.empty()
 
     def close(self) -> None:
-        """Close the connections. It cannot acquire any more; its tokens run on, and end by themselves.
+        """Close the connections. It cannot acquire any more; its tokens stay held until they expire.
 
         Raises nothing.
         """
@@ -220,22 +219,22 @@ class DynamoDBTokenBucket:
 
 
 class _HeldByNobody:
-    """A bucket whose leases are won, and not held: no heartbeat, nothing released at exit."""
+    """A bucket that wins leases but does not hold them: no heartbeat, and it releases nothing at exit."""
 
     def __init__(self, core: BucketCore) -> None:
         self.core = core
-        # What this process won: with a fence, a release can recognise its own lost answer, and wake a waiter here.
+        # Grants of this process: with the fence, a release can recognise its own lost answer, and wake a waiter here.
         self._won: dict[str, Grant] = {}
         self._ending: set[str] = set()
         self._ending_lock = threading.Lock()
         process.register(self)
 
     def take(self, timeout: float) -> str | None:
-        """Win a grant; returns its lease id, or None where nothing came free in time."""
+        """Win a grant; returns its lease id, or None if nothing came free in time."""
         core = self.core
         wakeup = core.runtime.wakeup()
         pending = core.begin_acquire(core.deadline(timeout), None, count=1, patient=True, wake=wakeup.wake)
-        # An interrupt may strike between any two instructions here: all of them stand inside this block.
+        # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             with core.in_queue(pending):
                 outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
@@ -256,7 +255,7 @@ class _HeldByNobody:
         """As `LeaseBucket.release`; waiters of this process are woken."""
         with self._ending_lock:
             if lease_id in self._ending:
-                return False  # another thread is ending it: two that lost their answers would both take it for theirs
+                return False  # another thread is ending it: if both lost their answers, both would count it as theirs
             self._ending.add(lease_id)
         try:
             return self._release(lease_id, slots)
@@ -274,17 +273,17 @@ class _HeldByNobody:
         return bool(ended)
 
     def fill(self) -> None:
-        """Make and mint what is missing."""
+        """Create and mint what is missing."""
         maintenance = self._new_maintenance()
         self._maintain(maintenance, maintenance.fill())
 
     def sweep(self) -> int:
-        """Free what has expired; returns how many were."""
+        """Free what has expired; returns how many."""
         maintenance = self._new_maintenance()
         try:
             self._maintain(maintenance, maintenance.sweep())
         except StoreError as error:
-            _log.warning("cleaning up bucket %r was cut short: %s", self.core.name, error)
+            _log.warning("cleaning up bucket %r stopped early: %s", self.core.name, error)
         return maintenance.freed
 
     def empty(self) -> None:
@@ -295,16 +294,16 @@ class _HeldByNobody:
             self.core.end_all()
         self.fill()
 
-    # What `process` asks for.
+    # Called by `process`.
 
     def after_fork_in_child(self) -> None:
-        """In a forked child, where another thread of the parent's may have held the lock."""
+        """In a forked child: make a new lock, as another thread of the parent may have held the old one."""
         self.core.after_fork_in_child()
         self._ending_lock = threading.Lock()
         self._ending = set()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: tokens outlive the process, and nothing is to be done."""
+        """At the interpreter's exit: tokens outlive the process, so there is nothing to do."""
 
     def _new_maintenance(self) -> Maintenance:
         core = self.core
@@ -327,6 +326,6 @@ class _HeldByNobody:
     def _forget_the_expired(self) -> None:
         now = self.core.state.time.steady()
         for lease_id, grant in list(self._won.items()):
-            # Long after its end by any clock, so that what is released late is still known.
+            # Long after its end by any clock, so that a late release still finds it.
             if now > grant.deadline + grant.lease_ms / 1000:
                 self._forget(lease_id)

@@ -1,4 +1,4 @@
-"""One job of the demo: works for some seconds, and notes ten times a second that it is running, on which slot."""
+"""One job of the demo: works for some seconds, and notes ten times a second that it is running, and on which slot."""
 
 import os
 import sys

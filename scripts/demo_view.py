@@ -1,4 +1,4 @@
-"""What the demo shows: a few lines drawn in place on a terminal, and one line for each change elsewhere."""
+"""The output of the demo: a few lines drawn in place on a terminal; elsewhere one line for each change."""
 
 import sys
 import threading
@@ -7,7 +7,7 @@ _CLEAR = "\x1b[K"
 
 
 class Screen:
-    """Draws who holds which slot."""
+    """Draws which job holds which slot."""
 
     def __init__(self) -> None:
         self.terminal = sys.stdout.isatty()
@@ -18,7 +18,7 @@ class Screen:
         threading.Event().wait(seconds)
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.erase()
         print(text, flush=True)
 

@@ -1,10 +1,10 @@
 """Makes the virtual environments that the scripts here run in; needs Python with venv, and nothing else.
 
-An environment is made once and kept; it is made anew when pyproject.toml or the Python changes. What is installed is
-not compiled then, as most of it is never imported: what is, is compiled by its first import, once.
+An environment is made once and kept; it is made again when pyproject.toml or the Python version changes. Packages are
+not compiled when they are installed, as most modules are never imported: the first import compiles them.
 
-Several scripts may run at once: one makes an environment, the others wait for it, and none is made anew while a script
-uses it.
+Several scripts may run at once: one makes an environment while the others wait, and no environment is made again while
+a script uses it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ MINISTACK = "ministack==1.5.33"  # it pins a botocore of its own: always in an e
 _STAMP = ".made-from"
 _in_use: list[IO[str]] = []
 
-# Whoever wants no bytecode gets it all the same: without it, each of the many processes that we start would compile all
-# that it imports again.
+# Write bytecode even if the user does not want it: without it, each of the many processes that we start would compile
+# its imports again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
@@ -56,8 +56,8 @@ def _is_made(home: Path, wanted: str) -> bool:
 
 
 def _lock_alone(lock: IO[str], name: str) -> None:
-    """Take the lock that nobody else may share; say what is waited for, if anything is."""
-    fcntl.flock(lock, fcntl.LOCK_UN)  # two scripts that both keep their share would wait for one another for ever
+    """Take the exclusive lock; say so if we have to wait for another script."""
+    fcntl.flock(lock, fcntl.LOCK_UN)  # two scripts that both keep their shared lock would wait for each other for ever
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

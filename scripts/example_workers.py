@@ -1,4 +1,4 @@
-"""What `scripts/example.py` runs in its environment."""
+"""The example that `scripts/example.py` runs in its environment."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ddb_lease import DynamoDBTokenBucket
 
 WORKERS, ROUNDS, TOKENS, TOKEN_SECONDS = 6, 3, 2, 4.0
 PATIENCE_SECONDS = 1.0
-"""Little enough that some acquisitions time out."""
+"""So short that some acquisitions time out."""
 
 
-class Floor:
-    """Who holds a token now, counted by the workers themselves; what it cannot see is told by the table."""
+class Count:
+    """The tokens held now, as counted by the workers themselves; only the table knows of others."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,16 +31,16 @@ class Floor:
         self.most = 0
 
     def enter(self, token_id: str) -> None:
-        """A worker holds this token, for as long as it lasts at most."""
+        """A worker holds this token, until it expires at the latest."""
         with self._lock:
             now = time.monotonic()
             self._holding = {token: until for token, until in self._holding.items() if until > now}
-            # A second less: whoever holds a token stops a margin before its end.
+            # A second less: the holder of a token stops a margin before its end.
             self._holding[token_id] = now + TOKEN_SECONDS - 1.0
             self.most = max(self.most, len(self._holding))
 
     def leave(self, token_id: str) -> None:
-        """It does not any more."""
+        """The worker does not hold it any more."""
         with self._lock:
             self._holding.pop(token_id, None)
 
@@ -50,43 +50,43 @@ class Floor:
             print(f"{time.monotonic() - self._began:6.1f} s  {text}", flush=True)
 
 
-def work(number: int, bucket: DynamoDBTokenBucket, floor: Floor) -> int:
+def work(number: int, bucket: DynamoDBTokenBucket, count: Count) -> int:
     """One worker: a few rounds of acquire, work, release; returns how often it got nothing."""
     in_vain = 0
     for turn in range(1, ROUNDS + 1):
         token_id, success = bucket.acquire_token(timeout_seconds=PATIENCE_SECONDS)
         if not success or token_id is None:
             in_vain += 1
-            floor.say(f"worker {number}: no token within {PATIENCE_SECONDS:g} s")
+            count.say(f"worker {number}: no token within {PATIENCE_SECONDS:g} s")
             continue
-        floor.enter(token_id)
-        floor.say(f"worker {number}: has token {token_id[:8]}")
+        count.enter(token_id)
+        count.say(f"worker {number}: has token {token_id[:8]}")
         if number == 1 and turn == 1:
-            floor.say(f"worker {number}: dies with it")  # as if its machine had: it never gives the token back
+            count.say(f"worker {number}: dies with it")  # as if its machine had: it never gives the token back
             return in_vain
         time.sleep(random.uniform(0.2, 0.8))  # noqa: S311 - a pretence of work
-        floor.leave(token_id)
+        count.leave(token_id)
         bucket.release_token(token_id)
     return in_vain
 
 
 def play(bucket: DynamoDBTokenBucket) -> bool:
-    """All of it; returns whether all was as promised."""
-    floor = Floor()
+    """Run the example; returns whether all was as promised."""
+    count = Count()
     bucket.initialize_bucket()
-    floor.say(f"{WORKERS} workers on {TOKENS} tokens, which end after {TOKEN_SECONDS:g} s")
+    count.say(f"{WORKERS} workers on {TOKENS} tokens, which end after {TOKEN_SECONDS:g} s")
     with ThreadPoolExecutor(WORKERS) as pool:
-        in_vain = sum(pool.map(lambda number: work(number, bucket, floor), range(1, WORKERS + 1)))
+        in_vain = sum(pool.map(lambda number: work(number, bucket, count), range(1, WORKERS + 1)))
     lost, _ = bucket.acquire_token(timeout_seconds=10)
-    floor.say(f"a token is left behind on purpose: {str(lost)[:8]}")
+    count.say(f"a token is left behind on purpose: {str(lost)[:8]}")
     time.sleep(TOKEN_SECONDS + 2.5)
     freed = bucket.cleanup_expired_tokens()
-    floor.say(f"clean-up freed {freed}")
+    count.say(f"clean-up freed {freed}")
     tokens = [bucket.acquire_token(timeout_seconds=10)[0] for _ in range(TOKENS)]
-    floor.say(f"in the end all {TOKENS} can be had: {None not in tokens}")
-    floor.say(f"never more than {floor.most} were held; {in_vain} acquisitions timed out")
+    count.say(f"in the end all {TOKENS} can be had: {None not in tokens}")
+    count.say(f"never more than {count.most} were held; {in_vain} acquisitions timed out")
     bucket.reset_bucket()
-    return floor.most <= TOKENS and freed >= 1 and None not in tokens
+    return count.most <= TOKENS and freed >= 1 and None not in tokens
 
 
 @contextlib.contextmanager
@@ -106,7 +106,7 @@ def _bucket(table: str | None) -> Iterator[DynamoDBTokenBucket]:
 
 
 def main() -> int:
-    """Play it where the arguments say."""
+    """Run it where the arguments say."""
     parser = argparse.ArgumentParser(prog="scripts/example.py")
     parser.add_argument("--table")
     with _bucket(parser.parse_args().table) as bucket:

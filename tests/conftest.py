@@ -1,4 +1,4 @@
-"""What the tests share: engines, buckets on them, a tap on their requests, and a clock that tests move."""
+"""What the tests share: engines, buckets, a tap on their requests, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
 from scripts.harness import engines
-from tests import faces
+from tests import apis
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
 
-# Who starts this suite in the background of a shell hands it ignored signals, and we would hand them on to the commands
-# that tests interrupt.
+# A shell that starts this suite in the background makes it ignore some signals; commands that tests interrupt would
+# inherit that.
 for _signum in {
     signal.SIGINT,
     signal.SIGTERM,
@@ -39,12 +39,12 @@ for _signum in {
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)
 PATIENCE = 60.0
-"""Seconds for an answer that should take some milliseconds, on a machine that may be busy with other things."""
+"""Seconds for an answer that should take some milliseconds, on a machine that may be busy."""
 _serial = itertools.count()
 TERMINAL = pytest.StashKey[int]()
 
-# How hard property tests search: `HYPOTHESIS_PROFILE=deep scripts/test --timeout 0 tests/fuzz`. No deadlines: machines are shared,
-# and how long an example takes is no property of ours.
+# How hard property tests search: `HYPOTHESIS_PROFILE=deep scripts/test --timeout 0 tests/fuzz`. No deadlines: machines are
+# shared, and how long an example takes is not a property of the code.
 settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, max_examples=200
 )  # the gate: repeatable
@@ -64,11 +64,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Let no test hang the run, and no run its caller.
+    """Keep a test from hanging the run, and the run from hanging its caller.
 
-    pytest-timeout fails a test that takes too long, with a traceback of every thread. Where that is not enough, as
-    something swallows the failure, waits in a `finally`, or never gives the interpreter back, the process ends here, by
-    a timer that needs no interpreter. It stays set after the last test, for what hangs at the exit.
+    pytest-timeout fails a test that takes too long, with a traceback of every thread. If that is not enough, because
+    something swallows the failure, waits in a `finally`, or never releases the interpreter, a timer that needs no
+    interpreter ends the process. It stays set after the last test, in case something hangs at the exit.
     """
     limit = float(item.config.getoption("timeout") or item.config.getini("timeout") or 0)
     if limit:
@@ -79,14 +79,14 @@ ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simula
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it is held to what the engines are held to.
+    """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it must pass what the engines pass.
 
-    Modules that set ``NOT_ON`` want what the engines named there do not know.
+    Modules that set ``NOT_ON`` need something that the engines named there do not have.
     """
 
     def belongs(item: pytest.Item) -> bool:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        if params.get("face") == "asyncio" and params.get("engine") not in item.module.FACES:
+        if params.get("api") == "asyncio" and params.get("engine") not in item.module.APIS:
             return False
         if params.get("engine") in getattr(item.module, "NOT_ON", ()):
             return False
@@ -96,15 +96,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Modules that set ``FACES`` run over the synchronous face, and over that for asyncio on the engines named there."""
-    own = any(mark.name == "one_face" for mark in metafunc.definition.iter_markers())
-    if "face" in metafunc.fixturenames and hasattr(metafunc.module, "FACES") and not own:
-        metafunc.parametrize("face", faces.FACES, indirect=True)
+    """Modules that set ``APIS`` run over the synchronous API, and over that for asyncio on the engines named there."""
+    own = any(mark.name == "one_api" for mark in metafunc.definition.iter_markers())
+    if "api" in metafunc.fixturenames and hasattr(metafunc.module, "APIS") and not own:
+        metafunc.parametrize("api", apis.APIS, indirect=True)
 
 
 @pytest.fixture
-def face(request: pytest.FixtureRequest) -> str:
-    """Which face the test's buckets have."""
+def api(request: pytest.FixtureRequest) -> str:
+    """The API of the test's buckets."""
     return getattr(request, "param", "threads")
 
 
@@ -135,7 +135,7 @@ def client(engine, session) -> object:
 
 @pytest.fixture(scope="session")
 def hands(engine, session) -> object:
-    """A client for what tests do to the table by themselves, with patience: a machine may stand still for seconds."""
+    """A client for the tests' own work on the table, with long timeouts: a machine may stand still for seconds."""
     patient = Config(connect_timeout=30, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
     return session.client("dynamodb", endpoint_url=engine.endpoint_url, config=patient)
 
@@ -148,9 +148,9 @@ def bucket_name() -> str:
 
 @pytest.fixture
 def table(hands, bucket_name) -> Iterator[Table]:
-    """The table seen from below: reads and edits items by hand, as an operator might.
+    """Direct access to the table: reads and edits items by hand, as an operator might.
 
-    The bucket's items go when the test ends: the embedded engine copies its whole table for every transaction.
+    The bucket's items are deleted when the test ends: the embedded engine copies its whole table for every transaction.
     """
     table = Table(hands, TABLE, bucket_name)
     yield table
@@ -158,10 +158,10 @@ def table(hands, bucket_name) -> Iterator[Table]:
 
 
 @pytest.fixture
-def new_bucket(engine, session, bucket_name, table, face) -> Iterator[Callable[..., LeaseBucket]]:
+def new_bucket(engine, session, bucket_name, table, api) -> Iterator[Callable[..., LeaseBucket]]:
     """Makes clients of this test's bucket; each stands for a process of its own, with a `tap` on its requests."""
-    with faces.loop_for(face) as loop, ExitStack() as stack:
-        kind = LeaseBucket if loop is None else functools.partial(faces.LeaseBucket, loop=loop)
+    with apis.loop_for(api) as loop, ExitStack() as stack:
+        kind = LeaseBucket if loop is None else functools.partial(apis.LeaseBucket, loop=loop)
 
         def make(name: str = bucket_name, *, tap: Tap | None = None, **arguments) -> LeaseBucket:
             tap = tap or Tap()
@@ -200,7 +200,7 @@ def new_limiter(engine, session, bucket_name, table) -> Iterator[Callable[..., R
 
 @pytest.fixture
 def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
-    """Makes limiters on the environment's clock, who know the service's time to the nanosecond, once they know it."""
+    """Makes limiters on the environment's clock; once they know the service's time, they know it to the nanosecond."""
     seeds = itertools.count()
 
     def make(**arguments) -> RateLimiter:
@@ -222,20 +222,20 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
 
 @pytest.fixture
 def store(client, bucket_name, table) -> Store:
-    """This test's bucket without the library's upper floors: requests go out as they are."""
+    """This test's bucket without the library's upper layers: requests are sent as they are."""
     return Store(table=TABLE, bucket=bucket_name, connection=ConnectionSettings(client=client), lease_seconds=30)
 
 
 @pytest.fixture
 def environment(new_bucket, monkeypatch) -> SimulatedClients:
-    """Clients on a clock that the test moves. An engine may take its time: no second of theirs passes meanwhile."""
+    """Clients on a clock that the test moves. A slow engine does not matter: their clock stands still meanwhile."""
     monkeypatch.setattr("ddb_lease.dynamodb.client.timeout_for", lambda _: PATIENCE)
     return SimulatedClients(new_bucket)
 
 
 @pytest.fixture
 def in_thread() -> Iterator[Callable[[Callable[[], object]], Future]]:
-    """Runs something on a thread of its own; tests must see to its end."""
+    """Runs something on a thread of its own; tests must make sure that it ends."""
     pool = ThreadPoolExecutor(max_workers=32)
     yield pool.submit
     pool.shutdown(wait=False, cancel_futures=True)
@@ -243,7 +243,7 @@ def in_thread() -> Iterator[Callable[[Callable[[], object]], Future]]:
 
 @pytest.fixture(autouse=True)
 def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test meets the user's own AWS settings, or the network."""
+    """Keep the user's own AWS settings, and the network, away from the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     nowhere = tmp_path_factory.getbasetemp() / "no-such-file"

@@ -1,4 +1,4 @@
-"""Tests that hang, for `test_time_limits`: no run collects this file by itself."""
+"""Tests that hang, for `test_time_limits`: no other run collects this file."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""What Hypothesis draws: what users may give, what may stand in a table, what may come as an answer."""
+"""Hypothesis strategies: values that users may give, that a table may hold, that may come as an answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# What users give.
+# Values that users give.
 
 NASTY = (
     "",
@@ -36,7 +36,7 @@ NASTY = (
     "é" * 1025,
     "x" * 70_000,
 )
-"""Texts that broke somebody once: quotes, placeholders, keys of ours, controls, lone surrogates, lengths at a limit."""
+"""Texts that have caused bugs: quotes, placeholders, our own keys, controls, lone surrogates, lengths at a limit."""
 
 any_text = st.one_of(
     st.sampled_from(NASTY),
@@ -75,7 +75,7 @@ unfit = st.one_of(
     st.complex_numbers(),
     st.builds(object),
 )
-"""What no attribute of ours holds."""
+"""Values that none of our attributes holds."""
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, any_text, unfit),
@@ -104,7 +104,7 @@ sound_values = st.recursive(
 )
 
 sound_data = st.dictionaries(st.one_of(sound_text, st.text(min_size=1, max_size=9)), sound_values, max_size=4)
-"""Data that must be kept."""
+"""Data that must be stored unchanged."""
 
 any_data = st.one_of(
     st.none(),
@@ -113,11 +113,11 @@ any_data = st.one_of(
     st.builds(lambda n, lists: {"deep": nested(n, lists=lists)}, st.integers(25, 40), st.booleans()),
     values,
 )
-"""Anything that a caller may pass as data."""
+"""Any value that a caller may pass as data."""
 
 
 def same(given: Any, back: Any) -> bool:
-    """Whether `back`, read from the table, is what was given: lists for tuples, and numbers as people write them."""
+    """Whether `back`, read from the table, equals the given value: with lists for tuples, and numbers by value."""
     if isinstance(given, (str, bool)) or given is None:
         return type(back) is type(given) and back == given
     if isinstance(given, (int, float, Decimal)):
@@ -128,7 +128,7 @@ def same(given: Any, back: Any) -> bool:
     return isinstance(back, dict) and given.keys() == back.keys() and all(same(given[key], back[key]) for key in given)
 
 
-# What stands in tables.
+# Values in tables.
 
 stored_number = st.one_of(
     st.integers(-5, 5).map(str),
@@ -136,19 +136,19 @@ stored_number = st.one_of(
     st.integers(-(10**38) + 1, 10**38 - 1).map(str),
     st.sampled_from(["0", "1.5", "-0.1", "1E+37", "1E+38", "1E+125", "-1E+125", "9.9E+125", "1E-130", "99999", "1000"]),
 )
-"""Numbers that DynamoDB keeps, in its own writing or another."""
+"""Numbers that DynamoDB stores, in its own notation or another."""
 
 no_number = st.sampled_from(
     ["", "x", "NaN", "sNaN", "Infinity", "-Infinity", "1E+999999999", "1e-999999999", "٣", "1_0"]
 )
-"""What stands in no table, though it may stand in an answer."""
+"""Values that no table holds, though an answer may."""
 
 
 def attributes(number: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
     """A value in DynamoDB's wire form, of any type."""
     scalar = st.one_of(
         number.map(lambda n: {"N": n}),
-        number.map(lambda n: {"N": n}),  # twice as often: most of what is read is a number
+        number.map(lambda n: {"N": n}),  # twice as often: most values that we read are numbers
         st.one_of(st.text(max_size=5), st.sampled_from(["5", "0-mine", "counter"])).map(lambda s: {"S": s}),
         st.booleans().map(lambda b: {"BOOL": b}),
         st.just({"NULL": True}),
@@ -170,7 +170,7 @@ def attributes(number: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, An
 def items(
     sound: dict[str, st.SearchStrategy[dict[str, Any]]], anything: st.SearchStrategy[dict[str, Any]]
 ) -> st.SearchStrategy[dict[str, Any]]:
-    """Items that are nearly of our shape: each attribute is sound, or is something else, or is missing."""
+    """Items that are nearly of our shape: each attribute is valid, or something else, or missing."""
     each = {name: st.one_of(strategy, strategy, strategy, anything) for name, strategy in sound.items()}
     foreign = st.dictionaries(st.sampled_from(["foreign", "revoked", "max_tokens", "#x"]), anything, max_size=1)
     return st.builds(
@@ -196,14 +196,14 @@ _LEASE = {
 
 
 def slot_items(number: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """The attributes of slots: free, leased, retired, and what is none of these."""
+    """The attributes of slots: free, leased, retired, and invalid ones."""
     anything = attributes(number)
     shapes = [_SLOT, _SLOT | _LEASE, _SLOT | {"retired": st.just({"BOOL": True})}]
     return st.one_of(*(items(shape, anything) for shape in shapes), st.dictionaries(st.text(min_size=1), anything))
 
 
 def counter_items(number: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
-    """The attributes of counters, and of what is none."""
+    """The attributes of counters, and invalid ones."""
     sound = {
         "max_tokens": _number(1, 4),
         "minted": _number(0, 4),
@@ -214,7 +214,7 @@ def counter_items(number: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str,
     return items(sound, attributes(number))
 
 
-# What comes as an answer.
+# Answers.
 
 KNOWN_CODES = (
     "ConditionalCheckFailedException",
@@ -266,7 +266,7 @@ found_items = st.one_of(
         },
     ),
 )
-"""Items as an answer shows them, or anything in their place."""
+"""Items in an answer, or anything in their place."""
 
 reasons = st.one_of(
     json_values,
@@ -280,5 +280,5 @@ reasons = st.one_of(
 
 
 def as_json(value: Any) -> str:
-    """JSON of a value that may hold bytes: then they are written as text, as a service might by mistake."""
+    """JSON of a value that may hold bytes: these are written as text, as a service might by mistake."""
     return json.dumps(value, default=lambda odd: odd.decode("latin-1"))

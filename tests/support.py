@@ -1,4 +1,4 @@
-"""Test support: a tap on a bucket's requests that counts and injects, the table from below, a clock that tests move."""
+"""Test support: a tap that counts requests and injects faults, access to the table, a clock that tests move."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ UNSENT = Unsent(cause=Injected("no connection"))
 REJECTED = Rejected(error=StoreRejected("permission is missing"))
 
 NO_ANSWERS = (LOST, CONFLICT, THROTTLED, UNSENT)
-"""What a client tries again upon."""
+"""The answers after which a client retries."""
 
 LONG_AGO = 1_000
 NOW = 2_000_000_000_000
-"""Milliseconds: what requests made by hand take for the present."""
+"""Milliseconds: the present time in requests made by hand."""
 TTL = 4_000_000_000
-"""Seconds: far from what an engine might delete."""
+"""Seconds: far from anything that an engine might delete."""
 LEASE_MS = 30_000
 
 
 @dataclass
 class Fault:
-    """What becomes of one request.
+    """What happens to one request.
 
-    `commits`: whether it reaches the engine. `answer`: what the client is told instead of the truth.
+    `commits`: whether it reaches the engine. `answer`: what the client gets instead of the true answer.
     """
 
     kind: type
@@ -79,7 +79,7 @@ class Fault:
 
 @dataclass
 class Tap:
-    """Stands between a bucket and its store: notes each request, and does to it what the test asked for."""
+    """Between a bucket and its store: records each request, and injects the faults that the test asked for."""
 
     sent: list[Request] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Tap:
         return self
 
     def inject(self, kind: type, **how: Any) -> None:
-        """The next request of this kind meets this fault; several are met in order."""
+        """Let the next request of this kind meet this fault; several faults are met in order."""
         self.faults.append(Fault(kind, **how))
 
     def count(self) -> dict[str, int]:
@@ -104,7 +104,7 @@ class Tap:
         self.sent.clear()
 
     def of(self, kind: type) -> list[Any]:
-        """The requests of this kind; renewals also where they were sent together."""
+        """The requests of this kind; including renewals that were sent together."""
         parts = (request.renewals if isinstance(request, RenewEach) else (request,) for request in self.sent)
         return [request for request in itertools.chain.from_iterable(parts) if isinstance(request, kind)]
 
@@ -153,7 +153,7 @@ def _plain(item: dict[str, Any]) -> dict[str, Any]:
 
 
 class Table:
-    """A bucket's items from below, in plain Python values."""
+    """A bucket's items in the table, in plain Python values."""
 
     def __init__(self, client: Any, table: str, bucket: str) -> None:
         self.client = client
@@ -165,7 +165,7 @@ class Table:
         return {"pk": {"S": self.bucket}, "sk": {"S": sort}}
 
     def get(self, sort: str | int) -> dict[str, Any] | None:
-        """An item as {name: value}; numbers as int; None where there is none."""
+        """An item as {name: value}; numbers as int; None if there is none."""
         item = self.client.get_item(TableName=self.table, Key=self.key(sort), ConsistentRead=True).get("Item")
         if item is None:
             return None
@@ -285,7 +285,7 @@ RATE = Rate(rate=100.0, per=1.0, burst=5, interval_ns=10_000_000)
 
 
 def charge(attempt: str = "mine", *, idle: bool = True, now: int = 1_000, **changes: Any) -> Charge:
-    """A charge of ten, of which all must be admitted at once where a hundred may be ahead."""
+    """A charge of ten, all to be admitted at once; a hundred may be ahead."""
     request = Charge(idle=idle, now=now, at_most=now + 90, taken=10, lane=0, attempt=attempt, rate=RATE, ttl=TTL + 1)
     return replace(request, **changes)
 
@@ -294,7 +294,7 @@ _tokens = itertools.count()
 
 
 def new_token() -> str:
-    """A request token that no other test has: engines keep them for minutes."""
+    """A request token of this test alone: engines keep them for minutes."""
     return f"{time.time_ns():x}-{next(_tokens)}"
 
 
@@ -302,7 +302,7 @@ def new_token() -> str:
 
 
 def put_counter(table: Table, **changes: int) -> None:
-    """A counter as a bucket of three slots has it."""
+    """The counter of a bucket of three slots."""
     table.set("counter", **({"max_tokens": 3, "minted": 3, "rev": 7, "lease_ms": LEASE_MS, "schema": 1} | changes))
 
 
@@ -319,29 +319,29 @@ def put_leased(
 
 
 def leases_in(table: Table) -> dict[int, str]:
-    """Who holds which slot, as the table says."""
+    """The holder of each slot, by the table."""
     return {number: slot["lease_id"] for number, slot in table.slots().items() if "lease_id" in slot}
 
 
 def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None:
-    """Wait until it holds; for what other threads do."""
+    """Wait until a condition holds that other threads bring about."""
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.005)
 
 
-# A stage: clients on a clock that the test moves, the service's included; nothing happens behind its back.
+# A test environment: clients on a clock that the test moves, the service's included; nothing happens in between.
 
 
 class DatedTap(Tap):
-    """A tap whose service's clock is the test's: each genuine answer is dated by it."""
+    """A tap that gives each genuine answer a Date by the test's clock."""
 
     def __init__(self, clock: MovableClock) -> None:
         super().__init__()
         self.clock = clock
         self.odd: list[float | None] = []
-        """By how much the Dates of the next answers are wrong; None for an answer without one."""
+        """The errors of the Dates of the next answers; None for an answer without one."""
 
     def send(self, request: Request) -> Reply:
         reply = super().send(request)
@@ -376,12 +376,12 @@ class SteppingWakeup(Wakeup):
 
 
 def renewals_only(bucket: Any) -> None:
-    """From now on only renewals clear doubt about the time: the bucket's workers do nothing else."""
+    """From now on only renewals settle doubt about the time: the bucket's workers do nothing else."""
     bucket.heartbeats.workers.submit = lambda job, **how: job() if "by" in how else None
 
 
 class SimulatedClients:
-    """Makes clients that share one clock; `pauses` are all that they made, `meanwhile` is done in each."""
+    """Makes clients that share one clock; `pauses` lists all their pauses, `meanwhile` is called in each."""
 
     def __init__(self, new_bucket: Callable[..., LeaseBucket]) -> None:
         self.clock = MovableClock(wall=float(math.floor(time.time())))
@@ -406,14 +406,14 @@ class SimulatedClients:
         return bucket
 
     def run(self, seconds: float, *alive: LeaseBucket, step: float = 0.25) -> None:
-        """Time passes, while these clients live."""
+        """Let time pass while these clients live."""
         for _ in range(math.ceil(seconds / step)):
             self.clock.pass_time(step)
             for bucket in alive:
                 bucket.heartbeats.turn(slept=False)
 
     def sleep_through(self, seconds: float, bucket: LeaseBucket) -> None:
-        """Time passes, while this client's process sleeps; then it wakes up."""
+        """Let time pass while this client's process sleeps; then it wakes up."""
         self.clock.pass_time(seconds)
         bucket.heartbeats.turn(slept=True)
 
@@ -424,7 +424,7 @@ class SimulatedClients:
 
 @contextlib.contextmanager
 def every_lock_held(*roots: object) -> Iterator[int]:
-    """Another thread holds every lock that can be reached from these, as at the worst instant of a fork; how many."""
+    """Let another thread hold every lock reachable from these, as at the worst instant of a fork; returns how many."""
     taken, done = threading.Event(), threading.Event()
     locks = locks_within(list(roots))
 

@@ -1,4 +1,4 @@
-"""Bad input and bad surroundings, as a table: what is wrong -> the error, what it says, and that nothing is changed."""
+"""Bad input and bad surroundings, as a table: the problem -> the error, its message, and that nothing changed."""
 
 import http.server
 import threading
@@ -37,7 +37,7 @@ PORTAL = b"<!doctype html><title>Welcome</title><p>Please sign in to use this ne
 
 @dataclass
 class Place:
-    """Where a row's operation happens."""
+    """The objects for a row's operation."""
 
     engine: Any
     session: Any
@@ -131,8 +131,8 @@ ARGUMENTS = {
     "no slots together": (lambda p: p.old().acquire(5, count=0), "count must be a whole number from 1 to 99"),
     "too many together": (lambda p: p.old().try_acquire(count=100), "count must be a whole number from 1 to 99"),
     "more together than there are": (lambda p: p.old().acquire(5, count=4), "4 slots cannot be had together"),
-    "a lease id that is none, released": (lambda p: p.old().release("nonsense"), "'nonsense' is no lease id"),
-    "a lease id that is none, revoked": (lambda p: p.old().revoke("1-"), "'1-' is no lease id"),
+    "a lease id that is none, released": (lambda p: p.old().release("nonsense"), "'nonsense' is not a lease id"),
+    "a lease id that is none, revoked": (lambda p: p.old().revoke("1-"), "'1-' is not a lease id"),
     "a lease id that is no text": (lambda p: p.old().release(None), "a lease id"),
     "data that is no mapping": (lambda p: p.old().acquire(5, data=[1]), "data must be a mapping"),
     "data that JSON cannot say": (lambda p: p.old().acquire(5, data=UNPRINTABLE), "data cannot hold a object"),

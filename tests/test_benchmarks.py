@@ -1,4 +1,4 @@
-"""The benchmarks: what they count by, and that every contender of ours does what it is measured for."""
+"""The benchmarks: their counting rules, and that each of our contenders does what is measured."""
 
 import json
 import sys
@@ -150,7 +150,7 @@ def test_a_contender_cycles_with_one_request_for_each_operation(company, kind):
     assert count["wasted_writes"] == 0
 
 
-def test_a_full_bucket_and_those_who_contend_for_one(company):
+def test_a_full_bucket_and_contenders_for_one(company):
     with company.hired([OURS, OURS], tokens=1) as (holder, other):
         for member in (holder, other):
             member.ask("open", bucket="c")

@@ -1,4 +1,4 @@
-"""The page for those who come from the seed says nothing that does not run; nor does its example."""
+"""All code on the page for users of the seed runs, and so does its example."""
 
 import re
 import subprocess

@@ -27,7 +27,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def renewals(bucket, more):
     eventually(lambda: len(bucket.tap.of(Renew)) >= so_far + more, within=30)
 
 
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_the_heartbeat_keeps_a_lease_far_beyond_its_length(quick):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
@@ -338,7 +338,7 @@ def test_the_heartbeat_keeps_a_lease_far_beyond_its_length(quick):
     lease.check()
 
 
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
     bucket = quick()
     slow, other = bucket.acquire(timeout=5), bucket.acquire(timeout=5)
@@ -357,7 +357,7 @@ def test_the_heartbeat_renews_while_one_renewal_hangs(quick):
     [lambda bucket, lease: lease.check(), lambda bucket, lease: bucket.acquire(timeout=5)],
     ids=["a check", "an acquire"],
 )
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_a_heartbeat_that_died_is_started_again(quick, notice):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
@@ -424,7 +424,7 @@ def test_the_lost_callback_comes_on_a_thread_of_its_own_in_time(quick):
     bucket.tap.everything_fails = None
 
 
-@pytest.mark.one_face
+@pytest.mark.one_api
 def test_a_renewal_by_hand_that_cannot_be_sent_leaves_the_heartbeat_at_work(quick):
     bucket = quick()
     lease = bucket.acquire(timeout=5)
@@ -652,7 +652,7 @@ def test_answers_that_disagree_are_asked_about_at_once(environment, table):
     bucket.tap.odd = [5_000.0]
     bucket.tap.clear()
     lease.renew()
-    assert later, "not by whoever happens to meet it, and not on its thread"
+    assert later, "not by the one that finds it, and not on its thread"
     assert bucket.tap.count() == {"Renew": 1}
     for job in later:
         job()
@@ -690,7 +690,7 @@ def test_status_survives_an_answer_without_a_date(environment, table):
 
 
 def test_a_release_by_id_keeps_the_ttl_that_the_lease_gave(environment, table):
-    # Who releases by id does not know the fence, which may be ahead of the clock: see `protocol.ttl_for`.
+    # A release by id does not know the fence, which may be ahead of the clock: see `protocol.ttl_for`.
     put_counter(table, max_tokens=2, minted=2)
     put_leased(table, 0)
     put_free(table, 1)

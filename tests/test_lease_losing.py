@@ -1,4 +1,4 @@
-"""How a lease is lost: for one reason, told once, in time, for ever."""
+"""How a lease is lost: for one reason, reported once, in time, for ever."""
 
 import contextlib
 import logging
@@ -10,7 +10,7 @@ from ddb_lease._protocol.messages import Release, Renew
 from tests.support import LOST, REJECTED, UNSENT, leases_in, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 class Told:
@@ -42,7 +42,7 @@ def lease(bucket, told):
 
 
 def assert_lost(lease, reason, told):
-    """Lost for this reason, and told exactly once."""
+    """Lost for this reason, and reported exactly once."""
     assert lease.lost is reason
     assert told.reasons == [reason]
     assert not lease.held
@@ -110,7 +110,7 @@ def test_a_sleep_through_the_deadline_is_told_from_an_outage(environment, bucket
     ids=["held", "lost", "remaining"],
 )
 @pytest.mark.parametrize(("slept", "reason"), [(False, LossReason.UNREACHABLE), (True, LossReason.SUSPENDED)])
-def test_whoever_asks_after_the_deadline_is_told_the_truth_without_a_heartbeat(
+def test_after_the_deadline_the_lease_is_not_held_even_without_a_heartbeat(
     environment, bucket, lease, told, ask, slept, reason
 ):
     environment.clock.pass_time(60)

@@ -1,4 +1,4 @@
-"""One lease, many hands: its renewals and its release take turns, and none of them is forgotten."""
+"""One lease, many threads: its renewals and its release are serialised, and none is forgotten."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from ddb_lease._protocol.messages import Release, Renew
 from tests.support import LOST, UNSENT, leases_in, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("embedded", "simulated")  # over asyncio too
+APIS = ("embedded", "simulated")  # over asyncio too
 
 
 def captured(bucket):

@@ -1,4 +1,4 @@
-"""The table of mutants fits the code: each target is there once, and so are the tests. `scripts/mutants` does the rest."""
+"""The table of mutants fits the code: each target exists once, and so do the tests. `scripts/mutants` does the rest."""
 
 import ast
 import functools

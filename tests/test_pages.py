@@ -1,4 +1,4 @@
-"""Pages for contributors: every link leads somewhere, and every decision record is in the index."""
+"""Pages for contributors: every link works, and every decision record is in the index."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a rate promises, against a plain limiter on true time: under clocks that are off, lost answers, late copies.
+"""A rate's promises, compared with a plain limiter on true time: under wrong clocks, lost answers, late copies.
 
 Simulated: the shipped procedures, the library's own expressions, time that jumps from one event to the next. The
 promise: of permits taken in any t seconds, counted at the times at which they were sent for, at most rate * (t + s) +
@@ -40,7 +40,7 @@ SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
 
 @dataclass(frozen=True)
 class Fate:
-    """What becomes of one request; nanoseconds. `out` None: it never arrives. `back` None: its answer does not.
+    """What happens to one request; nanoseconds. `out` None: it never arrives. `back` None: its answer does not.
 
     `again`: how long after the first a second copy arrives; None: there is none.
     """
@@ -54,7 +54,7 @@ FINE = Fate()
 
 
 class Told:
-    """What a process is told of the time: the truth, and its own error."""
+    """A process's view of the time: the truth plus its own error."""
 
     known = confirmed = True
     unsettled = doubtful = False
@@ -209,7 +209,7 @@ class World:
         taken = int(values[":taken"]["N"]) if ":taken" in values else after - int(values[":now"]["N"])
         self.charged += taken // self.rate.interval_ns
 
-    # What was had.
+    # The permits taken.
 
     def had(self):
         """Of each call that was admitted: when it was sent for, when it was had, how many permits."""
@@ -224,7 +224,7 @@ class World:
 def most_beyond(times, rate):
     """By how many intervals permits taken at these (time, count) exceed, at most, what the rate allows in their time.
 
-    Never more than the burst, where the promise is kept to the letter.
+    Never more than the burst if the promise is kept exactly.
     """
     worst, least_before, total = 0.0, None, 0
     for time, count in sorted(times):

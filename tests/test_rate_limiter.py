@@ -1,4 +1,4 @@
-"""A rate limiter as its users see it: what is admitted, when, in which order, and at what cost."""
+"""A rate limiter as users see it: what it admits, when, in which order, and at what cost."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ CONTRACT = True  # the simulator's DynamoDB too
 
 @pytest.fixture
 def limiter(rates):
-    """A hundred a second, five at once, on the stage's clock; its time is known."""
+    """A hundred a second, five at once, on the environment's clock; its time is known."""
     limiter = rates()
     limiter.status()
     limiter.tap.clear()
@@ -172,7 +172,7 @@ def test_a_denial_by_the_table_tells_when_to_come_again(limiter, rates):
     assert charges(other) == 1
 
 
-def test_who_waits_sends_one_request_when_it_is_due(limiter, environment):
+def test_a_waiter_sends_one_request_when_it_is_due(limiter, environment):
     drained(limiter)
     limiter.acquire(3)
     assert charges(limiter) == 1
@@ -223,7 +223,7 @@ def test_an_answer_lost_twice_is_still_charged_once(limiter, table, environment)
 
 
 def test_an_attempt_that_another_of_its_lane_wrote_over_is_charged_again(limiter, table, environment):
-    """The strict side: it cannot be told from one that never arrived."""
+    """The strict side: it looks the same as one that never arrived."""
     overwritten = lambda charge: table.set("rate", **{f"a{charge.lane}": "another"})  # noqa: E731 - used once
     limiter.tap.inject(Charge, answer=LOST, after=overwritten)
     assert limiter.try_acquire(2)

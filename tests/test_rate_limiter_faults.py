@@ -1,4 +1,4 @@
-"""A rate amid trouble: odd answers, outages behind which others stand, closing in the midst of it, numbers nobody means."""
+"""A rate under faults: odd answers, outages while others queue, closing in the middle, unintended numbers."""
 
 import contextlib
 import dataclasses
@@ -224,7 +224,7 @@ def test_in_a_forked_child_no_lock_of_its_parents_is_waited_for(make, in_thread)
         assert in_thread(limiter.acquire).result(20) is None
 
 
-def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(make, monkeypatch):
+def test_a_waiter_that_is_interrupted_as_it_leaves_the_queue_blocks_no_other(make, monkeypatch):
     limiter = make(rate=100, burst=50)
     leave, interrupts = Permits.leave, [KeyboardInterrupt()]
 

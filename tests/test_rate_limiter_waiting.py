@@ -1,4 +1,4 @@
-"""Waiting for permits, trouble on the way to them, and prefetching: on the simulator's DynamoDB alone, as it is quick."""
+"""Waiting for permits, faults while waiting, and prefetching: only on the simulator's DynamoDB, as it is quick."""
 
 import itertools
 import math
@@ -25,7 +25,7 @@ def engine():
 
 @pytest.fixture
 def limiter(rates):
-    """A hundred a second, five at once, on the stage's clock; its time is known."""
+    """A hundred a second, five at once, on the environment's clock; its time is known."""
     limiter = rates()
     limiter.status()
     limiter.tap.clear()
@@ -88,7 +88,7 @@ def test_a_timeout_is_kept_where_others_are_faster(limiter, rates, environment):
     assert environment.clock.steady() - began <= 0.5 + 0.001
 
 
-def test_who_loses_permits_to_others_asks_less_and_less_often(limiter, rates, environment):
+def test_a_waiter_that_loses_permits_to_others_asks_less_and_less_often(limiter, rates, environment):
     other = rates()
     other.status()
     drained(limiter)
@@ -117,7 +117,7 @@ def test_waiters_are_served_in_order_and_nobody_passes_them(new_limiter, in_thre
     assert served == [1, 2, 3]
 
 
-def test_who_will_not_wait_is_told_at_once_that_those_in_front_take_all(new_limiter, in_thread):
+def test_a_try_is_denied_at_once_if_those_in_front_take_all(new_limiter, in_thread):
     limiter = new_limiter(rate=1, burst=2)
     assert limiter.try_acquire(2)
     waiter = in_thread(lambda: limiter.acquire(timeout=60))
@@ -133,7 +133,7 @@ def test_who_will_not_wait_is_told_at_once_that_those_in_front_take_all(new_limi
     waiter.result(20)
 
 
-def test_who_will_not_wait_is_told_as_soon_as_the_one_in_front_is_denied(new_limiter, in_thread):
+def test_a_try_is_denied_as_soon_as_the_one_in_front_is_denied(new_limiter, in_thread):
     drainer, limiter = new_limiter(rate=1, burst=2), new_limiter(rate=1, burst=2)
     limiter.status()
     assert drainer.try_acquire(2)
@@ -172,7 +172,7 @@ def test_the_wait_is_told_without_asking(limiter, rates):
 
 
 def test_each_sending_is_of_its_own_time(limiter):
-    """Else what was sent long ago would charge a past that is paid for, and be used now."""
+    """Otherwise an old request would charge the past, which is paid for, and the permit would be used now."""
     limiter.tap.inject(Charge, answer=LOST, commits=False)
     assert limiter.try_acquire()
     lost, again = limiter.tap.of(Charge)
@@ -238,7 +238,7 @@ def test_what_is_refused_for_good_is_raised(limiter):
 
 
 def test_nothing_is_charged_by_a_time_that_answers_do_not_agree_on(limiter, environment):
-    environment.clock.pass_time(5 * 3600)  # the bounds have widened: it asks anew
+    environment.clock.pass_time(5 * 3600)  # the bounds have widened: it asks again
     limiter.tap.odd = [900.0, -900.0, 1800.0, -3000.0]
     limiter.tap.inject(Charge, before=lambda _: pytest.fail("charged"))
     limiter.tap.everything_fails = None
@@ -263,7 +263,7 @@ def test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate(rates, 
     assert all(b - a > 0.0009 for a, b in itertools.pairwise(times)), "each when it is due, and no two at once"
 
 
-def test_what_is_in_hand_goes_to_those_who_wait(rates, environment):
+def test_permits_in_hand_go_to_the_waiters(rates, environment):
     limiter = rates(burst=5, prefetch=5)
     assert limiter.try_acquire()
     waiting = PermitWaiter(lambda: None, count=4, patient=True)
@@ -363,7 +363,7 @@ def test_a_decorated_function_waits_before_each_call(limiter, environment):
 
 
 def lane_of(limiter):
-    """Where its charges are noted."""
+    """The lane of its charges."""
     assert limiter.try_acquire()
     (lane,) = {charge.lane for charge in limiter.tap.of(Charge)}
     return lane

@@ -1,4 +1,4 @@
-"""The README says nothing that does not run."""
+"""All code in the README runs."""
 
 import re
 import subprocess

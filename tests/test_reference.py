@@ -1,4 +1,4 @@
-"""The reference page lists what the package has: each value's fields, each error, each reason, each setting."""
+"""The reference page is complete: each value's fields, each error, each reason, each setting."""
 
 import dataclasses
 import inspect

@@ -1,4 +1,4 @@
-"""The simulator: what it plays, that it notices, and ten thousand schedules of the shipped code."""
+"""The simulator: its schedules, that it notices faults, and ten thousand schedules of the shipped code."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ def tally():
     return total
 
 
-def test_no_schedule_breaks_a_law(tally):
+def test_no_schedule_breaks_an_invariant(tally):
     assert tally.schedules == SCHEDULES
     told = [f"seed {seed}: {failure.what} (scripts/simulate --replay {seed})" for seed, failure in tally.failures]
     assert not told, "\n".join(told[:10])
@@ -155,7 +155,7 @@ def test_a_missing_condition_of_a_batch_is_noticed(monkeypatch):
     first_failure({"S6"})
 
 
-# The witness, law by law: a table made wrong by hand, behind its back.
+# The oracle, invariant by invariant: a table that was made wrong by hand, unseen by it.
 
 
 @pytest.fixture

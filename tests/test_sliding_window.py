@@ -1,4 +1,4 @@
-"""A sliding window: never more than its permits in any period, by the true time, and all of them in each."""
+"""A sliding window: never more than its permits in any period, by true time, and all of them in each."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def engine():
 
 @pytest.fixture
 def windows(engine, session, bucket_name, environment, table):
-    """Makes clients of this test's window on the stage's clock: three permits in any twenty seconds."""
+    """Makes clients of this test's window on the environment's clock: three permits in any twenty seconds."""
     made = []
 
     def make(**arguments):
@@ -90,7 +90,7 @@ def test_never_more_than_its_permits_in_any_period_of_true_time(windows, environ
                 client.tap.inject(kind, after=lambda _, late=late: environment.clock.pass_time(late))
         try:
             had = client.try_acquire()
-        except StoreUnavailable:  # the times that it was told contradict each other
+        except StoreUnavailable:  # the times that it got contradict each other
             continue
         if had:
             used.append(environment.clock.steady())
@@ -165,7 +165,7 @@ def test_there_is_no_release():
     assert not hasattr(SlidingWindow, "release")
 
 
-def test_who_waits_writes_nothing(windows, environment):
+def test_a_waiter_writes_nothing(windows, environment):
     window = windows()
     while window.try_acquire():
         pass

@@ -1,4 +1,4 @@
-"""The shape of the package: what a linter does not see, and a reader stumbles over."""
+"""The structure of the package: rules that a linter does not check."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a user imports: all of it documented, picklable where it travels, and free of side effects."""
+"""The public surface: documented, picklable where needed, and free of import side effects."""
 
 import copy
 import dataclasses
@@ -139,7 +139,7 @@ ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 
 
 @pytest.mark.parametrize("name", ["LeaseBucket", "Lease", "RateLimiter"])
-def test_both_faces_have_the_same_methods_with_the_same_parameters(name):
+def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
     ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
     # What is a property there is awaited here.
     of_the_core = ASKED_BY_PROCESS | {"lost"}
@@ -179,7 +179,7 @@ def test_an_event_is_a_documented_value_that_travels_and_cannot_be_changed(kind)
         kind(*fields)
 
 
-def test_opentelemetry_is_imported_by_its_own_room_only():
+def test_opentelemetry_is_imported_by_its_own_module_only():
     out = run_python(
         "import sys, ddb_lease.cli.main\nprint('opentelemetry' in sys.modules, 'ddb_lease.otel' in sys.modules)"
     )
@@ -293,10 +293,10 @@ def test_every_example_in_a_docstring_runs():
     assert ran >= 10
 
 
-def test_no_room_has_an_example_that_is_not_run():
-    rooms = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "ddb_lease.")]
-    sources = {room: importlib.util.find_spec(room).origin for room in rooms if "__main__" not in room}
-    with_examples = {room for room, path in sources.items() if ">>> " in Path(path).read_text()}
+def test_no_module_has_an_example_that_is_not_run():
+    names = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "ddb_lease.")]
+    sources = {name: importlib.util.find_spec(name).origin for name in names if "__main__" not in name}
+    with_examples = {name for name, path in sources.items() if ">>> " in Path(path).read_text()}
     assert with_examples <= set(EXAMPLES)
 
 
@@ -404,19 +404,19 @@ def run_python(code):
     return done.stdout
 
 
-@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
-def test_importing_brings_in_no_engine(room):
+@pytest.mark.parametrize("module", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
+def test_importing_brings_in_no_engine(module):
     out = run_python(
-        f"import sys, {room}\n"
+        f"import sys, {module}\n"
         "heavy = {'moto', 'flask', 'flask_cors', 'werkzeug'}\n"
         "print([m for m in sys.modules if m.partition('.')[0] in heavy or m == 'ddb_lease.local.server'])"
     )
     assert out.strip() == "[]"
 
 
-@pytest.mark.parametrize("room", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
-def test_importing_brings_in_no_pytest_and_only_the_fixtures_need_it(room):
-    run_python(f"import sys, {room}\nassert not any('pytest' in module for module in sys.modules)")
+@pytest.mark.parametrize("module", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
+def test_importing_brings_in_no_pytest_and_only_the_fixtures_need_it(module):
+    run_python(f"import sys, {module}\nassert not any('pytest' in name for name in sys.modules)")
     run_python(
         "import sys, ddb_lease.testing.fixtures\nassert 'pytest' in sys.modules\nassert 'moto' not in sys.modules"
     )

@@ -1,4 +1,4 @@
-"""What users test their own code with: it does what it says, by what happens in production."""
+"""The test kit for users: it behaves as documented, and as production does."""
 
 import re
 import subprocess
@@ -101,7 +101,7 @@ def test_waiting_takes_the_stages_time_and_leases_are_renewed_meanwhile(environm
     lease.check()
 
 
-def test_who_waits_is_served_when_a_stranger_releases(environment, bucket, in_thread):
+def test_a_waiter_is_served_when_a_stranger_releases(environment, bucket, in_thread):
     (theirs,) = environment.fill(bucket)
     waiter = in_thread(bucket.acquire)
     theirs.release()
@@ -365,7 +365,7 @@ def test_no_two_buckets_have_one_name_unless_it_is_given(environment):
     assert environment.bucket("mine").name == environment.bucket("mine").name == "mine"
 
 
-def test_a_closed_stage_holds_nothing_and_its_buckets_are_closed(lease_table):
+def test_a_closed_environment_holds_nothing_and_its_buckets_are_closed(lease_table):
     with TestEnvironment(**lease_table) as environment:
         made = environment.bucket()
         leases = [made.acquire(), LeaseBucket("by-itself", max_tokens=1, **environment.connect()).acquire()]

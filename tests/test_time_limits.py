@@ -1,4 +1,4 @@
-"""A test that hangs fails its run in bounded time, and says where it hung."""
+"""A hanging test fails its run in bounded time, and the output shows where it hung."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The time budget around a lease: what a margin is made of, and what is refused for lack of it."""
+"""The time budget around a lease: the parts of a margin, and the settings that are refused."""
 
 import math
 from types import SimpleNamespace

@@ -274,7 +274,7 @@ def test_two_threads_that_lose_their_answers_do_not_both_release_one_token(new_t
 
     def meet(_):
         with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait()  # where both are under way
+            both.wait()  # both are in progress
 
     for _ in range(2):
         bucket.tap.inject(Release, answer=LOST, after=meet)

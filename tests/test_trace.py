@@ -1,4 +1,4 @@
-"""`scripts/trace` tells the path of an operation, and its figures are those of the path that it lists."""
+"""`scripts/trace` prints the path of an operation, and its figures match the listed path."""
 
 import os
 import re

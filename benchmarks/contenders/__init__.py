@@ -1,7 +1,7 @@
-"""Contenders: each a way to hold one of so many tokens, behind the same few calls.
+"""Contenders: each is a way to hold one of several tokens, behind the same few calls.
 
-Invariants: a contender's module is imported in that contender's own environment only, so it needs nothing but
-what is installed there; and it uses what its library documents, set up as its documentation says.
+Invariants: a contender's module is imported only in that contender's own environment, so it may import only what is
+installed there; it uses its library as that library's documentation says.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Where and of what a contender takes tokens."""
+    """A contender's settings."""
 
     endpoint_url: str
     table: str
@@ -25,18 +25,18 @@ class Setting:
 
 
 class Contender(Protocol):
-    """What is measured."""
+    """The interface that is measured."""
 
     def acquire(self, timeout: float) -> Any:
-        """Wait for a token, and hold it; None where there was none in time."""
+        """Wait for a token, and hold it; None if there was none in time."""
         ...
 
     def renew(self, held: Any) -> None:
-        """Hold it for longer; NotImplementedError where only a heartbeat can."""
+        """Renew it; NotImplementedError if only a heartbeat can."""
         ...
 
     def release(self, held: Any) -> None:
-        """Give it back."""
+        """Release it."""
         ...
 
     def try_acquire(self) -> Any:
@@ -45,7 +45,7 @@ class Contender(Protocol):
 
 
 def contender(name: str, setting: Setting, session: Any) -> Contender:
-    """Make the contender of this name; `session` is a boto3 session whose events are watched."""
+    """Make the contender of this name; `session` is a boto3 session whose events the meter watches."""
     module = importlib.import_module(f"benchmarks.contenders.{name}")
     made: Contender = module.make(setting, session)
     return made

@@ -1,4 +1,4 @@
-"""dynamo-dlm 2.1.0: a lock with a concurrency, on one table of its own. No renewal, no fence.
+"""dynamo-dlm 2.1.0: a lock with a concurrency limit, on its own table. No renewal, no fence.
 
 It takes its session from boto3's default, and its endpoint from the environment.
 """
@@ -18,7 +18,7 @@ class Dlm:
     def __init__(self, setting: Setting, session: Any) -> None:
         boto3.DEFAULT_SESSION = session
         self._setting = setting
-        # One object holds one lock: one for each thread, made once, as making one makes a boto3 resource.
+        # An object holds one lock: one object for each thread, made once, as making one makes a boto3 resource.
         self._own = threading.local()
         self._making = threading.Lock()
 
@@ -46,7 +46,7 @@ class Dlm:
 
     def _lock(self) -> Any:
         lock = getattr(self._own, "lock", None)
-        if lock is None or lock._release_code:  # held: the next one is another
+        if lock is None or lock._release_code:  # this one is held: make another
             with self._making:  # boto3's sessions are not thread-safe
                 self._own.lock = DynamoDbLock(
                     self._setting.bucket,

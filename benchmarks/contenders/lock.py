@@ -1,4 +1,4 @@
-"""python_dynamodb_lock 0.9.1: one lock (N = 1) with heartbeats, on one table of its own. No fence."""
+"""python_dynamodb_lock 0.9.1: one lock (N = 1) with heartbeats, on its own table. No fence."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What is usually written by hand: a counter of leases, updated in a transaction by every acquire and every release.
+"""The usual handwritten solution: a counter of leases, updated in a transaction by every acquire and every release.
 
-It is done with care as such things go: the lease is an item of its own, both are written together, conflicts and a full
-bucket are retried under full jitter. It has no cure for a holder that dies: its token is gone from the counter.
+It is a careful version: the lease is an item of its own, both are written together, and conflicts and a full bucket are
+retried with full jitter. It does not recover from a holder that dies: the counter loses that token.
 
-The procedures are generators, so that the simulator can run them as well as a boto3 client.
+Its operations are generators, so that the simulator can run them too, and not only a boto3 client.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _FULL = (0.1, 1.0)
 
 
 class Naive:
-    """The requests and what is made of their answers.
+    """The requests, and the decisions on their answers.
 
     Args:
         table: The table's name.
         bucket: The bucket's name.
         tokens: How many tokens there are.
-        lease_ms: What is written as expiry; nothing ever reads it.
+        lease_ms: The length of a lease; the expiry is written but never read.
         chance: For the jitter.
     """
 
@@ -55,7 +55,7 @@ class Naive:
         }
 
     def acquire(self, now_ms: int, *, patient: bool) -> Generator[Effect, Exception | None, str | None]:
-        """Count one up and put the lease, both or neither."""
+        """Increment the counter and put the lease, both or neither."""
         lease_id = f"{self._chance.getrandbits(128):032x}"
         lease = {
             **self._key(f"lease#{lease_id}"),
@@ -82,7 +82,7 @@ class Naive:
             yield self._jitter(_FULL if full else _CONTENDED, failures)
 
     def release(self, lease_id: str) -> Generator[Effect, Exception | None, None]:
-        """Count one down and delete the lease, both or neither."""
+        """Decrement the counter and delete the lease, both or neither."""
         delete = {
             "TableName": self._table,
             "Key": self._key(f"lease#{lease_id}"),

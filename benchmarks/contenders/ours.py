@@ -21,7 +21,7 @@ class Ours:
             on_event=self._note if setting.watched else None,
         )
         self.renewed: list[float] = []
-        """How late each renewal was answered, in seconds, where renewals are watched."""
+        """How late each renewal was answered, in seconds, if renewals are watched."""
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Renewed):

@@ -1,4 +1,4 @@
-"""ddb_lease's rate limiter: so many permits a second as it has tokens."""
+"""ddb_lease's rate limiter: as many permits a second as the setting has tokens."""
 
 from __future__ import annotations
 

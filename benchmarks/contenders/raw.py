@@ -1,7 +1,7 @@
-"""The floor: the very requests that ddb_lease sends for a claim, a renewal and a release, by a plain boto3 client.
+"""The lower bound: the same requests that ddb_lease sends for claim, renewal and release, by a plain boto3 client.
 
-What is prepared outside of the time taken is all that a caller would compute; what is timed is the one call. `bare` is
-the same item put without any condition: what boto3 and the engine need for a `put_item` as such.
+The requests are prepared before the clock starts; only the one call is timed. `bare` puts the same item without a
+condition: the time that boto3 and the engine need for any `put_item`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Raw:
         self._next: dict[str, Any] = {}
 
     def prepare(self) -> None:
-        """Compute the next round's requests: not what is timed."""
+        """Compute the next round's requests; not timed."""
         self._lease_id, claim = self._claim()
         now = claim["Item"]["expires_at"]["N"]
         renew = Renew(slot=0, lease_id=self._lease_id, expires_at=int(now) + 1, ttl=int(now) // 1000)

@@ -1,4 +1,4 @@
-"""zae-limiter 0.17.0, its synchronous face: a token bucket in DynamoDB. Its table is its own, made by itself."""
+"""zae-limiter 0.17.0, its synchronous API: a token bucket in DynamoDB, in a table that it creates."""
 
 from __future__ import annotations
 

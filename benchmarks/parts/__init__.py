@@ -1,6 +1,6 @@
-"""Parts: one question each. Every part has `run(company, tick)`, which returns plain values, ready for JSON.
+"""Parts: one question each. Every part has `run(company, tick)`, which returns plain values for JSON.
 
-`tick` is called with a share of the part's work that is done, from 0.0 to 1.0.
+`tick` is called with the done share of the part's work, from 0.0 to 1.0.
 """
 
 from __future__ import annotations

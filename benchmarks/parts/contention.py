@@ -1,6 +1,6 @@
-"""Contention: many workers that all want tokens all the time, as threads of one process and as processes.
+"""Contention: many workers that always want tokens, as threads of one process and as processes.
 
-Each worker acquires, holds for 20 ms, releases, and wants the next. Fairness is Jain's index over the workers' grants.
+Each worker acquires, holds for 20 ms, releases, and acquires again. Fairness is Jain's index over the workers' grants.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTENDERS = (OURS, NAIVE, DLM)
 
 
 class Cell(NamedTuple):
-    """So many processes with so many threads each, on so many slots, for so long."""
+    """A number of processes, threads in each, slots, and seconds."""
 
     processes: int
     threads: int
@@ -29,7 +29,7 @@ class Cell(NamedTuple):
 
     @property
     def workers(self) -> int:
-        """All of them."""
+        """All workers."""
         return self.processes * self.threads
 
 
@@ -48,7 +48,7 @@ CELLS = (
 
 
 def run(company: Company, tick: Tick, *, cells: Sequence[Cell] = CELLS) -> dict[str, Any]:
-    """Cell by cell; of each cell, one contender after the other."""
+    """Cell by cell; within each cell, one contender after the other."""
     rows: list[dict[str, Any]] = []
     whole = sum(cell.seconds * len(cell.contenders) for cell in cells)
     done = 0.0
@@ -70,7 +70,7 @@ def _play(company: Company, members: Sequence[Member], kind: str, cell: Cell) ->
         member.tell("open", bucket=bucket, tokens=cell.slots)
     for member in members:
         member.hear()
-    for member in members:  # everybody has met the bucket before it is for real
+    for member in members:  # all have used the bucket before the measurement
         member.ask("cycles", bucket=bucket, times=1)
     for member in members:
         member.ask("count")
@@ -105,7 +105,7 @@ def _play(company: Company, members: Sequence[Member], kind: str, cell: Cell) ->
 
 
 def _handovers(logs: Sequence[Sequence[Sequence[float]]]) -> dict[str, float]:
-    """From the return of a release to the next grant of anyone, on one slot."""
+    """The time from the return of a release to the next grant, on one slot."""
     held = sorted((granted, released) for log in logs for _, granted, _, released in log)
     gaps = [max(0.0, after - released) for (_, released), (after, _) in pairwise(held)]
     return {"median": quantile(gaps, 0.5) * 1e3, "p99": quantile(gaps, 0.99) * 1e3}

@@ -1,6 +1,6 @@
 """Hand-over: from a release to the next grant. Recovery: from a holder's death to the next grant.
 
-In one process, two threads; across processes, one holder that releases now and then, and eight that wait for it.
+In one process: two threads. Across processes: one holder that releases now and then, and eight waiters.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(
 
 
 def _within(company: Company, rounds: int) -> dict[str, Any]:
-    """Two threads that hand one slot to and fro, and the time of one claim in the same process, in between."""
+    """Two threads that pass one slot to and fro, and in between the time of one claim in the same process."""
     bucket, alone = company.bucket(), company.bucket()
     with company.hired([OURS], tokens=1) as (member,):
         member.ask("open", bucket=bucket)
@@ -46,7 +46,7 @@ def _within(company: Company, rounds: int) -> dict[str, Any]:
         claims: list[float] = []
         ratios = []
         while len(handed) < rounds:
-            # The claim that it is held against comes after as long a rest: caches are as cold then.
+            # The claim that it is compared with comes after an equal rest, so caches are equally cold.
             until = time.monotonic() + 0.5
             lone = member.ask("contend", bucket=alone, threads=1, until=until, hold=_HOLD, rest=_HOLD)["logs"][0]
             claim = [granted - wanted for wanted, granted, _, _ in lone]
@@ -67,7 +67,7 @@ def _gaps(logs: list[list[list[float]]]) -> list[float]:
 
 
 def _across(company: Company, rounds: int, tick: Tick) -> dict[str, Any]:
-    """A holder releases while eight processes wait; the first of them to be granted ends the round."""
+    """A holder releases while eight processes wait; the first grant ends the round."""
     bucket = company.bucket()
     gaps = []
     with company.hired([OURS] * (WAITING + 2), tokens=1) as members:
@@ -76,7 +76,7 @@ def _across(company: Company, rounds: int, tick: Tick) -> dict[str, Any]:
             member.ask("cycles", bucket=bucket, times=1)
         holder, *waiting = members
         holder.ask("fill", bucket=bucket, count=1)
-        # Who had it rests for a while, so that it does not come back for it: those who wait hand it on.
+        # The last holder rests for a while, so that it does not compete: the waiters pass the slot on.
         until = time.monotonic() + rounds * 0.5
         for member in waiting:
             member.tell("contend", bucket=bucket, threads=1, until=until, hold=0.3, rest=0.4)
@@ -89,7 +89,7 @@ def _across(company: Company, rounds: int, tick: Tick) -> dict[str, Any]:
 
 
 def _recovery(company: Company, deaths: int, tick: Tick) -> dict[str, Any]:
-    """A holder is killed amid its lease; from then on, how much longer than its lease does the next one wait?"""
+    """A holder is killed in the middle of its lease: how much longer than the lease does the next one wait?"""
     rows = []
     for number in range(deaths):
         bucket = company.bucket()

@@ -1,4 +1,4 @@
-"""Imports: how much longer a program takes to start that imports ddb_lease, against one that imports boto3."""
+"""Imports: how long a program takes to start if it imports ddb_lease, against one that imports boto3."""
 
 from __future__ import annotations
 

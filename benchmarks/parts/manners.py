@@ -1,12 +1,12 @@
-"""Under the real service's manners: latencies, transaction conflicts, a partition's limits, which no engine here has.
+"""The real service's behaviour, which no engine here has: latencies, transaction conflicts, a partition's limits.
 
-A simulation of events, without threads and without real time. The decisions are the shipped procedures, request by
-request; the naive bucket's are its own, the same that runs on engines. Each worker is a process by itself.
+An event simulation, without threads and without real time. It runs the shipped operations, request by request, and the
+naive bucket's own, which also run on engines. Each worker is a process of its own.
 
 The service, as published or as reported from load tests: 3.5 ms for a single write, 15.7 ms for a transaction, 1,000
-write units and 3,000 read units a second for one partition, no burst. A read is taken to need 3 ms. A transaction has
-its items to itself while it is under way there: another one that touches them meanwhile is cancelled, a single write
-refused. Whatever is cancelled costs like what works; what is throttled costs nothing.
+write units and 3,000 read units a second for one partition, no burst. A read is assumed to need 3 ms. A transaction
+locks its items while it runs: another transaction on them is cancelled meanwhile, a single write is refused. A
+cancelled request costs as much as a successful one; a throttled request costs nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TOKENS = 64
 HOLD_SECONDS = REST_SECONDS = 0.1
 WORKERS = (1, 10, 30, 100, 300, 1_000, 10_000)
 SECONDS = 5.0
-"""Of simulated time, of which the first two are not counted: all have come by then."""
+"""Of simulated time. The first two are not counted, as workers still start."""
 _BEGIN, _WARM = 1_800_000_000.0, 2.0
 _ITEM_BYTES = 200
 _TABLE, _BUCKET = "manners", "manners"
@@ -62,7 +62,7 @@ class World:
         self._serial = itertools.count()
 
     def later(self, seconds: float, what: Callable[[], None]) -> None:
-        """Have something happen after so many seconds."""
+        """Schedule something after so many seconds."""
         heapq.heappush(self._events, (self.now + max(0.0, seconds), next(self._serial), what))
 
     def run(self, until: float) -> None:
@@ -73,16 +73,16 @@ class World:
         self.now = until
 
     def steady(self) -> float:
-        """As a machine's steady clock."""
+        """The machine's steady clock."""
         return self.now
 
     def wall(self) -> float:
-        """As a machine's wall clock; nobody asks."""
+        """The machine's wall clock; unused."""
         return _BEGIN + self.now
 
 
 class Permits:
-    """So many units a second, and no more saved up than for one of them."""
+    """A limit of units a second, which saves up one second's worth at most."""
 
     def __init__(self, world: World, units_a_second: float) -> None:
         self._world = world
@@ -90,7 +90,7 @@ class Permits:
         self._left, self._at = units_a_second, 0.0
 
     def take(self, units: float) -> bool:
-        """Whether there was so much left, and it was taken."""
+        """Take units if enough are left; returns whether they were taken."""
         now = self._world.now
         self._left = min(self._rate, self._left + (now - self._at) * self._rate)
         self._at = now
@@ -101,7 +101,7 @@ class Permits:
 
 
 class Service:
-    """DynamoDB on simulated time, with its manners."""
+    """DynamoDB on simulated time, with its limits."""
 
     def __init__(self, world: World, chance: random.Random) -> None:
         self._world = world
@@ -119,7 +119,7 @@ class Service:
         self.wcu = self.rcu = 0.0
 
     def call(self, method: str, arguments: dict[str, Any], answer: Callable[[Any], None]) -> None:
-        """Carry one request out; `answer` gets the response, or the error."""
+        """Carry out one request; `answer` gets the response, or the error."""
         seconds = {"transact_write_items": TRANSACTION_SECONDS, "query": READ_SECONDS}.get(method, WRITE_SECONDS)
         seconds *= self._chance.uniform(0.8, 1.2)
 
@@ -154,7 +154,7 @@ class Service:
         self._world.later(seconds * (0.1 if method == "transact_write_items" else 0.5), arrive)
 
     def read(self, request: Request, response: dict[str, Any]) -> Answer:
-        """The answer in a response; of what everybody sees alike, read once."""
+        """The parsed answer of a response; what all workers see alike is parsed once."""
         items = response.get("Items")
         if items is None:
             return read_answer(request, response)
@@ -179,7 +179,7 @@ class Service:
     def _execute(self, method: str, arguments: dict[str, Any]) -> Any:
         now, consistent = _BEGIN + self._world.now, arguments.get("ConsistentRead", False)
         if method == "query" and consistent in self._seen:
-            # Everybody asks for the same, and sees the same until the next write: only the Date is new.
+            # All workers read the same, and see the same until the next write: only the Date is new.
             seen = self._seen[consistent]
             headers = {"date": formatdate(int(now), usegmt=True)}
             return {**seen, "ResponseMetadata": {**seen["ResponseMetadata"], "HTTPHeaders": headers}}
@@ -212,7 +212,7 @@ def _keys(method: str, arguments: dict[str, Any]) -> list[str]:
 
 @dataclass
 class Log:
-    """What one worker got."""
+    """The counts of one worker."""
 
     grants: int = 0
 
@@ -276,7 +276,7 @@ class Carrier:
         self._place = BucketAddress(table=_TABLE, bucket=_BUCKET)
 
     def go_on(self, answer: Any = None) -> None:
-        """Give the worker an answer, and carry out what it wants next."""
+        """Give the worker an answer, and carry out its next request."""
         effect = self._worker.send(answer)
         if isinstance(effect, Pause):
             effect = effect.seconds

@@ -1,4 +1,4 @@
-"""Rates: what a permit costs, cold and warm, and a denial; beside zae-limiter."""
+"""Rates: what a permit costs, cold and warm, and a denial; next to zae-limiter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERMITS = 2_000
 
 
 def run(company: Company, tick: Tick, *, rounds: int = ROUNDS) -> dict[str, Any]:
-    """Permits of a rate that nobody reaches, then denials of one that is used up, then prefetching."""
+    """Permits of a rate that is never reached, then denials of one that is used up, then prefetching."""
     rows: list[dict[str, Any]] = []
     bucket, empty = company.bucket(), company.bucket()
     with company.hired((RATE, ZAE), tokens=FAST) as members:

@@ -13,13 +13,13 @@ OCCUPIED = (0.1, 0.9, 1.0)
 ROUNDS = 16
 CYCLES = 4
 LEASES = (10, 100, 1_000, 5_000)
-"""How many in one process, of `LEASE_SECONDS`: with the most, 500 renewals a second. What boto3 alone takes for one
-renewal is `floor_cpu_ms`."""
+"""How many leases of `LEASE_SECONDS` in one process: the most make 500 renewals a second. `floor_cpu_ms` is what boto3
+alone takes for one renewal."""
 
 LEASE_SECONDS = 30.0
-PER_BUCKET = 1_250  # 5,000 are in four: the engines' Query takes the longer the more slots a bucket has
+PER_BUCKET = 1_250  # 5,000 are in four: the engines' Query is slower the more slots a bucket has
 BEAT_SECONDS = 12.0  # each is renewed once, or more
-_TRIES = 2  # the engines here take time that grows with the table for a Query, which DynamoDB does not
+_TRIES = 2  # the Query of the engines here is slower the larger the table is; DynamoDB's is not
 _THREADS = 4
 
 

@@ -26,7 +26,7 @@ def run(company: Company, tick: Tick, *, rounds: int = ROUNDS) -> dict[str, Any]
         taken: dict[str, dict[str, list[float]]] = {member.kind: {} for member in members}
         medians: dict[str, dict[str, list[float]]] = {member.kind: {} for member in members}
         for number in range(rounds):
-            # Each takes its turn at each place in the row: none is always the first after another.
+            # The order rotates, so that none always comes after the same one.
             for member in members[number % len(members) :] + members[: number % len(members)]:
                 for operation, seconds in member.ask("cycles", bucket=bucket, times=CYCLES).items():
                     if seconds:
@@ -59,10 +59,10 @@ def _counted(members: list[Member], bucket: str) -> dict[str, dict[str, Any]]:
         member.ask("count")
         member.ask("cycles", bucket=bucket, times=10)
         whole = member.ask("count")
-        # An acquire by itself, as often; then the releases.
+        # As many acquires alone; then the releases.
         held = 1 if member.kind == LOCK else TOKENS
         if member.kind in {RAW, DLM}:
-            # One held at a time: told apart by the kind of request.
+            # Only one can be held at a time: the kind of request tells acquire and release apart.
             counts[member.kind] = _by_kind(whole, 10)
             continue
         member.ask("fill", bucket=bucket, count=held)
@@ -94,13 +94,13 @@ def _by_kind(count: dict[str, Any], times: int) -> dict[str, Any]:
 
 
 def _check(member: Member, bucket: str) -> dict[str, float] | None:
-    """What the rules say and what the engine reports, of the same requests; None where it reports nothing."""
+    """The units of the same requests by the rules and as the engine reports them; None if it reports nothing."""
     count = member.ask("check", bucket=bucket, times=_CHECKED)
     return {"by_rules": count["wcu"] + count["rcu"], "reported": count["consumed"]} if count["consumed"] else None
 
 
 def _full(company: Company) -> list[dict[str, Any]]:
-    """What `try_acquire` costs on a full bucket that others hold."""
+    """The cost of `try_acquire` on a full bucket that others hold."""
     rows = []
     for kind in KINDS[1:]:
         bucket = company.bucket()

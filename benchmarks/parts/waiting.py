@@ -1,4 +1,4 @@
-"""Waiting: what those who wait for a full bucket cost."""
+"""Waiting: what waiters for a full bucket cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOKENS = 10
 
 
 def run(company: Company, tick: Tick, *, seconds: float = SECONDS) -> dict[str, Any]:
-    """All contenders wait at the same time, each for a bucket of its own that is full."""
+    """All contenders wait at the same time, each for its own full bucket."""
     rows, waiting = [], []
     for kind, threads in WAITERS:
         bucket, tokens = company.bucket(), 1 if kind == LOCK else TOKENS

@@ -296,4 +296,4 @@ def _denied(later: Later, now: int, *, spread: float = 0.0) -> Denied:
 def _defect(answer: object) -> Exception:
     if isinstance(answer, Rejected):
         return answer.error
-    return ConfigurationError(f"an answer that no request of ours has: {answer}")
+    return ConfigurationError(f"unexpected answer: {answer}")

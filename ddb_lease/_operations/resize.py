@@ -256,7 +256,7 @@ class _Work:
         state = self._state
         self._lost_in_a_row += 1
         if self._lost_in_a_row >= LOSSES and state.time.steady() >= self._until:
-            raise StoreUnavailable(f"bucket {state.bucket!r}: others change its counter all the time")
+            raise StoreUnavailable(f"bucket {state.bucket!r}: other clients keep changing its counter")
         yield Pause(seconds=full_jitter(CONTENDED_SECONDS, self._lost_in_a_row, state.chance))
 
     def _step_done(self) -> None:

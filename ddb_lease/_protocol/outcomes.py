@@ -100,4 +100,4 @@ def failure_of(answer: Answer | None) -> Busy | Unavailable:
         case Rejected():
             raise answer.error
         case _:
-            raise ConfigurationError(f"an answer that no request of ours has: {answer}")
+            raise ConfigurationError(f"unexpected answer: {answer}")

@@ -3,8 +3,8 @@
 Invariants:
 
 - All retrying within an operation is here. A renewal that failed is made anew, when `lease_state` says so.
-- Every pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): uniform
-  between zero and a bound that doubles up to a cap.
+- Every pause is drawn with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015):
+  uniform between zero and a bound that doubles up to a cap.
 - tenacity's loop runs as a generator, `_Loop`: attempts are generators, a sleep is yielded as a `Pause`. So the same
   policy serves threads, asyncio and a simulator; the clock and the random source come in as arguments.
 - A full bucket is not a failure: its waiters poll at a steady mean rate, and at the first known expiry. Nor is a denied

@@ -11,7 +11,7 @@ _KEY_BYTES: Final = 2048
 
 
 def checked_text(what: str, text: object) -> str:
-    """A non-empty text that DynamoDB takes for a key; refused otherwise."""
+    """Return `text` if DynamoDB accepts it as a key; refuse it otherwise."""
     if not isinstance(text, str) or not text:
         raise ConfigurationError(f"{what} must be a non-empty string, not {text!r}")
     try:

@@ -1,11 +1,11 @@
-"""One bucket in one process, under both APIs: it puts the layers together, and returns operations to be driven.
+"""One bucket in one process, shared by both APIs: it wires the layers together and returns operations to drive.
 
 Invariants:
 
-- It decides nothing, and drives nothing that a caller waits for: `LeaseBucket` drives its operations on the calling
+- It decides nothing and drives nothing that a caller waits for: `LeaseBucket` drives its operations on the calling
   thread, `aio.LeaseBucket` on a loop.
-- Whatever an acquire may have leased is noted in its `PendingAcquire` before it is asked for. The API that drives it
-  calls `abandon` when anything interrupts it, wherever that strikes.
+- An acquire notes in its `PendingAcquire` what it may lease before it sends the request. If anything interrupts the
+  acquire at any point, the API that drives it calls `abandon`.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _log = logging.getLogger("ddb_lease")
 Result = TypeVar("Result")
 
 _DATA_BYTES: Final = 300_000
-_TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB takes 4 MB in one
+_TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB's limit is 4 MB
 _STATUS_SECONDS: Final = 10.0
 
 TRY_SECONDS: Final = 10.0
-"""How long `try_acquire` goes on while the service does not answer."""
+"""How long `try_acquire` keeps trying while the service does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,12 @@ class PendingAcquire:
     """One acquire under way.
 
     Attributes:
-        operation: What is to be driven.
+        operation: The operation to drive.
         waiter: Its place in the process's queue.
-        queues: Whether it stands there.
-        observer: Who tells of it, if anybody does.
-        observe: Shown each of its requests, and the answer; None where nobody listens.
-        open_grants: What may be leased, and is given back where it is not kept.
+        queues: Whether it is in that queue.
+        observer: Reports its events; None if nobody listens.
+        observe: Called with each of its requests and the answer; None if nobody listens.
+        open_grants: Grants that may be leased; released unless the caller keeps them.
     """
 
     operation: Operation[Outcome]
@@ -82,15 +82,15 @@ class PendingAcquire:
 
 
 class BucketCore:
-    """What both APIs of a bucket are made of; the arguments are those of `LeaseBucket`.
+    """The common part of both APIs of a bucket; the arguments are those of `LeaseBucket`.
 
     Attributes:
         name: The bucket's name.
         table: Its table.
-        runtime: What it runs on.
+        runtime: Clocks, threads and locks.
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
-        observe: Shown each request and answer that belongs to no acquire; None where nobody listens.
+        observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
         leases: The leases that this process holds, by id.
     """
 
@@ -148,7 +148,7 @@ class BucketCore:
 
     @property
     def owner(self) -> str:
-        """Who acquires: what was given, else ``host:pid`` of the process that asks."""
+        """The owner given, or ``host:pid`` of the calling process."""
         return self._owner or f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, operation: Operation[Result]) -> Result:
@@ -158,10 +158,10 @@ class BucketCore:
     # Acquiring.
 
     def deadline(self, timeout: float | None) -> float:
-        """When a timeout that begins now is over, on the steady clock.
+        """When a timeout that begins now ends, on the steady clock.
 
         Raises:
-            ConfigurationError: It is no number of seconds from 0 up.
+            ConfigurationError: It is not a number of seconds from 0 up.
         """
         if timeout is not None and not timeout >= 0:
             raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
@@ -170,13 +170,13 @@ class BucketCore:
     def begin_acquire(
         self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
     ) -> PendingAcquire:
-        """An acquire that is to be driven. Nothing was sent so far, and nobody stands in the queue.
+        """An acquire to drive. Nothing has been sent yet, and it is not in the queue yet.
 
         Args:
             deadline: When to give up, on the steady clock.
             data: What to attach to the lease.
             count: How many slots.
-            patient: Whether a full bucket is waited for.
+            patient: Whether it waits for a full bucket.
             wake: Ends the driver's pause, from any thread.
         """
         if self.state.closed:
@@ -201,7 +201,7 @@ class BucketCore:
 
     @contextlib.contextmanager
     def in_queue(self, pending: PendingAcquire) -> Iterator[None]:
-        """Stand in the queue while an acquire is driven."""
+        """Keep an acquire in the queue while it is driven."""
         if pending.queues:
             self.state.hints.join(pending.waiter)
         try:
@@ -210,7 +210,7 @@ class BucketCore:
             self.state.hints.leave(pending.waiter)
 
     def conclude(self, pending: PendingAcquire, outcome: Outcome) -> Grant | None:
-        """What an acquire won; None where nothing came free in time. Where this raises, the caller abandons it.
+        """What an acquire won; None if nothing came free in time. If this raises, the caller abandons the acquire.
 
         Raises:
             StoreUnavailable: The service did not answer.
@@ -223,19 +223,19 @@ class BucketCore:
         if self.state.closed:  # closed while we waited
             raise self.state.closed_error()
         if pending.observer is not None:
-            # First of all, so that no end is told before it.
+            # First, so that no end is reported before it.
             pending.observer.won(outcome, now=self.state.time.steady())
         return outcome
 
     def new_lease(self, grant: Grant) -> HeldLease:
-        """The lease that a grant stands for; not renewed yet."""
+        """The lease for a grant; not renewed yet."""
         return HeldLease(grant, context=self._lease_context())
 
     def keep(self, lease: HeldLease) -> None:
         """Hold a lease from now on: renew it, and release it when the bucket is closed or the process ends.
 
         Raises:
-            ConfigurationError: The bucket was closed just now: nobody else would release it.
+            ConfigurationError: The bucket was closed meanwhile, and nobody else would release the lease.
         """
         self.leases[lease.id] = lease
         self.state.began(lease.id)
@@ -252,21 +252,21 @@ class BucketCore:
         )
 
     def abandon(self, pending: PendingAcquire) -> None:
-        """An acquire ended otherwise than by a lease that is kept: leave the queue, and give back what it may have."""
+        """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
         self.state.hints.leave(pending.waiter)
         self.give_back_all(pending.open_grants)
 
     def give_back_all(self, grants: list[Grant]) -> None:
-        """Release what may be leased to nobody, on the calling thread."""
+        """Release grants that may be leased but have no holder, on the calling thread."""
         for grant in grants:
             lease = self.leases.get(grant.lease_id) or self.new_lease(grant)
             try:
                 lease.release()
             except StoreError as error:
-                _log.warning("lease %s of an interrupted acquire ends by expiry: %s", grant.lease_id, error)
+                _log.warning("lease %s of an interrupted acquire will expire: %s", grant.lease_id, error)
 
     def timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
-        """The error where nothing came free in time."""
+        """The error for an acquire that timed out."""
         slots = "no slot" if count == 1 else f"no {count} slots"
         return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
 
@@ -297,11 +297,11 @@ class BucketCore:
         return self._changing_settings(resize(self.state, max_tokens=_checked_max_tokens(max_tokens)))
 
     def repair(self) -> Operation[Repaired]:
-        """Count the slots anew."""
+        """Recount the slots."""
         return self._changing_settings(repair(self.state))
 
     def release(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Operation[list[int]]:
-        """Release a lease that no `HeldLease` of this process stands for; returns the slots that this ended it on."""
+        """Release a lease that this process has no `HeldLease` for; returns the slots on which this ended it."""
         outcomes = yield from send_release(
             self.state,
             slots=slots,
@@ -322,22 +322,22 @@ class BucketCore:
         self.state.hints.wake_all()
         return ended
 
-    # The end.
+    # Closing.
 
     def begin_closing(self) -> list[HeldLease]:
-        """From now on nobody acquires; returns what is to be released."""
+        """Refuse further acquires; returns the leases to release."""
         self.state.close()
         return list(self.leases.values())
 
     def close_connections(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._store.close()
 
-    # What `process` asks for.
+    # Called by `process`.
 
     def after_fork_in_child(self) -> None:
         """In a forked child: hold nothing, share no connection."""
-        for lease in list(self._made):  # those that ended too: one whose release failed may be released again
+        for lease in list(self._made):  # ended ones too: if a release failed, it may be called again
             lease.abandon_to_parent()
         self._context = None  # its heartbeats are the parent's
         self.leases = {}
@@ -355,7 +355,7 @@ class BucketCore:
                 return
             lease.release_at_exit()
 
-    # Behind the scenes.
+    # Internals.
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
         result = yield from operation
@@ -363,7 +363,7 @@ class BucketCore:
         return result
 
     def _lease_context(self) -> LeaseContext:
-        if self._context is None:  # one for all leases, as long as the process is the same
+        if self._context is None:  # one for all leases of one process
             self._context = LeaseContext(
                 bucket=self,
                 state=self.state,
@@ -382,7 +382,7 @@ def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | No
     found: dict[str, list[LeaseInfo]] = {}
     for lease in status.leases:
         found.setdefault(lease.lease_id, []).append(lease)
-    # By the slots it is on, and not by what its id tells: an id of somebody else's making may tell anything.
+    # Go by the slots that carry it, not by what its id says: an id made by another program may say anything.
     return [
         (lease_id, tuple(lease.slot for lease in leases), leases[0].fence or None) for lease_id, leases in found.items()
     ]
@@ -392,11 +392,11 @@ def checked_lease_id(lease_id: object) -> tuple[int, ...]:
     """The slots that a lease id names.
 
     Raises:
-        ConfigurationError: It is no lease id.
+        ConfigurationError: It is not a lease id.
     """
     slots = slots_of(checked_text("a lease id", lease_id))
     if slots is None:
-        raise ConfigurationError(f"{lease_id!r} is no lease id")
+        raise ConfigurationError(f"{lease_id!r} is not a lease id")
     return slots
 
 
@@ -428,7 +428,7 @@ def _checked_data(data: object, count: int) -> Data:
         size = len(json.dumps(encode_map(data), ensure_ascii=False).encode())
     except UnicodeEncodeError as error:
         raise ConfigurationError("data holds a string that cannot be encoded as UTF-8") from error
-    most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)  # it stands on each slot
+    most = min(_DATA_BYTES, _TRANSACTION_BYTES // count)  # each slot carries a copy
     if size > most:
         raise ConfigurationError(f"data is too large ({size:,} bytes; at most {most:,})")
     return dict(data)

@@ -1,7 +1,6 @@
 """This machine's clocks.
 
-Invariant: this is the only module of the library that asks the machine what time it is. Everything else is handed a
-`Clock`.
+Invariant: only this module of the library reads the machine's clocks. Everything else gets a `Clock`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class SystemClock:
         wall: Seconds since the epoch.
     """
 
-    # The functions themselves: they are called many times in each operation.
+    # The functions themselves, not wrappers: each operation calls them many times.
     if sys.platform == "linux":
         steady = staticmethod(functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME))
     elif sys.platform == "darwin":

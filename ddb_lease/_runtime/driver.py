@@ -2,8 +2,8 @@
 
 Invariants:
 
-- An operation decides. The driver only sends requests, waits, and tells the service's time what it learns.
-- An interrupt ends a run wherever it strikes. The driver's caller cleans up what the operation left open.
+- The operation decides. The driver only sends requests, waits, and feeds the answers' dates to `ServiceTime`.
+- An interrupt ends a run at any point. The driver's caller cleans up what the operation left open.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ class Driver:
     """Carries out requests of one bucket, or of one rate.
 
     Args:
-        sender: What sends.
-        time: What learns from the answers' dates.
-        runtime: Whose heartbeat looks again when deadlines have moved.
-        state: The bucket's: its stored lease length is what the sender must fit. None for a rate, which has no
-            deadlines.
+        sender: Sends the requests.
+        time: Learns from the answers' dates.
+        runtime: Its heartbeat checks again when deadlines have moved.
+        state: The bucket's state: the sender must fit its stored lease length. None for a rate, which has no deadlines.
     """
 
     def __init__(
@@ -64,14 +63,14 @@ class Driver:
         Args:
             operation: What to run.
             wakeup: What to wait on.
-            observe: Shown each request and its answer, on this thread.
+            observe: Called with each request and its answer, on this thread.
 
         Returns:
             The operation's result.
 
         Raises:
-            BaseException: What the operation raises, or what interrupts it. It is then not resumed: an interrupt may
-                have struck in the midst of it.
+            BaseException: What the operation raises, or what interrupts it. The operation is then not resumed: the
+                interrupt may have come in the middle of it.
         """
         try:
             effect = next(operation)
@@ -97,7 +96,7 @@ class Driver:
         return answer
 
     def _look_again(self) -> None:
-        """Deadlines have moved, or answers disagree on the service's time: the heartbeat must know."""
+        """Tell the heartbeat that deadlines have moved, or that answers disagree on the service's time."""
         if self._state is None:
             return
         heartbeats = self._runtime.heartbeat()
@@ -106,7 +105,7 @@ class Driver:
         heartbeats.reconsider_all()
 
     def _clear_doubt(self) -> None:
-        """Answers disagree on the service's time: ask until they agree."""
+        """Answers disagree on the service's time: send reads until they agree."""
         time, state = self._time, self._state
         self.run(
             ask_while(

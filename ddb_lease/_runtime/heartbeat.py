@@ -1,10 +1,10 @@
-"""Heartbeats: liveness. One thread looks after all leases of a process; `workers` do what may block.
+"""Heartbeats: liveness. One thread serves all leases of a process; `workers` do what may block.
 
 Invariants:
 
-- It knows when something is due, not what: no ownership rule, no request. It looks after what is `Scheduled`.
+- It knows when something is due, not what: no ownership rule, no request. It serves any `Scheduled` object.
 - The heartbeat thread never does I/O and never calls user code, so one slow call delays no other lease.
-- It survives every exception, and is started again when it is gone. After a fork the child starts anew, with nothing.
+- It survives every exception, and is restarted if it is gone. After a fork the child starts with an empty schedule.
 - A sleep is at most `NAP_SECONDS` long: a sleeping thread does not notice that the machine was suspended.
 """
 
@@ -29,36 +29,36 @@ NAP_SECONDS = 1.0
 """The longest that the heartbeat thread sleeps at a time."""
 
 LATE_SECONDS = 0.5
-"""Waking up this much later than planned means that the process was not running."""
+"""If the thread wakes this much later than planned, the process was not running."""
 
 SHORTEST_SECONDS = 0.01
-"""The heartbeat looks after one lease at most so often, whatever is urgent."""
+"""The shortest time between two turns for one lease, however urgent it is."""
 
 RECOVERY_SECONDS = 0.5
-"""The pause after a lease's heartbeat failed by a defect."""
+"""The pause after a lease's heartbeat failed because of a bug."""
 
 STALE_ENTRIES = 64
-"""Entries of the schedule, besides twice as many as there are leases, before the stale ones are swept out."""
+"""Stale entries are removed when the schedule has this many entries more than twice the number of leases."""
 
 
 class RenewalGroup(Protocol):
     """Renews leases, several at a time. Compared by identity."""
 
     def ahead(self) -> float:
-        """Seconds by which a lease of the group may be looked after early, where another is due."""
+        """Seconds by which a lease of the group may be renewed early when another one is due."""
         ...
 
     def renew(self, leases: Sequence[Any]) -> None:
-        """Have leases of the group renewed, without blocking."""
+        """Start renewing leases of the group; does not block."""
         ...
 
 
 class Scheduled(Protocol):
-    """Something that must be looked after in time: a lease. Compared by identity."""
+    """Something that is due at a time: a lease. Compared by identity."""
 
     @property
     def group(self) -> RenewalGroup:
-        """Who renews it."""
+        """The group that renews it."""
         ...
 
     def due_in(self) -> float:
@@ -79,7 +79,7 @@ Entry: TypeAlias = tuple[float, int]
 
 
 class Schedule:
-    """What is due when: a heap with lazy deletion. Thread-safe; calls nothing of what is scheduled under its lock."""
+    """What is due when: a heap with lazy deletion. Thread-safe; calls no scheduled object while it holds its lock."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -98,11 +98,11 @@ class Schedule:
             self._push(scheduled, due)
 
     def entry(self, scheduled: Scheduled) -> Entry | None:
-        """Its latest entry; None where it is not scheduled."""
+        """Its latest entry; None if it is not scheduled."""
         return self._due.get(scheduled)
 
     def move(self, scheduled: Scheduled, due: float, *, unless_moved_from: Entry | None = None) -> bool:
-        """Reschedule what is still scheduled; where an entry is given, only if it is still the latest.
+        """Reschedule what is still scheduled; if an entry is given, only while that is the latest.
 
         Returns:
             Whether it was rescheduled.
@@ -141,7 +141,7 @@ class Schedule:
         return found
 
     def due_between(self, now: float, until: float, *, of: RenewalGroup) -> list[Scheduled]:
-        """All of a group that is due after now, by then; it stays scheduled, to be moved."""
+        """All of a group that is due after `now`, up to `until`; it stays scheduled, to be moved."""
         with self._lock:
             members = self._members.get(of, ())
             found = [
@@ -150,7 +150,7 @@ class Schedule:
         return [scheduled for _, scheduled in sorted(found, key=lambda entry: entry[0])]
 
     def first(self) -> float | None:
-        """When the first one is due; may be early, by one that was moved."""
+        """When the first one is due; may be too early if that one was moved."""
         with self._lock:
             return self._heap[0][0] if self._heap else None
 
@@ -161,14 +161,14 @@ class Schedule:
         self._tidy()
 
     def _tidy(self) -> None:
-        # What was dropped or moved leaves its old entry behind; a long lease's would stay for as long.
+        # Dropping or moving leaves the old entry behind; that of a long lease would stay as long as the lease.
         if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):
             self._heap = [(*entry, scheduled) for scheduled, entry in self._due.items()]
             heapq.heapify(self._heap)
 
 
 class Heartbeats:
-    """Looks after all leases of a process."""
+    """Serves all leases of a process."""
 
     def __init__(self, clock: Clock, workers: Workers) -> None:
         self.workers = workers
@@ -178,17 +178,17 @@ class Heartbeats:
         self._wakeup: queue.SimpleQueue[None] = queue.SimpleQueue()  # reentrant, where an Event is not
         self._thread: threading.Thread | None = None
         self._planned = clock.steady()
-        self._asleep_until = math.inf  # until the thread has planned its nap, everything rings
+        self._asleep_until = math.inf  # until the thread has planned its nap, every change wakes it
 
     def add(self, scheduled: Scheduled) -> None:
-        """Look after it from now on."""
+        """Serve it from now on."""
         due = self._clock.steady() + scheduled.due_in()
         self._schedule.put(scheduled, due, group=scheduled.group)
         self.ensure_running()
         self._ring(due)
 
     def drop(self, scheduled: Scheduled) -> None:
-        """Look after it no more."""
+        """Stop serving it."""
         self._schedule.drop(scheduled)
 
     def reconsider(self, scheduled: Scheduled) -> None:
@@ -200,7 +200,7 @@ class Heartbeats:
         self._ring(min(map(self._move, self._schedule.all()), default=math.inf))
 
     def overslept(self) -> bool:
-        """Whether the heartbeat thread should long have woken up: the process was not running."""
+        """Whether the heartbeat thread is overdue by so much that the process was not running."""
         return self._clock.steady() - self._planned > LATE_SECONDS
 
     def ensure_running(self) -> None:
@@ -223,14 +223,14 @@ class Heartbeats:
             try:
                 group.renew(leases)
             except BaseException:  # noqa: BLE001 - one group's trouble is not the others'
-                _log.exception("a heartbeat failed; it is tried again")
+                _log.exception("a heartbeat failed; it will be retried")
 
     def nap(self) -> float:
         """Seconds to sleep before the next turn."""
         return min(NAP_SECONDS, max(0.0, self.due_in()), max(0.0, self.workers.relief_in()))
 
     def _beat(self, due: Sequence[Scheduled], *, slept: bool) -> dict[RenewalGroup, list[Scheduled]]:
-        """Look after each; returns those that are to be renewed, by their group."""
+        """Serve each; returns those to renew, by group."""
         to_renew: dict[RenewalGroup, list[Scheduled]] = {}
         for scheduled in due:
             pause, entry = RECOVERY_SECONDS, self._schedule.entry(scheduled)
@@ -239,8 +239,8 @@ class Heartbeats:
                     to_renew.setdefault(scheduled.group, []).append(scheduled)
                 pause = max(SHORTEST_SECONDS, scheduled.due_in())
             except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
-                _log.exception("a heartbeat failed; it is tried again")
-            # Unless a worker, which knows more, has rescheduled it meanwhile.
+                _log.exception("a heartbeat failed; it will be retried")
+            # Unless a worker, which knows more, has rescheduled it in the meantime.
             self._schedule.move(scheduled, self._clock.steady() + pause, unless_moved_from=entry)
         return to_renew
 
@@ -254,8 +254,8 @@ class Heartbeats:
         return self._schedule.all()
 
     def _move(self, scheduled: Scheduled) -> float:
-        """Reschedule it; returns when it is due, infinite for what is not scheduled."""
-        # Where another thread has moved it since it was asked, it is asked again: its answer may be out of date.
+        """Reschedule it; returns when it is due, infinite if it is not scheduled."""
+        # If another thread has moved it since we asked, ask again: the first answer may be out of date.
         while (entry := self._schedule.entry(scheduled)) is not None:
             due = self._clock.steady() + scheduled.due_in()
             if self._schedule.move(scheduled, due, unless_moved_from=entry):
@@ -263,9 +263,9 @@ class Heartbeats:
         return math.inf
 
     def _ring(self, due: float) -> None:
-        """Wake the thread, where it would sleep past this: each needless wake costs the caller a switch of threads.
+        """Wake the thread if it would sleep past this: each needless wake costs the caller a thread switch.
 
-        Where it should have woken up already, the clock has jumped while it sleeps on.
+        If it should have woken up already, the clock jumped while it slept.
         """
         if due < self._asleep_until or self.overslept():
             self._wakeup.put(None)
@@ -273,18 +273,18 @@ class Heartbeats:
     def _run(self) -> None:
         while True:
             try:
-                # Anything scheduled while the nap is being planned rings: the plan may not know of it.
+                # Anything scheduled while the nap is being planned wakes the thread: the plan may have missed it.
                 self._asleep_until = math.inf
                 seconds = self.nap()
                 self._planned = self._asleep_until = self._clock.steady() + seconds
                 self._sleep(seconds)
             except BaseException:  # noqa: BLE001 - a heartbeat that dies quietly loses every lease
-                _log.exception("the heartbeat thread met a defect, and goes on")
+                _log.exception("the heartbeat thread raised, and continues")
                 self._sleep(LATE_SECONDS)
             try:
                 self.turn(slept=self.overslept())
             except BaseException:  # noqa: BLE001 - as above
-                _log.exception("the heartbeat thread met a defect, and goes on")
+                _log.exception("the heartbeat thread raised, and continues")
                 self._sleep(LATE_SECONDS)
 
     def _sleep(self, seconds: float) -> None:
@@ -298,5 +298,5 @@ def _ahead(group: RenewalGroup) -> float:
     try:
         return group.ahead()
     except BaseException:  # noqa: BLE001 - it comes early for economy's sake only
-        _log.exception("a heartbeat failed; what is due is done all the same")
+        _log.exception("a heartbeat failed; what is due is still done")
         return 0.0

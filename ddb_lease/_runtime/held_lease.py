@@ -1,11 +1,11 @@
-"""A lease of this process while it is held: asked for its state, renewed, and released.
+"""A lease that this process holds: its state, its renewal and its release.
 
 Invariants:
 
-- What the holder may believe is decided in `lease_state`, when to ask in `heartbeat`, what is sent in `renewer`. Here
-  threads meet: the lease's state changes only under its lock, which is never held across a request.
-- Renewal and release of one lease are serialised by `serial`. A release waits some seconds at most for a renewal that
-  hangs: the table's conditions keep a late renewal from reviving anything.
+- `lease_state` decides what the holder may believe, `heartbeat` when to act, `renewer` what to send. Several threads
+  use this object: the lease's state changes only under its lock, which is never held across a request.
+- `serial` serialises renewal and release of one lease. A release waits a few seconds at most for a renewal that hangs:
+  the table's conditions prevent a late renewal from reviving anything.
 - A lease is lost once, by the answer to its own UpdateItem or by the clock. `LeaseEnd` does what follows.
 """
 
@@ -38,11 +38,11 @@ from ddb_lease.events import Renewed
 from ddb_lease.models import Data
 
 PATIENCE_SECONDS = 5.0
-"""The longest that a release waits for a renewal that is under way."""
+"""The longest that a release waits for a renewal in progress."""
 
 
 class HeldLease:
-    """A lease on one slot, or on several, from its grant to its end. `Lease` and `aio.Lease` are its public handles.
+    """A lease on one or several slots, from its grant to its end. `Lease` and `aio.Lease` are its public handles.
 
     Attributes:
         id: Unique for every acquisition.
@@ -54,10 +54,10 @@ class HeldLease:
         grace: Seconds between the deadline and the earliest moment at which another can hold the slot.
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
-        serial: Held by whoever renews or releases it at this moment.
-        patience: How long a release waits for a renewal that is under way, in seconds.
-        group: Whom the heartbeat hands it to when it is to be renewed.
-        observe: Shown each of its requests and the answer; None where nobody listens.
+        serial: Held by the thread that renews or releases it.
+        patience: How long a release waits for a renewal in progress, in seconds.
+        group: The group to which the heartbeat passes it for renewal.
+        observe: Called with each of its requests and the answer; None if nobody listens.
     """
 
     def __init__(self, grant: Grant, *, context: LeaseContext) -> None:
@@ -76,7 +76,7 @@ class HeldLease:
         self.grace = state.timing.grace_for(seconds)
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
         self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by)
-        # Reentrant: a signal handler may ask `held` while its own thread is in here.
+        # Reentrant: a signal handler may read `held` while its own thread holds the lock.
         self._lock = threading.RLock()
         self.serial = context.runtime.lock()
         self._renewing = False
@@ -94,7 +94,7 @@ class HeldLease:
 
     @property
     def held(self) -> bool:
-        """Whether the lease is ours at this moment. No I/O."""
+        """Whether we hold the lease at this moment. No I/O."""
         self._notice()
         return not self._forked and self.belief.holds(self._steady())
 
@@ -118,14 +118,14 @@ class HeldLease:
 
     @property
     def over(self) -> bool:
-        """Whether it has been lost or released, or is the parent's; watchers have been told, or never will be."""
+        """Whether it was lost or released, or belongs to the parent; its watchers were called, or never will be."""
         return self.end.over or self._forked
 
     def check(self) -> None:
-        """Make sure that the lease is ours. No I/O; a fraction of a microsecond up to a few.
+        """Make sure that we hold the lease. No I/O; takes a few microseconds at most.
 
         Raises:
-            LeaseLost: It is not, and will not be again: stop what it guards. `reason` says why.
+            LeaseLost: We do not, and will not again: stop what it guards. `reason` says why.
         """
         if not self._forked and self.belief.holds(self._steady()):
             if self._context.heartbeats.overslept():
@@ -133,7 +133,7 @@ class HeldLease:
             return
         self._notice()
         if not self._forked and self.belief.holds(self._steady()):
-            return  # renewed at this very moment
+            return  # renewed in the meantime
         raise LeaseLost(
             f"lease {self.id} on {slots_text(self.slots)} is not held any more: {self._word()}",
             reason=self.reason,
@@ -141,11 +141,11 @@ class HeldLease:
         )
 
     def renew(self) -> None:
-        """Renew now, on the calling thread, besides what the heartbeat does. One UpdateItem a slot, 1 WCU each.
+        """Renew now, on the calling thread, in addition to the heartbeat. One UpdateItem a slot, 1 WCU each.
 
         Raises:
-            LeaseLost: The lease is not ours (any more).
-            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat goes on.
+            LeaseLost: We do not hold the lease (any more).
+            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat continues.
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
         self.check()
@@ -155,19 +155,19 @@ class HeldLease:
         self._context.heartbeats.reconsider(self)
         self.check()
         if answer is None:
-            answer = Unknown(cause=TIME_UNKNOWN)  # it is held, so what kept it from being sent is the time
+            answer = Unknown(cause=TIME_UNKNOWN)  # it is held, so it was not sent because the time is unknown
         _require_renewed(self.id, answer)
 
     def release(self) -> bool:
-        """Give the slot back, or all of them. One UpdateItem a slot, 1 WCU each; waiters of this process need no poll.
+        """Release all slots of the lease. One UpdateItem a slot, 1 WCU each; waiters of this process wake at once.
 
-        From its first instruction on, the lease is not held any more, whatever becomes of the request.
+        The lease is not held any more as soon as this is called, whatever happens to the request.
 
         Returns:
-            Whether this call ended the lease in the table, on one of its slots at least. False: it was another's by
-            then, or nobody's, as on a second call; nothing was changed. Only where an answer was lost, and another had
-            taken the slot before the release was sent again, does False also stand for "ended, by its first sending,
-            as far as can be known".
+            Whether this call ended the lease in the table, on at least one of its slots. False normally means that
+            nothing changed: another holder had it by then, or nobody, as on a second call. Exception: if an answer was
+            lost and another holder took the slot before the release was sent again, our first sending may have ended
+            it.
 
         Raises:
             StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
@@ -176,7 +176,7 @@ class HeldLease:
         """
         if not self.begin_release():
             return False
-        # A renewal under way is waited for, but not for ever: its condition keeps it from reviving anything.
+        # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
         taken = self.serial.acquire(timeout=self.patience)
         with self.end.releasing(self.serial if taken else None):
             return self.end.release()
@@ -184,7 +184,7 @@ class HeldLease:
     # Heartbeat (`heartbeat.Scheduled`).
 
     def due_in(self) -> float:
-        """Seconds until the heartbeat must look after this lease."""
+        """Seconds until the heartbeat must serve this lease."""
         with self._lock:
             now = self._steady()
             if self.belief.state is not State.HELD:
@@ -214,7 +214,7 @@ class HeldLease:
     # Renewal (`renewer.Renewable`).
 
     def begin_renewal(self) -> bool:
-        """Take `serial` for a renewal in the background; False where somebody renews or releases it at this moment."""
+        """Take `serial` for a renewal in the background; False if another thread is renewing or releasing it."""
         serialised = self.serial.acquire(blocking=False)
         self.belief.tried_at = self._steady()
         if not serialised:
@@ -222,10 +222,10 @@ class HeldLease:
         return serialised
 
     def plan_renewal(self) -> PlannedRenewal | None:
-        """The requests to send now; None where it is not held, or the service's time is too much in doubt.
+        """The requests to send now; None if it is not held, or the service's time is too uncertain.
 
-        An expiry once written never falls. While there is time, the renewal waits for doubt to be cleared; and the
-        expiry never lies further ahead than another lease's length, not even where the lease is lost for it.
+        A written expiry never falls. So while there is time, the renewal waits until the service's time is certain. The
+        expiry is never more than one more lease length ahead, even if the lease is lost because of that.
         """
         state, belief = self._context.state, self.belief
         with self._lock:
@@ -264,18 +264,18 @@ class HeldLease:
         return reason
 
     def end_renewal(self) -> None:
-        """Give `serial` back after a renewal in the background."""
+        """Release `serial` after a renewal in the background."""
         self.serial.release()
         self.drop_renewal()
 
     def drop_renewal(self) -> None:
-        """No renewal in the background is under way any more: the lease may be due again."""
+        """The renewal in the background has ended: the lease may be due again."""
         with self._lock:
             self._renewing = False
         self._context.heartbeats.reconsider(self)
 
     def after_renewal(self, reason: LossReason | None) -> None:
-        """Tell what a renewal brought; to be called with no lock held."""
+        """Report what a renewal brought; call it with no lock held."""
         if reason is not None:
             self.end.lose(reason)
         if self._events is not None:
@@ -284,13 +284,13 @@ class HeldLease:
     # Release.
 
     def begin_release(self) -> bool:
-        """From now on it is not held; returns whether there is anything to send."""
+        """End the holding; returns whether there is anything to send."""
         if self._forked:
             return False
         with self._lock:
             self._notice()
             self.belief.release()
-            # Of several slots, only one may have been taken: the others are still to be given back.
+            # Of several slots, perhaps only one was taken: the others must still be released.
             done = self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1
         if done or self.end.released:
             self.end.finish()
@@ -300,14 +300,14 @@ class HeldLease:
     # Process.
 
     def abandon_to_parent(self) -> None:
-        """In a forked child: the parent goes on holding; the child never held it."""
+        """In a forked child: the parent still holds the lease; the child never held it."""
         self._forked = True
         self._lock = threading.RLock()
         self.serial = self._context.runtime.lock()
         self.end.abandon_to_parent()
 
     def release_at_exit(self) -> None:
-        """Release with a single try, raising nothing: the interpreter is about to end."""
+        """Try to release once, and raise nothing: the interpreter is about to end."""
         with self._lock:
             held = self.belief.release()
         if held and not self._forked:
@@ -315,10 +315,10 @@ class HeldLease:
                 self.end.release(tries=1, seconds=0.0)
         self.end.finish()
 
-    # Behind the scenes.
+    # Internals.
 
     def _notice(self) -> None:
-        """Find out here and now that the deadline has passed, should the heartbeat not have got round to it."""
+        """Notice that the deadline has passed, in case the heartbeat has not noticed yet."""
         if self._forked or self.belief.holds(self._steady()):
             return
         with self._lock:
@@ -332,7 +332,7 @@ class HeldLease:
 
     def _note_renewal(self, now: float) -> None:
         events = self._events
-        if events is not None and self.belief.holds(now):  # else it was lost, by this answer or before it
+        if events is not None and self.belief.holds(now):  # otherwise this answer or an earlier one lost it
             late = max(0.0, now - events.planned)
             events.planned = self.belief.due_at()
             events.note(Renewed(bucket=self._context.state.bucket, lease_id=self.id, late_seconds=late))

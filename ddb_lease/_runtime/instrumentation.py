@@ -1,10 +1,10 @@
-"""Instrumentation: makes events of requests and answers, and calls the user's `on_event` with them.
+"""Instrumentation: turns requests and answers into events, and calls the user's `on_event` with them.
 
 Invariants:
 
-- No decision depends on it: it watches, and what `on_event` raises ends here.
-- Where there is no `on_event`, nothing of this exists: callers then have None in its place, and make no event.
-- `on_event` is called with no lock held. Code that holds a lock notes events in `PendingEvents`, and tells them later.
+- No decision depends on it: it only observes, and catches what `on_event` raises.
+- Without an `on_event` none of these objects exists: callers have None instead, and make no event.
+- `on_event` is called with no lock held. Code that holds a lock adds events to `PendingEvents` and reports them later.
 - It reads no clock: times come in as arguments.
 """
 
@@ -40,7 +40,7 @@ Observer: TypeAlias = Callable[[Request, Answer], None]
 
 
 class EventReporter:
-    """Calls one bucket's `on_event`; thread-safe, without a lock.
+    """Calls one bucket's `on_event`. Thread-safe without a lock.
 
     Args:
         bucket: The bucket's name.
@@ -54,27 +54,27 @@ class EventReporter:
         self._complained = False
 
     def tell(self, event: Event) -> None:
-        """Tell it now. An interrupt passes through; anything else that `on_event` raises is logged, the first time."""
+        """Report it now. An interrupt passes through; the first other exception of `on_event` is logged."""
         try:
             self._on_event(event)
         except Exception:  # noqa: BLE001 - the user's own; it harms no lease
             if not self._complained:
-                self._complained = True  # it may fail with every renewal: once is enough
-                _log.exception("on_event of bucket %r failed; whatever it raises later is not logged", self.bucket)
+                self._complained = True  # it may fail at every renewal: log it once
+                _log.exception("on_event of bucket %r failed; later errors are not logged", self.bucket)
 
     def observe(self, request: Request, answer: Answer) -> None:
-        """Tell what an answer shows."""
+        """Report what an answer shows."""
         event = noticed(self.bucket, request, answer)
         if event is not None:
             self.tell(event)
 
     def begin(self, event: Acquired) -> None:
-        """Tell of a lease's beginning; only then its end is told."""
+        """Report a lease's beginning; its end is reported only after that."""
         self._held.add(event.lease_id)
         self.tell(event)
 
     def end(self, event: Released | Lost) -> None:
-        """Tell of its end, once. A claim that was given back before anyone had it has no end to tell."""
+        """Report its end, once. A claim that was released before any caller had it has no end to report."""
         try:
             self._held.remove(event.lease_id)
         except KeyError:
@@ -82,7 +82,7 @@ class EventReporter:
         self.tell(event)
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: the leases are the parent's, and the parent tells of them."""
+        """In a forked child: the leases belong to the parent, which reports them."""
         self._held = set()
 
 
@@ -101,14 +101,14 @@ class AcquireObserver:
         self._last: Claim | Mint | Take | None = None
 
     def observe(self, request: Request, answer: Answer) -> None:
-        """Count a request, and tell what its answer shows."""
+        """Count a request, and report what its answer shows."""
         self._requests += 1
         if isinstance(request, (Claim, Mint, Take)):
             self._last = request
         self._reporter.observe(request, answer)
 
     def won(self, grant: Grant, *, now: float) -> None:
-        """Tell that it was won by the last claim, and what that minted anew."""
+        """Report that the last claim won, and what it minted again."""
         bucket, last = self._reporter.bucket, self._last
         if isinstance(last, (Mint, Take)) and last.re_mint:
             for slot in last.mints if isinstance(last, Take) else (last.slot,):
@@ -126,7 +126,7 @@ class AcquireObserver:
 
 
 class PendingEvents:
-    """One lease's events, kept while a lock is held. Any thread may note, and any may tell; each event is told once.
+    """One lease's events, kept while a lock is held. Any thread may add or report them; each event is reported once.
 
     Args:
         reporter: Calls `on_event`.
@@ -139,17 +139,17 @@ class PendingEvents:
         self._noted: deque[Event] = deque()
 
     def observe(self, request: Request, answer: Answer) -> None:
-        """Note what an answer shows."""
+        """Add what an answer shows."""
         event = noticed(self.reporter.bucket, request, answer)
         if event is not None:
             self.note(event)
 
     def note(self, event: Event) -> None:
-        """Note it, to be told later."""
+        """Add an event, to be reported later."""
         self._noted.append(event)
 
     def tell(self) -> None:
-        """Tell what was noted; to be called with no lock held."""
+        """Report what was added; call it with no lock held."""
         while True:
             try:
                 event = self._noted.popleft()
@@ -159,7 +159,7 @@ class PendingEvents:
 
 
 def noticed(bucket: str, request: Request, answer: Answer) -> Contended | Throttled | None:
-    """What an answer shows of others, or of the service."""
+    """What an answer shows about other clients, or about the service."""
     match answer:
         case messages.ThrottledAnswer():
             return Throttled(bucket=bucket, operation=_name(request))
@@ -189,7 +189,7 @@ def _slots(request: Request) -> tuple[int, ...]:
 
 
 def _taken(request: Claim | Mint | Take, answer: Refused) -> tuple[int, ...]:
-    """The slots that another took. Not those that an earlier sending of ours took, nor any that are gone or retired."""
+    """The slots that another client took; not those that our earlier sending took, nor any gone or retired."""
     found = answer.found if isinstance(request, Take) else {request.slot: answer.slot}
     return tuple(
         number

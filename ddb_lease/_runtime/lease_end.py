@@ -1,10 +1,10 @@
-"""How a lease of this process ends: it is released, or it is lost and cleaned up after.
+"""How a lease of this process ends: it is released, or it is lost and then cleaned up.
 
 Invariants:
 
-- The lost-callback runs once, on a thread of its own, at the deadline at the latest. The slot is given back early only
-  after the callback has returned.
-- A watcher is told once, on any thread, when the lease has been lost or released.
+- The lost-callback runs once, on its own thread, at the deadline at the latest. The slot is released early only after
+  the callback has returned.
+- A watcher is called once, on any thread, when the lease was lost or released.
 - A release is sent by lease id, so a late or repeated one changes nothing else.
 """
 
@@ -36,18 +36,18 @@ from ddb_lease.events import Lost, Released
 _log = logging.getLogger("ddb_lease")
 
 RELEASE_TRIES = 6
-"""How often a release is sent while it fails; after that the slot comes back by expiry."""
+"""How often a failing release is sent; after that the slot is free when the lease expires."""
 
 RELEASE_SECONDS = 5.0
-"""How long a release is tried while it fails."""
+"""How long a failing release is retried."""
 
 _CALLBACK_PAUSE_SECONDS = 1.0
-"""While the lost-callback still runs, the clean-up looks again after this time."""
+"""While the lost-callback still runs, the clean-up checks again after this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseContext:
-    """What all leases of a bucket share.
+    """What the leases of a bucket share.
 
     Attributes:
         bucket: The bucket, kept alive while a lease is held: it releases its leases at the interpreter's exit.
@@ -55,9 +55,9 @@ class LeaseContext:
         driver: Sends its requests.
         heartbeats: The process's heartbeat.
         renewer: Sends its renewals.
-        leases: The leases that this process holds, by id; one that has ended is taken out.
+        leases: The leases that this process holds, by id; a lease is removed when it ends.
         runtime: Makes wakeups, locks, and threads for lost-callbacks.
-        reporter: Tells of events; None where nobody listens.
+        reporter: Reports events; None if nobody listens.
     """
 
     bucket: object
@@ -71,19 +71,19 @@ class LeaseContext:
 
 
 class LeaseEnd:
-    """Releases one lease; or calls its lost-callback, and releases what may still be leased in its name.
+    """Releases one lease; or calls its lost-callback, and releases slots that may still carry the lease.
 
     Args:
         grant: What was acquired.
         belief: The lease's state.
         context: What it shares with the bucket's other leases.
-        scheduled: What the heartbeat knows the lease by.
-        events: The lease's events; None where nobody listens.
+        scheduled: The lease as the heartbeat knows it.
+        events: The lease's events; None if nobody listens.
         margin: Seconds between the deadline and the expiry in the table.
 
     Attributes:
-        over: Whether watchers were told.
-        released: Whether the release of each slot was answered: there is nothing left to release.
+        over: Whether the watchers were called.
+        released: Whether each slot's release was answered: there is nothing left to release.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
     """
 
@@ -115,7 +115,7 @@ class LeaseEnd:
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
-        """Called once when the lease is lost, on a thread of its own; set on a lease that is lost already, at once."""
+        """Called once when the lease is lost, on its own thread; called at once if set on a lost lease."""
         return self._on_lost
 
     @on_lost.setter
@@ -128,7 +128,7 @@ class LeaseEnd:
             self._context.runtime.spawn(functools.partial(self._call_late, callback))
 
     def watch(self, watcher: Callable[[], object]) -> None:
-        """Call a watcher when the lease has been lost or released; at once where it has."""
+        """Call a watcher when the lease is lost or released; at once if it already was."""
         with self._lock:
             late = self.over
             if not late:
@@ -137,13 +137,13 @@ class LeaseEnd:
             watcher()
 
     def unwatch(self, watcher: Callable[[], object]) -> None:
-        """Do not call this watcher any more."""
+        """Forget this watcher."""
         with self._lock:
             if watcher in self._watchers:
                 self._watchers.remove(watcher)
 
     def abandon_to_parent(self) -> None:
-        """In a forked child: the parent's threads may hold the lock for ever."""
+        """In a forked child: make a new lock, as a thread of the parent may hold the old one for ever."""
         self._lock = threading.RLock()
 
     # Releasing.
@@ -159,7 +159,7 @@ class LeaseEnd:
         return self._context.driver.run(operation, self._context.runtime.wakeup(), observe=observe)
 
     def release_operation(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> Operation[bool]:
-        """The release, to be driven; `release` drives it on this thread."""
+        """The release as an operation to drive; `release` drives it on this thread."""
         state, grant = self._context.state, self._grant
         outcomes = yield from send_release(
             state,
@@ -182,14 +182,14 @@ class LeaseEnd:
         """Around the sending of a release.
 
         Args:
-            serial: The lock that serialises renewal and release, to be given back; None where it was not to be had.
+            serial: The lock that serialises renewal and release, to be released; None if we could not take it.
         """
         try:
             yield
         except StoreError:
             raise
         except BaseException:
-            # Interrupted: a worker sees to it, so that the slot does not stay leased until it expires.
+            # Interrupted: a worker sends the release, so that the slot does not stay leased until it expires.
             self._context.heartbeats.workers.submit(self.release_quietly)
             raise
         finally:
@@ -198,15 +198,15 @@ class LeaseEnd:
             self.finish()
 
     def release_quietly(self) -> None:
-        """Send the release on this thread; where that fails, the slot comes back by expiry."""
+        """Send the release on this thread; if it fails, the slot is free when the lease expires."""
         try:
             self.release()
         except StoreError as error:
-            _log.info("lease %s was not released, and ends by expiry: %s", self._grant.lease_id, error)
+            _log.info("lease %s was not released and will expire: %s", self._grant.lease_id, error)
         self.finish()
 
     def finish(self) -> None:
-        """Forget the lease, tell of its release and call its watchers. Once is enough, and more does no harm."""
+        """Forget the lease, report its release and call its watchers. Idempotent."""
         lease_id, state = self._grant.lease_id, self._context.state
         self._context.heartbeats.drop(self._scheduled)
         self._context.leases.pop(lease_id, None)
@@ -221,23 +221,23 @@ class LeaseEnd:
     # Losing.
 
     def lose(self, reason: LossReason) -> None:
-        """The lease was lost just now: start what follows, without calling user code on this thread."""
+        """The lease has just been lost: start what follows, without calling user code on this thread."""
         if reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
-            # A renewal whose answer nobody saw may have extended it: it is released once the old expiry has passed.
-            # Not before, for the sake of work that only looks at `check` from time to time.
+            # A renewal whose answer we did not see may have extended it. Release it after the old expiry, not before:
+            # work that calls `check` only now and then may still be running.
             self.clean_up_at = self._belief.deadline + self._margin
         self._context.heartbeats.reconsider(self._scheduled)
         self._context.runtime.spawn(self._after_loss)
         lease_id = self._grant.lease_id
         if self._events is not None:
-            # On another thread: a slow `on_event` must keep neither the callback nor the heartbeat, nor us in a lock.
+            # On another thread: a slow `on_event` must delay neither the callback nor the heartbeat, nor hold a lock.
             lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason)
             self._context.runtime.spawn(functools.partial(self._events.reporter.end, lost))
-        # Last: whatever the log's handlers do, the callback has been started.
+        # Last, so that the callback has started whatever the log handlers do.
         _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
 
     def clean_up(self) -> None:
-        """Release what may still be leased in our name, once the callback has returned."""
+        """Release what may still carry our lease id, once the callback has returned."""
         with self._lock:  # the callback may return at this very moment
             called_back = self._called_back
             if not called_back:
@@ -258,13 +258,13 @@ class LeaseEnd:
             self._called_back = True
             nothing_to_clean_up = self.clean_up_at == math.inf
         if callback is not None and self._may_be_ours():
-            self.release_quietly()  # the callback has stopped the work: whoever wants the slot may have it
-            # Without a callback nobody knows whether the work has stopped: the slot is free when the holder releases.
+            self.release_quietly()  # the callback has stopped the work: another holder may have the slot
+            # Without a callback we do not know whether the work has stopped: the slot is free when the holder releases.
         elif nothing_to_clean_up:
             self.finish()
 
     def _may_be_ours(self) -> bool:
-        """Whether the lost lease may still stand in the table: it was revoked, or has more slots than the lost one."""
+        """Whether the lost lease may still be in the table: it was revoked, or has more slots than the lost one."""
         reason = self._belief.reason
         several = len(self._grant.slots) > 1
         return reason is LossReason.REVOKED or (reason in {LossReason.TAKEN, LossReason.GONE} and several)

@@ -1,6 +1,6 @@
-"""What the runtime needs of the outside: a sender of requests, a lock, and something to wait on.
+"""What the runtime needs from outside: a sender of requests, a lock, and something to wait on.
 
-Invariant: production has one of each here or in `dynamodb`; the test kit and the simulator bring their own.
+Invariant: production has one of each, here or in `dynamodb`; the test kit and the simulator bring their own.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from ddb_lease._protocol.messages import Reply, Request
 
 
 class Sender(Protocol):
-    """What the rest of the house needs of a store; a simulator is one too."""
+    """What the library needs from a store. The simulator implements it too."""
 
     def send(self, request: Request) -> Reply:
         """Send one request once, and wait for its answer."""
         ...
 
     def fit(self, lease_seconds: float) -> None:
-        """Serve leases of this length: the bucket's own, once it is known."""
+        """Prepare for leases of this length: the stored one, once it is known."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
     def after_fork_in_child(self) -> None:
-        """Let go of what is the parent's."""
+        """In a forked child: drop what belongs to the parent."""
         ...
 
 
 class Lock(Protocol):
-    """Lets one thread through at a time, while it waits for an answer: `threading.Lock`, or a simulator's."""
+    """A lock that may be held while a thread waits for an answer: `threading.Lock`, or a simulator's."""
 
     def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool:
-        """Go in, waiting at most so many seconds; -1 for ever. Returns whether one is in."""
+        """Take the lock, waiting at most so many seconds; -1 waits for ever. Returns whether we hold it."""
         ...
 
     def release(self) -> None:
-        """Come out."""
+        """Release the lock."""
         ...
 
     def __enter__(self) -> bool: ...
@@ -55,9 +55,10 @@ class Lock(Protocol):
 
 @dataclass(eq=False)
 class Wakeup:
-    """Ends a pause early. One thread pauses on it; any thread may wake, and any signal handler.
+    """Ends a pause early. One thread pauses on it; any thread or signal handler may wake it.
 
-    A `SimpleQueue`, as it is reentrant: an `Event` may deadlock when a handler sets what its own thread waits for.
+    It uses a `SimpleQueue`, which is reentrant: an `Event` may deadlock if a signal handler sets it while its own
+    thread waits for it.
     """
 
     _rings: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue, init=False)
@@ -74,5 +75,5 @@ class Wakeup:
         threading.Event().wait(seconds)
 
     def wake(self) -> None:
-        """End the pause under way, or the next one."""
+        """End the current pause, or the next one."""
         self._rings.put(None)

@@ -2,8 +2,8 @@
 
 Invariants:
 
-- After a fork the child holds nothing and releases nothing: its parent goes on holding.
-- At the interpreter's exit, leases still held are released, in bounded time.
+- After a fork the child holds nothing and releases nothing: the parent still holds its leases.
+- At the interpreter's exit, the leases still held are released in bounded time.
 - One heartbeat serves the whole process.
 """
 
@@ -20,18 +20,18 @@ from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.workers import Workers
 
 EXIT_SECONDS = 5.0
-"""How long an exiting interpreter is kept, at most, for releasing leases (and one request's timeout more)."""
+"""How long releasing leases may delay the interpreter's exit (and one request's timeout more)."""
 
 
 class LifecycleHooks(Protocol):
-    """What must know of forks and of the exit."""
+    """What must be told of forks and of the exit."""
 
     def after_fork_in_child(self) -> None:
-        """Let go of all that is the parent's."""
+        """In a forked child: drop what belongs to the parent."""
         ...
 
     def at_exit(self, deadline: float) -> None:
-        """Release what is held, starting no request after `deadline` on the steady clock."""
+        """Release what is held; start no request after `deadline` on the steady clock."""
         ...
 
 
@@ -41,7 +41,7 @@ _heartbeats: Heartbeats | None = None
 
 
 def heartbeats() -> Heartbeats:
-    """The process's one heartbeat."""
+    """The process's heartbeat."""
     global _heartbeats  # noqa: PLW0603 - one for each process is the point
     with _lock:
         if _heartbeats is None:
@@ -51,7 +51,7 @@ def heartbeats() -> Heartbeats:
 
 
 def register(inhabitant: LifecycleHooks) -> None:
-    """Tell it of forks and of the exit, as long as it lives."""
+    """Tell it of forks and of the exit while it exists."""
     _registered.add(inhabitant)
 
 

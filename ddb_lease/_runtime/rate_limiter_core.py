@@ -3,8 +3,8 @@
 Invariants:
 
 - It returns operations, and each API drives them: this module sends nothing and waits for nothing.
-- It knows forks, the interpreter's exit, and closing; the APIs do not.
-- It belongs to one process and one rate, and its threads share it.
+- It handles forks, the interpreter's exit and closing; the APIs do not.
+- It belongs to one process and one rate; all threads share it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailabl
 from ddb_lease.models import RateStatus, Timing
 
 _ANSWER_SECONDS: Final = 30.0
-"""The client is set up as for leases of this length: an answer that takes more than a tenth of it is given up."""
+"""The client's timeouts are those for leases of this length: an answer may take a tenth of it."""
 
 _STATUS_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
@@ -58,27 +58,27 @@ class Wanted:
 
 
 class ForkAware(Protocol):
-    """What must know of forks."""
+    """What must be told of forks."""
 
     def after_fork_in_child(self) -> None:
-        """Let go of all that is the parent's."""
+        """In a forked child: drop what belongs to the parent."""
         ...
 
 
 class RateLimiterCore:
-    """One rate limiter of one process, without the way in which it waits.
+    """One rate limiter of one process, without a way to wait: the APIs add that.
 
     Args:
         name: The rate's name.
         rate: Permits.
         per: Seconds in which they are admitted.
-        burst: Permits at once; None for those of one `per`.
+        burst: Permits at once; None for as many as `rate`.
         table: The DynamoDB table.
         connection: How to reach it.
         prefetch: How many permits to take with one charge, at least.
         timing: Retention and clock skews.
-        runtime: What it runs on.
-        fork_aware: What else of this limiter must know of forks.
+        runtime: Clocks, threads and locks.
+        fork_aware: What else of this limiter must be told of forks.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -126,7 +126,7 @@ class RateLimiterCore:
     def __repr__(self) -> str:
         return f"<RateLimiter {self.name!r} in table {self.table!r}>"
 
-    # What a call comes to without I/O.
+    # The part of a call that needs no I/O.
 
     def try_at_once(self, n: int) -> bool | Wanted:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
@@ -142,7 +142,7 @@ class RateLimiterCore:
         return Wanted(count=n, began=began, deadline=began + _TRY_SECONDS, patient=False)
 
     def wait_for(self, n: int, timeout: float | None) -> Wanted | None:
-        """What a call that waits asks the table for; None where the permits were in hand, and are taken."""
+        """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
         state = self.state
         if state.closed:
             raise state.closed_error()
@@ -169,7 +169,7 @@ class RateLimiterCore:
         """Check how many permits are wanted.
 
         Raises:
-            ConfigurationError: n is more than the burst, or no whole number from 1 up.
+            ConfigurationError: n is more than the burst, or not a whole number from 1 up.
         """
         burst = self.state.rate.burst
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= burst:
@@ -179,44 +179,44 @@ class RateLimiterCore:
 
     @contextlib.contextmanager
     def in_queue(self, wanted: Wanted, wake: Callable[[], None]) -> Iterator[Operation[Admission]]:
-        """Stay in the queue for as long as the operation runs, whatever ends it.
+        """Stay in the queue while the operation runs, whatever ends it.
 
         Args:
             wanted: What to ask the table for.
             wake: Ends the caller's pause, from any thread.
         """
         waiter = PermitWaiter(wake, count=wanted.count, patient=wanted.patient)
-        # An interrupt may strike between any two instructions here.
+        # An interrupt may come between any two instructions here.
         try:
             self.state.permits.join(waiter)
             yield admit(self.state, waiter, began=wanted.began, deadline=wanted.deadline)
         finally:
             try:
                 self.state.permits.leave(waiter)
-            except BaseException:  # interrupted amid it: a place that stays in front would hold everybody up
+            except BaseException:  # interrupted: a place left at the front would block all others
                 self.state.permits.leave(waiter)
                 raise
 
     def conclude(self, outcome: Admission) -> bool:
-        """Whether the permits were had.
+        """Whether the permits were taken.
 
         Raises:
-            ConfigurationError: The limiter was closed while we waited. It admits nobody any more.
+            ConfigurationError: The limiter was closed while we waited. It admits nothing any more.
             StoreUnavailable: The service did not answer.
         """
         if self.state.closed:
             raise self.state.closed_error()
         trouble = self.state.permits.trouble
         if isinstance(outcome, OutOfTurn) and trouble is not None:
-            outcome = Unavailable(cause=trouble)  # those in front could not ask for us
+            outcome = Unavailable(cause=trouble)  # the waiters in front could not ask for us
         if isinstance(outcome, (Busy, Unavailable)):
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {outcome.cause}") from outcome.cause
         return isinstance(outcome, Admitted)
 
     def timed_out(self, n: int, timeout: float | None) -> AcquireTimeout:
-        """The error of a call that has waited in vain."""
+        """The error of a call that timed out."""
         permits = "no permit" if n == 1 else f"no {n} permits"
-        return AcquireTimeout(f"{permits} of rate {self.name!r} to be had in {timeout:g} s")
+        return AcquireTimeout(f"{permits} of rate {self.name!r} available within {timeout:g} s")
 
     def status(self) -> Operation[RateStatus]:
         """Read the rate.
@@ -243,10 +243,10 @@ class RateLimiterCore:
             uncertainty_seconds=uncertainty / gcra.NS,
         )
 
-    # Its life.
+    # Closing, fork and exit.
 
     def close(self) -> None:
-        """Close the connections and wake all waiters, which are then told. Permits in hand are forgone."""
+        """Close the connections and wake all waiters, which then raise. Permits in hand are dropped."""
         self.state.closed = True
         self.state.permits.empty()
         self.state.permits.wake_all()
@@ -258,7 +258,7 @@ class RateLimiterCore:
             part.after_fork_in_child()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: permits in hand are forgone, and there is nothing to do."""
+        """At the interpreter's exit: permits in hand are dropped, and there is nothing to do."""
 
 
 def _checked_prefetch(prefetch: object, rate: Rate) -> int:

@@ -1,13 +1,13 @@
-"""Renewer: sends one bucket's renewals. Leases that are due together share a request.
+"""The renewer: sends one bucket's renewals. Leases that are due together share a request.
 
 Invariants:
 
-- It sends, and returns answers; the lease applies them. Nothing here knows what an answer means for a lease.
-- A batch can never lose a lease. Where a batch does not show that it renewed a lease, that lease is renewed again by an
-  UpdateItem of its own.
-- When batches rest is decided by `BatchBreaker`. While they do, each renewal is sent by itself.
-- A lease that is being renewed or released at this moment is left out of a batch: nothing here waits for a lock.
-- User code runs only after all leases of a batch have applied their answers. A defect in one lease costs no other.
+- It sends requests and returns answers; the lease applies them. Nothing here knows what an answer means for a lease.
+- A batch can never lose a lease. If a batch does not show that it renewed a lease, that lease is renewed again with
+  its own UpdateItem.
+- `BatchBreaker` decides when batches are suspended. Meanwhile each renewal is sent alone.
+- A lease that another thread is renewing or releasing is left out of a batch: nothing here waits for a lock.
+- User code runs only after all leases of a batch have applied their answers. A bug in one lease costs no other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ddb_lease.errors import LossReason, StoreUnavailable
 _log = logging.getLogger("ddb_lease")
 
 AHEAD = 1 / 60
-"""A renewal comes early by up to this part of the lease (a twentieth of the time between two) to share a request."""
+"""To share a request, a renewal may be early by this part of the lease (a twentieth of the renewal interval)."""
 
 MOST_AHEAD_SECONDS = 1.0
 """The most by which it comes early, however long the lease."""
@@ -44,7 +44,7 @@ _LEFT_OUT: Final = Unsent(cause=StoreUnavailable("another slot of the lease was 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRenewal:
-    """A renewal of one lease that is to be sent, by a request for each slot."""
+    """A renewal of one lease to be sent: one request for each slot."""
 
     renewal: Renewal
     requests: tuple[Renew, ...]
@@ -56,9 +56,9 @@ class RenewalAnswers:
 
     Attributes:
         answers: One for each request that was sent, in order.
-        in_batch: Whether a batch told it, which cannot lose a lease.
-        overtaken: Whether a batch that was sent later was answered first, and this one was not: something in this one
-            is at fault, and each of its leases is to be renewed by itself.
+        in_batch: Whether the answers came in a batch, which cannot lose a lease.
+        overtaken: Whether a later batch was answered and this one was not. Then something in this batch is slow: renew
+            each of its leases alone.
     """
 
     answers: Sequence[Answer]
@@ -73,7 +73,7 @@ class RenewalAnswers:
 
 
 class Renewable(Protocol):
-    """A lease as its renewer sees it.
+    """A lease as the renewer sees it.
 
     Each renewal is `begin_renewal`, `plan_renewal`, `apply`, `end_renewal`, `after_renewal`, in this order.
     """
@@ -84,11 +84,11 @@ class Renewable(Protocol):
     observe: Observer | None
 
     def begin_renewal(self) -> bool:
-        """Take the lock that serialises renewal and release; False where somebody else has it."""
+        """Take the lock that serialises renewal and release; False if another thread has it."""
         ...
 
     def plan_renewal(self) -> PlannedRenewal | None:
-        """The requests to send now; None where the lease is not held, or the service's time is too much in doubt."""
+        """The requests to send now; None if the lease is not held, or the service's time is too uncertain."""
         ...
 
     def apply(self, planned: PlannedRenewal, answers: RenewalAnswers) -> LossReason | None:
@@ -96,15 +96,15 @@ class Renewable(Protocol):
         ...
 
     def end_renewal(self) -> None:
-        """Give the lock back, after `begin_renewal` took it."""
+        """Release the lock that `begin_renewal` took."""
         ...
 
     def drop_renewal(self) -> None:
-        """It is due again: it could not be handed to a worker."""
+        """It is due again: no worker could take it."""
         ...
 
     def after_renewal(self, reason: LossReason | None) -> None:
-        """Tell what happened, with no lock held: this calls user code."""
+        """Report what happened, with no lock held: this calls user code."""
         ...
 
 
@@ -115,7 +115,7 @@ class Renewer:
         state: The bucket's state.
         driver: Sends the requests.
         runtime: The process's workers, and what ends a pause early.
-        reporter: Told what each look at the service's time shows; None where nobody listens.
+        reporter: Reports what each read of the service's time shows; None if nobody listens.
     """
 
     def __init__(
@@ -134,17 +134,17 @@ class Renewer:
         self._breaker = BatchBreaker()
 
     def ahead(self) -> float:
-        """Seconds by which a lease may be renewed early where another is due: none while batches rest."""
+        """Seconds by which a lease may be renewed early when another is due: 0 while batches are suspended."""
         if self._rests():
             return 0.0
         return min(MOST_AHEAD_SECONDS, self._state.lease_ms() / 1000 * AHEAD)
 
     def renew(self, leases: Sequence[Renewable]) -> None:
-        """Have leases renewed on workers, the most urgent first; returns without waiting."""
+        """Renew leases on workers, the most urgent first; returns without waiting."""
         waiting = sorted(leases, key=_deadline)
         try:
             while waiting:
-                # Asked anew for each: where workers do it at once, on this thread, batches may come to rest meanwhile.
+                # Read again for each: if the job runs at once on this thread, it may suspend batches meanwhile.
                 batch, waiting = take_batch(waiting, singly=self._rests())
                 if len(batch) == 1 and (len(batch[0].slots) == 1 or batch[0].belief.alone or self._rests()):
                     self._submit_singles(batch)
@@ -156,10 +156,10 @@ class Renewer:
             raise
 
     def renew_singly(self, lease: Renewable) -> tuple[Answer | None, LossReason | None]:
-        """Renew a lease by an UpdateItem for each slot. The caller has begun the renewal, and ends it.
+        """Renew a lease with one UpdateItem a slot. The caller has begun the renewal, and ends it.
 
         Returns:
-            The answer that counts, None where nothing was sent; and why the lease is lost, if it is.
+            The answer that counts, None if nothing was sent; and why the lease is lost, if it is.
         """
         time = self._state.time
         if time.unsettled:
@@ -174,18 +174,18 @@ class Renewer:
         if isinstance(answer, Done):
             self._note_single()
         elif isinstance(answer, Rejected) and reason is None:
-            _log.warning("lease %s could not be renewed, and tries on: %s", lease.id, answer.error)
+            _log.warning("lease %s could not be renewed and will be retried: %s", lease.id, answer.error)
         return answer, reason
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: what is under way is the parent's."""
+        """In a forked child: requests in flight belong to the parent."""
         self._lock = threading.RLock()
         self._breaker = self._breaker.after_fork_in_child()
 
     # On workers.
 
     def _renew_batch(self, batch: Sequence[Renewable]) -> None:
-        """Renew leases together, or otherwise where the breaker says so by now."""
+        """Renew leases together, or one by one if the breaker says so by now."""
         with self._lock:
             mode = self._breaker.mode(self._state.time.steady())
             self._breaker = self._breaker.began(mode)
@@ -206,7 +206,7 @@ class Renewer:
                 self._renew_together(batch[1:])
 
     def _renew_one(self, lease: Renewable) -> None:
-        """Renew a lease by itself, unless it is being renewed or released at this moment."""
+        """Renew a lease alone, unless another thread is renewing or releasing it."""
         reason: LossReason | None = None
         if lease.begin_renewal():
             try:
@@ -222,7 +222,7 @@ class Renewer:
             self._end_probe()
 
     def _renew_together(self, batch: Sequence[Renewable]) -> None:
-        """Renew leases by as few requests as can be."""
+        """Renew leases with as few requests as possible."""
         batch = self._settle_time(batch)
         planned: list[tuple[Renewable, PlannedRenewal]] = []
         try:
@@ -239,10 +239,10 @@ class Renewer:
             _after(lease, reason)
 
     def _settle_time(self, batch: Sequence[Renewable]) -> Sequence[Renewable]:
-        """Have doubt about the time cleared, once for all: an expiry that is written never falls again.
+        """Make the service's time certain, once for all these leases: a written expiry never falls again.
 
         Returns:
-            Those that have the time for it. The others are renewed by themselves, at once.
+            The leases that have time to wait for that. The others are renewed alone, at once.
         """
         time = self._state.time
         if not time.unsettled:
@@ -256,7 +256,7 @@ class Renewer:
                 operation = settle(time, until=min(until[lease] for lease in patient))
                 self._driver.run(operation, self._runtime.wakeup(), observe=self._observe)
             except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
-                _log.exception("asking for the service's time failed by a defect")
+                _log.exception("asking for the service's time failed (a bug)")
         return patient
 
     # Sending.
@@ -268,7 +268,7 @@ class Renewer:
             try:
                 answer = self._driver.perform(request)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
-                _log.exception("renewing lease %s failed by a defect; it is tried again", lease_id)
+                _log.exception("renewing lease %s failed (a bug); it will be retried", lease_id)
                 answer = Unknown(cause=error)
             answers.append(answer)
             if not isinstance(answer, Done) or _revoked(answer):
@@ -284,7 +284,7 @@ class Renewer:
                 answers, overtaken = self._send_batch(batch)
                 answered.update((request, (answer, overtaken)) for request, answer in zip(batch, answers, strict=True))
             else:
-                # There are more than a batch takes only where they are one lease's slots, of which one has failed.
+                # There are more requests than a batch takes only if they are one lease's slots, and one has failed.
                 answered.update((request, (_LEFT_OUT, False)) for request in requests[first:])
                 break
         return answered
@@ -294,7 +294,7 @@ class Renewer:
         try:
             answer = self._driver.perform(RenewEach(renewals=requests))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
-            _log.exception("renewing %d slots failed by a defect; they are tried again", len(requests))
+            _log.exception("renewing %d slots failed (a bug); they will be retried", len(requests))
             answer = Unknown(cause=error)
         answers = answer.answers if isinstance(answer, Each) else (answer,) * len(requests)
         return answers, self._note_batch(answers, sent)
@@ -305,14 +305,14 @@ class Renewer:
         return self._breaker.rests(self._state.time.steady())
 
     def _note_batch(self, answers: Sequence[Answer], sent: float) -> bool:
-        """Have the breaker learn from a batch's answers; returns whether a later batch was answered before."""
+        """Show a batch's answers to the breaker; returns whether a later batch was answered first."""
         now = self._state.time.steady()
         with self._lock:
             before, self._breaker = self._breaker, self._breaker.batch_ended(answers, sent=sent, now=now)
             began_to_rest = self._breaker.rests_until > before.rests_until
         if began_to_rest:
             _log.info(
-                "bucket %r: leases are renewed one by one for a while, as no batch of renewals is taken: %s",
+                "bucket %r: leases are renewed one by one for a while, as the service refuses batches: %s",
                 self._state.bucket,
                 _trouble(answers),
             )
@@ -338,12 +338,12 @@ class Renewer:
             self._submit(functools.partial(self._renew_one, lease), [lease])
 
     def _submit(self, job: Callable[[], object], leases: Sequence[Renewable], *, by: float | None = None) -> bool:
-        """Hand a job to a worker; where that fails, its leases are due again. Returns whether it was handed over."""
+        """Submit a job to a worker; if that fails, its leases are due again. Returns whether it was submitted."""
         try:
             by = _deadline(leases[0]) if by is None else by
             self._runtime.heartbeat().workers.submit(job, line=self._driver, by=by)
         except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
-            _log.exception("a heartbeat failed; it is tried again")
+            _log.exception("a heartbeat failed; it will be retried")
             for lease in leases:
                 lease.drop_renewal()
             return False
@@ -351,11 +351,11 @@ class Renewer:
 
 
 def take_batch(waiting: list[Renewable], *, singly: bool) -> tuple[list[Renewable], list[Renewable]]:
-    """The first lease, and those after it that fit into one request with it; then all that are left.
+    """The first lease and those after it that fit into one request with it; then the rest.
 
     Args:
         waiting: The most urgent first; at least one.
-        singly: Whether each lease is to be renewed by itself.
+        singly: Whether each lease is renewed alone.
     """
     first = waiting[0]
     if singly or first.belief.alone:
@@ -378,14 +378,14 @@ def _deadline(lease: Renewable) -> float:
 
 
 def _begin(lease: Renewable) -> PlannedRenewal | None:
-    """Begin a lease's part in a batch; None where it has none, or by a defect."""
+    """Begin a lease's part in a batch; None if it has none, or because of a bug."""
     if not lease.begin_renewal():
         return None
     planned: PlannedRenewal | None = None
     try:
         planned = lease.plan_renewal()
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
-        _log.exception("renewing a lease failed by a defect; it is tried again")
+        _log.exception("renewing a lease failed (a bug); it will be retried")
     finally:
         if planned is None:
             lease.end_renewal()
@@ -393,7 +393,7 @@ def _begin(lease: Renewable) -> PlannedRenewal | None:
 
 
 def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tuple[Answer, bool]]) -> LossReason | None:
-    """Have a lease apply its part of a batch's answers."""
+    """Let a lease apply its part of a batch's answers."""
     parts = [answered[request] for request in planned.requests]
     answers = RenewalAnswers(
         answers=[answer for answer, _ in parts],
@@ -403,7 +403,7 @@ def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tupl
     try:
         return lease.apply(planned, answers)
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
-        _log.exception("renewing a lease failed by a defect; it is tried again")
+        _log.exception("renewing a lease failed (a bug); it will be retried")
         return None
 
 
@@ -411,7 +411,7 @@ def _after(lease: Renewable, reason: LossReason | None) -> None:
     try:
         lease.after_renewal(reason)
     except Exception:  # noqa: BLE001 - as above
-        _log.exception("telling of a lease's renewal failed by a defect")
+        _log.exception("reporting a lease's renewal failed (a bug)")
 
 
 def _revoked(answer: Answer) -> bool:
@@ -420,7 +420,7 @@ def _revoked(answer: Answer) -> bool:
 
 
 def _trouble(answers: Sequence[Answer]) -> object:
-    """What a batch that made batches rest came to, for the log."""
+    """The outcome of the batch that suspended batches, for the log."""
     for answer in answers:
         if isinstance(answer, Rejected):
             return answer.error

@@ -1,7 +1,6 @@
-"""What buckets and limiters run on: clocks, chance, threads and locks, in one value.
+"""The environment of buckets and limiters: clocks, randomness, threads and locks, in one value.
 
-Invariant: production uses the defaults; tests, the test kit and the simulator hand in their own, and change nothing
-else.
+Invariant: production uses the defaults; tests, the test kit and the simulator pass their own, and change nothing else.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ def _spawn(job: Callable[[], None]) -> None:
     try:
         threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
     except RuntimeError:
-        job()  # no thread to be had: late is worse than here
+        job()  # no thread can be started: rather on this thread than late
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What a bucket runs on; for tests and simulators, which bring their own.
+    """The environment of a bucket; tests and simulators bring their own.
 
     Attributes:
         clock: This machine's clocks.
-        chance: A source that no two processes share, not even after a fork.
+        chance: A source of randomness that no two processes share, not even after a fork.
         heartbeats: The process's heartbeat.
-        wrap: Put around the store, to watch it or to make it fail.
+        wrap: Wraps the store, to watch it or to make it fail.
         wakeup: Makes what a waiting thread pauses on.
         spawn: Runs a lost-callback, not on the calling thread.
         lock: Makes what serialises the renewals and the release of one lease.
@@ -48,5 +47,5 @@ class Runtime:
     lock: Callable[[], Lock] = threading.Lock
 
     def heartbeat(self) -> Heartbeats:
-        """The heartbeat: its own, else the process's, which is another one in a forked child."""
+        """Its own heartbeat, else the process's; a forked child has a new one."""
         return self.heartbeats or process.heartbeats()

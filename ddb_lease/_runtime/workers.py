@@ -3,9 +3,9 @@
 Invariants:
 
 - It knows no lease, no bucket and no request: a job is a callable, and belongs to a line.
-- One line's trouble delays no other: lines are served in turn, and none may have all workers.
-- Threads are few while no job has to wait, more while one does, and never without bound.
-- A worker survives whatever its job raises, and keeps no interpreter from exiting.
+- Trouble in one line delays no other: lines are served in turn, and none may have all workers.
+- Threads are few while no job waits, more while one does, and bounded.
+- A worker survives whatever its job raises, and does not keep the interpreter from exiting.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ddb_lease._state.service_time import Clock
 _log = logging.getLogger("ddb_lease")
 
 WORKERS = 8
-"""Workers that are kept; more exist only while jobs have to wait."""
+"""The number of workers that are kept; more exist only while jobs wait."""
 
 WAITING_SECONDS = 0.1
-"""After a job has waited for so long, more workers are started: calls are slow, or hang."""
+"""If a job has waited this long, calls are slow or hang: start more workers."""
 
 MOST_WORKERS = 128
-"""Workers at most: in an outage, every call hangs until its timeout."""
+"""The most workers: in an outage, every call hangs until its timeout."""
 
 MOST_IN_LINE = 32
-"""Workers at most for the jobs of one line, so that one bucket's outage leaves some for the others. With more lines
-each may have fewer, so that one is always left for a new line."""
+"""The most workers for the jobs of one line, so that one bucket's outage leaves some for the other lines. With more
+lines each may have fewer, so that one is always left for a new line."""
 
 
 @dataclass(order=True, slots=True)
@@ -48,22 +48,22 @@ class _Job:
 
 @dataclass(slots=True)
 class _Line:
-    """One line: the jobs that wait, most urgent first; how many run now, and how many may run at once."""
+    """One line: the waiting jobs, most urgent first; how many run now, and how many may run at once."""
 
     most: int
     running: int = 0
     jobs: list[_Job] = field(default_factory=list)
 
     def startable(self, share: int) -> int:
-        """How many of its jobs may be started now, where no line may have more than this share of workers."""
+        """How many of its jobs may start now, if no line may have more than this share of the workers."""
         return max(0, min(len(self.jobs), min(self.most, share) - self.running))
 
 
 class Workers:
-    """A few daemon threads for what may block; none of them keeps the interpreter from exiting.
+    """A few daemon threads for calls that may block; they do not keep the interpreter from exiting.
 
-    Lines (one for each bucket) are served in turn; within a line the most urgent job comes first. While jobs have to
-    wait, there are more workers: a slow service delays no renewal, and one line's trouble no other line.
+    Lines (one for each bucket) are served in turn; within a line the most urgent job comes first. While jobs wait,
+    there are more workers: so a slow service delays no renewal, and trouble in one line delays no other line.
     """
 
     def __init__(self, clock: Clock, *, limit: int = WORKERS) -> None:
@@ -79,11 +79,11 @@ class Workers:
         self._names = itertools.count(1)
 
     def submit(self, job: Callable[[], object], *, line: Hashable = None, by: float = 0.0) -> None:
-        """Have a job done soon by some worker; what it raises is logged.
+        """Run a job soon on a worker; what it raises is logged.
 
         Args:
             job: What to do.
-            line: What it belongs to. None for jobs that do not hurry, of which only a few run at a time.
+            line: What it belongs to. None for jobs that are not urgent; only a few of these run at a time.
             by: When it should be done; compared within its line only.
         """
         with self._lock:
@@ -94,9 +94,9 @@ class Workers:
         self.relieve()
 
     def relieve(self) -> None:
-        """Start workers if jobs wait for some: a few at once, and more where jobs have waited for long.
+        """Start workers if jobs wait: a few at once, and more if jobs have waited long.
 
-        Called with each turn of the heartbeat as well, so that a thread that could not be started is tried again.
+        The heartbeat calls it at each turn too, to retry when a thread could not be started.
         """
         missing = started = 0
         try:
@@ -110,15 +110,15 @@ class Workers:
                 name = f"ddb-lease-worker-{next(self._names)}"
                 threading.Thread(target=self._work, name=name, daemon=True).start()
                 started += 1
-        except RuntimeError:  # no more threads to be had for now: the others must do
-            _log.warning("no thread can be started to renew leases; it is tried again")
+        except RuntimeError:  # no more threads for now: the running ones continue
+            _log.warning("no thread can be started to renew leases; it will be retried")
         finally:
-            # Those that were not started, be it for an interrupt, must not count as idle for ever.
+            # Threads that were not started, even because of an interrupt, must not count as idle for ever.
             with self._lock:
                 self._idle -= missing - started
 
     def relief_in(self) -> float:
-        """Seconds until jobs have waited for so long that there should be more workers; infinite where none waits."""
+        """Seconds until a job has waited so long that more workers are needed; infinite if none waits."""
         with self._lock:
             if self._missing() <= 0 or self._idle + self._busy >= MOST_WORKERS:
                 return math.inf
@@ -132,7 +132,7 @@ class Workers:
         return sum(line.startable(share) for line in list(self._lines.values())) - self._idle
 
     def _share(self) -> int:
-        """How many workers one line may have, so that there are as many left for a line more."""
+        """How many workers one line may have, so that as many are left for one more line."""
         return max(1, MOST_WORKERS // (len(self._lines) + 1))
 
     def _work(self) -> None:
@@ -143,7 +143,7 @@ class Workers:
             with self._lock:
                 if self._idle + self._busy > self._limit and self._missing() < 0:
                     self._idle -= 1
-                    return  # it helped out while others were kept
+                    return  # an extra worker: enough others are kept
 
     def _do_next(self) -> bool:
         with self._lock:
@@ -171,7 +171,7 @@ class Workers:
         share = self._share()
         for key, line in list(self._lines.items()):
             if line.startable(share) > 0:
-                self._lines[key] = self._lines.pop(key)  # the others come first, next time
+                self._lines[key] = self._lines.pop(key)  # next time the other lines come first
                 return line, heapq.heappop(line.jobs)
             if not line.jobs and not line.running:
                 del self._lines[key]
@@ -179,5 +179,5 @@ class Workers:
 
 
 def _say(failed: BaseException) -> None:
-    with contextlib.suppress(Exception):  # nor does a handler of the log's that raises end a worker
-        _log.error("a lease's background work failed; it is tried again when due", exc_info=failed)
+    with contextlib.suppress(Exception):  # a log handler that raises must not end a worker either
+        _log.error("a lease's background work failed; it will be retried when due", exc_info=failed)

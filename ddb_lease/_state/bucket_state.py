@@ -2,10 +2,10 @@
 
 Invariants:
 
-- Operations read it, and tell it what they saw. It sends nothing, and calls nobody back.
-- The stored settings rule. A client that cannot work with them is refused each time that it sees them, before they are
-  learnt; one that was made with others is warned once.
-- Nothing here is a ground for safety: every request is guarded by its own condition.
+- Operations read it, and tell it what they saw. It sends nothing and calls no callbacks.
+- The stored settings apply. A client that cannot work with them is refused each time it sees them, before it stores
+  them here; a client that was made with other settings is warned once.
+- Safety does not depend on anything here: every request has its own condition.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ddb_lease.models import Timing
 _log = logging.getLogger("ddb_lease")
 
 _LATELY: Final = 64
-"""Leases won last that are known as ours after their end: one may still stand in a look that was under way."""
+"""How many ended leases we still know as ours: a look that was in flight may still show one."""
 
 
 def require_quick_answers(answer_seconds: float, lease_seconds: float) -> None:
-    """Refuse a client that waits longer for an answer than a third of the lease.
+    """Refuse a client that waits for an answer longer than a third of the lease.
 
     Raises:
         ConfigurationError: It does.
@@ -50,13 +50,13 @@ class BucketState:
         wanted: The settings that this client was made with.
         timing: The time budget around a lease.
         time: Bounds on the service's time.
-        chance: A source that no two processes share.
-        answer_seconds: How long the user's own client waits for an answer; 0 where the client is ours and is made to
-            fit the lease.
+        chance: A source of randomness that no two processes share.
+        answer_seconds: How long the user's own client waits for an answer; 0 if the client is ours, as it fits the
+            lease.
 
     Attributes:
         hints: What was last seen of the table, and the queue of waiters.
-        settings: The stored settings as far as they are known, else those wanted.
+        settings: The stored settings if they are known, else those wanted.
         closed: Whether the bucket was closed in this process.
     """
 
@@ -86,7 +86,7 @@ class BucketState:
     # Open or closed.
 
     def close(self) -> None:
-        """From now on nothing is acquired; waiters are woken to find out."""
+        """Refuse further acquires; wake the waiters so that they notice."""
         self.closed = True
         self.hints.wake_all()
 
@@ -97,12 +97,12 @@ class BucketState:
     # Leases of this process.
 
     def began(self, lease_id: str) -> None:
-        """This process holds a lease of this id."""
+        """This process now holds a lease of this id."""
         self._held.add(lease_id)
         self._lately.append(lease_id)
 
     def ended(self, lease_id: str) -> None:
-        """It does not hold it any more."""
+        """This process does not hold it any more."""
         self._held.discard(lease_id)
 
     def is_ours(self, lease_id: str) -> bool:
@@ -110,7 +110,7 @@ class BucketState:
         return lease_id in self._held or lease_id in self._lately
 
     def note_holders(self, *slots: Slot | None) -> None:
-        """Note whether others hold any of these slots: what decides how long this process gives way."""
+        """Note whether other processes hold any of these slots: that decides how long this process pauses for them."""
         if any(slot and slot.lease and not self.is_ours(slot.lease.lease_id) for slot in slots):
             self.hints.fairness.met_others(self.time.steady())
 
@@ -121,7 +121,7 @@ class BucketState:
 
         Args:
             counter: What was seen.
-            sure: Whether it is surely the latest: seen consistently, or written by us.
+            sure: Whether it is certainly the latest: from a consistent read, or written by us.
 
         Raises:
             ConfigurationError: This client cannot work with its settings.
@@ -147,15 +147,15 @@ class BucketState:
             )
 
     def settings_changed(self) -> None:
-        """This client changed them itself: it needs no warning, and looks at the table anew."""
+        """This client changed them itself: it needs no warning, and reads the table again."""
         self._warned = True
         self.hints.forget()
         self.hints.wake_all()
 
-    # What requests are made of.
+    # Values for requests.
 
     def lease_ms(self) -> int:
-        """The length of a lease: the stored setting rules."""
+        """The length of a lease: the stored setting applies."""
         counter = self.hints.counter
         return counter.lease_ms if counter else self.wanted.lease_ms
 
@@ -165,11 +165,11 @@ class BucketState:
         return grants.ttl_for(now_hi=now_hi, expires_at=expires_at, fence=fence, retention_seconds=retention)
 
     def token(self) -> str:
-        """A request token: one for each attempt, kept over its resends."""
+        """A request token: one for each attempt; its resends carry the same one."""
         return f"{self.chance.getrandbits(128):032x}"
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: it holds nothing, nobody waits, and no lock of the parent's is held."""
+        """In a forked child: hold nothing, forget the waiters, and make new locks."""
         self._held = set()
         self.hints.empty()
         self.time.after_fork_in_child()

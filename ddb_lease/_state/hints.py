@@ -1,12 +1,12 @@
-"""What one process remembers of a bucket: hints that save requests, never a ground for safety.
+"""What one process remembers of a bucket: hints that save requests. Safety does not depend on them.
 
 Invariants:
 
-- Every hint may be stale; a request built on one is guarded by its condition. Losing all of it costs a look.
-- A free slot is handed to one thread only, so that two of one process do not race for the same one.
+- Every hint may be stale; the condition of a request that is built on one protects it. Losing all hints costs a look.
+- A free slot is given to one thread only, so that two threads of one process do not race for it.
 - A slot that comes free wakes as many waiters of this process as it can serve (see `waiters`).
-- No I/O and no clock: times come in. A lock, as threads share it, and a reentrant one, as a signal handler may
-  release a lease while its own thread is in here. Nobody is called while it is held.
+- No I/O and no clock: times come in as arguments. Threads share it under a lock. The lock is reentrant, as a signal
+  handler may release a lease while its own thread holds it. No callback runs while it is held.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ddb_lease._state.fairness import Fairness
 from ddb_lease._state.waiters import Waiter, WaitQueue
 
 _STALE_SECONDS = 15.0
-"""If the first waiter has not tried for this long, others stop relying on it."""
+"""If the first waiter has not tried for this long, the others stop relying on it."""
 
 _STALE_NUMBERS = 64
-"""Numbers in the pool of free slots, besides twice as many as there are, before those that were taken are swept out."""
+"""Taken numbers are removed from the pool when it has this many more than twice the number of free slots."""
 
 
 class FreeSlots:
-    """Numbers of slots last seen free, each with its fence; one is drawn in constant time, however many they are.
+    """Numbers of slots last seen free, each with its fence. Drawing one takes constant time, however many there are.
 
-    It stays whole where a signal handler calls it amid any of its methods: the dict alone says what is there, and a
-    draw passes over numbers in the pool that were taken.
+    It stays consistent if a signal handler calls it in the middle of any of its methods: only the dict says what is
+    there, and a draw skips numbers in the pool that were taken.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class FreeSlots:
         self._fences[number] = fence
 
     def take(self, number: int) -> int | None:
-        """Forget one; returns its fence, None where it was not there."""
+        """Forget one; returns its fence, None if it was not there."""
         return self._fences.pop(number, None)
 
     def take_among(self, numbers: range) -> None:
@@ -68,7 +68,7 @@ class FreeSlots:
         self._fences.clear()
 
     def draw(self, chance: Random) -> int | None:
-        """One of them, by chance; it stays. None where there is none."""
+        """A random one, which stays; None if there is none."""
         while self._fences:
             pool = self._pool
             if not pool or len(pool) > _STALE_NUMBERS + 2 * len(self._fences):
@@ -86,12 +86,12 @@ class Hints:
     """Hints about one bucket, shared by all threads of a process.
 
     Attributes:
-        counter: The counter as last seen; None where none was. Set by `learn_counter`.
-        fairness: When this process lets others have what it has had.
-        next_look_at: When the next look is due, for all who wait here for a full bucket.
+        counter: The counter as last seen; None if none was. Set by `learn_counter`.
+        fairness: When this process leaves its slots to others.
+        next_look_at: When the next look is due, for all waiters of this process.
         looked_at: When a look last showed the counter.
-        changes: How often slots were released here, or all waiters woken. A look that was under way at the time does
-            not show it.
+        changes: How often this process released slots, or woke all waiters. A look that was in flight at that time does
+            not show the change.
     """
 
     def __init__(self) -> None:
@@ -108,14 +108,14 @@ class Hints:
 
     @property
     def waiting(self) -> int:
-        """How many stand in the queue."""
+        """How many waiters are in the queue."""
         return len(self._queue)
 
     def learn_counter(self, counter: Counter, *, sure: bool = False) -> bool:
-        """Keep the newest counter; returns whether its settings are other than those known.
+        """Keep the newest counter; returns whether its settings differ from those known.
 
-        One seen for `sure` (consistently, or with a write) is kept whatever its `rev`: a bucket that was deleted and
-        made anew may count from a lower one. Else the higher `rev` is the newer.
+        A counter that is `sure` (from a consistent read or a write) is kept whatever its `rev`: a bucket that was
+        deleted and created again may start from a lower one. Otherwise the higher `rev` is newer.
         """
         with self._lock:
             known = self.counter
@@ -124,25 +124,25 @@ class Hints:
             return known is None or known.settings != counter.settings
 
     def forget(self) -> None:
-        """The bucket is gone: forget what was known of it."""
+        """The bucket is gone: forget what we knew of it."""
         with self._lock:
             self.counter = None
             self._free.clear()
             self.next_look_at = -math.inf
 
     def forget_free(self) -> None:
-        """What was last seen free may have been taken since: look."""
+        """The slots last seen free may have been taken since: the next acquire looks first."""
         with self._lock:
             self._free.clear()
             self.next_look_at = -math.inf
 
     def learn_view(self, view: View, *, by: Waiter | None = None, since: int | None = None) -> None:
-        """Keep which slots a look showed as free; wake as many waiters, but not the one that looked.
+        """Keep which slots a look showed as free; wake as many waiters, except the one that looked.
 
         Args:
             view: What it showed.
-            by: Who looked.
-            since: `changes` when the look was sent: it may show a slot as leased that was released here after that.
+            by: The waiter that looked.
+            since: `changes` when the look was sent: it may show a slot as leased that this process released later.
         """
         with self._lock:
             own = self._own_release
@@ -157,7 +157,7 @@ class Hints:
         _wake(woken, but=by)
 
     def learn_slot(self, number: int, slot: Slot | None, *, by: Waiter | None = None) -> None:
-        """Keep what became of one slot; a free one wakes a waiter, but not the one that found out."""
+        """Keep the new state of one slot; a free one wakes a waiter, except the one that found out."""
         with self._lock:
             if slot is None or not _is_free(slot):
                 self._free.take(number)
@@ -167,13 +167,13 @@ class Hints:
         _wake(woken, but=by)
 
     def take_free(self, chance: Random, *, elsewhere: bool = False) -> tuple[int, int] | None:
-        """A slot last seen free, and its fence; it is then forgotten.
+        """Take a slot last seen free, and its fence; it is then forgotten.
 
-        The slot that this process released last comes first: nobody else is as likely to know of it. Else one is drawn.
+        The slot that this process released last comes first: others are least likely to know of it. Else one is drawn.
 
         Args:
             chance: Draws one.
-            elsewhere: Rather any other slot than the one released last.
+            elsewhere: Prefer any other slot to the one released last.
         """
         with self._lock:
             counter = self.counter
@@ -195,7 +195,7 @@ class Hints:
                     return number, fence
 
     def take_free_together(self, count: int, chance: Random) -> list[tuple[int, int]]:
-        """So many slots last seen free, and their fences, which are then forgotten; none where there are not enough."""
+        """Take `count` slots last seen free, and their fences; none if there are not enough."""
         with self._lock:
             counter = self.counter
             known = [n for n in self._free.numbers() if counter is not None and n < counter.max_tokens]
@@ -206,7 +206,7 @@ class Hints:
 
     @property
     def free(self) -> int:
-        """How many slots were last seen free, and are not handed out."""
+        """How many slots were last seen free, and have not been taken here."""
         return len(self._free)
 
     def released(self, number: int, slot: Slot, *, now: float) -> None:
@@ -217,18 +217,18 @@ class Hints:
         self.learn_slot(number, slot)
 
     def join(self, waiter: Waiter) -> None:
-        """Stand in the queue, at its end."""
+        """Join the queue at its end."""
         with self._lock:
             self._queue.join(waiter)
 
     def leave(self, waiter: Waiter) -> None:
-        """Leave the queue, wherever the waiter stands in it; the first ones are woken then."""
+        """Leave the queue, from any place in it; the first waiters are then woken."""
         with self._lock:
             woken = self._first() if self._queue.leave(waiter) else []
         _wake(woken)
 
     def wake_all(self) -> None:
-        """Wake all waiters, to look anew."""
+        """Wake all waiters, to look again."""
         with self._lock:
             self.next_look_at = -math.inf
             self.changes += 1
@@ -236,7 +236,7 @@ class Hints:
         _wake(woken)
 
     def is_first(self, waiter: Waiter | None, *, now: float) -> bool:
-        """Whether this waiter may send requests: it stands among the first, or those in front seem to be stuck.
+        """Whether this waiter may send requests: it is among the first, or those in front seem to be stuck.
 
         None, or a waiter that is not in the queue, always may.
         """
@@ -252,12 +252,12 @@ class Hints:
             return False
 
     def empty(self) -> None:
-        """After a fork: nobody waits in the child, and no lock of the parent's is held there."""
+        """In a forked child: forget the waiters, and make a new lock."""
         self._lock = threading.RLock()
         self._queue = WaitQueue()
 
     def _to_be_served(self) -> list[Waiter]:
-        """Of the first waiters, those for whom there are enough free slots: the others would look in vain."""
+        """The first waiters for which there are enough free slots: the others would look in vain."""
         return [waiter for waiter in self._first() if waiter.count <= len(self._free)]
 
     def _first(self) -> list[Waiter]:
@@ -269,7 +269,7 @@ def _is_free(slot: Slot) -> bool:
 
 
 def _wake(waiters: list[Waiter], but: Waiter | None = None) -> None:
-    # A waiter that woke itself by what it saw would poll without pausing.
+    # A waiter that woke itself with what it saw would poll without a pause.
     for waiter in waiters:
         if waiter is not but:
             waiter.wake()

@@ -2,13 +2,13 @@
 
 Invariants:
 
-- The `tat` seen is a hint that saves requests. It may be too early, as others charge meanwhile; the condition of a
-  charge then fails. It is never too late, as `tat` never falls, so nothing is sent before the time it gives. The one
+- The `tat` seen is a hint that saves requests. It may be too early, as others charge meanwhile; then the condition of a
+  charge fails. It is never too late, as `tat` never falls, so nothing is sent before the time it gives. The one
   exception is an item that somebody deleted or changed: we notice when that time has come.
 - Permits in hand are charged already. Each has its own due time: the first of a charge at once, one more each interval.
   So a process that takes many permits with one write hands them out no faster than it could have taken them singly.
-- Waiters queue: first come, first served. The first one sends for everybody, and the others know what it learns. A
-  caller that does not wait queues too, and is denied at once where those in front take all there is.
+- Waiters queue: first come, first served. The first one sends for all, and the others share what it learns. A caller
+  that does not wait queues too, and is denied at once if those in front take all there is.
 - `gcra.decide` decides; this class applies it to the value `Balance`, under a lock.
 - No I/O and no clock: times come in, in nanoseconds of the service's clock.
 - The lock is reentrant, as a signal handler may end a wait while its own thread holds it. No waiter is woken while it
@@ -28,13 +28,13 @@ from ddb_lease._protocol.gcra import Balance, FromHand, Later, Step, decide
 from ddb_lease._protocol.records import Rate
 
 STALE_SECONDS = 15.0
-"""If the first in the queue is overdue by this much, others stop relying on it."""
+"""If the first in the queue is overdue by this much, the others stop relying on it."""
 
 
 class PermitWaiter:
     """A place in the queue.
 
-    The queue refers to it weakly: the place of a waiter that an interrupt tore away falls vacant by itself.
+    The queue has only a weak reference to it: if an interrupt ends a waiter before it leaves, its place disappears.
 
     Args:
         wake: Ends its owner's pause, from any thread.
@@ -58,7 +58,7 @@ class Permits:
 
     Attributes:
         lane: Where this process's attempts are noted.
-        trouble: Why the last attempt came to nothing; None where the table answered it.
+        trouble: Why the last attempt failed; None if the table answered it.
     """
 
     def __init__(self, rate: Rate, *, lanes: int, chance: Random) -> None:
@@ -69,23 +69,23 @@ class Permits:
         self._lock = threading.RLock()
         self._balance = Balance()
         self._queue: list[weakref.ref[PermitWaiter]] = []
-        self._expected_at = math.inf  # the first in the queue is back by then, on the steady clock
+        self._expected_at = math.inf  # when the first in the queue will try again, on the steady clock
         self.lane = chance.randrange(lanes)
         self.trouble: Exception | None = None
 
     @property
     def balance(self) -> Balance:
-        """What is known now."""
+        """What we know now."""
         return self._balance
 
-    # What can be had.
+    # What is available.
 
     def at_once(self, count: int, *, now: int) -> bool | None:
-        """What memory answers to a newcomer that does not wait.
+        """The answer from memory to a newcomer that does not wait.
 
         Returns:
-            True: the permits were in hand, nobody waits, and they are spent. False: what is known denies them. None:
-            ask the table.
+            True: the permits were in hand, nobody waits, and they are spent. False: what we know denies them. None: ask
+            the table.
         """
         with self._lock:
             step = self.newcomer_step(count, now=now)
@@ -95,42 +95,42 @@ class Permits:
             return False if isinstance(step, Later) else None
 
     def newcomer_step(self, count: int, *, now: int) -> Step:
-        """What to do for a newcomer, all that wait now served first."""
+        """What to do for a newcomer, after all current waiters."""
         with self._lock:
             return self._decide(self.wanted_before(None) + count, now)
 
     def step_for(self, waiter: PermitWaiter, *, now: int) -> Step:
-        """What to do for a waiter. One that is not patient comes after all that stand in front of it."""
+        """What to do for a waiter. One that is not patient comes after all in front of it."""
         with self._lock:
             before = 0 if waiter.patient else self.wanted_before(waiter)
             return self._decide(before + waiter.count, now)
 
     def begin(self, waiter: PermitWaiter, *, now: int) -> Step:
-        """As `step_for`, for the waiter whose turn it is. Where the permits are in hand, they are spent."""
+        """As `step_for`, for the waiter whose turn it is. If the permits are in hand, they are spent."""
         with self._lock:
             before = 0 if waiter.patient else self.wanted_before(waiter)
             step = self._decide(before + waiter.count, now)
             if before and not isinstance(step, Later):
-                step = self._decide(waiter.count, now)  # those in front are overdue, and enough is left for them
+                step = self._decide(waiter.count, now)  # those in front are overdue, and enough is left for them too
             if isinstance(step, FromHand):
                 self._balance = self._balance.spent(waiter.count, interval=self._interval)
             return step
 
     def another_sending(self, missing: int, *, now: int) -> Step:
-        """What to do about an attempt under way: it stays one for `missing` permits, whatever is in hand by now."""
+        """What to do about an attempt in progress: it still wants `missing` permits, whatever is in hand by now."""
         tat = self._balance.tat
         return decide(Balance(tat=tat), missing, now=now, interval=self._interval, tolerance=self._tolerance)
 
-    # What an attempt came to.
+    # The outcome of an attempt.
 
     def learn(self, tat: int | None) -> None:
-        """Keep the `tat` that the item showed last, and wake those that do not wait."""
+        """Keep the `tat` that the item showed last, and wake the callers that do not wait."""
         with self._lock:
             self._balance, self.trouble = replace(self._balance, tat=tat), None
         self._wake_impatient()
 
     def failed(self, cause: Exception) -> None:
-        """Keep why an attempt came to nothing, and wake those that do not wait."""
+        """Keep why an attempt failed, and wake the callers that do not wait."""
         self.trouble = cause
         self._wake_impatient()
 
@@ -138,18 +138,18 @@ class Permits:
         """Note an admitted charge of `taken` permits, that left `tat`. `used` are spent, those in hand first."""
         with self._lock:
             charged = self._balance.charged(tat=tat, taken=taken, interval=self._interval, tolerance=self._tolerance)
-            # Fewer may be in hand than are used: if the limiter was closed meanwhile, those in hand are forgone.
+            # Fewer may be in hand than are used: closing the limiter meanwhile drops those in hand.
             self._balance, self.trouble = charged.spent(used, interval=self._interval), None
 
     def empty(self) -> None:
-        """Let go of the permits in hand: they are forgone."""
+        """Drop the permits in hand."""
         with self._lock:
             self._balance = replace(self._balance, batches=())
 
     # The queue.
 
     def wanted_before(self, waiter: PermitWaiter | None) -> int:
-        """How many permits are wanted in front of this place, or in front of a newcomer."""
+        """How many permits the waiters in front of this place want, or those in front of a newcomer."""
         with self._lock:
             total = 0
             for other in self._waiting():
@@ -164,7 +164,7 @@ class Permits:
             self._queue.append(weakref.ref(waiter))
 
     def leave(self, waiter: PermitWaiter) -> None:
-        """Leave the queue, from any place in it; the one that is first then is woken."""
+        """Leave the queue, from any place in it, and wake the one that is first then."""
         with self._lock:
             self._queue = [place for place in self._queue if place() is not waiter]
             first = self._waiting()[:1]
@@ -186,7 +186,7 @@ class Permits:
             return False
 
     def rests(self, waiter: PermitWaiter, *, until: float) -> None:
-        """Note that the first in the queue comes back at this time of the steady clock. It is not overdue before."""
+        """Note that the first in the queue tries again at this time of the steady clock. It is not overdue before."""
         with self._lock:
             if self._waiting()[:1] == [waiter]:
                 self._expected_at = until + STALE_SECONDS
@@ -199,7 +199,7 @@ class Permits:
             waiter.wake()
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: permits and lane are the parent's, nobody waits, and another thread may hold the lock."""
+        """In a forked child: permits and lane are the parent's, nobody waits, and the old lock may be held for ever."""
         self._lock = threading.RLock()
         self._queue.clear()
         self._balance = replace(self._balance, batches=())
@@ -207,7 +207,7 @@ class Permits:
         self._expected_at = math.inf
         self.lane = self._chance.randrange(self._lanes)
 
-    # Behind the scenes.
+    # Internals.
 
     def _decide(self, count: int, now: int) -> Step:
         return decide(self._balance, count, now=now, interval=self._interval, tolerance=self._tolerance)
@@ -219,7 +219,7 @@ class Permits:
             waiter.wake()
 
     def _waiting(self) -> list[PermitWaiter]:
-        """Those in the queue, without the places that fell vacant."""
+        """The waiters in the queue, without places whose waiter is gone."""
         waiting = [waiter for waiter in (place() for place in self._queue) if waiter is not None]
         if len(waiting) < len(self._queue):
             self._queue = [place for place in self._queue if place() is not None]

@@ -1,6 +1,6 @@
 """What the operations of one rate limiter know: settings, time, chance, permits, and whether it is closed.
 
-Invariants: it is below the operations, and they read it; nobody hands them a callable to ask somebody above. It decides
+Invariants: it is below the operations, and they read it directly, so no callback is passed down to them. It decides
 nothing.
 """
 
@@ -24,9 +24,9 @@ class RateState:
         rate: Its settings.
         prefetch: How many permits to take with one charge, at least.
         retention: Seconds that the item stays after its last use.
-        time: What is known of the service's time.
+        time: Bounds on the service's time.
         chance: A source of randomness that no two processes share.
-        permits: What is known of the rate, and who waits.
+        permits: What this process knows of the rate, and the queue.
         closed: Whether the limiter is closed. It never opens again.
     """
 
@@ -40,5 +40,5 @@ class RateState:
     closed: bool = False
 
     def closed_error(self) -> ConfigurationError:
-        """What to raise where the limiter is closed."""
+        """The error of a closed limiter."""
         return ConfigurationError(f"the limiter of rate {self.name!r} is closed")

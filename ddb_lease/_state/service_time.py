@@ -2,16 +2,16 @@
 
 Invariants:
 
-- Nothing below `_runtime` asks the machine what time it is: it is handed a `Clock`, or a `ServiceTime`.
+- Nothing below `_runtime` reads the machine's clocks: it gets a `Clock` or a `ServiceTime`.
 - No wall clock of a client is trusted. DynamoDB has no server-side ``now()``, but every genuine answer carries a
   ``Date`` header: the service's clock, cut to a second. An answer sent for at steady time ``t0`` and received at
   ``t1`` with ``Date`` D says that the offset (service minus steady) lies in ``[D - t1, D + 1 s - t0]``; answers are
   intersected, and widened by the oscillators' drift since (Marzullo's interval intersection, one source).
-- One odd answer must neither make another's lease look expired or ours last longer, nor blind us. So two answers have
-  to stand for each bound, however well one of them fits; while answers contradict one another, the bounds are the hull
-  of all that was said; and after three that agree with one another, they are believed.
-- A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. What was reckoned with a
-  lower one ends earlier, by `ServiceTime.late_by`: asked for each lease, as each was written by its own offset.
+- One wrong answer must neither make another holder's lease look expired, nor make ours last longer, nor leave us
+  without bounds. So each bound needs two answers, however well one of them fits; while answers contradict one another,
+  the bounds are the hull of all of them; and once three agree with one another, we believe those.
+- A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. What was computed with a
+  lower offset ends earlier, by `ServiceTime.late_by`: computed for each lease, as each has its own offset.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from ddb_lease.models import OSCILLATOR_DRIFT
 _log = logging.getLogger("ddb_lease")
 
 AGREEING = 3
-"""Answers in a row that must agree with one another before they overrule what was known."""
+"""How many answers in a row must agree with one another before they overrule what we knew."""
 
 WIDE_SECONDS = 2.0
-"""Bounds further apart than this are asked about before anything is written by them. Two fresh answers leave less,
-unless they were under way for long; by idling, narrow bounds widen to this in an hour and a quarter."""
+"""If the bounds are further apart than this, we ask for the time again before anything is written by them. Two fresh
+answers leave less, unless they took long. While idle, narrow bounds widen to this in an hour and a quarter."""
 
 
 class Clock(Protocol):
-    """What this machine knows of time by itself; injected everywhere."""
+    """This machine's own clocks; injected everywhere."""
 
     def steady(self) -> float:
         """Seconds since some fixed instant; never stepped, and counting while the machine is suspended."""
         ...
 
     def wall(self) -> float:
-        """Seconds since the epoch as this machine believes; only the fallback of last resort uses it."""
+        """Seconds since the epoch by this machine's clock; only the fallback of last resort uses it."""
         ...
 
 
@@ -60,24 +60,24 @@ class Interval:
         return Interval(self.low - grown, self.high + grown, now)
 
     def meet(self, other: Interval) -> Interval | None:
-        """What both allow, or None where they contradict each other."""
+        """What both allow, or None if they contradict each other."""
         low, high = max(self.low, other.low), min(self.high, other.high)
         return Interval(low, high, self.at) if low <= high else None
 
     def hull(self, other: Interval) -> Interval:
-        """What at least one of them allows, and all between."""
+        """What at least one of them allows, and everything between."""
         return Interval(min(self.low, other.low), max(self.high, other.high), self.at)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What answers that agree with one another say of the offset.
+    """What several answers that agree with one another say about the offset.
 
     Attributes:
-        by_one: What all of them allow: one answer may stand alone for either bound.
-        by_two: Bounds for each of which two answers stand, so that a single odd one moves neither. Of a single answer,
-            its own.
-        answers: How many they are.
+        by_one: What all of them allow: a single answer may determine either bound.
+        by_two: Bounds that two answers each support, so that a single wrong answer moves neither. With only one
+            answer, its own bounds.
+        answers: How many answers there are.
     """
 
     by_one: Interval
@@ -94,12 +94,12 @@ class Evidence:
         return Evidence(self.by_one.widened(now), self.by_two.widened(now), self.answers)
 
     def joined(self, sample: Interval) -> Evidence | None:
-        """With one more answer, given at the same time; None where it contradicts them."""
+        """With one more answer, as of the same time; None if it contradicts them."""
         one, two = self.by_one, self.by_two
         met = one.meet(sample)
         if met is None:
             return None
-        # The second highest of all lower bounds, and the second lowest of all upper ones: one of every two is honest.
+        # The second highest lower bound and the second lowest upper bound: of any two answers, at least one is honest.
         low, high = min(one.low, sample.low), max(one.high, sample.high)
         if self.answers > 1:
             low, high = max(two.low, low), min(two.high, high)
@@ -108,13 +108,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """What is known of the offset: a pure state machine, fed one sample at a time.
+    """What we know about the offset: a pure state machine, fed one sample at a time.
 
     Attributes:
-        trusted: The answers that are believed.
-        rival: The latest answers, where they contradict the trusted ones but not one another.
-        doubt: The hull of all that was said since the first contradiction; None where there is none.
-        overruled: What was trusted until the latest sample, if that made its rivals be believed instead.
+        trusted: The answers that we believe.
+        rival: The latest answers, if they contradict the trusted ones but not one another.
+        doubt: The hull of all answers since the first contradiction; None if there is none.
+        overruled: What was trusted until the latest sample, if that sample made us believe the rivals instead.
     """
 
     trusted: Evidence
@@ -144,24 +144,24 @@ class Offset:
         agreed = trusted.joined(sample)
         rival = self.rival.widened(now).joined(sample) if self.rival else None
         if agreed is not None and rival is None:
-            return Offset(agreed)  # what was known is confirmed, and nothing speaks for the rival: it was an odd answer
+            return Offset(agreed)  # what we knew is confirmed, and nothing supports the rival: it was a wrong answer
         doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
         rival = rival or Evidence.of(sample)
-        # A single first answer is overruled by two: else a second odd one might confirm it against them.
+        # Two answers overrule a single first one: else a second wrong answer could confirm it against them.
         overruled = rival.answers >= min(AGREEING, trusted.answers + 1)
         return Offset(rival, overruled=trusted) if overruled else Offset(trusted, rival, doubt)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What is known at one instant, read once before something is written or decided by the time.
+    """What we know at one instant, read once before something is written or decided by the time.
 
     Attributes:
         steady: The steady clock.
         low_ms: The service's time is no earlier, in whole milliseconds since the epoch.
         high_ms: Nor later.
-        confirmed: Whether more than one answer stands for these bounds.
-        doubtful: Whether the latest answers contradict what was known.
+        confirmed: Whether more than one answer supports these bounds.
+        doubtful: Whether the latest answers contradict what we knew.
         wide: Whether the bounds are too far apart for an expiry to be written by them.
     """
 
@@ -174,7 +174,7 @@ class Reading:
 
 
 class ServiceTime:
-    """Bounds on the service's clock for one client of it, and the steady clock that deadlines are measured on.
+    """Bounds on the service's clock for one client, and the steady clock that measures deadlines.
 
     Thread-safe. Reading takes no lock: the state is one immutable value, replaced whole.
 
@@ -182,7 +182,7 @@ class ServiceTime:
         max_clock_skew: For answers without a usable ``Date`` only: then the bounds are the wall clock plus and
             minus this many seconds, and a warning is logged once.
         front_end_skew: By how many seconds honest answers of one service may disagree.
-        steady: Seconds of the steady clock: what deadlines are measured on.
+        steady: Seconds of the steady clock, which measures deadlines.
     """
 
     def __init__(self, clock: Clock, *, max_clock_skew: float = 2.0, front_end_skew: float = 1.0) -> None:
@@ -197,10 +197,10 @@ class ServiceTime:
         self._by_wall = False
 
     def late_by(self, offset: float) -> float:
-        """How much earlier something ends that was reckoned with this offset of the service's clock from ours.
+        """How much earlier something ends that was computed with this offset of the service's clock from ours.
 
-        It is 0 as long as the offset may have been right. Where the answers that are trusted say that the service's
-        clock is surely ahead of it, because the steady clock stood still since, it is by how much that clock may be.
+        It is 0 as long as the offset may have been right. If the trusted answers say that the service's clock is
+        certainly ahead of it, because our steady clock stood still since, it is the most by which it may be ahead.
         """
         state = self._offset
         if state is None or not state.confirmed:
@@ -211,29 +211,29 @@ class ServiceTime:
 
     @property
     def known(self) -> bool:
-        """Whether the service's time is known at all; before that, nothing may be claimed.
+        """Whether we know the service's time at all; before that, nothing may be claimed.
 
-        Answers without a ``Date`` tell it only once there are three of them in a row, and no two with one that agree: a
-        single odd answer must not make us trust this machine's wall clock.
+        Answers without a ``Date`` count only after three of them in a row, and only if no two answers with a ``Date``
+        agree: a single odd answer must not make us trust this machine's wall clock.
         """
         return self._offset is not None or self._by_wall
 
     @property
     def doubtful(self) -> bool:
-        """Whether the latest answers contradict what was known: ask again soon."""
+        """Whether the latest answers contradict what we knew: ask again soon."""
         offset = self._offset
         return offset is not None and offset.doubt is not None
 
     @property
     def unsettled(self) -> bool:
-        """Whether to ask again before something is written by the bounds: in doubt, or wide after idling."""
+        """Whether to ask again before something is written by the bounds: they are in doubt, or wide after idling."""
         return self.doubtful or self.wider_than(WIDE_SECONDS)
 
     def wider_than(self, seconds: float) -> bool:
-        """Whether the bounds are further apart than so many seconds: an expiry written by them may lie as far ahead.
+        """Whether the bounds are further apart than so many seconds: an expiry written by them may be that far ahead.
 
-        By this machine's wall clock, where answers without a ``Date`` made us fall back to it, they never are: they are
-        as wide as they were set to be, and asking again does not help.
+        Always False if answers without a ``Date`` made us fall back to this machine's wall clock: the bounds are then
+        as wide as configured, and asking again does not help.
         """
         offset = self._offset
         if offset is None:
@@ -246,13 +246,13 @@ class ServiceTime:
 
         Args:
             sent: `steady` before the request was sent.
-            received: `steady` after its answer was there.
-            date: The answer's ``Date`` in seconds since the epoch; None where it has none that can be read.
+            received: `steady` after its answer arrived.
+            date: The answer's ``Date`` in seconds since the epoch; None if it has no readable one.
 
         Returns:
-            Whether deadlines may have moved, or doubt has come up or ended: heartbeats should look again.
+            Whether deadlines may have moved, or doubt began or ended: heartbeats should check again.
         """
-        # The answer was stamped at some moment in between: since then, too, the oscillators may have drifted.
+        # The service stamped the answer at some moment in between: the oscillators may have drifted since that, too.
         drift = OSCILLATOR_DRIFT * max(0.0, received - sent)
         with self._lock:
             if date is None:
@@ -274,7 +274,7 @@ class ServiceTime:
         """Bounds on the service's time, in whole milliseconds since the epoch: (no later than, no earlier than).
 
         Raises:
-            RuntimeError: Nothing is known of it yet; ask `known` first.
+            RuntimeError: It is not known yet; ask `known` first.
         """
         offset, now = self._offset, self.steady()
         if offset is not None:
@@ -286,7 +286,7 @@ class ServiceTime:
         raise RuntimeError("the service's time is not known before its first answer")
 
     def read(self) -> Reading | None:
-        """All that is known, at one instant; None where nothing is known of the service's time yet."""
+        """All we know, at one instant; None if the service's time is not known yet."""
         offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
@@ -306,11 +306,11 @@ class ServiceTime:
     def middle_ns(self) -> tuple[int, int]:
         """The middle of the bounds on the service's time, and how far it may be off: whole nanoseconds since the epoch.
 
-        Of all guesses, the one whose worst error is least. Rates are reckoned by it, which a little error harms little;
-        what nobody else may have at the same time is reckoned by `now_ms`.
+        It is the guess with the smallest worst error. Rates use it, as a small error does them little harm; what only
+        one holder may have at a time uses `now_ms`.
 
         Raises:
-            RuntimeError: Nothing is known of it yet; ask `known` first.
+            RuntimeError: It is not known yet; ask `known` first.
         """
         offset, now = self._offset, self.steady()
         if offset is not None:
@@ -325,8 +325,8 @@ class ServiceTime:
     def reliable_ns(self) -> int | None:
         """The middle of the bounds on the service's time, if something may be written by it; None: ask first.
 
-        That is, where more than one answer stands for it, none speaks against it, and the bounds are not wide. It asks
-        for the time once, and so both its parts are of one moment.
+        It may if more than one answer supports the bounds, none contradicts them, and they are not wide. It reads the
+        clock once, so both parts are of one moment.
         """
         offset = self._offset
         if offset is None:
@@ -338,25 +338,25 @@ class ServiceTime:
         return round((now + (bounds.low + bounds.high) / 2) * 1_000_000_000)
 
     def expired_before_ms(self) -> int:
-        """A lease whose `expires_at` is below this has surely expired.
+        """A lease whose `expires_at` is below this has certainly expired.
 
-        It is 0, so that none has, until two answers agree: a single odd first answer steals no lease.
+        It is 0, so that none has, until two answers agree: a single wrong first answer must not steal a lease.
         """
         offset = self._offset
         return self.now_ms()[0] if offset is None or offset.confirmed else 0
 
     @property
     def confirmed(self) -> bool:
-        """Whether `expired_before_ms` can tell an expired lease already."""
+        """Whether `expired_before_ms` can recognise an expired lease yet."""
         offset = self._offset
         return self._by_wall if offset is None else offset.confirmed
 
     def after_fork_in_child(self) -> None:
-        """In a forked child, where another thread of the parent's may have held the lock."""
+        """In a forked child: make a new lock, as another thread of the parent may have held the old one."""
         self._lock = threading.RLock()
 
     def _note_date(self, sample: Interval) -> bool:
-        """The first one with a Date; or, where the wall clock serves, one of three that must agree to replace it."""
+        """The first answer with a Date; or, on the wall-clock fallback, one of three that must agree to replace it."""
         if not self._by_wall:
             self._offset = Offset.first(sample)
             return False
@@ -374,7 +374,7 @@ class ServiceTime:
         self._dateless += 1
         if self._dateless >= AGREEING:
             self._by_wall = True
-            self._offset = None  # a single answer with a Date among those without was the odd one
+            self._offset = None  # a single answer with a Date among several without was the wrong one
             _log.warning(
                 "the service's answers carry no Date: falling back to this machine's wall clock, "
                 "taken to be right within %g s (max_clock_skew)",

@@ -1,13 +1,13 @@
-"""The queue of those in one process that wait for a slot of one bucket.
+"""The queue of one process's waiters for slots of one bucket.
 
 Invariants:
 
 - Waiters are served in the order in which they came. The first one looks for all. When it leaves, the next is woken;
-  when slots come free, as many waiters are woken as these can serve. So a process polls as one, however many threads
-  wait in it. If the first wants several slots together, the next that wants fewer looks too: it may be served while the
-  first still waits.
-- No I/O, no clock, and no lock: `Hints` guards the queue. Nobody is woken while that lock is held.
-- The queue stays whole where a signal handler calls it amid any of its methods.
+  when slots come free, as many waiters are woken as these can serve. So the process sends one poll, however many of its
+  threads wait. If the first wants several slots together, the next that wants fewer looks too: it may be served while
+  the first still waits.
+- No I/O, no clock, and no lock: `Hints` guards the queue. No waiter is woken while that lock is held.
+- The queue stays consistent if a signal handler calls it in the middle of any of its methods.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ddb_lease._protocol.records import PER_TRANSACTION
 class Waiter:
     """A place in the queue; `wake` ends its holder's pause, from any thread.
 
-    The queue knows it weakly: the place of a waiter that was torn away without leaving falls vacant by itself.
+    The queue has only a weak reference to it: if an interrupt ends a waiter before it leaves, its place disappears.
 
     Attributes:
         wake: Ends its holder's pause.
@@ -40,7 +40,7 @@ class Waiter:
 
 
 class WaitQueue:
-    """Waiters in the order in which they came. Finding the first costs no more when many others wait."""
+    """Waiters in the order in which they came. Finding the first costs the same however many others wait."""
 
     def __init__(self) -> None:
         self._places: dict[int, OrderedDict[int, weakref.ref[Waiter]]] = {}
@@ -55,16 +55,16 @@ class WaitQueue:
         return reference is not None and reference() is waiter
 
     def is_first(self, waiter: Waiter, free: int) -> bool | None:
-        """Whether a waiter is one of the `first`; None where it does not stand in the queue."""
+        """Whether a waiter is one of the `first`; None if it is not in the queue."""
         return waiter in self.first(free) if waiter in self else None
 
     def join(self, waiter: Waiter) -> None:
-        """Stand at the end."""
+        """Join at the end."""
         waiter.place = next(self._serial)
         self._places.setdefault(waiter.count, OrderedDict())[waiter.place] = weakref.ref(waiter)
 
     def leave(self, waiter: Waiter) -> bool:
-        """Leave, wherever the waiter stands, if it does; returns whether others are left."""
+        """Leave from any place, if the waiter is in the queue; returns whether others are left."""
         if waiter in self:
             self._places[waiter.count].pop(waiter.place, None)
         return any(list(self._places.values()))
@@ -79,7 +79,7 @@ class WaitQueue:
         Those are any later waiters that want fewer slots than all before them.
         """
         fronts = [
-            # Of those who want as many as each other, no more than these can be among the first.
+            # Of the waiters that want equally many, only these can be among the first.
             self._front(count, free // count + 1)
             for count, places in list(self._places.items())
             if places

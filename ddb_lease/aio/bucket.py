@@ -2,9 +2,9 @@
 
 Invariants:
 
-- It has what the synchronous bucket has, awaited, and decides nothing itself.
-- Nothing here blocks the loop that it is awaited on, but making a bucket: that reads boto3's models, once a process.
-- It belongs to no loop: each call runs on the loop it is awaited on.
+- It has the methods of the synchronous bucket, awaited, and decides nothing itself.
+- Nothing here blocks the event loop, except making a bucket: that reads boto3's models, once a process.
+- It belongs to no loop: each call runs on the loop on which it is awaited.
 """
 
 from __future__ import annotations
@@ -30,28 +30,29 @@ R = TypeVar("R")
 
 
 class LeaseBucket:
-    """As `ddb_lease.LeaseBucket`, for asyncio: what sends requests is awaited.
+    """As `ddb_lease.LeaseBucket`, for asyncio: methods that send requests are awaited.
 
-    It is that bucket, on the same table, with the same rules, and may share it with synchronous clients. Requests are
-    sent on at most `max_requests` threads of its own, which end when idle; waiting costs none. Leases are renewed on
-    the process's heartbeat threads: a blocked loop loses no lease.
+    It follows the same rules on the same table, and may share a bucket with synchronous clients. Requests are sent on
+    at most `max_requests` threads of its own, which end when idle; waiting needs no thread. The process's heartbeat
+    threads renew its leases: a blocked loop loses no lease.
 
-    It belongs to no loop: it may be made outside of any, used from several, in several threads, and again after a loop
-    was closed. A lease's lost-callback runs on the loop that acquired it. After a fork the child may use it, and holds
-    nothing; at the interpreter's exit what is held is released, without a loop.
+    It belongs to no loop: you may make it outside of any, and use it from several, in several threads, and again after
+    a loop was closed. A lease's lost-callback runs on the loop that acquired it. After a fork the child may use it, and
+    holds nothing. At the interpreter's exit the leases still held are released, without a loop.
 
     Args:
         name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
         max_tokens: How many leases there can be at once, 1 to 100,000.
         lease_seconds: Length of a lease; see `ddb_lease.LeaseBucket`.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
-        session: A `boto3.Session`, where boto3's defaults will not do.
-        client: A DynamoDB client instead, made with `client_config`, as botocore must not retry by itself.
-        endpoint_url: Another endpoint than DynamoDB's own.
-        owner: Who acquires, for people to read in `status`; ``host:pid`` by default.
+        session: A `boto3.Session`, where boto3's defaults do not fit.
+        client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
+        endpoint_url: An endpoint other than DynamoDB's own.
+        owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
-        on_event: Called with what happens, as there: on the loop, or on any other thread. It must be quick.
-        max_requests: How many requests may be under way at once; further ones wait, first come, first served. Clients
+        on_event: Called with each event, see `ddb_lease.LeaseBucket`: on the loop, or on another thread. It must be
+            quick.
+        max_requests: How many requests may be in flight at once; further ones wait, first come, first served. Clients
             that boto3 makes keep up to 50 connections.
 
     Raises:
@@ -109,7 +110,7 @@ class LeaseBucket:
 
     @property
     def owner(self) -> str:
-        """Who acquires: what was given, else ``host:pid`` of the process that asks."""
+        """The owner given, or ``host:pid`` of the calling process."""
         return self._core.owner
 
     @contextlib.asynccontextmanager
@@ -123,8 +124,8 @@ class LeaseBucket:
     ) -> AsyncIterator[Lease]:
         """Hold a lease for a block, guarded: ``async with bucket.lease(timeout=60) as lease:``.
 
-        It is `acquire`, `Lease.guard` and `Lease.release` in one. Where the lease is lost, the block's task is
-        cancelled, and the block ends with `LeaseLost`.
+        It is `acquire`, `Lease.guard` and `Lease.release` in one. If the lease is lost, the block's task is cancelled,
+        and the block ends with `LeaseLost`.
 
         Args:
             timeout: As in `acquire`.
@@ -133,8 +134,8 @@ class LeaseBucket:
             on_lost: As in `acquire`.
 
         Raises:
-            LeaseLost: At the block's end: the lease was lost in it. It is not held any more.
-            AcquireTimeout: As in `acquire`, and so is what else that raises; the block was not entered.
+            LeaseLost: At the block's end: the lease was lost meanwhile. It is not held any more.
+            AcquireTimeout: As in `acquire`, whose other errors it raises too; the block was not entered.
 
         Example:
             >>> import asyncio
@@ -158,15 +159,15 @@ class LeaseBucket:
         data: Data | None = None,
         on_lost: OnLost | None = None,
     ) -> Lease:
-        """Wait for a slot, or for several at once, and lease it.
+        """Wait for a slot, or for several together, and lease it.
 
-        Tasks, and threads that use this object, wait in one line, first come, first served. A full bucket is waited for
-        without writing and without a thread, by about one eventually consistent read a second for the whole process,
-        however many wait. Cancelled wherever it is, it ends at once and leaves no lease behind: what a request
-        under way may bring is released in the background.
+        All tasks and threads that use this object wait in one queue, first come, first served. Waiting for a full
+        bucket needs no write and no thread, only about one eventually consistent read a second for the whole process.
+        If it is cancelled, it ends at once and leaves no lease behind: if a request in flight still wins one, that is
+        released in the background.
 
-        It must be awaited in the task that is to have the lease: whoever runs it in a task of its own, and drops that
-        task's result, drops a lease that is renewed until the bucket is closed.
+        Await it in the task that uses the lease. If you run it in a task of its own and drop that task's result, nobody
+        releases the lease, and it is renewed until the bucket is closed.
 
         Args:
             timeout: Seconds to wait at most, besides one request's time; None waits for ever.
@@ -180,7 +181,7 @@ class LeaseBucket:
         Raises:
             AcquireTimeout: Nothing came free in time. Nothing is held.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
-                in 20 s. Nothing is held, or expires by itself.
+                in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
             ConfigurationError: The arguments cannot work, the bucket has fewer slots than wanted, or the stored lease
                 is too short for this client's margin. Nothing is held.
@@ -195,7 +196,7 @@ class LeaseBucket:
     async def try_acquire(
         self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None
     ) -> Lease | None:
-        """Lease a slot if one is free, or several if so many are, at once; see `ddb_lease.LeaseBucket.try_acquire`.
+        """Lease a slot, or `count` of them, if so many are free now; see `ddb_lease.LeaseBucket.try_acquire`.
 
         Args:
             count: As in `acquire`.
@@ -203,16 +204,16 @@ class LeaseBucket:
             on_lost: As in `acquire`.
 
         Returns:
-            The lease, or None if the bucket is full (or has too few free slots), or others were faster.
+            The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
 
         Raises:
-            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Nothing is held, or
-                expires by itself.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Else as in
+                `acquire`.
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
-        others took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
+        other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
         return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
@@ -223,7 +224,7 @@ class LeaseBucket:
         count: int = 1,
         data: Data | None = None,
     ) -> Callable[[Callable[Concatenate[Lease, P], Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
-        """Decorate a coroutine function to run under a lease of its own for each call, its first argument; see `lease`.
+        """Decorate a coroutine function: each call gets its own lease, as first argument; see `lease`.
 
         Args:
             timeout: As in `acquire`.
@@ -256,10 +257,10 @@ class LeaseBucket:
         """Release a lease by its id, from any task, process or machine; see `ddb_lease.LeaseBucket.release`.
 
         Returns:
-            Whether this ended the lease. False: no such lease is held (any more); nothing was changed.
+            Whether this ended the lease. False: nobody holds this lease (any more); nothing changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -269,10 +270,10 @@ class LeaseBucket:
         """Ask a lease's holder for its slots back; see `ddb_lease.LeaseBucket.revoke`.
 
         Returns:
-            Whether the lease was held, and is marked now. False: no such lease is held (any more); nothing was changed.
+            Whether the lease was held, and is marked now. False: nobody holds this lease (any more); nothing changed.
 
         Raises:
-            ConfigurationError: This is no lease id. Nothing was sent.
+            ConfigurationError: This is not a lease id. Nothing was sent.
             StoreUnavailable: No usable answer in some seconds; may be repeated.
             StoreRejected: The service refuses for good.
         """
@@ -282,36 +283,36 @@ class LeaseBucket:
         """Change how many tokens the bucket has, while it is in use; see `ddb_lease.LeaseBucket.resize`.
 
         Args:
-            max_tokens: How many tokens there shall be, 1 to 100,000.
+            max_tokens: The new number of tokens, 1 to 100,000.
 
         Returns:
-            What was done; of no effect where the bucket has that size already.
+            What was done; nothing if the bucket already has that size.
 
         Raises:
             ConfigurationError: `max_tokens` cannot work. Nothing was sent.
             UnknownBucket: The bucket does not exist (yet). Nothing was changed.
             Overtaken: Another resize came in between, and this one stopped.
-            StoreUnavailable: The service did not answer, or others keep changing the counter. The bucket has its old
-                size, the new one, or one in between; it is whole: resize again. So it is after a cancellation.
+            StoreUnavailable: The service did not answer, or other clients keep changing the counter. The bucket has its
+                old size, the new one, or one in between; it is consistent: resize again. The same after a cancellation.
             StoreRejected: The service refuses for good; else as above.
         """
         return await self._bucket.resize(max_tokens)
 
     async def repair(self) -> Repaired:
-        """Count the slots anew; see `ddb_lease.LeaseBucket.repair`.
+        """Recount the slots; see `ddb_lease.LeaseBucket.repair`.
 
         Returns:
             What was done.
 
         Raises:
             UnknownBucket: The bucket does not exist (yet). Nothing was changed.
-            StoreUnavailable: The service did not answer, or others keep changing the counter; may be repeated.
+            StoreUnavailable: The service did not answer, or other clients keep changing the counter; may be repeated.
             StoreRejected: The service refuses for good.
         """
         return await self._bucket.repair()
 
     async def reset(self) -> int:
-        """End all leases now, whoever holds them, and repair the bucket; see `ddb_lease.LeaseBucket.reset`.
+        """End all leases now, held or not, and repair the bucket; see `ddb_lease.LeaseBucket.reset`.
 
         Returns:
             How many leases this ended.
@@ -336,10 +337,10 @@ class LeaseBucket:
     async def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        All are released at once, `max_requests` at a time, and what cancelled acquires left is waited for, some seconds
-        at most. Cancelled, it ends at once, and workers go on with it.
+        They are released concurrently, `max_requests` at a time. It also waits, a few seconds at most, for the clean-up
+        of cancelled acquires. If it is cancelled, it ends at once, and workers continue the releases.
 
-        Raises nothing: a release that fails is logged, and the slot comes back by expiry.
+        Raises nothing: a release that fails is logged, and the slot is free when the lease expires.
         """
         await self._bucket.close()
 
@@ -354,7 +355,7 @@ class LeaseBucket:
     ) -> None:
         await self.close()
 
-    # Behind the scenes.
+    # Internals.
 
     async def _win(
         self,

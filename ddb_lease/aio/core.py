@@ -1,11 +1,11 @@
-"""What the asyncio API stands on: `BucketCore`'s operations, driven without blocking a loop.
+"""The core of the asyncio API: drives `BucketCore`'s operations without blocking a loop.
 
 Invariants:
 
-- It decides nothing, and keeps no list of its own of what is held: the core does, with its heartbeat and its rules for
-  forks and for the exit. Only what would block is awaited here instead.
-- Whatever a cancelled acquire may have leased is given back by a worker, once the request under way has ended. Only
-  `shut` and the exit wait for that; so neither a second cancellation nor the loop's end can prevent it.
+- It decides nothing and keeps no list of held leases: `BucketCore` does, with the heartbeat and the rules for forks and
+  the exit. It only awaits what would block there.
+- If a cancelled acquire may have leased something, a worker releases it once the request in flight has ended. Only
+  `shut` and the exit wait for that, so neither a second cancellation nor the loop's end can prevent it.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ Result = TypeVar("Result")
 Kept = TypeVar("Kept")
 
 MAX_REQUESTS = 16
-"""Threads of one bucket at most: at 5 ms a request, 3,000 requests a second."""
+"""The most threads of one bucket: at 5 ms a request, 3,000 requests a second."""
 
 _MOST_REQUESTS = 1_000
 
 
 class _Debt:
-    """What an acquire that was cut short may have left leased; paid once, by whoever comes first."""
+    """What a cancelled acquire may have left leased. Released once, by the first thread to come."""
 
     def __init__(self, pay: Callable[[], None], wakeup: Wakeup) -> None:
         self._pay = pay
@@ -49,7 +49,7 @@ class _Debt:
         wakeup.landed(self._landed.set)
 
     def pay(self) -> None:
-        """Pay it, unless somebody else does."""
+        """Release it, unless another thread does."""
         if self._taken.acquire(blocking=False):
             try:
                 self._pay()
@@ -57,7 +57,7 @@ class _Debt:
                 self._paid.set()
 
     def settle(self, seconds: float) -> None:
-        """See to it that it is paid, in about so many seconds; without another thread if need be."""
+        """Make sure that it is released, within about so many seconds; on this thread if necessary."""
         if self._landed.wait(seconds):
             self.pay()
             self._paid.wait(seconds)
@@ -68,7 +68,7 @@ class AsyncBucket:
 
     Args:
         core: The bucket.
-        max_requests: Threads for requests at most.
+        max_requests: The most threads for requests.
 
     Attributes:
         core: The bucket.
@@ -83,7 +83,7 @@ class AsyncBucket:
         process.register(self)
 
     def new_wakeup(self) -> Wakeup:
-        """What a task of the running loop waits on."""
+        """What a task of the running loop pauses on."""
         return Wakeup()
 
     async def run(self, operation: Operation[Result]) -> Result:
@@ -99,13 +99,13 @@ class AsyncBucket:
         patient: bool,
         handle: Callable[[HeldLease], Kept],
     ) -> Kept | None:
-        """Win a lease and make its handle; None where there is none in time. Cancelled, it leaves nothing leased."""
+        """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
         core, wakeup = self.core, self.new_wakeup()
         pending = core.begin_acquire(core.deadline(timeout), data, count=count, patient=patient, wake=wakeup.wake)
         try:
             with core.in_queue(pending):
                 outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
-            # From here to the caller's next await nothing can be cancelled: what is won is handed out.
+            # Nothing can be cancelled between here and the caller's next await: the caller gets what was won.
             grant = core.conclude(pending, outcome)
             if grant is None:
                 return None
@@ -134,7 +134,7 @@ class AsyncBucket:
         return await self.run(self.core.resize(max_tokens))
 
     async def repair(self) -> Repaired:
-        """Count the slots anew."""
+        """Recount the slots."""
         return await self.run(self.core.repair())
 
     async def reset(self) -> int:
@@ -155,7 +155,7 @@ class AsyncBucket:
         return await self.run(self.core.status())
 
     async def close(self) -> None:
-        """Release all leases; what cancelled acquires left is waited for, too."""
+        """Release all leases, and wait for the clean-up of cancelled acquires."""
         core = self.core
         try:
             await asyncio.gather(*(self._give_back_quietly(held) for held in core.begin_closing()))
@@ -163,12 +163,12 @@ class AsyncBucket:
                 deadline = core.deadline(RELEASE_SECONDS)
                 await self.driver.call(lambda: self._settle(deadline))
         finally:
-            for held in list(core.leases.values()):  # cancelled before it could begin with them
+            for held in list(core.leases.values()):  # cancelled before their release began
                 self.release_behind(held)
             core.close_connections()
 
     async def give_back(self, held: HeldLease) -> bool:
-        """Release a lease without blocking the loop. Cancelled, it is left to a worker."""
+        """Release a lease without blocking the loop. If cancelled, a worker does it."""
         if not held.begin_release():
             return False
         try:
@@ -180,13 +180,13 @@ class AsyncBucket:
             return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
 
     def release_behind(self, held: HeldLease) -> None:
-        """Release a lease on a worker: no loop is to be had, or to be waited for."""
+        """Release a lease on a worker: there is no loop, or we must not wait for one."""
         self.core.runtime.heartbeat().workers.submit(held.release)
 
-    # What `process` asks for.
+    # Called by `process`.
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: none of the threads is here, and the parent pays its debts itself."""
+        """In a forked child: it has none of the threads, and the parent releases its leftovers itself."""
         self.core.after_fork_in_child()
         self._threads.after_fork_in_child()
         self._debts = set()
@@ -196,10 +196,10 @@ class AsyncBucket:
         self.core.at_exit(deadline)
         self._settle(deadline)
 
-    # Behind the scenes.
+    # Internals.
 
     async def _enter(self, held: HeldLease) -> bool:
-        """Wait for a renewal that is under way; returns whether we hold the lease's lock."""
+        """Wait for a renewal in progress; returns whether we hold the lease's lock."""
         if held.serial.acquire(blocking=False):
             return True
         entering = self.driver.submit(lambda: held.serial.acquire(timeout=held.patience))
@@ -218,7 +218,7 @@ class AsyncBucket:
         try:
             await self.give_back(held)
         except LeaseError as error:
-            _log.warning("lease %s was not released, and ends by expiry: %s", held.id, error)
+            _log.warning("lease %s was not released and will expire: %s", held.id, error)
 
     def _owe(self, pending: PendingAcquire, wakeup: Wakeup) -> None:
         self.core.state.hints.leave(pending.waiter)
@@ -241,10 +241,10 @@ class AsyncBucket:
 
 
 def checked_max_requests(max_requests: object) -> int:
-    """How many requests may be under way at once.
+    """How many requests may be in flight at once.
 
     Raises:
-        ConfigurationError: It is no whole number from 1 up to a thousand.
+        ConfigurationError: It is not a whole number from 1 to the limit.
     """
     if isinstance(max_requests, bool) or not isinstance(max_requests, int) or not 1 <= max_requests <= _MOST_REQUESTS:
         raise ConfigurationError(

@@ -5,9 +5,9 @@ Invariants:
 - It is the synchronous driver's twin: the same procedures, the same `perform`. Requests go through `Threads`, pauses
   are awaited on the loop.
 - It belongs to no loop: each run is on the loop that runs at that moment, and many may be at once, on several loops.
-- Cancelling ends a run wherever it strikes, and at once. A request that is under way then goes on by itself: whoever
-  cleans up asks its `Wakeup` for when it has ended.
-- What comes back from other threads finds its loop, or finds it closed, which is no error of theirs.
+- Cancelling ends a run at any point, and at once. A request in flight then continues on its thread: the clean-up asks
+  the run's `Wakeup` when it has ended.
+- A result from another thread goes to its loop; if that loop is closed, it is dropped without an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
-    """Have something done on a loop soon, from any thread; returns whether there still is a loop to do it."""
+    """Call something on a loop soon, from any thread; returns whether the loop is still open."""
     try:
         loop.call_soon_threadsafe(what)
     except RuntimeError:  # closed
@@ -36,10 +36,10 @@ def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
 
 
 class Wakeup:
-    """Ends a pause early. One task pauses on it, on one loop; any thread may wake.
+    """Ends a pause early. One task pauses on it, on one loop; any thread may wake it.
 
     Attributes:
-        flight: The request that its run sent last, be it answered or not.
+        flight: The last request that its run sent, answered or not.
     """
 
     def __init__(self) -> None:
@@ -65,19 +65,19 @@ class Wakeup:
         await asyncio.sleep(seconds)
 
     def wake(self) -> None:
-        """End the pause under way, or the next one."""
+        """End the current pause, or the next one."""
         self._rung = True
         tell(self._loop, self._ring)
 
     def landed(self, then: Callable[[], object]) -> None:
-        """Have something done once no request of its run is under way any more: now, or on the thread that sent it."""
+        """Call something once no request of the run is in flight: now, or on the thread that sent it."""
         if self.flight is None:
             then()
         else:
             self.flight.add_done_callback(lambda _: then())
 
     def _ring(self) -> None:
-        if self._rung and self._pausing is not None:  # not for a pause that began after the one it was meant for
+        if self._rung and self._pausing is not None:  # it must not end a later pause than the one it was meant for
             _end(self._pausing)
 
 
@@ -90,8 +90,8 @@ class Driver:
     """Carries out requests of one bucket, for tasks.
 
     Args:
-        blocking: Who sends them.
-        threads: Where.
+        blocking: Sends them.
+        threads: Where they are sent.
     """
 
     def __init__(self, *, blocking: Blocking, threads: Threads) -> None:
@@ -104,7 +104,7 @@ class Driver:
         Args:
             operation: What to run.
             wakeup: What to wait on.
-            observe: Shown each request and its answer, on the thread that sent it.
+            observe: Called with each request and its answer, on the thread that sent it.
 
         Returns:
             The procedure's result.
@@ -121,11 +121,11 @@ class Driver:
             return result
 
     async def call(self, job: Callable[[], Result]) -> Result:
-        """Do something that may block, on one of the threads. Once it has begun, cancelling does not end it."""
+        """Run something that may block on one of the threads. Once it has begun, cancelling does not end it."""
         return await answer_of(self.submit(job))
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
-        """Have something done that may block, on one of the threads."""
+        """Submit something that may block to one of the threads."""
         return self._threads.submit(job)
 
     async def _carry_out(self, effect: Effect, wakeup: Wakeup, observe: Observer | None) -> Answer | None:
@@ -148,13 +148,13 @@ class Driver:
 
 
 async def answer_of(flight: Future[Result]) -> Result:
-    """Wait for what another thread does. Cancelled, it is left to that thread, or never begun."""
+    """Wait for another thread's result. If cancelled, that thread finishes alone, or never begins."""
     loop = asyncio.get_running_loop()
     landed: asyncio.Future[None] = loop.create_future()
     flight.add_done_callback(lambda _: tell(loop, lambda: _end(landed)))
     try:
         await landed
     except BaseException:
-        flight.cancel()  # where it has not begun, it never will
+        flight.cancel()  # if it has not begun, it never will
         raise
     return flight.result()

@@ -1,4 +1,4 @@
-"""A guard: a block of a task that ends when its lease is lost.
+"""A guard: ends a task's block when the lease is lost.
 
 Invariants:
 
@@ -36,7 +36,7 @@ class Guard:
             raise RuntimeError("a guard guards one block, once")
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a guard guards a task's block, and this is no task")
+            raise RuntimeError("a guard guards a task's block, and this is not a task")
         self._held.check()
         self._task, self._ended = task, task.get_loop().create_future()
         self._cancelling = _cancelling(task)
@@ -58,12 +58,12 @@ class Guard:
             self._require_unlost(exc)
 
     async def over(self) -> None:
-        """Wait for the block's end; for nothing where a task of another loop is in it."""
+        """Wait for the block's end; not if a task of another loop is in it."""
         if self._ended is not None and self._ended.get_loop() is asyncio.get_running_loop():
             await asyncio.wait([self._ended])
 
     def _require_unlost(self, exc: BaseException | None) -> None:
-        # Not where we released it ourselves. Asked anew, as a block without an await may have outlived its lease.
+        # Not if we released it ourselves. Read it again: a block without an await may have outlived its lease.
         if self._held.lost is None:
             return
         try:
@@ -86,14 +86,14 @@ class Guard:
 
 
 def _cancelling(task: asyncio.Task[Any]) -> int:
-    """How many cancellations of a task are under way."""
+    """How many cancellations of a task are pending."""
     return task.cancelling() if hasattr(task, "cancelling") else 0
 
 
 def _uncancel(task: asyncio.Task[Any], exc: BaseException | None) -> int:
-    """Take ours back; returns how many are left."""
+    """Withdraw our cancellation; returns how many are left."""
     if hasattr(task, "uncancel"):
         left: int = task.uncancel()
         return left
-    # Python 3.10 does not count them. Of several in one turn of the loop, the last one's message is what arrives.
+    # Python 3.10 does not count them. If several come in one turn of the loop, the last one's message arrives.
     return 0 if exc is not None and exc.args == (_OURS,) else 1

@@ -1,11 +1,11 @@
-"""A lease in the hands of a task.
+"""A lease for asyncio: what a user gets from `aio.LeaseBucket.acquire`.
 
 Invariants:
 
-- It is the synchronous lease, seen from a loop. Renewing, and finding out that it is lost, happen on the heartbeat's
-  threads: a blocked loop loses no lease, and is only told late.
-- The lost-callback runs on the loop that acquired the lease. The slot is given back early only after it has returned,
-  and after the blocks that the lease guarded have ended.
+- It wraps the synchronous lease for a loop. The heartbeat's threads renew it and notice its loss: a blocked loop loses
+  no lease, it only learns of a loss late.
+- The lost-callback runs on the loop that acquired the lease. The slot is released early only after the callback has
+  returned and the guarded blocks have ended.
 """
 
 from __future__ import annotations
@@ -30,28 +30,29 @@ _log = logging.getLogger("ddb_lease")
 OnLost = Callable[["Lease"], object]
 
 _LOOK_SECONDS = 1.0
-"""How often who waits for a callback makes sure that its loop is still there."""
+"""How often a thread that waits for a callback checks that the loop still runs."""
 
 
 class Lease:
-    """As `ddb_lease.Lease`, for asyncio: what sends requests is awaited.
+    """As `ddb_lease.Lease`, for asyncio: methods that send requests are awaited.
 
-    Made by `ddb_lease.aio.LeaseBucket` only. It outlives the task that took it, and may be used from any task; what is
-    not awaited, from any thread. Leaving ``async with lease`` releases it. `guard` cancels a block when it is lost.
+    Only `ddb_lease.aio.LeaseBucket` makes it. It outlives the task that acquired it. Any task may use it, and any
+    thread its methods that are not awaited. Leaving ``async with lease`` releases it. `guard` cancels a block when it
+    is lost.
 
-    What is promised, and what is not, is as there. Besides: a loop that is blocked is told of a loss when it runs
-    again, and not before; `check` and `held` tell the truth at any time.
+    It promises the same as `ddb_lease.Lease`. In addition: a blocked loop learns of a loss only when it runs again;
+    `check` and `held` are right at any time.
 
     Attributes:
         id: Unique for every acquisition.
         slot: The token's number, 0 up to ``max_tokens - 1``; of several, the lowest.
-        slots: The numbers of all tokens that were taken together, mostly one.
-        fence: The fencing token: rises strictly with every lease of the slot; of several slots, with every lease of any
-            of them.
+        slots: The numbers of all tokens of this lease, mostly one.
+        fence: The fencing token: rises strictly with every lease of the slot; with several slots, with every lease of
+            any of them.
         owner: Who acquired it.
         data: What was attached to it.
-        grace: Seconds between the deadline and the earliest moment at which another can hold the slot: the time that
-            the loop, the lost-callback and the end of a guarded block have together.
+        grace: Seconds between the deadline and the earliest moment at which another holder can have the slot: the time
+            for the loop, the lost-callback and the end of a guarded block together.
     """
 
     def __init__(self, held: HeldLease, *, bucket: AsyncBucket, on_lost: OnLost | None) -> None:
@@ -75,7 +76,7 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the lease is ours at this moment. No I/O."""
+        """Whether we hold the lease at this moment. No I/O."""
         return self._held.held
 
     @property
@@ -92,11 +93,11 @@ class Lease:
     def on_lost(self) -> OnLost | None:
         """Called once with the lease when it is lost: a function, or a coroutine function, on the loop that acquired.
 
-        The loop is asked for it at the deadline at the latest, `grace` seconds before anyone else can hold the slot
-        (except for reasons taken and gone, when somebody may have it already). So it has begun before that if the loop
-        is not blocked for so long. A revoked lease's slot is given back only once it has returned, however long that
-        takes, and the lease has not expired. Set on a lease that is lost already, it is called at once. Where the loop
-        is closed by then, it is not called, and the log says so.
+        It is scheduled on the loop at the deadline at the latest, `grace` seconds before anyone else can hold the slot
+        (except for reasons taken and gone, when somebody may have it already). So it begins before that unless the loop
+        is blocked for so long. The slot of a revoked lease is released only after it has returned, however long that
+        takes, unless the lease expires first. If you set it on a lost lease, it is called at once. If the loop is
+        closed by then, it is not called, and the log says so.
         """
         return self._on_lost
 
@@ -106,30 +107,30 @@ class Lease:
         self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
-        """Make sure that the lease is ours. No I/O; from any thread.
+        """Make sure that we hold the lease. No I/O; from any thread.
 
         Raises:
-            LeaseLost: It is not, and will not be again: stop what it guards. `reason` says why.
+            LeaseLost: We do not, and will not again: stop what it guards. `reason` says why.
         """
         self._held.check()
 
     def guard(self) -> Guard:
         """Guard a block: ``async with lease.guard():``. `ddb_lease.aio.LeaseBucket.lease` does it for its whole block.
 
-        When the lease is lost, the task that entered the block is cancelled, and what it awaits with it, a
-        `asyncio.TaskGroup` as a whole; at the block's end that cancellation becomes `LeaseLost`, as `asyncio.timeout`
-        makes it a `TimeoutError`. A block that ends by itself, but after the loss, raises `LeaseLost` too. Another
-        error passes, and so does a cancellation by anyone else. The block is not ended while the loop is blocked.
+        When the lease is lost, the task that entered the block is cancelled, with whatever it awaits (an
+        `asyncio.TaskGroup` as a whole). At the block's end the guard turns that cancellation into `LeaseLost`, as
+        `asyncio.timeout` turns one into a `TimeoutError`. A block that ends by itself after the loss raises `LeaseLost`
+        too. Other errors pass, and so do cancellations by anyone else. A blocked loop delays the end of the block.
 
-        On Python 3.10, which does not count cancellations, one by somebody else in the very turn of the loop before
-        the loss is taken for the guard's own.
+        Python 3.10 does not count cancellations: another cancellation in the same turn of the loop, just before the
+        loss, is taken for the guard's own.
 
         Returns:
             A context manager, for one block, once. Entering it is a `check`.
 
         Raises:
-            LeaseLost: On entering: the lease is not ours (any more). At the end: see above. From the loss on, it does
-                not guard any more.
+            LeaseLost: On entering: we do not hold the lease (any more). At the end: see above. After the loss it guards
+                nothing.
 
         Example:
             >>> import asyncio
@@ -147,12 +148,12 @@ class Lease:
         return Guard(self._held, among=self._guards)
 
     async def lost(self) -> LossReason:
-        """Wait until the lease is lost, or released by us.
+        """Wait until the lease is lost, or we release it.
 
         Raises nothing. Costs no request and no thread.
 
         Returns:
-            Why it was lost; `LossReason.RELEASED` where it was released, and `LossReason.FORKED` in a forked child.
+            Why it was lost; `LossReason.RELEASED` if it was released, and `LossReason.FORKED` in a forked child.
         """
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
@@ -169,22 +170,22 @@ class Lease:
         return self._held.reason
 
     async def renew(self) -> None:
-        """Renew now, besides what the heartbeat does, on a thread of the bucket's. One UpdateItem a slot, 1 WCU each.
+        """Renew now, in addition to the heartbeat, on a thread of the bucket. One UpdateItem a slot, 1 WCU each.
 
-        Cancelled, it goes on in the background, and nothing is lost by it.
+        If it is cancelled, the renewal continues in the background, and the lease stays held.
 
         Raises:
-            LeaseLost: The lease is not ours (any more).
-            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat goes on.
+            LeaseLost: We do not hold the lease (any more).
+            StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat continues.
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
         await self._bucket.driver.call(self._held.renew)
 
     async def release(self) -> bool:
-        """Give the slot back, or all of them. One UpdateItem a slot, 1 WCU each; waiters of this process need no poll.
+        """Release all slots of the lease. One UpdateItem a slot, 1 WCU each; waiters of this process wake at once.
 
-        From its first instruction on, the lease is not held any more. Cancelled, it ends at once, and a worker releases
-        in the background.
+        The lease is not held any more as soon as this is called. If it is cancelled, it ends at once, and a worker
+        releases in the background.
 
         Returns:
             Whether this call ended the lease in the table; see `ddb_lease.Lease.release`.
@@ -195,7 +196,7 @@ class Lease:
             StoreRejected: The service refuses for good; the slot comes back when the lease expires.
         """
         if _running_loop() is None:
-            # The collector closes a block whose loop has ended: what would be awaited is done by a worker.
+            # The garbage collector closes a block whose loop has ended: a worker does what we would await.
             self._bucket.release_behind(self._held)
             return False
         return await self._bucket.give_back(self._held)
@@ -204,7 +205,7 @@ class Lease:
         try:
             self.check()
         except BaseException:
-            with suppress(StoreError):  # that the lease is lost is what counts
+            with suppress(StoreError):  # report the loss, not this error
                 await self.release()  # `__aexit__` will not be called
             raise
         return self
@@ -218,15 +219,15 @@ class Lease:
         try:
             await self.release()
         except StoreError as error:
-            # The body's outcome is what counts: a release that failed must neither mask nor replace it.
-            _log.warning("lease %s was not released, and ends by expiry: %s", self.id, error)
+            # A failed release must neither mask nor replace the body's outcome.
+            _log.warning("lease %s was not released and will expire: %s", self.id, error)
 
-    # Behind the scenes.
+    # Internals.
 
     def _call(self, callback: OnLost) -> None:
-        """On the thread of the loss: have the callback run on the loop, and wait for it."""
+        """On the thread that noticed the loss: run the callback on the loop, and wait for it."""
         over = threading.Event()
-        calls: list[asyncio.Task[None]] = []  # the loop knows its tasks weakly
+        calls: list[asyncio.Task[None]] = []  # the loop has only weak references to its tasks
 
         def begin() -> None:
             calls.append(self._loop.create_task(self._call_here(callback)))
@@ -236,7 +237,7 @@ class Lease:
             _log.warning("lease %s is lost, and its lost-callback is not called: its loop is closed", self.id)
             return
         if _running_loop() is self._loop:
-            return  # there was no thread to be had for this: the loop cannot wait for itself
+            return  # no thread could be started for this, and the loop cannot wait for itself
         while not over.wait(_LOOK_SECONDS) and not self._loop.is_closed():
             pass
 

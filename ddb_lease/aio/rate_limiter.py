@@ -1,4 +1,4 @@
-"""A rate limit for asyncio: what a user imports.
+"""A rate limiter for asyncio: what a user imports.
 
 Invariants: it is the asynchronous way to drive a `RateLimiterCore`, and decides nothing itself. Nothing here blocks the
 event loop that it is awaited on. Making a limiter does: that reads boto3's models, once a process.
@@ -42,7 +42,7 @@ class RateLimiter:
         endpoint_url: An endpoint other than DynamoDB's own.
         prefetch: Take at least this many permits with one write, and hand them out in this process.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
-        max_requests: How many requests may be under way at once.
+        max_requests: How many requests may be in flight at once.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -102,25 +102,25 @@ class RateLimiter:
     async def try_acquire(self, n: int = 1) -> bool:
         """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
-        If it is cancelled while its request is under way, permits may have been charged: they are forgone.
+        If it is cancelled while its request is in flight, permits may have been charged: they are lost.
 
         Returns:
             Whether the permits were taken.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
-            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Permits that were
-                charged without our knowing are forgone.
+            ConfigurationError: n is more than `burst`, or not a whole number from 1 up. Nothing was sent.
+            StoreUnavailable: The service did not answer in five tries, of one to six requests each. Permits that
+                were charged without our knowing are lost.
             StoreRejected: No table, no permission: trying again will not help.
         """
         known = self._core.try_at_once(n)
         return await self._ask(known) if isinstance(known, Wanted) else known
 
     async def acquire(self, n: int = 1, *, timeout: float | None = None) -> None:
-        """Wait for n permits, and take them: all together. As `ddb_lease.RateLimiter.acquire`.
+        """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 
-        If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is under way,
-        permits may have been charged: they are forgone. The next in the queue goes on.
+        If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is in flight,
+        permits may have been charged: they are lost. The next waiter in the queue takes its turn.
 
         Args:
             n: How many, up to `burst`.
@@ -140,7 +140,7 @@ class RateLimiter:
         """Seconds until n permits could be had, as far as this process knows: no I/O, not awaited.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or no whole number from 1 up.
+            ConfigurationError: n is more than `burst`, or not a whole number from 1 up.
         """
         return self._core.wait_time(n)
 
@@ -187,7 +187,7 @@ class RateLimiter:
     async def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
-        Permits in hand are forgone.
+        Permits in hand are dropped.
         """
         self._core.close()
 

@@ -1,11 +1,11 @@
-"""Threads for what may block, so that no loop does: at most so many, whatever waits for them.
+"""Threads for calls that may block, so that no loop does; their number is bounded, however many calls wait.
 
 Invariants:
 
-- It knows no loop: what a job came to is a `concurrent.futures.Future`.
-- Threads are started when needed, and end when idle. None of them keeps the interpreter from exiting; those of
-  `concurrent.futures` would, for as long as a request hangs.
-- A job that was cancelled before its turn is never done. One that is under way is done to its end.
+- It knows no loop: a job's result is a `concurrent.futures.Future`.
+- Threads are started when needed, and end when idle. They do not keep the interpreter from exiting; those of
+  `concurrent.futures` would, as long as a request hangs.
+- A job that is cancelled before its turn never runs. One that has begun runs to its end.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ IDLE_SECONDS = 10.0
 
 
 class Threads:
-    """At most `most` daemon threads, and a queue of what waits for them; first come, first served."""
+    """At most `most` daemon threads, and a queue of waiting jobs; first come, first served."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
-        """In a forked child: none of the threads is here, and no lock of the parent's is held."""
+        """In a forked child: it has none of the threads, and must not wait for a lock of the parent."""
         self._changed = threading.Condition()
         self._jobs: collections.deque[tuple[Future[Any], Callable[[], Any]]] = collections.deque()
         self._alive = 0
         self._idle = 0
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
-        """Have a job done by some thread.
+        """Run a job on one of the threads.
 
         Returns:
-            What it comes to.
+            Its result.
 
         Raises:
-            RuntimeError: No thread can be had, and none is there.
+            RuntimeError: No thread runs, and none can be started.
         """
         future: Future[Result] = Future()
         with self._changed:
@@ -65,7 +65,7 @@ class Threads:
             if not self._alive:
                 self._jobs.clear()
                 raise
-            _log.warning("no thread can be started to send requests: those that are there must do")
+            _log.warning("no thread can be started to send requests; the running threads continue")
 
     def _work(self) -> None:
         while True:
@@ -78,7 +78,7 @@ class Threads:
                     return
                 future, job = self._jobs.popleft()
             _do(future, job)
-            del future, job  # not to be kept alive while idle
+            del future, job  # an idle thread must not keep them alive
 
 
 def _do(future: Future[Any], job: Callable[[], Any]) -> None:
@@ -86,7 +86,7 @@ def _do(future: Future[Any], job: Callable[[], Any]) -> None:
         return
     try:
         result = job()
-    except BaseException as error:  # noqa: BLE001 - it is for whoever waits
+    except BaseException as error:  # noqa: BLE001 - it is for the waiting caller
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -1,7 +1,7 @@
 """Engines to run tests on, each private to the test that asks for it, all on loopback.
 
-`ministack` runs as a process of its own virtual environment, as it pins a botocore of its own:
-`DDB_LEASE_MINISTACK` names its executable, else `.venv-ministack/bin/ministack` in the repository is taken.
+`ministack` runs from its own virtual environment, as it pins its own botocore: `DDB_LEASE_MINISTACK` names its
+executable, by default `.venv-ministack/bin/ministack` in the repository.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class TestEngine(Protocol):
-    """What a test may ask of any engine."""
+    """The interface of every engine."""
 
     __test__ = False
 
@@ -51,14 +51,14 @@ class TestEngine(Protocol):
         """A boto3 session whose clients need `endpoint_url=engine.endpoint_url`."""
 
     def restart(self) -> None:
-        """Cut every connection, be gone, and come back on the same port with the same tables."""
+        """Cut every connection, stop, and come back on the same port with the same tables."""
 
     def restart_empty(self) -> None:
-        """The same, but with nothing in it: not even a table."""
+        """The same, but empty: not even a table."""
 
 
 class Embedded:
-    """The engine of this package, in a thread of the test process."""
+    """The engine of this package, on a thread of the test process."""
 
     name = "embedded"
 
@@ -124,7 +124,7 @@ class Ministack:
         self._process = self._launch()
 
     def close(self) -> None:
-        """End the process, with its tables saved for the next."""
+        """End the process; its tables are saved for the next one."""
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
@@ -182,15 +182,15 @@ class Simulated:
 
     def __init__(self) -> None:
         self._service = DynamoDB()
-        # The simulator runs one thread at a time; tests do not.
+        # The simulator runs one thread at a time; tests run several.
         self._lock = threading.Lock()
 
     def session(self) -> Any:
-        """Its clients are what the simulator's are, without the faults."""
+        """Like the simulator's clients, without the faults."""
         return types.SimpleNamespace(client=lambda name, *, config, **_: _SimulatedClient(self.execute, config))
 
     def execute(self, operation: str, **arguments: Any) -> Any:
-        """One request, at once."""
+        """Carry out one request at once."""
         with self._lock:
             now = time.time()
             return self._service.execute(operation, arguments, now=now, date=now)
@@ -249,9 +249,9 @@ def ministack_executable() -> Path:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What makes a child die with us even if we are killed. Linux has this; elsewhere only `close` ends it.
+    """Make a child die with us even if we are killed. Linux only; elsewhere only `close` ends it.
 
-    The kernel goes by the thread that forks, not by the process: hence the main thread.
+    The kernel watches the thread that forks, not the process: so fork on the main thread.
     """
     if sys.platform != "linux":
         return None

@@ -1,10 +1,10 @@
-"""DynamoDB's expression language, as much of it as the library writes, compiled once for each text.
+"""The part of DynamoDB's expression language that the library uses, compiled once for each text.
 
 Invariants:
 
-- It reads the texts that the library really sends; what it does not know it refuses, so that a new expression is
-  never taken for something else.
-- Comparisons are DynamoDB's: by type first; whatever is missing or of another type compares as false.
+- It reads the texts that the library really sends and refuses anything else, so that it never misreads a new
+  expression.
+- Comparisons are DynamoDB's: by type first; a comparison with a missing value or another type is false.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 class BadExpression(Exception):
-    """What DynamoDB calls a ValidationException, or what this room cannot read."""
+    """A text that DynamoDB rejects with a ValidationException, or that this module cannot read."""
 
 
 @functools.cache
 def condition(text: str) -> Condition:
-    """A condition expression, ready to be asked of an item (an empty one where there is none)."""
+    """A condition expression, ready to be tested on an item (an empty one if there is none)."""
     return _Parser(text).whole_condition()
 
 
 @functools.cache
 def update(text: str) -> Change:
-    """An update expression, ready to be applied to an item in place. All values are read before any is written."""
+    """An update expression, ready to be applied to an item in place. It reads all values before it writes any."""
     return _Parser(text).whole_update()
 
 

@@ -1,8 +1,8 @@
-"""Holders for the tests and for `scripts/soak`: small programs, each in a process of its own, and how they are started.
+"""Holders for the tests and for `scripts/soak`: small programs, each in a process of its own, and how to start them.
 
-`python -m scripts.harness.holders PROGRAM JOB`, where JOB is a `Job` in JSON; so other modules run programs of theirs. A program
-says what it reached, one JSON object a line, on its standard output, and waits for lines on its standard input where it
-is to go on. It dies by itself when it has lived for too long, and tells what every thread of it was doing.
+Start one with `python -m scripts.harness.holders PROGRAM JOB`, where JOB is a `Job` in JSON; other modules run their own
+programs the same way. A program reports its progress on standard output, one JSON object a line, and waits for lines
+on standard input before it continues. If it lives for too long, it ends itself and prints what every thread was doing.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = "leases"
 LOOPBACK = "127.0.0.1"
 SECOND = "-second"
-"""What a second bucket of one test has after its name."""
+"""The suffix of the name of a test's second bucket."""
 PATIENCE = 60.0
-"""Seconds for what should take a moment, on a machine that may be busy with other things."""
+"""Seconds for something that should take a moment, on a machine that may be busy."""
 LIFETIME = 120.0
 UNANSWERED = {"unreachable", "suspended"}
-"""Why a lease is lost that could not be renewed: the second where the machine was so busy that the process did not run for
-half a second when the time was over. Tests on a clock of their own tell the two apart."""
+"""The reasons of a lease that could not be renewed. The second appears if the machine was so busy that the process did
+not run for half a second at the deadline. Tests on their own clock tell the two apart."""
 ANSWERS_LOST = "answers lost"
-"""How a contest goes in which a release may not know what it did."""
+"""The way of a contest in which a release may not know whether it took effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a program is told by whoever starts it."""
+    """The parameters of a program."""
 
     endpoint_url: str
     bucket: str
@@ -75,7 +75,7 @@ class Job:
     def open(
         self, name: str = "", *, wrap: Callable[[Sender], Sender] = lambda store: store, via: Any = None
     ) -> LeaseBucket:
-        """The job's bucket, or another one, for this process; `via` a session that is there already."""
+        """The job's bucket, or another one, for this process; `via` an existing session."""
         return LeaseBucket(
             name or self.bucket,
             max_tokens=self.tokens,
@@ -92,18 +92,18 @@ class Job:
 def session(endpoint_url: str, key_id: str = "local") -> Any:
     """A boto3 session with dummy credentials that knows nothing of the user's own settings.
 
-    Engines take any access key; a proxy knows its clients by it.
+    Engines take any access key; a proxy identifies its clients by it.
     """
     made = Engine(endpoint_url=endpoint_url, pid=0, started_at_ms=0, instance_id="").session()
     made.get_credentials().access_key = key_id
     return made
 
 
-# ---- How they are started.
+# ---- Starting them.
 
 
 class Holder:
-    """A program under way, seen from the test that started it."""
+    """A running program, as seen by the test that started it."""
 
     def __init__(self, program: Callable[[Job], None], job: Job) -> None:
         self.name = program.__name__
@@ -113,14 +113,14 @@ class Holder:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # so that what it forked can be ended with it
+            start_new_session=True,  # so that its forks can be ended with it
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def expect(self, what: str, within: float = PATIENCE) -> dict[str, Any]:
-        """The next thing it says must be this."""
+        """Wait for its next message, which must be this."""
         try:
             line = self._lines.get(timeout=within)
         except queue.Empty:
@@ -131,7 +131,7 @@ class Holder:
         return said
 
     def tell(self, line: str = "go") -> None:
-        """Let it go on."""
+        """Let it continue."""
         assert self.process.stdin is not None
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
@@ -140,11 +140,11 @@ class Holder:
         self.process.send_signal(number)
 
     def wait(self, within: float = PATIENCE) -> int:
-        """Its exit code."""
+        """Wait for its end; returns its exit code."""
         return self.process.wait(within)
 
     def end(self) -> None:
-        """Make sure that nothing of it is left, nor of its children: they have its standard output, too."""
+        """Make sure that it and its children are gone: the children have its standard output, too."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -161,7 +161,7 @@ class Holder:
 
 @contextlib.contextmanager
 def started(program: Callable[[Job], None], *jobs: Job) -> Iterator[list[Holder]]:
-    """Start one program for each job; none of them outlives the block."""
+    """Start one program for each job; all end with the block."""
     holders: list[Holder] = []
     try:
         for job in jobs:
@@ -173,9 +173,9 @@ def started(program: Callable[[Job], None], *jobs: Job) -> Iterator[list[Holder]
 
 
 class Wire:
-    """A TCP connection to an engine that a test can cut, or leave hanging.
+    """A TCP proxy to an engine that a test can cut, or leave hanging.
 
-    `cut`: nothing listens any more, and what was connected is reset. `hang`: everything connects, nothing is answered.
+    `cut`: nothing listens any more, and open connections are reset. `hang`: clients can connect, but get no answer.
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -232,10 +232,10 @@ class Wire:
 
 
 class InOrder:
-    """A way to an engine on which nothing overtakes a request whose sender has hung up.
+    """A proxy to an engine in which nothing overtakes a request whose sender has hung up.
 
-    Engines have a thread for each connection. On a busy machine, what the sender does afterwards on another may come
-    before it: the release of an interrupted claim, say, before the claim, which then ends by expiry.
+    Engines have a thread for each connection. On a busy machine, the sender's next request on another connection may
+    come first: for example the release of an interrupted claim before the claim, which then stays until it expires.
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -263,7 +263,7 @@ class InOrder:
     def _serve(self) -> None:
         while True:
             whole: list[tuple[bool, socket.socket, bytes]] = []
-            # Twice: by now, whatever was sent before what was there the first time can be read as well.
+            # Read twice: by the second time, everything that was sent before the first bytes can be read too.
             for seconds in (None, 0):
                 for end in [key.fileobj for key, _ in self._ready.select(seconds)]:
                     if end is self._stopped:
@@ -304,7 +304,7 @@ _END = b"\r\n\r\n"
 
 
 def _read_into(heard: bytearray, end: socket.socket) -> bool:
-    """All that is there; returns whether the other side has hung up."""
+    """Read all that is available; returns whether the other side has hung up."""
     try:
         while data := end.recv(65536):
             heard += data
@@ -326,7 +326,7 @@ def _is_whole(heard: bytes | bytearray) -> bool:
 
 @dataclass
 class Tally:
-    """What one worker counted."""
+    """The counts of one worker."""
 
     grants: int = 0
     longest_wait: float = 0.0
@@ -335,7 +335,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Contest:
-    """What all workers of a contest counted."""
+    """The counts of all workers of a contest."""
 
     tallies: list[Tally]
     requests: int
@@ -350,12 +350,12 @@ class Contest:
 
     @property
     def fewest(self) -> int:
-        """Grants of the worker that had the fewest."""
+        """The fewest grants of any worker."""
         return min(tally.grants for tally in self.tallies)
 
     @property
     def most(self) -> int:
-        """Grants of the worker that had the most."""
+        """The most grants of any worker."""
         return max(tally.grants for tally in self.tallies)
 
     @property
@@ -389,7 +389,7 @@ def hold_contest(job: Job, *, processes: int, watch: Callable[[], None] = lambda
 
 
 def leases_to_be_had(bucket: LeaseBucket, at_most: int) -> int:
-    """How many leases can be had one after the other, all held; tries one more than `at_most`."""
+    """How many leases can be acquired and held together; tries one more than `at_most`."""
     with contextlib.ExitStack() as stack:
         for number in range(at_most + 1):
             lease = bucket.try_acquire()
@@ -400,7 +400,7 @@ def leases_to_be_had(bucket: LeaseBucket, at_most: int) -> int:
 
 
 class Counting:
-    """Counts the requests that go by."""
+    """Counts the requests."""
 
     def __init__(self, store: Sender) -> None:
         self._store = store
@@ -423,7 +423,7 @@ class Counting:
 
 
 class Unconditional(Counting):
-    """A broken store: a claim whose condition failed is said to have worked."""
+    """A broken store: it reports a claim whose condition failed as done."""
 
     def send(self, request: Request) -> Reply:
         reply = super().send(request)
@@ -436,12 +436,12 @@ class Unconditional(Counting):
 
 
 def say(what: str, **more: object) -> None:
-    """Tell whoever started us."""
+    """Send a message to the process that started us."""
     os.write(1, (json.dumps({"said": what, **more}) + "\n").encode())
 
 
 def wait_to_be_told() -> str:
-    """The next line of whoever started us; where nobody is there any more, the end."""
+    """The next line from the process that started us; ends this process if that one is gone."""
     line = sys.stdin.readline()
     if not line:
         os._exit(70)
@@ -449,7 +449,7 @@ def wait_to_be_told() -> str:
 
 
 def note_held(job: Job, lease: Lease, worker: int | None = None) -> float:
-    """Make sure that the lease is held, and note it of the moment before we asked; returns that moment."""
+    """Check that the lease is held, and note it with the time before the check; returns that time."""
     at = now()
     lease.check()
     number = job.number if worker is None else worker
@@ -503,7 +503,7 @@ def _hold_for_a_moment(
     except StoreUnavailable as error:
         if now() < ends:
             raise
-        raise AcquireTimeout("the contest is over") from error  # its last try met a fault, and no more
+        raise AcquireTimeout("the contest is over") from error  # its last try met a fault, which is no problem
     began = note_held(job, lease, worker)
     tally.grants += 1
     tally.longest_wait = max(tally.longest_wait, began - asked)
@@ -512,7 +512,7 @@ def _hold_for_a_moment(
         time.sleep(min(0.005, max(0.0, until - now())))
         lease.check()
     note_held(job, lease, worker)
-    # Whose answer got lost may find the slot another's when it asks again, and cannot tell whether it was its own doing.
+    # If the answer is lost, the second sending may find another holder's lease, and cannot tell if the first worked.
     if not lease.release() and job.how != ANSWERS_LOST:
         tally.troubles.append(f"the release of {lease} changed nothing")
 
@@ -535,7 +535,7 @@ def hold(job: Job) -> None:
 
 
 def hold_while_children_are_born(job: Job) -> None:
-    """Fork while holding: say what the child finds, and what becomes of the parent's lease."""
+    """Fork while holding: report what the child finds, and what happens to the parent's lease."""
     bucket = job.open()
     lease = bucket.acquire(timeout=PATIENCE)
     say("held", slot=lease.slot, lease_id=lease.id)
@@ -558,23 +558,23 @@ def _what_a_child_finds(bucket: LeaseBucket, inherited: Lease) -> None:
         own.renew()
         said = {"own_slot": own.slot, "own_fence": own.fence}
     say("in child", held=inherited.held, reason=reason, released=inherited.release(), **said)
-    # Left held, for the child's exit: only what is the child's own may be released there.
+    # Left held at the child's exit: only the child's own leases may be released there.
     bucket.acquire(timeout=PATIENCE)
 
 
 def die_in(seconds: float) -> None:
-    """Die of this if it is still alive then, telling where it stands.
+    """End this process if it still lives then, and print where it stands.
 
-    Not by faulthandler's own watchdog: in a forked child, its lock has no thread that would ever release it.
+    Not with faulthandler's own watchdog: in a forked child no thread would ever release its lock.
     """
     faulthandler.register(signal.SIGALRM, chain=True)
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def give_birth(how: str, task: Callable[[], None]) -> int:
-    """Run a task in a forked child, which ends as Python ends; returns its exit code.
+    """Run a task in a forked child, which ends like any Python process; returns its exit code.
 
-    Python 3.12 and later warn of forking with threads, as only the child's fork handlers can make it safe: ours do.
+    Python 3.12 and later warn of forking with threads, which only the child's fork handlers can make safe: ours do.
     """
 
     def live() -> None:
@@ -594,7 +594,7 @@ def give_birth(how: str, task: Callable[[], None]) -> int:
 
 
 def fork_amid_requests(job: Job) -> None:
-    """Fork again and again while other threads make requests; each child takes a token, and gives it back."""
+    """Fork again and again while other threads make requests; each child acquires a token and releases it."""
     bucket = job.open()
     lease = bucket.acquire(timeout=PATIENCE)
     stop = threading.Event()
@@ -617,7 +617,7 @@ def fork_amid_requests(job: Job) -> None:
 
 
 def fork_with_every_lock_held(job: Job) -> None:
-    """Fork at the worst of all instants: another thread holds every lock of the bucket, its lease and its client."""
+    """Fork at the worst instant: another thread holds every lock of the bucket, its lease and its client."""
     bucket = job.open()
     lease = bucket.acquire(timeout=PATIENCE)
     taken, forked = threading.Event(), threading.Event()
@@ -647,7 +647,7 @@ def fork_with_every_lock_held(job: Job) -> None:
 
 
 def locks_within(roots: list[object]) -> list[Any]:
-    """Every lock that can be reached from these through objects of the library, and of its HTTP client."""
+    """Every lock reachable from these through objects of the library and of its HTTP client."""
     homes = ("ddb_lease", "urllib3", "botocore.client", "botocore.endpoint", "botocore.httpsession", "queue")
     found: dict[int, Any] = {}
     seen: set[int] = set()
@@ -676,13 +676,13 @@ def _use_the_bucket(bucket: LeaseBucket, inherited: Lease) -> None:
 
 @contextlib.contextmanager
 def inherited_released(inherited: Lease) -> Iterator[None]:
-    """A child leaves the parent's ``with`` block on its way out, as any forked child may."""
+    """A forked child leaves the parent's ``with`` block when it ends, as any forked child may."""
     yield
     assert not inherited.release()
 
 
 def end_while_holding(job: Job) -> None:
-    """Take some tokens, and end without a word about them, in one of several ways."""
+    """Acquire some tokens, and end without releasing them, in one of several ways."""
     bucket = job.open()
     for _ in range(job.leases):
         bucket.acquire(timeout=PATIENCE)
@@ -706,14 +706,14 @@ def wait_for_a_token(job: Job) -> None:
 
 
 def be_interrupted(job: Job) -> None:
-    """Be interrupted at some instant of an acquire and release, many times, and look what is left each time.
+    """Be interrupted at some instant of an acquire and release, many times, and check what is left each time.
 
-    The instants are spread evenly over what one round takes without an interrupt.
+    The instants are spread evenly over the duration of one round without an interrupt.
     """
     bucket = job.open()
     client = session(job.endpoint_url).client("dynamodb", endpoint_url=job.endpoint_url)
     one_round = {"by hand": _one_round_by_hand, "with": _one_round_with}[job.how]
-    signal.signal(signal.SIGALRM, _strike)  # what SIGINT does, at a time that we choose
+    signal.signal(signal.SIGALRM, _strike)  # like SIGINT, at a time that we choose
     began = now()
     for _ in range(5):
         one_round(bucket)
@@ -739,8 +739,8 @@ _UNGUARDED = (threading.Condition.__enter__.__code__, threading.Condition.__exit
 
 
 def _strike(_signum: int, frame: FrameType | None) -> None:
-    # A Condition's lock is taken, or not yet given back, in a function of Python's: an interrupt there leaves it locked
-    # for ever, and the next request waits for it in urllib3's pool. No caller can guard this instant: strike after it.
+    # Python code takes and releases a Condition's lock: an interrupt there leaves it locked for ever, and the next
+    # request in urllib3's pool waits for it. No caller can guard against that, so interrupt after it.
     if frame is not None and frame.f_code in _UNGUARDED:
         signal.setitimer(signal.ITIMER_REAL, 0.0001)
         return
@@ -764,7 +764,7 @@ def _one_round_with(bucket: LeaseBucket) -> None:
 
 
 def _still_leased(job: Job, client: Any, but: set[str]) -> list[str]:
-    """What stays leased though nobody answers for it any more, with time to clean up, if far less than a lease has."""
+    """What stays leased without a holder, after some time to clean up that is far shorter than a lease."""
     ends = now() + job.lease_seconds / 10
     while (left := _lease_ids(job, client) - but) and now() < ends:
         time.sleep(0.02)
@@ -782,7 +782,7 @@ def _lease_ids(job: Job, client: Any) -> set[str]:
 
 
 def hold_many(job: Job) -> None:
-    """Take all tokens of two buckets in one process, and hold them until told to let go."""
+    """Acquire all tokens of two buckets in one process, and hold them until told to release them."""
     buckets = [job.open(), job.open(job.bucket + SECOND)]
     leases = [bucket.acquire(timeout=PATIENCE) for bucket in buckets for _ in range(job.tokens)]
     say("held", lease_ids=[lease.id for lease in leases])
@@ -809,7 +809,7 @@ PROGRAMS: dict[str, Callable[[Job], None]] = {
 
 
 def main(programs: dict[str, Callable[[Job], None]]) -> None:
-    """Run the program that the command line names."""
+    """Run the program named on the command line."""
     name, settings = sys.argv[1:]
     job = Job(**json.loads(settings))
     die_in(LIFETIME + job.seconds)

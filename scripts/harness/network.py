@@ -1,12 +1,12 @@
-"""The network: what becomes of each request on its way to the service and back.
+"""The network: what happens to each request on its way to the service and back.
 
 Invariants:
 
-- Every single request is a point at which anything may happen: the fate says when it commits, whether at all, how
-  often, and what the client is told, and when.
-- A fate is drawn for each request of each process in turn, or given: a schedule that failed is replayed with the fates
-  it had, and shrunk by leaving some away.
-- The first copy of a request that commits gives the answer. Later copies are answered into the void.
+- Anything may happen to every single request. Its fate says whether, when and how often it commits, and what the client
+  is told, and when.
+- Fates are drawn for each request of each process in turn, or given: a failed schedule is replayed with the same
+  fates, and shrunk by removing some.
+- The first copy of a request that commits gives the answer. Answers to later copies are dropped.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _URL = "http://simulated"
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of one request.
+    """What happens to one request.
 
     Attributes:
         name: For people; "normal" where nothing is wrong.
         out: Seconds until it reaches the service; None: it never does.
         back: Seconds from there until the client has its answer; None: the answer is lost.
         again: Seconds from the first commit until a second copy arrives; None: there is none.
-        instead: An error that the client is told instead of the truth; made by `_ERRORS`.
-        refuse: Whether the service gives that error without carrying the request out.
-        stale: Whether a read may show what was before.
-        date: Seconds that this answer's Date is off; None: it has no Date.
+        instead: An error that the client gets instead of the true answer; made by `_ERRORS`.
+        refuse: Whether the service gives that error without carrying out the request.
+        stale: Whether a read may show an earlier state.
+        date: By how many seconds this answer's Date is wrong; None: it has no Date.
     """
 
     name: str = "normal"
@@ -63,7 +63,7 @@ class Fate:
 
 
 LATEST_SECONDS = 890.0
-"""A copy of a request arrives at most so late: its signature dies after a quarter of an hour."""
+"""The latest arrival of a copy of a request: its signature expires after a quarter of an hour."""
 
 _REFUSALS = {
     "throttled": ("ThrottlingException", 400),
@@ -76,14 +76,14 @@ _REFUSALS = {
     "no-table": ("ResourceNotFoundException", 400),
     "unrecognized": ("UnrecognizedClientException", 400),
 }
-"""Errors that mean: it did not happen."""
+"""Errors that mean: the request was not carried out."""
 
 _REASONS = {
     "throttled": "ThrottlingError",
     "throughput": "ProvisionedThroughputExceeded",
     "conflict": "TransactionConflict",
 }
-"""How a transaction says the same: cancelled, for this reason."""
+"""The reasons with which a cancelled transaction says the same."""
 
 _PART_TROUBLES = (
     "ThrottlingError",
@@ -93,20 +93,20 @@ _PART_TROUBLES = (
     "nothing said",
     "AccessDenied",
 )
-"""What may be said of one statement of a batch, besides the truth."""
+"""Wrong answers that one statement of a batch may get."""
 
 _PART_VAGUE = {"InternalServerError", "nothing said"}
-"""What says nothing of what happened to it."""
+"""Answers that do not tell whether it was carried out."""
 
 _VAGUE = {
     "internal": ("InternalServerError", 500),
     "unavailable": ("ServiceUnavailable", 503),
     "in-progress": ("TransactionInProgressException", 400),
 }
-"""Errors that say nothing of what happened."""
+"""Errors that do not tell whether the request was carried out."""
 
 PERMANENT = frozenset({"denied", "no-table", "unrecognized", "expired-token"})
-"""Refusals that the library tells its caller at once."""
+"""Refusals that the library raises at once."""
 
 READS = frozenset({"query", "get_item", "transact_get_items"})
 """Operations that change nothing."""
@@ -116,7 +116,7 @@ _config = functools.cache(client_config)
 
 
 class Client:
-    """What the library takes for a boto3 client: of one process, with one request under way for each actor."""
+    """What the library uses as its boto3 client: one for each process, with one request in flight for each actor."""
 
     def __init__(self, network: Network, process: Process, lease_seconds: float) -> None:
         config = _config(lease_seconds)
@@ -138,12 +138,12 @@ class Network:
     """Carries every request of every process.
 
     Attributes:
-        front_ends: How far each front end's clock is off, in seconds; every answer comes from one of them.
+        front_ends: By how much each front end's clock is wrong, in seconds; every answer comes from one of them.
         dated: Whether answers carry a Date at all.
         odds: How likely each fault is, 0 to 1 in all; 0 once faults are off.
-        latency: About how long a request is under way, there and back, in seconds.
-        latest: When the last of all copies that are under way reaches the service, in true time.
-        told: Called with each request's process, ordinal, operation, arguments and fate, before it goes out.
+        latency: About how long a request takes in each direction, in seconds.
+        latest: When the last copy in flight reaches the service, in true time.
+        told: Called with each request's process, ordinal, operation, arguments and fate, before it is sent.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Network:
         self._answered = answered
 
     def send(self, process: Process, timeout: float, operation: str, **arguments: Any) -> Any:
-        """One request, on the calling actor's thread; returns or raises what the client is told."""
+        """Send one request, on the calling actor's thread; returns or raises what the client gets."""
         world, actor = process.world, process.world.current
         assert actor is not None, "a request from outside the simulation"
         if actor.dead:
@@ -215,7 +215,7 @@ class Network:
     def _fate(self, process: Process, ordinal: int, *, reads: bool) -> Fate:
         key = (process.name, ordinal)
         chance = process.luck
-        # Always the same number of draws: a fate that is left away changes nothing of the later ones.
+        # Always the same number of draws, so that removing one fate does not change the later ones.
         swift, slow, what, how = chance.random(), chance.random(), chance.random(), chance.random()
         out = self.latency * (0.2 + swift) * (40.0 if slow > 0.98 else 1.0)
         back = self.latency * (0.2 + slow)
@@ -237,7 +237,7 @@ class Network:
             return Fate(out=out, back=back)
         if fate.name == "no date" and self.dated:
             process.dateless += 1
-            if process.dateless >= AGREEING:  # in a row, that is a service whose answers have none
+            if process.dateless >= AGREEING:  # so many in a row mean a service whose answers have none
                 return Fate(out=out, back=back)
         else:
             process.dateless = 0
@@ -246,7 +246,7 @@ class Network:
 
 
 def _draw(what: float, how: float, out: float, back: float, *, chance: Random, lease: float) -> Fate:  # noqa: C901, PLR0911, PLR0912 - a table
-    """One of the faults; `what` picks it, `how` its size."""
+    """One of the faults; `what` selects it, `how` its size."""
     late = lease * 2.0 * how if how < 0.9 else LATEST_SECONDS * (how - 0.9) * 10
     match int(what * 20):
         case 0:
@@ -293,7 +293,7 @@ def _draw(what: float, how: float, out: float, back: float, *, chance: Random, l
 
 
 class _Call:
-    """One request on its way."""
+    """One request in flight."""
 
     def __init__(
         self, network: Network, process: Process, ordinal: int, operation: str, arguments: Arguments, fate: Fate
@@ -306,7 +306,7 @@ class _Call:
         self._fate = fate
 
     def arrive(self, done: Callable[[Any], None]) -> None:
-        """It reaches the service: what the client will be told."""
+        """It reaches the service; returns what the client will get."""
         fate, date = self._fate, self._date()
         if fate.refuse and fate.instead:
             done(self._error(fate.instead, date))
@@ -316,7 +316,7 @@ class _Call:
             done(self._garbled(self._carried_out(date), date))
 
     def _arrive_in_parts(self, date: float | None, done: Callable[[Any], None]) -> None:
-        """A batch is no transaction: each statement has a moment of its own, and may be refused by itself."""
+        """A batch is not a transaction: each statement happens at a time of its own, and may be refused alone."""
         network, world = self._network, self._process.world
         chance = Random(f"{self._process.seed} {self._process.name} {self._ordinal} parts")
         statements = members(self._arguments)
@@ -350,7 +350,7 @@ class _Call:
             return error
 
     def _garbled(self, told: Any, date: float | None) -> Any:
-        """The answer, as far as the client gets to know it."""
+        """The answer that the client gets, if any."""
         fate = self._fate
         if fate.instead == "crc":
             return ResponseStreamingError(error="bad checksum")

@@ -1,7 +1,7 @@
-"""DynamoDB's PartiQL, as much of it as the library writes: an UPDATE of one item, by its key and conditions.
+"""The part of DynamoDB's PartiQL that the library uses: an UPDATE of one item, by its key and conditions.
 
-Invariants: those of `expressions`: what it does not know it refuses; whatever is missing or of another type
-compares as false. Unlike an UpdateItem, an UPDATE makes no item where there is none: that is a failed condition.
+Invariants: those of `expressions`: it refuses any other statement; a comparison with a missing value or another type is
+false. Unlike an UpdateItem, an UPDATE creates no item: a missing item is a failed condition.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TERM = re.compile(rf"{_NAME} (=|<=|<|>=|>) \?")
 
 
 class Statement:
-    """One UPDATE, read.
+    """One UPDATE, parsed.
 
     Attributes:
         table: Which table.
@@ -41,7 +41,7 @@ class Statement:
             raise BadExpression("Where clause does not contain a mandatory equality on all key attributes")
 
     def key(self, parameters: list[Any]) -> Item:
-        """The key of the item that is meant."""
+        """The key of the item."""
         self._require(parameters)
         first = len(self.targets)
         return {"pk": parameters[first], "sk": parameters[first + 1]}
@@ -53,14 +53,14 @@ class Statement:
         return all(condition(f"#a {how} :b")(item, {"#a": name}, {":b": value}) for (name, how), value in wanted)
 
     def applied(self, item: Item, parameters: list[Any]) -> Item:
-        """What it makes of an item."""
+        """The item after the update."""
         after = dict(item)
         for name, value in zip(self.targets, parameters, strict=False):
             update("SET #a = :b")(after, {"#a": name}, {":b": value})
         return after
 
     def arguments(self, parameters: list[Any]) -> dict[str, Any]:
-        """Its values by name, as an UpdateItem has them: for whoever watches what is written on whose behalf."""
+        """Its values by name, as an UpdateItem has them: for observers that check which lease a write belongs to."""
         names = [*self.targets, *(name for name, _ in self.terms)]
         return {"ExpressionAttributeValues": {f":{name}": value for name, value in zip(names, parameters, strict=True)}}
 

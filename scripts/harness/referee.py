@@ -1,9 +1,9 @@
-"""The referee: judges holders by their own log. Shares no code with the library.
+"""The referee: judges holders by their own log. It shares no code with the library.
 
-Each holder appends a line whenever it finds that it holds: the machine's one steady clock, job, process, slot, fence.
-A span is what one job noted for one slot and fence: from its first line to its last it did hold, by its own word.
-A holder that reads the clock first, asks its lease second, and notes that time third, claims nothing that it did not
-know: what held at the second held at the first.
+A holder appends a line whenever it finds that it holds: time on the machine's one steady clock, job, process, slot,
+fence. A span is all that one job noted for one slot and fence: by its own account it held from the first line to the
+last. A holder reads the clock first, then asks its lease, then notes that time. So it claims nothing that it did not
+know: a lease that is held when asked was held at the time read before.
 """
 
 import json
@@ -51,7 +51,7 @@ class Span:
 
     @property
     def alive(self) -> bool:
-        """Whether it has just been heard of."""
+        """Whether there is a recent note."""
         return now() - self.last < QUIET
 
 
@@ -67,7 +67,7 @@ class Log:
         text = self.path.read_text() if self.path.exists() else ""
         for line in text.splitlines():
             beat = json.loads(line)
-            # The job too: two threads of one process are two holders, even where a defect gave them one fence.
+            # The job too: two threads of one process are two holders, even if a bug gave them the same fence.
             key = (beat["pid"], beat["job"], beat["slot"], beat["fence"])
             span = found.setdefault(
                 key, Span(beat["job"], beat["slot"], beat["fence"], first=beat["at"], last=beat["at"])
@@ -77,11 +77,11 @@ class Log:
         return sorted(found.values(), key=lambda span: span.first)
 
     def most_at_once(self) -> int:
-        """The largest number of spans that ran at one instant."""
+        """The largest number of spans at one instant."""
         return most_at_once(self.spans())
 
     def overlaps(self) -> list[tuple[Span, Span]]:
-        """Pairs of spans that held one slot at one instant."""
+        """Pairs of spans that held one slot at the same time."""
         return overlaps(self.spans())
 
     def fences_rise(self) -> bool:
@@ -89,7 +89,7 @@ class Log:
         return not inversions(self.spans())
 
     def complaints(self, tokens: int) -> list[str]:
-        """All that is wrong, in words; nothing where at most `tokens` held at once, as they should."""
+        """All that is wrong, in words; empty if at most `tokens` held at once and all rules were kept."""
         spans = self.spans()
         most = most_at_once(spans)
         return [
@@ -101,8 +101,8 @@ class Log:
 
 
 def most_at_once(spans: Iterable[Span]) -> int:
-    """The largest number of spans that ran at one instant; a span's ends belong to it."""
-    # Of what happens at one instant, beginnings count first.
+    """The largest number of spans at one instant; a span includes its ends."""
+    # At the same instant, beginnings count before ends.
     edges = sorted(edge for span in spans for edge in ((span.first, 0), (span.last, 1)))
     most = running = 0
     for _, ends in edges:
@@ -112,7 +112,7 @@ def most_at_once(spans: Iterable[Span]) -> int:
 
 
 def overlaps(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
-    """Spans that held one slot at one instant: of each, with the one that had held the slot longest."""
+    """Spans that held one slot at the same time: each with the one that had held the slot longest."""
     found = []
     for on_slot in _by_slot(spans):
         longest = on_slot[0]
@@ -124,7 +124,7 @@ def overlaps(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
 
 
 def inversions(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
-    """Neighbours on one slot whose fence did not rise from the earlier to the later."""
+    """Successive spans on one slot whose fence did not rise."""
     return [(a, b) for on_slot in _by_slot(spans) for a, b in pairwise(on_slot) if a.fence >= b.fence]
 
 

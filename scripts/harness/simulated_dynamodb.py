@@ -1,13 +1,13 @@
-"""DynamoDB in memory: one table, the operations that the library uses, its conditions, errors, tokens and manners.
+"""DynamoDB in memory: one table, with the operations, conditions, errors and request tokens that the library uses.
 
 Invariants:
 
-- It runs the library's own requests as boto3 would send them, expressions and all; `tests/test_operations_*.py` hold
-  it to the same suite as the real engines.
-- Nothing happens by itself and nothing takes time: `execute` is one instant. Time comes in; delays, losses and
-  repetitions are the network's business.
-- What it shows that engines on one machine never do: a Query that shows half of a transaction, an eventually
-  consistent read that lags, an item that TTL deletes late or early after it is due.
+- It runs the library's own requests as boto3 would send them, including expressions. It passes the same suite as the
+  real engines (`tests/operations`).
+- Nothing happens by itself and nothing takes time: `execute` is one instant. Time comes in as an argument; delays,
+  losses and repetitions belong to the network.
+- It shows what engines on one machine never do: a Query that shows half of a transaction, an eventually consistent read
+  that lags, an item that TTL deletes late or early after it is due.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from scripts.harness.expressions import BadExpression, Item, condition, placehol
 Key: TypeAlias = tuple[str, str]
 Arguments: TypeAlias = dict[str, Any]
 Coin: TypeAlias = Callable[[], bool]
-"""Whether a read shows an item as it was before its last change, where it may."""
+"""Decides whether a read shows an item as it was before its last change, if it may."""
 
 TOKEN_SECONDS = 600.0
-"""How long a request token is known again after its transaction."""
+"""How long the service remembers a request token after its transaction."""
 
 TORN_SECONDS = 0.05
 """How long after a transaction a Query may still show half of it."""
 
 LAG_SECONDS = 1.0
-"""How long an eventually consistent read may lag behind."""
+"""How long an eventually consistent read may lag."""
 
 _MOST_ITEMS = 100
 _MOST_STATEMENTS = 25
@@ -46,7 +46,7 @@ def _never() -> bool:
 
 
 class Change:
-    """One item before and after a committed write, for whoever watches."""
+    """One item before and after a committed write, for observers."""
 
     __slots__ = ("after", "before", "key")
 
@@ -61,7 +61,7 @@ class DynamoDB:
 
     Attributes:
         items: The items by key, in DynamoDB's wire form. Each is replaced as a whole, never altered.
-        on_commit: Called with every committed write's changes, and its request's arguments (of none: empty).
+        on_commit: Called with every committed write's changes and its request's arguments (empty if there is none).
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class DynamoDB:
             arguments: Its keyword arguments.
             now: The service's time, in seconds since the epoch.
             date: What its ``Date`` header says; None for none.
-            coin: Asked for each item that a read may show as it was.
+            coin: Called for each item that a read may show in its earlier state.
 
         Returns:
             The response, as botocore parses it.
@@ -114,7 +114,7 @@ class DynamoDB:
         return {**found, "ResponseMetadata": self._metadata(200, date)}
 
     def execute_member(self, statement: Arguments, now: float) -> dict[str, Any]:
-        """Carry out one statement of a batch, as it would be by itself; returns its part of the response."""
+        """Carry out one statement of a batch as a single request; returns its part of the response."""
         try:
             meant, parameters = partiql.read(statement["Statement"]), statement["Parameters"]
             key = _key(meant.key(parameters))
@@ -133,7 +133,7 @@ class DynamoDB:
         return {"TableName": meant.table, "Item": after.copy()}
 
     def answered(self, parts: list[dict[str, Any]], *, date: float | None) -> dict[str, Any]:
-        """The response to a batch of which these are the parts."""
+        """The response to a batch with these parts."""
         return {"Responses": parts, "ResponseMetadata": self._metadata(200, date)}
 
     def error(
@@ -148,7 +148,7 @@ class DynamoDB:
         return ClientError(response, operation)
 
     def expire(self, now: float, *, which: Callable[[Key], bool] = lambda key: True) -> list[Key]:
-        """Delete what TTL may delete by now; returns what was."""
+        """Delete what TTL may delete by now; returns the deleted items."""
         # As documented: a ttl more than five years back is left alone.
         due = [
             key
@@ -160,11 +160,11 @@ class DynamoDB:
         return due
 
     def edit(self, key: Key, now: float, item: Item | None) -> None:
-        """Somebody writes or deletes an item by hand."""
+        """Write or delete an item by hand."""
         self._commit({key: item}, now)
 
     def write(self, items: dict[Key, Item], now: float) -> None:
-        """An operator's transaction, whose conditions hold."""
+        """An operator's transaction whose conditions hold."""
         self._commit(dict(items), now, transaction=True)
 
     # Writing.
@@ -211,7 +211,7 @@ class DynamoDB:
         return {}
 
     def _written(self, kind: str, request: Arguments) -> tuple[Key, Item | None, Item | None]:
-        """An item's key, what it is, and what a write makes of it; nothing is changed yet."""
+        """An item's key, the item, and what a write would make of it; nothing is changed yet."""
         _require_all_used(request)
         key = _key(request["Item"] if kind == "Put" else request["Key"])
         before = self.items.get(key)
@@ -296,7 +296,7 @@ class DynamoDB:
             found.append(item)
         answer: dict[str, Any] = {"Items": [_projected(item, arguments, names) for item in found], "Count": len(found)}
         if more or len(found) == limit:
-            # DynamoDB stops at the limit without looking whether anything follows.
+            # DynamoDB stops at the limit without checking whether anything follows.
             answer["LastEvaluatedKey"] = {"pk": found[-1]["pk"], "sk": found[-1]["sk"]}
         return answer
 

@@ -1,11 +1,11 @@
-"""A simulated process: the shipped `LeaseBucket`, heartbeat and all, on simulated clocks, threads and chance.
+"""A simulated process: the shipped `LeaseBucket` with its heartbeat, on simulated clocks, threads and chance.
 
 Invariants:
 
-- Nothing of the library is written again here: only what it is handed (`bucket.Runtime`) is simulated: clocks,
-  pauses, locks that are held across a request, threads, chance, and the client that it takes for boto3's.
-- A process that is frozen does nothing until it is thawed; one that has died never does anything again, though its
-  requests may still be under way.
+- It reimplements nothing of the library. It simulates only what the library gets from outside (`Runtime`): clocks,
+  pauses, locks that are held across a request, threads, chance, and the boto3 client.
+- A frozen process does nothing until it is thawed; a dead one never does anything again, though its requests may still
+  be in flight.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TIMING = Timing(retention=3600.0)
 
 
 class Clock:
-    """A process's clocks: a steady one that runs a little fast or slow, and a wall clock that anyone may have set."""
+    """A process's clocks: a steady one that runs a little fast or slow, and a wall clock that may be wrong."""
 
     def __init__(self, world: World, *, rate: float, wall: float) -> None:
         self.off = wall
@@ -46,11 +46,12 @@ class Clock:
 
 @dataclass(eq=False)
 class Held:
-    """A lease that a process's user was handed, and what it was told of it.
+    """A lease that a process's user got, and what the user was told about it.
 
     Attributes:
         told_lost: When its lost-callback was called, in true time.
-        blind: Whether the steady clock missed time since it was taken: then it believes too long, until it finds out.
+        blind: Whether the steady clock missed time since it was acquired: then the holder believes too long, until it
+            finds out.
     """
 
     lease: Lease
@@ -59,7 +60,7 @@ class Held:
     blind: bool = False
 
     def believes(self) -> bool:
-        """Whether the holder believes at this instant: what `check` goes by, without its side effects."""
+        """Whether the holder believes at this instant: the test of `check`, without its side effects."""
         held = self.lease._held
         return self.process.alive and not held._forked and held.belief.holds(self.process.clock.steady())
 
@@ -68,14 +69,14 @@ class Process:
     """One process of one bucket's users.
 
     Attributes:
-        luck: Chance of what befalls its requests; `luck_of_reads` of what its reads show.
-        held: Every lease that its user was handed and that did not end yet.
+        luck: Randomness for the faults of its requests; `luck_of_reads` for what its reads show.
+        held: Every lease that its user got and that has not ended.
         frozen: Whether it is stopped now; `froze_at` is its steady time when it last was, `thawed_at` the true time
-            at which it went on.
+            at which it continued.
         dated_answers: How many answers in a row, to requests sent since it was last thawed (after so many as
             `sent_when_thawed`), told it the service's time.
-        dateless: How many of its requests in a row, as far as faults go, were answered without a Date.
-        cut_until: Until when nothing that it sends arrives.
+        dateless: How many of its requests in a row were answered without a Date, because of faults.
+        cut_until: Until when none of its requests arrives.
         requests: How many it has sent.
     """
 
@@ -133,7 +134,7 @@ class Process:
 
     @cached_property
     def luck_of_reads(self) -> Random:
-        """Made when first asked: few need it, and seeding takes its time."""
+        """Made at its first use: few need it, and seeding is slow."""
         return Random(f"{self.seed} {self.name} reads")
 
     def act(self, what: str, job: Callable[[], object]) -> Actor | None:
@@ -149,7 +150,7 @@ class Process:
         return actor
 
     def when_running(self, happens: Callable[[], object]) -> None:
-        """Have something happen to it now, or when it is thawed; to a dead one, nothing happens."""
+        """Do something to it now, or when it is thawed; nothing if it is dead."""
         if self.frozen:
             self._thawing.append(lambda: self.when_running(happens))
         elif self.alive:
@@ -168,18 +169,18 @@ class Process:
                 actor.wake(True)
 
         if seconds < 1e9:
-            # By its own clock, and a little more: true time has no finer grain, and must get on.
+            # By its own clock, and a little more: true time is no finer than that, and must advance.
             self.world.after(max(0.0, seconds) / self.clock.rate + 1e-6, lambda: self.when_running(ring))
         return bool(actor.suspend())
 
     def freeze(self, *, stands: bool) -> None:
-        """Stop it; its steady clock goes on, or stands still (`stands`)."""
+        """Stop it; its steady clock continues, or stands still (`stands`)."""
         if self.alive and not self.frozen:
             self.frozen, self._frozen_at, self._stands = True, self.world.now, stands
             self.froze_at = self.clock.steady()
 
     def thaw(self) -> None:
-        """Let it go on: all that should have happened to it happens now, in order."""
+        """Let it continue: all that should have happened to it happens now, in order."""
         if not self.frozen:
             return
         self.frozen = False
@@ -195,7 +196,7 @@ class Process:
             self.world.after(0.0, happens)
 
     def crash(self) -> None:
-        """It dies at once; what it has sent is still under way."""
+        """It dies at once; its requests stay in flight."""
         self.alive = False
         self.frozen = False
         for actor in list(self.actors):
@@ -229,7 +230,7 @@ class SimulatedWakeup(Wakeup):
         if self._sleeper is None:
             return
         (actor, ticket), self._sleeper = self._sleeper, None
-        # As an event of its own: who wakes goes on running.
+        # As an event of its own: the waking thread continues first.
         self._process.world.after(
             0.0,
             lambda: self._process.when_running(lambda: actor.wake(False) if actor.waiting == ticket else None),
@@ -270,7 +271,7 @@ class SimulatedLock:
 
 
 class _Workers:
-    """Threads for what may block: one for each job, as the simulation has no shortage of them."""
+    """Threads for jobs that may block: one for each job, as the simulation has enough."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -279,7 +280,7 @@ class _Workers:
         self._process.act("worker", job)
 
     def relieve(self) -> None:
-        """Nobody is ever short of a thread here."""
+        """There is never a shortage of threads here."""
 
     def relief_in(self) -> float:
         return float("inf")
@@ -296,7 +297,7 @@ class SimulatedHeartbeats(Heartbeats):
         self._wakeup = self  # type: ignore[assignment] - what the shipped code puts its wakes into
 
     def put(self, _: None) -> None:
-        """The shipped code rings."""
+        """The shipped code wakes it."""
         self._rings.wake()
 
     def ensure_running(self) -> None:
@@ -305,7 +306,7 @@ class SimulatedHeartbeats(Heartbeats):
             self._actor = self._process.act("heartbeat", self._run)
 
     def _sleep(self, seconds: float) -> None:
-        # Naps in a row are slept as one: between them the shipped loop only finds that nothing is due.
+        # Successive naps are slept as one: between them the shipped loop only finds that nothing is due.
         process = self._process
         first = self._schedule.first()
         until = float("inf") if first is None else max(seconds, first - process.clock.steady())

@@ -4,13 +4,13 @@ Invariants:
 
 - True time is a number that jumps from one event to the next. Nothing waits for real.
 - The shipped code is synchronous, so each simulated thread (`Actor`) is a real one, borrowed from a pool; it runs until
-  it suspends itself, and nothing else runs meanwhile. Who runs next is decided by the queue of events alone: the same
+  it suspends itself, and nothing else runs meanwhile. The queue of events alone decides which actor runs next: the same
   schedule gives the same run, on any machine.
-- Events happen on the thread of whoever suspended itself last: mostly it is that actor's own answer that comes next,
-  and then no thread has to hand over to another. An event wakes one actor at most, and does so last; one that does
-  more with actors (kills some, say) is asked for `apart`, and happens on the thread that called `run`.
-- An actor is woken with a value or an exception. A process that dies takes its actors along: each is torn out of
-  whatever it does, and whatever it tries on its way out comes to nothing.
+- Events happen on the thread of the actor that suspended itself last. Mostly the next event is that actor's own answer,
+  and then no thread switch is needed. An event wakes one actor at most, and does so last; an event that does more with
+  actors (such as killing some) is scheduled `apart`, and happens on the thread that called `run`.
+- An actor is woken with a value or an exception. When a process dies, its actors end: each is interrupted wherever it
+  is, and whatever it does while unwinding has no effect.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class World:
 
     Attributes:
         now: True time, in seconds since the epoch; the service's clocks are near it.
-        after_each: Called after each event: whoever checks what must hold.
-        faults: Exceptions that escaped from actors: defects.
+        after_each: Called after each event, to check the invariants.
+        faults: Exceptions that escaped from actors: bugs.
     """
 
     def __init__(self, *, now: float, after_each: Callable[[], None] = lambda: None) -> None:
@@ -50,20 +50,20 @@ class World:
         self._stop: Callable[[], bool] = lambda: True
         self._done = False
         self._error: BaseException | None = None
-        self._next: Actor | None = None  # whom the event that happens now has woken
-        self._happening = False  # whether an event happens now that is not apart
+        self._next: Actor | None = None  # the actor that the current event has woken
+        self._happening = False  # whether an event that is not apart happens now
         self._awaited = False  # whether the actor that runs now was woken by somebody who waits for it
 
     def at(self, when: float, happens: Callable[[], None], *, apart: bool = False) -> None:
-        """Have something happen at a moment of true time; what is due at once happens in the order of the calls."""
+        """Schedule something at a moment of true time; events of the same moment happen in the order of the calls."""
         heapq.heappush(self._queue, (max(when, self.now), next(self._serial), happens, apart))
 
     def after(self, seconds: float, happens: Callable[[], None], *, apart: bool = False) -> None:
-        """Have something happen some seconds from now."""
+        """Schedule something some seconds from now."""
         self.at(self.now + seconds, happens, apart=apart)
 
     def run(self, until: float, *, stop: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass until a moment, or until something has come about."""
+        """Let time pass until a moment, or until a condition holds."""
         self._until, self._stop, self._done = until, stop, False
         while not self._done:
             hand = self._go_on(here=True)
@@ -77,9 +77,9 @@ class World:
             self.now = max(self.now, until)
 
     def _go_on(self, *, here: bool = False) -> _Hand | None:
-        """Have events happen, on the calling thread, until an actor is to run: returns the thread that is lent to it.
+        """Run events on the calling thread until an actor has to run; returns the thread of that actor.
 
-        None where the thread that called `run` is to go on: all is done, or the next event is one apart. `here` says
+        None if the thread that called `run` has to continue: all is done, or the next event is one apart. `here` says
         that the caller is that thread.
         """
         queue, until, stop = self._queue, self._until, self._stop
@@ -96,15 +96,15 @@ class World:
                     self.current, self._next = self._next, None
                     return self.current.hand
                 self.after_each()
-        except BaseException as error:  # it belongs to whoever called `run`
+        except BaseException as error:  # it belongs to the caller of `run`
             self._happening, self._next, self._error = False, None, error
         self._done = True
         return None
 
     def gave_way(self, hand: _Hand) -> bool:
-        """The actor that ran on a thread has suspended itself, or ended: what comes next is found out here.
+        """The actor that ran on a thread has suspended itself, or ended: find out what comes next.
 
-        Returns whether that same thread goes on at once; else it has to wait until it is wanted.
+        Returns whether that same thread continues at once; otherwise it has to wait for its next actor.
         """
         self.current = None
         if self._awaited:
@@ -124,7 +124,7 @@ class World:
         return False
 
     def adopt(self, actor: Actor) -> None:
-        """Know an actor, so that it ends with the world."""
+        """Register an actor, so that it ends with the world."""
         self._actors.append(actor)
 
     def close(self) -> None:
@@ -141,7 +141,7 @@ class World:
         return hand
 
     def switch_to(self, actor: Actor, hand: _Hand) -> None:
-        """An actor runs: from the end of this event on; outside of events and in one apart, now, until it gives way."""
+        """Run an actor: from the end of this event; outside of events and in one apart, now, until it suspends."""
         if self._happening:
             assert self._next is None, "an event wakes one actor at most"
             self._next = actor
@@ -158,7 +158,7 @@ class World:
 
 
 class _Hand:
-    """A real thread that does one actor's job after another's, of one world after another."""
+    """A real thread that runs the jobs of actors, one after another, of one world after another."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -189,7 +189,7 @@ class Actor:
     """One simulated thread.
 
     Attributes:
-        waiting: Counts its suspensions, so that a wake that comes too late for one does not end the next.
+        waiting: Counts its suspensions, so that a wake that is too late for one does not end the next.
     """
 
     def __init__(self, world: World, name: str, job: Callable[[], object]) -> None:
@@ -207,10 +207,10 @@ class Actor:
         """Called on the actor's own thread: wait to be woken.
 
         Returns:
-            What it is woken with.
+            The value that it is woken with.
 
         Raises:
-            BaseException: What it is woken with, if that is an exception.
+            BaseException: The exception that it is woken with.
         """
         if self.dead:
             raise Killed
@@ -224,7 +224,7 @@ class Actor:
         return self._value
 
     def wake(self, value: Any = None, *, error: BaseException | None = None) -> None:
-        """Run it on, until it suspends itself again or ends: as `World.switch_to` says."""
+        """Run it until it suspends itself again or ends, see `World.switch_to`."""
         if not self.alive:
             return
         self.waiting += 1
@@ -239,12 +239,12 @@ class Actor:
         self._world.switch_to(self, self.hand)
 
     def kill(self) -> None:
-        """It is torn out of what it does."""
+        """Interrupt it for good."""
         self.dead = True
         self.wake(error=Killed())
 
     def live(self) -> None:
-        """Its whole life, on its thread."""
+        """Its job, on its thread."""
         try:
             self._job()
         except Killed:

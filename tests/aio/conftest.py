@@ -28,7 +28,7 @@ class Stepped:
         return future
 
     def _later(self, turns: int, do: Callable[..., None], *arguments: object) -> None:
-        """A task that is cancelled comes to know of it within two turns."""
+        """A cancelled task notices it within two turns of the loop."""
         if turns:
             asyncio.get_running_loop().call_soon(self._later, turns - 1, do, *arguments)
         else:

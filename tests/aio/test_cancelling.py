@@ -1,4 +1,4 @@
-"""A cancelled task leaves no lease behind, wherever it is cancelled, and is not held up."""
+"""A cancelled task leaves no lease behind, wherever it is cancelled, and ends at once."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ async def turns(count):
 
 
 async def cancel_after(count, bucket, work, *, twice=False):
-    """Cancel some work after so many turns of the loop; returns whether it was under way, and not done by itself."""
+    """Cancel some work after so many turns of the loop; returns whether it was still running."""
     task = asyncio.create_task(work)
     await turns(count)
     under_way = task.cancel()
@@ -135,9 +135,7 @@ def test_a_bucket_whose_closing_is_cancelled_at_any_turn_gives_all_back(engine, 
 
 
 @pytest.mark.parametrize("commits", ["before", "after"])
-def test_who_is_cancelled_amid_a_request_does_not_wait_for_it_and_what_it_brings_is_given_back(
-    aio_bucket, table, commits
-):
+def test_a_task_cancelled_during_a_request_does_not_wait_for_it_and_its_lease_is_released(aio_bucket, table, commits):
     bucket = aio_bucket()
     asyncio.run(give_back(bucket))
     begun, go_on = threading.Event(), threading.Event()
@@ -209,7 +207,7 @@ def test_a_request_that_waits_for_its_turn_is_never_sent_once_its_task_is_cancel
 def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
     monkeypatch.setattr(
         "ddb_lease._protocol.retry.TURN_SECONDS", 600.0
-    )  # so long sleeps who is out of turn and not woken
+    )  # a waiter out of turn sleeps this long unless it is woken
     bucket, holder = aio_bucket(max_tokens=1), aio_bucket(max_tokens=1)
 
     async def main():
@@ -227,7 +225,7 @@ def test_a_waiter_that_is_cancelled_wakes_the_next(aio_bucket, monkeypatch):
     asyncio.run(main())
 
 
-def test_who_is_cancelled_while_answers_are_lost_gives_back_what_was_won(aio_bucket, table):
+def test_a_task_cancelled_while_answers_are_lost_releases_what_was_won(aio_bucket, table):
     bucket = aio_bucket()
     asyncio.run(give_back(bucket))
 
@@ -265,4 +263,4 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
 
     lease = asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
-    eventually(lambda: lease._held.serial.acquire(blocking=False))  # who gave up waiting keeps nobody out
+    eventually(lambda: lease._held.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody

@@ -1,4 +1,4 @@
-"""What drives: threads are few, bells ring from anywhere, a thousand tasks wait as one, and no loop is needed for long."""
+"""Driving: few threads, wakes from any thread, one poll for a thousand waiting tasks, and independence of any one loop."""
 
 import asyncio
 import functools
@@ -47,7 +47,7 @@ def test_threads_are_started_as_needed_up_to_a_bound_and_end_when_idle(monkeypat
     assert threads.submit(lambda: 7).result(LONG) == 7
 
 
-def test_what_a_job_raises_is_for_who_waits_and_a_cancelled_one_is_never_done():
+def test_the_caller_gets_what_a_job_raises_and_a_cancelled_job_never_runs():
     threads, go_on, done = Threads(1), threading.Event(), []
     first = threads.submit(functools.partial(go_on.wait, LONG))
     never = threads.submit(lambda: done.append(1))
@@ -86,7 +86,7 @@ def test_a_bound_that_cannot_work_is_refused(aio_bucket, most):
 # Bells.
 
 
-def test_a_bell_ends_a_pause_from_any_thread_and_one_wake_ends_one_pause():
+def test_a_wakeup_ends_a_pause_from_any_thread_and_one_wake_ends_one_pause():
     async def main():
         wakeup = Wakeup()
         began = time.monotonic()
@@ -110,7 +110,7 @@ def test_a_bell_ends_a_pause_from_any_thread_and_one_wake_ends_one_pause():
         return wakeup
 
     wakeup = asyncio.run(main())
-    wakeup.wake()  # its loop is closed: nobody is there to be woken
+    wakeup.wake()  # its loop is closed: there is nothing to wake
 
 
 # Waiting.
@@ -207,7 +207,7 @@ def test_one_bucket_serves_several_loops_at_once_in_one_line(aio_bucket, in_thre
     assert all(job.result(LONG) for job in jobs)
 
 
-def test_both_faces_share_one_bucket(aio_bucket, new_bucket):
+def test_both_apis_share_one_bucket(aio_bucket, new_bucket):
     ours, theirs = aio_bucket(max_tokens=1), new_bucket(max_tokens=1)
 
     async def main():
@@ -234,7 +234,7 @@ def test_a_decorated_coroutine_function_runs_under_a_lease_of_its_own(aio_bucket
     assert leases_in(table) == {}
 
 
-def test_a_closed_bucket_acquires_no_more_and_who_waits_for_it_is_told(aio_bucket, table):
+def test_a_closed_bucket_acquires_no_more_and_its_waiters_raise(aio_bucket, table):
     bucket = aio_bucket(max_tokens=1)
 
     async def main():

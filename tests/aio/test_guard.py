@@ -1,4 +1,4 @@
-"""A lost lease ends the block that it guards, and nothing else does; who is to be told of the loss is."""
+"""A lost lease ends the block that it guards, and nothing else does; callbacks and waiters learn of the loss."""
 
 # ruff: noqa: PT012 - what loses the lease stands in the block that the loss ends
 
@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ddb_lease import LeaseLost, LossReason
-from ddb_lease.aio import guard as room
+from ddb_lease.aio import guard as guard_module
 from tests.support import eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -45,7 +45,7 @@ def test_a_lost_lease_cancels_its_block_and_the_block_says_that_it_is_lost(bucke
         await losing
         if NEW:
             assert asyncio.current_task().cancelling() == 0
-        await asyncio.sleep(0)  # and goes on as if nothing had been
+        await asyncio.sleep(0)  # and continues as if nothing had happened
 
     asyncio.run(main())
 
@@ -170,7 +170,7 @@ def test_a_block_that_does_not_let_the_loop_run_cannot_be_ended_but_says_that_it
                 with pytest.raises(LeaseLost):
                     lease._held.renew()
         await asyncio.sleep(0)
-        await asyncio.sleep(0)  # the loss, told late, cancels nothing any more
+        await asyncio.sleep(0)  # the late notice of the loss cancels nothing any more
 
     asyncio.run(main())
 
@@ -229,13 +229,13 @@ def test_timeouts_around_and_within_a_guarded_block_keep_their_meaning(bucket, t
 
 def test_python_310_tells_its_own_cancellation_by_its_words():
     without = object()
-    assert room._cancelling(without) == 0
-    assert room._uncancel(without, asyncio.CancelledError(room._OURS)) == 0
+    assert guard_module._cancelling(without) == 0
+    assert guard_module._uncancel(without, asyncio.CancelledError(guard_module._OURS)) == 0
     for foreign in (asyncio.CancelledError(), asyncio.CancelledError("x"), None):
-        assert room._uncancel(without, foreign) == 1
+        assert guard_module._uncancel(without, foreign) == 1
 
 
-# Who is told.
+# Callbacks and waiters.
 
 
 def test_a_loss_is_awaited_and_so_is_a_release(bucket, table):

@@ -1,4 +1,4 @@
-"""A rate on a loop: the same permits, awaited; those who wait stand in one line, and whoever is cancelled leaves it."""
+"""A rate on a loop: the same permits, awaited; waiters share one queue, and a cancelled one leaves it."""
 
 import asyncio
 import os
@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def limiter(engine, session, bucket_name, table):
-    """Makes limiters for asyncio: five permits, and one more each twelve minutes unless it is told otherwise."""
+    """Makes limiters for asyncio: five permits, and one more each twelve minutes by default."""
 
     def make(**arguments):
         tap = Tap()
@@ -61,7 +61,7 @@ def test_from_idle_exactly_the_burst_is_admitted_and_a_denial_sends_nothing(limi
     assert HOUR / 5 - 60 < wait <= HOUR / 5
 
 
-def test_both_faces_share_a_rate(limiter, engine, session, bucket_name):
+def test_both_apis_share_a_rate(limiter, engine, session, bucket_name):
     settings = {"rate": 5, "per": HOUR, "table": TABLE, "session": session, "endpoint_url": engine.endpoint_url}
     with RateLimiter(bucket_name, **settings) as blocking:
         assert blocking.try_acquire(3)

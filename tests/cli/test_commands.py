@@ -1,4 +1,4 @@
-"""Every command and option but `run`'s own work, as real processes: what they say, and the code they exit with."""
+"""Every command and option but `run`'s own work, as real processes: their output and exit code."""
 
 import contextlib
 import fcntl
@@ -113,7 +113,7 @@ def put_bucket(client, name, leases, *, table="ddb-lease"):
 
 
 def is_one_line(done):
-    """Trouble is told in one line, by name, without a traceback."""
+    """An error is one line, with its name, without a traceback."""
     lines = done.stderr.splitlines()
     return len(lines) == 1 and lines[0].startswith("ddb-lease: ") and "defect" not in lines[0]
 
@@ -350,7 +350,7 @@ def test_a_table_with_other_keys_is_left_alone_with_code_77(cli, client):
     assert client.describe_time_to_live(TableName="others")["TimeToLiveDescription"]["TimeToLiveStatus"] == "DISABLED"
 
 
-# Where.
+# The connection.
 
 
 def test_the_table_can_come_from_the_environment_and_the_option_wins(cli):

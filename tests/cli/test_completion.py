@@ -1,4 +1,4 @@
-"""The completion script is one that bash takes, and it completes our commands and options."""
+"""Bash accepts the completion script, and it completes our commands and options."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def bash(text, *arguments):
 
 
 def completions(script, *typed):
-    """What bash offers where the last of these words is being typed."""
+    """The completions that bash offers for the last of these words."""
     quoted = " ".join(f"'{word}'" for word in ("ddb-lease", *typed))
     ask = f"""
 set -- $(complete -p ddb-lease)

@@ -1,4 +1,4 @@
-"""Words of the command line: what is understood and what refused, how times are shown, which code stands for what."""
+"""Formatting of the command line: accepted and refused arguments, displayed times, exit codes."""
 
 import argparse
 import contextlib

@@ -85,12 +85,12 @@ def test_what_python_ignores_is_not_ignored_in_the_command(cli):
     assert killed[:2] == (-signal.SIGPIPE, "")
 
 
-def test_all_share_the_rate_and_who_waits_in_vain_exits_with_75(cli):
+def test_all_share_the_rate_and_a_timeout_exits_with_75(cli):
     line = "limit shared --rate 2/h --burst 2 --timeout 0 --local -- true"
     assert [cli(line)[0] for _ in range(2)] == [0, 0]
     code, out, err = cli(line)
     assert (code, out) == (75, "")
-    assert err == "ddb-lease: no permit of rate 'shared' to be had in 0 s\n"
+    assert err == "ddb-lease: no permit of rate 'shared' available within 0 s\n"
 
 
 def test_it_waits_until_the_rate_allows_it(cli):

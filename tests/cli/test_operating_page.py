@@ -1,4 +1,4 @@
-"""The page on operating says what really comes out: its session is played, word for word."""
+"""The page on operating shows the real output: its session is run, word for word."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def settled(text):
 
 
 class Session:
-    """The page's session: its jobs, and who holds which slot."""
+    """The page's session: its jobs, and the holder of each slot."""
 
     def __init__(self, folder):
         self.cli = Cli(folder)
@@ -59,7 +59,7 @@ class Session:
         return self.cli(LEASE_ID.sub(lambda found: self.holders[int(found.group(1))]["lease_id"], line))
 
     def says_at_its_end(self, slot):
-        """What the job on this slot says when it ends by itself."""
+        """The output of the job on this slot when it ends normally."""
         job = next(job for job in self.jobs if self.holders[slot]["owner"].endswith(f":{job.pid}"))
         return job.communicate(timeout=LONG)[1]
 

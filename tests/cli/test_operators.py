@@ -1,4 +1,4 @@
-"""What operators do to commands that run, over both engines: in which order, and who has the slot meanwhile."""
+"""Operators and running commands, on both engines: the order of events, and the holder of the slot meanwhile."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ ended()
 
 
 class Place:
-    """Where the commands of a test work: one bucket, on one engine."""
+    """The target of a test's commands: one bucket, on one engine."""
 
     def __init__(self, folder, engine, name):
         self.folder, self.engine, self.name = folder, engine, name

@@ -281,7 +281,7 @@ def test_a_signal_while_waiting_ends_it_and_leaves_nothing_leased(start, table, 
     first_line(holder)
     held = leased(table)
     waiter = start(f"touch {tmp_path}/ran")
-    # It waits once it has its handlers and has looked; a signal before would end it all the same, by default.
+    # It waits once it has its handlers and has looked; an earlier signal would also end it, by default.
     # (HUP and QUIT show it: Python itself catches INT, from its first moment on.)
     until(lambda: catches(waiter.pid, signal.SIGHUP) and catches(waiter.pid, signal.SIGQUIT), "the waiter's handlers")
     time.sleep(0.3)
@@ -359,7 +359,7 @@ sys.exit(main(sys.argv[1:]))
 def test_a_signal_right_after_the_commands_start_gives_no_slot_back_while_the_command_lives(
     cli, table, bucket_name, tmp_path
 ):
-    # Law: the command runs only while the lease is held. The signal is passed on; this one takes a while to obey it.
+    # Invariant: the command runs only while the lease is held. The signal is passed on; this command obeys it slowly.
     ready = tmp_path / "pid"
     job = f"trap 'sleep 1; exit 7' TERM; echo $$ > {ready}.new; mv {ready}.new {ready}; while :; do sleep 0.05; done"
     line = run_line(bucket_name, job, lease=60, options="--grace 3s")
@@ -391,7 +391,7 @@ from ddb_lease.cli.main import main
 send_release = lease.send_release
 
 def slow(*args, **kwargs):
-    time.sleep(0.5)  # whoever is to release it instead needs its time, as on a real network
+    time.sleep(0.5)  # the other process that releases it needs some time, as on a real network
     return send_release(*args, **kwargs)
 
 def signalled(*args, **kwargs):
@@ -432,7 +432,7 @@ def test_a_lease_that_is_lost_before_the_command_starts_is_told_as_lost(cli, tab
 
 
 def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table, bucket_name):
-    # Law: between winning the slot and releasing it, no signal ends the process without the release.
+    # Invariant: between winning the slot and releasing it, no signal ends the process without the release.
     line = [sys.executable, "-c", RELEASE_UNDER_SIGNAL, *run_line(bucket_name, "echo ran", lease=600)]
     done = subprocess.run(
         line, env=cli.environment, capture_output=True, text=True, timeout=LONG, stdin=subprocess.DEVNULL, check=False

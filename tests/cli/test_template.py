@@ -1,4 +1,4 @@
-"""The templates are what their own judges take, say what the table is made of, and grant what the lists grant."""
+"""The templates pass their own tools' checks, describe the table, and grant what the lists grant."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The watchdog against real processes: what must be dead is dead, and before the deadline."""
+"""The watchdog against real processes: it ends what it must, before the deadline."""
 
 import contextlib
 import errno
@@ -539,7 +539,7 @@ class Screen:
         os.write(self.fd, text.encode())
 
     def shows(self, text):
-        """Wait for the text; what was shown up to it is used up."""
+        """Wait for the text, and consume the output up to it."""
         bound = time.monotonic() + LONG
         while text not in self.text:
             assert time.monotonic() < bound, f"{text!r} not in {self.text!r}"

@@ -1,4 +1,4 @@
-"""What DynamoDB and botocore say, read; and what we say to DynamoDB, checked against botocore's own service model."""
+"""Answers of DynamoDB and botocore, parsed; and our requests, checked against botocore's own service model."""
 
 import re
 import typing

@@ -1,4 +1,4 @@
-"""The boto3 client: one attempt, short timeouts, and a client of the user's own only if it has both."""
+"""The boto3 client: one attempt, short timeouts, and the user's own client only if it has both."""
 
 import io
 

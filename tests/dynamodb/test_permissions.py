@@ -1,4 +1,4 @@
-"""What each operation may do to the table is what it does: the documented policy, against the requests really made."""
+"""Each operation needs exactly its permissions: the documented policy, against the requests really sent."""
 
 import argparse
 import contextlib

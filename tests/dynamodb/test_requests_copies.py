@@ -119,7 +119,7 @@ def test_a_late_renewal_revives_no_released_lease_and_touches_no_successor(new_b
     assert table.all() == before
 
 
-def test_a_repeated_release_ends_no_lease_of_who_came_after(new_bucket, table):
+def test_a_repeated_release_does_not_end_a_later_lease(new_bucket, table):
     bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     bucket.acquire(timeout=5).release()
     successor = other.acquire(timeout=5)

@@ -1,4 +1,4 @@
-"""A charge against every state that a rate's item can be in: what is written, what is refused, what comes back."""
+"""A charge against every state of a rate's item: what it writes, what is refused, what is returned."""
 
 import pytest
 

@@ -22,7 +22,7 @@ CONTRACT = True  # the simulator's DynamoDB too
 
 
 class InABatch:
-    """A store that sends each renewal in a batch, with another beside it that comes to nothing."""
+    """A store that sends each renewal in a batch, together with another one that fails."""
 
     def __init__(self, store):
         self.store = store

@@ -1,4 +1,4 @@
-"""What the tests of faults share: the holders' notes, jobs, proxies, and chance whose seed is printed."""
+"""What the tests of faults share: the holders' notes, jobs, proxies, and randomness whose seed is printed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def proxy(new_proxy) -> Proxy:
 
 @pytest.fixture
 def seed() -> str:
-    """What chance begins with; pytest shows it where a test fails."""
+    """The seed of all randomness; pytest shows it if a test fails."""
     seed = os.environ.get(SEED) or os.urandom(4).hex()
     print(f"{SEED}={seed}")
     return seed

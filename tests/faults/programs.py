@@ -1,4 +1,4 @@
-"""Programs of those who suffer faults, each in a process of its own: see `scripts.harness.holders`."""
+"""Programs of holders that meet faults, each in a process of its own: see `scripts.harness.holders`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from scripts.harness.referee import now
 WORK = 0.02
 """Seconds between two notes of a holder."""
 REVIVAL = 0.5
-"""Seconds for which a lost lease is watched for a revival once the connection is back."""
+"""Seconds for which we watch that a lost lease is not revived after the connection is back."""
 LONGEST_LIFE = 0.3
-"""Seconds that one of the first of the doomed lives at most."""
+"""The longest life, in seconds, of one of the first children."""
 LONGEST_HOLD = 0.1
 
 
 class _Orders:
-    """What whoever started us tells, read while we work; we end with them."""
+    """Read the commands of the process that started us while we work; we end with it."""
 
     def __init__(self) -> None:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -48,7 +48,7 @@ class _Orders:
 
 
 def hold_through(job: Job) -> None:
-    """Work under a lease through whatever becomes of the connection; once it is lost, see whether it ever comes back."""
+    """Work under a lease whatever happens to the connection; once it is lost, check that it never comes back."""
     orders = _Orders()
     bucket = job.open()
     lost_at: list[float] = []
@@ -88,12 +88,12 @@ def _refuses(attempt: Any) -> bool:
 
 
 def bear_the_doomed(job: Job) -> None:
-    """Have children compete for tokens, `job.threads` at a time, and kill each at some instant of its life.
+    """Let children compete for tokens, `job.threads` at a time, and kill each at some instant of its life.
 
     At least `job.rounds` of them, and as many more as it takes until a third of that number have held a token.
     """
     chance = random.Random(job.how)
-    # What takes time is done once, before the first is born: no thread has been started by it.
+    # Do the slow preparation once, before the first child: it starts no thread.
     via = session(job.endpoint_url)
     via.client("dynamodb", endpoint_url=job.endpoint_url, config=client_config(job.lease_seconds)).close()
     heard, told = os.pipe()
@@ -103,7 +103,7 @@ def bear_the_doomed(job: Job) -> None:
     while born < job.rounds or held < job.rounds / 3 or doomed:
         while len(doomed) < job.threads and (born < job.rounds or held < job.rounds / 3) and born < 10 * job.rounds:
             pid = _bear(Job(**vars(job) | {"number": born}), via, told)
-            longest = LONGEST_LIFE * (1 + born // job.rounds)  # a busy machine lets nobody do much in a short life
+            longest = LONGEST_LIFE * (1 + born // job.rounds)  # on a busy machine, little happens in a short life
             heapq.heappush(doomed, (now() + chance.uniform(0.0, longest), pid))
             born += 1
         if not doomed:
@@ -140,7 +140,7 @@ def _live(job: Job, bucket: LeaseBucket, told: int) -> None:
             while now() < until:
                 time.sleep(0.002)
                 note_held(job, lease)
-        except LeaseLost:  # the machine had other things to do for as long as a lease
+        except LeaseLost:  # the machine was busy for as long as a lease
             continue
         lease.release()
 

@@ -1,13 +1,13 @@
-"""A proxy between a client and an engine that does to each request what the test decides. Loopback only.
+"""A proxy between a client and an engine; the test decides what happens to each request. Loopback only.
 
 Invariants:
 
-- What becomes of a request is a value, a `Fate`; a function from what is asked to a fate decides, and may be replaced
-  at any time. It is called under one lock, so it may draw from one source of chance.
-- The proxy keeps no request back for ever, repeats none, and counts what it did: a test that injects a fault makes
-  sure that the fault was met.
-- It says what DynamoDB says, as DynamoDB says it: status, `__type`, request id, date; no checksum.
-- When it closes, what is still parked in it is lost, and no thread or socket of it is left.
+- A `Fate` says what happens to a request. A function from requests to fates decides, and may be replaced at any time.
+  It is called under one lock, so it may draw from one source of randomness.
+- The proxy holds no request back for ever, repeats none, and counts what it did: a test that injects a fault checks
+  that the fault was met.
+- Its own answers look like DynamoDB's: status, `__type`, request id, date; no checksum.
+- When it closes, requests still parked in it are lost, and none of its threads or sockets is left.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from typing import Any
 
 LOOPBACK = "127.0.0.1"
 PATIENCE = 60.0
-"""Seconds that the engine has for one answer, and a thread of ours for its end."""
+"""The most seconds for one answer of the engine, and for the end of one of our threads."""
 
 WRITES = frozenset({"PutItem", "UpdateItem", "TransactWriteItems"})
-"""What a lease client writes with."""
+"""The write operations of a lease client."""
 
 _LATEST = "com.amazonaws.dynamodb.v20120810#"
 _CORAL = "com.amazon.coral.service#"
@@ -60,14 +60,14 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Fate:
-    """What becomes of a request.
+    """What happens to a request.
 
     Attributes:
-        name: What the proxy counts it as.
-        delay: Seconds before it is passed on; the client may have given up by then, and it is passed on all the same.
+        name: The name under which the proxy counts it.
+        delay: Seconds before it is passed on, even if the client has given up by then.
         commits: Whether it reaches the engine.
         lag: Seconds before anything comes back.
-        says: What the client is told instead of the truth.
+        says: The answer that the client gets instead of the true one.
         reset: The connection is reset instead of any answer.
     """
 
@@ -91,7 +91,7 @@ def refusal(code: str, message: str, *, of: str = _LATEST, status: int = 400) ->
 
 
 def cancelled(code: str, message: str) -> Callable[[Asked], Said]:
-    """A transaction cancelled for one of its items: the last, as that is the counter that all transactions share."""
+    """A transaction cancelled because of its last item, the counter, which all transactions share."""
 
     def say(asked: Asked) -> Said:
         others = len(asked.body["TransactItems"]) - 1
@@ -136,12 +136,12 @@ EXPIRED = Fate(
 
 
 def sent_late(seconds: float) -> Fate:
-    """The request lies about for so long, then goes on: it may happen after its sender has given up."""
+    """The request is parked for some time, then passed on: it may happen after its sender has given up."""
     return Fate(name="sent late", delay=seconds)
 
 
 def answered_late(seconds: float) -> Fate:
-    """The request happens at once, and its answer takes so long."""
+    """The request happens at once, and its answer comes late."""
     return Fate(name="answered late", lag=seconds)
 
 
@@ -154,29 +154,29 @@ def every(fate: Fate) -> Deciding:
 
 
 def expired(key_id: str) -> Deciding:
-    """Whoever signs with this access key is told that it has run out."""
+    """A client that signs with this access key gets the error that it has expired."""
     return lambda asked: EXPIRED if asked.key_id == key_id else PASSES
 
 
 def refusals(asked: Asked) -> list[Fate]:
-    """How a busy service refuses a request, by its kind: none of them happened."""
+    """A busy service's refusals, by kind of request: the request did not happen."""
     if asked.operation == "TransactWriteItems":
         return [THROTTLED, OVER_LIMIT, CANCELLED, CANCELLED_THROTTLED]
     return [THROTTLED, OVER_LIMIT, CONFLICT]
 
 
 def lost_answers(asked: Asked) -> list[Fate]:
-    """How an answer gets lost: what was asked for has happened."""
+    """The ways to lose an answer: the request has happened."""
     return [ANSWER_SPOILT, ANSWER_DROPPED]
 
 
 class Storm:
-    """Lets some writes meet a fault, by chance, but no client more than `in_a_row` of them one after the other.
+    """Lets some writes meet a fault, at random, but a client at most `in_a_row` in succession.
 
-    A client's first write always meets one, so that none is spared.
+    A client's first write always meets one, so that every client does.
 
-    A client is who signs with an access key of its own. The bound makes verdicts certain: who tries more often than
-    that gets through.
+    Clients are told apart by their access keys. The bound makes verdicts certain: a client that tries more often gets
+    through.
     """
 
     def __init__(
@@ -204,17 +204,17 @@ class Storm:
 
 
 class Proxy:
-    """Passes requests on to an engine, or does to them what `decide` says.
+    """Passes requests on to an engine, or does with them what `decide` says.
 
     Attributes:
         endpoint_url: Where clients connect; the same for as long as it lives.
-        decide: What becomes of each request from now on.
+        decide: Decides the fate of each request from now on.
         met: How many requests met each fate, by (fate, operation).
     """
 
     def __init__(self, endpoint_url: str) -> None:
         self._engine = (LOOPBACK, int(endpoint_url.rpartition(":")[2]))
-        # Bound for as long as we live, and never listening: nobody else gets the port while we refuse connections.
+        # Bound while we live, but not listening: nobody else gets the port while we refuse connections.
         self._place = _bound(0)
         port = self._place.getsockname()[1]
         self.endpoint_url = f"http://{LOOPBACK}:{port}"
@@ -230,7 +230,7 @@ class Proxy:
         self._listen()
 
     def refuse(self) -> None:
-        """Nobody can connect any more, and whoever was connected is not."""
+        """Refuse new connections, and cut the existing ones."""
         listener, acceptor = self._listener, self._acceptor
         if listener is None or acceptor is None:
             return
@@ -256,7 +256,7 @@ class Proxy:
             return sum(n for (name, operation), n in self.met.items() if name == fate and on in {None, operation})
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Close all sockets and end all threads."""
         self._closing.set()
         self.refuse()
         for thread in self._threads:
@@ -269,7 +269,7 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What a connection asks for.
+    # Called by connections.
 
     def fate_of(self, asked: Asked) -> Fate:
         """Decide, and count it."""
@@ -279,14 +279,14 @@ class Proxy:
             return fate
 
     def wait(self, seconds: float) -> bool:
-        """Wait so long; returns whether the proxy still lives."""
+        """Wait; returns whether the proxy is still open."""
         return not self._closing.wait(seconds) if seconds else not self._closing.is_set()
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection to the engine."""
         return http.client.HTTPConnection(*self._engine, timeout=PATIENCE)
 
-    # Behind the scenes.
+    # Internals.
 
     def _listen(self) -> None:
         self._listener = _bound(self._port)
@@ -315,11 +315,11 @@ class Proxy:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection of a client's."""
+    """One connection of a client."""
 
     server: Proxy  # type: ignore[assignment]  # it has all that we ask of it
     protocol_version = "HTTP/1.1"
-    # One segment for each answer, and no waiting for acknowledgements.
+    # One segment for each answer, without waiting for acknowledgements.
     wbufsize = 256 * 1024
     disable_nagle_algorithm = True
 
@@ -347,7 +347,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(*answer)
 
     def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """The engine's answer; None where there is none. On a connection of its own: none is ever stale."""
+        """The engine's answer; None if there is none. Each uses a new connection, so none is ever stale."""
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _NOT_PASSED_ON}
         with contextlib.closing(self.server.connect()) as upstream:
             try:
@@ -369,11 +369,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reset(self) -> None:
         self.close_connection = True
-        # Closed with no time to linger, a socket sends a reset.
+        # A socket that is closed with a linger time of 0 sends a reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Stay quiet."""
+        """Log nothing."""
 
 
 def _own_headers() -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Credentials that run out while a lease is held: refreshed or replaced in time, or not."""
+"""Credentials that expire while a lease is held: refreshed or replaced in time, or not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHORT_LEASE = 1.2
 
 
 class Rotation:
-    """Credentials of a role: botocore asks for new ones when it finds that the old ones run out."""
+    """Credentials of a role: botocore asks for new ones when the old ones are about to expire."""
 
     def __init__(self) -> None:
         self.now = BEGINNING
@@ -41,7 +41,7 @@ class Rotation:
         return made
 
     def rotate(self):
-        """The hour is over."""
+        """Let the hour pass."""
         self.now = BEGINNING + timedelta(hours=1)
 
     def _fetch(self):
@@ -90,7 +90,7 @@ def test_a_lease_whose_credentials_are_renewed_in_time_is_kept(credentials, clie
     with pytest.raises(StoreRejected, match="credentials have run out"):
         lease.renew()
     lease.check()
-    eventually(lambda: proxy.count("expired", on="UpdateItem") >= 3, within=PATIENCE)  # the heartbeat tries on
+    eventually(lambda: proxy.count("expired", on="UpdateItem") >= 3, within=PATIENCE)  # the heartbeat keeps trying
     lease.check()
     before = table.get(lease.slot)["expires_at"]
     credentials.rotate()
@@ -123,7 +123,7 @@ def test_a_lease_whose_credentials_are_not_renewed_is_lost_as_unreachable_before
     assert not log.complaints(1)
 
 
-def test_who_acquires_with_credentials_that_have_run_out_is_told_so_at_once(credentials, client_of, proxy):
+def test_acquiring_with_expired_credentials_raises_at_once(credentials, client_of, proxy):
     bucket = client_of(credentials)
     proxy.decide = expired(OLD)
     for acquire in (bucket.acquire, bucket.try_acquire):
@@ -136,7 +136,7 @@ def test_who_acquires_with_credentials_that_have_run_out_is_told_so_at_once(cred
 
 
 def test_a_lease_outlives_a_refresh_that_fails(client_of, proxy, table):
-    """Where botocore itself cannot get new credentials, nothing is sent at all."""
+    """If botocore itself cannot get new credentials, nothing is sent at all."""
     role = Rotation()
     lease = client_of(role).acquire(timeout=PATIENCE)
     role.fails = True

@@ -1,7 +1,7 @@
-"""An engine that is restarted empty while tokens are held, as one that keeps its tables in memory may be.
+"""An engine that is restarted empty while tokens are held, as may happen to one that keeps its tables in memory.
 
-What it forgot, nobody can know: until its holders have found out, a bucket that is made anew knows nothing of them. So
-nothing is asked of it before they have; from then on all that is promised holds again.
+Nobody can know what it forgot: a bucket that is created again knows nothing of the earlier holders. So nothing is
+promised until they have found out; from then on all promises hold again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEASE = 1.5
 
 @pytest.fixture
 def make_table(engine, session):
-    """Makes the table; once more at the end, as the other tests need it."""
+    """Creates the table; again at the end, as the other tests need it."""
 
     def make():
         create_table(
@@ -34,7 +34,7 @@ def make_table(engine, session):
     make()
 
 
-def test_who_holds_when_the_engine_comes_back_empty_finds_out_and_then_all_is_as_promised(
+def test_a_holder_finds_out_that_the_engine_came_back_empty_and_then_all_promises_hold(
     engine, job, log, new_bucket, bucket_name, make_table
 ):
     calls = []
@@ -45,7 +45,7 @@ def test_who_holds_when_the_engine_comes_back_empty_finds_out_and_then_all_is_as
     with started(hold_through, *jobs) as holders:
         fences = {said["slot"]: said["fence"] for said in (holder.expect("held") for holder in holders)}
         engine.restart_empty()
-        # While there is no table, renewals fail, and may succeed again for all that anyone knows.
+        # While there is no table, renewals fail, but for all we know they may succeed again.
         for holder in holders:
             assert holder.expect("lost")["reason"] in UNANSWERED
         with pytest.raises(StoreRejected, match="does not exist: make it with"):

@@ -1,7 +1,7 @@
-"""A holder that is cut off from the service, in one way or another, while all others go on. Real processes.
+"""A holder is cut off from the service, in one way or another, while all others continue. Real processes.
 
-That nobody else had a slot while its holder believed in it is judged by the holders' own notes, all by one steady clock.
-Bounds on time are generous: they tell "some time" from "never", on a machine that is busy with other things.
+The holders' own notes, all by one steady clock, show that nobody else had a slot while its holder believed in it. Bounds
+on time are generous: they tell "some time" from "never", on a machine that may be busy.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from tests.support import eventually
 
 LEASE = 2.0
 LONG_LEASE = 15.0
-"""Seconds: so long that renewals are tried many times more after the first that fails."""
+"""Seconds: so long that renewals are retried many times after the first failure."""
 LATE = 2.0
-"""Seconds by which requests or answers are late: after the client has given up, which is a tenth of the lease."""
+"""Seconds by which requests or answers are late: more than a tenth of the lease, when the client gives up."""
 
 
 def refuse(proxy: Proxy) -> None:
@@ -35,7 +35,7 @@ def refuse(proxy: Proxy) -> None:
 
 
 def decide(fate):
-    """A partition by which every request meets this fate."""
+    """A partition in which every request meets this fate."""
 
     def cut_off(proxy: Proxy) -> None:
         proxy.decide = every(fate)
@@ -51,11 +51,11 @@ WAYS = {
     "answer dropped": decide(ANSWER_DROPPED),
     "answer spoilt": decide(ANSWER_SPOILT),
 }
-"""How a holder may be cut off. In the last three, each of its renewals happens, and it never hears of it."""
+"""How a holder may be cut off. In the last three, its renewals happen, but it never gets the answers."""
 
 
 def renew(lease: Lease) -> None:
-    """With patience: an answer may take longer than so short a lease waits for one. Who has lost it is told at once."""
+    """Check with retries: an answer may take longer than such a short lease waits. A lost lease is reported at once."""
     while True:
         try:
             return lease.renew()
@@ -66,7 +66,7 @@ def renew(lease: Lease) -> None:
 def test_a_partitioned_holder_loses_its_lease_before_another_has_the_slot_and_for_good(
     job, log, new_bucket, new_proxy, table
 ):
-    """All ways at once: one holder and one proxy for each, and a bucket that has as many tokens."""
+    """All ways at once: one holder and one proxy for each, and a bucket with as many tokens."""
     tokens = len(WAYS)
     proxies = {way: new_proxy() for way in WAYS}
     jobs = [
@@ -87,7 +87,7 @@ def test_a_partitioned_holder_loses_its_lease_before_another_has_the_slot_and_fo
         for way, holder in holders.items():
             assert holder.expect("lost")["reason"] in UNANSWERED, way
             assert way == "refused" or proxies[way].count(way), way
-        # Then all is well again: what was parked on its way arrives, and nothing of it may revive or disturb a lease.
+        # Then the partition heals: parked requests arrive, and none of them may revive or disturb a lease.
         for proxy in proxies.values():
             proxy.heal()
         for holder in processes:
@@ -109,7 +109,7 @@ def test_a_partitioned_holder_loses_its_lease_before_another_has_the_slot_and_fo
 
 
 def test_a_partition_that_heals_in_time_costs_no_lease(job, log, new_proxy, table):
-    """All ways at once, again: each holder fails to renew at least once, is reached again, and goes on."""
+    """All ways at once, again: each holder fails to renew at least once, reaches the service again, and continues."""
     tokens = len(WAYS)
     proxies = {way: new_proxy() for way in WAYS}
     jobs = [
@@ -129,7 +129,7 @@ def test_a_partition_that_heals_in_time_costs_no_lease(job, log, new_proxy, tabl
         for proxy in proxies.values():
             proxy.heal()
         for way, proxy in proxies.items():
-            # A renewal that was sent after the partition, not one that happened unheard-of during it.
+            # A renewal that was sent after the partition, not one whose answer was lost during it.
             eventually(
                 lambda way=way, proxy=proxy: proxy.count("passes", on="UpdateItem") > before[way], within=LONG_LEASE
             )

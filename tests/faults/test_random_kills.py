@@ -1,4 +1,4 @@
-"""Many short lives that end by SIGKILL, at instants drawn from chance whose seed is printed. Real processes."""
+"""Many short-lived processes, killed with SIGKILL at random instants; the seed is printed. Real processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.faults.programs import bear_the_doomed
 
 TOKENS = 8
 LEASE = 1.0
-"""Seconds: what a killed holder costs the others."""
+"""Seconds: how long a killed holder blocks its slot."""
 KILLS = 24
 AT_ONCE = 4
 RETURN_SECONDS = 2.0
@@ -32,7 +32,7 @@ def test_whatever_instant_workers_are_killed_at_nothing_is_held_twice_and_every_
         had = set()
         while len(had) < TOKENS:
             lease = bucket.acquire(timeout=LEASE + RETURN_SECONDS + SLACK)
-            had.add(lease.slot)  # and held, so that the next is another; where the machine loses it, it comes again
+            had.add(lease.slot)  # held, so that the next is another; a slot that is lost under load comes again
             with contextlib.suppress(LeaseLost):
                 note_held(survivor, lease)
         assert now() < killed["last"] + LEASE + RETURN_SECONDS + SLACK

@@ -1,4 +1,4 @@
-"""Many workers on few tokens while the service refuses writes, or loses its answers. Real processes, and a referee."""
+"""Many workers on few tokens while the service refuses writes, or loses its answers. Real processes and a referee."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TOKENS = 3
 WORKERS = 6
 SECONDS = 2.0
 LEASE = 10.0
-"""Seconds: no lease needs a renewal in the contest, so each worker asks for one thing at a time."""
+"""Seconds: no lease needs a renewal in the contest, so each worker sends one request at a time."""
 PROBABILITY = 0.5
 IN_A_ROW = 3
-"""Faults that one worker meets at most, one after the other: a release is sent six times, a lost claim is asked about
-six times, and an abandoned one is released four times, before they give up."""
+"""The most faults in a row for one worker: a release is sent six times, a lost claim is sent again six times, and an
+abandoned one is released four times, before they give up."""
 RETURN_SECONDS = 2.0
 SLACK = 10.0
 """For round trips and a busy machine."""
@@ -39,7 +39,7 @@ def test_in_a_storm_nobody_fails_nothing_is_held_twice_and_nothing_leaks(kind, j
     assert not log.complaints(TOKENS)
     assert len(log.spans()) == contest.grants > 0
     assert sum(number for (fate, _), number in proxy.met.items() if fate != "passes") >= WORKERS
-    # An acquire that ran out of time with an answer lost may have left a lease to expire; nothing else may.
+    # An acquire that timed out after a lost answer may have left a lease to expire; nothing else may.
     bucket = new_bucket(max_tokens=TOKENS)
     leases = [bucket.acquire(timeout=LEASE + RETURN_SECONDS + SLACK) for _ in range(TOKENS)]
     assert now() < ended + LEASE + RETURN_SECONDS + SLACK
@@ -50,7 +50,7 @@ def test_in_a_storm_nobody_fails_nothing_is_held_twice_and_nothing_leaks(kind, j
     assert (status.minted, status.in_circulation, status.free) == (TOKENS, TOKENS, TOKENS)
 
 
-# ---- The proxy itself says what the service says.
+# ---- The proxy itself answers like the service.
 
 
 @pytest.mark.parametrize(

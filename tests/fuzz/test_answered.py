@@ -1,4 +1,4 @@
-"""Answers of any kind: sorted into what happened, what did not, and what nobody knows; never a crash, never a lease by mistake."""
+"""Answers of any kind: classified as done, not done or unknown; never a crash, never a lease by mistake."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Items of any content: read as what they are or as foreign, never a crash, and no lease on a slot that cannot be read."""
+"""Items of any content: parsed or treated as foreign, never a crash, and no lease on a slot that cannot be read."""
 
 import contextlib
 import itertools
@@ -36,7 +36,7 @@ def whole(item, name):
 
 
 def malformed(item):
-    """Whether nobody can tell if this slot is free, nor how a next fence would rise above its own."""
+    """Whether we cannot tell if this slot is free, or how to raise its fence."""
     fence = whole(item, "fence")
     if fence is None or fence < 0:
         return True
@@ -69,7 +69,7 @@ def test_a_slot_is_read_as_what_it_is_or_as_foreign(item, number):
     assert slot.retired == ("retired" in item)
     if malformed(item):
         assert slot.foreign
-        if slot.lease is not None:  # for its holder only: what is foreign is granted to nobody
+        if slot.lease is not None:  # for its holder only: a foreign item is never granted
             assert slot.lease.lease_id == item["lease_id"]["S"]
             assert slot.lease.expires_at == int(item["expires_at"]["N"])
             assert slot.lease.revoked == ("revoked" in item)
@@ -267,7 +267,7 @@ def test_no_counter_makes_more_leases_than_it_says(engine, client, counter):
                 assert len(leases) <= whole(counter, "max_tokens")
 
 
-# The conditions themselves, where no client looks first: a stale guess sends them.
+# The conditions alone, without a look before: a stale guess sends such requests.
 
 
 def number(text):

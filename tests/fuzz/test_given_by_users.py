@@ -1,4 +1,4 @@
-"""Names, owners and data of any kind: refused before anything is sent, or kept as they are, and never part of an expression."""
+"""Names, owners and data of any kind: refused before sending, or stored unchanged, and never part of an expression."""
 
 import contextlib
 import enum
@@ -31,7 +31,7 @@ METHODS = {
     "transact_write_items": "TransactWriteItems",
 }
 VALUES = {"Item", "Key", "ExpressionAttributeValues"}
-"""Where a request holds values; all else is fixed, but for the table's name and the request's token."""
+"""The parts of a request that hold values; all else is fixed, except the table's name and the request's token."""
 
 
 def fits_the_service(call):
@@ -225,12 +225,12 @@ def test_what_can_be_no_tables_name_is_refused_before_anything_is_sent(table):
         LeaseBucket("n", max_tokens=1, table=table, client=Service())
 
 
-# On an engine: what becomes of it.
+# On an engine.
 
 
 @pytest.fixture(scope="module")
 def neighbour(client):
-    """Another bucket of the table, with one lease: nothing that happens to others may change it."""
+    """Another bucket of the table, with one lease: nothing that happens to other buckets may change it."""
     name = f"neighbour-{uuid.uuid4().hex[:6]}"
     key = {"pk": {"S": name}}
     client.put_item(TableName="leases", Item=key | {"sk": {"S": "counter"}, "max_tokens": {"N": "1"}})

@@ -1,4 +1,4 @@
-"""Command lines of any content: the exit code of their kind, one line on stderr, no traceback, nothing that moves a cursor."""
+"""Command lines of any content: the right exit code, one line on stderr, no traceback, no cursor movements."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What the engine adds to moto: client tokens, deletion by TTL, headers, the refusal of web pages."""
+"""The engine's additions to moto: client tokens, deletion by TTL, headers, the refusal of web pages."""
 
 import contextlib
 import gc

@@ -1,4 +1,4 @@
-"""Requests are atomic: of all clients that compete for one slot, one gets it.
+"""Requests are atomic: of several clients that compete for one slot, one gets it.
 
 To see that these tests can fail, run them without the lock; they fail nearly always then, as it is a race:
 

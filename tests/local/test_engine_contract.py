@@ -1,4 +1,4 @@
-"""The behaviour of DynamoDB that leases rely on, asked of every engine that the tests run on."""
+"""The behaviour of DynamoDB that leases rely on, checked on every engine of the tests."""
 
 from collections.abc import Iterator
 

@@ -46,7 +46,7 @@ def tables(connection: http.client.HTTPConnection) -> tuple[int, dict]:
 
 
 def send(connection: http.client.HTTPConnection, request: bytes) -> None:
-    """Send bytes as they are: `http.client` by itself sends no request that is wrong."""
+    """Send raw bytes: `http.client` sends only valid requests."""
     connection.sock.sendall(request)
 
 
@@ -111,7 +111,7 @@ def test_a_request_that_is_too_large_is_refused_before_its_body_is_read(engine):
 
 
 class SlowApp(App):
-    """An app that is busy with a request until the test lets it go on."""
+    """An app that is busy with a request until the test lets it continue."""
 
     def __init__(self) -> None:
         super().__init__()

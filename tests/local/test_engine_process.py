@@ -362,12 +362,12 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(folder):
             answers.result(PATIENCE_S)
 
 
-def test_who_waits_too_long_for_another_starter_is_told():
+def test_waiting_too_long_for_another_starter_raises():
     with locate().starting(timeout_s=1), pytest.raises(EngineError, match="another process has been starting"):
         start(timeout=0.1)
 
 
-def test_who_waited_for_another_starter_takes_what_it_started(folder, monkeypatch):
+def test_after_waiting_for_another_starter_its_engine_is_used(folder, monkeypatch):
     place = locate()
     monkeypatch.setattr(discovery, "_launch", lambda *_, **__: pytest.fail("a second engine is started"))
     with ThreadPoolExecutor(1) as pool, answering(200, b'{"instance_id": "mine"}') as server:

@@ -1,6 +1,6 @@
 """`python -m tests.model`: the scenarios and their states, or what breaks without a clause.
 
-Invariants: it prints; what it prints of a search is what the tests assert.
+Invariant: what it prints about a search is what the tests assert.
 """
 
 from __future__ import annotations

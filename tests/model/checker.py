@@ -2,10 +2,10 @@
 
 Invariants:
 
-- It knows nothing of leases. A system says where it starts, what may happen next, and what must not be.
-- All states, no sampling: an exploration ends because there is nothing new, or with a counterexample. A system that is
-  larger than its cap raises: a bound that was hit must never look like a proof.
-- Breadth first, and steps in a fixed order: a counterexample is a shortest one, and the same one each time.
+- It knows nothing about leases. A system says where it starts, what may happen next, and what must not happen.
+- All states, no sampling: an exploration ends when there is nothing new, or with a counterexample. It raises if the
+  system is larger than its cap, so that a reached cap never looks like a proof.
+- Breadth first, with steps in a fixed order: a counterexample is a shortest one, and the same one each time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TooLarge(Exception):
 
 
 class System(Protocol):
-    """What can be explored."""
+    """A system that can be explored."""
 
     def initial(self) -> Iterable[State]:
         """Where it starts."""
@@ -50,12 +50,12 @@ class Counterexample:
 
 @dataclass
 class Exploration:
-    """What was found.
+    """The result of an exploration.
 
     Attributes:
         states: All states visited, each with the state and the label that led to it first (None: initial).
         landmarks: The names of all steps that were taken somewhere.
-        edges: The states that follow each state; only where they were asked for.
+        edges: The states that follow each state; only if asked for.
         counterexample: The first broken property; None means that all states were visited and nothing is broken.
     """
 

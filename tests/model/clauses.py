@@ -1,7 +1,7 @@
-"""The clauses: everything of the protocol that can be taken away to see what it was for.
+"""The clauses: every part of the protocol that can be removed to see what it is for.
 
-Invariants: one member for each clause; its text says which part of the design it is. What breaks without it is
-said in `scenarios`, and shown by the tests.
+Invariants: one member for each clause; its text says which part of the design it is. `scenarios` says what breaks
+without it, and the tests show it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Clause(enum.Enum):
 
 
 class Kept:
-    """The clauses that are kept, as plain attributes: quick to ask, and a misspelt one raises."""
+    """The clauses that are kept, as plain attributes: quick to read, and a misspelt one raises."""
 
     def __init__(self, removed: Iterable[Clause] = ()) -> None:
         gone = frozenset(removed)

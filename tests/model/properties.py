@@ -2,9 +2,9 @@
 
 Invariants:
 
-- N and S1 to S6 are the design's section 7, each by its letter. Of S1, the second half is "S1 claim".
+- N and S1 to S6 are those of the design's section 7. The second half of S1 is "S1 claim".
 - D and R are this model's own, one step stricter than section 7: D, `minted` is exact while neither TTL nor a hand has
-  changed anything; R, no resize overwrites another that it did not see. Both are laws of section 4.
+  changed anything; R, no resize overwrites another that it did not see. Both follow from section 4.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ L3 = "L3"
 
 SAFETY = (N, S1, S1_CLAIM, S2, S3, S4, S5, S6)
 COUNTING = (N, S1, S1_CLAIM, S2, S4, S5, S6)
-"""Where TTL deletes although no tick passes, fences, which follow the clock, show nothing."""
+"""If TTL deletes although no tick passes, fences show nothing, as they follow the clock."""
 
 EXACT = (*SAFETY, D, R)
 AFTER_EDITS = (N, S1_CLAIM, S2, S3, S5, S6, REPAIRED)
-"""Where a hand put slots beyond `max_tokens`, there may be more leases than tokens before somebody has seen them."""
+"""If a hand put slots beyond `max_tokens`, there may be more leases than tokens until somebody sees them."""
 
 WORDS = {
     N: "no slot in circulation has a number >= max_tokens",
@@ -80,7 +80,7 @@ def broken_in(state: State, watch: frozenset[str]) -> str | None:
         if client.phase != "holding" or client.lag:
             continue
         for n in client.slots:
-            # All of a lease that is held is believed in: losing a part is losing all, and the tick sees to it.
+            # A held lease is believed in as a whole: losing a part loses all, which the tick enforces.
             slot = slots[n]
             if S2 in watch and (n in believed or slot is None or slot.lease != client.lease):
                 return S2
@@ -92,14 +92,14 @@ def broken_in(state: State, watch: frozenset[str]) -> str | None:
 
 
 def broken_by(state: State, kind: str, request: Request, after: Table, watch: frozenset[str]) -> str | None:
-    """The first property that this request broke by being executed."""
+    """The first property that executing this request broke."""
     return next((broken for broken in _broken(state, kind, request, after) if broken in watch), None)
 
 
 def _broken(state: State, kind: str, request: Request, after: Table) -> Iterator[str]:
     before = state.table
     if beyond(after) and not beyond(before):
-        yield N  # of steps: what a hand put there is no step's fault
+        yield N  # for steps only: no step is to blame for what a hand put there
     for n in slots_of(kind, request):
         old, new = before.slots[n], after.slots[n]
         if new is None or new == old:

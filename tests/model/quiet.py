@@ -1,9 +1,9 @@
-"""Quiescence: what can be had once faults stop, from every state that was reached.
+"""Quiescence: what acquirers can get once faults stop, from every reached state.
 
 Invariants:
 
-- Faults off: whatever is under way never arrives, whoever held has crashed, and the time has passed that L1 allows a
-  crashed holder: a lease's length, and two ticks for the bounds' uncertainty. Then acquirers come, one after another.
+- Faults off: requests in flight never arrive, all holders have crashed, and the time that L1 allows a crashed holder has
+  passed: a lease's length, and two ticks for the bounds' uncertainty. Then acquirers come, one after another.
 - They take the steps of the shipped `protocol.choose`, in its order, and every choice that it leaves open.
 - Every way must lead to the goal: backward reachability over the graph of all of them.
 """
@@ -32,10 +32,10 @@ from tests.model.table import (
 )
 
 LATER = 1_000
-"""The time of quiescence. What was written with a clock far ahead may lie beyond it."""
+"""The time of quiescence. What a clock far ahead has written may be later."""
 
 FRESH = 1_000
-"""Lease ids from here on are of quiescence."""
+"""Lease ids from here on belong to quiescence."""
 
 
 class Calm(NamedTuple):
@@ -78,7 +78,7 @@ class Quiet:
             yield (f"quiet {kind} commits", request), state._replace(table=table, counted=counted), None
 
     def broken_in(self, _state: Calm) -> None:
-        """Nothing: what is asked of rest is whether its goal can be reached."""
+        """None: for rest we only ask whether its goal can be reached."""
 
     def _choices(self, table: Table) -> list[tuple[str, Request]]:
         counter, slots = table
@@ -166,6 +166,6 @@ def settle(scenario: Scenario, removed: Iterable[Clause], found: Exploration) ->
 
 
 def _without_rev(table: Table) -> Table:
-    # How often the counter was written makes no difference to those who come after.
+    # How often the counter was written makes no difference to later acquirers.
     counter = table.counter
     return table if counter is None else table._replace(counter=counter._replace(rev=0))

@@ -1,4 +1,4 @@
-"""The scenarios: each as small as it can be and still show what it is for; and what breaks in them without each clause.
+"""The scenarios, each as small as possible for what it shows; and what breaks in them without each clause.
 
 Invariants: data only.
 """
@@ -438,13 +438,13 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Defence:
-    """Without the clause, all its scenarios still hold: why, and what happens where `behind` is gone as well.
+    """Without the clause, all its scenarios still hold: why, and what happens if `behind` is removed as well.
 
     Attributes:
         scenarios: Where it was looked for; each holds without the clause.
-        why: What carries the safety instead.
-        behind: The clauses that carry it; with them gone too, `scenario` breaks `broken`, which it does not while only
-            they are gone. None where no single scenario tells the two apart.
+        why: What keeps it safe instead.
+        behind: The clauses that keep it safe. Without them too, `scenario` breaks `broken`, which it does not if only
+            they are removed. None if no single scenario distinguishes the two.
     """
 
     scenarios: tuple[str, ...]

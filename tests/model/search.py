@@ -1,6 +1,6 @@
 """Searching: a scenario explored and brought to rest, with some clauses perhaps removed.
 
-Invariants: the tests and the command line search in the same way, by this.
+Invariant: the tests and the command line both search with this module.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ LIVENESS = (L1, L2, L3)
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         states: How many states were visited; all there are, unless there is a counterexample.
         at_rest: How many states of rest were visited.
-        landmarks: What was seen to happen.
-        counterexample: What is broken, and how; None: nothing.
+        landmarks: The names of the steps that happened.
+        counterexample: The broken property, and the way to it; None: nothing is broken.
     """
 
     states: int
@@ -40,7 +40,7 @@ def search(name: str, removed: Iterable[Clause] = (), *, only: str | None = None
 
     Args:
         name: The scenario's.
-        removed: The clauses to do without.
+        removed: The clauses to remove.
         only: The one property to look for; None: all that the scenario watches, and liveness.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The state of the world, and what a scenario can set: values only.
+"""The state of the world, and the settings of a scenario: values only.
 
-Invariants: everything in a state is a tuple or a number, so that states can be compared and hashed. Times are
-ticks of the service's clock, but for what `Client` says of its steady one.
+Invariants: everything in a state is a tuple or a number, so that states can be compared and hashed. Times are ticks of
+the service's clock, except those of the steady clock in `Client`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.model.table import NOBODY, Counter, Request, Slot, Table
 
 IDLE, WAITING, HOLDING, LOST = "idle", "waiting", "holding", "lost"
 PLANNER = 100
-"""Operators send under numbers from here on; clients under 0, 1, 2."""
+"""Operators have sender numbers from here on; clients have 0, 1, 2."""
 
 SENT, DONE = -1, -2
 
@@ -24,7 +24,7 @@ LONG_DUE = -1
 ACQUISITIONS = frozenset({"claim", "mint", "take"})
 
 TRANSACTIONS = frozenset({"mint", "bring back", "take"})
-"""Requests with a token: DynamoDB answers a repeated one without doing it again. The others' conditions carry them."""
+"""Requests with a token: DynamoDB answers a repeated one without doing it again. The others rely on conditions."""
 
 
 class Client(NamedTuple):
@@ -48,9 +48,9 @@ class Client(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """Someone with a job: at which step of reading (or `SENT`, `DONE`), and what was read so far."""
+    """An operator with a job: its step of reading (or `SENT`, `DONE`), and what it has read so far."""
 
-    environment: int = 0
+    step: int = 0
     tries: int = 0
     counter: tuple = ()
     seen: tuple = ()
@@ -60,7 +60,7 @@ class Operator(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A request under way, in so many copies. `executed` marks a transaction whose token the service remembers."""
+    """A request in flight, in some copies. `executed` marks a transaction whose token the service remembers."""
 
     kind: str
     sender: int
@@ -93,7 +93,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """What an operator is up to.
+    """The job of an operator.
 
     Attributes:
         kind: "shrink", "grow", "repair", "strays" or "create".
@@ -125,22 +125,22 @@ class Scenario:
         length: Ticks of a lease.
         margin: Ticks that a holder stops early.
         ahead: Bounds `now_hi` may be so many ticks ahead.
-        behind: Bounds `now_lo` may differ by so many ticks; above 0 is what the service's front ends differ.
-        lifetime: How many ticks a request can be under way; 0: for ever.
+        behind: Bounds `now_lo` may differ by so many ticks; above 0 it is the difference of the service's front ends.
+        lifetime: How many ticks a request can be in flight; 0: for ever.
         retention: Ticks that TTL waits after a slot's last activity or expiry.
         deletions: How many slots TTL may delete.
         revocations: How many leases an operator may revoke.
         bring_backs: How many slots acquirers may try to bring back.
-        jobs: What operators are up to.
-        edits: What `minted` may be edited to by hand, once.
-        uncounted: Whether slots beyond `max_tokens` are there at the start, put by hand, and not in `minted`.
-        wanted: The `max_tokens` that acquirers create a missing bucket with once all is quiet.
+        jobs: The operators' jobs.
+        edits: The value to which `minted` may be edited by hand, once.
+        uncounted: Whether slots beyond `max_tokens` exist at the start, put by hand, and not in `minted`.
+        wanted: The `max_tokens` with which acquirers create a missing bucket once all is quiet.
         per_step: How many slots a step of a shrink can retire (99 in the real service).
         standstill: How often a client's steady clock may stand still for a tick, however good it is.
         sleeps: How often a client's machine may be suspended for a tick.
         watch: The properties that are checked.
-        sees: What must be seen to happen, lest the scenario show nothing.
-        least: The least number of states, lest the scenario show nothing.
+        sees: Steps that must happen, else the scenario would show nothing.
+        least: The least number of states, else the scenario would show nothing.
         cap: The number of states at which the search fails.
     """
 

@@ -2,10 +2,10 @@
 
 Invariants:
 
-- Exactly the conditions and effects of the design's table of operations, each behind the clause that it is.
-- As in DynamoDB, a comparison with what is not there is false, an Update of a missing item makes one, and a Put leaves
-  nothing of the old item.
-- No client, no clock and no network here: all that a request knows, it carries.
+- Exactly the conditions and effects of the design's table of operations, each one switched by its clause.
+- As in DynamoDB, a comparison with a missing value is false, an Update of a missing item creates it, and a Put replaces
+  the whole old item.
+- No client, no clock and no network here: a request carries everything it needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tests.model.clauses import Kept
 
 NO_FENCE = -1
-"""The fence of an item that an Update made out of nothing: no comparison with it holds."""
+"""The fence of an item that an Update created: no comparison with it holds."""
 
 NOBODY = 0
 """No lease."""
@@ -139,7 +139,7 @@ def circulating(slots: tuple[Slot | None, ...]) -> int:
 
 
 def slots_of(kind: str, request: Request) -> tuple[int, ...]:
-    """The slots that a request is about."""
+    """The slots of a request."""
     if kind == "take":
         return tuple(part.slot for part in (*request.claims, *request.mints))
     if kind in {"shrink", "strays", "repair"}:
@@ -170,7 +170,7 @@ class Service:
         }
 
     def execute(self, table: Table, kind: str, request: Request) -> Table | None:
-        """The table afterwards; None where a condition failed."""
+        """The table afterwards; None if a condition failed."""
         return self._does[kind](table, request)
 
     # Single writes.
@@ -339,7 +339,7 @@ class Service:
         keep = self._keep
         if table.counter is None or (keep.REPAIR_REV_SEEN and table.counter.rev != request.rev):
             return None
-        # The count is all that the UpdateItem sets; `max_tokens` stays what it is.
+        # The UpdateItem sets only the count; `max_tokens` stays.
         request = request._replace(max_tokens=table.counter.max_tokens)
         return self._retired(table, request, keeps_lease=True, bumps=keep.REPAIR_REV)
 

@@ -1,4 +1,4 @@
-"""The protocol in an explicit-state model: it holds, and each clause of it is there for a reason."""
+"""The protocol in an explicit-state model: it holds, and each of its clauses has a reason."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_every_clause_is_either_needed_or_documented_as_defence_in_depth():
     assert not set(BREAKS) & set(DEFENCE)
 
 
-# What keeps the model small takes nothing away.
+# Keeping the model small loses nothing.
 
 
 @pytest.mark.parametrize("name", ["fence ahead", "renewals", "create over", "shrink"])

@@ -2,15 +2,15 @@
 
 Invariants:
 
-- Everything that may happen is a step: which of them happens next is the adversary's choice. Nothing is fair.
+- Everything that may happen is a step: the adversary chooses which step happens next. There is no fairness.
 - The network: a request may be executed now, late, or never; again, as a copy, also after its sender has moved on; and
-  its answer may be heard now, late, or never. A crash is a client that takes no more steps, so every state has it; that
-  such a client counts as believing until its deadline makes it the harder case.
-- A tick is a span, not an instant: what is stamped by a tick may have happened at its end, so a holder believes
+  its answer may be heard now, late, or never. A crashed client is one that takes no more steps, so every state includes
+  crashes; such a client still counts as believing until its deadline, which is the harder case.
+- A tick is a span, not an instant: an event stamped with a tick may have happened at its end, so a holder believes
   *through* the tick of its deadline.
-- Which bounds on the service's time a client has, and how stale what it saw is, is the adversary's choice too.
-- A client plans anything that some look could have made it plan, however stale: its safety is in the conditions. Only
-  where the design says what a plan must rest on (resize, repair, strays) is the reading modelled, chunk by chunk.
+- The adversary also chooses the bounds on the service's time that a client has, and how stale its look is.
+- A client plans anything that some look could have made it plan, however stale: its safety is in the conditions. Reading
+  is modelled, chunk by chunk, only where the design says what a plan must rest on (resize, repair, strays).
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ class World:
         self._forget_the_dead = forget_the_dead
         self._margin = scenario.margin if self.keep.MARGIN else 0
 
-    # What the explorer asks for.
+    # Called by the explorer.
 
     def initial(self) -> Iterator[State]:
-        """The one start."""
+        """The only start."""
         scenario = self.scenario
         clients = [Client() for _ in scenario.acquisitions]
         for slot, client, deadline in scenario.held:
@@ -114,9 +114,9 @@ class World:
         return properties.broken_in(state, self.watch)
 
     def _without_the_dead(self, s: State) -> State:
-        """The state without requests that can do nothing any more and whose answer nobody awaits.
+        """The state without requests that can do nothing any more and whose answer no client awaits.
 
-        Each is dropped only where kept clauses make that certain, so what is left is still all states.
+        Each is dropped only if kept clauses make that certain, so no distinct state is lost.
         """
         if not (s.net and self._forget_the_dead):
             return s
@@ -127,7 +127,7 @@ class World:
         return s if len(alive) == len(s.net) else s._replace(net=alive)
 
     def _dead(self, s: State, m: Message, known: set[int], leased: set[int]) -> bool:
-        """Whether a request is dead; `known` leases have a client, `leased` ones are somewhere, or may yet be."""
+        """Whether a request is dead; `known` leases have a client, `leased` ones are in the table, or may still be."""
         kind, keep = m.kind, self.keep
         if kind == "claim":
             if not (keep.CLAIM_FENCE_RISES and keep.RELEASE_KEEPS_FENCE) or self.scenario.deletions:
@@ -202,7 +202,7 @@ class World:
                         yield f"a client plans a {way}", "mint", self._mint(s, n, hi, lease, int(way == "re-mint"))
 
     def _claims(self, s: State, n: int, hi: int, lease: int) -> Iterator[Claim]:
-        # Seen as it is now, or never: what was seen long ago lies between.
+        # Seen as it is now, or not at all: older looks are between these.
         slot, keep = s.table.slots[n], self.keep
         fences: list[int] = []
         for seen in (slot.fence if slot is not None else 0, 0):
@@ -249,13 +249,13 @@ class World:
                 yield (f"{label} again, under its old lease id", f"c{i}", request), sent, None
 
     def _renewals(self, s: State, i: int, c: Client) -> Iterator[Step]:
-        # A renewal that is under way may have been given up: the next is a new attempt.
+        # A renewal in flight may have been given up: the next is a new attempt.
         for k, n in enumerate(c.slots):
             for ahead in self.scenario.ahead:
                 hi = s.now + ahead
                 expires = self._expires(s, hi)
                 if self.keep.RENEW_NEVER_SHORTER:
-                    expires = max(expires, c.expires[k])  # a client, too, never writes an earlier one
+                    expires = max(expires, c.expires[k])  # clients also never write an earlier one
                 deadline = s.now + self.scenario.length - self._margin
                 request = Renew(n, c.lease, expires, self._ttl(hi, expires), deadline)
                 after = c._replace(
@@ -267,7 +267,7 @@ class World:
                 yield ("a holder sends a renewal", f"c{i}", request), sent, None
 
     def _let_go(self, s: State, i: int) -> State:
-        """Stop believing, and send the release; whether it ever arrives is the network's choice."""
+        """Stop believing, and send the release; the network chooses whether it ever arrives."""
         c = s.clients[i]
         for n in c.slots:
             s = self._send(s, "release", i, Release(n, c.lease, self._ttl(s.now, 0)))
@@ -279,7 +279,7 @@ class World:
         return c._replace(phase=LOST)
 
     def _corrected(self, s: State, i: int) -> State:
-        """After any answer: what its date says of our steady clock is taken into account."""
+        """After any answer: apply what its date says about our steady clock."""
         c = s.clients[i]
         if not c.lag:
             return s
@@ -378,7 +378,7 @@ class World:
     # Operators.
 
     def _reads(self, job: Job) -> tuple[tuple[str, ...], ...]:
-        """In which chunks a job reads, each a snapshot of its own; "c" is the counter, "s" the slots."""
+        """The chunks in which a job reads, each a snapshot of its own; "c" is the counter, "s" the slots."""
         keep = self.keep
         whole, torn = (("c", "s"),), (("s",), ("c",))
         if job.kind == "shrink":
@@ -392,7 +392,7 @@ class World:
         return (("c",),)
 
     def _operator(self, s: State, j: int, o: Operator) -> Iterator[Step]:
-        if o.environment < 0:
+        if o.step < 0:
             return
         job = self.scenario.jobs[j]
         if job.kind == "create":
@@ -405,7 +405,7 @@ class World:
             return
         chunks = self._reads(job)
         seen, counter = o.seen or (-1,) * len(s.table.slots), o.counter
-        for part in chunks[o.environment]:
+        for part in chunks[o.step]:
             if part == "c":
                 counter = tuple(s.table.counter or ())
             else:
@@ -413,9 +413,9 @@ class World:
                 seen = tuple(
                     int(circulates(s.table.slots[n])) if n in wanted else known for n, known in enumerate(seen)
                 )
-        read = o._replace(environment=o.environment + 1, counter=counter, seen=seen)
-        label = ("an operator reads", f"o{j}", job.kind, "".join(chunks[o.environment]), counter, seen)
-        if read.environment < len(chunks):
+        read = o._replace(step=o.step + 1, counter=counter, seen=seen)
+        label = ("an operator reads", f"o{j}", job.kind, "".join(chunks[o.step]), counter, seen)
+        if read.step < len(chunks):
             yield label, _with_operator(s, j, read), None
             return
         yield label, self._plan(s, j, job, read), None
@@ -427,7 +427,7 @@ class World:
         counter = Counter(*o.counter)
         expected = counter.max_tokens if o.expected < 0 or not self.keep.RESIZER_STOPS else o.expected
         if o.expected >= 0 and expected != counter.max_tokens:
-            return finished  # another resizer was at work: stop, and report
+            return finished  # another resizer was faster: stop, and report
         expected = o.expected if o.expected >= 0 else counter.max_tokens
         circulating_ = [n for n, there in enumerate(o.seen) if there == 1]
         request: Request
@@ -455,7 +455,7 @@ class World:
         return self._send(_with_operator(s, j, sent), job.kind, PLANNER + j, request)
 
     def _shrink(self, job: Job, counter: Counter, circulating_: list[int], expected: int) -> Retire:
-        """The next step of a shrink: from the top down, as many slots as one transaction takes."""
+        """The next step of a shrink: from the top down, as many slots as fit into one transaction."""
         above = [n for n in circulating_ if job.target <= n]
         retired = sorted(above)[-self.scenario.per_step :]
         bound = retired[0] if len(above) > len(retired) and self.keep.SHRINK_OWN_MAX else job.target
@@ -463,7 +463,7 @@ class World:
         return Retire(tuple(retired), counter.rev, bound, minted, expected)
 
     def _operator_hears(self, s: State, j: int, request: Request, *, ok: bool) -> State:
-        if j >= len(s.operators) or s.operators[j].environment != SENT:
+        if j >= len(s.operators) or s.operators[j].step != SENT:
             return s
         job, o = self.scenario.jobs[j], s.operators[j]
         if ok and job.kind == "shrink" and request.max_tokens > job.target:
@@ -478,7 +478,7 @@ class World:
         sent = s.now if self.scenario.lifetime else 0
         message = Message(kind, sender, request, sent=sent)
         if any(m.request == request and m.kind == kind and m.sender == sender for m in s.net):
-            return s  # the very same request is under way
+            return s  # the same request is already in flight
         return s._replace(net=tuple(sorted((*s.net, message))))
 
     def _network(self, s: State, k: int, m: Message) -> Iterator[Step]:
@@ -523,7 +523,7 @@ class World:
             if awaited and not self.keep.OWN_WRITE:
                 copied = _with_client(copied, m.sender, c._replace(uncertain=1))
             if awaited and not self.keep.DEADLINE_BEFORE_SENDING:
-                # A resend, in a client that counts from there.
+                # A resend, in a client that counts its deadline from there.
                 deadlines = tuple(s.now + self.scenario.length - self._margin for _ in c.deadlines)
                 copied = _with_client(copied, m.sender, c._replace(deadlines=deadlines))
         yield label, copied, None
@@ -572,7 +572,7 @@ class World:
             s = s._replace(net=tuple(m for m in s.net if m.sent + lifetime >= now))
         for i, c in enumerate(s.clients):
             if i == standing:
-                # Where the clock is to blame (a paused machine), the design's answer is a correction, later.
+                # If the clock is to blame (a paused machine), the design corrects it later.
                 lag = c.lag + (1 if self.keep.STEADY_COUNTS_SLEEP else 0)
                 shifted = c._replace(lag=lag, deadlines=tuple(d + 1 for d in c.deadlines))
                 s = _with_client(s._replace(standstills=s.standstills - 1), i, shifted)
@@ -584,8 +584,8 @@ class World:
         for n, slot in enumerate(s.table.slots):
             if slot is None:
                 continue
-            # Without ticks, TTL's day passes at once: over an idle slot, and over requests that concern it, all dead.
-            # A slot that was due before the start may go at any time.
+            # Without ticks, TTL's day passes at once: for an idle slot, once all requests that concern it are dead. A
+            # slot that was due before the start may be deleted at any time.
             under_way = any(m.kind != "grow" and n in slots_of(m.kind, m.request) for m in s.net)
             due = s.now > slot.ttl if timed else not slot.lease and (slot.ttl == LONG_DUE or not under_way)
             if due:

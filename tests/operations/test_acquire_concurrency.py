@@ -1,4 +1,4 @@
-"""Many workers on few tokens, judged by the referee; and the referee judged by planted faults."""
+"""Many workers on few tokens, judged by the referee; and the referee, tested with planted faults."""
 
 from __future__ import annotations
 

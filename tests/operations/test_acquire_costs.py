@@ -1,4 +1,4 @@
-"""A bucket's life through `LeaseBucket`: made, drifted, mended, bounded; and what each operation costs in requests."""
+"""A bucket through `LeaseBucket`: creation, drift, repair, bounds; and what each operation costs in requests."""
 
 from dataclasses import replace
 
@@ -173,7 +173,7 @@ def test_slots_that_ttl_deleted_are_minted_again(new_bucket, table):
     assert_sound(table)
 
 
-def test_a_retired_slot_comes_back_when_there_is_room(new_bucket, table):
+def test_a_retired_slot_comes_back_when_max_tokens_allows_it(new_bucket, table):
     put_counter(table, max_tokens=2, minted=1)
     put_free(table, 0, 1)
     table.set(1, retired=True)
@@ -305,7 +305,7 @@ def test_a_try_looks_through_one_window_of_a_large_bucket_after_the_other(enviro
     assert sorted(starts) == [0, WINDOW, 2 * WINDOW]
 
 
-def test_who_waits_for_a_large_bucket_finds_out_that_it_was_resized(environment, table):
+def test_a_waiter_for_a_large_bucket_finds_out_that_it_was_resized(environment, table):
     put_counter(table, max_tokens=100_000, minted=100_000)
     bucket = environment.bucket()
     for _ in range(1_000):  # whatever it tries in the windows that it looks at, it gets nowhere
@@ -331,7 +331,7 @@ def test_a_page_that_large_data_cut_short_is_gone_on_from(environment, table):
     page = Fault(Look, commits=False)
 
     def cut_short(look):
-        # As DynamoDB does where a page is full at 1 MB, here with two slots in it.
+        # As DynamoDB does when a page is full at 1 MB, here with two slots in it.
         view = bucket.tap.store.send(look).answer.view
         slots = {number: slot for number, slot in view.slots.items() if number < 2}
         page.answer = Seen(view=replace(view, slots=slots, covered=range(2)), more=True)
@@ -356,7 +356,7 @@ def test_a_full_bucket_of_just_as_many_slots_as_a_window_takes_one_look(environm
 
 def test_a_creation_waits_until_a_second_answer_stands_for_the_time(environment, table):
     bucket = environment.bucket(max_tokens=2)
-    bucket.tap.odd = [7_200.0]  # the first look's: what is written by it, nobody would ever lower
+    bucket.tap.odd = [7_200.0]  # of the first look: an expiry written by it would never be lowered
     assert bucket.acquire(10).held
     assert table.get("counter")["rev"] <= environment.now_ms + 3_000
     assert max(slot["fence"] for slot in table.slots().values()) <= environment.now_ms + 3_000
@@ -389,7 +389,7 @@ def test_nothing_is_made_or_claimed_by_a_time_that_only_one_answer_told(environm
     assert confirmed == [True]
 
 
-def test_a_bucket_that_was_made_anew_with_a_lower_rev_is_seen_by_who_knew_the_old_one(environment, table):
+def test_a_bucket_created_again_with_a_lower_rev_is_noticed_by_clients_of_the_old_one(environment, table):
     bucket = environment.bucket(max_tokens=2)
     bucket.acquire(10).release()
     table.delete_all()
@@ -400,7 +400,7 @@ def test_a_bucket_that_was_made_anew_with_a_lower_rev_is_seen_by_who_knew_the_ol
     assert bucket._core.state.hints.counter.max_tokens == 4
 
 
-def test_who_waits_sees_that_the_bucket_was_made_anew_with_a_lower_rev(environment, table):
+def test_a_waiter_sees_that_the_bucket_was_created_again_with_a_lower_rev(environment, table):
     put_counter(table, max_tokens=1, minted=1, rev=900)
     put_leased(table, 0, expires_at=environment.now_ms + 3_600_000)
     bucket = environment.bucket(max_tokens=1)

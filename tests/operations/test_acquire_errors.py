@@ -1,4 +1,4 @@
-"""What fails, in each phase; what is found in the table that does not belong there; and what a user may name and attach."""
+"""Failures in each phase; foreign items in the table; and what a user may name and attach."""
 
 import logging
 import pickle
@@ -365,7 +365,9 @@ def test_a_bucket_closed_as_its_lease_is_handed_out_is_left_with_no_lease(new_bu
 
 
 def test_closing_a_bucket_ends_the_waits_for_it(new_bucket, in_thread, monkeypatch):
-    monkeypatch.setattr("ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0)  # so long waits who is not woken
+    monkeypatch.setattr(
+        "ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0
+    )  # the wait of a waiter that is not woken
     new_bucket(max_tokens=1).acquire(timeout=5)
     bucket = new_bucket(max_tokens=1)
     waiter = in_thread(lambda: bucket.acquire(timeout=60))

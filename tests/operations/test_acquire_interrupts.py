@@ -1,4 +1,4 @@
-"""An interrupted acquire leaves no lease behind, wherever the interrupt strikes."""
+"""An interrupted acquire leaves no lease behind, wherever the interrupt comes."""
 
 import sys
 from pathlib import Path
@@ -48,7 +48,7 @@ class Interrupter:
 
 
 def acquire_with(interrupter: Interrupter, bucket: Any) -> Any:
-    """Acquire under the interrupter; returns the lease, or None where the interrupt came out."""
+    """Acquire under the interrupter; returns the lease, or None if the interrupt was raised."""
     sys.setprofile(interrupter)
     try:
         return bucket.acquire(timeout=5)
@@ -85,7 +85,7 @@ def test_an_interrupt_at_any_point_of_an_acquire_leaves_nothing_leased(new_bucke
     assert bucket._core.leases == {}
 
 
-def test_whoever_is_interrupted_as_it_leaves_the_line_stands_in_nobodys_way(new_bucket, monkeypatch):
+def test_a_waiter_that_is_interrupted_as_it_leaves_the_queue_blocks_no_other(new_bucket, monkeypatch):
     bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     leave, interrupts = Hints.leave, [KeyboardInterrupt()]
 

@@ -1,4 +1,4 @@
-"""Several slots at once: all or nothing, one lease, and whoever waits for many holds none of them meanwhile."""
+"""Several slots at once: all or nothing, one lease, and a waiter for many holds none of them meanwhile."""
 
 import random
 from dataclasses import replace
@@ -44,7 +44,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 def take(*claims, mints=(), lease_id="0.1-mine", fence=100, seen_max=3, re_mint=False, expired_before=2 * 10**12):
@@ -120,9 +120,9 @@ def test_none_is_minted_over_a_slot_that_exists(store, table):
 @pytest.mark.parametrize(
     ("counter", "re_mint"),
     [
-        ({"minted": 2}, False),  # room for one, not for two
+        ({"minted": 2}, False),  # one may be minted, not two
         ({"max_tokens": 2, "minted": 0}, False),  # shrunk since: 2 lies beyond it
-        ({"minted": 1}, True),  # there is room: nothing hides it
+        ({"minted": 1}, True),  # two may be minted: no drift hides it
         ({"max_tokens": 2, "minted": 3}, True),
         ({"max_tokens": 4, "minted": 3}, True),  # grown since: it must be seen
     ],
@@ -275,7 +275,7 @@ def test_a_race_for_one_of_them_goes_on_with_others(new_bucket, table):
     assert len(leases_in(table)) == 4
 
 
-def test_who_waits_for_many_goes_for_them_when_enough_leases_have_expired(environment, table):
+def test_a_waiter_for_many_tries_when_enough_leases_have_expired(environment, table):
     put_counter(table, max_tokens=3, minted=3)
     for slot, seconds in enumerate((5, 20, 60)):
         put_leased(table, slot, expires_at=environment.now_ms + 1000 * seconds)
@@ -516,10 +516,10 @@ def test_what_lies_beyond_the_bound_that_was_seen_cannot_even_be_asked_for(mints
         take(mints=mints, seen_max=seen_max)
 
 
-# In one process with others.
+# In one process with other waiters.
 
 
-def test_who_wants_one_is_served_while_a_thread_before_it_waits_for_two(new_bucket, in_thread):
+def test_a_waiter_for_one_is_served_while_a_thread_before_it_waits_for_two(new_bucket, in_thread):
     held = new_bucket(max_tokens=2).acquire(timeout=5)
     bucket = new_bucket(max_tokens=2)
     big = in_thread(lambda: bucket.acquire(timeout=20, count=2))

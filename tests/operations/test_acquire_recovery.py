@@ -1,4 +1,4 @@
-"""Lost answers and interrupts: ours is ours, what is given up is cleaned up, and nothing counts twice."""
+"""Lost answers and interrupts: we recognise our own writes, clean up what we give up, and count nothing twice."""
 
 import pytest
 
@@ -95,7 +95,7 @@ def test_what_was_surely_not_written_is_not_cleaned_up(new_bucket, table, kind):
 
 
 @TAKES
-def test_a_claim_refused_after_a_lost_answer_takes_nothing_from_who_has_the_slot(new_bucket, table, kind):
+def test_a_claim_refused_after_a_lost_answer_takes_nothing_from_the_holder(new_bucket, table, kind):
     ready_for(kind, table)
     bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     bucket.tap.inject(kind, commits=False, answer=LOST, after=lambda _: other.acquire(timeout=5))
@@ -170,7 +170,7 @@ def test_a_release_whose_answer_is_lost_is_sent_again_and_says_that_it_ended_the
     assert len(bucket.tap.of(Release)) == 2
 
 
-def test_a_release_committed_unseen_ends_no_lease_of_who_came_after(new_bucket, table):
+def test_a_release_committed_unseen_does_not_end_a_later_lease(new_bucket, table):
     bucket, other = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     lease = bucket.acquire(timeout=5)
     bucket.tap.inject(Release, commits=True, answer=LOST, after=lambda _: other.acquire(timeout=5))

@@ -11,7 +11,7 @@ from ddb_lease._state.waiters import Waiter
 from tests.support import CONFLICT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def waiters(bucket, in_thread, count, **arguments):
     return waiting
 
 
-# On the stage: time is the test's
+# In the test environment: the test moves the time
 
 
 def test_waiting_for_a_full_bucket_writes_nothing_and_looks_about_once_a_second(environment, full):
@@ -133,7 +133,7 @@ def test_a_bucket_full_while_an_outage_ends_the_wait_is_unavailable(environment,
         waiter.acquire(timeout=5)
 
 
-def test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_acquire(environment, full):
+def test_a_process_that_held_a_slot_for_long_and_met_others_gives_way_before_its_next_acquire(environment, full):
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=120)
     environment.run(20, bucket)
@@ -145,7 +145,7 @@ def test_who_held_a_slot_for_long_and_has_met_others_gives_way_before_its_next_a
     assert bucket.tap.count() == {"Look": 1, "Claim": 1}, "the slot was for others to take: see who did"
 
 
-def test_who_gives_way_is_no_later_for_it_than_its_timeout(environment, full):
+def test_giving_way_never_exceeds_the_timeout(environment, full):
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(timeout=120)
     environment.run(20, bucket)
@@ -156,7 +156,7 @@ def test_who_gives_way_is_no_later_for_it_than_its_timeout(environment, full):
 
 
 def loop_for(environment, bucket, seconds, *, hold=0.25):
-    """Acquire, hold, release and acquire anew at once, for so long."""
+    """Acquire, hold, release and acquire again at once, for some time."""
     slots = []
     until = environment.clock.steady() + seconds
     while environment.clock.steady() < until:
@@ -228,7 +228,7 @@ def test_a_slot_released_here_while_a_look_is_under_way_is_taken_at_once(environ
     assert environment.clock.steady() - began < 0.5
 
 
-def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_aged(environment, full):
+def test_among_the_waiters_of_one_process_the_next_looks_when_the_last_look_has_aged(environment, full):
     bucket = environment.bucket(max_tokens=1)
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=5)
@@ -241,7 +241,7 @@ def test_of_those_who_wait_in_one_process_the_next_looks_when_the_last_look_has_
     assert bucket.tap.count()["Look"] > looks
 
 
-def test_who_cannot_wait_for_the_next_look_looks_at_once(environment, full):
+def test_a_waiter_that_cannot_wait_for_the_next_look_looks_at_once(environment, full):
     bucket = environment.bucket(max_tokens=1)
     assert bucket.try_acquire() is None
     bucket._core.state.hints.next_look_at = environment.clock.steady() + 1.5
@@ -273,7 +273,7 @@ def test_without_contention_nobody_gives_way(environment):
     assert environment.pauses == []
 
 
-# In threads: order, and who is woken by whom
+# In threads: the order, and who wakes whom
 
 
 def test_a_release_wakes_a_waiter_of_the_same_process_without_a_look(new_bucket, in_thread):
@@ -301,7 +301,7 @@ def test_waiters_of_one_process_are_served_in_order(new_bucket, in_thread):
         assert not any(later.done() for later in waiting[number + 1 :])
 
 
-def test_a_newcomer_does_not_pass_those_who_wait(new_bucket, in_thread):
+def test_a_newcomer_does_not_pass_waiters(new_bucket, in_thread):
     bucket = new_bucket(max_tokens=1)
     lease = bucket.acquire(timeout=5)
     first, second = waiters(bucket, in_thread, 2)
@@ -374,7 +374,7 @@ def test_an_interrupted_waiter_wakes_the_next(new_bucket, in_thread):
 def test_a_waiter_that_times_out_hands_the_poll_to_the_next(new_bucket, in_thread, monkeypatch):
     monkeypatch.setattr(
         "ddb_lease._protocol.retry.TURN_SECONDS", 600.0
-    )  # so long sleeps who is out of turn and not woken
+    )  # a waiter out of turn sleeps this long unless it is woken
     holder, bucket = new_bucket(max_tokens=1), new_bucket(max_tokens=1)
     lease = holder.acquire(timeout=5)
     (first,) = waiters(bucket, in_thread, 1, timeout=0.3)

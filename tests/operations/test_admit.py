@@ -1,4 +1,4 @@
-"""Admission as values: what it sends, answer by answer, without a table, a clock or a thread."""
+"""Admission as values: its requests, answer by answer, without a table, a clock or a thread."""
 
 from random import Random
 
@@ -207,7 +207,7 @@ def test_what_is_due_now_is_had_without_time_to_wait(state):
     assert ask(state, queued(state, 5), [admitted], seconds=0.0)[0] == Admitted()
 
 
-def test_whoever_loses_permits_to_others_again_and_again_spreads_its_tries(state):
+def test_a_waiter_that_keeps_losing_permits_to_others_spreads_its_tries(state):
     def taken(charge):
         return held_by_another(charge.now + RATE.tolerance_ns)
 
@@ -224,7 +224,7 @@ def test_whoever_loses_permits_to_others_again_and_again_spreads_its_tries(state
 # The queue.
 
 
-def test_whoever_is_not_first_sends_nothing_until_it_is(state):
+def test_a_waiter_that_is_not_first_sends_nothing_until_it_is(state):
     first, second = queued(state), queued(state)
     operation = admit(state, second, began=0.0, deadline=60.0)
     pause = next(operation)

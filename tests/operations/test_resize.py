@@ -1,4 +1,4 @@
-"""Resizing, repairing and resetting a bucket that is in use; crashes and others in between."""
+"""Resizing, repairing and resetting a bucket in use; with crashes and other clients in between."""
 
 import threading
 from dataclasses import replace
@@ -29,7 +29,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 def in_circulation(table):
@@ -219,8 +219,10 @@ def test_the_size_that_it_has_already_is_no_change(new_bucket, table):
     assert bucket.tap.count() == {"Look": 2}
 
 
-def test_who_waits_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread, monkeypatch):
-    monkeypatch.setattr("ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0)  # so long waits who is not woken
+def test_a_waiter_in_the_same_process_is_served_by_a_growth(new_bucket, in_thread, monkeypatch):
+    monkeypatch.setattr(
+        "ddb_lease._protocol.retry.LONGEST_POLL_SECONDS", 6_000.0
+    )  # the wait of a waiter that is not woken
     bucket = new_bucket(max_tokens=1)
     bucket.acquire(timeout=5)
     bucket.tap.clear()
@@ -405,7 +407,7 @@ def test_a_counter_that_never_rests_is_told_in_bounded_time(environment, table):
     began = environment.clock.steady()
     for _ in range(120):
         bucket.tap.inject(Recount, before=lambda _: table.set("counter", rev=table.get("counter")["rev"] + 1))
-    with pytest.raises(StoreUnavailable, match="others change its counter all the time"):
+    with pytest.raises(StoreUnavailable, match="other clients keep changing its counter"):
         bucket.repair()
     assert environment.clock.steady() - began <= 40
 

@@ -1,4 +1,4 @@
-"""Revoking: the holder is asked, and nobody else has the slot before it let go."""
+"""Revoking: the holder is asked, and nobody else gets the slot before it has released it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ddb_lease._protocol.messages import Refused, Revoke
 from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, leases_in, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 def test_the_lease_meant_is_marked_and_nothing_else_is_changed(store, table):

@@ -1,4 +1,4 @@
-"""What people are shown, and the decorator form."""
+"""The status, and the decorator form."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from ddb_lease import AcquireTimeout, UnknownBucket
 from tests.support import LONG_AGO, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 
 
 def test_a_status_tells_limits_and_every_lease(environment, table):

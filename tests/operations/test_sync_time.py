@@ -1,4 +1,4 @@
-"""Asking for the time: only where something is wanting, and never for long."""
+"""Asking for the time: only when it is not certain enough, and never for long."""
 
 import itertools
 

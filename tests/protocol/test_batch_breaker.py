@@ -1,4 +1,4 @@
-"""The batch breaker: when renewals go in batches, when one by one. Its transition table, tested directly."""
+"""The batch breaker: when renewals are sent in batches, and when one by one. Its transition table, tested directly."""
 
 import math
 from dataclasses import replace

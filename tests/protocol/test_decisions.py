@@ -121,7 +121,7 @@ def test_a_claim_goes_before_minting_and_minting_before_bringing_back():
 
 
 @pytest.mark.parametrize(("minted", "re_mint"), [(0, False), (2, False), (3, True), (99, True)])
-def test_minting_tells_whether_drift_hides_the_room(minted, re_mint):
+def test_minting_tells_whether_drift_hides_a_free_slot(minted, re_mint):
     assert choose(held(0), held(1), counter=counter(3, minted)) == MintSlot(slot=2, re_mint=re_mint)
     step = choose(held(0), held(1), retired(2), counter=counter(3, minted))
     assert step == BringBackSlot(slot=2, fence=7, re_mint=re_mint)
@@ -269,7 +269,7 @@ def test_a_creation_makes_as_many_slots_as_one_transaction_holds():
 
 @pytest.mark.parametrize(("minted", "left"), [(9, 7), (5, 3), (4, 3), (3, 3), (1, 1), (0, 0)])
 def test_minted_falls_with_what_is_retired_but_makes_no_room_that_may_not_be_there(minted, left):
-    # A counter made anew over old slots has not counted them: too high is drift, too low would mint what exists.
+    # A counter created again over old slots has not counted them: too high is drift, too low would mint existing slots.
     assert decisions.minted_without([3, 4], counter(3, minted)) == left
 
 
@@ -289,7 +289,7 @@ def choose_together(*slots, count, counter=THREE, covered=range(3)):
     )
 
 
-def test_who_wants_several_waits_for_the_expiry_that_makes_them_enough():
+def test_a_waiter_for_several_waits_for_the_expiry_that_makes_them_enough():
     three = held(0, NOW + 30), held(1, NOW + 10), held(2, NOW + 20)
     assert [choose_together(*three, count=count) for count in (1, 2, 3)] == [
         NothingFree(next_expiry=NOW + 10),

@@ -1,4 +1,4 @@
-"""The decisions of a rate limit, as values; against the algorithm as it stands in books."""
+"""The decisions of a rate limit, as values; compared with the textbook algorithm."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Grants: what a lease is made of, and how it is recognised after a lost answer."""
+"""Grants: the parts of a lease, and how it is recognised after a lost answer."""
 
 import random
 from dataclasses import replace

@@ -308,7 +308,7 @@ def test_belief_never_outlasts_the_latest_renewal_that_was_answered_in_time(step
         assert (belief.reason is not None) == (belief.state is State.LOST)
 
 
-# Where the service's clock turns out to have been ahead of what was reckoned with.
+# If the service's clock turns out to have been ahead of what we computed with.
 
 OFFSET = NOW_HI / 1000 - STARTED  # what the grant was reckoned with
 

@@ -1,4 +1,4 @@
-"""Policies: how long, how often, after which pause; the clock and the dice are ours."""
+"""Retry policies: how long, how often, after which pause; clock and randomness are the test's."""
 
 import random
 from itertools import pairwise
@@ -327,7 +327,7 @@ def test_at_a_known_expiry_not_everybody_jumps_at_once():
     assert all(later - earlier < 0.05 for earlier, later in pairwise(pauses))
 
 
-def test_who_is_out_of_turn_sleeps_long_and_who_gives_way_as_long_as_it_says():
+def test_a_waiter_out_of_turn_sleeps_long_and_one_that_gives_way_as_long_as_it_says():
     pauses = [acquire([OutOfTurn(), GRANT], seed=seed)[1].pauses[0] for seed in range(50)]
     assert 2.5 <= min(pauses) < 3.0
     assert 4.5 < max(pauses) <= 5.0
@@ -339,7 +339,7 @@ def test_a_look_that_is_settled_for_the_whole_process_is_not_drawn_again():
 
 
 @pytest.mark.parametrize("outcome", AGAIN, ids=lambda o: type(o).__name__)
-def test_only_who_waits_for_a_slot_may_be_woken_and_none_that_backs_off(outcome):
+def test_only_a_waiter_for_a_slot_may_be_woken_and_none_that_backs_off(outcome):
     attempt, _ = tries_of([outcome, GRANT])
     policy = acquiring(
         steady=Steady(), deadline=FOREVER, chance=random.Random(1), patient=True, give_up=lambda _: False

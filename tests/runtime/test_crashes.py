@@ -1,6 +1,6 @@
-"""What becomes of leases when processes die, stop, fork, end and are interrupted, and when engines go. Real processes.
+"""What happens to leases when processes die, stop, fork, end and are interrupted, and when engines stop. Real processes.
 
-Bounds on time are generous: they tell "some time" from "never", on a machine that is busy with other things.
+Bounds on time are generous: they tell "some time" from "never", on a machine that may be busy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The driver carries out what a procedure asks for; an interrupt ends it wherever it strikes."""
+"""The driver carries out the steps of an operation; an interrupt ends it at any point."""
 
 import math
 import random
@@ -29,7 +29,7 @@ class Interrupt(BaseException):
 
 
 class Store:
-    """Answers, and raises where it is told to."""
+    """Answers, and raises if set to."""
 
     def __init__(self, *raises):
         self.sent, self.raises, self.reply = [], list(raises), {}
@@ -42,7 +42,7 @@ class Store:
 
 
 class Silent(Wakeup):
-    """A bell whose pauses take no time; it notes them."""
+    """A wakeup whose pauses take no time; it notes them."""
 
     def __init__(self, raises=None):
         super().__init__()
@@ -68,7 +68,7 @@ def time(clock):
 
 
 class Heartbeats:
-    """Notes how often it was told to look again, and who is to ask for the time."""
+    """Notes how often it was told to check again, and who has to ask for the time."""
 
     def __init__(self):
         self.looked_again, self.jobs, self.workers = 0, [], self
@@ -93,7 +93,7 @@ def driver(store, time=None, heartbeats=None):
 
 
 def errand(notes=None, fails=None):
-    """Sends, pauses, sends; notes what it is told."""
+    """Sends, pauses, sends; notes the answers."""
     notes = [] if notes is None else notes
     try:
         notes.append((yield FIRST))
@@ -118,7 +118,7 @@ def test_requests_are_answered_pauses_are_made_and_the_result_is_returned():
     assert notes == [Done(), None, None, Done()]
 
 
-def test_only_a_pause_that_says_so_may_be_ended_by_the_bell():
+def test_only_a_pause_that_says_so_may_be_woken():
     wakeup = Silent()
     driver(Store()).run(errand(), wakeup)
     assert (wakeup.pauses, wakeup.sleeps) == ([1.0], [2.0])
@@ -163,7 +163,7 @@ def test_answers_of_others_than_the_service_teach_no_time(time, answer):
     assert not time.known
 
 
-def test_who_asked_is_told_when_deadlines_moved_or_doubt_came_up_or_ended(time):
+def test_the_heartbeat_is_told_when_deadlines_moved_or_doubt_began_or_ended(time):
     store, heartbeats = Store(), Heartbeats()
     watched = driver(store, time, heartbeats)
     for date, told in ((1.7e9, 0), (1.7e9, 0), (1.6e9, 1), (1.7e9, 2), (1.8e9, 3), (1.8e9, 3), (1.8e9, 4)):
@@ -214,11 +214,11 @@ def test_an_interrupt_inside_a_policy_is_not_taken_for_a_failure_to_be_tried_aga
 def interrupted_at(line, store, notes):
     """Run an errand, interrupted before the line-th line that the driver executes; whether it came so far."""
     count = 0
-    room = Driver.run.__code__.co_filename
+    source = Driver.run.__code__.co_filename
 
     def trace(frame, event, _argument):
         nonlocal count
-        if frame.f_code.co_filename != room:
+        if frame.f_code.co_filename != source:
             return None
         if event == "line":
             count += 1
@@ -255,13 +255,13 @@ def test_an_interrupt_before_any_line_of_the_driver_comes_out_and_nothing_is_sen
 
 
 def rung_in_time(wakeup, wait):
-    """Whether a wait of an hour on the bell ends at once."""
+    """Whether a wait of an hour on the wakeup ends at once."""
     over = threading.Event()
     threading.Thread(target=lambda: (wait(3600.0), over.set()), daemon=True).start()
     return over.wait
 
 
-def test_a_bell_pauses_for_the_time_asked_for_and_no_longer():
+def test_a_wakeup_pauses_for_the_time_asked_for_and_no_longer():
     for wait, seconds in ((Wakeup().pause, 0.0), (Wakeup().pause, 0.05), (Wakeup().sleep, 0.0), (Wakeup().sleep, 0.05)):
         began = monotonic()
         wait(seconds)

@@ -1,4 +1,4 @@
-"""What a bucket tells its `on_event`: all that happened, once, on which thread, and without harm."""
+"""The events that `on_event` gets: everything that happened, once, on the right thread, and without harm."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ def of(kind, told):
     return [event for event in told if isinstance(event, kind)]
 
 
-# What is told.
+# The events.
 
 
 def test_a_lease_begins_and_ends_with_an_event_each(bucket, told, table):
@@ -53,7 +53,7 @@ def test_a_lease_begins_and_ends_with_an_event_each(bucket, told, table):
     assert len(told) == 2, "it ended once"
 
 
-def test_who_waited_is_told_for_how_long(environment, bucket, told, new_bucket):
+def test_an_event_says_how_long_a_waiter_waited(environment, bucket, told, new_bucket):
     holder = environment.bucket(max_tokens=1).acquire(timeout=5)
     environment.meanwhile.append(lambda: holder.release() if sum(environment.pauses) > 10 else None)
     began = environment.clock.steady()
@@ -245,7 +245,7 @@ def test_without_on_event_no_event_is_made(environment, told, table, monkeypatch
 
 
 class Watched:
-    """A lock that knows who has it."""
+    """A lock that knows its owner."""
 
     def __init__(self, lock):
         self.lock = lock

@@ -1,4 +1,4 @@
-"""Heartbeats: what is due is looked after in time, whatever fails, hangs or raises."""
+"""Heartbeats: what is due is served in time, whatever fails, hangs or raises."""
 
 import contextlib
 import gc
@@ -31,7 +31,7 @@ class Alone:
 
 
 class Together:
-    """A group whose members had better be looked after together; notes who was, at each `renew`."""
+    """A group whose members are best renewed together; notes the members of each `renew`."""
 
     def __init__(self, ahead):
         self.seconds, self.members, self.sent, self.renewed = ahead, [], [], []
@@ -211,7 +211,7 @@ def test_a_turn_does_what_is_due_and_nothing_else(beats, clock):
     assert (len(soon.beats), len(late.beats)) == (1, 1)
 
 
-def test_who_is_due_soon_is_looked_after_with_one_of_its_group_that_is_due(beats, clock):
+def test_a_lease_that_is_due_soon_is_renewed_with_one_of_its_group_that_is_due(beats, clock):
     group = Together(2.0)
     for patient in (group.patient(clock, 1_005.0), group.patient(clock, 1_007.0), group.patient(clock, 1_007.1)):
         beats.add(patient)
@@ -321,7 +321,7 @@ def test_a_defect_before_the_nap_keeps_nobody_from_their_turn(clock):
 
 
 @pytest.mark.parametrize("by", ["reconsider", "reconsider_all"])
-def test_who_asked_too_early_when_something_is_due_asks_again(beats, clock, by):
+def test_a_due_time_that_was_read_too_early_is_read_again(beats, clock, by):
 
     class Renewing:
         """Asked while its renewal is under way; the renewal fails before the answer is used."""
@@ -382,7 +382,7 @@ def test_a_beat_that_raises_is_not_tried_again_at_once(beats, clock):
     assert len(broken.beats) == 1
 
 
-def test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell(beats, clock):
+def test_until_the_nap_is_planned_anything_scheduled_wakes_the_thread(beats, clock):
     beating = Patient(clock, 2_000.0)
     beats.add(beating)
     assert beats._wakeup.qsize() == 1
@@ -393,7 +393,7 @@ def test_until_the_nap_is_planned_whatever_is_scheduled_rings_the_bell(beats, cl
 
 
 @pytest.mark.parametrize(("due_in", "rings"), [(0.5, 1), (2.0, 0)])
-def test_during_a_nap_only_what_is_due_before_its_end_rings_the_bell(beats, clock, due_in, rings):
+def test_during_a_nap_only_what_is_due_before_its_end_wakes_the_thread(beats, clock, due_in, rings):
     beats._asleep_until = clock.steady() + 1.0
     beats.add(Patient(clock, clock.steady() + due_in))
     assert beats._wakeup.qsize() == rings
@@ -490,7 +490,7 @@ def test_a_worker_that_is_done_before_the_turn_is_over_has_the_last_word(beats, 
             due_in = super().due_in()
             if self.beats and not self.done:
                 self.done = True
-                self.due = clock.steady() + 2.0  # a worker is done just now, before what was read is used
+                self.due = clock.steady() + 2.0  # a worker finishes just now, before the value read is used
                 beats.reconsider(self)
             return due_in
 
@@ -561,7 +561,7 @@ def test_each_turn_is_told_whether_the_nap_before_it_took_longer_than_planned(cl
     assert beats.slept == [slept] * 3
 
 
-def test_after_the_clock_has_jumped_whatever_is_scheduled_rings_the_bell(beats, clock):
+def test_after_the_clock_has_jumped_anything_scheduled_wakes_the_thread(beats, clock):
     beats._asleep_until = clock.steady() + 1.0
     clock.pass_time(600.0)  # the machine was suspended; its thread sleeps on
     beats.add(Patient(clock, clock.steady() + 30.0))
@@ -608,7 +608,7 @@ def test_a_thread_that_was_just_started_is_not_late(clock, monkeypatch):
     assert not beats.overslept()
 
 
-def test_however_often_the_bell_was_rung_one_sleep_hears_it_all(clock):
+def test_one_sleep_takes_all_wakes_before_it(clock):
     beats = Heartbeats(clock, Workers(clock))
     for _ in range(3):
         beats._wakeup.put(None)

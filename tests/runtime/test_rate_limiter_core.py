@@ -1,4 +1,4 @@
-"""The core of a rate limiter: what it answers from memory, and how forks, closing and errors go through it."""
+"""The core of a rate limiter: its answers from memory, and its handling of forks, closing and errors."""
 
 import pytest
 
@@ -88,7 +88,7 @@ def test_permits_in_hand_are_taken_without_asking(make, tap):
     assert tap.sent == []
 
 
-def test_whoever_is_in_the_queue_is_out_of_it_when_the_operation_ends_however_it_does(make):
+def test_a_waiter_leaves_the_queue_when_its_operation_ends_in_any_way(make):
     core = make()
     wanted = core.try_at_once(3)
     with core.in_queue(wanted, lambda: None):
@@ -140,8 +140,8 @@ def test_trouble_of_those_in_front_is_told_to_those_behind(make):
 def test_a_wait_in_vain_says_what_was_wanted(make):
     core = make()
     assert isinstance(core.timed_out(1, 2.5), AcquireTimeout)
-    assert str(core.timed_out(1, 2.5)) == "no permit of rate 'api' to be had in 2.5 s"
-    assert str(core.timed_out(3, 2)) == "no 3 permits of rate 'api' to be had in 2 s"
+    assert str(core.timed_out(1, 2.5)) == "no permit of rate 'api' available within 2.5 s"
+    assert str(core.timed_out(3, 2)) == "no 3 permits of rate 'api' available within 2 s"
 
 
 def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):

@@ -1,4 +1,4 @@
-"""Renewals in batches save requests and change nothing else: a lease is kept, lengthened or lost as by its own request."""
+"""Renewals in batches save requests and change nothing else: a lease is kept, extended or lost as by its own request."""
 
 import logging
 import math
@@ -43,7 +43,7 @@ from tests.support import (
 )
 
 CONTRACT = True  # the simulator's DynamoDB too
-FACES = ("simulated",)  # over asyncio too
+APIS = ("simulated",)  # over asyncio too
 NOT_ON = ("embedded",)  # it knows no such PartiQL, which costs no lease: tests/test_lease_holding.py
 
 DENIED = Rejected(error=StoreRejected("permission is missing: dynamodb:PartiQLUpdate"))
@@ -55,7 +55,7 @@ def item(lease_id="0-mine", slot=0, **changes):
 
 
 def holders(environment, count, **settings):
-    """A bucket with so many leases, all of which were taken at one moment."""
+    """A bucket with some leases, all acquired at the same moment."""
     bucket = environment.bucket(max_tokens=max(count, 1), **settings)
     leases = [bucket.acquire(timeout=5) for _ in range(count)]
     for lease in leases:
@@ -78,14 +78,14 @@ def renew_batch(bucket, leases):
 
 
 def kept_jobs(bucket):
-    """From now on workers only keep what they are handed; returns where."""
+    """From now on workers only collect their jobs; returns the collection."""
     jobs = []
     bucket.heartbeats.workers.submit = lambda job, **_: jobs.append(job)
     return jobs
 
 
 def kept_probes(bucket):
-    """From now on workers keep probes, and do all else; returns where."""
+    """From now on workers collect probes, and do all else; returns the collection."""
     probes, submit = [], bucket.heartbeats.workers.submit
 
     def keep_probes(job, *, line, by):
@@ -333,7 +333,7 @@ def test_of_several_slots_one_that_failed_extends_none(environment):
     assert lease._held.belief.failures == 1
 
 
-# Where the service takes no batches.
+# If the service refuses batches.
 
 
 def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost(environment, caplog):
@@ -348,7 +348,7 @@ def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost
     assert all(lease.held for lease in leases)
     (said,) = (record.message for record in caplog.records if "PartiQLUpdate" in record.message)
     assert said == (
-        f"bucket {bucket.name!r}: leases are renewed one by one for a while, as no batch of renewals is taken: "
+        f"bucket {bucket.name!r}: leases are renewed one by one for a while, as the service refuses batches: "
         "permission is missing: dynamodb:PartiQLUpdate"
     )
 
@@ -570,7 +570,7 @@ def test_while_batches_rest_nobody_comes_early(environment):
     bucket, (first, soon) = holders(environment, 2)
     come_to_rest(bucket, [first, soon])
     environment.clock.pass_time(1.0)
-    renew_batch(bucket, [first, soon])  # each by itself: from here on nothing but the rest keeps them apart
+    renew_batch(bucket, [first, soon])  # one by one: from here on only the suspension of batches keeps them apart
     bucket.tap.clear()
     first._held.belief.renew_at = environment.clock.steady() + 10.0
     soon._held.belief.renew_at = environment.clock.steady() + 10.4

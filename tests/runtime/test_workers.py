@@ -1,4 +1,4 @@
-"""Workers: what may block is done in time, whatever hangs, fails or raises."""
+"""Workers: jobs that may block are done in time, whatever hangs, fails or raises."""
 
 import logging
 import math
@@ -207,10 +207,10 @@ def test_a_worker_about_to_leave_stays_for_a_job_that_comes_just_then(clock, gat
     first.await_running()
     gate.await_running()
     first.go.set()
-    assert done.wait(10.0), "the other one hangs, and whoever was counted on has left"
+    assert done.wait(10.0), "the other one hangs, and the expected worker has left"
 
 
-def test_a_line_that_was_full_goes_on_as_soon_as_it_has_room_and_never_has_more_workers(clock, gate, monkeypatch):
+def test_a_full_line_continues_as_soon_as_it_may_and_never_has_more_workers(clock, gate, monkeypatch):
     monkeypatch.setattr(workers_module, "MOST_IN_LINE", 1)
     workers, done, other = Workers(clock, limit=2), threading.Event(), threading.Event()
     workers.submit(gate, line="a")

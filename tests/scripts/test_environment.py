@@ -1,4 +1,4 @@
-"""The environments that scripts run in: made once, by one script at a time, and never anew while another uses them."""
+"""The scripts' environments: made once, by one script at a time, and not made again while another script uses them."""
 
 import contextlib
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0
 
-# Makes an environment as `ensure` does, but in a folder of the test's, and slowly; then uses it until it is told to end.
+# Makes an environment as `ensure` does, but in a folder of the test, and slowly; then uses it until told to end.
 PROGRAM = """
 import sys, time
 from pathlib import Path

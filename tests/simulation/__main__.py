@@ -1,4 +1,4 @@
-"""What `scripts/simulate` runs in its environment."""
+"""The command behind `scripts/simulate`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
 SHOWN = 5
-"""Failures told at the end; the rest are counted."""
+"""Failures printed at the end; the rest are counted."""
 
 
 def main() -> int:
-    """Play, and say what was seen; 1 if anything was violated."""
+    """Play, and print the result; returns 1 if anything was violated."""
     parser = argparse.ArgumentParser(prog="scripts/simulate")
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -85,7 +85,7 @@ class _Bar:
         self._next = 0.1
 
     def show(self, tally: Tally, seconds: float) -> None:
-        """What has been done."""
+        """Show the progress."""
         part = tally.schedules / self._count
         rate = tally.schedules / max(seconds, 1e-9)
         left = (self._count - tally.schedules) / rate
@@ -101,7 +101,7 @@ class _Bar:
             print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._live:
             print(file=sys.stderr)
 

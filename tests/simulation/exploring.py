@@ -1,7 +1,7 @@
 """Exploring: many schedules, on all cores.
 
-Invariants: a schedule is known by its seed alone, so it does not matter who plays it; what fails comes back as a
-seed and what went wrong.
+Invariants: a seed alone identifies a schedule, so it does not matter which process plays it; a failure comes back as a
+seed and a description.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PORTION = 50
 
 @dataclass
 class Tally:
-    """What many schedules came to."""
+    """The result of many schedules."""
 
     schedules: int = 0
     failures: list[tuple[int, Failure]] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Tally:
         self.deeds.update(record.deeds)
 
     def merge(self, other: Tally) -> None:
-        """Count another's."""
+        """Add another tally."""
         self.schedules += other.schedules
         self.failures += other.failures
         self.sums.update(other.sums)
@@ -73,7 +73,7 @@ def explore_on_all_cores(first: int, count: int, *, workers: int | None = None) 
 
 
 def _settle_down(places: Any) -> None:
-    # Threads that hand over to one another do so faster on one core than across two.
+    # Threads that alternate switch faster on one core than across two.
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[places.get() % len(cores)]})

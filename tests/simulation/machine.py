@@ -1,7 +1,7 @@
 """The simulator as a Hypothesis state machine: Hypothesis chooses what happens next, and shrinks what fails.
 
-Invariants: nothing is drawn here but by Hypothesis; what must hold is the oracle's, at every instant of time that
-passes between two steps, and the finale's at the end.
+Invariants: only Hypothesis draws here. The oracle checks at every instant of time between two steps, and the finale
+checks at the end.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _jobs = st.builds(
 
 
 class Leases(RuleBasedStateMachine):
-    """Three processes of one bucket, and all that can befall them."""
+    """Three processes of one bucket, and all that can happen to them."""
 
     @initialize(
         tokens=st.integers(1, 3),
@@ -110,7 +110,7 @@ class Leases(RuleBasedStateMachine):
 
     @rule(seconds=_seconds)
     def time_passes(self, seconds: float) -> None:
-        """All that is under way goes on."""
+        """All that is in progress continues."""
         world = self.play.world
         world.run(world.now + seconds)
 
@@ -159,7 +159,7 @@ class Leases(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        """The oracle looks after each event; here once more, after each step."""
+        """The oracle checks after each event; here once more, after each step."""
         self.play.oracle.stirred = True
         self.play.check()
 

@@ -1,11 +1,10 @@
-"""The oracle: what must hold. N and S1 to S6 of DESIGN.md at every instant, by a witness who sees everything.
+"""The oracle: checks N and S1 to S6 of DESIGN.md at every instant, and sees everything.
 
 Invariants:
 
-- It shares no decision with the library: it looks at the table's items as they are committed, and asks each holder
-  whether it believes, at the same instant of true time.
-- What a hand edit broke by itself is not held against the library, and nothing else is excused: each excuse is named
-  where it is made.
+- It shares no decision with the library: it reads the table's items as they are committed, and asks each holder whether
+  it believes, at the same instant of true time.
+- It excuses what a hand edit alone broke, and nothing else: each excuse is named where it is made.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from scripts.harness.world import World
 
 COUNTER = (BUCKET, "counter")
 ANSWERS_THAT_TELL = 3
-"""So many answers in a row tell a holder that its steady clock missed time."""
+"""After this many answers in a row, a holder knows that its steady clock missed time."""
 
 CLOCK_BOUND_SECONDS = 1.0
-"""A Date is cut to a second: by so much may an expiry lie beyond what the lease's length says, besides the time that
-the answer was under way and what front ends differ by."""
+"""A Date is cut to a second: an expiry may be this much later than the lease's length says, in addition to the time
+that the answer took and the difference of front ends."""
 
 
 class Violation(Exception):
-    """Something that must hold does not. Its name comes first: N, S1, ..., L4."""
+    """A violated invariant. Its name comes first: N, S1, ..., L4."""
 
     def __init__(self, law: str, what: str) -> None:
         super().__init__(f"{law}: {what}")
@@ -37,12 +36,12 @@ class Violation(Exception):
 
 @dataclass
 class Oracle:
-    """The witness.
+    """Sees the table and all processes, and checks them.
 
     Attributes:
         processes: All that were ever started.
         by_hand: What was edited by hand: "minted", "counter", or a slot's number.
-        stirred: Whether something happened since the last look that beliefs or the table may have been changed by.
+        stirred: Whether something since the last check may have changed beliefs or the table.
         robbed: Leases whose slot was deleted by hand, or that somebody else released by their id, and when: nothing is
             promised until the holder finds out, which takes no longer than the lease.
         revoked: Leases that were marked so, and when: their holder finds out as well.
@@ -67,10 +66,10 @@ class Oracle:
     _strays: set[int] = field(default_factory=set)
     _uncounted: set[int] = field(default_factory=set)
 
-    # Told by the performance.
+    # Called by the performance.
 
     def begin(self) -> None:
-        """The table is as the schedule wants it at the beginning: what is wrong there is not the library's doing."""
+        """The table is set up as the schedule says: the library is not to blame for what is wrong there."""
         limit = int(self._counter("max_tokens"))
         self._strays = {slot for slot in self._circulating() if slot >= limit}
         self._uncounted = set(self._strays)
@@ -79,12 +78,12 @@ class Oracle:
                 self._fences[int(key[1].removeprefix("slot#"))] = int(item["fence"]["N"])
 
     def granted(self) -> None:
-        """A user was handed a lease."""
+        """A user got a lease."""
         self.grants += 1
         self._believers()
 
     def committed(self, changes: list[Change], arguments: Arguments) -> None:
-        """A write, by whomever, has changed items; `arguments` are its request's, empty where it was none."""
+        """A write has changed items; `arguments` are its request's, empty if there was no request."""
         self.stirred = True
         meant = arguments.get("ExpressionAttributeValues", {}).get(":lease_id")
         if meant is not None and changes[0].before is not None and _lease_id(changes[0].before) != meant["S"]:
@@ -100,9 +99,9 @@ class Oracle:
         self._count(made_anew=made_anew)
 
     def after_each(self) -> None:
-        """After each event: where it may have begun or extended a belief, or changed the table.
+        """Check after each event that may have begun or extended a belief, or changed the table.
 
-        By time alone beliefs only end.
+        The passing of time alone only ends beliefs.
         """
         if self.stirred:
             self.stirred = False
@@ -110,7 +109,7 @@ class Oracle:
 
     @property
     def uncounted(self) -> bool:
-        """Whether slots circulate that were strays once, and need not have been counted."""
+        """Whether former strays circulate, which need not have been counted."""
         return bool(self._uncounted)
 
     # What must hold.
@@ -125,18 +124,18 @@ class Oracle:
                     raise Violation("S2", f"{held.lease.id} is believed in after it was lost")
                 self._found_out(held, process)
                 if held.lease.id in self.robbed:
-                    continue  # somebody ended it, knowing what they did
+                    continue  # somebody ended it on purpose
                 believers += sum(self._is_in_circulation(held, slot, process) for slot in held.lease.slots)
         if believers > 1 and believers > self._counter("max_tokens"):
             raise Violation("S1", f"{believers} believers on {self._counter('max_tokens')} tokens")
 
     def _is_in_circulation(self, held: Held, slot: int, process: Process) -> bool:
-        """Whether a slot believed in counts as one; it must carry the lease."""
+        """Whether a belief in a slot counts; the slot must carry the lease."""
         item = self.service.items.get((BUCKET, f"slot#{slot:05d}"))
         if item is not None and _lease_id(item) == held.lease.id:
             return "retired" not in item and slot not in self._strays
         if held.blind and not self._told(process):
-            return False  # its steady clock missed time, and no answer could tell it so yet
+            return False  # its steady clock missed time, and no answer could show it yet
         if process.frozen:
             return False  # it does nothing, and finds out before it does anything: checked when it is thawed
         raise Violation(
@@ -156,7 +155,7 @@ class Oracle:
 
     @staticmethod
     def _told(process: Process) -> bool:
-        # Where front ends differ, three answers may not be three that agree.
+        # If front ends differ, three answers need not agree.
         return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._core.state.time.doubtful
 
     def _slot_changed(self, change: Change) -> None:
@@ -168,7 +167,7 @@ class Oracle:
             if before is not None and "lease_id" in before:
                 self.robbed[before["lease_id"]["S"]] = self.world.now
             return
-        if after is not None:  # else TTL deleted it
+        if after is not None:  # otherwise TTL deleted it
             self._slot_written(slot, before, after)
 
     def _slot_written(self, slot: int, before: Item | None, after: Item) -> None:
@@ -199,7 +198,7 @@ class Oracle:
         if fence <= self._fences.get(slot, -1):
             raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
         self._fences[slot] = fence
-        # Where a hand deleted the slot of a claim under way, its second sending may take the slot made anew.
+        # If a hand deleted the slot of a claim in flight, its second sending may take the new slot.
         self.robbed.pop(lease_id, None)
         if before is not None and "retired" in before:
             raise Violation("N", f"slot {slot} is retired and was leased all the same")
@@ -234,7 +233,7 @@ class Oracle:
         limit = int(counter["max_tokens"]["N"])
         strays = {slot for slot in circulating if slot >= limit}
         if made_anew:
-            self._strays = strays  # somebody had deleted the counter: its bound is another one now
+            self._strays = strays  # somebody had deleted the counter: it has another bound now
         if not strays <= self._strays:
             raise Violation("N", f"slots {strays} circulate, of {limit} tokens")
         self._strays = strays
@@ -245,7 +244,7 @@ class Oracle:
             raise Violation("S4", f"minted is {minted}, with {len(circulating)} slots in circulation")
 
     def _recounted(self, changes: list[Change], arguments: Arguments) -> None:
-        """A repair has counted: what hands have done to the count is undone."""
+        """A repair has counted: that undoes what hands did to the count."""
         if not arguments.get("UpdateExpression", "").startswith("SET #minted = :minted,"):
             return
         self.by_hand.discard("minted")

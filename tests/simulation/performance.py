@@ -2,9 +2,9 @@
 
 Invariants:
 
-- The first part goes as the schedule says. Then faults are off, all processes are dead, and one that is new must get
-  all that there is: L1 to L4.
-- It returns what was seen, and never raises: a defect of the library's and a violation are both a `Failure`.
+- The first part follows the schedule. Then faults are off, all processes are dead, and a new process must get all there
+  is: L1 to L4.
+- It returns a record, and never raises: a bug of the library and a violation are both a `Failure`.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from tests.simulation.schedule import Deed, Job, Schedule
 
 BEGIN = 1_800_000_000.0
 EXPECTED = (AcquireTimeout, StoreUnavailable, LeaseLost)
-"""What a user must reckon with, whatever befalls the service."""
+"""Errors that a user must expect, whatever happens to the service."""
 
 
 MISLED_SECONDS = 21.0
-"""How far off two odd Dates of the smaller kind may be that agree with one another: see `network`."""
+"""By how much two wrong Dates of the smaller kind that agree with each other may be off: see `network`."""
 
 
 class Mishap(Exception):
@@ -54,7 +54,7 @@ class Mishap(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What went wrong: a violation's law, or "defect"."""
+    """What went wrong: the violated invariant, or "defect"."""
 
     law: str
     what: str
@@ -63,11 +63,11 @@ class Failure:
 
 @dataclass
 class Record:
-    """What was seen in one run.
+    """The record of one run.
 
     Attributes:
         faults: The fates that were not normal, by process and ordinal of the request: enough to replay it.
-        timeline: Who did what when, where that was asked for: (seconds since the beginning, who, what).
+        timeline: What happened, if asked for: (seconds since the beginning, actor, what).
     """
 
     schedule: Schedule
@@ -150,7 +150,7 @@ class Performance:
     # The first part.
 
     def begin(self) -> None:
-        """The table as it is at first, and every process with its threads."""
+        """Set up the table, and start every process with its threads."""
         self._set_up()
         for number, threads in enumerate(self.schedule.jobs):
             self.cast.append(self._start(f"p{number + 1}", number))
@@ -279,7 +279,7 @@ class Performance:
             self._note(process.name, "gets none")
             return None
         held = Held(lease, process, told_lost=calls[0] if calls else None)
-        # A claim that was under way while the steady clock stood still: nothing in its answer can tell.
+        # The claim was in flight while the steady clock stood still: nothing in its answer can show that.
         held.blind = self._first_sent.get(lease.id, 0) <= process.sent_when_thawed
         process.held.append(held)
         self._note(process.name, f"holds {lease.id}, fence {lease.fence}")
@@ -291,7 +291,7 @@ class Performance:
         return counter.max_tokens if counter else self._wish(self.cast.index(process))[0]
 
     def _excuse(self, error: Exception, process: Process, sent: int) -> None:
-        """An error that a user must reckon with; to be rejected, though, one of its own requests must have been."""
+        """An error that a user must expect; a rejection only if one of the process's own requests was rejected."""
         since = range(sent + 1, process.requests + 1)
         fates = [self.network.fates.get((process.name, ordinal)) for ordinal in since]
         if isinstance(error, StoreRejected) and not any(fate and fate.instead in PERMANENT for fate in fates):
@@ -321,7 +321,7 @@ class Performance:
         return on_lost
 
     def _act_upon_loss(self, process: Process, lease: Lease) -> None:
-        """What a careless callback may do: use what it was called for, and the bucket."""
+        """A careless callback: it uses the lease that it was called for, and the bucket."""
         sent = process.requests
         try:
             lease.release()
@@ -341,7 +341,7 @@ class Performance:
         if not others:
             lease.release()
             return
-        # On a thread of the stranger's own; the holder finds out by itself.
+        # On the stranger's own thread; the holder finds out without being told.
         self.oracle.robbed[lease.id] = float("inf")
         stranger = others[0]
 
@@ -356,7 +356,7 @@ class Performance:
 
         stranger.act("stranger", release)
 
-    # What befalls processes and the table.
+    # What happens to processes and the table.
 
     def befall(self, deed: Deed) -> None:
         """Something happens to a process, or to the table."""
@@ -370,7 +370,7 @@ class Performance:
             self.record.deeds[deed.what] = self.record.deeds.get(deed.what, 0) + 1
 
     def _befalls(self, deed: Deed, process: Process, seconds: float) -> bool | None:  # noqa: C901, PLR0912 - a table
-        """Returns False where it befell nobody."""
+        """Returns False if it affected no process."""
         match deed.what:
             case "crash":
                 self._crash(deed.process, after=seconds / 2)
@@ -427,7 +427,7 @@ class Performance:
         return False
 
     def _revoke(self, deed: Deed) -> bool:
-        """What a revocation commits: the mark, on a slot that carries the lease meant."""
+        """Commit a revocation: the mark, on a slot that carries the lease meant."""
         leased = [key for key, item in self.service.items.items() if "lease_id" in item and "revoked" not in item]
         if not leased:
             return False
@@ -459,7 +459,7 @@ class Performance:
 
     def _exit(self, process: Process, number: int) -> None:
         process.bucket._core.at_exit(process.clock.steady() + 5.0)
-        # As an event of its own: an actor cannot end the process under its own feet.
+        # As an event of its own: an actor cannot end its own process.
         self.world.after(0.0, lambda: process.alive and self._crash(number, after=1.0), apart=True)
 
     def _fork(self, parent: Process, number: int) -> None:
@@ -468,7 +468,7 @@ class Performance:
         self._generation += 1
         child = self._start(f"p{number + 1}.{self._generation}", number)
         for held in parent.held:
-            # What a fork copies: the same lease, in a process that must not take it for its own.
+            # A fork copies the lease, and the child must not take it for its own.
             core = child.bucket._core
             copy = core.new_lease(_grant_of(held.lease))
             core.leases[copy.id] = copy
@@ -498,7 +498,7 @@ class Performance:
         return bool(deleted)
 
     def _resize(self, deed: Deed, *, by: int) -> bool:
-        """An operator resizes, in steps of a slot or two; where nobody else does, it is not overtaken."""
+        """An operator resizes, in steps of a slot or two; if nobody else does, it is not overtaken."""
         counter = self.service.items.get(COUNTER)
         if counter is None:
             return False
@@ -579,7 +579,7 @@ class Performance:
                 self.work(self.cast[number], jobs)
         self.world.run(self.world.now + 2.0 * self.schedule.lease_seconds, stop=self._idle)
 
-    # The second part: faults are off, everyone is dead; a new process must get all that there is.
+    # The second part: faults are off, all processes are dead; a new process must get all there is.
 
     def finale(self) -> None:
         """L1 to L4."""
@@ -607,7 +607,7 @@ class Performance:
         self._all_die()
         if schedule.swept:
             self._sweep()
-        # Nobody is there to see the leases of the dead pass.
+        # No process is left to watch the leases of the dead expire.
         self.world.run(self.world.now + 50 * schedule.latency)
         self.world.run(self.world.now + max(0.0, self._rest_ms()) / 1000)
         began, patience = self.world.now, self._patience()
@@ -615,7 +615,7 @@ class Performance:
         leases: list[Lease] = []
         tokens = self._tokens()
 
-        # All of them by a thread each, or by one that wants them together.
+        # One thread for each, or one thread that wants them together.
         count = tokens if schedule.seed % 5 == 0 else 1
 
         def take() -> None:
@@ -631,13 +631,13 @@ class Performance:
         if len(leases) < tokens // count:
             raise Violation("L1", f"{len(leases) * count} of {tokens} tokens could be had in {patience:.1f} s")
         odd = any(fate.name == "odd date" for fate in self.network.fates.values())
-        if not odd and schedule.seed % 4 == 0:  # it takes a fifth of a run's time
-            # A claim with a far expiry that comes late takes a slot for as long: two faults at once.
+        if not odd and schedule.seed % 4 == 0:  # this takes a fifth of a run's time
+            # A late claim with a far expiry takes a slot for that long: two faults at once.
             self._full(last, leases)
         counter = service.items[COUNTER]
         circulating = sum("retired" not in item for key, item in service.items.items() if key != COUNTER)
         minted = int(counter["minted"]["N"])
-        # A shrink of a bucket with drift leaves it, and nobody meets it before a slot is missing again.
+        # Shrinking a bucket with drift keeps the drift, and nobody notices it before a slot is missing again.
         excused = "minted" in oracle.by_hand or (minted > tokens and self._resizers > 0) or oracle.uncounted
         if circulating != tokens or (minted != tokens and not excused):
             raise Violation("L2", f"minted is {minted}, with {circulating} slots in circulation, of {tokens}")
@@ -653,8 +653,8 @@ class Performance:
             (int(item["expires_at"]["N"]) - now_ms for item in self.service.items.values() if "expires_at" in item),
             default=0.0,
         )
-        # Who was told an odd time, and had to renew before others said so, has written an expiry that lies further ahead:
-        # by a lease's length, and what two odd Dates that agree with one another may make of it.
+        # A holder that saw a wrong Date and had to renew before other answers corrected it has written a later expiry: by
+        # up to a lease's length, plus the error of two wrong Dates that agree.
         misled = {name for (name, _), fate in self.network.fates.items() if fate.name == "odd date"}
         for key, item in self.service.items.items():
             owner = item.get("owner", {}).get("S")
@@ -665,9 +665,9 @@ class Performance:
         return rest
 
     def _longest_ms(self) -> float:
-        """How far ahead an expiry may lie."""
+        """How far ahead an expiry may be."""
         schedule = self.schedule
-        # An answer tells the time less exactly the longer it was under way, at most for both timeouts.
+        # An answer that took longer tells the time less exactly; it takes both timeouts at most.
         slow = any(fate.name in {"slow there", "slow answer"} for fate in self.network.fates.values())
         under_way = 2 * max(0.25, self._lease_ms() / 10_000) if slow else 80 * schedule.latency
         by_wall_clock = 0.0 if schedule.dated else 3.5  # it may be wrong by 1.5 s, and 2 s are allowed for
@@ -678,12 +678,12 @@ class Performance:
         return 1000 * max([schedule.lease_seconds, *(seconds for _, seconds in schedule.wishes)])
 
     def _patience(self) -> float:
-        # A claim may be under way; then 2 s until it is surely over, a poll, and the requests' own time.
+        # A claim may be in flight; then 2 s until it has certainly expired, a poll, and the requests' own time.
         rest = max(self._rest_ms() / 1000, self.schedule.lease_seconds)
         return rest + 2.0 + 2.5 + 100 * self.schedule.latency
 
     def _full(self, last: Process, leases: list[Lease]) -> None:
-        """No more than all can be had; who waits for more writes nothing, and is served by the first release."""
+        """No more than all tokens can be acquired; a waiter for more writes nothing, and gets the first release."""
         seen: list[object] = []
         waiter = self._start(f"waiter after {last.name}", 1)
         waited_from = self.world.now
@@ -753,7 +753,7 @@ class Performance:
             self.record.timeline.append((self.world.now - BEGIN, who, what))
 
     def _idle(self) -> bool:
-        """Whether all jobs are done, all deeds too, and leases that were left have been renewed once."""
+        """Whether all jobs and deeds are done, and leases left held have been renewed once."""
         if self._working:
             return False
         deeds = self.schedule.deeds
@@ -761,7 +761,7 @@ class Performance:
         return self.world.now > last + 0.5 * self.schedule.lease_seconds
 
     def check(self) -> None:
-        """After each event: does all hold?"""
+        """Check the invariants after each event."""
         self.oracle.after_each()
         if self._broken is not None:
             raise self._broken
@@ -819,7 +819,7 @@ def _slots_at_first(schedule: Schedule) -> tuple[int, dict[int, Item]]:
 
 
 def _grant_of(lease: Lease) -> Grant:
-    # The child's clock starts anew: what counts is that it believes in nothing, however long the lease would last.
+    # The child's clock restarts: it must believe in nothing, however long the lease would last.
     return Grant(
         lease_id=lease.id,
         slots=lease.slots,
@@ -911,7 +911,7 @@ def _item(item: dict[str, Any]) -> str:
 
 
 class _Notes(logging.Handler):
-    """What the library logs, in the timeline."""
+    """Puts the library's log into the timeline."""
 
     def __init__(self, performance: Performance) -> None:
         super().__init__(logging.INFO)
@@ -927,10 +927,10 @@ class _Notes(logging.Handler):
 
 @contextmanager
 def quiet(watching: Performance | None) -> Iterator[None]:
-    """What the library logs goes to the timeline, or nowhere."""
+    """Send the library's log to the timeline, or nowhere."""
     log = logging.getLogger("ddb_lease")
     if watching is None and log.level > logging.CRITICAL:
-        yield  # it is quiet already; setting a level again empties every logger's cache, which takes its time
+        yield  # already quiet; setting a level again empties every logger's cache, which is slow
         return
     before = log.level, log.propagate
     handler = _Notes(watching) if watching else None

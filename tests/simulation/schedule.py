@@ -3,7 +3,7 @@
 Invariants:
 
 - A seed makes a schedule, and a schedule makes a run: the same one each time, on any machine.
-- Values only, and small ones: what fails is shrunk by leaving parts of them away.
+- Small values only: a failing schedule is shrunk by removing parts.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew
 this moment, or ask for the bucket's `status` and release."""
 
 SETUPS = ("nothing",) * 8 + ("room", "retired", "stray", "leftover", "dead")
-"""What is in the table at the beginning: mostly nothing. A counter with `room` to mint, slots that are `retired` (a
-lease still running on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases
-of holders long `dead`."""
+"""The table at the beginning: mostly empty. A counter with `room` to mint, slots that are `retired` (a lease still
+runs on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases of holders
+long `dead`."""
 
 DEEDS = (
     "crash",
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deed:
-    """Something that befalls a process, or the table."""
+    """Something that happens to a process, or to the table."""
 
     at: float
     what: str
@@ -79,18 +79,18 @@ class Schedule:
     """One run.
 
     Attributes:
-        seed: All chance that is left: the processes' own, and latencies.
+        seed: Of the remaining randomness: the processes' own, and latencies.
         jobs: Of each process, of each of its threads.
         odds: How likely a request meets a fault, where `faults` does not say.
         faults: The fates of requests by process and ordinal; None: drawn.
-        front_ends: How far each front end's clock is off.
+        front_ends: By how much each front end's clock is wrong.
         rates: How fast each process's steady clock runs, as a deviation from 1.
-        walls: How far each process's wall clock is off; only where answers carry no Date does it matter.
-        wishes: The settings that each process would create the bucket with, where they are not the schedule's own.
+        walls: By how much each process's wall clock is wrong; it matters only if answers carry no Date.
+        wishes: The settings with which each process would create the bucket, if they are not the schedule's own.
         setup: One of `SETUPS`.
         due: Whether TTL may delete what is free, or dead for long, at the beginning.
-        jump: Hours that pass in the middle, while nobody holds anything; 0 for none. Who held something dies before; the
-            others idle.
+        jump: Hours that pass in the middle, while nobody holds anything; 0 for none. Holders die before; the other
+            processes idle.
     """
 
     seed: int
@@ -113,7 +113,7 @@ class Schedule:
 
 
 def schedule_for(seed: int) -> Schedule:
-    """The schedule that a seed stands for."""
+    """The schedule of a seed."""
     chance = Random(seed)
     dated = chance.random() > 0.03
     processes = chance.choice((2, 2, 3, 3, 4))
@@ -156,7 +156,7 @@ def schedule_for(seed: int) -> Schedule:
 
 
 def _crowded(schedule: Schedule, chance: Random) -> Schedule:
-    """More threads, that hold their leases for longer: renewals fall due together."""
+    """More threads that hold their leases for longer, so that renewals are due together."""
     lease, max_tokens = schedule.lease_seconds, schedule.max_tokens + chance.choice((2, 3, 5))
     jobs = tuple(
         tuple((replace(_job(chance, lease, max_tokens), hold=lease * chance.uniform(0.5, 2.0)),) for _ in range(3))

@@ -1,10 +1,10 @@
-"""Shrinking: a schedule that fails, with all left away that the failure does not need.
+"""Shrinking: removes from a failing schedule all that the failure does not need.
 
 Invariants:
 
-- The schedule is played again for each part that is left away; it stays away if the same law is broken all the same.
-- First what befell processes and the table, then threads and jobs, then the fates of single requests (Zeller's
-  delta debugging, halves first).
+- The schedule is played again without each part; the part stays removed if the same invariant is still violated.
+- First the mishaps of processes and the table, then threads and jobs, then the fates of single requests (Zeller's delta
+  debugging, halves first).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Part = TypeVar("Part")
 
 
 def shrink(record: Record, *, tries: int = 400) -> Record:
-    """The smallest schedule found that breaks the same law.
+    """The smallest schedule found that violates the same invariant.
 
     Args:
         record: Of a run that failed.
@@ -45,11 +45,11 @@ class _Search:
         self.best = record
         self._law = record.failure.law if record.failure else ""
         self._tries = tries
-        # From here on every fate is given: leaving one away changes no other.
+        # From here on every fate is given: removing one changes no other.
         self._try(replace(record.schedule, faults=dict(record.faults)))
 
     def keep(self, build: Callable[[Sequence[Part]], Schedule], parts: Sequence[Part]) -> None:
-        """Leave away as many of these parts as can be."""
+        """Remove as many of these parts as possible."""
         size = len(parts)
         kept = list(parts)
         while size >= 1:

@@ -1,4 +1,4 @@
-"""A run as a timeline for people: who did what when."""
+"""A run as a timeline for people to read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _WHO = 9
 
 
 def timeline(record: Record) -> str:
-    """Play a run again, and tell it."""
+    """Play a run again; returns its timeline."""
     schedule = record.schedule
     told = play(replace(schedule, faults=dict(record.faults)), watch=True)
     head = [

@@ -1,4 +1,4 @@
-"""Turns: who has had the same slots over and over lets others have them, and nobody else waits for nothing."""
+"""Turns: a process that takes the same slots over and over leaves them to others, and no other process waits in vain."""
 
 import random
 from itertools import pairwise
@@ -13,7 +13,7 @@ LONGEST_POLL = 2.5
 
 
 def back_to_back(turn, seconds, *, chance, hold=0.02, begin=100.0):
-    """Claim, hold, release, claim anew at once, for so long; returns when breaks were taken, and how long each was."""
+    """Claim, hold, release and claim again at once, for some time; returns when the breaks were, and how long."""
     now, breaks = begin, []
     while now < begin + seconds:
         if turn.over(now):
@@ -26,7 +26,7 @@ def back_to_back(turn, seconds, *, chance, hold=0.02, begin=100.0):
     return breaks
 
 
-def test_who_has_a_slot_back_to_back_takes_a_short_break_after_each_turn():
+def test_a_process_with_back_to_back_slots_takes_a_short_break_after_each_turn():
     breaks = back_to_back(Fairness(), 100.0, chance=random.Random(1))
     assert len(breaks) > 80
     assert all(pause <= 1.05 * SHARE * TURN_SECONDS for _, pause in breaks)
@@ -59,7 +59,7 @@ def test_a_slot_that_was_free_for_a_moment_is_a_break_already():
         turn.released(now)
 
 
-def test_who_restarts_its_turn_has_all_of_it():
+def test_a_restarted_turn_has_its_full_length():
     turn = Fairness()
     turn.met_others(5.0)
     turn.won(0.0)

@@ -1,4 +1,4 @@
-"""What a process remembers, and who of its threads may look."""
+"""What a process remembers, and which of its threads may look."""
 
 import gc
 import random
@@ -249,7 +249,7 @@ def test_a_bucket_made_anew_counts_even_if_its_rev_is_lower(hints):
 # The line.
 
 
-def test_who_does_not_wait_may_always_try(hints):
+def test_a_caller_that_does_not_wait_may_always_try(hints):
     Thread(hints)
     assert hints.is_first(None, now=0.0)
     assert hints.is_first(Waiter(lambda: None), now=0.0)
@@ -268,7 +268,7 @@ def test_when_the_first_leaves_the_next_is_woken_and_has_its_turn(hints):
     assert not third.may_try()
 
 
-def test_whoever_leaves_from_the_middle_leaves_the_order_as_it_is(hints):
+def test_a_waiter_that_leaves_from_the_middle_keeps_the_order(hints):
     first, second, third = (Thread(hints) for _ in range(3))
     second.leave()
     assert not third.may_try()
@@ -285,12 +285,12 @@ def test_as_many_waiters_are_woken_and_may_try_as_there_are_free_slots(hints):
     assert [w.may_try() for w in waiters] == [True, True, False, False]
 
 
-def test_who_wants_fewer_than_the_first_looks_too_and_only_the_next_who_does(hints):
+def test_a_waiter_that_wants_fewer_than_the_first_looks_too_and_only_the_next_one(hints):
     waiters = [Thread(hints, count) for count in (3, 3, 2, 1, 1)]
     assert [waiter.may_try() for waiter in waiters] == [True, False, True, True, False]
 
 
-def test_free_slots_wake_those_in_line_whom_they_are_enough_for(hints):
+def test_free_slots_wake_the_waiters_that_they_are_enough_for(hints):
     waiters = [Thread(hints, count) for count in (3, 2, 2, 1, 1, 1)]
     hints.learn_view(view(*map(free, range(5))))
     assert [waiter.wakes for waiter in waiters] == [1, 1, 0, 1, 0, 0]
@@ -307,8 +307,8 @@ def test_whom_the_free_slots_are_not_enough_for_is_not_woken(hints):
     assert [waiter.wakes for waiter in waiters] == [0, 1]
 
 
-def test_who_looked_is_not_woken_by_what_it_saw(hints):
-    # It would poll without pausing: the bell rings before the pause begins.
+def test_a_waiter_is_not_woken_by_its_own_look(hints):
+    # It would poll without a pause: the wake comes before the pause begins.
     first, second = Thread(hints), Thread(hints)
     hints.learn_view(view(free(1), free(2)), by=first.waiter)
     assert (first.wakes, second.wakes) == (0, 1)
@@ -349,13 +349,13 @@ def test_a_waiter_that_is_gone_without_a_word_holds_nobody_up(hints):
 
 
 def test_everybody_can_be_woken(hints):
-    # When a bucket is closed, all that wait for it must come to know.
+    # When a bucket is closed, all its waiters must notice.
     waiters = [Thread(hints) for _ in range(3)]
     hints.wake_all()
     assert [w.wakes for w in waiters] == [1, 1, 1]
 
 
-def test_who_does_not_stand_in_line_does_not_hide_that_the_first_is_stuck(hints):
+def test_a_caller_outside_the_queue_does_not_hide_that_the_first_is_stuck(hints):
     first, second = Thread(hints), Thread(hints)
     assert first.may_try(now=100.0)
     assert hints.is_first(None, now=114.0)
@@ -402,7 +402,7 @@ def test_a_long_line_costs_each_waiter_no_more_than_a_short_one(hints):
     assert hints.waiting == 0
 
 
-def test_who_stands_behind_those_who_are_gone_is_still_found(hints):
+def test_a_waiter_behind_vanished_ones_is_still_found(hints):
     gone = [Thread(hints, count) for count in (2, 1, 2, 1)]
     second, third = Thread(hints, 2), Thread(hints, 1)
     gone.clear()

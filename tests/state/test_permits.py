@@ -1,4 +1,4 @@
-"""What a process knows of a rate, its queue, and what a fork leaves of both: without a clock and without a table."""
+"""What a process knows of a rate, its queue, and both after a fork: without a clock and without a table."""
 
 import gc
 import threading

@@ -1,4 +1,4 @@
-"""The service's time: bounds that hold for every honest answer, and that no single odd answer moves."""
+"""The service's time: bounds that hold for every honest answer, and that no single wrong answer moves."""
 
 import itertools
 import logging
@@ -261,7 +261,7 @@ def test_one_odd_date_neither_makes_a_lease_look_expired_nor_blinds(odd, before,
     odds=st.lists(st.one_of(st.just(0.0), st.floats(10.0, YEAR), st.floats(-YEAR, -10.0)), min_size=1, max_size=15),
 )
 def test_scattered_odd_dates_never_outvote_what_was_known(odds):
-    # Odd ones of which no two are alike do not agree with one another, however many there are.
+    # Wrong answers that all differ do not agree with one another, however many there are.
     clock = MovableClock()
     service, time = Service(clock), ServiceTime(clock)
     service.answer(time)
@@ -733,7 +733,7 @@ def test_after_a_fork_the_child_can_observe_though_the_parent_held_the_lock(cloc
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have other clocks that do")
 def test_the_steady_clock_is_the_one_that_counts_suspended_time():
-    # Where a machine never slept, the clocks read the same: so the test asks which one is read.
+    # If a machine never slept, the clocks read the same: so the test checks which one is read.
     steady = SystemClock().steady
     assert (steady.func, steady.args) == (system_time.clock_gettime, (system_time.CLOCK_BOOTTIME,))
     assert steady() == pytest.approx(system_time.clock_gettime(system_time.CLOCK_BOOTTIME), abs=5.0)

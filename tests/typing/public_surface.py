@@ -2,7 +2,7 @@
 
 - `assert_type` states what a name or a call is; a wider or a narrower type fails the check.
 - A line with `type: ignore[...]` must not type-check: mypy reports an ignore that it does not need.
-- `test_public_surface.py` fails where a public name does not occur here.
+- `test_public_surface.py` fails if a public name does not occur here.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
 
 
 def every_event(event: events.Event) -> str:
-    """A user who handles all kinds is told by the type checker when there is one more."""
+    """If a new kind is added, the type checker tells a user who handles all kinds."""
     match event:
         case events.Acquired():
             assert_type(event.slots, tuple[int, ...])

@@ -1,7 +1,7 @@
-"""The face for asyncio, driven from threads: so that tests of the synchronous one run over both.
+"""The asyncio API, driven from threads, so that tests of the synchronous API run over both.
 
-A module that sets ``FACES`` gets its buckets from both. What is awaited runs on a loop on a thread of its own, and the
-test's thread waits for it; all else is the shared core's, and looked at directly.
+A module that sets ``APIS`` gets its buckets from both. Awaited methods run on a loop on a thread of its own, and the
+test's thread waits for them; all else belongs to the shared core, and is read directly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ddb_lease._runtime.ports import Wakeup as BlockingBell
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Wakeup
 
-FACES = ["threads", "asyncio"]
+APIS = ["threads", "asyncio"]
 
 
 class Loop:
@@ -34,7 +34,7 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """What it comes to; a cancellation, which is what interrupts here, comes out as an interrupt."""
+        """Its result. A cancellation, which takes the place of an interrupt here, is raised as an interrupt."""
         assert threading.current_thread() is not self._thread, "the loop would wait for itself"
         try:
             return asyncio.run_coroutine_threadsafe(work, self.loop).result(120)
@@ -95,7 +95,7 @@ class Lease:
         self._told = callback
         if callback is None:
             self._lease.on_lost = None
-        elif self._staged:  # all happens on one thread there, with locks in its hands: no other may be waited for
+        elif self._staged:  # all happens on one thread there, which holds locks: it must not wait for another
             self._lease._held.end.on_lost = lambda: callback(self)
         else:
             self._lease.on_lost = self._tell
@@ -193,7 +193,7 @@ class LeaseBucket:
 
 
 class Staged(Wakeup):
-    """A bell of the stage's, whose pauses move the clock; not on the loop, as what happens in them is waited for."""
+    """A wakeup of the test environment, whose pauses move the clock; not on the loop, as tests wait in a pause."""
 
     def __init__(self, wakeup: BlockingBell) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class Staged(Wakeup):
 
 
 class Cancelling:
-    """A store; what is an interrupt of a thread is a cancellation of a task."""
+    """A store that raises a task's cancellation in place of a thread's interrupt."""
 
     def __init__(self, store: Sender) -> None:
         self._store = store
@@ -226,9 +226,9 @@ class Cancelling:
 
 
 @contextlib.contextmanager
-def loop_for(face: str):
-    """The loop that this face needs."""
-    if face == "threads":
+def loop_for(api: str):
+    """The loop that this API needs."""
+    if api == "threads":
         yield None
         return
     loop = Loop()
