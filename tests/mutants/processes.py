@@ -11,7 +11,7 @@ _RENEWER = "_runtime/renewer.py"
 _STORE = "dynamodb/store.py"
 
 PROCESSES = Chapter(
-    title="Processes, workers, connections",
+    title="Processes: forks, exit, connections, hints",
     mutants=(
         Mutant(
             name="a fork reaches every bucket of the process",

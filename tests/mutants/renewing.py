@@ -276,5 +276,21 @@ BATCHES = Chapter(
                 "tests/runtime/test_renewer.py::test_what_was_in_a_batch_that_a_later_one_overtook_is_tried_by_itself",
             ),
         ),
+        Mutant(
+            name="of several slots in a batch a revocation counts beside a failure",
+            module=_RENEWER,
+            target="decisive",
+            code="next(filter(_revoked, self.answers), None)",
+            without="",
+            noticed_by=("tests/runtime/test_renewer.py::test_a_revocation_counts_beside_a_failure",),
+        ),
+        Mutant(
+            name="a defect in one lease of a batch costs no other",
+            module=_RENEWER,
+            target="_apply",
+            code='_log.exception("renewing a lease failed by a defect; it is tried again")',
+            without="raise",
+            noticed_by=("tests/runtime/test_renewer.py::test_one_in_trouble_keeps_no_other_from_being_renewed",),
+        ),
     ),
 )
