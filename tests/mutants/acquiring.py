@@ -88,7 +88,7 @@ ACQUIRING = Chapter(
             name="a grant that expires too early is given up",
             module=_GRANTS,
             target="is_sound",
-            code="known_by - margin <= written_by <= known_by + FAR_AHEAD_SECONDS",
+            code="known_by - grant.margin <= written_by <= known_by + FAR_AHEAD_SECONDS",
             without="written_by <= known_by + FAR_AHEAD_SECONDS",
             noticed_by=("tests/test_lease_holding.py::test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up",),
         ),
