@@ -163,6 +163,15 @@ def test_the_slot_of_a_revoked_lease_is_free_after_a_callback_that_was_set_late(
     assert leases_in(table) == {}
 
 
+def test_watchers_are_told_of_a_loss_before_its_callback_is_called(environment, bucket, table):
+    told = []
+    lease = bucket.acquire(timeout=5, on_lost=lambda _: told.append("callback"))
+    lease._held.end.watch(lambda: told.append("watcher"))
+    table.delete(0)
+    environment.run(11, bucket)
+    assert told == ["watcher", "callback"]
+
+
 def test_a_callback_that_fails_harms_nothing(environment, bucket, table, caplog):
     def fails(lease):
         raise ZeroDivisionError

@@ -1,6 +1,6 @@
 """The whole table."""
 
-from tests.mutants import answers, deciding, holding, rates, requests, restructured, time
+from tests.mutants import acquiring, answers, deciding, holding, operating, processes, rates, renewing, requests, time
 from tests.mutants.mutant import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -14,11 +14,10 @@ CHAPTERS: tuple[Chapter, ...] = (
     deciding.WAITING,
     deciding.AMBIGUITY,
     holding.BELIEF,
-    holding.PROCESSES,
-    restructured.ACQUIRING,
-    restructured.RENEWING,
-    restructured.BATCHES,
-    restructured.PROCESS,
-    restructured.OPERATING,
+    processes.PROCESSES,
+    acquiring.ACQUIRING,
+    renewing.RENEWING,
+    renewing.BATCHES,
+    operating.OPERATING,
     rates.RATES,
 )

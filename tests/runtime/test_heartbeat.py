@@ -407,6 +407,19 @@ def test_one_heartbeat_serves_a_process():
     assert process.heartbeats() is heartbeats
 
 
+def test_a_forked_child_has_a_heartbeat_and_workers_of_its_own_where_nothing_of_its_parents_waits(clock, monkeypatch):
+    # All of it is restored afterwards: this process is no child.
+    monkeypatch.setattr(process, "_heartbeats", None)
+    monkeypatch.setattr(process, "_lock", threading.RLock())
+    monkeypatch.setattr(process, "_registered", weakref.WeakSet())
+    parents = process.heartbeats()
+    parents._schedule.put(Patient(clock, 0.0), 0.0)
+    process._after_fork_in_child()
+    childs = process.heartbeats()
+    assert childs.workers is not parents.workers
+    assert childs._schedule.all() == []
+
+
 def test_one_that_cannot_say_when_it_is_due_harms_no_other(beats, clock):
     class Speechless(Patient):
         def beat(self, *, slept):
