@@ -288,7 +288,7 @@ BATCHES = Chapter(
             name="a defect in one lease of a batch costs no other",
             module=_RENEWER,
             target="_apply",
-            code='_log.exception("renewing a lease failed by a defect; it is tried again")',
+            code='_log.exception("renewing a lease failed (a bug); it will be retried")',
             without="raise",
             noticed_by=("tests/runtime/test_renewer.py::test_one_in_trouble_keeps_no_other_from_being_renewed",),
         ),
