@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from botocore.exceptions import (
     ClientError,
@@ -30,11 +30,31 @@ from botocore.exceptions import (
 from ddb_lease import client_config
 from ddb_lease._state.service_time import AGREEING
 from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, members
-
-if TYPE_CHECKING:
-    from scripts.harness.simulated_process import Process
+from scripts.harness.world import World
 
 _URL = "http://simulated"
+
+
+class Process(Protocol):
+    """What the network knows of a process that sends requests: see `simulated_process.Process`."""
+
+    name: str
+    world: World
+    seed: int
+    lease_seconds: float
+    requests: int
+    dateless: int
+    cut_until: float
+    luck: Random
+
+    @property
+    def luck_of_reads(self) -> Random:
+        """Chance of what its reads show."""
+        ...
+
+    def when_running(self, happens: Callable[[], object]) -> None:
+        """Let something happen to it now, or when it is thawed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
