@@ -251,7 +251,7 @@ def test_an_interrupt_before_any_line_of_the_driver_comes_out_and_nothing_is_sen
     assert seen == {0, 1, 2}, "it struck before, between and after"
 
 
-# Bell.
+# Wakeup.
 
 
 def rung_in_time(wakeup, wait):

@@ -75,7 +75,7 @@ def test_a_renewal_by_plan_is_not_late(environment, bucket, told):
     environment.run(11, bucket)
     (renewed,) = of(Renewed, told)
     assert renewed.lease_id == lease.id
-    assert 0 <= renewed.late_seconds <= 0.25, "the stage moves in such steps"
+    assert 0 <= renewed.late_seconds <= 0.25, "the environment moves in such steps"
 
 
 def test_a_renewal_that_failed_before_is_late_by_the_first_plan(environment, bucket, told):
