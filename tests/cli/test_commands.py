@@ -567,7 +567,7 @@ def test_a_release_by_id_ends_a_lease(cli, holder):
 def test_what_is_no_lease_id_is_told(cli, what):
     done = cli(f"{what} used nonsense --local")
     assert done.returncode == 2
-    assert "no lease id" in done.stderr
+    assert "not a lease id" in done.stderr
 
 
 # A whole bucket.
@@ -727,4 +727,4 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
 def test_an_interval_that_cannot_be_is_told(cli, interval):
     done = cli(["status", "used", "--local", "--watch", f"--interval={interval}"])
     assert done.returncode == 2
-    assert "--interval must be 0.2 seconds up to a day" in done.stderr
+    assert "--interval must be from 0.2 seconds to a day" in done.stderr
