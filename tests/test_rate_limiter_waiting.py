@@ -64,7 +64,7 @@ def test_threads_that_wait_share_one_schedule(new_limiter, in_thread):
 
 def test_a_permit_that_is_not_to_be_had_in_time_is_not_waited_for(limiter, environment):
     drained(limiter)
-    with pytest.raises(AcquireTimeout, match=r"no 2 permits of rate .* in 0\.01 s"):
+    with pytest.raises(AcquireTimeout, match=r"no 2 permits of rate .* within 0\.01 s"):
         limiter.acquire(2, timeout=0.01)
     assert environment.pauses == []
     limiter.acquire(2, timeout=0.05)

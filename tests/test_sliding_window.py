@@ -170,7 +170,7 @@ def test_a_waiter_writes_nothing(windows, environment):
     while window.try_acquire():
         pass
     window.tap.clear()
-    with pytest.raises(AcquireTimeout, match=r"no permit of window .* in 10 s"):
+    with pytest.raises(AcquireTimeout, match=r"no permit of window .* within 10 s"):
         window.acquire(timeout=10)
     assert set(window.tap.count()) == {"Look"}
 

@@ -567,7 +567,7 @@ def test_a_release_by_id_ends_a_lease(cli, holder):
 def test_what_is_no_lease_id_is_told(cli, what):
     done = cli(f"{what} used nonsense --local")
     assert done.returncode == 2
-    assert "no lease id" in done.stderr
+    assert "not a lease id" in done.stderr
 
 
 # A whole bucket.

@@ -57,7 +57,7 @@ def test_a_lease_that_is_not_held_is_not_revoked(new_bucket, table):
     lease.release()
     assert not bucket.revoke(lease.id)
     assert "revoked" not in table.get(0)
-    with pytest.raises(ConfigurationError, match="no lease id"):
+    with pytest.raises(ConfigurationError, match="not a lease id"):
         bucket.revoke("nonsense")
 
 
