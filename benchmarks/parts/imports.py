@@ -16,7 +16,9 @@ ROUNDS = 15
 PROGRAMS = {
     "boto3": "import boto3",
     "ddb_lease": "import ddb_lease",
-    "both": "import ddb_lease, boto3",
+    # `import ddb_lease` alone imports next to nothing: the names are imported when they are first used.
+    "LeaseBucket": "from ddb_lease import LeaseBucket",
+    "both": "import boto3; from ddb_lease import LeaseBucket",
 }
 
 
