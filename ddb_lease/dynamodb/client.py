@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from botocore import exceptions as aws
-from botocore.config import Config
 
 from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from boto3.session import Session as Boto3Session
+    from botocore.config import Config
     from types_boto3_dynamodb.client import DynamoDBClient
 
     Session: TypeAlias = Boto3Session
@@ -56,6 +56,9 @@ def client_config(lease_seconds: float = 60.0) -> Config:
         >>> from ddb_lease import client_config
         >>> client = boto3.client("dynamodb", region_name="eu-west-1", config=client_config(60))
     """
+    # Here, and not with this module: it brings urllib3, and takes as long to import as all of ours.
+    from botocore.config import Config  # noqa: PLC0415
+
     seconds = timeout_for(lease_seconds)
     return Config(
         connect_timeout=seconds,
