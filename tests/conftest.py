@@ -221,6 +221,15 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
 
 
 @pytest.fixture
+def limiter(rates) -> RateLimiter:
+    """A hundred a second, five at once, on the environment's clock; its time is known."""
+    limiter = rates()
+    limiter.status()
+    limiter.tap.clear()
+    return limiter
+
+
+@pytest.fixture
 def store(client, bucket_name, table) -> Store:
     """This test's bucket without the library's upper layers: requests are sent as they are."""
     return Store(table=TABLE, bucket=bucket_name, connection=ConnectionSettings(client=client), lease_seconds=30)

@@ -290,6 +290,19 @@ def charge(attempt: str = "mine", *, idle: bool = True, now: int = 1_000, **chan
     return replace(request, **changes)
 
 
+def drained(limiter: Any) -> Any:
+    """A limiter with nothing left at once."""
+    while limiter.try_acquire():
+        pass
+    limiter.tap.clear()
+    return limiter
+
+
+def charges(limiter: Any) -> int:
+    """How many charges it has sent."""
+    return len(limiter.tap.of(Charge))
+
+
 _tokens = itertools.count()
 
 

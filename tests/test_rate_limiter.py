@@ -10,30 +10,9 @@ import pytest
 from ddb_lease import ConfigurationError, SlidingWindow
 from ddb_lease._protocol.messages import Charge
 from tests.conftest import TABLE
-from tests.support import LOST, NO_ANSWERS
+from tests.support import LOST, NO_ANSWERS, charges, drained
 
 CONTRACT = True  # the simulator's DynamoDB too
-
-
-@pytest.fixture
-def limiter(rates):
-    """A hundred a second, five at once, on the environment's clock; its time is known."""
-    limiter = rates()
-    limiter.status()
-    limiter.tap.clear()
-    return limiter
-
-
-def drained(limiter):
-    """The same, with nothing left at once."""
-    while limiter.try_acquire():
-        pass
-    limiter.tap.clear()
-    return limiter
-
-
-def charges(limiter):
-    return len(limiter.tap.of(Charge))
 
 
 # What is admitted

@@ -13,7 +13,7 @@ from ddb_lease._protocol.messages import Charge, Look
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.permits import PermitWaiter
 from scripts.harness import engines
-from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, eventually
+from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually
 
 
 @pytest.fixture(scope="session")
@@ -21,27 +21,6 @@ def engine():
     """What an engine does with a charge is tried elsewhere."""
     with engines.simulated() as running:
         yield running
-
-
-@pytest.fixture
-def limiter(rates):
-    """A hundred a second, five at once, on the environment's clock; its time is known."""
-    limiter = rates()
-    limiter.status()
-    limiter.tap.clear()
-    return limiter
-
-
-def drained(limiter):
-    """The same, with nothing left at once."""
-    while limiter.try_acquire():
-        pass
-    limiter.tap.clear()
-    return limiter
-
-
-def charges(limiter):
-    return len(limiter.tap.of(Charge))
 
 
 def wanted(limiter):
