@@ -7,15 +7,21 @@ equal.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 from collections.abc import Callable
 from types import TracebackType
 
+from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease.errors import LossReason, StoreError
+from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
 
 _log = logging.getLogger("ddb_lease")
+
+OnLost = Callable[["Lease"], object]
+
+_AWAITED_BY = "Leases of ddb_lease.aio take coroutine functions; here, give a plain function."
 
 
 class Lease:
@@ -43,7 +49,7 @@ class Lease:
             for the lost-callback.
     """
 
-    def __init__(self, held: HeldLease, *, on_lost: Callable[[Lease], object] | None = None) -> None:
+    def __init__(self, held: HeldLease, *, on_lost: OnLost | None = None) -> None:
         self.id = held.id
         self.slots = held.slots
         self.slot = held.slot
@@ -52,7 +58,7 @@ class Lease:
         self.data: Data = held.data
         self.grace = held.grace
         self._held = held
-        self._on_lost: Callable[[Lease], object] | None = None
+        self._on_lost: OnLost | None = None
         if on_lost is not None:
             self.on_lost = on_lost
 
@@ -81,19 +87,24 @@ class Lease:
         return self._held.lost
 
     @property
-    def on_lost(self) -> Callable[[Lease], object] | None:
-        """Called once with the lease when it is lost, on its own thread.
+    def on_lost(self) -> OnLost | None:
+        """Called once with the lease when it is lost, on its own thread. A plain function of one argument.
 
         It is called at the deadline at the latest, `Timing.grace` seconds before anyone else can hold the slot (except
         for reasons taken and gone, when somebody may have it already). If you set it on a lost lease, it is called at
         once.
+
+        Raises:
+            ConfigurationError: On setting it: it cannot be called with the lease alone, or is a coroutine function or
+                a generator function, whose body nobody would run. The lease and its callback stay as they were.
         """
         return self._on_lost
 
     @on_lost.setter
-    def on_lost(self, callback: Callable[[Lease], object] | None) -> None:
+    def on_lost(self, callback: OnLost | None) -> None:
+        require_on_lost(callback)
         self._on_lost = callback
-        self._held.end.on_lost = None if callback is None else lambda: callback(self)
+        self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
         """Make sure that we hold the lease. No I/O; takes a few microseconds at most.
@@ -151,3 +162,18 @@ class Lease:
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
             _log.warning("lease %s was not released and will expire: %s", self.id, error)
+
+    def _call(self, callback: OnLost) -> None:
+        returned = callback(self)
+        if inspect.iscoroutine(returned):  # a plain function that returns one cannot be told before
+            returned.close()
+            raise ConfigurationError(f"on_lost returned a coroutine, and nobody awaits it. {_AWAITED_BY}")
+
+
+def require_on_lost(callback: object) -> None:
+    """Check a lost-callback when it is given.
+
+    Raises:
+        ConfigurationError: It would fail, or not run, when the lease is lost.
+    """
+    require_callback(callback, what="on_lost", gets="the lease", coroutines=_AWAITED_BY)

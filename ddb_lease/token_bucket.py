@@ -16,6 +16,7 @@ import math
 import threading
 from typing import Final
 
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.maintain import Maintenance
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.grants import slots_of
@@ -26,7 +27,7 @@ from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
-from ddb_lease.models import Timing
+from ddb_lease.models import Seconds, Timing
 
 _log = logging.getLogger("ddb_lease")
 
@@ -81,7 +82,7 @@ class DynamoDBTokenBucket:
         self,
         table_name: str,
         max_tokens: int = 10,
-        token_timeout_seconds: float = 300,
+        token_timeout_seconds: Seconds = 300,
         *,
         bucket_name: str = DEFAULT_BUCKET,
         session: Session | None = None,
@@ -126,14 +127,14 @@ class DynamoDBTokenBucket:
         """
         self._bucket.fill()
 
-    def acquire_token(self, timeout_seconds: float = 30) -> tuple[str | None, bool]:
+    def acquire_token(self, timeout_seconds: Seconds = 30) -> tuple[str | None, bool]:
         """Wait for a token.
 
         If the service does not answer, it also retries for that long; if the service refuses for good (no table, no
         permission), it does not. Either is logged as one warning.
 
         Args:
-            timeout_seconds: Seconds to wait at most, besides one request's time; 0 for a single try.
+            timeout_seconds: Seconds, or a timedelta, to wait at most, besides one request's time; 0 for a single try.
 
         Returns:
             The token's id and True; or None and False: nothing is held. A token that an unanswered request took
@@ -144,11 +145,11 @@ class DynamoDBTokenBucket:
 
         Cost: that of `LeaseBucket.acquire`; uncontended 1 PutItem, 1 WCU.
         """
-        given: object = timeout_seconds  # callers from before may have no type checker
-        if not (isinstance(given, (int, float)) and given >= 0):
-            raise ConfigurationError(f"timeout_seconds must be 0 or more seconds, not {timeout_seconds!r}")
+        seconds = checked_timeout(timeout_seconds, what="timeout_seconds")
+        if seconds is None:
+            raise ConfigurationError("timeout_seconds must be 0 or more seconds, not None: it would wait for ever")
         try:
-            token_id = self._bucket.take(timeout_seconds)
+            token_id = self._bucket.take(seconds)
         except StoreError as error:
             _log.warning("no token of bucket %r could be acquired: %s", self._core.name, error)
             return None, False

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.release import ended_slots, require_answers, send_release
@@ -32,7 +33,7 @@ from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.arguments import checked_text
+from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
@@ -46,7 +47,7 @@ from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
-from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Timing
+from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Seconds, Timing
 
 _log = logging.getLogger("ddb_lease")
 
@@ -99,7 +100,7 @@ class BucketCore:
         name: str,
         *,
         max_tokens: int,
-        lease_seconds: float,
+        lease_seconds: Seconds,
         table: str,
         session: Session | None,
         client: Client | None,
@@ -113,9 +114,11 @@ class BucketCore:
         self.table = checked_text("table", table)
         self._owner = owner and checked_text("owner", owner)
         self.runtime = runtime or Runtime()
-        timing = timing or Timing()
+        timing = checked_timing(timing)
         wanted = _checked_settings(max_tokens, lease_seconds)
+        lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
+        require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
         self._reporter = None if on_event is None else EventReporter(self.name, on_event)
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
@@ -157,15 +160,14 @@ class BucketCore:
 
     # Acquiring.
 
-    def deadline(self, timeout: float | None) -> float:
+    def deadline(self, timeout: Seconds | None) -> float:
         """When a timeout that begins now ends, on the steady clock.
 
         Raises:
-            ConfigurationError: It is not a number of seconds from 0 up.
+            ConfigurationError: It is no time from 0 up.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        return math.inf if timeout is None else self.state.time.steady() + timeout
+        seconds = checked_timeout(timeout)
+        return math.inf if seconds is None else self.state.time.steady() + seconds
 
     def begin_acquire(
         self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
@@ -181,7 +183,7 @@ class BucketCore:
         """
         if self.state.closed:
             raise self.state.closed_error()
-        _require_count(count)
+        require_count(count)
         data = _checked_data(data, count)
         waiter = Waiter(wake, count)
         observer = None if self._reporter is None else AcquireObserver(self._reporter, now=self.state.time.steady())
@@ -265,10 +267,10 @@ class BucketCore:
             except StoreError as error:
                 _log.warning("lease %s of an interrupted acquire will expire: %s", grant.lease_id, error)
 
-    def timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
+    def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
         slots = "no slot" if count == 1 else f"no {count} slots"
-        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
+        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s")
 
     # Operators' operations.
 
@@ -402,21 +404,27 @@ def checked_lease_id(lease_id: object) -> tuple[int, ...]:
 
 def _checked_max_tokens(max_tokens: object) -> int:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
-        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {max_tokens!r}")
+        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {shown(max_tokens)}")
     return max_tokens
 
 
 def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
     max_tokens = _checked_max_tokens(max_tokens)
     longest = LONGEST_LEASE_MS / 1000
-    if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
-        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")
-    return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))
+    seconds = as_seconds(lease_seconds)
+    if not 0 < seconds <= longest:
+        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {shown(lease_seconds)}")
+    return Settings(max_tokens=max_tokens, lease_ms=round(seconds * 1000))
 
 
-def _require_count(count: object) -> None:
+def require_count(count: object) -> None:
+    """Check how many slots are wanted together.
+
+    Raises:
+        ConfigurationError: It is not a whole number that fits into one transaction.
+    """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
-        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {count!r}")
+        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {shown(count)}")
 
 
 def _checked_data(data: object, count: int) -> Data:

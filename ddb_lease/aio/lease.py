@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
+from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
@@ -97,12 +98,17 @@ class Lease:
         (except for reasons taken and gone, when somebody may have it already). So it begins before that unless the loop
         is blocked for so long. The slot of a revoked lease is released only after it has returned, however long that
         takes, unless the lease expires first. If you set it on a lost lease, it is called at once. If the loop is
-        closed by then, it is not called, and the log says so.
+        closed by then, it is not called, and the log says so. Whatever it returns is awaited if it can be.
+
+        Raises:
+            ConfigurationError: On setting it: it cannot be called with the lease alone, or is a generator function,
+                whose body nobody would run. The lease and its callback stay as they were.
         """
         return self._on_lost
 
     @on_lost.setter
     def on_lost(self, callback: OnLost | None) -> None:
+        require_on_lost(callback)
         self._on_lost = callback
         self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
 
@@ -250,6 +256,15 @@ class Lease:
             _log.exception("the lost-callback of lease %s failed", self.id)
         for guard in list(self._guards):
             await guard.over()
+
+
+def require_on_lost(callback: object) -> None:
+    """Check a lost-callback when it is given. Coroutine functions are welcome, and so is whatever returns an awaitable.
+
+    Raises:
+        ConfigurationError: It would fail, or not run, when the lease is lost.
+    """
+    require_callback(callback, what="on_lost", gets="the lease")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
