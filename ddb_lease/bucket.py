@@ -16,6 +16,7 @@ from types import TracebackType
 
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.runtime import Runtime
@@ -27,6 +28,8 @@ from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Tim
 
 _log = logging.getLogger("ddb_lease")
 
+_BLOCK = "`with bucket.acquire() as lease:` holds a lease for a block; make one bucket for the process."
+
 _LEASED = Wording(
     name="LeaseBucket.leased",
     inside="Write `with bucket.acquire() as lease:` around the work in its body, or do all work before it returns.",
@@ -35,12 +38,15 @@ _LEASED = Wording(
 )
 
 
-class LeaseBucket:
+class LeaseBucket(BelongsHere):
     """A named, shared pool of at most `max_tokens` tokens, each leased by one holder at a time.
 
     Making one sends nothing. The first acquire creates the bucket in the table with these settings. If the bucket
     exists, its stored settings apply, and one warning names the difference. Thread-safe. Use one object for each
     process and bucket name: its threads then share one poll. After a fork the child may use it, and holds nothing.
+
+    ``with LeaseBucket(...) as bucket:`` closes it at the block's end, and acquires nothing. Entering one that is closed
+    or entered raises `ConfigurationError`. It cannot be copied or pickled.
 
     Args:
         name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
@@ -67,6 +73,8 @@ class LeaseBucket:
         >>> with bucket.acquire(timeout=300) as lease:
         ...     lease.check()
     """
+
+    _instead = "pass its name and settings, and make one there"
 
     def __init__(
         self,
@@ -364,6 +372,7 @@ class LeaseBucket:
         self._core.close_connections()
 
     def __enter__(self) -> LeaseBucket:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     def __exit__(
@@ -372,6 +381,7 @@ class LeaseBucket:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         self.close()
 
     def _acquire(

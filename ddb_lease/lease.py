@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from ddb_lease._runtime.arguments import require_callback
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
@@ -24,7 +25,7 @@ OnLost = Callable[["Lease"], object]
 _AWAITED_BY = "Leases of ddb_lease.aio take coroutine functions; here, give a plain function."
 
 
-class Lease:
+class Lease(BelongsHere):
     """A claim on one token slot, or on several, renewed in the background until it is released or lost.
 
     Several slots form one lease: acquired together, with one deadline, released together. Losing one slot loses the
@@ -49,6 +50,8 @@ class Lease:
             for the lost-callback.
     """
 
+    _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+
     def __init__(self, held: HeldLease, *, on_lost: OnLost | None = None) -> None:
         self.id = held.id
         self.slots = held.slots
@@ -58,6 +61,7 @@ class Lease:
         self.data: Data = held.data
         self.grace = held.grace
         self._held = held
+        self._entered = False
         self._on_lost: OnLost | None = None
         if on_lost is not None:
             self.on_lost = on_lost
@@ -143,6 +147,11 @@ class Lease:
         return self._held.release()
 
     def __enter__(self) -> Lease:
+        if self._entered and self._held.held:
+            raise ConfigurationError(
+                f"lease {self.id} is entered already, by a block that releases it: use it as it is"
+            )
+        self._entered = True
         try:
             self.check()
         except BaseException:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
@@ -21,6 +22,8 @@ from ddb_lease.models import RateStatus, Seconds, Timing
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_BLOCK = "`limiter.acquire()` takes a permit; make one limiter for the process."
+
 _LIMITED = Wording(
     name="RateLimiter.limited",
     inside="Call `limiter.acquire()` in its body.",
@@ -29,7 +32,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter:
+class RateLimiter(BelongsHere):
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
     It runs GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read in order to
@@ -70,6 +73,8 @@ class RateLimiter:
         ...     [limiter.try_acquire() for _ in range(3)]
         [True, True, False]
     """
+
+    _instead = "pass its name and settings, and make one there"
 
     def __init__(
         self,
@@ -221,6 +226,7 @@ class RateLimiter:
         self._core.close()
 
     def __enter__(self) -> RateLimiter:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     def __exit__(
@@ -229,6 +235,7 @@ class RateLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         self.close()
 
     def _ask(self, wanted: Wanted) -> bool:

@@ -24,6 +24,8 @@ from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_timing
+from ddb_lease._runtime.belongs_here import BelongsHere
+from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.runtime import Runtime
@@ -33,6 +35,8 @@ from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_BLOCK = "`window.acquire()` takes a permit; make one window for the process."
 
 _LIMITED = Wording(
     name="SlidingWindow.limited",
@@ -52,7 +56,7 @@ _TRY_SECONDS: Final = 10.0
 _TRIES: Final = 3
 
 
-class SlidingWindow:
+class SlidingWindow(BelongsHere):
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
     It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
@@ -90,6 +94,8 @@ class SlidingWindow:
         [True, True, False]
     """
 
+    _instead = "pass its name and settings, and make one there"
+
     def __init__(
         self,
         name: str,
@@ -125,6 +131,7 @@ class SlidingWindow:
             on_event=None,
             runtime=runtime,
         )
+        self._core.block = ClosingBlock(f"window {self._core.name!r}")
         process.register(self._core)
         self.name = self._core.name
         self.table = self._core.table
@@ -201,6 +208,7 @@ class SlidingWindow:
         self._core.close_connections()
 
     def __enter__(self) -> SlidingWindow:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     def __exit__(
@@ -209,6 +217,7 @@ class SlidingWindow:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         self.close()
 
     def _use(self, deadline: float, *, patient: bool) -> bool:

@@ -23,6 +23,7 @@ from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
@@ -40,7 +41,7 @@ _LONGEST_ID: Final = 1_000
 """The id of a lease on as many slots as possible has some 600 characters."""
 
 
-class DynamoDBTokenBucket:
+class DynamoDBTokenBucket(BelongsHere):
     """At most `max_tokens` tokens at once, each held under an id until it is released or its time is over.
 
     It has the interface of this library's seed, on this library's protocol: change only the import. Making one sends
@@ -77,6 +78,8 @@ class DynamoDBTokenBucket:
         >>> bucket.release_token(token_id)
         False
     """
+
+    _instead = "pass its table and settings, and make one there; a token is its id, which any process may release"
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
+from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
@@ -92,6 +93,7 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
+        block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
     """
 
@@ -143,6 +145,7 @@ class BucketCore:
             reporter=self._reporter,
         )
         self._context: LeaseContext | None = None
+        self.block = ClosingBlock(f"bucket {self.name!r}")
         self.leases: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
 
@@ -181,6 +184,7 @@ class BucketCore:
             patient: Whether it waits for a full bucket.
             wake: Ends the driver's pause, from any thread.
         """
+        self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
         require_count(count)
@@ -276,6 +280,7 @@ class BucketCore:
 
     def status(self) -> Operation[BucketStatus]:
         """Read the bucket."""
+        self.block.use()
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
             raise UnknownBucket(
@@ -285,6 +290,7 @@ class BucketCore:
 
     def revoke(self, lease_id: str) -> Operation[bool]:
         """Ask a lease's holder for its slots back."""
+        self.block.use()
         return revoke(
             self.state,
             slots=checked_lease_id(lease_id),
@@ -304,6 +310,7 @@ class BucketCore:
 
     def release(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Operation[list[int]]:
         """Release a lease that this process has no `HeldLease` for; returns the slots on which this ended it."""
+        self.block.use()
         outcomes = yield from send_release(
             self.state,
             slots=slots,
@@ -360,6 +367,7 @@ class BucketCore:
     # Internals.
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
+        self.block.use()
         result = yield from operation
         self.state.settings_changed()
         return result

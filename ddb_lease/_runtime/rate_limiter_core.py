@@ -24,6 +24,7 @@ from ddb_lease._protocol.records import Rate
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing
+from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.permits import Permits, PermitWaiter
@@ -87,6 +88,7 @@ class RateLimiterCore:
     Attributes:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
+        block: The `with` block that closes it.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class RateLimiterCore:
             permits=Permits(settings, lanes=LANES, chance=runtime.chance),
         )
         self.driver = Driver(sender=self._store, time=time, runtime=runtime)
+        self.block = ClosingBlock(f"rate {self.name!r}")
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state.permits, time, self._store, *fork_aware)
         process.register(self)
@@ -132,6 +135,7 @@ class RateLimiterCore:
     def try_at_once(self, n: int) -> bool | Wanted:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
         state = self.state
+        self.block.use()
         if state.closed:
             raise state.closed_error()
         self.require_permits(n)
@@ -145,6 +149,7 @@ class RateLimiterCore:
     def wait_for(self, n: int, timeout: Seconds | None) -> Wanted | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
         state = self.state
+        self.block.use()
         if state.closed:
             raise state.closed_error()
         self.require_permits(n)
@@ -157,6 +162,7 @@ class RateLimiterCore:
 
     def wait_time(self, n: int) -> float:
         """Seconds until n permits could be had, as far as this process knows."""
+        self.block.use()
         self.require_permits(n)
         time = self.state.time
         if not time.known:
@@ -225,6 +231,7 @@ class RateLimiterCore:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good.
         """
+        self.block.use()
         state, rate = self.state, self.state.rate
         meter = yield from read_meter(state, deadline=self._clock.steady() + _STATUS_SECONDS)
         now, uncertainty = state.time.middle_ns()

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
@@ -25,6 +26,8 @@ from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Timing
 
+_BLOCK = "`async with bucket.lease() as lease:` holds a lease for a block; make one bucket for the process."
+
 _LEASED = Wording(
     name="aio.LeaseBucket.leased",
     inside="Write `async with bucket.lease() as lease:` around the work in its body.",
@@ -33,7 +36,7 @@ _LEASED = Wording(
 )
 
 
-class LeaseBucket:
+class LeaseBucket(BelongsHere):
     """As `ddb_lease.LeaseBucket`, for asyncio: methods that send requests are awaited.
 
     It follows the same rules on the same table, and may share a bucket with synchronous clients. Requests are sent on
@@ -74,6 +77,8 @@ class LeaseBucket:
         >>> asyncio.run(main())
         True
     """
+
+    _instead = "pass its name and settings, and make one there"
 
     def __init__(
         self,
@@ -353,6 +358,7 @@ class LeaseBucket:
         await self._bucket.close()
 
     async def __aenter__(self) -> LeaseBucket:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     async def __aexit__(
@@ -361,6 +367,7 @@ class LeaseBucket:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         await self.close()
 
     # Internals.

@@ -19,11 +19,12 @@ from contextlib import suppress
 from types import TracebackType
 
 from ddb_lease._runtime.arguments import require_callback
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard
-from ddb_lease.errors import LossReason, StoreError
+from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
 
 _log = logging.getLogger("ddb_lease")
@@ -34,7 +35,7 @@ _LOOK_SECONDS = 1.0
 """How often a thread that waits for a callback checks that the loop still runs."""
 
 
-class Lease:
+class Lease(BelongsHere):
     """As `ddb_lease.Lease`, for asyncio: methods that send requests are awaited.
 
     Only `ddb_lease.aio.LeaseBucket` makes it. It outlives the task that acquired it. Any task may use it, and any
@@ -56,6 +57,8 @@ class Lease:
             for the loop, the lost-callback and the end of a guarded block together.
     """
 
+    _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+
     def __init__(self, held: HeldLease, *, bucket: AsyncBucket, on_lost: OnLost | None) -> None:
         self.id = held.id
         self.slots = held.slots
@@ -65,6 +68,7 @@ class Lease:
         self.data: Data = held.data
         self.grace = held.grace
         self._held = held
+        self._entered = False
         self._bucket = bucket
         self._loop = asyncio.get_running_loop()
         self._guards: set[Guard] = set()
@@ -208,6 +212,11 @@ class Lease:
         return await self._bucket.give_back(self._held)
 
     async def __aenter__(self) -> Lease:
+        if self._entered and self._held.held:
+            raise ConfigurationError(
+                f"lease {self.id} is entered already, by a block that releases it: use it as it is"
+            )
+        self._entered = True
         try:
             self.check()
         except BaseException:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
@@ -25,6 +26,8 @@ from ddb_lease.models import RateStatus, Seconds, Timing
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_BLOCK = "`await limiter.acquire()` takes a permit; make one limiter for the process."
+
 _LIMITED = Wording(
     name="aio.RateLimiter.limited",
     inside="Write `await limiter.acquire()` in its body.",
@@ -33,7 +36,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter:
+class RateLimiter(BelongsHere):
     """As `ddb_lease.RateLimiter`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same item, and may share its name with synchronous limiters. Requests are sent on
@@ -66,6 +69,8 @@ class RateLimiter:
         >>> asyncio.run(main())
         [True, True, False]
     """
+
+    _instead = "pass its name and settings, and make one there"
 
     def __init__(
         self,
@@ -207,6 +212,7 @@ class RateLimiter:
         self._core.close()
 
     async def __aenter__(self) -> RateLimiter:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     async def __aexit__(
@@ -215,6 +221,7 @@ class RateLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         await self.close()
 
     async def _ask(self, wanted: Wanted) -> bool:
