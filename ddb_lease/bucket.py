@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
+import weakref
 from types import TracebackType
 
 from ddb_lease._runtime import process
@@ -19,6 +21,7 @@ from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
+from ddb_lease._runtime.origin import caller, hand_out
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import LeaseError
@@ -144,7 +147,7 @@ class LeaseBucket(BelongsHere):
             The lease, held and renewed in the background.
 
         Raises:
-            AcquireTimeout: Nothing came free in time. Nothing is held.
+            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
@@ -390,8 +393,9 @@ class LeaseBucket(BelongsHere):
         """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
         require_on_lost(on_lost)
         core = self._core
-        wakeup = core.runtime.wakeup()
-        pending = core.begin_acquire(core.deadline(timeout), data, count=count, patient=patient, wake=wakeup.wake)
+        wakeup, called, by = core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
+        deadline = core.deadline(timeout)
+        pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             with core.in_queue(pending):
@@ -402,6 +406,7 @@ class LeaseBucket(BelongsHere):
             held = core.new_lease(grant)
             lease = Lease(held, on_lost=on_lost)
             core.keep(held)
+            hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             return lease
         except BaseException:
             core.abandon(pending)

@@ -32,7 +32,8 @@ class Lease(BelongsHere):
     lease.
 
     Only `LeaseBucket.acquire` and `try_acquire` make it. It outlives the thread that acquired it, and any thread of the
-    process may use it. Leaving its ``with`` block releases it.
+    process may use it. Leaving its ``with`` block releases it. If it is dropped unreleased, it stays leased and renewed
+    until the bucket is closed or the process ends; a `ResourceWarning` and the log say so.
 
     Promised: while `check` returns, no other holder anywhere believes that it has this slot. Not promised: that your
     work between two calls of `check` takes less time than the margin. If the resource that you write to can compare

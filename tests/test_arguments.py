@@ -25,7 +25,7 @@ from ddb_lease import (
     aio,
     client_config,
 )
-from ddb_lease._runtime.decorators import name_of
+from ddb_lease._runtime.callables import name_of
 from tests.conftest import TABLE
 from tests.support import eventually
 

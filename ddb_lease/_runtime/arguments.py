@@ -7,7 +7,7 @@ import inspect
 from typing import Final
 
 from ddb_lease._numbers import shown
-from ddb_lease._runtime.decorators import Kind, kind_of, name_of, with_article
+from ddb_lease._runtime.callables import Kind, kind_of, name_of, with_article
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
 

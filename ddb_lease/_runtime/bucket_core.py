@@ -19,7 +19,7 @@ import socket
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
@@ -39,6 +39,7 @@ from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
+from ddb_lease._runtime.own_holders import OwnHolders, SelfWait
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
@@ -71,7 +72,7 @@ class PendingAcquire:
         waiter: Its place in the process's queue.
         queues: Whether it is in that queue.
         observer: Reports its events; None if nobody listens.
-        observe: Called with each of its requests and the answer; None if nobody listens.
+        observe: Called with each of its requests and the answer.
         open_grants: Grants that may be leased; released unless the caller keeps them.
     """
 
@@ -79,7 +80,7 @@ class PendingAcquire:
     waiter: Waiter
     queues: bool
     observer: AcquireObserver | None
-    observe: Observer | None
+    observe: Observer
     open_grants: list[Grant]
 
 
@@ -93,6 +94,7 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
+        own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
     """
@@ -145,6 +147,7 @@ class BucketCore:
             reporter=self._reporter,
         )
         self._context: LeaseContext | None = None
+        self.own_holders = OwnHolders(self.name, self.runtime)
         self.block = ClosingBlock(f"bucket {self.name!r}")
         self.leases: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
@@ -173,7 +176,14 @@ class BucketCore:
         return math.inf if seconds is None else self.state.time.steady() + seconds
 
     def begin_acquire(
-        self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
+        self,
+        deadline: float,
+        data: Data | None,
+        *,
+        count: int,
+        patient: bool,
+        wake: Callable[[], None],
+        by: weakref.ref[Any] | None = None,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet, and it is not in the queue yet.
 
@@ -183,6 +193,7 @@ class BucketCore:
             count: How many slots.
             patient: Whether it waits for a full bucket.
             wake: Ends the driver's pause, from any thread.
+            by: The thread or task that acquires, and may hold leases already; None if it never does.
         """
         self.block.use()
         if self.state.closed:
@@ -201,7 +212,13 @@ class BucketCore:
             waiter=waiter,
             queues=patient,
             observer=observer,
-            observe=None if observer is None else observer.observe,
+            observe=SelfWait(
+                self.own_holders,
+                self.runtime,
+                bucket=self.name,
+                by=by,
+                observe=None if observer is None else observer.observe,
+            ).observe,
             open_grants=writes.open_grants,
         )
 
@@ -274,7 +291,8 @@ class BucketCore:
     def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
         slots = "no slot" if count == 1 else f"no {count} slots"
-        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s")
+        said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
+        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}")
 
     # Operators' operations.
 

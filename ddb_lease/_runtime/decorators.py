@@ -14,7 +14,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import enum
 import functools
 import inspect
 import sys
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
 from ddb_lease._numbers import checked_timeout
+from ddb_lease._runtime.callables import Kind, kind_of, name_of, with_article
 from ddb_lease.errors import ConfigurationError
 
 Function = Callable[..., Any]
@@ -61,15 +61,6 @@ class PassesLeaseAwaited(Protocol[LeaseT_co]):
     def __call__(
         self, function: Callable[Concatenate[Own, LeaseT_co, P], Awaitable[R]], /
     ) -> Callable[Concatenate[Own, P], Coroutine[Any, Any, R]]: ...
-
-
-class Kind(enum.Enum):
-    """When a function's body runs."""
-
-    PLAIN = "plain function"
-    COROUTINE = "coroutine function"
-    GENERATOR = "generator function"
-    ASYNC_GENERATOR = "async generator function"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,34 +173,6 @@ def require_timeout(timeout: object, *, wording: Wording) -> None:
     if callable(timeout):
         raise ConfigurationError(f"{wording.name} needs parentheses: write `@...{wording.name.rpartition('.')[2]}()`")
     checked_timeout(timeout)
-
-
-def kind_of(function: Any) -> Kind:  # noqa: ANN401 - anything may be given
-    """When a callable's body runs, as far as it shows. Looks through partials, methods and objects with `__call__`."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    # `inspect` looks through bound methods, but not from an object to the method that is called.
-    faces = [function] if inspect.isroutine(function) else [function, getattr(type(function), "__call__", None)]  # noqa: B004 - the method itself
-    for face in faces:
-        if inspect.isasyncgenfunction(face):
-            return Kind.ASYNC_GENERATOR
-        if inspect.isgeneratorfunction(face):
-            return Kind.GENERATOR
-        if inspect.iscoroutinefunction(face) or _is_marked(face):
-            return Kind.COROUTINE
-    return Kind.PLAIN
-
-
-def name_of(function: object) -> str:
-    """A callable in messages."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return str(getattr(function, "__qualname__", None) or with_article(type(function).__qualname__))
-
-
-def with_article(word: str) -> str:
-    """A word with its indefinite article, mostly right."""
-    return f"{'an' if word[:1].lower() in set('aeiou') else 'a'} {word}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,13 +294,6 @@ def _is_pending(result: object) -> bool:
     if is_future or inspect.isawaitable(result):
         return not (is_future and result.done())  # type: ignore[attr-defined] # just looked at
     return False
-
-
-def _is_marked(function: object) -> bool:
-    """Whether it is marked as a coroutine function, as `unittest.mock`, Cython and asgiref do."""
-    coroutines = sys.modules.get("asyncio.coroutines")
-    mark = getattr(coroutines, "_is_coroutine", None)
-    return mark is not None and getattr(function, "_is_coroutine", None) is mark
 
 
 @contextlib.contextmanager

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import weakref
+from typing import Any
 
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.lease_state import Belief, State
@@ -56,6 +58,11 @@ class HeldLease:
         end: How it ends: release, lost-callback, watchers.
         serial: Held by the thread that renews or releases it.
         patience: How long a release waits for a renewal in progress, in seconds.
+        bucket: The bucket's name.
+        now: Reads the steady clock.
+        origin: Where it comes from (`origin.Origin`); None until it is handed out.
+        handle: A weak reference to its public handle; None if there is none.
+        dropped: Whether its handle was dropped while it was held.
         group: The group to which the heartbeat passes it for renewal.
         observe: Called with each of its requests and the answer; None if nobody listens.
     """
@@ -68,9 +75,13 @@ class HeldLease:
         self.owner = grant.owner
         self.data: Data = grant.data
         self.group = context.renewer
+        self.bucket = context.state.bucket
+        self.origin: object = None
+        self.handle: weakref.ref[Any] | None = None
+        self.dropped = False
         self._context = context
         state = context.state
-        self._steady = context.runtime.clock.steady
+        self.now = self._steady = context.runtime.clock.steady
         self._seconds = seconds = grant.lease_ms / 1000
         self._margin = grant.margin
         self.grace = state.timing.grace_for(seconds)

@@ -21,6 +21,7 @@ from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
+from ddb_lease.aio.driver import running_loop
 from ddb_lease.aio.lease import Lease, OnLost, require_on_lost
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
@@ -176,7 +177,7 @@ class LeaseBucket(BelongsHere):
         released in the background.
 
         Await it in the task that uses the lease. If you run it in a task of its own and drop that task's result, nobody
-        releases the lease, and it is renewed until the bucket is closed.
+        releases the lease, and it is renewed until the bucket is closed; a `ResourceWarning` and the log say so.
 
         Args:
             timeout: Seconds, or a timedelta, to wait at most, besides one request's time; None waits for ever.
@@ -358,6 +359,7 @@ class LeaseBucket(BelongsHere):
         await self._bucket.close()
 
     async def __aenter__(self) -> LeaseBucket:
+        running_loop()  # here, once: without a loop the block's end would fail as well
         self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -23,6 +24,7 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS
+from ddb_lease._runtime.origin import caller, hand_out
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError
@@ -101,8 +103,9 @@ class AsyncBucket:
         handle: Callable[[HeldLease], Kept],
     ) -> Kept | None:
         """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
-        core, wakeup = self.core, self.new_wakeup()
-        pending = core.begin_acquire(core.deadline(timeout), data, count=count, patient=patient, wake=wakeup.wake)
+        core, wakeup, called, task = self.core, self.new_wakeup(), caller(), asyncio.current_task()
+        deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
+        pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
         try:
             with core.in_queue(pending):
                 outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
@@ -113,6 +116,7 @@ class AsyncBucket:
             held = core.new_lease(grant)
             kept = handle(held)
             core.keep(held)
+            hand_out(held, kept, at=core.runtime.clock.steady(), caller=called, by=by)
             return kept
         except BaseException:
             self._owe(pending, wakeup)

@@ -22,6 +22,7 @@ from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver as Blocking
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease.aio.threads import Threads
+from ddb_lease.errors import ConfigurationError
 
 Result = TypeVar("Result")
 
@@ -35,6 +36,22 @@ def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
     return True
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that runs here.
+
+    Raises:
+        ConfigurationError: None does: this is another library's event loop, or none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    raise ConfigurationError(
+        "ddb_lease.aio needs asyncio, and no loop of asyncio runs here: use asyncio.run, or anyio with its asyncio "
+        "backend. Under trio or curio, call ddb_lease's synchronous API on threads"
+    )
+
+
 class Wakeup:
     """Ends a pause early. One task pauses on it, on one loop; any thread may wake it.
 
@@ -43,7 +60,7 @@ class Wakeup:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._rung = False
         self._pausing: asyncio.Future[None] | None = None
         self.flight: Future[Answer] | None = None
@@ -149,7 +166,7 @@ class Driver:
 
 async def answer_of(flight: Future[Result]) -> Result:
     """Wait for another thread's result. If cancelled, that thread finishes alone, or never begins."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     landed: asyncio.Future[None] = loop.create_future()
     flight.add_done_callback(lambda _: tell(loop, lambda: _end(landed)))
     try:

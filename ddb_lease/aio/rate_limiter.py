@@ -18,7 +18,7 @@ from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeo
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
-from ddb_lease.aio.driver import Driver, Wakeup
+from ddb_lease.aio.driver import Driver, Wakeup, running_loop
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.models import RateStatus, Seconds, Timing
@@ -212,6 +212,7 @@ class RateLimiter(BelongsHere):
         self._core.close()
 
     async def __aenter__(self) -> RateLimiter:
+        running_loop()  # here, once: without a loop the block's end would fail as well
         self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 

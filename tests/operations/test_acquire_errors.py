@@ -247,13 +247,13 @@ def warnings_of(caplog):
 
 
 def test_stored_settings_rule_and_one_warning_names_both(new_bucket, caplog):
-    new_bucket(max_tokens=2, lease_seconds=40).acquire(timeout=5)
+    kept = new_bucket(max_tokens=2, lease_seconds=40).acquire(timeout=5)
     bucket = new_bucket(max_tokens=5, lease_seconds=30)
     lease = bucket.acquire(timeout=5)
     assert 35 < lease.remaining < 40
     assert bucket.try_acquire() is None
     lease.release()
-    bucket.acquire(timeout=5)
+    kept = kept, bucket.acquire(timeout=5)
     bucket.status()
     (warning,) = warnings_of(caplog)
     for named in ("max_tokens=2, lease_seconds=40", "max_tokens=5, lease_seconds=30", bucket.name):
@@ -261,20 +261,20 @@ def test_stored_settings_rule_and_one_warning_names_both(new_bucket, caplog):
 
 
 def test_a_bucket_that_is_resized_again_and_again_is_nothing_more_to_warn_of(new_bucket, table, caplog):
-    new_bucket(max_tokens=2).acquire(timeout=5)
+    leases = [new_bucket(max_tokens=2).acquire(timeout=5)]
     bucket = new_bucket(max_tokens=5)
     for max_tokens in (2, 3, 4):
         table.set("counter", max_tokens=max_tokens, rev=table.get("counter")["rev"] + 1)
-        while bucket.try_acquire() is not None:
-            pass
+        while (lease := bucket.try_acquire()) is not None:
+            leases.append(lease)
     assert bucket._core.state.hints.counter.max_tokens == 4
     assert len(warnings_of(caplog)) == 1
 
 
 def test_the_same_settings_are_nothing_to_warn_of(new_bucket, caplog):
-    for _ in range(2):
-        new_bucket().acquire(timeout=5)
+    leases = [new_bucket().acquire(timeout=5) for _ in range(2)]
     assert warnings_of(caplog) == []
+    assert all(lease.held for lease in leases)
 
 
 @pytest.mark.parametrize("again", range(2), ids=["at first", "and ever after"])

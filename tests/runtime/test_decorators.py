@@ -14,7 +14,8 @@ import pytest
 from boto3 import Session
 
 from ddb_lease import ConfigurationError, LeaseBucket, RateLimiter, SlidingWindow, aio
-from ddb_lease._runtime.decorators import Kind, Wording, decorate, decorate_async, kind_of, name_of
+from ddb_lease._runtime.callables import Kind, kind_of, name_of
+from ddb_lease._runtime.decorators import Wording, decorate, decorate_async
 
 WORDING = Wording(name="Bucket.leased", inside="Write it inside.", otherwise="Use the other one.", passes_lease=True)
 LIMITING = Wording(name="Limiter.limited", inside="Write it inside.", otherwise="Use the other.", passes_lease=False)

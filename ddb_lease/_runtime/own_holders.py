@@ -1,0 +1,121 @@
+"""A process that waits for a slot that it holds itself.
+
+Invariants:
+
+- It only observes: no decision depends on it, and it reads only what a look has shown.
+- A warning is given where the wait cannot end by itself: all leases that a look showed are this process's own, and the
+  waiter acquired one of them, or nobody can release one any more. Threads of a pool that wait for one another are no
+  such case. Whatever is ours is named when an acquire times out.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import Any, Final
+
+from ddb_lease._protocol.messages import Answer, Request, Seen
+from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.instrumentation import Observer
+from ddb_lease._runtime.origin import Origin, lease_text
+from ddb_lease._runtime.runtime import Runtime
+
+_log = logging.getLogger("ddb_lease")
+
+WARN_SECONDS: Final = 3.0
+"""After how long a wait it is said that the process waits for itself."""
+
+_NAMED: Final = 3
+"""So many leases are named in a message."""
+
+
+class OwnHolders:
+    """Which of the leases on a full bucket are this process's own.
+
+    Args:
+        bucket: The bucket's name.
+        runtime: Its heartbeat serves the leases of the process.
+    """
+
+    def __init__(self, bucket: str, runtime: Runtime) -> None:
+        self._bucket = bucket
+        self._runtime = runtime
+        self._seen: frozenset[str] = frozenset()
+        self._seen_all = False
+
+    def note(self, seen: Seen) -> None:
+        """Note which leases a look showed."""
+        slots = seen.view.slots.values()
+        self._seen = frozenset(slot.lease.lease_id for slot in slots if slot.lease is not None)
+        self._seen_all = not seen.more
+
+    def ours(self) -> list[HeldLease]:
+        """The leases of this process among those last seen, of whichever object."""
+        scheduled = self._runtime.heartbeat().scheduled() if self._seen else []
+        return [lease for lease in scheduled if isinstance(lease, HeldLease) and lease.id in self._seen and lease.held]
+
+    def waits_for_itself(self, by: weakref.ref[Any]) -> str:
+        """What to warn this waiter of; empty if somebody may release a slot."""
+        ours = self.ours()
+        if not ours or not self._seen_all or len(ours) < len(self._seen):
+            return ""
+        if not any(lease.dropped or _acquired(lease, by) for lease in ours):
+            return ""
+        return self._named(ours)
+
+    def in_timeout(self) -> str:
+        """What the error of a timeout says of this process's own leases; empty if there are none."""
+        ours = self.ours()
+        return f": {self._named(ours)}" if ours else ""
+
+    def _named(self, ours: list[HeldLease]) -> str:
+        now = self._runtime.clock.steady()
+        named = "; ".join(lease_text(lease, now) for lease in ours[:_NAMED]) + "; ..." * (len(ours) > _NAMED)
+        what = "it" if len(self._seen) == 1 else f"{len(ours)} of the {len(self._seen)} leases"
+        return f"this process holds {what} ({named})"
+
+
+class SelfWait:
+    """Watches one acquire.
+
+    Args:
+        holders: What its bucket shows.
+        began: When it began, on the steady clock.
+        by: The thread or task that waits; None if that is not known.
+        observe: Called as well; None for nothing.
+    """
+
+    def __init__(
+        self,
+        holders: OwnHolders,
+        runtime: Runtime,
+        *,
+        bucket: str,
+        by: weakref.ref[Any] | None,
+        observe: Observer | None,
+    ) -> None:
+        self._holders = holders
+        self._clock = runtime.clock
+        self._bucket = bucket
+        self._by = by
+        self._also = observe
+        self._warn_at = runtime.clock.steady() + WARN_SECONDS
+
+    def observe(self, request: Request, answer: Answer) -> None:
+        """Note a look's answer; warn once if the wait has lasted and cannot end by itself."""
+        if self._also is not None:
+            self._also(request, answer)
+        if not isinstance(answer, Seen):
+            return
+        self._holders.note(answer)
+        if self._by is None or self._clock.steady() < self._warn_at:
+            return
+        said = self._holders.waits_for_itself(self._by)
+        if said:
+            self._by = None  # once
+            _log.warning("bucket %r is full, and %s: this acquire waits for its own process", self._bucket, said)
+
+
+def _acquired(lease: HeldLease, by: weakref.ref[Any]) -> bool:
+    origin = lease.origin
+    return isinstance(origin, Origin) and origin.by is not None and by() is not None and origin.by() is by()
