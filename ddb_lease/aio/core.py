@@ -163,7 +163,9 @@ class AsyncBucket:
         """Release all leases, and wait for the clean-up of cancelled acquires."""
         core = self.core
         try:
-            await asyncio.gather(*(self._give_back_quietly(held) for held in core.begin_closing()))
+            leases = core.begin_closing()
+            if leases:  # of nothing, `gather` would make a loop where none runs
+                await asyncio.gather(*(self._give_back_quietly(held) for held in leases))
             if self._debts:
                 deadline = core.deadline(RELEASE_SECONDS)
                 await self.driver.call(lambda: self._settle(deadline))

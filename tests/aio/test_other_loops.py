@@ -1,5 +1,7 @@
 """Other event loops than asyncio's: told once, in words, and nothing is sent."""
 
+import asyncio
+
 import pytest
 
 from ddb_lease import ConfigurationError, aio
@@ -66,7 +68,12 @@ def test_a_block_under_another_loop_fails_once_and_can_be_entered_later(session,
 
 @pytest.mark.parametrize("kind", ["LeaseBucket", "RateLimiter"])
 def test_an_unused_one_can_be_closed_anywhere(session, kind):
-    driven(made(session, kind).close())
+    it = made(session, kind)
+    asyncio.set_event_loop(None)
+    driven(it.close())
+    assert it._core.state.closed
+    with pytest.raises(RuntimeError, match="no current event loop|There is no current event loop"):
+        asyncio.get_event_loop()
 
 
 def made(session, kind):
