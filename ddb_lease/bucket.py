@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from types import TracebackType
 from typing import Concatenate, ParamSpec, TypeVar
@@ -20,13 +19,12 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.log import log as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import LeaseError
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
-
-_log = logging.getLogger("ddb_lease")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,9 +50,10 @@ class LeaseBucket:
         endpoint_url: An endpoint other than DynamoDB's own.
         owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
-        on_event: Called with each event, for metrics: see `ddb_lease.events`, which also says on which thread. It must
-            be quick, as that thread waits for it, and must not use the bucket or its leases. It is called with no lock
-            held. The first exception that it raises is logged; none has any other effect. Without it, no event is made.
+        on_event: Called with each event, for metrics: see `ddb_lease.events`, which also says on which thread. If it is
+            slow, an acquire, a renewal by hand or a release waits for it; no heartbeat does. It must not use the bucket
+            or its leases. It is called with no lock held. The first exception that it raises is logged; none has any
+            other effect. Without it, no event is made.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.

@@ -7,15 +7,13 @@ equal.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 from types import TracebackType
 
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import LossReason, StoreError
 from ddb_lease.models import Data
-
-_log = logging.getLogger("ddb_lease")
 
 
 class Lease:
@@ -82,11 +80,12 @@ class Lease:
 
     @property
     def on_lost(self) -> Callable[[Lease], object] | None:
-        """Called once with the lease when it is lost, on its own thread.
+        """Called once with the lease when it is lost, on a thread for callbacks: no heartbeat waits for it.
 
         It is called at the deadline at the latest, `Timing.grace` seconds before anyone else can hold the slot (except
         for reasons taken and gone, when somebody may have it already). If you set it on a lost lease, it is called at
-        once.
+        once. At most 32 of one bucket run at once, and one more for each that has run for 10 s: if it takes long, let
+        it set a flag, or start a thread.
         """
         return self._on_lost
 

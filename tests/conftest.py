@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import itertools
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, settings
 from ddb_lease import LeaseBucket, RateLimiter, Timing, client_config
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state import log
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
@@ -259,3 +261,28 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+class Flushed:
+    """pytest's `caplog`, whose reader waits until the log's thread has emitted what was said so far."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def __getattr__(self, name: str) -> object:
+        assert log.flush(60), "the log's thread hangs"
+        return getattr(self._caplog, name)
+
+    @contextlib.contextmanager
+    def at_level(self, *args, **kwargs) -> Iterator[None]:
+        """As pytest's; what is said within is emitted within."""
+        with self._caplog.at_level(*args, **kwargs):
+            yield
+            assert log.flush(60), "the log's thread hangs"
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Flushed:
+    """pytest's own; but the library's threads hand what they say to a thread that emits it."""
+    assert log.flush(60), "the log's thread hangs"  # what an earlier test left
+    return Flushed(caplog)

@@ -412,7 +412,6 @@ class SimulatedClients:
             heartbeats=heartbeats,
             wrap=tap.around,
             wakeup=lambda: SteppingWakeup(self),
-            spawn=lambda job: job(),
         )
         bucket = self._new_bucket(tap=tap, runtime=runtime, **arguments)
         bucket.heartbeats = heartbeats

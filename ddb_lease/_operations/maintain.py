@@ -10,8 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
-
 from ddb_lease._operations.look import Looks
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
@@ -23,9 +21,8 @@ from ddb_lease._protocol.outcomes import Busy, Failure, Unavailable
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import BUSY_SECONDS, Operation, full_jitter
 from ddb_lease._protocol.steps import ClaimSlot, CreateBucket, TakeSlots
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import StoreUnavailable
-
-_log = logging.getLogger("ddb_lease")
 
 PAGE_SECONDS = 10.0
 """How long each page of a bucket is asked for again while the service does not answer."""

@@ -11,8 +11,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
-
 from ddb_lease._operations.resend import Answered, require_answered, resend_until_answered
 from ddb_lease._operations.status import read_whole
 from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm
@@ -33,10 +31,9 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Slot
 from ddb_lease._protocol.retry import CONTENDED_SECONDS, Operation, full_jitter
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import Overtaken, StoreUnavailable, UnknownBucket
 from ddb_lease.models import Repaired, Resized
-
-_log = logging.getLogger("ddb_lease")
 
 STEP_SECONDS = 30.0
 """How long one request is sent again while the service does not answer, and one step is repeated while others change

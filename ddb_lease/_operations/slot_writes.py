@@ -14,7 +14,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from ddb_lease._operations.release import send_release
@@ -27,11 +26,10 @@ from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, RetireStrays, TakeSlots
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Reading
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.models import Data
-
-_log = logging.getLogger("ddb_lease")
 
 TRIES_WHEN_UNKNOWN = 6
 """How often one write is sent in all while its answers are lost; a claim is then released, and tried anew."""

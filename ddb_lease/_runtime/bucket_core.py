@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import socket
@@ -40,6 +39,7 @@ from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseCo
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
@@ -47,8 +47,6 @@ from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Timing
-
-_log = logging.getLogger("ddb_lease")
 
 Result = TypeVar("Result")
 
@@ -116,7 +114,7 @@ class BucketCore:
         timing = timing or Timing()
         wanted = _checked_settings(max_tokens, lease_seconds)
         timing.require_room(lease_seconds)
-        self._reporter = None if on_event is None else EventReporter(self.name, on_event)
+        self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)

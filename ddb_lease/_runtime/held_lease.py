@@ -150,8 +150,8 @@ class HeldLease:
         """
         self.check()
         with self.serial:
-            answer, reason = self._context.renewer.renew_singly(self)
-        self.after_renewal(reason)
+            answer, _ = self._context.renewer.renew_singly(self)
+        self.after_renewal(self.belief.reason)
         self._context.heartbeats.reconsider(self)
         self.check()
         if answer is None:
@@ -187,6 +187,8 @@ class HeldLease:
         """Seconds until the heartbeat must serve this lease."""
         with self._lock:
             now = self._steady()
+            if self._loss_unannounced():
+                return 0.0
             if self.belief.state is not State.HELD:
                 return self.end.clean_up_at - now
             if self._renewing:
@@ -197,12 +199,13 @@ class HeldLease:
         """Do what is due, without blocking; returns whether the lease is to be renewed now."""
         with self._lock:
             now = self._steady()
-            if self.belief.state is not State.HELD:
+            reason = self._loss_unannounced()
+            if reason is None and self.belief.state is not State.HELD:
                 if now >= self.end.clean_up_at:
                     self.end.clean_up_at = math.inf
                     self._context.heartbeats.workers.submit(self.end.clean_up)
                 return False
-            reason = self.belief.expire(now, slept=slept)
+            reason = reason or self.belief.expire(now, slept=slept)
             if reason is None and not self._renewing:
                 ahead = self.group.ahead() if self.belief.may_come_early(now) else 0.0
                 self._renewing = self.due_in() <= ahead
@@ -323,9 +326,14 @@ class HeldLease:
             return
         with self._lock:
             reason = self.belief.expire(self._steady(), slept=self._context.heartbeats.overslept())
+            reason = reason or self._loss_unannounced()
         if reason is not None:
             self._context.heartbeats.ensure_running()
             self.end.lose(reason)
+
+    def _loss_unannounced(self) -> LossReason | None:
+        """Why it was lost, if the thread that noticed it was interrupted before anything followed."""
+        return None if self.end.announced else self.belief.reason
 
     def _word(self) -> str:
         return "held" if self.held else self.reason.value

@@ -2,8 +2,9 @@
 
 Invariants:
 
-- The lost-callback runs once, on its own thread, at the deadline at the latest. The slot is released early only after
-  the callback has returned.
+- The lost-callback is called once, on a thread for callbacks, at the deadline at the latest. The slot is released early
+  only after the callback has returned. A callback that runs on a loop returns at once, and says when it is over.
+- A loss is announced once, by any thread that notices it, even if another was interrupted while it announced it.
 - A watcher is called once, on any thread, when the lease was lost or released.
 - A release is sent by lease id, so a late or repeated one changes nothing else.
 """
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +31,9 @@ from ddb_lease._runtime.ports import Lock
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import queued as _log
 from ddb_lease.errors import LossReason, StoreError
 from ddb_lease.events import Lost, Released
-
-_log = logging.getLogger("ddb_lease")
 
 RELEASE_TRIES = 6
 """How often a failing release is sent; after that the slot is free when the lease expires."""
@@ -56,7 +56,7 @@ class LeaseContext:
         heartbeats: The process's heartbeat.
         renewer: Sends its renewals.
         leases: The leases that this process holds, by id; a lease is removed when it ends.
-        runtime: Makes wakeups, locks, and threads for lost-callbacks.
+        runtime: Makes wakeups and locks.
         reporter: Reports events; None if nobody listens.
     """
 
@@ -68,6 +68,30 @@ class LeaseContext:
     leases: dict[str, Any]
     runtime: Runtime
     reporter: EventReporter | None
+
+
+class Unfinished:
+    """What a lost-callback returns that has begun elsewhere: on a loop.
+
+    Args:
+        gone: Whether it will never end, because its loop is closed.
+    """
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self._gone = gone
+        self._ended: Future[None] = Future()
+
+    def end(self) -> None:
+        """It has ended."""
+        self._ended.set_result(None)
+
+    def over(self) -> bool:
+        """Whether it has ended, or never will."""
+        return self._ended.done() or self._gone()
+
+    def then(self, job: Callable[[], object]) -> None:
+        """Call this when it has ended, on any thread."""
+        self._ended.add_done_callback(lambda _: job())
 
 
 class LeaseEnd:
@@ -83,6 +107,7 @@ class LeaseEnd:
 
     Attributes:
         over: Whether the watchers were called.
+        announced: Whether what follows a loss was started.
         released: Whether each slot's release was answered: there is nothing left to release.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
     """
@@ -98,6 +123,7 @@ class LeaseEnd:
         margin: float,
     ) -> None:
         self.over = False
+        self.announced = False
         self.released = False
         self.clean_up_at = math.inf
         self._grant = grant
@@ -109,13 +135,16 @@ class LeaseEnd:
         self._lock = threading.RLock()
         self._on_lost: Callable[[], object] | None = None
         self._watchers: list[Callable[[], object]] = []
+        self._said = False
+        self._followed = False
         self._called_back = False
+        self._unfinished: Unfinished | None = None
         self._owes_call = False
         self._freed = False
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
-        """Called once when the lease is lost, on its own thread; called at once if set on a lost lease."""
+        """Called once when the lease is lost, on a thread for callbacks; at once if set on a lost lease."""
         return self._on_lost
 
     @on_lost.setter
@@ -125,7 +154,7 @@ class LeaseEnd:
             late = self._owes_call and callback is not None
             self._owes_call = self._owes_call and callback is None
         if late and callback is not None:
-            self._context.runtime.spawn(functools.partial(self._call_late, callback))
+            self._call_back(functools.partial(self._call_late, callback))
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """Call a watcher when the lease is lost or released; at once if it already was."""
@@ -221,23 +250,35 @@ class LeaseEnd:
     # Losing.
 
     def lose(self, reason: LossReason) -> None:
-        """The lease has just been lost: start what follows, without calling user code on this thread."""
-        if reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
-            # A renewal whose answer we did not see may have extended it. Release it after the old expiry, not before:
-            # work that calls `check` only now and then may still be running.
-            self.clean_up_at = self._belief.deadline + self._margin
+        """The lease has been lost: start what follows, without calling user code on this thread.
+
+        Every thread that notices a loss calls it, again if another was interrupted in it; what follows happens once.
+        """
+        if self.announced:
+            return
+        unseen = self._unseen(reason)
+        with self._lock:
+            if unseen and not self._followed:
+                # A renewal whose answer we did not see may have extended it. Release it after the old expiry, not
+                # before: work that calls `check` only now and then may still be running.
+                self.clean_up_at = self._belief.deadline + self._margin
         self._context.heartbeats.reconsider(self._scheduled)
-        self._context.runtime.spawn(self._after_loss)
+        self._call_back(self._after_loss)
         lease_id = self._grant.lease_id
         if self._events is not None:
-            # On another thread: a slow `on_event` must delay neither the callback nor the heartbeat, nor hold a lock.
-            lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason)
-            self._context.runtime.spawn(functools.partial(self._events.reporter.end, lost))
-        # Last, so that the callback has started whatever the log handlers do.
-        _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
+            self._events.tell(queued=True)
+            self._events.reporter.end(Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason))
+        self.announced = True
+        with self._lock:
+            said, self._said = self._said, True
+        if not said:
+            _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
 
     def clean_up(self) -> None:
         """Release what may still carry our lease id, once the callback has returned."""
+        unfinished = self._unfinished
+        if unfinished is not None and unfinished.over() and self._callback_over():
+            return
         with self._lock:  # the callback may return at this very moment
             called_back = self._called_back
             if not called_back:
@@ -247,13 +288,27 @@ class LeaseEnd:
         else:
             self._context.heartbeats.reconsider(self._scheduled)
 
+    def _call_back(self, job: Callable[[], object]) -> None:
+        self._context.heartbeats.call_back(job, line=self._context.driver)
+
     def _after_loss(self) -> None:
+        with self._lock:
+            followed, self._followed = self._followed, True
+        if followed:
+            return
         self._call_watchers()
         with self._lock:
             callback = self._on_lost
             self._owes_call = callback is None
-        if callback is not None:
-            self._call(callback)
+        unfinished = None if callback is None else self._call(callback)
+        if unfinished is not None:
+            with self._lock:
+                self._unfinished = unfinished
+                if self.clean_up_at == math.inf:
+                    self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
+            self._context.heartbeats.reconsider(self._scheduled)
+            unfinished.then(lambda: self._call_back(self._callback_over))
+            return
         with self._lock:
             self._called_back = True
             nothing_to_clean_up = self.clean_up_at == math.inf
@@ -263,6 +318,25 @@ class LeaseEnd:
         elif nothing_to_clean_up:
             self.finish()
 
+    def _callback_over(self) -> bool:
+        """A callback that ran on a loop has ended; returns False if `clean_up` must still release after the expiry."""
+        unseen = self._unseen(self._belief.reason)
+        with self._lock:
+            if self._called_back:
+                return not unseen
+            self._called_back, self._unfinished = True, None
+            if not unseen:
+                self.clean_up_at = math.inf
+        if self._may_be_ours():
+            self.release_quietly()
+        elif not unseen:
+            self.finish()
+        return not unseen
+
+    def _unseen(self, reason: LossReason | None) -> bool:
+        """Whether a renewal may have extended the lost lease, and we did not see its answer."""
+        return reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
+
     def _may_be_ours(self) -> bool:
         """Whether the lost lease may still be in the table: it was revoked, or has more slots than the lost one."""
         reason = self._belief.reason
@@ -270,15 +344,21 @@ class LeaseEnd:
         return reason is LossReason.REVOKED or (reason in {LossReason.TAKEN, LossReason.GONE} and several)
 
     def _call_late(self, callback: Callable[[], object]) -> None:
-        self._call(callback)
-        if self._may_be_ours():
+        unfinished = self._call(callback)
+        if not self._may_be_ours():
+            return
+        if unfinished is None:
             self.release_quietly()
+        else:
+            unfinished.then(lambda: self._call_back(self.release_quietly))
 
-    def _call(self, callback: Callable[[], object]) -> None:
+    def _call(self, callback: Callable[[], object]) -> Unfinished | None:
         try:
-            callback()
+            returned = callback()
         except BaseException:  # noqa: BLE001 - the user's own; the lease's end must go on
             _log.exception("the lost-callback of lease %s failed", self._grant.lease_id)
+            return None
+        return returned if isinstance(returned, Unfinished) else None
 
     def _call_watchers(self) -> None:
         with self._lock:

@@ -18,9 +18,14 @@ from typing import Protocol
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.workers import Workers
+from ddb_lease._state import log
 
 EXIT_SECONDS = 5.0
 """How long releasing leases may delay the interpreter's exit (and one request's timeout more)."""
+
+
+LOG_SECONDS = 1.0
+"""How long the log's handlers may delay the interpreter's exit."""
 
 
 class LifecycleHooks(Protocol):
@@ -57,6 +62,7 @@ def register(inhabitant: LifecycleHooks) -> None:
 
 def _after_fork_in_child() -> None:
     global _heartbeats, _lock  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
+    log.after_fork_in_child()
     _lock = threading.RLock()
     _heartbeats = None
     for inhabitant in list(_registered):
@@ -67,6 +73,7 @@ def _at_exit() -> None:
     deadline = SystemClock().steady() + EXIT_SECONDS
     for inhabitant in list(_registered):
         inhabitant.at_exit(deadline)
+    log.flush(LOG_SECONDS)
 
 
 if hasattr(os, "register_at_fork"):

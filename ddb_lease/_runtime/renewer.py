@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -29,9 +28,8 @@ from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.instrumentation import EventReporter, Observer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import queued as _log
 from ddb_lease.errors import LossReason, StoreUnavailable
-
-_log = logging.getLogger("ddb_lease")
 
 AHEAD = 1 / 60
 """To share a request, a renewal may be early by this part of the lease (a twentieth of the renewal interval)."""

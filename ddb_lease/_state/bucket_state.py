@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from random import Random
 from typing import Final
@@ -18,11 +17,10 @@ from typing import Final
 from ddb_lease._protocol import grants
 from ddb_lease._protocol.records import Counter, Settings, Slot
 from ddb_lease._state.hints import Hints
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
-
-_log = logging.getLogger("ddb_lease")
 
 _LATELY: Final = 64
 """How many ended leases we still know as ours: a look that was in flight may still show one."""

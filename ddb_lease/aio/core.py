@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -22,12 +21,11 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS
+from ddb_lease._state.log import log as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized
-
-_log = logging.getLogger("ddb_lease")
 
 Result = TypeVar("Result")
 Kept = TypeVar("Kept")

@@ -22,6 +22,9 @@ class InlineWorkers(Workers):
         """Run the job now; its errors are raised here."""
         job()
 
+    def ensure_one(self) -> None:
+        """Nothing: the calling thread is the worker."""
+
     def relieve(self) -> None:
         """Nothing: no job ever waits."""
 
@@ -39,7 +42,7 @@ class ManualHeartbeats(Heartbeats):
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, InlineWorkers(clock))
+        super().__init__(clock, InlineWorkers(clock), InlineWorkers(clock))
         self.slept = False
         self.started = 0
 
