@@ -10,17 +10,24 @@ Invariants:
 from __future__ import annotations
 
 import atexit
+import functools
 import os
+import sys
 import threading
 import weakref
 from typing import Protocol
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.parallel import Parallel
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
 
 EXIT_SECONDS = 5.0
 """How long releasing leases may delay the interpreter's exit (and one request's timeout more)."""
+
+LEASES_PER_WORKER = 16
+"""A process that holds more has workers ready, as an exiting interpreter starts none."""
 
 
 class LifecycleHooks(Protocol):
@@ -50,6 +57,11 @@ def heartbeats() -> Heartbeats:
         return _heartbeats
 
 
+def workers_for(leases: int) -> int:
+    """How many workers to have ready for an exit with so many leases of one bucket: none can be started then."""
+    return (leases + len(_registered)) // LEASES_PER_WORKER
+
+
 def register(inhabitant: LifecycleHooks) -> None:
     """Tell it of forks and of the exit while it exists."""
     _registered.add(inhabitant)
@@ -64,9 +76,18 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
-    deadline = SystemClock().steady() + EXIT_SECONDS
-    for inhabitant in list(_registered):
-        inhabitant.at_exit(deadline)
+    clock = SystemClock()
+    deadline = clock.steady() + EXIT_SECONDS
+    workers = heartbeats().workers
+    if sys.version_info >= (3, 12):
+        workers.start_no_more()  # an exiting interpreter refuses to start threads
+    jobs = [functools.partial(_end, inhabitant, deadline) for inhabitant in list(_registered)]
+    Parallel(jobs, workers=workers, clock=clock, wakeup=Wakeup(), deadline=deadline).run()
+
+
+def _end(inhabitant: LifecycleHooks, deadline: float, _go: int) -> bool:
+    inhabitant.at_exit(deadline)
+    return False
 
 
 if hasattr(os, "register_at_fork"):

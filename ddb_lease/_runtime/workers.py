@@ -77,6 +77,7 @@ class Workers:
         self._relieved_at = -math.inf
         self._serial = itertools.count()
         self._names = itertools.count(1)
+        self._closed = False
 
     def submit(self, job: Callable[[], object], *, line: Hashable = None, by: float = 0.0) -> None:
         """Run a job soon on a worker; what it raises is logged.
@@ -99,6 +100,8 @@ class Workers:
         The heartbeat calls it at each turn too, to retry when a thread could not be started.
         """
         missing = started = 0
+        if self._closed:
+            return
         try:
             with self._lock:
                 limit = self._limit
@@ -116,6 +119,26 @@ class Workers:
             # Threads that were not started, even because of an interrupt, must not count as idle for ever.
             with self._lock:
                 self._idle -= missing - started
+
+    def keep_ready(self, count: int) -> None:
+        """Have at least so many workers, up to those that are always kept: at a time when none can be started."""
+        count = min(count, self._limit)
+        while self._idle + self._busy < count and not self._closed:
+            with self._lock:
+                self._idle += 1
+            try:
+                name = f"ddb-lease-worker-{next(self._names)}"
+                threading.Thread(target=self._work, name=name, daemon=True).start()
+            except BaseException as error:
+                with self._lock:
+                    self._idle -= 1
+                if isinstance(error, RuntimeError):
+                    return  # no more threads for now
+                raise
+
+    def start_no_more(self) -> None:
+        """From now on the running workers do all: the interpreter exits, and starts no thread any more."""
+        self._closed = True
 
     def relief_in(self) -> float:
         """Seconds until a job has waited so long that more workers are needed; infinite if none waits."""

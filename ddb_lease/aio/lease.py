@@ -197,7 +197,7 @@ class Lease:
         """
         if _running_loop() is None:
             # The garbage collector closes a block whose loop has ended: a worker does what we would await.
-            self._bucket.release_behind(self._held)
+            self._held.hand_over()
             return False
         return await self._bucket.give_back(self._held)
 
