@@ -360,7 +360,7 @@ class LeaseBucket:
         try:
             left = give_back(core.begin_closing(), runtime=core.runtime, deadline=core.deadline(CLOSE_SECONDS), goes=2)
             if left:
-                _log.warning("%d leases of bucket %r are not released yet, and expire otherwise", left, self.name)
+                _log.warning("leases of bucket %r that are not released yet, and expire otherwise: %d", self.name, left)
         except BaseException:
             hand_over(core.begin_closing())
             raise

@@ -244,6 +244,7 @@ class BucketCore:
         self.leases[lease.id] = lease
         self.state.began(lease.id)
         self._made.add(lease)
+        process.expect_end()
         heartbeats = self._lease_context().heartbeats
         heartbeats.add(lease)
         heartbeats.workers.keep_ready(process.workers_for(len(self.leases)))
@@ -355,10 +356,11 @@ class BucketCore:
         self._store.after_fork_in_child()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: release what is held, and what is owed, in bounded time."""
+        """At the interpreter's exit: lease no more, and release what is held and what is owed, in bounded time."""
+        self.state.close_for_exit()
         left = give_back([*self.leases.values(), *self.owed.values()], runtime=self.runtime, deadline=deadline, goes=1)
         if left:
-            _log.warning("%d leases of bucket %r are left to expire", left, self.name)
+            _log.warning("leases of bucket %r that are left to expire: %d", self.name, left)
 
     # Internals.
 

@@ -169,9 +169,11 @@ class HeldLease:
             it.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
         """
         try:
             if not self.begin_release():

@@ -206,7 +206,10 @@ class LeaseEnd:
 
     def hand_over(self) -> None:
         """Let a worker send the release that has begun: the calling thread was interrupted."""
-        self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)
+        try:
+            self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)
+        except Exception:  # noqa: BLE001 - it must not take the interrupt's place; the heartbeat tries again
+            self.clean_up_at = self._context.state.time.steady() + OWED_SECONDS[0]
         self.finish()
 
     def release_quietly(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> bool:

@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -53,8 +54,9 @@ class Parallel:
 
     def run(self) -> None:
         """Do all of them; returns when all are done, or at the deadline."""
-        for _ in range(min(HELPERS, len(self._open) - 1)):
-            self._workers.submit(self._work, line=self)
+        with contextlib.suppress(Exception):  # without help it only takes longer
+            for _ in range(min(HELPERS, len(self._open) - 1)):
+                self._workers.submit(self._work, line=self)
         self._work()
         while self._open and self._left() > 0.0:
             self._wakeup.pause(self._left())

@@ -3,7 +3,8 @@
 Invariants:
 
 - After a fork the child holds nothing and releases nothing: the parent still holds its leases.
-- At the interpreter's exit, the leases still held are released in bounded time.
+- At the interpreter's exit, the leases still held are released in bounded time; after that none is acquired. So they
+  are when `multiprocessing`, or a pool of processes on top of it, ends a child without the interpreter's exit.
 - One heartbeat serves the whole process.
 """
 
@@ -17,6 +18,7 @@ import threading
 import weakref
 from typing import Protocol
 
+from ddb_lease._runtime import endings
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.parallel import Parallel
@@ -42,9 +44,28 @@ class LifecycleHooks(Protocol):
         ...
 
 
+_ended = False
 _registered: weakref.WeakSet[LifecycleHooks] = weakref.WeakSet()
 _lock = threading.RLock()
 _heartbeats: Heartbeats | None = None
+
+
+class ForksOnly:
+    """For what holds nothing that would have to be released at the exit.
+
+    Args:
+        hooks: What must be told of forks.
+    """
+
+    def __init__(self, hooks: LifecycleHooks) -> None:
+        self._hooks = hooks
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: drop what belongs to the parent."""
+        self._hooks.after_fork_in_child()
+
+    def at_exit(self, deadline: float) -> None:
+        """Nothing is held."""
 
 
 def heartbeats() -> Heartbeats:
@@ -63,19 +84,29 @@ def workers_for(leases: int) -> int:
 
 
 def register(inhabitant: LifecycleHooks) -> None:
-    """Tell it of forks and of the exit while it exists."""
+    """Tell it of forks and of the exit while it exists; at once if the exit has been."""
     _registered.add(inhabitant)
+    if _ended:
+        inhabitant.at_exit(SystemClock().steady())
+
+
+def expect_end() -> None:
+    """This process holds a lease now: make sure that its end is noticed. Costs next to nothing after the first time."""
+    endings.expect(_at_exit)
 
 
 def _after_fork_in_child() -> None:
     global _heartbeats, _lock  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
     _lock = threading.RLock()
     _heartbeats = None
+    endings.after_fork_in_child()
     for inhabitant in list(_registered):
         inhabitant.after_fork_in_child()
 
 
 def _at_exit() -> None:
+    global _ended  # noqa: PLW0603 - as above
+    _ended = True
     clock = SystemClock()
     deadline = clock.steady() + EXIT_SECONDS
     workers = heartbeats().workers

@@ -189,6 +189,11 @@ class Simulated:
         """Like the simulator's clients, without the faults."""
         return types.SimpleNamespace(client=lambda name, *, config, **_: _SimulatedClient(self.execute, config))
 
+    def items(self) -> list[Any]:
+        """All items of the table."""
+        with self._lock:
+            return list(self._service.items.values())
+
     def execute(self, operation: str, **arguments: Any) -> Any:
         """Carry out one request at once."""
         with self._lock:
