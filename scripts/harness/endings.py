@@ -19,8 +19,8 @@ from typing import Any
 
 from ddb_lease import ConfigurationError, LeaseLost
 from scripts.harness import last_words
-from scripts.harness.engines import Simulated
 from scripts.harness.holders import PATIENCE, Job, main, say
+from scripts.harness.simulated_engine import Simulated
 
 ENGINE = Simulated()
 
