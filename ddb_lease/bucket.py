@@ -18,10 +18,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id
+from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import log as _log
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import LeaseError
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
@@ -348,14 +348,23 @@ class LeaseBucket:
     def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        Raises nothing: a release that fails is logged, and the slot is free when the lease expires.
+        None of them is held any more as soon as this is called. They are released on several threads at once, one
+        UpdateItem a slot, 1 WCU each. It takes 5 s and one request's timeout at most, however many there are and
+        whatever the service does; if it is interrupted, workers go on.
+
+        Raises nothing. A release that was not answered in time is logged and sent again in the background, and once
+        more at the interpreter's exit; without any answer, the slot is free when the lease expires.
         """
-        for lease in self._core.begin_closing():
-            try:
-                lease.release()
-            except LeaseError as error:
-                _log.warning("lease %s was not released and will expire: %s", lease.id, error)
-        self._core.close_connections()
+        core = self._core
+        try:
+            left = give_back(core.begin_closing(), runtime=core.runtime, deadline=core.deadline(CLOSE_SECONDS), goes=2)
+            if left:
+                _log.warning("leases of bucket %r that are not released yet, and expire otherwise: %d", self.name, left)
+        except BaseException:
+            hand_over(core.begin_closing())
+            raise
+        finally:
+            core.close_connections()
 
     def __enter__(self) -> LeaseBucket:
         return self

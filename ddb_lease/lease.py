@@ -23,7 +23,9 @@ class Lease:
     lease.
 
     Only `LeaseBucket.acquire` and `try_acquire` make it. It outlives the thread that acquired it, and any thread of the
-    process may use it. Leaving its ``with`` block releases it.
+    process may use it. Leaving its ``with`` block releases it. (An interrupt at the very instant at which the block is
+    entered or left can prevent that, as in all of Python: then the lease is held until the process ends, or until
+    `LeaseBucket.close`, and released there.)
 
     Promised: while `check` returns, no other holder anywhere believes that it has this slot. Not promised: that your
     work between two calls of `check` takes less time than the margin. If the resource that you write to can compare
@@ -124,9 +126,14 @@ class Lease:
             it.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
+
+        If it is interrupted, a worker sends it, or the interpreter's exit. Only an interrupt at the very first
+        instant, before any of its code has run, leaves the lease held; it may be called again then.
         """
         return self._held.release()
 
@@ -149,4 +156,7 @@ class Lease:
             self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released and will expire: %s", self.id, error)
+            _log.warning("lease %s is not released yet, and expires otherwise: %s", self.id, error)
+        except BaseException:
+            self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
+            raise

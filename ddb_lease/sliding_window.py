@@ -116,7 +116,8 @@ class SlidingWindow:
             on_event=None,
             runtime=runtime,
         )
-        process.register(self._core)
+        self._hooks = process.ForksOnly(self._core)  # its slots outlive the process, and may be used until its end
+        process.register(self._hooks)
         self.name = self._core.name
         self.table = self._core.table
 

@@ -25,6 +25,7 @@ from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
 from scripts.harness import engines
+from scripts.harness.simulated_engine import simulated
 from tests import apis
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
 
@@ -77,7 +78,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[TERMINAL])
 
 
-ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": engines.simulated}
+ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": simulated}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

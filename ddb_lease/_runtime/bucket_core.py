@@ -31,8 +31,10 @@ from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
@@ -90,6 +92,7 @@ class BucketCore:
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
         leases: The leases that this process holds, by id.
+        owed: Those whose release has begun and is not answered, by id.
     """
 
     def __init__(
@@ -139,6 +142,7 @@ class BucketCore:
         )
         self._context: LeaseContext | None = None
         self.leases: dict[str, HeldLease] = {}
+        self.owed: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -238,7 +242,10 @@ class BucketCore:
         self.leases[lease.id] = lease
         self.state.began(lease.id)
         self._made.add(lease)
-        self._lease_context().heartbeats.add(lease)
+        process.expect_end()
+        heartbeats = self._lease_context().heartbeats
+        heartbeats.add(lease)
+        heartbeats.workers.keep_ready(process.workers_for(len(self.leases)))
         if self.state.closed:
             raise self.state.closed_error()
         _log.info(
@@ -257,11 +264,11 @@ class BucketCore:
     def give_back_all(self, grants: list[Grant]) -> None:
         """Release grants that may be leased but have no holder, on the calling thread."""
         for grant in grants:
-            lease = self.leases.get(grant.lease_id) or self.new_lease(grant)
+            lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
             try:
                 lease.release()
             except StoreError as error:
-                _log.warning("lease %s of an interrupted acquire will expire: %s", grant.lease_id, error)
+                _log.warning("lease %s of an interrupted acquire is not released yet: %s", grant.lease_id, error)
 
     def timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
@@ -339,6 +346,7 @@ class BucketCore:
             lease.abandon_to_parent()
         self._context = None  # its heartbeats are the parent's
         self.leases = {}
+        self.owed = {}
         self._renewer.after_fork_in_child()
         if self._reporter is not None:
             self._reporter.after_fork_in_child()
@@ -346,12 +354,11 @@ class BucketCore:
         self._store.after_fork_in_child()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: release what is held, in bounded time."""
-        for lease in list(self.leases.values()):
-            if self.runtime.clock.steady() >= deadline:
-                _log.warning("leases of bucket %r are left to expire", self.name)
-                return
-            lease.release_at_exit()
+        """At the interpreter's exit: lease no more, and release what is held and what is owed, in bounded time."""
+        self.state.close_for_exit()
+        left = give_back([*self.leases.values(), *self.owed.values()], runtime=self.runtime, deadline=deadline, goes=1)
+        if left:
+            _log.warning("leases of bucket %r that are left to expire: %d", self.name, left)
 
     # Internals.
 
@@ -369,6 +376,7 @@ class BucketCore:
                 heartbeats=self.runtime.heartbeat(),
                 renewer=self._renewer,
                 leases=self.leases,
+                owed=self.owed,
                 runtime=self.runtime,
                 reporter=self._reporter,
             )

@@ -11,7 +11,6 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 
@@ -170,16 +169,28 @@ class HeldLease:
             it.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
         """
-        if not self.begin_release():
-            return False
-        # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
-        taken = self.serial.acquire(timeout=self.patience)
-        with self.end.releasing(self.serial if taken else None):
-            return self.end.release()
+        try:
+            if not self.begin_release():
+                return False
+            # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
+            taken = self.serial.acquire(timeout=self.patience)
+            try:
+                return self.end.release()
+            finally:
+                if taken:
+                    self.serial.release()
+                self.end.finish()
+        except StoreError:
+            raise
+        except BaseException:
+            self.hand_over()
+            raise
 
     # Heartbeat (`heartbeat.Scheduled`).
 
@@ -287,18 +298,25 @@ class HeldLease:
     # Release.
 
     def begin_release(self) -> bool:
-        """End the holding; returns whether there is anything to send."""
+        """End the holding; returns whether there is anything to send. From here on the process owes the release."""
         if self._forked:
             return False
         with self._lock:
             self._notice()
+            self.end.owe()  # first: an interrupt may come at any point, and what is not held must be released
             self.belief.release()
             # Of several slots, perhaps only one was taken: the others must still be released.
-            done = self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1
-        if done or self.end.released:
+            if self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1:
+                self.end.released = True
+        if self.end.released:
             self.end.finish()
             return False
         return True
+
+    def hand_over(self) -> None:
+        """Release it on a worker: the calling thread was interrupted, or must not wait."""
+        if self.begin_release():
+            self.end.hand_over()
 
     # Process.
 
@@ -308,15 +326,6 @@ class HeldLease:
         self._lock = threading.RLock()
         self.serial = self._context.runtime.lock()
         self.end.abandon_to_parent()
-
-    def release_at_exit(self) -> None:
-        """Try to release once, and raise nothing: the interpreter is about to end."""
-        with self._lock:
-            held = self.belief.release()
-        if held and not self._forked:
-            with contextlib.suppress(StoreError):
-                self.end.release(tries=1, seconds=0.0)
-        self.end.finish()
 
     # Internals.
 

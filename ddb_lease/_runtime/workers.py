@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import math
@@ -113,6 +114,7 @@ class Workers:
         self._complained = False
         self._serial = itertools.count()
         self._names = itertools.count(1)
+        self._closed = False
 
     def submit(
         self, job: Callable[[], object], *, line: Hashable = None, by: float = 0.0, may_start: bool = True
@@ -151,6 +153,8 @@ class Workers:
 
         The heartbeat calls it at each turn too, to retry when a thread could not be started.
         """
+        if self._closed:
+            return
         with self._lock:
             self._write_off()
             missing = self._to_start()
@@ -161,6 +165,18 @@ class Workers:
             if not self._complained:
                 self._complained = True
                 _log.warning("no thread can be started to renew leases; it will be retried")
+
+    def keep_ready(self, count: int) -> None:
+        """Have at least so many workers, up to those that are always kept: at a time when none can be started."""
+        with self._lock:
+            missing = 0 if self._closed else max(0, min(count, self._limit) - self._idle - self._busy)
+            self._idle += missing
+        with contextlib.suppress(RuntimeError):  # no more threads for now: the running ones do all
+            self._start(missing)
+
+    def start_no_more(self) -> None:
+        """From now on the running workers do all: the interpreter exits, and starts no thread any more."""
+        self._closed = True
 
     def relief_in(self) -> float:
         """Seconds until a job has waited so long that more workers are needed; infinite if none waits."""

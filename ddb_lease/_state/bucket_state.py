@@ -77,6 +77,7 @@ class BucketState:
         self.settings = wanted
         self._answer_seconds = answer_seconds
         self.closed = False
+        self._why_closed = "is closed"
         self._held: set[str] = set()  # each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._warned = False
@@ -88,9 +89,14 @@ class BucketState:
         self.closed = True
         self.hints.wake_all()
 
+    def close_for_exit(self) -> None:
+        """Refuse further acquires, as nobody would release their leases any more. Waiters end with the process."""
+        self._why_closed = "gives no more leases: the interpreter is exiting, and has released those that were held"
+        self.closed = True
+
     def closed_error(self) -> ConfigurationError:
         """What an acquire from a closed bucket raises."""
-        return ConfigurationError(f"bucket {self.bucket!r} is closed")
+        return ConfigurationError(f"bucket {self.bucket!r} {self._why_closed}")
 
     # Leases of this process.
 

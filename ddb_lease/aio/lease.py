@@ -186,13 +186,15 @@ class Lease:
             Whether this call ended the lease in the table; see `ddb_lease.Lease.release`.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
         """
         if _running_loop() is None:
             # The garbage collector closes a block whose loop has ended: a worker does what we would await.
-            self._bucket.release_behind(self._held)
+            self._held.hand_over()
             return False
         return await self._bucket.give_back(self._held)
 

@@ -28,6 +28,9 @@ class InlineWorkers(Workers):
     def relieve(self) -> None:
         """Nothing: no job ever waits."""
 
+    def keep_ready(self, count: int) -> None:
+        """Nothing: no job ever waits."""
+
     def relief_in(self) -> float:
         """Infinity: no job ever waits."""
         return math.inf

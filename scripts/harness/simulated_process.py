@@ -285,6 +285,9 @@ class _Workers:
     def relieve(self) -> None:
         """There is never a shortage of threads here."""
 
+    def keep_ready(self, count: int) -> None:
+        """Nor is one ever too late to be started."""
+
     def relief_in(self) -> float:
         return float("inf")
 
