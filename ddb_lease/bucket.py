@@ -11,39 +11,47 @@ Invariants:
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from types import TracebackType
-from typing import Concatenate, ParamSpec, TypeVar
 
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id
+from ddb_lease._runtime.belongs_here import BelongsHere
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count
+from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import log as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
-from ddb_lease.lease import Lease
-from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
+from ddb_lease.lease import Lease, OnLost, require_on_lost
+from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Timing
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_BLOCK = "`with bucket.acquire() as lease:` holds a lease for a block; make one bucket for the process."
 
-OnLost = Callable[[Lease], object]
+_LEASED = Wording(
+    name="LeaseBucket.leased",
+    inside="Write `with bucket.acquire() as lease:` around the work in its body, or do all work before it returns.",
+    otherwise="Use `leased` of ddb_lease.aio.LeaseBucket.",
+    passes_lease=True,
+)
 
 
-class LeaseBucket:
+class LeaseBucket(BelongsHere):
     """A named, shared pool of at most `max_tokens` tokens, each leased by one holder at a time.
 
     Making one sends nothing. The first acquire creates the bucket in the table with these settings. If the bucket
     exists, its stored settings apply, and one warning names the difference. Thread-safe. Use one object for each
     process and bucket name: its threads then share one poll. After a fork the child may use it, and holds nothing.
 
+    ``with LeaseBucket(...) as bucket:`` closes it at the block's end, and acquires nothing. Entering one that is closed
+    or entered raises `ConfigurationError`. It cannot be copied or pickled.
+
     Args:
         name: The bucket's name in the table; any non-empty string of up to 2048 bytes.
         max_tokens: How many leases there can be at once, 1 to 100,000.
-        lease_seconds: Length of a lease, at least three margins (see `Timing`). It is renewed every third of this. The
-            slot of a crashed holder is free again at most this long, plus 2 s, after the last renewal.
+        lease_seconds: Length of a lease, in seconds or as a timedelta; at least three margins (see `Timing`). It is
+            renewed every third of this. The slot of a crashed holder is free again at most this long, plus 2 s, after
+            the last renewal.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
@@ -65,12 +73,14 @@ class LeaseBucket:
         ...     lease.check()
     """
 
+    _instead = "pass its name and settings, and make one there"
+
     def __init__(
         self,
         name: str,
         *,
         max_tokens: int,
-        lease_seconds: float = 60.0,
+        lease_seconds: Seconds = 60.0,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
         client: Client | None = None,
@@ -107,7 +117,7 @@ class LeaseBucket:
 
     def acquire(
         self,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         count: int = 1,
         data: Data | None = None,
@@ -120,7 +130,7 @@ class LeaseBucket:
         the bucket has more than 128 slots).
 
         Args:
-            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            timeout: Seconds, or a timedelta, to wait at most, besides one request's time; None waits for ever.
             count: How many slots, 1 to 99: all or nothing, in one lease. A waiter holds none of them until it gets all,
                 and waiters that want fewer may keep taking what comes free. One request renews 25 slots. If the service
                 refuses batches, slots are renewed one after another, and all these round trips must fit well into a
@@ -176,15 +186,25 @@ class LeaseBucket:
         """
         return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
-    def leased(
-        self, timeout: float | None = None, *, count: int = 1, data: Data | None = None
-    ) -> Callable[[Callable[Concatenate[Lease, P], R]], Callable[P, R]]:
+    def leased(self, timeout: Seconds | None = None, *, count: int = 1, data: Data | None = None) -> PassesLease[Lease]:
         """Decorate a function: each call gets its own lease, as first argument.
+
+        In a method it comes after `self`, in a classmethod after `cls`, and so in any function whose first parameter
+        has one of these names. Callers, and frameworks that read signatures, do not see the lease.
+
+        The work must be done when the function returns. So coroutine functions (use `ddb_lease.aio`), generator
+        functions and classes are refused, and so is a call that returns a coroutine, a generator, a future that is not
+        done, or a block of `contextlib`: in a body that runs later, write ``with bucket.acquire() as lease:``.
 
         Args:
             timeout: As in `acquire`.
             count: As in `acquire`.
             data: As in `acquire`.
+
+        Raises:
+            ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
+                function is called: it returned work that is not done, after all that it did itself. Calls also raise
+                what `acquire` raises.
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
@@ -196,16 +216,9 @@ class LeaseBucket:
             >>> report("Monday")
             'report of Monday on slot 0'
         """
-
-        def decorate(function: Callable[Concatenate[Lease, P], R]) -> Callable[P, R]:
-            @functools.wraps(function)
-            def under_lease(*args: P.args, **kwargs: P.kwargs) -> R:
-                with self.acquire(timeout, count=count, data=data) as lease:
-                    return function(lease, *args, **kwargs)
-
-            return under_lease
-
-        return decorate
+        require_timeout(timeout, wording=_LEASED)
+        require_count(count)
+        return functools.partial(decorate, enter=lambda: self.acquire(timeout, count=count, data=data), wording=_LEASED)
 
     def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
@@ -367,6 +380,7 @@ class LeaseBucket:
             core.close_connections()
 
     def __enter__(self) -> LeaseBucket:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     def __exit__(
@@ -375,12 +389,14 @@ class LeaseBucket:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         self.close()
 
     def _acquire(
-        self, timeout: float | None, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
+        self, timeout: Seconds | None, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
     ) -> Lease | None:
         """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
+        require_on_lost(on_lost)
         core = self._core
         wakeup = core.runtime.wakeup()
         pending = core.begin_acquire(core.deadline(timeout), data, count=count, patient=patient, wake=wakeup.wake)

@@ -7,16 +7,23 @@ equal.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from types import TracebackType
 
+from ddb_lease._runtime.arguments import require_callback
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._state.log import log as _log
-from ddb_lease.errors import LossReason, StoreError
+from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
 
+OnLost = Callable[["Lease"], object]
 
-class Lease:
+_AWAITED_BY = "Leases of ddb_lease.aio take coroutine functions; here, give a plain function."
+
+
+class Lease(BelongsHere):
     """A claim on one token slot, or on several, renewed in the background until it is released or lost.
 
     Several slots form one lease: acquired together, with one deadline, released together. Losing one slot loses the
@@ -43,7 +50,9 @@ class Lease:
             for the lost-callback.
     """
 
-    def __init__(self, held: HeldLease, *, on_lost: Callable[[Lease], object] | None = None) -> None:
+    _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+
+    def __init__(self, held: HeldLease, *, on_lost: OnLost | None = None) -> None:
         self.id = held.id
         self.slots = held.slots
         self.slot = held.slot
@@ -52,7 +61,8 @@ class Lease:
         self.data: Data = held.data
         self.grace = held.grace
         self._held = held
-        self._on_lost: Callable[[Lease], object] | None = None
+        self._entered = False
+        self._on_lost: OnLost | None = None
         if on_lost is not None:
             self.on_lost = on_lost
 
@@ -81,20 +91,25 @@ class Lease:
         return self._held.lost
 
     @property
-    def on_lost(self) -> Callable[[Lease], object] | None:
+    def on_lost(self) -> OnLost | None:
         """Called once with the lease when it is lost, on a thread for callbacks: no heartbeat waits for it.
 
-        It is called at the deadline at the latest, `Timing.grace` seconds before anyone else can hold the slot (except
-        for reasons taken and gone, when somebody may have it already). If you set it on a lost lease, it is called at
-        once. At most 32 of one bucket run at once, and one more for each that has run for 10 s: if it takes long, let
-        it set a flag, or start a thread.
+        A plain function of one argument. It is called at the deadline at the latest, `Timing.grace` seconds before
+        anyone else can hold the slot (except for reasons taken and gone, when somebody may have it already). If you set
+        it on a lost lease, it is called at once. At most 32 of one bucket run at once, and one more for each that has
+        run for 10 s: if it takes long, let it set a flag, or start a thread.
+
+        Raises:
+            ConfigurationError: On setting it: it cannot be called with the lease alone, or is a coroutine function or
+                a generator function, whose body nobody would run. The lease and its callback stay as they were.
         """
         return self._on_lost
 
     @on_lost.setter
-    def on_lost(self, callback: Callable[[Lease], object] | None) -> None:
+    def on_lost(self, callback: OnLost | None) -> None:
+        require_on_lost(callback)
         self._on_lost = callback
-        self._held.end.on_lost = None if callback is None else lambda: callback(self)
+        self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
 
     def check(self) -> None:
         """Make sure that we hold the lease. No I/O; takes a few microseconds at most.
@@ -138,6 +153,11 @@ class Lease:
         return self._held.release()
 
     def __enter__(self) -> Lease:
+        if self._entered and self._held.held:
+            raise ConfigurationError(
+                f"lease {self.id} is entered already, by a block that releases it: use it as it is"
+            )
+        self._entered = True
         try:
             self.check()
         except BaseException:
@@ -160,3 +180,18 @@ class Lease:
         except BaseException:
             self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
             raise
+
+    def _call(self, callback: OnLost) -> None:
+        returned = callback(self)
+        if inspect.iscoroutine(returned):  # a plain function that returns one cannot be told before
+            returned.close()
+            raise ConfigurationError(f"on_lost returned a coroutine, and nobody awaits it. {_AWAITED_BY}")
+
+
+def require_on_lost(callback: object) -> None:
+    """Check a lost-callback when it is given.
+
+    Raises:
+        ConfigurationError: It would fail, or not run, when the lease is lost.
+    """
+    require_callback(callback, what="on_lost", gets="the lease", coroutines=_AWAITED_BY)

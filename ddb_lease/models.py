@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from ddb_lease._numbers import as_seconds, shown
 from ddb_lease.errors import ConfigurationError
 
 Data = Mapping[str, Any]
@@ -21,6 +23,10 @@ Data = Mapping[str, Any]
 Numbers are DynamoDB's, of up to 38 digits. A whole number comes back as int (2.0 as 2), any other as float, or as
 Decimal if no float holds it.
 """
+
+Seconds = float | timedelta
+"""A time that a user gives: a number of seconds (an int, a float, a Fraction; not a string, Decimal or bool), or a
+timedelta."""
 
 MARGINS_PER_LEASE = 3
 """A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
@@ -58,9 +64,14 @@ class Timing:
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
-            seconds = getattr(self, name)
-            if seconds is not None and not (math.isfinite(seconds) and seconds >= least):
-                raise ConfigurationError(f"Timing: {name} must be a number from {least} up, not {seconds!r}")
+            given = getattr(self, name)
+            if given is None and name == "grace":
+                continue
+            seconds = as_seconds(given)
+            if not (math.isfinite(seconds) and seconds >= least):
+                raise ConfigurationError(f"Timing: {name} must be a number from {least} up, not {shown(given)}")
+            if isinstance(given, timedelta):
+                object.__setattr__(self, name, seconds)
 
     def grace_for(self, lease_seconds: float) -> float:
         """Seconds for the lost-callback of a lease of this length."""

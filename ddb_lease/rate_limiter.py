@@ -5,22 +5,34 @@ Invariants: it is the synchronous way to drive a `RateLimiterCore`, and decides 
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.belongs_here import BelongsHere
+from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
-from ddb_lease.models import RateStatus, Timing
+from ddb_lease.models import RateStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_BLOCK = "`limiter.acquire()` takes a permit; make one limiter for the process."
 
-class RateLimiter:
+_LIMITED = Wording(
+    name="RateLimiter.limited",
+    inside="Call `limiter.acquire()` in its body.",
+    otherwise="Use `limited` of ddb_lease.aio.RateLimiter.",
+    passes_lease=False,
+)
+
+
+class RateLimiter(BelongsHere):
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
     It runs GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read in order to
@@ -40,7 +52,7 @@ class RateLimiter:
     Args:
         name: The rate's name in the table; any non-empty string of up to 2048 bytes.
         rate: Permits in `per` seconds; up to a million a second. It may be less than one.
-        per: Seconds.
+        per: Seconds, or a timedelta.
         burst: How many permits can be had at once after a quiet time; by default as many as in one `per`, and at least
             one. It comes back in ``burst * per / rate`` seconds, which may be a year at most.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
@@ -62,12 +74,14 @@ class RateLimiter:
         [True, True, False]
     """
 
+    _instead = "pass its name and settings, and make one there"
+
     def __init__(
         self,
         name: str,
         *,
         rate: float,
-        per: float = 1.0,
+        per: Seconds = 1.0,
         burst: int | None = None,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
@@ -123,7 +137,7 @@ class RateLimiter:
         known = self._core.try_at_once(n)
         return self._ask(known) if isinstance(known, Wanted) else known
 
-    def acquire(self, n: int = 1, *, timeout: float | None = None) -> None:
+    def acquire(self, n: int = 1, *, timeout: Seconds | None = None) -> None:
         """Wait for n permits, and take them: all together.
 
         Threads of one process queue, first come, first served. Among processes there is no order: a caller that wants
@@ -131,7 +145,7 @@ class RateLimiter:
 
         Args:
             n: How many, up to `burst`.
-            timeout: Seconds to wait at most, besides the time of one request; None waits for ever.
+            timeout: Seconds, or a timedelta, to wait at most, besides the time of one request; None waits for ever.
 
         Raises:
             AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
@@ -170,12 +184,19 @@ class RateLimiter:
         """
         return self._core.driver.run(self._core.status(), self._runtime.wakeup())
 
-    def limited(self, timeout: float | None = None, *, n: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def limited(self, timeout: Seconds | None = None, *, n: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for permits before each call.
 
+        The work must begin in the call. So coroutine functions (use `ddb_lease.aio`), generator functions and classes
+        are refused, and so is a call that returns a coroutine, a generator, or a block of `contextlib`.
+
         Args:
-            timeout: As in `acquire`, whose errors it raises.
+            timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+
+        Raises:
+            ConfigurationError: When it decorates: an argument cannot work, or the function cannot be limited. When the
+                function is called: it returned work that has not begun; the permits are used.
 
         Example:
             >>> from ddb_lease import RateLimiter, local
@@ -186,17 +207,15 @@ class RateLimiter:
             >>> look_up("k")
             'value of k'
         """
+        require_timeout(timeout, wording=_LIMITED)
         self._core.require_permits(n)
 
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            @functools.wraps(function)
-            def when_admitted(*args: P.args, **kwargs: P.kwargs) -> R:
-                self.acquire(n, timeout=timeout)
-                return function(*args, **kwargs)
+        @contextlib.contextmanager
+        def admitted() -> Iterator[None]:
+            self.acquire(n, timeout=timeout)
+            yield
 
-            return when_admitted
-
-        return decorate
+        return functools.partial(decorate, enter=admitted, wording=_LIMITED)
 
     def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
@@ -207,6 +226,7 @@ class RateLimiter:
         self._core.close()
 
     def __enter__(self) -> RateLimiter:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     def __exit__(
@@ -215,6 +235,7 @@ class RateLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         self.close()
 
     def _ask(self, wanted: Wanted) -> bool:

@@ -15,22 +15,35 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
+from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_timing
+from ddb_lease._runtime.belongs_here import BelongsHere
+from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Timing
+from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_BLOCK = "`window.acquire()` takes a permit; make one window for the process."
+
+_LIMITED = Wording(
+    name="SlidingWindow.limited",
+    inside="Call `window.acquire()` in its body.",
+    otherwise="Call `await asyncio.to_thread(window.acquire)` in its body: windows have no asyncio API.",
+    passes_lease=False,
+)
 
 ANSWER_SECONDS: Final = 1.0
 """How long a claim may take until its permit is returned. If it takes longer, the permit is not used: its slot is
@@ -43,7 +56,7 @@ _TRY_SECONDS: Final = 10.0
 _TRIES: Final = 3
 
 
-class SlidingWindow:
+class SlidingWindow(BelongsHere):
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
     It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
@@ -62,8 +75,8 @@ class SlidingWindow:
         name: The window's name in the table; any non-empty string of up to 2048 bytes.
         max_tokens: How many permits there are in any `period`, 1 to 100,000. If the window exists, the stored number
             applies.
-        period: Seconds; 300 days at most. If the window exists with a shorter period, it is refused; a longer stored
-            period is used.
+        period: Seconds, or a timedelta; 300 days at most. If the window exists with a shorter period, it is refused; a
+            longer stored period is used.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
@@ -81,12 +94,14 @@ class SlidingWindow:
         [True, True, False]
     """
 
+    _instead = "pass its name and settings, and make one there"
+
     def __init__(
         self,
         name: str,
         *,
         max_tokens: int,
-        period: float,
+        period: Seconds,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
         client: Client | None = None,
@@ -95,7 +110,7 @@ class SlidingWindow:
         timing: Timing | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        given = timing or Timing()
+        given = checked_timing(timing)
         whole = _WholePeriod(
             front_end_skew=given.front_end_skew,
             grace=_checked_period(period),
@@ -116,6 +131,7 @@ class SlidingWindow:
             on_event=None,
             runtime=runtime,
         )
+        self._core.block = ClosingBlock(f"window {self._core.name!r}")
         self._hooks = process.ForksOnly(self._core)  # its slots outlive the process, and may be used until its end
         process.register(self._hooks)
         self.name = self._core.name
@@ -143,13 +159,13 @@ class SlidingWindow:
         """
         return self._use(self._core.deadline(_TRY_SECONDS), patient=False)
 
-    def acquire(self, *, timeout: float | None = None) -> None:
+    def acquire(self, *, timeout: Seconds | None = None) -> None:
         """Wait for a permit, and take it.
 
         Threads of one process wait in a queue, first come, first served; among processes there is no order.
 
         Args:
-            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            timeout: Seconds, or a timedelta, to wait at most, besides one request's time; None waits for ever.
 
         Raises:
             AcquireTimeout: None was available in time.
@@ -161,20 +177,21 @@ class SlidingWindow:
         Cost: as `LeaseBucket.acquire`; waiters write nothing, and read about once a second for the whole process.
         """
         if not self._use(self._core.deadline(timeout), patient=True):
-            raise AcquireTimeout(f"no permit of window {self.name!r} available within {timeout:g} s")
+            raise AcquireTimeout(f"no permit of window {self.name!r} available within {checked_timeout(timeout):g} s")
 
-    def limited(self, timeout: float | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`."""
+    def limited(self, timeout: Seconds | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`.
 
-        def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            @functools.wraps(function)
-            def when_admitted(*args: P.args, **kwargs: P.kwargs) -> R:
-                self.acquire(timeout=timeout)
-                return function(*args, **kwargs)
+        It refuses what `RateLimiter.limited` refuses.
+        """
+        require_timeout(timeout, wording=_LIMITED)
 
-            return when_admitted
+        @contextlib.contextmanager
+        def admitted() -> Iterator[None]:
+            self.acquire(timeout=timeout)
+            yield
 
-        return decorate
+        return functools.partial(decorate, enter=admitted, wording=_LIMITED)
 
     def status(self) -> BucketStatus:
         """Read the window: its permits are `free`, those used are its leases. 1 Query for each 1,000 slots or MB.
@@ -192,6 +209,7 @@ class SlidingWindow:
         self._core.close_connections()
 
     def __enter__(self) -> SlidingWindow:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     def __exit__(
@@ -200,6 +218,7 @@ class SlidingWindow:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         self.close()
 
     def _use(self, deadline: float, *, patient: bool) -> bool:
@@ -241,9 +260,10 @@ class SlidingWindow:
 
 
 def _checked_period(period: object) -> float:
-    if isinstance(period, (int, float)) and not isinstance(period, bool) and 0 < period <= LONGEST_PERIOD:
-        return float(period)
-    raise ConfigurationError(f"period must be a number of seconds up to 300 days, not {period!r}")
+    seconds = as_seconds(period)
+    if 0 < seconds <= LONGEST_PERIOD:
+        return seconds
+    raise ConfigurationError(f"period must be a number of seconds up to 300 days, not {shown(period)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,18 +15,20 @@ import math
 import threading
 from typing import Final
 
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.maintain import Maintenance
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import log as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
-from ddb_lease.models import Timing
+from ddb_lease.models import Seconds, Timing
 
 DEFAULT_BUCKET: Final = "tokens"
 
@@ -37,7 +39,7 @@ _LONGEST_ID: Final = 1_000
 """The id of a lease on as many slots as possible has some 600 characters."""
 
 
-class DynamoDBTokenBucket:
+class DynamoDBTokenBucket(BelongsHere):
     """At most `max_tokens` tokens at once, each held under an id until it is released or its time is over.
 
     It has the interface of this library's seed, on this library's protocol: change only the import. Making one sends
@@ -75,11 +77,13 @@ class DynamoDBTokenBucket:
         False
     """
 
+    _instead = "pass its table and settings, and make one there; a token is its id, which any process may release"
+
     def __init__(
         self,
         table_name: str,
         max_tokens: int = 10,
-        token_timeout_seconds: float = 300,
+        token_timeout_seconds: Seconds = 300,
         *,
         bucket_name: str = DEFAULT_BUCKET,
         session: Session | None = None,
@@ -124,14 +128,14 @@ class DynamoDBTokenBucket:
         """
         self._bucket.fill()
 
-    def acquire_token(self, timeout_seconds: float = 30) -> tuple[str | None, bool]:
+    def acquire_token(self, timeout_seconds: Seconds = 30) -> tuple[str | None, bool]:
         """Wait for a token.
 
         If the service does not answer, it also retries for that long; if the service refuses for good (no table, no
         permission), it does not. Either is logged as one warning.
 
         Args:
-            timeout_seconds: Seconds to wait at most, besides one request's time; 0 for a single try.
+            timeout_seconds: Seconds, or a timedelta, to wait at most, besides one request's time; 0 for a single try.
 
         Returns:
             The token's id and True; or None and False: nothing is held. A token that an unanswered request took
@@ -142,11 +146,11 @@ class DynamoDBTokenBucket:
 
         Cost: that of `LeaseBucket.acquire`; uncontended 1 PutItem, 1 WCU.
         """
-        given: object = timeout_seconds  # callers from before may have no type checker
-        if not (isinstance(given, (int, float)) and given >= 0):
-            raise ConfigurationError(f"timeout_seconds must be 0 or more seconds, not {timeout_seconds!r}")
+        seconds = checked_timeout(timeout_seconds, what="timeout_seconds")
+        if seconds is None:
+            raise ConfigurationError("timeout_seconds must be 0 or more seconds, not None: it would wait for ever")
         try:
-            token_id = self._bucket.take(timeout_seconds)
+            token_id = self._bucket.take(seconds)
         except StoreError as error:
             _log.warning("no token of bucket %r could be acquired: %s", self._core.name, error)
             return None, False

@@ -24,9 +24,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from fractions import Fraction
 from typing import TypeAlias
 
+from ddb_lease._numbers import as_number, shown
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, Meter, Rate
 from ddb_lease.errors import ConfigurationError
 
@@ -127,22 +129,25 @@ def rate_of(rate: object, per: object, burst: object) -> Rate:
 
     Args:
         rate: Permits.
-        per: Seconds in which they are admitted.
+        per: The time in which they are admitted: seconds, or a timedelta.
         burst: Permits at once; None for those of one `per`, and one at least.
 
     Raises:
         ConfigurationError: They cannot work.
     """
-    permits, seconds = _positive("rate", rate), _positive("per", per)
+    permits, seconds = (
+        _positive("rate", rate),
+        _positive("per", per.total_seconds() if isinstance(per, timedelta) else per),
+    )
     interval = math.ceil(seconds * NS / permits)
     if permits > FASTEST * seconds:
-        raise ConfigurationError(f"rate may be up to {FASTEST:,} permits a second, not {rate!r} in {per!r} s")
+        raise ConfigurationError(f"rate may be up to {FASTEST:,} permits a second, not {shown(rate)} in {shown(per)} s")
     if burst is None:
         burst = max(1, math.floor(permits))
     if isinstance(burst, bool) or not isinstance(burst, int) or burst < 1:
-        raise ConfigurationError(f"burst must be a whole number from 1 up, not {burst!r}")
+        raise ConfigurationError(f"burst must be a whole number from 1 up, not {shown(burst)}")
     if burst * interval > LONGEST_NS:
-        raise ConfigurationError(f"a burst of {burst:,} permits would take more than a year to come back")
+        raise ConfigurationError(f"a burst of {shown(burst)} permits would take more than a year to come back")
     return Rate(rate=float(permits), per=float(seconds), burst=burst, interval_ns=interval)
 
 
@@ -184,6 +189,7 @@ def _positive(what: str, value: object) -> Fraction:
     # A float by way of its text: 0.1 is meant as 0.1. The base types' own, whatever a subclass makes of it.
     if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
         return Fraction(int(value))
-    if isinstance(value, float) and math.isfinite(value) and value > 0:
-        return Fraction(float.__repr__(value))
-    raise ConfigurationError(f"{what} must be a number above 0, not {value!r}")
+    number = as_number(value)
+    if not isinstance(value, int) and math.isfinite(number) and number > 0:
+        return Fraction(float.__repr__(number))
+    raise ConfigurationError(f"{what} must be a number above 0, not {shown(value)}")

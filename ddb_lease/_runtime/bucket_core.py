@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.release import ended_slots, require_answers, send_release
@@ -32,7 +33,8 @@ from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import checked_text
+from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
+from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
@@ -48,7 +50,7 @@ from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
-from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Timing
+from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Seconds, Timing
 
 Result = TypeVar("Result")
 
@@ -91,6 +93,7 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
+        block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
         owed: Those whose release has begun and is not answered, by id.
     """
@@ -100,7 +103,7 @@ class BucketCore:
         name: str,
         *,
         max_tokens: int,
-        lease_seconds: float,
+        lease_seconds: Seconds,
         table: str,
         session: Session | None,
         client: Client | None,
@@ -114,9 +117,11 @@ class BucketCore:
         self.table = checked_text("table", table)
         self._owner = owner and checked_text("owner", owner)
         self.runtime = runtime or Runtime()
-        timing = timing or Timing()
+        timing = checked_timing(timing)
         wanted = _checked_settings(max_tokens, lease_seconds)
+        lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
+        require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
         self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
@@ -141,6 +146,7 @@ class BucketCore:
             reporter=self._reporter,
         )
         self._context: LeaseContext | None = None
+        self.block = ClosingBlock(f"bucket {self.name!r}")
         self.leases: dict[str, HeldLease] = {}
         self.owed: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
@@ -159,15 +165,14 @@ class BucketCore:
 
     # Acquiring.
 
-    def deadline(self, timeout: float | None) -> float:
+    def deadline(self, timeout: Seconds | None) -> float:
         """When a timeout that begins now ends, on the steady clock.
 
         Raises:
-            ConfigurationError: It is not a number of seconds from 0 up.
+            ConfigurationError: It is no time from 0 up.
         """
-        if timeout is not None and not timeout >= 0:
-            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
-        return math.inf if timeout is None else self.state.time.steady() + timeout
+        seconds = checked_timeout(timeout)
+        return math.inf if seconds is None else self.state.time.steady() + seconds
 
     def begin_acquire(
         self, deadline: float, data: Data | None, *, count: int, patient: bool, wake: Callable[[], None]
@@ -181,9 +186,10 @@ class BucketCore:
             patient: Whether it waits for a full bucket.
             wake: Ends the driver's pause, from any thread.
         """
+        self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
-        _require_count(count)
+        require_count(count)
         data = _checked_data(data, count)
         waiter = Waiter(wake, count)
         observer = None if self._reporter is None else AcquireObserver(self._reporter, now=self.state.time.steady())
@@ -270,15 +276,16 @@ class BucketCore:
             except StoreError as error:
                 _log.warning("lease %s of an interrupted acquire is not released yet: %s", grant.lease_id, error)
 
-    def timed_out(self, timeout: float | None, count: int) -> AcquireTimeout:
+    def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
         slots = "no slot" if count == 1 else f"no {count} slots"
-        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {timeout:g} s")
+        return AcquireTimeout(f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s")
 
     # Operators' operations.
 
     def status(self) -> Operation[BucketStatus]:
         """Read the bucket."""
+        self.block.use()
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
             raise UnknownBucket(
@@ -288,6 +295,7 @@ class BucketCore:
 
     def revoke(self, lease_id: str) -> Operation[bool]:
         """Ask a lease's holder for its slots back."""
+        self.block.use()
         return revoke(
             self.state,
             slots=checked_lease_id(lease_id),
@@ -307,6 +315,7 @@ class BucketCore:
 
     def release(self, lease_id: str, slots: tuple[int, ...], *, fence: int | None) -> Operation[list[int]]:
         """Release a lease that this process has no `HeldLease` for; returns the slots on which this ended it."""
+        self.block.use()
         outcomes = yield from send_release(
             self.state,
             slots=slots,
@@ -363,6 +372,7 @@ class BucketCore:
     # Internals.
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
+        self.block.use()
         result = yield from operation
         self.state.settings_changed()
         return result
@@ -408,21 +418,27 @@ def checked_lease_id(lease_id: object) -> tuple[int, ...]:
 
 def _checked_max_tokens(max_tokens: object) -> int:
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or not 1 <= max_tokens <= MAX_TOKENS:
-        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {max_tokens!r}")
+        raise ConfigurationError(f"max_tokens must be a whole number from 1 to {MAX_TOKENS:,}, not {shown(max_tokens)}")
     return max_tokens
 
 
 def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
     max_tokens = _checked_max_tokens(max_tokens)
     longest = LONGEST_LEASE_MS / 1000
-    if not isinstance(lease_seconds, (int, float)) or not 0 < lease_seconds <= longest:
-        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {lease_seconds!r}")
-    return Settings(max_tokens=max_tokens, lease_ms=round(lease_seconds * 1000))
+    seconds = as_seconds(lease_seconds)
+    if not 0 < seconds <= longest:
+        raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {shown(lease_seconds)}")
+    return Settings(max_tokens=max_tokens, lease_ms=round(seconds * 1000))
 
 
-def _require_count(count: object) -> None:
+def require_count(count: object) -> None:
+    """Check how many slots are wanted together.
+
+    Raises:
+        ConfigurationError: It is not a whole number that fits into one transaction.
+    """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
-        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {count!r}")
+        raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {shown(count)}")
 
 
 def _checked_data(data: object, count: int) -> Data:

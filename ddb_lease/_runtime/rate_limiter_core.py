@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.admit import admit, read_meter
 from ddb_lease._protocol import gcra
 from ddb_lease._protocol.gcra import Later
@@ -22,7 +23,8 @@ from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, U
 from ddb_lease._protocol.records import Rate
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import checked_text
+from ddb_lease._runtime.arguments import checked_text, checked_timing
+from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.permits import Permits, PermitWaiter
@@ -31,7 +33,7 @@ from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.items import LANES
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import RateStatus, Timing
+from ddb_lease.models import RateStatus, Seconds, Timing
 
 _ANSWER_SECONDS: Final = 30.0
 """The client's timeouts are those for leases of this length: an answer may take a tenth of it."""
@@ -86,6 +88,7 @@ class RateLimiterCore:
     Attributes:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
+        block: The `with` block that closes it.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class RateLimiterCore:
         name: str,
         *,
         rate: float,
-        per: float,
+        per: Seconds,
         burst: int | None,
         table: str,
         connection: ConnectionSettings,
@@ -105,7 +108,7 @@ class RateLimiterCore:
         self.name = checked_text("a rate's name", name)
         self.table = checked_text("table", table)
         settings = gcra.rate_of(rate, per, burst)
-        timing = timing or Timing()
+        timing = checked_timing(timing)
         store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=_ANSWER_SECONDS)
         self._store = runtime.wrap(store)
         time = ServiceTime(runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew)
@@ -119,6 +122,7 @@ class RateLimiterCore:
             permits=Permits(settings, lanes=LANES, chance=runtime.chance),
         )
         self.driver = Driver(sender=self._store, time=time, runtime=runtime)
+        self.block = ClosingBlock(f"rate {self.name!r}")
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state.permits, time, self._store, *fork_aware)
         process.register(self)
@@ -131,6 +135,7 @@ class RateLimiterCore:
     def try_at_once(self, n: int) -> bool | Wanted:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
         state = self.state
+        self.block.use()
         if state.closed:
             raise state.closed_error()
         self.require_permits(n)
@@ -141,22 +146,23 @@ class RateLimiterCore:
         began = self._clock.steady()
         return Wanted(count=n, began=began, deadline=began + _TRY_SECONDS, patient=False)
 
-    def wait_for(self, n: int, timeout: float | None) -> Wanted | None:
+    def wait_for(self, n: int, timeout: Seconds | None) -> Wanted | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
         state = self.state
+        self.block.use()
         if state.closed:
             raise state.closed_error()
         self.require_permits(n)
-        if timeout is not None and not timeout >= 0:
-            raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        seconds = checked_timeout(timeout)
         now = state.time.reliable_ns()
         if now is not None and state.permits.at_once(n, now=now):
             return None
         began = self._clock.steady()
-        return Wanted(count=n, began=began, deadline=math.inf if timeout is None else began + timeout, patient=True)
+        return Wanted(count=n, began=began, deadline=math.inf if seconds is None else began + seconds, patient=True)
 
     def wait_time(self, n: int) -> float:
         """Seconds until n permits could be had, as far as this process knows."""
+        self.block.use()
         self.require_permits(n)
         time = self.state.time
         if not time.known:
@@ -173,7 +179,7 @@ class RateLimiterCore:
         """
         burst = self.state.rate.burst
         if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= burst:
-            raise ConfigurationError(f"n must be a whole number from 1 to {burst:,} (the burst), not {n!r}")
+            raise ConfigurationError(f"n must be a whole number from 1 to {burst:,} (the burst), not {shown(n)}")
 
     # Operations, for an API to drive.
 
@@ -213,10 +219,10 @@ class RateLimiterCore:
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {outcome.cause}") from outcome.cause
         return isinstance(outcome, Admitted)
 
-    def timed_out(self, n: int, timeout: float | None) -> AcquireTimeout:
+    def timed_out(self, n: int, timeout: Seconds | None) -> AcquireTimeout:
         """The error of a call that timed out."""
         permits = "no permit" if n == 1 else f"no {n} permits"
-        return AcquireTimeout(f"{permits} of rate {self.name!r} available within {timeout:g} s")
+        return AcquireTimeout(f"{permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
 
     def status(self) -> Operation[RateStatus]:
         """Read the rate.
@@ -225,6 +231,7 @@ class RateLimiterCore:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good.
         """
+        self.block.use()
         state, rate = self.state, self.state.rate
         meter = yield from read_meter(state, deadline=self._clock.steady() + _STATUS_SECONDS)
         now, uncertainty = state.time.middle_ns()
@@ -263,7 +270,7 @@ class RateLimiterCore:
 
 def _checked_prefetch(prefetch: object, rate: Rate) -> int:
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-        raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {prefetch!r}")
+        raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
     if prefetch * rate.interval_ns > gcra.LONGEST_NS:
-        raise ConfigurationError(f"prefetch is too large: {prefetch:,} permits of this rate come in more than a year")
+        raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
     return prefetch

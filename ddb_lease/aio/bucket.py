@@ -11,25 +11,32 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore
+from ddb_lease._runtime.belongs_here import BelongsHere
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count
+from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
-from ddb_lease.aio.lease import Lease, OnLost
+from ddb_lease.aio.lease import Lease, OnLost, require_on_lost
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
-from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Timing
+from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Timing
 
-P = ParamSpec("P")
-R = TypeVar("R")
+_BLOCK = "`async with bucket.lease() as lease:` holds a lease for a block; make one bucket for the process."
+
+_LEASED = Wording(
+    name="aio.LeaseBucket.leased",
+    inside="Write `async with bucket.lease() as lease:` around the work in its body.",
+    otherwise="Write `async def`, or use `leased` of ddb_lease.LeaseBucket.",
+    passes_lease=True,
+)
 
 
-class LeaseBucket:
+class LeaseBucket(BelongsHere):
     """As `ddb_lease.LeaseBucket`, for asyncio: methods that send requests are awaited.
 
     It follows the same rules on the same table, and may share a bucket with synchronous clients. Requests are sent on
@@ -71,12 +78,14 @@ class LeaseBucket:
         True
     """
 
+    _instead = "pass its name and settings, and make one there"
+
     def __init__(
         self,
         name: str,
         *,
         max_tokens: int,
-        lease_seconds: float = 60.0,
+        lease_seconds: Seconds = 60.0,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
         client: Client | None = None,
@@ -116,7 +125,7 @@ class LeaseBucket:
     @contextlib.asynccontextmanager
     async def lease(
         self,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         count: int = 1,
         data: Data | None = None,
@@ -153,7 +162,7 @@ class LeaseBucket:
 
     async def acquire(
         self,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         count: int = 1,
         data: Data | None = None,
@@ -170,7 +179,7 @@ class LeaseBucket:
         releases the lease, and it is renewed until the bucket is closed.
 
         Args:
-            timeout: Seconds to wait at most, besides one request's time; None waits for ever.
+            timeout: Seconds, or a timedelta, to wait at most, besides one request's time; None waits for ever.
             count: How many slots, 1 to 99, in one lease; see `ddb_lease.LeaseBucket.acquire`.
             data: What to attach to the lease for others to read: string keys, values as in JSON.
             on_lost: See `Lease.on_lost`.
@@ -219,17 +228,26 @@ class LeaseBucket:
 
     def leased(
         self,
-        timeout: float | None = None,
+        timeout: Seconds | None = None,
         *,
         count: int = 1,
         data: Data | None = None,
-    ) -> Callable[[Callable[Concatenate[Lease, P], Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
+    ) -> PassesLeaseAwaited[Lease]:
         """Decorate a coroutine function: each call gets its own lease, as first argument; see `lease`.
+
+        The lease comes after `self` or `cls`, and callers do not see it, as with `ddb_lease.LeaseBucket.leased`. A
+        plain function is refused, unless it wraps a coroutine function (by `functools.wraps`); so are async generator
+        functions and classes, and results whose work is not done, such as tasks.
 
         Args:
             timeout: As in `acquire`.
             count: As in `acquire`.
             data: As in `acquire`.
+
+        Raises:
+            ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
+                function is awaited: it returned work that is not done, after all that it did itself. Calls also raise
+                what `lease` raises.
 
         Example:
             >>> import asyncio
@@ -242,16 +260,11 @@ class LeaseBucket:
             >>> asyncio.run(report("Monday"))
             'report of Monday on slot 0'
         """
-
-        def decorate(function: Callable[Concatenate[Lease, P], Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-            @functools.wraps(function)
-            async def under_lease(*args: P.args, **kwargs: P.kwargs) -> R:
-                async with self.lease(timeout, count=count, data=data) as lease:
-                    return await function(lease, *args, **kwargs)
-
-            return under_lease
-
-        return decorate
+        require_timeout(timeout, wording=_LEASED)
+        require_count(count)
+        return functools.partial(
+            decorate_async, enter=lambda: self.lease(timeout, count=count, data=data), wording=_LEASED
+        )
 
     async def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any task, process or machine; see `ddb_lease.LeaseBucket.release`.
@@ -348,6 +361,7 @@ class LeaseBucket:
         await self._bucket.close()
 
     async def __aenter__(self) -> LeaseBucket:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     async def __aexit__(
@@ -356,19 +370,22 @@ class LeaseBucket:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         await self.close()
 
     # Internals.
 
     async def _win(
         self,
-        timeout: float | None,
+        timeout: Seconds | None,
         data: Data | None,
         on_lost: OnLost | None,
         *,
         count: int,
         patient: bool,
     ) -> Lease | None:
+        require_on_lost(on_lost)
+
         def handle(held: HeldLease) -> Lease:
             return Lease(held, bucket=self._bucket, on_lost=on_lost)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from ddb_lease._numbers import shown
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
@@ -25,7 +26,7 @@ from ddb_lease._state.log import log as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError, StoreError
-from ddb_lease.models import BucketStatus, Data, Repaired, Resized
+from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds
 
 Result = TypeVar("Result")
 Kept = TypeVar("Kept")
@@ -90,7 +91,7 @@ class AsyncBucket:
 
     async def acquire(
         self,
-        timeout: float | None,
+        timeout: Seconds | None,
         data: Data | None,
         *,
         count: int,
@@ -258,6 +259,6 @@ def checked_max_requests(max_requests: object) -> int:
     """
     if isinstance(max_requests, bool) or not isinstance(max_requests, int) or not 1 <= max_requests <= _MOST_REQUESTS:
         raise ConfigurationError(
-            f"max_requests must be a whole number from 1 to {_MOST_REQUESTS:,}, not {max_requests!r}"
+            f"max_requests must be a whole number from 1 to {_MOST_REQUESTS:,}, not {shown(max_requests)}"
         )
     return max_requests

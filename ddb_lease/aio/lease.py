@@ -16,19 +16,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
+from ddb_lease._runtime.arguments import require_callback
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import Unfinished
 from ddb_lease._state.log import log as _log
 from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard
-from ddb_lease.errors import LossReason, StoreError
+from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
 
 OnLost = Callable[["Lease"], object]
 
 
-class Lease:
+class Lease(BelongsHere):
     """As `ddb_lease.Lease`, for asyncio: methods that send requests are awaited.
 
     Only `ddb_lease.aio.LeaseBucket` makes it. It outlives the task that acquired it. Any task may use it, and any
@@ -50,6 +52,8 @@ class Lease:
             for the loop, the lost-callback and the end of a guarded block together.
     """
 
+    _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+
     def __init__(self, held: HeldLease, *, bucket: AsyncBucket, on_lost: OnLost | None) -> None:
         self.id = held.id
         self.slots = held.slots
@@ -59,6 +63,7 @@ class Lease:
         self.data: Data = held.data
         self.grace = held.grace
         self._held = held
+        self._entered = False
         self._bucket = bucket
         self._loop = asyncio.get_running_loop()
         self._guards: set[Guard] = set()
@@ -92,12 +97,17 @@ class Lease:
         (except for reasons taken and gone, when somebody may have it already). So it begins before that unless the loop
         is blocked for so long. The slot of a revoked lease is released only after it has returned, however long that
         takes, unless the lease expires first. If you set it on a lost lease, it is called at once. If the loop is
-        closed by then, it is not called, and the log says so.
+        closed by then, it is not called, and the log says so. Whatever it returns is awaited if it can be.
+
+        Raises:
+            ConfigurationError: On setting it: it cannot be called with the lease alone, or is a generator function,
+                whose body nobody would run. The lease and its callback stay as they were.
         """
         return self._on_lost
 
     @on_lost.setter
     def on_lost(self, callback: OnLost | None) -> None:
+        require_on_lost(callback)
         self._on_lost = callback
         self._held.end.on_lost = None if callback is None else lambda: self._call(callback)
 
@@ -199,6 +209,11 @@ class Lease:
         return await self._bucket.give_back(self._held)
 
     async def __aenter__(self) -> Lease:
+        if self._entered and self._held.held:
+            raise ConfigurationError(
+                f"lease {self.id} is entered already, by a block that releases it: use it as it is"
+            )
+        self._entered = True
         try:
             self.check()
         except BaseException:
@@ -244,6 +259,15 @@ class Lease:
             _log.exception("the lost-callback of lease %s failed", self.id)
         for guard in list(self._guards):
             await guard.over()
+
+
+def require_on_lost(callback: object) -> None:
+    """Check a lost-callback when it is given. Coroutine functions are welcome, and so is whatever returns an awaitable.
+
+    Raises:
+        ConfigurationError: It would fail, or not run, when the lease is lost.
+    """
+    require_callback(callback, what="on_lost", gets="the lease")
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

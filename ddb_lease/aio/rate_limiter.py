@@ -6,25 +6,37 @@ event loop that it is awaited on. Making a limiter does: that reads boto3's mode
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.belongs_here import BelongsHere
+from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.aio.core import MAX_REQUESTS
+from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
-from ddb_lease.models import RateStatus, Timing
+from ddb_lease.models import RateStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_BLOCK = "`await limiter.acquire()` takes a permit; make one limiter for the process."
 
-class RateLimiter:
+_LIMITED = Wording(
+    name="aio.RateLimiter.limited",
+    inside="Write `await limiter.acquire()` in its body.",
+    otherwise="Write `async def`, or use `limited` of ddb_lease.RateLimiter.",
+    passes_lease=False,
+)
+
+
+class RateLimiter(BelongsHere):
     """As `ddb_lease.RateLimiter`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same item, and may share its name with synchronous limiters. Requests are sent on
@@ -34,7 +46,7 @@ class RateLimiter:
     Args:
         name: The rate's name in the table.
         rate: Permits in `per` seconds; see `ddb_lease.RateLimiter`, here and below.
-        per: Seconds.
+        per: Seconds, or a timedelta.
         burst: How many permits can be had at once after a quiet time.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
@@ -58,12 +70,14 @@ class RateLimiter:
         [True, True, False]
     """
 
+    _instead = "pass its name and settings, and make one there"
+
     def __init__(
         self,
         name: str,
         *,
         rate: float,
-        per: float = 1.0,
+        per: Seconds = 1.0,
         burst: int | None = None,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
@@ -74,7 +88,7 @@ class RateLimiter:
         max_requests: int = MAX_REQUESTS,
         runtime: Runtime | None = None,
     ) -> None:
-        threads = Threads(max_requests)
+        threads = Threads(checked_max_requests(max_requests))
         self._core = RateLimiterCore(
             name,
             rate=rate,
@@ -116,7 +130,7 @@ class RateLimiter:
         known = self._core.try_at_once(n)
         return await self._ask(known) if isinstance(known, Wanted) else known
 
-    async def acquire(self, n: int = 1, *, timeout: float | None = None) -> None:
+    async def acquire(self, n: int = 1, *, timeout: Seconds | None = None) -> None:
         """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 
         If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is in flight,
@@ -124,7 +138,7 @@ class RateLimiter:
 
         Args:
             n: How many, up to `burst`.
-            timeout: Seconds to wait at most, besides the time of one request; None waits for ever.
+            timeout: Seconds, or a timedelta, to wait at most, besides the time of one request; None waits for ever.
 
         Raises:
             AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
@@ -154,13 +168,20 @@ class RateLimiter:
         return await self._driver.run(self._core.status(), Wakeup())
 
     def limited(
-        self, timeout: float | None = None, *, n: int = 1
+        self, timeout: Seconds | None = None, *, n: int = 1
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
         """Decorate a coroutine function to wait for permits before each call.
 
+        A plain function is refused, unless it wraps a coroutine function (by `functools.wraps`); so are async generator
+        functions and classes.
+
         Args:
-            timeout: As in `acquire`, whose errors it raises.
+            timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+
+        Raises:
+            ConfigurationError: When it decorates: an argument cannot work, or the function cannot be limited. When the
+                function is awaited: it returned work that has not begun; the permits are used.
 
         Example:
             >>> import asyncio
@@ -173,16 +194,15 @@ class RateLimiter:
             >>> asyncio.run(look_up("k"))
             'value of k'
         """
+        require_timeout(timeout, wording=_LIMITED)
+        self._core.require_permits(n)
 
-        def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-            @functools.wraps(function)
-            async def when_admitted(*args: P.args, **kwargs: P.kwargs) -> R:
-                await self.acquire(n, timeout=timeout)
-                return await function(*args, **kwargs)
+        @contextlib.asynccontextmanager
+        async def admitted() -> AsyncIterator[None]:
+            await self.acquire(n, timeout=timeout)
+            yield
 
-            return when_admitted
-
-        return decorate
+        return functools.partial(decorate_async, enter=admitted, wording=_LIMITED)
 
     async def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
@@ -192,6 +212,7 @@ class RateLimiter:
         self._core.close()
 
     async def __aenter__(self) -> RateLimiter:
+        self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)
         return self
 
     async def __aexit__(
@@ -200,6 +221,7 @@ class RateLimiter:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._core.block.leave(exc, instead=_BLOCK)
         await self.close()
 
     async def _ask(self, wanted: Wanted) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from botocore import exceptions as aws
 
 from ddb_lease._state.bucket_state import require_quick_answers
+from ddb_lease.dynamodb.given import require_client, require_endpoint_url, require_session
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -86,10 +87,14 @@ class ConnectionSettings:
     endpoint_url: str | None = None
 
     def __post_init__(self) -> None:
+        require_endpoint_url(self.endpoint_url)
+        if self.session is not None:
+            require_session(self.session)
         if self.client is None:
             return
         if self.session is not None or self.endpoint_url is not None:
             raise ConfigurationError("give a client, or a session and endpoint_url, not both")
+        require_client(self.client)
         _require_single_attempt(self.client)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
@@ -80,6 +81,15 @@ def decorated() -> None:
     assert_type(report("Monday", pages=2), list[str])
     report()  # type: ignore[call-arg]
     report("Monday", pages="2")  # type: ignore[arg-type]
+
+    class Job:
+        @bucket.leased(timeout=timedelta(minutes=1))
+        def run(self, lease: ddb_lease.Lease, day: str) -> int:
+            return lease.slot + len(day)
+
+    assert_type(Job().run("Monday"), int)
+    Job().run(17)  # type: ignore[arg-type]
+    bucket.acquire(timedelta(seconds=5)).release()
 
     @bucket.leased()  # type: ignore[arg-type]
     def without_lease(day: str) -> str:
@@ -209,6 +219,13 @@ async def on_a_loop() -> None:
         @bucket.leased(timeout=60)
         async def report(lease: aio.Lease, day: str) -> list[str]:
             return [f"{day} on slot {lease.slot}"]
+
+        class Job:
+            @bucket.leased()
+            async def run(self, lease: aio.Lease, day: str) -> int:
+                return lease.slot + len(day)
+
+        assert_type(await Job().run("Monday"), int)
 
         as_function: Callable[[str], Coroutine[Any, Any, list[str]]] = report
         assert_type(await as_function("Monday"), list[str])

@@ -1,0 +1,61 @@
+"""Numbers and times that users give, read in one way everywhere.
+
+Invariants:
+
+- A number is an int, a float, or another `numbers.Real` (a Fraction, numpy's numbers). It is never a bool, a string or
+  a Decimal: those mostly come from a configuration file that nobody has parsed.
+- A time is a number of seconds or a `datetime.timedelta`.
+- Whatever is given, the answer is a plain float or a `ConfigurationError`, never another error.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from datetime import timedelta
+
+from ddb_lease.errors import ConfigurationError
+
+_LONGEST = 60
+"""Characters of a value in a message."""
+
+
+def as_number(value: object) -> float:
+    """A number as a float; NaN if it is none, infinity if no float is as large."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, -1 if value < 0 else 1)
+    except Exception:  # noqa: BLE001 - a number type of the user's own
+        return math.nan
+
+
+def as_seconds(value: object) -> float:
+    """A time as seconds; NaN if it is none."""
+    return value.total_seconds() if isinstance(value, timedelta) else as_number(value)
+
+
+def checked_timeout(timeout: object, *, what: str = "timeout") -> float | None:
+    """Seconds from 0 up; None, which waits for ever, as given.
+
+    Raises:
+        ConfigurationError: It is no such time.
+    """
+    if timeout is None:
+        return None
+    seconds = as_seconds(timeout)
+    # 10**400 is as good as infinite, but a typing error rather than a wish.
+    if seconds >= 0 and (math.isfinite(seconds) or isinstance(timeout, float)):
+        return seconds
+    raise ConfigurationError(f"{what} must be 0 or more seconds, or a timedelta, not {shown(timeout)}")
+
+
+def shown(value: object) -> str:
+    """A value in a message, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - an int of 5,000 digits, an object with a broken repr
+        return f"a {type(value).__name__} that cannot be shown"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -1,0 +1,223 @@
+"""`with` blocks: those of leases guard, those of buckets and limiters only close; and no handle is ever copied."""
+
+import asyncio
+import copy
+import multiprocessing
+import pickle
+
+import pytest
+
+from ddb_lease import ConfigurationError, DynamoDBTokenBucket, LeaseBucket, LeaseLost, RateLimiter, SlidingWindow, aio
+from tests.conftest import TABLE
+
+NOT_ON = ("ministack",)  # how blocks behave does not depend on the engine
+
+KINDS = {
+    "bucket": (LeaseBucket, {"max_tokens": 1}),
+    "limiter": (RateLimiter, {"rate": 100}),
+    "window": (SlidingWindow, {"max_tokens": 5, "period": 60}),
+    "aio bucket": (aio.LeaseBucket, {"max_tokens": 1}),
+    "aio limiter": (aio.RateLimiter, {"rate": 100}),
+}
+GUARDS = {
+    "bucket": r"`with bucket\.acquire\(\) as lease:`",
+    "limiter": r"`limiter\.acquire\(\)` takes a permit",
+    "window": r"`window\.acquire\(\)` takes a permit",
+    "aio bucket": r"`async with bucket\.lease\(\) as lease:`",
+    "aio limiter": r"`await limiter\.acquire\(\)` takes a permit",
+}
+
+
+@pytest.fixture
+def made(engine, session, table):
+    def make(name):
+        kind, settings = KINDS[name]
+        return kind(table.bucket, table=TABLE, session=session, endpoint_url=engine.endpoint_url, **settings)
+
+    return make
+
+
+def block(made, body=lambda: None):
+    """Enter its block, run the body, and leave it."""
+    if not hasattr(made, "__aenter__"):
+        with made as same:
+            assert same is made
+            body()
+        return
+
+    async def main():
+        async with made as same:
+            assert same is made
+            result = body()
+            if asyncio.iscoroutine(result):
+                await result
+
+    asyncio.run(main())
+
+
+def use(made):
+    """One thing that may be asked of it."""
+    return made.acquire(timeout=60)
+
+
+# Entering what only closes
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_closed_one_cannot_be_entered(made, name):
+    it = made(name)
+    ran = []
+    block(it, lambda: use(it))
+    with pytest.raises(ConfigurationError, match=f"is closed: its `with` block closes it at the end. {GUARDS[name]}"):
+        block(it, lambda: ran.append("unguarded"))
+    assert not ran
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_entered_one_cannot_be_entered_again_and_stays_open(made, name):
+    it = made(name)
+    ran = []
+
+    def body():
+        if hasattr(it, "__aenter__"):
+            return abody()
+        with pytest.raises(ConfigurationError, match=f"is entered already, .* will close it. {GUARDS[name]}"), it:
+            ran.append("unguarded")
+        return use(it)
+
+    async def abody():
+        with pytest.raises(ConfigurationError, match=f"is entered already, .* will close it. {GUARDS[name]}"):
+            async with it:
+                ran.append("unguarded")
+        await use(it)
+
+    block(it, body)
+    assert not ran
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_block_in_which_nothing_is_asked_leaves_a_warning(made, name, caplog):
+    block(made(name))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "guards nothing" in record.message
+    caplog.clear()
+    it = made(name)
+    block(it, lambda: use(it))
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_block_whose_body_raises_leaves_no_warning_of_its_own(made, name, caplog):
+    def fails():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block(made(name), fails)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("ask", ["status", "resize", "repair", "revoke"])
+def test_any_question_counts_as_use(made, ask, caplog):
+    it = made("bucket")
+    it.acquire(timeout=60).release()
+    arguments = {"resize": (2,), "revoke": ("0-nobody",)}.get(ask, ())
+    block(it, lambda: getattr(it, ask)(*arguments))
+    assert caplog.records == []
+
+
+# Leases
+
+
+def test_a_lease_cannot_be_entered_within_its_own_block(made):
+    bucket = made("bucket")
+    ran = []
+    with bucket.acquire(timeout=60) as lease:
+        with pytest.raises(ConfigurationError, match="is entered already, by a block that releases it"), lease:
+            ran.append("would be released too early")
+        assert lease.held
+    with pytest.raises(LeaseLost, match="released"), lease:
+        ran.append("not held")
+    assert not ran
+    bucket.close()
+
+
+def test_a_lease_cannot_be_entered_within_its_own_block_in_asyncio(made):
+    ran = []
+
+    async def main():
+        bucket = made("aio bucket")
+        async with bucket.lease(timeout=60) as lease:
+            with pytest.raises(ConfigurationError, match="is entered already"):
+                async with lease:
+                    ran.append("would be released too early")
+            assert lease.held
+        with pytest.raises(LeaseLost, match="released"):
+            async with lease:
+                ran.append("not held")
+        await bucket.close()
+
+    asyncio.run(main())
+    assert not ran
+
+
+# Copies
+
+
+COPIES = {
+    "copied": copy.copy,
+    "copied deeply": lambda it: copy.deepcopy({"in": [it]}),
+    **{f"pickled by {protocol}": lambda it, p=protocol: pickle.dumps([it], p) for protocol in range(6)},
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("how", COPIES)
+def test_what_belongs_to_a_process_is_not_copied(made, name, how):
+    it = made(name)
+    says = "belongs to its process, and cannot be copied or pickled: pass its name and settings"
+    with pytest.raises(TypeError, match=f"a {type(it).__name__} {says}"):
+        COPIES[how](it)
+    with pytest.raises(TypeError, match=says):
+        COPIES[how](it.acquire if how.startswith("pickled") else it)
+    if hasattr(it, "__aenter__"):
+        asyncio.run(it.close())
+    else:
+        it.close()
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_token_bucket_is_not_copied(engine, session, how):
+    bucket = DynamoDBTokenBucket("t", 1, 60, session=session, endpoint_url=engine.endpoint_url)
+    with pytest.raises(TypeError, match="a token is its id, which any process may release"):
+        COPIES[how](bucket)
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_lease_is_not_copied_and_stays_held(made, how):
+    bucket = made("bucket")
+    with bucket.acquire(timeout=60) as lease:
+        with pytest.raises(TypeError, match=r"a Lease belongs to its process, .*: pass its id, .* and its fence"):
+            COPIES[how](lease)
+        assert lease.held
+    bucket.close()
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_lease_of_asyncio_is_not_copied(made, how):
+    async def main():
+        async with made("aio bucket") as bucket, bucket.lease(timeout=60) as lease:
+            with pytest.raises(TypeError, match="pass its id"):
+                COPIES[how](lease)
+
+    asyncio.run(main())
+
+
+def test_a_lease_does_not_travel_to_a_spawned_process(made):
+    bucket = made("bucket")
+    with bucket.acquire(timeout=60) as lease:
+        child = multiprocessing.get_context("spawn").Process(target=print, args=(lease,))
+        with pytest.raises(TypeError, match="pass its id"):
+            child.start()
+        assert lease.held
+    bucket.close()
