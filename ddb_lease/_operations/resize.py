@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from ddb_lease._operations.resend import Answered, require_answered, resend_until_answered
 from ddb_lease._operations.status import read_whole
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm
+from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.messages import (
     Done,
@@ -197,9 +197,10 @@ class _Work:
         state = self._state
         if not leaving and max_tokens == counter.max_tokens:
             return True
-        yield from confirm(state.time)
+        failed = yield from confirm(state.time)
         if not state.time.confirmed:
-            raise TIME_UNKNOWN
+            cause = without_time(failed).cause
+            raise StoreUnavailable(f"the bucket cannot be changed: {cause}") from cause
         now_lo, now_hi = state.time.now_ms()
         leases = [slot.lease for slot in leaving if slot.lease]
         request = Retire(

@@ -157,15 +157,17 @@ class Renewer:
         """Renew a lease with one UpdateItem a slot. The caller has begun the renewal, and ends it.
 
         Returns:
-            The answer that counts, None if nothing was sent; and why the lease is lost, if it is.
+            The answer that counts, or why the service's time could not be asked for; None if nothing was sent. And why
+            the lease is lost, if it is.
         """
         time = self._state.time
+        failed: Answer | None = None
         if time.unsettled:
             operation = settle(time, until=lease.belief.settle_until)
-            self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
+            failed = self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
         planned = lease.plan_renewal()
         if planned is None:
-            return None, None
+            return failed, None
         answers = self._send_singly(lease.id, planned.requests)
         reason = lease.apply(planned, RenewalAnswers(answers=answers))
         answer = answers[-1]
