@@ -7,6 +7,7 @@ import logging
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.streams import show
 from ddb_lease.dynamodb.table import check_table, create_table
 
 _log = logging.getLogger("ddb_lease")
@@ -52,14 +53,14 @@ def execute_create_table(options: argparse.Namespace) -> int:
                 "table %s has TTL off: unused slots are never deleted; create-table without --check turns it on",
                 options.table,
             )
-        print(f"table {options.table}: active, fit for leases")
+        show(f"table {options.table}: active, fit for leases")
         return 0
     report = create_table(
         options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
     )
     made = "created" if report.created else "exists already"
     ttl = "TTL turned on" if report.ttl_enabled else "TTL is on"
-    print(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
+    show(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
     return 0
 
 
@@ -68,12 +69,12 @@ def execute_local(options: argparse.Namespace) -> int:
     from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
 
     if options.action == "stop":
-        print("engine stopped; its tables are gone" if local.stop() else "no engine was running")
+        show("engine stopped; its tables are gone" if local.stop() else "no engine was running")
         return 0
     engine = local.start() if options.action == "start" else local.find()
     if engine is None:
-        print("no engine is running")
+        show("no engine is running")
         return 1
     age = formatting.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
-    print(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
+    show(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
     return 0
