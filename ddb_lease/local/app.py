@@ -9,7 +9,7 @@ Invariants:
   transaction is not executed again.
 * Only `sweep` deletes items by TTL.
 * Every response has a `Date`, in the order of execution, and an `x-amzn-RequestId`.
-* Requests from web pages are refused: a page in the user's browser must not reach the tables.
+* A request is refused unless `admission` lets it pass: it must show the engine's access key.
 """
 
 import json
@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from email.utils import formatdate
 
+from ddb_lease.local.admission import credential, refusal
 from ddb_lease.local.backend import MotoBackend
 from ddb_lease.local.clock import Clock, SteadyClock
 from ddb_lease.local.messages import HEALTH_PATH, HttpRequest, HttpResponse, error_response, json_response
@@ -31,8 +32,8 @@ _OK = 200
 _MOTO_LIMIT, _DYNAMODB_LIMIT = 25, 100
 """The most items that each accepts in a TransactGetItems."""
 
-# A browser sends at least one of these with every request that a page makes; no AWS client does.
-_BROWSER_HEADERS = ("origin", "sec-fetch-site")
+RANDOM_KEY = ""
+"""As an access key: one that nobody can guess."""
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class App:
     Args:
         clock: Seconds since the epoch, for `Date`, tokens and TTL. The default never steps.
         instance_id: Returned by the health endpoint, so that a client can tell this engine from any other.
+        access_key_id: The access key that requests must show; a random one by default. None admits every key, for tests
+            that tell their clients apart by it.
         lock: Makes requests atomic. Only a test that provokes the races passes another one.
     """
 
@@ -51,19 +54,21 @@ class App:
         *,
         clock: Clock | None = None,
         instance_id: str | None = None,
+        access_key_id: str | None = RANDOM_KEY,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
         self.clock: Clock = clock or SteadyClock()
         self.instance_id = instance_id or secrets.token_hex(16)
+        self.access_key_id = secrets.token_hex(16) if access_key_id == RANDOM_KEY else access_key_id
         self._lock = lock or threading.Lock()
         self._backend = MotoBackend()
         self._tokens: TokenLedger[HttpResponse] = TokenLedger()
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """Return the response to one request. No request makes it raise."""
-        refusal = _refusal(request)
-        if refusal is not None:
-            return self._stamped(refusal)
+        refused = refusal(request, access_key_id=self.access_key_id)
+        if refused is not None:
+            return self._stamped(refused)
         if request.path == HEALTH_PATH:
             # Without the lock: an engine that is busy with a long transaction is still alive.
             return self._stamped(json_response(_OK, {"instance_id": self.instance_id}))
@@ -152,16 +157,6 @@ class App:
         return HttpResponse(status=response.status, headers=response.headers + stamps, body=response.body)
 
 
-def _refusal(request: HttpRequest) -> HttpResponse | None:
-    """The error for a request that must not reach the tables, or None. Checks of who may ask belong here.
-
-    They come before everything else, the health endpoint and the lock included.
-    """
-    if any(name in request.headers for name in _BROWSER_HEADERS):
-        return error_response(403, "AccessDeniedException", "requests from web pages are refused")
-    return None
-
-
 def _corrected(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     is_about_ttl = request.operation in {"UpdateTimeToLive", "DescribeTimeToLive"}
     if is_about_ttl and response.status != _OK and b'"ResourceNotFound"' in response.body:
@@ -180,6 +175,4 @@ def _parsed(body: bytes) -> Mapping[str, object]:
 
 def _region(request: HttpRequest) -> str:
     """The region that a request is signed for: tables, and therefore tokens, belong to a region."""
-    # Credential=<key>/<date>/<region>/<service>/aws4_request
-    scope = request.headers.get("authorization", "").split(",")[0].split("/")
-    return scope[2] if len(scope) > 2 else ""  # noqa: PLR2004 - the region's position
+    return "".join(credential(request)[2:3])

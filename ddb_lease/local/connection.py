@@ -14,7 +14,7 @@ def connect(table: str = "ddb-lease") -> dict[str, Any]:
     """Find or start this user's engine, create the table if it is missing, and return the arguments to reach it.
 
     Returns:
-        Keyword arguments for `LeaseBucket`: `table`, `session` (dummy credentials) and `endpoint_url`.
+        Keyword arguments for `LeaseBucket`: `table`, `session` (with the engine's own credentials) and `endpoint_url`.
 
     Raises:
         EngineError: The engine cannot be started, or its extra is not installed.

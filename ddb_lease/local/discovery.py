@@ -17,10 +17,12 @@ import time
 from enum import Enum
 from urllib.parse import urlsplit
 
+from ddb_lease.local.admission import authorization
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.errors import MISSING_EXTRA, EngineError
-from ddb_lease.local.folder import Folder, locate, open_private
+from ddb_lease.local.folder import Folder, locate
 from ddb_lease.local.messages import HEALTH_PATH
+from ddb_lease.local.place import open_private
 
 # An engine answers in a millisecond; on a machine that is busy starting processes, in a second or two.
 _ANSWER_S = 10.0
@@ -63,6 +65,7 @@ def start(*, timeout: float = 30.0) -> Engine:
     if found is not None:
         return found
     _require_extra()
+    folder.make()
     deadline_s = time.monotonic() + timeout
     with folder.starting(timeout_s=timeout):
         # Look again: another process may have started it while we waited for the lock.
@@ -129,7 +132,7 @@ def _instance_id(engine: Engine, timeout_s: float) -> str | None:
     address = urlsplit(engine.endpoint_url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
     with contextlib.closing(connection):
-        connection.request("GET", HEALTH_PATH)
+        connection.request("GET", HEALTH_PATH, headers={"Authorization": authorization(engine.access_key_id)})
         response = connection.getresponse()
         body = response.read()
     try:
@@ -183,7 +186,8 @@ def _launch(folder: Folder, *, ready_fd: int) -> None:
 
 def _last_line(folder: Folder) -> str:
     try:
-        lines = folder.log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
+        with open_private(folder.log, "rb") as log:
+            lines = log.read().decode(errors="replace").split("\n")
+    except (OSError, EngineError):
         lines = []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")

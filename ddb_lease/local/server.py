@@ -1,7 +1,8 @@
 """The engine as a process: `python -m ddb_lease.local.server`.
 
-In the foreground it prints its address and serves until it gets a signal or has been idle too long. With `--folder`
-it is the only engine of that folder; with `--daemon` it also leaves the starter's process tree.
+In the foreground it prints its address and serves until it gets a signal or has been idle too long; without a folder
+to record its access key in, it prints that too. With `--folder` it is the only engine of that folder; with `--daemon`
+it also leaves the starter's process tree.
 
 It stops when its record is gone or names another engine. New clients cannot find it then; if it went on serving the
 old ones, two engines would grant the same leases.
@@ -86,6 +87,7 @@ def _run(options: Options) -> None:
             pid=os.getpid(),
             started_at_ms=int(time.time() * 1000),
             instance_id=app.instance_id,
+            access_key_id=app.access_key_id or "",
         )
         if options.folder is not None:
             options.folder.write(engine)
@@ -155,7 +157,8 @@ def _announce(engine: Engine, options: Options) -> None:
         os.write(options.ready_fd, READY)
         os.close(options.ready_fd)
     else:
-        sys.stdout.write(f"{engine.endpoint_url}\n")
+        key = f"access key: {engine.access_key_id}\n" if options.folder is None else ""
+        sys.stdout.write(f"{engine.endpoint_url}\n{key}")
         sys.stdout.flush()
 
 

@@ -17,10 +17,10 @@ import termios
 import time
 from pathlib import Path
 
-import boto3
 import pytest
 
 from ddb_lease.cli import main
+from tests.support import recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -59,8 +59,13 @@ class Cli:
             command(line), env=environment(self.folder, **(env or {})), cwd=self.folder, check=False, **how
         )
 
-    def url(self):
-        return re.search(r"http://\S+(?=,)", self("local status").stdout).group()
+    def recorded(self):
+        """This environment's engine, with the key that it wants."""
+        return recorded_engine(self.folder / "engine")
+
+    def credentials(self):
+        """Variables with which a command reaches that engine as if it were AWS."""
+        return DUMMY | {"AWS_ACCESS_KEY_ID": self.recorded().access_key_id}
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +84,12 @@ def cli(tmp_path_factory):
 @pytest.fixture(scope="module")
 def engine(cli):
     """The engine's URL: what a command gets that is to reach it as if it were AWS."""
-    return cli.url()
+    return cli.recorded().endpoint_url
 
 
 @pytest.fixture(scope="module")
-def client(engine):
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=engine)
+def client(cli, engine):
+    client = cli.recorded().session().client("dynamodb", endpoint_url=engine)
     yield client
     client.close()
 
@@ -239,10 +243,18 @@ def test_a_lease_shorter_than_its_margin_is_told_before_anything_is_sent(cli):
 )
 def test_a_missing_table_is_told_with_how_to_make_it_and_code_77(cli, engine, line):
     own, dashes, job = line.partition(" -- ")
-    done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=DUMMY)
+    done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=cli.credentials())
     assert done.returncode == 77, done.stderr
     assert is_one_line(done), done.stderr
     assert "ddb-lease create-table --table nowhere" in done.stderr
+
+
+def test_the_engines_key_is_told_of_where_another_is_used_with_code_77(cli, engine):
+    done = cli(f"status used --endpoint-url {engine}", env=DUMMY)
+    assert done.returncode == 77
+    assert is_one_line(done), done.stderr
+    assert "access key of its own" in done.stderr
+    assert cli.recorded().access_key_id not in done.stderr
 
 
 def test_missing_credentials_are_told_with_code_77(cli, engine):
@@ -326,7 +338,7 @@ def test_a_table_is_made_once_and_found_the_second_time(cli):
 
 
 def test_a_table_made_on_an_endpoint_is_on_demand_with_ttl(cli, engine, client):
-    done = cli(f"create-table --table made --region us-east-1 --endpoint-url {engine}", env=DUMMY)
+    done = cli(f"create-table --table made --region us-east-1 --endpoint-url {engine}", env=cli.credentials())
     assert done.returncode == 0, done.stderr
     assert "table made: created, active" in done.stdout
     described = client.describe_table(TableName="made")["Table"]
@@ -365,14 +377,15 @@ def test_the_table_can_come_from_the_environment_and_the_option_wins(cli):
 )
 def test_the_region_is_taken_from_where_users_of_aws_expect(cli, engine, where):
     option = "--region us-east-1" if where.pop("option", None) else ""
-    env = {name: value for name, value in (DUMMY | {"AWS_REGION": ""} | where).items() if value}
+    env = {name: value for name, value in (cli.credentials() | {"AWS_REGION": ""} | where).items() if value}
     done = cli(f"status used --endpoint-url {engine} {option}", env=env)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_profile_is_taken_from_the_users_files(cli, engine, tmp_path):
     files = tmp_path / "config"
-    files.write_text("[profile mine]\nregion = us-east-1\naws_access_key_id = local\naws_secret_access_key = local\n")
+    key = cli.recorded().access_key_id
+    files.write_text(f"[profile mine]\nregion = us-east-1\naws_access_key_id = {key}\naws_secret_access_key = any\n")
     done = cli(f"status used --profile mine --endpoint-url {engine}", env={"AWS_CONFIG_FILE": str(files)})
     assert done.returncode == 0, done.stderr
 

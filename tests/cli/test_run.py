@@ -10,10 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import boto3
 import pytest
 
-from tests.support import Table
+from tests.support import Table, recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -96,9 +95,8 @@ def cli(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(cli):
-    url = re.search(r"http://\S+(?=,)", cli("local", "status").stdout).group()
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=url)
+    engine = recorded_engine(cli.folder / "engine")
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
     yield client
     client.close()
 
