@@ -117,7 +117,7 @@ class Folder:
         """The message about an engine that holds the folder but does not answer."""
         recorded = self.read()
         pid = "of unknown pid" if recorded is None else f"of pid {recorded.pid}"
-        return f"the engine {pid} holds {self.path} but does not answer: stop it or end that process"
+        return f"the engine {pid} holds {self.path} but does not answer: ddb-lease local stop --yes ends it"
 
     @property
     def _record(self) -> Path:

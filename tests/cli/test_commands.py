@@ -78,7 +78,7 @@ def cli(tmp_path_factory):
         assert cli("run used --local --max-tokens 2 -- true").returncode == 0
         yield cli
     finally:
-        cli("local stop")
+        cli("local stop --yes")
 
 
 @pytest.fixture(scope="module")
@@ -512,7 +512,85 @@ def test_the_engine_is_started_told_of_and_stopped(tmp_path):
         assert (stopped.returncode, stopped.stdout) == (0, "engine stopped; its tables are gone\n")
         assert cli("local status").returncode == 1
     finally:
-        cli("local stop")
+        cli("local stop --yes")
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """An engine on which a lease of an hour is held, by nobody who renews it."""
+    cli = Cli(tmp_path)
+    try:
+        assert cli("local start").returncode == 0
+        assert cli("create-table --local").returncode == 0
+        engine = cli.recorded()
+        client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        put_bucket(client, "nightly", {3: ("host:1", {})})
+        client.close()
+        yield cli
+    finally:
+        cli("local stop --yes")
+
+
+def test_an_engine_on_which_leases_are_held_is_stopped_only_if_that_is_confirmed(busy):
+    refused = busy("local stop")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert is_one_line(refused), refused.stderr
+    assert re.search(
+        r"1 lease would be lost: host:1 holds slot#00003 of nightly, for another (59m\d\ds|1h).*--yes", refused.stderr
+    )
+    assert busy("local status").returncode == 0
+    done = busy("local stop --yes")
+    assert (done.returncode, done.stdout) == (0, "engine stopped; its tables are gone\n")
+    assert busy("local status").returncode == 1
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y", 0), ("n", 2), ("", 2)])
+def test_on_a_terminal_it_asks(busy, typed, code):
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{typed}\n".encode())
+        done = busy("local stop", stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == code
+    assert "Stop the engine, and lose 1 lease? [y/N]" in done.stderr
+    assert ("for another" in done.stderr, "host:1 holds slot#00003 of nightly" in done.stderr) == (True, True)
+    if code == 0:
+        assert "the next engine grants nothing in those buckets for" in done.stdout
+    assert (busy("local status").returncode == 0) == (code == 2)
+
+
+def test_an_engine_that_does_not_answer_is_stopped_by_force_only_if_that_is_confirmed(busy):
+    pid = busy.recorded().pid
+    os.kill(pid, signal.SIGSTOP)
+    refused = busy("local stop")
+    assert refused.returncode == 69
+    assert "ddb-lease local stop --yes" in refused.stderr
+    assert busy("local stop --yes").returncode == 0
+
+
+def test_what_a_killed_engine_left_behind_is_told_and_can_be_skipped(busy):
+    os.kill(busy.recorded().pid, signal.SIGKILL)
+    started = busy("local start")
+    assert started.returncode == 0
+    told = (
+        r"nightly in table ddb-lease: nothing is granted for another (59m\d\ds|1h), as leases of an earlier engine run"
+    )
+    assert re.search(told, started.stdout)
+    assert re.search(told, busy("local status").stdout)
+    waiting = busy("run nightly --local --max-tokens 9 --timeout 1s -- true")
+    assert waiting.returncode == 69
+    assert "nightly: nothing is granted for another" in waiting.stderr
+    assert busy("local start --no-wait").stdout.count("\n") == 1
+    assert busy("run nightly --local --max-tokens 9 -- true").returncode == 0
+
+
+@pytest.mark.parametrize("line", ["local start --yes", "local status --yes", "local stop --no-wait"])
+def test_an_option_of_another_action_is_refused(cli, line):
+    done = cli(line)
+    assert done.returncode == 2
+    assert is_one_line(done), done.stderr
 
 
 def test_an_engine_whose_folder_cannot_be_used_is_told_with_code_69(cli, tmp_path):

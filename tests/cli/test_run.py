@@ -90,7 +90,7 @@ def cli(tmp_path_factory):
         assert cli("create-table", "--local").returncode == 0
         yield cli
     finally:
-        cli("local", "stop")
+        cli("local", "stop", "--yes")
 
 
 @pytest.fixture(scope="module")
@@ -577,7 +577,7 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
         assert cli("create-table", "--local").returncode == 0
         process = cli.popen(*run_line("b", "echo $$; exec sleep 600"))
         pid = int(first_line(process))
-        assert cli("local", "stop").returncode == 0
+        assert cli("local", "stop", "--yes").returncode == 0
         stopped = time.monotonic()
         until(lambda: not lives(pid), "the end of the command")
         assert time.monotonic() - stopped < LEASE + 5.0, "a bound for a loaded machine"
@@ -589,7 +589,7 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
         if process is not None:
             process.kill()
             process.communicate()
-        cli("local", "stop")
+        cli("local", "stop", "--yes")
 
 
 KEEPS_ITS_HANDLERS = """

@@ -99,7 +99,7 @@ def test_the_folder_and_its_files_are_for_the_owner_only(folder):
     start()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert set(modes) == {"engine.json", "engine.lock", "start.lock", "engine.log"}
+    assert set(modes) == {"engine.json", "engine.lock", "start.lock", "engine.log", "leases.journal"}
     assert set(modes.values()) == {0o600}
 
 
