@@ -36,7 +36,7 @@ HELP: Final = f"""exit codes:
   and every command with
     0  done
     1  local status: no engine is running
-    {USAGE}  wrong arguments or settings; reset: the answer was not yes
+    {USAGE}  wrong arguments or settings; reset, local stop: not confirmed
    {UNKNOWN_BUCKET}  no such bucket, or no such lease
    {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
    {DEFECT}  a defect of ddb-lease

@@ -60,7 +60,7 @@ class Embedded:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock
-        self.app = App(clock=clock)
+        self.app = App(clock=clock, access_key_id=None)  # tests tell their clients apart by it
         self._stack = contextlib.ExitStack()
         self.engine: EmbeddedEngine = self._stack.enter_context(serve(app=self.app))
 
@@ -76,7 +76,7 @@ class Embedded:
 
     def restart_empty(self) -> None:
         full = self.app
-        self._restart(App(clock=self._clock))
+        self._restart(App(clock=self._clock, access_key_id=None))
         full.close()
 
     def close(self) -> None:
