@@ -15,7 +15,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.workers import Workers
-from scripts.harness.engines import Simulated
+from scripts.harness.simulated_engine import Simulated
 from tests.support import Tap, eventually
 
 TABLE = "leases"
