@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 import weakref
 from types import TracebackType
@@ -21,15 +20,14 @@ from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
+from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.origin import caller, hand_out
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.log import log as _log
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import LeaseError
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease, OnLost, require_on_lost
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Timing
-
-_log = logging.getLogger("ddb_lease")
 
 _BLOCK = "`with bucket.acquire() as lease:` holds a lease for a block; make one bucket for the process."
 
@@ -63,9 +61,10 @@ class LeaseBucket(BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
-        on_event: Called with each event, for metrics: see `ddb_lease.events`, which also says on which thread. It must
-            be quick, as that thread waits for it, and must not use the bucket or its leases. It is called with no lock
-            held. The first exception that it raises is logged; none has any other effect. Without it, no event is made.
+        on_event: Called with each event, for metrics: see `ddb_lease.events`, which also says on which thread. If it is
+            slow, an acquire, a renewal by hand or a release waits for it; no heartbeat does. It must not use the bucket
+            or its leases. It is called with no lock held. The first exception that it raises is logged; none has any
+            other effect. Without it, no event is made.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -365,14 +364,23 @@ class LeaseBucket(BelongsHere):
     def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        Raises nothing: a release that fails is logged, and the slot is free when the lease expires.
+        None of them is held any more as soon as this is called. They are released on several threads at once, one
+        UpdateItem a slot, 1 WCU each. It takes 5 s and one request's timeout at most, however many there are and
+        whatever the service does; if it is interrupted, workers go on.
+
+        Raises nothing. A release that was not answered in time is logged and sent again in the background, and once
+        more at the interpreter's exit; without any answer, the slot is free when the lease expires.
         """
-        for lease in self._core.begin_closing():
-            try:
-                lease.release()
-            except LeaseError as error:
-                _log.warning("lease %s was not released and will expire: %s", lease.id, error)
-        self._core.close_connections()
+        core = self._core
+        try:
+            left = give_back(core.begin_closing(), runtime=core.runtime, deadline=core.deadline(CLOSE_SECONDS), goes=2)
+            if left:
+                _log.warning("leases of bucket %r that are not released yet, and expire otherwise: %d", self.name, left)
+        except BaseException:
+            hand_over(core.begin_closing())
+            raise
+        finally:
+            core.close_connections()
 
     def __enter__(self) -> LeaseBucket:
         self._core.block.enter(closed=self._core.state.closed, instead=_BLOCK)

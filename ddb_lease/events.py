@@ -5,6 +5,8 @@ Invariants:
 - Values only, frozen, each with its bucket's name. No decision depends on them.
 - Every `Acquired` is followed by exactly one `Released` or `Lost`, unless the process dies first. In a forked child
   there are no events of the parent's leases.
+- Each is reported on the thread named below. A thread of the library's own queues it instead, for a thread for
+  callbacks; so does any thread while earlier events of its bucket wait. Events of one lease come in order.
 - Fields with many values (a lease's id, a slot) are apart from fields with few (bucket, operation, reason).
 
 Example:
@@ -55,7 +57,7 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renewed:
-    """A lease was renewed on all of its slots. Reported on a heartbeat worker, or on the thread that calls `renew`.
+    """A lease was renewed on all of its slots. Reported on a thread for callbacks, or on the one that calls `renew`.
 
     Attributes:
         bucket: The bucket's name.
@@ -71,7 +73,7 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """A lease was given back by its holder; once for each lease. Reported on the thread that released it.
+    """A lease was given back by its holder; once for each lease. Reported on the thread that released it, or queued.
 
     Attributes:
         bucket: The bucket's name.
@@ -87,7 +89,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """A lease was lost; once for each lease. Reported on a thread of its own, so it does not delay the lost-callback.
+    """A lease was lost; once for each lease. Reported on a thread for callbacks, beside the lost-callback.
 
     Attributes:
         bucket: The bucket's name.

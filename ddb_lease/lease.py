@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import logging
 from collections.abc import Callable
 from types import TracebackType
 
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
-
-_log = logging.getLogger("ddb_lease")
 
 OnLost = Callable[["Lease"], object]
 
@@ -32,8 +30,10 @@ class Lease(BelongsHere):
     lease.
 
     Only `LeaseBucket.acquire` and `try_acquire` make it. It outlives the thread that acquired it, and any thread of the
-    process may use it. Leaving its ``with`` block releases it. If it is dropped unreleased, it stays leased and renewed
-    until the bucket is closed or the process ends; a `ResourceWarning` and the log say so.
+    process may use it. Leaving its ``with`` block releases it. (An interrupt at the very instant at which the block is
+    entered or left can prevent that, as in all of Python: then the lease is held until the process ends, or until
+    `LeaseBucket.close`, and released there.) If it is dropped unreleased, it stays leased and renewed until then; a
+    `ResourceWarning` and the log say so.
 
     Promised: while `check` returns, no other holder anywhere believes that it has this slot. Not promised: that your
     work between two calls of `check` takes less time than the margin. If the resource that you write to can compare
@@ -93,11 +93,12 @@ class Lease(BelongsHere):
 
     @property
     def on_lost(self) -> OnLost | None:
-        """Called once with the lease when it is lost, on its own thread. A plain function of one argument.
+        """Called once with the lease when it is lost, on a thread for callbacks: no heartbeat waits for it.
 
-        It is called at the deadline at the latest, `Timing.grace` seconds before anyone else can hold the slot (except
-        for reasons taken and gone, when somebody may have it already). If you set it on a lost lease, it is called at
-        once.
+        A plain function of one argument. It is called at the deadline at the latest, `Timing.grace` seconds before
+        anyone else can hold the slot (except for reasons taken and gone, when somebody may have it already). If you set
+        it on a lost lease, it is called at once. At most 32 of one bucket run at once, and one more for each that has
+        run for 10 s: if it takes long, let it set a flag, or start a thread.
 
         Raises:
             ConfigurationError: On setting it: it cannot be called with the lease alone, or is a coroutine function or
@@ -141,9 +142,14 @@ class Lease(BelongsHere):
             it.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
+
+        If it is interrupted, a worker sends it, or the interpreter's exit. Only an interrupt at the very first
+        instant, before any of its code has run, leaves the lease held; it may be called again then.
         """
         return self._held.release()
 
@@ -171,7 +177,10 @@ class Lease(BelongsHere):
             self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released and will expire: %s", self.id, error)
+            _log.warning("lease %s is not released yet, and expires otherwise: %s", self.id, error)
+        except BaseException:
+            self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
+            raise
 
     def _call(self, callback: OnLost) -> None:
         returned = callback(self)

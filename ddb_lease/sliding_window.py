@@ -132,7 +132,8 @@ class SlidingWindow(BelongsHere):
             runtime=runtime,
         )
         self._core.block = ClosingBlock(f"window {self._core.name!r}")
-        process.register(self._core)
+        self._hooks = process.ForksOnly(self._core)  # its slots outlive the process, and may be used until its end
+        process.register(self._hooks)
         self.name = self._core.name
         self.table = self._core.table
 

@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import threading
 from typing import Final
@@ -26,11 +25,10 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.log import log as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
 from ddb_lease.models import Seconds, Timing
-
-_log = logging.getLogger("ddb_lease")
 
 DEFAULT_BUCKET: Final = "tokens"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import itertools
@@ -19,10 +20,12 @@ from hypothesis import HealthCheck, settings
 from ddb_lease import LeaseBucket, RateLimiter, Timing, client_config
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state import log
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
 from scripts.harness import engines
+from scripts.harness.simulated_engine import simulated
 from tests import apis
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
 
@@ -75,7 +78,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[TERMINAL])
 
 
-ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": engines.simulated}
+ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": simulated}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -259,3 +262,28 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+class Flushed:
+    """pytest's `caplog`, whose reader waits until the log's thread has emitted what was said so far."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self._caplog = caplog
+
+    def __getattr__(self, name: str) -> object:
+        assert log.flush(60), "the log's thread hangs"
+        return getattr(self._caplog, name)
+
+    @contextlib.contextmanager
+    def at_level(self, *args, **kwargs) -> Iterator[None]:
+        """As pytest's; what is said within is emitted within."""
+        with self._caplog.at_level(*args, **kwargs):
+            yield
+            assert log.flush(60), "the log's thread hangs"
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Flushed:
+    """pytest's own; but the library's threads hand what they say to a thread that emits it."""
+    assert log.flush(60), "the log's thread hangs"  # what an earlier test left
+    return Flushed(caplog)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ddb_lease import LeaseBucket
@@ -35,6 +36,8 @@ from ddb_lease._protocol.records import Claimant, Rate, Settings
 from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import StoreRejected
+from ddb_lease.local.engine import Engine
+from ddb_lease.local.folder import Folder
 from ddb_lease.testing import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
 from ddb_lease.testing.simulated_process import Chance
@@ -412,7 +415,6 @@ class SimulatedClients:
             heartbeats=heartbeats,
             wrap=tap.around,
             wakeup=lambda: SteppingWakeup(self),
-            spawn=lambda job: job(),
         )
         bucket = self._new_bucket(tap=tap, runtime=runtime, **arguments)
         bucket.heartbeats = heartbeats
@@ -457,3 +459,11 @@ def every_lock_held(*roots: object) -> Iterator[int]:
     finally:
         done.set()
         holder.join()
+
+
+def recorded_engine(given: Path) -> Engine:
+    """The embedded engine of processes whose `DDB_LEASE_LOCAL_DIR` is this folder."""
+    (folder,) = given.glob("engine-*")
+    engine = Folder(folder).read()
+    assert engine is not None
+    return engine

@@ -15,6 +15,7 @@ import pytest
 
 from ddb_lease import AcquireTimeout, LeaseBucket, LossReason, aio
 from ddb_lease._runtime.own_holders import WARN_SECONDS
+from ddb_lease._state import log
 from tests.conftest import TABLE
 from tests.support import eventually, leases_in
 
@@ -278,12 +279,14 @@ def test_a_task_that_waits_for_its_own_lease_is_warned_and_one_that_waits_for_an
         async with aio.LeaseBucket(table.bucket, max_tokens=1, **how) as bucket, bucket.lease(timeout=30) as lease:
             with pytest.raises(AcquireTimeout, match=f"this process holds it .lease {lease.id}"):
                 await asyncio.create_task(bucket.acquire(timeout=0.1))
+            log.flush(30)
             assert [line for line in said.logged if "is full" in line] == []
             with pytest.raises(AcquireTimeout, match=f"this process holds it .lease {lease.id}"):
                 await bucket.acquire(timeout=0.1)
-            assert len([line for line in said.logged if "is full" in line]) == 1
 
     asyncio.run(main())
+    log.flush(30)
+    assert len([line for line in said.logged if "is full" in line]) == 1
 
 
 def test_a_forked_childs_or_a_released_lease_is_not_ours(new_bucket):

@@ -1,6 +1,5 @@
 """How a lease is lost: for one reason, reported once, in time, for ever."""
 
-import contextlib
 import logging
 
 import pytest
@@ -193,10 +192,38 @@ def test_a_callback_is_called_whatever_the_logs_handlers_do(environment, bucket,
     log.addHandler(handler)
     try:
         table.delete(lease.slot)
-        with contextlib.suppress(OSError):
+        with pytest.raises(LeaseLost):
             lease.renew()
     finally:
         log.removeHandler(handler)
+    assert told.reasons == [LossReason.GONE]
+
+
+@pytest.mark.parametrize("notices", ["the heartbeat", "a check", "a release"])
+@pytest.mark.parametrize("at", ["after_renewal", "reconsider", "call_back"])
+@pytest.mark.one_api
+def test_a_loss_whose_announcement_was_interrupted_is_announced_once_by_whoever_notices(
+    environment, bucket, lease, told, table, monkeypatch, at, notices
+):
+    where = lease._held if at == "after_renewal" else bucket.heartbeats
+    whole = getattr(where, at)
+
+    def interrupted(*_, **__):
+        setattr(where, at, whole)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, at, interrupted)
+    table.delete(0)
+    with pytest.raises(KeyboardInterrupt):
+        lease.renew()
+    if notices == "the heartbeat":
+        environment.run(31, bucket)
+    elif notices == "a check":
+        assert not lease.held
+    else:
+        assert not lease.release()
+    assert_lost(lease, LossReason.GONE, told)
+    environment.run(31, bucket)
     assert told.reasons == [LossReason.GONE]
 
 
@@ -266,7 +293,7 @@ def test_a_callback_that_returns_amid_the_clean_up_does_not_keep_the_slot(
     environment, bucket, lease, table, monkeypatch
 ):
     after_the_loss = []
-    object.__setattr__(bucket._core.runtime, "spawn", after_the_loss.append)
+    bucket.heartbeats.callbacks.submit = lambda job, **_: after_the_loss.append(job)
     for _ in range(200):
         bucket.tap.inject(Renew, commits=True, answer=LOST)
     end = lease._held.end

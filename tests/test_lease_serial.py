@@ -136,7 +136,7 @@ def test_a_lost_lease_is_not_given_back_before_its_callback_has_returned(environ
     bucket = environment.bucket(max_tokens=1)
     lease = bucket.acquire(5, on_lost=lambda _: None)
     callbacks = []
-    object.__setattr__(lease._held._context.runtime, "spawn", callbacks.append)
+    bucket.heartbeats.callbacks.submit = lambda job, **_: callbacks.append(job)
     bucket.tap.inject(Renew, answer=LOST)  # it extends the lease, and nobody knows
     environment.run(10.25, bucket)
     bucket.tap.everything_fails = UNSENT

@@ -13,7 +13,7 @@ from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, SlidingWi
 from ddb_lease._protocol.messages import Charge, Claim, Create, Mint
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.permits import Permits
-from scripts.harness.engines import Simulated
+from scripts.harness.simulated_engine import Simulated
 from tests.support import LOST, Tap, eventually, every_lock_held
 
 HOUR = 3600.0

@@ -12,14 +12,14 @@ from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreReje
 from ddb_lease._protocol.messages import Charge, Look
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.permits import PermitWaiter
-from scripts.harness import engines
+from scripts.harness.simulated_engine import simulated
 from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually
 
 
 @pytest.fixture(scope="session")
 def engine():
     """What an engine does with a charge is tried elsewhere."""
-    with engines.simulated() as running:
+    with simulated() as running:
         yield running
 
 

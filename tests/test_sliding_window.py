@@ -10,7 +10,7 @@ from ddb_lease import AcquireTimeout, ConfigurationError, SlidingWindow, StoreUn
 from ddb_lease._protocol.messages import Claim, Look, Mint, Release
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
-from scripts.harness import engines
+from scripts.harness.simulated_engine import simulated
 from tests.conftest import TABLE
 from tests.support import LOST, DatedTap, SteppingWakeup, eventually
 
@@ -22,7 +22,7 @@ ANY = 1.0
 @pytest.fixture(scope="session")
 def engine():
     """The simulator's DynamoDB alone, as it is quick: what engines do with a claim is tried elsewhere."""
-    with engines.simulated() as running:
+    with simulated() as running:
         yield running
 
 

@@ -136,7 +136,7 @@ def test_a_token_outlives_its_process_and_is_released_from_another(tmp_path):
         assert run("-c", program, token_id).strip() == "True"
         assert run("-c", program, token_id).strip() == "False"
     finally:
-        run("-m", "ddb_lease.cli", "local", "stop")
+        run("-m", "ddb_lease.cli", "local", "stop", "--yes")
 
 
 @pytest.mark.parametrize("token_id", ["", "nonsense", "0-", "7-" + "a" * 32, "0-" + "a" * 5_000, "0-\udcff"])

@@ -12,7 +12,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 import math
 from dataclasses import dataclass, replace
 
@@ -32,8 +31,7 @@ from ddb_lease._protocol.steps import (
     TakeSlots,
 )
 from ddb_lease._state.fairness import MOMENT_SECONDS
-
-_log = logging.getLogger("ddb_lease")
+from ddb_lease._state.log import log as _log
 
 GUESSES = 2
 """Claims on remembered slots before a look: after two misses, hints are no guide."""

@@ -15,7 +15,7 @@ Invariants:
 from __future__ import annotations
 
 from ddb_lease._operations.resend import require_answered, resend_until_answered
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm, never_reached
+from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.gcra import NS, BusyBranch, FromHand, IdleBranch, Later, Step, is_own
 from ddb_lease._protocol.messages import (
     Answer,
@@ -35,7 +35,7 @@ from ddb_lease._protocol.records import Meter
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.permits import PermitWaiter
 from ddb_lease._state.rate_state import RateState
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
 BRANCHES = 4
 """Requests that one attempt may make, unknown answers apart: a guess, its correction, and as many again."""
@@ -101,9 +101,10 @@ def read_meter(state: RateState, *, deadline: float) -> Operation[Meter | None]:
     answer = require_answered(last, "the rate cannot be read")
     if not isinstance(answer, Metered):
         raise _defect(answer)
-    yield from confirm(state.time)
+    failed = yield from confirm(state.time)
     if not state.time.known:
-        raise TIME_UNKNOWN
+        cause = without_time(failed).cause
+        raise StoreUnavailable(f"the rate cannot be read: {cause}") from cause
     return answer.meter
 
 
@@ -154,13 +155,14 @@ class _Tries:
     def _at_the_front(self, steady: float) -> Operation[Admission]:
         state = self._state
         now = state.time.reliable_ns()
+        failed: Answer | None = None
         if now is None:
-            yield from confirm(state.time)
+            failed = yield from confirm(state.time)
             if state.closed:
                 raise state.closed_error()
             now, steady = state.time.reliable_ns(), state.time.steady()
         if now is None:
-            return Unavailable(cause=TIME_UNKNOWN)
+            return without_time(failed)
         step = state.permits.begin(self._waiter, now=now)
         match step:
             case FromHand():
@@ -258,10 +260,11 @@ class _Attempt:
             if state.closed:
                 raise state.closed_error()
             # An odd answer may have come in since. By a time in doubt, the rate would be charged for hours.
-            yield from confirm(state.time)
+            failed = yield from confirm(state.time)
             reliable = state.time.reliable_ns()
             if reliable is None:
-                return Unknown(cause=TIME_UNKNOWN) if self._may_be_charged else Unsent(cause=TIME_UNKNOWN)
+                cause = without_time(failed).cause
+                return Unknown(cause=cause) if self._may_be_charged else Unsent(cause=cause)
             now = reliable
             step = state.permits.another_sending(self._missing, now=now)
         if isinstance(step, Later):

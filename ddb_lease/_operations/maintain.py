@@ -10,22 +10,19 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
-
 from ddb_lease._operations.look import Looks
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_whole
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm
+from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol.decisions import is_idle
 from ddb_lease._protocol.messages import Look, Pause, Refused, Seen
 from ddb_lease._protocol.outcomes import Busy, Failure, Unavailable
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import BUSY_SECONDS, Operation, full_jitter
 from ddb_lease._protocol.steps import ClaimSlot, CreateBucket, TakeSlots
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import StoreUnavailable
-
-_log = logging.getLogger("ddb_lease")
 
 PAGE_SECONDS = 10.0
 """How long each page of a bucket is asked for again while the service does not answer."""
@@ -69,9 +66,10 @@ class Maintenance:
         if counter is None:
             return
         state.adopt(counter, sure=True)
-        yield from confirm(state.time)
+        failed = yield from confirm(state.time)
         if not state.time.confirmed:
-            raise self._unavailable(TIME_UNKNOWN) from TIME_UNKNOWN
+            cause = without_time(failed).cause
+            raise self._unavailable(cause) from cause
         for slot in slots.values():
             leased = slot.lease is not None and not slot.retired and slot.number < counter.max_tokens
             if leased and is_idle(slot, expired_before=state.time.expired_before_ms()):

@@ -11,11 +11,9 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
-
 from ddb_lease._operations.resend import Answered, require_answered, resend_until_answered
 from ddb_lease._operations.status import read_whole
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm
+from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.messages import (
     Done,
@@ -33,10 +31,9 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Counter, Slot
 from ddb_lease._protocol.retry import CONTENDED_SECONDS, Operation, full_jitter
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import Overtaken, StoreUnavailable, UnknownBucket
 from ddb_lease.models import Repaired, Resized
-
-_log = logging.getLogger("ddb_lease")
 
 STEP_SECONDS = 30.0
 """How long one request is sent again while the service does not answer, and one step is repeated while others change
@@ -200,9 +197,10 @@ class _Work:
         state = self._state
         if not leaving and max_tokens == counter.max_tokens:
             return True
-        yield from confirm(state.time)
+        failed = yield from confirm(state.time)
         if not state.time.confirmed:
-            raise TIME_UNKNOWN
+            cause = without_time(failed).cause
+            raise StoreUnavailable(f"the bucket cannot be changed: {cause}") from cause
         now_lo, now_hi = state.time.now_ms()
         leases = [slot.lease for slot in leaving if slot.lease]
         request = Retire(

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from ddb_lease._operations.look import Looks
 from ddb_lease._operations.slot_writes import SlotWrites
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm
+from ddb_lease._operations.sync_time import ask_while, confirm, without_time
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.messages import Done, Refused, Seen
-from ddb_lease._protocol.outcomes import Failure, Full, LostRace, Unavailable
+from ddb_lease._protocol.outcomes import Failure, Full, LostRace, failure_of
 from ddb_lease._protocol.records import Grant, View
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.steps import (
@@ -96,9 +96,9 @@ class Search:
             if not isinstance(seen, Seen):
                 return seen
             # A look brings the time, unless its answer carries no Date: then two more decide whether none does.
-            yield from ask_while(lambda: not time.known, time)
+            failed = yield from ask_while(lambda: not time.known, time)
             if not time.known:
-                return Unavailable(cause=TIME_UNKNOWN)
+                return without_time(failed)
             outcome = yield from self._act_upon(seen.view)
             if not isinstance(outcome, Full) or not seen.more:
                 break
@@ -119,9 +119,9 @@ class Search:
                 return Full(expires_in=_until(step.next_expiry, expired_before))
             else:
                 # A single answer cannot tell what has expired (see `service_time`): get a second one, then decide.
-                yield from confirm(time)
+                failed = yield from confirm(time)
                 if not time.confirmed:
-                    return Full(expires_in=None)
+                    return Full(expires_in=None) if failed is None else failure_of(failed)
         return LostRace()
 
     def _carry_out(

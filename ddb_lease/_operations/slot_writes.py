@@ -14,24 +14,22 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm, settle
+from ddb_lease._operations.sync_time import confirm, settle, without_time
 from ddb_lease._protocol import decisions, grants
 from ddb_lease._protocol.messages import Answer, BringBack, Claim, Create, Done, Mint, Refused, Request, Retire, Take
-from ddb_lease._protocol.outcomes import Failure, LostRace, Unavailable, failure_of
+from ddb_lease._protocol.outcomes import Failure, LostRace, failure_of
 from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, RetireStrays, TakeSlots
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Reading
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.models import Data
-
-_log = logging.getLogger("ddb_lease")
 
 TRIES_WHEN_UNKNOWN = 6
 """How often one write is sent in all while its answers are lost; a claim is then released, and tried anew."""
@@ -78,20 +76,21 @@ class SlotWrites:
         """
         state = self.state
         now = state.time.read()
+        failed: Answer | None = None
         if now is None or not _is_settled(now):
-            yield from confirm(state.time)
+            failed = yield from confirm(state.time)
             now = state.time.read()
         if now is None or not now.confirmed:
             # After an odd first answer, the expiry might lie far ahead: if we crashed amid the claim, the slot would
             # come back late. And a new slot's fence, which no condition compares, might be below those of a slot that
             # TTL has deleted, or above what the clock will pass for hours.
-            return Unavailable(cause=TIME_UNKNOWN)
+            return without_time(failed)
         slots, claimed, fence_seen = _slots(step)
         for number in claimed:
             state.hints.learn_slot(number, None)  # not for another thread to race us for
         if now.wide:
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
-            return Unavailable(cause=TIME_UNKNOWN)
+            return without_time(failed)
         grant = self._new_grant(slots, fence_seen, now)
         request = self._request(step, grant, now)
         self.open_grants.append(grant)
@@ -172,9 +171,9 @@ class SlotWrites:
             The view, with what was made; `Refused` where somebody was faster; or why it failed.
         """
         state = self.state
-        yield from confirm(state.time)
+        failed = yield from confirm(state.time)
         if not state.time.confirmed:
-            return Unavailable(cause=TIME_UNKNOWN)  # as in `win`
+            return without_time(failed)  # as in `win`
         _, now_hi = state.time.now_ms()
         slots, minted = decisions.slots_at_creation(state.wanted, fresh=step.fresh)
         request = Create(

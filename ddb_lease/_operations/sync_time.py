@@ -4,21 +4,34 @@ Invariants:
 
 - It asks with the cheapest read there is, and only where something is about to be written, or believed, by the time.
 - It asks a few times at most. The caller decides what to do if that did not help.
+- A failure to ask is returned, never swallowed: it is why the time is not known.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
-from ddb_lease._protocol.messages import Look, Pause
-from ddb_lease._protocol.outcomes import Unavailable
+from ddb_lease._protocol.messages import (
+    Answer,
+    Conflict,
+    Look,
+    Pause,
+    Rejected,
+    ThrottledAnswer,
+    Unknown,
+    Unsent,
+)
+from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
 from ddb_lease._protocol.retry import FIRST_CONTACT_SECONDS, Operation
 from ddb_lease._state.service_time import AGREEING, ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
 TIME_UNKNOWN = StoreUnavailable("the service's answers do not tell its time")
 """What stands against a write that needs to know it."""
+
+_FAILURES: Final = (Unsent, Unknown, Rejected, Conflict, ThrottledAnswer)
 
 
 def ask_while(
@@ -28,7 +41,7 @@ def ask_while(
     times: int = AGREEING,
     until: float = math.inf,
     pause: float = 0.0,
-) -> Operation[None]:
+) -> Operation[Answer | None]:
     """Look, for the sake of the answers' dates, while something is wanting.
 
     Args:
@@ -38,17 +51,25 @@ def ask_while(
         until: When to stop asking, on the steady clock.
         pause: Seconds between one answer and the next question.
 
+    Returns:
+        The last look's answer if it was a failure; else None.
+
     Cost: half an RCU for each look.
     """
+    failed: Answer | None = None
     for _ in range(times):
         if not wanting() or time.steady() >= until:
-            return
-        yield Look(limit=1, consistent=False)
+            return failed
+        answer = yield Look(limit=1, consistent=False)
+        failed = answer if isinstance(answer, _FAILURES) else None
+        if failed is not None and not time.known:
+            return failed  # nothing has ever come from the service: the caller retries after a pause, or raises
         if pause:
             yield Pause(seconds=pause, wakeable=False)
+    return failed
 
 
-def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[None]:
+def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[Answer | None]:
     """Ask while answers contradict one another, or the bounds are wide after idling.
 
     With bounds as wide as that, an expiry written now would lie far ahead.
@@ -56,9 +77,25 @@ def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[None]:
     return ask_while(lambda: time.unsettled, time, until=until)
 
 
-def confirm(time: ServiceTime) -> Operation[None]:
-    """Ask until more than one answer stands for the time, and none against it."""
+def confirm(time: ServiceTime) -> Operation[Answer | None]:
+    """Ask until more than one answer stands for the time, and none against it.
+
+    Returns:
+        The failure that ended it, if one did.
+    """
     return ask_while(lambda: not time.confirmed or time.unsettled, time)
+
+
+def without_time(failed: Answer | None) -> Busy | Unavailable:
+    """Why nothing can be written: the service could not be asked for its time, or does not tell it.
+
+    Args:
+        failed: What `confirm` or `ask_while` returned.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+    """
+    return Unavailable(cause=TIME_UNKNOWN) if failed is None else failure_of(failed)
 
 
 def never_reached(time: ServiceTime, *, since: float) -> Callable[[object], bool]:

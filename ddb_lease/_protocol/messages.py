@@ -352,9 +352,15 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unknown:
-    """The answer is lost or unclear: it may have happened, and may still happen later."""
+    """The answer is lost or unclear: it may have happened, and may still happen later.
+
+    Attributes:
+        cause: What was raised.
+        raised_here: Whether this process raised it, before or after sending: no network, and no answer, can cause it.
+    """
 
     cause: Exception
+    raised_here: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,10 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 import threading
 
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError
-
-_log = logging.getLogger("ddb_lease")
 
 
 class ClosingBlock:

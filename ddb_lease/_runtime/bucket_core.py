@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import socket
@@ -33,9 +32,11 @@ from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
@@ -43,6 +44,7 @@ from ddb_lease._runtime.own_holders import OwnHolders, SelfWait
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
@@ -50,8 +52,6 @@ from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
 from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Seconds, Timing
-
-_log = logging.getLogger("ddb_lease")
 
 Result = TypeVar("Result")
 
@@ -97,6 +97,7 @@ class BucketCore:
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
+        owed: Those whose release has begun and is not answered, by id.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class BucketCore:
         lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
         require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
-        self._reporter = None if on_event is None else EventReporter(self.name, on_event)
+        self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)
@@ -150,6 +151,7 @@ class BucketCore:
         self.own_holders = OwnHolders(self.name, self.runtime)
         self.block = ClosingBlock(f"bucket {self.name!r}")
         self.leases: dict[str, HeldLease] = {}
+        self.owed: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -263,7 +265,10 @@ class BucketCore:
         self.leases[lease.id] = lease
         self.state.began(lease.id)
         self._made.add(lease)
-        self._lease_context().heartbeats.add(lease)
+        process.expect_end()
+        heartbeats = self._lease_context().heartbeats
+        heartbeats.add(lease)
+        heartbeats.workers.keep_ready(process.workers_for(len(self.leases)))
         if self.state.closed:
             raise self.state.closed_error()
         _log.info(
@@ -282,11 +287,11 @@ class BucketCore:
     def give_back_all(self, grants: list[Grant]) -> None:
         """Release grants that may be leased but have no holder, on the calling thread."""
         for grant in grants:
-            lease = self.leases.get(grant.lease_id) or self.new_lease(grant)
+            lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
             try:
                 lease.release()
             except StoreError as error:
-                _log.warning("lease %s of an interrupted acquire will expire: %s", grant.lease_id, error)
+                _log.warning("lease %s of an interrupted acquire is not released yet: %s", grant.lease_id, error)
 
     def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
@@ -368,6 +373,7 @@ class BucketCore:
             lease.abandon_to_parent()
         self._context = None  # its heartbeats are the parent's
         self.leases = {}
+        self.owed = {}
         self._renewer.after_fork_in_child()
         if self._reporter is not None:
             self._reporter.after_fork_in_child()
@@ -375,12 +381,11 @@ class BucketCore:
         self._store.after_fork_in_child()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: release what is held, in bounded time."""
-        for lease in list(self.leases.values()):
-            if self.runtime.clock.steady() >= deadline:
-                _log.warning("leases of bucket %r are left to expire", self.name)
-                return
-            lease.release_at_exit()
+        """At the interpreter's exit: lease no more, and release what is held and what is owed, in bounded time."""
+        self.state.close_for_exit()
+        left = give_back([*self.leases.values(), *self.owed.values()], runtime=self.runtime, deadline=deadline, goes=1)
+        if left:
+            _log.warning("leases of bucket %r that are left to expire: %d", self.name, left)
 
     # Internals.
 
@@ -399,6 +404,7 @@ class BucketCore:
                 heartbeats=self.runtime.heartbeat(),
                 renewer=self._renewer,
                 leases=self.leases,
+                owed=self.owed,
                 runtime=self.runtime,
                 reporter=self._reporter,
             )

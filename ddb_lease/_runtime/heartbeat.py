@@ -3,7 +3,9 @@
 Invariants:
 
 - It knows when something is due, not what: no ownership rule, no request. It serves any `Scheduled` object.
-- The heartbeat thread never does I/O and never calls user code, so one slow call delays no other lease.
+- The heartbeat thread never does I/O and never calls user code, log handlers included, so one slow call delays no
+  other lease. `workers` send requests, `callbacks` call user code.
+- The threads that a lease needs exist before it does: if no more are to be had later, it is renewed all the same.
 - It survives every exception, and is restarted if it is gone. After a fork the child starts with an empty schedule.
 - A sleep is at most `NAP_SECONDS` long: a sleeping thread does not notice that the machine was suspended.
 """
@@ -13,17 +15,17 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import logging
 import math
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from ddb_lease._runtime.workers import Workers
+from ddb_lease._state import log
+from ddb_lease._state.log import BackgroundThread
+from ddb_lease._state.log import queued as _log
 from ddb_lease._state.service_time import Clock
-
-_log = logging.getLogger("ddb_lease")
 
 NAP_SECONDS = 1.0
 """The longest that the heartbeat thread sleeps at a time."""
@@ -168,10 +170,16 @@ class Schedule:
 
 
 class Heartbeats:
-    """Serves all leases of a process."""
+    """Serves all leases of a process.
 
-    def __init__(self, clock: Clock, workers: Workers) -> None:
+    Attributes:
+        workers: Send requests.
+        callbacks: Call user code: lost-callbacks and `on_event`.
+    """
+
+    def __init__(self, clock: Clock, workers: Workers, callbacks: Workers | None = None) -> None:
         self.workers = workers
+        self.callbacks = callbacks or Workers(clock, name="ddb-lease-callback")
         self._clock = clock
         self._schedule = Schedule()
         self._lock = threading.RLock()
@@ -181,15 +189,28 @@ class Heartbeats:
         self._asleep_until = math.inf  # until the thread has planned its nap, every change wakes it
 
     def add(self, scheduled: Scheduled) -> None:
-        """Serve it from now on."""
+        """Serve it from now on.
+
+        Raises:
+            RuntimeError: A thread that it needs does not exist, and cannot be started.
+        """
         due = self._clock.steady() + scheduled.due_in()
         self._schedule.put(scheduled, due, group=scheduled.group)
         self.ensure_running()
+        self.workers.ensure_one()
+        self.callbacks.ensure_one()
+        log.ensure_running()
         self._ring(due)
 
     def drop(self, scheduled: Scheduled) -> None:
         """Stop serving it."""
         self._schedule.drop(scheduled)
+
+    def call_back(self, job: Callable[[], object], *, line: Hashable) -> None:
+        """Call user code soon, on a thread for that. Starts no thread here: a signal handler may call this."""
+        self.callbacks.submit(job, line=line, may_start=False)
+        if self.callbacks.relief_in() < math.inf:
+            self._wakeup.put(None)  # it must wait, unless the heartbeat starts another thread
 
     def reconsider(self, scheduled: Scheduled) -> None:
         """It may be due at another time now."""
@@ -204,16 +225,22 @@ class Heartbeats:
         return self._clock.steady() - self._planned > LATE_SECONDS
 
     def ensure_running(self) -> None:
-        """Start the heartbeat thread, if there is none."""
+        """Start the heartbeat thread, if there is none.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
                 self._planned = self._clock.steady()
-                self._thread = threading.Thread(target=self._run, name="ddb-lease-heartbeat", daemon=True)
-                self._thread.start()
+                thread = BackgroundThread(target=self._run, name="ddb-lease-heartbeat")
+                thread.start()
+                self._thread = thread
 
     def turn(self, *, slept: bool) -> None:
         """Do all that is due now."""
         self.workers.relieve()
+        self.callbacks.relieve()
         now = self._clock.steady()
         due = self._schedule.due(now)
         for group in {scheduled.group for scheduled in due}:
@@ -227,7 +254,8 @@ class Heartbeats:
 
     def nap(self) -> float:
         """Seconds to sleep before the next turn."""
-        return min(NAP_SECONDS, max(0.0, self.due_in()), max(0.0, self.workers.relief_in()))
+        relief_in = min(self.workers.relief_in(), self.callbacks.relief_in())
+        return min(NAP_SECONDS, max(0.0, self.due_in()), max(0.0, relief_in))
 
     def _beat(self, due: Sequence[Scheduled], *, slept: bool) -> dict[RenewalGroup, list[Scheduled]]:
         """Serve each; returns those to renew, by group."""

@@ -11,7 +11,6 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import weakref
@@ -161,8 +160,8 @@ class HeldLease:
         """
         self.check()
         with self.serial:
-            answer, reason = self._context.renewer.renew_singly(self)
-        self.after_renewal(reason)
+            answer, _ = self._context.renewer.renew_singly(self)
+        self.after_renewal(self.belief.reason)
         self._context.heartbeats.reconsider(self)
         self.check()
         if answer is None:
@@ -181,16 +180,28 @@ class HeldLease:
             it.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
         """
-        if not self.begin_release():
-            return False
-        # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
-        taken = self.serial.acquire(timeout=self.patience)
-        with self.end.releasing(self.serial if taken else None):
-            return self.end.release()
+        try:
+            if not self.begin_release():
+                return False
+            # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
+            taken = self.serial.acquire(timeout=self.patience)
+            try:
+                return self.end.release()
+            finally:
+                if taken:
+                    self.serial.release()
+                self.end.finish()
+        except StoreError:
+            raise
+        except BaseException:
+            self.hand_over()
+            raise
 
     # Heartbeat (`heartbeat.Scheduled`).
 
@@ -198,6 +209,8 @@ class HeldLease:
         """Seconds until the heartbeat must serve this lease."""
         with self._lock:
             now = self._steady()
+            if self._loss_unannounced():
+                return 0.0
             if self.belief.state is not State.HELD:
                 return self.end.clean_up_at - now
             if self._renewing:
@@ -208,12 +221,13 @@ class HeldLease:
         """Do what is due, without blocking; returns whether the lease is to be renewed now."""
         with self._lock:
             now = self._steady()
-            if self.belief.state is not State.HELD:
+            reason = self._loss_unannounced()
+            if reason is None and self.belief.state is not State.HELD:
                 if now >= self.end.clean_up_at:
                     self.end.clean_up_at = math.inf
                     self._context.heartbeats.workers.submit(self.end.clean_up)
                 return False
-            reason = self.belief.expire(now, slept=slept)
+            reason = reason or self.belief.expire(now, slept=slept)
             if reason is None and not self._renewing:
                 ahead = self.group.ahead() if self.belief.may_come_early(now) else 0.0
                 self._renewing = self.due_in() <= ahead
@@ -295,18 +309,25 @@ class HeldLease:
     # Release.
 
     def begin_release(self) -> bool:
-        """End the holding; returns whether there is anything to send."""
+        """End the holding; returns whether there is anything to send. From here on the process owes the release."""
         if self._forked:
             return False
         with self._lock:
             self._notice()
+            self.end.owe()  # first: an interrupt may come at any point, and what is not held must be released
             self.belief.release()
             # Of several slots, perhaps only one was taken: the others must still be released.
-            done = self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1
-        if done or self.end.released:
+            if self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1:
+                self.end.released = True
+        if self.end.released:
             self.end.finish()
             return False
         return True
+
+    def hand_over(self) -> None:
+        """Release it on a worker: the calling thread was interrupted, or must not wait."""
+        if self.begin_release():
+            self.end.hand_over()
 
     # Process.
 
@@ -317,15 +338,6 @@ class HeldLease:
         self.serial = self._context.runtime.lock()
         self.end.abandon_to_parent()
 
-    def release_at_exit(self) -> None:
-        """Try to release once, and raise nothing: the interpreter is about to end."""
-        with self._lock:
-            held = self.belief.release()
-        if held and not self._forked:
-            with contextlib.suppress(StoreError):
-                self.end.release(tries=1, seconds=0.0)
-        self.end.finish()
-
     # Internals.
 
     def _notice(self) -> None:
@@ -334,9 +346,14 @@ class HeldLease:
             return
         with self._lock:
             reason = self.belief.expire(self._steady(), slept=self._context.heartbeats.overslept())
+            reason = reason or self._loss_unannounced()
         if reason is not None:
             self._context.heartbeats.ensure_running()
             self.end.lose(reason)
+
+    def _loss_unannounced(self) -> LossReason | None:
+        """Why it was lost, if the thread that noticed it was interrupted before anything followed."""
+        return None if self.end.announced else self.belief.reason
 
     def _word(self) -> str:
         return "held" if self.held else self.reason.value

@@ -5,13 +5,15 @@ Invariants:
 - No decision depends on it: it only observes, and catches what `on_event` raises.
 - Without an `on_event` none of these objects exists: callers have None instead, and make no event.
 - `on_event` is called with no lock held. Code that holds a lock adds events to `PendingEvents` and reports them later.
+- A thread of the library's own never calls `on_event`, which may hang: it queues the event, and a thread for callbacks
+  calls it. While events of a bucket are queued, its later ones are queued behind them, so that they keep their order.
 - It reads no clock: times come in as arguments.
 """
 
 from __future__ import annotations
 
-import logging
 import re
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
@@ -31,36 +33,84 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.log import in_background
+from ddb_lease._state.log import queued as _log
 from ddb_lease.events import Acquired, Contended, Event, Lost, OnEvent, Released, ReMinted, Throttled
-
-_log = logging.getLogger("ddb_lease")
 
 Observer: TypeAlias = Callable[[Request, Answer], None]
 """Called with each request that was sent and its answer."""
 
 
+MOST_QUEUED = 10_000
+"""The most events of a bucket that wait for `on_event`. The end of a lease is queued all the same."""
+
+
 class EventReporter:
-    """Calls one bucket's `on_event`. Thread-safe without a lock.
+    """Calls one bucket's `on_event`. Thread-safe.
 
     Args:
         bucket: The bucket's name.
         on_event: The user's callback.
+        runtime: Its heartbeat has threads for callbacks.
     """
 
-    def __init__(self, bucket: str, on_event: OnEvent) -> None:
+    def __init__(self, bucket: str, on_event: OnEvent, *, runtime: Runtime) -> None:
         self.bucket = bucket
         self._on_event = on_event
-        self._held: set[str] = set()  # each call on it is atomic
-        self._complained = False
+        self._runtime = runtime
+        self._complained = self._telling = False
+        self.after_fork_in_child()
 
     def tell(self, event: Event) -> None:
-        """Report it now. An interrupt passes through; the first other exception of `on_event` is logged."""
+        """Report it: now, on a thread of the user's, unless earlier events wait; else behind them.
+
+        An interrupt passes through; the first other exception of `on_event` is logged.
+        """
+        if in_background() or self._queued:
+            self.queue(event)
+        else:
+            self._tell_now(event)
+
+    def queue(self, event: Event) -> None:
+        """Report it soon, on a thread for callbacks."""
+        with self._lock:
+            if len(self._queued) >= MOST_QUEUED and not isinstance(event, (Released, Lost)):
+                self._complain("on_event of bucket %r is too slow: events are dropped; this is logged once")
+                return
+            self._queued.append(event)
+            if self._telling:
+                return
+            self._telling = True
+        try:
+            self._runtime.heartbeat().call_back(self._tell_queued, line=self)
+        except BaseException:
+            self._telling = False  # interrupted: the next event starts it
+            raise
+
+    def _tell_queued(self) -> None:
+        while True:
+            with self._lock:
+                if not self._queued:
+                    self._telling = False
+                    return
+                event = self._queued[0]
+            try:
+                self._tell_now(event)
+            except BaseException as error:  # noqa: BLE001 - the later events are told all the same
+                self._complain("on_event of bucket %r failed; later errors are not logged", error)
+            self._queued.popleft()  # only now: an event that is told meanwhile comes after it
+
+    def _tell_now(self, event: Event) -> None:
         try:
             self._on_event(event)
-        except Exception:  # noqa: BLE001 - the user's own; it harms no lease
-            if not self._complained:
-                self._complained = True  # it may fail at every renewal: log it once
-                _log.exception("on_event of bucket %r failed; later errors are not logged", self.bucket)
+        except Exception as error:  # noqa: BLE001 - the user's own; it harms no lease
+            self._complain("on_event of bucket %r failed; later errors are not logged", error)
+
+    def _complain(self, text: str, error: BaseException | None = None) -> None:
+        if not self._complained:
+            self._complained = True  # it may fail at every renewal: log it once
+            _log.error(text, self.bucket, exc_info=error)
 
     def observe(self, request: Request, answer: Answer) -> None:
         """Report what an answer shows."""
@@ -79,11 +129,17 @@ class EventReporter:
             self._held.remove(event.lease_id)
         except KeyError:
             return
-        self.tell(event)
+        if isinstance(event, Lost):
+            self.queue(event)  # whatever thread noticed it, with whatever lock it holds
+        else:
+            self.tell(event)
 
     def after_fork_in_child(self) -> None:
         """In a forked child: the leases belong to the parent, which reports them."""
-        self._held = set()
+        self._held: set[str] = set()  # each call on it is atomic
+        self._lock = threading.RLock()
+        self._queued: deque[Event] = deque()
+        self._telling = False
 
 
 class AcquireObserver:
@@ -148,14 +204,21 @@ class PendingEvents:
         """Add an event, to be reported later."""
         self._noted.append(event)
 
-    def tell(self) -> None:
-        """Report what was added; call it with no lock held."""
+    def tell(self, *, queued: bool = False) -> None:
+        """Report what was added.
+
+        Args:
+            queued: Whether only to queue it. Otherwise `on_event` may be called: no lock may be held.
+        """
         while True:
             try:
                 event = self._noted.popleft()
             except IndexError:
                 return
-            self.reporter.tell(event)
+            if queued:
+                self.reporter.queue(event)
+            else:
+                self.reporter.tell(event)
 
 
 def noticed(bucket: str, request: Request, answer: Answer) -> Contended | Throttled | None:

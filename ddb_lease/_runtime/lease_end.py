@@ -2,44 +2,52 @@
 
 Invariants:
 
-- The lost-callback runs once, on its own thread, at the deadline at the latest. The slot is released early only after
-  the callback has returned.
+- The lost-callback is called once, on a thread for callbacks, at the deadline at the latest. The slot is released early
+  only after the callback has returned. A callback that runs on a loop returns at once, and says when it is over.
+- A loss is announced once, by any thread that notices it, even if another was interrupted while it announced it.
 - A watcher is called once, on any thread, when the lease was lost or released.
 - A release is sent by lease id, so a late or repeated one changes nothing else.
+- A release that has begun is owed until it is answered, or the lease has certainly expired: the process sends it again
+  now and then, and once more at the interpreter's exit, whatever interrupted it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._operations.release import SlotRelease, ended_slots, require_answers, send_release
 from ddb_lease._protocol.lease_state import Belief, State
+from ddb_lease._protocol.messages import Rejected
 from ddb_lease._protocol.records import Grant, Slot
-from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.retry import Operation, full_jitter
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.heartbeat import Heartbeats, Scheduled
 from ddb_lease._runtime.instrumentation import EventReporter, PendingEvents
-from ddb_lease._runtime.ports import Lock
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import queued as _log
 from ddb_lease.errors import LossReason, StoreError
 from ddb_lease.events import Lost, Released
-
-_log = logging.getLogger("ddb_lease")
 
 RELEASE_TRIES = 6
 """How often a failing release is sent; after that the slot is free when the lease expires."""
 
 RELEASE_SECONDS = 5.0
 """How long a failing release is retried."""
+
+OWED_SECONDS = (1.0, 30.0)
+"""First bound and cap of the pause before an unanswered release is sent again in the background."""
+
+_CERTAINLY_SECONDS = 5.0
+"""So long after its expiry, by the latest renewal that can have been sent, a lease has certainly expired."""
 
 _CALLBACK_PAUSE_SECONDS = 1.0
 """While the lost-callback still runs, the clean-up checks again after this time."""
@@ -56,7 +64,8 @@ class LeaseContext:
         heartbeats: The process's heartbeat.
         renewer: Sends its renewals.
         leases: The leases that this process holds, by id; a lease is removed when it ends.
-        runtime: Makes wakeups, locks, and threads for lost-callbacks.
+        owed: The leases whose release has begun and is not answered, by id.
+        runtime: Makes wakeups and locks.
         reporter: Reports events; None if nobody listens.
     """
 
@@ -66,8 +75,33 @@ class LeaseContext:
     heartbeats: Heartbeats
     renewer: Renewer
     leases: dict[str, Any]
+    owed: dict[str, Any]
     runtime: Runtime
     reporter: EventReporter | None
+
+
+class Unfinished:
+    """What a lost-callback returns that has begun elsewhere: on a loop.
+
+    Args:
+        gone: Whether it will never end, because its loop is closed.
+    """
+
+    def __init__(self, gone: Callable[[], bool]) -> None:
+        self._gone = gone
+        self._ended: Future[None] = Future()
+
+    def end(self) -> None:
+        """It has ended."""
+        self._ended.set_result(None)
+
+    def over(self) -> bool:
+        """Whether it has ended, or never will."""
+        return self._ended.done() or self._gone()
+
+    def then(self, job: Callable[[], object]) -> None:
+        """Call this when it has ended, on any thread."""
+        self._ended.add_done_callback(lambda _: job())
 
 
 class LeaseEnd:
@@ -83,6 +117,7 @@ class LeaseEnd:
 
     Attributes:
         over: Whether the watchers were called.
+        announced: Whether what follows a loss was started.
         released: Whether each slot's release was answered: there is nothing left to release.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
     """
@@ -98,6 +133,7 @@ class LeaseEnd:
         margin: float,
     ) -> None:
         self.over = False
+        self.announced = False
         self.released = False
         self.clean_up_at = math.inf
         self._grant = grant
@@ -109,13 +145,18 @@ class LeaseEnd:
         self._lock = threading.RLock()
         self._on_lost: Callable[[], object] | None = None
         self._watchers: list[Callable[[], object]] = []
+        self._said = False
+        self._followed = False
         self._called_back = False
+        self._unfinished: Unfinished | None = None
         self._owes_call = False
         self._freed = False
+        self._owed_until = math.inf
+        self._unanswered = 0
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
-        """Called once when the lease is lost, on its own thread; called at once if set on a lost lease."""
+        """Called once when the lease is lost, on a thread for callbacks; at once if set on a lost lease."""
         return self._on_lost
 
     @on_lost.setter
@@ -125,7 +166,7 @@ class LeaseEnd:
             late = self._owes_call and callback is not None
             self._owes_call = self._owes_call and callback is None
         if late and callback is not None:
-            self._context.runtime.spawn(functools.partial(self._call_late, callback))
+            self._call_back(functools.partial(self._call_late, callback))
 
     def watch(self, watcher: Callable[[], object]) -> None:
         """Call a watcher when the lease is lost or released; at once if it already was."""
@@ -169,46 +210,58 @@ class LeaseEnd:
             tries=tries,
             deadline=state.time.steady() + seconds,
         )
+        self._note_outcomes(outcomes)
         ended = ended_slots(outcomes, fence=grant.fence)
         for slot in ended:
             state.hints.released(slot, Slot(number=slot, fence=grant.fence), now=state.time.steady())
         self._freed = bool(ended)
         require_answers(outcomes, lease_id=grant.lease_id)
-        self.released = True
         return bool(ended)
 
-    @contextlib.contextmanager
-    def releasing(self, serial: Lock | None) -> Iterator[None]:
-        """Around the sending of a release.
+    def owe(self) -> None:
+        """The release begins: it is owed until it is answered, or the lease has certainly expired."""
+        owed, now = self._context.owed, self._context.state.time.steady()
+        if self._grant.lease_id not in owed and not self.released:
+            for other in list(owed.values()):
+                other.end.forgive(now)
+            # No later than this: every renewal was sent before, and extends the lease by its length at most.
+            self._owed_until = now + self._grant.lease_ms / 1000 + self._margin + _CERTAINLY_SECONDS
+            owed[self._grant.lease_id] = self._scheduled
 
-        Args:
-            serial: The lock that serialises renewal and release, to be released; None if we could not take it.
-        """
-        try:
-            yield
-        except StoreError:
-            raise
-        except BaseException:
-            # Interrupted: a worker sends the release, so that the slot does not stay leased until it expires.
-            self._context.heartbeats.workers.submit(self.release_quietly)
-            raise
-        finally:
-            if serial is not None:
-                serial.release()
-            self.finish()
+    def forgive(self, now: float) -> None:
+        """Owe the release no longer if the lease has certainly expired."""
+        if now >= self._owed_until:
+            self._context.owed.pop(self._grant.lease_id, None)
 
-    def release_quietly(self) -> None:
-        """Send the release on this thread; if it fails, the slot is free when the lease expires."""
+    def hand_over(self) -> None:
+        """Let a worker send the release that has begun: the calling thread was interrupted."""
         try:
-            self.release()
-        except StoreError as error:
-            _log.info("lease %s was not released and will expire: %s", self._grant.lease_id, error)
+            self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)
+        except Exception:  # noqa: BLE001 - it must not take the interrupt's place; the heartbeat tries again
+            self.clean_up_at = self._context.state.time.steady() + OWED_SECONDS[0]
         self.finish()
 
+    def release_quietly(self, *, tries: int = RELEASE_TRIES, seconds: float = RELEASE_SECONDS) -> bool:
+        """Send the release on this thread; returns whether it is settled. If not, it will be sent again."""
+        self.owe()
+        try:
+            self.release(tries=tries, seconds=seconds)
+        except StoreError as error:
+            _log.info("lease %s is not released yet, and expires otherwise: %s", self._grant.lease_id, error)
+        self.finish()
+        return self.released
+
     def finish(self) -> None:
-        """Forget the lease, report its release and call its watchers. Idempotent."""
+        """Forget the lease, report its release and call its watchers; go on owing its release. Idempotent."""
         lease_id, state = self._grant.lease_id, self._context.state
-        self._context.heartbeats.drop(self._scheduled)
+        if self.released:
+            self.clean_up_at = math.inf
+            self._context.owed.pop(lease_id, None)
+        if self.clean_up_at < math.inf:
+            with contextlib.suppress(RuntimeError):  # no thread can be started: it is sent at the exit
+                self._context.heartbeats.add(self._scheduled)
+        else:
+            self._context.heartbeats.drop(self._scheduled)
         self._context.leases.pop(lease_id, None)
         state.ended(lease_id)
         if self._events is not None:
@@ -221,39 +274,78 @@ class LeaseEnd:
     # Losing.
 
     def lose(self, reason: LossReason) -> None:
-        """The lease has just been lost: start what follows, without calling user code on this thread."""
-        if reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
-            # A renewal whose answer we did not see may have extended it. Release it after the old expiry, not before:
-            # work that calls `check` only now and then may still be running.
-            self.clean_up_at = self._belief.deadline + self._margin
+        """The lease has been lost: start what follows, without calling user code on this thread.
+
+        Every thread that notices a loss calls it, again if another was interrupted in it; what follows happens once.
+        """
+        if self.announced:
+            return
+        unseen = self._unseen(reason)
+        with self._lock:
+            if unseen and not self._followed:
+                # A renewal whose answer we did not see may have extended it. Release it after the old expiry, not
+                # before: work that calls `check` only now and then may still be running.
+                self.clean_up_at = self._belief.deadline + self._margin
         self._context.heartbeats.reconsider(self._scheduled)
-        self._context.runtime.spawn(self._after_loss)
+        self._call_back(self._after_loss)
         lease_id = self._grant.lease_id
         if self._events is not None:
-            # On another thread: a slow `on_event` must delay neither the callback nor the heartbeat, nor hold a lock.
-            lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason)
-            self._context.runtime.spawn(functools.partial(self._events.reporter.end, lost))
-        # Last, so that the callback has started whatever the log handlers do.
-        _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
+            self._events.tell(queued=True)
+            self._events.reporter.end(Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason))
+        self.announced = True
+        with self._lock:
+            said, self._said = self._said, True
+        if not said:
+            _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
 
     def clean_up(self) -> None:
-        """Release what may still carry our lease id, once the callback has returned."""
+        """Release what may still carry our lease id: once the callback has returned, if the lease was lost."""
+        unfinished = self._unfinished
+        if unfinished is not None and unfinished.over() and self._callback_over():
+            return
         with self._lock:  # the callback may return at this very moment
-            called_back = self._called_back
-            if not called_back:
+            ready = self._called_back or self._belief.state is State.RELEASED
+            if not ready:
                 self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
-        if called_back:
-            self.release_quietly()
+        if ready:
+            # While answers fail, one try each time: many leases may be owed, and workers are few.
+            self.release_quietly(tries=1 if self._unanswered else RELEASE_TRIES)
         else:
             self._context.heartbeats.reconsider(self._scheduled)
 
+    def _call_back(self, job: Callable[[], object]) -> None:
+        self._context.heartbeats.call_back(job, line=self._context.driver)
+
+    def _note_outcomes(self, outcomes: Sequence[SlotRelease]) -> None:
+        """Note whether the release is settled, or when to send it again."""
+        if len(outcomes) == len(self._grant.slots) and all(outcome.known for outcome in outcomes):
+            self.released = True
+            return
+        state = self._context.state
+        now = state.time.steady()
+        self._unanswered += 1
+        again_at = now + full_jitter(OWED_SECONDS, self._unanswered, state.chance)
+        refused = any(isinstance(outcome.answer, Rejected) for outcome in outcomes)
+        self.clean_up_at = math.inf if refused or again_at >= self._owed_until else again_at
+
     def _after_loss(self) -> None:
+        with self._lock:
+            followed, self._followed = self._followed, True
+        if followed:
+            return
         self._call_watchers()
         with self._lock:
             callback = self._on_lost
             self._owes_call = callback is None
-        if callback is not None:
-            self._call(callback)
+        unfinished = None if callback is None else self._call(callback)
+        if unfinished is not None:
+            with self._lock:
+                self._unfinished = unfinished
+                if self.clean_up_at == math.inf:
+                    self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
+            self._context.heartbeats.reconsider(self._scheduled)
+            unfinished.then(lambda: self._call_back(self._callback_over))
+            return
         with self._lock:
             self._called_back = True
             nothing_to_clean_up = self.clean_up_at == math.inf
@@ -263,6 +355,25 @@ class LeaseEnd:
         elif nothing_to_clean_up:
             self.finish()
 
+    def _callback_over(self) -> bool:
+        """A callback that ran on a loop has ended; returns False if `clean_up` must still release after the expiry."""
+        unseen = self._unseen(self._belief.reason)
+        with self._lock:
+            if self._called_back:
+                return not unseen
+            self._called_back, self._unfinished = True, None
+            if not unseen:
+                self.clean_up_at = math.inf
+        if self._may_be_ours():
+            self.release_quietly()
+        elif not unseen:
+            self.finish()
+        return not unseen
+
+    def _unseen(self, reason: LossReason | None) -> bool:
+        """Whether a renewal may have extended the lost lease, and we did not see its answer."""
+        return reason in {LossReason.UNREACHABLE, LossReason.SUSPENDED}
+
     def _may_be_ours(self) -> bool:
         """Whether the lost lease may still be in the table: it was revoked, or has more slots than the lost one."""
         reason = self._belief.reason
@@ -270,15 +381,21 @@ class LeaseEnd:
         return reason is LossReason.REVOKED or (reason in {LossReason.TAKEN, LossReason.GONE} and several)
 
     def _call_late(self, callback: Callable[[], object]) -> None:
-        self._call(callback)
-        if self._may_be_ours():
+        unfinished = self._call(callback)
+        if not self._may_be_ours():
+            return
+        if unfinished is None:
             self.release_quietly()
+        else:
+            unfinished.then(lambda: self._call_back(self.release_quietly))
 
-    def _call(self, callback: Callable[[], object]) -> None:
+    def _call(self, callback: Callable[[], object]) -> Unfinished | None:
         try:
-            callback()
+            returned = callback()
         except BaseException:  # noqa: BLE001 - the user's own; the lease's end must go on
             _log.exception("the lost-callback of lease %s failed", self._grant.lease_id)
+            return None
+        return returned if isinstance(returned, Unfinished) else None
 
     def _call_watchers(self) -> None:
         with self._lock:

@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import logging
 import sys
 import traceback
 import warnings
@@ -22,8 +21,7 @@ from typing import Any, Final
 from ddb_lease._protocol.lease_state import State
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import slots_text
-
-_log = logging.getLogger("ddb_lease")
+from ddb_lease._state.log import queued as _log
 
 _BETWEEN: Final = {"ddb_lease", "contextlib", "functools", "asyncio"}
 """Packages whose code stands between the caller's own and a call of `acquire`."""

@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 import weakref
 from typing import Any, Final
 
@@ -19,8 +18,7 @@ from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.origin import Origin, lease_text
 from ddb_lease._runtime.runtime import Runtime
-
-_log = logging.getLogger("ddb_lease")
+from ddb_lease._state.log import log as _log
 
 WARN_SECONDS: Final = 3.0
 """After how long a wait it is said that the process waits for itself."""

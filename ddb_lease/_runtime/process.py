@@ -3,24 +3,38 @@
 Invariants:
 
 - After a fork the child holds nothing and releases nothing: the parent still holds its leases.
-- At the interpreter's exit, the leases still held are released in bounded time.
+- At the interpreter's exit, the leases still held are released in bounded time; after that none is acquired. So they
+  are when `multiprocessing`, or a pool of processes on top of it, ends a child without the interpreter's exit.
 - One heartbeat serves the whole process.
 """
 
 from __future__ import annotations
 
 import atexit
+import functools
 import os
+import sys
 import threading
 import weakref
 from typing import Protocol
 
+from ddb_lease._runtime import endings
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
+from ddb_lease._runtime.parallel import Parallel
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.workers import Workers
+from ddb_lease._state import log
 
 EXIT_SECONDS = 5.0
 """How long releasing leases may delay the interpreter's exit (and one request's timeout more)."""
+
+LEASES_PER_WORKER = 16
+"""A process that holds more has workers ready, as an exiting interpreter starts none."""
+
+
+LOG_SECONDS = 1.0
+"""How long the log's handlers may delay the interpreter's exit."""
 
 
 class LifecycleHooks(Protocol):
@@ -35,9 +49,28 @@ class LifecycleHooks(Protocol):
         ...
 
 
+_ended = False
 _registered: weakref.WeakSet[LifecycleHooks] = weakref.WeakSet()
 _lock = threading.RLock()
 _heartbeats: Heartbeats | None = None
+
+
+class ForksOnly:
+    """For what holds nothing that would have to be released at the exit.
+
+    Args:
+        hooks: What must be told of forks.
+    """
+
+    def __init__(self, hooks: LifecycleHooks) -> None:
+        self._hooks = hooks
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: drop what belongs to the parent."""
+        self._hooks.after_fork_in_child()
+
+    def at_exit(self, deadline: float) -> None:
+        """Nothing is held."""
 
 
 def heartbeats() -> Heartbeats:
@@ -50,23 +83,49 @@ def heartbeats() -> Heartbeats:
         return _heartbeats
 
 
+def workers_for(leases: int) -> int:
+    """How many workers to have ready for an exit with so many leases of one bucket: none can be started then."""
+    return (leases + len(_registered)) // LEASES_PER_WORKER
+
+
 def register(inhabitant: LifecycleHooks) -> None:
-    """Tell it of forks and of the exit while it exists."""
+    """Tell it of forks and of the exit while it exists; at once if the exit has been."""
     _registered.add(inhabitant)
+    if _ended:
+        inhabitant.at_exit(SystemClock().steady())
+
+
+def expect_end() -> None:
+    """This process holds a lease now: make sure that its end is noticed. Costs next to nothing after the first time."""
+    endings.expect(_at_exit)
 
 
 def _after_fork_in_child() -> None:
     global _heartbeats, _lock  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
+    log.after_fork_in_child()
     _lock = threading.RLock()
     _heartbeats = None
+    endings.after_fork_in_child()
     for inhabitant in list(_registered):
         inhabitant.after_fork_in_child()
 
 
 def _at_exit() -> None:
-    deadline = SystemClock().steady() + EXIT_SECONDS
-    for inhabitant in list(_registered):
-        inhabitant.at_exit(deadline)
+    global _ended  # noqa: PLW0603 - as above
+    _ended = True
+    clock = SystemClock()
+    deadline = clock.steady() + EXIT_SECONDS
+    workers = heartbeats().workers
+    if sys.version_info >= (3, 12):
+        workers.start_no_more()  # an exiting interpreter refuses to start threads
+    jobs = [functools.partial(_end, inhabitant, deadline) for inhabitant in list(_registered)]
+    Parallel(jobs, workers=workers, clock=clock, wakeup=Wakeup(), deadline=deadline).run()
+    log.flush(LOG_SECONDS)
+
+
+def _end(inhabitant: LifecycleHooks, deadline: float, _go: int) -> bool:
+    inhabitant.at_exit(deadline)
+    return False
 
 
 if hasattr(os, "register_at_fork"):

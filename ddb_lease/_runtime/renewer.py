@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -29,9 +28,8 @@ from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.instrumentation import EventReporter, Observer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.log import queued as _log
 from ddb_lease.errors import LossReason, StoreUnavailable
-
-_log = logging.getLogger("ddb_lease")
 
 AHEAD = 1 / 60
 """To share a request, a renewal may be early by this part of the lease (a twentieth of the renewal interval)."""
@@ -159,15 +157,17 @@ class Renewer:
         """Renew a lease with one UpdateItem a slot. The caller has begun the renewal, and ends it.
 
         Returns:
-            The answer that counts, None if nothing was sent; and why the lease is lost, if it is.
+            The answer that counts, or why the service's time could not be asked for; None if nothing was sent. And why
+            the lease is lost, if it is.
         """
         time = self._state.time
+        failed: Answer | None = None
         if time.unsettled:
             operation = settle(time, until=lease.belief.settle_until)
-            self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
+            failed = self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
         planned = lease.plan_renewal()
         if planned is None:
-            return None, None
+            return failed, None
         answers = self._send_singly(lease.id, planned.requests)
         reason = lease.apply(planned, RenewalAnswers(answers=answers))
         answer = answers[-1]

@@ -17,13 +17,6 @@ from ddb_lease._runtime.ports import Lock, Sender, Wakeup
 from ddb_lease._state.service_time import Clock
 
 
-def _spawn(job: Callable[[], None]) -> None:
-    try:
-        threading.Thread(target=job, name="ddb-lease-lost", daemon=True).start()
-    except RuntimeError:
-        job()  # no thread can be started: rather on this thread than late
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """The environment of a bucket; tests and simulators bring their own.
@@ -31,10 +24,9 @@ class Runtime:
     Attributes:
         clock: This machine's clocks.
         chance: A source of randomness that no two processes share, not even after a fork.
-        heartbeats: The process's heartbeat.
+        heartbeats: The process's heartbeat, with its threads.
         wrap: Wraps the store, to watch it or to make it fail.
         wakeup: Makes what a waiting thread pauses on.
-        spawn: Runs a lost-callback, not on the calling thread.
         lock: Makes what serialises the renewals and the release of one lease.
     """
 
@@ -43,7 +35,6 @@ class Runtime:
     heartbeats: Heartbeats | None = None
     wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
     wakeup: Callable[[], Wakeup] = Wakeup
-    spawn: Callable[[Callable[[], None]], None] = _spawn
     lock: Callable[[], Lock] = threading.Lock
 
     def heartbeat(self) -> Heartbeats:

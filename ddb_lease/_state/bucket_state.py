@@ -10,7 +10,6 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from random import Random
 from typing import Final
@@ -18,11 +17,10 @@ from typing import Final
 from ddb_lease._protocol import grants
 from ddb_lease._protocol.records import Counter, Settings, Slot
 from ddb_lease._state.hints import Hints
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
-
-_log = logging.getLogger("ddb_lease")
 
 _LATELY: Final = 64
 """How many ended leases we still know as ours: a look that was in flight may still show one."""
@@ -79,6 +77,7 @@ class BucketState:
         self.settings = wanted
         self._answer_seconds = answer_seconds
         self.closed = False
+        self._why_closed = "is closed"
         self._held: set[str] = set()  # each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._warned = False
@@ -90,9 +89,14 @@ class BucketState:
         self.closed = True
         self.hints.wake_all()
 
+    def close_for_exit(self) -> None:
+        """Refuse further acquires, as nobody would release their leases any more. Waiters end with the process."""
+        self._why_closed = "gives no more leases: the interpreter is exiting, and has released those that were held"
+        self.closed = True
+
     def closed_error(self) -> ConfigurationError:
         """What an acquire from a closed bucket raises."""
-        return ConfigurationError(f"bucket {self.bucket!r} is closed")
+        return ConfigurationError(f"bucket {self.bucket!r} {self._why_closed}")
 
     # Leases of this process.
 

@@ -16,15 +16,13 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from dataclasses import dataclass
 from typing import Protocol
 
+from ddb_lease._state.log import queued as _log
 from ddb_lease.models import OSCILLATOR_DRIFT
-
-_log = logging.getLogger("ddb_lease")
 
 AGREEING = 3
 """How many answers in a row must agree with one another before they overrule what we knew."""

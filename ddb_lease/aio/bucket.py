@@ -351,10 +351,13 @@ class LeaseBucket(BelongsHere):
     async def close(self) -> None:
         """Release all leases taken through this object, and close its connections. It cannot acquire any more.
 
-        They are released concurrently, `max_requests` at a time. It also waits, a few seconds at most, for the clean-up
-        of cancelled acquires. If it is cancelled, it ends at once, and workers continue the releases.
+        None of them is held any more as soon as this is called. They are released concurrently, `max_requests` at a
+        time; it also waits for the clean-up of cancelled acquires. It takes 5 s and one request's timeout at most,
+        however many leases there are and whatever the service does. If it is cancelled, it ends at once, and workers
+        continue the releases.
 
-        Raises nothing: a release that fails is logged, and the slot is free when the lease expires.
+        Raises nothing. A release that was not answered in time is logged and sent again in the background, and once
+        more at the interpreter's exit; without any answer, the slot is free when the lease expires.
         """
         await self._bucket.close()
 

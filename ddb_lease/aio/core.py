@@ -11,7 +11,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,15 +21,14 @@ from ddb_lease._numbers import shown
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
+from ddb_lease._runtime.give_back import CLOSE_SECONDS, hand_over
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.lease_end import RELEASE_SECONDS
 from ddb_lease._runtime.origin import caller, hand_out
+from ddb_lease._state.log import log as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
-from ddb_lease.errors import ConfigurationError, LeaseError
+from ddb_lease.errors import ConfigurationError, LeaseError, StoreError
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds
-
-_log = logging.getLogger("ddb_lease")
 
 Result = TypeVar("Result")
 Kept = TypeVar("Kept")
@@ -161,17 +159,25 @@ class AsyncBucket:
 
     async def close(self) -> None:
         """Release all leases, and wait for the clean-up of cancelled acquires."""
-        core = self.core
+        core, deadline = self.core, self.core.deadline(CLOSE_SECONDS)
+        releasing = [asyncio.ensure_future(self._give_back_quietly(held)) for held in core.begin_closing()]
         try:
-            leases = core.begin_closing()
-            if leases:  # of nothing, `gather` would make a loop where none runs
-                await asyncio.gather(*(self._give_back_quietly(held) for held in leases))
+            if releasing:
+                _, late = await asyncio.wait(releasing, timeout=CLOSE_SECONDS)
+                for each in late:
+                    each.cancel()
+                if late:
+                    await asyncio.wait(late)  # they end at once, and workers go on
             if self._debts:
-                deadline = core.deadline(RELEASE_SECONDS)
                 await self.driver.call(lambda: self._settle(deadline))
         finally:
-            for held in list(core.leases.values()):  # cancelled before their release began
-                self.release_behind(held)
+            for each in releasing:  # if we are cancelled, they are too
+                each.cancel()
+            hand_over(list(core.leases.values()))  # cancelled before their release began
+            if core.owed:
+                _log.warning(
+                    "leases of bucket %r are not released yet, and expire otherwise: %d", core.name, len(core.owed)
+                )
             core.close_connections()
 
     async def give_back(self, held: HeldLease) -> bool:
@@ -180,15 +186,17 @@ class AsyncBucket:
             return False
         try:
             taken = await self._enter(held)
+            try:
+                return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
+            finally:
+                if taken:
+                    held.serial.release()
+                held.end.finish()
+        except StoreError:
+            raise
         except BaseException:
-            with held.end.releasing(None):
-                raise
-        with held.end.releasing(held.serial if taken else None):
-            return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
-
-    def release_behind(self, held: HeldLease) -> None:
-        """Release a lease on a worker: there is no loop, or we must not wait for one."""
-        self.core.runtime.heartbeat().workers.submit(held.release)
+            held.hand_over()
+            raise
 
     # Called by `process`.
 
@@ -225,7 +233,7 @@ class AsyncBucket:
         try:
             await self.give_back(held)
         except LeaseError as error:
-            _log.warning("lease %s was not released and will expire: %s", held.id, error)
+            _log.info("lease %s is not released yet, and expires otherwise: %s", held.id, error)
 
     def _owe(self, pending: PendingAcquire, wakeup: Wakeup) -> None:
         self.core.state.hints.leave(pending.waiter)

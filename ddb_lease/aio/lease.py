@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -21,18 +19,15 @@ from types import TracebackType
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.lease_end import Unfinished
+from ddb_lease._state.log import log as _log
 from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
 
-_log = logging.getLogger("ddb_lease")
-
 OnLost = Callable[["Lease"], object]
-
-_LOOK_SECONDS = 1.0
-"""How often a thread that waits for a callback checks that the loop still runs."""
 
 
 class Lease(BelongsHere):
@@ -201,13 +196,15 @@ class Lease(BelongsHere):
             Whether this call ended the lease in the table; see `ddb_lease.Lease.release`.
 
         Raises:
-            StoreUnavailable: No usable answer in some seconds; the slot comes back when the lease expires. May be
-                called again.
-            StoreRejected: The service refuses for good; the slot comes back when the lease expires.
+            StoreUnavailable: No usable answer in some seconds. It is sent again in the background, about every half
+                minute, and at the interpreter's exit; else the slot comes back when the lease expires. May be called
+                again.
+            StoreRejected: The service refuses for good. It is sent once more at the interpreter's exit; else the slot
+                comes back when the lease expires.
         """
         if _running_loop() is None:
             # The garbage collector closes a block whose loop has ended: a worker does what we would await.
-            self._bucket.release_behind(self._held)
+            self._held.hand_over()
             return False
         return await self._bucket.give_back(self._held)
 
@@ -239,22 +236,19 @@ class Lease(BelongsHere):
 
     # Internals.
 
-    def _call(self, callback: OnLost) -> None:
-        """On the thread that noticed the loss: run the callback on the loop, and wait for it."""
-        over = threading.Event()
+    def _call(self, callback: OnLost) -> Unfinished | None:
+        """On a thread for callbacks, which must not wait: begin the callback on the loop."""
+        loop, unfinished = self._loop, Unfinished(self._loop.is_closed)
         calls: list[asyncio.Task[None]] = []  # the loop has only weak references to its tasks
 
         def begin() -> None:
-            calls.append(self._loop.create_task(self._call_here(callback)))
-            calls[0].add_done_callback(lambda _: over.set())
+            calls.append(loop.create_task(self._call_here(callback)))
+            calls[0].add_done_callback(lambda _: unfinished.end())
 
-        if not tell(self._loop, begin):
-            _log.warning("lease %s is lost, and its lost-callback is not called: its loop is closed", self.id)
-            return
-        if _running_loop() is self._loop:
-            return  # no thread could be started for this, and the loop cannot wait for itself
-        while not over.wait(_LOOK_SECONDS) and not self._loop.is_closed():
-            pass
+        if tell(loop, begin):
+            return unfinished
+        _log.warning("lease %s is lost, and its lost-callback is not called: its loop is closed", self.id)
+        return None
 
     async def _call_here(self, callback: OnLost) -> None:
         try:

@@ -11,13 +11,12 @@ Invariants:
 from __future__ import annotations
 
 import collections
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-_log = logging.getLogger("ddb_lease")
+from ddb_lease._state.log import queued as _log
 
 Result = TypeVar("Result")
 

@@ -6,6 +6,7 @@ import argparse
 import functools
 
 from ddb_lease.cli import exits, formatting
+from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError
 
 
@@ -37,5 +38,5 @@ def execute(options: argparse.Namespace, *, whole: argparse.ArgumentParser) -> i
         import shtab  # noqa: PLC0415 - an extra: imported only by this command
     except ImportError as error:
         raise ConfigurationError("completion needs shtab: pip install 'ddb-lease[completion]'") from error
-    print(shtab.complete(whole, options.shell))
+    show(shtab.complete(whole, options.shell))
     return 0

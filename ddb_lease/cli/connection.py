@@ -90,6 +90,16 @@ def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[s
     return {"table": options.table, "session": session, "endpoint_url": options.endpoint_url}
 
 
+def place(options: argparse.Namespace) -> str:
+    """Where the table is, as one text. Equal texts mean the same table, unless credentials in variables differ."""
+    if options.local:
+        return f"local {options.table}"
+    endpoint = options.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_DYNAMODB") or os.environ.get("AWS_ENDPOINT_URL")
+    region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    profile = options.profile or os.environ.get("AWS_PROFILE")
+    return " ".join(word or "-" for word in (endpoint, region, profile, options.table))
+
+
 def settings(options: argparse.Namespace) -> ConnectionSettings:
     """The same for commands that need no bucket."""
     where = arguments(options, make_table=False)

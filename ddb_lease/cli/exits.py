@@ -19,10 +19,13 @@ USAGE: Final = 2
 UNKNOWN_BUCKET: Final = 66
 UNAVAILABLE: Final = 69
 DEFECT: Final = 70
+OUTPUT_LOST: Final = 73
 OVERTAKEN: Final = 74
 NO_SLOT: Final = 75
 LOST: Final = 76
 REJECTED: Final = 77
+CANNOT_BE_RUN: Final = 126
+NO_SUCH_COMMAND: Final = 127
 
 HELP: Final = f"""exit codes:
   run exits with its command's code (128 + N if signal N ended it), or with
@@ -33,10 +36,11 @@ HELP: Final = f"""exit codes:
   and every command with
     0  done
     1  local status: no engine is running
-    {USAGE}  wrong arguments or settings; reset: the answer was not yes
+    {USAGE}  wrong arguments or settings; reset, local stop: not confirmed
    {UNKNOWN_BUCKET}  no such bucket, or no such lease
    {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
    {DEFECT}  a defect of ddb-lease
+   {OUTPUT_LOST}  done, but the output cannot be written (disk full)
    {OVERTAKEN}  resize: another resize came in between
    {REJECTED}  DynamoDB refuses: no table, no permission, no credentials
   130  interrupted (Ctrl-C); 128 + N: ended by signal N (143: TERM)

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.streams import show
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,8 +46,8 @@ def execute_revoke(options: argparse.Namespace) -> int:
 
 def _told(options: argparse.Namespace, what: str, *, done: bool) -> int:
     if options.json:
-        print(json.dumps({"lease_id": options.lease_id, what: done}))
+        show(json.dumps({"lease_id": options.lease_id, what: done}))
     else:
         lease = f"lease {formatting.printable(options.lease_id)}"
-        print(f"{lease} is {what}" if done else f"{lease} is not held: nothing was changed")
+        show(f"{lease} is {what}" if done else f"{lease} is not held: nothing was changed")
     return 0 if done else exits.UNKNOWN_BUCKET

@@ -10,15 +10,11 @@ import argparse
 import errno
 import os
 import signal
-import sys
 from typing import Final
 
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, exits, formatting, lookup, streams
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.rate_limiter import RateLimiter
-
-NO_SUCH_COMMAND: Final = 127
-CANNOT_BE_RUN: Final = 126
 
 _IGNORED_BY_PYTHON: Final = ("SIGPIPE", "SIGXFSZ")
 
@@ -62,6 +58,9 @@ def execute(options: argparse.Namespace) -> int:
     """Wait for the permits, and become the command."""
     if not options.command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease limit NAME --rate 10/s -- COMMAND")
+    trouble = lookup.trouble_with(options.command[0], os.environ)
+    if trouble is not None:  # before a permit is used
+        return _not_run(options.command[0], trouble, lookup.reason(trouble))
     rate, per = options.rate
     where = connection.arguments(options)
     with RateLimiter(options.name, rate=rate, per=per, burst=options.burst, **where) as limiter:
@@ -70,9 +69,7 @@ def execute(options: argparse.Namespace) -> int:
 
 
 def _become(command: list[str]) -> int:
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    streams.finish(0)
     # A signal that is ignored here would stay ignored in the command, which did not ask for that.
     ignored = {
         signum: signal.signal(signum, signal.SIG_DFL)
@@ -83,10 +80,10 @@ def _become(command: list[str]) -> int:
     except (OSError, ValueError) as error:
         for signum, before in ignored.items():
             signal.signal(signum, before)  # we still run, and so does our caller
-        print(f"ddb-lease: cannot run {formatting.printable(command[0])}: {_reason(error)}", file=sys.stderr)
-        missing = isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTDIR}
-        return NO_SUCH_COMMAND if missing else CANNOT_BE_RUN
+        number = error.errno if isinstance(error, OSError) else None
+        return _not_run(command[0], number, (error.strerror if isinstance(error, OSError) else None) or str(error))
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+def _not_run(command: str, number: int | None, reason: str) -> int:
+    streams.say(f"cannot run {formatting.printable(command) or repr(command)}: {reason}")
+    return exits.NO_SUCH_COMMAND if number in {errno.ENOENT, errno.ENOTDIR} else exits.CANNOT_BE_RUN

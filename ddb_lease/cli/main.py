@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from ddb_lease.cli import completion, exits, formatting, lease, limit, operate, run, setup, status, template
+from ddb_lease.cli import completion, exits, formatting, lease, limit, operate, run, setup, status, streams, template
 from ddb_lease.errors import LeaseError
 
 
@@ -19,41 +17,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: Instead of the process's own. Without them this is the program: it exits with the code, as a caller
+            may ignore what is returned (a zip archive made by zipapp does).
 
     Returns:
         The exit code.
     """
-    own, command = split_command(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(own)
-    if command and options.execute not in {run.execute, limit.execute}:
-        parser().error(f"only run and limit take a command after --: {' '.join(command)}")
+    if arguments is None:
+        raise SystemExit(main(sys.argv[1:]))
+    streams.prepare()
+    try:
+        code = _execute(arguments)
+    except SystemExit as end:  # of the parser: its help was asked for, or the arguments are wrong
+        code = streams.finish(end.code if isinstance(end.code, int) else 0)
+        if code != end.code:
+            raise SystemExit(code) from None
+        raise
+    return streams.finish(code)
+
+
+def _execute(arguments: Sequence[str]) -> int:
+    own, command = split_command(arguments)
+    try:
+        options = parser().parse_args(own)
+        if command and options.execute not in {run.execute, limit.execute}:
+            parser().error(f"only run and limit take a command after --: {' '.join(command)}")
+    except OSError as error:  # help or usage were not written; newer versions of argparse do not tell
+        return streams.OutputLost(error).exit_code
     options.command = command
     logging.basicConfig(
-        format="ddb-lease: %(message)s",
+        handlers=[streams.Diagnostics()],
+        format="%(message)s",
         level=logging.DEBUG if options.verbose > 1 else logging.INFO if options.verbose else logging.WARNING,
     )
-    _be_lenient()
     try:
-        code = int(options.execute(options))
-        if sys.stdout is not None:  # None where it was closed
-            sys.stdout.flush()  # here, where we handle a reader that has gone
-        return code
+        return int(options.execute(options))
     except LeaseError as error:
-        print(f"ddb-lease: {_one_line(error)}", file=sys.stderr)
+        streams.say(_one_line(error))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader has gone (`| head`): let no flush at exit complain about it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except streams.OutputLost as error:
+        if error.is_told:
+            streams.say(_one_line(error))
+        return error.exit_code
     except Exception as error:
         logging.getLogger("ddb_lease").debug("defect", exc_info=True)
-        print(
-            f"ddb-lease: a defect, please report it: {type(error).__name__}: {_one_line(error)} (-vv shows more)",
-            file=sys.stderr,
-        )
+        streams.say(f"a defect, please report it: {type(error).__name__}: {_one_line(error)} (-vv shows more)")
         return exits.DEFECT
 
 
@@ -86,13 +96,6 @@ def parser() -> argparse.ArgumentParser:
     template.add_parser(subparsers)
     completion.add_parser(subparsers, whole=top)
     return top
-
-
-def _be_lenient() -> None:
-    # A character that the terminal cannot show is escaped, and raises nothing.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _version() -> str:

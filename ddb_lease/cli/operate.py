@@ -9,6 +9,7 @@ import sys
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.streams import ask, say, show
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Repaired, Resized
 
@@ -82,7 +83,7 @@ def execute_reset(options: argparse.Namespace) -> int:
     """Reset it, once confirmed."""
     with connection.bucket(options, max_tokens=1) as bucket:
         if not options.yes and not _confirmed(bucket):
-            print("nothing was changed", file=sys.stderr)
+            say("nothing was changed")
             return exits.USAGE
         ended = bucket.reset()
     _tell(options, {"ended": ended}, f"{formatting.printable(options.bucket)}: {_counted(ended, 'lease')} ended")
@@ -94,18 +95,17 @@ def _confirmed(bucket: LeaseBucket) -> bool:
     if sys.stdin is None or not sys.stdin.isatty():
         raise ConfigurationError("reset asks for confirmation, and there is no terminal to ask on: give --yes")
     running = sum(not lease.expired for lease in status.leases)
-    print(
+    question = (
         f"End {_counted(len(status.leases), 'lease')} of {formatting.printable(bucket.name)} ({running} not expired), "
-        "whoever holds them? [y/N] ",
-        end="",
-        file=sys.stderr,
-        flush=True,
+        "whoever holds them? [y/N] "
     )
+    if not ask(question):
+        raise ConfigurationError("reset asks for confirmation, and standard error does not show it: give --yes")
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _tell(options: argparse.Namespace, for_programs: dict[str, int], for_people: str) -> None:
-    print(json.dumps({"bucket": options.bucket} | for_programs) if options.json else for_people)
+    show(json.dumps({"bucket": options.bucket} | for_programs) if options.json else for_people)
 
 
 def _counted(number: int, noun: str) -> str:

@@ -14,17 +14,21 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, exits, formatting, lookup, nesting
+from ddb_lease.cli.nesting import NestedWarning
+from ddb_lease.cli.streams import say
 from ddb_lease.cli.supervisor import (
     CommandNotStarted,
     DeadlineTooClose,
     Exit,
     SupervisedCommand,
+    check_watchdog,
+    named,
+    not_started,
     pass_on,
     steady_seconds,
 )
@@ -109,6 +113,11 @@ def execute(options: argparse.Namespace) -> int:
     command = options.command
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
+    try:
+        _check_command(command[0])
+    except CommandNotStarted as error:
+        say(str(error))
+        return error.exit_code
     # The stored length of the lease applies, so the grace is a fraction of that one, unless it is given.
     timing = Timing(grace=options.grace, grace_part=_GRACE_PART, grace_most=_GRACE_MOST)
     try:
@@ -118,20 +127,32 @@ def execute(options: argparse.Namespace) -> int:
                 options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing
             ) as bucket,
         ):
+            place = connection.place(options)
             try:
-                lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
+                with NestedWarning(os.environ, place=place, bucket=options.bucket) as nested:
+                    lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
             except AcquireTimeout as error:
-                print(f"ddb-lease: {error}", file=sys.stderr)
+                nested.warn()
+                say(str(error))
                 return int(options.no_slot_code)
             signals.note_only()
             try:
                 with lease:
-                    return _Run(lease, bucket=options.bucket, signals=signals, lost_code=options.lost_code).run(command)
+                    run = _Run(lease, bucket=options.bucket, place=place, signals=signals, lost_code=options.lost_code)
+                    return run.run(command)
             except LeaseLost as error:  # before the command was started
-                print(f"ddb-lease: {error}", file=sys.stderr)
+                say(str(error))
                 return int(options.lost_code)
     except Interrupted as interrupt:
         return 128 + interrupt.signum
+
+
+def _check_command(name: str) -> None:
+    """What can be known to fail is not worth a slot."""
+    trouble = lookup.trouble_with(name, os.environ)
+    if trouble is not None:
+        raise not_started(trouble, name)
+    check_watchdog()
 
 
 class _Signals:
@@ -168,9 +189,10 @@ class _Signals:
 class _Run:
     """One command under one lease."""
 
-    def __init__(self, lease: Lease, *, bucket: str, signals: _Signals, lost_code: int) -> None:
+    def __init__(self, lease: Lease, *, bucket: str, place: str, signals: _Signals, lost_code: int) -> None:
         self._lease = lease
         self._bucket = bucket
+        self._place = place
         self._signals = signals
         self._grace = lease.grace
         self._lost_code = lost_code
@@ -182,10 +204,10 @@ class _Run:
                 argv, env=self._environment(), deadline=self._deadline(), grace=self._grace
             )
         except DeadlineTooClose as error:
-            print(f"ddb-lease: {error}", file=sys.stderr)
+            say(str(error))
             return self._lost_code
         except CommandNotStarted as error:
-            print(f"ddb-lease: {error}", file=sys.stderr)
+            say(str(error))
             return error.exit_code
         with pass_on(command):
             for signum in self._signals.noted or ():
@@ -196,12 +218,15 @@ class _Run:
         return self._code(ended)
 
     def _environment(self) -> dict[str, str]:
-        return os.environ | {
+        return named(os.environ) | {
             "DDB_LEASE_BUCKET": self._bucket,
             "DDB_LEASE_SLOT": str(self._lease.slot),
             "DDB_LEASE_SLOTS": ",".join(map(str, self._lease.slots)),
             "DDB_LEASE_FENCE": str(self._lease.fence),
             "DDB_LEASE_ID": self._lease.id,
+            nesting.VARIABLE: nesting.with_another(
+                os.environ, place=self._place, bucket=self._bucket, count=len(self._lease.slots)
+            ),
         }
 
     def _deadline(self) -> float:
@@ -230,8 +255,5 @@ class _Run:
             return ended.returncode
         reason = lost or LossReason.UNREACHABLE
         slots = ", ".join(map(str, self._lease.slots))
-        print(
-            f"ddb-lease: the lease on slot {slots} of {self._bucket!r} was lost ({reason}); the command was ended",
-            file=sys.stderr,
-        )
+        say(f"the lease on slot {slots} of {self._bucket!r} was lost ({reason}); the command was ended")
         return self._lost_code

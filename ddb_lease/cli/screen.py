@@ -10,6 +10,8 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any, Final, NoReturn, TextIO
 
+from ddb_lease.cli.streams import OutputLost
+
 _OTHER_SCREEN: Final = "\x1b[?1049h\x1b[?25l"
 _SCREEN_BACK: Final = "\x1b[?25h\x1b[?1049l"
 _HOME: Final = "\x1b[H"
@@ -19,7 +21,7 @@ _ENDS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Screen:
-    """Shows texts on a stream. Enter it in the main thread."""
+    """Shows texts on a stream; raises `OutputLost` if the stream takes them no more. Enter it in the main thread."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -38,9 +40,11 @@ class Screen:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._in_place:
-            self._write(f"{_SCREEN_BACK}{self._last}\n")
-            for number, handler in self._before.items():
-                signal.signal(number, handler)
+            try:
+                self._write(f"{_SCREEN_BACK}{self._last}\n")
+            finally:
+                for number, handler in self._before.items():
+                    signal.signal(number, handler)
 
     def show(self, text: str) -> None:
         """Show a text instead of the last one. Lines that do not fit the terminal are left out and counted."""
@@ -56,8 +60,11 @@ class Screen:
         self._write(f"{_HOME}{shown}{_REST_OF_LINE}{_REST_OF_SCREEN}")
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except OSError as error:
+            raise OutputLost(error) from error
 
 
 def _end(signum: int, _frame: FrameType | None) -> NoReturn:

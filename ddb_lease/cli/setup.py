@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.streams import ask, say, show
 from ddb_lease.dynamodb.table import check_table, create_table
+from ddb_lease.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ddb_lease.local.control import Held
 
 _log = logging.getLogger("ddb_lease")
 
@@ -35,10 +43,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     engine = subparsers.add_parser(
         "local",
         help="the embedded engine of this machine",
-        description="The embedded engine that --local uses: in memory, on loopback only, shared by your processes, "
-        "stopped after half an hour without a request.",
+        description=formatting.paragraph(
+            "The embedded engine that --local uses: in memory, on loopback only, shared by your processes, stopped "
+            "after half an hour without a request. An engine that is killed, or stopped while leases run, leaves their "
+            "ends on disk: the next one grants nothing in their buckets before that."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     engine.add_argument("action", choices=("start", "stop", "status"))
+    engine.add_argument("--yes", action="store_true", help="stop: even while leases are held; do not ask")
+    engine.add_argument(
+        "--no-wait", action="store_true", help="start: grant at once what an earlier engine's leases hold back"
+    )
     engine.set_defaults(execute=execute_local)
 
 
@@ -52,28 +69,73 @@ def execute_create_table(options: argparse.Namespace) -> int:
                 "table %s has TTL off: unused slots are never deleted; create-table without --check turns it on",
                 options.table,
             )
-        print(f"table {options.table}: active, fit for leases")
+        show(f"table {options.table}: active, fit for leases")
         return 0
     report = create_table(
         options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
     )
     made = "created" if report.created else "exists already"
     ttl = "TTL turned on" if report.ttl_enabled else "TTL is on"
-    print(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
+    show(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
     return 0
 
 
 def execute_local(options: argparse.Namespace) -> int:
     """Start, stop or show the embedded engine."""
     from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
+    from ddb_lease.local import control  # noqa: PLC0415
 
+    if options.yes and options.action != "stop":
+        raise ConfigurationError("--yes is for local stop")
+    if options.no_wait and options.action != "start":
+        raise ConfigurationError("--no-wait is for local start")
     if options.action == "stop":
-        print("engine stopped; its tables are gone" if local.stop() else "no engine was running")
-        return 0
+        return _stop(sure=options.yes)
     engine = local.start() if options.action == "start" else local.find()
     if engine is None:
-        print("no engine is running")
+        show("no engine is running")
         return 1
+    report = control.forget_awaited(engine) if options.no_wait else control.report(engine)
     age = formatting.shown(max(0.0, SystemClock().wall() - engine.started_at_ms / 1000))
-    print(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
+    show(f"engine at {engine.endpoint_url}, process {engine.pid}, up for {age}")
+    for bucket in report.awaited:
+        name = f"{formatting.printable(bucket.bucket)} in table {formatting.printable(bucket.table)}"
+        show(
+            f"{name}: nothing is granted for another {formatting.shown(bucket.remaining_s)}, as leases of an earlier "
+            "engine run; if their holders are dead: ddb-lease local start --no-wait"
+        )
     return 0
+
+
+def _stop(*, sure: bool) -> int:
+    """Stop the engine, once confirmed if somebody holds leases on it."""
+    from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
+    from ddb_lease.local import control  # noqa: PLC0415
+
+    longest = 0.0
+    if not sure:
+        engine = local.find()
+        held = control.report(engine).held if engine is not None else ()
+        if held and not _confirmed(held):
+            say("the engine runs on")
+            return exits.USAGE
+        longest = max((lease.remaining_s for lease in held), default=0.0)
+    show("engine stopped; its tables are gone" if local.stop() else "no engine was running")
+    if longest:
+        show(f"the next engine grants nothing in those buckets for {formatting.shown(longest)}")
+    return 0
+
+
+def _confirmed(held: Sequence[Held]) -> bool:
+    leases = f"{len(held)} lease{'' if len(held) == 1 else 's'}"
+    holders = "; ".join(
+        f"{formatting.printable(lease.owner)} holds {formatting.printable(lease.item)} of "
+        f"{formatting.printable(lease.bucket)}, for another {formatting.shown(lease.remaining_s)}"
+        for lease in held
+    )
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ConfigurationError(
+            f"{leases} would be lost: {holders}. Wait for them, or give --yes to stop the engine all the same"
+        )
+    ask(f"{holders}.\nStop the engine, and lose {leases}? [y/N] ")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -16,6 +16,7 @@ from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.screen import Screen
+from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
 from ddb_lease.models import BucketStatus, LeaseInfo
 
@@ -60,7 +61,7 @@ def execute(options: argparse.Namespace) -> int:
         if options.watch:
             _watch(bucket, interval=options.interval, for_programs=options.json)
         status = bucket.status()
-    print(as_json(status) if options.json else as_table(status))
+    show(as_json(status) if options.json else as_table(status))
     return 0
 
 

@@ -23,9 +23,11 @@ import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Literal, cast
 
+from ddb_lease.cli.formatting import printable
+from ddb_lease.cli.lookup import reason
+from ddb_lease.cli.lookup import trouble_with as lookup_trouble
 from ddb_lease.cli.watchdog import Frames, frame, living, send_group, steady_seconds
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ __all__ = [
     "Exit",
     "SupervisedCommand",
     "WatchdogFailed",
+    "check_watchdog",
+    "named",
+    "not_started",
     "pass_on",
     "steady_seconds",
 ]
@@ -56,6 +61,7 @@ PASSED_ON = (
 LOOK = 1.0  # poll() does not count suspended time, so no single wait is longer
 HEAD_START = 1.5  # we were suspended or stopped: the watchdog, awake at most 1 s after us, reports first
 KILL_RESERVE = 0.2  # between KILL and the deadline: what a loaded machine needs to reap a group
+WATCHDOG = "ddb_lease.cli.watchdog"
 STOP_PAUSE = 0.1  # see _stop_ourselves
 
 Cause = Literal["itself", "end", "deadline", "watchdog died"]
@@ -160,7 +166,7 @@ class SupervisedCommand:
             ValueError: An argument cannot be passed on (NUL, no command, negative times).
         """
         reserve = min(KILL_RESERVE, grace / 2) if kill_reserve is None else kill_reserve
-        request = _request(argv, os.environ if env is None else env, deadline, grace, reserve)
+        request = _request(argv, named(os.environ) if env is None else env, deadline, grace, reserve)
         command = cls(*_spawn_watchdog(), deadline)
         try:
             command._await_start(request, argv[0])
@@ -287,7 +293,7 @@ class SupervisedCommand:
             for words in self._receive():
                 self._note(words)
             if self._failure:
-                _raise_not_started(self._failure, name)
+                raise not_started(self._failure, name)
             if self.pid:
                 return
             if self._is_watchdog_gone:
@@ -340,11 +346,30 @@ def _request(argv: Sequence[str], env: Mapping[str, str], deadline: float, grace
     return frame("run", deadline, grace, reserve, len(words), *words, *pairs)
 
 
+def named(env: Mapping[str, str]) -> dict[str, str]:
+    """An environment without entries that have no name ("=x"): no program can read them, and Python passes none on."""
+    return {name: value for name, value in env.items() if name}
+
+
+def watchdog_line() -> list[str]:
+    """How Python runs the watchdog: without site-packages, from where we were imported, a zip archive included."""
+    home = os.path.abspath(__file__)
+    for _ in __name__.split("."):
+        home = os.path.dirname(home)
+    # At the end of the path: nothing beside our package must stand in for a module of the standard library.
+    return [
+        "-I",
+        "-S",
+        "-c",
+        "import sys; sys.path.append(sys.argv[1]); from " + WATCHDOG + " import main; main()",
+        home,
+    ]
+
+
 _spawning = threading.Lock()  # a watchdog forked meanwhile would hold a copy of the other's socket
 
 
 def _spawn_watchdog() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    program = Path(__file__).with_name("watchdog.py")
     ours, theirs = socket.socketpair()
     with _spawning, theirs:
         # Inheritable, and no standard stream even if ours are closed.
@@ -353,7 +378,7 @@ def _spawn_watchdog() -> tuple[subprocess.Popen[bytes], socket.socket]:
             # close_fds: what this process was given to pass on (3>log, a jobserver) is the command's too.
             # Files that Python opened are not inheritable.
             watchdog = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(program), str(fd), str(os.getpid())], close_fds=False
+                [sys.executable, *watchdog_line(), str(fd), str(os.getpid())], close_fds=False, env=named(os.environ)
             )
         except OSError as error:
             ours.close()
@@ -363,11 +388,23 @@ def _spawn_watchdog() -> tuple[subprocess.Popen[bytes], socket.socket]:
     return watchdog, ours
 
 
-def _raise_not_started(number: int, name: str) -> NoReturn:
+def not_started(number: int, name: str) -> CommandNotStarted:
+    """The error for a command that exec refuses, or would refuse, with this errno."""
+    name = printable(name) or repr(name)
     if number == errno.ETIME:
-        raise DeadlineTooClose(f"{name}: the time left is not longer than the grace")
+        return DeadlineTooClose(f"{name}: the time left is not longer than the grace")
     kind = CommandNotFound if number in (errno.ENOENT, errno.ENOTDIR) else CommandNotExecutable
-    raise kind(f"{name}: {os.strerror(number)}")
+    return kind(f"{name}: {reason(number)}")
+
+
+def check_watchdog() -> None:
+    """Make sure that there is a Python to run the watchdog with.
+
+    Raises:
+        WatchdogFailed: There is none.
+    """
+    if not sys.executable or lookup_trouble(sys.executable, os.environ) is not None:
+        raise WatchdogFailed(f"cannot start the watchdog: no Python interpreter at {sys.executable!r}")
 
 
 def _stop_ourselves() -> None:

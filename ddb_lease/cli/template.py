@@ -14,6 +14,7 @@ import textwrap
 from typing import Final
 
 from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.streams import show
 from ddb_lease.dynamodb.permissions import ROLES, actions, policy
 from ddb_lease.dynamodb.table import KEYS, TTL_ATTRIBUTE
 from ddb_lease.errors import ConfigurationError
@@ -58,13 +59,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def execute_cloudformation(options: argparse.Namespace) -> int:
     """Print the CloudFormation template."""
-    print(cloudformation(_checked(options.table)), end="")
+    show(cloudformation(_checked(options.table)), end="")
     return 0
 
 
 def execute_terraform(options: argparse.Namespace) -> int:
     """Print the Terraform configuration."""
-    print(terraform(_checked(options.table)), end="")
+    show(terraform(_checked(options.table)), end="")
     return 0
 
 
@@ -76,7 +77,7 @@ def execute_iam(options: argparse.Namespace) -> int:
             f"{arn!r} is not the ARN of a table; write {_PLACEHOLDER}NAME with your region and account"
         )
     documents = {role: policy(role, arn=arn) for role in ROLES}
-    print(json.dumps(documents[options.role] if options.role else documents, indent=2))
+    show(json.dumps(documents[options.role] if options.role else documents, indent=2))
     return 0
 
 

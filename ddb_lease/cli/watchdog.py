@@ -4,9 +4,9 @@ It is a dead man's switch. The supervisor feeds it deadlines; whatever happens t
 stopped, hung), the command's whole process group is dead before the last deadline that was fed.
 
 Invariants:
-    1. Run by path, `python -I -S watchdog.py CONTROL SUPERVISOR`; standard library only, one thread, nothing
-       imported that is slow to load. `supervisor.py` imports the frames, the clock and `living` from here, so
-       that each is written once. As a program of its own, it reads the clock itself.
+    1. Run as `python -I -S -c ... CONTROL SUPERVISOR` (see `supervisor.watchdog_line`); standard library only,
+       one thread, nothing imported that is slow to load. `supervisor.py` imports the frames, the clock and
+       `living` from here, so that each is written once. As a program of its own, it reads the clock itself.
     2. Times are seconds of the steady clock (`steady_seconds`), which counts suspended time. poll() does
        not, so no sleep is longer than NAP seconds: after a resume the watchdog is at most NAP late.
     3. At deadline - grace: TERM to the group; at deadline - reserve: KILL. With the supervisor gone or on
@@ -497,8 +497,8 @@ def _be_deaf() -> None:
 
 
 def main() -> None:
-    """Run as a program: `watchdog.py CONTROL SUPERVISOR`, a file descriptor and a process id."""
-    control, supervisor = int(sys.argv[1]), int(sys.argv[2])
+    """Run as a program: its last two arguments are CONTROL, a file descriptor, and SUPERVISOR, a process id."""
+    control, supervisor = map(int, sys.argv[-2:])
     os.set_inheritable(control, False)
     while os.open(os.devnull, os.O_RDWR) <= 2:  # noqa: PLR2004 - a closed standard stream would be taken by
         pass  # one of our own files, and then be given to the command
@@ -506,7 +506,3 @@ def main() -> None:
     watchdog = Watchdog(control, supervisor)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # only now: the watchdog has noted how it found it
     watchdog.run()
-
-
-if __name__ == "__main__":
-    main()

@@ -46,6 +46,7 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
 from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
+from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.items import is_counter, read_counter, read_meter, read_slot, slot_key, slot_number
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
@@ -67,21 +68,11 @@ _UNCERTAIN: Final = {
     "RequestTimeout",
     "RequestTimeoutException",
 }
+_PASSING_FOR_CREDENTIALS: Final = {"IDPCommunicationError", "TooManyRequestsException", "ServiceUnavailableException"}
 _NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
 """Error codes of one statement of a batch that was not carried out, and will not be."""
 
 _FAILED: Final = "ConditionalCheckFailed"
-_NEVER_SENT: Final = (aws.ConnectTimeoutError, aws.EndpointConnectionError, aws.ProxyConnectionError)
-SET_UP: Final = (
-    aws.NoCredentialsError,
-    aws.PartialCredentialsError,
-    aws.CredentialRetrievalError,
-    aws.NoRegionError,
-    aws.ProfileNotFound,
-    aws.SSOError,
-    aws.TokenRetrievalError,
-    aws.InvalidEndpointConfigurationError,
-)
 _SERVER_ERROR: Final = 500
 
 
@@ -116,15 +107,12 @@ def read_failure(error: Exception, address: BucketAddress, request: Request | No
         ParamValidationError: `error` itself: a defect of this library; nothing was sent.
     """
     if isinstance(error, aws.ClientError):
+        if while_fetching_credentials(error):
+            return _no_credentials(error)
         return _read_client_error(error, address, request)
     if isinstance(error, aws.ParamValidationError):
         raise error
-    if isinstance(error, _NEVER_SENT):
-        return Unsent(cause=error)
-    if isinstance(error, SET_UP):
-        return Rejected(error=_rejected(f"{error}".rstrip(".") + ": check credentials, profile and region", error))
-    # Anything else: errors of botocore, of its parser on an answer that is not DynamoDB's, of the network.
-    return Unknown(cause=error)
+    return read_exception(error)
 
 
 def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
@@ -181,6 +169,16 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
         # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
         return Unknown(cause=error)
     return Rejected(error=_rejected(explain(error, address), error))
+
+
+def _no_credentials(error: aws.ClientError) -> Answer:
+    """The answer where another service (STS, SSO) was asked for credentials, and gave none."""
+    code = _code(error)
+    status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
+    in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
+    if in_trouble or code in _THROTTLED | _UNCERTAIN | _PASSING_FOR_CREDENTIALS:
+        return Unsent(cause=error)
+    return Rejected(error=_rejected(f"no credentials: {' '.join(str(error).split())}", error))
 
 
 def _refused_one(error: aws.ClientError, request: Request | None) -> Answer:

@@ -14,6 +14,7 @@ from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import ConnectionSettings, timeout_for
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.failures import while_fetching_credentials
 from ddb_lease.errors import StoreUnavailable
 
 
@@ -42,7 +43,8 @@ class Store:
         try:
             response = getattr(self._client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
-            genuine, date = envelope(getattr(error, "response", None) or {})
+            response = {} if while_fetching_credentials(error) else getattr(error, "response", None) or {}
+            genuine, date = envelope(response)  # of another service's answer, nothing follows for DynamoDB's clock
             return Reply(answer=read_failure(error, self._address, request), genuine=genuine, date=date)
         genuine, date = envelope(response)
         if not genuine:

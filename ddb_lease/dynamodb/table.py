@@ -15,9 +15,10 @@ from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.service_time import Clock
-from ddb_lease.dynamodb.answers import SET_UP, explain
+from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import Client, ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
+from ddb_lease.dynamodb.failures import CERTAIN, refusal
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
@@ -203,8 +204,8 @@ class _Maker:
             return self._retrying(retry=retry_if_exception(_may_pass))(once)
         except aws.ClientError:
             raise
-        except SET_UP as error:
-            raise StoreRejected(f"{error}: check credentials, profile and region") from error
+        except CERTAIN as error:
+            raise refusal(error) from error
         except aws.ParamValidationError as error:
             raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:

@@ -3,8 +3,8 @@
 Invariants: the engine listens on loopback only. Its tables are in memory and end with it. Importing this package
 needs no extra; running an engine needs `ddb-lease[local]`.
 
-It is for development, tests and single machines: nothing is durable, and any local user who finds the port can
-talk to the engine.
+It is for development, tests and single machines: nothing is durable. It answers only programs that know its access
+key, which the user alone can read. It does not check signatures, and knows no permissions beyond that.
 
 Example:
     >>> import ddb_lease.local

@@ -7,32 +7,46 @@ Invariants:
   then get the same slot.
 * If a client repeats a transaction with the same `ClientRequestToken`, it gets the recorded response; the
   transaction is not executed again.
+* What a request grants is in the journal before its response is returned; see `keeper`.
 * Only `sweep` deletes items by TTL.
 * Every response has a `Date`, in the order of execution, and an `x-amzn-RequestId`.
-* Requests from web pages are refused: a page in the user's browser must not reach the tables.
+* A request is refused unless `admission` lets it pass: it must show the engine's access key.
 """
 
 import json
 import logging
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from email.utils import formatdate
 
+from ddb_lease.local.admission import credential, refusal
 from ddb_lease.local.backend import MotoBackend
 from ddb_lease.local.clock import Clock, SteadyClock
-from ddb_lease.local.messages import HEALTH_PATH, HttpRequest, HttpResponse, error_response, json_response
+from ddb_lease.local.errors import EngineError
+from ddb_lease.local.folder import Folder
+from ddb_lease.local.journal import Journal
+from ddb_lease.local.keeper import Keeper
+from ddb_lease.local.messages import (
+    HEALTH_PATH,
+    LEASES_PATH,
+    HttpRequest,
+    HttpResponse,
+    error_response,
+    json_response,
+)
 from ddb_lease.local.tokens import TokenLedger, Verdict
+from ddb_lease.local.writes import Write, writes
 
 _OK = 200
 
 _MOTO_LIMIT, _DYNAMODB_LIMIT = 25, 100
 """The most items that each accepts in a TransactGetItems."""
 
-# A browser sends at least one of these with every request that a page makes; no AWS client does.
-_BROWSER_HEADERS = ("origin", "sec-fetch-site")
+RANDOM_KEY = ""
+"""As an access key: one that nobody can guess."""
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +57,9 @@ class App:
     Args:
         clock: Seconds since the epoch, for `Date`, tokens and TTL. The default never steps.
         instance_id: Returned by the health endpoint, so that a client can tell this engine from any other.
+        access_key_id: The access key that requests must show; a random one by default. None admits every key, for tests
+            that tell their clients apart by it.
+        folder: Where the journal is, and that of an earlier engine. None: nobody else will ever find this engine.
         lock: Makes requests atomic. Only a test that provokes the races passes another one.
     """
 
@@ -51,25 +68,34 @@ class App:
         *,
         clock: Clock | None = None,
         instance_id: str | None = None,
+        access_key_id: str | None = RANDOM_KEY,
+        folder: Folder | None = None,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
         self.clock: Clock = clock or SteadyClock()
         self.instance_id = instance_id or secrets.token_hex(16)
+        self.access_key_id = secrets.token_hex(16) if access_key_id == RANDOM_KEY else access_key_id
         self._lock = lock or threading.Lock()
         self._backend = MotoBackend()
+        self._keeper = Keeper(self._backend, Journal(folder, clock=self.clock), clock=self.clock)
         self._tokens: TokenLedger[HttpResponse] = TokenLedger()
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """Return the response to one request. No request makes it raise."""
-        refusal = _refusal(request)
-        if refusal is not None:
-            return self._stamped(refusal)
+        refused = refusal(request, access_key_id=self.access_key_id)
+        if refused is not None:
+            return self._stamped(refused)
         if request.path == HEALTH_PATH:
             # Without the lock: an engine that is busy with a long transaction is still alive.
             return self._stamped(json_response(_OK, {"instance_id": self.instance_id}))
         with self._lock:
             # Stamped under the lock, so that the order of the dates is the order of the writes.
-            return self._stamped(self._execute(request))
+            return self._stamped(self._report(request) if request.path == LEASES_PATH else self._execute(request))
+
+    def binds(self) -> bool:
+        """Whether somebody relies on what the tables hold: a lease runs, or permits of a rate are not paid for yet."""
+        with self._lock:
+            return self._keeper.binds()
 
     def sweep(self, now_s: float | None = None) -> int:
         """Delete the items whose TTL has passed, as DynamoDB does in the background.
@@ -92,14 +118,15 @@ class App:
         if request.operation == "BatchExecuteStatement":
             # Moto ignores the parts of a condition that it does not understand, so we refuse the whole request.
             return error_response(400, "ValidationException", "this engine does not support BatchExecuteStatement")
+        parameters = _parsed(request.body)
         if request.operation == "TransactGetItems":
-            return self._transact_get(request, _parsed(request.body))
+            return self._transact_get(request, parameters)
+        written = writes(request.operation, parameters)
         if request.operation == "TransactWriteItems":
-            parameters = _parsed(request.body)
             token = parameters.get("ClientRequestToken")
             if isinstance(token, str) and token:
-                return self._execute_once(request, token, parameters)
-        return self._call(request)
+                return self._execute_once(request, token, parameters, written)
+        return self._call(request, written)
 
     def _transact_get(self, request: HttpRequest, parameters: Mapping[str, object]) -> HttpResponse:
         """Split a long TransactGetItems: moto accepts 25 items, DynamoDB 100. The lock keeps the calls atomic."""
@@ -119,7 +146,17 @@ class App:
             all_items += part_items
         return json_response(_OK, {"Responses": all_items})
 
-    def _execute_once(self, request: HttpRequest, token: str, parameters: Mapping[str, object]) -> HttpResponse:
+    def _report(self, request: HttpRequest) -> HttpResponse:
+        try:
+            if request.method == "POST":
+                self._keeper.forget_awaited()
+        except (EngineError, OSError) as error:
+            return error_response(500, "InternalServerError", str(error))
+        return json_response(_OK, self._keeper.report())
+
+    def _execute_once(
+        self, request: HttpRequest, token: str, parameters: Mapping[str, object], written: Sequence[Write]
+    ) -> HttpResponse:
         scoped_token = f"{_region(request)}/{token}"
         match self._tokens.look_up(scoped_token, parameters, now_s=self.clock()):
             case HttpResponse() as recorded:
@@ -131,16 +168,23 @@ class App:
                     "The request uses the same client token as a previous, but non-identical request.",
                 )
             case Verdict.NEW:
-                response = self._call(request)
+                response = self._call(request, written)
                 if response.status == _OK:
                     self._tokens.record(scoped_token, parameters, response, now_s=self.clock())
                 return response
 
-    def _call(self, request: HttpRequest) -> HttpResponse:
+    def _call(self, request: HttpRequest, written: Sequence[Write] = ()) -> HttpResponse:
+        region = _region(request)
         try:
-            return _corrected(request, self._backend.call(request))
+            refused = self._keeper.refusal(region, written) if written else None
+            if refused is not None:
+                return refused
+            response = _corrected(request, self._backend.call(request))
+            if written and response.status == _OK:
+                self._keeper.note(region, written)
+            return response
         except Exception:
-            # Moto failed: the client gets DynamoDB's error for that, the log gets the traceback.
+            # Moto failed, or the journal: the client gets DynamoDB's error for that, the log gets the traceback.
             _logger.exception("%s failed", request.operation or request.path)
             return error_response(500, "InternalServerError", "the engine failed: see its log")
 
@@ -150,16 +194,6 @@ class App:
             ("x-amzn-RequestId", secrets.token_hex(26).upper()),
         )
         return HttpResponse(status=response.status, headers=response.headers + stamps, body=response.body)
-
-
-def _refusal(request: HttpRequest) -> HttpResponse | None:
-    """The error for a request that must not reach the tables, or None. Checks of who may ask belong here.
-
-    They come before everything else, the health endpoint and the lock included.
-    """
-    if any(name in request.headers for name in _BROWSER_HEADERS):
-        return error_response(403, "AccessDeniedException", "requests from web pages are refused")
-    return None
 
 
 def _corrected(request: HttpRequest, response: HttpResponse) -> HttpResponse:
@@ -180,6 +214,4 @@ def _parsed(body: bytes) -> Mapping[str, object]:
 
 def _region(request: HttpRequest) -> str:
     """The region that a request is signed for: tables, and therefore tokens, belong to a region."""
-    # Credential=<key>/<date>/<region>/<service>/aws4_request
-    scope = request.headers.get("authorization", "").split(",")[0].split("/")
-    return scope[2] if len(scope) > 2 else ""  # noqa: PLR2004 - the region's position
+    return "".join(credential(request)[2:3])

@@ -9,16 +9,18 @@ Moto's `mock_aws` resets every account when it starts: do not use it in a proces
 import io
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from moto.core.model_instances import model_data
 from moto.dynamodb.models import dynamodb_backends
-from moto.dynamodb.models.dynamo_type import DynamoType
+from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import create_backend_app
 
 from ddb_lease.local.messages import HttpRequest, HttpResponse
+from ddb_lease.local.writes import Write
 
 FIVE_YEARS_S = 5 * 365 * 86_400
 """DynamoDB keeps an item whose TTL is further back, so that a wrong unit does not empty a table."""
@@ -61,6 +63,13 @@ class MotoBackend:
         kept = tuple((name, value) for name, value in headers if _is_kept(name))
         return HttpResponse(status=int(status.split()[0]), headers=kept, body=body)
 
+    def item(self, region: str, write: Write, names: Sequence[str]) -> Mapping[str, Any]:
+        """These attributes of an item, in DynamoDB's JSON; empty if there is no such item. Documents are not shown."""
+        table = self._table(region, write.table)
+        item = None if table is None else _item(table, write.names)
+        attributes = {} if item is None else item.attrs
+        return {name: {attributes[name].type: attributes[name].value} for name in names if name in attributes}
+
     def delete_expired(self, now_s: float) -> int:
         """Delete the items that DynamoDB's TTL would have deleted by now; the number of items deleted."""
         deleted = 0
@@ -75,6 +84,10 @@ class MotoBackend:
     def close(self) -> None:
         """Drop all tables."""
         dynamodb_backends.pop(self._account, None)
+
+    def _table(self, region: str, name: str) -> Table | None:
+        known = dynamodb_backends[self._account]
+        return known[region].tables.get(name) if region in known else None
 
     def _tables_with_ttl(self) -> Iterator[Any]:
         for region in dynamodb_backends[self._account].values():
@@ -106,6 +119,14 @@ class MotoBackend:
         # Set last, so that no client can choose the account of another engine.
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         return environ
+
+
+def _item(table: Table, names: Mapping[str, Any]) -> Item | None:
+    """The item with the key that is among these attributes; None if there is none, or the key is incomplete."""
+    if any(name not in names for name in table.table_key_attrs):
+        return None
+    hash_key, *range_key = (DynamoType(names[name]) for name in table.table_key_attrs)
+    return table.get_item(hash_key, range_key[0] if range_key else None)
 
 
 def _forget_instances() -> None:

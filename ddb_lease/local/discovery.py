@@ -7,7 +7,6 @@ if the kernel says that the first is dead.
 import contextlib
 import http.client
 import importlib.util
-import json
 import os
 import select
 import signal
@@ -15,20 +14,18 @@ import subprocess
 import sys
 import time
 from enum import Enum
-from urllib.parse import urlsplit
 
+from ddb_lease.local.control import instance_id
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.errors import MISSING_EXTRA, EngineError
-from ddb_lease.local.folder import Folder, locate, open_private
-from ddb_lease.local.messages import HEALTH_PATH
+from ddb_lease.local.folder import Folder, locate
+from ddb_lease.local.place import open_private
 
 # An engine answers in a millisecond; on a machine that is busy starting processes, in a second or two.
 _ANSWER_S = 10.0
 
 # After SIGKILL, only the kernel's clean-up remains.
 _KILLED_S = 5.0
-
-_OK = 200
 
 
 class _Health(Enum):
@@ -63,6 +60,7 @@ def start(*, timeout: float = 30.0) -> Engine:
     if found is not None:
         return found
     _require_extra()
+    folder.make()
     deadline_s = time.monotonic() + timeout
     with folder.starting(timeout_s=timeout):
         # Look again: another process may have started it while we waited for the lock.
@@ -71,7 +69,9 @@ def start(*, timeout: float = 30.0) -> Engine:
 
 
 def stop(*, timeout: float = 10.0) -> bool:
-    """Stop the engine of this user. Its tables are lost.
+    """Stop the engine of this user, whoever holds leases on it. Its tables are lost.
+
+    The next engine grants nothing in a bucket before the leases that ran there have ended.
 
     Args:
         timeout: Seconds for the engine to finish its requests; then it is killed.
@@ -116,27 +116,12 @@ def _health(engine: Engine) -> _Health:
     deadline_s = time.monotonic() + _ANSWER_S
     while (left_s := deadline_s - time.monotonic()) > 0:
         try:
-            return _Health.ALIVE if _instance_id(engine, left_s) == engine.instance_id else _Health.GONE
+            return _Health.ALIVE if instance_id(engine, timeout_s=left_s) == engine.instance_id else _Health.GONE
         except ConnectionRefusedError:
             return _Health.GONE
         except (OSError, http.client.HTTPException):
             time.sleep(0.05)  # reset or timed out: it may be stopping, or overloaded
     return _Health.SILENT
-
-
-def _instance_id(engine: Engine, timeout_s: float) -> str | None:
-    """The instance id that the engine's address returns; None if another program answers there."""
-    address = urlsplit(engine.endpoint_url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
-    with contextlib.closing(connection):
-        connection.request("GET", HEALTH_PATH)
-        response = connection.getresponse()
-        body = response.read()
-    try:
-        document = json.loads(body) if response.status == _OK else None
-    except ValueError:
-        return None
-    return document.get("instance_id") if isinstance(document, dict) else None
 
 
 def _require_extra() -> None:
@@ -183,7 +168,8 @@ def _launch(folder: Folder, *, ready_fd: int) -> None:
 
 def _last_line(folder: Folder) -> str:
     try:
-        lines = folder.log.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError:
+        with open_private(folder.log, "rb") as log:
+            lines = log.read().decode(errors="replace").split("\n")
+    except (OSError, EngineError):
         lines = []
     return next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")

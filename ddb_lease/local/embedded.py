@@ -64,6 +64,7 @@ def serve(*, clock: Clock | None = None, app: App | None = None, port: int = 0) 
             pid=os.getpid(),
             started_at_ms=int(time.time() * 1000),
             instance_id=served.instance_id,
+            access_key_id=served.access_key_id or "local",
             app=served,
         )
     finally:

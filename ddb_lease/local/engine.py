@@ -1,14 +1,14 @@
 """A running engine as a value: its address, its process, and a session to talk to it."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import boto3
 import botocore.session
 from botocore.config import Config
 
 REGION = "us-east-1"
-_DUMMY = "local"
+_DUMMY_SECRET = "local"  # noqa: S105 - no secret: the engine checks no signatures, only who asks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,19 +29,21 @@ class Engine:
     """The start, in milliseconds since the epoch, by the wall clock."""
     instance_id: str
     """Unique to this run of the engine."""
+    access_key_id: str = field(default="local", repr=False)
+    """The access key that the engine wants; the owner alone can read it. The secret key may be anything."""
 
     def session(self) -> boto3.session.Session:
-        """A new session with dummy credentials that ignores the user's AWS profile and environment.
+        """A new session with the engine's own credentials that ignores the user's AWS profile and environment.
 
         Pass `endpoint_url=engine.endpoint_url` to its clients. Without it they would send their requests to AWS,
-        which rejects the dummy credentials.
+        which does not know these credentials.
         """
         core = botocore.session.Session(session_vars=_blind_variables())
         # Proxy settings come from the environment as well, and no proxy reaches this machine's loopback.
         core.set_default_client_config(Config(proxies={}))
         return boto3.session.Session(
-            aws_access_key_id=_DUMMY,
-            aws_secret_access_key=_DUMMY,
+            aws_access_key_id=self.access_key_id,
+            aws_secret_access_key=_DUMMY_SECRET,
             region_name=REGION,
             botocore_session=core,
         )

@@ -14,27 +14,22 @@ import dataclasses
 import fcntl
 import json
 import os
-import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from ddb_lease.local import place
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.errors import EngineError
-
-FOLDER_VARIABLE = "DDB_LEASE_LOCAL_DIR"
+from ddb_lease.local.place import open_private
 
 _RETRY_S = 0.02
-_OWNER_ONLY_FILE = 0o600
-_OWNER_ONLY_FOLDER = 0o700
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that exists and that only this user can read."""
+    """A folder, which may not exist yet. What is in it is opened as `place` says, and raises `EngineError`."""
 
     path: Path
 
@@ -43,15 +38,21 @@ class Folder:
         """The file that receives the engine's output."""
         return self.path / "engine.log"
 
+    def make(self) -> None:
+        """Make the folder, if it is missing."""
+        place.make(self.path)
+
     def read(self) -> Engine | None:
         """The engine that was recorded last; None if there is none or the record cannot be read."""
         try:
-            fields = json.loads(self._record.read_text(encoding="utf-8"))
+            with open_private(self._record, "rb") as file:
+                fields = json.loads(file.read())
             return Engine(
                 endpoint_url=str(fields["endpoint_url"]),
                 pid=int(fields["pid"]),
                 started_at_ms=int(fields["started_at_ms"]),
                 instance_id=str(fields["instance_id"]),
+                access_key_id=str(fields["access_key_id"]),
             )
         except (OSError, ValueError, KeyError, TypeError):
             # An unreadable record leads to no engine; the next start replaces it.
@@ -59,11 +60,15 @@ class Folder:
 
     def write(self, engine: Engine) -> None:
         """Record the engine. For the holder of `engine.lock` only."""
-        draft = self.path / f"engine.json.{os.getpid()}"
-        with open_private(draft, "wb") as file:
-            file.write(json.dumps(dataclasses.asdict(engine)).encode())
-        # Replaced in one step, so that no reader sees half of it.
-        draft.replace(self._record)
+        self.replace(self._record.name, json.dumps(dataclasses.asdict(engine)).encode())
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file in one step, so that no reader sees half of it."""
+        draft = f"{name}.{os.getpid()}"
+        with open_private(self.path / draft, "wb") as file:
+            file.write(content)
+        with place.opened(self.path) as folder:
+            os.replace(draft, name, src_dir_fd=folder, dst_dir_fd=folder)
 
     def is_recorded(self, engine: Engine) -> bool:
         """Whether other processes can find this engine."""
@@ -73,15 +78,19 @@ class Folder:
     def erase(self, engine: Engine) -> None:
         """Remove the record if it is this engine's. For the holder of `engine.lock` only."""
         if self.is_recorded(engine):
-            self._record.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError), place.opened(self.path) as folder:
+                os.unlink(self._record.name, dir_fd=folder)
 
     def engine_lives(self) -> bool:
         """Whether a process holds `engine.lock`: an engine that starts, runs or stops."""
-        with open_private(self._engine_lock, "ab") as file:
-            if not _try_lock(file.fileno()):
-                return True
-            fcntl.flock(file, fcntl.LOCK_UN)
-            return False
+        try:
+            with open_private(self._engine_lock, "rb") as file:
+                if not _try_lock(file.fileno()):
+                    return True
+                fcntl.flock(file, fcntl.LOCK_UN)
+                return False
+        except FileNotFoundError:
+            return False  # no engine has been here
 
     def wait_until_gone(self, *, timeout_s: float) -> bool:
         """Wait until no process holds `engine.lock`; False if that took too long."""
@@ -108,7 +117,7 @@ class Folder:
         """The message about an engine that holds the folder but does not answer."""
         recorded = self.read()
         pid = "of unknown pid" if recorded is None else f"of pid {recorded.pid}"
-        return f"the engine {pid} holds {self.path} but does not answer: stop it or end that process"
+        return f"the engine {pid} holds {self.path} but does not answer: ddb-lease local stop --yes ends it"
 
     @property
     def _record(self) -> Path:
@@ -123,30 +132,8 @@ class Folder:
 
 
 def locate() -> Folder:
-    """The folder of this user, created if it is missing.
-
-    `DDB_LEASE_LOCAL_DIR` if set; else `ddb-lease` in the user's runtime folder, or in the cache folder.
-
-    Raises:
-        EngineError: The folder cannot be created, or it belongs to another user.
-    """
-    path = _path()
-    try:
-        path.mkdir(mode=_OWNER_ONLY_FOLDER, parents=True, exist_ok=True)
-        facts = path.stat()
-        if facts.st_uid != os.getuid():
-            # Another user could direct us to an engine of theirs.
-            raise EngineError(f"{path} belongs to another user: set {FOLDER_VARIABLE} to a folder of your own")
-        if stat.S_IMODE(facts.st_mode) != _OWNER_ONLY_FOLDER:
-            path.chmod(_OWNER_ONLY_FOLDER)
-    except OSError as error:
-        raise EngineError(f"cannot create the folder of the local engine: {error}; set {FOLDER_VARIABLE}") from error
-    return Folder(path)
-
-
-def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Open a file that only its owner can read; child processes do not inherit it."""
-    return open(path, mode, opener=lambda name, flags: os.open(name, flags, _OWNER_ONLY_FILE))
+    """The folder of this user (see `place.chosen`), which need not exist."""
+    return Folder(place.chosen())
 
 
 @contextlib.contextmanager
@@ -169,16 +156,6 @@ def _try_lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise EngineError(f"the local engine's folder must be on a file system with locks: {error}") from error
     return True
-
-
-def _path() -> Path:
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen).absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "ddb-lease"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    cache = os.environ.get("XDG_CACHE_HOME")
-    parent = Path(runtime or cache or Path.home() / ".cache")
-    return parent / "ddb-lease"

@@ -29,6 +29,9 @@ LOOPBACK = "127.0.0.1"
 # More than DynamoDB accepts (16 MB in BatchWriteItem), so that no client can fill the memory.
 _MAX_BODY_BYTES = 20 * 1024 * 1024
 
+_ONCE = ("Host", "Authorization", "Content-Length", "Content-Type", "X-Amz-Target")
+"""The headers that say what is asked, and of whom."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -60,6 +63,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(b"")
 
     def _answer(self, body: bytes) -> None:
+        repeated = [name for name in _ONCE if len(self.headers.get_all(name, ())) > 1]
+        if repeated or not self.path.startswith("/"):
+            # It is ambiguous what is asked, or of whom: the checks might read another part than the backend.
+            self.close_connection = True
+            what = f"more than one {repeated[0]}" if repeated else "the target must be a path"
+            self._send(error_response(400, "ValidationException", what))
+            return
         if not self.server.activity.enter():
             self.close_connection = True
             self._send(error_response(503, "ServiceUnavailable", "the engine is stopping"))

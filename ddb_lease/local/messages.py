@@ -7,6 +7,9 @@ from dataclasses import dataclass
 HEALTH_PATH = "/_engine/health"
 """Returns the engine's instance id, so that a client can tell the engine from another program on its port."""
 
+LEASES_PATH = "/_engine/leases"
+"""GET returns the report of `keeper`; POST makes the engine wait for no lease of an earlier engine."""
+
 # botocore takes the part after the `#` as the error code.
 _ERROR_PREFIX = "com.amazonaws.dynamodb.v20120810#"
 

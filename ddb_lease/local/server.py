@@ -1,10 +1,11 @@
 """The engine as a process: `python -m ddb_lease.local.server`.
 
-In the foreground it prints its address and serves until it gets a signal or has been idle too long. With `--folder`
-it is the only engine of that folder; with `--daemon` it also leaves the starter's process tree.
+In the foreground it prints its address and serves until it gets a signal or has been idle too long; without a folder
+to record its access key in, it prints that too. With `--folder` it is the only engine of that folder; with `--daemon`
+it also leaves the starter's process tree.
 
-It stops when its record is gone or names another engine. New clients cannot find it then; if it went on serving the
-old ones, two engines would grant the same leases.
+It does not stop for idleness while leases run. It stops when its record is gone or names another engine. New clients
+cannot find it then; if it went on serving the old ones, two engines would grant the same leases.
 """
 
 import argparse
@@ -19,11 +20,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ddb_lease.local.clock import elapsed_s
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.errors import MISSING_EXTRA, EngineError
 from ddb_lease.local.folder import Folder
+
+if TYPE_CHECKING:
+    from ddb_lease.local.activity import Activity
+    from ddb_lease.local.app import App
 
 IDLE_S = 30 * 60.0
 """The engine stops after this long without requests."""
@@ -77,7 +83,7 @@ def _run(options: Options) -> None:
         wait_for_signal = stack.enter_context(_signals())
         if options.folder is not None:
             stack.enter_context(options.folder.running(timeout_s=_WAIT_FOR_PREDECESSOR_S))
-        app = App()
+        app = App(folder=options.folder)
         server = HttpServer(app, port=options.port)
         server.start()
         stack.callback(server.stop)
@@ -86,6 +92,7 @@ def _run(options: Options) -> None:
             pid=os.getpid(),
             started_at_ms=int(time.time() * 1000),
             instance_id=app.instance_id,
+            access_key_id=app.access_key_id or "",
         )
         if options.folder is not None:
             options.folder.write(engine)
@@ -95,9 +102,18 @@ def _run(options: Options) -> None:
 
         def has_reason_to_stop() -> bool:
             is_lost = options.folder is not None and not options.folder.is_recorded(engine)
-            return is_lost or server.activity.close_if_idle(options.idle_s)
+            return is_lost or may_idle_away(app, server.activity, options.idle_s)
 
         _sweep_until_stopped(app.sweep, has_reason_to_stop, wait_for_signal, options)
+
+
+def may_idle_away(app: "App", activity: "Activity", idle_s: float) -> bool:
+    """Whether the engine may stop, as nobody has asked for so long; then it admits no request any more.
+
+    An engine that stops forgets the tables. So it stays while somebody relies on them without asking, as the holder of
+    a lease of a day does for hours.
+    """
+    return not app.binds() and activity.close_if_idle(idle_s)
 
 
 def _sweep_until_stopped(
@@ -155,7 +171,8 @@ def _announce(engine: Engine, options: Options) -> None:
         os.write(options.ready_fd, READY)
         os.close(options.ready_fd)
     else:
-        sys.stdout.write(f"{engine.endpoint_url}\n")
+        key = f"access key: {engine.access_key_id}\n" if options.folder is None else ""
+        sys.stdout.write(f"{engine.endpoint_url}\n{key}")
         sys.stdout.flush()
 
 

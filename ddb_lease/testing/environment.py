@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import math
 import threading
 import time
@@ -22,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._state.log import log as _log
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.dynamodb import ConnectionSettings, Session
 from ddb_lease.errors import ConfigurationError, LeaseError, LeaseLost, LossReason, UnknownBucket
@@ -31,8 +31,6 @@ from ddb_lease.testing.clock import MovableClock
 from ddb_lease.testing.operator import Operator
 from ddb_lease.testing.simulated_process import Cut, SimulatedProcess
 from ddb_lease.testing.wakeup import TimeSkippingWakeup
-
-_log = logging.getLogger("ddb_lease")
 
 _LEAST_STEP: Final = 0.01
 """Seconds: the shortest step, as the heartbeat handles one lease no more often."""

@@ -22,7 +22,13 @@ class InlineWorkers(Workers):
         """Run the job now; its errors are raised here."""
         job()
 
+    def ensure_one(self) -> None:
+        """Nothing: the calling thread is the worker."""
+
     def relieve(self) -> None:
+        """Nothing: no job ever waits."""
+
+    def keep_ready(self, count: int) -> None:
         """Nothing: no job ever waits."""
 
     def relief_in(self) -> float:
@@ -39,7 +45,7 @@ class ManualHeartbeats(Heartbeats):
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, InlineWorkers(clock))
+        super().__init__(clock, InlineWorkers(clock), InlineWorkers(clock))
         self.slept = False
         self.started = 0
 

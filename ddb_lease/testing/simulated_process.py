@@ -105,7 +105,6 @@ class SimulatedProcess:
             heartbeats=self.heartbeats,
             wrap=self._wrap,
             wakeup=self.wakeup,
-            spawn=lambda job: job(),
             lock=OneAtATime,
         )
 

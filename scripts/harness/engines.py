@@ -6,7 +6,6 @@ executable, by default `.venv-ministack/bin/ministack` in the repository.
 
 import contextlib
 import ctypes
-import functools
 import http.client
 import os
 import shutil
@@ -15,9 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +23,6 @@ from ddb_lease.local.app import App
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.engine import Engine
-from scripts.harness.simulated_dynamodb import DynamoDB
 
 MINISTACK_VARIABLE = "DDB_LEASE_MINISTACK"
 
@@ -64,7 +60,7 @@ class Embedded:
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock
-        self.app = App(clock=clock)
+        self.app = App(clock=clock, access_key_id=None)  # tests tell their clients apart by it
         self._stack = contextlib.ExitStack()
         self.engine: EmbeddedEngine = self._stack.enter_context(serve(app=self.app))
 
@@ -80,7 +76,7 @@ class Embedded:
 
     def restart_empty(self) -> None:
         full = self.app
-        self._restart(App(clock=self._clock))
+        self._restart(App(clock=self._clock, access_key_id=None))
         full.close()
 
     def close(self) -> None:
@@ -172,46 +168,6 @@ class Ministack:
                 log = (self._folder / "log").read_text(errors="replace")
                 raise RuntimeError(f"ministack did not start:\n{log[-2000:]}")
             time.sleep(0.05)
-
-
-class Simulated:
-    """The simulator's DynamoDB, on real time and without a network."""
-
-    name = "simulated"
-    endpoint_url = "http://simulated"
-
-    def __init__(self) -> None:
-        self._service = DynamoDB()
-        # The simulator runs one thread at a time; tests run several.
-        self._lock = threading.Lock()
-
-    def session(self) -> Any:
-        """Like the simulator's clients, without the faults."""
-        return types.SimpleNamespace(client=lambda name, *, config, **_: _SimulatedClient(self.execute, config))
-
-    def execute(self, operation: str, **arguments: Any) -> Any:
-        """Carry out one request at once."""
-        with self._lock:
-            now = time.time()
-            return self._service.execute(operation, arguments, now=now, date=now)
-
-
-class _SimulatedClient:
-    def __init__(self, execute: Callable[..., Any], config: Any) -> None:
-        self.meta = types.SimpleNamespace(config=config)
-        self._execute = execute
-
-    def __getattr__(self, operation: str) -> Callable[..., Any]:
-        return functools.partial(self._execute, operation)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-@contextlib.contextmanager
-def simulated() -> Iterator[Simulated]:
-    """The simulator's DynamoDB."""
-    yield Simulated()
 
 
 @contextlib.contextmanager

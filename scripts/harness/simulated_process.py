@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import Any
 
 from ddb_lease import Lease, LeaseBucket, Timing
 from ddb_lease._runtime.heartbeat import Heartbeats
@@ -127,7 +128,6 @@ class Process:
                 chance=Random(f"{seed} {name} chance"),
                 heartbeats=self.heartbeats,
                 wakeup=lambda: SimulatedWakeup(self),
-                spawn=lambda job: self.act("lost", job) and None,
                 lock=lambda: SimulatedLock(self),
             ),
         )
@@ -279,8 +279,14 @@ class _Workers:
     def submit(self, job: Callable[[], object], **_: object) -> None:
         self._process.act("worker", job)
 
+    def ensure_one(self) -> None:
+        """There always is one."""
+
     def relieve(self) -> None:
         """There is never a shortage of threads here."""
+
+    def keep_ready(self, count: int) -> None:
+        """Nor is one ever too late to be started."""
 
     def relief_in(self) -> float:
         return float("inf")
@@ -290,7 +296,8 @@ class SimulatedHeartbeats(Heartbeats):
     """The shipped heartbeat, its thread an actor, its naps in simulated time."""
 
     def __init__(self, process: Process) -> None:
-        super().__init__(process.clock, _Workers(process))  # type: ignore[arg-type]
+        workers: Any = _Workers(process)
+        super().__init__(process.clock, workers, workers)
         self._process = process
         self._actor: Actor | None = None
         self._rings = SimulatedWakeup(process)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -43,6 +44,7 @@ def nothing_is_left(bucket, table):
     return (
         not leases_in(table)
         and not bucket._core.leases
+        and not bucket._core.owed
         and not bucket._bucket._debts
         and not bucket._core.state.hints._queue
     )
@@ -132,6 +134,62 @@ def test_a_bucket_whose_closing_is_cancelled_at_any_turn_gives_all_back(engine, 
         if not under_way:
             break
     assert count > 4
+
+
+def test_closing_many_leases_in_an_outage_has_one_deadline_for_all(aio_bucket, table):
+    bucket = aio_bucket(max_tokens=40, max_requests=2)
+    go_on, answering = threading.Event(), bucket.tap.send
+
+    def hang(request):
+        if isinstance(request, Release):
+            go_on.wait(60)
+        return answering(request)
+
+    async def main():
+        leases = [await bucket.acquire(timeout=60) for _ in range(40)]
+        bucket.tap.send = hang
+        began = time.monotonic()
+        await bucket.close()
+        assert time.monotonic() - began < 30.0, "each of them hangs for a minute"
+        assert not any(lease.held for lease in leases)
+
+    asyncio.run(main())
+    assert len(leases_in(table)) == 40
+    go_on.set()
+    eventually(lambda: nothing_is_left(bucket, table), within=60)  # workers go on
+
+
+def test_a_renewal_that_is_cancelled_at_any_turn_costs_no_lease(engine, aio_bucket, table):
+    bucket = aio_bucket(stepped=True)
+
+    async def main():
+        lease = await bucket.acquire(timeout=60)
+        for count in each_turn(engine):
+            if not await cancel_after(count, bucket, lease.renew()):
+                break
+            assert lease.held
+            assert lease._held.serial.acquire(timeout=10), "the next renewal would wait for ever"
+            lease._held.serial.release()
+        assert count > 4
+        await lease.release()
+
+    asyncio.run(main())
+    assert leases_in(table) == {}
+
+
+def test_a_buckets_block_that_is_cancelled_at_any_turn_leaves_nothing_leased(engine, aio_bucket, table):
+    async def block(bucket):
+        async with bucket:
+            await bucket.acquire(timeout=60)
+            await asyncio.sleep(0)
+
+    for count in each_turn(engine):
+        bucket = aio_bucket(stepped=True)
+        under_way = asyncio.run(cancel_after(count, bucket, block(bucket)))
+        eventually(lambda bucket=bucket: nothing_is_left(bucket, table))
+        if not under_way:
+            break
+    assert count > 8
 
 
 @pytest.mark.parametrize("commits", ["before", "after"])

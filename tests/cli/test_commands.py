@@ -17,10 +17,10 @@ import termios
 import time
 from pathlib import Path
 
-import boto3
 import pytest
 
 from ddb_lease.cli import main
+from tests.support import recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -59,8 +59,13 @@ class Cli:
             command(line), env=environment(self.folder, **(env or {})), cwd=self.folder, check=False, **how
         )
 
-    def url(self):
-        return re.search(r"http://\S+(?=,)", self("local status").stdout).group()
+    def recorded(self):
+        """This environment's engine, with the key that it wants."""
+        return recorded_engine(self.folder / "engine")
+
+    def credentials(self):
+        """Variables with which a command reaches that engine as if it were AWS."""
+        return DUMMY | {"AWS_ACCESS_KEY_ID": self.recorded().access_key_id}
 
 
 @pytest.fixture(scope="module")
@@ -73,19 +78,18 @@ def cli(tmp_path_factory):
         assert cli("run used --local --max-tokens 2 -- true").returncode == 0
         yield cli
     finally:
-        cli("local stop")
+        cli("local stop --yes")
 
 
 @pytest.fixture(scope="module")
 def engine(cli):
     """The engine's URL: what a command gets that is to reach it as if it were AWS."""
-    return cli.url()
+    return cli.recorded().endpoint_url
 
 
 @pytest.fixture(scope="module")
-def client(engine):
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=engine)
+def client(cli, engine):
+    client = cli.recorded().session().client("dynamodb", endpoint_url=engine)
     yield client
     client.close()
 
@@ -239,10 +243,18 @@ def test_a_lease_shorter_than_its_margin_is_told_before_anything_is_sent(cli):
 )
 def test_a_missing_table_is_told_with_how_to_make_it_and_code_77(cli, engine, line):
     own, dashes, job = line.partition(" -- ")
-    done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=DUMMY)
+    done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=cli.credentials())
     assert done.returncode == 77, done.stderr
     assert is_one_line(done), done.stderr
     assert "ddb-lease create-table --table nowhere" in done.stderr
+
+
+def test_the_engines_key_is_told_of_where_another_is_used_with_code_77(cli, engine):
+    done = cli(f"status used --endpoint-url {engine}", env=DUMMY)
+    assert done.returncode == 77
+    assert is_one_line(done), done.stderr
+    assert "access key of its own" in done.stderr
+    assert cli.recorded().access_key_id not in done.stderr
 
 
 def test_missing_credentials_are_told_with_code_77(cli, engine):
@@ -326,7 +338,7 @@ def test_a_table_is_made_once_and_found_the_second_time(cli):
 
 
 def test_a_table_made_on_an_endpoint_is_on_demand_with_ttl(cli, engine, client):
-    done = cli(f"create-table --table made --region us-east-1 --endpoint-url {engine}", env=DUMMY)
+    done = cli(f"create-table --table made --region us-east-1 --endpoint-url {engine}", env=cli.credentials())
     assert done.returncode == 0, done.stderr
     assert "table made: created, active" in done.stdout
     described = client.describe_table(TableName="made")["Table"]
@@ -365,14 +377,15 @@ def test_the_table_can_come_from_the_environment_and_the_option_wins(cli):
 )
 def test_the_region_is_taken_from_where_users_of_aws_expect(cli, engine, where):
     option = "--region us-east-1" if where.pop("option", None) else ""
-    env = {name: value for name, value in (DUMMY | {"AWS_REGION": ""} | where).items() if value}
+    env = {name: value for name, value in (cli.credentials() | {"AWS_REGION": ""} | where).items() if value}
     done = cli(f"status used --endpoint-url {engine} {option}", env=env)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_profile_is_taken_from_the_users_files(cli, engine, tmp_path):
     files = tmp_path / "config"
-    files.write_text("[profile mine]\nregion = us-east-1\naws_access_key_id = local\naws_secret_access_key = local\n")
+    key = cli.recorded().access_key_id
+    files.write_text(f"[profile mine]\nregion = us-east-1\naws_access_key_id = {key}\naws_secret_access_key = any\n")
     done = cli(f"status used --profile mine --endpoint-url {engine}", env={"AWS_CONFIG_FILE": str(files)})
     assert done.returncode == 0, done.stderr
 
@@ -499,7 +512,85 @@ def test_the_engine_is_started_told_of_and_stopped(tmp_path):
         assert (stopped.returncode, stopped.stdout) == (0, "engine stopped; its tables are gone\n")
         assert cli("local status").returncode == 1
     finally:
-        cli("local stop")
+        cli("local stop --yes")
+
+
+@pytest.fixture
+def busy(tmp_path):
+    """An engine on which a lease of an hour is held, by nobody who renews it."""
+    cli = Cli(tmp_path)
+    try:
+        assert cli("local start").returncode == 0
+        assert cli("create-table --local").returncode == 0
+        engine = cli.recorded()
+        client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        put_bucket(client, "nightly", {3: ("host:1", {})})
+        client.close()
+        yield cli
+    finally:
+        cli("local stop --yes")
+
+
+def test_an_engine_on_which_leases_are_held_is_stopped_only_if_that_is_confirmed(busy):
+    refused = busy("local stop")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert is_one_line(refused), refused.stderr
+    assert re.search(
+        r"1 lease would be lost: host:1 holds slot#00003 of nightly, for another (59m\d\ds|1h).*--yes", refused.stderr
+    )
+    assert busy("local status").returncode == 0
+    done = busy("local stop --yes")
+    assert (done.returncode, done.stdout) == (0, "engine stopped; its tables are gone\n")
+    assert busy("local status").returncode == 1
+
+
+@pytest.mark.parametrize(("typed", "code"), [("y", 0), ("n", 2), ("", 2)])
+def test_on_a_terminal_it_asks(busy, typed, code):
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, f"{typed}\n".encode())
+        done = busy("local stop", stdin=theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == code
+    assert "Stop the engine, and lose 1 lease? [y/N]" in done.stderr
+    assert ("for another" in done.stderr, "host:1 holds slot#00003 of nightly" in done.stderr) == (True, True)
+    if code == 0:
+        assert "the next engine grants nothing in those buckets for" in done.stdout
+    assert (busy("local status").returncode == 0) == (code == 2)
+
+
+def test_an_engine_that_does_not_answer_is_stopped_by_force_only_if_that_is_confirmed(busy):
+    pid = busy.recorded().pid
+    os.kill(pid, signal.SIGSTOP)
+    refused = busy("local stop")
+    assert refused.returncode == 69
+    assert "ddb-lease local stop --yes" in refused.stderr
+    assert busy("local stop --yes").returncode == 0
+
+
+def test_what_a_killed_engine_left_behind_is_told_and_can_be_skipped(busy):
+    os.kill(busy.recorded().pid, signal.SIGKILL)
+    started = busy("local start")
+    assert started.returncode == 0
+    told = (
+        r"nightly in table ddb-lease: nothing is granted for another (59m\d\ds|1h), as leases of an earlier engine run"
+    )
+    assert re.search(told, started.stdout)
+    assert re.search(told, busy("local status").stdout)
+    waiting = busy("run nightly --local --max-tokens 9 --timeout 1s -- true")
+    assert waiting.returncode == 69
+    assert "nightly: nothing is granted for another" in waiting.stderr
+    assert busy("local start --no-wait").stdout.count("\n") == 1
+    assert busy("run nightly --local --max-tokens 9 -- true").returncode == 0
+
+
+@pytest.mark.parametrize("line", ["local start --yes", "local status --yes", "local stop --no-wait"])
+def test_an_option_of_another_action_is_refused(cli, line):
+    done = cli(line)
+    assert done.returncode == 2
+    assert is_one_line(done), done.stderr
 
 
 def test_an_engine_whose_folder_cannot_be_used_is_told_with_code_69(cli, tmp_path):

@@ -58,7 +58,7 @@ def cli(tmp_path_factory):
         assert cli("local start")[0] == 0
         yield cli
     finally:
-        cli("local stop")
+        cli("local stop --yes")
 
 
 def test_the_command_runs_with_its_own_arguments_output_and_code(cli):

@@ -67,7 +67,7 @@ class Session:
         for job in self.jobs:
             job.terminate()
             job.communicate(timeout=LONG)
-        self.cli("local stop")
+        self.cli("local stop --yes")
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-import boto3
 import pytest
 
-from tests.support import Table
+from tests.support import Table, recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -91,14 +90,13 @@ def cli(tmp_path_factory):
         assert cli("create-table", "--local").returncode == 0
         yield cli
     finally:
-        cli("local", "stop")
+        cli("local", "stop", "--yes")
 
 
 @pytest.fixture(scope="module")
 def client(cli):
-    url = re.search(r"http://\S+(?=,)", cli("local", "status").stdout).group()
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=url)
+    engine = recorded_engine(cli.folder / "engine")
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
     yield client
     client.close()
 
@@ -579,7 +577,7 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
         assert cli("create-table", "--local").returncode == 0
         process = cli.popen(*run_line("b", "echo $$; exec sleep 600"))
         pid = int(first_line(process))
-        assert cli("local", "stop").returncode == 0
+        assert cli("local", "stop", "--yes").returncode == 0
         stopped = time.monotonic()
         until(lambda: not lives(pid), "the end of the command")
         assert time.monotonic() - stopped < LEASE + 5.0, "a bound for a loaded machine"
@@ -591,7 +589,7 @@ def test_when_the_service_is_gone_for_good_the_command_ends_by_its_deadline(tmp_
         if process is not None:
             process.kill()
             process.communicate()
-        cli("local", "stop")
+        cli("local", "stop", "--yes")
 
 
 KEEPS_ITS_HANDLERS = """

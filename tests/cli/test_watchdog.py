@@ -385,10 +385,10 @@ def test_what_left_the_group_is_let_alone_and_does_not_delay(start, tmp_path):
 @pytest.mark.parametrize("lack", ["del os.waitid", "sys.modules['ctypes'] = None", "os.readlink = None"])
 def test_poorer_systems_lose_no_part_of_the_group(start, tmp_path, monkeypatch, lack):
     """No waitid (macOS before Python 3.13), no prctl, no /proc: the watchdog run with that taken away."""
-    real = supervisor_module.__file__.replace("supervisor", "watchdog")
     lack = lack.replace("= None", "= lambda _path: ''") if "readlink" in lack else lack
-    (tmp_path / "watchdog.py").write_text(f"import os, sys\n{lack}\nexec(open({real!r}).read())\n")
-    monkeypatch.setattr(supervisor_module, "__file__", str(tmp_path / "supervisor.py"))
+    *how, program, home = supervisor_module.watchdog_line()
+    poorer = [*how, f"import os, sys; {lack}; {program}", home]
+    monkeypatch.setattr(supervisor_module, "watchdog_line", lambda: poorer)
     assert ended(start(["sh", "-c", "exit 3"])).code == 3
     assert ended(start(["sh", "-c", "kill -9 $$"])).signal == signal.SIGKILL
     with pytest.raises(CommandNotFound):

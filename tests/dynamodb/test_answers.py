@@ -7,6 +7,7 @@ from decimal import Decimal
 import botocore.session
 import pytest
 from botocore import exceptions as aws
+from botocore.credentials import DeferredRefreshableCredentials
 from botocore.parsers import ResponseParserError
 from botocore.validate import ParamValidator
 
@@ -37,6 +38,7 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import Meter
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.failures import CERTAIN, PASSING
 from tests.support import (
     LEASE_MS,
     NOW,
@@ -209,6 +211,8 @@ def test_what_can_never_succeed_is_rejected_with_what_to_do_about_it(code, says)
         aws.NoRegionError(),
         aws.ProfileNotFound(profile="p"),
         aws.TokenRetrievalError(provider="sso", error_msg="expired"),
+        aws.UnauthorizedSSOTokenError(),
+        aws.RefreshWithMFAUnsupportedError(),
     ],
     ids=lambda e: type(e).__name__,
 )
@@ -216,6 +220,75 @@ def test_a_missing_set_up_is_rejected(error):
     answer = answer_to(error)
     assert isinstance(answer, Rejected)
     assert "credentials" in str(answer.error)
+
+
+def fetched_by(provide):
+    """What botocore raises where its credentials come from this function."""
+    credentials = DeferredRefreshableCredentials(refresh_using=provide, method="a role")
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - whatever it is
+        credentials.get_frozen_credentials()
+    return raised.value
+
+
+def raising(error):
+    def provide():
+        raise error
+
+    return provide
+
+
+def expired_already():
+    return {"access_key": "x", "secret_key": "x", "token": "x", "expiry_time": "2020-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "provide",
+    [
+        raising(aws.CredentialRetrievalError(provider="p", error_msg="busy")),
+        raising(aws.MetadataRetrievalError(error_msg="timed out")),
+        raising(aws.ConnectTimeoutError(**URL)),
+        raising(aws.ReadTimeoutError(**URL)),
+        raising(client_error("Throttling")),
+        raising(client_error("InternalFailure", status=500)),
+        raising(client_error("IDPCommunicationError")),
+        raising(OSError("no such process")),
+        raising(KeyError("what a provider of somebody's own may raise")),
+        dict,
+        expired_already,
+    ],
+    ids=[
+        "retrieval",
+        "metadata",
+        "connect timeout",
+        "read timeout",
+        "throttled",
+        "in trouble",
+        "identity provider",
+        "system",
+        "own",
+        "nothing",
+        "expired",
+    ],
+)
+def test_a_provider_of_credentials_that_fails_may_work_the_next_time_and_nothing_was_sent(provide):
+    error = fetched_by(provide)
+    assert answer_to(error) == Unsent(cause=error)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ExpiredTokenException", "InvalidIdentityToken", "ValidationError"])
+def test_a_role_that_is_refused_is_refused_for_good(code):
+    error = fetched_by(raising(client_error(code, message="is not authorized to perform: sts:AssumeRole")))
+    answer = answer_to(error)
+    assert isinstance(answer, Rejected)
+    assert "no credentials" in str(answer.error)
+    assert "sts:AssumeRole" in str(answer.error)
+
+
+def test_every_failure_of_botocores_is_sorted_once():
+    for certain in CERTAIN:
+        assert certain not in PASSING
+    for kind in PASSING:
+        assert not issubclass(kind, CERTAIN)
 
 
 def test_a_defect_of_ours_is_raised_as_it_is():

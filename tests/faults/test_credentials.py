@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import CredentialRetrievalError, MetadataRetrievalError
 
 from ddb_lease import StoreError, StoreRejected, client_config
 from scripts.harness.holders import PATIENCE, UNANSWERED, note_held, session
@@ -26,6 +28,7 @@ class Rotation:
         self.now = BEGINNING
         self.fetched = 0
         self.fails = False
+        self.error: Exception = OSError("the role's service does not answer")
 
     def session_for(self, endpoint_url):
         made = session(endpoint_url)
@@ -47,7 +50,7 @@ class Rotation:
     def _fetch(self):
         self.fetched += 1
         if self.fails:
-            raise OSError("the role's service does not answer")
+            raise self.error
         expiry = (self.now + timedelta(hours=1)).isoformat()
         return {"access_key": NEW, "secret_key": "new", "token": "new", "expiry_time": expiry}
 
@@ -149,3 +152,32 @@ def test_a_lease_outlives_a_refresh_that_fails(client_of, proxy, table):
     role.fails = False
     eventually(lambda: table.get(lease.slot)["expires_at"] > before, within=PATIENCE)
     assert lease.release()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CredentialRetrievalError(provider="a role", error_msg="busy"),
+        MetadataRetrievalError(error_msg="timed out"),
+        OSError("the role's service does not answer"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_waiting_outlasts_a_role_whose_service_is_busy(client_of, error):
+    """If no credentials can be had for a moment, a waiter waits: that is no refusal."""
+    role = Rotation()
+    role.error = error
+    bucket = client_of(role)
+    role.fails = True
+    role.rotate()
+
+    def recover():
+        eventually(lambda: role.fetched >= 2, within=PATIENCE)
+        role.fails = False
+
+    helper = threading.Thread(target=recover)
+    helper.start()
+    with bucket.acquire(timeout=PATIENCE) as lease:
+        lease.check()
+    helper.join(PATIENCE)
+    assert role.fetched >= 3

@@ -1,6 +1,9 @@
 """An engine stops only when it is idle, and admits no request while it decides."""
 
 from ddb_lease.local.activity import Activity
+from ddb_lease.local.app import App
+from ddb_lease.local.embedded import serve
+from ddb_lease.local.server import may_idle_away
 
 
 class FakeClock:
@@ -53,3 +56,26 @@ def test_closing_waits_for_the_requests_in_progress():
     assert not activity.close(timeout_s=0)
     activity.leave()
     assert activity.close(timeout_s=0)
+
+
+def test_an_engine_does_not_idle_away_while_a_lease_runs():
+    """The holder of a lease of a day asks once in eight hours."""
+    activity, clock = Activity(FakeClock()), FakeClock()
+    clock.now_s = 1_800_000_000.0
+    with serve(app=App(clock=clock)) as engine:
+        client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+        client.create_table(
+            TableName="t",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        expires_at = {"N": str(int((clock.now_s + 86_400) * 1000))}
+        slot = {"pk": {"S": "b"}, "sk": {"S": "slot#00000"}, "lease_id": {"S": "x"}, "expires_at": expires_at}
+        client.put_item(TableName="t", Item=slot)
+        assert not may_idle_away(engine.app, activity, 0)
+        assert activity.enter()
+        activity.leave()
+        clock.now_s += 86_401
+        assert may_idle_away(engine.app, activity, 0)
+        assert not activity.enter()

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from ddb_lease.local.backend import FIVE_YEARS_S
 from ddb_lease.local.embedded import EmbeddedEngine, serve
+from ddb_lease.local.messages import HEALTH_PATH
 from ddb_lease.local.tokens import VALID_S, TokenLedger, Verdict
 
 NOW_S = 1_800_000_000.0
@@ -198,11 +199,69 @@ def test_engines_of_one_process_do_not_see_each_other(client):
 
 @pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
 def test_requests_from_web_pages_are_refused_and_no_answer_invites_them(engine, header):
-    plain, _ = ask(engine, "POST", {"X-Amz-Target": "DynamoDB_20120810.ListTables"}, b"{}")
+    plain, _ = ask(engine, "POST", list_tables(engine), b"{}")
     assert plain.status == 200
     assert not [name for name, _ in plain.getheaders() if name.lower().startswith("access-control-")]
-    refused, _ = ask(engine, "POST", {"X-Amz-Target": "DynamoDB_20120810.ListTables", header: "x"}, b"{}")
+    refused, _ = ask(engine, "POST", list_tables(engine) | {header: "x"}, b"{}")
     assert refused.status == 403
+
+
+def list_tables(engine):
+    """Headers of a request that shows the engine's key, as every client's signature does."""
+    return {
+        "X-Amz-Target": "DynamoDB_20120810.ListTables",
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={engine.access_key_id}/20260101/us-east-1/dynamodb/aws4_request, "
+        "SignedHeaders=host, Signature=0",
+    }
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LocalHost:8000", "127.0.0.1:1"])
+def test_a_request_addressed_to_this_machine_is_answered(engine, host):
+    assert ask(engine, "POST", list_tables(engine) | {"Host": host}, b"{}")[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["", "rebound.example", "rebound.example:8000", "localhost.example", "127.0.0.1:x", "0"]
+)
+@pytest.mark.parametrize("path", ["/", HEALTH_PATH])
+def test_a_request_addressed_to_another_name_is_refused_whatever_it_asks(engine, host, path):
+    """A page whose name was pointed at 127.0.0.1 is no foreign page to its browser, but it sends that name."""
+    refused, body = ask(engine, "POST", list_tables(engine) | {"Host": host}, b"{}", path=path)
+    assert refused.status == 403
+    assert b"Host" in body
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer {key}",
+        "AWS4-HMAC-SHA256 Credential=/20260101/us-east-1/dynamodb/aws4_request",
+        "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request",
+        "AWS4-HMAC-SHA256 Credential={key}x/20260101/us-east-1/dynamodb/aws4_request",
+        "AWS4-HMAC-SHA256 Credential=\u00e9/20260101/us-east-1/dynamodb/aws4_request",
+        "AWS4-HMAC-SHA256 Credential=local/x, Credential={key}/20260101/us-east-1/dynamodb/aws4_request",
+    ],
+)
+@pytest.mark.parametrize("path", ["/", HEALTH_PATH])
+def test_a_request_without_the_engines_access_key_is_refused_whatever_it_asks(engine, authorization, path):
+    headers = {name: value for name, value in list_tables(engine).items() if name != "Authorization"}
+    if authorization is not None:
+        headers["Authorization"] = authorization.format(key=engine.access_key_id)
+    refused, body = ask(engine, "POST", headers, b"{}", path=path)
+    assert refused.status == 403
+    assert b"UnrecognizedClientException" in body
+    assert b"ddb_lease.local.connect()" in body
+
+
+def test_each_engine_has_a_key_of_its_own_that_it_does_not_show(engine):
+    with serve() as other:
+        assert other.access_key_id != engine.access_key_id
+        assert other.access_key_id not in repr(other)
+        stranger = engine.session().client("dynamodb", endpoint_url=other.endpoint_url)
+        with pytest.raises(ClientError, match="UnrecognizedClientException"):
+            stranger.list_tables()
 
 
 def ask(engine, method, headers, body=b"", *, path="/") -> tuple[http.client.HTTPResponse, bytes]:

@@ -1,49 +1,206 @@
-"""The folder through which processes find the engine: its place, its owner and its locks."""
+"""The folder through which processes find the engine: its place, its owner, its permissions and its locks."""
 
+import os
+import pwd
+import stat
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from ddb_lease.local import EngineError, find
-from ddb_lease.local import folder as folder_module
-from ddb_lease.local.folder import FOLDER_VARIABLE, locate
+from ddb_lease.local import EngineError, find, start, stop
+from ddb_lease.local import place as place_module
+from ddb_lease.local.folder import locate
+from ddb_lease.local.place import FOLDER_VARIABLE, chosen
 
 PATIENCE_S = 30.0
 
+# What differs between a login and a job of cron, a service or sudo.
+LOGIN = {"XDG_RUNTIME_DIR": "{tmp}/run", "XDG_CACHE_HOME": "{tmp}/cache", "XDG_STATE_HOME": "{tmp}/state"}
+LOGIN |= {"HOME": "{tmp}/home", "TMPDIR": "{tmp}/tmp", "USER": "somebody", "LOGNAME": "somebody"}
+
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "engine"))
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "given"))
+    return tmp_path / "given"
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """A home, according to the user database, and no variable of ours."""
+    path = tmp_path / "home of record"
+    path.mkdir()
+    monkeypatch.delenv(FOLDER_VARIABLE)
+    monkeypatch.setattr(place_module.pwd, "getpwuid", lambda uid: entry(uid, path))
+    return path
+
+
+def entry(uid: int, home: Path) -> pwd.struct_passwd:
+    return pwd.struct_passwd(("somebody", "x", uid, uid, "", str(home), "/bin/sh"))
+
+
+STARTED_AS = """
+import pwd, sys
+home = sys.argv[1]
+pwd.getpwuid = lambda uid: pwd.struct_passwd(("somebody", "x", uid, uid, "", home, "/bin/sh"))
+from ddb_lease import local
+print(local.start().instance_id)
+"""
+
+
+def test_a_login_and_a_job_of_cron_share_one_engine(home, tmp_path):
+    def started(environment: dict[str, str]) -> str:
+        whole = {"PYTHONPATH": str(Path(place_module.__file__).parents[2]), "PATH": os.environ["PATH"], **environment}
+        done = subprocess.run(
+            [sys.executable, "-c", STARTED_AS, str(home)], env=whole, capture_output=True, text=True, check=False
+        )
+        assert done.stderr == ""
+        return done.stdout
+
+    try:
+        login = started({name: value.format(tmp=tmp_path) for name, value in LOGIN.items()})
+        assert login
+        assert started({}) == login
+        assert find().instance_id == login.strip()
+    finally:
+        stop()
+
+
+@pytest.mark.parametrize("name", LOGIN)
+def test_no_variable_but_our_own_moves_the_folder(home, monkeypatch, name):
+    before = chosen()
+    assert home in before.parents
+    monkeypatch.setenv(name, "/elsewhere")
+    assert chosen() == before
+    monkeypatch.delenv(name)
+    assert chosen() == before
+
+
+def test_a_user_without_an_entry_has_a_place_that_depends_on_its_number_only(home, monkeypatch):
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(place_module.pwd, "getpwuid", unknown)
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    assert chosen().parent == Path(f"/tmp/ddb-lease-{os.geteuid()}")
+
+
+def test_machines_that_share_a_home_have_a_folder_each(home, monkeypatch):
+    here = chosen()
+    monkeypatch.setattr(place_module, "_machine", lambda: "another")
+    assert chosen() != here
+    assert chosen().parent == here.parent
+
+
+def test_looking_for_an_engine_makes_nothing_and_changes_nothing(folder):
+    assert find() is None
+    assert stop() is False
+    assert not folder.exists()
+    folder.mkdir()
+    folder.chmod(0o755)
+    assert find() is None
+    assert stop() is False
+    assert list(folder.iterdir()) == []
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_a_folder_given_by_variable_keeps_its_permissions_and_gets_a_folder_below_it(folder):
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / "engine.log").write_text("mine")
+    try:
+        start()
+    finally:
+        stop()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert (folder / "engine.log").read_text() == "mine"
+    assert stat.S_IMODE(locate().path.stat().st_mode) == 0o700
+    assert locate().path.parent == folder
+
+
+def test_folders_that_we_make_are_for_the_owner_only_whatever_the_umask(tmp_path, monkeypatch):
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "a" / "b"))
+    before = os.umask(0)
+    try:
+        locate().make()
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a").rglob("*")} == {0o700}
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o710, 0o701, 0o777])
+def test_a_folder_that_others_may_enter_is_refused_and_stays_as_it_is(mode):
+    path = locate().path
+    path.mkdir(parents=True)
+    path.chmod(mode)
+    for use in (find, stop, start):
+        with pytest.raises(EngineError, match="others may enter"):
+            use()
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert list(path.iterdir()) == []
+
+
+def test_a_folder_below_one_where_anybody_may_replace_it_is_refused(folder):
+    folder.mkdir()
+    folder.chmod(0o777)
+    with pytest.raises(EngineError, match="anybody may replace"):
+        start()
+    folder.chmod(0o1777)  # as /tmp is
+    locate().make()
 
 
 def test_a_folder_of_another_user_is_refused(monkeypatch):
-    monkeypatch.setattr(folder_module.os, "getuid", lambda: 12345)
+    locate().make()
+    monkeypatch.setattr(place_module.os, "geteuid", lambda: 12345)
     with pytest.raises(EngineError, match="another user"):
         find()
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has its own place for caches")
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"XDG_RUNTIME_DIR": "{tmp}/run", "XDG_CACHE_HOME": "{tmp}/cache"}, "run/ddb-lease"),
-        ({"XDG_CACHE_HOME": "{tmp}/cache"}, "cache/ddb-lease"),
-        ({"HOME": "{tmp}/home"}, "home/.cache/ddb-lease"),
-        ({"XDG_RUNTIME_DIR": "{tmp}/run", FOLDER_VARIABLE: "{tmp}/mine"}, "mine"),
-    ],
-)
-def test_the_folder_is_where_the_environment_says(monkeypatch, tmp_path, environment, expected):
-    with monkeypatch.context() as patch:
-        for name in ("XDG_RUNTIME_DIR", "XDG_CACHE_HOME", FOLDER_VARIABLE):
-            patch.delenv(name, raising=False)
-        for name, value in environment.items():
-            patch.setenv(name, value.format(tmp=tmp_path))
-        assert locate().path == tmp_path / expected
+def test_a_link_in_place_of_the_folder_is_refused_even_if_it_leads_to_a_good_one(tmp_path):
+    aim = tmp_path / "aim"
+    aim.mkdir(mode=0o700)
+    path = locate().path
+    path.parent.mkdir()
+    path.symlink_to(aim)
+    for use in (find, stop, start):
+        with pytest.raises(EngineError, match="cannot use"):
+            use()
+    assert list(aim.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["engine.log", "engine.lock", "start.lock"])
+def test_a_link_in_place_of_a_file_is_not_followed(tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    locate().make()
+    (locate().path / name).symlink_to(victim)
+    with pytest.raises(EngineError, match="cannot use"):
+        start()
+    assert victim.read_text() == "precious"
+
+
+def test_a_link_in_place_of_the_record_is_not_read(tmp_path):
+    elsewhere = tmp_path / "engine.json"
+    elsewhere.write_text('{"endpoint_url": "http://127.0.0.1:1"}')
+    locate().make()
+    (locate().path / "engine.json").symlink_to(elsewhere)
+    with pytest.raises(EngineError, match="cannot use"):
+        find()
+
+
+def test_a_file_where_the_folder_should_be_is_one_clear_error(folder):
+    folder.write_text("")
+    with pytest.raises(EngineError, match=f"cannot use .*{FOLDER_VARIABLE}"):
+        start()
 
 
 def test_a_lock_is_given_up_after_the_timeout():
     place = locate()
+    place.make()
     entered, leave = threading.Event(), threading.Event()
 
     def hold() -> None:

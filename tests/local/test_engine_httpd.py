@@ -26,7 +26,7 @@ CREATE_TABLE = {
 
 @pytest.fixture
 def engine() -> Iterator[EmbeddedEngine]:
-    with serve() as engine:
+    with serve(app=App(access_key_id=None)) as engine:
         yield engine
 
 
@@ -110,11 +110,29 @@ def test_a_request_that_is_too_large_is_refused_before_its_body_is_read(engine):
         assert is_closed(connection)
 
 
+@pytest.mark.parametrize("name", ["Host", "Authorization", "Content-Length", "Content-Type", "X-Amz-Target"])
+def test_a_header_that_says_what_is_asked_may_not_be_there_twice(engine, name):
+    head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nX-Amz-Target: DynamoDB_20120810.ListTables\r\n"
+    again = {"Host": "localhost", "Content-Length": "2"}.get(name, "x")
+    given = f"{head}Authorization: x\r\nContent-Type: x\r\n"
+    with connected(engine.endpoint_url) as connection:
+        send(connection, f"{given}{name}: {again}\r\n\r\n{{}}".encode())
+        response = received(connection)
+        assert (response.status, json.loads(response.read())["message"]) == (400, f"more than one {name}")
+        assert is_closed(connection)
+
+
+def test_a_request_to_a_proxy_is_refused(engine):
+    with connected(engine.endpoint_url) as connection:
+        send(connection, b"GET http://example.com/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert received(connection).status == 400
+
+
 class SlowApp(App):
     """An app that is busy with a request until the test lets it continue."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(access_key_id=None)
         self.entered, self.go_on = threading.Event(), threading.Event()
 
     def handle(self, request):

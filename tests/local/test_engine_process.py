@@ -20,7 +20,8 @@ import pytest
 
 import ddb_lease.local
 from ddb_lease.local import Engine, EngineError, discovery, find, start, stop
-from ddb_lease.local.folder import FOLDER_VARIABLE, Folder, locate
+from ddb_lease.local.folder import Folder, locate
+from ddb_lease.local.place import FOLDER_VARIABLE
 
 # Long enough for a busy machine; only a test that fails waits this long.
 PATIENCE_S = 30.0
@@ -29,9 +30,8 @@ PATIENCE_S = 30.0
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Iterator[Path]:
     """A separate folder for each test; its engine is stopped afterwards."""
-    path = tmp_path / "engine"
-    monkeypatch.setenv(FOLDER_VARIABLE, str(path))
-    yield path
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "engine"))
+    yield locate().path
     stop()
 
 
@@ -99,7 +99,7 @@ def test_the_folder_and_its_files_are_for_the_owner_only(folder):
     start()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert set(modes) == {"engine.json", "engine.lock", "start.lock", "engine.log"}
+    assert set(modes) == {"engine.json", "engine.lock", "start.lock", "engine.log", "leases.journal"}
     assert set(modes.values()) == {0o600}
 
 
@@ -127,7 +127,7 @@ def test_another_program_on_the_recorded_port_is_not_taken_for_the_engine(folder
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": null}'])
 def test_an_unreadable_record_counts_as_none(folder, content):
-    locate()
+    locate().make()
     (folder / "engine.json").write_text(content)
     assert find() is None
     assert tables(start()) == []
@@ -188,7 +188,7 @@ def foreground(*options: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def test_an_idle_engine_stops_by_itself_and_leaves_no_record(folder):
-    locate()
+    locate().make()
     with foreground("--folder", str(folder), "--idle-s", "0.2") as process:
         assert process.wait(PATIENCE_S) == 0
     assert not (folder / "engine.json").exists()
@@ -196,7 +196,7 @@ def test_an_idle_engine_stops_by_itself_and_leaves_no_record(folder):
 
 
 def test_the_process_deletes_by_ttl_in_the_background(folder):
-    locate()
+    locate().make()
     with foreground("--folder", str(folder), "--sweep-s", "0.05") as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -218,7 +218,7 @@ def test_the_process_deletes_by_ttl_in_the_background(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_and_it_prints_only_its_address(folder, number):
-    locate()
+    locate().make()
     with foreground("--folder", str(folder)) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
@@ -276,7 +276,7 @@ def test_the_record_is_plain_json(folder):
     engine = start()
     record = json.loads((folder / "engine.json").read_text())
     assert record["endpoint_url"] == engine.endpoint_url
-    assert set(record) == {"endpoint_url", "pid", "started_at_ms", "instance_id"}
+    assert set(record) == {"endpoint_url", "pid", "started_at_ms", "instance_id", "access_key_id"}
 
 
 def recorded(folder, server):
@@ -321,7 +321,7 @@ def answering(status, body):
     ],
 )
 def test_an_engine_is_what_answers_with_its_own_id_and_nothing_else(folder, status, body, found):
-    locate()
+    locate().make()
     with answering(status, body) as server:
         recorded(folder, server)
         assert (find() is not None) == found
@@ -329,7 +329,7 @@ def test_an_engine_is_what_answers_with_its_own_id_and_nothing_else(folder, stat
 
 
 def test_an_address_that_is_silent_is_asked_again_and_given_up_where_no_engine_lives(folder, monkeypatch):
-    locate()
+    locate().make()
     monkeypatch.setattr(discovery, "_ANSWER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -342,7 +342,7 @@ def test_an_address_that_is_silent_is_asked_again_and_given_up_where_no_engine_l
 
 
 def test_an_answer_that_is_cut_off_is_asked_for_again(folder):
-    locate()
+    locate().make()
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         Folder(folder).write(Engine(endpoint_url=url, pid=os.getpid(), started_at_ms=0, instance_id="mine"))
@@ -363,12 +363,14 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(folder):
 
 
 def test_waiting_too_long_for_another_starter_raises():
+    locate().make()
     with locate().starting(timeout_s=1), pytest.raises(EngineError, match="another process has been starting"):
         start(timeout=0.1)
 
 
 def test_after_waiting_for_another_starter_its_engine_is_used(folder, monkeypatch):
     place = locate()
+    place.make()
     monkeypatch.setattr(discovery, "_launch", lambda *_, **__: pytest.fail("a second engine is started"))
     with ThreadPoolExecutor(1) as pool, answering(200, b'{"instance_id": "mine"}') as server:
         with place.starting(timeout_s=1):

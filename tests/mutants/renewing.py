@@ -5,8 +5,11 @@ from tests.mutants.mutant import Chapter, Mutant
 _BATCH_BREAKER = "_protocol/batch_breaker.py"
 _HELD_LEASE = "_runtime/held_lease.py"
 _LEASE_END = "_runtime/lease_end.py"
+_INSTRUMENTATION = "_runtime/instrumentation.py"
+_LOG = "_state/log.py"
 _RELEASE = "_operations/release.py"
 _RENEWER = "_runtime/renewer.py"
+_WORKERS = "_runtime/workers.py"
 
 RENEWING = Chapter(
     title="Renewing, losing, releasing",
@@ -142,8 +145,8 @@ RENEWING = Chapter(
         Mutant(
             name="a release that is interrupted is sent by a worker",
             module=_LEASE_END,
-            target="releasing",
-            code="self._context.heartbeats.workers.submit(self.release_quietly)",
+            target="hand_over",
+            code="self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)",
             without="",
             noticed_by=("tests/test_lease_serial.py::test_a_release_that_was_interrupted_is_done_in_the_background",),
         ),
@@ -162,6 +165,121 @@ RENEWING = Chapter(
             code="self._call_watchers()",
             without="",
             noticed_by=("tests/test_lease_losing.py::test_watchers_are_told_of_a_loss_before_its_callback_is_called",),
+        ),
+    ),
+)
+
+TROUBLES = Chapter(
+    title="Trouble inside the process",
+    mutants=(
+        Mutant(
+            name="a thread of the library's own calls no log handler",
+            module=_LOG,
+            target="Log._log",
+            code="not in_background()",
+            without="",
+            noticed_by=(
+                "tests/state/test_log.py::test_a_thread_of_the_library_hands_over_what_it_says_with_its_time_and_name",
+            ),
+        ),
+        Mutant(
+            name="what may hold a lock is logged by another thread",
+            module=_LOG,
+            target="Log._log",
+            code="self._at_once",
+            without="",
+            noticed_by=("tests/state/test_log.py::test_what_may_hold_a_lock_is_queued_on_any_thread",),
+        ),
+        Mutant(
+            name="what a log handler raises reaches no caller",
+            module=_LOG,
+            target="Log._log",
+            code="contextlib.suppress(Exception)",
+            without="contextlib.suppress()",
+            noticed_by=(
+                "tests/state/test_log.py::test_what_a_handler_raises_on_a_users_thread_reaches_no_caller_but_an_interrupt_does",
+            ),
+        ),
+        Mutant(
+            name="the log's queue is bounded",
+            module=_LOG,
+            target="LogQueue.put",
+            code="self._records.qsize() >= MOST_QUEUED",
+            without="False",
+            noticed_by=(
+                "tests/state/test_log.py::test_a_handler_that_hangs_delays_nobody_and_what_does_not_fit_is_counted",
+            ),
+        ),
+        Mutant(
+            name="a loss is announced although its announcement was interrupted",
+            module=_HELD_LEASE,
+            target="HeldLease.beat",
+            code="reason = self._loss_unannounced()",
+            without="reason = None",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_a_loss_whose_announcement_was_interrupted_is_announced_once_by_whoever_notices",
+            ),
+        ),
+        Mutant(
+            name="a loss is announced once, whoever notices",
+            module=_LEASE_END,
+            target="_after_loss",
+            code="if followed: return",
+            without="",
+            noticed_by=(
+                "tests/test_lease_losing.py::test_a_loss_whose_announcement_was_interrupted_is_announced_once_by_whoever_notices",
+            ),
+        ),
+        Mutant(
+            name="a thread of the library's own does not wait for on_event",
+            module=_INSTRUMENTATION,
+            target="EventReporter.tell",
+            code="in_background()",
+            without="",
+            noticed_by=(
+                "tests/runtime/test_events.py::test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held",
+                "tests/runtime/test_troubles.py::test_an_on_event_that_hangs_delays_no_renewal_and_no_lost_callback",
+            ),
+        ),
+        Mutant(
+            name="an event comes after those that wait",
+            module=_INSTRUMENTATION,
+            target="EventReporter.tell",
+            code="self._queued",
+            without="",
+            noticed_by=(
+                "tests/runtime/test_troubles.py::test_an_on_event_that_hangs_delays_no_renewal_and_no_lost_callback",
+            ),
+        ),
+        Mutant(
+            name="a line whose first job waits gets a worker",
+            module=_WORKERS,
+            target="_startable_threads",
+            code="max(more, first - self._idle)",
+            without="more",
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_a_line_whose_first_job_waits_gets_a_worker_whatever_the_others_do",
+            ),
+        ),
+        Mutant(
+            name="a job that hangs for long is written off",
+            module=_WORKERS,
+            target="_write_off",
+            code="",
+            without="",
+            noticed_by=(
+                "tests/runtime/test_workers.py::test_a_job_that_hangs_for_long_counts_no_more_against_its_line_nor_against_the_limit",
+            ),
+        ),
+        Mutant(
+            name="a lease has its threads before it is held",
+            module="_runtime/heartbeat.py",
+            target="Heartbeats.add",
+            code="self.callbacks.ensure_one()",
+            without="",
+            noticed_by=(
+                "tests/runtime/test_troubles.py::test_where_no_thread_is_to_be_had_later_leases_are_renewed_and_losses_told_off_the_heartbeat",
+            ),
         ),
     ),
 )

@@ -18,6 +18,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     acquiring.ACQUIRING,
     renewing.RENEWING,
     renewing.BATCHES,
+    renewing.TROUBLES,
     operating.OPERATING,
     rates.RATES,
 )

@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import time
 from functools import partial
 
 import pytest
@@ -17,7 +18,7 @@ from ddb_lease import (
     Timing,
     UnknownBucket,
 )
-from ddb_lease._protocol.messages import BringBack, Claim, Create, Look, Mint, Release, Renew
+from ddb_lease._protocol.messages import BringBack, Claim, Create, Look, Mint, Release, Renew, Reply
 from ddb_lease.errors import EngineError, LeaseError, StoreError
 from ddb_lease.events import Acquired
 from tests.support import (
@@ -315,6 +316,90 @@ def test_closing_raises_nothing_when_a_release_fails(environment, caplog):
     bucket.close()
     assert not any(lease.held for lease in leases)
     assert len(warnings_of(caplog)) == 1
+
+
+def test_closing_many_leases_in_an_outage_has_one_deadline_for_all(new_bucket, caplog):
+    bucket = new_bucket(max_tokens=60)
+    leases = [bucket.acquire(timeout=60) for _ in range(60)]
+    send = bucket.tap.send
+
+    def hang_for_a_while(request):
+        time.sleep(1.0)
+        return Reply(answer=UNSENT, genuine=False, date=None) if isinstance(request, Release) else send(request)
+
+    bucket.tap.send = hang_for_a_while
+    began = time.monotonic()
+    bucket.close()
+    assert time.monotonic() - began < 30.0, "one after another, it would take 60 s at least"
+    assert not any(lease.held for lease in leases)
+    assert len(bucket._core.owed) == 60
+    assert len(warnings_of(caplog)) == 1
+    bucket.tap.send = send
+
+
+def test_what_closing_in_an_outage_could_not_release_is_released_after_it(environment, table):
+    bucket = environment.bucket()
+    for _ in range(3):
+        bucket.acquire(timeout=5)
+    began = environment.clock.steady()
+    bucket.tap.everything_fails = UNSENT
+    bucket.close()
+    assert environment.clock.steady() - began < 10.0
+    assert len(leases_in(table)) == 3
+    bucket.tap.everything_fails = None
+    environment.run(35.0, bucket)
+    assert leases_in(table) == {}
+    assert bucket._core.owed == {}
+    assert bucket.heartbeats.scheduled() == []
+
+
+def test_a_release_that_was_given_up_is_sent_again_until_it_is_answered_or_has_expired(environment, table):
+    bucket = environment.bucket()
+    lease, other = bucket.acquire(timeout=5), bucket.acquire(timeout=5)
+    bucket.tap.everything_fails = LOST
+    for each in (lease, other):
+        with pytest.raises(StoreUnavailable):
+            each.release()
+    assert set(bucket._core.owed) == {lease.id, other.id}
+    bucket.tap.clear()
+    environment.run(120.0, bucket)
+    assert 2 < len(bucket.tap.of(Release)) < 20, "while the leases may last, and no longer"
+    assert bucket.heartbeats.scheduled() == []
+    bucket.tap.everything_fails = None
+    bucket.acquire(timeout=60).release()
+    assert bucket._core.owed == {}
+
+
+def test_what_is_still_owed_at_the_interpreters_exit_is_sent_once_more(environment, table):
+    bucket = environment.bucket()
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.everything_fails = UNSENT
+    with pytest.raises(StoreUnavailable):
+        lease.release()
+    bucket.tap.everything_fails = None
+    bucket._core.at_exit(environment.clock.steady() + 5)
+    assert leases_in(table) == {}
+
+
+def test_a_release_that_is_refused_for_good_is_not_repeated_but_at_the_exit(environment, table):
+    bucket = environment.bucket()
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.everything_fails = REJECTED
+    with pytest.raises(StoreRejected):
+        lease.release()
+    bucket.tap.clear()
+    environment.run(60.0, bucket)
+    assert bucket.tap.of(Release) == []
+    bucket.tap.everything_fails = None
+    bucket._core.at_exit(environment.clock.steady() + 5)
+    assert leases_in(table) == {}
+
+
+def test_after_the_release_at_the_exit_nothing_is_leased_any_more(environment):
+    bucket = environment.bucket()
+    bucket._core.at_exit(environment.clock.steady() + 5)
+    with pytest.raises(ConfigurationError, match="interpreter is exiting"):
+        bucket.acquire(timeout=5)
 
 
 def test_a_forked_child_sends_no_release_for_a_lease_whose_release_failed_in_the_parent(environment):

@@ -1,19 +1,14 @@
 """An interrupted acquire leaves no lease behind, wherever the interrupt comes."""
 
 import sys
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
-import ddb_lease
 from ddb_lease._state.hints import Hints
+from tests.interrupting import Interrupter
 
 CONTRACT = True  # the simulator's DynamoDB too
-
-PACKAGE = str(Path(ddb_lease.__file__).parent) + "/"
-"""Not a part of a path: an environment may lie in a folder of the same name, and all of its packages with it."""
 
 ENGINE = {"warm": "embedded", "cold": "simulated"}
 """A cold bucket's way is twice as long, and each try needs a client of its own: without HTTP that is nothing. What only an
@@ -21,30 +16,6 @@ answer over HTTP goes through is on a warm one's way."""
 
 STRIDE = 1
 """Every point. It is a matter of seconds."""
-
-
-class Interrupter:
-    """Raises KeyboardInterrupt at the n-th point of the library where CPython would handle a signal.
-
-    That is on entry to a function, and after a call of a C function: the interpreter looks for signals there. It does
-    not look between a lock's `__enter__` and the body it guards, where an exception would leave the lock held; raising
-    at every line or instruction would.
-    """
-
-    def __init__(self, strike_at: int) -> None:
-        self.left = strike_at
-        self.struck_at: str | None = None
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        name = frame.f_code.co_filename
-        if self.struck_at is not None or event not in {"call", "c_return"}:
-            return
-        if not name.startswith(PACKAGE) or name.startswith(PACKAGE + "local/"):
-            return
-        self.left -= 1
-        if self.left <= 0:
-            self.struck_at = f"{name.rsplit('/', 1)[-1]}:{frame.f_lineno}"
-            raise KeyboardInterrupt
 
 
 def acquire_with(interrupter: Interrupter, bucket: Any) -> Any:

@@ -4,10 +4,12 @@ import itertools
 
 import pytest
 
-from ddb_lease._operations.sync_time import ask_while, confirm, settle
+from ddb_lease import StoreRejected
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, settle, without_time
 from ddb_lease._protocol.messages import Look, Pause
+from ddb_lease._protocol.outcomes import Unavailable
 from ddb_lease._state.service_time import AGREEING, ServiceTime
-from tests.support import MovableClock
+from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, MovableClock
 
 
 @pytest.fixture
@@ -46,6 +48,33 @@ def test_it_asks_no_longer_than_it_may(time, clock):
 
 def test_it_asks_by_the_cheapest_read_there_is(time):
     assert set(ask_while(lambda: True, time)) == {Look(limit=1, consistent=False)}
+
+
+@pytest.mark.parametrize("failure", [LOST, UNSENT, REJECTED, CONFLICT, THROTTLED], ids=lambda f: type(f).__name__)
+def test_before_the_service_has_ever_answered_the_first_failure_ends_it_and_is_told(time, failure):
+    asking = confirm(time)
+    next(asking)
+    with pytest.raises(StopIteration) as ended:
+        asking.send(failure)
+    assert ended.value.value is failure
+    if failure is REJECTED:
+        with pytest.raises(StoreRejected, match="permission"):
+            without_time(failure)
+    else:
+        assert without_time(failure).cause is failure.cause
+
+
+def test_later_it_asks_again_after_a_failure(time, clock):
+    answered(time, clock)
+    asking = confirm(time)
+    assert [next(asking), asking.send(LOST), asking.send(LOST)] == [Look(limit=1, consistent=False)] * AGREEING
+    with pytest.raises(StopIteration) as ended:
+        asking.send(UNSENT)
+    assert ended.value.value is UNSENT, "the last one is told"
+
+
+def test_where_it_was_answered_and_the_time_is_not_told_that_is_the_cause():
+    assert without_time(None) == Unavailable(cause=TIME_UNKNOWN)
 
 
 def test_it_pauses_between_one_answer_and_the_next_question(time):

@@ -293,7 +293,7 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
     tap.inject(Renew, answer=THROTTLED, commits=False)
     with pytest.raises(StoreUnavailable):
         lease.renew()
-    eventually(lambda: any(name.startswith("ddb-lease-worker") for _, name, _ in told))
+    eventually(lambda: any(name.startswith("ddb-lease-callback") for _, name, _ in told))
     tap.inject(Release, answer=THROTTLED, commits=False)
     lease.release()
     second = bucket.acquire(timeout=5)
@@ -306,8 +306,8 @@ def test_events_come_on_the_threads_that_are_promised_and_with_no_lock_held(new_
     here = threading.current_thread().name
     threads = {kind: {name for k, name, _ in told if k is kind} for kind, _, _ in told}
     assert threads[Acquired] == threads[Released] == {here}
-    assert threads[Lost] == {"ddb-lease-lost"}
-    assert all(name == here or name.startswith("ddb-lease-worker") for name in threads[Renewed])
+    assert all(name.startswith("ddb-lease-callback") for name in threads[Lost])
+    assert all(name == here or name.startswith("ddb-lease-callback") for name in threads[Renewed])
 
 
 # OpenTelemetry.

@@ -8,7 +8,7 @@ from ddb_lease._runtime.driver import Wakeup
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import ConnectionSettings
-from scripts.harness.engines import Simulated
+from scripts.harness.simulated_engine import Simulated
 from tests.support import Tap
 
 HOUR = 3600.0

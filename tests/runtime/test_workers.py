@@ -8,7 +8,7 @@ import pytest
 
 from ddb_lease._runtime import workers as workers_module
 from ddb_lease._runtime.heartbeat import NAP_SECONDS, Heartbeats
-from ddb_lease._runtime.workers import MOST_IN_LINE, WAITING_SECONDS, WORKERS, Workers
+from ddb_lease._runtime.workers import MOST_IN_LINE, WAITING_SECONDS, WORKERS, WRITTEN_OFF_SECONDS, Workers
 from tests.support import MovableClock
 
 LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
@@ -311,7 +311,7 @@ def test_a_job_that_has_waited_gets_a_worker_at_the_heartbeats_next_turn(clock, 
 
 
 def test_there_are_never_more_workers_than_a_process_can_bear(clock, gate, monkeypatch):
-    monkeypatch.setattr(workers_module, "MOST_WORKERS", 5)
+    monkeypatch.setattr(workers_module, "MOST_THREADS", 5)
     workers, before = Workers(clock, limit=2), worker_threads()
     for number in range(10):
         workers.submit(gate, line=number)
@@ -338,6 +338,96 @@ def test_however_many_lines_are_in_trouble_a_healthy_one_is_served(clock, gate, 
     clock.pass_time(WAITING_SECONDS)
     workers.relieve()
     assert done.wait(10.0)
+
+
+def hung(workers, clock, gate, lines, jobs=1):
+    """Jobs that hang, on as many workers as they get."""
+    for line in range(lines):
+        for _ in range(jobs):
+            workers.submit(gate, line=f"hanging {line}")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+
+
+def test_a_line_whose_first_job_waits_gets_a_worker_whatever_the_others_do(clock, gate, monkeypatch):
+    monkeypatch.setattr(workers_module, "MOST_WORKERS", 6)
+    monkeypatch.setattr(workers_module, "MOST_IN_LINE", 4)
+    workers, before = Workers(clock, limit=2), worker_threads()
+    hung(workers, clock, gate, lines=20, jobs=5)
+    gate.await_running(20)
+    until(lambda: all(line.running for line in workers._lines.values()))
+    assert len(worker_threads() - before) <= 20 + 6, "their other jobs count against the limit"
+    assert workers.relief_in() == math.inf
+    done = threading.Event()
+    workers.submit(done.set, line="healthy")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    assert done.wait(LONG)
+
+
+def test_two_hundred_lines_that_hang_cost_a_healthy_one_nothing(clock, gate):
+    workers, done = Workers(clock), threading.Semaphore(0)
+    hung(workers, clock, gate, lines=200)
+    gate.await_running(200)
+    for _ in range(3):
+        workers.submit(done.release, line="healthy")
+        clock.pass_time(WAITING_SECONDS)
+        workers.relieve()
+        assert done.acquire(timeout=LONG)
+
+
+def test_a_job_that_hangs_for_long_counts_no_more_against_its_line_nor_against_the_limit(clock, gate, monkeypatch):
+    monkeypatch.setattr(workers_module, "MOST_WORKERS", 4)
+    monkeypatch.setattr(workers_module, "MOST_IN_LINE", 3)
+    workers, before, done = Workers(clock, limit=1), worker_threads(), threading.Event()
+    hung(workers, clock, gate, lines=1, jobs=2)
+    gate.await_running(2)
+    workers.submit(done.set, line="hanging 0")
+    clock.pass_time(WAITING_SECONDS)
+    workers.relieve()
+    assert not done.wait(0.05), "its line has all it may have beside others"
+    clock.pass_time(WRITTEN_OFF_SECONDS)
+    workers.relieve()
+    assert done.wait(LONG)
+    assert workers._busy == 0
+    gate.go.set()
+    until(lambda: len(worker_threads() - before) == 1), "what returns late is kept only if it is needed"
+    assert workers._written_off == 0
+    again = threading.Event()
+    workers.submit(again.set, line="hanging 0")
+    assert again.wait(LONG)
+
+
+def test_a_worker_that_is_there_does_the_jobs_if_no_thread_is_to_be_had_later(clock, monkeypatch):
+    workers, before, done = Workers(clock), worker_threads(), threading.Semaphore(0)
+    workers.ensure_one()
+    workers.ensure_one()
+    assert len(worker_threads() - before) == 1
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for number in range(20):
+        workers.submit(done.release, line=number)
+    for _ in range(20):
+        assert done.acquire(timeout=LONG)
+    with pytest.raises(RuntimeError, match="can't start"):
+        Workers(clock).ensure_one()
+
+
+def test_a_job_that_may_start_no_thread_gets_one_from_the_heartbeat(clock, gate, monkeypatch):
+    workers, done = Workers(clock), threading.Event()
+    workers.submit(gate, line="a")
+    gate.await_running()
+    started, start = [], threading.Thread.start
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", lambda thread: started.append(thread) or start(thread))
+        workers.submit(done.set, line="a", may_start=False)
+        assert not started
+        Threadless(clock, workers).turn(slept=False)
+        assert done.wait(LONG)
+        assert started
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError()])

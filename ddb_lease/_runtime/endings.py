@@ -1,0 +1,68 @@
+"""How a process ends besides by the interpreter's exit: children of `multiprocessing` and of what is built on it.
+
+A child that was forked by `multiprocessing`, by its fork server, or by billiard (Celery) ends by `os._exit`: up to some
+Python version its exit handlers never run, and later ones forget what the parent registered. Their own finalizers do.
+
+Invariants:
+
+- Nothing is imported for this: a module that is not there already ends no process.
+- It is done when a process holds its first lease, as these modules clear what was registered before a child began.
+- Nothing is released while a thread of the process, other than a daemon, still runs: it may hold a lease.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+_LATE: Final = -100
+"""After all finalizers of `multiprocessing` itself, and after the child's own children."""
+
+_expecting: int | None = None
+_forked = False
+
+
+def expect(at_exit: Callable[[], None]) -> None:
+    """Make sure that this runs when the process ends: once a process."""
+    global _expecting  # noqa: PLW0603 - one for each process is the point
+    if _expecting is not None:
+        return
+    _expecting = os.getpid()
+    for package in ("multiprocessing", "billiard"):
+        util: Any = sys.modules.get(f"{package}.util")
+        if util is None or not (_forked or _is_child(package)):
+            continue
+        util.Finalize(None, _after_threads, args=(at_exit,), exitpriority=_LATE)
+        atexit.unregister(at_exit)
+        atexit.register(at_exit)
+
+
+def after_fork_in_child() -> None:
+    """In a forked child: its end is one of its own."""
+    global _expecting, _forked
+    _expecting, _forked = None, True
+
+
+def _is_child(package: str) -> bool:
+    process: Any = sys.modules.get(f"{package}.process")
+    parent = getattr(process, "parent_process", None)
+    return parent is not None and parent() is not None
+
+
+def _after_threads(at_exit: Callable[[], None]) -> None:
+    """Finalizers come before the process waits for its threads: wait for them, in one that it waits for too."""
+    others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    if not others:
+        at_exit()
+        return
+
+    def wait() -> None:
+        for thread in others:
+            thread.join()
+        at_exit()
+
+    threading.Thread(target=wait, name="ddb-lease-exit", daemon=False).start()

@@ -1,0 +1,62 @@
+"""Releasing many leases within one deadline: when a bucket is closed, and at the interpreter's exit.
+
+Invariants:
+
+- None of them is held, and all of them are owed, before the first request is sent.
+- One slot that fails delays no other: each release has a second at first, and the rest of the time when all had theirs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.parallel import Parallel
+from ddb_lease._runtime.runtime import Runtime
+
+CLOSE_SECONDS: Final = 5.0
+"""How long closing a bucket tries to release its leases (and one request's timeout more)."""
+
+FIRST_SECONDS: Final = 1.0
+"""How long the first go at a lease lasts."""
+
+
+def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float, goes: int) -> int:
+    """Release leases on this thread and on workers.
+
+    Args:
+        leases: What to release; those that need no release any more are skipped.
+        runtime: Clocks, workers, and what to wait on.
+        deadline: When to stop, on the steady clock.
+        goes: How often each lease is tried: for a second at first, then until the deadline.
+
+    Returns:
+        How many are not known to be released.
+    """
+    open_leases = [lease for lease in leases if lease.begin_release()]
+    if open_leases:
+        clock = runtime.clock
+        Parallel(
+            [functools.partial(_release, lease, runtime, deadline, goes) for lease in open_leases],
+            workers=runtime.heartbeat().workers,
+            clock=clock,
+            wakeup=runtime.wakeup(),
+            deadline=deadline,
+        ).run()
+    return sum(not lease.end.released for lease in open_leases)
+
+
+def hand_over(leases: Sequence[HeldLease]) -> None:
+    """Let workers release them: the calling thread was interrupted, or must not wait."""
+    for lease in leases:
+        lease.hand_over()
+
+
+def _release(lease: HeldLease, runtime: Runtime, deadline: float, goes: int, go: int) -> bool:
+    """Release one; returns whether it is to be tried again."""
+    left = max(0.0, deadline - runtime.clock.steady())
+    lease.end.release_quietly(seconds=left if go > 1 else min(left, FIRST_SECONDS))
+    return go < goes and lease.end.clean_up_at < math.inf

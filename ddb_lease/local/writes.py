@@ -1,0 +1,77 @@
+"""Which items a request writes, and until when an item binds the engine. Pure.
+
+An item of ours binds until its lease ends, or until the permits that a rate has given are paid for. Whoever forgets it
+before that grants too much.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+_ACTIONS = ("Put", "Update", "Delete")
+
+
+class Write(NamedTuple):
+    """One item that a request writes."""
+
+    table: str
+    names: Mapping[str, Any]
+    """The item, or its key: at least the attributes of the key, if the request is well formed."""
+
+
+def writes(operation: str, parameters: Mapping[str, Any]) -> list[Write]:
+    """The items that a request writes, if it succeeds. Of a malformed request, those that can be read."""
+    match operation:
+        case "PutItem":
+            found = [(parameters.get("TableName"), parameters.get("Item"))]
+        case "UpdateItem" | "DeleteItem":
+            found = [(parameters.get("TableName"), parameters.get("Key"))]
+        case "TransactWriteItems":
+            actions = [
+                _map(_map(item).get(name)) for item in _list(parameters.get("TransactItems")) for name in _ACTIONS
+            ]
+            found = [(action.get("TableName"), action.get("Item") or action.get("Key")) for action in actions]
+        case "BatchWriteItem":
+            found = [
+                (table, _map(_map(request).get(name)).get(names))
+                for table, requests in _map(parameters.get("RequestItems")).items()
+                for request in _list(requests)
+                for name, names in (("PutRequest", "Item"), ("DeleteRequest", "Key"))
+            ]
+        case _:
+            found = []
+    return [Write(_table_name(str(table)), _map(names)) for table, names in found if _map(names)]
+
+
+def binds_until_ms(item: Mapping[str, Any]) -> int:
+    """The time, in milliseconds since the epoch, until which an item (in DynamoDB's JSON) must not be forgotten.
+
+    0 if it binds nobody: a free slot, a counter, an item of another program.
+    """
+    if "lease_id" in item:
+        return _number(item.get("expires_at"))
+    return _number(item.get("tat")) // 1_000_000  # nanoseconds
+
+
+def text(attribute: object) -> str:
+    """An attribute's text; empty if it is of another type, or missing."""
+    return str(_map(attribute).get("S", ""))
+
+
+def _table_name(table: str) -> str:
+    """A table's name, which requests may give as an ARN."""
+    return table.rpartition("/")[2] if table.startswith("arn:") else table
+
+
+def _number(attribute: object) -> int:
+    try:
+        return int(_map(attribute).get("N", 0))
+    except (TypeError, ValueError):
+        return 0
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

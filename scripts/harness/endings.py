@@ -1,0 +1,177 @@
+"""Programs for the tests of exits: processes that end in many ways while they hold leases. Started as `holders` are.
+
+They run on the simulator's DynamoDB inside the process, which costs next to nothing: what is tried out is the end of
+the process. Its very last exit handler says what is left in that table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from ddb_lease import ConfigurationError, LeaseLost
+from scripts.harness import last_words
+from scripts.harness.holders import PATIENCE, Job, main, say
+from scripts.harness.simulated_engine import Simulated
+
+ENGINE = Simulated()
+
+
+def leased() -> int:
+    """How many slots carry a lease."""
+    return sum("lease_id" in item for item in ENGINE.items())
+
+
+def say_what_is_left() -> None:
+    """At the very end, say how many slots carry a lease."""
+    last_words.at_the_very_end.append(lambda: say("left", leases=leased()))
+
+
+def open_bucket(job: Job, name: str = "", *, wrap: Callable[[Any], Any] = lambda store: store) -> Any:
+    """The job's bucket on this process's DynamoDB."""
+    return job.open(name, wrap=wrap, via=ENGINE.session())
+
+
+class Slow:
+    """Each request of a kind takes so long, as measured by this process's own clock."""
+
+    def __init__(self, store: Any, kind: str, seconds: float) -> None:
+        self._store, self._kind, self._seconds = store, kind, seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def send(self, request: Any) -> Any:
+        if type(request).__name__ == self._kind:
+            time.sleep(self._seconds)
+        return self._store.send(request)
+
+
+def end_with_many(job: Job) -> None:
+    """End while holding many leases, of one bucket or of a bucket each, where each release takes 30 ms."""
+    say_what_is_left()
+
+    def slow(store: Any) -> Slow:
+        return Slow(store, "Release", 0.03)
+
+    buckets = (
+        [open_bucket(job, wrap=slow)]
+        if job.how == "one bucket"
+        else [open_bucket(job, f"{job.bucket}-{number}", wrap=slow) for number in range(job.leases)]
+    )
+    kept = [buckets[number % len(buckets)].acquire(timeout=PATIENCE) for number in range(job.leases)]
+    say("held", leases=leased(), held=sum(lease.held for lease in kept))
+
+
+def interrupt_a_release(job: Job) -> None:
+    """Be interrupted in a release that waits for a slow renewal."""
+    say_what_is_left()
+    bucket = open_bucket(job, wrap=lambda store: Slow(store, "Renew", 3.0))
+    lease = bucket.acquire(timeout=PATIENCE)
+
+    def renew() -> None:
+        with contextlib.suppress(LeaseLost):  # released meanwhile
+            lease.renew()
+
+    threading.Thread(target=renew, daemon=True).start()
+    while lease._held.serial.acquire(blocking=False):
+        lease._held.serial.release()
+        time.sleep(0.01)
+    threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
+    if job.how == "with":
+        with lease:
+            say("held")
+    else:
+        say("held")
+        lease.release()
+
+
+def acquire_too_late(job: Job) -> None:
+    """Acquire in an exit handler that runs after ddb_lease's own, from a bucket in use and from a new one."""
+    bucket = open_bucket(job)
+    bucket.acquire(timeout=PATIENCE)
+
+    def acquire() -> None:
+        for each in (bucket, open_bucket(job)):
+            try:
+                each.acquire(timeout=PATIENCE)
+            except ConfigurationError as error:
+                say("refused", error=str(error))
+
+    last_words.at_the_very_end.append(acquire)
+    say_what_is_left()
+
+
+# ---- Children of `multiprocessing`, and of pools of processes. Each has a copy of the table, or one of its own.
+
+
+class Telling(Slow):
+    """Says each release that was sent: nobody can look into a child that has ended."""
+
+    def __init__(self, store: Any) -> None:
+        super().__init__(store, "", 0.0)
+
+    def send(self, request: Any) -> Any:
+        reply = super().send(request)
+        if type(request).__name__ == "Release":
+            say("released", pid=os.getpid())
+        return reply
+
+
+_kept: list[Any] = []
+
+
+def hold(settings: dict[str, Any]) -> None:
+    """What a child does: acquire, and end without releasing; a thread of it may still work then."""
+    job = Job(**settings)
+    _kept.append(open_bucket(job, wrap=Telling).acquire(timeout=PATIENCE))
+    if job.threads:
+        threading.Thread(target=_work_on, args=(_kept[-1],)).start()
+        ThreadPoolExecutor(1).submit(int).result()  # idle threads of a pool keep nobody waiting
+    say("holds", pid=os.getpid())
+
+
+def _work_on(lease: Any) -> None:
+    time.sleep(1.0)
+    say("works on", held=lease.held)
+
+
+def end_children(job: Job) -> None:
+    """Let children end that hold a lease, in one of several ways."""
+    way, _, method = job.how.partition(" by ")
+    context = multiprocessing.get_context(method)
+    settings = asdict(job)
+    if way == "a process":
+        child = context.Process(target=hold, args=(settings,))
+        child.start()
+        child.join(PATIENCE)
+    elif way == "a pool":
+        pool = context.Pool(1)
+        pool.apply(hold, (settings,))
+        pool.close()
+        pool.join()
+    elif way == "a task of a pool":
+        with context.Pool(1, maxtasksperchild=1) as pool:
+            pool.apply(hold, (settings,))
+            pool.apply(hold, (settings,))
+    else:
+        with ProcessPoolExecutor(1, mp_context=context) as executor:
+            executor.submit(hold, settings).result()
+    say("ended")
+
+
+PROGRAMS = {
+    program.__name__: program for program in (end_with_many, interrupt_a_release, acquire_too_late, end_children)
+}
+
+
+if __name__ == "__main__":
+    main(PROGRAMS)

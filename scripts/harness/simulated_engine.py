@@ -1,0 +1,58 @@
+"""The simulator's DynamoDB as an engine for tests. Apart from `engines`, as importing the others takes a second."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from scripts.harness.simulated_dynamodb import DynamoDB
+
+
+class Simulated:
+    """The simulator's DynamoDB, on real time and without a network."""
+
+    name = "simulated"
+    endpoint_url = "http://simulated"
+
+    def __init__(self) -> None:
+        self._service = DynamoDB()
+        # The simulator runs one thread at a time; tests run several.
+        self._lock = threading.Lock()
+
+    def session(self) -> Any:
+        """Like the simulator's clients, without the faults."""
+        return types.SimpleNamespace(client=lambda name, *, config, **_: _SimulatedClient(self.execute, config))
+
+    def items(self) -> list[Any]:
+        """All items of the table."""
+        with self._lock:
+            return list(self._service.items.values())
+
+    def execute(self, operation: str, **arguments: Any) -> Any:
+        """Carry out one request at once."""
+        with self._lock:
+            now = time.time()
+            return self._service.execute(operation, arguments, now=now, date=now)
+
+
+class _SimulatedClient:
+    def __init__(self, execute: Callable[..., Any], config: Any) -> None:
+        self.meta = types.SimpleNamespace(config=config)
+        self._execute = execute
+
+    def __getattr__(self, operation: str) -> Callable[..., Any]:
+        return functools.partial(self._execute, operation)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@contextlib.contextmanager
+def simulated() -> Iterator[Simulated]:
+    """The simulator's DynamoDB."""
+    yield Simulated()

@@ -1,0 +1,81 @@
+"""What is left of leases when a process ends: with many of them, interrupted, in a pool of processes, by a signal.
+
+Real processes, each with a DynamoDB of its own inside: what is tried out is the end of the process, not the engine. The
+limits are generous: they tell "in time" from "left to expire", on a machine that may be busy.
+"""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from scripts.harness.endings import acquire_too_late, end_children, end_with_many, interrupt_a_release
+from scripts.harness.holders import Job, started
+
+NOWHERE = "http://simulated"
+
+
+def job(**settings) -> Job:
+    return Job(**{"endpoint_url": NOWHERE, "bucket": "bucket", "lease_seconds": 600.0} | settings)
+
+
+@pytest.mark.parametrize("how", ["one bucket", "a bucket each"])
+def test_three_hundred_leases_are_released_at_the_exit_though_each_request_takes_its_time(how):
+    tokens = 300 if how == "one bucket" else 1
+    with started(end_with_many, job(how=how, tokens=tokens, leases=300)) as [holder]:
+        assert holder.expect("held") == {"said": "held", "leases": 300, "held": 300}
+        assert holder.expect("left")["leases"] == 0
+        assert holder.wait() == 0
+
+
+@pytest.mark.parametrize("how", ["with", "by hand"])
+def test_a_release_that_is_interrupted_while_it_waits_for_a_renewal_is_sent_at_the_exit(how):
+    with started(interrupt_a_release, job(how=how, tokens=1)) as [clumsy]:
+        clumsy.expect("held")
+        assert clumsy.expect("left")["leases"] == 0
+        assert clumsy.wait() == -signal.SIGINT
+
+
+def test_after_the_release_at_the_exit_an_exit_handler_that_comes_late_gets_no_lease():
+    with started(acquire_too_late, job(tokens=3)) as [late]:
+        for _ in range(2):
+            assert "interpreter is exiting" in late.expect("refused")["error"]
+        assert late.expect("left")["leases"] == 0
+        assert late.wait() == 0
+
+
+METHODS = ("fork", "forkserver", "spawn")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *(f"a process by {method}" for method in METHODS),
+        *(f"a pool by {method}" for method in METHODS),
+        *(f"an executor by {method}" for method in METHODS),
+    ],
+)
+def test_children_that_end_release_what_they_hold(how):
+    with started(end_children, job(how=how, threads=0)) as [parent]:
+        child = parent.expect("holds")["pid"]
+        assert parent.expect("released")["pid"] == child
+        parent.expect("ended")
+        assert parent.wait() == 0
+
+
+def test_children_that_are_replaced_after_a_task_release_what_they_hold():
+    with started(end_children, job(how="a task of a pool by fork", threads=0)) as [parent]:
+        first = parent.expect("holds")["pid"]
+        assert parent.expect("released")["pid"] == first
+        assert parent.expect("holds")["pid"] != first
+        parent.wait()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_childs_thread_that_still_works_keeps_its_lease_until_it_ends(method):
+    with started(end_children, job(how=f"a process by {method}", threads=1)) as [parent]:
+        parent.expect("holds")
+        assert parent.expect("works on")["held"]
+        parent.expect("released")
+        parent.expect("ended")
