@@ -118,6 +118,7 @@ class BucketCore:
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)
+        self._connection = connection
         self._store = self.runtime.wrap(store)
         time = ServiceTime(
             self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
@@ -370,6 +371,7 @@ class BucketCore:
                 renewer=self._renewer,
                 leases=self.leases,
                 runtime=self.runtime,
+                connection=self._connection,
                 reporter=self._reporter,
             )
         return self._context

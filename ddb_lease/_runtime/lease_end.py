@@ -32,6 +32,7 @@ from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import queued as _log
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import LossReason, StoreError
 from ddb_lease.events import Lost, Released
 
@@ -57,6 +58,7 @@ class LeaseContext:
         renewer: Sends its renewals.
         leases: The leases that this process holds, by id; a lease is removed when it ends.
         runtime: Makes wakeups and locks.
+        connection: How long a request takes at most by its timeouts.
         reporter: Reports events; None if nobody listens.
     """
 
@@ -67,6 +69,7 @@ class LeaseContext:
     renewer: Renewer
     leases: dict[str, Any]
     runtime: Runtime
+    connection: ConnectionSettings
     reporter: EventReporter | None
 
 

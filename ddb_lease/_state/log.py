@@ -20,7 +20,7 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, TypeAlias
 
@@ -108,6 +108,14 @@ class LogQueue:
             _LOGGER.warning("%d messages were dropped here: the log's handlers were too slow", lost)
 
 
+class _NoQueue(LogQueue):
+    """Emits each message at once."""
+
+    def put(self, record: logging.LogRecord) -> None:
+        """Emit it."""
+        _emit(record)
+
+
 class _Mark(logging.LogRecord):
     """Says when all messages before it were emitted."""
 
@@ -185,6 +193,17 @@ def ensure_running() -> None:
 def flush(seconds: float) -> bool:
     """Wait until all that was said so far was emitted, for so long at most; returns whether it was."""
     return _queue.flush(seconds)
+
+
+@contextlib.contextmanager
+def emitted_at_once() -> Iterator[None]:
+    """For a simulator, whose threads run one at a time: emit each message on the thread that says it."""
+    global _queue  # noqa: PLW0603 - one for each process
+    before, _queue = _queue, _NoQueue()
+    try:
+        yield
+    finally:
+        _queue = before
 
 
 def after_fork_in_child() -> None:

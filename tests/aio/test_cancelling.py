@@ -263,4 +263,4 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
 
     lease = asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
-    eventually(lambda: lease._held.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody
+    eventually(lambda: lease._held.attempts.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody
