@@ -217,7 +217,7 @@ def test_a_loss_whose_announcement_was_interrupted_is_announced_once_by_whoever_
     with pytest.raises(KeyboardInterrupt):
         lease.renew()
     if notices == "the heartbeat":
-        environment.run(1, bucket)
+        environment.run(12, bucket)  # at its next turn for this lease, if it could not even be woken
         assert told.reasons == [LossReason.GONE], "before anybody asks"
     elif notices == "a check":
         assert not lease.held
