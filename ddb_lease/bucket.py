@@ -19,7 +19,7 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import LeaseError
 from ddb_lease.events import OnEvent

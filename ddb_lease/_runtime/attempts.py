@@ -185,17 +185,11 @@ class Attempts:
         requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in self.slots]
         return PlannedRenewal(renewal=renewal, requests=tuple(requests))
 
-    def apply(self, planned: PlannedRenewal, answers: RenewalAnswers, *, late: bool) -> LossReason | None:
-        """Take note of a renewal's answers; returns why the lease is lost, if they lose it.
-
-        Args:
-            planned: What was sent.
-            answers: What came of it.
-            late: Whether the attempt was given up before.
-        """
+    def apply(self, planned: PlannedRenewal, answers: RenewalAnswers, *, attempt: Attempt) -> LossReason | None:
+        """Take note of an attempt's answers; returns why the lease is lost, if they lose it."""
         answer = answers.decisive
         with self.lock:
-            now = self.steady()
+            now, late = self.steady(), attempt.given_up
             if late and not _telling(answer, in_batch=answers.in_batch):
                 return None
             if answers.in_batch and not late:
@@ -306,7 +300,7 @@ class Attempt:
         if self.observe is not None:
             for request, each in zip(planned.requests, answers.answers, strict=False):  # the rest was not sent
                 self.observe(request, each)
-        return self._lease.apply(planned, answers, late=self.given_up)
+        return self._lease.apply(planned, answers, attempt=self)
 
     def end(self) -> None:
         """Release the lock that `begin` took; the lease may be due again."""

@@ -39,7 +39,8 @@ from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseCo
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import log
+from ddb_lease._state.log import queued as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
@@ -242,7 +243,7 @@ class BucketCore:
         self._lease_context().heartbeats.add(lease)
         if self.state.closed:
             raise self.state.closed_error()
-        _log.info(
+        log.info(
             "lease %s: slot %s of bucket %r, fence %d",
             lease.id,
             ", ".join(map(str, lease.slots)),

@@ -9,7 +9,8 @@ Invariants:
   one thread of the log's own emits it, with its original time and thread name. The queue is bounded; what does not fit
   is counted, and the count is logged.
 - On a thread of the user's the message is emitted at once, as by any other library. `log` is for code that holds no
-  lock there; `queued` is for code that may hold one, or that a signal handler, `held` or `check` may reach.
+  lock there, and has nothing left to do for other leases; `queued` is for all other code: what may hold a lock, what
+  a signal handler, `held` or `check` may reach, what ends many leases one after another.
 - Nothing that a handler raises reaches the caller, except an interrupt.
 """
 
@@ -175,10 +176,10 @@ def _emit(said: logging.LogRecord) -> None:
 _queue = LogQueue()
 
 log: Final = Log(at_once=True)
-"""For code that holds no lock."""
+"""For code that holds no lock, and on which no other lease waits."""
 
 queued: Final = Log(at_once=False)
-"""For code that may hold a lock, or that a signal handler, `held` or `check` may reach."""
+"""For code that may hold a lock, that a signal handler, `held` or `check` may reach, or that ends many leases."""
 
 
 def ensure_running() -> None:

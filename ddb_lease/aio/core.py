@@ -22,7 +22,7 @@ from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_l
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS
 from ddb_lease._runtime.ports import Lock
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError
