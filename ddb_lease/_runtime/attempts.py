@@ -99,7 +99,11 @@ class Attempts:
     def take_serial(self, seconds: float) -> Lock | None:
         """Wait for a renewal or a release in progress; returns the lock to release, or None if it still hangs."""
         serial = self.serial
-        return serial if serial.acquire(timeout=seconds) else None
+        try:
+            return serial if serial.acquire(timeout=seconds) else None
+        except BaseException:
+            self.serial = self._context.runtime.lock()  # interrupted: we may hold the other, and nobody would know
+            raise
 
     # For the heartbeat, under the lock, while the lease is held.
 

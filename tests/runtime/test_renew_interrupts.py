@@ -53,8 +53,7 @@ def bucket(environment):
 
 def test_an_interrupt_at_any_point_of_a_renewal_costs_no_lease(environment, bucket, table):
     def after(lease, told):
-        # Interrupted right after it took the lock, it never releases it: the heartbeat passes it by.
-        environment.run(20, bucket, step=1.0)
+        environment.run(12, bucket, step=1.0)
         serial = lease._held.attempts.serial
         free = serial.acquire(blocking=False)
         if free:
@@ -74,7 +73,7 @@ def test_an_interrupt_at_any_point_of_a_renewal_that_loses_the_lease_forgets_no_
     bucket.heartbeats.callbacks.submit = lambda job, **_: jobs.append(job)  # on another thread, later
 
     def after(lease, told):
-        environment.run(20, bucket, step=1.0)
+        environment.run(12, bucket, step=1.0)
         while jobs:
             jobs.pop(0)()
         return None if told == [LossReason.GONE] else f"told: {told}"
