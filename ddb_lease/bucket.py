@@ -23,7 +23,7 @@ from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, requir
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.origin import caller, hand_out
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease, OnLost, require_on_lost

@@ -25,7 +25,7 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import ConfigurationError, StoreError, UnknownBucket
 from ddb_lease.models import Seconds, Timing

@@ -347,6 +347,27 @@ def eventually(condition: Callable[[], object], *, within: float = 10.0) -> None
         time.sleep(0.005)
 
 
+class Stalling:
+    """A store in which each renewal of some leases hangs until it is let go, in whatever batch it is."""
+
+    def __init__(self, bucket: Any, *leases: Any) -> None:
+        self.go = threading.Event()
+        self.hung = 0
+        self._ids = {lease.id for lease in leases}
+        self._store = bucket.tap.store
+        bucket.tap.store = self
+
+    def send(self, request: Request) -> Reply:
+        parts = request.renewals if isinstance(request, RenewEach) else (request,)
+        if any(isinstance(part, Renew) and part.lease_id in self._ids for part in parts):
+            self.hung += 1
+            assert self.go.wait(300.0)
+        return self._store.send(request)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
 # A test environment: clients on a clock that the test moves, the service's included; nothing happens in between.
 
 

@@ -98,8 +98,8 @@ def test_a_renewal_that_is_interrupted_at_any_point_costs_no_lease(new_bucket, t
     while interrupted(strike_at, functools.partial(renew, bucket, [lease])):
         assert lease.held
         assert leases_in(table) == {lease.slot: lease.id}
-        assert lease._held.serial.acquire(timeout=10), "the next renewal would wait for ever"
-        lease._held.serial.release()
+        assert lease._held.attempts.serial.acquire(timeout=10), "the next renewal would wait for ever"
+        lease._held.attempts.serial.release()
         strike_at += 1
     assert strike_at > 50, "the interrupter has hardly met the library"
     before = table.get(lease.slot)["expires_at"]

@@ -27,7 +27,7 @@ SCHEDULES = int(os.environ.get("DDB_LEASE_SCHEDULES", "10000"))
 """Schedules that the suite plays; scripts/simulate plays as many as one likes."""
 
 FAULTS = {
-    "unconnected", "lost", "answer lost", "late, given up", "slow there", "slow answer", "twice", "answer lost, twice",
+    "unconnected", "lost", "answer lost", "late, given up", "stalled", "slow there", "slow answer", "twice", "answer lost, twice",
     "refused: throttled", "refused: throughput", "refused: limit", "refused: conflict", "refused: replicated",
     "refused: expired-token", "refused: denied", "refused: no-table", "refused: unrecognized",
     "vague, done: internal", "vague, done: unavailable", "vague, done: in-progress",
@@ -59,7 +59,7 @@ def test_every_fault_and_every_mishap_occurs_many_times(tally):
 
 
 def test_schedules_do_what_leases_are_for(tally):
-    for what in ("grants", "takeovers", "mints", "re_mints", "lost"):
+    for what in ("grants", "takeovers", "mints", "re_mints", "lost", "given_up"):
         assert tally.sums[what] > SCHEDULES / 50, what
 
 

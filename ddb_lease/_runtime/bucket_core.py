@@ -44,7 +44,8 @@ from ddb_lease._runtime.own_holders import OwnHolders, SelfWait
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import log
+from ddb_lease._state.log import queued as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
@@ -128,6 +129,7 @@ class BucketCore:
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)
+        self._connection = connection
         self._store = self.runtime.wrap(store)
         time = ServiceTime(
             self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
@@ -271,7 +273,7 @@ class BucketCore:
         heartbeats.workers.keep_ready(process.workers_for(len(self.leases)))
         if self.state.closed:
             raise self.state.closed_error()
-        _log.info(
+        log.info(
             "lease %s: slot %s of bucket %r, fence %d",
             lease.id,
             ", ".join(map(str, lease.slots)),
@@ -406,6 +408,7 @@ class BucketCore:
                 leases=self.leases,
                 owed=self.owed,
                 runtime=self.runtime,
+                connection=self._connection,
                 reporter=self._reporter,
             )
         return self._context

@@ -2,17 +2,17 @@
 
 Invariants:
 
-- `lease_state` decides what the holder may believe, `heartbeat` when to act, `renewer` what to send. Several threads
-  use this object: the lease's state changes only under its lock, which is never held across a request.
-- `serial` serialises renewal and release of one lease. A release waits a few seconds at most for a renewal that hangs:
-  the table's conditions prevent a late renewal from reviving anything.
+- `lease_state` decides what the holder may believe, `heartbeat` when to act, `attempts` what is under way, `renewer`
+  what to send. Several threads use this object: the lease's state changes only under its lock, which is never held
+  across a request.
+- A lock serialises renewal and release of one lease. A release, and a renewal by hand, waits a few seconds at most for
+  a renewal that hangs: the table's conditions keep a late renewal from reviving anything, and make a second one safe.
 - A lease is lost once, by the answer to its own UpdateItem or by the clock. `LeaseEnd` does what follows.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from typing import Any
 
@@ -21,25 +21,20 @@ from ddb_lease._protocol.lease_state import Belief, State
 from ddb_lease._protocol.messages import (
     Answer,
     Conflict,
-    Done,
-    Refused,
     Rejected,
-    Renew,
     ThrottledAnswer,
     Unknown,
     Unsent,
 )
 from ddb_lease._protocol.records import Grant
+from ddb_lease._runtime.attempts import Attempts
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
 from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd, slots_text
-from ddb_lease._runtime.renewer import PlannedRenewal, RenewalAnswers
-from ddb_lease._state.service_time import WIDE_SECONDS
 from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
-from ddb_lease.events import Renewed
 from ddb_lease.models import Data
 
 PATIENCE_SECONDS = 5.0
-"""The longest that a release waits for a renewal in progress."""
+"""The longest that a release, or a renewal by hand, waits for a renewal in progress."""
 
 
 class HeldLease:
@@ -55,8 +50,8 @@ class HeldLease:
         grace: Seconds between the deadline and the earliest moment at which another can hold the slot.
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
-        serial: Held by the thread that renews or releases it.
-        patience: How long a release waits for a renewal in progress, in seconds.
+        attempts: How it is renewed.
+        patience: How long a release or a renewal by hand waits for a renewal in progress, in seconds.
         bucket: The bucket's name.
         now: Reads the steady clock.
         origin: Where it comes from (`origin.Origin`); None until it is handed out.
@@ -86,10 +81,6 @@ class HeldLease:
         self.grace = state.timing.grace_for(seconds)
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
         self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by)
-        # Reentrant: a signal handler may read `held` while its own thread holds the lock.
-        self._lock = threading.RLock()
-        self.serial = context.runtime.lock()
-        self._renewing = False
         self._forked = False
         reporter = context.reporter
         self._events = None if reporter is None else PendingEvents(reporter, planned=self.belief.due_at())
@@ -97,6 +88,10 @@ class HeldLease:
         self.end = LeaseEnd(
             grant, belief=self.belief, context=context, scheduled=self, events=self._events, margin=self._margin
         )
+        self.attempts = Attempts(
+            grant, belief=self.belief, context=context, scheduled=self, end=self.end, events=self._events
+        )
+        self._lock = self.attempts.lock
 
     def __repr__(self) -> str:
         where = slots_text(self.slots).replace(" ", "=")
@@ -153,16 +148,23 @@ class HeldLease:
     def renew(self) -> None:
         """Renew now, on the calling thread, in addition to the heartbeat. One UpdateItem a slot, 1 WCU each.
 
+        Waits for a renewal in progress, but for some seconds only: that may hang, or be this thread's own, which a
+        signal handler has interrupted. A second one beside it is safe.
+
         Raises:
             LeaseLost: We do not hold the lease (any more).
             StoreUnavailable: No usable answer; the lease is held until its deadline, and the heartbeat continues.
             StoreRejected: The service refuses for good; held until its deadline as well.
         """
         self.check()
-        with self.serial:
-            answer, _ = self._context.renewer.renew_singly(self)
-        self.after_renewal(self.belief.reason)
-        self._context.heartbeats.reconsider(self)
+        serial = self.attempts.take_serial(self.patience)
+        try:
+            answer, _ = self._context.renewer.renew_singly(self.attempts.new())
+        finally:
+            if serial is not None:
+                serial.release()
+            self._context.heartbeats.reconsider(self)
+        self.attempts.after()
         self.check()
         if answer is None:
             answer = Unknown(cause=TIME_UNKNOWN)  # it is held, so it was not sent because the time is unknown
@@ -190,12 +192,12 @@ class HeldLease:
             if not self.begin_release():
                 return False
             # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
-            taken = self.serial.acquire(timeout=self.patience)
+            serial = self.attempts.take_serial(self.patience)
             try:
                 return self.end.release()
             finally:
-                if taken:
-                    self.serial.release()
+                if serial is not None:
+                    serial.release()
                 self.end.finish()
         except StoreError:
             raise
@@ -213,9 +215,7 @@ class HeldLease:
                 return 0.0
             if self.belief.state is not State.HELD:
                 return self.end.clean_up_at - now
-            if self._renewing:
-                return self.belief.deadline - now
-            return self.belief.due_in(now, doubtful=self._context.state.time.doubtful)
+            return self.attempts.due_in(now)
 
     def beat(self, *, slept: bool) -> bool:
         """Do what is due, without blocking; returns whether the lease is to be renewed now."""
@@ -228,83 +228,10 @@ class HeldLease:
                     self._context.heartbeats.workers.submit(self.end.clean_up)
                 return False
             reason = reason or self.belief.expire(now, slept=slept)
-            if reason is None and not self._renewing:
-                ahead = self.group.ahead() if self.belief.may_come_early(now) else 0.0
-                self._renewing = self.due_in() <= ahead
-                return self._renewing
-        if reason is not None:
-            self.end.lose(reason)
+            if reason is None:
+                return self.attempts.ask(now)
+        self.end.lose(reason)
         return False
-
-    # Renewal (`renewer.Renewable`).
-
-    def begin_renewal(self) -> bool:
-        """Take `serial` for a renewal in the background; False if another thread is renewing or releasing it."""
-        serialised = self.serial.acquire(blocking=False)
-        self.belief.tried_at = self._steady()
-        if not serialised:
-            self.drop_renewal()
-        return serialised
-
-    def plan_renewal(self) -> PlannedRenewal | None:
-        """The requests to send now; None if it is not held, or the service's time is too uncertain.
-
-        A written expiry never falls. So while there is time, the renewal waits until the service's time is certain. The
-        expiry is never more than one more lease length ahead, even if the lease is lost because of that.
-        """
-        state, belief = self._context.state, self.belief
-        with self._lock:
-            # Steady time first: see `Belief.begin_renewal`.
-            belief.tried_at = now = self._steady()
-            _, now_hi = state.time.now_ms()
-            widest = WIDE_SECONDS if now < belief.settle_until else max(WIDE_SECONDS, self._seconds)
-            if state.time.wider_than(widest):
-                belief.retry_later(now)
-                return None
-            renewal = belief.begin_renewal(now, now_hi)
-        if renewal is None:
-            return None
-        expires_at = renewal.expires_at
-        ttl = state.ttl(now_hi, expires_at=expires_at, fence=self.fence)
-        requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in self.slots]
-        return PlannedRenewal(renewal=renewal, requests=tuple(requests))
-
-    def apply(self, planned: PlannedRenewal, answers: RenewalAnswers) -> LossReason | None:
-        """Take note of a renewal's answers; returns why the lease is lost, if they lose it. Calls no user code."""
-        if self._events is not None:
-            for request, each in zip(planned.requests, answers.answers, strict=False):  # the rest was not sent
-                self._events.observe(request, each)
-        answer = answers.decisive
-        with self._lock:
-            now = self._steady()
-            if answers.in_batch:
-                if any(isinstance(each, (Refused, Rejected)) for each in answers.answers):
-                    self.belief.renew_alone(now)
-                    return None
-                self.belief.alone = answers.overtaken
-            reason = self.belief.end_renewal(planned.renewal, answer, now)
-            if isinstance(answer, Done):
-                self.belief.alone = False
-                self._note_renewal(now)
-        return reason
-
-    def end_renewal(self) -> None:
-        """Release `serial` after a renewal in the background."""
-        self.serial.release()
-        self.drop_renewal()
-
-    def drop_renewal(self) -> None:
-        """The renewal in the background has ended: the lease may be due again."""
-        with self._lock:
-            self._renewing = False
-        self._context.heartbeats.reconsider(self)
-
-    def after_renewal(self, reason: LossReason | None) -> None:
-        """Report what a renewal brought; call it with no lock held."""
-        if reason is not None:
-            self.end.lose(reason)
-        if self._events is not None:
-            self._events.tell()
 
     # Release.
 
@@ -334,8 +261,8 @@ class HeldLease:
     def abandon_to_parent(self) -> None:
         """In a forked child: the parent still holds the lease; the child never held it."""
         self._forked = True
-        self._lock = threading.RLock()
-        self.serial = self._context.runtime.lock()
+        self.attempts.abandon_to_parent()
+        self._lock = self.attempts.lock
         self.end.abandon_to_parent()
 
     # Internals.
@@ -357,13 +284,6 @@ class HeldLease:
 
     def _word(self) -> str:
         return "held" if self.held else self.reason.value
-
-    def _note_renewal(self, now: float) -> None:
-        events = self._events
-        if events is not None and self.belief.holds(now):  # otherwise this answer or an earlier one lost it
-            late = max(0.0, now - events.planned)
-            events.planned = self.belief.due_at()
-            events.note(Renewed(bucket=self._context.state.bucket, lease_id=self.id, late_seconds=late))
 
 
 def _require_renewed(lease_id: str, answer: Answer) -> None:

@@ -34,6 +34,7 @@ from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import queued as _log
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import LossReason, StoreError
 from ddb_lease.events import Lost, Released
 
@@ -66,6 +67,7 @@ class LeaseContext:
         leases: The leases that this process holds, by id; a lease is removed when it ends.
         owed: The leases whose release has begun and is not answered, by id.
         runtime: Makes wakeups and locks.
+        connection: How long a request takes at most by its timeouts.
         reporter: Reports events; None if nobody listens.
     """
 
@@ -77,6 +79,7 @@ class LeaseContext:
     leases: dict[str, Any]
     owed: dict[str, Any]
     runtime: Runtime
+    connection: ConnectionSettings
     reporter: EventReporter | None
 
 

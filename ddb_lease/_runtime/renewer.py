@@ -7,6 +7,7 @@ Invariants:
   its own UpdateItem.
 - `BatchBreaker` decides when batches are suspended. Meanwhile each renewal is sent alone.
 - A lease that another thread is renewing or releasing is left out of a batch: nothing here waits for a lock.
+- It works with attempts, each of which may be given up at any time while it is under way here.
 - User code runs only after all leases of a batch have applied their answers. A bug in one lease costs no other.
 """
 
@@ -22,7 +23,7 @@ from typing import Final, Protocol
 from ddb_lease._operations.sync_time import settle
 from ddb_lease._protocol.batch_breaker import BatchBreaker, Mode
 from ddb_lease._protocol.lease_state import Belief, Renewal
-from ddb_lease._protocol.messages import Answer, Done, Each, Rejected, Renew, RenewEach, Unknown, Unsent
+from ddb_lease._protocol.messages import Answer, Done, Each, Rejected, Renew, RenewEach, Request, Unknown, Unsent
 from ddb_lease._protocol.records import PER_BATCH
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.instrumentation import EventReporter, Observer
@@ -70,22 +71,52 @@ class RenewalAnswers:
         return next(filter(_revoked, self.answers), None) or next(failed, self.answers[0])
 
 
-class Renewable(Protocol):
-    """A lease as the renewer sees it.
+@dataclass(slots=True, eq=False)
+class BatchCall:
+    """A batch that was sent: its attempts share it, as each may be given up by itself.
 
-    Each renewal is `begin_renewal`, `plan_renewal`, `apply`, `end_renewal`, `after_renewal`, in this order.
+    Attributes:
+        sent: When, on the steady clock.
+        counted: Whether the breaker was shown that it has no answer.
+    """
+
+    sent: float
+    counted: bool = False
+
+
+class Renewable(Protocol):
+    """One attempt to renew a lease, as the renewer sees it.
+
+    It is `begin`, `plan`, `apply`, `end`, `after`, in this order.
     """
 
     id: str
     slots: tuple[int, ...]
     belief: Belief
-    observe: Observer | None
+    batch: BatchCall | None
 
-    def begin_renewal(self) -> bool:
-        """Take the lock that serialises renewal and release; False if another thread has it."""
+    @property
+    def observe(self) -> Observer | None:
+        """Called with each of its requests and the answer; None if nobody listens."""
         ...
 
-    def plan_renewal(self) -> PlannedRenewal | None:
+    def wait_for_worker(self) -> None:
+        """It is in a queue: nothing of it can hang."""
+        ...
+
+    def moves(self) -> None:
+        """It begins, sends a request, or has an answer: if nothing follows for long, it is given up."""
+        ...
+
+    def settled(self, request: Request, answer: Answer) -> None:
+        """A read of the service's time that it waited for was answered."""
+        ...
+
+    def begin(self) -> bool:
+        """Take the lock that serialises renewal and release; False if another thread has it, or it was given up."""
+        ...
+
+    def plan(self) -> PlannedRenewal | None:
         """The requests to send now; None if the lease is not held, or the service's time is too uncertain."""
         ...
 
@@ -93,16 +124,33 @@ class Renewable(Protocol):
         """Take note of the answers; returns why the lease is lost, if they lose it. Calls no user code."""
         ...
 
-    def end_renewal(self) -> None:
-        """Release the lock that `begin_renewal` took."""
+    def end(self) -> None:
+        """Release the lock that `begin` took."""
         ...
 
-    def drop_renewal(self) -> None:
-        """It is due again: no worker could take it."""
+    def drop(self) -> None:
+        """The lease is due again: no worker could take it."""
         ...
 
-    def after_renewal(self, reason: LossReason | None) -> None:
+    def after(self) -> None:
         """Report what happened, with no lock held: this calls user code."""
+        ...
+
+
+class Renewed(Protocol):
+    """A lease as the heartbeat passes it."""
+
+    @property
+    def attempts(self) -> Asked:
+        """Its attempts."""
+        ...
+
+
+class Asked(Protocol):
+    """The attempts of a lease."""
+
+    def asked(self) -> Renewable:
+        """The attempt that the heartbeat has asked for."""
         ...
 
 
@@ -114,6 +162,9 @@ class Renewer:
         driver: Sends the requests.
         runtime: The process's workers, and what ends a pause early.
         reporter: Reports what each read of the service's time shows; None if nobody listens.
+
+    Attributes:
+        given_up: How many attempts were given up.
     """
 
     def __init__(
@@ -130,6 +181,7 @@ class Renewer:
         self._observe = None if reporter is None else reporter.observe
         self._lock = threading.RLock()  # around each change of the breaker
         self._breaker = BatchBreaker()
+        self.given_up = 0
 
     def ahead(self) -> float:
         """Seconds by which a lease may be renewed early when another is due: 0 while batches are suspended."""
@@ -137,9 +189,9 @@ class Renewer:
             return 0.0
         return min(MOST_AHEAD_SECONDS, self._state.lease_ms() / 1000 * AHEAD)
 
-    def renew(self, leases: Sequence[Renewable]) -> None:
+    def renew(self, leases: Sequence[Renewed]) -> None:
         """Renew leases on workers, the most urgent first; returns without waiting."""
-        waiting = sorted(leases, key=_deadline)
+        waiting = sorted((lease.attempts.asked() for lease in leases), key=_deadline)
         try:
             while waiting:
                 # Read again for each: if the job runs at once on this thread, it may suspend batches meanwhile.
@@ -150,8 +202,17 @@ class Renewer:
                     self._submit(functools.partial(self._renew_batch, batch), batch)
         except BaseException:
             for lease in waiting:
-                lease.drop_renewal()
+                lease.drop()
             raise
+
+    def gave_up(self, attempt: Renewable) -> None:
+        """An attempt under way was given up: if it was sent in a batch, that batch counts as unanswered, once."""
+        self.given_up += 1
+        batch = attempt.batch
+        if batch is not None and not batch.counted:
+            batch.counted = True
+            hangs = StoreUnavailable("a batch of renewals has no answer within its timeouts")
+            self._note_batch([Unknown(cause=hangs)], batch.sent)
 
     def renew_singly(self, lease: Renewable) -> tuple[Answer | None, LossReason | None]:
         """Renew a lease with one UpdateItem a slot. The caller has begun the renewal, and ends it.
@@ -164,11 +225,11 @@ class Renewer:
         failed: Answer | None = None
         if time.unsettled:
             operation = settle(time, until=lease.belief.settle_until)
-            failed = self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
-        planned = lease.plan_renewal()
+            failed = self._driver.run(operation, self._runtime.wakeup(), observe=lease.settled)
+        planned = lease.plan()
         if planned is None:
             return failed, None
-        answers = self._send_singly(lease.id, planned.requests)
+        answers = self._send_singly(lease, planned.requests)
         reason = lease.apply(planned, RenewalAnswers(answers=answers))
         answer = answers[-1]
         if isinstance(answer, Done):
@@ -186,6 +247,8 @@ class Renewer:
 
     def _renew_batch(self, batch: Sequence[Renewable]) -> None:
         """Renew leases together, or one by one if the breaker says so by now."""
+        for lease in batch:
+            lease.moves()
         with self._lock:
             mode = self._breaker.mode(self._state.time.steady())
             self._breaker = self._breaker.began(mode)
@@ -207,13 +270,12 @@ class Renewer:
 
     def _renew_one(self, lease: Renewable) -> None:
         """Renew a lease alone, unless another thread is renewing or releasing it."""
-        reason: LossReason | None = None
-        if lease.begin_renewal():
+        if lease.begin():
             try:
-                _, reason = self.renew_singly(lease)
+                self.renew_singly(lease)
             finally:
-                lease.end_renewal()
-        lease.after_renewal(reason)
+                lease.end()
+        lease.after()
 
     def _probe(self, lease: Renewable) -> None:
         try:
@@ -230,13 +292,14 @@ class Renewer:
                 plan = _begin(lease)
                 if plan is not None:
                     planned.append((lease, plan))
-            answers = self._send_together([request for _, plan in planned for request in plan.requests])
-            reasons = [_apply(lease, plan, answers) for lease, plan in planned]
+            answers = self._send_together(planned)
+            for lease, plan in planned:
+                _apply(lease, plan, answers)
         finally:
             for lease, _ in planned:
-                lease.end_renewal()
-        for (lease, _), reason in zip(planned, reasons, strict=True):
-            _after(lease, reason)
+                lease.end()
+        for lease, _ in planned:
+            _after(lease)
 
     def _settle_time(self, batch: Sequence[Renewable]) -> Sequence[Renewable]:
         """Make the service's time certain, once for all these leases: a written expiry never falls again.
@@ -252,36 +315,49 @@ class Renewer:
         self._submit_singles([lease for lease in batch if until[lease] <= now])
         patient = [lease for lease in batch if until[lease] > now]
         if patient:
+
+            def observe(request: Request, answer: Answer) -> None:
+                for lease in patient:
+                    lease.moves()
+                if self._observe is not None:
+                    self._observe(request, answer)
+
             try:
                 operation = settle(time, until=min(until[lease] for lease in patient))
-                self._driver.run(operation, self._runtime.wakeup(), observe=self._observe)
+                self._driver.run(operation, self._runtime.wakeup(), observe=observe)
             except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
                 _log.exception("asking for the service's time failed (a bug)")
         return patient
 
     # Sending.
 
-    def _send_singly(self, lease_id: str, requests: Sequence[Renew]) -> list[Answer]:
+    def _send_singly(self, lease: Renewable, requests: Sequence[Renew]) -> list[Answer]:
         """One answer for each request, up to the first that failed or shows a revocation."""
         answers: list[Answer] = []
         for request in requests:
+            lease.moves()
             try:
                 answer = self._driver.perform(request)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
-                _log.exception("renewing lease %s failed (a bug); it will be retried", lease_id)
+                _log.exception("renewing lease %s failed (a bug); it will be retried", lease.id)
                 answer = Unknown(cause=error)
             answers.append(answer)
             if not isinstance(answer, Done) or _revoked(answer):
                 break
         return answers
 
-    def _send_together(self, requests: Sequence[Renew]) -> dict[Renew, tuple[Answer, bool]]:
+    def _send_together(self, planned: Sequence[tuple[Renewable, PlannedRenewal]]) -> dict[Renew, tuple[Answer, bool]]:
         """The answer to each request, and whether its batch was overtaken."""
+        requests = [request for _, plan in planned for request in plan.requests]
         answered: dict[Renew, tuple[Answer, bool]] = {}
         for first in range(0, len(requests), PER_BATCH):
             if all(isinstance(answer, Done) for answer, _ in answered.values()):
                 batch = tuple(requests[first : first + PER_BATCH])
-                answers, overtaken = self._send_batch(batch)
+                call = BatchCall(self._state.time.steady())
+                for lease, _ in planned:
+                    lease.batch = call
+                    lease.moves()
+                answers, overtaken = self._send_batch(batch, call)
                 answered.update((request, (answer, overtaken)) for request, answer in zip(batch, answers, strict=True))
             else:
                 # There are more requests than a batch takes only if they are one lease's slots, and one has failed.
@@ -289,15 +365,16 @@ class Renewer:
                 break
         return answered
 
-    def _send_batch(self, requests: tuple[Renew, ...]) -> tuple[Sequence[Answer], bool]:
-        sent = self._state.time.steady()
+    def _send_batch(self, requests: tuple[Renew, ...], call: BatchCall) -> tuple[Sequence[Answer], bool]:
         try:
             answer = self._driver.perform(RenewEach(renewals=requests))
         except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
             _log.exception("renewing %d slots failed (a bug); they will be retried", len(requests))
             answer = Unknown(cause=error)
         answers = answer.answers if isinstance(answer, Each) else (answer,) * len(requests)
-        return answers, self._note_batch(answers, sent)
+        if call.counted and not isinstance(answer, Each):
+            return answers, False  # the breaker knows; the attempts were given up
+        return answers, self._note_batch(answers, call.sent)
 
     # Whether batches work.
 
@@ -339,13 +416,15 @@ class Renewer:
 
     def _submit(self, job: Callable[[], object], leases: Sequence[Renewable], *, by: float | None = None) -> bool:
         """Submit a job to a worker; if that fails, its leases are due again. Returns whether it was submitted."""
+        for lease in leases:
+            lease.wait_for_worker()
         try:
             by = _deadline(leases[0]) if by is None else by
             self._runtime.heartbeat().workers.submit(job, line=self._driver, by=by)
         except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
             _log.exception("a heartbeat failed; it will be retried")
             for lease in leases:
-                lease.drop_renewal()
+                lease.drop()
             return False
         return True
 
@@ -379,20 +458,20 @@ def _deadline(lease: Renewable) -> float:
 
 def _begin(lease: Renewable) -> PlannedRenewal | None:
     """Begin a lease's part in a batch; None if it has none, or because of a bug."""
-    if not lease.begin_renewal():
+    if not lease.begin():
         return None
     planned: PlannedRenewal | None = None
     try:
-        planned = lease.plan_renewal()
+        planned = lease.plan()
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
         _log.exception("renewing a lease failed (a bug); it will be retried")
     finally:
         if planned is None:
-            lease.end_renewal()
+            lease.end()
     return planned
 
 
-def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tuple[Answer, bool]]) -> LossReason | None:
+def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tuple[Answer, bool]]) -> None:
     """Let a lease apply its part of a batch's answers."""
     parts = [answered[request] for request in planned.requests]
     answers = RenewalAnswers(
@@ -401,15 +480,14 @@ def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tupl
         overtaken=any(overtaken and isinstance(answer, Unknown) for answer, overtaken in parts),
     )
     try:
-        return lease.apply(planned, answers)
+        lease.apply(planned, answers)
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
         _log.exception("renewing a lease failed (a bug); it will be retried")
-        return None
 
 
-def _after(lease: Renewable, reason: LossReason | None) -> None:
+def _after(lease: Renewable) -> None:
     try:
-        lease.after_renewal(reason)
+        lease.after()
     except Exception:  # noqa: BLE001 - as above
         _log.exception("reporting a lease's renewal failed (a bug)")
 

@@ -9,7 +9,8 @@ Invariants:
   one thread of the log's own emits it, with its original time and thread name. The queue is bounded; what does not fit
   is counted, and the count is logged.
 - On a thread of the user's the message is emitted at once, as by any other library. `log` is for code that holds no
-  lock there; `queued` is for code that may hold one, or that a signal handler, `held` or `check` may reach.
+  lock there, and has nothing left to do for other leases; `queued` is for all other code: what may hold a lock, what
+  a signal handler, `held` or `check` may reach, what ends many leases one after another.
 - Nothing that a handler raises reaches the caller, except an interrupt.
 """
 
@@ -20,7 +21,7 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, TypeAlias
 
@@ -108,6 +109,14 @@ class LogQueue:
             _LOGGER.warning("%d messages were dropped here: the log's handlers were too slow", lost)
 
 
+class _NoQueue(LogQueue):
+    """Emits each message at once."""
+
+    def put(self, record: logging.LogRecord) -> None:
+        """Emit it."""
+        _emit(record)
+
+
 class _Mark(logging.LogRecord):
     """Says when all messages before it were emitted."""
 
@@ -167,10 +176,10 @@ def _emit(said: logging.LogRecord) -> None:
 _queue = LogQueue()
 
 log: Final = Log(at_once=True)
-"""For code that holds no lock."""
+"""For code that holds no lock, and on which no other lease waits."""
 
 queued: Final = Log(at_once=False)
-"""For code that may hold a lock, or that a signal handler, `held` or `check` may reach."""
+"""For code that may hold a lock, that a signal handler, `held` or `check` may reach, or that ends many leases."""
 
 
 def ensure_running() -> None:
@@ -185,6 +194,17 @@ def ensure_running() -> None:
 def flush(seconds: float) -> bool:
     """Wait until all that was said so far was emitted, for so long at most; returns whether it was."""
     return _queue.flush(seconds)
+
+
+@contextlib.contextmanager
+def emitted_at_once() -> Iterator[None]:
+    """For a simulator, whose threads run one at a time: emit each message on the thread that says it."""
+    global _queue  # noqa: PLW0603 - one for each process
+    before, _queue = _queue, _NoQueue()
+    try:
+        yield
+    finally:
+        _queue = before
 
 
 def after_fork_in_child() -> None:

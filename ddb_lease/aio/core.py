@@ -24,7 +24,8 @@ from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_l
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, hand_over
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import caller, hand_out
-from ddb_lease._state.log import log as _log
+from ddb_lease._runtime.ports import Lock
+from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError, StoreError
@@ -185,12 +186,12 @@ class AsyncBucket:
         if not held.begin_release():
             return False
         try:
-            taken = await self._enter(held)
+            serial = await self._enter(held)
             try:
                 return await self.driver.run(held.end.release_operation(), self.new_wakeup(), observe=held.observe)
             finally:
-                if taken:
-                    held.serial.release()
+                if serial is not None:
+                    serial.release()
                 held.end.finish()
         except StoreError:
             raise
@@ -213,18 +214,19 @@ class AsyncBucket:
 
     # Internals.
 
-    async def _enter(self, held: HeldLease) -> bool:
-        """Wait for a renewal in progress; returns whether we hold the lease's lock."""
-        if held.serial.acquire(blocking=False):
-            return True
-        entering = self.driver.submit(lambda: held.serial.acquire(timeout=held.patience))
+    async def _enter(self, held: HeldLease) -> Lock | None:
+        """Wait for a renewal in progress; returns the lease's lock, or None if we do not hold it."""
+        serial = held.attempts.serial
+        if serial.acquire(blocking=False):
+            return serial
+        entering = self.driver.submit(lambda: serial.acquire(timeout=held.patience))
 
         def leave(entered: Future[bool]) -> None:
             if not entered.cancelled() and entered.result():
-                held.serial.release()
+                serial.release()
 
         try:
-            return await answer_of(entering)
+            return serial if await answer_of(entering) else None
         except BaseException:
             entering.add_done_callback(leave)
             raise

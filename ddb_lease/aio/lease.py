@@ -20,7 +20,7 @@ from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import Unfinished
-from ddb_lease._state.log import log as _log
+from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard

@@ -105,6 +105,13 @@ class ConnectionSettings:
         config = self.client.meta.config
         return float(max(getattr(config, "connect_timeout", 0) or 0, getattr(config, "read_timeout", 0) or 0))
 
+    def call_seconds(self, lease_seconds: float) -> float:
+        """How long a request takes at most by its timeouts: to connect, and to read. Reads may trickle for longer."""
+        if self.client is None:
+            return 2 * timeout_for(lease_seconds)
+        config = self.client.meta.config
+        return float((getattr(config, "connect_timeout", 0) or 0) + (getattr(config, "read_timeout", 0) or 0))
+
     def connect(self, lease_seconds: float) -> Client:
         """A client fit for leases of this length; the user's own if one was given.
 

@@ -70,6 +70,7 @@ class Fate:
         refuse: Whether the service gives that error without carrying out the request.
         stale: Whether a read may show an earlier state.
         date: By how many seconds this answer's Date is wrong; None: it has no Date.
+        stalls: Whether the client's timeouts do not end the call: it trickles, or hangs where none applies.
     """
 
     name: str = "normal"
@@ -80,6 +81,7 @@ class Fate:
     refuse: bool = False
     stale: bool = False
     date: float | None = 0.0
+    stalls: bool = False
 
 
 LATEST_SECONDS = 890.0
@@ -214,7 +216,7 @@ class Network:
             )
             world.after(timeout, lambda: deliver(error))
         else:
-            gives_up = timeout if fate.back is None or fate.out > timeout else None
+            gives_up = timeout if fate.back is None or (fate.out > timeout and not fate.stalls) else None
             if gives_up is not None:
                 world.after(gives_up, lambda: deliver(ReadTimeoutError(endpoint_url=_URL)))
 
@@ -275,8 +277,11 @@ def _draw(what: float, how: float, out: float, back: float, *, chance: Random, l
             return Fate("lost", out=None)
         case 2 | 3 | 4:
             return Fate("answer lost", out=out, back=None)
-        case 5 | 6:
+        case 5:
             return Fate("late, given up", out=max(late, 4.0), back=None)
+        case 6:
+            there, back = (min(late, 30.0), back) if int(how * 1_000) % 2 else (out, min(late, 30.0))
+            return Fate("stalled", out=there, back=back, stalls=True)
         case 7:
             return Fate("slow there", out=late, back=back)
         case 8 | 9:

@@ -168,8 +168,8 @@ def test_a_renewal_that_is_cancelled_at_any_turn_costs_no_lease(engine, aio_buck
             if not await cancel_after(count, bucket, lease.renew()):
                 break
             assert lease.held
-            assert lease._held.serial.acquire(timeout=10), "the next renewal would wait for ever"
-            lease._held.serial.release()
+            assert lease._held.attempts.serial.acquire(timeout=10), "the next renewal would wait for ever"
+            lease._held.attempts.serial.release()
         assert count > 4
         await lease.release()
 
@@ -321,4 +321,4 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
 
     lease = asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
-    eventually(lambda: lease._held.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody
+    eventually(lambda: lease._held.attempts.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody

@@ -69,6 +69,7 @@ class Fate:
         lag: Seconds before anything comes back.
         says: The answer that the client gets instead of the true one.
         reset: The connection is reset instead of any answer.
+        trickle: Seconds between one byte of the answer's body and the next; 0 for all at once.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Fate:
     lag: float = 0.0
     says: Callable[[Asked], Said] | None = None
     reset: bool = False
+    trickle: float = 0.0
 
 
 Deciding = Callable[[Asked], Fate]
@@ -143,6 +145,11 @@ def sent_late(seconds: float) -> Fate:
 def answered_late(seconds: float) -> Fate:
     """The request happens at once, and its answer comes late."""
     return Fate(name="answered late", lag=seconds)
+
+
+def trickling(seconds: float) -> Fate:
+    """The request happens at once; its answer comes byte by byte, each sooner than any read times out."""
+    return Fate(name="trickles", trickle=seconds)
 
 
 # ---- Ways to decide.
@@ -344,7 +351,7 @@ class _Handler(BaseHTTPRequestHandler):
             said = fate.says(asked)
             answer = said.status, _own_headers(), json.dumps(said.body).encode()
         assert answer is not None, f"{fate} neither commits nor answers"
-        return self._answer(*answer)
+        return self._answer(*answer, trickle=fate.trickle)
 
     def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
         """The engine's answer; None if there is none. Each uses a new connection, so none is ever stale."""
@@ -358,14 +365,22 @@ class _Handler(BaseHTTPRequestHandler):
             except (OSError, http.client.HTTPException):
                 return None
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, *, trickle: float) -> None:
         self.send_response_only(status)
         for name, value in headers:
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if trickle:
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
+                if not self.server.wait(trickle):
+                    return self._reset()
+            return None
         self.wfile.write(body)
         self.wfile.flush()
+        return None
 
     def _reset(self) -> None:
         self.close_connection = True

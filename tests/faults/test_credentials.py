@@ -19,6 +19,8 @@ from tests.support import eventually
 OLD, NEW = "key-old", "key-new"
 BEGINNING = datetime(2030, 1, 1, tzinfo=timezone.utc)
 SHORT_LEASE = 1.2
+LEASE = 4.0
+"""Seconds; not fewer, as a machine that stands still for a second must not take the lease."""
 
 
 class Rotation:
@@ -32,6 +34,7 @@ class Rotation:
 
     def session_for(self, endpoint_url):
         made = session(endpoint_url)
+        self._made = made
         made._session._credentials = RefreshableCredentials(
             access_key=OLD,
             secret_key="old",
@@ -181,3 +184,29 @@ def test_waiting_outlasts_a_role_whose_service_is_busy(client_of, error):
         lease.check()
     helper.join(PATIENCE)
     assert role.fetched >= 3
+
+
+def test_a_refresh_that_hangs_holds_up_one_call_and_no_lease(client_of, table):
+    """botocore refreshes early, on the thread that happens to come; the others use the credentials at hand."""
+    role, go = Rotation(), threading.Event()
+    bucket = client_of(role, lease_seconds=LEASE, max_tokens=3)
+    leases = [bucket.acquire(timeout=PATIENCE) for _ in range(3)]
+    fetch = role._fetch
+
+    def hang():
+        expiry = fetch()
+        assert go.wait(3 * PATIENCE)
+        return expiry
+
+    before = {lease.slot: table.get(lease.slot)["expires_at"] for lease in leases}
+    role._made._session._credentials._refresh_using = hang
+    role.now = BEGINNING + timedelta(minutes=47)
+    try:
+        eventually(
+            lambda: all(table.get(lease.slot)["expires_at"] > before[lease.slot] + 1000 * LEASE for lease in leases),
+            within=PATIENCE,
+        )
+        assert role.fetched == 1
+        assert all(lease.held for lease in leases)
+    finally:
+        go.set()

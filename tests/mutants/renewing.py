@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
+_ATTEMPTS = "_runtime/attempts.py"
 _BATCH_BREAKER = "_protocol/batch_breaker.py"
 _HELD_LEASE = "_runtime/held_lease.py"
 _LEASE_END = "_runtime/lease_end.py"
@@ -16,28 +17,28 @@ RENEWING = Chapter(
     mutants=(
         Mutant(
             name="renewals of one lease are serialised",
-            module=_HELD_LEASE,
-            target="begin_renewal",
-            code="self.serial.acquire(blocking=False)",
-            without="self.serial.acquire(blocking=False) or True",
+            module=_ATTEMPTS,
+            target="take_at_once",
+            code="serial.acquire(blocking=False)",
+            without="serial.acquire(blocking=False) or True",
             noticed_by=(
                 "tests/test_lease_serial.py::test_the_heartbeat_does_not_renew_while_a_renewal_by_hand_is_under_way",
             ),
         ),
         Mutant(
             name="a release waits for a renewal under way",
-            module=_HELD_LEASE,
-            target="HeldLease.release",
-            code="self.serial.acquire(timeout=self.patience)",
-            without="self.serial.acquire(blocking=False)",
+            module=_ATTEMPTS,
+            target="take_serial",
+            code="serial.acquire(timeout=seconds)",
+            without="serial.acquire(blocking=False)",
             noticed_by=("tests/test_lease_serial.py::test_who_does_it_by_hand_waits_for_the_renewal_under_way",),
         ),
         Mutant(
             name="a lease has one renewal under way at a time",
-            module=_HELD_LEASE,
-            target="beat",
-            code="self._renewing = self.due_in() <= ahead",
-            without="return self.due_in() <= ahead",
+            module=_ATTEMPTS,
+            target="Attempts.ask",
+            code="if now < self._give_up_at(late, late.moved_at): return False",
+            without="",
             noticed_by=(
                 "tests/test_lease_serial.py::test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended",
             ),
@@ -52,8 +53,8 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="a renewal writes the upper bound",
-            module=_HELD_LEASE,
-            target="plan_renewal",
+            module=_ATTEMPTS,
+            target="Attempts.plan",
             code="_, now_hi = state.time.now_ms()",
             without="now_hi, _ = state.time.now_ms()",
             noticed_by=(
@@ -82,8 +83,8 @@ RENEWING = Chapter(
         ),
         Mutant(
             name="a lease is lost by the answer to an UpdateItem and by no batch",
-            module=_HELD_LEASE,
-            target="apply",
+            module=_ATTEMPTS,
+            target="Attempts.apply",
             code="any(isinstance(each, (Refused, Rejected)) for each in answers.answers)",
             without="False",
             noticed_by=("tests/runtime/test_renewer.py::test_a_loss_is_told_by_an_update_and_by_no_batch",),
@@ -172,6 +173,69 @@ RENEWING = Chapter(
 TROUBLES = Chapter(
     title="Trouble inside the process",
     mutants=(
+        Mutant(
+            name="a renewal that hangs is given up",
+            module=_ATTEMPTS,
+            target="_give_up_at",
+            code="give_up_at = moved_at + self._longest",
+            without="give_up_at = math.inf",
+            noticed_by=(
+                "tests/runtime/test_attempts.py::test_a_renewal_that_hangs_is_given_up_and_the_lease_renewed_anew",
+                "tests/faults/test_trickles.py::test_a_renewal_whose_answer_trickles_costs_no_lease_of_its_batch",
+            ),
+        ),
+        Mutant(
+            name="an attempt that was given up keeps its lock",
+            module=_ATTEMPTS,
+            target="Attempts._give_up",
+            code="self.serial = self._context.runtime.lock()",
+            without="",
+            noticed_by=("tests/runtime/test_attempts.py::test_a_release_waits_for_no_attempt_that_was_given_up",),
+        ),
+        Mutant(
+            name="a late failure of what was given up tells nothing",
+            module=_ATTEMPTS,
+            target="Attempts.apply",
+            code="late and not _telling(answer, in_batch=answers.in_batch)",
+            without="False",
+            noticed_by=("tests/runtime/test_attempts.py::test_a_late_failure_of_what_was_given_up_tells_nothing",),
+        ),
+        Mutant(
+            name="a loss that a late answer tells is a loss",
+            module=_ATTEMPTS,
+            target="_telling",
+            code="(isinstance(answer, Refused) and not in_batch)",
+            without="False",
+            noticed_by=("tests/runtime/test_attempts.py::test_a_loss_that_a_late_answer_tells_is_a_loss",),
+        ),
+        Mutant(
+            name="a batch that hangs counts as unanswered",
+            module=_RENEWER,
+            target="gave_up",
+            code="self._note_batch([Unknown(cause=hangs)], batch.sent)",
+            without="",
+            noticed_by=("tests/runtime/test_attempts.py::test_a_batch_that_hangs_counts_once_as_unanswered",),
+        ),
+        Mutant(
+            name="a lock that hangs is passed by",
+            module=_ATTEMPTS,
+            target="take_at_once",
+            code="now < self._busy_since + self._longest or not self.belief.holds(now)",
+            without="True",
+            noticed_by=(
+                "tests/runtime/test_attempts.py::test_a_renewal_by_hand_that_hangs_keeps_nobody_from_renewing",
+            ),
+        ),
+        Mutant(
+            name="a read of the time that hangs leaves time for another",
+            module=_ATTEMPTS,
+            target="_give_up_at",
+            code="min(give_up_at, max(moved_at + self._longest / 4, halfway))",
+            without="give_up_at",
+            noticed_by=(
+                "tests/runtime/test_attempts.py::test_a_look_at_the_time_that_hangs_holds_no_lease_of_its_batch",
+            ),
+        ),
         Mutant(
             name="a thread of the library's own calls no log handler",
             module=_LOG,
@@ -386,8 +450,8 @@ BATCHES = Chapter(
         ),
         Mutant(
             name="a lease of a batch that was overtaken is renewed by itself",
-            module=_HELD_LEASE,
-            target="apply",
+            module=_ATTEMPTS,
+            target="Attempts.apply",
             code="answers.overtaken",
             without="False",
             noticed_by=(

@@ -622,7 +622,7 @@ def test_a_permission_that_is_withdrawn_ends_batches_too(environment):
 
 def test_one_that_is_renewed_or_released_at_this_moment_is_left_out(environment):
     bucket, (busy, idle) = holders(environment, 2)
-    with busy._held.serial:
+    with busy._held.attempts.serial:
         due(environment, bucket, 10.0)
     (batch,) = batches(bucket)
     assert [renewal.lease_id for renewal in batch.renewals] == [idle.id]
@@ -635,20 +635,23 @@ def test_nobody_else_renews_or_releases_it_while_a_batch_is_under_way(environmen
     bucket, leases = holders(environment, 2)
     locked = []
     bucket.tap.faults.append(
-        Fault(RenewEach, after=lambda _: locked.extend(lease._held.serial.acquire(blocking=False) for lease in leases))
+        Fault(
+            RenewEach,
+            after=lambda _: locked.extend(lease._held.attempts.serial.acquire(blocking=False) for lease in leases),
+        )
     )
     due(environment, bucket)
     assert locked == [False, False]
-    assert all(lease._held.serial.acquire(blocking=False) for lease in leases)
+    assert all(lease._held.attempts.serial.acquire(blocking=False) for lease in leases)
 
 
-@pytest.mark.parametrize("where", ["plan_renewal", "apply", "after_renewal"])
-def test_one_in_trouble_keeps_no_other_from_being_renewed(environment, where):
+@pytest.mark.parametrize("where", ["plan", "apply", "after"])
+def test_one_in_trouble_keeps_no_other_from_being_renewed(environment, where, monkeypatch):
     bucket, leases = holders(environment, 3)
-    setattr(leases[1], where, lambda *_: 1 / 0)
+    monkeypatch.setattr(leases[1]._held.attempts, where, lambda *_, **__: 1 / 0)
     due(environment, bucket)
     assert all(lease.remaining > 25.0 for lease in (leases[0], leases[2]))
-    assert not leases[1]._held._renewing
+    assert not leases[1]._held.attempts.current
 
 
 def test_a_defect_while_sending_costs_no_lease(environment):
@@ -707,7 +710,7 @@ def test_after_a_defect_while_batches_are_made_all_are_due_again(environment, mo
     monkeypatch.setattr(renewer, "take_batch", failing)
     due(environment, bucket, 10.0)
     assert bucket.tap.sent == []
-    assert not any(lease._held._renewing for lease in leases)
+    assert not any(lease._held.attempts.current for lease in leases)
     environment.run(2.0, bucket)
     assert all(lease.remaining > 20.0 for lease in leases)
 
@@ -725,10 +728,10 @@ def test_users_code_is_called_when_all_of_a_batch_have_taken_note(environment):
 
     def tell(event):
         if isinstance(event, Renewed):
-            told.append([lease.remaining > 25.0 and not lease._held._renewing for lease in leases])
-            told.append([lease._held.serial.acquire(blocking=False) for lease in leases])
+            told.append([lease.remaining > 25.0 and not lease._held.attempts.current for lease in leases])
+            told.append([lease._held.attempts.serial.acquire(blocking=False) for lease in leases])
             for lease in leases:
-                lease._held.serial.release()
+                lease._held.attempts.serial.release()
 
     bucket, leases = holders(environment, 3, on_event=tell)
     environment.clock.pass_time(10.0)

@@ -5,6 +5,7 @@ Bounds on time are generous: they tell "some time" from "never", on a machine th
 
 import json
 import logging
+import signal
 import subprocess
 import sys
 import threading
@@ -14,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import LossReason
+from ddb_lease._protocol.messages import Renew, RenewEach
 from ddb_lease._runtime.workers import MOST_IN_LINE
 from ddb_lease._state import log
 from ddb_lease.events import Acquired, Lost, Released, Renewed
-from tests.runtime.troubles import PATIENCE, Process, Told, outlives, threads
-from tests.support import eventually
+from tests.runtime.troubles import PATIENCE, Process, Told, outlives, renewed, threads
+from tests.support import Stalling, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -226,3 +228,81 @@ def test_threads_of_the_library_keep_no_interpreter_from_exiting(process):
     ours = threads("ddb-lease-")
     assert {name.rpartition("-")[0] for name in (thread.name for thread in ours)} >= {"ddb-lease-worker"}
     assert all(thread.daemon for thread in ours)
+
+
+# Calls that hang.
+
+
+def test_a_lease_whose_renewal_hangs_once_is_renewed_by_another_worker(process):
+    bucket = process.bucket(max_tokens=3)
+    leases = [bucket.acquire(timeout=PATIENCE) for _ in range(3)]
+    go = threading.Event()
+    for kind in (Renew, RenewEach):
+        bucket.tap.inject(kind, before=lambda _: go.wait(3 * PATIENCE))
+    try:
+        for lease in leases:
+            outlives(lease, bucket)
+        assert any(lease._held.attempts.given_up for lease in leases)
+    finally:
+        go.set()
+
+
+def test_a_few_slots_that_hang_cost_the_many_others_nothing(process):
+    bucket = process.bucket(max_tokens=100, lease_seconds=12)
+    leases = [bucket.acquire(timeout=PATIENCE) for _ in range(100)]
+    sick, healthy = leases[::50], [lease for number, lease in enumerate(leases) if number % 50]
+    for lease in leases:  # at one time: so the sick ones share their batches with others
+        lease._held.belief.renew_at = 0.0
+    stalling = Stalling(bucket, *sick)
+    process.heartbeats.reconsider_all()
+    try:
+        eventually(lambda: not any(lease.held for lease in sick), within=PATIENCE)
+        assert all(lease.held for lease in healthy)
+        assert all(renewed(bucket, lease) >= 2 for lease in healthy)
+        assert stalling.hung >= 4
+    finally:
+        stalling.go.set()
+
+
+def test_two_hundred_buckets_whose_calls_hang_cost_a_healthy_one_nothing(process):
+    stalls, leases = [], []
+    for _ in range(200):
+        bucket = process.bucket(lease_seconds=600)
+        leases.append(bucket.acquire(timeout=PATIENCE))
+        stalls.append(Stalling(bucket, leases[-1]))
+    healthy = process.bucket()
+    kept = healthy.acquire(timeout=PATIENCE)
+    try:
+        for lease in leases:
+            lease._held.belief.renew_at = 0.0
+        process.heartbeats.reconsider_all()
+        eventually(lambda: all(stall.hung for stall in stalls), within=PATIENCE)
+        outlives(kept, healthy)
+    finally:
+        for stall in stalls:
+            stall.go.set()
+
+
+# Signals.
+
+
+def test_a_renewal_in_a_signal_handler_amid_a_renewal_is_bounded_and_renews(process):
+    bucket = process.bucket(lease_seconds=6)
+    lease, handled = bucket.acquire(timeout=PATIENCE), []
+    main, send = threading.main_thread(), bucket.tap.store.send
+
+    def amid(request):
+        if isinstance(request, Renew) and threading.current_thread() is main and not handled:
+            handled.append(len(bucket.tap.of(Renew)))
+            signal.raise_signal(signal.SIGUSR1)
+        return send(request)
+
+    bucket.tap.store.send = amid
+    before = signal.signal(signal.SIGUSR1, lambda *_: lease.renew())
+    try:
+        lease.renew()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(bucket.tap.of(Renew)) >= handled[0] + 1
+    lease.check()
+    assert lease.release()

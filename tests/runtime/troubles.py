@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ddb_lease import Lease, LeaseBucket, Timing
+from ddb_lease._protocol.messages import Renew
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
@@ -73,7 +74,6 @@ def outlives(lease: Lease, bucket: Any, *, renewals: int = 4) -> None:
 
 def renewed(bucket: Any, lease: Lease) -> int:
     """How often its renewal was sent."""
-    from ddb_lease._protocol.messages import Renew
 
     return sum(1 for request in bucket.tap.of(Renew) if request.lease_id == lease.id)
 

@@ -59,7 +59,7 @@ def _explore(first: int, count: int, workers: int | None) -> int:
         "  "
         + ", ".join(
             f"{total.sums[name]:,} {name.replace('_', '-')}"
-            for name in ("requests", "grants", "takeovers", "mints", "re_mints", "lost")
+            for name in ("requests", "grants", "takeovers", "mints", "re_mints", "lost", "given_up")
         )
     )
     print("  faults:   " + _counts(total.faults))

@@ -24,6 +24,7 @@ _fates = st.one_of(
     st.builds(Fate, st.just("unconnected"), out=st.none()),
     st.builds(Fate, st.just("answer lost"), out=_seconds, back=st.none()),
     st.builds(Fate, st.just("slow answer"), out=st.just(_at_once), back=_seconds),
+    st.builds(Fate, st.just("stalled"), out=_seconds, back=_seconds, stalls=st.just(True)),
     st.builds(Fate, st.just("slow there"), out=_seconds, back=st.just(_at_once)),
     st.builds(Fate, st.just("twice"), out=st.just(_at_once), back=st.just(_at_once), again=_seconds),
     st.builds(Fate, st.just("answer lost, twice"), out=st.just(_at_once), back=st.none(), again=_seconds),

@@ -32,6 +32,8 @@ from ddb_lease import (
 )
 from ddb_lease._operations.resize import resize
 from ddb_lease._protocol.records import Grant
+from ddb_lease._runtime.renewer import Renewer
+from ddb_lease._state.log import emitted_at_once
 from scripts.harness.network import PERMANENT, READS, Fate, Network
 from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, Item
 from scripts.harness.simulated_process import BUCKET, Held, Process
@@ -79,6 +81,7 @@ class Record:
     mints: int = 0
     re_mints: int = 0
     lost: int = 0
+    given_up: int = 0
     seconds: float = 0.0
     faults: dict[tuple[str, int], Fate] = field(default_factory=dict)
     deeds: dict[str, int] = field(default_factory=dict)
@@ -116,6 +119,7 @@ class Performance:
             answered=self._answered,
         )
         self.cast: list[Process] = []
+        self._renewers: list[Renewer] = []
         self._broken: Violation | None = None
         self._generation = 0
         self._working = 0
@@ -187,6 +191,7 @@ class Performance:
             wall=walls[number % len(walls)],
         )
         self.oracle.processes.append(process)
+        self._renewers.append(process.bucket._core._renewer)
         return process
 
     def _wish(self, number: int) -> tuple[int, float]:
@@ -781,6 +786,7 @@ class Performance:
         record.events = self.world.events
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
+        record.given_up = sum(renewer.given_up for renewer in self._renewers)
         record.seconds = self.world.now - BEGIN
 
 
@@ -845,6 +851,7 @@ def _describe(fate: Fate) -> str:
     back = "" if fate.out is None else ", answer lost" if fate.back is None else f", back in {fate.back:.3f} s"
     again = "" if fate.again is None else f", again {fate.again:.3f} s later"
     instead = "" if fate.instead is None else f", told {fate.instead!r}"
+    again += ", whatever the timeouts" if fate.stalls else ""
     date = "" if fate.date == 0.0 else ", no Date" if fate.date is None else f", Date {fate.date:+.0f} s"
     return f"{fate.name}: {there}{back}{again}{instead}{date}"
 
@@ -939,7 +946,8 @@ def quiet(watching: Performance | None) -> Iterator[None]:
     if handler:
         log.addHandler(handler)
     try:
-        yield
+        with emitted_at_once():
+            yield
     finally:
         log.propagate = before[1]
         log.setLevel(before[0])
