@@ -16,7 +16,7 @@ from ddb_lease._operations.look import Looks
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_whole
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, confirm
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, make_certain
 from ddb_lease._protocol.decisions import is_idle
 from ddb_lease._protocol.messages import Look, Pause, Refused, Seen
 from ddb_lease._protocol.outcomes import Busy, Failure, Unavailable
@@ -69,8 +69,8 @@ class Maintenance:
         if counter is None:
             return
         state.adopt(counter, sure=True)
-        yield from confirm(state.time)
-        if not state.time.confirmed:
+        yield from make_certain(state.time)
+        if not state.time.certain:
             raise self._unavailable(TIME_UNKNOWN) from TIME_UNKNOWN
         for slot in slots.values():
             leased = slot.lease is not None and not slot.retired and slot.number < counter.max_tokens

@@ -114,15 +114,24 @@ class Search:
                 if not isinstance(result, View):
                     return result
                 view = result
-            elif step.next_expiry is None or time.confirmed:
+            elif step.next_expiry is None or not (yield from self._has_expired(step.next_expiry)):
                 self._state.note_holders(*view.slots.values())
-                return Full(expires_in=_until(step.next_expiry, expired_before))
-            else:
-                # A single answer cannot tell what has expired (see `service_time`): get a second one, then decide.
-                yield from confirm(time)
-                if not time.confirmed:
-                    return Full(expires_in=None)
+                return Full(expires_in=self._seconds_until(step.next_expiry))
         return LostRace()
+
+    def _has_expired(self, expiry: int) -> Operation[bool]:
+        """Whether a lease is over. Two answers may say so; then it takes a third (see `service_time`)."""
+        time = self._state.time
+        if not time.confirmed:
+            yield from confirm(time)
+        yield from ask_while(lambda: time.expired_before_ms() <= expiry < time.now_ms()[0], time)
+        return expiry < time.expired_before_ms()
+
+    def _seconds_until(self, expiry: int | None) -> float | None:
+        time = self._state.time
+        if expiry is None or not time.confirmed:
+            return None  # a single answer says nothing of an expiry
+        return (expiry - (time.expired_before_ms() or time.now_ms()[0])) / 1000
 
     def _carry_out(
         self,
@@ -167,8 +176,3 @@ class Search:
         elif refused.counter_failed:
             hints.forget()  # the counter's item is gone: the bucket must be made anew
         return decisions.learn(view, step, refused)
-
-
-def _until(expiry: int | None, now_lo: int) -> float | None:
-    # Before the service's time is confirmed, `now_lo` is 0, and an expiry says nothing.
-    return None if expiry is None or now_lo == 0 else (expiry - now_lo) / 1000

@@ -162,7 +162,7 @@ class Renewer:
             The answer that counts, None if nothing was sent; and why the lease is lost, if it is.
         """
         time = self._state.time
-        if time.unsettled:
+        if time.unsettled_strictly:
             operation = settle(time, until=lease.belief.settle_until)
             self._driver.run(operation, self._runtime.wakeup(), observe=lease.observe)
         planned = lease.plan_renewal()
@@ -245,7 +245,7 @@ class Renewer:
             The leases that have time to wait for that. The others are renewed alone, at once.
         """
         time = self._state.time
-        if not time.unsettled:
+        if not time.unsettled_strictly:
             return batch
         now = time.steady()
         until = {lease: lease.belief.settle_until for lease in batch}
