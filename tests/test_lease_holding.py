@@ -518,6 +518,23 @@ def test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out(env
     assert lease.remaining + lease._held._margin <= (table.get(0)["expires_at"] - environment.now_ms) / 1000
 
 
+def test_a_claim_is_not_handed_out_in_doubt_even_if_the_bounds_are_narrow(environment):
+    bucket = environment.bucket(max_tokens=1, timing=Timing())
+    for _ in range(20):
+        bucket.acquire().release()
+        environment.clock.pass_time(0.37)
+    environment.clock.pass_time(1.15 - environment.clock.wall() % 1.0)
+    bucket.heartbeats.workers.submit = lambda job, **_: None
+    bucket.tap.clear()
+    bucket.tap.inject(Claim, after=lambda _: environment.clock.stand_still(0.9))
+    for _ in range(3):
+        bucket.tap.inject(Look, commits=False, answer=UNSENT)
+    assert bucket.acquire().held
+    time = bucket._core.state.time
+    assert not time.doubtful
+    assert bucket.tap.count()["Claim"] == 2, "the first one was given back"
+
+
 def test_a_claim_by_a_time_that_turns_out_to_be_early_is_given_up(environment, table):
     put_counter(table)
     put_free(table, 0, 1, 2)

@@ -71,7 +71,7 @@ ACQUIRING = Chapter(
             code="now.doubtful",
             without="",
             noticed_by=(
-                "tests/test_lease_holding.py::test_a_claim_during_which_the_steady_clock_stood_still_is_not_handed_out",
+                "tests/test_lease_holding.py::test_a_claim_is_not_handed_out_in_doubt_even_if_the_bounds_are_narrow",
             ),
         ),
         Mutant(
