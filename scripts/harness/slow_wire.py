@@ -19,7 +19,7 @@ LONGEST = 12.0
 """Seconds: longer than any timeout of a client of short leases."""
 TRICKLE = 0.3
 """Seconds between two bytes that trickle: shorter than a read timeout, which such an answer never meets."""
-OFTEN = {"hangs": 0.01, "trickles": 0.01, "is cut": 0.01}
+OFTEN = {"hangs": 0.02, "trickles": 0.02, "is cut": 0.02}
 """How likely each trouble is for a piece of an answer, mostly all of it."""
 
 

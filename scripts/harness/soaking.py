@@ -28,7 +28,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ddb_lease import AcquireTimeout, ConfigurationError, Lease, LeaseBucket, LeaseError, LeaseLost, Timing
+from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseError, LeaseLost, Timing
 from ddb_lease._protocol.messages import Renew, RenewEach, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
@@ -307,16 +307,7 @@ def perish(job: Job) -> None:
     ends = now() + job.seconds
     while now() < ends:
         name = chance.choice(SICK)
-        bucket = LeaseBucket(
-            name,
-            max_tokens=TOKENS,
-            lease_seconds=SICK_SECONDS,
-            table=job.table,
-            session=via,
-            endpoint_url=job.endpoint_url,
-            owner=f"victim-{job.number}",
-            timing=Timing(front_end_skew=0.1, grace=0.1),
-        )
+        bucket = _open_sick(name, job, via)
         with contextlib.suppress(AcquireTimeout, LeaseLost):
             lease = bucket.acquire(2.0)
             _hold(job, name, lease, now() + chance.uniform(0.0, SICK_SECONDS))
@@ -339,6 +330,20 @@ def _child(lease: Lease) -> None:
 
 
 # ---- Both.
+
+
+def _open_sick(name: str, job: Job, via: Any) -> LeaseBucket:
+    """A sick bucket for a process that is not sick itself."""
+    return LeaseBucket(
+        name,
+        max_tokens=TOKENS,
+        lease_seconds=SICK_SECONDS,
+        table=job.table,
+        session=via,
+        endpoint_url=job.endpoint_url,
+        owner=f"job-{job.number}",
+        timing=Timing(front_end_skew=0.1, grace=0.1),
+    )
 
 
 def _hold(job: Job, name: str, lease: Lease, until: float) -> None:
@@ -425,6 +430,7 @@ class _Crowd:
 
     def __init__(self, job: Job, plan: Plan, chance: Random) -> None:
         self._job = job
+        self._session = session(job.endpoint_url)
         self._plan = plan
         self._chance = chance
         self._met: Counter[str] = Counter()
@@ -491,6 +497,15 @@ class _Crowd:
             stopped.signal(signal.SIGSTOP)
             time.sleep(self._chance.uniform(0.1, 2.0 * SICK_SECONDS))
             stopped.signal(signal.SIGCONT)
+        elif drawn < 0.3:
+            self._revoke()
+
+    def _revoke(self) -> None:
+        """Revoke a lease of a sick bucket, so that its holder's callback is called."""
+        with contextlib.suppress(LeaseError), _open_sick(self._chance.choice(SICK), self._job, self._session) as bucket:
+            leases = [lease for lease in bucket.status().leases if not lease.expired]
+            if leases:
+                self._met["revoked"] += bucket.revoke(self._chance.choice(leases).lease_id)
 
     def _listen(self) -> None:
         for number, holder in enumerate(self._sufferers):
@@ -513,10 +528,7 @@ def _judged(job: Job, folder: Path) -> Iterator[str]:
         if not log.spans():
             yield f"{name}: nobody held anything"
     for name in SICK:
-        with contextlib.suppress(ConfigurationError), LeaseBucket(
-            name, max_tokens=TOKENS, lease_seconds=SICK_SECONDS, table=job.table, session=session(job.endpoint_url),
-            endpoint_url=job.endpoint_url, timing=Timing(front_end_skew=0.1, grace=0.1),
-        ) as bucket:  # fmt: skip
+        with _open_sick(name, job, session(job.endpoint_url)) as bucket:
             patient_until, had = now() + PATIENCE, -1
             while had != TOKENS and now() < patient_until:
                 time.sleep(0.5)  # what was killed a moment ago dies by expiry

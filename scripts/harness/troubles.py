@@ -80,7 +80,7 @@ class Troubles:
 
     def on_event(self, _event: object) -> None:
         """A callback that sometimes hangs or raises."""
-        if self.happens("on_event hangs", 0.005):
+        if self.happens("on_event hangs", 0.01):
             self.hang()
         if self.happens("on_event raises", 0.05):
             raise Careless("an event callback")
@@ -128,7 +128,7 @@ class _SlowCredentials(Credentials):
         self._troubles = troubles
 
     def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        if self._troubles.happens("credentials hang", 0.01):
+        if self._troubles.happens("credentials hang", 0.02):
             self._troubles.hang()
         return super().get_frozen_credentials()
 
@@ -139,10 +139,10 @@ class _HangingCalls:
         self._store = store
 
     def send(self, request: Request) -> Reply:
-        if self._troubles.happens("a call hangs before it is sent", 0.005):
+        if self._troubles.happens("a call hangs before it is sent", 0.02):
             self._troubles.hang()
         reply = self._store.send(request)
-        if self._troubles.happens("a call hangs after its answer", 0.005):
+        if self._troubles.happens("a call hangs after its answer", 0.02):
             self._troubles.hang()
         return reply
 
