@@ -11,7 +11,8 @@ from ddb_lease.dynamodb.table import create_table
 from scripts.harness import engines
 from scripts.harness.holders import PATIENCE, TABLE
 from scripts.harness.slow_wire import SlowWire
-from scripts.harness.soaking import HEALTHY, Figures, Plan, soak
+from scripts.harness.soaking import Plan, soak
+from scripts.harness.sufferers import HEALTHY, Figures
 
 
 @pytest.fixture
