@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -59,13 +60,50 @@ def soak(
             seconds=plan.seconds, threads=plan.threads, rounds=plan.seed, how=wire.endpoint_url,
         )  # fmt: skip
         crowd = _Crowd(job, plan, chance)
-        with contextlib.closing(crowd):
-            crowd.run(watch)
-            figures = crowd.figures()
+        with contextlib.closing(crowd), Probe(job) as probe:
+            crowd.run(lambda seconds, so_far: watch(seconds, probe.add_to(so_far)))
+            figures = probe.add_to(crowd.figures())
         for trouble, count in wire.met.items():
             figures.troubles[f"an answer {trouble}"] = count
     figures.violations += _judged(job, folder)
     return figures
+
+
+class Probe:
+    """Asks the engine for an item, again and again: how long does it take where nothing is wrong?
+
+    If a healthy lease is lost while the engine itself does not answer, the machine is too busy for the soak.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._client = session(job.endpoint_url).client("dynamodb", endpoint_url=job.endpoint_url)
+        self._table = job.table
+        self._asked_at: float | None = None
+        self._slowest = 0.0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def add_to(self, figures: Figures) -> Figures:
+        """The same figures, with the slowest answer so far."""
+        asked_at = self._asked_at
+        waiting = 0.0 if asked_at is None else now() - asked_at
+        figures.slowest_answer = max(figures.slowest_answer, self._slowest, waiting)
+        return figures
+
+    def __enter__(self) -> Probe:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join(PATIENCE)
+
+    def _ask(self) -> None:
+        while not self._ended.wait(0.3):
+            self._asked_at = began = now()
+            with contextlib.suppress(Exception):
+                self._client.get_item(TableName=self._table, Key={"pk": {"S": "probe"}, "sk": {"S": "probe"}})
+            self._asked_at, self._slowest = None, max(self._slowest, now() - began)
 
 
 class _Crowd:
