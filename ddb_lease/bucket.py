@@ -155,7 +155,8 @@ class LeaseBucket(BelongsHere):
 
         Cost without contention: 1 PutItem (1 WCU); for several slots, 1 TransactWriteItems (2 WCU a slot). The first
         acquire also sends a Query, and another one, eventually consistent and of one item, because two answers must
-        confirm the time before anything is written by it; so does one after an hour or more without any request. If a
+        confirm the time before anything is written by it; so does one after an hour or more without any request. A
+        third must, if it takes an expired lease's slot, or if this machine's wall clock says otherwise. If a
         slot does not exist yet: a TransactWriteItems of two items instead of the PutItem. If the bucket does not exist
         yet: also a TransactWriteItems of min(max_tokens, 99) + 1 items, at 2 WCU each.
         """

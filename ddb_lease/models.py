@@ -51,8 +51,8 @@ class Timing:
         grace_most: Two seconds by default.
         retention: How long a slot's item stays after its last activity or expiry before DynamoDB's TTL may
             delete it. At least an hour, as a request can be under way for a quarter of an hour.
-        max_clock_skew: Only for a service whose answers carry no `Date`: how far this machine's wall clock may
-            be wrong.
+        max_clock_skew: How far this machine's wall clock may be wrong. It is believed only if the service's answers
+            carry no `Date`. Otherwise, a clock that is further off costs the first acquire one Query more.
     """
 
     front_end_skew: float = 1.0

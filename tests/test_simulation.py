@@ -1,5 +1,6 @@
 """The simulator: its schedules, that it notices faults, and ten thousand schedules of the shipped code."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import settings
 from ddb_lease import LossReason, StoreRejected
 from ddb_lease._protocol.lease_state import Belief
 from ddb_lease.dynamodb import expressions
+from scripts.harness.dates import Dates
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import BUCKET
 from tests.simulation.exploring import Tally, explore_on_all_cores
@@ -348,6 +350,31 @@ def test_each_fault_and_each_mishap_has_its_row_in_the_docs():
     named = {fault.partition(":")[0] for fault in FAULTS} - {"cut"}
     assert named - rows == set()
     assert set(DEEDS) - rows == set()
+
+
+@pytest.mark.parametrize("wrong", [(7.0, 6.0), (7.0, 7.0), (7.0, -7.0), (7.0, 11.0)])
+def test_of_five_dates_in_a_row_no_three_wrong_ones_agree_and_all_else_may_be_told(wrong):
+    for given in itertools.product((0.0, *wrong), repeat=7):
+        dates, told = Dates(), []
+        for one in given:
+            mine = [*told[-4:], one]
+            alike = any(sum(abs(other - one) < 3.0 for other in mine if other) >= 3 for one in wrong)
+            assert dates.may_tell(one, took=0.0) == (not one or not alike), given
+            told.append(0.0 if one and alike else one)
+
+
+def test_wrong_dates_come_in_pairs_and_in_crowds():
+    pairs = crowds = 0
+    for seed in range(400):
+        record = play(schedule_for(seed))
+        assert record.failure is None
+        odd = {key: fate.date for key, fate in record.faults.items() if fate.name == "odd date"}
+        close = sum((name, at + k) in odd for name, at in odd for k in (1, 2, 3))
+        pairs += close > 0
+        crowds += len(odd) > 8
+        assert not record.schedule.lies or len(odd) > 0 or record.requests < 40
+    assert pairs > 15
+    assert crowds > 5
 
 
 def test_every_setup_is_played():

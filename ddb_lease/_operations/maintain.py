@@ -14,7 +14,7 @@ from ddb_lease._operations.look import Looks
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_whole
-from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._operations.sync_time import make_certain, without_time
 from ddb_lease._protocol.decisions import is_idle
 from ddb_lease._protocol.messages import Look, Pause, Refused, Seen
 from ddb_lease._protocol.outcomes import Busy, Failure, Unavailable
@@ -66,8 +66,8 @@ class Maintenance:
         if counter is None:
             return
         state.adopt(counter, sure=True)
-        failed = yield from confirm(state.time)
-        if not state.time.confirmed:
+        failed = yield from make_certain(state.time)
+        if not state.time.certain:
             cause = without_time(failed).cause
             raise self._unavailable(cause) from cause
         for slot in slots.values():

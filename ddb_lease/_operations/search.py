@@ -14,7 +14,7 @@ from ddb_lease._operations.look import Looks
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.sync_time import ask_while, confirm, without_time
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.messages import Done, Refused, Seen
+from ddb_lease._protocol.messages import Answer, Done, Refused, Seen
 from ddb_lease._protocol.outcomes import Failure, Full, LostRace, failure_of
 from ddb_lease._protocol.records import Grant, View
 from ddb_lease._protocol.retry import Operation
@@ -114,15 +114,34 @@ class Search:
                 if not isinstance(result, View):
                     return result
                 view = result
-            elif step.next_expiry is None or time.confirmed:
-                self._state.note_holders(*view.slots.values())
-                return Full(expires_in=_until(step.next_expiry, expired_before))
             else:
-                # A single answer cannot tell what has expired (see `service_time`): get a second one, then decide.
-                failed = yield from confirm(time)
-                if not time.confirmed:
-                    return Full(expires_in=None) if failed is None else failure_of(failed)
+                failed = None if step.next_expiry is None else (yield from self._ask_whether_over(step.next_expiry))
+                if failed is not None and not time.confirmed:
+                    return failure_of(failed)
+                if step.next_expiry is None or step.next_expiry >= time.expired_before_ms():
+                    self._state.note_holders(*view.slots.values())
+                    return Full(expires_in=self._seconds_until(step.next_expiry))
         return LostRace()
+
+    def _ask_whether_over(self, expiry: int) -> Operation[Answer | None]:
+        """Ask until it is certain whether a lease is over. Two answers may say so; then it takes a third.
+
+        Returns:
+            The failure that ended it, if the time is not known because of one.
+        """
+        time = self._state.time
+        if not time.confirmed:
+            failed = yield from confirm(time)
+            if not time.confirmed:
+                return failed
+        yield from ask_while(lambda: time.expired_before_ms() <= expiry < time.now_ms()[0], time)
+        return None
+
+    def _seconds_until(self, expiry: int | None) -> float | None:
+        time = self._state.time
+        if expiry is None or not time.confirmed:
+            return None  # a single answer says nothing of an expiry
+        return (expiry - (time.expired_before_ms() or time.now_ms()[0])) / 1000
 
     def _carry_out(
         self,
@@ -167,8 +186,3 @@ class Search:
         elif refused.counter_failed:
             hints.forget()  # the counter's item is gone: the bucket must be made anew
         return decisions.learn(view, step, refused)
-
-
-def _until(expiry: int | None, now_lo: int) -> float | None:
-    # Before the service's time is confirmed, `now_lo` is 0, and an expiry says nothing.
-    return None if expiry is None or now_lo == 0 else (expiry - now_lo) / 1000

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
-from ddb_lease._operations.sync_time import confirm, settle, without_time
+from ddb_lease._operations.sync_time import ask_patiently, confirm, without_time
 from ddb_lease._protocol import decisions, grants
 from ddb_lease._protocol.messages import Answer, BringBack, Claim, Create, Done, Mint, Refused, Request, Retire, Take
 from ddb_lease._protocol.outcomes import Failure, LostRace, failure_of
@@ -223,7 +223,7 @@ class SlotWrites:
         ttl = grants.ttl_for(
             now_hi=now.high_ms, expires_at=grant.expires_at, fence=grant.fence, retention_seconds=state.timing.retention
         )
-        expired_before = now.low_ms  # confirmed by now: what one odd answer tells would steal leases
+        expired_before = now.expired_before_ms  # 0 before three answers agree: what two tell is enough for a free slot
         match step:
             case ClaimSlot():
                 return Claim(slot=step.slot, fence=grant.fence, lease=lease, expired_before=expired_before, ttl=ttl)
@@ -247,14 +247,15 @@ class SlotWrites:
     def _is_sound(self, grant: Grant) -> Operation[bool]:
         """Whether a grant that was just won may be handed out."""
         time = self.state.time
-        now = time.read()
-        if now is not None and (now.doubtful or now.wide):
-            yield from settle(time)
+
+        def unverified() -> bool:
             now = time.read()
-        # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
-        if now is None or now.doubtful:
-            return False
-        return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms)
+            return now is not None and now.steady < grant.deadline and not _verifies(now, grant)
+
+        # Its own answer is the third, as a rule, and asking for more would be the exception.
+        yield from ask_patiently(unverified, time)
+        now = time.read()
+        return now is not None and _verifies(now, grant)
 
     def _write(self, request: Request) -> Operation[Done | Refused | Failure]:
         answer, _ = yield from self._send(request, until=self.deadline)
@@ -274,6 +275,14 @@ class SlotWrites:
 
 def _is_settled(now: Reading) -> bool:
     return now.confirmed and not now.doubtful and not now.wide
+
+
+def _verifies(now: Reading, grant: Grant) -> bool:
+    """Whether the time as known after the answer shows that a grant may be handed out."""
+    # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
+    if not now.certain or now.doubtful or now.wide:
+        return False
+    return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms, latest=now.latest_ms)
 
 
 def _slots(step: ClaimSlot | MintSlot | TakeSlots) -> tuple[tuple[int, ...], tuple[int, ...], int]:

@@ -3,7 +3,8 @@
 Invariants:
 
 - It asks with the cheapest read there is, and only where something is about to be written, or believed, by the time.
-- It asks a few times at most. The caller decides what to do if that did not help.
+- It asks a few times at most, and more often only while answers come. The caller decides what to do if that did not
+  help.
 - A failure to ask is returned, never swallowed: it is why the time is not known.
 """
 
@@ -19,13 +20,15 @@ from ddb_lease._protocol.messages import (
     Look,
     Pause,
     Rejected,
+    Seen,
     ThrottledAnswer,
     Unknown,
     Unsent,
 )
 from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
 from ddb_lease._protocol.retry import FIRST_CONTACT_SECONDS, Operation
-from ddb_lease._state.service_time import AGREEING, ServiceTime
+from ddb_lease._state.offset import AGREEING, WINDOW
+from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
 TIME_UNKNOWN = StoreUnavailable("the service's answers do not tell its time")
@@ -56,25 +59,30 @@ def ask_while(
 
     Cost: half an RCU for each look.
     """
-    failed: Answer | None = None
-    for _ in range(times):
-        if not wanting() or time.steady() >= until:
-            return failed
-        answer = yield Look(limit=1, consistent=False)
-        failed = answer if isinstance(answer, _FAILURES) else None
-        if failed is not None and not time.known:
-            return failed  # nothing has ever come from the service: the caller retries after a pause, or raises
-        if pause:
-            yield Pause(seconds=pause, wakeable=False)
-    return failed
+    answers = yield from _ask(wanting, time, times=times, until=until, pause=pause)
+    return _last_failure(answers)
+
+
+def ask_patiently(
+    wanting: Callable[[], bool], time: ServiceTime, *, until: float = math.inf
+) -> Operation[Answer | None]:
+    """Look while something is wanting, as often as two wrong answers can make necessary; less often if none comes.
+
+    Returns:
+        The last look's answer if it was a failure; else None.
+    """
+    answers = yield from _ask(wanting, time, times=AGREEING, until=until)
+    if any(isinstance(answer, Seen) for answer in answers):
+        answers += yield from _ask(wanting, time, times=WINDOW - AGREEING, until=until)
+    return _last_failure(answers)
 
 
 def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[Answer | None]:
-    """Ask while answers contradict one another, or the bounds are wide after idling.
+    """Ask while answers contradict one another, or the strict bounds are wide after idling.
 
     With bounds as wide as that, an expiry written now would lie far ahead.
     """
-    return ask_while(lambda: time.unsettled, time, until=until)
+    return ask_patiently(lambda: time.unsettled_strictly, time, until=until)
 
 
 def confirm(time: ServiceTime) -> Operation[Answer | None]:
@@ -83,7 +91,31 @@ def confirm(time: ServiceTime) -> Operation[Answer | None]:
     Returns:
         The failure that ended it, if one did.
     """
-    return ask_while(lambda: not time.confirmed or time.unsettled, time)
+    return ask_patiently(lambda: not time.confirmed or time.unsettled, time)
+
+
+def make_certain(time: ServiceTime) -> Operation[Answer | None]:
+    """Ask until three answers agree, and none of the latest contradicts them; returns as `confirm` does."""
+    return ask_patiently(lambda: not time.certain or time.unsettled, time)
+
+
+def _ask(
+    wanting: Callable[[], bool], time: ServiceTime, *, times: int, until: float, pause: float = 0.0
+) -> Operation[list[Answer | None]]:
+    """The answers to the looks that were sent."""
+    answers: list[Answer | None] = []
+    while len(answers) < times and wanting() and time.steady() < until:
+        answer = yield Look(limit=1, consistent=False)
+        answers.append(answer)
+        if _last_failure(answers) is not None and not time.known:
+            break  # nothing has ever come from the service: the caller retries after a pause, or raises
+        if pause:
+            yield Pause(seconds=pause, wakeable=False)
+    return answers
+
+
+def _last_failure(answers: list[Answer | None]) -> Answer | None:
+    return answers[-1] if answers and isinstance(answers[-1], _FAILURES) else None
 
 
 def without_time(failed: Answer | None) -> Busy | Unavailable:

@@ -61,21 +61,22 @@ def new_grant(
     )
 
 
-def is_sound(grant: Grant, *, steady: float, now_hi: int) -> bool:
+def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
     """Whether a grant that was won may be handed out, by the time as it is known after the answer.
 
     Args:
         grant: What was won.
         steady: Steady time.
         now_hi: Upper bound of the service's time at that instant, in ms.
+        latest: The same, as even two wrong answers cannot deny.
     """
     if steady >= grant.deadline:
         return False
     # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
     # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
     started = grant.deadline + grant.margin - grant.lease_ms / 1000
-    written_by, known_by = grant.acquired_at / 1000 - started, now_hi / 1000 - steady
-    return known_by - grant.margin <= written_by <= known_by + FAR_AHEAD_SECONDS
+    written_by = grant.acquired_at / 1000 - started
+    return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + FAR_AHEAD_SECONDS
 
 
 def next_fence(seen: int, now_hi: int) -> int:

@@ -176,7 +176,7 @@ class Attempts:
         with self.lock:
             # Steady time first: see `Belief.begin_renewal`.
             belief.tried_at = now = self.steady()
-            _, now_hi = state.time.now_ms()
+            now_hi = state.time.latest_ms()
             widest = WIDE_SECONDS if now < belief.settle_until else max(WIDE_SECONDS, self._seconds)
             if state.time.wider_than(widest):
                 belief.retry_later(now)

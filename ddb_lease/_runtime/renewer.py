@@ -223,7 +223,7 @@ class Renewer:
         """
         time = self._state.time
         failed: Answer | None = None
-        if time.unsettled:
+        if time.unsettled_strictly:
             operation = settle(time, until=lease.belief.settle_until)
             failed = self._driver.run(operation, self._runtime.wakeup(), observe=lease.settled)
         planned = lease.plan()
@@ -308,7 +308,7 @@ class Renewer:
             The leases that have time to wait for that. The others are renewed alone, at once.
         """
         time = self._state.time
-        if not time.unsettled:
+        if not time.unsettled_strictly:
             return batch
         now = time.steady()
         until = {lease: lease.belief.settle_until for lease in batch}

@@ -5,11 +5,13 @@ Invariants:
 - Nothing below `_runtime` reads the machine's clocks: it gets a `Clock` or a `ServiceTime`.
 - No wall clock of a client is trusted. DynamoDB has no server-side ``now()``, but every genuine answer carries a
   ``Date`` header: the service's clock, cut to a second. An answer sent for at steady time ``t0`` and received at
-  ``t1`` with ``Date`` D says that the offset (service minus steady) lies in ``[D - t1, D + 1 s - t0]``; answers are
-  intersected, and widened by the oscillators' drift since (Marzullo's interval intersection, one source).
-- One wrong answer must neither make another holder's lease look expired, nor make ours last longer, nor leave us
-  without bounds. So each bound needs two answers, however well one of them fits; while answers contradict one another,
-  the bounds are the hull of all of them; and once three agree with one another, we believe those.
+  ``t1`` with ``Date`` D says that the offset (service minus steady) lies in ``[D - t1, D + 1 s - t0]``, widened by the
+  oscillators' drift since. `offset` says what several answers tell, and how many wrong ones it withstands.
+- Two wrong answers must neither make another holder's lease look expired, nor make ours last longer, nor leave us
+  without bounds. So three answers must agree before a lease is seen as expired, before a grant is handed out, and
+  before a deadline moves; and each bound that any of these uses is one that three answers support.
+- Two answers that agree are enough to write what a third verifies before anybody relies on it: a claim of a free slot.
+  Its own answer is the third. This machine's wall clock may object, and then a third comes first; it can do no more.
 - A steady clock that stood still (a paused virtual machine) shows as an offset that moved up. What was computed with a
   lower offset ends earlier, by `ServiceTime.late_by`: computed for each lease, as each has its own offset.
 """
@@ -22,13 +24,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ddb_lease._state.log import queued as _log
+from ddb_lease._state.offset import AGREEING, Interval, Offset
 from ddb_lease.models import OSCILLATOR_DRIFT
 
-AGREEING = 3
-"""How many answers in a row must agree with one another before they overrule what we knew."""
-
 WIDE_SECONDS = 2.0
-"""If the bounds are further apart than this, we ask for the time again before anything is written by them. Two fresh
+"""If the bounds are further apart than this, we ask for the time again before anything is written by them. A few fresh
 answers leave less, unless they took long. While idle, narrow bounds widen to this in an hour and a quarter."""
 
 
@@ -45,128 +45,28 @@ class Clock(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """Bounds on the offset between the service's clock and the steady one, in seconds, as of steady time `at`."""
-
-    low: float
-    high: float
-    at: float
-
-    def widened(self, now: float) -> Interval:
-        """The same bounds at a later time, as both oscillators may have drifted."""
-        grown = OSCILLATOR_DRIFT * max(0.0, now - self.at)
-        return Interval(self.low - grown, self.high + grown, now)
-
-    def meet(self, other: Interval) -> Interval | None:
-        """What both allow, or None if they contradict each other."""
-        low, high = max(self.low, other.low), min(self.high, other.high)
-        return Interval(low, high, self.at) if low <= high else None
-
-    def hull(self, other: Interval) -> Interval:
-        """What at least one of them allows, and everything between."""
-        return Interval(min(self.low, other.low), max(self.high, other.high), self.at)
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What several answers that agree with one another say about the offset.
-
-    Attributes:
-        by_one: What all of them allow: a single answer may determine either bound.
-        by_two: Bounds that two answers each support, so that a single wrong answer moves neither. With only one
-            answer, its own bounds.
-        answers: How many answers there are.
-    """
-
-    by_one: Interval
-    by_two: Interval
-    answers: int
-
-    @staticmethod
-    def of(sample: Interval) -> Evidence:
-        """What a single answer says."""
-        return Evidence(sample, sample, 1)
-
-    def widened(self, now: float) -> Evidence:
-        """The same at a later time, as both oscillators may have drifted."""
-        return Evidence(self.by_one.widened(now), self.by_two.widened(now), self.answers)
-
-    def joined(self, sample: Interval) -> Evidence | None:
-        """With one more answer, as of the same time; None if it contradicts them."""
-        one, two = self.by_one, self.by_two
-        met = one.meet(sample)
-        if met is None:
-            return None
-        # The second highest lower bound and the second lowest upper bound: of any two answers, at least one is honest.
-        low, high = min(one.low, sample.low), max(one.high, sample.high)
-        if self.answers > 1:
-            low, high = max(two.low, low), min(two.high, high)
-        return Evidence(met, Interval(low, high, sample.at), self.answers + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """What we know about the offset: a pure state machine, fed one sample at a time.
-
-    Attributes:
-        trusted: The answers that we believe.
-        rival: The latest answers, if they contradict the trusted ones but not one another.
-        doubt: The hull of all answers since the first contradiction; None if there is none.
-        overruled: What was trusted until the latest sample, if that sample made us believe the rivals instead.
-    """
-
-    trusted: Evidence
-    rival: Evidence | None = None
-    doubt: Interval | None = None
-    overruled: Evidence | None = None
-
-    @staticmethod
-    def first(sample: Interval) -> Offset:
-        """The state after the first sample."""
-        return Offset(Evidence.of(sample))
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether a second answer has agreed with the first."""
-        return self.trusted.answers > 1
-
-    def bounds(self, now: float) -> Interval:
-        """The bounds in force at steady time `now`."""
-        trusted = self.trusted.by_two
-        return (trusted if self.doubt is None else trusted.hull(self.doubt)).widened(now)
-
-    def updated(self, sample: Interval) -> Offset:
-        """The state after one more sample."""
-        now = sample.at
-        trusted = self.trusted.widened(now)
-        agreed = trusted.joined(sample)
-        rival = self.rival.widened(now).joined(sample) if self.rival else None
-        if agreed is not None and rival is None:
-            return Offset(agreed)  # what we knew is confirmed, and nothing supports the rival: it was a wrong answer
-        doubt = sample if self.doubt is None else self.doubt.widened(now).hull(sample)
-        rival = rival or Evidence.of(sample)
-        # Two answers overrule a single first one: else a second wrong answer could confirm it against them.
-        overruled = rival.answers >= min(AGREEING, trusted.answers + 1)
-        return Offset(rival, overruled=trusted) if overruled else Offset(trusted, rival, doubt)
-
-
-@dataclass(frozen=True, slots=True)
 class Reading:
     """What we know at one instant, read once before something is written or decided by the time.
 
+    All times are in whole milliseconds since the epoch.
+
     Attributes:
-        steady: The steady clock.
-        low_ms: The service's time is no earlier, in whole milliseconds since the epoch.
-        high_ms: Nor later.
-        confirmed: Whether more than one answer supports these bounds.
+        steady: The steady clock, in seconds.
+        expired_before_ms: See `ServiceTime.expired_before_ms`.
+        high_ms: The service's time is no later, as no single wrong answer can deny.
+        latest_ms: The same, as no two wrong answers can deny, if `certain`.
+        confirmed: Whether something may be written by these bounds that is verified before anybody relies on it.
+        certain: Whether three answers agree.
         doubtful: Whether the latest answers contradict what we knew.
         wide: Whether the bounds are too far apart for an expiry to be written by them.
     """
 
     steady: float
-    low_ms: int
+    expired_before_ms: int
     high_ms: int
+    latest_ms: int
     confirmed: bool
+    certain: bool
     doubtful: bool
     wide: bool
 
@@ -177,8 +77,8 @@ class ServiceTime:
     Thread-safe. Reading takes no lock: the state is one immutable value, replaced whole.
 
     Attributes:
-        max_clock_skew: For answers without a usable ``Date`` only: then the bounds are the wall clock plus and
-            minus this many seconds, and a warning is logged once.
+        max_clock_skew: How far the wall clock is expected to be wrong, in seconds. If answers carry no usable ``Date``,
+            the bounds are the wall clock plus and minus this, and a warning is logged once.
         front_end_skew: By how many seconds honest answers of one service may disagree.
         steady: Seconds of the steady clock, which measures deadlines.
     """
@@ -197,24 +97,41 @@ class ServiceTime:
     def late_by(self, offset: float) -> float:
         """How much earlier something ends that was computed with this offset of the service's clock from ours.
 
-        It is 0 as long as the offset may have been right. If the trusted answers say that the service's clock is
-        certainly ahead of it, because our steady clock stood still since, it is the most by which it may be ahead.
+        It is never negative, and 0 as long as the offset may have been right. If the trusted answers say that the
+        service's clock is certainly ahead of it, because our steady clock stood still since, it is the most by which it
+        may be ahead. Whatever is doubtful counts against the holder: two answers show that it is ahead, and by how much
+        is bounded by three.
         """
         state = self._offset
-        if state is None or not state.confirmed:
+        if state is None or not state.certain:
             return 0.0
-        known = state.trusted.by_two
-        drift = OSCILLATOR_DRIFT * max(0.0, self.steady() - known.at)
-        return known.high + drift - offset if known.low - drift > offset else 0.0
+        low, high = state.trusted.allowed_by(2).low, state.trusted.allowed_by(AGREEING).high
+        drift = OSCILLATOR_DRIFT * max(0.0, self.steady() - state.trusted.at)
+        return high + drift - offset if low - drift > offset else 0.0
 
     @property
     def known(self) -> bool:
         """Whether we know the service's time at all; before that, nothing may be claimed.
 
-        Answers without a ``Date`` count only after three of them in a row, and only if no two answers with a ``Date``
+        Answers without a ``Date`` count only after three of them in a row, and only if no three answers with a ``Date``
         agree: a single odd answer must not make us trust this machine's wall clock.
         """
         return self._offset is not None or self._by_wall
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether something may be written by `now_ms` that is verified before anybody relies on it.
+
+        It may if two answers agree, and this machine's wall clock does not object; or if three agree.
+        """
+        offset = self._offset
+        return self._by_wall if offset is None else self._is_confirmed(offset)
+
+    @property
+    def certain(self) -> bool:
+        """Whether three answers agree, so that no two wrong ones can have misled us."""
+        offset = self._offset
+        return self._by_wall if offset is None else offset.certain
 
     @property
     def doubtful(self) -> bool:
@@ -224,11 +141,17 @@ class ServiceTime:
 
     @property
     def unsettled(self) -> bool:
-        """Whether to ask again before something is written by the bounds: they are in doubt, or wide after idling."""
+        """Whether to ask again before something is written by `now_ms`: it is in doubt, or wide after idling."""
+        offset = self._offset
+        return offset is not None and (offset.doubt is not None or _is_wide(offset.bounds(self.steady())))
+
+    @property
+    def unsettled_strictly(self) -> bool:
+        """The same for `latest_ms`, by which leases that are held already are extended."""
         return self.doubtful or self.wider_than(WIDE_SECONDS)
 
     def wider_than(self, seconds: float) -> bool:
-        """Whether the bounds are further apart than so many seconds: an expiry written by them may be that far ahead.
+        """Whether the strict bounds are further apart than so many seconds: so far ahead may an expiry lie.
 
         Always False if answers without a ``Date`` made us fall back to this machine's wall clock: the bounds are then
         as wide as configured, and asking again does not help.
@@ -236,7 +159,7 @@ class ServiceTime:
         offset = self._offset
         if offset is None:
             return False
-        bounds = offset.bounds(self.steady())
+        bounds = offset.strict_bounds(self.steady())
         return bounds.high - bounds.low > seconds
 
     def observe(self, *, sent: float, received: float, date: float | None) -> bool:
@@ -263,7 +186,7 @@ class ServiceTime:
                 return self._note_date(sample)
             after = self._offset = before.updated(sample)
         if after.overruled is not None:
-            missed = after.trusted.by_one.low - after.overruled.by_one.high
+            missed = after.trusted.lows[0] - after.overruled.highs[0]
             if missed > self.front_end_skew:
                 _log.warning("the steady clock of this machine missed %.1f s: deadlines are brought forward", missed)
         return after.overruled is not None or (before.doubt is None) != (after.doubt is None)
@@ -271,34 +194,55 @@ class ServiceTime:
     def now_ms(self) -> tuple[int, int]:
         """Bounds on the service's time, in whole milliseconds since the epoch: (no later than, no earlier than).
 
+        No single wrong answer moves them, once there are two.
+
         Raises:
             RuntimeError: It is not known yet; ask `known` first.
         """
         offset, now = self._offset, self.steady()
-        if offset is not None:
-            bounds = offset.bounds(now)
-            return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
-        if self._by_wall:
-            wall = self._clock.wall()
-            return math.floor((wall - self.max_clock_skew) * 1000), math.ceil((wall + self.max_clock_skew) * 1000)
-        raise RuntimeError("the service's time is not known before its first answer")
+        return self._wall_ms() if offset is None else _to_ms(offset.bounds(now), now)
+
+    def latest_ms(self) -> int:
+        """The service's time is no later, and no two wrong answers move this bound, once it is `certain`.
+
+        Raises:
+            RuntimeError: It is not known yet; ask `known` first.
+        """
+        offset, now = self._offset, self.steady()
+        return (self._wall_ms() if offset is None else _to_ms(offset.strict_bounds(now), now))[1]
+
+    def expired_before_ms(self) -> int:
+        """A lease whose `expires_at` is below this has certainly expired.
+
+        It is 0, so that none has, until three answers agree: two wrong ones must not steal a lease.
+
+        Raises:
+            RuntimeError: It is not known yet; ask `known` first.
+        """
+        offset, now = self._offset, self.steady()
+        if offset is None:
+            return self._wall_ms()[0]
+        return _to_ms(offset.strict_bounds(now), now)[0] if offset.certain else 0
 
     def read(self) -> Reading | None:
         """All we know, at one instant; None if the service's time is not known yet."""
         offset, now = self._offset, self.steady()
         if offset is not None:
             bounds = offset.bounds(now)
+            earliest_ms, latest_ms = _to_ms(offset.strict_bounds(now), now)
             return Reading(
                 now,
-                math.floor((now + bounds.low) * 1000),
-                math.ceil((now + bounds.high) * 1000),
-                confirmed=offset.trusted.answers > 1,
+                earliest_ms if offset.certain else 0,
+                _to_ms(bounds, now)[1],
+                latest_ms,
+                confirmed=self._is_confirmed(offset),
+                certain=offset.certain,
                 doubtful=offset.doubt is not None,
-                wide=bounds.high - bounds.low > WIDE_SECONDS,
+                wide=_is_wide(bounds),
             )
         if self._by_wall:
-            low_ms, high_ms = self.now_ms()
-            return Reading(now, low_ms, high_ms, confirmed=True, doubtful=False, wide=False)
+            low_ms, high_ms = self._wall_ms()
+            return Reading(now, low_ms, high_ms, high_ms, confirmed=True, certain=True, doubtful=False, wide=False)
         return None
 
     def middle_ns(self) -> tuple[int, int]:
@@ -331,27 +275,29 @@ class ServiceTime:
             return self.middle_ns()[0] if self._by_wall else None
         now = self._clock.steady()
         bounds = offset.bounds(now)
-        if not offset.confirmed or offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS:
+        if not self._is_confirmed(offset) or offset.doubt is not None or _is_wide(bounds):
             return None
         return round((now + (bounds.low + bounds.high) / 2) * 1_000_000_000)
-
-    def expired_before_ms(self) -> int:
-        """A lease whose `expires_at` is below this has certainly expired.
-
-        It is 0, so that none has, until two answers agree: a single wrong first answer must not steal a lease.
-        """
-        offset = self._offset
-        return self.now_ms()[0] if offset is None or offset.confirmed else 0
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether `expired_before_ms` can recognise an expired lease yet."""
-        offset = self._offset
-        return self._by_wall if offset is None else offset.confirmed
 
     def after_fork_in_child(self) -> None:
         """In a forked child: make a new lock, as another thread of the parent may have held the old one."""
         self._lock = threading.RLock()
+
+    def _is_confirmed(self, offset: Offset) -> bool:
+        return offset.certain or (offset.trusted.answers > 1 and not self._wall_objects(offset))
+
+    def _wall_objects(self, offset: Offset) -> bool:
+        """Whether this machine's wall clock is further from the bounds than it is expected to be wrong."""
+        now = self.steady()
+        bounds, wall = offset.bounds(now), self._clock.wall() - now
+        return not bounds.low - self.max_clock_skew <= wall <= bounds.high + self.max_clock_skew
+
+    def _wall_ms(self) -> tuple[int, int]:
+        """Bounds by this machine's wall clock, the last resort, in whole milliseconds since the epoch."""
+        if not self._by_wall:
+            raise RuntimeError("the service's time is not known before its first answer")
+        wall = self._clock.wall()
+        return math.floor((wall - self.max_clock_skew) * 1000), math.ceil((wall + self.max_clock_skew) * 1000)
 
     def _note_date(self, sample: Interval) -> bool:
         """The first answer with a Date; or, on the wall-clock fallback, one of three that must agree to replace it."""
@@ -367,14 +313,23 @@ class ServiceTime:
 
     def _note_dateless(self) -> None:
         self._candidate = None
-        if self.confirmed:
+        if self.certain:
             return
         self._dateless += 1
         if self._dateless >= AGREEING:
             self._by_wall = True
-            self._offset = None  # a single answer with a Date among several without was the wrong one
+            self._offset = None  # one or two answers with a Date among several without were the wrong ones
             _log.warning(
                 "the service's answers carry no Date: falling back to this machine's wall clock, "
                 "taken to be right within %g s (max_clock_skew)",
                 self.max_clock_skew,
             )
+
+
+def _to_ms(bounds: Interval, now: float) -> tuple[int, int]:
+    """Bounds on the offset as bounds on the service's time, in whole milliseconds since the epoch."""
+    return math.floor((now + bounds.low) * 1000), math.ceil((now + bounds.high) * 1000)
+
+
+def _is_wide(bounds: Interval) -> bool:
+    return bounds.high - bounds.low > WIDE_SECONDS

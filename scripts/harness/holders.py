@@ -130,6 +130,15 @@ class Holder:
         assert said["said"] == what, f"{self.name} said {said}, and not {what!r}"
         return said
 
+    def heard(self) -> list[dict[str, Any]]:
+        """Its messages so far that nobody has waited for, without waiting."""
+        said = []
+        while not self._lines.empty():
+            line = self._lines.get()
+            if line is not None:
+                said.append(json.loads(line))
+        return said
+
     def tell(self, line: str = "go") -> None:
         """Let it continue."""
         assert self.process.stdin is not None

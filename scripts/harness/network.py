@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -28,9 +28,10 @@ from botocore.exceptions import (
 )
 
 from ddb_lease import client_config
-from ddb_lease._state.service_time import AGREEING
-from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, members
-from scripts.harness.world import World
+from ddb_lease._state.offset import AGREEING
+from scripts.harness.dates import Dates, Lie
+from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, http_date, members
+from scripts.harness.world import Actor, World
 
 _URL = "http://simulated"
 
@@ -44,6 +45,8 @@ class Process(Protocol):
     lease_seconds: float
     requests: int
     dateless: int
+    lie: Lie | None
+    dates: Dates
     cut_until: float
     luck: Random
 
@@ -163,6 +166,7 @@ class Network:
         front_ends: By how much each front end's clock is wrong, in seconds; every answer comes from one of them.
         dated: Whether answers carry a Date at all.
         odds: How likely each fault is, 0 to 1 in all; 0 once faults are off.
+        lies: How likely a Date is wrong, beside that.
         latency: About how long a request takes in each direction, in seconds.
         latest: When the last copy in flight reaches the service, in true time.
         told: Called with each request's process, ordinal, operation, arguments and fate, before it is sent.
@@ -176,6 +180,7 @@ class Network:
         dated: bool,
         latency: float,
         odds: float,
+        lies: float = 0.0,
         given: dict[tuple[str, int], Fate] | None,
         told: Callable[[Process, int, str, Arguments, Fate], None],
         answered: Callable[[Process, int, str, Any], None],
@@ -184,6 +189,7 @@ class Network:
         self.front_ends = front_ends
         self.dated = dated
         self.odds = odds
+        self.lies = lies
         self.fates: dict[tuple[str, int], Fate] = {}
         self.latest = 0.0
         self.latency = latency
@@ -203,9 +209,10 @@ class Network:
         self._told(process, ordinal, operation, arguments, fate)
         ticket = actor.waiting
         call = _Call(self, process, ordinal, operation, arguments, fate)
+        sent = world.now
 
         def deliver(told: Any) -> None:
-            process.when_running(lambda: actor.wake(told) if actor.waiting == ticket else None)
+            process.when_running(lambda: call.end(actor, told, ticket=ticket, sent=sent))
 
         if fate.out is None:
             unreachable = fate.name in {"unconnected", "cut"}
@@ -249,26 +256,47 @@ class Network:
                 return Fate(out=out, back=back)
             self.fates[key] = given
             return given
-        if process.cut_until > process.world.now:
-            fate = Fate("cut", out=None)
-        elif what < self.odds:
-            fate = _draw(what / self.odds, how, out, back, chance=chance, lease=process.lease_seconds)
-            if fate.stale and not reads:
-                fate = Fate("answer lost", out=out, back=None)  # a write is never stale
-        else:
-            return Fate(out=out, back=back)
-        if fate.name == "no date" and self.dated:
-            process.dateless += 1
-            if process.dateless >= AGREEING:  # so many in a row mean a service whose answers have none
-                return Fate(out=out, back=back)
-        else:
-            process.dateless = 0
-        self.fates[key] = fate
+        fate = self._drawn(process, ordinal, Fate(out=out, back=back), (swift, what, how), reads=reads)
+        if fate.name != "normal":
+            self.fates[key] = fate
         return fate
 
+    def _drawn(
+        self, process: Process, ordinal: int, normal: Fate, luck: tuple[float, float, float], *, reads: bool
+    ) -> Fate:
+        _, what, how = luck
+        if process.cut_until > process.world.now:
+            process.dateless = 0
+            return Fate("cut", out=None)
+        if what >= self.odds:
+            return self._lie(process, ordinal, normal, luck)
+        fate = _draw(what / self.odds, how, normal, chance=process.luck, lease=process.lease_seconds)
+        if fate.stale and not reads:
+            fate = replace(normal, name="answer lost", back=None)  # a write is never stale
+        if fate.name == "no date" and self.dated:
+            process.dateless += 1
+            return fate if process.dateless < AGREEING else normal  # so many mean a service whose answers have none
+        process.dateless = 0
+        if fate.name == "odd date" and fate.date is not None:
+            process.lie = Lie.after(fate.date, ordinal, how)
+        return fate
 
-def _draw(what: float, how: float, out: float, back: float, *, chance: Random, lease: float) -> Fate:  # noqa: C901, PLR0911, PLR0912 - a table
+    def _lie(self, process: Process, ordinal: int, normal: Fate, luck: tuple[float, float, float]) -> Fate:
+        """A wrong Date that follows another one; or one of many, in some schedules."""
+        swift, what, how = luck
+        if process.lie is not None and ordinal >= process.lie.at:
+            date, process.lie = process.lie.date, None
+        elif (what - self.odds) / (1.0 - self.odds) < self.lies:
+            date = (how - 0.5) * (20.0 if swift < 0.8 else 15_000.0)
+            process.lie = Lie.after(date, ordinal, how)
+        else:
+            return normal
+        return replace(normal, name="odd date", date=date)
+
+
+def _draw(what: float, how: float, normal: Fate, *, chance: Random, lease: float) -> Fate:  # noqa: C901, PLR0911, PLR0912 - a table
     """One of the faults; `what` selects it, `how` its size."""
+    out, back = normal.out, normal.back
     late = lease * 2.0 * how if how < 0.9 else LATEST_SECONDS * (how - 0.9) * 10
     match int(what * 20):
         case 0:
@@ -329,6 +357,23 @@ class _Call:
         self._operation = operation
         self._arguments = arguments
         self._fate = fate
+        self._dated = 0.0
+
+    def end(self, actor: Actor, told: Any, *, ticket: int, sent: float) -> None:
+        """The client gets the answer, unless it has given up."""
+        if actor.waiting == ticket:
+            self._limit_lies(told, took=self._process.world.now - sent)
+            actor.wake(told)
+
+    def _limit_lies(self, told: Any, *, took: float) -> None:
+        """Correct the Date of an answer that the client is about to get, if too many have been wrong alike."""
+        response = told if isinstance(told, dict) else getattr(told, "response", None) or {}
+        metadata = response.get("ResponseMetadata", {})
+        if not metadata.get("RequestId") or "date" not in metadata["HTTPHeaders"]:
+            return  # says nothing about the time
+        wrong = self._fate.date or 0.0
+        if not self._process.dates.may_tell(wrong, took):
+            metadata["HTTPHeaders"]["date"] = http_date(self._dated - wrong)
 
     def arrive(self, done: Callable[[Any], None]) -> None:
         """It reaches the service; returns what the client will get."""
@@ -398,7 +443,8 @@ class _Call:
             return None
         ends = network.front_ends
         off = ends[self._process.luck_of_reads.randrange(len(ends))] if len(ends) > 1 else ends[0]
-        return self._process.world.now + off + fate.date
+        self._dated = self._process.world.now + off + fate.date
+        return self._dated
 
     def _error(self, name: str, date: float | None) -> Exception:
         service = self._network.service

@@ -307,7 +307,7 @@ class DynamoDB:
         return before if lags and coin() else self.items.get(key)
 
     def _metadata(self, status: int, date: float | None) -> dict[str, Any]:
-        headers = {} if date is None else {"date": _header(int(date))}
+        headers = {} if date is None else {"date": http_date(date)}
         return {"RequestId": f"R{self._requests}", "HTTPStatusCode": status, "HTTPHeaders": headers}
 
 
@@ -328,6 +328,11 @@ def members(arguments: Arguments) -> list[Arguments]:
 
 
 _KINDS = {"put_item": "Put", "update_item": "Update", "delete_item": "Delete"}
+
+
+def http_date(seconds: float) -> str:
+    """A ``Date`` header's value: cut to a second."""
+    return _header(int(seconds))
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,7 @@ from ddb_lease import Lease, LeaseBucket, Timing
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.dates import Dates, Lie
 from scripts.harness.network import Client, Network
 from scripts.harness.world import Actor, World
 
@@ -77,6 +78,8 @@ class Process:
         dated_answers: How many answers in a row, to requests sent since it was last thawed (after so many as
             `sent_when_thawed`), told it the service's time.
         dateless: How many of its requests in a row were answered without a Date, because of faults.
+        lie: A wrong Date that it is yet to be told.
+        dates: How wrong the Dates were that it was told last.
         cut_until: Until when none of its requests arrives.
         requests: How many it has sent.
     """
@@ -109,6 +112,8 @@ class Process:
         self.froze_at = 0.0
         self.dated_answers = 0
         self.dateless = 0
+        self.lie: Lie | None = None
+        self.dates = Dates()
         self.sent_when_thawed = 0
         self._frozen_at = 0.0
         self._stands = False

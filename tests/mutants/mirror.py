@@ -23,6 +23,7 @@ _ELSEWHERE = {
     "_runtime/clock.py": ("tests/state/test_service_time.py",),
     "_runtime/instrumentation.py": ("tests/runtime/test_events.py",),
     "_runtime/process.py": ("tests/runtime/test_crashes.py", "tests/runtime/test_heartbeat.py"),
+    "_state/offset.py": ("tests/state/test_service_time.py",),
     "_state/permits.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
     "cli/supervisor.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
     "bucket.py": ("tests/operations",),

@@ -33,7 +33,7 @@ RATES = Chapter(
             name="nothing is charged before the time is known",
             module=_SERVICE_TIME,
             target="reliable_ns",
-            code="not offset.confirmed or offset.doubt is not None or bounds.high - bounds.low > WIDE_SECONDS",
+            code="not self._is_confirmed(offset) or offset.doubt is not None or _is_wide(bounds)",
             without="False",
             noticed_by=(
                 "tests/test_rate_limiter_waiting.py::test_nothing_is_charged_by_a_time_that_answers_do_not_agree_on",

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Chapter, Mutant
 _SYNC_TIME = "_operations/sync_time.py"
 _CLOCK = "_runtime/clock.py"
 _DRIVER = "_runtime/driver.py"
+_OFFSET = "_state/offset.py"
 _SERVICE_TIME = "_state/service_time.py"
 _MODELS = "models.py"
 
@@ -53,8 +54,8 @@ BOUNDS = Chapter(
         ),
         Mutant(
             name="bounds widen with time",
-            module=_SERVICE_TIME,
-            target="Interval.widened",
+            module=_OFFSET,
+            target="Evidence.widened",
             code="OSCILLATOR_DRIFT * max(0.0, now - self.at)",
             without="0.0",
             noticed_by=(
@@ -62,19 +63,40 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
-            name="two answers stand for the lower bound",
-            module=_SERVICE_TIME,
-            target="joined",
-            code="max(two.low, low), min(two.high, high)",
-            without="max(one.low, sample.low), min(two.high, high)",
+            name="bounds widen while they are read",
+            module=_OFFSET,
+            target="Interval.widened",
+            code="OSCILLATOR_DRIFT * max(0.0, now - self.at)",
+            without="0.0",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_bounds_widen_by_200_ppm_of_the_time_since_the_last_answer",
+            ),
+        ),
+        Mutant(
+            name="two answers stand for a bound that something is written by",
+            module=_OFFSET,
+            target="Offset.bounds",
+            code="2",
+            without="1",
             noticed_by=(
                 "tests/state/test_service_time.py::test_one_odd_date_of_whatever_size_leaves_the_truth_within_the_bounds",
             ),
         ),
         Mutant(
+            name="three answers stand for a bound that another's lease, or a held one, depends on",
+            module=_OFFSET,
+            target="Offset.strict_bounds",
+            code="AGREEING",
+            without="2",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_two_odd_dates_of_five_show_no_lease_as_expired_and_extend_none_in_any_order",
+                "tests/state/test_service_time.py::test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt",
+            ),
+        ),
+        Mutant(
             name="one odd answer is not believed",
-            module=_SERVICE_TIME,
-            target="Offset.bounds",
+            module=_OFFSET,
+            target="Offset._bounds",
             code="trusted.hull(self.doubt)",
             without="self.doubt",
             noticed_by=(
@@ -83,48 +105,57 @@ BOUNDS = Chapter(
         ),
         Mutant(
             name="one odd answer is not ignored",
-            module=_SERVICE_TIME,
-            target="Offset.bounds",
+            module=_OFFSET,
+            target="Offset._bounds",
             code="trusted.hull(self.doubt)",
             without="trusted",
             noticed_by=("tests/state/test_service_time.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",),
         ),
         Mutant(
-            name="three answers must agree to overrule what was known",
-            module=_SERVICE_TIME,
+            name="three answers must agree to be certain",
+            module=_OFFSET,
             target="AGREEING",
             code="3",
             without="2",
             noticed_by=(
                 "tests/state/test_service_time.py::test_odd_answers_that_contradict_one_another_begin_to_count_anew",
+                "tests/state/test_service_time.py::test_two_odd_dates_of_five_show_no_lease_as_expired_and_extend_none_in_any_order",
+            ),
+        ),
+        Mutant(
+            name="neither side of a contradiction wins by fewer than three",
+            module=_OFFSET,
+            target="Offset.updated",
+            code="agreed is not None and trusted.certain and not _supports_others(sample, before, trusted)",
+            without="agreed is not None and not _supports_others(sample, before, trusted)",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_of_two_answers_that_a_third_contradicts_neither_side_wins_until_it_has_three",
+                "tests/state/test_service_time.py::test_two_odd_dates_of_five_show_no_lease_as_expired_and_extend_none_in_any_order",
             ),
         ),
         Mutant(
             name="an answer that fits both sides does not end the doubt",
-            module=_SERVICE_TIME,
+            module=_OFFSET,
             target="Offset.updated",
-            code="rival is None",
+            code="not _supports_others(sample, before, trusted)",
             without="",
             noticed_by=(
                 "tests/state/test_service_time.py::test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt",
             ),
         ),
         Mutant(
-            name="two answers overrule a single first one",
-            module=_SERVICE_TIME,
+            name="what was said before a contradiction at first contact counts",
+            module=_OFFSET,
             target="Offset.updated",
-            code="min(AGREEING, trusted.answers + 1)",
-            without="AGREEING",
-            noticed_by=(
-                "tests/state/test_service_time.py::test_an_odd_first_answer_steals_nothing_and_is_overruled",
-                "tests/state/test_service_time.py::test_two_odd_answers_do_not_outvote_two_honest_ones_between_them",
-            ),
+            code="(*self.recent, sample)",
+            without="(sample,)",
+            noticed_by=("tests/state/test_service_time.py::test_five_answers_in_any_order_settle_the_time",),
         ),
         Mutant(
             name="a deadline comes forward if the steady clock stood still",
             module=_SERVICE_TIME,
             target="late_by",
-            code="return known.high + drift - offset if known.low - drift > offset else 0.0",
+            code="return high + drift - offset if low - drift > offset else 0.0",
             without="return 0.0",
             noticed_by=(
                 "tests/state/test_service_time.py::test_a_clock_that_stood_still_brings_deadlines_forward_by_at_least_as_much",
@@ -143,7 +174,7 @@ BOUNDS = Chapter(
         Mutant(
             name="the wall clock is right within max_clock_skew only, above",
             module=_SERVICE_TIME,
-            target="now_ms",
+            target="_wall_ms",
             code="math.ceil((wall + self.max_clock_skew) * 1000)",
             without="math.ceil(wall * 1000)",
             noticed_by=(
@@ -153,18 +184,52 @@ BOUNDS = Chapter(
         Mutant(
             name="a lease has expired only below the lower bound",
             module=_SERVICE_TIME,
-            target="expired_before_ms",
-            code="self.now_ms()[0]",
-            without="self.now_ms()[1]",
+            target="ServiceTime.expired_before_ms",
+            code="_to_ms(offset.strict_bounds(now), now)[0]",
+            without="_to_ms(offset.strict_bounds(now), now)[1]",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_the_first_answer_alone_shows_no_lease_as_expired",
+                "tests/state/test_service_time.py::test_two_odd_dates_of_five_show_no_lease_as_expired_and_extend_none_in_any_order",
+            ),
+        ),
+        Mutant(
+            name="no lease has expired before three answers agree",
+            module=_SERVICE_TIME,
+            target="ServiceTime.expired_before_ms",
+            code="offset.certain",
+            without="True",
             noticed_by=("tests/state/test_service_time.py::test_the_first_answer_alone_shows_no_lease_as_expired",),
         ),
         Mutant(
-            name="no lease has expired before two answers agree",
+            name="a lease that is held is extended by the strict bound",
             module=_SERVICE_TIME,
-            target="expired_before_ms",
-            code="offset is None or offset.confirmed",
-            without="True",
-            noticed_by=("tests/state/test_service_time.py::test_the_first_answer_alone_shows_no_lease_as_expired",),
+            target="ServiceTime.latest_ms",
+            code="offset.strict_bounds(now)",
+            without="offset.bounds(now)",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_two_odd_dates_of_five_show_no_lease_as_expired_and_extend_none_in_any_order",
+                "tests/state/test_service_time.py::test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt",
+            ),
+        ),
+        Mutant(
+            name="a wall clock that says otherwise asks for a third answer",
+            module=_SERVICE_TIME,
+            target="_is_confirmed",
+            code="not self._wall_objects(offset)",
+            without="",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_a_wall_clock_that_says_otherwise_asks_for_a_third_answer_and_can_do_no_more",
+            ),
+        ),
+        Mutant(
+            name="the wall clock asks for no more than a third answer",
+            module=_SERVICE_TIME,
+            target="_is_confirmed",
+            code="offset.certain",
+            without="",
+            noticed_by=(
+                "tests/state/test_service_time.py::test_a_wall_clock_that_says_otherwise_asks_for_a_third_answer_and_can_do_no_more",
+            ),
         ),
         Mutant(
             name="a forked child gets a new lock for the service's time",

@@ -1,14 +1,17 @@
 """Asking for the time: only when it is not certain enough, and never for long."""
 
+import contextlib
 import itertools
 
 import pytest
 
 from ddb_lease import StoreRejected
-from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, settle, without_time
-from ddb_lease._protocol.messages import Look, Pause
+from ddb_lease._operations.sync_time import TIME_UNKNOWN, ask_while, confirm, make_certain, settle, without_time
+from ddb_lease._protocol.messages import Look, Pause, Seen
 from ddb_lease._protocol.outcomes import Unavailable
-from ddb_lease._state.service_time import AGREEING, ServiceTime
+from ddb_lease._protocol.records import View
+from ddb_lease._state.offset import AGREEING, WINDOW
+from ddb_lease._state.service_time import ServiceTime
 from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, MovableClock
 
 
@@ -92,9 +95,41 @@ def test_the_time_is_settled_once_answers_agree_and_confirmed_by_a_second_one(ti
         clock.pass_time(0.3)
         answered(time, clock)
     assert asked == 1
+    answered(time, clock)
+    assert list(make_certain(time)) == []
     answered(time, clock, odd=900.0)
     asked = 0
     for _ in settle(time):
         asked += 1
         answered(time, clock)
     assert asked == 1
+
+
+SEEN = Seen(view=View(counter=None, slots={}, covered=range(0)), more=False)
+
+
+def played(operation, time, clock, odds):
+    """Run an operation whose looks are answered with these errors of the Date; how many were sent."""
+    asked = 0
+    with contextlib.suppress(StopIteration):
+        next(operation)
+        while True:
+            answered(time, clock, odd=odds[asked] if asked < len(odds) else 0.0)
+            asked += 1
+            operation.send(SEEN)
+    return asked
+
+
+@pytest.mark.parametrize("ask", [confirm, make_certain])
+@pytest.mark.parametrize("order", [order for order in itertools.product([0.0, 7.0], repeat=5) if sum(order) <= 14.0])
+def test_five_answers_of_which_two_are_wrong_are_enough_in_any_order(time, clock, ask, order):
+    assert played(ask(time), time, clock, order) <= WINDOW
+    assert time.certain == (ask is make_certain or len(set(order[:2])) > 1 or order[0] == order[1] == 7.0)
+    assert time.confirmed
+    assert not time.unsettled
+    assert time.expired_before_ms() <= clock.wall() * 1000
+
+
+def test_it_asks_no_more_than_a_few_times_if_no_answer_comes(time):
+    for ask in (confirm, make_certain):
+        assert len(list(ask(time))) == AGREEING

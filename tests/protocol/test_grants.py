@@ -71,7 +71,17 @@ def test_a_new_grant_has_a_fence_above_those_seen_and_not_below_the_clock():
 )
 def test_a_grant_is_sound_before_its_deadline_while_its_expiry_agrees_with_the_time(after, moved_ms, sound):
     now_hi = NOW + round(after * 1000) + moved_ms
-    assert grants.is_sound(new_grant(), steady=100.0 + after, now_hi=now_hi) is sound
+    assert grants.is_sound(new_grant(), steady=100.0 + after, now_hi=now_hi, latest=now_hi) is sound
+
+
+def test_a_grant_is_sound_only_if_its_expiry_is_late_enough_by_the_strict_bound_and_early_enough_by_the_other():
+    def sound(*, now_hi, latest):
+        return grants.is_sound(new_grant(), steady=101.0, now_hi=NOW + 1000 + now_hi, latest=NOW + 1000 + latest)
+
+    assert sound(now_hi=0, latest=2_000)
+    assert not sound(now_hi=0, latest=2_001)
+    assert sound(now_hi=-1_000, latest=0)
+    assert not sound(now_hi=-1_001, latest=0)
 
 
 # Numbers.

@@ -114,6 +114,7 @@ class Performance:
             dated=schedule.dated,
             latency=schedule.latency,
             odds=schedule.odds,
+            lies=schedule.lies,
             given=schedule.faults,
             told=self._told,
             answered=self._answered,

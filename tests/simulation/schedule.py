@@ -82,6 +82,7 @@ class Schedule:
         seed: Of the remaining randomness: the processes' own, and latencies.
         jobs: Of each process, of each of its threads.
         odds: How likely a request meets a fault, where `faults` does not say.
+        lies: How likely a Date is wrong, beside that.
         faults: The fates of requests by process and ordinal; None: drawn.
         front_ends: By how much each front end's clock is wrong.
         rates: How fast each process's steady clock runs, as a deviation from 1.
@@ -108,6 +109,7 @@ class Schedule:
     jump: float = 0.0
     wishes: tuple[tuple[int, float], ...] = ()
     due: bool = False
+    lies: float = 0.0
     setup: str = "nothing"
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
@@ -150,6 +152,7 @@ def schedule_for(seed: int) -> Schedule:
         jump=chance.choice((1.1, 2.0, 30.0)) if chance.random() < 0.03 else 0.0,
         setup=setup,
         due=due,
+        lies=0.25 if not calm and Random(f"{seed} lies").random() < 0.1 else 0.0,
         wishes=tuple(_wish(chance, max_tokens, lease_seconds) for _ in range(processes)),
     )
     return _crowded(schedule, chance) if chance.random() < 0.1 else schedule
