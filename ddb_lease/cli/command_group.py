@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
-from ddb_lease.cli.processes import denied, descendants, living, members, send, send_group
+from ddb_lease.cli.cgroup import make_cgroup
+from ddb_lease.cli.processes import can_see_processes, denied, descendants, living, members, send, send_group
 
 TYPE_CHECKING = False  # see processes, invariant 1
 if TYPE_CHECKING:
@@ -26,14 +28,24 @@ class CommandGroup:
         self._session, self._adopts = session, adopts
         self.leader = 0  # pid of the command, and number of its group
         self.is_reaped = False  # invariant 1
+        self.cgroup = make_cgroup() if sys.platform == "linux" else None
 
     def send(self, signum: int, *, strays: bool) -> None:
-        """Send a signal to all of it that we may signal."""
+        """Send a signal to all of it that we may signal; KILL, with strays, to all that is in its cgroup."""
         unpinned = self.is_reaped and not send_group(self.leader, 0)
         if self.leader and not unpinned:
             send_group(self.leader, signum)
         for stray in self.strays() if strays else ():
             send(stray, signum)
+        if strays and signum == signal.SIGKILL and self.cgroup is not None:
+            self.cgroup.kill()
+
+    @property
+    def reach(self) -> str:
+        """What of it can be ended for sure: the folder of its cgroup, all its "descendants", or its "group"."""
+        if self.cgroup is not None:
+            return self.cgroup.folder
+        return "descendants" if self._adopts and can_see_processes() else "group"
 
     def strays(self) -> list[Process]:
         """Those that live outside the group."""
@@ -43,9 +55,9 @@ class CommandGroup:
 
     def out_of_reach(self, *, strays: bool, has_ended: bool) -> str:
         """The processes that our signals do not reach, for people; empty if there are none."""
-        group = members(self.leader, session=self._session)
-        if group is not None:
-            return named(denied([*group, *(self.strays() if strays else ())]))
+        group = members(self.leader, session=self._session) if not self._adopts else descendants(os.getpid())
+        if group:
+            return named(denied(one for one in group if strays or one.group == self.leader))
         return "" if has_ended or _may_signal(self.leader) else str(self.leader)
 
     def is_gone(self, *, strays: bool) -> bool:
@@ -58,7 +70,9 @@ class CommandGroup:
         return not self._has_living(strays=strays)
 
     def reap(self) -> None:
-        """Give its number up."""
+        """Give its number up, and its cgroup."""
+        if self.cgroup is not None:
+            self.cgroup.remove()
         if not self.is_reaped:
             os.waitpid(self.leader, 0)
             self.is_reaped = True

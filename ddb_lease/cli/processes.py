@@ -68,6 +68,32 @@ def living(group: int, *, session: int) -> bool | None:
 
 def descendants(root: int) -> list[Process]:
     """The living processes below `root`, wherever they went, if `root` adopts orphans; none where /proc cannot tell."""
+    if not os.path.exists(f"/proc/{root}/task/{root}/children"):
+        return _descendants_by_parent(root)  # a kernel without this file: look at all processes
+    found: list[Process] = []
+    at = -1
+    while at < len(found):
+        for child in children(root if at < 0 else found[at].pid):
+            process = look_at(child)
+            if process is not None:
+                found.append(process)
+        at += 1
+    return found
+
+
+def children(pid: int) -> list[int]:
+    """The numbers of a process's children, zombies included."""
+    numbers: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                numbers += map(int, file.read().split())
+    except OSError:
+        return numbers  # gone while we looked
+    return numbers
+
+
+def _descendants_by_parent(root: int) -> list[Process]:
     below: dict[int, list[Process]] = {}
     for one in processes() or ():
         below.setdefault(one.parent, []).append(one)

@@ -65,7 +65,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=formatting.paragraph(
             "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
             "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
-            "hold the slot. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with "
+            "hold the slot; on Linux also what left the group. What runs as another user (sudo) may not be signalled: "
+            "it keeps the slot while it runs. -v says what can be ended here. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with "
             "commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its environment."
         ),
         epilog=exits.HELP,
@@ -223,6 +224,7 @@ class _Run:
         except CommandNotStarted as error:
             say(str(error))
             return error.exit_code
+        _log.info("the command is process %d; if it must end, %s", command.pid, _reached(command.reach))
         with pass_on(command, kill_after=self._options.kill_after, noted=self._signals.noted or ()):
             self._lease.on_lost = lambda _: self._end(command)
             ended = self._supervise(command)
@@ -279,6 +281,14 @@ class _Run:
         end = "the command has ended by itself meanwhile" if self._is_overlap_told else "the command was ended"
         say(f"{self._lost()}; {end}")
         return self._lost_code
+
+
+def _reached(reach: str) -> str:
+    if reach.startswith("/"):
+        return f"all that it starts ends, whoever it runs as (cgroup {reach})"
+    if reach == "descendants":
+        return "all that it starts ends, except what runs as another user (its descendants)"
+    return "its process group ends, except what runs as another user, and what leaves the group runs on"
 
 
 def _tell(text: str) -> None:

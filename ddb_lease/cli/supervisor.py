@@ -25,6 +25,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
+from ddb_lease.cli.cgroup import Cgroup
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.lookup import reason
 from ddb_lease.cli.lookup import trouble_with as lookup_trouble
@@ -141,6 +142,8 @@ class SupervisedCommand:
         """Whether there are processes that we may not signal: they end by themselves, or not at all."""
         self.pid = 0
         """The command's process id, and its group's number. Do not signal it from here: use `signal`."""
+        self.reach = "group"
+        """What of it can be ended: its process "group", all its "descendants", or all in the cgroup of this folder."""
         self._reading = threading.Lock()
         self._frames = Frames()
         self._exit: Exit | None = None
@@ -264,7 +267,7 @@ class SupervisedCommand:
     def _note(self, words: list[bytes]) -> None:
         verb, *rest = (word.decode() for word in words)
         if verb == "started":
-            self.pid = int(rest[0])
+            self.pid, self.reach = int(rest[0]), rest[1]
         elif verb == "failed":
             self._failure = int(rest[0])
         elif verb == "exited":
@@ -349,13 +352,18 @@ class SupervisedCommand:
         self._is_watchdog_gone = True
         if self._exit is not None:
             return
-        if self._is_group_alive():
+        cgroup = Cgroup(self.reach) if self.reach.startswith("/") else None
+        if self._is_group_alive() or (cgroup is not None and not cgroup.is_empty()):
             send_group(self.pid, signal.SIGKILL)
+            if cgroup is not None:
+                cgroup.kill()
             refused = () if self.is_out_of_reach else denied(members(self.pid, session=os.getsid(0)) or ())
             if refused:
                 self.is_out_of_reach = True
                 self._tell(notice("denied", ", ".join(f"{one.pid} ({one.name})" for one in refused)))
             return
+        if cgroup is not None:
+            cgroup.remove()
         now, why = steady_seconds(), self._why_replaced
         self._exit = Exit(code=None, signal=signal.SIGKILL, cause=why, gone_at=now)
 

@@ -25,7 +25,7 @@ Control is one stream socket. A frame is a length (4 bytes, big-endian) and word
     in   run DEADLINE GRACE RESERVE ARGC ARG... NAME=VALUE...    first, once
          deadline T | signal N | resume | end                    end of file: the supervisor is gone
          stop N SECONDS          send N; KILL so much later (inf: never), or at once when it is said again
-    out  started PID | failed ERRNO                              PID is also the process group's number
+    out  started PID REACH | failed ERRNO                        PID is also the process group's number
          stopped N               the supervisor should stop too, then say `resume`; at most one is unanswered
          denied PIDS             these may not be signalled; once
          slow SECONDS            still there after `stop`; so long until KILL
@@ -229,6 +229,8 @@ class Watchdog:
         try:
             os.setpgid(0, 0)
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if self._group.cgroup is not None:
+                self._group.cgroup.enter()
             if os.getppid() != watchdog:
                 os._exit(127)  # the watchdog died before prctl could see it
             if at_front:
@@ -254,7 +256,7 @@ class Watchdog:
         os.close(report)
         self._exec_report = None
         if not reason:
-            self._tell("started", self._group.leader)
+            self._tell("started", self._group.leader, self._group.reach)
             return
         self._terminal.take_back(self._group.leader)
         self._group.reap()
@@ -278,11 +280,12 @@ class Watchdog:
         if self._status is not None and not self._cause:
             self._begin_ending("itself")  # what it left behind
         if self._cause and now >= self._kill_at():
-            if not self._was_killed:
+            self._send(signal.SIGKILL)
+            if self._was_killed:  # and it lives all the same
+                self._tell_denied()
+            else:
                 self._tell("killed", self._cause)
             self._was_killed = True
-            self._send(signal.SIGKILL)
-            self._tell_denied()
         elif now >= self._tell_slow_at:
             self._tell_slow_at = float("inf")
             self._tell("slow", self._kill_by - now)
@@ -313,7 +316,8 @@ class Watchdog:
     def _ask(self, signum: int) -> None:
         self._send(signum)
         self._send(signal.SIGCONT)  # a stopped process cannot take TERM
-        self._tell_denied()
+        if self._group.cgroup is None:  # else KILL will reach it
+            self._tell_denied()
 
     def _kill_at(self) -> float:
         return min(self._kill_by, self._deadline - self._reserve)

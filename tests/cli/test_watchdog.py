@@ -6,10 +6,12 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -451,6 +453,64 @@ def test_a_command_whose_supervisor_and_watchdog_are_both_stopped_ends_when_one_
     assert process.wait(LONG) in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
 
 
+@pytest.fixture
+def delegated():
+    """A cgroup that was delegated to an unprivileged user; and what runs a program in it, as that user."""
+    tops = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    folder = Path(tops[0] if tops else "/none", f"ddb-lease-test-{os.getpid()}")
+    setpriv = shutil.which("setpriv")
+    try:
+        if setpriv is None or os.geteuid() != 0:
+            pytest.skip("only root can delegate")
+        folder.mkdir()
+    except OSError:
+        pytest.skip("no cgroup can be made here")
+    for path in (folder, folder / "cgroup.procs"):
+        os.chown(path, 65534, 65534)
+    join = f'echo $$ > "{folder}/cgroup.procs"; exec "$@"'
+    yield folder, ["sh", "-c", join, "sh", setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+    (folder / "cgroup.kill").write_text("1")
+    until(lambda: "populated 0" in (folder / "cgroup.events").read_text(), "its end")
+    for inner in filter(Path.is_dir, folder.iterdir()):
+        inner.rmdir()
+    folder.rmdir()
+
+
+@linux_only
+@pytest.mark.parametrize("lost", ["command", "watchdog"])
+def test_in_a_delegated_cgroup_all_ends_that_the_command_started_whoever_it_runs_as(delegated, lost):
+    folder, as_user = delegated
+    shared = Path(tempfile.mkdtemp(prefix="ddb-lease-"))
+    os.chown(shared, 65534, 65534)
+    raises = shared / "as-root"
+    shutil.copy(shutil.which("setpriv"), raises)
+    raises.chmod(0o4755)
+    script = (
+        f"{raises} --reuid=0 setsid sleep 1000 & exec {raises} --reuid=0 sh -c \"trap '' TERM; sleep 1000; sleep 1000\""
+    )
+    words = [*as_user, sys.executable, SUPERVISOR, str(shared / "notes"), str(FAR), "0.5", "hold", "sh", "-c", script]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        if not until(lambda: (shared / "notes").exists() or process.poll() is not None) or process.poll() is not None:
+            pytest.skip(f"an unprivileged user cannot use this interpreter: {process.stderr.read()!r}")
+        pid, watchdog, _ = (shared / "notes").read_text().split()
+        (inner,) = [path for path in folder.iterdir() if path.is_dir()]
+
+        def as_root():
+            numbers = [int(number) for number in (inner / "cgroup.procs").read_text().split()]
+            return numbers if [os.stat(f"/proc/{number}").st_uid for number in numbers] == [0, 0, 0] else None
+
+        everyone = until(as_root, "three processes of root")
+        os.kill(process.pid if lost == "command" else int(watchdog), signal.SIGKILL)
+        until(lambda: not any(map(lives, everyone)), "their end")
+        until(lambda: not inner.exists(), "the end of the cgroup")
+        assert int(pid) in everyone
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(shared)
+
+
 @linux_only
 def test_a_signal_by_pidfd_reaches_no_later_process_of_the_number():
     child = subprocess.Popen(["sleep", "1000"])
@@ -862,8 +922,8 @@ control.sendall(frame("exited", "code", 5, "itself", 1.0))
 @pytest.mark.parametrize(
     "words",
     [
-        'frame("started", 1) + frame("stopped", 20)',
-        'frame("stopped", 20) + frame("started", 1)',
+        'frame("started", 1, "group") + frame("stopped", 20)',
+        'frame("stopped", 20) + frame("started", 1, "group")',
     ],
     ids=["in one breath", "stopped before its start was seen"],
 )
