@@ -66,8 +66,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
             "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
             "hold the slot; on Linux also what left the group. What runs as another user (sudo) may not be signalled: "
-            "it keeps the slot while it runs. -v says what can be ended here. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with "
-            "commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its environment."
+            "it keeps the slot while it runs. -v says what can be ended here. The command finds DDB_LEASE_BUCKET, "
+            "DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its "
+            "environment."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -224,8 +225,9 @@ class _Run:
         except CommandNotStarted as error:
             say(str(error))
             return error.exit_code
-        _log.info("the command is process %d; if it must end, %s", command.pid, _reached(command.reach))
-        with pass_on(command, kill_after=self._options.kill_after, noted=self._signals.noted or ()):
+        noted = [] if self._signals.noted is None else self._signals.noted  # that list: more may come until then
+        with pass_on(command, kill_after=self._options.kill_after, noted=noted):
+            _log.info("the command is process %d; if it must end, %s", command.pid, _reached(command.reach))
             self._lease.on_lost = lambda _: self._end(command)
             ended = self._supervise(command)
             self._gone.set()
