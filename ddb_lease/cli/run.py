@@ -227,7 +227,9 @@ class _Run:
             return error.exit_code
         noted = [] if self._signals.noted is None else self._signals.noted  # that list: more may come until then
         with pass_on(command, kill_after=self._options.kill_after, noted=noted):
-            _log.info("the command is process %d; if it must end, %s", command.pid, _reached(command.reach))
+            _log.info(
+                "the command is process %d; if it must end, it is ended with %s", command.pid, _reached(command.reach)
+            )
             self._lease.on_lost = lambda _: self._end(command)
             ended = self._supervise(command)
             self._gone.set()
@@ -287,10 +289,10 @@ class _Run:
 
 def _reached(reach: str) -> str:
     if reach.startswith("/"):
-        return f"all that it starts ends, whoever it runs as (cgroup {reach})"
+        return f"all that it started, whoever that runs as (cgroup {reach})"
     if reach == "descendants":
-        return "all that it starts ends, except what runs as another user (its descendants)"
-    return "its process group ends, except what runs as another user, and what leaves the group runs on"
+        return "all its descendants, except those that run as another user"
+    return "its process group, except what runs as another user; what has left the group runs on"
 
 
 def _tell(text: str) -> None:
