@@ -12,6 +12,8 @@ Invariants:
 from __future__ import annotations
 
 import argparse
+import logging
+import math
 import os
 import signal
 import threading
@@ -39,6 +41,8 @@ from ddb_lease.models import Timing
 FEED_SECONDS: Final = 1.0
 """The longest time between two deadlines fed to the watchdog, for long leases; a tenth of the lease for short ones."""
 
+_log = logging.getLogger("ddb_lease")
+
 _GRACE_PART: Final = 0.1
 _GRACE_MOST: Final = 5.0
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
@@ -61,8 +65,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=formatting.paragraph(
             "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
             "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
-            "hold the slot. The command finds DDB_LEASE_BUCKET, DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with "
-            "commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its environment."
+            "hold the slot; on Linux also what left the group. What runs as another user (sudo) may not be signalled: "
+            "it keeps the slot while it runs. -v says what can be ended here. The command finds DDB_LEASE_BUCKET, "
+            "DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its "
+            "environment."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -95,7 +101,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--grace",
         type=formatting.duration,
         metavar="TIME",
-        help="time from TERM to KILL when the command must end (default: a tenth of the lease, at most 5s)",
+        help="time from TERM to KILL when the lease is lost (default: a tenth of the lease, at most 5s)",
+    )
+    parser.add_argument(
+        "--kill-after",
+        type=_kill_after,
+        default=10.0,
+        metavar="TIME",
+        help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
     )
     parser.add_argument(
         "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
@@ -106,6 +119,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--lost-code", type=formatting.exit_code, default=exits.LOST, metavar="N", help="default: 76")
     connection.add_options(parser)
     parser.set_defaults(execute=execute)
+
+
+def _kill_after(text: str) -> float:
+    return math.inf if text == "never" else formatting.duration(text)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -127,9 +144,8 @@ def execute(options: argparse.Namespace) -> int:
                 options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing
             ) as bucket,
         ):
-            place = connection.place(options)
             try:
-                with NestedWarning(os.environ, place=place, bucket=options.bucket) as nested:
+                with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested:
                     lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
             except AcquireTimeout as error:
                 nested.warn()
@@ -138,8 +154,7 @@ def execute(options: argparse.Namespace) -> int:
             signals.note_only()
             try:
                 with lease:
-                    run = _Run(lease, bucket=options.bucket, place=place, signals=signals, lost_code=options.lost_code)
-                    return run.run(command)
+                    return _Run(lease, options=options, signals=signals).run(command)
             except LeaseLost as error:  # before the command was started
                 say(str(error))
                 return int(options.lost_code)
@@ -189,19 +204,20 @@ class _Signals:
 class _Run:
     """One command under one lease."""
 
-    def __init__(self, lease: Lease, *, bucket: str, place: str, signals: _Signals, lost_code: int) -> None:
+    def __init__(self, lease: Lease, *, options: argparse.Namespace, signals: _Signals) -> None:
         self._lease = lease
-        self._bucket = bucket
-        self._place = place
+        self._options = options
+        self._bucket = options.bucket
         self._signals = signals
         self._grace = lease.grace
-        self._lost_code = lost_code
+        self._lost_code = int(options.lost_code)
         self._gone = threading.Event()
+        self._is_overlap_told = False
 
     def run(self, argv: list[str]) -> int:
         try:
             command = SupervisedCommand.start(
-                argv, env=self._environment(), deadline=self._deadline(), grace=self._grace
+                argv, env=self._environment(), deadline=self._deadline(), grace=self._grace, on_notice=_tell
             )
         except DeadlineTooClose as error:
             say(str(error))
@@ -209,9 +225,11 @@ class _Run:
         except CommandNotStarted as error:
             say(str(error))
             return error.exit_code
-        with pass_on(command):
-            for signum in self._signals.noted or ():
-                command.signal(signum)
+        noted = [] if self._signals.noted is None else self._signals.noted  # that list: more may come until then
+        with pass_on(command, kill_after=self._options.kill_after, noted=noted):
+            _log.info(
+                "the command is process %d; if it must end, it is ended with %s", command.pid, _reached(command.reach)
+            )
             self._lease.on_lost = lambda _: self._end(command)
             ended = self._supervise(command)
             self._gone.set()
@@ -225,7 +243,7 @@ class _Run:
             "DDB_LEASE_FENCE": str(self._lease.fence),
             "DDB_LEASE_ID": self._lease.id,
             nesting.VARIABLE: nesting.with_another(
-                os.environ, place=self._place, bucket=self._bucket, count=len(self._lease.slots)
+                os.environ, place=connection.place(self._options), bucket=self._bucket, count=len(self._lease.slots)
             ),
         }
 
@@ -243,17 +261,42 @@ class _Run:
                 return ended
             if self._lease.held:
                 command.feed(self._deadline())
+            elif command.is_out_of_reach and not self._is_overlap_told:
+                self._is_overlap_told = True
+                say(
+                    f"{self._lost()}, and the command cannot be ended: it still runs, and others may have the slot "
+                    "when the lease has expired"
+                )
 
     def _end(self, command: SupervisedCommand) -> None:
-        # The lost-callback: a revoked slot is given back when this returns.
+        # The lost-callback: a revoked slot is given back when this returns, so not before the command is gone. If it
+        # cannot be ended, the slot is free when the lease expires.
         command.end()
-        self._gone.wait(timeout=2 * self._grace + FEED_SECONDS)
+        self._gone.wait()
+
+    def _lost(self) -> str:
+        slots = ", ".join(map(str, self._lease.slots))
+        reason = self._lease.lost or LossReason.UNREACHABLE
+        return f"the lease on slot {slots} of {self._bucket!r} was lost ({reason})"
 
     def _code(self, ended: Exit) -> int:
-        lost = self._lease.lost
-        if lost is None and not ended.ended_by_watchdog:
+        if self._lease.lost is None and not ended.ended_by_watchdog:
             return ended.returncode
-        reason = lost or LossReason.UNREACHABLE
-        slots = ", ".join(map(str, self._lease.slots))
-        say(f"the lease on slot {slots} of {self._bucket!r} was lost ({reason}); the command was ended")
+        end = "the command has ended by itself meanwhile" if self._is_overlap_told else "the command was ended"
+        say(f"{self._lost()}; {end}")
         return self._lost_code
+
+
+def _reached(reach: str) -> str:
+    if reach.startswith("/"):
+        return f"all that it started, whoever that runs as (cgroup {reach})"
+    if reach == "descendants":
+        return "all its descendants, except those that run as another user"
+    return "its process group, except what runs as another user; what has left the group runs on"
+
+
+def _tell(text: str) -> None:
+    if text.startswith("left running"):
+        _log.info("%s", text)  # on purpose, most likely
+    else:
+        say(text)

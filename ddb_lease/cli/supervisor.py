@@ -25,13 +25,15 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from ddb_lease.cli.formatting import printable
+from ddb_lease.cli.cgroup import Cgroup
+from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.lookup import reason
 from ddb_lease.cli.lookup import trouble_with as lookup_trouble
-from ddb_lease.cli.watchdog import Frames, frame, living, send_group, steady_seconds
+from ddb_lease.cli.processes import denied, living, members, send_group
+from ddb_lease.cli.watchdog import Frames, frame, steady_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import FrameType
 
 __all__ = [
@@ -64,7 +66,7 @@ KILL_RESERVE = 0.2  # between KILL and the deadline: what a loaded machine needs
 WATCHDOG = "ddb_lease.cli.watchdog"
 STOP_PAUSE = 0.1  # see _stop_ourselves
 
-Cause = Literal["itself", "end", "deadline", "watchdog died"]
+Cause = Literal["itself", "stop", "end", "deadline", "orphaned", "watchdog died"]
 
 
 class CommandNotStarted(Exception):
@@ -98,7 +100,7 @@ class Exit:
     Attributes:
         code: Its exit code, or None if a signal ended it.
         signal: The signal that ended it, or None.
-        cause: What began the end: the command "itself", `end()`, the "deadline", or the death of the
+        cause: What began the end: the command "itself", `stop()`, `end()`, the "deadline", or the death of the
             watchdog. If the watchdog is lost (dead, or deaf at the deadline) the group is killed from here and
             the command's own status is unknown: it is told as signal 9.
         gone_at: Steady time at which the group was found gone, in seconds.
@@ -127,10 +129,21 @@ class SupervisedCommand:
     stopped or killed is noticed by `wait` only, so keep waiting.
     """
 
-    def __init__(self, watchdog: subprocess.Popen[bytes], control: socket.socket, deadline: float) -> None:
+    def __init__(
+        self,
+        watchdog: subprocess.Popen[bytes],
+        control: socket.socket,
+        deadline: float,
+        on_notice: Callable[[str], object] | None = None,
+    ) -> None:
         self._watchdog, self._control, self._deadline = watchdog, control, deadline
+        self._on_notice = on_notice
+        self.is_out_of_reach = False
+        """Whether there are processes that we may not signal: they end by themselves, or not at all."""
         self.pid = 0
         """The command's process id, and its group's number. Do not signal it from here: use `signal`."""
+        self.reach = "group"
+        """What of it can be ended: its process "group", all its "descendants", or all in the cgroup of this folder."""
         self._reading = threading.Lock()
         self._frames = Frames()
         self._exit: Exit | None = None
@@ -150,6 +163,7 @@ class SupervisedCommand:
         deadline: float,
         grace: float,
         kill_reserve: float | None = None,
+        on_notice: Callable[[str], object] | None = None,
     ) -> SupervisedCommand:
         """Start `argv` (no shell) with this terminal, directory, umask and inheritable files.
 
@@ -160,6 +174,7 @@ class SupervisedCommand:
             grace: Seconds from TERM to KILL; TERM is sent at `deadline - grace`.
             kill_reserve: Seconds between KILL and the deadline; at most half the grace by default, as
                 KILL must not come before TERM had a chance.
+            on_notice: Called by `wait`, on its thread, with what people should know, a sentence each.
 
         Raises:
             CommandNotStarted: One of its heirs; nothing runs.
@@ -167,7 +182,7 @@ class SupervisedCommand:
         """
         reserve = min(KILL_RESERVE, grace / 2) if kill_reserve is None else kill_reserve
         request = _request(argv, named(os.environ) if env is None else env, deadline, grace, reserve)
-        command = cls(*_spawn_watchdog(), deadline)
+        command = cls(*_spawn_watchdog(), deadline, on_notice)
         try:
             command._await_start(request, argv[0])
         except BaseException:
@@ -188,6 +203,13 @@ class SupervisedCommand:
     def signal(self, signum: int) -> None:
         """Send a signal to the command's process group; no effect after the end."""
         self._send("signal", int(signum))
+
+    def stop(self, signum: int, kill_after: float) -> None:
+        """Ask the group to end with this signal; KILL follows `kill_after` seconds later (infinite: never).
+
+        Asked again a second later or more, KILL follows at once (unless it is never to follow).
+        """
+        self._send("stop", int(signum), kill_after)
 
     def end(self) -> None:
         """End the group: TERM now, KILL after the grace or before the deadline. Returns at once."""
@@ -217,7 +239,8 @@ class SupervisedCommand:
             self._sleep(min(LOOK, (until or now + LOOK) - now, max(0.0, self._enforce_at() - now)))
 
     def _enforce_at(self) -> float:
-        return max(self._deadline, self._patient_until)
+        # A watchdog that has told us whom it cannot end is not deaf. Nor could we.
+        return float("inf") if self.is_out_of_reach else max(self._deadline, self._patient_until)
 
     def _sleep(self, seconds: float) -> None:
         if self._is_watchdog_gone:  # its end of file would not let poll() sleep
@@ -244,7 +267,7 @@ class SupervisedCommand:
     def _note(self, words: list[bytes]) -> None:
         verb, *rest = (word.decode() for word in words)
         if verb == "started":
-            self.pid = int(rest[0])
+            self.pid, self.reach = int(rest[0]), rest[1]
         elif verb == "failed":
             self._failure = int(rest[0])
         elif verb == "exited":
@@ -253,6 +276,13 @@ class SupervisedCommand:
             self._exit = Exit(code=code, signal=signum, cause=cause, gone_at=gone_at)
         elif verb == "stopped":
             self._is_stopped = True
+        else:
+            self.is_out_of_reach |= verb == "denied"
+            self._tell(notice(verb, rest[0]))
+
+    def _tell(self, text: str) -> None:
+        if self._on_notice is not None:
+            self._on_notice(text)
 
     def _receive(self) -> list[list[bytes]]:
         frames: list[list[bytes]] = []
@@ -322,9 +352,18 @@ class SupervisedCommand:
         self._is_watchdog_gone = True
         if self._exit is not None:
             return
-        if self._is_group_alive():
+        cgroup = Cgroup(self.reach) if self.reach.startswith("/") else None
+        if self._is_group_alive() or (cgroup is not None and not cgroup.is_empty()):
             send_group(self.pid, signal.SIGKILL)
+            if cgroup is not None:
+                cgroup.kill()
+            refused = () if self.is_out_of_reach else denied(members(self.pid, session=os.getsid(0)) or ())
+            if refused:
+                self.is_out_of_reach = True
+                self._tell(notice("denied", ", ".join(f"{one.pid} ({one.name})" for one in refused)))
             return
+        if cgroup is not None:
+            cgroup.remove()
         now, why = steady_seconds(), self._why_replaced
         self._exit = Exit(code=None, signal=signal.SIGKILL, cause=why, gone_at=now)
 
@@ -332,6 +371,25 @@ class SupervisedCommand:
         """With the watchdog dead nobody reserves the group's number; the session shows whether it is still ours."""
         seen = living(self.pid, session=os.getsid(0))
         return send_group(self.pid, 0) if seen is None else seen
+
+
+def notice(verb: str, word: str) -> str:
+    """What a frame of the watchdog means, for people."""
+    match verb:
+        case "denied":
+            return (
+                f"cannot signal process {printable(word)}: still running as another user. It must end by "
+                "itself, and the slot is not given back before that"
+            )
+        case "slow":
+            left = float(word)
+            after = "no KILL follows" if left == float("inf") else f"KILL follows in {shown(left)}, or on a second TERM"
+            return f"TERM was passed on, and the command still runs; {after}"
+        case "killed":
+            what = "what the command left behind" if word == "itself" else "the command"
+            return f"{what} did not end in time after TERM: KILL"
+        case _:
+            return f"left running, outside the command's process group: {printable(word)}"
 
 
 def _request(argv: Sequence[str], env: Mapping[str, str], deadline: float, grace: float, reserve: float) -> bytes:
@@ -422,20 +480,33 @@ def _stop_ourselves() -> None:
 
 
 @contextlib.contextmanager
-def pass_on(command: SupervisedCommand) -> Iterator[None]:
+def pass_on(
+    command: SupervisedCommand, *, kill_after: float = float("inf"), noted: Iterable[int] = ()
+) -> Iterator[None]:
     """Within the block, this process's signals (PASSED_ON) are the command's; main thread only.
 
+    TERM asks for its end: KILL follows `kill_after` seconds later. The others may mean anything to it.
     Signals that were ignored (nohup, a script's `&`) stay ignored.
+
+    Args:
+        command: The command.
+        kill_after: Seconds from TERM to KILL.
+        noted: Signals that came before.
     """
 
-    def forward(signum: int, _frame: FrameType | None) -> None:
-        command.signal(signum)
+    def forward(signum: int, _frame: FrameType | None = None) -> None:
+        if signum == signal.SIGTERM:
+            command.stop(signum, kill_after)
+        else:
+            command.signal(signum)
 
     before = {}
     try:
         for signum in PASSED_ON:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 before[signum] = signal.signal(signum, forward)
+        for number in noted:
+            forward(number)
         yield
     finally:
         for signum, handler in before.items():

@@ -10,9 +10,12 @@ Invariants:
     2. Times are seconds of the steady clock (`steady_seconds`), which counts suspended time. poll() does
        not, so no sleep is longer than NAP seconds: after a resume the watchdog is at most NAP late.
     3. At deadline - grace: TERM to the group; at deadline - reserve: KILL. With the supervisor gone or on
-       `end`: TERM at once, KILL a grace later or at deadline - reserve, whichever comes first.
-    4. `exited` is sent when nothing in the group lives. The leader stays unreaped until then (where
-       `os.waitid` and /proc exist): its number cannot come to mean somebody else's group.
+       `end`: TERM at once, KILL a grace later or at deadline - reserve, whichever comes first. On Linux both go
+       to what left the group as well (setsid): orphans come to the watchdog, so it knows them. Where the
+       command ends by itself, what left its group is let alone.
+    4. `exited` is sent when nothing of what is to be ended lives, and never before, whoever may not signal it.
+       The leader stays unreaped until then (where `os.waitid` and /proc exist): its number cannot come to mean
+       somebody else's group.
     5. It fails closed: a fault in the watchdog kills the group.
     6. It has no signal interface: signals are ignored, only KILL and STOP reach it. It stands in a process
        group of its own, so `kill -9 -GROUP` of the supervisor leaves it alive, and in the supervisor's
@@ -21,14 +24,19 @@ Invariants:
 Control is one stream socket. A frame is a length (4 bytes, big-endian) and words joined by NUL:
     in   run DEADLINE GRACE RESERVE ARGC ARG... NAME=VALUE...    first, once
          deadline T | signal N | resume | end                    end of file: the supervisor is gone
-    out  started PID | failed ERRNO                              PID is also the process group's number
+         stop N SECONDS          send N; KILL so much later (inf: never), or at once when it is said again
+    out  started PID REACH | failed ERRNO                        PID is also the process group's number
          stopped N               the supervisor should stop too, then say `resume`; at most one is unanswered
-         exited code|signal N itself|end|deadline GONE_AT        last, the group is gone
+         denied PIDS             these may not be signalled; once
+         slow SECONDS            still there after `stop`; so long until KILL
+         killed CAUSE            KILL is being sent
+         left PIDS               what the command left running outside its group
+         exited code|signal N itself|stop|end|deadline GONE_AT   last, the group is gone
 
-Not promised: processes that left the group (setsid, the jobs of an interactive shell) or that run as
-another user; grandchildren when watchdog and supervisor are both killed outright. PR_SET_PDEATHSIG kills the
-direct child with the watchdog on Linux only, and not through a set-user-ID program; elsewhere the command
-outlives a watchdog that is SIGKILLed, until the supervisor sees it.
+Not promised: that processes end which run as another user (they are told of, and waited for), or which left the
+group outside Linux; anything but the command itself when watchdog and supervisor are both killed outright; anything
+while both are stopped. PR_SET_PDEATHSIG kills the direct child with the watchdog on Linux only, and not through a
+set-user-ID program; elsewhere the command outlives a watchdog that is SIGKILLed, until the supervisor sees it.
 """
 
 from __future__ import annotations
@@ -41,6 +49,16 @@ import signal
 import sys
 import time
 
+from ddb_lease.cli.command_group import CommandGroup, named
+from ddb_lease.cli.processes import (
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_PDEATHSIG,
+    can_see_processes,
+    load_prctl,
+    send_group,
+)
+from ddb_lease.cli.terminal import Terminal
+
 TYPE_CHECKING = False  # as in typing, whose import costs as much as the rest of this program
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,8 +68,9 @@ NAP = 1.0  # invariant 2
 LOOK_AGAIN = (0.01, 0.25)  # first and longest pause between two looks at a group that is ending
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 FAULTS = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS"}  # these we may die of
-NO_SUCH_GROUP = (ProcessLookupError, PermissionError)  # macOS answers EPERM for a group of zombies
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+SLOW = 1.0  # a command that still runs so long after it was asked to stop is told of
+SECOND_ASKING = 1.0  # from then on, being asked again to stop means at once; earlier it is the same asking, doubled
+WEAK = ("", "itself", "stop")  # causes that a stronger one replaces
 
 
 def _steady_clock() -> Callable[[], float]:
@@ -89,149 +108,22 @@ class Frames:
         return frames
 
 
-def living(group: int, *, session: int) -> bool | None:
-    """Whether a process of the group lives (zombies do not); None where /proc cannot tell.
-
-    One pass over /proc: a process forked during it may be missed, unless KILL was sent before.
-    """
-    if not can_see_processes():
-        return None
-    try:
-        for number in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{number}/stat", "rb") as file:
-                    state, _parent, its_group, its_session, *_ = file.read().rpartition(b")")[2].split()
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # gone while we looked, or hidden from us
-            if int(its_group) == group and int(its_session) == session and state not in (b"Z", b"X"):
-                return True
-    except (OSError, ValueError):
-        return None
-    return False
-
-
-def can_see_processes() -> bool:
-    """Whether /proc is there and numbers processes as we do (it may belong to another namespace)."""
-    try:
-        return os.readlink("/proc/self") == str(os.getpid())
-    except OSError:
-        return False
-
-
-def send_group(group: int, signum: int) -> bool:
-    """Send a signal to a process group; False if there is none to take it."""
-    try:
-        os.killpg(group, signum)
-    except NO_SUCH_GROUP:
-        return False
-    return True
-
-
-def _load_prctl() -> Callable[[int, int], bool]:
-    try:
-        import ctypes  # noqa: PLC0415 - not in every build of Python, and needed on Linux only
-
-        prctl = ctypes.CDLL(None, use_errno=True).prctl
-    except (ImportError, OSError, AttributeError):
-        return lambda _option, _value: False
-    zero, number = ctypes.c_ulong(0), ctypes.c_ulong
-    return lambda option, value: prctl(option, number(value), zero, zero, zero) == 0
-
-
-class Terminal:
-    """The controlling terminal, if there is one: whose group is in the foreground."""
-
-    def __init__(self, home: int) -> None:
-        self._home = home  # the supervisor's group
-        self._modes: list[object] | None = None
-        self.is_open = True
-        try:
-            self._fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-        except OSError:
-            self.is_open = False
-
-    def wanted_at_start(self) -> bool:
-        """Whether the command should begin in the foreground: it reads a terminal and feeds no pipe.
-
-        In `run ... | less` the terminal is the pager's; the command gets it when it first asks for it.
-        """
-        import stat  # noqa: PLC0415 - see invariant 1
-
-        try:
-            return self.is_open and os.isatty(0) and not stat.S_ISFIFO(os.fstat(1).st_mode)
-        except OSError:  # standard output is closed
-            return False
-
-    def hand_over(self, group: int) -> bool:
-        """Move the foreground from the supervisor's group to this one; False if it was not there."""
-        try:
-            if not self.is_open or os.tcgetpgrp(self._fd) != self._home:
-                return False
-            os.tcsetpgrp(self._fd, group)
-        except OSError:
-            return False
-        return True
-
-    def has_in_front(self, group: int) -> bool:
-        """Whether this group is in the foreground."""
-        try:
-            return self.is_open and os.tcgetpgrp(self._fd) == group
-        except OSError:
-            return False
-
-    def remember_modes(self) -> None:
-        """Remember the terminal modes, which a killed full-screen program would leave broken."""
-        import termios  # noqa: PLC0415 - see invariant 1
-
-        try:
-            self._modes = termios.tcgetattr(self._fd)
-        except (termios.error, OSError):
-            self._modes = None
-
-    def take_back(self, group: int, *, restore_modes: bool = False) -> None:
-        """Give the foreground back to the supervisor's group, unless somebody else has taken it.
-
-        A shell that saw the supervisor die or stop has taken it already: it must not lose it again.
-        """
-        try:
-            if not self.is_open:
-                return
-            front = os.tcgetpgrp(self._fd)
-            if front != group:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(front, 0)
-                    return  # it exists
-            os.tcsetpgrp(self._fd, self._home)
-        except OSError:
-            return
-        if restore_modes and self._modes is not None:
-            import termios  # noqa: PLC0415 - see invariant 1
-
-            try:
-                termios.tcsetattr(self._fd, termios.TCSANOW, self._modes)  # type: ignore[arg-type] # its own
-            except (termios.error, OSError):
-                return
-
-
 class Watchdog:
     """The loop: what the supervisor said, how the command is, which signals are due and when."""
 
     def __init__(self, control: int, supervisor: int) -> None:
         self._control, self._supervisor = control, supervisor
         self._frames = Frames()
-        self._leader = 0  # pid of the command and number of its group
         self._status: tuple[str, int] | None = None  # the command has ended, and how
-        self._is_reaped = False  # invariant 4
         self._deadline = self._grace = self._reserve = 0.0
         self._cause = ""  # why the group is being ended; empty: it is not
-        self._ending_since = 0.0
-        self._was_killed = self._is_orphaned = self._is_stop_told = False
+        self._kill_by = self._tell_slow_at = self._stopping_since = float("inf")
+        self._was_killed = self._is_orphaned = self._is_stop_told = self._is_denied_told = False
         self._pause = LOOK_AGAIN[0]
         self._nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        self._session = os.getsid(0)
         self._terminal = Terminal(os.getpgrp())
-        self._prctl = _load_prctl() if sys.platform == "linux" else (lambda _option, _value: False)
-        self._adopts = self._prctl(PR_SET_CHILD_SUBREAPER, 1)
+        self._prctl = load_prctl()
+        self._group = CommandGroup(session=os.getsid(0), adopts=self._prctl(PR_SET_CHILD_SUBREAPER, 1))
         self._can_pin = hasattr(os, "waitid") and can_see_processes()
         os.setpgid(0, 0)
         self._wake, wake_end = os.pipe()
@@ -247,12 +139,12 @@ class Watchdog:
     def run(self) -> None:
         """Serve until the group is gone, or until it is clear that there will be no command."""
         try:
-            while not (self._is_over() or (self._is_orphaned and not self._leader)):
+            while not (self._is_over() or (self._is_orphaned and not self._group.leader)):
                 self._poll.poll(self._sleep_ms())
                 self._hear()
         except BaseException:
-            if self._leader and not self._is_reaped:
-                send_group(self._leader, signal.SIGKILL)  # invariant 5
+            if self._group.leader and not self._group.is_reaped:
+                send_group(self._group.leader, signal.SIGKILL)  # invariant 5
             raise
 
     # What arrives.
@@ -289,9 +181,12 @@ class Watchdog:
             self._deadline = float(words[0])
         elif verb == b"signal":
             self._send(int(words[0]))
+            self._tell_denied()
+        elif verb == b"stop":
+            self._stop(int(words[0]), float(words[1]))
         elif verb == b"resume":
             self._is_stop_told = False
-            self._terminal.hand_over(self._leader)
+            self._terminal.hand_over(self._group.leader)
             self._send(signal.SIGCONT)
         elif verb == b"end":
             self._begin_ending("end")
@@ -317,11 +212,11 @@ class Watchdog:
             self._terminal.remember_modes()
         report, report_end = os.pipe()
         watchdog = os.getpid()
-        self._leader = os.fork()
-        if not self._leader:
+        self._group.leader = os.fork()
+        if not self._group.leader:
             self._become(argv, environ, report_end, watchdog, at_front=at_front)
         with contextlib.suppress(OSError):  # it has come as far as exec
-            os.setpgid(self._leader, self._leader)  # the child does it too: whoever comes first
+            os.setpgid(self._group.leader, self._group.leader)  # the child does it too: whoever comes first
         os.close(report_end)
         os.set_blocking(report, False)
         self._exec_report = report
@@ -334,6 +229,8 @@ class Watchdog:
         try:
             os.setpgid(0, 0)
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if self._group.cgroup is not None:
+                self._group.cgroup.enter()
             if os.getppid() != watchdog:
                 os._exit(127)  # the watchdog died before prctl could see it
             if at_front:
@@ -359,48 +256,78 @@ class Watchdog:
         os.close(report)
         self._exec_report = None
         if not reason:
-            self._tell("started", self._leader)
+            self._tell("started", self._group.leader, self._group.reach)
             return
-        self._terminal.take_back(self._leader)
-        self._reap()
+        self._terminal.take_back(self._group.leader)
+        self._group.reap()
         self._tell("failed", int(reason))
         raise SystemExit(0)
 
     # The end of it.
 
     def _is_over(self) -> bool:
-        if not self._leader:
+        if not self._group.leader:
             return False
         self._watch_leader()
         now = steady_seconds()
-        if not self._cause and self._is_orphaned:
+        if self._is_orphaned:
             self._begin_ending("orphaned")
-        elif not self._cause and now >= self._deadline - self._grace:
+        elif now >= self._deadline - self._grace:
             self._begin_ending("deadline")
-        if self._status is not None and self._exec_report is None and self._is_group_gone():
+        if self._status is not None and self._exec_report is None and self._group.is_gone(strays=self._takes_strays()):
             self._bury(self._status, now)
             return True
         if self._status is not None and not self._cause:
             self._begin_ending("itself")  # what it left behind
         if self._cause and now >= self._kill_at():
-            self._was_killed = True
             self._send(signal.SIGKILL)
+            if self._was_killed:  # and it lives all the same
+                self._tell_denied()
+            else:
+                self._tell("killed", self._cause)
+            self._was_killed = True
+        elif now >= self._tell_slow_at:
+            self._tell_slow_at = float("inf")
+            self._tell("slow", self._kill_by - now)
         return False
 
     def _begin_ending(self, cause: str) -> None:
-        if self._cause or not self._leader:
+        """Ask the group to end, for good: KILL follows after the grace."""
+        if self._cause not in WEAK or not self._group.leader or self._cause == cause:
             return
-        self._cause, self._ending_since = cause, steady_seconds()
-        self._send(signal.SIGTERM)
+        if self._cause == "itself":
+            return  # it is being ended already, and the command has told how it ended
+        self._cause = cause
+        self._kill_by = min(self._kill_by, steady_seconds() + self._grace)
+        self._ask(signal.SIGTERM)
+
+    def _stop(self, signum: int, kill_after: float) -> None:
+        """The user asks for the end: a grace of his own. The second time, at once."""
+        now = steady_seconds()
+        if self._cause == "stop" and now >= self._stopping_since + SECOND_ASKING and self._kill_by < float("inf"):
+            self._kill_by = now
+        elif self._cause or not self._group.leader:
+            self._send(signum)
+        else:
+            self._cause = "stop"
+            self._stopping_since, self._tell_slow_at, self._kill_by = now, now + SLOW, now + kill_after
+            self._ask(signum)
+
+    def _ask(self, signum: int) -> None:
+        self._send(signum)
         self._send(signal.SIGCONT)  # a stopped process cannot take TERM
+        if self._group.cgroup is None:  # else KILL will reach it
+            self._tell_denied()
 
     def _kill_at(self) -> float:
-        return min(self._ending_since + self._grace, self._deadline - self._reserve)
+        return min(self._kill_by, self._deadline - self._reserve)
 
     def _sleep_ms(self) -> int:
-        if not self._leader:
+        if not self._group.leader:
             return int(NAP * 1000)
-        due = self._deadline - self._grace if not self._cause else self._kill_at()
+        due = min(self._deadline - self._grace, self._tell_slow_at) if self._cause in WEAK else float("inf")
+        if self._cause:
+            due = min(due, self._kill_at())
         pause = NAP
         if self._status is not None or self._was_killed:
             pause, self._pause = self._pause, min(self._pause * 2, LOOK_AGAIN[1])
@@ -408,9 +335,20 @@ class Watchdog:
         return max(0, int(min(pause, due - steady_seconds()) * 1000) + 1)
 
     def _send(self, signum: int) -> None:
-        unpinned = self._is_reaped and not send_group(self._leader, 0)
-        if self._leader and not unpinned:
-            send_group(self._leader, signum)
+        self._group.send(signum, strays=self._takes_strays())
+
+    def _takes_strays(self) -> bool:
+        """Whether what left the group is to end too: not if the command ends by itself, and has left it on purpose."""
+        return self._cause not in {"", "itself"}
+
+    def _tell_denied(self) -> None:
+        """Say, once, which processes our signals do not reach."""
+        if self._is_denied_told or not self._group.leader:
+            return
+        names = self._group.out_of_reach(strays=self._takes_strays(), has_ended=self._status is not None)
+        if names:
+            self._is_denied_told = True
+            self._tell("denied", names)
 
     def _watch_leader(self) -> None:
         """Note how the command ended; reap the orphans that came to us."""
@@ -419,13 +357,13 @@ class Watchdog:
             return
         while self._status is None:
             with contextlib.suppress(ChildProcessError):  # a zombie can no longer be stopped
-                stop = os.waitid(os.P_PID, self._leader, os.WSTOPPED | os.WNOHANG)
+                stop = os.waitid(os.P_PID, self._group.leader, os.WSTOPPED | os.WNOHANG)
                 if stop is not None:
                     self._on_stop(stop.si_status)
             end = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if end is None:
                 return
-            if end.si_pid != self._leader:
+            if end.si_pid != self._group.leader:
                 os.waitpid(end.si_pid, 0)
             else:
                 kind = "code" if end.si_code == os.CLD_EXITED else "signal"
@@ -440,52 +378,31 @@ class Watchdog:
                 return
             if not pid:
                 return
-            if pid == self._leader and os.WIFSTOPPED(status):
+            if pid == self._group.leader and os.WIFSTOPPED(status):
                 self._on_stop(os.WSTOPSIG(status))
-            elif pid == self._leader:
+            elif pid == self._group.leader:
                 code = os.waitstatus_to_exitcode(status)
-                self._status, self._is_reaped = ("code", code) if code >= 0 else ("signal", -code), True
+                self._status, self._group.is_reaped = ("code", code) if code >= 0 else ("signal", -code), True
 
     def _on_stop(self, signum: int) -> None:
         """The command stopped: move it into the foreground if it only lacks that, else tell the supervisor."""
         wants_terminal = signum in (signal.SIGTTIN, signal.SIGTTOU)
         by_terminal = signum in JOB_CONTROL and self._terminal.is_open
-        if self._cause or (wants_terminal and self._terminal.hand_over(self._leader)):
+        if self._cause or (wants_terminal and self._terminal.hand_over(self._group.leader)):
             self._send(signal.SIGCONT)
-        elif (by_terminal or self._terminal.has_in_front(self._leader)) and not self._is_stop_told:
+        elif (by_terminal or self._terminal.has_in_front(self._group.leader)) and not self._is_stop_told:
             self._is_stop_told = True
-            self._terminal.take_back(self._leader)
+            self._terminal.take_back(self._group.leader)
             self._tell("stopped", signum)
 
-    def _is_group_gone(self) -> bool:
-        if self._is_reaped:
-            return not send_group(self._leader, 0)
-        if self._has_living():
-            return False
-        send_group(self._leader, signal.SIGKILL)  # a fork may have slipped past the look; now none can
-        return not self._has_living()
-
-    def _has_living(self) -> bool:
-        if self._adopts:
-            try:
-                # The command's descendants are ours: if we have no children, nothing lives.
-                with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
-                    if file.read().split() == [b"%d" % self._leader]:
-                        return False
-            except OSError:
-                pass  # a kernel without this file: search /proc
-        return living(self._leader, session=self._session) is not False
-
     def _bury(self, status: tuple[str, int], now: float) -> None:
-        self._terminal.take_back(self._leader, restore_modes=status[0] == "signal")
+        self._terminal.take_back(self._group.leader, restore_modes=status[0] == "signal")
         # Report first, reap second: until the supervisor knows of the end, it may still use the number.
+        left = self._group.strays() if self._cause == "itself" else []
+        if left:
+            self._tell("left", named(left))
         self._tell("exited", *status, self._cause or "itself", now)
-        self._reap()
-
-    def _reap(self) -> None:
-        if not self._is_reaped:
-            os.waitpid(self._leader, 0)
-            self._is_reaped = True
+        self._group.reap()
 
 
 def _be_deaf() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease.cli import limit, main
+from ddb_lease.cli import exits, limit, main
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -122,7 +122,7 @@ def test_an_interrupt_while_waiting_runs_nothing(cli):
 
 @pytest.mark.parametrize(
     ("command", "code", "says"),
-    [("/no/such/command", 127, "No such file"), ("/", 126, "Permission denied")],
+    [("/no/such/command", 127, "No such file"), ("/", 126, "it is a directory")],
 )
 def test_a_command_that_cannot_be_run_is_told_as_a_shell_does(cli, command, code, says):
     found, out, err = cli(f"limit bad --rate 100/s --local -- {command}")
@@ -174,5 +174,5 @@ def test_its_help_page_tells_every_option(capsys):
 
 def test_a_command_that_cannot_be_run_leaves_the_signals_as_they_were(capsys):
     before = signal.getsignal(signal.SIGPIPE)
-    assert limit._become(["no-such-command-anywhere"]) == limit.NO_SUCH_COMMAND
+    assert limit._become(["no-such-command-anywhere"]) == exits.NO_SUCH_COMMAND
     assert signal.getsignal(signal.SIGPIPE) == before

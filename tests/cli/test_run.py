@@ -1,12 +1,15 @@
 """`ddb-lease run` as a real process: the command runs only under a lease, and the lease lives only with the command."""
 
 import contextlib
+import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -43,8 +46,9 @@ def lives(pid):
 class Cli:
     """`ddb-lease run` in an environment of its own; whatever it leaves behind ends with the test."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, before=()):
         self.folder = folder
+        self.before = before
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -60,12 +64,12 @@ class Cli:
         how = {"capture_output": True, "text": True, "timeout": LONG} | how
         if "input" not in how:
             how.setdefault("stdin", subprocess.DEVNULL)
-        line = [sys.executable, "-m", "ddb_lease.cli", *words]
+        line = [*self.before, sys.executable, "-m", "ddb_lease.cli", *words]
         return subprocess.run(line, env=self.environment, cwd=self.folder, check=False, **how)
 
     def popen(self, *words):
         return subprocess.Popen(
-            [sys.executable, "-m", "ddb_lease.cli", *words],
+            [*self.before, sys.executable, "-m", "ddb_lease.cli", *words],
             env=self.environment,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -135,6 +139,14 @@ def first_line(process):
     line = process.stdout.readline()
     assert line, process.stderr.read()
     return line.strip()
+
+
+def says(process, text):
+    """Read its standard error up to the line that has this text; the library's log may have lines of its own there."""
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"it does not say {text!r}")
 
 
 READY = "echo ready; exec sleep 600"
@@ -438,6 +450,134 @@ def test_a_signal_that_comes_with_the_release_does_not_keep_the_slot(cli, table,
     assert done.stdout == "ran\n"
     assert done.returncode in {0, 143}, done.stderr
     assert not leased(table)
+
+
+IGNORES_TERM = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+
+
+def test_a_command_that_ignores_term_is_killed_after_a_grace_in_which_its_lease_is_renewed(start, table):
+    process = start(IGNORES_TERM, options="--kill-after 4s")
+    first_line(process)
+    until(lambda: catches(process.pid, signal.SIGWINCH), "the handlers that pass signals on")
+    (slot,) = leased(table)
+    process.terminate()
+    begun = time.monotonic()
+    assert "TERM was passed on, and the command still runs; KILL follows in" in process.stderr.readline()
+    asked = table.get(slot)
+    until(lambda: table.get(slot).get("expires_at", 0) > asked["expires_at"], "a renewal")
+    assert table.get(slot)["lease_id"] == asked["lease_id"]
+    assert process.stderr.readline() == "ddb-lease: the command did not end in time after TERM: KILL\n"
+    assert process.wait(LONG) == 128 + signal.SIGKILL
+    assert time.monotonic() - begun >= 4.0
+    assert not leased(table)
+
+
+def test_a_second_term_means_at_once(start, table):
+    process = start(IGNORES_TERM, options="--kill-after 1h")
+    first_line(process)
+    until(lambda: catches(process.pid, signal.SIGWINCH), "the handlers that pass signals on")
+    process.terminate()
+    assert "or on a second TERM" in process.stderr.readline()
+    process.terminate()
+    assert process.wait(LONG) == 128 + signal.SIGKILL
+    assert not leased(table)
+
+
+def test_kill_after_never_leaves_the_end_to_the_command(start):
+    process = start(
+        "trap 'sleep 2; exit 5' TERM; echo ready; while :; do sleep 0.05; done", options="--kill-after never"
+    )
+    first_line(process)
+    until(lambda: catches(process.pid, signal.SIGWINCH), "the handlers that pass signals on")
+    process.terminate()
+    assert "no KILL follows" in process.stderr.readline()
+    assert process.wait(LONG) == 5
+
+
+@linux_only
+def test_a_daemon_that_the_command_made_ends_before_its_lost_lease_is_had_by_another(start, table):
+    process = start("(setsid sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.05; done' &); exec sleep 600")
+    daemon = int(first_line(process))
+    (slot,) = leased(table)
+    table.set(slot, revoked="2026-01-01")
+    until(lambda: not leased(table), "the release")
+    alive = lives(daemon)
+    assert process.wait(LONG) == 76
+    assert not alive, "the slot is free, and the daemon runs on"
+
+
+# A command that may not be signalled: we are an unprivileged user, it became root, as with sudo.
+
+
+@pytest.fixture(scope="module")
+def unprivileged():
+    """A command line of an unprivileged user, and a program by which it becomes root."""
+    setpriv = shutil.which("setpriv")
+    if sys.platform != "linux" or os.geteuid() != 0 or setpriv is None:
+        pytest.skip("only root can make a program that raises privileges")
+    folder = Path(tempfile.mkdtemp(prefix="ddb-lease-"))
+    folder.chmod(0o755)
+    home = folder / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    raises = folder / "as-root"
+    shutil.copy(setpriv, raises)
+    raises.chmod(0o4755)
+    cli = Cli(home, before=[setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"])
+    try:
+        check = subprocess.run(
+            [*cli.before, raises, "--reuid=0", sys.executable, "-c", "import ddb_lease.cli"],
+            env=cli.environment,
+            capture_output=True,
+            check=False,
+        )
+        if check.returncode:
+            pytest.skip(f"an unprivileged user cannot use this interpreter: {check.stderr!r}")
+        assert cli("create-table", "--local").returncode == 0
+        yield cli, [str(raises), "--reuid=0"]
+    finally:
+        cli("local", "stop")
+        shutil.rmtree(folder)
+
+
+@linux_only
+@pytest.mark.parametrize("why", ["revoked", "TERM"])
+def test_a_command_that_may_not_be_signalled_keeps_its_slot_while_it_lives_and_that_is_told(
+    unprivileged, tmp_path, bucket_name, why
+):
+    cli, as_root = unprivileged
+    flag = tmp_path / "flag"
+    flag.touch()
+    job = [*as_root, "sh", "-c", f"echo $$; while [ -e {flag} ]; do sleep 0.05; done; exit 3"]
+    process = cli.popen(*run_line(bucket_name, job, lease=4.0))
+    try:
+        pid = int(first_line(process))
+        status = json.loads(cli("status", bucket_name, "--local", "--json").stdout)
+        lease = status["leases"][0]
+        if why == "revoked":
+            assert cli("revoke", bucket_name, lease["lease_id"], "--local").returncode == 0
+        else:
+            until(lambda: catches(process.pid, signal.SIGWINCH), "the handlers that pass signals on")
+            process.terminate()
+        says(process, f"ddb-lease: cannot signal process {pid} (sh)")
+        if why == "revoked":
+            says(process, "was lost (revoked), and the command cannot be ended: it still runs")
+        else:
+            says(process, "TERM was passed on, and the command still runs")
+            time.sleep(4.5)  # by then the lease would have expired, if it were not renewed
+        now = json.loads(cli("status", bucket_name, "--local", "--json").stdout)["leases"]
+        assert [one["lease_id"] for one in now] == [lease["lease_id"]], "not given back"
+        assert now[0]["expired"] is False or why == "revoked"
+        assert lives(pid)
+        flag.unlink()
+        assert process.wait(LONG) == (76 if why == "revoked" else 3)
+        if why == "revoked":
+            assert "was lost (revoked); the command has ended by itself meanwhile" in process.stderr.read()
+        assert not json.loads(cli("status", bucket_name, "--local", "--json").stdout)["leases"]
+    finally:
+        flag.unlink(missing_ok=True)
+        process.kill()
+        process.communicate()
 
 
 def test_a_lease_shorter_than_its_job_is_renewed_throughout(start, table):

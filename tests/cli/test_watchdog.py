@@ -4,11 +4,14 @@ import contextlib
 import errno
 import os
 import pty
+import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lease.cli import supervisor as supervisor_module
+from ddb_lease.cli.processes import living, look_at, send
 from ddb_lease.cli.supervisor import (
     CommandNotExecutable,
     CommandNotFound,
@@ -25,7 +29,7 @@ from ddb_lease.cli.supervisor import (
     pass_on,
     steady_seconds,
 )
-from ddb_lease.cli.watchdog import Frames, frame, living
+from ddb_lease.cli.watchdog import Frames, frame
 
 SUPERVISOR = str(Path(__file__).with_name("watchdog_supervisor.py"))
 LONG = 30.0  # more than any test needs; a bound for failure, never an expectation
@@ -327,7 +331,7 @@ def test_the_command_dies_with_the_watchdog_though_the_supervisor_hangs(supervis
 
 @linux_only
 def test_a_deaf_watchdog_is_replaced_at_the_deadline(start):
-    command = start(["sleep", "1000"], deadline_in=1.0, grace=0.3)
+    command = start(["sleep", "1000"], deadline_in=4.0, grace=0.3)
     os.kill(command._watchdog.pid, signal.SIGSTOP)
     result = ended(command)
     assert (result.cause, result.signal) == ("deadline", signal.SIGKILL)
@@ -379,6 +383,202 @@ def test_what_left_the_group_is_let_alone_and_does_not_delay(start, tmp_path):
         assert lives(daemon)
     finally:
         os.kill(daemon, signal.SIGKILL)
+
+
+DAEMON = """
+import os, signal, sys, time
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        if "deaf" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with open(sys.argv[1] + ".new", "w") as file: file.write("%d\\n" % os.getpid())
+        os.replace(sys.argv[1] + ".new", sys.argv[1])
+        while True: time.sleep(1)
+    os._exit(0)
+os.wait()
+time.sleep(600)
+"""
+"""Forks twice, with a session of its own in between: its parent is dead, its group and session are others."""
+
+
+@linux_only
+@pytest.mark.parametrize("manner", ["", "deaf"])
+@pytest.mark.parametrize("how", ["deadline", "end", "stop"])
+def test_a_daemon_ends_with_a_command_that_is_ended(start, tmp_path, how, manner):
+    command = start([sys.executable, "-c", DAEMON, str(tmp_path / "pid"), manner], grace=0.5)
+    daemon = numbers_in(tmp_path / "pid", 1)[0]
+    if how == "deadline":
+        command.feed(steady_seconds() + 1.0)
+    elif how == "end":
+        command.end()
+    else:
+        command.stop(signal.SIGTERM, 0.5)
+    assert ended(command).cause == how
+    assert not lives(daemon)
+
+
+@linux_only
+def test_a_daemon_ends_when_the_supervisor_is_killed(supervise, tmp_path):
+    process, pid, _watchdog, _deadline = supervise(sys.executable, "-c", DAEMON, str(tmp_path / "pid"), "deaf")
+    daemon = numbers_in(tmp_path / "pid", 1)[0]
+    process.kill()
+    until(lambda: not lives(pid) and not lives(daemon), "the end of both")
+
+
+@linux_only
+def test_of_a_command_whose_supervisor_and_watchdog_are_both_killed_only_itself_ends(supervise, tmp_path):
+    """What the page says is not promised, so that it stays true."""
+    process, pid, watchdog, _deadline = supervise("sh", "-c", f"sleep 1000 & echo $! > {tmp_path}/pid; wait")
+    child = numbers_in(tmp_path / "pid", 1)[0]
+    try:
+        os.kill(process.pid, signal.SIGSTOP)  # or it would see the watchdog die
+        os.kill(watchdog, signal.SIGKILL)
+        process.kill()
+        until(lambda: not lives(pid), "the end of the command")
+        assert lives(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@linux_only
+def test_a_command_whose_supervisor_and_watchdog_are_both_stopped_ends_when_one_goes_on(supervise):
+    process, pid, watchdog, deadline = supervise("sleep", "1000", deadline_in=4.0)
+    os.kill(process.pid, signal.SIGSTOP)
+    os.kill(watchdog, signal.SIGSTOP)
+    until(lambda: steady_seconds() > deadline, "the deadline")
+    assert lives(pid)
+    os.kill(watchdog, signal.SIGCONT)
+    until(lambda: not lives(pid), "the end of the command")
+    os.kill(process.pid, signal.SIGCONT)
+    assert process.wait(LONG) in (128 + signal.SIGTERM, 128 + signal.SIGKILL)
+
+
+@pytest.fixture
+def delegated():
+    """A cgroup that was delegated to an unprivileged user; and what runs a program in it, as that user."""
+    tops = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line]
+    folder = Path(tops[0] if tops else "/none", f"ddb-lease-test-{os.getpid()}")
+    setpriv = shutil.which("setpriv")
+    try:
+        if setpriv is None or os.geteuid() != 0:
+            pytest.skip("only root can delegate")
+        folder.mkdir()
+    except OSError:
+        pytest.skip("no cgroup can be made here")
+    for path in (folder, folder / "cgroup.procs"):
+        os.chown(path, 65534, 65534)
+    join = f'echo $$ > "{folder}/cgroup.procs"; exec "$@"'
+    yield folder, ["sh", "-c", join, "sh", setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"]
+    (folder / "cgroup.kill").write_text("1")
+    until(lambda: "populated 0" in (folder / "cgroup.events").read_text(), "its end")
+    for inner in filter(Path.is_dir, folder.iterdir()):
+        inner.rmdir()
+    folder.rmdir()
+
+
+@linux_only
+@pytest.mark.parametrize("lost", ["command", "watchdog"])
+def test_in_a_delegated_cgroup_all_ends_that_the_command_started_whoever_it_runs_as(delegated, lost):
+    folder, as_user = delegated
+    shared = Path(tempfile.mkdtemp(prefix="ddb-lease-"))
+    os.chown(shared, 65534, 65534)
+    raises = shared / "as-root"
+    shutil.copy(shutil.which("setpriv"), raises)
+    raises.chmod(0o4755)
+    script = (
+        f"{raises} --reuid=0 setsid sleep 1000 & exec {raises} --reuid=0 sh -c \"trap '' TERM; sleep 1000; sleep 1000\""
+    )
+    words = [*as_user, sys.executable, SUPERVISOR, str(shared / "notes"), str(FAR), "0.5", "hold", "sh", "-c", script]
+    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        if not until(lambda: (shared / "notes").exists() or process.poll() is not None) or process.poll() is not None:
+            pytest.skip(f"an unprivileged user cannot use this interpreter: {process.stderr.read()!r}")
+        pid, watchdog, _ = (shared / "notes").read_text().split()
+        (inner,) = [path for path in folder.iterdir() if path.is_dir()]
+
+        def as_root():
+            numbers = [int(number) for number in (inner / "cgroup.procs").read_text().split()]
+            return numbers if [os.stat(f"/proc/{number}").st_uid for number in numbers] == [0, 0, 0] else None
+
+        everyone = until(as_root, "three processes of root")
+        os.kill(process.pid if lost == "command" else int(watchdog), signal.SIGKILL)
+        until(lambda: not any(map(lives, everyone)), "their end")
+        until(lambda: not inner.exists(), "the end of the cgroup")
+        assert int(pid) in everyone
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(shared)
+
+
+@linux_only
+def test_a_signal_by_pidfd_reaches_no_later_process_of_the_number():
+    child = subprocess.Popen(["sleep", "1000"])
+    try:
+        seen = until(lambda: look_at(child.pid), "the process")
+        send(seen._replace(started=seen.started - 1), signal.SIGKILL)
+        assert child.poll() is None
+        send(seen, signal.SIGKILL)
+        assert child.wait(LONG) == -signal.SIGKILL
+    finally:
+        child.kill()
+        child.wait()
+
+
+# Being asked to stop.
+
+
+NEVER_STOPS = 'trap "" TERM; echo 1 > "$0"; while :; do sleep 0.02; done'
+
+
+def told(command, notices, word):
+    until(lambda: command.wait(0.02) is None and any(word in notice for notice in notices), word)
+
+
+def test_after_a_stop_comes_the_grace_and_then_kill_and_both_are_told(start, tmp_path):
+    notices = []
+    command = start(["sh", "-c", NEVER_STOPS, str(tmp_path / "a")], on_notice=notices.append)
+    numbers_in(tmp_path / "a", 1)
+    command.stop(signal.SIGTERM, 2.0)
+    result = ended(command)
+    assert (result.signal, result.cause) == (signal.SIGKILL, "stop")
+    assert [re.sub(r"[\d.]+s", "Ns", notice) for notice in notices] == [
+        "TERM was passed on, and the command still runs; KILL follows in Ns, or on a second TERM",
+        "the command did not end in time after TERM: KILL",
+    ]
+
+
+def test_a_second_stop_means_at_once_but_one_that_comes_doubled_does_not(start, tmp_path):
+    notices = []
+    command = start(["sh", "-c", NEVER_STOPS, str(tmp_path / "a")], on_notice=notices.append)
+    numbers_in(tmp_path / "a", 1)
+    command.stop(signal.SIGTERM, FAR)
+    command.stop(signal.SIGTERM, FAR)
+    told(command, notices, "still runs")
+    command.stop(signal.SIGTERM, FAR)
+    assert ended(command).signal == signal.SIGKILL
+
+
+def test_a_stop_without_a_kill_waits_for_the_command_and_yields_to_the_deadline(start, tmp_path):
+    notices = []
+    command = start(["sh", "-c", NEVER_STOPS, str(tmp_path / "a")], on_notice=notices.append)
+    numbers_in(tmp_path / "a", 1)
+    for _ in range(3):
+        command.stop(signal.SIGTERM, float("inf"))
+        told(command, notices, "no KILL follows")
+    assert lives(command.pid)
+    command.feed(steady_seconds() + 1.0)
+    assert ended(command).ended_by_watchdog
+
+
+def test_a_command_that_stops_when_it_is_asked_to_is_told_of_in_no_word(start, tmp_path):
+    notices = []
+    script = 'trap "exit 9" TERM; echo 1 > "$0"; while :; do sleep 0.02; done'
+    command = start(["sh", "-c", script, str(tmp_path / "a")], on_notice=notices.append)
+    numbers_in(tmp_path / "a", 1)
+    command.stop(signal.SIGTERM, FAR)
+    assert (ended(command).code, ended(command).cause) == (9, "stop")
+    assert not [notice for notice in notices if "KILL:" in notice]
 
 
 @linux_only
@@ -722,8 +922,8 @@ control.sendall(frame("exited", "code", 5, "itself", 1.0))
 @pytest.mark.parametrize(
     "words",
     [
-        'frame("started", 1) + frame("stopped", 20)',
-        'frame("stopped", 20) + frame("started", 1)',
+        'frame("started", 1, "group") + frame("stopped", 20)',
+        'frame("stopped", 20) + frame("started", 1, "group")',
     ],
     ids=["in one breath", "stopped before its start was seen"],
 )
