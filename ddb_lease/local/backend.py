@@ -54,8 +54,10 @@ class MotoBackend:
         """
         if request.operation != "TransactWriteItems":
             return self._call(request)
-        tables = ((self._table(region, write.table), write.names) for write in written)
-        before = Undo([(table, names) for table, names in tables if table is not None])
+        tables = self._tables(region)
+        before = Undo(
+            [(tables[write.table], write.names) for write in written if write.table in tables], tables=tables.values()
+        )
         succeeded = False
         try:
             with before.without_copies():
@@ -89,7 +91,7 @@ class MotoBackend:
 
     def item(self, region: str, write: Write, names: Sequence[str]) -> Mapping[str, Any]:
         """These attributes of an item, in DynamoDB's JSON; empty if there is no such item. Documents are not shown."""
-        table = self._table(region, write.table)
+        table = self._tables(region).get(write.table)
         item = None if table is None else find(table, write.names)
         attributes = {} if item is None else item.attrs
         return {name: {attributes[name].type: attributes[name].value} for name in names if name in attributes}
@@ -109,9 +111,9 @@ class MotoBackend:
         """Drop all tables."""
         dynamodb_backends.pop(self._account, None)
 
-    def _table(self, region: str, name: str) -> Table | None:
+    def _tables(self, region: str) -> Mapping[str, Table]:
         known = dynamodb_backends[self._account]
-        return known[region].tables.get(name) if region in known else None
+        return known[region].tables if region in known else {}
 
     def _tables_with_ttl(self) -> Iterator[Any]:
         for region in dynamodb_backends[self._account].values():

@@ -1,15 +1,15 @@
 """Transactions in place: moto writes item after item, and what it wrote is undone unless all succeeded.
 
-By itself moto copies every table that a transaction names, and for a failed one puts the copies in place: the cost
-grows with the table. Here the items that the transaction names are copied, and nothing else. Beside `backend`, the only
-module that knows moto.
+By itself moto copies every table that a transaction names, or every table that there is (moto 5.1.0), and for a failed
+one puts the copies in place: the cost grows with the table. Here the items that the transaction names are copied, and
+nothing else. Beside `backend`, the only module that knows moto.
 
 Invariants: a transaction that does not succeed leaves the tables as they were, whatever ended it. Not thread-safe.
 """
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
@@ -29,10 +29,11 @@ class Undo:
 
     Args:
         named: Each item that the transaction writes, by its table and at least the attributes of its key.
+        tables: All tables that moto might copy.
     """
 
-    def __init__(self, named: Sequence[tuple[Table, Mapping[str, Any]]]) -> None:
-        self._tables = {id(table): table for table, _ in named}.values()
+    def __init__(self, named: Sequence[tuple[Table, Mapping[str, Any]]], *, tables: Iterable[Table]) -> None:
+        self._tables = tuple(tables)
         self._items = [before for table, names in named if (before := _before(table, names)) is not None]
         self._records = [
             (table.stream_shard.items, len(table.stream_shard.items)) for table in self._tables if table.stream_shard
