@@ -401,8 +401,8 @@ def test_a_mistyped_table_is_an_error_and_only_the_default_one_is_made_unasked()
     assert connect()["table"] == "ddb-lease"
     with pytest.raises(StoreRejected, match=r"create-table --local --table typo.*create=True"):
         connect("typo")
-    with pytest.raises(ConfigurationError, match="'x'"):
-        connect("x")
+    with pytest.raises(ConfigurationError, match="table ''"):
+        connect("")
     engine = start()
     assert tables(engine) == ["ddb-lease"]
     assert connect("mine", create=True)["table"] == "mine"
