@@ -65,7 +65,7 @@ class DynamoDBTokenBucket(BelongsHere):
 
     Example:
         >>> from ddb_lease import DynamoDBTokenBucket, local
-        >>> where = local.connect("tokens")
+        >>> where = local.connect("tokens", create=True)
         >>> bucket = DynamoDBTokenBucket(where.pop("table"), max_tokens=2, token_timeout_seconds=60, **where)
         >>> bucket.initialize_bucket()
         >>> token_id, success = bucket.acquire_token(timeout_seconds=5)

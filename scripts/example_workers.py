@@ -98,7 +98,7 @@ def _bucket(table: str | None) -> Iterator[DynamoDBTokenBucket]:
         os.environ["DDB_LEASE_LOCAL_DIR"] = folder  # an engine of its own
         from ddb_lease import local  # noqa: PLC0415 - after that is set
 
-        where = local.connect("tokens")
+        where = local.connect("tokens", create=True)
         try:
             yield DynamoDBTokenBucket(where.pop("table"), TOKENS, TOKEN_SECONDS, **where)
         finally:

@@ -16,7 +16,7 @@ SEED, LEASES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "from-the-see
 @pytest.fixture
 def where(tmp_path, monkeypatch):
     monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path))
-    yield local.connect("tokens")
+    yield local.connect("tokens", create=True)
     local.stop()
 
 

@@ -121,7 +121,7 @@ def test_a_token_is_released_through_another_bucket_object_and_only_once(new_tok
 
 def test_a_token_outlives_its_process_and_is_released_from_another(tmp_path):
     program = (
-        "import sys; from ddb_lease import DynamoDBTokenBucket, local; where = local.connect('tokens')\n"
+        "import sys; from ddb_lease import DynamoDBTokenBucket, local; where = local.connect('tokens', create=True)\n"
         "bucket = DynamoDBTokenBucket(where.pop('table'), 1, 60, **where)\n"
         "print(bucket.release_token(sys.argv[1]) if sys.argv[1:] else bucket.acquire_token(20)[0])\n"
     )

@@ -18,7 +18,7 @@ from ddb_lease.models import Timing
 TABLE_VARIABLE: Final = "DDB_LEASE_TABLE"
 
 LOCAL_SKEW_SECONDS: Final = 0.1
-"""The embedded engine is one process with one clock; a real service's front ends differ by up to a second."""
+"""With `--short-leases`: the embedded engine has one clock; the front ends of a service differ by up to a second."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -67,9 +67,10 @@ def add_table_option(parser: argparse._ActionsContainer) -> None:
 
 
 def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[str, Any]:
-    """Keyword arguments of `LeaseBucket` that say where to connect. The embedded engine makes a missing table.
+    """Keyword arguments of `LeaseBucket` that say where to connect. The embedded engine makes its default table.
 
     Raises:
+        StoreRejected: The embedded engine has no such table.
         ConfigurationError: The options contradict one another, or name an unknown profile.
         EngineError: The embedded engine cannot be started.
     """
@@ -111,7 +112,9 @@ def bucket(
 ) -> LeaseBucket:
     """The bucket that a command names."""
     timing = timing or Timing()
-    if options.local:
+    if getattr(options, "short_leases", False):
+        if not options.local:
+            raise ConfigurationError("--short-leases needs --local: the real service's clocks differ too much for them")
         timing = dataclasses.replace(timing, front_end_skew=LOCAL_SKEW_SECONDS)
     return LeaseBucket(
         options.bucket,

@@ -92,6 +92,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="length of the lease (default: 60s; if the bucket exists, its stored length)",
     )
     parser.add_argument(
+        "--short-leases",
+        action="store_true",
+        help="with --local: allow leases that are too short for the real service",
+    )
+    parser.add_argument(
         "--timeout",
         type=formatting.duration,
         metavar="TIME",

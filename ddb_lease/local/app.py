@@ -179,7 +179,7 @@ class App:
             refused = self._keeper.refusal(region, written) if written else None
             if refused is not None:
                 return refused
-            response = _corrected(request, self._backend.call(request))
+            response = _corrected(request, self._backend.call(request, region, written))
             if written and response.status == _OK:
                 self._keeper.note(region, written)
             return response

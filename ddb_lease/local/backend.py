@@ -1,4 +1,4 @@
-"""Moto's DynamoDB, called directly. The only module that knows moto.
+"""Moto's DynamoDB, called directly. Beside `undo`, the only module that knows moto.
 
 Invariants: no network, no clock, no threads, no lock: the caller makes one call at a time. Each backend has its own
 account in moto, so that several can run in one process without seeing each other's tables.
@@ -15,12 +15,15 @@ from typing import Any
 
 from moto.core.model_instances import model_data
 from moto.dynamodb.models import dynamodb_backends
-from moto.dynamodb.models.dynamo_type import DynamoType, Item
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import create_backend_app
 
 from ddb_lease.local.messages import HttpRequest, HttpResponse
+from ddb_lease.local.undo import Undo, find
 from ddb_lease.local.writes import Write
+
+_OK = 200
 
 FIVE_YEARS_S = 5 * 365 * 86_400
 """DynamoDB keeps an item whose TTL is further back, so that a wrong unit does not empty a table."""
@@ -37,12 +40,35 @@ class MotoBackend:
         self._account = f"{secrets.randbelow(10**12):012d}"
         self._wsgi = create_backend_app("dynamodb")
 
-    def call(self, request: HttpRequest) -> HttpResponse:
+    def call(self, request: HttpRequest, region: str = "", written: Sequence[Write] = ()) -> HttpResponse:
         """Execute one request and return the complete response.
 
+        Args:
+            request: What to execute.
+            region: The region that it is signed for.
+            written: The items that it writes or checks. A transaction costs what they cost, however large the table is.
+
         Raises:
-            Exception: Moto failed without a response. It may have written a part of the request.
+            Exception: Moto failed without a response. It may have written a part of the request, but not of a
+                transaction.
         """
+        if request.operation != "TransactWriteItems":
+            return self._call(request)
+        tables = self._tables(region)
+        before = Undo(
+            [(tables[write.table], write.names) for write in written if write.table in tables], tables=tables.values()
+        )
+        succeeded = False
+        try:
+            with before.without_copies():
+                response = self._call(request)
+            succeeded = response.status == _OK
+            return response
+        finally:
+            if not succeeded:
+                before.undo()
+
+    def _call(self, request: HttpRequest) -> HttpResponse:
         started: list[tuple[str, list[tuple[str, str]]]] = []
         written: list[bytes] = []
 
@@ -65,8 +91,8 @@ class MotoBackend:
 
     def item(self, region: str, write: Write, names: Sequence[str]) -> Mapping[str, Any]:
         """These attributes of an item, in DynamoDB's JSON; empty if there is no such item. Documents are not shown."""
-        table = self._table(region, write.table)
-        item = None if table is None else _item(table, write.names)
+        table = self._tables(region).get(write.table)
+        item = None if table is None else find(table, write.names)
         attributes = {} if item is None else item.attrs
         return {name: {attributes[name].type: attributes[name].value} for name in names if name in attributes}
 
@@ -85,9 +111,9 @@ class MotoBackend:
         """Drop all tables."""
         dynamodb_backends.pop(self._account, None)
 
-    def _table(self, region: str, name: str) -> Table | None:
+    def _tables(self, region: str) -> Mapping[str, Table]:
         known = dynamodb_backends[self._account]
-        return known[region].tables.get(name) if region in known else None
+        return known[region].tables if region in known else {}
 
     def _tables_with_ttl(self) -> Iterator[Any]:
         for region in dynamodb_backends[self._account].values():
@@ -121,17 +147,8 @@ class MotoBackend:
         return environ
 
 
-def _item(table: Table, names: Mapping[str, Any]) -> Item | None:
-    """The item with the key that is among these attributes; None if there is none, or the key is incomplete."""
-    if any(name not in names for name in table.table_key_attrs):
-        return None
-    hash_key, *range_key = (DynamoType(names[name]) for name in table.table_key_attrs)
-    return table.get_item(hash_key, range_key[0] if range_key else None)
-
-
 def _forget_instances() -> None:
-    # For its dashboard, moto keeps every item object that it ever made. For each item of a transaction it makes new
-    # objects for the whole table, so the memory would fill quickly.
+    # For its dashboard, moto keeps every item object that it ever made, so the memory would fill.
     for model in model_data["dynamodb"].values():
         tracked = getattr(model, "instances_tracked", None)  # `instances` in moto 5.1.0
         (getattr(model, "instances") if tracked is None else tracked).clear()  # noqa: B009 - the name depends on moto's version

@@ -7,11 +7,11 @@ before that grants too much.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-_ACTIONS = ("Put", "Update", "Delete")
+_ACTIONS = ("Put", "Update", "Delete", "ConditionCheck")
 
 
 class Write(NamedTuple):
-    """One item that a request writes."""
+    """One item that a request writes, or checks in a transaction."""
 
     table: str
     names: Mapping[str, Any]
@@ -19,7 +19,10 @@ class Write(NamedTuple):
 
 
 def writes(operation: str, parameters: Mapping[str, Any]) -> list[Write]:
-    """The items that a request writes, if it succeeds. Of a malformed request, those that can be read."""
+    """The items that a request writes, if it succeeds, or checks together with its writes.
+
+    Of a malformed request, those that can be read.
+    """
     match operation:
         case "PutItem":
             found = [(parameters.get("TableName"), parameters.get("Item"))]

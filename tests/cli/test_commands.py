@@ -209,7 +209,9 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
     [
         ("run b --max-tokens 1 --local", "no command"),
         ("run b --max-tokens 0 --local -- true", "max_tokens must be"),
-        ("run b --max-tokens 1 --lease 0.1s --local -- true", "too short"),
+        ("run b --max-tokens 1 --lease 0.1s --local --short-leases -- true", "too short"),
+        ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (3.9 s)"),
+        ("run b --max-tokens 1 --lease 3s --short-leases -- true", "--short-leases needs --local"),
         ("run b --max-tokens 1 --lease 10s --grace 9s --local -- true", "too short"),
         ("run b --max-tokens 1 --lease 0 --local -- true", "lease_seconds must be"),
         ("run '' --max-tokens 1 --local -- true", "non-empty"),
@@ -366,10 +368,36 @@ def test_a_table_with_other_keys_is_left_alone_with_code_77(cli, client):
 
 
 def test_the_table_can_come_from_the_environment_and_the_option_wins(cli):
+    for name in ("from-environment", "from-option"):
+        assert cli(f"create-table --local --table {name}").returncode == 0
     done = cli("status never-used --local", env={"DDB_LEASE_TABLE": "from-environment"})
     assert "table 'from-environment'" in done.stderr
     done = cli("status never-used --local --table from-option", env={"DDB_LEASE_TABLE": "from-environment"})
     assert "table 'from-option'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run b --local --max-tokens 1 --table mistyped -- echo ran",
+        "limit b --local --rate 1/s --table mistyped -- echo ran",
+        "status b --local --table mistyped",
+        "resize b 3 --local --table mistyped",
+    ],
+    ids=lambda line: line.split()[0],
+)
+def test_a_mistyped_table_of_the_embedded_engine_is_an_error_with_code_77(cli, client, line):
+    done = cli(line)
+    assert (done.returncode, done.stdout) == (77, "")
+    assert is_one_line(done), done.stderr
+    assert "ddb-lease create-table --local --table mistyped" in done.stderr
+    assert "mistyped" not in client.list_tables()["TableNames"]
+
+
+def test_a_lease_that_only_the_embedded_engine_takes_needs_a_flag(cli):
+    assert cli("run short --local --max-tokens 1 --lease 2s -- true").returncode == 2
+    assert cli("run short --local --short-leases --max-tokens 1 --lease 2s -- true").returncode == 0
+    assert "too short" in cli("run short --local --max-tokens 1 -- true").stderr, "the stored length counts"
 
 
 @pytest.mark.parametrize(

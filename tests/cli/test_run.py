@@ -81,7 +81,8 @@ class Cli:
 
 
 def run_line(bucket, job, *, options="", lease=LEASE, max_tokens=1):
-    own = ["run", bucket, "--local", "--max-tokens", str(max_tokens), "--lease", f"{lease}s", *shlex.split(options)]
+    own = ["run", bucket, "--local", "--short-leases", "--max-tokens", str(max_tokens), "--lease", f"{lease}s"]
+    own += shlex.split(options)
     return [*own, "--", *(["sh", "-c", job] if isinstance(job, str) else job)]
 
 

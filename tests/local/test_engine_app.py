@@ -179,7 +179,7 @@ def test_a_replayed_answer_has_a_date_and_a_request_id_of_its_own(client, clock)
 
 
 def test_a_fault_of_moto_is_an_internal_server_error(engine, monkeypatch, caplog):
-    def fail(_request):
+    def fail(*_):
         raise TypeError("no order between these")
 
     monkeypatch.setattr(engine.app._backend, "call", fail)

@@ -202,7 +202,7 @@ ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/t"
                     "nonsense",
                 ]
             },
-            [("t", {"pk": 1}), ("t", {"pk": 2}), ("u", {"pk": 3})],
+            [("t", {"pk": 1}), ("t", {"pk": 2}), ("u", {"pk": 3}), ("t", {"pk": 4})],
         ),
         (
             "BatchWriteItem",

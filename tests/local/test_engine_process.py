@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import ddb_lease.local
-from ddb_lease.local import Engine, EngineError, discovery, find, start, stop
+from ddb_lease import ConfigurationError, StoreRejected
+from ddb_lease.local import Engine, EngineError, connect, discovery, find, start, stop
 from ddb_lease.local.folder import Folder, locate
 from ddb_lease.local.place import FOLDER_VARIABLE
 
@@ -394,3 +395,16 @@ def test_a_failed_start_that_said_nothing_is_told_so(folder, monkeypatch):
     monkeypatch.setattr(discovery.sys, "executable", "/bin/true")
     with pytest.raises(EngineError, match="did not start: it wrote nothing"):
         start()
+
+
+def test_a_mistyped_table_is_an_error_and_only_the_default_one_is_made_unasked():
+    assert connect()["table"] == "ddb-lease"
+    with pytest.raises(StoreRejected, match=r"create-table --local --table typo.*create=True"):
+        connect("typo")
+    with pytest.raises(ConfigurationError, match="table ''"):
+        connect("")
+    engine = start()
+    assert tables(engine) == ["ddb-lease"]
+    assert connect("mine", create=True)["table"] == "mine"
+    assert connect("mine")["table"] == "mine"
+    assert tables(engine) == ["ddb-lease", "mine"]

@@ -244,7 +244,7 @@ def local_engine() -> None:
     session: Session = engine.session()
     assert_type(local.find(), local.Engine | None)
     assert_type(local.stop(), bool)
-    assert_type(local.connect("t"), dict[str, Any])
+    assert_type(local.connect("t", create=True), dict[str, Any])
     assert_type(local.EngineError("x"), ddb_lease.EngineError)
     ddb_lease.LeaseBucket("reports", max_tokens=1, session=session, **local.connect())
 
