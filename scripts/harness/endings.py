@@ -10,8 +10,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict
@@ -19,7 +21,7 @@ from typing import Any
 
 from ddb_lease import ConfigurationError, LeaseLost
 from scripts.harness import last_words
-from scripts.harness.holders import PATIENCE, Job, main, say
+from scripts.harness.holders import PATIENCE, Job, die_in, main, say
 from scripts.harness.simulated_engine import Simulated
 
 ENGINE = Simulated()
@@ -168,8 +170,29 @@ def end_children(job: Job) -> None:
     say("ended")
 
 
+def end_as_celery_does(job: Job) -> None:
+    """Let a child end as the processes of Celery's pool do: by `os._exit`, after the receivers of one signal.
+
+    Celery itself was tried by hand, with the same result: see docs/processes.md.
+    """
+    receivers: list[Callable[..., object]] = []
+    signals: Any = types.ModuleType("celery.signals")
+    signals.worker_process_shutdown = types.SimpleNamespace(connect=lambda receiver, **_: receivers.append(receiver))
+    sys.modules["celery.signals"] = signals
+    pid = os.fork()
+    if pid == 0:
+        die_in(PATIENCE)
+        hold(asdict(job))
+        for receiver in receivers:
+            receiver(sender=None, pid=os.getpid(), exitcode=0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    say("ended")
+
+
 PROGRAMS = {
-    program.__name__: program for program in (end_with_many, interrupt_a_release, acquire_too_late, end_children)
+    program.__name__: program
+    for program in (end_with_many, interrupt_a_release, acquire_too_late, end_children, end_as_celery_does)
 }
 
 

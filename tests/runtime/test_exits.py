@@ -10,7 +10,13 @@ import signal
 
 import pytest
 
-from scripts.harness.endings import acquire_too_late, end_children, end_with_many, interrupt_a_release
+from scripts.harness.endings import (
+    acquire_too_late,
+    end_as_celery_does,
+    end_children,
+    end_with_many,
+    interrupt_a_release,
+)
 from scripts.harness.holders import Job, started
 
 NOWHERE = "http://simulated"
@@ -70,6 +76,13 @@ def test_children_that_are_replaced_after_a_task_release_what_they_hold():
         assert parent.expect("released")["pid"] == first
         assert parent.expect("holds")["pid"] != first
         parent.wait()
+
+
+def test_the_processes_of_celerys_pool_release_what_they_hold_when_they_end():
+    with started(end_as_celery_does, job(threads=0)) as [parent]:
+        child = parent.expect("holds")["pid"]
+        assert parent.expect("released")["pid"] == child
+        parent.expect("ended")
 
 
 @pytest.mark.parametrize("method", METHODS)
