@@ -24,6 +24,7 @@ from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
@@ -116,7 +117,7 @@ class SlidingWindow:
             on_event=None,
             runtime=runtime,
         )
-        self._hooks = process.ForksOnly(self._core)  # its slots outlive the process, and may be used until its end
+        self._hooks = HoldsNothing(self._core)
         process.register(self._hooks)
         self.name = self._core.name
         self.table = self._core.table
