@@ -31,6 +31,7 @@ if _typing.TYPE_CHECKING:
     from ddb_lease.lease import Lease
     from ddb_lease.models import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
     from ddb_lease.rate_limiter import RateLimiter
+    from ddb_lease.signals import exit_on_sigterm
     from ddb_lease.sliding_window import SlidingWindow
     from ddb_lease.token_bucket import DynamoDBTokenBucket
 
@@ -58,6 +59,7 @@ __all__ = [
     "Timing",
     "UnknownBucket",
     "client_config",
+    "exit_on_sigterm",
 ]
 
 _MODULES = {
@@ -67,6 +69,7 @@ _MODULES = {
     "SlidingWindow": "sliding_window",
     "DynamoDBTokenBucket": "token_bucket",
     "client_config": "dynamodb",
+    "exit_on_sigterm": "signals",
     **dict.fromkeys(("BucketStatus", "LeaseInfo", "RateStatus", "Repaired", "Resized", "Timing"), "models"),
 }
 """Where each public name is, errors apart. A name is imported when it is first used: a program that only limits a rate

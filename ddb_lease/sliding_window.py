@@ -28,6 +28,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
+from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
@@ -132,7 +133,7 @@ class SlidingWindow(BelongsHere):
             runtime=runtime,
         )
         self._core.block = ClosingBlock(f"window {self._core.name!r}")
-        self._hooks = process.ForksOnly(self._core)  # its slots outlive the process, and may be used until its end
+        self._hooks = HoldsNothing(self._core)  # its slots outlive the process, and may be used until its end
         process.register(self._hooks)
         self.name = self._core.name
         self.table = self._core.table

@@ -24,6 +24,7 @@ from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
@@ -305,7 +306,8 @@ class _HeldByNobody:
         self._ending = set()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: tokens outlive the process, so there is nothing to do."""
+        """At the interpreter's exit: tokens outlive the process; only what interrupted acquires left is released."""
+        HoldsNothing(self.core).at_exit(deadline)
 
     def _new_maintenance(self) -> Maintenance:
         core = self.core

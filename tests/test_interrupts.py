@@ -7,6 +7,7 @@ import functools
 
 import pytest
 
+from ddb_lease._protocol.messages import Claim, Done, Refused, Release
 from tests.interrupting import interrupted
 from tests.support import eventually, leases_in
 
@@ -124,3 +125,60 @@ def test_a_decorated_function_that_is_interrupted_at_any_point_leaves_nothing_le
         strike_at += 1
     assert strike_at > 100, "the interrupter has hardly met the library"
     assert len(kept) <= 2, kept
+
+
+# A claim that its own release overtakes
+
+
+def interrupted_acquire(bucket):
+    """Interrupt an acquire as its claim is on the way; returns the claim, which has not arrived."""
+    bucket.acquire(timeout=5).release()
+    bucket.tap.clear()
+    bucket.tap.inject(Claim, commits=False, raises=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        bucket.acquire(timeout=5)
+    return bucket.tap.of(Claim)[-1]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3.0, 20.0])
+def test_a_claim_that_arrives_after_its_own_release_is_released_again(environment, table, seconds):
+    bucket = environment.bucket(max_tokens=1)
+    claim = interrupted_acquire(bucket)
+    environment.run(seconds, bucket)
+    assert isinstance(bucket.tap.resend(claim), Done)
+    assert leases_in(table)
+    environment.run(32.0, bucket)
+    assert leases_in(table) == {}
+    assert bucket._core.owed == {}
+    assert bucket.heartbeats.scheduled() == []
+
+
+def test_a_claim_that_arrives_as_the_process_ends_is_released_again(environment, table):
+    bucket = environment.bucket(max_tokens=1)
+    claim = interrupted_acquire(bucket)
+    arrives = [claim]
+    environment.meanwhile.append(lambda: arrives and bucket.tap.resend(arrives.pop()))
+    bucket._core.at_exit(environment.clock.steady() + 5)
+    assert not arrives
+    assert leases_in(table) == {}
+
+
+def test_once_the_slot_has_changed_hands_the_claim_cannot_arrive_and_nothing_is_repeated(environment, table):
+    bucket, other = environment.bucket(max_tokens=1), environment.bucket(max_tokens=1)
+    claim = interrupted_acquire(bucket)
+    environment.clock.pass_time(0.2)
+    with other.acquire(timeout=5) as theirs:
+        bucket.tap.clear()
+        environment.run(5.0, bucket, other)
+        assert len(bucket.tap.of(Release)) == 1
+        assert isinstance(bucket.tap.resend(claim), Refused)
+        assert theirs.held
+    assert bucket._core.owed == {}
+
+
+def test_a_claim_that_never_arrives_is_released_a_bounded_number_of_times(environment):
+    bucket = environment.bucket(max_tokens=1)
+    interrupted_acquire(bucket)
+    environment.run(300.0, bucket)
+    assert 4 < len(bucket.tap.of(Release)) < 12, "while it could still have an effect"
+    assert bucket.heartbeats.scheduled() == []

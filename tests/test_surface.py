@@ -36,6 +36,7 @@ PUBLIC = {
     "SlidingWindow": "a number in any period, exactly",
     "RateStatus": "what its `status` returns",
     "client_config": "for a client of one's own",
+    "exit_on_sigterm": "so that what is held is released then",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
     "UnknownBucket": "nothing was changed",
@@ -272,6 +273,7 @@ EXAMPLES = [
     "ddb_lease.testing.environment",
     "ddb_lease.otel",
     "ddb_lease.token_bucket",
+    "ddb_lease.signals",
     "ddb_lease.sliding_window",
 ]
 

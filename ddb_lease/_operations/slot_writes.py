@@ -55,6 +55,7 @@ class SlotWrites:
 
     Attributes:
         open_grants: What may be leased: noted before it is first sent for, and struck out once it is surely not leased.
+        unanswered: The ids of those of them whose request has no answer yet: it may still be under way.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class SlotWrites:
         self.deadline = deadline
         self.waiter = waiter
         self.open_grants: list[Grant] = []
+        self.unanswered: set[str] = set()
         self._owner = owner
         self._data = data
 
@@ -93,8 +95,10 @@ class SlotWrites:
             return without_time(failed)
         grant = self._new_grant(slots, fence_seen, now)
         request = self._request(step, grant, now)
+        self.unanswered.add(grant.lease_id)
         self.open_grants.append(grant)
         answer, uncertain = yield from self._send(request, until=grant.deadline)
+        self.unanswered.discard(grant.lease_id)
         if isinstance(answer, Refused) and not _is_own_write(request, answer, grant):
             # A refusal is final even after an unknown sending: a copy that is still under way and commits later
             # is a lease of nobody's, which a release sent now could not reach; it dies by expiry.

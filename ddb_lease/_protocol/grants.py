@@ -9,9 +9,10 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
-from ddb_lease._protocol.messages import Done, Refused
+from ddb_lease._protocol.messages import Answer, Done, Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Grant, Slot
 from ddb_lease.models import Data
 
@@ -142,3 +143,21 @@ def released(answer: Done | Refused, *, fence: int | None, uncertain: bool) -> b
     # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since.
     slot = answer.slot
     return uncertain and slot is not None and slot.lease is None and slot.fence == fence
+
+
+def may_still_land(answers: Sequence[Answer], *, fence: int) -> bool:
+    """Whether a claim that was sent and never answered may be carried out after its release was.
+
+    Args:
+        answers: The answers to the releases of its slots.
+        fence: Its fence.
+    """
+    for answer in answers:
+        match answer:
+            case Done():
+                return False  # it was carried out, and a copy of it would fail on its own fence
+            case Refused(slot=Slot(fence=seen)) if seen >= fence:
+                return False  # it would fail on this fence
+            case _:
+                pass
+    return True

@@ -16,7 +16,7 @@ import math
 import os
 import socket
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -75,6 +75,7 @@ class PendingAcquire:
         observer: Reports its events; None if nobody listens.
         observe: Called with each of its requests and the answer.
         open_grants: Grants that may be leased; released unless the caller keeps them.
+        unanswered: The ids of those of them whose request has no answer yet.
     """
 
     operation: Operation[Outcome]
@@ -83,6 +84,7 @@ class PendingAcquire:
     observer: AcquireObserver | None
     observe: Observer
     open_grants: list[Grant]
+    unanswered: set[str]
 
 
 class BucketCore:
@@ -224,6 +226,7 @@ class BucketCore:
                 observe=None if observer is None else observer.observe,
             ).observe,
             open_grants=writes.open_grants,
+            unanswered=writes.unanswered,
         )
 
     @contextlib.contextmanager
@@ -284,12 +287,19 @@ class BucketCore:
     def abandon(self, pending: PendingAcquire) -> None:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
         self.state.hints.leave(pending.waiter)
-        self.give_back_all(pending.open_grants)
+        self.give_back_all(pending.open_grants, unanswered=pending.unanswered)
 
-    def give_back_all(self, grants: list[Grant]) -> None:
-        """Release grants that may be leased but have no holder, on the calling thread."""
+    def give_back_all(self, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
+        """Release grants that may be leased but have no holder, on the calling thread.
+
+        Args:
+            grants: What may be leased.
+            unanswered: The ids of those whose request may still be under way. It may be carried out after the release,
+                which is therefore sent again, at growing intervals, until that cannot happen any more.
+        """
         for grant in grants:
             lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
+            lease.end.may_land = grant.lease_id in unanswered
             try:
                 lease.release()
             except StoreError as error:

@@ -1,7 +1,8 @@
 """How a process ends besides by the interpreter's exit: children of `multiprocessing` and of what is built on it.
 
 A child that was forked by `multiprocessing`, by its fork server, or by billiard (Celery) ends by `os._exit`: up to some
-Python version its exit handlers never run, and later ones forget what the parent registered. Their own finalizers do.
+Python version its exit handlers never run, and later ones forget what the parent registered. Their own finalizers do;
+not in Celery's pool, whose processes run nothing at their end but the receivers of a signal of Celery's.
 
 Invariants:
 
@@ -39,6 +40,9 @@ def expect(at_exit: Callable[[], None]) -> None:
         util.Finalize(None, _after_threads, args=(at_exit,), exitpriority=_LATE)
         atexit.unregister(at_exit)
         atexit.register(at_exit)
+    celery: Any = sys.modules.get("celery.signals")
+    if celery is not None and _forked:
+        celery.worker_process_shutdown.connect(lambda **_: at_exit(), weak=False, dispatch_uid=__name__)
 
 
 def after_fork_in_child() -> None:

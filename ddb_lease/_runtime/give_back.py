@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.lease_end import OVERTAKEN_SECONDS
 from ddb_lease._runtime.parallel import Parallel
 from ddb_lease._runtime.runtime import Runtime
 
@@ -31,10 +32,11 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
         leases: What to release; those that need no release any more are skipped.
         runtime: Clocks, workers, and what to wait on.
         deadline: When to stop, on the steady clock.
-        goes: How often each lease is tried: for a second at first, then until the deadline.
+        goes: How often each lease is tried: for a second at first, then until the deadline. If once, nobody will come
+            after us: a release that may have overtaken its own claim is sent again after a moment.
 
     Returns:
-        How many are not known to be released.
+        How many releases were not answered.
     """
     open_leases = [lease for lease in leases if lease.begin_release()]
     if open_leases:
@@ -46,7 +48,7 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
             wakeup=runtime.wakeup(),
             deadline=deadline,
         ).run()
-    return sum(not lease.end.released for lease in open_leases)
+    return sum(not lease.end.answered for lease in open_leases)
 
 
 def hand_over(leases: Sequence[HeldLease]) -> None:
@@ -58,5 +60,9 @@ def hand_over(leases: Sequence[HeldLease]) -> None:
 def _release(lease: HeldLease, runtime: Runtime, deadline: float, goes: int, go: int) -> bool:
     """Release one; returns whether it is to be tried again."""
     left = max(0.0, deadline - runtime.clock.steady())
-    lease.end.release_quietly(seconds=left if go > 1 else min(left, FIRST_SECONDS))
-    return go < goes and lease.end.clean_up_at < math.inf
+    end = lease.end
+    end.release_quietly(seconds=left if go > 1 else min(left, FIRST_SECONDS))
+    if goes == 1 and end.answered and not end.released and left > OVERTAKEN_SECONDS:
+        runtime.wakeup().sleep(OVERTAKEN_SECONDS)
+        end.release_quietly(tries=1)
+    return go < goes and end.clean_up_at < math.inf

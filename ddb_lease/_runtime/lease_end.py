@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddb_lease._operations.release import SlotRelease, ended_slots, require_answers, send_release
+from ddb_lease._protocol.grants import may_still_land
 from ddb_lease._protocol.lease_state import Belief, State
 from ddb_lease._protocol.messages import Rejected
 from ddb_lease._protocol.records import Grant, Slot
@@ -46,6 +47,10 @@ RELEASE_SECONDS = 5.0
 
 OWED_SECONDS = (1.0, 30.0)
 """First bound and cap of the pause before an unanswered release is sent again in the background."""
+
+OVERTAKEN_SECONDS = 0.5
+"""The first pause before the release of an unanswered claim is sent again, in case it has overtaken the claim. Each
+further one is twice as long, up to the cap above: some ten for a lease of a minute, if nobody else wants the slot."""
 
 _CERTAINLY_SECONDS = 5.0
 """So long after its expiry, by the latest renewal that can have been sent, a lease has certainly expired."""
@@ -121,7 +126,9 @@ class LeaseEnd:
     Attributes:
         over: Whether the watchers were called.
         announced: Whether what follows a loss was started.
-        released: Whether each slot's release was answered: there is nothing left to release.
+        answered: Whether each slot's release was answered.
+        released: Whether there is nothing left to release: it was answered, and the claim cannot be carried out later.
+        may_land: Whether the claim itself may still be carried out: its answer was not awaited.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
     """
 
@@ -138,6 +145,8 @@ class LeaseEnd:
         self.over = False
         self.announced = False
         self.released = False
+        self.may_land = False
+        self.answered = False
         self.clean_up_at = math.inf
         self._grant = grant
         self._belief = belief
@@ -155,7 +164,7 @@ class LeaseEnd:
         self._owes_call = False
         self._freed = False
         self._owed_until = math.inf
-        self._unanswered = 0
+        self._tries = 0
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
@@ -312,7 +321,7 @@ class LeaseEnd:
                 self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
         if ready:
             # While answers fail, one try each time: many leases may be owed, and workers are few.
-            self.release_quietly(tries=1 if self._unanswered else RELEASE_TRIES)
+            self.release_quietly(tries=1 if self._tries else RELEASE_TRIES)
         else:
             self._context.heartbeats.reconsider(self._scheduled)
 
@@ -321,13 +330,18 @@ class LeaseEnd:
 
     def _note_outcomes(self, outcomes: Sequence[SlotRelease]) -> None:
         """Note whether the release is settled, or when to send it again."""
-        if len(outcomes) == len(self._grant.slots) and all(outcome.known for outcome in outcomes):
-            self.released = True
-            return
         state = self._context.state
         now = state.time.steady()
-        self._unanswered += 1
-        again_at = now + full_jitter(OWED_SECONDS, self._unanswered, state.chance)
+        self._tries += 1
+        self.answered = len(outcomes) == len(self._grant.slots) and all(outcome.known for outcome in outcomes)
+        if self.answered:
+            answers = [outcome.answer for outcome in outcomes]
+            self.released = not (self.may_land and may_still_land(answers, fence=self._grant.fence))
+            again_at = now + min(OVERTAKEN_SECONDS * 2.0 ** min(self._tries - 1, 30), OWED_SECONDS[1])
+        else:
+            again_at = now + full_jitter(OWED_SECONDS, self._tries, state.chance)
+        if self.released:
+            return
         refused = any(isinstance(outcome.answer, Rejected) for outcome in outcomes)
         self.clean_up_at = math.inf if refused or again_at >= self._owed_until else again_at
 

@@ -55,24 +55,6 @@ _lock = threading.RLock()
 _heartbeats: Heartbeats | None = None
 
 
-class ForksOnly:
-    """For what holds nothing that would have to be released at the exit.
-
-    Args:
-        hooks: What must be told of forks.
-    """
-
-    def __init__(self, hooks: LifecycleHooks) -> None:
-        self._hooks = hooks
-
-    def after_fork_in_child(self) -> None:
-        """In a forked child: drop what belongs to the parent."""
-        self._hooks.after_fork_in_child()
-
-    def at_exit(self, deadline: float) -> None:
-        """Nothing is held."""
-
-
 def heartbeats() -> Heartbeats:
     """The process's heartbeat."""
     global _heartbeats  # noqa: PLW0603 - one for each process is the point

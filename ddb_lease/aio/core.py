@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from ddb_lease._numbers import shown
+from ddb_lease._protocol.messages import Answer, Unknown
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
@@ -244,7 +245,8 @@ class AsyncBucket:
 
         def pay() -> None:
             try:
-                self.core.give_back_all(pending.open_grants)
+                unanswered = () if _is_answered(wakeup.flight) else pending.unanswered
+                self.core.give_back_all(pending.open_grants, unanswered=unanswered)
             finally:
                 self._debts.discard(debt)
 
@@ -255,6 +257,13 @@ class AsyncBucket:
     def _settle(self, deadline: float) -> None:
         for debt in list(self._debts):
             debt.settle(max(0.0, deadline - self.core.runtime.clock.steady()))
+
+
+def _is_answered(flight: Future[Answer] | None) -> bool:
+    """Whether the last request of a run, which has ended, cannot be carried out any more without our knowing."""
+    if flight is None or flight.cancelled():
+        return True
+    return flight.exception() is None and not isinstance(flight.result(), Unknown)
 
 
 def checked_max_requests(max_requests: object) -> int:

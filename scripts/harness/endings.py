@@ -6,20 +6,23 @@ the process. Its very last exit handler says what is left in that table.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
+import types
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from ddb_lease import ConfigurationError, LeaseLost
+from ddb_lease import ConfigurationError, LeaseLost, exit_on_sigterm
 from scripts.harness import last_words
-from scripts.harness.holders import PATIENCE, Job, main, say
+from scripts.harness.holders import PATIENCE, Job, die_in, main, say
 from scripts.harness.simulated_engine import Simulated
 
 ENGINE = Simulated()
@@ -168,8 +171,90 @@ def end_children(job: Job) -> None:
     say("ended")
 
 
+def end_as_celery_does(job: Job) -> None:
+    """Let a child end as the processes of Celery's pool do: by `os._exit`, after the receivers of one signal.
+
+    Celery itself was tried by hand, with the same result: see docs/processes.md.
+    """
+    receivers: list[Callable[..., object]] = []
+    signals: Any = types.ModuleType("celery.signals")
+    signals.worker_process_shutdown = types.SimpleNamespace(connect=lambda receiver, **_: receivers.append(receiver))
+    sys.modules["celery.signals"] = signals
+    pid = os.fork()
+    if pid == 0:
+        die_in(PATIENCE)
+        hold(asdict(job))
+        for receiver in receivers:
+            receiver(sender=None, pid=os.getpid(), exitcode=0)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    say("ended")
+
+
+# ---- Ended by SIGTERM.
+
+
+def end_by_sigterm(job: Job) -> None:
+    """Hold, and be ended by SIGTERM, in one of several ways."""
+    say_what_is_left()
+    if job.how == "handled already":
+        signal.signal(signal.SIGTERM, lambda *_: say("earlier"))
+    if job.how == "ignored":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if job.how != "not asked for":
+        exit_on_sigterm()
+        exit_on_sigterm()  # twice is as good as once
+    if job.how == "asyncio":
+        asyncio.run(_hold_in_a_task(job))
+        return
+    bucket = open_bucket(job, wrap=_slow_releases)
+    if job.how == "in a block":
+        with bucket.acquire(timeout=PATIENCE):
+            _wait_for_the_end()
+    _kept.append(bucket.acquire(timeout=PATIENCE))
+    _wait_for_the_end()
+
+
+def _slow_releases(store: Any) -> Slow:
+    """Slow enough that a second signal comes amid one."""
+    return Slow(store, "Release", 1.0)
+
+
+def _wait_for_the_end() -> None:
+    say("held", leases=leased())
+    threading.Event().wait(3.0 if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN else PATIENCE)
+
+
+async def _hold_in_a_task(job: Job) -> None:
+    from ddb_lease import aio
+
+    bucket = aio.LeaseBucket(
+        job.bucket, max_tokens=1, lease_seconds=600, session=ENGINE.session(), endpoint_url=job.endpoint_url
+    )
+    async with bucket.lease(timeout=PATIENCE):
+        say("held", leases=leased())
+        await asyncio.sleep(PATIENCE)
+
+
+def terminate_a_pool(job: Job) -> None:
+    """Leave the block of a pool, which ends its processes by SIGTERM."""
+    context = multiprocessing.get_context("fork")
+    with context.Pool(1, initializer=exit_on_sigterm) as pool:
+        pool.apply(hold, (asdict(job),))
+    say("ended")
+
+
 PROGRAMS = {
-    program.__name__: program for program in (end_with_many, interrupt_a_release, acquire_too_late, end_children)
+    program.__name__: program
+    for program in (
+        end_with_many,
+        interrupt_a_release,
+        acquire_too_late,
+        end_children,
+        end_as_celery_does,
+        end_by_sigterm,
+        terminate_a_pool,
+    )
 }
 
 

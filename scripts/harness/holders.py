@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import http.client
-import io
 import json
 import multiprocessing
 import os
 import queue
 import random
-import re
-import selectors
 import signal
 import socket
 import subprocess
@@ -238,96 +234,6 @@ class Wire:
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
-
-
-class InOrder:
-    """A proxy to an engine in which nothing overtakes a request whose sender has hung up.
-
-    Engines have a thread for each connection. On a busy machine, the sender's next request on another connection may
-    come first: for example the release of an interrupted claim before the claim, which then stays until it expires.
-    """
-
-    def __init__(self, endpoint_url: str) -> None:
-        self._engine = http.client.HTTPConnection(LOOPBACK, int(endpoint_url.rpartition(":")[2]), timeout=PATIENCE)
-        self._listener = socket.create_server((LOOPBACK, 0))
-        self.endpoint_url = f"http://{LOOPBACK}:{self._listener.getsockname()[1]}"
-        self._stop, self._stopped = socket.socketpair()
-        self._ready = selectors.DefaultSelector()
-        for end in (self._listener, self._stopped):
-            self._ready.register(end, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> InOrder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.close()
-        self._thread.join(PATIENCE)
-        self._engine.close()
-        for end in [key.fileobj for key in self._ready.get_map().values()]:
-            end.close()
-        self._ready.close()
-
-    def _serve(self) -> None:
-        while True:
-            whole: list[tuple[bool, socket.socket, bytes]] = []
-            # Read twice: by the second time, everything that was sent before the first bytes can be read too.
-            for seconds in (None, 0):
-                for end in [key.fileobj for key, _ in self._ready.select(seconds)]:
-                    if end is self._stopped:
-                        return
-                    if end is self._listener:
-                        near = self._listener.accept()[0]
-                        near.setblocking(False)
-                        self._ready.register(near, selectors.EVENT_READ, bytearray())
-                        continue
-                    heard = self._ready.get_key(end).data
-                    gone = _read_into(heard, end)
-                    if _is_whole(heard):
-                        whole.append((gone, end, bytes(heard)))
-                        heard.clear()
-                    if gone:
-                        self._ready.unregister(end)
-                        end.close()
-            for gone, end, request in sorted(whole, key=lambda one: not one[0]):
-                answer = self._pass_on(request)
-                if not gone:
-                    with contextlib.suppress(OSError):  # it hangs up at this moment
-                        end.sendall(answer)
-
-    def _pass_on(self, request: bytes) -> bytes:
-        head, _, body = request.partition(_END)
-        line, _, rest = head.partition(b"\r\n")
-        method, path, _ = line.decode().split()
-        self._engine.request(method, path, body, dict(http.client.parse_headers(io.BytesIO(rest + _END))))
-        answer = self._engine.getresponse()
-        said = answer.read()
-        of_the_way = {"connection", "content-length", "transfer-encoding"}
-        kept = [f"{name}: {value}" for name, value in answer.getheaders() if name.lower() not in of_the_way]
-        told = [f"HTTP/1.1 {answer.status} {answer.reason}", *kept, f"Content-Length: {len(said)}", "", ""]
-        return "\r\n".join(told).encode() + said
-
-
-_END = b"\r\n\r\n"
-
-
-def _read_into(heard: bytearray, end: socket.socket) -> bool:
-    """Read all that is available; returns whether the other side has hung up."""
-    try:
-        while data := end.recv(65536):
-            heard += data
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-def _is_whole(heard: bytes | bytearray) -> bool:
-    head, found, body = bytes(heard).partition(_END)
-    size = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
-    return bool(found) and len(body) >= (int(size[1]) if size else 0)
 
 
 # ---- A contest: many workers on a few tokens.
@@ -773,8 +679,8 @@ def _one_round_with(bucket: LeaseBucket) -> None:
 
 
 def _still_leased(job: Job, client: Any, but: set[str]) -> list[str]:
-    """What stays leased without a holder, after some time to clean up that is far shorter than a lease."""
-    ends = now() + job.lease_seconds / 10
+    """What stays leased without a holder, after some time to clean up that is shorter than a lease."""
+    ends = now() + job.lease_seconds / 2
     while (left := _lease_ids(job, client) - but) and now() < ends:
         time.sleep(0.02)
     return sorted(left)

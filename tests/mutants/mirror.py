@@ -21,7 +21,11 @@ _ELSEWHERE = {
     "_operations/admit.py": ("tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
     "_operations/maintain.py": ("tests/test_token_bucket.py",),
     "_runtime/clock.py": ("tests/state/test_service_time.py",),
+    "_runtime/endings.py": ("tests/runtime/test_exits.py",),
+    "_runtime/give_back.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
+    "_runtime/holds_nothing.py": ("tests/test_sliding_window.py", "tests/test_token_bucket.py"),
     "_runtime/instrumentation.py": ("tests/runtime/test_events.py",),
+    "_runtime/parallel.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
     "_runtime/process.py": ("tests/runtime/test_crashes.py", "tests/runtime/test_heartbeat.py"),
     "_state/offset.py": ("tests/state/test_service_time.py",),
     "_state/permits.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
@@ -32,6 +36,7 @@ _ELSEWHERE = {
     "lease.py": ("tests/runtime/test_renewer.py",),
     "models.py": ("tests/operations/test_status.py", "tests/operations/test_resize.py"),
     "otel.py": ("tests/runtime/test_events.py",),
+    "signals.py": ("tests/runtime/test_exits.py",),
 }
 """Tests of modules besides those that mirror their path."""
 

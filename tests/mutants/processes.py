@@ -110,5 +110,43 @@ PROCESSES = Chapter(
             without="LeaseContext(bucket=None, state=self.state, driver=self.driver, heartbeats=self.runtime.heartbeat(), renewer=self._renewer, leases=self.leases, owed=self.owed, runtime=self.runtime, connection=self._connection, reporter=self._reporter)",
             noticed_by=("tests/runtime/test_crashes.py::test_a_process_that_ends_releases_what_it_holds",),
         ),
+        Mutant(
+            name="what is owed is released at the exit",
+            module=_BUCKET_CORE,
+            target="BucketCore.at_exit",
+            code="[*self.leases.values(), *self.owed.values()]",
+            without="[*self.leases.values()]",
+            noticed_by=(
+                "tests/operations/test_acquire_errors.py::test_what_is_still_owed_at_the_interpreters_exit_is_sent_once_more",
+            ),
+        ),
+        Mutant(
+            name="nothing is leased after the release at the exit",
+            module=_BUCKET_CORE,
+            target="BucketCore.at_exit",
+            code="self.state.close_for_exit()",
+            without="",
+            noticed_by=(
+                "tests/operations/test_acquire_errors.py::test_after_the_release_at_the_exit_nothing_is_leased_any_more",
+            ),
+        ),
+        Mutant(
+            name="a child of multiprocessing releases when it ends",
+            module="_runtime/endings.py",
+            target="expect",
+            code="util.Finalize(None, _after_threads, args=(at_exit,), exitpriority=_LATE)",
+            without="",
+            noticed_by=("tests/runtime/test_exits.py::test_children_that_end_release_what_they_hold",),
+        ),
+        Mutant(
+            name="a thread that still works keeps its lease",
+            module="_runtime/endings.py",
+            target="_after_threads",
+            code="not others",
+            without="True",
+            noticed_by=(
+                "tests/runtime/test_exits.py::test_a_childs_thread_that_still_works_keeps_its_lease_until_it_ends",
+            ),
+        ),
     ),
 )

@@ -152,6 +152,44 @@ RENEWING = Chapter(
             noticed_by=("tests/test_lease_serial.py::test_a_release_that_was_interrupted_is_done_in_the_background",),
         ),
         Mutant(
+            name="a release is owed before it is sent",
+            module=_HELD_LEASE,
+            target="begin_release",
+            code="self.end.owe()",
+            without="",
+            noticed_by=(
+                "tests/test_interrupts.py::test_a_second_interrupt_leaves_the_release_to_the_exit_at_the_latest",
+            ),
+        ),
+        Mutant(
+            name="an unanswered release is sent again",
+            module=_LEASE_END,
+            target="finish",
+            code="self._context.heartbeats.add(self._scheduled)",
+            without="pass",
+            noticed_by=(
+                "tests/operations/test_acquire_errors.py::test_what_closing_in_an_outage_could_not_release_is_released_after_it",
+            ),
+        ),
+        Mutant(
+            name="a claim that may still arrive is released again",
+            module="_protocol/grants.py",
+            target="may_still_land",
+            code="return True",
+            without="return False",
+            noticed_by=("tests/test_interrupts.py::test_a_claim_that_arrives_after_its_own_release_is_released_again",),
+        ),
+        Mutant(
+            name="a claim cannot arrive where its fence has been passed",
+            module="_protocol/grants.py",
+            target="may_still_land",
+            code="seen >= fence",
+            without="False",
+            noticed_by=(
+                "tests/test_interrupts.py::test_once_the_slot_has_changed_hands_the_claim_cannot_arrive_and_nothing_is_repeated",
+            ),
+        ),
+        Mutant(
             name="a watcher that comes late is called at once",
             module=_LEASE_END,
             target="LeaseEnd.watch",

@@ -14,7 +14,6 @@ from scripts.harness.holders import (
     PATIENCE,
     SECOND,
     UNANSWERED,
-    InOrder,
     Job,
     Wire,
     be_interrupted,
@@ -205,10 +204,7 @@ def test_an_interrupt_ends_a_waiting_acquire_and_leaves_no_lease(job, table, new
 
 @pytest.mark.parametrize("how", ["by hand", "with"])
 def test_an_interrupt_at_any_instant_of_an_acquire_and_release_leaves_no_lease(engine, job, table, how):
-    with (
-        InOrder(engine.endpoint_url) as way,
-        started(be_interrupted, job(endpoint_url=way.endpoint_url, how=how, tokens=8, rounds=60)) as [clumsy],
-    ):
+    with started(be_interrupted, job(how=how, tokens=8, rounds=60)) as [clumsy]:
         looked = clumsy.expect("looked")
         # Python drops an interrupt that strikes in the finaliser of a file or socket: hence not all of them.
         assert looked["interrupted"] > 45

@@ -7,10 +7,21 @@ limits are generous: they tell "in time" from "left to expire", on a machine tha
 from __future__ import annotations
 
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scripts.harness.endings import acquire_too_late, end_children, end_with_many, interrupt_a_release
+from ddb_lease import ConfigurationError, exit_on_sigterm
+from scripts.harness.endings import (
+    acquire_too_late,
+    end_as_celery_does,
+    end_by_sigterm,
+    end_children,
+    end_with_many,
+    interrupt_a_release,
+    terminate_a_pool,
+)
 from scripts.harness.holders import Job, started
 
 NOWHERE = "http://simulated"
@@ -72,6 +83,13 @@ def test_children_that_are_replaced_after_a_task_release_what_they_hold():
         parent.wait()
 
 
+def test_the_processes_of_celerys_pool_release_what_they_hold_when_they_end():
+    with started(end_as_celery_does, job(threads=0)) as [parent]:
+        child = parent.expect("holds")["pid"]
+        assert parent.expect("released")["pid"] == child
+        parent.expect("ended")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_childs_thread_that_still_works_keeps_its_lease_until_it_ends(method):
     with started(end_children, job(how=f"a process by {method}", threads=1)) as [parent]:
@@ -79,3 +97,58 @@ def test_a_childs_thread_that_still_works_keeps_its_lease_until_it_ends(method):
         assert parent.expect("works on")["held"]
         parent.expect("released")
         parent.expect("ended")
+
+
+# ---- By SIGTERM
+
+
+@pytest.mark.parametrize("how", ["in a block", "held", "asyncio"])
+def test_sigterm_ends_a_process_in_order_if_it_is_asked_to(how):
+    with started(end_by_sigterm, job(how=how, tokens=1)) as [holder]:
+        assert holder.expect("held")["leases"] == 1
+        holder.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        holder.signal(signal.SIGTERM)  # impatient: this must not interrupt what the first has begun
+        assert holder.expect("left")["leases"] == 0
+        assert holder.wait() == 143
+
+
+def test_a_handler_of_sigterm_that_was_there_is_called_first():
+    with started(end_by_sigterm, job(how="handled already", tokens=1)) as [holder]:
+        holder.expect("held")
+        holder.signal(signal.SIGTERM)
+        holder.expect("earlier")
+        assert holder.expect("left")["leases"] == 0
+        assert holder.wait() == 143
+
+
+def test_where_sigterm_is_ignored_it_stays_ignored():
+    with started(end_by_sigterm, job(how="ignored", tokens=1)) as [holder]:
+        holder.expect("held")
+        holder.signal(signal.SIGTERM)
+        assert holder.expect("left")["leases"] == 0
+        assert holder.wait() == 0
+
+
+def test_without_being_asked_nothing_handles_sigterm():
+    with started(end_by_sigterm, job(how="not asked for", tokens=1)) as [holder]:
+        holder.expect("held")
+        holder.signal(signal.SIGTERM)
+        assert holder.wait() == -signal.SIGTERM
+
+
+def test_the_processes_of_a_pool_that_is_terminated_release_what_they_hold_if_they_end_in_order():
+    with started(terminate_a_pool, job(threads=0)) as [parent]:
+        child = parent.expect("holds")["pid"]
+        assert parent.expect("released")["pid"] == child
+        parent.expect("ended")
+
+
+def test_ending_in_order_is_refused_off_the_main_thread_and_with_what_is_no_exit_status():
+    before = signal.getsignal(signal.SIGTERM)
+    with ThreadPoolExecutor(1) as elsewhere, pytest.raises(ConfigurationError, match="main thread"):
+        elsewhere.submit(exit_on_sigterm).result()
+    for code in (-1, 256, True, "0"):
+        with pytest.raises(ConfigurationError, match="exit status"):
+            exit_on_sigterm(code=code)
+    assert signal.getsignal(signal.SIGTERM) is before
