@@ -393,8 +393,10 @@ class LeaseBucket(BelongsHere):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._core.block.leave(exc, instead=_BLOCK)
-        self.close()
+        try:
+            self._core.block.leave(exc, instead=_BLOCK)
+        finally:
+            self.close()
 
     def _acquire(
         self, timeout: Seconds | None, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool

@@ -154,13 +154,15 @@ class Lease(BelongsHere):
         return self._held.release()
 
     def __enter__(self) -> Lease:
-        if self._entered and self._held.held:
-            raise ConfigurationError(
-                f"lease {self.id} is entered already, by a block that releases it: use it as it is"
-            )
-        self._entered = True
         try:
+            if self._entered and self._held.held:
+                raise ConfigurationError(
+                    f"lease {self.id} is entered already, by a block that releases it: use it as it is"
+                )
+            self._entered = True
             self.check()
+        except ConfigurationError:
+            raise  # the block that it is in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 self.release()  # `__exit__` will not be called

@@ -235,8 +235,10 @@ class RateLimiter(BelongsHere):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._core.block.leave(exc, instead=_BLOCK)
-        self.close()
+        try:
+            self._core.block.leave(exc, instead=_BLOCK)
+        finally:
+            self.close()
 
     def _ask(self, wanted: Wanted) -> bool:
         wakeup = self._runtime.wakeup()

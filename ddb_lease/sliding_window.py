@@ -219,8 +219,10 @@ class SlidingWindow(BelongsHere):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._core.block.leave(exc, instead=_BLOCK)
-        self.close()
+        try:
+            self._core.block.leave(exc, instead=_BLOCK)
+        finally:
+            self.close()
 
     def _use(self, deadline: float, *, patient: bool) -> bool:
         """Win a slot, and let it expire; False if none came free in time."""

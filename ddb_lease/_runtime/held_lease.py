@@ -246,6 +246,9 @@ class HeldLease:
             # Of several slots, perhaps only one was taken: the others must still be released.
             if self.belief.reason in {LossReason.TAKEN, LossReason.GONE} and len(self.slots) == 1:
                 self.end.released = True
+        self.handle = (
+            None  # not watched any more: Python swallows an interrupt in what it calls when a handle is dropped
+        )
         if self.end.released:
             self.end.finish()
             return False

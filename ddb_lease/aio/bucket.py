@@ -372,8 +372,10 @@ class LeaseBucket(BelongsHere):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._core.block.leave(exc, instead=_BLOCK)
-        await self.close()
+        try:
+            self._core.block.leave(exc, instead=_BLOCK)
+        finally:
+            await self.close()
 
     # Internals.
 

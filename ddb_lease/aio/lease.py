@@ -209,13 +209,15 @@ class Lease(BelongsHere):
         return await self._bucket.give_back(self._held)
 
     async def __aenter__(self) -> Lease:
-        if self._entered and self._held.held:
-            raise ConfigurationError(
-                f"lease {self.id} is entered already, by a block that releases it: use it as it is"
-            )
-        self._entered = True
         try:
+            if self._entered and self._held.held:
+                raise ConfigurationError(
+                    f"lease {self.id} is entered already, by a block that releases it: use it as it is"
+                )
+            self._entered = True
             self.check()
+        except ConfigurationError:
+            raise  # the block that it is in goes on
         except BaseException:
             with suppress(StoreError):  # report the loss, not this error
                 await self.release()  # `__aexit__` will not be called

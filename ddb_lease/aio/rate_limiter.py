@@ -222,8 +222,10 @@ class RateLimiter(BelongsHere):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._core.block.leave(exc, instead=_BLOCK)
-        await self.close()
+        try:
+            self._core.block.leave(exc, instead=_BLOCK)
+        finally:
+            await self.close()
 
     async def _ask(self, wanted: Wanted) -> bool:
         wakeup = Wakeup()
