@@ -28,6 +28,9 @@ from tests.simulation.timeline import timeline
 SCHEDULES = int(os.environ.get("DDB_LEASE_SCHEDULES", "10000"))
 """Schedules that the suite plays; scripts/simulate plays as many as one likes."""
 
+pytestmark = pytest.mark.timeout(1800)
+"""The schedules take minutes where others use the cores as well."""
+
 FAULTS = {
     "unconnected", "lost", "answer lost", "late, given up", "stalled", "slow there", "slow answer", "twice", "answer lost, twice",
     "refused: throttled", "refused: throughput", "refused: limit", "refused: conflict", "refused: replicated",
