@@ -83,7 +83,7 @@ class Maintenance:
         Retired slots stay so: they are brought back when they are needed.
 
         Raises:
-            StoreUnavailable: The service does not answer, or others change the bucket all the time; may be repeated.
+            StoreUnavailable: The service does not answer, or other clients keep changing the bucket; may be repeated.
             StoreRejected: The service refuses for good.
         """
         rounds, least = 0, MAX_TOKENS + 1

@@ -63,7 +63,7 @@ def resize(state: BucketState, *, max_tokens: int, step: int = PER_TRANSACTION) 
     Raises:
         UnknownBucket: It does not exist.
         Overtaken: Another resize came in between.
-        StoreUnavailable: The service does not answer, or others change the counter all the time. The bucket has its
+        StoreUnavailable: The service does not answer, or other clients keep changing the counter. The bucket has its
             old size, the new one, or one in between.
         StoreRejected: The service refuses for good; as above.
     """
@@ -89,7 +89,7 @@ def repair(state: BucketState) -> Operation[Repaired]:
 
     Raises:
         UnknownBucket: It does not exist.
-        StoreUnavailable: The service does not answer, or others change the counter all the time. What was done until
+        StoreUnavailable: The service does not answer, or other clients keep changing the counter. What was done until
             then stays valid.
         StoreRejected: The service refuses for good; as above.
     """
