@@ -91,12 +91,17 @@ def cli(tmp_path_factory):
         cli("local stop")
 
 
-@pytest.fixture
-def table(cli, bucket_name):
+@pytest.fixture(scope="module")
+def client(cli):
     session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
     client = session.client("dynamodb", endpoint_url=cli.url())
-    yield Table(client, "ddb-lease", bucket_name)
+    yield client
     client.close()
+
+
+@pytest.fixture
+def table(client, bucket_name):
+    return Table(client, "ddb-lease", bucket_name)
 
 
 def test_every_command_is_among_them():
