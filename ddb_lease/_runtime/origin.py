@@ -5,8 +5,8 @@ Invariants:
 - A lease whose handle is dropped is renewed all the same: the work that it guards may still run. But nobody can release
   it by the handle, so that is said, once: a `ResourceWarning`, as Python gives for open files, and a line in the log.
 - The handle is watched only once it is the caller's: one that an interrupted acquire releases says nothing.
-- What the garbage collector calls takes no lock and sends nothing. A lease that is released is not watched any more: Python
-  swallows an interrupt that strikes in such a call.
+- What the garbage collector calls takes no lock and sends nothing. A lease that is released is not watched any more:
+  Python swallows an interrupt that strikes in such a call.
 """
 
 from __future__ import annotations

@@ -1,6 +1,18 @@
 """The whole table."""
 
-from tests.mutants import acquiring, answers, deciding, holding, operating, processes, rates, renewing, requests, time
+from tests.mutants import (
+    acquiring,
+    answers,
+    deciding,
+    guarding,
+    holding,
+    operating,
+    processes,
+    rates,
+    renewing,
+    requests,
+    time,
+)
 from tests.mutants.mutant import Chapter
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -16,6 +28,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     holding.BELIEF,
     processes.PROCESSES,
     acquiring.ACQUIRING,
+    guarding.GUARDS,
     renewing.RENEWING,
     renewing.BATCHES,
     renewing.TROUBLES,

@@ -1,0 +1,61 @@
+"""What guards promise: a body runs under them, or its caller hears of it."""
+
+from tests.mutants.mutant import Chapter, Mutant
+
+GUARDS = Chapter(
+    title="What guards a body",
+    mutants=(
+        Mutant(
+            name="a function whose body would run later is not decorated",
+            module="_runtime/decorators.py",
+            target="decorate",
+            code="kind is not Kind.PLAIN",
+            without="False",
+            noticed_by=("tests/runtime/test_decorators.py::test_a_body_that_would_run_later_is_refused_at_once",),
+        ),
+        Mutant(
+            name="a call that leaves work for later raises",
+            module="_runtime/decorators.py",
+            target="decorate",
+            code="_require_finished(function, result, wording)",
+            without="",
+            noticed_by=(
+                "tests/runtime/test_decorators.py::test_work_that_a_plain_function_leaves_for_later_is_an_error_of_the_call",
+            ),
+        ),
+        Mutant(
+            name="a block that only closes is entered once",
+            module="_runtime/block.py",
+            target="enter",
+            code="not self._entered.acquire(blocking=False)",
+            without="False",
+            noticed_by=("tests/test_blocks.py::test_an_entered_one_cannot_be_entered_again_and_stays_open",),
+        ),
+        Mutant(
+            name="no callback is a coroutine function that nobody awaits",
+            module="_runtime/arguments.py",
+            target="require_callback",
+            code="kind is Kind.COROUTINE and coroutines is not None",
+            without="False",
+            noticed_by=("tests/test_arguments.py::test_a_coroutine_function_is_no_callback_where_nobody_awaits_it",),
+        ),
+        Mutant(
+            name="a wait that others can end is not taken for one for oneself",
+            module="_runtime/own_holders.py",
+            target="waits_for_itself",
+            code="len(ours) < len(self._seen)",
+            without="",
+            noticed_by=("tests/test_dropped.py::test_a_wait_that_others_can_end_is_not_warned_of",),
+        ),
+        Mutant(
+            name="a released lease is not watched",
+            module="_runtime/held_lease.py",
+            target="begin_release",
+            code="self.handle = None",
+            without="",
+            noticed_by=(
+                "tests/test_interrupts.py::test_a_decorated_function_that_is_interrupted_at_any_point_leaves_nothing_leased",
+            ),
+        ),
+    ),
+)
