@@ -297,13 +297,17 @@ class BucketCore:
             unanswered: The ids of those whose request may still be under way. It may be carried out after the release,
                 which is therefore sent again, at growing intervals, until that cannot happen any more.
         """
+        leases = []
         for grant in grants:
             lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
             lease.end.may_land = grant.lease_id in unanswered
+            lease.begin_release()  # another interrupt may come: all are owed from here on
+            leases.append(lease)
+        for lease in leases:
             try:
                 lease.release()
             except StoreError as error:
-                _log.warning("lease %s of an interrupted acquire is not released yet: %s", grant.lease_id, error)
+                _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
 
     def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
