@@ -33,7 +33,7 @@ def test_the_soak_notices_a_healthy_bucket_that_loses_a_lease(engine, tmp_path):
         for slot in range(2):
             client.delete_item(TableName=TABLE, Key={"pk": {"S": HEALTHY}, "sk": {"S": f"slot#{slot:05d}"}})
 
-    figures = soak(engine.endpoint_url, TABLE, tmp_path, Plan(seconds=6.0, seed=1, victims=1, threads=1), rob)
+    figures = soak(engine.endpoint_url, TABLE, tmp_path, Plan(seconds=20.0, seed=1, victims=1, threads=1), rob)
     lost = [violation for violation in figures.violations if "lost its healthy lease" in violation]
     assert len(lost) == 2, figures.violations
 
