@@ -31,6 +31,7 @@ from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseError, LeaseLost,
 from ddb_lease._protocol.messages import Renew, RenewEach, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness import engines
 from scripts.harness.holders import Job, give_birth, main, say, session
 from scripts.harness.referee import note, now
 from scripts.harness.troubles import StuckLog, Troubles
@@ -352,7 +353,19 @@ def _child(lease: Lease) -> None:
         os._exit(1)
 
 
-# ---- Both.
+# ---- The engine.
+
+
+def serve(_job: Job) -> None:
+    """An embedded engine in a process of its own, so that nothing else here keeps it from answering."""
+    with engines.embedded() as running:
+        say("serving", endpoint_url=running.endpoint_url)
+        while os.read(0, 4096):
+            pass
+    os._exit(0)
+
+
+# ---- All of them.
 
 
 def _end_with_parent() -> None:
@@ -413,7 +426,7 @@ def _resident_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-PROGRAMS = {"suffer": suffer, "perish": perish}
+PROGRAMS = {"suffer": suffer, "perish": perish, "serve": serve}
 
 if __name__ == "__main__":
     main(PROGRAMS)
