@@ -80,13 +80,14 @@ class Evidence:
         """Whether at least one of them is certainly right."""
         return self.answers >= AGREEING
 
-    def allowed_by(self, supporters: int) -> Interval:
-        """Bounds that so many answers each support: that one fewer of them is wrong moves neither.
+    def allowed_by(self, supporters: int, now: float) -> Interval:
+        """Bounds at steady time `now` that so many answers each support: if one fewer of them is wrong, they hold.
 
         With fewer answers, the bounds that all of them support.
         """
         place = min(supporters, len(self.lows)) - 1
-        return Interval(self.lows[place], self.highs[place], self.at)
+        grown = OSCILLATOR_DRIFT * max(0.0, now - self.at)
+        return Interval(self.lows[place] - grown, self.highs[place] + grown, now)
 
     def widened(self, now: float) -> Evidence:
         """The same at a later time, as both oscillators may have drifted."""
@@ -157,8 +158,8 @@ class Offset:
         return Offset(trusted, recent, doubt)
 
     def _bounds(self, supporters: int, now: float) -> Interval:
-        trusted = self.trusted.allowed_by(supporters)
-        return (trusted if self.doubt is None else trusted.hull(self.doubt)).widened(now)
+        trusted = self.trusted.allowed_by(supporters, now)
+        return trusted if self.doubt is None else trusted.hull(self.doubt.widened(now))
 
 
 def _supports_others(sample: Interval, recent: Sequence[Interval], trusted: Evidence) -> bool:

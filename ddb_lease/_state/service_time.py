@@ -102,11 +102,13 @@ class ServiceTime:
         may be ahead. Whatever is doubtful counts against the holder: two answers show that it is ahead, and by how much
         is bounded by three.
         """
+        # No calls: this is on the way of each `check`.
         state = self._offset
-        if state is None or not state.certain:
+        if state is None or state.trusted.answers < AGREEING:
             return 0.0
-        low, high = state.trusted.allowed_by(2).low, state.trusted.allowed_by(AGREEING).high
-        drift = OSCILLATOR_DRIFT * max(0.0, self.steady() - state.trusted.at)
+        trusted = state.trusted
+        low, high = trusted.lows[1], trusted.highs[AGREEING - 1]
+        drift = OSCILLATOR_DRIFT * max(0.0, self.steady() - trusted.at)
         return high + drift - offset if low - drift > offset else 0.0
 
     @property
@@ -228,15 +230,15 @@ class ServiceTime:
         """All we know, at one instant; None if the service's time is not known yet."""
         offset, now = self._offset, self.steady()
         if offset is not None:
-            bounds = offset.bounds(now)
+            bounds, certain = offset.bounds(now), offset.certain
             earliest_ms, latest_ms = _to_ms(offset.strict_bounds(now), now)
             return Reading(
                 now,
-                earliest_ms if offset.certain else 0,
-                _to_ms(bounds, now)[1],
+                earliest_ms if certain else 0,
+                math.ceil((now + bounds.high) * 1000),
                 latest_ms,
-                confirmed=self._is_confirmed(offset),
-                certain=offset.certain,
+                confirmed=certain or self._is_confirmed(offset),
+                certain=certain,
                 doubtful=offset.doubt is not None,
                 wide=_is_wide(bounds),
             )

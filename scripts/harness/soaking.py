@@ -20,10 +20,27 @@ from pathlib import Path
 from random import Random
 
 from ddb_lease import LeaseError
-from scripts.harness.holders import Holder, Job, leases_to_be_had, session
+from ddb_lease._runtime.clock import SystemClock
+from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.table import create_table
+from scripts.harness.holders import TABLE, Holder, Job, leases_to_be_had, session, started
 from scripts.harness.referee import Log, now
 from scripts.harness.slow_wire import SlowWire
-from scripts.harness.sufferers import HEALTHY, PATIENCE, SICK, SICK_SECONDS, TOKENS, Figures, open_sick, perish, suffer
+from scripts.harness.sufferers import (
+    HEALTHY,
+    PATIENCE,
+    SICK,
+    SICK_SECONDS,
+    TOKENS,
+    Figures,
+    open_sick,
+    perish,
+    serve,
+    suffer,
+)
+
+A_DAY = 86_400.0
+"""Seconds: the longest life of an engine; it ends with us."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +53,19 @@ class Plan:
     victims: int = 2
     threads: int = 2
     """Of a sufferer, on each sick bucket."""
+
+
+@contextlib.contextmanager
+def embedded_engine() -> Iterator[str]:
+    """Run an embedded engine in a process of its own, with an empty table; returns its endpoint's URL."""
+    with started(serve, Job(endpoint_url="", bucket="", seconds=A_DAY)) as (engine,):
+        endpoint_url = engine.expect("serving")["endpoint_url"]
+        create_table(
+            TABLE,
+            connection=ConnectionSettings(session=session(endpoint_url), endpoint_url=endpoint_url),
+            clock=SystemClock(),
+        )
+        yield endpoint_url
 
 
 def soak(
@@ -111,7 +141,8 @@ class _Crowd:
 
     def __init__(self, job: Job, plan: Plan, chance: Random) -> None:
         self._job = job
-        self._session = session(job.endpoint_url)
+        via = session(job.endpoint_url)
+        self._buckets = [open_sick(name, job, via) for name in SICK]
         self._plan = plan
         self._chance = chance
         self._met: Counter[str] = Counter()
@@ -154,6 +185,8 @@ class _Crowd:
         """End all of them."""
         for holder in (*self._sufferers, *self._victims):
             holder.end()
+        for bucket in self._buckets:
+            bucket.close()
 
     def _torment(self) -> None:
         """Kill, stop and continue victims, and let new ones be born."""
@@ -186,7 +219,8 @@ class _Crowd:
 
     def _revoke(self) -> None:
         """Revoke a lease of a sick bucket, so that its holder's callback is called."""
-        with contextlib.suppress(LeaseError), open_sick(self._chance.choice(SICK), self._job, self._session) as bucket:
+        with contextlib.suppress(LeaseError):
+            bucket = self._chance.choice(self._buckets)
             leases = [lease for lease in bucket.status().leases if not lease.expired]
             if leases:
                 self._met["revoked"] += bucket.revoke(self._chance.choice(leases).lease_id)

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseError, LeaseLost,
 from ddb_lease._protocol.messages import Renew, RenewEach, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
+from scripts.harness import engines
 from scripts.harness.holders import Job, give_birth, main, say, session
 from scripts.harness.referee import note, now
 from scripts.harness.troubles import StuckLog, Troubles
@@ -88,19 +89,24 @@ class Figures:
 
 
 class _Counting:
-    """Counts the renewals that are sent."""
+    """Counts the renewals that are sent, and remembers what became of the latest requests."""
 
-    def __init__(self, store: Sender, counts: Counter[str], kind: str) -> None:
+    def __init__(self, store: Sender, counts: Counter[str], kind: str, latest: deque[str]) -> None:
         self._store = store
         self._counts = counts
         self._kind = kind
+        self._latest = latest
 
     def send(self, request: Request) -> Reply:
         if isinstance(request, Renew):
             self._counts[self._kind] += 1
         elif isinstance(request, RenewEach):
             self._counts[self._kind] += len(request.renewals)
-        return self._store.send(request)
+        began = now()
+        reply = self._store.send(request)
+        what, took = f"{type(request).__name__}: {type(reply.answer).__name__}", now() - began
+        self._latest.append(f"{began:.2f} {what} after {took:.2f} s")
+        return reply
 
     def fit(self, lease_seconds: float) -> None:
         self._store.fit(lease_seconds)
@@ -126,6 +132,9 @@ class _Sufferer:
     renewals: Counter[str] = field(default_factory=Counter)
     losses: Counter[str] = field(default_factory=Counter)
     grants: Counter[str] = field(default_factory=Counter)
+    requests: dict[bool, deque[str]] = field(
+        default_factory=lambda: {sick: deque[str](maxlen=12) for sick in (True, False)}
+    )
 
     def over(self) -> bool:
         return now() >= self.ends
@@ -134,7 +143,7 @@ class _Sufferer:
         """A bucket of this process."""
 
         def wrap(store: Sender) -> Sender:
-            counted = _Counting(store, self.renewals, "sick" if sick else "healthy")
+            counted = _Counting(store, self.renewals, "sick" if sick else "healthy", self.requests[sick])
             return self.troubles.calls(counted) if sick else counted
 
         return LeaseBucket(
@@ -201,17 +210,27 @@ def suffer(job: Job) -> None:
 
 def _watch(sufferer: _Sufferer, healthy: LeaseBucket, lease: Lease) -> None:
     """Note the healthy lease, and how late its renewals come."""
-    room = lease.remaining
+    room, seen = lease.remaining, ""
     while not sufferer.over():
         at = now()
         try:
             lease.check()
         except LeaseLost as error:
-            _note_violation(sufferer, f"sufferer {sufferer.job.number} lost its healthy lease: {error}")
+            latest = "\n    ".join(sufferer.requests[False])
+            _note_violation(
+                sufferer,
+                f"sufferer {sufferer.job.number} lost its healthy lease at {at:.2f}: {error}\n"
+                f"  its bucket's latest requests:\n    {latest}\n  its threads when the renewal was late:\n{seen}",
+            )
             return
         _note(sufferer.job, HEALTHY, lease, at, os.getpid())
         late = room - lease.remaining - HEALTHY_SECONDS / 3
         sufferer.figures.worst_lateness = max(sufferer.figures.worst_lateness, late)
+        if late < 0.0:
+            seen = ""
+        elif late > HEALTHY_SECONDS / 4 and not seen:
+            threads = [thread for thread in threading.enumerate() if thread.name.startswith("ddb-lease")]
+            seen = f"at {now():.2f}\n" + "".join(f"{thread.name}\n{_stack_of(thread)}" for thread in threads)
         time.sleep(NOTE_SECONDS)
 
 
@@ -334,7 +353,19 @@ def _child(lease: Lease) -> None:
         os._exit(1)
 
 
-# ---- Both.
+# ---- The engine.
+
+
+def serve(_job: Job) -> None:
+    """An embedded engine in a process of its own, so that nothing else here keeps it from answering."""
+    with engines.embedded() as running:
+        say("serving", endpoint_url=running.endpoint_url)
+        while os.read(0, 4096):
+            pass
+    os._exit(0)
+
+
+# ---- All of them.
 
 
 def _end_with_parent() -> None:
@@ -395,7 +426,7 @@ def _resident_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
-PROGRAMS = {"suffer": suffer, "perish": perish}
+PROGRAMS = {"suffer": suffer, "perish": perish, "serve": serve}
 
 if __name__ == "__main__":
     main(PROGRAMS)

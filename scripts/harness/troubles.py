@@ -169,6 +169,10 @@ class StuckLog(logging.Handler):
         os.set_blocking(self._read_end, False)
         threading.Thread(target=self._read_now_and_then, daemon=True).start()
 
+    def createLock(self) -> None:  # noqa: N802 - logging names it
+        """None: an interrupt right after its acquisition would leave it locked for ever, whoever uses `logging`."""
+        self.lock = None
+
     def emit(self, record: logging.LogRecord) -> None:
         if self._troubles.happens("a log handler raises", 0.1):
             raise OSError(errno.ENOSPC, "No space left on device")

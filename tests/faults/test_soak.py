@@ -5,35 +5,21 @@ from random import Random
 
 import pytest
 
-from ddb_lease._runtime.clock import SystemClock
-from ddb_lease.dynamodb import ConnectionSettings
-from ddb_lease.dynamodb.table import create_table
-from scripts.harness import engines
-from scripts.harness.holders import PATIENCE, TABLE
+from scripts.harness.holders import PATIENCE, TABLE, session
 from scripts.harness.slow_wire import SlowWire
-from scripts.harness.soaking import Plan, soak
+from scripts.harness.soaking import Plan, embedded_engine, soak
 from scripts.harness.sufferers import HEALTHY, Figures
 
 
-@pytest.fixture
-def engine():
-    with engines.embedded() as running:
-        create_table(
-            TABLE,
-            connection=ConnectionSettings(session=running.session(), endpoint_url=running.endpoint_url),
-            clock=SystemClock(),
-        )
-        yield running
+def test_the_soak_notices_a_healthy_bucket_that_loses_a_lease(tmp_path):
+    with embedded_engine() as endpoint_url:
+        client = session(endpoint_url).client("dynamodb", endpoint_url=endpoint_url)
 
+        def rob(_seconds, _so_far):
+            for slot in range(2):
+                client.delete_item(TableName=TABLE, Key={"pk": {"S": HEALTHY}, "sk": {"S": f"slot#{slot:05d}"}})
 
-def test_the_soak_notices_a_healthy_bucket_that_loses_a_lease(engine, tmp_path):
-    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
-
-    def rob(_seconds, _so_far):
-        for slot in range(2):
-            client.delete_item(TableName=TABLE, Key={"pk": {"S": HEALTHY}, "sk": {"S": f"slot#{slot:05d}"}})
-
-    figures = soak(engine.endpoint_url, TABLE, tmp_path, Plan(seconds=6.0, seed=1, victims=1, threads=1), rob)
+        figures = soak(endpoint_url, TABLE, tmp_path, Plan(seconds=20.0, seed=1, victims=1, threads=1), rob)
     lost = [violation for violation in figures.violations if "lost its healthy lease" in violation]
     assert len(lost) == 2, figures.violations
 

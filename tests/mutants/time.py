@@ -65,7 +65,7 @@ BOUNDS = Chapter(
         Mutant(
             name="bounds widen while they are read",
             module=_OFFSET,
-            target="Interval.widened",
+            target="Evidence.allowed_by",
             code="OSCILLATOR_DRIFT * max(0.0, now - self.at)",
             without="0.0",
             noticed_by=(

@@ -168,8 +168,8 @@ def test_meeting_and_hull_are_what_both_and_what_either_allow(data):
 
 def test_of_two_answers_neither_stands_alone_for_a_bound():
     both = Evidence.of(Interval(0.0, 2.0, at=100.0)).joined(Interval(1.0, 3.0, at=100.0))
-    assert both.allowed_by(1) == Interval(1.0, 2.0, at=100.0)
-    assert both.allowed_by(2) == both.allowed_by(3) == Interval(0.0, 3.0, at=100.0)
+    assert both.allowed_by(1, 100.0) == Interval(1.0, 2.0, at=100.0)
+    assert both.allowed_by(2, 100.0) == both.allowed_by(3, 100.0) == Interval(0.0, 3.0, at=100.0)
 
 
 @given(st.lists(st.tuples(st.integers(-9, 0), st.integers(0, 9)), min_size=1, max_size=8), st.permutations(range(8)))
@@ -181,7 +181,7 @@ def test_a_bound_that_three_answers_support_stays_when_any_two_of_them_are_taken
         evidence = evidence.joined(sample)
     assert evidence == Evidence.of(*(samples[at] for at in order if at < len(samples))), "the order does not matter"
     for supporters in (1, 2, 3):
-        bounds = evidence.allowed_by(supporters)
+        bounds = evidence.allowed_by(supporters, 0.0)
         assert sum(sample.low >= bounds.low for sample in samples) >= min(supporters, len(samples))
         assert sum(sample.high <= bounds.high for sample in samples) >= min(supporters, len(samples))
         assert bounds.low <= 0.0 <= bounds.high
