@@ -30,7 +30,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
-from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, Denied, LostRace, OutOfTurn, Unavailable
+from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, Denied, LostRace, OutOfTurn, Unavailable, failure_of
 from ddb_lease._protocol.records import Meter
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.permits import PermitWaiter
@@ -195,7 +195,7 @@ class _Tries:
                 case Conflict() | ThrottledAnswer():
                     return Busy(cause=answer.cause)
                 case Unsent() | Unknown():
-                    return Unavailable(cause=answer.cause)
+                    return failure_of(answer)
                 case _:
                     raise _defect(answer)
         return LostRace()

@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import math
 import threading
 
@@ -28,6 +29,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
 from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd, slots_text
@@ -57,6 +59,7 @@ class HeldLease:
         serial: Held by the thread that renews or releases it.
         patience: How long a release waits for a renewal in progress, in seconds.
         group: The group to which the heartbeat passes it for renewal.
+        surroundings: The context variables of its acquire: tracing finds the renewals' parent there.
         observe: Called with each of its requests and the answer; None if nobody listens.
     """
 
@@ -68,6 +71,7 @@ class HeldLease:
         self.owner = grant.owner
         self.data: Data = grant.data
         self.group = context.renewer
+        self.surroundings = contextvars.copy_context()
         self._context = context
         state = context.state
         self._steady = context.runtime.clock.steady
@@ -134,8 +138,9 @@ class HeldLease:
         self._notice()
         if not self._forked and self.belief.holds(self._steady()):
             return  # renewed in the meantime
+        why = self.belief.why_lost()
         raise LeaseLost(
-            f"lease {self.id} on {slots_text(self.slots)} is not held any more: {self._word()}",
+            f"lease {self.id} on {slots_text(self.slots)} is not held any more: {self._word()}{why and f': {why}'}",
             reason=self.reason,
             lease_id=self.id,
         )
@@ -234,7 +239,7 @@ class HeldLease:
             _, now_hi = state.time.now_ms()
             widest = WIDE_SECONDS if now < belief.settle_until else max(WIDE_SECONDS, self._seconds)
             if state.time.wider_than(widest):
-                belief.retry_later(now)
+                belief.postpone(now)
                 return None
             renewal = belief.begin_renewal(now, now_hi)
         if renewal is None:
@@ -343,6 +348,8 @@ def _require_renewed(lease_id: str, answer: Answer) -> None:
         case Rejected():
             raise answer.error
         case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
-            raise StoreUnavailable(f"lease {lease_id} could not be renewed: {answer.cause}") from answer.cause
+            raise StoreUnavailable(
+                f"lease {lease_id} could not be renewed: {reason_text(answer.cause)}"
+            ) from answer.cause
         case _:
             return

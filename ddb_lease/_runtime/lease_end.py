@@ -228,13 +228,15 @@ class LeaseEnd:
             self.clean_up_at = self._belief.deadline + self._margin
         self._context.heartbeats.reconsider(self._scheduled)
         self._context.runtime.spawn(self._after_loss)
-        lease_id = self._grant.lease_id
+        lease_id, why = self._grant.lease_id, self._belief.why_lost()
         if self._events is not None:
             # On another thread: a slow `on_event` must delay neither the callback nor the heartbeat, nor hold a lock.
-            lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason)
+            lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason, cause=why)
             self._context.runtime.spawn(functools.partial(self._events.reporter.end, lost))
         # Last, so that the callback has started whatever the log handlers do.
-        _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
+        _log.warning(
+            "lease %s on %s is lost: %s%s", lease_id, slots_text(self._grant.slots), reason, why and f": {why}"
+        )
 
     def clean_up(self) -> None:
         """Release what may still carry our lease id, once the callback has returned."""

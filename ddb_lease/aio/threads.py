@@ -11,6 +11,8 @@ Invariants:
 from __future__ import annotations
 
 import collections
+import contextvars
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -40,7 +42,7 @@ class Threads:
         self._idle = 0
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
-        """Run a job on one of the threads.
+        """Run a job on one of the threads, with the context variables of the caller.
 
         Returns:
             Its result.
@@ -49,6 +51,7 @@ class Threads:
             RuntimeError: No thread runs, and none can be started.
         """
         future: Future[Result] = Future()
+        job = functools.partial(contextvars.copy_context().run, job)
         with self._changed:
             self._jobs.append((future, job))
             if self._idle < len(self._jobs) and self._alive < self._most:

@@ -29,10 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command and options.execute not in {run.execute, limit.execute}:
         parser().error(f"only run and limit take a command after --: {' '.join(command)}")
     options.command = command
-    logging.basicConfig(
-        format="ddb-lease: %(message)s",
-        level=logging.DEBUG if options.verbose > 1 else logging.INFO if options.verbose else logging.WARNING,
-    )
+    logging.basicConfig(format="ddb-lease: %(message)s", level=logging.WARNING)
+    # Our own logger only: botocore's debug log shows session tokens and signed requests.
+    logging.getLogger("ddb_lease").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)])
     _be_lenient()
     try:
         code = int(options.execute(options))
@@ -75,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"ddb-lease {_version()}")
-    top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: everything")
+    top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: in detail")
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
     limit.add_parser(subparsers)

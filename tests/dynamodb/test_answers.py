@@ -270,7 +270,7 @@ def expired_already():
         "expired",
     ],
 )
-def test_a_provider_of_credentials_that_fails_may_work_the_next_time_and_nothing_was_sent(provide):
+def test_a_provider_of_credentials_that_fails_may_work_the_next_time(provide):
     error = fetched_by(provide)
     assert answer_to(error) == Unsent(cause=error)
 
