@@ -186,7 +186,7 @@ class _Tries:
                 case Charged():
                     permits.charged(tat=answer.tat, taken=attempt.taken, used=self._waiter.count)
                     return Admitted()
-                case Uncharged(meter=Meter(tat=int(tat))) if attempt.is_in(answer.meter):
+                case Uncharged(meter=Meter(tat=tat)) if attempt.is_in(answer.meter):
                     # Others may have charged since, and ours lies before theirs: what is left is due by then.
                     permits.charged(tat=tat, taken=attempt.taken, used=self._waiter.count)
                     return Admitted()

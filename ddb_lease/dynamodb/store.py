@@ -51,7 +51,7 @@ class Store:
             # "200 OK" from a proxy or a portal is no lease.
             stranger = StoreUnavailable("the answer has no request id: it does not come from DynamoDB")
             return Reply(answer=Unknown(cause=stranger), genuine=False, date=None)
-        return Reply(answer=read_answer(request, response), genuine=True, date=date)
+        return Reply(answer=read_answer(request, response, self._address), genuine=True, date=date)
 
     def fit(self, lease_seconds: float) -> None:
         """Shorten the timeouts, if they are too long for leases of this length; a client of the user's own stays."""
