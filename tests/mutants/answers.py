@@ -101,7 +101,7 @@ ANSWERS = Chapter(
         Mutant(
             name="botocore does not retry",
             module=_CLIENT,
-            target="client_config",
+            target="_config",
             code="1",
             without="3",
             noticed_by=("tests/dynamodb/test_client.py::test_a_request_is_sent_once_and_never_again_by_botocore",),
