@@ -95,11 +95,13 @@ class Lost:
         bucket: The bucket's name.
         lease_id: Which lease.
         reason: Why.
+        cause: If it was lost as unreachable or suspended: what became of the last renewal, for people. Else empty.
     """
 
     bucket: str
     lease_id: str
     reason: LossReason
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

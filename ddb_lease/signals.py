@@ -8,15 +8,13 @@ Invariants:
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 from types import FrameType
 from typing import Final
 
+from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError
-
-_log = logging.getLogger("ddb_lease")
 
 _BY_SIGNAL: Final = 128
 _LARGEST: Final = 255

@@ -1,5 +1,7 @@
 """The test kit for users: it behaves as documented, and as production does."""
 
+import asyncio
+import inspect
 import re
 import subprocess
 import sys
@@ -16,9 +18,11 @@ from ddb_lease import (
     LossReason,
     StoreUnavailable,
     Timing,
+    aio,
     local,
 )
 from ddb_lease.testing import Stage, TestEnvironment
+from tests.support import eventually
 
 pytest_plugins = ["ddb_lease.testing", "pytester"]
 
@@ -47,6 +51,86 @@ def items(environment, lease_table):
     """The table's items, as they are."""
     client = lease_table["session"].client("dynamodb", endpoint_url=lease_table["endpoint_url"])
     return client.scan(TableName=lease_table["table"], ConsistentRead=True)["Items"]
+
+
+# Leases of asyncio.
+
+
+def aio_bucket(environment, **settings):
+    return aio.LeaseBucket("tasks", **({"max_tokens": 1} | settings), **environment.connect())
+
+
+@pytest.mark.parametrize("reason", LOSSES)
+def test_a_lease_of_asyncio_is_lost_in_each_way(environment, reason):
+    calls = []
+
+    async def main():
+        async with aio_bucket(environment) as bucket:
+            lease = await bucket.acquire(timeout=60, on_lost=lambda lost: calls.append(lost.reason))
+            environment.advance(600)
+            lease.check()
+            environment.lose(lease, reason=reason)
+            assert lease.reason == reason
+            with pytest.raises(LeaseLost):
+                lease.check()
+            assert await lease.lost() == reason
+            await asyncio.to_thread(eventually, lambda: calls, within=LONG)
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+    assert calls == [reason]
+
+
+def test_a_block_that_an_asyncio_lease_guards_is_cancelled(environment):
+    async def main():
+        async with aio_bucket(environment) as bucket, bucket.lease(timeout=60):
+            (lease,) = environment.leases
+            environment.lose(lease, reason="gone")
+            await asyncio.sleep(LONG)
+
+    with pytest.raises(LeaseLost, match="gone"):
+        asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+def test_a_waiting_task_lets_the_environments_time_pass(environment):
+    async def main():
+        async with aio_bucket(environment) as bucket, bucket.lease(timeout=60):
+            began = environment.clock.steady()
+            with pytest.raises(AcquireTimeout):
+                await bucket.acquire(timeout=300)
+            assert environment.clock.steady() - began == pytest.approx(300, abs=5)
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+def test_a_task_that_waits_for_a_permit_lets_the_environments_time_pass(environment):
+    async def main():
+        async with aio.RateLimiter("tasks", rate=1, per=60, burst=1, **environment.connect()) as limiter:
+            began = environment.clock.steady()
+            for _ in range(3):
+                await limiter.acquire(timeout=600)
+            assert environment.clock.steady() - began == pytest.approx(120, abs=5)
+
+    asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+def test_a_lease_of_another_environment_is_not_lost_here(environment, lease_table):
+    with TestEnvironment(**lease_table) as elsewhere:
+        lease = elsewhere.bucket().acquire()
+        with pytest.raises(ConfigurationError, match="no bucket in this environment"):
+            environment.lose(lease, reason="taken")
+        lease.check()
+
+
+def test_the_page_shows_the_defaults_that_there_are():
+    calls = re.findall(r"`(?:with )?environment\.(\w+)\((.*?)\):?`", PAGE.read_text())
+    assert len(calls) >= 8
+    for name, shown in calls:
+        parameters = inspect.signature(getattr(TestEnvironment, name)).parameters
+        for parameter, value in re.findall(r"(\w+)=([^,]+)", shown):
+            if value == "...":
+                assert parameters[parameter].default is inspect.Parameter.empty, (name, parameter)
+            else:
+                assert repr(parameters[parameter].default) == value, (name, parameter)
 
 
 # Time.

@@ -30,7 +30,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
-from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, Denied, LostRace, OutOfTurn, Unavailable
+from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, Denied, LostRace, OutOfTurn, Unavailable, failure_of
 from ddb_lease._protocol.records import Meter
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.permits import PermitWaiter
@@ -186,7 +186,7 @@ class _Tries:
                 case Charged():
                     permits.charged(tat=answer.tat, taken=attempt.taken, used=self._waiter.count)
                     return Admitted()
-                case Uncharged(meter=Meter(tat=int(tat))) if attempt.is_in(answer.meter):
+                case Uncharged(meter=Meter(tat=tat)) if attempt.is_in(answer.meter):
                     # Others may have charged since, and ours lies before theirs: what is left is due by then.
                     permits.charged(tat=tat, taken=attempt.taken, used=self._waiter.count)
                     return Admitted()
@@ -195,7 +195,7 @@ class _Tries:
                 case Conflict() | ThrottledAnswer():
                     return Busy(cause=answer.cause)
                 case Unsent() | Unknown():
-                    return Unavailable(cause=answer.cause)
+                    return failure_of(answer)
                 case _:
                     raise _defect(answer)
         return LostRace()

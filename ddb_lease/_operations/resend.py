@@ -27,6 +27,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.retry import Operation, resending
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
@@ -109,4 +110,4 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         case Rejected():
             raise answer.error
         case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
-            raise StoreUnavailable(f"{failing}: {answer.cause}") from answer.cause
+            raise StoreUnavailable(f"{failing}: {reason_text(answer.cause)}") from answer.cause

@@ -131,9 +131,10 @@ def without_time(failed: Answer | None) -> Busy | Unavailable:
 
 
 def never_reached(time: ServiceTime, *, since: float) -> Callable[[object], bool]:
-    """When to give up on a service that has never answered: for a retry policy's `give_up`.
+    """When to give up: for a retry policy's `give_up`.
 
-    An outage is waited out. An endpoint that has never answered is more likely a wrong one.
+    An outage is waited out. An endpoint that has never answered is more likely a wrong one, and what this process
+    raises itself does not pass by waiting.
 
     Args:
         time: Known once the service has answered.
@@ -141,7 +142,9 @@ def never_reached(time: ServiceTime, *, since: float) -> Callable[[object], bool
     """
 
     def give_up(outcome: object) -> bool:
+        if not isinstance(outcome, Unavailable):
+            return False
         silent = time.steady() - since >= FIRST_CONTACT_SECONDS
-        return isinstance(outcome, Unavailable) and silent and not time.known
+        return outcome.raised_here or (silent and not time.known)
 
     return give_up

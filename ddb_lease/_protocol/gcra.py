@@ -180,7 +180,7 @@ def is_own(meter: Meter | None, *, lane: int, attempt: str) -> bool:
 
 def available(meter: Meter | None, rate: Rate, *, now: int) -> tuple[int, int]:
     """How many permits could be had now, and after how many nanoseconds one can."""
-    tat = meter.tat if meter is not None and meter.tat is not None else now
+    tat = meter.tat if meter is not None else now
     capacity = now + rate.tolerance_ns - max(tat, now)
     return max(0, capacity // rate.interval_ns), max(0, rate.interval_ns - capacity)
 

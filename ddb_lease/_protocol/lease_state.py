@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from ddb_lease._protocol.messages import Answer, Done, Refused
+from ddb_lease._protocol.messages import Answer, Conflict, Done, Refused, Rejected, ThrottledAnswer, Unknown, Unsent
+from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import full_jitter
 from ddb_lease.errors import LossReason
@@ -66,6 +67,29 @@ class Renewal:
     deadline: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a renewal failed.
+
+    Attributes:
+        at: When this was known, on the steady clock.
+        cause: Why, for people.
+    """
+
+    at: float
+    cause: str
+
+
+def _trouble(answer: Answer, now: float) -> Trouble | None:
+    match answer:
+        case Rejected():
+            return Trouble(at=now, cause=reason_text(answer.error))
+        case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
+            return Trouble(at=now, cause=reason_text(answer.cause))
+        case _:
+            return None
+
+
 class Belief:
     """One lease's state, as its holder knows it. Not thread-safe: the lease that owns it locks.
 
@@ -76,6 +100,7 @@ class Belief:
         failures: Renewals in a row without a usable answer.
         alone: Whether the next renewal is to be sent in a request of its own, and in no batch.
         tried_at: When a renewal was last begun, on the steady clock.
+        trouble: Why the last renewal failed; None if it worked, or if there was none.
     """
 
     def __init__(self, grant: Grant, *, chance: Random, late_by: Callable[[float], float] = _never_late) -> None:
@@ -84,6 +109,8 @@ class Belief:
         self.failures = 0
         self.alone = False
         self.tried_at = -math.inf
+        self.trouble: Trouble | None = None
+        self._lost_at = math.inf
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
         self._margin = grant.margin
@@ -119,22 +146,24 @@ class Belief:
     def end_renewal(self, renewal: Renewal, answer: Answer, now: float) -> LossReason | None:
         """Apply a renewal's answer; returns the reason if the answer shows that the lease is lost."""
         deadline = self.deadline
+        if self.state is State.HELD:
+            self.trouble = _trouble(answer, now)
         if self.state is not State.HELD or now >= deadline:
             return None  # too late: `expire` gives the reason, and an extension is released
         match answer:
             case Done(slot=slot):
                 self._extend(renewal, deadline)
-                return self.lose(LossReason.REVOKED) if slot and slot.lease and slot.lease.revoked else None
+                return self.lose(LossReason.REVOKED, now) if slot and slot.lease and slot.lease.revoked else None
             case Refused(slot=None):
-                return self.lose(LossReason.GONE)
+                return self.lose(LossReason.GONE, now)
             case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:
                 # The table has a later expiry already (a copy of ours arrived out of order, or an operator changed it):
                 # the next renewal writes no earlier one, and succeeds.
                 self._expires_at = max(self._expires_at, slot.lease.expires_at)
                 self.renew_at = now
-                return self.lose(LossReason.REVOKED) if slot.lease.revoked else None
+                return self.lose(LossReason.REVOKED, now) if slot.lease.revoked else None
             case Refused():
-                return self.lose(LossReason.TAKEN)
+                return self.lose(LossReason.TAKEN, now)
             case _:
                 self.retry_later(now)
                 return None
@@ -146,6 +175,12 @@ class Belief:
         pause = full_jitter((_FIRST_RETRY_SECONDS, longest), self.failures, self._chance)
         self.renew_at = now + pause + self._late_by(self._offset)
 
+    def postpone(self, now: float) -> None:
+        """A renewal could not be sent, as the service's time is not certain enough: plan the next one."""
+        known = self.trouble
+        self.trouble = Trouble(at=now, cause=known.cause if known else "the service's time is not certain")
+        self.retry_later(now)
+
     def renew_alone(self, now: float) -> None:
         """The next renewal comes at once and by itself: a batch's answer was none to rely on."""
         self.alone, self.renew_at = True, now
@@ -154,14 +189,26 @@ class Belief:
         """Lose the lease if its deadline has passed; `slept` says that this process was suspended meanwhile."""
         if self.state is not State.HELD or now < self.deadline:
             return None
-        return self.lose(LossReason.SUSPENDED if slept else LossReason.UNREACHABLE)
+        return self.lose(LossReason.SUSPENDED if slept else LossReason.UNREACHABLE, now)
 
-    def lose(self, reason: LossReason) -> LossReason | None:
+    def lose(self, reason: LossReason, now: float) -> LossReason | None:
         """Lose the lease for this reason, if it is still held."""
         if self.state is not State.HELD:
             return None
-        self.state, self.reason = State.LOST, reason
+        self.state, self.reason, self._lost_at = State.LOST, reason, now
         return reason
+
+    def why_lost(self) -> str:
+        """What is known about why renewals failed until the lease was lost, for people; empty if there is nothing."""
+        if self.reason not in {LossReason.UNREACHABLE, LossReason.SUSPENDED}:
+            return ""
+        trouble = self.trouble
+        if trouble is not None and trouble.at >= self.tried_at:
+            return f"the last renewal failed {max(0.0, self._lost_at - trouble.at):.1f} s before: {trouble.cause}"
+        if self.tried_at == -math.inf:
+            return "no renewal was tried"
+        tried = f"the renewal begun {max(0.0, self._lost_at - self.tried_at):.1f} s before was not answered"
+        return tried if trouble is None else f"{tried}; the one before failed: {trouble.cause}"
 
     def release(self) -> bool:
         """Stop believing, because the holder releases the lease; returns whether it was held until now."""

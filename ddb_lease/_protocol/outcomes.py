@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from ddb_lease._protocol.messages import Answer, Conflict, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.records import Grant
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, LeaseError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +70,15 @@ class Busy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable:
-    """No usable answer."""
+    """No usable answer.
+
+    Attributes:
+        cause: What was raised.
+        raised_here: Whether this process raised it: see `Unknown`.
+    """
 
     cause: Exception
+    raised_here: bool = False
 
 
 Failure: TypeAlias = LostRace | Busy | Unavailable
@@ -85,6 +91,14 @@ Admission: TypeAlias = Admitted | Denied | LostRace | OutOfTurn | Busy | Unavail
 """How one try at permits can end."""
 
 
+def reason_text(error: Exception) -> str:
+    """An error in one line, as a part of a message. Where its text alone does not say enough, with its type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, (LeaseError, OSError)) or type(error).__module__ == "botocore.exceptions":
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def failure_of(answer: Answer | None) -> Busy | Unavailable:
     """Why a request did not get through, by its last answer.
 
@@ -95,8 +109,10 @@ def failure_of(answer: Answer | None) -> Busy | Unavailable:
     match answer:
         case Conflict() | ThrottledAnswer():
             return Busy(cause=answer.cause)
-        case Unsent() | Unknown():
+        case Unsent():
             return Unavailable(cause=answer.cause)
+        case Unknown():
+            return Unavailable(cause=answer.cause, raised_here=answer.raised_here)
         case Rejected():
             raise answer.error
         case _:

@@ -146,6 +146,6 @@ class Meter:
         settings: The last writer's settings, for people: permits, seconds, burst; None if they cannot be read.
     """
 
-    tat: int | None
+    tat: int
     lanes: Mapping[int, str] = field(default_factory=dict)
     settings: tuple[float, float, int] | None = None

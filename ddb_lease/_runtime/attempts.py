@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+import contextvars
 import math
 import threading
 from typing import Final
@@ -55,6 +56,7 @@ class Attempts:
         serial: Held by the thread that renews or releases it.
         current: The heartbeat's attempt under way; None if there is none.
         given_up: How many attempts were given up.
+        surroundings: The context variables of the acquire: tracing finds the renewals' parent there.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Attempts:
         self.serial = context.runtime.lock()
         self.current: Attempt | None = None
         self.given_up = 0
+        self.surroundings = contextvars.copy_context()
         self._fence = grant.fence
         self._seconds = grant.lease_ms / 1000
         self._longest = min(_SLACK * context.connection.call_seconds(self._seconds), _PART * self._seconds)
@@ -179,7 +182,7 @@ class Attempts:
             now_hi = state.time.latest_ms()
             widest = WIDE_SECONDS if now < belief.settle_until else max(WIDE_SECONDS, self._seconds)
             if state.time.wider_than(widest):
-                belief.retry_later(now)
+                belief.postpone(now)
                 return None
             renewal = belief.begin_renewal(now, now_hi)
         if renewal is None:
@@ -266,6 +269,11 @@ class Attempt:
         """Called with each of its requests and the answer; None if nobody listens."""
         events = self._lease.events
         return None if events is None else events.observe
+
+    @property
+    def surroundings(self) -> contextvars.Context:
+        """The context variables of its acquire."""
+        return self._lease.surroundings
 
     def wait_for_worker(self) -> None:
         """It is in a queue: nothing of it can hang."""

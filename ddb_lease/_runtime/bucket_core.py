@@ -29,7 +29,7 @@ from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.grants import slots_of
-from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable
+from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
@@ -144,7 +144,8 @@ class BucketCore:
             chance=self.runtime.chance,
             answer_seconds=connection.answer_seconds,
         )
-        self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state)
+        whose = f"bucket {self.name!r}"
+        self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state, whose=whose)
         self._renewer = Renewer(
             state=self.state,
             driver=self.driver,
@@ -247,7 +248,7 @@ class BucketCore:
             ConfigurationError: The bucket was closed meanwhile.
         """
         if isinstance(outcome, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {outcome.cause}") from outcome.cause
+            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {reason_text(outcome.cause)}") from outcome.cause
         if not isinstance(outcome, Grant):
             return None
         if self.state.closed:  # closed while we waited

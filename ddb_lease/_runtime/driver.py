@@ -4,6 +4,7 @@ Invariants:
 
 - The operation decides. The driver only sends requests, waits, and feeds the answers' dates to `ServiceTime`.
 - An interrupt ends a run at any point. The driver's caller cleans up what the operation left open.
+- What keeps requests from being answered is logged, as the operation that waits says nothing: see `Telling`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.telling import Telling
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 
@@ -33,6 +35,7 @@ class Driver:
         time: Learns from the answers' dates.
         runtime: Its heartbeat checks again when deadlines have moved.
         state: The bucket's state: the sender must fit its stored lease length. None for a rate, which has no deadlines.
+        whose: Whose requests these are, for the log.
     """
 
     def __init__(
@@ -42,8 +45,10 @@ class Driver:
         time: ServiceTime,
         runtime: Runtime,
         state: BucketState | None = None,
+        whose: str = "DynamoDB",
     ) -> None:
         self._sender = sender
+        self._telling = Telling(whose)
         self._time = time
         self._state = state
         self._settings = state and state.settings
@@ -53,8 +58,10 @@ class Driver:
         """Send one request once, and learn the time from its answer."""
         sent = self._time.steady()
         reply = self._sender.send(request)
-        if reply.genuine and self._time.observe(sent=sent, received=self._time.steady(), date=reply.date):
+        received = self._time.steady()
+        if reply.genuine and self._time.observe(sent=sent, received=received, date=reply.date):
             self._look_again()
+        self._telling.note(request, reply, sent=sent, now=received)
         return reply.answer
 
     def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:

@@ -85,7 +85,9 @@ class Schedule:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._heap: list[tuple[float, int, Scheduled]] = []
+        # Entries refer to objects by number, so that a stale one keeps no lease, and no bucket, from being collected.
+        self._heap: list[Entry] = []
+        self._by_serial: dict[int, Scheduled] = {}
         self._due: dict[Scheduled, Entry] = {}
         self._groups: dict[Scheduled, RenewalGroup] = {}
         self._members: dict[RenewalGroup, set[Scheduled]] = {}
@@ -119,7 +121,9 @@ class Schedule:
     def drop(self, scheduled: Scheduled) -> None:
         """Unschedule, if scheduled."""
         with self._lock:
-            self._due.pop(scheduled, None)
+            entry = self._due.pop(scheduled, None)
+            if entry is not None:
+                self._by_serial.pop(entry[1], None)
             group = self._groups.pop(scheduled, None)
             if group is not None:
                 self._members[group].discard(scheduled)
@@ -137,8 +141,9 @@ class Schedule:
         found = []
         with self._lock:
             while self._heap and self._heap[0][0] <= now:
-                due, serial, scheduled = heapq.heappop(self._heap)
-                if self._due.get(scheduled) == (due, serial):
+                entry = heapq.heappop(self._heap)
+                scheduled = self._by_serial.get(entry[1])
+                if scheduled is not None and self._due.get(scheduled) == entry:
                     found.append(scheduled)
         return found
 
@@ -157,15 +162,18 @@ class Schedule:
             return self._heap[0][0] if self._heap else None
 
     def _push(self, scheduled: Scheduled, due: float) -> None:
-        entry = (due, next(self._serial))
+        before, entry = self._due.get(scheduled), (due, next(self._serial))
+        self._by_serial[entry[1]] = scheduled
         self._due[scheduled] = entry
-        heapq.heappush(self._heap, (*entry, scheduled))
+        heapq.heappush(self._heap, entry)
+        if before is not None:
+            self._by_serial.pop(before[1], None)
         self._tidy()
 
     def _tidy(self) -> None:
         # Dropping or moving leaves the old entry behind; that of a long lease would stay as long as the lease.
         if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):
-            self._heap = [(*entry, scheduled) for scheduled, entry in self._due.items()]
+            self._heap = list(self._due.values())
             heapq.heapify(self._heap)
 
 

@@ -26,6 +26,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.attempts import Attempts
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
@@ -139,8 +140,9 @@ class HeldLease:
         self._notice()
         if not self._forked and self.belief.holds(self._steady()):
             return  # renewed in the meantime
+        why = self.belief.why_lost()
         raise LeaseLost(
-            f"lease {self.id} on {slots_text(self.slots)} is not held any more: {self._word()}",
+            f"lease {self.id} on {slots_text(self.slots)} is not held any more: {self._word()}{why and f': {why}'}",
             reason=self.reason,
             lease_id=self.id,
         )
@@ -294,6 +296,8 @@ def _require_renewed(lease_id: str, answer: Answer) -> None:
         case Rejected():
             raise answer.error
         case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
-            raise StoreUnavailable(f"lease {lease_id} could not be renewed: {answer.cause}") from answer.cause
+            raise StoreUnavailable(
+                f"lease {lease_id} could not be renewed: {reason_text(answer.cause)}"
+            ) from answer.cause
         case _:
             return

@@ -300,15 +300,18 @@ class LeaseEnd:
                 self.clean_up_at = self._belief.deadline + self._margin
         self._context.heartbeats.reconsider(self._scheduled)
         self._call_back(self._after_loss)
-        lease_id = self._grant.lease_id
+        lease_id, why = self._grant.lease_id, self._belief.why_lost()
         if self._events is not None:
             self._events.tell(queued=True)
-            self._events.reporter.end(Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason))
+            lost = Lost(bucket=self._context.state.bucket, lease_id=lease_id, reason=reason, cause=why)
+            self._events.reporter.end(lost)
         self.announced = True
         with self._lock:
             said, self._said = self._said, True
         if not said:
-            _log.warning("lease %s on %s is lost: %s", lease_id, slots_text(self._grant.slots), reason)
+            _log.warning(
+                "lease %s on %s is lost: %s%s", lease_id, slots_text(self._grant.slots), reason, why and f": {why}"
+            )
 
     def clean_up(self) -> None:
         """Release what may still carry our lease id: once the callback has returned, if the lease was lost."""

@@ -19,7 +19,7 @@ from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.admit import admit, read_meter
 from ddb_lease._protocol import gcra
 from ddb_lease._protocol.gcra import Later
-from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable
+from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable, reason_text
 from ddb_lease._protocol.records import Rate
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
@@ -121,7 +121,7 @@ class RateLimiterCore:
             chance=runtime.chance,
             permits=Permits(settings, lanes=LANES, chance=runtime.chance),
         )
-        self.driver = Driver(sender=self._store, time=time, runtime=runtime)
+        self.driver = Driver(sender=self._store, time=time, runtime=runtime, whose=f"rate {self.name!r}")
         self.block = ClosingBlock(f"rate {self.name!r}")
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state.permits, time, self._store, *fork_aware)
@@ -216,7 +216,7 @@ class RateLimiterCore:
         if isinstance(outcome, OutOfTurn) and trouble is not None:
             outcome = Unavailable(cause=trouble)  # the waiters in front could not ask for us
         if isinstance(outcome, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no permit of rate {self.name!r}: {outcome.cause}") from outcome.cause
+            raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(outcome.cause)}") from outcome.cause
         return isinstance(outcome, Admitted)
 
     def timed_out(self, n: int, timeout: Seconds | None) -> AcquireTimeout:

@@ -9,10 +9,12 @@ Invariants:
 - A lease that another thread is renewing or releasing is left out of a batch: nothing here waits for a lock.
 - It works with attempts, each of which may be given up at any time while it is under way here.
 - User code runs only after all leases of a batch have applied their answers. A bug in one lease costs no other.
+- A renewal runs with the context variables of the acquire, a batch with those of its first lease.
 """
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import math
 import threading
@@ -94,6 +96,11 @@ class Renewable(Protocol):
     slots: tuple[int, ...]
     belief: Belief
     batch: BatchCall | None
+
+    @property
+    def surroundings(self) -> contextvars.Context:
+        """The context variables of its acquire: tracing finds the renewals' parent there."""
+        ...
 
     @property
     def observe(self) -> Observer | None:
@@ -182,6 +189,7 @@ class Renewer:
         self._lock = threading.RLock()  # around each change of the breaker
         self._breaker = BatchBreaker()
         self.given_up = 0
+        self._refused = False  # since the last renewal that worked, and told
 
     def ahead(self) -> float:
         """Seconds by which a lease may be renewed early when another is due: 0 while batches are suspended."""
@@ -234,7 +242,9 @@ class Renewer:
         answer = answers[-1]
         if isinstance(answer, Done):
             self._note_single()
-        elif isinstance(answer, Rejected) and reason is None:
+            self._refused = False
+        elif isinstance(answer, Rejected) and reason is None and not self._refused:
+            self._refused = True  # told once, not for each lease and each try
             _log.warning("lease %s could not be renewed and will be retried: %s", lease.id, answer.error)
         return answer, reason
 
@@ -420,6 +430,8 @@ class Renewer:
             lease.wait_for_worker()
         try:
             by = _deadline(leases[0]) if by is None else by
+            # As if the acquire of the first of them sent it. A copy, as a renewal that hangs still runs in its own.
+            job = functools.partial(leases[0].surroundings.copy().run, job)
             self._runtime.heartbeat().workers.submit(job, line=self._driver, by=by)
         except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
             _log.exception("a heartbeat failed; it will be retried")

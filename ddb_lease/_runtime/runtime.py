@@ -27,6 +27,7 @@ class Runtime:
         heartbeats: The process's heartbeat, with its threads.
         wrap: Wraps the store, to watch it or to make it fail.
         wakeup: Makes what a waiting thread pauses on.
+        skips_time: Whether a pause on such a wakeup takes no real time: tasks of an event loop pause on it too, then.
         lock: Makes what serialises the renewals and the release of one lease.
     """
 
@@ -35,6 +36,7 @@ class Runtime:
     heartbeats: Heartbeats | None = None
     wrap: Callable[[Sender], Sender] = field(default=lambda store: store)
     wakeup: Callable[[], Wakeup] = Wakeup
+    skips_time: bool = False
     lock: Callable[[], Lock] = threading.Lock
 
     def heartbeat(self) -> Heartbeats:

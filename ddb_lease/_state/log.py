@@ -135,6 +135,14 @@ class Log:
     def __init__(self, *, at_once: bool) -> None:
         self._at_once = at_once
 
+    def shows_debug(self) -> bool:
+        """Whether `debug` is of any use: it is called for each request."""
+        return _LOGGER.isEnabledFor(logging.DEBUG)
+
+    def debug(self, text: str, *args: object) -> None:
+        """Log at this level."""
+        self._log(logging.DEBUG, text, args)
+
     def info(self, text: str, *args: object) -> None:
         """Log at this level."""
         self._log(logging.INFO, text, args)

@@ -87,7 +87,7 @@ class AsyncBucket:
 
     def new_wakeup(self) -> Wakeup:
         """What a task of the running loop pauses on."""
-        return Wakeup()
+        return Wakeup(self.core.runtime)
 
     async def run(self, operation: Operation[Result]) -> Result:
         """Drive an operation to its end."""

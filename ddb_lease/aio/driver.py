@@ -21,6 +21,7 @@ from ddb_lease._protocol.messages import Answer, Effect, Pause
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver as Blocking
 from ddb_lease._runtime.instrumentation import Observer
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError
 
@@ -55,11 +56,15 @@ def running_loop() -> asyncio.AbstractEventLoop:
 class Wakeup:
     """Ends a pause early. One task pauses on it, on one loop; any thread may wake it.
 
+    Args:
+        runtime: Where pauses take no real time, as in a test environment, the runtime's own wakeup lets the time pass.
+
     Attributes:
         flight: The last request that its run sent, answered or not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, runtime: Runtime | None = None) -> None:
+        self._skipping = runtime.wakeup() if runtime is not None and runtime.skips_time else None
         self._loop = running_loop()
         self._rung = False
         self._pausing: asyncio.Future[None] | None = None
@@ -67,6 +72,10 @@ class Wakeup:
 
     async def pause(self, seconds: float) -> None:
         """Wait this long, or until woken; a wake that came before the pause counts."""
+        if self._skipping is not None:
+            self._skipping.pause(seconds)
+            await asyncio.sleep(0)  # other tasks have their turn
+            return
         if not self._rung:
             self._pausing = self._loop.create_future()
             over = self._loop.call_later(seconds, _end, self._pausing)
@@ -79,10 +88,16 @@ class Wakeup:
 
     async def sleep(self, seconds: float) -> None:
         """Wait this long; a wake meanwhile ends the next pause."""
+        if self._skipping is not None:
+            self._skipping.sleep(seconds)
+            seconds = 0.0
         await asyncio.sleep(seconds)
 
     def wake(self) -> None:
         """End the current pause, or the next one."""
+        if self._skipping is not None:
+            self._skipping.wake()
+            return
         self._rung = True
         tell(self._loop, self._ring)
 

@@ -89,6 +89,7 @@ class RateLimiter(BelongsHere):
         runtime: Runtime | None = None,
     ) -> None:
         threads = Threads(checked_max_requests(max_requests))
+        self._runtime = runtime or Runtime()
         self._core = RateLimiterCore(
             name,
             rate=rate,
@@ -98,7 +99,7 @@ class RateLimiter(BelongsHere):
             connection=ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url),
             prefetch=prefetch,
             timing=timing,
-            runtime=runtime or Runtime(),
+            runtime=self._runtime,
             fork_aware=(threads,),
         )
         self._driver = Driver(blocking=self._core.driver, threads=threads)
@@ -165,7 +166,7 @@ class RateLimiter(BelongsHere):
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good, or the item is not of this library's shape.
         """
-        return await self._driver.run(self._core.status(), Wakeup())
+        return await self._driver.run(self._core.status(), Wakeup(self._runtime))
 
     def limited(
         self, timeout: Seconds | None = None, *, n: int = 1
@@ -228,7 +229,7 @@ class RateLimiter(BelongsHere):
             await self.close()
 
     async def _ask(self, wanted: Wanted) -> bool:
-        wakeup = Wakeup()
+        wakeup = Wakeup(self._runtime)
         with self._core.in_queue(wanted, wakeup.wake) as operation:
             outcome = await self._driver.run(operation, wakeup)
         return self._core.conclude(outcome)

@@ -11,6 +11,8 @@ Invariants:
 from __future__ import annotations
 
 import collections
+import contextvars
+import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,7 +41,7 @@ class Threads:
         self._idle = 0
 
     def submit(self, job: Callable[[], Result]) -> Future[Result]:
-        """Run a job on one of the threads.
+        """Run a job on one of the threads, with the context variables of the caller.
 
         Returns:
             Its result.
@@ -48,6 +50,7 @@ class Threads:
             RuntimeError: No thread runs, and none can be started.
         """
         future: Future[Result] = Future()
+        job = functools.partial(contextvars.copy_context().run, job)
         with self._changed:
             self._jobs.append((future, job))
             if self._idle < len(self._jobs) and self._alive < self._most:

@@ -45,11 +45,9 @@ def _execute(arguments: Sequence[str]) -> int:
     except OSError as error:  # help or usage were not written; newer versions of argparse do not tell
         return streams.OutputLost(error).exit_code
     options.command = command
-    logging.basicConfig(
-        handlers=[streams.Diagnostics()],
-        format="%(message)s",
-        level=logging.DEBUG if options.verbose > 1 else logging.INFO if options.verbose else logging.WARNING,
-    )
+    logging.basicConfig(handlers=[streams.Diagnostics()], format="%(message)s", level=logging.WARNING)
+    # Our own logger only: botocore's debug log shows session tokens and signed requests.
+    logging.getLogger("ddb_lease").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)])
     try:
         return int(options.execute(options))
     except LeaseError as error:
@@ -85,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"ddb-lease {_version()}")
-    top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: everything")
+    top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: in detail")
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
     limit.add_parser(subparsers)

@@ -47,7 +47,16 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
 from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
-from ddb_lease.dynamodb.items import is_counter, read_counter, read_meter, read_slot, slot_key, slot_number
+from ddb_lease.dynamodb.items import (
+    COUNTER_KEY,
+    METER_KEY,
+    is_counter,
+    read_counter,
+    read_meter,
+    read_slot,
+    slot_key,
+    slot_number,
+)
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
@@ -76,13 +85,21 @@ _FAILED: Final = "ConditionalCheckFailed"
 _SERVER_ERROR: Final = 500
 
 
-def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:  # noqa: PLR0911 - one for each kind
-    """The answer in a response that botocore accepted as a success."""
+def read_answer(  # noqa: PLR0911 - one for each kind
+    request: Request, response: Mapping[str, Any], address: BucketAddress | None = None
+) -> Answer:
+    """The answer in a response that botocore accepted as a success.
+
+    Args:
+        request: What was sent.
+        response: What came back.
+        address: The bucket's table and name, for messages.
+    """
     match request:
         case Look():
-            return _seen(request, response)
+            return _seen(request, response, address)
         case Snapshot():
-            return _shown(request, response)
+            return _shown(request, response, address)
         case Renew():
             return Done(slot=read_slot(_map(response.get("Attributes")), request.slot))
         case RenewEach():
@@ -90,7 +107,7 @@ def read_answer(request: Request, response: Mapping[str, Any]) -> Answer:  # noq
         case Charge():
             return _charged(response)
         case ReadMeter():
-            return _metered(response)
+            return _metered(response, address)
         case _:
             return Done()
 
@@ -156,7 +173,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     code = _code(error)
     status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
-        return _refused_one(error, request)
+        return _refused_one(error, address, request)
     if code == "TransactionCanceledException":
         return _cancelled(error, address, request)
     if code in _CONFLICT:
@@ -181,14 +198,14 @@ def _no_credentials(error: aws.ClientError) -> Answer:
     return Rejected(error=_rejected(f"no credentials: {' '.join(str(error).split())}", error))
 
 
-def _refused_one(error: aws.ClientError, request: Request | None) -> Answer:
+def _refused_one(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
     found = error.response.get("Item")
     if isinstance(request, Charge):
-        return _uncharged(found, error)
+        return _uncharged(found, error, address)
     if not isinstance(request, (Grow, Recount)):
         return Refused(slot=_slot_in(found))
     try:
-        return Refused(slot_failed=False, counter=_counter_in(found), counter_failed=True)
+        return Refused(slot_failed=False, counter=_counter_in(found, address), counter_failed=True)
     except StoreError as problem:
         problem.__cause__ = error
         return Rejected(error=problem)
@@ -198,7 +215,7 @@ def _cancelled(error: aws.ClientError, address: BucketAddress, request: Request 
     reasons = [_map(reason) for reason in _list(error.response.get("CancellationReasons"))]
     codes = [str(reason.get("Code", "None")) for reason in reasons]
     if _FAILED in codes:
-        return _refused(reasons, codes, error, request)
+        return _refused(reasons, codes, error, address, request)
     if any(code in _CONFLICT for code in codes):
         return Conflict(cause=error)
     if any(code in _THROTTLED for code in codes):
@@ -209,7 +226,11 @@ def _cancelled(error: aws.ClientError, address: BucketAddress, request: Request 
 
 
 def _refused(
-    reasons: list[dict[str, Any]], codes: list[str], error: aws.ClientError, request: Request | None
+    reasons: list[dict[str, Any]],
+    codes: list[str],
+    error: aws.ClientError,
+    address: BucketAddress,
+    request: Request | None,
 ) -> Answer:
     together = request if isinstance(request, Take) else None
     # If a transaction has the counter, it comes last: see `expressions`.
@@ -219,7 +240,7 @@ def _refused(
     items = [_slot_in(slot.get("Item")) for slot, so in zip(slots, failed, strict=True) if so]
     counter_failed = with_counter and codes[-1] == _FAILED
     try:
-        found = _counter_in(counter.get("Item")) if counter_failed else None
+        found = _counter_in(counter.get("Item"), address) if counter_failed else None
     except StoreError as problem:
         problem.__cause__ = error
         return Rejected(error=problem)
@@ -233,7 +254,7 @@ def _refused(
     )
 
 
-def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
+def _seen(request: Look, response: Mapping[str, Any], address: BucketAddress | None) -> Answer:
     if not isinstance(response.get("Items"), list):
         # Not the same as no items, which would mean that the bucket does not exist.
         return Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
@@ -243,7 +264,7 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
     try:
         for item in map(_map, response["Items"]):
             if is_counter(item):
-                counter = _counter_in(item)
+                counter = _counter_in(item, address)
             elif (slot := slot_number(item)) is not None:
                 slots[slot] = read_slot(item, slot)
     except StoreError as problem:
@@ -260,13 +281,13 @@ def _seen(request: Look, response: Mapping[str, Any]) -> Answer:
     return Seen(view=view, more=more)
 
 
-def _shown(request: Snapshot, response: Mapping[str, Any]) -> Answer:
+def _shown(request: Snapshot, response: Mapping[str, Any], address: BucketAddress | None) -> Answer:
     responses = response.get("Responses")
     if not isinstance(responses, list) or len(responses) != len(request.slots) + request.counter:
         return Unknown(cause=StoreUnavailable("the answer to a TransactGetItems has too few or too many items"))
     items = [_map(_map(part).get("Item")) for part in responses]
     try:
-        counter = _counter_in(items[-1]) if request.counter else None
+        counter = _counter_in(items[-1], address) if request.counter else None
     except StoreError as problem:
         return Rejected(error=problem)
     slots = {n: _deciding(item, n) if item else None for n, item in zip(request.slots, items, strict=False)}
@@ -304,42 +325,41 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
 
 def _charged(response: Mapping[str, Any]) -> Answer:
     try:
-        meter = _meter_in(response.get("Attributes"))
+        meter = _meter_in(response.get("Attributes"), None)
     except StoreError as problem:
         return Unknown(cause=problem)  # a resend finds the attempt charged, if it was
-    if meter is None or meter.tat is None:
+    if meter is None:
         return Unknown(cause=StoreUnavailable("the answer to a charge does not show the new state"))
     return Charged(tat=meter.tat)
 
 
-def _uncharged(found: Any, error: aws.ClientError) -> Answer:  # noqa: ANN401 - as botocore returns it
+def _uncharged(found: Any, error: aws.ClientError, address: BucketAddress) -> Answer:  # noqa: ANN401 - as botocore returns it
     try:
-        return Uncharged(meter=_meter_in(found))
+        return Uncharged(meter=_meter_in(found, address))
     except StoreError as problem:
         problem.__cause__ = error
         return Rejected(error=problem)
 
 
-def _metered(response: Mapping[str, Any]) -> Answer:
+def _metered(response: Mapping[str, Any], address: BucketAddress | None) -> Answer:
     items = response.get("Items")
     if not isinstance(items, list):
         return Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
     try:
-        return Metered(meter=next(map(_meter_in, items), None))
+        return Metered(meter=next((_meter_in(item, address) for item in items), None))
     except StoreError as problem:
         return Rejected(error=problem)
 
 
-def _meter_in(found: Any) -> Meter | None:  # noqa: ANN401 - as botocore returns it
+def _meter_in(found: Any, address: BucketAddress | None) -> Meter | None:  # noqa: ANN401 - as botocore returns it
     item = _map(found)
     if not item:
         return None
     try:
         return read_meter(item)
     except ValueError as problem:
-        raise StoreRejected(
-            f"the rate's item is not of this library's shape ({problem}): repair or delete it"
-        ) from problem
+        expected = "a rate has the numbers tat and burst"
+        raise StoreRejected(_not_ours(METER_KEY, address, problem, expected)) from problem
 
 
 def _deciding(item: dict[str, Any], slot: int) -> Slot:
@@ -347,21 +367,30 @@ def _deciding(item: dict[str, Any], slot: int) -> Slot:
     return read_slot({name: item[name] for name in DECIDING if name in item}, slot)
 
 
-def _counter_in(found: Any) -> Counter | None:  # noqa: ANN401 - as botocore returns it
+def _counter_in(found: Any, address: BucketAddress | None) -> Counter | None:  # noqa: ANN401 - as botocore returns it
     item = _map(found)
     if not item:
         return None
     try:
         counter = read_counter(item)
     except ValueError as problem:
-        raise StoreRejected(
-            f"the bucket's counter item is not of this library's shape ({problem}): repair or delete it"
-        ) from problem
+        expected = "a bucket's counter has the whole numbers max_tokens, minted, rev and lease_ms"
+        raise StoreRejected(_not_ours(COUNTER_KEY, address, problem, expected)) from problem
     if counter.schema > SCHEMA:
         raise StoreRejected(
             f"the bucket was written by a newer version of this library (schema {counter.schema}): upgrade ddb-lease"
         )
     return counter
+
+
+def _not_ours(sort: str, address: BucketAddress | None, problem: ValueError, expected: str) -> str:
+    """What to say of an item under one of our keys that has another shape."""
+    where = "" if address is None else f" (pk {address.bucket!r} in table {address.table!r})"
+    return (
+        f"the item {sort!r}{where} is not of this library's shape ({problem}; {expected}). It belongs to another "
+        "program, or was edited, and nothing is written to it: choose another name or another table, or put right what "
+        "was edited"
+    )
 
 
 def _slot_in(found: Any) -> Slot | None:  # noqa: ANN401 - as botocore returns it

@@ -5,10 +5,12 @@ Invariants:
 - botocore never retries (`total_max_attempts` is 1); `_protocol.retry` does. botocore's own retries would delay a
   throttled heartbeat for seconds, and its defaults changed between releases.
 - Connect and read timeouts stay well under a third of the lease; botocore's default of 60 s would use up a whole lease.
+- Who brings neither a session nor a client shares both with all others of the process: see `shared`.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -16,6 +18,7 @@ from botocore import exceptions as aws
 
 from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.dynamodb.given import require_client, require_endpoint_url, require_session
+from ddb_lease.dynamodb.shared import SHARED
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -38,6 +41,9 @@ _SHORTEST: Final = 0.25
 _CONNECTIONS: Final = 50
 """Connections kept open; with botocore's default of 10, more than 10 threads would reconnect for each call."""
 
+_SHARED_CONNECTIONS: Final = 250
+"""The same for a client that all buckets of a process share. Each is opened when it is needed."""
+
 
 def timeout_for(lease_seconds: float) -> float:
     """Seconds allowed for connecting, and for each read: a tenth of the lease, within bounds."""
@@ -57,6 +63,10 @@ def client_config(lease_seconds: float = 60.0) -> Config:
         >>> from ddb_lease import client_config
         >>> client = boto3.client("dynamodb", region_name="eu-west-1", config=client_config(60))
     """
+    return _config(lease_seconds, connections=_CONNECTIONS)
+
+
+def _config(lease_seconds: float, *, connections: int) -> Config:
     # Here, and not with this module: it brings urllib3, and takes as long to import as all of ours.
     from botocore.config import Config  # noqa: PLC0415
 
@@ -65,7 +75,7 @@ def client_config(lease_seconds: float = 60.0) -> Config:
         connect_timeout=seconds,
         read_timeout=seconds,
         retries={"total_max_attempts": 1, "mode": "standard"},
-        max_pool_connections=_CONNECTIONS,
+        max_pool_connections=connections,
         tcp_keepalive=True,
         # Our tests check requests against the service model; checking each call takes a tenth of its time.
         parameter_validation=False,
@@ -77,7 +87,7 @@ class ConnectionSettings:
     """How to reach DynamoDB: by a session, a client, or boto3's defaults.
 
     Attributes:
-        session: A `boto3.Session`; None means a new one with the usual AWS variables and files.
+        session: A `boto3.Session`; None means the process's one, with the usual AWS variables and files.
         client: A ready DynamoDB client, instead of a session; see `client_config`.
         endpoint_url: An endpoint other than the service's own.
     """
@@ -112,8 +122,12 @@ class ConnectionSettings:
         config = self.client.meta.config
         return float((getattr(config, "connect_timeout", 0) or 0) + (getattr(config, "read_timeout", 0) or 0))
 
-    def connect(self, lease_seconds: float) -> Client:
+    def connect(self, lease_seconds: float, *, user: object = None) -> Client:
         """A client fit for leases of this length; the user's own if one was given.
+
+        Args:
+            lease_seconds: The length.
+            user: Who will `disconnect` it; None for nobody in particular.
 
         Raises:
             ConfigurationError: No region, no such profile, an endpoint that is not a URL; or the user's own client
@@ -123,14 +137,36 @@ class ConnectionSettings:
             require_quick_answers(self.answer_seconds, lease_seconds)
             return self.client
         try:
-            session = self.session or new_session()
-            return session.client("dynamodb", endpoint_url=self.endpoint_url, config=client_config(lease_seconds))
+            if self.session is not None:
+                return self._client_of(self.session, client_config(lease_seconds))
+            return SHARED.lend(
+                (self.endpoint_url, timeout_for(lease_seconds)),
+                user=user,
+                new_session=new_session,
+                new_client=lambda own: self._client_of(own, _config(lease_seconds, connections=_SHARED_CONNECTIONS)),
+            )
         except aws.NoRegionError as error:
             raise ConfigurationError(
                 "no AWS region is set: give --region or a session with one, or set AWS_REGION or AWS_DEFAULT_REGION"
             ) from error
         except (aws.BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error
+
+    def disconnect(self, client: Client, *, user: object) -> None:
+        """Close a client's connections, unless it is the user's own, or others use it too."""
+        if self.client is None and (self.session is not None or SHARED.give_back(client, user=user)):
+            # If a connection does not close, it is dropped anyway.
+            with contextlib.suppress(Exception):
+                client.close()
+
+    def reconnect(self, client: Client, lease_seconds: float, *, user: object) -> Client:
+        """A new client instead of one that found no credentials, as it would never look for them again."""
+        if self.client is None and self.session is None:
+            SHARED.forget(client)
+        return self.connect(lease_seconds, user=user)
+
+    def _client_of(self, session: Session, config: Config) -> Client:
+        return session.client("dynamodb", endpoint_url=self.endpoint_url, config=config)
 
 
 def new_session(*, profile: str | None = None, region: str | None = None) -> Session:

@@ -6,6 +6,8 @@ Invariants:
 - All attribute names are placeholders (``ttl``, ``owner`` and ``data`` are reserved words), all values are values:
   what a user gives never becomes part of an expression. Only PartiQL has no placeholders for names: there they are
   quoted, the table's name too.
+- No write changes an item of another shape: each compares attributes that only ours have, or requires that there is no
+  item. The types of those that no comparison requires are named.
 - Every conditional write asks for the item that made it fail (ALL_OLD): a lost race updates what we know, and we
   recognise our own earlier write by its lease id.
 """
@@ -75,7 +77,9 @@ _drifted_for_all: Final = "#minted > :room"
 _all_numbers_allowed: Final = "#max_tokens >= :seen_max"
 _max_as_seen: Final = "#max_tokens = :seen_max"
 _as_seen: Final = "#rev = :rev"
-_paid_for: Final = "(attribute_not_exists(#tat) OR #tat < :now)"
+_our_slot: Final = "attribute_type(#fence, :number)"
+_our_rate: Final = "attribute_type(#tat, :number) AND attribute_type(#burst, :number)"
+_paid_for: Final = f"({_does_not_exist} OR ({_our_rate} AND #tat < :now))"
 _not_paid_for: Final = "#tat >= :now"
 _within_tolerance: Final = "#tat <= :at_most"
 _not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
@@ -85,8 +89,8 @@ RENEW: Final = _all(_still_mine, _never_shorter)
 RELEASE: Final = _still_mine
 REVOKE: Final = _still_mine  # "mine" is the lease to revoke
 MINT_SLOT: Final = _does_not_exist
-BRING_BACK_SLOT: Final = _all(_exists, _is_retired)
-RETIRE_SLOT: Final = _all(_exists, _in_circulation)
+BRING_BACK_SLOT: Final = _all(_exists, _is_retired, _our_slot)
+RETIRE_SLOT: Final = _all(_exists, _in_circulation, _our_slot)
 MINT_COUNTER: Final = _all(_number_allowed, _room_left)
 RE_MINT_COUNTER: Final = _all(_number_allowed, _drifted)
 TAKE_COUNTER: Final = _all(_all_numbers_allowed, _room_for_all)
@@ -96,7 +100,7 @@ GROW: Final = _as_seen
 RECOUNT: Final = _as_seen
 CREATE_COUNTER: Final = _does_not_exist
 CHARGE_IDLE: Final = _all(_paid_for, _not_charged_yet)
-CHARGE_BUSY: Final = _all(_not_paid_for, _within_tolerance, _not_charged_yet)
+CHARGE_BUSY: Final = _all(_our_rate, _not_paid_for, _within_tolerance, _not_charged_yet)
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
 RENEW_STATEMENT: Final = (
@@ -151,6 +155,7 @@ _AS_LEFT: Final = "ALL_NEW"
 
 _ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _ONE: Final = {"N": "1"}
+_NUMBER: Final = {":number": {"S": "N"}}
 
 
 class BucketAddress(NamedTuple):
@@ -386,13 +391,13 @@ def _take(request: Take, address: BucketAddress) -> dict[str, Any]:
 
 
 def _bring_back(request: BringBack, address: BucketAddress) -> dict[str, Any]:
-    values = {":ttl": {"N": str(request.ttl)}}
+    values = {":ttl": {"N": str(request.ttl)}, **_NUMBER}
     slot = _update(address, slot_key(request.slot), BRING_BACK_SLOT, _SET_BRING_BACK, values)
     return _transaction(request.token, [slot], _count(address, request.slot, re_mint=request.re_mint))
 
 
 def _retire(request: Retire, address: BucketAddress) -> dict[str, Any]:
-    values = {":ttl": {"N": str(request.ttl)}, ":yes": {"BOOL": True}}
+    values = {":ttl": {"N": str(request.ttl)}, ":yes": {"BOOL": True}, **_NUMBER}
     slots = [_update(address, slot_key(n), RETIRE_SLOT, _SET_RETIRE_SLOT, values) for n in request.slots]
     counter = {
         ":rev": {"N": str(request.rev)},
@@ -438,6 +443,7 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
         ":now": {"N": str(request.now)},
         ":attempt": {"S": request.attempt},
         ":ttl": {"N": str(request.ttl)},
+        **_NUMBER,
         **settings,
     }
     if request.idle:

@@ -178,12 +178,14 @@ def read_meter(item: Wire) -> Meter:
     """A rate's meter from its item.
 
     Raises:
-        ValueError: `tat` is not a number.
+        ValueError: It is not of our shape: `tat` is no whole number, or `burst` is no number.
     """
     try:
-        tat = _whole(item, "tat") if "tat" in item else None
+        tat = _whole(item, "tat")
     except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
         raise ValueError("attribute 'tat'") from problem
+    if "N" not in (item.get("burst") or {}):
+        raise ValueError("attribute 'burst'")
     lanes = {lane: _string(item, lane_name(lane)) for lane in range(LANES) if lane_name(lane) in item}
     try:
         rate, per = (float(_read_number(item[name]["N"])) for name in ("rate", "per"))

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 
+from botocore import exceptions as aws
+
 from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import ConnectionSettings, timeout_for
@@ -25,8 +27,9 @@ class Store:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
-        self._client = connection.connect(lease_seconds)
+        self._client = connection.connect(lease_seconds, user=self)
         self._forked = False
+        self._no_credentials = False
 
     def send(self, request: Request) -> Reply:
         """Send one request once.
@@ -39,10 +42,15 @@ class Store:
         """
         if self._forked:
             self._renew_after_fork()
+        if self._no_credentials:
+            self._no_credentials = False
+            self._client = self._connection.reconnect(self._client, self._lease_seconds, user=self)
         method, arguments = call_for(request, self._address)
         try:
             response = getattr(self._client, method)(**arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
+            # Where there are none now, a metadata service may only be busy.
+            self._no_credentials = isinstance(error, aws.NoCredentialsError)
             response = {} if while_fetching_credentials(error) else getattr(error, "response", None) or {}
             genuine, date = envelope(response)  # of another service's answer, nothing follows for DynamoDB's clock
             return Reply(answer=read_failure(error, self._address, request), genuine=genuine, date=date)
@@ -51,18 +59,19 @@ class Store:
             # "200 OK" from a proxy or a portal is no lease.
             stranger = StoreUnavailable("the answer has no request id: it does not come from DynamoDB")
             return Reply(answer=Unknown(cause=stranger), genuine=False, date=None)
-        return Reply(answer=read_answer(request, response), genuine=True, date=date)
+        return Reply(answer=read_answer(request, response, self._address), genuine=True, date=date)
 
     def fit(self, lease_seconds: float) -> None:
         """Shorten the timeouts, if they are too long for leases of this length; a client of the user's own stays."""
         if self._connection.client is None and timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
-            self._client = self._connection.connect(lease_seconds)
+            before, self._client = self._client, self._connection.connect(lease_seconds, user=self)
             self._lease_seconds = lease_seconds
+            if before is not self._client:
+                self._connection.disconnect(before, user=self)
 
     def close(self) -> None:
-        """Close the connections, unless the client is the user's own."""
-        if self._connection.client is None:
-            self._close()
+        """Close the connections, unless the client is the user's own or others use it."""
+        self._connection.disconnect(self._client, user=self)
 
     def after_fork_in_child(self) -> None:
         """Share no connection with the parent: the next request replaces the connections first.
@@ -74,12 +83,8 @@ class Store:
 
     def _renew_after_fork(self) -> None:
         if self._connection.client is None:
-            self._client = self._connection.connect(self._lease_seconds)
+            self._client = self._connection.connect(self._lease_seconds, user=self)
         else:
-            self._close()  # the user's own: it opens new connections as needed
+            with contextlib.suppress(Exception):
+                self._client.close()  # the user's own: it opens new connections as needed
         self._forked = False
-
-    def _close(self) -> None:
-        # If a connection does not close, it is dropped anyway.
-        with contextlib.suppress(Exception):
-            self._client.close()

@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._state.log import log as _log
@@ -45,6 +45,16 @@ _ROOMY: Final = Timing(front_end_skew=0.0, grace=0.0)
 """For other processes: no lease that a bucket may have is too short for it."""
 
 
+class AnyLease(Protocol):
+    """A `ddb_lease.Lease`, or a `ddb_lease.aio.Lease`."""
+
+    id: str
+
+    def check(self) -> None:
+        """Make sure that it is held."""
+        ...
+
+
 class TestEnvironment:
     """Buckets on a clock that the test moves: hours pass at once, and leases are renewed, lost and waited for in them.
 
@@ -52,8 +62,10 @@ class TestEnvironment:
     run, and lost-callbacks are called, on the thread that moves the clock, before the clock moves on. Waiting for a
     slot moves the clock too. So a test with one thread never waits, and sees the same in every run.
 
-    Do not use it when threads or processes wait for each other: a waiter can burn an hour of simulated time before
-    another thread runs. Use the fixture `lease_table`, on real time.
+    Code for asyncio makes its buckets by ``aio.LeaseBucket(name, max_tokens=1, **environment.connect())``.
+
+    Do not use it when threads, tasks or processes wait for each other: a waiter can burn an hour of simulated time
+    before another one runs. Use the fixture `lease_table`, on real time.
 
     Args:
         table: The DynamoDB table, which must exist.
@@ -101,7 +113,9 @@ class TestEnvironment:
         return f"<TestEnvironment of {len(self._processes)} processes at {self.clock.steady():.3f} s>"
 
     def connect(self) -> dict[str, Any]:
-        """Keyword arguments for a `LeaseBucket` that the code under test makes itself, as `local.connect` returns them.
+        """Keyword arguments for a bucket or a limiter that the code under test makes itself, of either API.
+
+        They are what `local.connect` returns.
 
         All buckets made with one result stand for one process: they share one heartbeat.
 
@@ -183,11 +197,14 @@ class TestEnvironment:
 
     # Faults.
 
-    def lose(self, lease: Lease, *, reason: LossReason | str) -> None:
+    def lose(self, lease: AnyLease, *, reason: LossReason | str) -> None:
         """Lose a lease, by what loses leases in production. When this returns, its callback has run.
 
+        The callback of an asyncio lease is called by its loop, and a block that it guards is cancelled by it. If this
+        is called on that loop, both happen as soon as the caller awaits something.
+
         Args:
-            lease: A held lease, of a bucket in this environment.
+            lease: A held lease, of a bucket in this environment; of `ddb_lease.aio` too.
             reason: Why. ``taken``: somebody releases it by its id, and its slot is free. ``gone``: somebody deletes
                 its item. ``revoked``: an operator asks for it back; the slot is free at once if the lease has a
                 callback, else when the holder releases it, or when it expires. A renewal finds these three at once.
@@ -202,12 +219,14 @@ class TestEnvironment:
         """
         if reason not in _LOSSES:
             raise ConfigurationError(f"a lease is lost for one of {', '.join(map(str, _LOSSES))}, not {reason!r}")
-        process = next((process for process in self._processes if lease in process.heartbeats.leases()), None)
+        leases = ((own, process) for process in self._processes for own in process.heartbeats.leases())
+        held = next((found for found in leases if found[0].id == lease.id), None)
         lease.check()
-        if process is None:
+        if held is None:
             raise ConfigurationError(f"lease {lease.id} is of no bucket in this environment")
-        self._bring_about(LossReason(reason), lease, process)
-        if lease.lost != reason:
+        own, process = held
+        self._bring_about(LossReason(reason), own, process)
+        if own.lost != reason:
             raise RuntimeError(f"lease {lease.id} should be lost ({reason}) and is not: {lease!r}")
 
     @contextlib.contextmanager

@@ -105,6 +105,7 @@ class SimulatedProcess:
             heartbeats=self.heartbeats,
             wrap=self._wrap,
             wakeup=self.wakeup,
+            skips_time=True,
             lock=OneAtATime,
         )
 

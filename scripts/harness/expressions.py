@@ -144,6 +144,13 @@ class _Parser:
             self._expect(")")
             wanted = token == "attribute_exists"
             return lambda i, n, v: (n[name] in i) is wanted
+        if token == "attribute_type":
+            self._expect("(")
+            name = self._name()
+            self._expect(",")
+            kind = self._operand(self._next())
+            self._expect(")")
+            return lambda i, n, v: kind(i, n, v)["S"] in i.get(n[name], {})
         left, operator, right = self._operand(token), self._next(), self._operand(self._next())
         if operator not in _COMPARISONS:
             raise BadExpression(f"{operator!r} is no comparison")

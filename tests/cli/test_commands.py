@@ -521,6 +521,28 @@ def test_verbose_says_what_happens_and_quiet_says_nothing(cli):
     assert (quiet.returncode, once.returncode, twice.returncode) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("verbosity", ["-v", "-vv"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "limit secretive --endpoint-url {} --rate 1/s --timeout 1s -- true",
+        "run secretive --endpoint-url {} --max-tokens 1 --timeout 1s -- true",
+    ],
+)
+def test_no_verbosity_shows_a_credential(cli, verbosity, line):
+    secrets = {
+        "AWS_ACCESS_KEY_ID": "AKIA" + "K" * 16,
+        "AWS_SECRET_ACCESS_KEY": "s3cret" * 6,
+        "AWS_SESSION_TOKEN": "t0ken" * 9,
+    }
+    where = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    done = cli(f"{verbosity} {line.format(NOBODY)}", env=secrets | where)
+    assert done.returncode == 69
+    for secret in secrets.values():
+        assert secret not in done.stdout + done.stderr
+    assert ("Unsent" in done.stderr) is (verbosity == "-vv"), "ours is shown all the same"
+
+
 # local.
 
 

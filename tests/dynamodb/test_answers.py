@@ -270,7 +270,7 @@ def expired_already():
         "expired",
     ],
 )
-def test_a_provider_of_credentials_that_fails_may_work_the_next_time_and_nothing_was_sent(provide):
+def test_a_provider_of_credentials_that_fails_may_work_the_next_time(provide):
     error = fetched_by(provide)
     assert answer_to(error) == Unsent(cause=error)
 
@@ -582,7 +582,8 @@ def test_each_placeholder_is_defined_and_used(request_, mark, defined_in):
 
 @EACH
 def test_no_attribute_is_named_in_an_expression_but_by_a_placeholder(request_):
-    words = {"AND", "OR", "SET", "REMOVE", "attribute_exists", "attribute_not_exists", "if_not_exists", "BETWEEN"}
+    words = {"AND", "OR", "SET", "REMOVE", "BETWEEN"}
+    words |= {"attribute_exists", "attribute_not_exists", "attribute_type", "if_not_exists"}
     for part in parts_of(request_):
         expressions = " ".join(text for name, text in part.items() if name.endswith("Expression"))
         assert set(re.findall(r"(?<![#:\w])[A-Za-z_]\w*", expressions)) <= words
@@ -652,7 +653,11 @@ def test_a_counter_of_a_newer_schema_rejects_a_snapshot_and_a_growth():
 
 
 def meter_item(**changes):
-    return {"pk": {"S": "nightly"}, "sk": {"S": "rate"}, "tat": {"N": "70"}, "a3": {"S": "an id"}} | changes
+    return (
+        {"pk": {"S": "nightly"}, "sk": {"S": "rate"}, "tat": {"N": "70"}, "burst": {"N": "7"}}
+        | {"a3": {"S": "an id"}}
+        | changes
+    )
 
 
 def test_a_refused_charge_brings_the_meter_and_its_lanes():
@@ -670,13 +675,23 @@ def test_what_people_read_in_a_meter_may_be_anything():
         )
 
 
-@pytest.mark.parametrize("tat", [{"S": "70"}, {"N": "1e99"}, {"N": "0.5"}, {"NULL": True}])
-def test_a_meter_of_another_shape_is_rejected_and_says_what_to_do(tat):
-    item = meter_item(tat=tat)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tat": {"S": "70"}},
+        {"tat": {"N": "1e99"}},
+        {"tat": {"N": "0.5"}},
+        {"tat": {"NULL": True}},
+        {"burst": {"S": "7"}},
+    ],
+    ids=str,
+)
+def test_a_meter_of_another_shape_is_rejected_and_says_what_to_do(changes):
+    item = meter_item(**changes)
     refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, charge())
     for answer in (refused, read_answer(ReadMeter(), {"Items": [item]})):
         assert isinstance(answer, Rejected)
-        assert "repair or delete it" in str(answer.error)
+        assert "another name or another table" in str(answer.error)
     assert isinstance(read_answer(charge(), {"Attributes": item}), Unknown)  # written it was: let it find itself
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddb_lease._protocol.messages import Charged, Metered, ReadMeter, Rejected, Uncharged, Unknown
+from ddb_lease._protocol.messages import Charged, Metered, ReadMeter, Rejected, Uncharged
 from ddb_lease._protocol.records import Meter
 from tests.support import TTL, charge
 
@@ -13,32 +13,37 @@ def sent(store, request):
     return store.send(request).answer
 
 
+def meter(tat, **more):
+    """A rate's item: what marks it as ours."""
+    return {"tat": tat, "burst": 5} | more
+
+
 def test_the_first_charge_makes_the_item(store, table):
     assert sent(store, charge("an id", lane=3)) == Charged(tat=1_010)
     assert table.get("rate") == {"tat": 1_010, "a3": "an id", "rate": 100, "per": 1, "burst": 5, "ttl": TTL + 1}
 
 
 def test_an_idle_charge_counts_from_now(store, table):
-    table.set("rate", tat=999)
+    table.set("rate", **meter(999))
     assert sent(store, charge()) == Charged(tat=1_010)
 
 
 @pytest.mark.parametrize("tat", [1_000, 1_001, 5_000])
 def test_an_idle_charge_is_refused_where_something_is_not_paid_for(store, table, tat):
-    table.set("rate", tat=tat, a1="other")
+    table.set("rate", **meter(tat, a1="other"))
     assert sent(store, charge()) == Uncharged(meter=Meter(tat=tat, lanes={1: "other"}))
-    assert table.get("rate") == {"tat": tat, "a1": "other"}
+    assert table.get("rate") == meter(tat, a1="other")
 
 
 @pytest.mark.parametrize("tat", [1_000, 1_001, 1_090])
 def test_a_busy_charge_comes_on_top(store, table, tat):
-    table.set("rate", tat=tat)
+    table.set("rate", **meter(tat))
     assert sent(store, charge(idle=False)) == Charged(tat=tat + 10)
     assert table.get("rate")["tat"] == tat + 10
 
 
 def test_a_busy_charge_is_refused_where_all_is_paid_for(store, table):
-    table.set("rate", tat=999)
+    table.set("rate", **meter(999))
     assert sent(store, charge(idle=False)) == Uncharged(meter=Meter(tat=999))
     table.delete("rate")
     assert sent(store, charge(idle=False)) == Uncharged(meter=None)
@@ -46,14 +51,14 @@ def test_a_busy_charge_is_refused_where_all_is_paid_for(store, table):
 
 
 def test_a_busy_charge_is_refused_beyond_the_tolerance(store, table):
-    table.set("rate", tat=1_091)
+    table.set("rate", **meter(1_091))
     assert sent(store, charge(idle=False)) == Uncharged(meter=Meter(tat=1_091))
-    assert table.get("rate") == {"tat": 1_091}
+    assert table.get("rate") == meter(1_091)
 
 
 @pytest.mark.parametrize("idle", [True, False])
 def test_an_attempt_is_charged_once_and_finds_itself(store, table, idle):
-    table.set("rate", tat=500 if idle else 1_050)
+    table.set("rate", **meter(500 if idle else 1_050))
     sent(store, charge(idle=idle))
     before = table.get("rate")
     again = charge(idle=before["tat"] < 1_020, now=1_020)
@@ -88,13 +93,30 @@ def test_a_late_copy_never_moves_it_back(store, table):
         assert table.get("rate")["tat"] >= before
 
 
-def test_an_item_of_another_shape_is_left_alone(store, table):
-    table.set("rate", tat="soon")
-    for idle in (True, False):
-        # DynamoDB refuses what it cannot compare; the embedded engine fails on it.
-        assert isinstance(sent(store, charge(idle=idle)), (Rejected, Unknown))
+FOREIGN = {
+    "nothing of ours": {"price": 7, "currency": "EUR"},
+    "a name of ours, as text": {"tat": "soon", "burst": 5},
+    "another name of ours, as text": {"tat": 500, "burst": "5"},
+    "one name of ours": {"tat": 500},
+    "another name of ours": {"burst": 5},
+    "a TTL": {"ttl": TTL},
+    "an attempt": {"a0": "mine"},
+}
+
+
+@pytest.mark.parametrize("item", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize("idle", [True, False])
+def test_an_item_of_another_shape_is_never_written_to(store, table, item, idle):
+    table.set("rate", **item)
+    for request in (charge(idle=idle), charge(idle=idle, now=1, at_most=10**18), charge(idle=idle, now=10**18)):
+        answer = sent(store, request)
+        assert isinstance(answer, Rejected)
+        says = str(answer.error)
+        assert f"'rate' (pk {table.bucket!r} in table 'leases')" in says
+        assert "choose another name" in says
+        assert "delete" not in says
     assert isinstance(sent(store, ReadMeter()), Rejected)
-    assert table.get("rate") == {"tat": "soon"}
+    assert table.get("rate") == item
 
 
 def test_a_rate_that_was_never_used_has_no_meter(store):

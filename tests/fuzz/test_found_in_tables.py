@@ -10,13 +10,28 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, LeaseBucket, StoreRejected
-from ddb_lease._protocol.messages import Done, Look, Refused, Rejected, Seen
+from ddb_lease._protocol.messages import Done, Grow, Look, Recount, Refused, Rejected, Revoke, Seen, Take
 from ddb_lease._protocol.records import MAX_TOKENS
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.items import decode, read_counter, read_slot, slot_number
 from tests.conftest import QUICK, TABLE
 from tests.strategies import attributes, counter_items, found_items, no_number, slot_items, stored_number
-from tests.support import LEASE_MS, LONG_AGO, TTL, bring_back, claim, mint, put_counter
+from tests.support import (
+    LEASE_MS,
+    LONG_AGO,
+    TTL,
+    bring_back,
+    charge,
+    claim,
+    claimant,
+    create,
+    mint,
+    new_token,
+    put_counter,
+    release,
+    renew,
+    retire,
+)
 
 few = settings(max_examples=max(20, settings.default.max_examples // 4))
 """For tests that talk to an engine."""
@@ -401,3 +416,103 @@ def test_a_stray_of_foreign_shape_is_not_retired(client, store, table, new_bucke
     before = table.get(2)
     assert new_bucket().try_acquire().slot == 0
     assert table.get(2) == before
+
+
+# Items of another program, under our keys: nothing that we can send changes one.
+
+
+STRANGERS = {
+    "nothing of ours": {"price": number(7), "currency": {"S": "EUR"}},
+    "a TTL of its own": {"ttl": number(TTL)},
+    "retired, too": {"retired": {"BOOL": True}, "price": number(7)},
+    "names of ours, as text": {name: {"S": "5"} for name in ("fence", "tat", "burst", "max_tokens", "minted", "rev")},
+    "names of ours, with nothing in them": {
+        name: {"NULL": True} for name in ("fence", "tat", "burst", "minted", "rev")
+    },
+    "a number of ours each": {"tat": number(500), "max_tokens": number(5), "retired": {"BOOL": True}},
+}
+WRITES = {
+    "claim": lambda: claim(fence=10**15, expired_before=10**15),
+    "renew": renew,
+    "release": release,
+    "revoke": lambda: Revoke(slot=0, lease_id="0-mine", by="somebody"),
+    "mint": mint,
+    "re-mint": lambda: mint(re_mint=True),
+    "bring back": bring_back,
+    "bring back by re-mint": lambda: bring_back(re_mint=True),
+    "retire": lambda: retire(0, rev=5, max_tokens=0, minted=0),
+    "create": create,
+    "create beside slots": lambda: create(slots=0),
+    "grow": lambda: Grow(rev=5, max_tokens=9),
+    "recount": lambda: Recount(rev=5, minted=1),
+    "take": lambda: Take(
+        claims=(0,),
+        mints=(1,),
+        fence=10**15,
+        lease=claimant(),
+        expired_before=10**15,
+        ttl=TTL,
+        seen_max=5,
+        re_mint=False,
+        token=new_token(),
+    ),
+    "idle charge": lambda: charge(now=10**18),
+    "busy charge": lambda: charge(idle=False, now=1, at_most=10**18),
+}
+
+
+@compares_types
+@pytest.mark.parametrize("stranger", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_no_write_changes_an_item_of_another_program(engine, client, store, table, stranger, write):
+    for sort in ("counter", 0, "rate"):
+        client.put_item(TableName=TABLE, Item={**stranger, **table.key(sort)})
+    before = table.all()
+    answer = store.send(write()).answer
+    assert isinstance(answer, (Refused, Rejected)), answer
+    assert table.all() == before
+
+
+@pytest.mark.parametrize(
+    "sort_and_write",
+    [
+        ("counter", "create"),
+        ("counter", "mint"),
+        ("counter", "grow"),
+        (0, "retire"),
+        (0, "bring back"),
+        ("rate", "idle charge"),
+        ("rate", "busy charge"),
+    ],
+    ids=str,
+)
+def test_nor_does_one_beside_what_is_ours(client, store, table, sort_and_write):
+    """On each engine, and with all else in order: only the shape of this one item stands in the way."""
+    sort, write = sort_and_write
+    put_counter(table, max_tokens=1, minted=0, rev=5)
+    table.set(0, fence=1, ttl=TTL, **({"retired": True} if write == "bring back" else {}))
+    if write == "mint":
+        table.delete(0)
+    stranger = {"price": number(7), "currency": {"S": "EUR"}, "retired": {"BOOL": True}}
+    if write == "retire":
+        del stranger["retired"]
+    client.put_item(TableName=TABLE, Item={**stranger, **table.key(sort)})
+    before = table.all()
+    answer = store.send(WRITES[write]()).answer
+    assert isinstance(answer, (Refused, Rejected)), answer
+    assert table.all() == before
+
+
+@pytest.mark.parametrize("key", ["counter", "rate"])
+def test_an_item_of_another_program_is_told_of_as_such(client, table, new_bucket, new_limiter, key):
+    client.put_item(TableName=TABLE, Item={"price": number(7), **table.key(key)})
+    before = table.all()
+    guard = new_bucket() if key == "counter" else new_limiter()
+    for ask in (guard.acquire, guard.try_acquire, guard.status):
+        with pytest.raises(StoreRejected) as raised:
+            ask()
+        says = str(raised.value)
+        assert f"the item {key!r} (pk {table.bucket!r} in table {TABLE!r}) is not of this library's shape" in says
+        assert "choose another name or another table" in says
+        assert "delete" not in says
+    assert table.all() == before

@@ -48,7 +48,7 @@ ACQUIRING = Chapter(
             name="doubt is cleared before a claim",
             module=_SLOT_WRITES,
             target="win",
-            code="yield from confirm(state.time)",
+            code="failed = yield from confirm(state.time)",
             without="pass",
             noticed_by=(
                 "tests/test_lease_holding.py::test_after_hours_of_idling_the_time_is_asked_for_before_a_claim",

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _ANSWERS = "dynamodb/answers.py"
 _CLIENT = "dynamodb/client.py"
+_FAILURES = "dynamodb/failures.py"
 _STORE = "dynamodb/store.py"
 
 ANSWERS = Chapter(
@@ -39,11 +40,31 @@ ANSWERS = Chapter(
         ),
         Mutant(
             name="after a lost answer the outcome is unknown",
-            module=_ANSWERS,
-            target="read_failure",
-            code="Unknown(cause=error)",
+            module=_FAILURES,
+            target="read_exception",
+            code="Unknown(cause=error, raised_here=_raised_here(error))",
             without="Unsent(cause=error)",
             noticed_by=("tests/dynamodb/test_answers.py::test_a_lost_answer_leaves_it_unknown",),
+        ),
+        Mutant(
+            name="a provider of credentials that fails may work the next time",
+            module=_FAILURES,
+            target="read_exception",
+            code="while_fetching_credentials(error)",
+            without="False",
+            noticed_by=(
+                "tests/dynamodb/test_answers.py::test_a_provider_of_credentials_that_fails_may_work_the_next_time",
+            ),
+        ),
+        Mutant(
+            name="why the time is not known is told",
+            module="_operations/sync_time.py",
+            target="without_time",
+            code="failed is None",
+            without="True",
+            noticed_by=(
+                "tests/operations/test_sync_time.py::test_before_the_first_answer_a_failure_ends_the_asking_and_is_told",
+            ),
         ),
         Mutant(
             name="only DynamoDB's own answers tell the time",
@@ -80,7 +101,7 @@ ANSWERS = Chapter(
         Mutant(
             name="botocore does not retry",
             module=_CLIENT,
-            target="client_config",
+            target="_config",
             code="1",
             without="3",
             noticed_by=("tests/dynamodb/test_client.py::test_a_request_is_sent_once_and_never_again_by_botocore",),

@@ -81,7 +81,7 @@ BELIEF = Chapter(
             name="a lease whose slot is gone is lost",
             module=_LEASE_STATE,
             target="end_renewal",
-            code="self.lose(LossReason.GONE)",
+            code="self.lose(LossReason.GONE, now)",
             without="None",
             noticed_by=(
                 "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",
@@ -91,7 +91,7 @@ BELIEF = Chapter(
             name="a lease that another took is lost",
             module=_LEASE_STATE,
             target="end_renewal",
-            code="self.lose(LossReason.TAKEN)",
+            code="self.lose(LossReason.TAKEN, now)",
             without="None",
             noticed_by=(
                 "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",

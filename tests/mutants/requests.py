@@ -116,6 +116,12 @@ CONDITIONS = Chapter(
             ),
         ),
         _half(
+            "no item of another program is brought back",
+            "BRING_BACK_SLOT",
+            "_our_slot",
+            noticed_by=("tests/fuzz/test_found_in_tables.py::test_nor_does_one_beside_what_is_ours",),
+        ),
+        _half(
             "a retirement never creates a slot",
             "RETIRE_SLOT",
             "_exists",
@@ -126,6 +132,12 @@ CONDITIONS = Chapter(
             "RETIRE_SLOT",
             "_in_circulation",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_all_slots_are_retired_or_none",),
+        ),
+        _half(
+            "no item of another program is retired",
+            "RETIRE_SLOT",
+            "_our_slot",
+            noticed_by=("tests/fuzz/test_found_in_tables.py::test_nor_does_one_beside_what_is_ours",),
         ),
         _half(
             "a retirement needs the counter unchanged",
@@ -344,11 +356,27 @@ EDGES = Chapter(
             name="a rate that is paid for up to now is busy",
             module=_EXPRESSIONS,
             target="_paid_for",
-            code='"(attribute_not_exists(#tat) OR #tat < :now)"',
-            without='"(attribute_not_exists(#tat) OR #tat <= :now)"',
+            code='f"({_does_not_exist} OR ({_our_rate} AND #tat < :now))"',
+            without='f"({_does_not_exist} OR ({_our_rate} AND #tat <= :now))"',
             noticed_by=(
                 "tests/dynamodb/test_requests_rate.py::test_an_idle_charge_is_refused_where_something_is_not_paid_for",
             ),
+        ),
+        Mutant(
+            name="no item of another program is charged over",
+            module=_EXPRESSIONS,
+            target="_paid_for",
+            code='f"({_does_not_exist} OR ({_our_rate} AND #tat < :now))"',
+            without='f"({_does_not_exist} OR attribute_not_exists(#tat) OR ({_our_rate} AND #tat < :now))"',
+            noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_item_of_another_shape_is_never_written_to",),
+        ),
+        Mutant(
+            name="a rate is known by two marks",
+            module=_EXPRESSIONS,
+            target="_our_rate",
+            code='"attribute_type(#tat, :number) AND attribute_type(#burst, :number)"',
+            without='"attribute_type(#tat, :number)"',
+            noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_item_of_another_shape_is_never_written_to",),
         ),
         Mutant(
             name="the last permit of a burst is admitted",

@@ -350,7 +350,7 @@ def test_a_meter_is_read_again_after_trouble_and_the_time_is_learnt(state):
 
 @pytest.mark.parametrize("answer", [LOST, THROTTLED, UNSENT], ids=["lost", "throttled", "unsent"])
 def test_a_meter_that_cannot_be_read_is_told_with_its_cause(state, answer):
-    with pytest.raises(StoreUnavailable, match=f"the rate cannot be read: {answer.cause}"):
+    with pytest.raises(StoreUnavailable, match=f"the rate cannot be read: Injected: {answer.cause}"):
         play(state, read_meter(state, deadline=60.0), [answer] * 5)
 
 

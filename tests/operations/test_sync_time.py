@@ -54,7 +54,7 @@ def test_it_asks_by_the_cheapest_read_there_is(time):
 
 
 @pytest.mark.parametrize("failure", [LOST, UNSENT, REJECTED, CONFLICT, THROTTLED], ids=lambda f: type(f).__name__)
-def test_before_the_service_has_ever_answered_the_first_failure_ends_it_and_is_told(time, failure):
+def test_before_the_first_answer_a_failure_ends_the_asking_and_is_told(time, failure):
     asking = confirm(time)
     next(asking)
     with pytest.raises(StopIteration) as ended:

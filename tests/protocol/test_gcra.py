@@ -170,7 +170,6 @@ def test_an_attempt_knows_itself_by_its_id_in_its_lane():
 @pytest.mark.parametrize(
     ("tat", "told"),
     [
-        (None, (3, 0)),
         (NOW - 1, (3, 0)),
         (NOW, (3, 0)),
         (NOW + 1, (2, 0)),

@@ -184,7 +184,7 @@ def test_an_answer_that_ends_the_lease_says_why_once_and_for_ever(belief, answer
     assert not belief.holds(1_021.0)
     assert belief.end_renewal(renewal, answer, 1_021.0) is None, "lost once"
     assert belief.expire(2_000.0, slept=True) is None
-    assert belief.lose(LossReason.UNREACHABLE) is None
+    assert belief.lose(LossReason.UNREACHABLE, 2_000.0) is None
     assert belief.reason is reason
 
 
@@ -195,6 +195,57 @@ def test_the_deadline_loses_the_lease_and_tells_sleep_from_silence(belief, slept
     assert belief.expire(DEADLINE, slept=slept) is reason
     assert belief.expire(DEADLINE, slept=slept) is None
     assert belief.reason is reason
+
+
+def lost_at_deadline(belief, *, slept=False):
+    belief.expire(DEADLINE, slept=slept)
+    return belief.why_lost()
+
+
+@pytest.mark.parametrize("answer", UNANSWERED, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("slept", [False, True])
+def test_a_loss_by_the_deadline_names_the_last_failure(belief, answer, slept):
+    belief.end_renewal(begin(belief, 1_020.0), Unknown(cause=OSError("an earlier one")), 1_021.0)
+    belief.end_renewal(begin(belief, 1_050.0), answer, DEADLINE - 3.1)
+    assert lost_at_deadline(belief, slept=slept) == "the last renewal failed 3.1 s before: no answer"
+
+
+def test_a_loss_by_the_deadline_says_so_where_the_last_renewal_was_not_answered(belief):
+    assert belief.why_lost() == ""
+    belief.tried_at = DEADLINE - 7.0
+    assert lost_at_deadline(belief) == "the renewal begun 7.0 s before was not answered"
+
+
+def test_a_renewal_that_hangs_after_one_that_failed_is_told_with_its_cause(belief):
+    belief.end_renewal(begin(belief, 1_020.0), UNANSWERED[0], 1_021.0)
+    belief.tried_at = DEADLINE - 7.0
+    why = "the renewal begun 7.0 s before was not answered; the one before failed: no answer"
+    assert lost_at_deadline(belief) == why
+
+
+def test_a_loss_without_any_renewal_says_so(belief):
+    assert lost_at_deadline(belief, slept=True) == "no renewal was tried"
+
+
+def test_a_failure_that_was_followed_by_a_success_explains_nothing(belief):
+    belief.tried_at = 1_020.0
+    belief.end_renewal(begin(belief, 1_020.0), UNANSWERED[0], 1_020.0)
+    belief.end_renewal(begin(belief, 1_025.0), Done(slot=slot()), 1_025.1)
+    belief.expire(2_000.0, slept=True)
+    assert "failed" not in belief.why_lost()
+
+
+@pytest.mark.parametrize("answer", [Refused(slot=None), Refused(slot=slot(ANOTHERS)), Done(slot=slot(revoked=True))])
+def test_a_loss_by_an_answer_needs_no_further_cause(belief, answer):
+    belief.end_renewal(begin(belief, 1_020.0), UNANSWERED[0], 1_021.0)
+    belief.end_renewal(begin(belief, 1_025.0), answer, 1_025.1)
+    assert belief.reason is not None
+    assert belief.why_lost() == ""
+
+
+def test_a_renewal_that_waits_for_the_time_is_told_as_that(belief):
+    belief.postpone(DEADLINE - 2.0)
+    assert lost_at_deadline(belief) == "the last renewal failed 2.0 s before: the service's time is not certain"
 
 
 @pytest.mark.parametrize(
@@ -211,7 +262,7 @@ def test_an_answer_after_the_deadline_neither_revives_nor_explains(belief, answe
 def test_nothing_is_renewed_after_the_deadline_a_loss_or_a_release(belief):
     assert belief.begin_renewal(DEADLINE, NOW_HI) is None
     lost, released = (Belief(grant(), chance=random.Random(1)) for _ in range(2))
-    lost.lose(LossReason.TAKEN)
+    lost.lose(LossReason.TAKEN, STARTED)
     released.release()
     assert lost.begin_renewal(STARTED, NOW_HI) is None
     assert released.begin_renewal(STARTED, NOW_HI) is None
@@ -231,9 +282,9 @@ def test_a_lease_released_is_never_lost_and_one_lost_never_released(belief):
     lost = Belief(grant(), chance=random.Random(1))
     belief.release()
     assert belief.expire(DEADLINE + 1, slept=False) is None
-    assert belief.lose(LossReason.TAKEN) is None
+    assert belief.lose(LossReason.TAKEN, DEADLINE) is None
     assert belief.reason is None
-    lost.lose(LossReason.TAKEN)
+    lost.lose(LossReason.TAKEN, STARTED)
     assert not lost.release()
     assert (lost.state, lost.reason) == (State.LOST, LossReason.TAKEN)
 

@@ -110,7 +110,9 @@ def test_a_loss_is_told_once_with_its_reason_and_is_no_release(environment, buck
             table.set(0, revoked=True)
     environment.run(40, bucket)
     lease.release() if reason is not LossReason.UNREACHABLE else None
-    assert of((Lost, Released), told) == [Lost(bucket=bucket.name, lease_id=lease.id, reason=reason)]
+    (lost,) = of((Lost, Released), told)
+    assert lost == Lost(bucket=bucket.name, lease_id=lease.id, reason=reason, cause=lost.cause)
+    assert ("no connection" in lost.cause) is (reason is LossReason.UNREACHABLE)
 
 
 def test_a_release_without_an_answer_says_that_nobody_knows(bucket, told):

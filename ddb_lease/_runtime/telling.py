@@ -1,0 +1,79 @@
+"""Telling: what is logged about the requests of one bucket, or of one rate.
+
+Invariants:
+
+- An outage is told when it begins and when it ends; each kind of failure that this process raised itself is told once,
+  at once. The many failures in between say nothing.
+- It shows no value of a request or an answer: these are the user's data.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ddb_lease._protocol.messages import Rejected, Reply, Request, ThrottledAnswer, Unknown, Unsent
+from ddb_lease._protocol.outcomes import reason_text
+from ddb_lease._state.log import queued as _log
+from ddb_lease._state.outage import Outage
+
+_MOST_KINDS: Final = 8
+"""Kinds of failures raised here that are told of one bucket: enough to find the fault, no matter how often it comes."""
+
+
+class Telling:
+    """Notes each request and its answer, and logs what a person should know.
+
+    Args:
+        whose: Whose requests these are: ``bucket 'nightly'``.
+    """
+
+    def __init__(self, whose: str) -> None:
+        self._whose = whose
+        self._outage = Outage()
+        self._kinds: set[type[Exception]] = set()
+
+    def note(self, request: Request, reply: Reply, *, sent: float, now: float) -> None:
+        """Note what came of a request.
+
+        Args:
+            request: What was sent.
+            reply: What came back.
+            sent: When it was sent, on the steady clock.
+            now: When it came back, on the steady clock.
+        """
+        answer = reply.answer
+        if _log.shows_debug():
+            _log.debug("%s: %s, %s, %.0f ms", self._whose, _name(request), _name(answer), (now - sent) * 1000)
+        match answer:
+            case Unknown(raised_here=True):
+                self._raised_here(request, answer.cause)
+            case Unknown() | Unsent() | ThrottledAnswer():
+                begun = self._outage.failed(sent=sent, now=now)
+                if begun is not None:
+                    cause = reason_text(answer.cause)
+                    _log.warning(
+                        "%s: no answer from DynamoDB for %.1f s, trying again: %s", self._whose, begun.seconds, cause
+                    )
+            case Rejected() if not reply.genuine:
+                pass  # nobody knows whether the service answers
+            case _:
+                ended = self._outage.answered(now)
+                if ended is not None:
+                    _log.info("%s: DynamoDB answers again, after %.1f s", self._whose, ended.seconds)
+
+    def _raised_here(self, request: Request, cause: Exception) -> None:
+        kind = type(cause)
+        if kind in self._kinds or len(self._kinds) >= _MOST_KINDS:
+            return
+        self._kinds.add(kind)
+        _log.error(
+            "%s: %s failed within this process, not on the network: %s; later failures of this kind are not logged",
+            self._whose,
+            _name(request),
+            reason_text(cause),
+            exc_info=cause,
+        )
+
+
+def _name(value: object) -> str:
+    return type(value).__name__

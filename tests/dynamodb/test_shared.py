@@ -1,0 +1,197 @@
+"""One session and one client for all that bring none, closed by the last, and none of it shared with a forked child."""
+
+import gc
+import os
+import subprocess
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pytest
+
+from ddb_lease import LeaseBucket, RateLimiter, StoreRejected, StoreUnavailable, aio
+from ddb_lease.dynamodb import client as client_module
+from ddb_lease.dynamodb.shared import SharedClients
+from scripts.harness.holders import PATIENCE
+from tests.conftest import QUICK, TABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+NOWHERE = "http://127.0.0.1:9"
+ELSEWHERE = "http://127.0.0.1:13"
+
+
+@pytest.fixture(autouse=True)
+def made(monkeypatch):
+    """A process that has made nothing yet: the sessions that it makes."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setattr(client_module, "SHARED", SharedClients())
+    made = []
+    session = boto3.Session
+
+    def new(*arguments, **settings):
+        made.append(session(*arguments, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(boto3, "Session", new)
+    return made
+
+
+def bucket(name="b", *, endpoint_url=NOWHERE, **settings):
+    return LeaseBucket(name, max_tokens=1, endpoint_url=endpoint_url, **settings)
+
+
+def client_of(guard):
+    return guard._core._store._client
+
+
+def test_all_that_bring_no_session_share_one_and_a_client(made):
+    guards = [bucket(), bucket("another"), RateLimiter("r", rate=1, endpoint_url=NOWHERE)]
+    guards.append(bucket(lease_seconds=3600))
+    assert len({id(client_of(guard)) for guard in guards}) == 1
+    assert len(made) == 1
+    other = aio.LeaseBucket("b", max_tokens=1, endpoint_url=NOWHERE)
+    assert client_of(other) is client_of(guards[0])
+
+
+def test_another_endpoint_or_another_timeout_is_another_client_of_the_same_session(made):
+    clients = {id(client_of(each)) for each in (bucket(), bucket(endpoint_url=ELSEWHERE), bucket(lease_seconds=10))}
+    assert len(clients) == 3
+    assert len(made) == 1
+
+
+def test_who_brings_a_session_shares_with_nobody(made):
+    own = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="eu-west-1")
+    guards = [bucket(), bucket(session=own), bucket(session=own)]
+    assert len({id(client_of(guard)) for guard in guards}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_DEFAULT_REGION", "eu-central-1"), ("AWS_SESSION_TOKEN", "t"), ("HTTPS_PROXY", "http://p")]
+)
+def test_once_the_environment_has_changed_newcomers_get_what_it_says_now(made, monkeypatch, name, value):
+    before = bucket()
+    monkeypatch.setenv(name, value)
+    after = bucket()
+    assert client_of(before) is not client_of(after)
+    assert len(made) == 2
+    assert client_of(bucket()) is client_of(after)
+
+
+def test_connections_are_closed_by_the_last_that_closes(monkeypatch):
+    first, second, third = bucket(), bucket("another"), RateLimiter("r", rate=1, endpoint_url=NOWHERE)
+    closed = []
+    monkeypatch.setattr(client_of(first), "close", lambda: closed.append(True))
+    first.close()
+    first.close()
+    third.close()
+    assert not closed
+    second.close()
+    assert closed
+    assert client_of(bucket()) is client_of(first), "it is kept for newcomers, and opens connections as needed"
+
+
+def test_who_is_dropped_without_a_close_keeps_no_connection_open(monkeypatch):
+    first, second = bucket(), bucket("another")
+    closed = []
+    monkeypatch.setattr(client_of(first), "close", lambda: closed.append(True))
+    del second
+    gc.collect()
+    first.close()
+    assert closed
+
+
+def test_threads_that_make_buckets_at_once_share_too(made):
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        guards = list(pool.map(bucket, [f"b{n}" for n in range(64)]))
+    assert len({id(client_of(guard)) for guard in guards}) == 1
+    assert len(made) == 1
+
+
+def test_a_process_keeps_only_a_few_clients_for_newcomers():
+    for number in range(40):
+        bucket(endpoint_url=f"http://127.0.0.1:{1000 + number}").close()
+    assert len(client_module.SHARED._clients) <= 8
+
+
+FORKING = f"""
+import os, sys
+from ddb_lease import LeaseBucket, StoreError
+first, second = (LeaseBucket(name, max_tokens=1, endpoint_url={NOWHERE!r}) for name in "ab")
+clients = lambda: [bucket._core._store._client for bucket in (first, second)]
+parents = clients()
+child = os.fork()
+if child == 0:
+    code = 1
+    try:
+        for bucket in (first, second):
+            try:
+                bucket.acquire(timeout=0)
+            except StoreError:
+                pass
+        theirs = clients()
+        code = 0 if theirs[0] is theirs[1] and theirs[0] is not parents[0] else 2
+    finally:
+        os._exit(code)
+_, status = os.waitpid(child, 0)
+assert clients() == parents
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_shares_one_client_of_its_own():
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, timeout=120
+    )
+    assert done.returncode == 0
+
+
+def test_credentials_that_come_later_are_found(monkeypatch, made):
+    """As with a metadata service that did not answer when the client was made."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    guards = [bucket(), bucket("another")]
+    for guard in guards:
+        with pytest.raises(StoreRejected, match="Unable to locate credentials"):
+            guard.acquire(timeout=0)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    for guard in guards:
+        with pytest.raises(StoreUnavailable, match="refused"):
+            guard.acquire(timeout=0)
+    assert client_of(guards[0]) is client_of(guards[1])
+
+
+@pytest.mark.parametrize("engine", ["embedded"], indirect=True)
+def test_a_closed_bucket_is_kept_by_nothing(engine, session, bucket_name, table):
+    """The heartbeat's schedule has an entry for each lease until it would have been due."""
+    kept = LeaseBucket(
+        "keeps-the-heartbeat-busy",
+        max_tokens=1,
+        table=TABLE,
+        session=session,
+        endpoint_url=engine.endpoint_url,
+        timing=QUICK,
+    )
+    with kept, kept.acquire(timeout=PATIENCE):
+        closed = []
+        for _ in range(3):
+            guard = LeaseBucket(
+                bucket_name,
+                max_tokens=2,
+                table=TABLE,
+                session=session,
+                endpoint_url=engine.endpoint_url,
+                lease_seconds=3600,
+            )
+            guard.acquire(timeout=PATIENCE)
+            guard.acquire(timeout=PATIENCE).release()
+            closed += [weakref.ref(guard._core), weakref.ref(client_of(guard))]
+            guard.close()
+            del guard
+        gc.collect()
+        assert [each() for each in closed] == [None] * len(closed)
