@@ -252,14 +252,14 @@ class SlotWrites:
         """Whether a grant that was just won may be handed out."""
         time = self.state.time
 
-        def unverified() -> bool:
+        def verified() -> bool:
             now = time.read()
-            return now is not None and now.steady < grant.deadline and not _verifies(now, grant)
+            return now is not None and _verifies(now, grant)
 
-        # Its own answer is the third, as a rule, and asking for more would be the exception.
-        yield from ask_patiently(unverified, time)
-        now = time.read()
-        return now is not None and _verifies(now, grant)
+        if verified():  # as a rule: its own answer is the third
+            return True
+        yield from ask_patiently(lambda: not verified(), time, until=grant.deadline)
+        return verified()
 
     def _write(self, request: Request) -> Operation[Done | Refused | Failure]:
         answer, _ = yield from self._send(request, until=self.deadline)

@@ -205,9 +205,6 @@ class Heartbeats:
         due = self._clock.steady() + scheduled.due_in()
         self._schedule.put(scheduled, due, group=scheduled.group)
         self.ensure_running()
-        self.workers.ensure_one()
-        self.callbacks.ensure_one()
-        log.ensure_running()
         self._ring(due)
 
     def drop(self, scheduled: Scheduled) -> None:
@@ -233,13 +230,18 @@ class Heartbeats:
         return self._clock.steady() - self._planned > LATE_SECONDS
 
     def ensure_running(self) -> None:
-        """Start the heartbeat thread, if there is none.
+        """Start the heartbeat thread, if there is none; before that, one thread for each of all else.
+
+        They stay. So if no thread is to be had later, leases are renewed one after another all the same.
 
         Raises:
             RuntimeError: No thread can be started.
         """
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self.workers.ensure_one()
+                self.callbacks.ensure_one()
+                log.ensure_running()
                 self._planned = self._clock.steady()
                 thread = BackgroundThread(target=self._run, name="ddb-lease-heartbeat")
                 thread.start()

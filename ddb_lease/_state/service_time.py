@@ -230,8 +230,8 @@ class ServiceTime:
         """All we know, at one instant; None if the service's time is not known yet."""
         offset, now = self._offset, self.steady()
         if offset is not None:
-            bounds, certain = offset.bounds(now), offset.certain
-            earliest_ms, latest_ms = _to_ms(offset.strict_bounds(now), now)
+            bounds, strict_bounds, certain = offset.both_bounds(now)
+            earliest_ms, latest_ms = _to_ms(strict_bounds, now)
             return Reading(
                 now,
                 earliest_ms if certain else 0,

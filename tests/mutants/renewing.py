@@ -376,7 +376,7 @@ TROUBLES = Chapter(
         Mutant(
             name="a lease has its threads before it is held",
             module="_runtime/heartbeat.py",
-            target="Heartbeats.add",
+            target="Heartbeats.ensure_running",
             code="self.callbacks.ensure_one()",
             without="",
             noticed_by=(
