@@ -72,7 +72,8 @@ def ask_patiently(
         The last look's answer if it was a failure; else None.
     """
     answers = yield from _ask(wanting, time, times=AGREEING, until=until)
-    if any(isinstance(answer, Seen) for answer in answers):
+    # A list: an interrupt that strikes as a generator is thrown away is lost.
+    if [answer for answer in answers if isinstance(answer, Seen)]:
         answers += yield from _ask(wanting, time, times=WINDOW - AGREEING, until=until)
     return _last_failure(answers)
 
