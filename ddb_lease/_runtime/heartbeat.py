@@ -81,7 +81,11 @@ Entry: TypeAlias = tuple[float, int]
 
 
 class Schedule:
-    """What is due when: a heap with lazy deletion. Thread-safe; calls no scheduled object while it holds its lock."""
+    """What is due when: a heap with lazy deletion. Thread-safe; calls no scheduled object while it holds its lock.
+
+    An interrupt may strike between any two steps, on a user's thread. So the steps come in such an order that what was
+    scheduled stays scheduled, what is half dropped can be dropped again, and no reader relies on a step that may lack.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -96,10 +100,10 @@ class Schedule:
     def put(self, scheduled: Scheduled, due: float, *, group: RenewalGroup | None = None) -> None:
         """Schedule, or reschedule."""
         with self._lock:
+            self._push(scheduled, due)
             if group is not None:
                 self._groups[scheduled] = group
                 self._members.setdefault(group, set()).add(scheduled)
-            self._push(scheduled, due)
 
     def entry(self, scheduled: Scheduled) -> Entry | None:
         """Its latest entry; None if it is not scheduled."""
@@ -121,14 +125,17 @@ class Schedule:
     def drop(self, scheduled: Scheduled) -> None:
         """Unschedule, if scheduled."""
         with self._lock:
-            entry = self._due.pop(scheduled, None)
+            group = self._groups.get(scheduled)
+            members = None if group is None else self._members.get(group)
+            if group is not None and members is not None:
+                members.discard(scheduled)
+                if not members:
+                    self._members.pop(group, None)
+            self._groups.pop(scheduled, None)
+            entry = self._due.get(scheduled)
             if entry is not None:
                 self._by_serial.pop(entry[1], None)
-            group = self._groups.pop(scheduled, None)
-            if group is not None:
-                self._members[group].discard(scheduled)
-                if not self._members[group]:
-                    del self._members[group]
+                self._due.pop(scheduled, None)
             self._tidy()
 
     def all(self) -> list[Scheduled]:
@@ -145,15 +152,15 @@ class Schedule:
                 scheduled = self._by_serial.get(entry[1])
                 if scheduled is not None and self._due.get(scheduled) == entry:
                     found.append(scheduled)
+                else:
+                    self._by_serial.pop(entry[1], None)
         return found
 
     def due_between(self, now: float, until: float, *, of: RenewalGroup) -> list[Scheduled]:
         """All of a group that is due after `now`, up to `until`; it stays scheduled, to be moved."""
         with self._lock:
-            members = self._members.get(of, ())
-            found = [
-                (self._due[scheduled], scheduled) for scheduled in members if now < self._due[scheduled][0] <= until
-            ]
+            entries = [(self._due.get(scheduled), scheduled) for scheduled in self._members.get(of, ())]
+        found = [(entry, scheduled) for entry, scheduled in entries if entry is not None and now < entry[0] <= until]
         return [scheduled for _, scheduled in sorted(found, key=lambda entry: entry[0])]
 
     def first(self) -> float | None:
@@ -164,8 +171,8 @@ class Schedule:
     def _push(self, scheduled: Scheduled, due: float) -> None:
         before, entry = self._due.get(scheduled), (due, next(self._serial))
         self._by_serial[entry[1]] = scheduled
-        self._due[scheduled] = entry
         heapq.heappush(self._heap, entry)
+        self._due[scheduled] = entry
         if before is not None:
             self._by_serial.pop(before[1], None)
         self._tidy()
@@ -173,8 +180,9 @@ class Schedule:
     def _tidy(self) -> None:
         # Dropping or moving leaves the old entry behind; that of a long lease would stay as long as the lease.
         if len(self._heap) > STALE_ENTRIES + 2 * len(self._due):
-            self._heap = list(self._due.values())
-            heapq.heapify(self._heap)
+            heap = list(self._due.values())
+            heapq.heapify(heap)
+            self._heap = heap
 
 
 class Heartbeats:

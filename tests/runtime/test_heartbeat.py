@@ -1,6 +1,7 @@
 """Heartbeats: what is due is served in time, whatever fails, hangs or raises."""
 
 import contextlib
+import functools
 import gc
 import math
 import threading
@@ -14,6 +15,7 @@ from ddb_lease._runtime import heartbeat, process
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.heartbeat import LATE_SECONDS, NAP_SECONDS, Heartbeats, Schedule
 from ddb_lease._runtime.workers import Workers
+from tests.interrupting import interrupted
 from tests.support import MovableClock
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=200)
@@ -523,6 +525,60 @@ def test_adding_makes_sure_that_the_thread_runs(beats, clock):
 
 
 # The thread.
+
+
+# Interrupts: they strike on users' threads.
+
+
+@pytest.mark.parametrize("step", ["put", "put again", "move", "drop"])
+def test_an_interrupt_amid_a_step_leaves_a_schedule_that_serves_all_others(step):
+    group, other, one = Alone(), object(), object()
+    for strike_at in range(1, 100):
+        schedule = Schedule()
+        schedule.put(other, 5.0, group=group)
+        if step != "put":
+            schedule.put(one, 3.0, group=group)
+        steps = {
+            "put": functools.partial(schedule.put, one, 4.0, group=group),
+            "put again": functools.partial(schedule.put, one, 4.0, group=group),
+            "move": functools.partial(schedule.move, one, 4.0),
+            "drop": functools.partial(schedule.drop, one),
+        }
+        if interrupted(strike_at, steps[step]) is None:
+            break
+        assert other in schedule.due_between(0.0, 10.0, of=group)
+        found = schedule.due(10.0)
+        assert other in found
+        assert one in found or step in {"put", "drop"}, "what was scheduled is still served"
+        schedule.drop(one)
+        schedule.drop(other)
+        assert schedule.all() == []
+        assert schedule.due_between(0.0, 10.0, of=group) == []
+        assert not schedule._members
+        assert not schedule._groups
+    assert strike_at > 2
+
+
+def test_an_interrupt_as_stale_entries_are_removed_leaves_the_order(monkeypatch):
+    monkeypatch.setattr(heartbeat, "STALE_ENTRIES", 3)
+    for strike_at in range(1, 200):
+        schedule, ones = Schedule(), [object() for _ in range(4)]
+        for number, one in enumerate(ones):
+            schedule.put(one, 20.0 - number)
+
+        def move_all(schedule=schedule, ones=ones):
+            for _ in range(3):
+                for number, one in enumerate(ones):
+                    schedule.move(one, 10.0 - number)
+
+        struck = interrupted(strike_at, move_all)
+        for one in ones:
+            schedule.move(one, 5.0 - ones.index(one))
+        assert schedule.due(2.0) == [ones[3]]
+        assert schedule.due(9.0) == [ones[2], ones[1], ones[0]]
+        if struck is None:
+            break
+    assert strike_at > 20
 
 
 class EndOfTest(BaseException):
