@@ -85,8 +85,8 @@ def interrupt_a_release(job: Job) -> None:
             lease.renew()
 
     threading.Thread(target=renew, daemon=True).start()
-    while lease._held.serial.acquire(blocking=False):
-        lease._held.serial.release()
+    while lease._held.attempts.serial.acquire(blocking=False):
+        lease._held.attempts.serial.release()
         time.sleep(0.01)
     threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
     if job.how == "with":
