@@ -252,7 +252,8 @@ class AsyncBucket:
 
         debt = _Debt(pay, wakeup)
         self._debts.add(debt)
-        wakeup.landed(lambda: self.core.runtime.heartbeat().workers.submit(debt.pay))
+        core = self.core
+        wakeup.landed(lambda: core.runtime.heartbeat().workers.submit(debt.pay, line=core.state))
 
     def _settle(self, deadline: float) -> None:
         for debt in list(self._debts):
