@@ -85,8 +85,9 @@ def interrupt_a_release(job: Job) -> None:
             lease.renew()
 
     threading.Thread(target=renew, daemon=True).start()
-    while lease._held.serial.acquire(blocking=False):
-        lease._held.serial.release()
+    serial = lease._held.attempts.serial
+    while serial.acquire(blocking=False):
+        serial.release()
         time.sleep(0.01)
     threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
     if job.how == "with":

@@ -295,7 +295,11 @@ def unanswered(lease, bucket):
 
 
 def test_releases_that_hang_in_one_bucket_delay_no_owed_release_of_another(process):
-    sick, healthy, go = process.bucket(max_tokens=100, lease_seconds=600), process.bucket(lease_seconds=600), threading.Event()
+    sick, healthy, go = (
+        process.bucket(max_tokens=100, lease_seconds=600),
+        process.bucket(lease_seconds=600),
+        threading.Event(),
+    )
     leases, owed = [sick.acquire(timeout=PATIENCE) for _ in range(100)], healthy.acquire(timeout=PATIENCE)
     send, hung = sick.tap.store.send, []
 
