@@ -5,7 +5,7 @@ Invariants:
 - It is only an API: `BucketCore` wires the layers together and returns operations; here they are driven on the calling
   thread.
 - An interrupt of an acquire leaves no slot leased: whatever may be leased is released before the interrupt continues.
-  Only a second interrupt prevents that.
+  After a second interrupt, a worker releases it, or the interpreter's exit.
 """
 
 from __future__ import annotations

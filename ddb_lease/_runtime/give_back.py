@@ -9,7 +9,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -65,4 +64,4 @@ def _release(lease: HeldLease, runtime: Runtime, deadline: float, goes: int, go:
     if goes == 1 and end.answered and not end.released and left > OVERTAKEN_SECONDS:
         runtime.wakeup().sleep(OVERTAKEN_SECONDS)
         end.release_quietly(tries=1)
-    return go < goes and end.clean_up_at < math.inf
+    return go < goes and not (end.released or end.refused)

@@ -127,6 +127,7 @@ class LeaseEnd:
         over: Whether the watchers were called.
         announced: Whether what follows a loss was started.
         answered: Whether each slot's release was answered.
+        refused: Whether the service refused one for good.
         released: Whether there is nothing left to release: it was answered, and the claim cannot be carried out later.
         may_land: Whether the claim itself may still be carried out: its answer was not awaited.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
@@ -147,6 +148,7 @@ class LeaseEnd:
         self.released = False
         self.may_land = False
         self.answered = False
+        self.refused = False
         self.clean_up_at = math.inf
         self._grant = grant
         self._belief = belief
@@ -234,16 +236,9 @@ class LeaseEnd:
         """The release begins: it is owed until it is answered, or the lease has certainly expired."""
         owed, now = self._context.owed, self._context.state.time.steady()
         if self._grant.lease_id not in owed and not self.released:
-            for other in list(owed.values()):
-                other.end.forgive(now)
             # No later than this: every renewal was sent before, and extends the lease by its length at most.
             self._owed_until = now + self._grant.lease_ms / 1000 + self._margin + _CERTAINLY_SECONDS
             owed[self._grant.lease_id] = self._scheduled
-
-    def forgive(self, now: float) -> None:
-        """Owe the release no longer if the lease has certainly expired."""
-        if now >= self._owed_until:
-            self._context.owed.pop(self._grant.lease_id, None)
 
     def hand_over(self) -> None:
         """Let a worker send the release that has begun: the calling thread was interrupted."""
@@ -259,7 +254,7 @@ class LeaseEnd:
         try:
             self.release(tries=tries, seconds=seconds)
         except StoreError as error:
-            _log.info("lease %s is not released yet, and expires otherwise: %s", self._grant.lease_id, error)
+            _log.info("lease %s was not released yet, and expires otherwise: %s", self._grant.lease_id, error)
         self.finish()
         return self.released
 
@@ -322,7 +317,10 @@ class LeaseEnd:
             ready = self._called_back or self._belief.state is State.RELEASED
             if not ready:
                 self.clean_up_at = self._context.state.time.steady() + _CALLBACK_PAUSE_SECONDS
-        if ready:
+        if self._context.state.time.steady() >= self._owed_until:
+            self._context.owed.pop(self._grant.lease_id, None)  # it has certainly expired
+            self.finish()
+        elif ready:
             # While answers fail, one try each time: many leases may be owed, and workers are few.
             self.release_quietly(tries=1 if self._tries else RELEASE_TRIES)
         else:
@@ -345,8 +343,8 @@ class LeaseEnd:
             again_at = now + full_jitter(OWED_SECONDS, self._tries, state.chance)
         if self.released:
             return
-        refused = any(isinstance(outcome.answer, Rejected) for outcome in outcomes)
-        self.clean_up_at = math.inf if refused or again_at >= self._owed_until else again_at
+        self.refused = any(isinstance(outcome.answer, Rejected) for outcome in outcomes)
+        self.clean_up_at = self._owed_until if self.refused else min(again_at, self._owed_until)
 
     def _after_loss(self) -> None:
         with self._lock:

@@ -234,7 +234,7 @@ class Lease(BelongsHere):
             await self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released and will expire: %s", self.id, error)
+            _log.warning("lease %s was not released yet, and expires otherwise: %s", self.id, error)
 
     # Internals.
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseError, LeaseLost, Timing
+from ddb_lease import AcquireTimeout, Lease, LeaseBucket, LeaseError, Timing
 from ddb_lease._protocol.messages import Renew, RenewEach, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
@@ -215,7 +215,7 @@ def _watch(sufferer: _Sufferer, healthy: LeaseBucket, lease: Lease) -> None:
         at = now()
         try:
             lease.check()
-        except LeaseLost as error:
+        except Exception as error:  # lost, or whatever else keeps a holder from knowing
             latest = "\n    ".join(sufferer.requests[False])
             _note_violation(
                 sufferer,

@@ -363,13 +363,16 @@ def new_table(client):
     client.delete_table(TableName=name)
 
 
-def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, table, bucket_name):
+def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, table, bucket_name, tmp_path):
     where = (f"--table={TABLE}", bucket_name)
     assert in_process("run", *where, "--max-tokens=1", "--lease=30s", "--", "true") == 0
     assert record.actions == allowed("worker") - {"dynamodb:PartiQLUpdate"}  # a command has one lease
     record.clear()
-    # `limit` becomes its command, if there is one.
-    assert in_process("limit", *where, "--rate=5/s", "--", "/no/such/command") == 127
+    # `limit` becomes its command, if that can be run.
+    without_interpreter = tmp_path / "command"
+    without_interpreter.write_text("#!/no/such/interpreter\n")
+    without_interpreter.chmod(0o755)
+    assert in_process("limit", *where, "--rate=5/s", "--", str(without_interpreter)) == 127
     assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"}
     record.clear()
     assert in_process("status", *where) == 0

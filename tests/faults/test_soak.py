@@ -24,6 +24,14 @@ def test_the_soak_notices_a_healthy_bucket_that_loses_a_lease(tmp_path):
     assert len(lost) == 2, figures.violations
 
 
+def test_for_some_seconds_amid_troubles_all_is_as_promised(tmp_path):
+    with embedded_engine() as endpoint_url:
+        figures = soak(endpoint_url, TABLE, tmp_path, Plan(seconds=20.0, seed=3))
+    assert figures.violations == []
+    assert figures.renewals["healthy"] > 0
+    assert len(figures.troubles) > 5, "it was no quiet time"
+
+
 def test_figures_of_several_processes_add_up():
     total = Figures(renewals={"sick": 2}, worst_lateness=0.5, threads=9)
     total.add(Figures(grants=3, renewals={"sick": 1, "healthy": 4}, worst_lateness=0.2, threads=12, violations=["x"]))

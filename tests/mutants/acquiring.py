@@ -90,7 +90,7 @@ ACQUIRING = Chapter(
             target="_request",
             code="now.expired_before_ms",
             without="self.state.time.now_ms()[0]",
-            noticed_by=("tests/test_lease_holding.py::test_a_claim_by_two_answers_takes_a_free_slot_only",),
+            noticed_by=("tests/operations/test_odd_dates.py::test_a_claim_by_two_answers_takes_a_free_slot_only",),
         ),
         Mutant(
             name="no grant is handed out after its own deadline",
