@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from ddb_lease._operations.sync_time import ask_while
-from ddb_lease._protocol.messages import Answer, Effect, Pause, Request
+from ddb_lease._protocol.messages import Answer, Effect, Pause, Reply, Request, Unsent
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.ports import Sender, Wakeup
@@ -63,6 +63,13 @@ class Driver:
             self._look_again()
         self._telling.note(request, reply, sent=sent, now=received)
         return reply.answer
+
+    def not_sent(self, request: Request, cause: Exception) -> Answer:
+        """Note that a request could not even be sent; returns what counts as its answer."""
+        now = self._time.steady()
+        answer = Unsent(cause=cause)
+        self._telling.note(request, Reply(answer=answer, genuine=False, date=None), sent=now, now=now)
+        return answer
 
     def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:
         """Run an operation to its end.

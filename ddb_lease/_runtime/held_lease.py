@@ -227,7 +227,8 @@ class HeldLease:
             if reason is None and self.belief.state is not State.HELD:
                 if now >= self.end.clean_up_at:
                     self.end.clean_up_at = math.inf
-                    self._context.heartbeats.workers.submit(self.end.clean_up)
+                    # A line of its bucket's: where calls hang, they delay no clean-up of another bucket.
+                    self._context.heartbeats.workers.submit(self.end.clean_up, line=self._context.state, by=now)
                 return False
             reason = reason or self.belief.expire(now, slept=slept)
             if reason is None:

@@ -59,7 +59,7 @@ class EventReporter:
         self.bucket = bucket
         self._on_event = on_event
         self._runtime = runtime
-        self._complained = self._telling = False
+        self._complained = self._telling = self._told_here = False
         self.after_fork_in_child()
 
     def tell(self, event: Event) -> None:
@@ -89,10 +89,14 @@ class EventReporter:
             raise
 
     def _tell_queued(self) -> None:
+        with self._lock:
+            if self._told_here:
+                return  # an interrupt came just when the other had been started
+            self._told_here = True
         while True:
             with self._lock:
                 if not self._queued:
-                    self._telling = False
+                    self._telling = self._told_here = False
                     return
                 event = self._queued[0]
             try:
@@ -139,7 +143,7 @@ class EventReporter:
         self._held: set[str] = set()  # each call on it is atomic
         self._lock = threading.RLock()
         self._queued: deque[Event] = deque()
-        self._telling = False
+        self._telling = self._told_here = False
 
 
 class AcquireObserver:

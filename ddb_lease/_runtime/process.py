@@ -66,8 +66,11 @@ def heartbeats() -> Heartbeats:
 
 
 def workers_for(leases: int) -> int:
-    """How many workers to have ready for an exit with so many leases of one bucket: none can be started then."""
-    return (leases + len(_registered)) // LEASES_PER_WORKER
+    """How many workers to have ready for an exit with so many leases of one bucket: none can be started then.
+
+    And one for each further bucket, as far as workers are kept: those that do not answer must not take all the time.
+    """
+    return max((leases + len(_registered)) // LEASES_PER_WORKER, len(_registered) - 1)
 
 
 def register(inhabitant: LifecycleHooks) -> None:

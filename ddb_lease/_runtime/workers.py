@@ -7,7 +7,7 @@ Invariants:
   runs gets a worker whatever the others do.
 - Threads are few while no job waits, more while one does, and bounded. One is there before the first job is.
 - A job that runs for long is written off: it counts neither against its line nor against the limit, and its thread
-  ends with it.
+  ends with it. If such jobs have half of all threads, their lines get no more until some of them end.
 - A worker survives whatever its job raises, and does not keep the interpreter from exiting.
 """
 
@@ -57,15 +57,17 @@ class _Job:
 
 @dataclass(slots=True)
 class _Line:
-    """One line: the waiting jobs, most urgent first; how many run now, and how many may run at once."""
+    """One line: the waiting jobs, most urgent first; how many run now, how many may, and how many were written off."""
 
     most: int
     running: int = 0
+    hanging: int = 0
+    closed: bool = False  # its jobs hang, and so many that it gets no more threads for now
     jobs: list[_Job] = field(default_factory=list)
 
     def first(self) -> int:
         """1 if a job waits and none runs: it may start whatever the other lines do."""
-        return int(bool(self.jobs) and not self.running)
+        return int(bool(self.jobs) and not self.running and not self.closed)
 
     def startable(self, share: int, room: int) -> int:
         """How many of its jobs may start now.
@@ -74,6 +76,8 @@ class _Line:
             share: The most workers for one line.
             room: How many workers there may be beyond those with the first job of a line.
         """
+        if self.closed:
+            return 0
         first = self.first()
         return first + max(0, min(len(self.jobs) - first, min(self.most, share) - self.running - first, room - first))
 
@@ -212,14 +216,24 @@ class Workers:
 
     def _share(self) -> int:
         """How many workers one line may have, so that as many are left for one more line."""
-        return max(1, MOST_WORKERS // (len(self._lines) + 1))
+        active = sum(bool(line.jobs or line.running) for line in list(self._lines.values()))
+        return max(1, MOST_WORKERS // (active + 1))
 
     def _write_off(self) -> None:
         before = self._clock.steady() - WRITTEN_OFF_SECONDS
         while self._runs and (run := next(iter(self._runs))).began <= before:
             self._forget(run)
             run.written_off = True
+            run.line.hanging += 1
             self._written_off += 1
+            self._close_lines()
+
+    def _close_lines(self) -> None:
+        """If jobs hang in half of all threads, give no more to the lines in which they do: others need the rest."""
+        hanging = [line for line in list(self._lines.values()) if line.hanging]
+        half = MOST_THREADS // 2
+        for line in hanging:
+            line.closed = self._written_off >= half and line.hanging >= max(1, half // len(hanging))
 
     def _forget(self, run: _Run) -> None:
         """It does not count any more."""
@@ -265,6 +279,9 @@ class Workers:
         with self._lock:
             if run.written_off:
                 self._written_off -= 1
+                run.line.hanging -= 1
+                run.line.closed = False
+                self._close_lines()
             else:
                 self._forget(run)
             self._idle += 1
@@ -283,6 +300,6 @@ class Workers:
                 self._runs[run] = None
                 self._busy += 1
                 return run, job
-            if not line.jobs and not line.running:
+            if not (line.jobs or line.running or line.hanging):
                 del self._lines[key]
         return None

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from collections.abc import Callable
@@ -171,7 +172,8 @@ class AsyncBucket:
                 if late:
                     await asyncio.wait(late)  # they end at once, and workers go on
             if self._debts:
-                await self.driver.call(lambda: self._settle(deadline))
+                with contextlib.suppress(RuntimeError):  # no thread is to be had to wait on: workers settle them
+                    await self.driver.call(lambda: self._settle(deadline))
         finally:
             for each in releasing:  # if we are cancelled, they are too
                 each.cancel()
@@ -220,7 +222,10 @@ class AsyncBucket:
         serial = held.attempts.serial
         if serial.acquire(blocking=False):
             return serial
-        entering = self.driver.submit(lambda: serial.acquire(timeout=held.patience))
+        try:
+            entering = self.driver.submit(lambda: serial.acquire(timeout=held.patience))
+        except RuntimeError:  # no thread is to be had to wait on: the table's conditions make it safe not to wait
+            return None
 
         def leave(entered: Future[bool]) -> None:
             if not entered.cancelled() and entered.result():
@@ -252,7 +257,8 @@ class AsyncBucket:
 
         debt = _Debt(pay, wakeup)
         self._debts.add(debt)
-        wakeup.landed(lambda: self.core.runtime.heartbeat().workers.submit(debt.pay))
+        core = self.core
+        wakeup.landed(lambda: core.runtime.heartbeat().workers.submit(debt.pay, line=core.state))
 
     def _settle(self, deadline: float) -> None:
         for debt in list(self._debts):

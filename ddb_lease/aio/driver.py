@@ -175,7 +175,10 @@ class Driver:
                 observe(request, answer)
             return answer
 
-        wakeup.flight = self._threads.submit(perform)
+        try:
+            wakeup.flight = self._threads.submit(perform)
+        except RuntimeError as error:
+            return self._blocking.not_sent(request, error)  # no thread is to be had: a later try may get one
         return await answer_of(wakeup.flight)
 
 

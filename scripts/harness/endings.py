@@ -7,6 +7,7 @@ the process. Its very last exit handler says what is left in that table.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -20,7 +21,8 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from ddb_lease import ConfigurationError, LeaseLost, exit_on_sigterm
+from ddb_lease import ConfigurationError, LeaseLost, StoreUnavailable, exit_on_sigterm
+from ddb_lease._protocol.messages import Reply, Unknown
 from scripts.harness import last_words
 from scripts.harness.holders import PATIENCE, Job, die_in, main, say
 from scripts.harness.simulated_engine import Simulated
@@ -74,6 +76,33 @@ def end_with_many(job: Job) -> None:
     say("held", leases=leased(), held=sum(lease.held for lease in kept))
 
 
+class Dead(Slow):
+    """Each request of a kind times out."""
+
+    def send(self, request: Any) -> Any:
+        if type(request).__name__ != self._kind:
+            return self._store.send(request)
+        time.sleep(self._seconds)
+        return Reply(answer=Unknown(cause=StoreUnavailable("timed out")), genuine=False, date=None)
+
+
+def end_beside_dead_buckets(job: Job) -> None:
+    """End while holding a lease of a healthy bucket, and many of buckets each of whose releases times out.
+
+    As with Python 3.12 and later, no thread can be started then.
+    """
+    from ddb_lease._runtime import process
+
+    say_what_is_left()
+    dead = [
+        open_bucket(job, f"{job.bucket}-{number}", wrap=lambda store: Dead(store, "Release", 1.5))
+        for number in range(job.leases)
+    ]
+    kept = [bucket.acquire(timeout=PATIENCE) for bucket in (*dead, open_bucket(job))]
+    say("held", leases=leased(), held=sum(lease.held for lease in kept))
+    atexit.register(process.heartbeats().workers.start_no_more)
+
+
 def interrupt_a_release(job: Job) -> None:
     """Be interrupted in a release that waits for a slow renewal."""
     say_what_is_left()
@@ -85,8 +114,9 @@ def interrupt_a_release(job: Job) -> None:
             lease.renew()
 
     threading.Thread(target=renew, daemon=True).start()
-    while lease._held.attempts.serial.acquire(blocking=False):
-        lease._held.attempts.serial.release()
+    serial = lease._held.attempts.serial
+    while serial.acquire(blocking=False):
+        serial.release()
         time.sleep(0.01)
     threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
     if job.how == "with":
@@ -248,6 +278,7 @@ PROGRAMS = {
     program.__name__: program
     for program in (
         end_with_many,
+        end_beside_dead_buckets,
         interrupt_a_release,
         acquire_too_late,
         end_children,

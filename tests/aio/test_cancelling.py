@@ -8,6 +8,7 @@ import pytest
 
 from ddb_lease import LeaseLost
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew
+from ddb_lease.aio import threads
 from tests.support import LOST, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
@@ -322,3 +323,27 @@ def test_a_release_that_is_cancelled_while_a_renewal_is_under_way_is_done_all_th
     lease = asyncio.run(main())
     eventually(lambda: nothing_is_left(bucket, table))
     eventually(lambda: lease._held.attempts.serial.acquire(blocking=False))  # a waiter that gave up blocks nobody
+
+
+def test_where_no_thread_is_to_be_had_a_release_hides_no_outcome_and_is_sent_all_the_same(
+    aio_bucket, table, monkeypatch
+):
+    bucket, start = aio_bucket(), threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "ddb-lease-request":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main():
+        lease = await bucket.acquire(timeout=60)
+        eventually(lambda: not bucket._bucket._threads._alive, within=60)  # those that are idle end
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(ZeroDivisionError):
+            async with lease:
+                raise ZeroDivisionError
+        assert not lease.held
+
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.01)
+    asyncio.run(main())
+    eventually(lambda: leases_in(table) == {}, within=60)

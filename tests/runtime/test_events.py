@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from ddb_lease import LossReason, StoreUnavailable, events, otel
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew
+from ddb_lease._runtime.instrumentation import EventReporter
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.events import Acquired, Contended, Lost, Released, ReMinted, Renewed, Throttled
 from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, Tap, eventually, put_counter, put_free, put_leased
@@ -411,3 +412,37 @@ def test_the_recipe_for_cloudwatch_prints_the_embedded_metric_format(environment
 
 def test_the_page_names_every_event():
     assert set(re.findall(r"^\| `([A-Z]\w+)` \|", PAGE, re.MULTILINE)) == {kind.__name__ for kind in VALUES}
+
+
+def test_an_interrupt_at_the_start_of_the_telling_thread_neither_repeats_nor_loses_an_event():
+    """It comes when the job is queued already: the next event starts another."""
+    jobs, told, entered, go = [], [], threading.Event(), threading.Event()
+
+    class Interrupted:
+        def heartbeat(self):
+            return self
+
+        def call_back(self, job, *, line):
+            jobs.append(threading.Thread(target=job, daemon=True))
+            jobs[-1].start()
+            if len(jobs) == 1:
+                assert entered.wait(30.0)
+                raise KeyboardInterrupt
+
+    def on_event(event):
+        told.append(event)
+        entered.set()
+        assert go.wait(30.0)
+
+    reporter = EventReporter("bucket", on_event, runtime=Interrupted())
+    happened = [Throttled(bucket="bucket", operation=str(number)) for number in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        reporter.queue(happened[0])
+    reporter.queue(happened[1])
+    if len(jobs) > 1:
+        jobs[1].join(1.0)  # it ends at once, or tells the first event again and waits
+    go.set()
+    reporter.queue(happened[2])
+    for job in jobs:
+        job.join(30.0)
+    assert told == happened

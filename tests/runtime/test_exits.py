@@ -16,6 +16,7 @@ from ddb_lease import ConfigurationError, exit_on_sigterm
 from scripts.harness.endings import (
     acquire_too_late,
     end_as_celery_does,
+    end_beside_dead_buckets,
     end_by_sigterm,
     end_children,
     end_with_many,
@@ -37,6 +38,13 @@ def test_three_hundred_leases_are_released_at_the_exit_though_each_request_takes
     with started(end_with_many, job(how=how, tokens=tokens, leases=300)) as [holder]:
         assert holder.expect("held") == {"said": "held", "leases": 300, "held": 300}
         assert holder.expect("left")["leases"] == 0
+        assert holder.wait() == 0
+
+
+def test_a_healthy_buckets_lease_is_released_at_the_exit_though_many_other_buckets_do_not_answer():
+    with started(end_beside_dead_buckets, job(leases=24)) as [holder]:
+        assert holder.expect("held")["held"] == 25
+        assert holder.expect("left")["leases"] == 24
         assert holder.wait() == 0
 
 

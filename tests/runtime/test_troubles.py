@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import LossReason
-from ddb_lease._protocol.messages import Renew, RenewEach
+from ddb_lease._protocol.messages import Release, Renew, RenewEach
 from ddb_lease._runtime.workers import MOST_IN_LINE
 from ddb_lease._state import log
 from ddb_lease.events import Acquired, Lost, Released, Renewed
 from tests.runtime.troubles import PATIENCE, Process, Told, outlives, renewed, threads
-from tests.support import Stalling, eventually
+from tests.support import UNSENT, Stalling, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -281,6 +281,43 @@ def test_two_hundred_buckets_whose_calls_hang_cost_a_healthy_one_nothing(process
     finally:
         for stall in stalls:
             stall.go.set()
+
+
+# Releases that are owed.
+
+
+def unanswered(lease, bucket):
+    """A release that is not answered at first: it is owed, and sent again in the background."""
+    bucket.tap.everything_fails = UNSENT
+    assert lease._held.begin_release()
+    assert not lease._held.end.release_quietly(tries=1)
+    bucket.tap.everything_fails = None
+
+
+def test_releases_that_hang_in_one_bucket_delay_no_owed_release_of_another(process):
+    sick, healthy, go = (
+        process.bucket(max_tokens=100, lease_seconds=600),
+        process.bucket(lease_seconds=600),
+        threading.Event(),
+    )
+    leases, owed = [sick.acquire(timeout=PATIENCE) for _ in range(100)], healthy.acquire(timeout=PATIENCE)
+    send, hung = sick.tap.store.send, []
+
+    def hang(request):
+        if isinstance(request, Release):
+            hung.append(request)
+            assert go.wait(3 * PATIENCE)
+        return send(request)
+
+    sick.tap.store.send = hang
+    try:
+        for lease in leases:
+            unanswered(lease, sick)
+        eventually(lambda: len(hung) >= 8, within=PATIENCE)
+        unanswered(owed, healthy)
+        healthy.acquire(timeout=PATIENCE / 2).release()
+    finally:
+        go.set()
 
 
 # Signals.

@@ -376,6 +376,24 @@ def test_two_hundred_lines_that_hang_cost_a_healthy_one_nothing(clock, gate):
         assert done.acquire(timeout=LONG)
 
 
+def test_lines_whose_jobs_hang_for_ever_leave_threads_to_a_healthy_one(clock, gate, monkeypatch):
+    monkeypatch.setattr(workers_module, "MOST_THREADS", 24)
+    workers, before = Workers(clock), worker_threads()
+    for _ in range(12):  # they are tried again and again
+        hung(workers, clock, gate, lines=3)
+        clock.pass_time(WRITTEN_OFF_SECONDS)
+        workers.relieve()
+    assert len(worker_threads() - before) >= 12, "each trial got its thread while there were many"
+    for _ in range(3):
+        done = threading.Event()
+        workers.submit(done.set, line="healthy")
+        clock.pass_time(WAITING_SECONDS)
+        workers.relieve()
+        assert done.wait(LONG / 2)
+    gate.go.set()
+    gate.await_running(36)
+
+
 def test_a_job_that_hangs_for_long_counts_no_more_against_its_line_nor_against_the_limit(clock, gate, monkeypatch):
     monkeypatch.setattr(workers_module, "MOST_WORKERS", 4)
     monkeypatch.setattr(workers_module, "MOST_IN_LINE", 3)
