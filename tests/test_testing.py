@@ -501,7 +501,8 @@ def test_what_the_page_says_of_other_engines_and_frameworks_runs(page, pytester,
             "def test_it(lease_bucket, lease_engine):\n"
             "    import os\n"
             "    assert lease_engine.pid != os.getpid()\n"
-            "    assert lease_bucket.acquire().held\n"
+            "    with lease_bucket.acquire() as lease:\n"
+            "        assert lease.held\n"
         )
         pytester.runpytest_subprocess("-W", "error", timeout=LONG).assert_outcomes(passed=1)
         script = page["without_pytest.py"]
@@ -512,7 +513,7 @@ def test_what_the_page_says_of_other_engines_and_frameworks_runs(page, pytester,
 
 def test_a_conftest_that_also_imports_from_it_is_not_warned(pytester):
     pytester.makeconftest("from ddb_lease.testing import Stage\npytest_plugins = ['ddb_lease.testing']\n")
-    pytester.makepyfile("def test_it(lease_bucket): assert lease_bucket.try_acquire()")
+    pytester.makepyfile("def test_it(lease_bucket): assert lease_bucket.try_acquire().release()")
     pytester.runpytest_subprocess("-W", "error", timeout=LONG).assert_outcomes(passed=1)
 
 

@@ -107,6 +107,7 @@ class TestEnvironment:
         self._processes: list[SimulatedProcess] = []
         self._strangers: list[SimulatedProcess] = []
         self._buckets: list[LeaseBucket] = []
+        self._theirs: list[Lease] = []
         self._outage: Cut | None = None
 
     def __repr__(self) -> str:
@@ -291,7 +292,9 @@ class TestEnvironment:
             owner="a stranger",
             timing=_ROOMY,
         )
-        return [stranger.acquire(timeout=_FILL_SECONDS) for _ in range(status.free)]
+        theirs = [stranger.acquire(timeout=_FILL_SECONDS) for _ in range(status.free)]
+        self._theirs += theirs  # a test that does not keep them has not dropped its own
+        return theirs
 
     # The end.
 

@@ -259,3 +259,9 @@ def test_kit() -> None:
         stage.lose(stage.leases[0], reason=ddb_lease.LossReason.TAKEN)
         with stage.outage(answers_only=True):
             pass
+
+
+def process_ends() -> None:
+    ddb_lease.exit_on_sigterm()
+    ddb_lease.exit_on_sigterm(code=0)
+    ddb_lease.exit_on_sigterm(0)  # type: ignore[call-arg]
