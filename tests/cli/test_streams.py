@@ -14,13 +14,12 @@ import sys
 import zipapp
 from pathlib import Path
 
-import boto3
 import pytest
 
 from ddb_lease.cli import nesting, supervisor
 from ddb_lease.cli.main import main, parser
 from tests.cli.test_commands import LONG, ROOT, Cli, environment
-from tests.support import Table
+from tests.support import Table, recorded_engine
 
 DRIVER = str(Path(__file__).with_name("forked_commands.py"))
 LOCAL = "--local --max-tokens 1 --lease 30s"
@@ -93,8 +92,9 @@ def cli(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(cli):
-    session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=cli.url())
+    assert cli("create-table --local").returncode == 0  # it starts the engine
+    engine = recorded_engine(cli.folder / "engine")
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
     yield client
     client.close()
 
@@ -248,6 +248,7 @@ def test_a_missing_interpreter_for_the_watchdog_is_told_before_a_slot_is_taken(
 
 
 def test_a_run_inside_a_run_of_the_same_bucket_says_that_it_may_wait_for_itself(cli):
+    assert cli("create-table --local --table another").returncode == 0
     inner = "run nested {} --local --max-tokens 1 --timeout 100ms -- true"
     said = "this runs inside another `ddb-lease run` that holds 1 slot of 'nested': it may be waiting for itself"
     for where, code, is_said in [("", 75, True), ("--table another", 0, False)]:
