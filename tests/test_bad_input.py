@@ -146,7 +146,7 @@ ARGUMENTS = {
     "no table's name": (lambda p: p.bucket(table=""), "table"),
     "no region": (
         lambda p: p.bucket(session=stranger(region=None), endpoint_url=None),
-        "no AWS region is set: give --region",
+        "no AWS region is set: set AWS_DEFAULT_REGION",
     ),
 }
 

@@ -57,6 +57,8 @@ class LogQueue:
         self._records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()  # a signal handler may put, too
         self._dropped = 0
         self._drops_told = 0
+        self._failure: BaseException | None = None
+        self._failure_told = False
 
     def put(self, record: logging.LogRecord) -> None:
         """Queue a message; never blocks, and never raises."""
@@ -92,15 +94,34 @@ class LogQueue:
         self._records.put(_Mark(over))
         return over.wait(seconds)
 
+    def note_failure(self, error: BaseException) -> None:
+        """A handler or a filter failed: the log's thread says so, once."""
+        if not self._failure_told:
+            self._failure = error
+            self.put(_Mark(threading.Event()))
+
     def _run(self) -> None:
         while True:
             record = self._records.get()
             if isinstance(record, _Mark):
+                self._tell_failure()
                 record.over.set()
                 continue
-            with contextlib.suppress(BaseException):  # whatever the user's handlers raise
+            try:
                 _emit(record)
                 self._tell_drops()
+            except BaseException as error:  # noqa: BLE001 - whatever the user's handlers raise
+                self._failure = error
+            self._tell_failure()
+
+    def _tell_failure(self) -> None:
+        # On standard error, as `logging` does with what handlers catch themselves; unless that is switched off.
+        error, self._failure = self._failure, None
+        if error is None or self._failure_told or not logging.raiseExceptions or sys.stderr is None:
+            return
+        self._failure_told = True
+        with contextlib.suppress(Exception):
+            sys.stderr.write(f"ddb_lease: a log handler or filter failed: {error!r}; this is not repeated\n")
 
     def _tell_drops(self) -> None:
         dropped = self._dropped
@@ -162,8 +183,10 @@ class Log:
     def _log(self, level: int, text: str, args: tuple[object, ...], error: BaseException | None = None) -> None:
         info: _ErrorInfo | None = None if error is None else (type(error), error, error.__traceback__)
         if self._at_once and not in_background():
-            with contextlib.suppress(Exception):
+            try:
                 _LOGGER.log(level, text, *args, exc_info=info, stacklevel=3)
+            except Exception as failure:  # noqa: BLE001 - whatever the user's handlers raise
+                _queue.note_failure(failure)
             return
         code = sys._getframe(2)  # noqa: SLF001 - as `logging` finds its caller
         where = code.f_code.co_filename, code.f_lineno

@@ -147,7 +147,7 @@ class ConnectionSettings:
             )
         except aws.NoRegionError as error:
             raise ConfigurationError(
-                "no AWS region is set: give --region or a session with one, or set AWS_REGION or AWS_DEFAULT_REGION"
+                "no AWS region is set: set AWS_DEFAULT_REGION, or one in the profile, or give a session (--region)"
             ) from error
         except (aws.BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error

@@ -169,6 +169,23 @@ def test_what_a_handler_raises_on_a_users_thread_reaches_no_caller_but_an_interr
         log.log.warning("it is only said")
 
 
+@pytest.mark.parametrize("voice", [log.log, queued])
+def test_that_a_handler_fails_is_said_once_on_standard_error(handled, voice, monkeypatch, capsys):
+    monkeypatch.setattr(log, "_queue", log.LogQueue())
+    broken = handled(Kept())
+    broken.emit = lambda _: 1 / 0
+    for _ in range(3):
+        voice.warning("something")
+    assert log.flush(LONG)
+    said = capsys.readouterr().err
+    assert said.count("a log handler or filter failed: ZeroDivisionError") == 1
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    monkeypatch.setattr(log, "_queue", log.LogQueue())
+    voice.warning("something")
+    assert log.flush(LONG)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_handler_that_hangs_delays_nobody_and_what_does_not_fit_is_counted(handled):
     stuck = handled(Stuck())
     in_the_background(lambda: queued.warning("the first"))
