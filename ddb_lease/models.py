@@ -31,6 +31,9 @@ timedelta."""
 MARGINS_PER_LEASE = 3
 """A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
 
+_STEPS = 100
+"""Steps to the shortest lease. Each leaves a sixth of the distance, or more if the grace is a larger part of it."""
+
 OSCILLATOR_DRIFT = 200e-6
 """How far a machine's steady clock may run fast or slow, as a fraction: 200 parts per million, 17 s a day.
 Uncorrected quartz stays below half of it."""
@@ -92,12 +95,18 @@ class Timing:
         Raises:
             ConfigurationError: The lease is shorter than three margins. Nothing was sent.
         """
-        least = MARGINS_PER_LEASE * self.margin_for(lease_seconds)
-        if not lease_seconds >= least:
+        if not lease_seconds >= MARGINS_PER_LEASE * self.margin_for(lease_seconds):
             raise ConfigurationError(
                 f"a lease of {lease_seconds:g} s is too short: its margin is {self.margin_for(lease_seconds):.3g} s, "
-                f"and a lease must be at least three margins ({least:.3g} s) long"
+                f"and a lease must be at least three margins ({self._shortest():.1f} s) long"
             )
+
+    def _shortest(self) -> float:
+        """The shortest lease that has room, rounded up to a tenth of a second: the margin grows with the lease."""
+        shortest = 0.0
+        for _ in range(_STEPS):
+            shortest = MARGINS_PER_LEASE * self.margin_for(shortest)
+        return math.ceil(round(shortest * 10, 6)) / 10 if math.isfinite(shortest) else shortest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

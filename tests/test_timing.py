@@ -1,6 +1,7 @@
 """The time budget around a lease: the parts of a margin, and the settings that are refused."""
 
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,16 @@ def test_a_lease_has_room_for_three_margins_or_is_refused():
     timing.require_room(least + 0.001)
     with pytest.raises(ConfigurationError, match="at least three margins"):
         timing.require_room(least - 0.001)
+
+
+@pytest.mark.parametrize("timing", [Timing(), Timing(grace=1.0), Timing(grace_part=0.3)])
+def test_a_lease_of_the_length_that_the_refusal_names_is_taken(timing):
+    with pytest.raises(ConfigurationError) as refused:
+        timing.require_room(0.001)
+    named = float(re.search(r"three margins \((.*?) s\)", str(refused.value))[1])
+    timing.require_room(named)
+    with pytest.raises(ConfigurationError):
+        timing.require_room(named - 0.2)
 
 
 def test_a_lease_without_end_or_number_is_refused():

@@ -212,7 +212,7 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
         ("run b --max-tokens 1 --local", "no command"),
         ("run b --max-tokens 0 --local -- true", "max_tokens must be"),
         ("run b --max-tokens 1 --lease 0.1s --local --short-leases -- true", "too short"),
-        ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (3.9 s)"),
+        ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (4.3 s)"),
         ("run b --max-tokens 1 --lease 3s --short-leases -- true", "--short-leases needs --local"),
         ("run b --max-tokens 1 --lease 10s --grace 9s --local -- true", "too short"),
         ("run b --max-tokens 1 --lease 0 --local -- true", "lease_seconds must be"),
