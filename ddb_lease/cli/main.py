@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,9 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _execute(arguments: Sequence[str]) -> int:
     own, command = split_command(arguments)
     try:
-        options = parser().parse_args(own)
-        if command and options.execute not in {run.execute, limit.execute}:
+        options, left = parser().parse_known_args(own)
+        takes_command = options.execute in {run.execute, limit.execute}
+        if command and not takes_command:
             parser().error(f"only run and limit take a command after --: {' '.join(command)}")
+        if left and takes_command and not command and not left[0].startswith("-"):
+            parser().error(f"write the command after --: -- {shlex.join(left)}")
+        if left:
+            parser().error(f"unrecognized arguments: {' '.join(left)}")
     except OSError as error:  # help or usage were not written; newer versions of argparse do not tell
         return streams.OutputLost(error).exit_code
     options.command = command

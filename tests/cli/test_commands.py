@@ -182,7 +182,10 @@ def test_the_version_is_told(cli):
         ("create-table --local --wait never", "'never' is not a duration"),
         ("local restart", "invalid choice"),
         ("status used --local -- true", "only run and limit take a command"),
-        ("run b --max-tokens 1 --local true", "unrecognized arguments: true"),
+        ("run b --max-tokens 1 --local echo 'a b'", "write the command after --: -- echo 'a b'"),
+        ("limit b --rate 1/s --local true", "write the command after --: -- true"),
+        ("run b --max-tokens 1 --locale -- true", "unrecognized arguments: --locale"),
+        ("status used --local true", "unrecognized arguments: true"),
     ],
 )
 def test_wrong_arguments_are_refused_with_usage_and_code_2(line, says, capsys):
