@@ -13,6 +13,7 @@ import threading
 from types import FrameType
 from typing import Final
 
+from ddb_lease._runtime import process
 from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError
 
@@ -29,9 +30,9 @@ def exit_on_sigterm(*, code: int = _BY_SIGNAL + signal.SIGTERM) -> None:
     handle it otherwise. Then SIGTERM unwinds the main thread: its ``with`` blocks release their leases, and the
     interpreter's exit releases what is still held.
 
-    A handler that was set earlier is called first. Where SIGTERM is ignored, it stays ignored. Further SIGTERMs are
-    ignored while the process ends, so that they interrupt no release; SIGKILL ends it at once. A forked child inherits
-    this.
+    A handler that was set earlier is called first. Where SIGTERM is ignored, it stays ignored. A process that ends
+    already goes on with that, and keeps its exit status. Further SIGTERMs are ignored while it ends, so that they
+    interrupt no release; SIGKILL ends it at once. A forked child inherits this.
 
     Not promised: that the process ends soon. The main thread may be in a call that does not return to Python, may catch
     `SystemExit`, or may wait for other threads.
@@ -91,4 +92,5 @@ class _Ending:
         signal.signal(signum, signal.SIG_IGN)  # first: a second one must not interrupt what the first has begun
         if callable(self.earlier):
             self.earlier(signum, frame)
-        raise SystemExit(self._code)
+        if not process.is_exiting():  # a pool tells its processes to end in two ways at once
+            raise SystemExit(self._code)

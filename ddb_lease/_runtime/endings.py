@@ -51,6 +51,12 @@ def after_fork_in_child() -> None:
     _expecting, _forked = None, True
 
 
+def is_exiting() -> bool:
+    """Whether the finalizers of `multiprocessing` or billiard run: an exception there would keep ours from running."""
+    utils: list[Any] = [sys.modules.get(f"{package}.util") for package in ("multiprocessing", "billiard")]
+    return bool([util for util in utils if util is not None and util.is_exiting()])
+
+
 def _is_child(package: str) -> bool:
     process: Any = sys.modules.get(f"{package}.process")
     parent = getattr(process, "parent_process", None)

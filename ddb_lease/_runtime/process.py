@@ -85,6 +85,11 @@ def expect_end() -> None:
     endings.expect(_at_exit)
 
 
+def is_exiting() -> bool:
+    """Whether the process ends already: what interrupts it now keeps leases from being released."""
+    return _ended or endings.is_exiting()
+
+
 def _after_fork_in_child() -> None:
     global _heartbeats, _lock  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
     log.after_fork_in_child()

@@ -21,9 +21,11 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
+from scripts.harness import last_words  # first: see there
+
+# isort: split
 from ddb_lease import ConfigurationError, LeaseLost, StoreUnavailable, exit_on_sigterm
 from ddb_lease._protocol.messages import Reply, Unknown
-from scripts.harness import last_words
 from scripts.harness.holders import PATIENCE, Job, die_in, main, say
 from scripts.harness.simulated_engine import Simulated
 

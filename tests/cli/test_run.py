@@ -527,14 +527,11 @@ def unprivileged():
     raises.chmod(0o4755)
     cli = Cli(home, before=[setpriv, "--reuid=65534", "--regid=65534", "--clear-groups"])
     try:
-        check = subprocess.run(
-            [*cli.before, raises, "--reuid=0", sys.executable, "-c", "import ddb_lease.cli"],
-            env=cli.environment,
-            capture_output=True,
-            check=False,
-        )
-        if check.returncode:
-            pytest.skip(f"an unprivileged user cannot use this interpreter: {check.stderr!r}")
+        for becomes in ([], [raises, "--reuid=0"]):
+            line = [*cli.before, *becomes, sys.executable, "-c", "import ddb_lease.cli"]
+            check = subprocess.run(line, env=cli.environment, cwd=folder, capture_output=True, check=False)
+            if check.returncode:
+                pytest.skip(f"an unprivileged user cannot use this interpreter or package: {check.stderr!r}")
         assert cli("create-table", "--local").returncode == 0
         yield cli, [str(raises), "--reuid=0"]
     finally:

@@ -296,8 +296,8 @@ TROUBLES = Chapter(
             name="what a log handler raises reaches no caller",
             module=_LOG,
             target="Log._log",
-            code="contextlib.suppress(Exception)",
-            without="contextlib.suppress()",
+            code="_queue.note_failure(failure)",
+            without="raise",
             noticed_by=(
                 "tests/state/test_log.py::test_what_a_handler_raises_on_a_users_thread_reaches_no_caller_but_an_interrupt_does",
             ),

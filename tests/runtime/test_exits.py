@@ -6,6 +6,7 @@ limits are generous: they tell "in time" from "left to expire", on a machine tha
 
 from __future__ import annotations
 
+import multiprocessing.util
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from ddb_lease import ConfigurationError, exit_on_sigterm
+from ddb_lease._runtime import process
 from scripts.harness.endings import (
     acquire_too_late,
     end_as_celery_does,
@@ -150,6 +152,22 @@ def test_the_processes_of_a_pool_that_is_terminated_release_what_they_hold_if_th
         child = parent.expect("holds")["pid"]
         assert parent.expect("released")["pid"] == child
         parent.expect("ended")
+
+
+def test_a_process_that_ends_already_is_not_interrupted_by_sigterm(monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for place, name in [(process, "_ended"), (multiprocessing.util, "_exiting")]:
+            exit_on_sigterm()
+            with monkeypatch.context() as patched:
+                patched.setattr(place, name, True)
+                signal.raise_signal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, before)
+        exit_on_sigterm()
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_ending_in_order_is_refused_off_the_main_thread_and_with_what_is_no_exit_status():
