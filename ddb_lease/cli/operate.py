@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import sys
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
-from ddb_lease.cli.streams import ask, say, show
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.cli.streams import confirmed, say, show
 from ddb_lease.models import Repaired, Resized
 
 
@@ -92,16 +90,12 @@ def execute_reset(options: argparse.Namespace) -> int:
 
 def _confirmed(bucket: LeaseBucket) -> bool:
     status = bucket.status()
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise ConfigurationError("reset asks for confirmation, and there is no terminal to ask on: give --yes")
     running = sum(not lease.expired for lease in status.leases)
     question = (
         f"End {_counted(len(status.leases), 'lease')} of {formatting.printable(bucket.name)} ({running} not expired), "
         "whoever holds them? [y/N] "
     )
-    if not ask(question):
-        raise ConfigurationError("reset asks for confirmation, and standard error does not show it: give --yes")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    return confirmed(question, refusal=lambda why: f"reset asks for confirmation, and {why}: give --yes")
 
 
 def _tell(options: argparse.Namespace, for_programs: dict[str, int], for_people: str) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import connection, exits, formatting
-from ddb_lease.cli.streams import ask, say, show
+from ddb_lease.cli.streams import confirmed, say, show
 from ddb_lease.dynamodb.table import check_table, create_table
 from ddb_lease.errors import ConfigurationError
 
@@ -133,9 +132,5 @@ def _confirmed(held: Sequence[Held]) -> bool:
         f"{formatting.printable(lease.bucket)}, for another {formatting.shown(lease.remaining_s)}"
         for lease in held
     )
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise ConfigurationError(
-            f"{leases} would be lost: {holders}. Wait for them, or give --yes to stop the engine all the same"
-        )
-    ask(f"{holders}.\nStop the engine, and lose {leases}? [y/N] ")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    lost = f"{leases} would be lost: {holders}. Wait for them, or give --yes to stop the engine all the same"
+    return confirmed(f"{holders}.\nStop the engine, and lose {leases}? [y/N] ", refusal=lambda _: lost)

@@ -20,9 +20,11 @@ import select
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Final, TextIO
 
 from ddb_lease.cli import exits
+from ddb_lease.errors import ConfigurationError
 
 SAY_SECONDS: Final = 1.0
 """How long a diagnostic waits for room in an unread pipe. After one that waited in vain, the next ones do not wait."""
@@ -91,6 +93,23 @@ def ask(text: str) -> bool:
         return False
     finally:
         _lock.release()
+
+
+def confirmed(question: str, *, refusal: Callable[[str], str]) -> bool:
+    """Ask a person on the terminal; returns whether the answer was yes.
+
+    Args:
+        question: What to ask.
+        refusal: The error's text if nobody can be asked, given the reason.
+
+    Raises:
+        ConfigurationError: There is no terminal to ask on, or standard error does not show the question.
+    """
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ConfigurationError(refusal("there is no terminal to ask on"))
+    if not ask(question):
+        raise ConfigurationError(refusal("standard error does not show it"))
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def finish(code: int) -> int:

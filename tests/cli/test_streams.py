@@ -5,6 +5,7 @@ And what a command line cannot do is refused before it takes anything.
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import re
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease.cli import nesting, supervisor
+from ddb_lease import ConfigurationError
+from ddb_lease.cli import nesting, streams, supervisor
 from ddb_lease.cli.main import main, parser
 from tests.cli.test_commands import LONG, ROOT, Cli, environment
 from tests.support import Table, recorded_engine
@@ -272,3 +274,16 @@ def test_while_it_waits_for_itself_it_says_so(cli):
 @pytest.mark.parametrize("value", ["", "[", "5", "[5]", '[["a", "b"]]', "{}"])
 def test_a_damaged_variable_is_ignored(value):
     assert nesting.held({nesting.VARIABLE: value}) == []
+
+
+def test_nobody_is_asked_where_the_question_is_not_shown(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    monkeypatch.setattr(streams, "ask", lambda _: False)
+    with pytest.raises(ConfigurationError, match="lost, as standard error does not show it"):
+        streams.confirmed("Stop? [y/N] ", refusal=lambda why: f"lost, as {why}")
+    monkeypatch.setattr(streams, "ask", lambda _: True)
+    assert streams.confirmed("Stop? [y/N] ", refusal=str)
