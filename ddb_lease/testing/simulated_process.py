@@ -32,13 +32,16 @@ class Cut(enum.Enum):
     ANSWERS = enum.auto()
     """Requests arrive and are carried out; their answers are lost."""
 
+_BITS_OF_A_NAME = 64
+"""From so many on; a draw among slots or windows takes fewer, and is the same in every run."""
+
 
 class Chance(Random):
-    """Draws the same times in every run, but never the same name twice."""
+    """Draws the same times and numbers in every run, but never the same name twice."""
 
     def getrandbits(self, bits: int, /) -> int:
-        """Random bits for lease ids and request tokens."""
-        return _names.getrandbits(bits)
+        """Random bits: so many that they make a lease id or a request token are new ones in every run."""
+        return _names.getrandbits(bits) if bits >= _BITS_OF_A_NAME else super().getrandbits(bits)
 
 
 class OneAtATime:

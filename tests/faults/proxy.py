@@ -331,7 +331,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        raw = self.rfile.read(length)
+        if len(raw) < length:  # the client went away between the head of its request and the end of its body
+            self.close_connection = True
+            return None
         asked = Asked(
             operation=self.headers.get("X-Amz-Target", "").rpartition(".")[2],
             key_id=found[1] if (found := _KEY_ID.search(self.headers.get("Authorization", ""))) else "",
