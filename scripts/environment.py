@@ -79,7 +79,7 @@ def floors() -> tuple[str, ...]:
     """Every lower bound in pyproject.toml as an exact requirement."""
     text = (ROOT / "pyproject.toml").read_text()
     dependencies = text[text.index("\n[project]\n") : text.index("\n[project.scripts]\n")]
-    return tuple(f"{name}=={bound}" for name, bound in re.findall(r'"([\w.\-]+(?:\[\w+\])?)>=([\d.]+)"', dependencies))
+    return tuple(f"{name}=={bound}" for name, bound in re.findall(r'"([\w.\-]+(?:\[\w+\])?)>=([\w.]+)"', dependencies))
 
 
 def run(*command: str | Path, **environment: str) -> int:

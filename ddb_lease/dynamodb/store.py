@@ -9,14 +9,18 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
 
 from botocore import exceptions as aws
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.client import ConnectionSettings, timeout_for
+from ddb_lease.dynamodb.client import Client, ConnectionSettings, timeout_for
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.failures import while_fetching_credentials
+from ddb_lease.dynamodb.wire import wire_for
 from ddb_lease.errors import StoreUnavailable
 
 
@@ -27,7 +31,7 @@ class Store:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
-        self._client = connection.connect(lease_seconds, user=self)
+        self._use(connection.connect(lease_seconds, user=self))
         self._forked = False
         self._no_credentials = False
 
@@ -44,10 +48,10 @@ class Store:
             self._renew_after_fork()
         if self._no_credentials:
             self._no_credentials = False
-            self._client = self._connection.reconnect(self._client, self._lease_seconds, user=self)
+            self._use(self._connection.reconnect(self._client, self._lease_seconds, user=self))
         method, arguments = call_for(request, self._address)
         try:
-            response = getattr(self._client, method)(**arguments)
+            response = self._call(method, arguments)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
             # Where there are none now, a metadata service may only be busy.
             self._no_credentials = isinstance(error, aws.NoCredentialsError)
@@ -64,7 +68,8 @@ class Store:
     def fit(self, lease_seconds: float) -> None:
         """Shorten the timeouts, if they are too long for leases of this length; a client of the user's own stays."""
         if self._connection.client is None and timeout_for(lease_seconds) < timeout_for(self._lease_seconds):
-            before, self._client = self._client, self._connection.connect(lease_seconds, user=self)
+            before = self._client
+            self._use(self._connection.connect(lease_seconds, user=self))
             self._lease_seconds = lease_seconds
             if before is not self._client:
                 self._connection.disconnect(before, user=self)
@@ -81,9 +86,21 @@ class Store:
         """
         self._forked = True
 
+    def _use(self, client: Client) -> None:
+        self._client = client
+        # Whoever brings a client of his own wants what he has set up in it.
+        own = self._connection.client is None
+        self._wire = wire_for(client, now=time.time) if own else None
+
+    def _call(self, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._wire is not None:
+            return self._wire.call(self._client, method, arguments)
+        answer: Mapping[str, Any] = getattr(self._client, method)(**arguments)
+        return answer
+
     def _renew_after_fork(self) -> None:
         if self._connection.client is None:
-            self._client = self._connection.connect(self._lease_seconds, user=self)
+            self._use(self._connection.connect(self._lease_seconds, user=self))
         else:
             with contextlib.suppress(Exception):
                 self._client.close()  # the user's own: it opens new connections as needed

@@ -1,0 +1,54 @@
+"""botocore's private parts, as far as we touch them: all of that in one place.
+
+Invariants:
+
+- Whoever uses them takes botocore's whole path where one of them is not what we know: a newer botocore may change them.
+- No I/O.
+"""
+# ruff: noqa: SLF001, ANN401 - that is what this module is for; none of it has a public type
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ddb_lease.dynamodb.signature import Credentials
+
+
+def credentials_of(client: Any) -> Credentials | None:
+    """What a request of the client is signed with now; None if there is nothing. This may refresh them, with I/O.
+
+    Raises:
+        Exception: What botocore raises where they cannot be had.
+    """
+    found = client._get_credentials()
+    frozen: Credentials | None = None if found is None else found.get_frozen_credentials()
+    return frozen
+
+
+def http_session_of(client: Any) -> Any:
+    """The session through which a client sends."""
+    return client._endpoint.http_session
+
+
+def connections_of(session: Any, url: str) -> tuple[Any, str, str | None]:
+    """urllib3's pool of a session's connections to a URL, set up as the session does it.
+
+    Returns:
+        The pool; the target to ask it for, which is the whole URL where a proxy forwards it; the proxy's URL, if any.
+    """
+    proxy = session._proxy_config.proxy_url_for(url)
+    pool = session._get_connection_manager(url, proxy).connection_from_url(url)
+    session._setup_ssl_cert(pool, url, session._verify)
+    return pool, session._get_request_target(url, proxy), proxy
+
+
+def handlers_of(client: Any, event: str) -> Sequence[object]:
+    """All handlers of a client's event."""
+    found: Sequence[object] = client.meta.events._emitter._handlers.prefix_search(event)
+    return found
+
+
+def registered_of(client: Any) -> object:
+    """An object that is replaced by another one whenever a handler of the client comes or goes."""
+    return client.meta.events._emitter._lookup_cache

@@ -1,0 +1,122 @@
+"""Templates: what stays the same in all requests of one operation, taken from one that botocore prepared.
+
+So the endpoint, its rules (FIPS, dual stack, account endpoints), the user agent and the signed headers are botocore's
+own, and none of that is worked out anew for each call.
+
+Invariants:
+
+- A template is made only of a request whose signature it can reproduce. Where it cannot (another signer, a signed
+  header that it does not know), there is none.
+- What may change from one call to the next is never part of it: time, signature, token, length, and the ids of a call.
+- No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from calendar import timegm
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from time import strptime
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from ddb_lease.dynamodb.signature import ALGORITHM, AUTHORIZATION, DATE, TOKEN, Credentials, Scope, Signer
+
+_LENGTH: Final = "Content-Length"
+_OF_ONE_CALL: Final = frozenset(
+    name.lower()
+    for name in (
+        *(AUTHORIZATION, DATE, TOKEN, _LENGTH),
+        # Each call has its own, or none.
+        *("amz-sdk-invocation-id", "amz-sdk-request", "X-Amzn-Trace-Id"),
+    )
+)
+_AUTHORIZED: Final = re.compile(
+    rf"{ALGORITHM} Credential=[^,]+/\d{{8}}/([^/,]+)/([^/,]+)/aws4_request, SignedHeaders=([^,]+), Signature=[0-9a-f]+"
+)
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """The requests of one operation.
+
+    Attributes:
+        url: Where they go.
+        path: The path in it.
+        headers: Their headers that stay the same.
+        values: The values of signed headers that stay the same, by name in small letters.
+        signed: The names of all signed headers, sorted.
+        signer: Signs them.
+        account: The account whose endpoint it is; None if the endpoint depends on none.
+    """
+
+    url: str
+    path: str
+    headers: Mapping[str, str]
+    values: Mapping[str, str]
+    signed: tuple[str, ...]
+    signer: Signer
+    account: str | None
+
+    def fits(self, credentials: Credentials) -> bool:
+        """Whether requests with these credentials go to the same place."""
+        return account_of(credentials) == self.account
+
+    def filled_in(self, body: bytes, credentials: Credentials, *, at: float) -> dict[str, str]:
+        """All headers of one request, signed at this time, in seconds since the epoch."""
+        signing = self.signer.headers(
+            path=self.path, fixed=self.values, signed=self.signed, body=body, credentials=credentials, at=at
+        )
+        return {**self.headers, **signing, _LENGTH: str(len(body))}
+
+
+def account_of(credentials: Credentials) -> str | None:
+    """The account that the credentials name, as newer versions of botocore know it; its endpoints depend on it."""
+    account: str | None = getattr(credentials, "account_id", None)
+    return account
+
+
+def template_of(
+    url: str, headers: Iterable[tuple[str, str | bytes]], body: bytes, credentials: Credentials
+) -> Template | None:
+    """The template of a request that botocore prepared; None if our signature of it would be another than botocore's.
+
+    Args:
+        url: Where it goes.
+        headers: Its headers.
+        body: Its body.
+        credentials: What it was signed with.
+    """
+    texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in headers}
+    lower = {name.lower(): value for name, value in texts.items()}
+    authorized = _AUTHORIZED.fullmatch(lower.get(AUTHORIZATION.lower(), ""))
+    where = urlsplit(url)
+    if authorized is None or where.query or where.path not in {"", "/"}:
+        return None
+    region, service, names = authorized.groups()
+    kept = {name: value for name, value in texts.items() if name.lower() not in _OF_ONE_CALL}
+    values = {name.lower(): " ".join(value.split()) for name, value in kept.items()} | {"host": _host(where)}
+    signed = tuple(name for name in names.split(";") if name in values or name == DATE.lower())
+    template = Template(
+        url=url,
+        path="/",
+        headers=kept,
+        values={name: values[name] for name in signed if name in values},
+        signed=signed,
+        signer=Signer(Scope(region=region, service=service)),
+        account=account_of(credentials),
+    )
+    try:
+        at = timegm(strptime(lower[DATE.lower()], "%Y%m%dT%H%M%SZ"))
+    except (LookupError, ValueError):
+        return None
+    ours = template.filled_in(body, credentials, at=at)
+    return template if ours[AUTHORIZATION] == lower[AUTHORIZATION.lower()] else None
+
+
+def _host(where: SplitResult) -> str:
+    name = where.hostname or ""
+    name = f"[{name}]" if ":" in name else name
+    return name if where.port in {None, _PORTS.get(where.scheme)} else f"{name}:{where.port}"

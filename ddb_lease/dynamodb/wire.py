@@ -1,0 +1,162 @@
+"""The wire: calls of a boto3 client's methods, without the work that is the same in each.
+
+botocore spends more processor time on a call than everything else together. Here, the first call of each operation is
+botocore's own, and leaves a template. Those that follow fill it in, sign it, send it through the connections of
+botocore's HTTP session, and read the answer.
+
+Invariants:
+
+- It returns and raises what the client's method does, so that nothing above it knows which way a call took.
+- It steps aside for botocore's whole path, call by call, wherever something hooks into that, and wherever it is not
+  sure to do the same. A client of the user's own always takes the whole path.
+- One call is one attempt.
+- A client belongs to one process: so do its templates.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from botocore.awsrequest import AWSPreparedRequest
+from botocore.client import BaseClient
+
+from ddb_lease._state.log import queued as _log
+from ddb_lease.dynamodb.hooks import Hooks
+from ddb_lease.dynamodb.internals import credentials_of, http_session_of
+from ddb_lease.dynamodb.json_protocol import answer_of, body_of
+from ddb_lease.dynamodb.pool import Pool
+from ddb_lease.dynamodb.template import Template, template_of
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient as Client
+else:
+    Client = Any
+
+VARIABLE: Final = "DDB_LEASE_WIRE"
+"""The environment variable that chooses: ``boto3`` sends every call by botocore's whole path."""
+
+_TRACE_ID: Final = "_X_AMZN_TRACE_ID"
+
+
+class Wire:
+    """The calls of one client.
+
+    Args:
+        now: Reads the time to sign by, in seconds since the epoch.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._hooks = Hooks()
+        self._known: dict[str, tuple[Template, Pool]] = {}
+        self._pools: dict[str, Pool] = {}
+        self._told: set[str] = set()
+
+    def call(self, client: Client, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Call a method of the client.
+
+        Args:
+            client: The client.
+            method: The method's name.
+            arguments: Its arguments; they are not checked.
+
+        Returns:
+            What the method returns.
+
+        Raises:
+            Exception: What the method raises.
+        """
+        operation = client.meta.method_to_api_mapping[method]
+        known = self._known.get(operation)
+        if known is None or self._must_step_aside(client, method, operation):
+            return _by_botocore(client, method, arguments)
+        template, pool = known
+        credentials = credentials_of(client)
+        if credentials is None or not template.fits(credentials):
+            self._known.pop(operation, None)
+            return _by_botocore(client, method, arguments)
+        body = body_of(arguments)
+        status, headers, said = pool.post(template.filled_in(body, credentials, at=self._now()), body)
+        model = client.meta.service_model.operation_model(operation)
+        return answer_of(model, status, headers, said, error_class=client.exceptions.from_code)
+
+    def watch(self, client: BaseClient) -> None:
+        """Learn from the calls that a client sends by botocore's whole path."""
+        client_of = weakref.ref(client)
+
+        def learn(request: AWSPreparedRequest, event_name: str, **_: object) -> None:
+            client, operation = client_of(), event_name.rpartition(".")[2]
+            if client is not None and operation not in self._known:
+                self._learn(client, operation, request)
+
+        client.meta.events.register_last("before-send.dynamodb", learn)
+
+    def _learn(self, client: BaseClient, operation: str, request: AWSPreparedRequest) -> None:
+        try:
+            credentials = credentials_of(client)
+            if credentials is None or not isinstance(request.body, bytes):
+                return
+            template = template_of(request.url, request.headers.items(), request.body, credentials)
+            if template is None:
+                return
+            pool = self._pools.get(template.url)
+            if pool is None:
+                pool = self._pools[template.url] = Pool(http_session_of(client), template.url)
+        except Exception as error:  # noqa: BLE001 - botocore's inside is not what we know, but its whole path works
+            self._tell(f"{type(error).__name__}: {error}")
+            return
+        self._known[operation] = template, pool
+
+    def _must_step_aside(self, client: Client, method: str, operation: str) -> bool:
+        if os.environ.get(_TRACE_ID):  # in a Lambda function: botocore sends its trace's id along
+            return True
+        found = self._hooks.found(client, method, operation)
+        if found is None:
+            return False
+        self._tell(found)
+        return True
+
+    def _tell(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            _log.debug("requests take botocore's whole path: %s", why)
+
+
+def wire_for(client: object, *, now: Callable[[], float]) -> Wire | None:
+    """The wire of a client, which all that use the client share; None for what only looks like a client of botocore's.
+
+    Args:
+        client: A client that was made here.
+        now: Reads the time to sign by, in seconds since the epoch.
+    """
+    if not isinstance(client, BaseClient) or os.environ.get(VARIABLE) == "boto3":
+        return None
+    with _lock:
+        wire = _wires.get(client)
+        if wire is None:
+            wire = _wires[client] = Wire(now)
+            wire.watch(client)
+        return wire
+
+
+def _by_botocore(client: Client, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    answer: Mapping[str, Any] = getattr(client, method)(**arguments)
+    return answer
+
+
+_lock = threading.RLock()  # reentrant: a signal handler may make a bucket while its own thread makes one
+_wires: weakref.WeakKeyDictionary[Any, Wire] = weakref.WeakKeyDictionary()
+
+
+def _after_fork_in_child() -> None:
+    global _lock, _wires  # noqa: PLW0603 - a thread of the parent may have held the lock
+    _lock = threading.RLock()
+    _wires = weakref.WeakKeyDictionary()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,149 @@
+"""An HTTP service on loopback that notes each request as it came, and gives the answers that it is told to."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import ipaddress
+import json
+import socket
+import ssl
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+DATE = "Sun, 29 Nov 2026 01:30:00 GMT"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request as it came."""
+
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Says:
+    """One answer."""
+
+    status: int = 200
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    """Close the connection after so many bytes of the body."""
+
+
+def says(body: object = None, *, status: int = 200, **headers: str) -> Says:
+    """An answer as DynamoDB gives it."""
+    raw = json.dumps({} if body is None else body).encode()
+    return Says(
+        status=status,
+        body=raw,
+        headers={
+            "x-amzn-RequestId": "REQUEST-1",
+            "x-amz-crc32": str(zlib.crc32(raw)),
+            "Content-Type": "application/x-amz-json-1.0",
+            "Date": DATE,
+        }
+        | {name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+class Service:
+    """The service; `answer` decides what each request gets, `asked` lists them all."""
+
+    def __init__(self, server: HTTPServer, url: str) -> None:
+        self.server = server
+        self.url = url
+        self.asked: list[Asked] = []
+        self.answer: Callable[[Asked], Says] = lambda _: says()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65536
+    service: Service
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        asked = Asked(target=self.path, headers=dict(self.headers.items()), body=body)
+        self.service.asked.append(asked)
+        answer = self.service.answer(asked)
+        self.send_response_only(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body[: answer.cut])
+        self.wfile.flush()
+        if answer.cut is not None:
+            self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+        """Log nothing."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+
+
+@contextlib.contextmanager
+def serving(*, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Service]:
+    """A service while the block runs."""
+    handler = type("Handler", (_Handler,), {})
+    server_type = type("Server", (_Server,), {"address_family": socket.AF_INET6 if ":" in host else socket.AF_INET})
+    server = server_type((host, 0), handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    name = f"[{host}]" if ":" in host else host
+    handler.service = service = Service(server, f"http{'s' if tls else ''}://{name}:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield service
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a certificate that nobody knows, and the file that makes it known."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a service on loopback")])
+    now = dt.datetime.now(dt.timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    known, private = folder / "known.pem", folder / "private.pem"
+    known.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(known, private)
+    return context, known

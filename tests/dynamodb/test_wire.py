@@ -1,0 +1,535 @@
+"""The wire: the same requests as botocore's whole path sends, the same answers; and where it steps aside for it."""
+
+import base64
+import gzip
+import json
+import os
+import socket
+import threading
+from datetime import datetime, timedelta, timezone
+
+import boto3
+import pytest
+from botocore.client import BaseClient
+from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
+from botocore.endpoint import Endpoint
+from botocore.exceptions import ClientError, SSLError
+from botocore.stub import Stubber
+
+from ddb_lease import LeaseBucket, client_config
+from ddb_lease.dynamodb import wire as wire_module
+from ddb_lease.dynamodb.pool import Pool
+from ddb_lease.dynamodb.wire import Wire, wire_for
+from tests.dynamodb.http_service import Says, certificate, says, serving
+
+NOW = 1_795_915_800.0
+ARGUMENTS = {
+    "TableName": "leases",
+    "Key": {"pk": {"S": "lease#nightly"}, "sk": {"S": "S#000001"}},
+    "UpdateExpression": "SET expires_at = :e",
+    "ExpressionAttributeValues": {":e": {"N": "1"}, ":data": {"M": {"B": {"B": b"\x00\xff"}, "BS": {"BS": [b"a"]}}}},
+}
+RETRIES = " (reached max retries: 0)"
+OF_ONE_CALL = {"x-amz-date", "authorization", "amz-sdk-invocation-id", "amz-sdk-request", "content-length"}
+
+
+@pytest.fixture
+def service():
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def session():
+    return boto3.Session(aws_access_key_id="key", aws_secret_access_key="secret", region_name="eu-west-1")
+
+
+@pytest.fixture
+def client(session, service):
+    made = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def posts(monkeypatch):
+    """How many requests went past botocore's path."""
+    counted = []
+    post = Pool.post
+    monkeypatch.setattr(Pool, "post", lambda *given: counted.append(1) or post(*given))
+    return counted
+
+
+def learnt(client, method="update_item", arguments=ARGUMENTS):
+    """A wire that has seen one call of botocore's."""
+    wire = wire_for(client, now=lambda: NOW)
+    wire.call(client, method, arguments)
+    return wire
+
+
+def outcome(call):
+    """What a call returned, or raised."""
+    try:
+        return "returned", comparable(call())
+    except ClientError as error:
+        said = str(error).replace(RETRIES, "")
+        return type(error).__name__, said, error.operation_name, comparable(error.response)
+    except Exception as error:
+        return type(error).__name__
+
+
+def comparable(response):
+    """A response without what botocore says of its retries, and without the message that it gives once more."""
+    response = {name: value for name, value in response.items() if name.lower() != "message"}
+    metadata = dict(response["ResponseMetadata"])
+    metadata.pop("MaxAttemptsReached", None)
+    metadata.pop("RetryAttempts", None)
+    metadata["HTTPHeaders"] = {name.lower(): value for name, value in metadata.get("HTTPHeaders", {}).items()}
+    return {**response, "ResponseMetadata": metadata}
+
+
+# ---- The same requests.
+
+
+@pytest.mark.parametrize("token", [None, "a-token"])
+def test_it_sends_what_botocore_sends(service, client, posts, monkeypatch, token):
+    monkeypatch.setattr(client, "_get_credentials", lambda: Credentials("key", "secret", token))
+    monkeypatch.setattr(client._request_signer, "_credentials", Credentials("key", "secret", token))
+    wire = learnt(client)
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 1
+    theirs, ours = service.asked
+    assert ours.target == theirs.target
+    assert json.loads(ours.body) == json.loads(theirs.body)
+    sent = [{name.lower(): value for name, value in each.headers.items()} for each in (theirs, ours)]
+    kept = [{name: value for name, value in headers.items() if name not in OF_ONE_CALL} for headers in sent]
+    assert kept[0] == kept[1]
+    assert sent[1]["x-amz-date"] == datetime.fromtimestamp(NOW, timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    shape = [headers["authorization"].rpartition("Signature=")[0].split("/")[2:] for headers in sent]
+    assert shape[0] == shape[1]
+    assert sent[1].get("x-amz-security-token") == token
+
+
+class Credentials:
+    """Credentials that can be changed."""
+
+    def __init__(self, access_key, secret_key, token=None, account_id=None):
+        self.access_key, self.secret_key, self.token, self.account_id = access_key, secret_key, token, account_id
+
+    def get_frozen_credentials(self):
+        if self.account_id is None:
+            return ReadOnlyCredentials(self.access_key, self.secret_key, self.token)
+        return ReadOnlyCredentials(self.access_key, self.secret_key, self.token, self.account_id)
+
+
+def test_new_credentials_sign_the_next_request(service, session, posts):
+    hours = [0]
+    credentials = RefreshableCredentials(
+        access_key="key-old",
+        secret_key="old",
+        token="token-old",
+        expiry_time=datetime(2030, 1, 1, 1, tzinfo=timezone.utc),
+        refresh_using=lambda: {
+            "access_key": "key-new",
+            "secret_key": "new",
+            "token": "token-new",
+            "expiry_time": "2030-01-01T03:00:00Z",
+        },
+        method="a role",
+        time_fetcher=lambda: datetime(2030, 1, 1, tzinfo=timezone.utc) + timedelta(hours=hours[0]),
+    )
+    session._session._credentials = credentials
+    client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+    wire = learnt(client)
+    wire.call(client, "update_item", ARGUMENTS)
+    hours[0] = 1
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 2
+    tokens = [asked.headers["X-Amz-Security-Token"] for asked in service.asked]
+    assert tokens == ["token-old", "token-old", "token-new"]
+    assert "Credential=key-new/" in service.asked[2].headers["Authorization"]
+
+
+def test_each_operation_has_its_own_template(service, client, posts):
+    wire = learnt(client)
+    look = {"TableName": "leases", "KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": "a"}}}
+    for _ in range(2):
+        wire.call(client, "query", look)
+    assert [asked.headers["X-Amz-Target"].partition(".")[2] for asked in service.asked] == [
+        "UpdateItem",
+        "Query",
+        "Query",
+    ]
+    assert len(posts) == 1
+
+
+# ---- The same answers.
+
+ITEM = {"pk": {"S": "lease#nightly"}, "data": {"M": {"B": {"B": base64.b64encode(b"\x00").decode()}}}}
+ERROR = "com.amazonaws.dynamodb.v20120810#"
+ANSWERS = {
+    "empty": says(),
+    "item": says({"Attributes": ITEM, "ConsumedCapacity": {"CapacityUnits": 1.0, "TableName": "leases"}}),
+    "binary set": says({"Attributes": {"s": {"BS": [base64.b64encode(b"a").decode()] * 2}}}),
+    "a map that looks like a binary": says({"Attributes": {"m": {"M": {"B": {"S": "text"}, "BS": {"L": []}}}}}),
+    "no body": Says(body=b"", headers={"x-amzn-RequestId": "R"}),
+    "no request id": Says(body=b"{}"),
+    "condition": says(
+        {
+            "__type": ERROR + "ConditionalCheckFailedException",
+            "message": "The conditional request failed",
+            "Item": ITEM,
+        },
+        status=400,
+    ),
+    "transaction": says(
+        {
+            "__type": ERROR + "TransactionCanceledException",
+            "Message": "Transaction cancelled",
+            "CancellationReasons": [{"Code": "None"}, {"Code": "ConditionalCheckFailed", "Message": "m", "Item": ITEM}],
+        },
+        status=400,
+    ),
+    "both messages": says({"__type": "X", "message": "small", "Message": "large"}, status=400),
+    "no message": says({"__type": ERROR + "InternalServerError"}, status=500),
+    "a colon": says({"__type": "ThrottlingException:http://internal", "message": "slow"}, status=400),
+    "throttled": says(
+        {
+            "__type": ERROR + "ThrottlingException",
+            "message": "slow",
+            "throttlingReasons": [{"reason": "TableWriteKeyRangeThroughputExceeded", "resource": "arn"}],
+        },
+        status=400,
+    ),
+    "unknown code": says({"__type": "BrandNewException", "message": "?"}, status=400),
+    "no type": says({"message": "?"}, status=400),
+    "a portal": Says(status=503, body=b"<html>busy</html>", headers={"Content-Type": "text/html"}),
+    "not JSON": Says(body=b"<html>welcome</html>", headers={"x-amzn-RequestId": "R"}),
+    "half": Says(body=b'{"Attributes": {', headers={"x-amzn-RequestId": "R"}),
+    "redirect": Says(status=307, body=b"", headers={"Location": "http://127.0.0.1:9/"}),
+    "moved": Says(status=301, body=b"{}", headers={"Location": "http://127.0.0.1:9/"}),
+    "too large": Says(status=413, body=b"", headers={}),
+    "zipped": Says(body=gzip.compress(b"{}"), headers={"x-amzn-RequestId": "R", "Content-Encoding": "gzip"}),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_means_what_botocore_makes_of_it(service, client, posts, name):
+    wire = learnt(client)
+    service.answer = lambda _: ANSWERS[name]
+    theirs = outcome(lambda: client.update_item(**ARGUMENTS))
+    ours = outcome(lambda: wire.call(client, "update_item", ARGUMENTS))
+    if isinstance(theirs[-1], dict):
+        # An older botocore does not know all that is said.
+        assert set(theirs[-1]) <= set(ours[-1])
+        ours = *ours[:-1], {name: ours[-1][name] for name in theirs[-1]}
+    assert ours == theirs
+    assert len(posts) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_with_a_wrong_checksum_is_none(service, client, posts, status):
+    wire = learnt(client)
+    service.answer = lambda _: says({"__type": "X"}, status=status, x_amz_crc32="1")
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == "ChecksumError"
+
+
+def test_an_answer_that_is_cut_short_is_none(service, client, posts):
+    """Newer versions of botocore take it for an empty one."""
+    wire = learnt(client)
+    service.answer = lambda _: Says(body=b'{"Attributes": {}}', headers={"x-amzn-RequestId": "R"}, cut=4)
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == "ConnectionClosedError"
+    assert len(posts) == 1
+
+
+def test_what_the_network_does_raises_what_botocore_raises(service, session, posts):
+    hold = threading.Event()
+    client = session.client("dynamodb", endpoint_url=service.url, config=client_config(1))
+    wire = learnt(client)
+    service.answer = lambda _: hold.wait(30) and says()
+    try:
+        theirs = outcome(lambda: client.update_item(**ARGUMENTS))
+        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs == "ReadTimeoutError"
+    finally:
+        hold.set()
+    service.server.shutdown()
+    service.server.server_close()
+    client.close()
+    theirs = outcome(lambda: client.update_item(**ARGUMENTS))
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs == "EndpointConnectionError"
+    assert len(posts) == 2
+
+
+def test_a_server_that_hangs_up_without_an_answer(session, posts):
+    with serving() as service:
+        client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+        wire = learnt(client)
+
+        def hang_up(_):
+            raise ConnectionAbortedError
+
+        service.answer = hang_up
+        theirs = outcome(lambda: client.update_item(**ARGUMENTS))
+        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs == "ConnectionClosedError"
+        assert len(posts) == 1
+
+
+def test_an_interrupt_comes_through_and_the_next_call_works(service, client, posts):
+    wire = learnt(client)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(socket.socket, "sendall", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 2
+
+
+def test_a_closed_client_may_be_used_again(service, client, posts):
+    wire = learnt(client)
+    client.close()
+    wire.call(client, "update_item", ARGUMENTS)
+    client.close()
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 2
+    assert len(service.asked) == 3
+
+
+# ---- Ways to the service.
+
+
+def test_a_private_certificate_is_checked_as_botocore_checks_it(session, tmp_path, posts, monkeypatch):
+    context, known = certificate(tmp_path)
+    with serving(tls=context) as service:
+        client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10), verify=str(known))
+        wire = learnt(client)
+        wire.call(client, "update_item", ARGUMENTS)
+        assert len(posts) == 1
+        client.close()
+        known.write_bytes(certificate(tmp_path)[1].read_bytes())  # another one of the same name
+        theirs = outcome(lambda: client.update_item(**ARGUMENTS))
+        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs
+    with serving(tls=certificate(tmp_path)[0]) as stranger:
+        client = session.client("dynamodb", endpoint_url=stranger.url, config=client_config(10))
+        with pytest.raises(SSLError):
+            Pool(client._endpoint.http_session, stranger.url).post({}, b"{}")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_an_address_of_ipv6(session, posts):
+    try:
+        running = serving(host="::1")
+        service = running.__enter__()
+    except OSError:
+        pytest.skip("no IPv6 loopback here")
+    try:
+        client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+        learnt(client).call(client, "update_item", ARGUMENTS)
+        assert len(posts) == 1
+        assert service.asked[0].headers["Host"] == service.asked[1].headers["Host"]
+    finally:
+        running.__exit__(None, None, None)
+
+
+def test_a_proxy_is_asked_as_botocore_asks_it(session, service, posts, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", service.url)
+    client = session.client("dynamodb", endpoint_url="http://dynamodb.test:8000", config=client_config(10))
+    learnt(client).call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 1
+    assert {asked.target for asked in service.asked} == {"http://dynamodb.test:8000/"}
+    assert {asked.headers["Host"] for asked in service.asked} == {"dynamodb.test:8000"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"use_fips_endpoint": True}, {"use_dualstack_endpoint": True}, {"user_agent_extra": "mine/1.0"}],
+    ids=str,
+)
+def test_endpoint_rules_and_the_user_agent_are_botocores(session, service, monkeypatch, settings):
+    from botocore.config import Config
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # nothing leaves this machine
+    client = session.client("dynamodb", config=client_config(10).merge(Config(**settings)))
+    prepared = []
+    client.meta.events.register("before-send.dynamodb", lambda request, **_: prepared.append(request))
+    wire = wire_for(client, now=lambda: NOW)
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == "ProxyConnectionError"
+    template, pool = wire._known["UpdateItem"]
+    assert template.url == pool.url == prepared[0].url
+    assert template.headers["User-Agent"] == prepared[0].headers["User-Agent"].decode()
+
+
+def test_another_accounts_credentials_go_to_its_own_endpoint(service, client, posts, monkeypatch):
+    if "account_id" not in ReadOnlyCredentials._fields:
+        pytest.skip("this botocore knows no accounts")
+    credentials = Credentials("key", "secret", account_id="111111111111")
+    monkeypatch.setattr(client, "_get_credentials", lambda: credentials)
+    monkeypatch.setattr(client._request_signer, "_credentials", credentials)
+    wire = learnt(client)
+    wire.call(client, "update_item", ARGUMENTS)
+    credentials.account_id = "222222222222"
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 1, "botocore works out where another account's requests go"
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 2
+
+
+# ---- Where it steps aside.
+
+
+def hooked_by_handler(client, seen):
+    client.meta.events.register("before-parameter-build.dynamodb", lambda **_: seen.append(1))
+
+
+def hooked_by_partial_class_handler(client, seen):
+    class Handler:
+        def __call__(self, **_):
+            seen.append(1)
+
+    client.meta.events.register("after-call.dynamodb.UpdateItem", Handler())
+
+
+def hooked_on_all(client, seen):
+    client.meta.events.register("request-created", lambda **_: seen.append(1))
+
+
+def method_replaced(client, seen):
+    method = client.update_item
+    client.update_item = lambda **given: seen.append(1) or method(**given)
+
+
+HOOKS = [hooked_by_handler, hooked_by_partial_class_handler, hooked_on_all, method_replaced]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("before", [True, False], ids=["before the first call", "afterwards"])
+def test_who_hooks_into_the_client_sees_every_call(service, client, posts, hook, before):
+    seen = []
+    if before:
+        hook(client, seen)
+    wire = learnt(client)
+    if not before:
+        hook(client, seen)
+    seen.clear()
+    for _ in range(2):
+        wire.call(client, "update_item", ARGUMENTS)
+    assert len(seen) == 2
+    assert not posts
+
+
+def test_once_the_hook_is_gone_it_is_used_again(service, client, posts):
+    wire, seen = learnt(client), []
+
+    def handler(**_):
+        seen.append(1)
+
+    client.meta.events.register("before-call.dynamodb", handler)
+    wire.call(client, "update_item", ARGUMENTS)
+    client.meta.events.unregister("before-call.dynamodb", handler)
+    wire.call(client, "update_item", ARGUMENTS)
+    assert (len(seen), len(posts)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(BaseClient, "_make_api_call"), (Endpoint, "make_request"), (Endpoint, "_send_request")]
+)
+def test_who_wraps_botocores_functions_sees_every_call(service, client, posts, monkeypatch, owner, name):
+    wire, seen, function = learnt(client), [], getattr(owner, name)
+
+    def wrapped(*arguments, **named):
+        seen.append(1)
+        return function(*arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, wrapped)
+        wire.call(client, "update_item", ARGUMENTS)
+        assert (len(seen), len(posts)) == (1, 0)
+    wire.call(client, "update_item", ARGUMENTS)
+    assert (len(seen), len(posts)) == (1, 1)
+
+
+def test_a_stubbed_client_answers_as_it_was_told(service, client, posts):
+    wire = learnt(client)
+    with Stubber(client) as stubber:
+        stubber.add_client_error("update_item", "ThrottlingException", "stubbed")
+        assert (
+            outcome(lambda: wire.call(client, "update_item", ARGUMENTS))[-1]["Error"]["Code"] == "ThrottlingException"
+        )
+        stubber.assert_no_pending_responses()
+    assert len(service.asked) == 1
+
+
+def test_in_a_lambda_function_each_request_carries_its_own_trace(service, client, posts, monkeypatch):
+    wire = learnt(client)
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "nightly")
+    for trace in ("Root=1", "Root=2"):
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+        wire.call(client, "update_item", ARGUMENTS)
+    assert [asked.headers.get("X-Amzn-Trace-Id") for asked in service.asked] == [None, "Root=1", "Root=2"]
+    assert not posts
+
+
+def test_a_botocore_of_another_make_is_left_to_itself(service, client, posts, monkeypatch):
+    """If its private parts are not where we know them, everything works, by its whole path."""
+    wire = wire_for(client, now=lambda: NOW)
+
+    def gone(*_):
+        raise AttributeError("gone")
+
+    monkeypatch.setattr(wire_module, "http_session_of", gone)
+    for _ in range(3):
+        wire.call(client, "update_item", ARGUMENTS)
+    assert len(service.asked) == 3
+    assert not posts
+
+
+def test_the_installed_botocore_is_one_that_we_know(service, client, posts):
+    learnt(client).call(client, "update_item", ARGUMENTS)
+    assert posts, "a new version: look at `ddb_lease.dynamodb.internals`"
+
+
+def test_a_variable_turns_it_off(service, session, posts, monkeypatch):
+    monkeypatch.setenv(wire_module.VARIABLE, "boto3")
+    bucket = LeaseBucket("nightly", max_tokens=1, session=session, endpoint_url=service.url)
+    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
+    for _ in range(2):
+        with pytest.raises(Exception, match="does not exist"):
+            bucket.status()
+    assert len(service.asked) == 2
+    assert not posts
+
+
+def test_a_client_of_the_users_own_takes_botocores_path(service, client, posts):
+    bucket = LeaseBucket("nightly", max_tokens=1, lease_seconds=10, client=client)
+    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
+    for _ in range(2):
+        with pytest.raises(Exception, match="does not exist"):
+            bucket.status()
+    assert len(service.asked) == 2
+    assert not posts
+
+
+def test_a_bucket_uses_it(service, session, posts):
+    bucket = LeaseBucket("nightly", max_tokens=1, session=session, endpoint_url=service.url)
+    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
+    for _ in range(3):
+        with pytest.raises(Exception, match="does not exist"):
+            bucket.status()
+    assert len(service.asked) == 3
+    assert len(posts) == 2
+
+
+def test_all_that_share_a_client_share_its_wire_and_a_child_of_a_fork_has_none(client):
+    wire = wire_for(client, now=lambda: NOW)
+    assert isinstance(wire, Wire)
+    assert wire_for(client, now=lambda: NOW) is wire
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, b"1" if wire_for(client, now=lambda: NOW) is not wire else b"0")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(reader, 1) == b"1"
