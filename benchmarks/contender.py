@@ -48,22 +48,29 @@ class Stall:
         """The requests sent since the last count."""
         return self._meter.take()
 
+    def record(self, on: bool) -> dict[str, Any]:
+        """Whether requests are recorded for `count` from now on."""
+        self._meter.enabled = on
+        return {}
+
     def cycles(self, bucket: str, times: int) -> dict[str, Any]:
-        """Acquire, renew, release, so many times."""
+        """Acquire, renew, release, so many times. Of each, also the processor time of the process."""
         made = self._buckets[bucket]
-        taken: dict[str, list[float]] = {"acquire": [], "renew": [], "release": [], "bare": []}
+        operations = ("acquire", "renew", "release", "bare")
+        taken: dict[str, list[float]] = {name: [] for each in operations for name in (each, f"{each} cpu")}
         gc.collect()
         for _ in range(times):
             if hasattr(made, "prepare"):
                 made.prepare()
-            held = self._timed(taken["acquire"], lambda: made.acquire(30.0))
+            held = self._timed(taken["acquire"], lambda: made.acquire(30.0), cpu=taken["acquire cpu"])
             try:
-                self._timed(taken["renew"], lambda held=held: made.renew(held))
+                self._timed(taken["renew"], lambda held=held: made.renew(held), cpu=taken["renew cpu"])
             except NotImplementedError:
                 taken["renew"].clear()
-            self._timed(taken["release"], lambda held=held: made.release(held))
+                taken["renew cpu"].clear()
+            self._timed(taken["release"], lambda held=held: made.release(held), cpu=taken["release cpu"])
             if hasattr(made, "bare"):
-                self._timed(taken["bare"], made.bare)
+                self._timed(taken["bare"], made.bare, cpu=taken["bare cpu"])
         return taken
 
     def burn(self, bucket: str, times: int) -> dict[str, Any]:
@@ -184,10 +191,12 @@ class Stall:
         return {"python": sys.version.split()[0], "boto3": boto3.__version__, "botocore": botocore.__version__}
 
     @staticmethod
-    def _timed(taken: list[float], call: Callable[[], Any]) -> Any:
-        began = _now()
+    def _timed(taken: list[float], call: Callable[[], Any], *, cpu: list[float] | None = None) -> Any:
+        busy, began = time.process_time(), _now()
         result = call()
         taken.append(_now() - began)
+        if cpu is not None:
+            cpu.append(time.process_time() - busy)
         return result
 
 

@@ -33,10 +33,12 @@ class Meter:
     """Records each request of clients that are made with a session's events.
 
     Attributes:
+        enabled: Whether it records. While it does, ours takes botocore's whole path, as for all that hook into that.
         asking: Whether requests ask the engine what they consumed: to check the rules, never while timing.
     """
 
     def __init__(self, events: Any) -> None:
+        self.enabled = True
         self.asking = False
         self._noted: list[Noted] = []
         self._item_bytes = 256  # an estimate until one is put
@@ -66,14 +68,16 @@ class Meter:
         }
 
     def _ask(self, params: dict[str, Any], **_: Any) -> None:
-        if self.asking:
+        if self.enabled and self.asking:
             params["ReturnConsumedCapacity"] = "TOTAL"
 
-    @staticmethod
-    def _before(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        context["benchmark"] = params["body"]
+    def _before(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        if self.enabled:
+            context["benchmark"] = params["body"]
 
     def _after(self, http_response: Any, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        if "benchmark" not in context:
+            return
         consumed = parsed.get("ConsumedCapacity") or ()
         each = [consumed] if isinstance(consumed, dict) else consumed
         self._noted.append(

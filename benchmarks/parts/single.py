@@ -23,6 +23,8 @@ def run(company: Company, tick: Tick, *, rounds: int = ROUNDS) -> dict[str, Any]
             member.ask("open", bucket=bucket)
             member.ask("cycles", bucket=bucket, times=2)  # creates, and learns the time
         counts = _counted(members, bucket)
+        for member in members:
+            member.ask("record", on=False)
         taken: dict[str, dict[str, list[float]]] = {member.kind: {} for member in members}
         medians: dict[str, dict[str, list[float]]] = {member.kind: {} for member in members}
         for number in range(rounds):
@@ -33,6 +35,8 @@ def run(company: Company, tick: Tick, *, rounds: int = ROUNDS) -> dict[str, Any]
                         taken[member.kind].setdefault(operation, []).extend(seconds)
                         medians[member.kind].setdefault(operation, []).append(quantile(seconds, 0.5))
             tick(0.8 * (number + 1) / rounds)
+        for member in members:
+            member.ask("record", on=True)
         checked = {member.kind: _check(member, bucket) for member in members}
     rows = [
         {
@@ -40,6 +44,7 @@ def run(company: Company, tick: Tick, *, rounds: int = ROUNDS) -> dict[str, Any]
             "operation": operation,
             **summary(operations[operation]),
             "to_floor": ratio(medians[kind][operation], medians[RAW][operation]),
+            "cpu_to_floor": ratio(medians[kind][f"{operation} cpu"], medians[RAW][f"{operation} cpu"]),
             **counts[kind][operation],
         }
         for kind, operations in taken.items()

@@ -87,7 +87,7 @@ class Hooks:
             self._found[operation] = list(self._look(client, method, operation))
         for hook, handler in self._found[operation]:
             # moto puts one into each client of a process that imports it, and switches it on for a test.
-            if getattr(handler, "enabled", True):
+            if getattr(getattr(handler, "__self__", handler), "enabled", True):
                 return hook
         return None
 
