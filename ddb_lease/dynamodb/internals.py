@@ -10,9 +10,12 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddb_lease.dynamodb.signature import Credentials
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPConnectionPool
 
 
 def credentials_of(client: Any) -> Credentials | None:
@@ -31,7 +34,7 @@ def http_session_of(client: Any) -> Any:
     return client._endpoint.http_session
 
 
-def connections_of(session: Any, url: str) -> tuple[Any, str, str | None]:
+def connections_of(session: Any, url: str) -> tuple[HTTPConnectionPool, str, str | None]:
     """urllib3's pool of a session's connections to a URL, set up as the session does it.
 
     Returns:

@@ -4,12 +4,14 @@ They are made, counted and closed by the session: its proxies, certificates, tim
 
 Invariants:
 
+- They belong to the session: who closes the client closes them.
 - `post` is one attempt. It raises what the session's `send` raises, so that failures are sorted as elsewhere.
 """
 
 from __future__ import annotations
 
 import socket
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +23,7 @@ from urllib3.util.retry import Retry
 from ddb_lease.dynamodb.internals import connections_of
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse
+    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
 _ONCE: Final = Retry(total=False)
 
@@ -40,7 +42,7 @@ class Pool:
     def __init__(self, session: URLLib3Session, url: str) -> None:
         self.url = url
         self._session = session
-        self._connections, self._target, self._proxy = connections_of(session, url)
+        self._open()
 
     def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         """Send one request; returns the answer's status, headers and body.
@@ -52,7 +54,7 @@ class Pool:
             try:
                 response = self._send(headers, body)
             except below.ClosedPoolError:  # the client was closed, which may be used again: nothing was sent
-                self._connections, self._target, self._proxy = connections_of(self._session, self.url)
+                self._open()
                 response = self._send(headers, body)
         except below.SSLError as error:
             raise aws.SSLError(endpoint_url=self.url, error=error) from error
@@ -71,7 +73,8 @@ class Pool:
         return response.status, response.headers, response.data
 
     def _send(self, headers: Mapping[str, str], body: bytes) -> BaseHTTPResponse:
-        response: BaseHTTPResponse = self._connections.urlopen(
+        connections = self._connections() or self._open()
+        response: BaseHTTPResponse = connections.urlopen(
             "POST",
             self._target,
             body=body,
@@ -82,3 +85,9 @@ class Pool:
             decode_content=False,
         )
         return response
+
+    def _open(self) -> HTTPConnectionPool:
+        connections, self._target, self._proxy = connections_of(self._session, self.url)
+        # Weakly: once the session drops them, as it does when the client is closed, they are closed with their sockets.
+        self._connections = weakref.ref(connections)
+        return connections

@@ -1,6 +1,8 @@
 """The wire: the same requests as botocore's whole path sends, the same answers; and where it steps aside for it."""
 
 import base64
+import contextlib
+import gc
 import gzip
 import json
 import os
@@ -18,6 +20,7 @@ from botocore.stub import Stubber
 
 from ddb_lease import LeaseBucket, client_config
 from ddb_lease.dynamodb import wire as wire_module
+from ddb_lease.dynamodb.internals import connections_of
 from ddb_lease.dynamodb.pool import Pool
 from ddb_lease.dynamodb.wire import Wire, wire_for
 from tests.dynamodb.http_service import Says, certificate, says, serving
@@ -298,6 +301,39 @@ def test_a_closed_client_may_be_used_again(service, client, posts):
     assert len(service.asked) == 3
 
 
+def test_a_closed_client_leaves_no_connection_open(service, client, posts):
+    wire = learnt(client)
+    wire.call(client, "update_item", ARGUMENTS)
+    assert sockets_to(service)
+    client.close()
+    gc.collect()
+    assert not sockets_to(service)
+
+
+def sockets_to(service):
+    """Open sockets of this process that are connected to the service."""
+    port = service.server.server_port
+    open_ones = [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() >= 0]
+    found = []
+    for each in open_ones:
+        with contextlib.suppress(OSError):
+            if each.getpeername()[1] == port:
+                found.append(each)
+    return found
+
+
+def test_connections_that_were_closed_from_below_are_opened_anew(service, client, posts):
+    """So do older versions of urllib3 when a client is closed."""
+    wire = learnt(client)
+    wire.call(client, "update_item", ARGUMENTS)
+    session = client._endpoint.http_session
+    kept = connections_of(session, f"{service.url}/")[0]
+    session.close()
+    kept.close()
+    wire.call(client, "update_item", ARGUMENTS)
+    assert len(posts) == 2
+
+
 # ---- Ways to the service.
 
 
@@ -412,8 +448,11 @@ def test_who_hooks_into_the_client_sees_every_call(service, client, posts, hook,
         hook(client, seen)
     wire = learnt(client)
     if not before:
+        wire.call(client, "update_item", ARGUMENTS)
+        assert posts
         hook(client, seen)
     seen.clear()
+    posts.clear()
     for _ in range(2):
         wire.call(client, "update_item", ARGUMENTS)
     assert len(seen) == 2

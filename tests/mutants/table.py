@@ -12,6 +12,7 @@ from tests.mutants import (
     renewing,
     requests,
     time,
+    wire,
 )
 from tests.mutants.mutant import Chapter
 
@@ -20,6 +21,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     requests.EDGES,
     requests.EFFECTS,
     answers.ANSWERS,
+    wire.WIRE,
     time.BOUNDS,
     time.MARGINS,
     deciding.DECISIONS,
