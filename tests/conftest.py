@@ -27,7 +27,7 @@ from ddb_lease.testing.simulated_process import Chance
 from scripts.harness import engines
 from scripts.harness.simulated_engine import simulated
 from tests import apis
-from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
+from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap, store_of
 
 # A shell that starts this suite in the background makes it ignore some signals; commands that tests interrupt would
 # inherit that.
@@ -235,7 +235,7 @@ def limiter(rates) -> RateLimiter:
 @pytest.fixture
 def store(client, bucket_name, table) -> Store:
     """This test's bucket without the library's upper layers: requests are sent as they are."""
-    return Store(table=TABLE, bucket=bucket_name, connection=ConnectionSettings(client=client), lease_seconds=30)
+    return store_of(ConnectionSettings(client=client), bucket=bucket_name, table=TABLE)
 
 
 @pytest.fixture

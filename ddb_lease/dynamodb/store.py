@@ -13,21 +13,34 @@ import contextlib
 from botocore import exceptions as aws
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
+from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import ConnectionSettings, timeout_for
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.failures import while_fetching_credentials
+from ddb_lease.dynamodb.signing import call
 from ddb_lease.errors import StoreUnavailable
 
 
 class Store:
-    """One bucket in a DynamoDB table. Thread-safe, as boto3 clients are."""
+    """One bucket in a DynamoDB table. Thread-safe, as boto3 clients are.
 
-    def __init__(self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float) -> None:
+    Args:
+        table: Its name.
+        bucket: The bucket's name.
+        connection: How DynamoDB is reached.
+        lease_seconds: How long the bucket's leases are, for the client's timeouts.
+        signing: By which time its requests are signed.
+    """
+
+    def __init__(
+        self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float, signing: SigningTime
+    ) -> None:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
         self._client = connection.connect(lease_seconds, user=self)
+        self._signing = signing
         self._forked = False
         self._no_credentials = False
 
@@ -47,7 +60,7 @@ class Store:
             self._client = self._connection.reconnect(self._client, self._lease_seconds, user=self)
         method, arguments = call_for(request, self._address)
         try:
-            response = getattr(self._client, method)(**arguments)
+            response = call(getattr(self._client, method), arguments, self._signing)
         except Exception as error:  # noqa: BLE001 - read_failure raises what it does not know
             # Where there are none now, a metadata service may only be busy.
             self._no_credentials = isinstance(error, aws.NoCredentialsError)

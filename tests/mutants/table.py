@@ -11,6 +11,7 @@ from tests.mutants import (
     rates,
     renewing,
     requests,
+    signing,
     time,
 )
 from tests.mutants.mutant import Chapter
@@ -22,6 +23,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     answers.ANSWERS,
     time.BOUNDS,
     time.MARGINS,
+    signing.SIGNATURES,
     deciding.DECISIONS,
     deciding.WAITING,
     deciding.AMBIGUITY,
