@@ -4,7 +4,7 @@
 
 The server answers from another process at once. What is compared: boto3's call; botocore's signer and HTTP session
 without the rest; our wire; and, where awscrt is installed, its signer with urllib3, and awscrt alone.
-Why we do what we do: docs/adr/0015-a-wire-of-our-own.md.
+Why we do what we do: docs/adr/0016-a-wire-of-our-own.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import statistics
 import time
+import types
 from collections.abc import Callable
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,7 +80,7 @@ def _ways(port: int) -> dict[str, Callable[[], Any]]:
     session = boto3.Session("key", "secret", region_name=_REGION)
     client = session.client("dynamodb", endpoint_url=url, config=client_config(60))
     http, credentials = client._endpoint.http_session, client._get_credentials()
-    wire = wire_for(client, now=time.time)
+    wire, by_the_wall_clock = wire_for(client), types.SimpleNamespace(at=lambda: None)
     assert wire is not None
     headers = {"X-Amz-Target": _TARGET, "Content-Type": _TYPE}
 
@@ -91,7 +92,7 @@ def _ways(port: int) -> dict[str, Callable[[], Any]]:
     return {
         "boto3's call": lambda: client.put_item(**_CALL),
         "botocore's signer and session": parts,
-        "ours": lambda: wire.call(client, "put_item", _CALL),
+        "ours": lambda: wire.call(client, "put_item", _CALL, by_the_wall_clock),
         **_with_awscrt(port, headers),
     }
 

@@ -27,7 +27,7 @@ from ddb_lease.testing.simulated_process import Chance
 from scripts.harness import engines
 from scripts.harness.simulated_engine import simulated
 from tests import apis
-from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap
+from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap, store_of
 
 # A shell that starts this suite in the background makes it ignore some signals; commands that tests interrupt would
 # inherit that.
@@ -241,7 +241,7 @@ def store(request, engine, session, client, bucket_name, table) -> Iterator[Stor
         connection = ConnectionSettings(client=client)
     else:
         connection = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
-    store = Store(table=TABLE, bucket=bucket_name, connection=connection, lease_seconds=30)
+    store = store_of(connection, bucket=bucket_name, table=TABLE)
     yield store
     store.close()
 

@@ -231,6 +231,8 @@ KNOWN_CODES = (
     "ValidationException",
     "InternalServerError",
     "ExpiredTokenException",
+    "InvalidSignatureException",
+    "RequestTimeTooSkewed",
     "None",
     "",
 )

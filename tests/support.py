@@ -33,8 +33,12 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.records import Claimant, Rate, Settings
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.signing_time import SigningTime
+from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.errors import StoreRejected
 from ddb_lease.local.engine import Engine
 from ddb_lease.local.folder import Folder
@@ -53,6 +57,7 @@ CONFLICT = Conflict(cause=Injected("another transaction is under way"))
 THROTTLED = ThrottledAnswer(cause=Injected("too many requests"))
 UNSENT = Unsent(cause=Injected("no connection"))
 REJECTED = Rejected(error=StoreRejected("permission is missing"))
+UNTIMELY = Rejected(error=StoreRejected("set this machine's clock"), untimely=True)
 
 NO_ANSWERS = (LOST, CONFLICT, THROTTLED, UNSENT)
 """The answers after which a client retries."""
@@ -63,6 +68,13 @@ NOW = 2_000_000_000_000
 TTL = 4_000_000_000
 """Seconds: far from anything that an engine might delete."""
 LEASE_MS = 30_000
+
+
+def store_of(connection: ConnectionSettings, *, bucket: str = "nightly", table: str = "leases") -> Store:
+    """A bucket without the library's upper layers: requests are sent as they are."""
+    clock = SystemClock()
+    signing = SigningTime(ServiceTime(clock), clock)
+    return Store(table=table, bucket=bucket, connection=connection, lease_seconds=30, signing=signing)
 
 
 @dataclass

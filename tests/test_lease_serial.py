@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from ddb_lease import LeaseLost, StoreUnavailable
+from ddb_lease import LeaseLost, StoreRejected, StoreUnavailable
 from ddb_lease._protocol.messages import Release, Renew
-from tests.support import LOST, UNSENT, leases_in, renewals_only
+from tests.support import LOST, UNSENT, UNTIMELY, leases_in, renewals_only
 
 CONTRACT = True  # the simulator's DynamoDB too
 APIS = ("embedded", "simulated")  # over asyncio too
@@ -190,3 +190,14 @@ def test_a_release_that_is_answered_slowly_is_given_up_in_bounded_time(environme
     with pytest.raises(StoreUnavailable):
         lease.release()
     assert len(bucket.tap.of(Release)) == 3
+
+
+def test_a_release_refused_for_the_time_of_its_signature_is_sent_again_until_it_works(environment, table):
+    bucket = environment.bucket()
+    lease = bucket.acquire(5)
+    bucket.tap.inject(Release, commits=False, answer=UNTIMELY)
+    with pytest.raises(StoreRejected, match="clock"):
+        lease.release()
+    assert leases_in(table)
+    environment.run(10.0, bucket)
+    assert not leases_in(table)

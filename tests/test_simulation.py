@@ -67,7 +67,7 @@ def test_every_fault_and_every_mishap_occurs_many_times(tally):
 
 
 def test_schedules_do_what_leases_are_for(tally):
-    for what in ("grants", "takeovers", "mints", "re_mints", "lost", "given_up"):
+    for what in ("grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely"):
         assert tally.sums[what] > SCHEDULES / 50, what
 
 

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ddb_lease._protocol.messages import Answer, Conflict, Done, Refused, ThrottledAnswer, Unknown, Unsent
+from ddb_lease._protocol.messages import Answer, Conflict, Done, Refused, Rejected, ThrottledAnswer, Unknown, Unsent
 
 REST_SECONDS = 600.0
 """How long no batch is sent after the service did not take one."""
@@ -109,7 +109,7 @@ class BatchBreaker:
             sent: When it was sent.
             now: When its answer was there.
         """
-        telling = [answer for answer in answers if not isinstance(answer, (ThrottledAnswer, Conflict, Unsent))]
+        telling = [answer for answer in answers if not _says_nothing(answer)]
         if any(isinstance(answer, (Done, Refused)) for answer in telling):
             return self.batch_answered(sent)
         if not telling:
@@ -145,3 +145,10 @@ class BatchBreaker:
     def after_fork_in_child(self) -> BatchBreaker:
         """In a forked child: a probe or a test that is under way is the parent's."""
         return replace(self, probing=False, testing=False)
+
+
+def _says_nothing(answer: Answer) -> bool:
+    """Whether an answer does not tell whether batches are taken."""
+    if isinstance(answer, Rejected):
+        return answer.untimely
+    return isinstance(answer, (ThrottledAnswer, Conflict, Unsent))

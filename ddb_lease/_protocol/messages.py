@@ -365,9 +365,16 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """It cannot succeed with this setup; `error` is ready to be raised."""
+    """It cannot succeed with this setup: it did not happen.
+
+    Attributes:
+        error: Ready to be raised.
+        untimely: Whether only the time of its signature was refused. That says nothing about the request, nor about
+            others like it.
+    """
 
     error: Exception
+    untimely: bool = False
 
 
 Answer: TypeAlias = (

@@ -200,7 +200,7 @@ class Attempts:
             if late and not _telling(answer, in_batch=answers.in_batch):
                 return None
             if answers.in_batch and not late:
-                if any(isinstance(each, (Refused, Rejected)) for each in answers.answers):
+                if any(_is_for_itself(each) for each in answers.answers):
                     self.belief.renew_alone(now)
                     return None
                 self.belief.alone = answers.overtaken
@@ -333,3 +333,8 @@ class Attempt:
 def _telling(answer: Answer, *, in_batch: bool) -> bool:
     """Whether an attempt's answer counts that came after it was given up: a success, or a loss by an UpdateItem."""
     return isinstance(answer, Done) or (isinstance(answer, Refused) and not in_batch)
+
+
+def _is_for_itself(answer: Answer) -> bool:
+    """Whether a batch's answer is to be asked for again alone: not if only the time of the signature was refused."""
+    return isinstance(answer, Refused) or (isinstance(answer, Rejected) and not answer.untimely)

@@ -47,6 +47,7 @@ from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import log
 from ddb_lease._state.log import queued as _log
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.signing_time import SigningTime
 from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
@@ -130,12 +131,15 @@ class BucketCore:
         self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
         self.observe = None if self._reporter is None else self._reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
-        store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds)
-        self._connection = connection
-        self._store = self.runtime.wrap(store)
         time = ServiceTime(
             self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
         )
+        signing = SigningTime(time, self.runtime.clock)
+        store = Store(
+            table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds, signing=signing
+        )
+        self._connection = connection
+        self._store = self.runtime.wrap(store)
         self.state = BucketState(
             bucket=name,
             wanted=wanted,
@@ -145,7 +149,9 @@ class BucketCore:
             answer_seconds=connection.answer_seconds,
         )
         whose = f"bucket {self.name!r}"
-        self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state, whose=whose)
+        self.driver = Driver(
+            sender=self._store, time=time, signing=signing, runtime=self.runtime, state=self.state, whose=whose
+        )
         self._renewer = Renewer(
             state=self.state,
             driver=self.driver,

@@ -4,6 +4,8 @@ Invariants:
 
 - The operation decides. The driver only sends requests, waits, and feeds the answers' dates to `ServiceTime`.
 - An interrupt ends a run at any point. The driver's caller cleans up what the operation left open.
+- A request whose signature was refused for its time has not happened. It is signed anew and sent again at once: that is
+  the rest of one sending, and no retry. The operation gets the last answer only.
 - What keeps requests from being answered is logged, as the operation that waits says nothing: see `Telling`.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 from typing import Final, TypeVar
 
 from ddb_lease._operations.sync_time import ask_while
-from ddb_lease._protocol.messages import Answer, Effect, Pause, Reply, Request, Unsent
+from ddb_lease._protocol.messages import Answer, Effect, Pause, Rejected, Reply, Request, Unsent
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.ports import Sender, Wakeup
@@ -20,6 +22,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.telling import Telling
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.signing_time import SigningTime
 
 Result = TypeVar("Result")
 
@@ -33,6 +36,7 @@ class Driver:
     Args:
         sender: Sends the requests.
         time: Learns from the answers' dates.
+        signing: By which time the sender signs; it learns from refusals.
         runtime: Its heartbeat checks again when deadlines have moved.
         state: The bucket's state: the sender must fit its stored lease length. None for a rate, which has no deadlines.
         whose: Whose requests these are, for the log.
@@ -43,6 +47,7 @@ class Driver:
         *,
         sender: Sender,
         time: ServiceTime,
+        signing: SigningTime,
         runtime: Runtime,
         state: BucketState | None = None,
         whose: str = "DynamoDB",
@@ -50,17 +55,28 @@ class Driver:
         self._sender = sender
         self._telling = Telling(whose)
         self._time = time
+        self._signing = signing
         self._state = state
         self._settings = state and state.settings
         self._runtime = runtime
 
     def perform(self, request: Request) -> Answer:
         """Send one request once, and learn the time from its answer."""
-        sent = self._time.steady()
-        reply = self._sender.send(request)
-        received = self._time.steady()
-        if reply.genuine and self._time.observe(sent=sent, received=received, date=reply.date):
-            self._look_again()
+        refusals: list[float] = []
+        while True:
+            sent = self._time.steady()
+            reply = self._sender.send(request)
+            received = self._time.steady()
+            # Before anything else is sent, as it may be because of this answer.
+            again = (
+                isinstance(reply.answer, Rejected)
+                and reply.answer.untimely
+                and self._signing.refused(reply.date, received=received, refusals=refusals)
+            )
+            if reply.genuine and self._time.observe(sent=sent, received=received, date=reply.date):
+                self._look_again()
+            if not again:
+                break
         self._telling.note(request, reply, sent=sent, now=received)
         return reply.answer
 

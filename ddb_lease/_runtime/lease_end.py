@@ -343,7 +343,8 @@ class LeaseEnd:
             again_at = now + full_jitter(OWED_SECONDS, self._tries, state.chance)
         if self.released:
             return
-        self.refused = any(isinstance(outcome.answer, Rejected) for outcome in outcomes)
+        rejected = [outcome.answer for outcome in outcomes if isinstance(outcome.answer, Rejected)]
+        self.refused = any(not answer.untimely for answer in rejected)
         self.clean_up_at = self._owed_until if self.refused else min(again_at, self._owed_until)
 
     def _after_loss(self) -> None:

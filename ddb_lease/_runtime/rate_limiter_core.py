@@ -30,6 +30,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.permits import Permits, PermitWaiter
 from ddb_lease._state.rate_state import RateState
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.items import LANES
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
@@ -109,9 +110,12 @@ class RateLimiterCore:
         self.table = checked_text("table", table)
         settings = gcra.rate_of(rate, per, burst)
         timing = checked_timing(timing)
-        store = Store(table=table, bucket=self.name, connection=connection, lease_seconds=_ANSWER_SECONDS)
-        self._store = runtime.wrap(store)
         time = ServiceTime(runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew)
+        signing = SigningTime(time, runtime.clock)
+        store = Store(
+            table=table, bucket=self.name, connection=connection, lease_seconds=_ANSWER_SECONDS, signing=signing
+        )
+        self._store = runtime.wrap(store)
         self.state = RateState(
             name=self.name,
             rate=settings,
@@ -121,7 +125,9 @@ class RateLimiterCore:
             chance=runtime.chance,
             permits=Permits(settings, lanes=LANES, chance=runtime.chance),
         )
-        self.driver = Driver(sender=self._store, time=time, runtime=runtime, whose=f"rate {self.name!r}")
+        self.driver = Driver(
+            sender=self._store, time=time, signing=signing, runtime=runtime, whose=f"rate {self.name!r}"
+        )
         self.block = ClosingBlock(f"rate {self.name!r}")
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state.permits, time, self._store, *fork_aware)

@@ -247,6 +247,18 @@ class ServiceTime:
             return Reading(now, low_ms, high_ms, high_ms, confirmed=True, certain=True, doubtful=False, wide=False)
         return None
 
+    def agreed_now(self) -> float | None:
+        """The service's time as three answers agree, in seconds since the epoch; None before they do.
+
+        It is the middle of what they say, whether or not a later answer contradicts them: the middle of bounds in
+        doubt may be nobody's time.
+        """
+        state = self._offset
+        if state is None or state.trusted.answers < AGREEING:
+            return None
+        trusted = state.trusted
+        return self.steady() + (trusted.lows[AGREEING - 1] + trusted.highs[AGREEING - 1]) / 2
+
     def middle_ns(self) -> tuple[int, int]:
         """The middle of the bounds on the service's time, and how far it may be off: whole nanoseconds since the epoch.
 

@@ -57,6 +57,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
+from ddb_lease.dynamodb.signing import is_untimely
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
@@ -151,10 +152,10 @@ def _seconds(date: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def explain(error: aws.ClientError, address: BucketAddress) -> str:
+def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR0911 - one for each kind
     """One line: what is wrong, and what to do about it."""
     code = _code(error)
-    said = " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
+    said = _said(error)
     if code == "ResourceNotFoundException":
         table = address.table
         return f"table {table!r} does not exist: make it with `ddb-lease create-table --table {table}`"
@@ -162,6 +163,8 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:
         return f"permission is missing: {said}"
     if code in {"ExpiredTokenException", "ExpiredToken"}:
         return f"the credentials have run out: {said}"
+    if is_untimely(code, said):
+        return f"{_untimely(error)}: {said}"
     if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
         return f"the credentials are not accepted: {said}"
     if code == "ValidationException":
@@ -185,7 +188,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
         return Unknown(cause=error)
-    return Rejected(error=_rejected(explain(error, address), error))
+    return Rejected(error=_rejected(explain(error, address), error), untimely=is_untimely(code, _said(error)))
 
 
 def _no_credentials(error: aws.ClientError) -> Answer:
@@ -195,7 +198,9 @@ def _no_credentials(error: aws.ClientError) -> Answer:
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if in_trouble or code in _THROTTLED | _UNCERTAIN | _PASSING_FOR_CREDENTIALS:
         return Unsent(cause=error)
-    return Rejected(error=_rejected(f"no credentials: {' '.join(str(error).split())}", error))
+    # What fetches credentials signs by the wall clock: that is botocore's, and not ours to change.
+    hint = ": set this machine's clock" if is_untimely(code, _said(error)) else ""
+    return Rejected(error=_rejected(f"no credentials: {' '.join(str(error).split())}{hint}", error))
 
 
 def _refused_one(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
@@ -397,6 +402,17 @@ def _slot_in(found: Any) -> Slot | None:  # noqa: ANN401 - as botocore returns i
     item = _map(found)
     slot = slot_number(item)
     return None if slot is None else read_slot(item, slot)
+
+
+def _untimely(error: aws.ClientError) -> str:
+    """What to say where a signature was refused for its time, and signing by the refusal's Date did not help."""
+    dated = envelope(error.response)[1] is not None
+    why = "signing by the Date of its answer did not help" if dated else "its answer has no Date to sign by"
+    return f"DynamoDB refuses requests for the time of their signatures, and {why}: set this machine's clock"
+
+
+def _said(error: aws.ClientError) -> str:
+    return " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
 
 
 def _code(error: aws.ClientError) -> str:

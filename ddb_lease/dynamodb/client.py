@@ -19,6 +19,7 @@ from botocore import exceptions as aws
 from ddb_lease._state.bucket_state import require_quick_answers
 from ddb_lease.dynamodb.given import require_client, require_endpoint_url, require_session
 from ddb_lease.dynamodb.shared import SHARED
+from ddb_lease.dynamodb.signing import hook
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class ConnectionSettings:
         """
         if self.client is not None:
             require_quick_answers(self.answer_seconds, lease_seconds)
+            hook(self.client)
             return self.client
         try:
             if self.session is not None:
@@ -166,7 +168,9 @@ class ConnectionSettings:
         return self.connect(lease_seconds, user=user)
 
     def _client_of(self, session: Session, config: Config) -> Client:
-        return session.client("dynamodb", endpoint_url=self.endpoint_url, config=config)
+        client = session.client("dynamodb", endpoint_url=self.endpoint_url, config=config)
+        hook(client)
+        return client
 
 
 def new_session(*, profile: str | None = None, region: str | None = None) -> Session:

@@ -9,28 +9,40 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from botocore import exceptions as aws
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
+from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import Client, ConnectionSettings, timeout_for
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.failures import while_fetching_credentials
+from ddb_lease.dynamodb.signing import call
 from ddb_lease.dynamodb.wire import wire_for
 from ddb_lease.errors import StoreUnavailable
 
 
 class Store:
-    """One bucket in a DynamoDB table. Thread-safe, as boto3 clients are."""
+    """One bucket in a DynamoDB table. Thread-safe, as boto3 clients are.
 
-    def __init__(self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float) -> None:
+    Args:
+        table: Its name.
+        bucket: The bucket's name.
+        connection: How DynamoDB is reached.
+        lease_seconds: How long the bucket's leases are, for the client's timeouts.
+        signing: By which time its requests are signed.
+    """
+
+    def __init__(
+        self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float, signing: SigningTime
+    ) -> None:
         self._address = BucketAddress(table=table, bucket=bucket)
         self._connection = connection
         self._lease_seconds = lease_seconds
+        self._signing = signing
         self._use(connection.connect(lease_seconds, user=self))
         self._forked = False
         self._no_credentials = False
@@ -90,13 +102,12 @@ class Store:
         self._client = client
         # Whoever brings a client of his own wants what he has set up in it.
         own = self._connection.client is None
-        self._wire = wire_for(client, now=time.time) if own else None
+        self._wire = wire_for(client) if own else None
 
     def _call(self, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._wire is not None:
-            return self._wire.call(self._client, method, arguments)
-        answer: Mapping[str, Any] = getattr(self._client, method)(**arguments)
-        return answer
+            return self._wire.call(self._client, method, arguments, self._signing)
+        return call(getattr(self._client, method), arguments, self._signing)
 
     def _renew_after_fork(self) -> None:
         if self._connection.client is None:

@@ -14,11 +14,13 @@ from botocore import exceptions as aws
 from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 
 from ddb_lease._protocol.retry import until
-from ddb_lease._state.service_time import Clock
-from ddb_lease.dynamodb.answers import explain
+from ddb_lease._state.service_time import Clock, ServiceTime
+from ddb_lease._state.signing_time import SigningTime
+from ddb_lease.dynamodb.answers import envelope, explain
 from ddb_lease.dynamodb.client import Client, ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
+from ddb_lease.dynamodb.signing import call, refused_as_untimely
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
@@ -96,6 +98,7 @@ class _Maker:
         self._address = BucketAddress(table=table, bucket="")
         self._clock = clock
         self._deadline = deadline
+        self._signing = SigningTime(ServiceTime(clock), clock)
 
     def create(self) -> bool:
         try:
@@ -197,11 +200,9 @@ class _Maker:
         return found
 
     def _call(self, method: Callable[..., Mapping[str, Any]], **arguments: object) -> Mapping[str, Any]:
-        def once() -> dict[str, Any]:
-            return dict(method(TableName=self._address.table, **arguments))
-
+        given = {"TableName": self._address.table, **arguments}
         try:
-            return self._retrying(retry=retry_if_exception(_may_pass))(once)
+            return self._retrying(retry=retry_if_exception(_may_pass))(self._send, method, given)
         except aws.ClientError:
             raise
         except CERTAIN as error:
@@ -210,6 +211,19 @@ class _Maker:
             raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
             raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
+
+    def _send(self, method: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Send one request; if its signature is refused for its time, at once again by the service's."""
+        refusals: list[float] = []
+        while True:
+            try:
+                return dict(call(method, arguments, self._signing))
+            except aws.ClientError as error:
+                _, date = envelope(error.response)
+                if not refused_as_untimely(error) or not self._signing.refused(
+                    date, received=self._clock.steady(), refusals=refusals
+                ):
+                    raise
 
     def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
         return Retrying(

@@ -17,18 +17,21 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.client import BaseClient
 
 from ddb_lease._state.log import queued as _log
+from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.hooks import Hooks
 from ddb_lease.dynamodb.internals import credentials_of, http_session_of
 from ddb_lease.dynamodb.json_protocol import answer_of, body_of
 from ddb_lease.dynamodb.pool import Pool
+from ddb_lease.dynamodb.signing import call
 from ddb_lease.dynamodb.template import Template, template_of
 
 if TYPE_CHECKING:
@@ -43,26 +46,24 @@ _TRACE_ID: Final = "_X_AMZN_TRACE_ID"
 
 
 class Wire:
-    """The calls of one client.
+    """The calls of one client."""
 
-    Args:
-        now: Reads the time to sign by, in seconds since the epoch.
-    """
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self) -> None:
         self._hooks = Hooks()
         self._known: dict[str, tuple[Template, Pool]] = {}
         self._pools: dict[str, Pool] = {}
         self._told: set[str] = set()
 
-    def call(self, client: Client, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    def call(
+        self, client: Client, method: str, arguments: Mapping[str, Any], signing: SigningTime
+    ) -> Mapping[str, Any]:
         """Call a method of the client.
 
         Args:
             client: The client.
             method: The method's name.
             arguments: Its arguments; they are not checked.
+            signing: By which time the request is signed.
 
         Returns:
             What the method returns.
@@ -73,14 +74,18 @@ class Wire:
         operation = client.meta.method_to_api_mapping[method]
         known = self._known.get(operation)
         if known is None or self._must_step_aside(client, method, operation):
-            return _by_botocore(client, method, arguments)
+            return call(getattr(client, method), arguments, signing)
         template, pool = known
         credentials = credentials_of(client)
         if credentials is None or not template.fits(credentials):
             self._known.pop(operation, None)
-            return _by_botocore(client, method, arguments)
-        body = body_of(arguments)
-        status, headers, said = pool.post(template.filled_in(body, credentials, at=self._now()), body)
+            return call(getattr(client, method), arguments, signing)
+        body, at = body_of(arguments), signing.at()
+        try:
+            filled = template.filled_in(body, credentials, at=time.time() if at is None else at)
+        except (ValueError, OverflowError, OSError):  # a time out of the calendar: botocore signs by the wall clock
+            return call(getattr(client, method), arguments, signing)
+        status, headers, said = pool.post(filled, body)
         model = client.meta.service_model.operation_model(operation)
         return answer_of(model, status, headers, said, error_class=client.exceptions.from_code)
 
@@ -126,26 +131,20 @@ class Wire:
             _log.debug("requests take botocore's whole path: %s", why)
 
 
-def wire_for(client: object, *, now: Callable[[], float]) -> Wire | None:
+def wire_for(client: object) -> Wire | None:
     """The wire of a client, which all that use the client share; None for what only looks like a client of botocore's.
 
     Args:
         client: A client that was made here.
-        now: Reads the time to sign by, in seconds since the epoch.
     """
     if not isinstance(client, BaseClient) or os.environ.get(VARIABLE) == "boto3":
         return None
     with _lock:
         wire = _wires.get(client)
         if wire is None:
-            wire = _wires[client] = Wire(now)
+            wire = _wires[client] = Wire()
             wire.watch(client)
         return wire
-
-
-def _by_botocore(client: Client, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    answer: Mapping[str, Any] = getattr(client, method)(**arguments)
-    return answer
 
 
 _lock = threading.RLock()  # reentrant: a signal handler may make a bucket while its own thread makes one

@@ -29,6 +29,8 @@ from botocore.exceptions import (
 
 from ddb_lease import client_config
 from ddb_lease._state.offset import AGREEING
+from ddb_lease._state.service_time import Clock
+from ddb_lease.dynamodb.signing import time_of_call
 from scripts.harness.dates import Dates, Lie
 from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, http_date, members
 from scripts.harness.world import Actor, World
@@ -49,6 +51,7 @@ class Process(Protocol):
     dates: Dates
     cut_until: float
     luck: Random
+    clock: Clock
 
     @property
     def luck_of_reads(self) -> Random:
@@ -89,6 +92,9 @@ class Fate:
 
 LATEST_SECONDS = 890.0
 """The latest arrival of a copy of a request: its signature expires after a quarter of an hour."""
+
+SIGNATURE_SECONDS = 900.0
+"""By how much a signature's time may be off when it arrives."""
 
 _REFUSALS = {
     "throttled": ("ThrottlingException", 400),
@@ -169,6 +175,8 @@ class Network:
         lies: How likely a Date is wrong, beside that.
         latency: About how long a request takes in each direction, in seconds.
         latest: When the last copy in flight reaches the service, in true time.
+        untimely: Requests whose signature was refused for its time, by process and ordinal: whether the answer has a
+            Date.
         told: Called with each request's process, ordinal, operation, arguments and fate, before it is sent.
     """
 
@@ -191,6 +199,7 @@ class Network:
         self.odds = odds
         self.lies = lies
         self.fates: dict[tuple[str, int], Fate] = {}
+        self.untimely: dict[tuple[str, int], bool] = {}
         self.latest = 0.0
         self.latency = latency
         self._given = given
@@ -358,6 +367,8 @@ class _Call:
         self._arguments = arguments
         self._fate = fate
         self._dated = 0.0
+        by_service = time_of_call()
+        self._signed = process.clock.wall() if by_service is None else by_service
 
     def end(self, actor: Actor, told: Any, *, ticket: int, sent: float) -> None:
         """The client gets the answer, unless it has given up."""
@@ -378,7 +389,10 @@ class _Call:
     def arrive(self, done: Callable[[Any], None]) -> None:
         """It reaches the service; returns what the client will get."""
         fate, date = self._fate, self._date()
-        if fate.refuse and fate.instead:
+        if self._is_untimely():
+            self._network.untimely[self._process.name, self._ordinal] = date is not None
+            done(self._error("untimely", date))
+        elif fate.refuse and fate.instead:
             done(self._error(fate.instead, date))
         elif self._operation == "batch_execute_statement":
             self._arrive_in_parts(date, lambda told: done(self._garbled(told, date)))
@@ -434,8 +448,14 @@ class _Call:
 
     def arrive_again(self) -> None:
         """A second copy reaches the service; nobody waits for its answer."""
+        if self._is_untimely():
+            return
         with contextlib.suppress(ClientError):
             self._network.service.execute(self._operation, self._arguments, now=self._process.world.now, date=None)
+
+    def _is_untimely(self) -> bool:
+        """Whether the service refuses the time of its signature, as of now."""
+        return abs(self._signed - self._process.world.now) > SIGNATURE_SECONDS
 
     def _date(self) -> float | None:
         network, fate = self._network, self._fate
@@ -454,6 +474,9 @@ class _Call:
             return service.error(
                 self._operation, "TransactionCanceledException", name, date=date, CancellationReasons=reasons
             )
+        if name == "untimely":
+            off = "expired" if self._signed < self._process.world.now else "not yet current"
+            return service.error(self._operation, "InvalidSignatureException", f"Signature {off}: ...", date=date)
         code, status = (_REFUSALS | _VAGUE)[name]
         return service.error(self._operation, code, name, date=date, status=status)
 

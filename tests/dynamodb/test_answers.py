@@ -188,6 +188,8 @@ def test_what_never_reached_anybody_is_unsent(error):
         ("ValidationException", "pk and sk"),
         ("UnrecognizedClientException", "not accepted"),
         ("InvalidSignatureException", "not accepted"),
+        ("RequestTimeTooSkewed", "set this machine's clock"),
+        ("RequestExpired", "set this machine's clock"),
         ("ExpiredTokenException", "run out"),
         ("IdempotentParameterMismatchException", "IdempotentParameterMismatch"),
         ("SomethingNew", "SomethingNew"),
@@ -201,6 +203,32 @@ def test_what_can_never_succeed_is_rejected_with_what_to_do_about_it(code, says)
     assert says in str(answer.error)
     assert "\n" not in str(answer.error)
     assert answer.error.__cause__ is error
+
+
+@pytest.mark.parametrize("text", ["Signature expired: 2023 is now earlier", "Signature not yet current: 2026 is later"])
+@pytest.mark.parametrize(
+    "request_",
+    [claim(), RenewEach(renewals=(renew(),)), Look(limit=1, consistent=False), charge()],
+    ids=lambda r: type(r).__name__,
+)
+def test_a_signature_refused_for_its_time_is_no_refusal_of_the_credentials_nor_of_the_request(text, request_):
+    answer = read_failure(client_error("InvalidSignatureException", message=text), PLACE, request_)
+    assert isinstance(answer, Rejected)
+    assert answer.untimely
+    assert "clock" in str(answer.error)
+    assert text in str(answer.error)
+    assert "credentials" not in str(answer.error)
+
+
+def test_a_refusal_without_a_date_says_so():
+    error = client_error("InvalidSignatureException", message="Signature expired")
+    error.response["ResponseMetadata"]["HTTPHeaders"] = {}
+    assert "no Date to sign by" in str(answer_to(error).error)
+
+
+@pytest.mark.parametrize("code", ["AccessDeniedException", "InvalidSignatureException", "ExpiredTokenException"])
+def test_other_refusals_are_not_for_the_time(code):
+    assert not answer_to(client_error(code)).untimely
 
 
 @pytest.mark.parametrize(
@@ -282,6 +310,14 @@ def test_a_role_that_is_refused_is_refused_for_good(code):
     assert isinstance(answer, Rejected)
     assert "no credentials" in str(answer.error)
     assert "sts:AssumeRole" in str(answer.error)
+
+
+def test_a_role_that_is_refused_for_the_time_names_the_clock_and_is_no_refusal_of_our_signature():
+    error = fetched_by(raising(client_error("SignatureDoesNotMatch", message="Signature expired: 2023 is earlier")))
+    answer = answer_to(error)
+    assert isinstance(answer, Rejected)
+    assert not answer.untimely
+    assert str(answer.error).endswith("set this machine's clock")
 
 
 def test_every_failure_of_botocores_is_sorted_once():

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from ddb_lease import ConfigurationError, LeaseBucket, client_config
 from ddb_lease._protocol.messages import Unknown
 from ddb_lease._protocol.records import Counter
-from ddb_lease.dynamodb import ConnectionSettings, Store
-from tests.support import claim, mint, release, renew
+from ddb_lease.dynamodb import ConnectionSettings
+from tests.support import claim, mint, release, renew, store_of
 
 NOWHERE = "http://127.0.0.1:9"  # nothing is sent there: the tests answer themselves
 
@@ -60,7 +60,7 @@ def test_a_200_ok_without_a_request_id_is_no_lease():
     client.meta.events.register(
         "before-send.dynamodb", lambda request, **_: AWSResponse(request.url, 200, portal, _Body(b"{}"))
     )
-    store = Store(table="leases", bucket="nightly", connection=ConnectionSettings(client=client), lease_seconds=30)
+    store = store_of(ConnectionSettings(client=client))
     for request in (claim(), mint(), renew(), release()):
         reply = store.send(request)
         assert isinstance(reply.answer, Unknown)
@@ -68,9 +68,7 @@ def test_a_200_ok_without_a_request_id_is_no_lease():
 
 
 def test_a_forked_child_makes_a_client_of_its_own_before_its_first_request_and_not_before():
-    store = Store(
-        table="t", bucket="b", connection=ConnectionSettings(session=session(), endpoint_url=NOWHERE), lease_seconds=30
-    )
+    store = store_of(ConnectionSettings(session=session(), endpoint_url=NOWHERE))
     parents = store._client
     store.after_fork_in_child()
     assert store._client is parents  # at that moment, another thread of the parent's may have held its locks
@@ -85,7 +83,7 @@ def test_a_forked_child_drops_the_connections_of_a_client_of_the_users_own(monke
     client = session().client("dynamodb", endpoint_url=NOWHERE, config=client_config(30))
     closed = []
     monkeypatch.setattr(client, "close", lambda: closed.append(True))
-    store = Store(table="t", bucket="b", connection=ConnectionSettings(client=client), lease_seconds=30)
+    store = store_of(ConnectionSettings(client=client))
     store.after_fork_in_child()
     for _ in range(2):
         store.send(claim())

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+import types
 from datetime import datetime, timedelta, timezone
 
 import boto3
@@ -32,6 +33,7 @@ ARGUMENTS = {
     "UpdateExpression": "SET expires_at = :e",
     "ExpressionAttributeValues": {":e": {"N": "1"}, ":data": {"M": {"B": {"B": b"\x00\xff"}, "BS": {"BS": [b"a"]}}}},
 }
+SIGNING = types.SimpleNamespace(at=lambda: NOW)
 RETRIES = " (reached max retries: 0)"
 OF_ONE_CALL = {"x-amz-date", "authorization", "amz-sdk-invocation-id", "amz-sdk-request", "content-length"}
 
@@ -65,8 +67,8 @@ def posts(monkeypatch):
 
 def learnt(client, method="update_item", arguments=ARGUMENTS):
     """A wire that has seen one call of botocore's."""
-    wire = wire_for(client, now=lambda: NOW)
-    wire.call(client, method, arguments)
+    wire = wire_for(client)
+    wire.call(client, method, arguments, SIGNING)
     return wire
 
 
@@ -99,7 +101,7 @@ def test_it_sends_what_botocore_sends(service, client, posts, monkeypatch, token
     monkeypatch.setattr(client, "_get_credentials", lambda: Credentials("key", "secret", token))
     monkeypatch.setattr(client._request_signer, "_credentials", Credentials("key", "secret", token))
     wire = learnt(client)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 1
     theirs, ours = service.asked
     assert ours.target == theirs.target
@@ -144,9 +146,9 @@ def test_new_credentials_sign_the_next_request(service, session, posts):
     session._session._credentials = credentials
     client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
     wire = learnt(client)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     hours[0] = 1
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 2
     tokens = [asked.headers["X-Amz-Security-Token"] for asked in service.asked]
     assert tokens == ["token-old", "token-old", "token-new"]
@@ -157,13 +159,21 @@ def test_each_operation_has_its_own_template(service, client, posts):
     wire = learnt(client)
     look = {"TableName": "leases", "KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": {":p": {"S": "a"}}}
     for _ in range(2):
-        wire.call(client, "query", look)
+        wire.call(client, "query", look, SIGNING)
     assert [asked.headers["X-Amz-Target"].partition(".")[2] for asked in service.asked] == [
         "UpdateItem",
         "Query",
         "Query",
     ]
     assert len(posts) == 1
+
+
+def test_a_time_out_of_the_calendar_signs_nothing(service, client, posts):
+    wire = learnt(client)
+    for at in (1e20, -1e20):
+        wire.call(client, "update_item", ARGUMENTS, types.SimpleNamespace(at=lambda at=at: at))
+    assert len(service.asked) == 3
+    assert not posts
 
 
 # ---- The same answers.
@@ -221,7 +231,7 @@ def test_an_answer_means_what_botocore_makes_of_it(service, client, posts, name)
     wire = learnt(client)
     service.answer = lambda _: ANSWERS[name]
     theirs = outcome(lambda: client.update_item(**ARGUMENTS))
-    ours = outcome(lambda: wire.call(client, "update_item", ARGUMENTS))
+    ours = outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING))
     if isinstance(theirs[-1], dict):
         # An older botocore does not know all that is said.
         assert set(theirs[-1]) <= set(ours[-1])
@@ -234,14 +244,14 @@ def test_an_answer_means_what_botocore_makes_of_it(service, client, posts, name)
 def test_an_answer_with_a_wrong_checksum_is_none(service, client, posts, status):
     wire = learnt(client)
     service.answer = lambda _: says({"__type": "X"}, status=status, x_amz_crc32="1")
-    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == "ChecksumError"
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == "ChecksumError"
 
 
 def test_an_answer_that_is_cut_short_is_none(service, client, posts):
     """Newer versions of botocore take it for an empty one."""
     wire = learnt(client)
     service.answer = lambda _: Says(body=b'{"Attributes": {}}', headers={"x-amzn-RequestId": "R"}, cut=4)
-    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == "ConnectionClosedError"
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == "ConnectionClosedError"
     assert len(posts) == 1
 
 
@@ -252,14 +262,14 @@ def test_what_the_network_does_raises_what_botocore_raises(service, session, pos
     service.answer = lambda _: hold.wait(30) and says()
     try:
         theirs = outcome(lambda: client.update_item(**ARGUMENTS))
-        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs == "ReadTimeoutError"
+        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == theirs == "ReadTimeoutError"
     finally:
         hold.set()
     service.server.shutdown()
     service.server.server_close()
     client.close()
     theirs = outcome(lambda: client.update_item(**ARGUMENTS))
-    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs == "EndpointConnectionError"
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == theirs == "EndpointConnectionError"
     assert len(posts) == 2
 
 
@@ -273,7 +283,9 @@ def test_a_server_that_hangs_up_without_an_answer(session, posts):
 
         service.answer = hang_up
         theirs = outcome(lambda: client.update_item(**ARGUMENTS))
-        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs == "ConnectionClosedError"
+        assert (
+            outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == theirs == "ConnectionClosedError"
+        )
         assert len(posts) == 1
 
 
@@ -286,24 +298,24 @@ def test_an_interrupt_comes_through_and_the_next_call_works(service, client, pos
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(socket.socket, "sendall", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            wire.call(client, "update_item", ARGUMENTS)
-    wire.call(client, "update_item", ARGUMENTS)
+            wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 2
 
 
 def test_a_closed_client_may_be_used_again(service, client, posts):
     wire = learnt(client)
     client.close()
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     client.close()
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 2
     assert len(service.asked) == 3
 
 
 def test_a_closed_client_leaves_no_connection_open(service, client, posts):
     wire = learnt(client)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert sockets_to(service)
     client.close()
     gc.collect()
@@ -325,12 +337,12 @@ def sockets_to(service):
 def test_connections_that_were_closed_from_below_are_opened_anew(service, client, posts):
     """So do older versions of urllib3 when a client is closed."""
     wire = learnt(client)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     session = client._endpoint.http_session
     kept = connections_of(session, f"{service.url}/")[0]
     session.close()
     kept.close()
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 2
 
 
@@ -342,12 +354,12 @@ def test_a_private_certificate_is_checked_as_botocore_checks_it(session, tmp_pat
     with serving(tls=context) as service:
         client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10), verify=str(known))
         wire = learnt(client)
-        wire.call(client, "update_item", ARGUMENTS)
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
         assert len(posts) == 1
         client.close()
         known.write_bytes(certificate(tmp_path)[1].read_bytes())  # another one of the same name
         theirs = outcome(lambda: client.update_item(**ARGUMENTS))
-        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == theirs
+        assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == theirs
     with serving(tls=certificate(tmp_path)[0]) as stranger:
         client = session.client("dynamodb", endpoint_url=stranger.url, config=client_config(10))
         with pytest.raises(SSLError):
@@ -363,7 +375,7 @@ def test_an_address_of_ipv6(session, posts):
         pytest.skip("no IPv6 loopback here")
     try:
         client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
-        learnt(client).call(client, "update_item", ARGUMENTS)
+        learnt(client).call(client, "update_item", ARGUMENTS, SIGNING)
         assert len(posts) == 1
         assert service.asked[0].headers["Host"] == service.asked[1].headers["Host"]
     finally:
@@ -373,7 +385,7 @@ def test_an_address_of_ipv6(session, posts):
 def test_a_proxy_is_asked_as_botocore_asks_it(session, service, posts, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", service.url)
     client = session.client("dynamodb", endpoint_url="http://dynamodb.test:8000", config=client_config(10))
-    learnt(client).call(client, "update_item", ARGUMENTS)
+    learnt(client).call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 1
     assert {asked.target for asked in service.asked} == {"http://dynamodb.test:8000/"}
     assert {asked.headers["Host"] for asked in service.asked} == {"dynamodb.test:8000"}
@@ -391,8 +403,8 @@ def test_endpoint_rules_and_the_user_agent_are_botocores(session, service, monke
     client = session.client("dynamodb", config=client_config(10).merge(Config(**settings)))
     prepared = []
     client.meta.events.register("before-send.dynamodb", lambda request, **_: prepared.append(request))
-    wire = wire_for(client, now=lambda: NOW)
-    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS)) == "ProxyConnectionError"
+    wire = wire_for(client)
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == "ProxyConnectionError"
     template, pool = wire._known["UpdateItem"]
     assert template.url == pool.url == prepared[0].url
     assert template.headers["User-Agent"] == prepared[0].headers["User-Agent"].decode()
@@ -405,11 +417,11 @@ def test_another_accounts_credentials_go_to_its_own_endpoint(service, client, po
     monkeypatch.setattr(client, "_get_credentials", lambda: credentials)
     monkeypatch.setattr(client._request_signer, "_credentials", credentials)
     wire = learnt(client)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     credentials.account_id = "222222222222"
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 1, "botocore works out where another account's requests go"
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 2
 
 
@@ -448,13 +460,13 @@ def test_who_hooks_into_the_client_sees_every_call(service, client, posts, hook,
         hook(client, seen)
     wire = learnt(client)
     if not before:
-        wire.call(client, "update_item", ARGUMENTS)
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
         assert posts
         hook(client, seen)
     seen.clear()
     posts.clear()
     for _ in range(2):
-        wire.call(client, "update_item", ARGUMENTS)
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(seen) == 2
     assert not posts
 
@@ -466,9 +478,9 @@ def test_once_the_hook_is_gone_it_is_used_again(service, client, posts):
         seen.append(1)
 
     client.meta.events.register("before-call.dynamodb", handler)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     client.meta.events.unregister("before-call.dynamodb", handler)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert (len(seen), len(posts)) == (1, 1)
 
 
@@ -484,9 +496,9 @@ def test_who_wraps_botocores_functions_sees_every_call(service, client, posts, m
 
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, wrapped)
-        wire.call(client, "update_item", ARGUMENTS)
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
         assert (len(seen), len(posts)) == (1, 0)
-    wire.call(client, "update_item", ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert (len(seen), len(posts)) == (1, 1)
 
 
@@ -495,7 +507,8 @@ def test_a_stubbed_client_answers_as_it_was_told(service, client, posts):
     with Stubber(client) as stubber:
         stubber.add_client_error("update_item", "ThrottlingException", "stubbed")
         assert (
-            outcome(lambda: wire.call(client, "update_item", ARGUMENTS))[-1]["Error"]["Code"] == "ThrottlingException"
+            outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING))[-1]["Error"]["Code"]
+            == "ThrottlingException"
         )
         stubber.assert_no_pending_responses()
     assert len(service.asked) == 1
@@ -506,27 +519,27 @@ def test_in_a_lambda_function_each_request_carries_its_own_trace(service, client
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "nightly")
     for trace in ("Root=1", "Root=2"):
         monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
-        wire.call(client, "update_item", ARGUMENTS)
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert [asked.headers.get("X-Amzn-Trace-Id") for asked in service.asked] == [None, "Root=1", "Root=2"]
     assert not posts
 
 
 def test_a_botocore_of_another_make_is_left_to_itself(service, client, posts, monkeypatch):
     """If its private parts are not where we know them, everything works, by its whole path."""
-    wire = wire_for(client, now=lambda: NOW)
+    wire = wire_for(client)
 
     def gone(*_):
         raise AttributeError("gone")
 
     monkeypatch.setattr(wire_module, "http_session_of", gone)
     for _ in range(3):
-        wire.call(client, "update_item", ARGUMENTS)
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(service.asked) == 3
     assert not posts
 
 
 def test_the_installed_botocore_is_one_that_we_know(service, client, posts):
-    learnt(client).call(client, "update_item", ARGUMENTS)
+    learnt(client).call(client, "update_item", ARGUMENTS, SIGNING)
     assert posts, "a new version: look at `ddb_lease.dynamodb.internals`"
 
 
@@ -562,13 +575,13 @@ def test_a_bucket_uses_it(service, session, posts):
 
 
 def test_all_that_share_a_client_share_its_wire_and_a_child_of_a_fork_has_none(client):
-    wire = wire_for(client, now=lambda: NOW)
+    wire = wire_for(client)
     assert isinstance(wire, Wire)
-    assert wire_for(client, now=lambda: NOW) is wire
+    assert wire_for(client) is wire
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.write(writer, b"1" if wire_for(client, now=lambda: NOW) is not wire else b"0")
+        os.write(writer, b"1" if wire_for(client) is not wire else b"0")
         os._exit(0)
     os.waitpid(pid, 0)
     assert os.read(reader, 1) == b"1"

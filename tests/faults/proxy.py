@@ -20,6 +20,7 @@ import re
 import socket
 import struct
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -37,17 +38,27 @@ WRITES = frozenset({"PutItem", "UpdateItem", "TransactWriteItems"})
 
 _LATEST = "com.amazonaws.dynamodb.v20120810#"
 _CORAL = "com.amazon.coral.service#"
-_KEY_ID = re.compile(r"Credential=([^/]+)/")
+_CREDENTIAL = re.compile(r"Credential=(?P<key_id>[^/]+)/(?P<scope_date>\d{8})/")
 _NOT_PASSED_ON = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request as the proxy sees it."""
+    """A request as the proxy sees it.
+
+    Attributes:
+        operation: The API call.
+        key_id: The access key that it is signed with.
+        body: What it says.
+        stamp: The time that it is signed by, as its header has it.
+        scope_date: The day of which its signing key is.
+    """
 
     operation: str
     key_id: str
     body: dict[str, Any]
+    stamp: str = ""
+    scope_date: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,7 @@ class Fate:
         says: The answer that the client gets instead of the true one.
         reset: The connection is reset instead of any answer.
         trickle: Seconds between one byte of the answer's body and the next; 0 for all at once.
+        ahead: By how many seconds the answer's Date is ahead of this machine's clock; None: it has none.
     """
 
     name: str
@@ -79,6 +91,7 @@ class Fate:
     says: Callable[[Asked], Said] | None = None
     reset: bool = False
     trickle: float = 0.0
+    ahead: float | None = 0.0
 
 
 Deciding = Callable[[Asked], Fate]
@@ -336,10 +349,12 @@ class _Handler(BaseHTTPRequestHandler):
         if len(raw) < length:  # the client went away between the head of its request and the end of its body
             self.close_connection = True
             return None
+        signed = _CREDENTIAL.search(self.headers.get("Authorization", ""))
         asked = Asked(
             operation=self.headers.get("X-Amz-Target", "").rpartition(".")[2],
-            key_id=found[1] if (found := _KEY_ID.search(self.headers.get("Authorization", ""))) else "",
             body=json.loads(raw),
+            stamp=self.headers.get("X-Amz-Date", ""),
+            **(signed.groupdict() if signed else {"key_id": ""}),
         )
         fate = self.server.fate_of(asked)
         answer = None
@@ -355,7 +370,8 @@ class _Handler(BaseHTTPRequestHandler):
             said = fate.says(asked)
             answer = said.status, _own_headers(), json.dumps(said.body).encode()
         assert answer is not None, f"{fate} neither commits nor answers"
-        return self._answer(*answer, trickle=fate.trickle)
+        status, headers, body = answer
+        return self._answer(status, _dated(headers, fate.ahead), body, trickle=fate.trickle)
 
     def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes] | None:
         """The engine's answer; None if there is none. Each uses a new connection, so none is ever stale."""
@@ -401,6 +417,13 @@ def _own_headers() -> list[tuple[str, str]]:
         ("Content-Type", "application/x-amz-json-1.0"),
         ("Date", email.utils.formatdate(usegmt=True)),
     ]
+
+
+def _dated(headers: list[tuple[str, str]], ahead: float | None) -> list[tuple[str, str]]:
+    if ahead == 0.0:
+        return headers
+    others = [(name, value) for name, value in headers if name.lower() != "date"]
+    return others if ahead is None else [*others, ("Date", email.utils.formatdate(time.time() + ahead, usegmt=True))]
 
 
 def _bound(port: int) -> socket.socket:

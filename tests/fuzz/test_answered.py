@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from ddb_lease import StoreRejected, client_config
 from ddb_lease._protocol.messages import Conflict, Done, Look, Refused, Rejected, Seen, ThrottledAnswer, Unknown, Unsent
-from ddb_lease.dynamodb import ConnectionSettings, Store
+from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress
 from tests.strategies import KNOWN_CODES, as_json, codes, found_items, json_values, reasons
-from tests.support import bring_back, claim, create, mint, release, renew, retire
+from tests.support import bring_back, claim, create, mint, release, renew, retire, store_of
 
 few = settings(max_examples=max(20, settings.default.max_examples // 4))
 """For what is searched once for each request."""
@@ -174,9 +174,7 @@ class Wire:
         session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
         client = session.client("dynamodb", config=client_config(30))
         client.meta.events.register("before-send.dynamodb", self._answer)
-        self.store = Store(
-            table="leases", bucket="nightly", connection=ConnectionSettings(client=client), lease_seconds=30
-        )
+        self.store = store_of(ConnectionSettings(client=client))
 
     def _answer(self, **_):
         return AWSResponse("https://nowhere", self.status, self.headers, Raw(self.body))

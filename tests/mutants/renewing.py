@@ -85,7 +85,7 @@ RENEWING = Chapter(
             name="a lease is lost by the answer to an UpdateItem and by no batch",
             module=_ATTEMPTS,
             target="Attempts.apply",
-            code="any(isinstance(each, (Refused, Rejected)) for each in answers.answers)",
+            code="any(_is_for_itself(each) for each in answers.answers)",
             without="False",
             noticed_by=("tests/runtime/test_renewer.py::test_a_loss_is_told_by_an_update_and_by_no_batch",),
         ),
@@ -410,9 +410,9 @@ BATCHES = Chapter(
         Mutant(
             name="throttling, conflicts and no connection say nothing against batches",
             module=_BATCH_BREAKER,
-            target="batch_ended",
-            code="not isinstance(answer, (ThrottledAnswer, Conflict, Unsent))",
-            without="",
+            target="_says_nothing",
+            code="isinstance(answer, (ThrottledAnswer, Conflict, Unsent))",
+            without="False",
             noticed_by=("tests/runtime/test_renewer.py::test_what_says_nothing_against_batches_ends_none",),
         ),
         Mutant(

@@ -11,6 +11,7 @@ from tests.mutants import (
     rates,
     renewing,
     requests,
+    signing,
     time,
     wire,
 )
@@ -24,6 +25,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     wire.WIRE,
     time.BOUNDS,
     time.MARGINS,
+    signing.SIGNATURES,
     deciding.DECISIONS,
     deciding.WAITING,
     deciding.AMBIGUITY,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ddb_lease import StoreRejected
 from ddb_lease._protocol.batch_breaker import REST_SECONDS, BatchBreaker, Mode
 from ddb_lease._protocol.messages import Done, Refused, Rejected
-from tests.support import CONFLICT, LOST, THROTTLED, UNSENT
+from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, UNTIMELY
 
 NOW = 1_000.0
 DENIED = Rejected(error=StoreRejected("permission is missing: dynamodb:PartiQLUpdate"))
@@ -157,6 +157,8 @@ def test_a_batch_is_overtaken_by_one_that_was_sent_later_and_answered(sent, over
         ([DENIED, LOST], PROVEN.batch_not_taken(NOW)),
         ([UNSENT, CONFLICT, DENIED], PROVEN.batch_not_taken(NOW)),
         ([THROTTLED, CONFLICT, UNSENT], PROVEN),
+        ([UNTIMELY, UNTIMELY], PROVEN),
+        ([UNTIMELY, DENIED], PROVEN.batch_not_taken(NOW)),
     ],
 )
 def test_what_a_batchs_answers_tell(answers, after):

@@ -16,8 +16,9 @@ from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.models import Timing
-from tests.support import MovableClock
+from tests.support import REJECTED, UNTIMELY, MovableClock
 
 LONG = 30.0
 FIRST = Look(limit=1, consistent=True)
@@ -80,7 +81,7 @@ class Heartbeats:
         self.jobs.append((job, line))
 
 
-def driver(store, time=None, heartbeats=None):
+def driver(store, time=None, signing=None, heartbeats=None):
     time = time or ServiceTime(MovableClock())
     state = BucketState(
         bucket="b",
@@ -89,7 +90,10 @@ def driver(store, time=None, heartbeats=None):
         time=time,
         chance=random.Random(1),
     )
-    return Driver(sender=store, time=time, runtime=Runtime(heartbeats=heartbeats or Heartbeats()), state=state)
+    runtime = Runtime(heartbeats=heartbeats or Heartbeats())
+    return Driver(
+        sender=store, time=time, signing=signing or SigningTime(time, MovableClock()), runtime=runtime, state=state
+    )
 
 
 def errand(notes=None, fails=None):
@@ -165,11 +169,67 @@ def test_answers_of_others_than_the_service_teach_no_time(time, answer):
 
 def test_the_heartbeat_is_told_when_deadlines_moved_or_doubt_began_or_ended(time):
     store, heartbeats = Store(), Heartbeats()
-    watched = driver(store, time, heartbeats)
+    watched = driver(store, time, heartbeats=heartbeats)
     for date, told in ((1.7e9, 0), (1.7e9, 0), (1.6e9, 1), (1.7e9, 2), (1.8e9, 3), (1.8e9, 3), (1.8e9, 4)):
         store.reply = {"date": date}
         watched.perform(FIRST)
         assert heartbeats.looked_again == told
+
+
+# Signatures that are refused for their time.
+
+ELSEWHERE = 1.7e9
+"""The service's clock, in seconds since the epoch: far from this machine's."""
+
+
+class Refusing(Store):
+    """Refuses as many requests as it has Dates for."""
+
+    def __init__(self, *dates):
+        super().__init__()
+        self.dates = list(dates)
+
+    def send(self, request):
+        self.reply = {"answer": UNTIMELY, "date": self.dates.pop(0)} if self.dates else {"date": ELSEWHERE}
+        return super().send(request)
+
+
+@pytest.mark.parametrize("dates", [[ELSEWHERE], [5e8, ELSEWHERE], [5e8, 6e8, ELSEWHERE]], ids=len)
+def test_a_request_refused_for_its_time_is_sent_again_until_two_odd_dates_are_behind_it(dates):
+    store, notes = Refusing(*dates), []
+    assert driver(store).run(errand(notes), Silent()) == "result"
+    assert store.sent == [FIRST] * len(dates) + [FIRST, SECOND]
+    assert notes[0] == Done(), "the operation gets the last answer"
+
+
+@pytest.mark.parametrize(
+    ("dates", "sendings"),
+    [([None], 1), ([ELSEWHERE, None], 2), ([ELSEWHERE, ELSEWHERE], 2), ([5e8, 6e8, 7e8, 8e8], 4)],
+    ids=["no Date", "no second Date", "the same again", "never the same"],
+)
+def test_where_no_date_helps_the_refusal_is_the_answer(dates, sendings):
+    store = Refusing(*dates, *[ELSEWHERE] * 9)
+    assert driver(store).perform(FIRST) is UNTIMELY
+    assert store.sent == [FIRST] * sendings
+
+
+def test_other_refusals_are_not_sent_again():
+    store = Store()
+    store.reply = {"answer": REJECTED}
+    driver(store).perform(FIRST)
+    assert store.sent == [FIRST]
+
+
+def test_what_is_sent_because_of_a_refusal_is_signed_by_its_date_already(clock, time):
+    """A refusal's Date may begin a doubt, which sends looks on other threads."""
+    store, signed = Refusing(), []
+    watched = driver(store, time, signing := SigningTime(time, clock))
+    for _ in range(3):
+        watched.perform(FIRST)
+    watched._look_again = lambda: signed.append(signing.at())
+    store.dates = [ELSEWHERE + 9e6]
+    watched.perform(FIRST)
+    assert signed[0] == pytest.approx(ELSEWHERE + 9e6, abs=1.0)
 
 
 # Interrupts.

@@ -34,6 +34,7 @@ from tests.support import (
     NOW,
     THROTTLED,
     UNSENT,
+    UNTIMELY,
     Fault,
     claimant,
     put_counter,
@@ -351,6 +352,23 @@ def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost
         f"bucket {bucket.name!r}: leases are renewed one by one for a while, as the service refuses batches: "
         "permission is missing: dynamodb:PartiQLUpdate"
     )
+
+
+def test_where_only_a_signatures_time_is_refused_batches_go_on_and_no_lease_leaves_its_batch(environment, caplog):
+    caplog.set_level(logging.INFO, "ddb_lease")
+    bucket, leases = holders(environment, 3)
+    bucket.tap.inject(RenewEach, commits=False, answer=UNTIMELY)
+    due(environment, bucket, 10.0)
+    assert len(batches(bucket)) == 1
+    assert all(lease.held for lease in leases)
+    assert not any(lease._held.belief.alone for lease in leases)
+    assert "one by one" not in caplog.text
+    bucket.tap.clear()
+    for lease in leases:
+        lease._held.belief.renew_at = environment.clock.steady()
+    due(environment, bucket, 0.25)
+    assert bucket.tap.count() == {"RenewEach": 1}
+    assert all(lease.remaining > 25.0 for lease in leases)
 
 
 def test_after_a_while_batches_are_tried_again(environment):

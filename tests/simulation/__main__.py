@@ -59,7 +59,7 @@ def _explore(first: int, count: int, workers: int | None) -> int:
         "  "
         + ", ".join(
             f"{total.sums[name]:,} {name.replace('_', '-')}"
-            for name in ("requests", "grants", "takeovers", "mints", "re_mints", "lost", "given_up")
+            for name in ("requests", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely")
         )
     )
     print("  faults:   " + _counts(total.faults))

@@ -35,7 +35,7 @@ class Tally:
         self.schedules += 1
         if record.failure is not None:
             self.failures.append((record.schedule.seed, record.failure))
-        for name in ("requests", "events", "grants", "takeovers", "mints", "re_mints", "lost", "given_up"):
+        for name in ("requests", "events", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely"):
             self.sums[name] += getattr(record, name)
         self.faults.update(
             fate.name if fate.instead is None else f"{fate.name}: {fate.instead}" for fate in record.faults.values()

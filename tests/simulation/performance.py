@@ -32,6 +32,7 @@ from ddb_lease import (
 )
 from ddb_lease._operations.resize import resize
 from ddb_lease._protocol.records import Grant
+from ddb_lease._protocol.signing import MOST_REPEATS
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._state.log import emitted_at_once
 from scripts.harness.network import PERMANENT, READS, Fate, Network
@@ -82,6 +83,7 @@ class Record:
     re_mints: int = 0
     lost: int = 0
     given_up: int = 0
+    untimely: int = 0
     seconds: float = 0.0
     faults: dict[tuple[str, int], Fate] = field(default_factory=dict)
     deeds: dict[str, int] = field(default_factory=dict)
@@ -302,7 +304,11 @@ class Performance:
         """An error that a user must expect; a rejection only if one of the process's own requests was rejected."""
         since = range(sent + 1, process.requests + 1)
         fates = [self.network.fates.get((process.name, ordinal)) for ordinal in since]
-        if isinstance(error, StoreRejected) and not any(fate and fate.instead in PERMANENT for fate in fates):
+        refused = any(fate and fate.instead in PERMANENT for fate in fates)
+        untimely = [self.network.untimely.get((process.name, ordinal)) for ordinal in since]
+        # Without a Date there is nothing to sign by; and of many, more may be odd than anybody withstands.
+        refused = refused or False in untimely or untimely.count(True) > MOST_REPEATS
+        if isinstance(error, StoreRejected) and not refused:
             raise error
         self._note(process.name, f"{type(error).__name__}: {error}")
 
@@ -790,6 +796,7 @@ class Performance:
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
         record.given_up = sum(renewer.given_up for renewer in self._renewers)
+        record.untimely = len(self.network.untimely)
         record.seconds = self.world.now - BEGIN
 
 

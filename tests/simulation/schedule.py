@@ -86,7 +86,7 @@ class Schedule:
         faults: The fates of requests by process and ordinal; None: drawn.
         front_ends: By how much each front end's clock is wrong.
         rates: How fast each process's steady clock runs, as a deviation from 1.
-        walls: By how much each process's wall clock is wrong; it matters only if answers carry no Date.
+        walls: By how much each process's wall clock is wrong: by minutes or more, its first signature is refused.
         wishes: The settings with which each process would create the bucket, if they are not the schedule's own.
         setup: One of `SETUPS`.
         due: Whether TTL may delete what is free, or dead for long, at the beginning.
