@@ -315,7 +315,7 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     code = str(error.get("Code", ""))
     cause = StoreUnavailable(f"DynamoDB answered {code or 'without an error code'}: {error.get('Message')}")
     if code == _FAILED:
-        return Refused(slot=_slot_in(error.get("Item")))
+        return Refused(slot=None)  # the service shows no item here; what an imitation shows is not read
     if code in _CONFLICT:
         return Conflict(cause=cause)
     if code in _THROTTLED:

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 from ddb_lease import client_config
 from ddb_lease._state.offset import AGREEING
 from scripts.harness.dates import Dates, Lie
-from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, http_date, members
+from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, http_date
 from scripts.harness.world import Actor, World
 
 _URL = "http://simulated"
@@ -380,7 +380,7 @@ class _Call:
         fate, date = self._fate, self._date()
         if fate.refuse and fate.instead:
             done(self._error(fate.instead, date))
-        elif self._operation == "batch_execute_statement":
+        elif self._operation == "batch_execute_statement" and self._network.service.takes_batch(self._arguments):
             self._arrive_in_parts(date, lambda told: done(self._garbled(told, date)))
         else:
             done(self._garbled(self._carried_out(date), date))
@@ -389,7 +389,7 @@ class _Call:
         """A batch is not a transaction: each statement happens at a time of its own, and may be refused alone."""
         network, world = self._network, self._process.world
         chance = Random(f"{self._process.seed} {self._process.name} {self._ordinal} parts")
-        statements = members(self._arguments)
+        statements = self._arguments["Statements"]
         parts: list[dict[str, Any]] = [{} for _ in statements]
         missing = [len(parts)]
 

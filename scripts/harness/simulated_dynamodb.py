@@ -8,6 +8,8 @@ Invariants:
   losses and repetitions belong to the network.
 - It shows what engines on one machine never do: a Query that shows half of a transaction, an eventually consistent read
   that lags, an item that TTL deletes late or early after it is due.
+- Where recordings of the real service differ from its model, it follows the recordings: a refused statement of a batch
+  never carries the item.
 """
 
 from __future__ import annotations
@@ -100,7 +102,8 @@ class DynamoDB:
             elif operation == "batch_write_item":
                 found = self._delete_batch(arguments, now)
             elif operation == "batch_execute_statement":
-                found = {"Responses": [self.execute_member(one, now) for one in members(arguments)]}
+                require_batch(arguments)
+                found = {"Responses": [self.execute_member(one, now) for one in arguments["Statements"]]}
             elif operation == "transact_get_items":
                 found = self._transact_get(arguments)
             elif operation == "get_item":
@@ -122,15 +125,21 @@ class DynamoDB:
             return {"Error": {"Code": "ValidationError", "Message": str(problem)}}
         before = self.items.get(key)
         if before is None or not meant.holds(before, parameters):
-            shown = statement.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before is not None
-            more = {"Item": before.copy()} if shown and before else {}
-            return {
-                "Error": {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **more},
-                "TableName": meant.table,
-            }
+            # Never the item, whatever `ReturnValuesOnConditionCheckFailure` says.
+            error = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+            return {"Error": error, "TableName": meant.table}
         after = meant.applied(before, parameters)
         self._commit({key: after}, now, arguments=meant.arguments(parameters))
         return {"TableName": meant.table, "Item": after.copy()}
+
+    @staticmethod
+    def takes_batch(arguments: Arguments) -> bool:
+        """Whether a batch is carried out statement by statement; if not, `execute` says why it is refused."""
+        try:
+            require_batch(arguments)
+        except _Refused:
+            return False
+        return True
 
     def answered(self, parts: list[dict[str, Any]], *, date: float | None) -> dict[str, Any]:
         """The response to a batch with these parts."""
@@ -319,12 +328,24 @@ class _Refused(Exception):
         self.more = more
 
 
-def members(arguments: Arguments) -> list[Arguments]:
-    """The statements of a batch."""
+def require_batch(arguments: Arguments) -> None:
+    """Refuse a batch that the service carries out no statement of: of two kinds, or with two for one item."""
     statements: list[Arguments] = arguments["Statements"]
     if not 1 <= len(statements) <= _MOST_STATEMENTS:
         raise _Refused("ValidationException", "a batch has 1 to 25 statements")
-    return statements
+    if len({partiql.reads(one["Statement"]) for one in statements}) > 1:
+        raise _Refused("ValidationException", "a batch has either read statements or write statements")
+    keys = [key for key in map(_key_of, statements) if key is not None]
+    if len(set(keys)) < len(keys):
+        raise _Refused("ValidationException", "a batch has at most one statement for each item")
+
+
+def _key_of(statement: Arguments) -> Key | None:
+    """The key that a statement names; None if it cannot be read, and will be refused by itself."""
+    try:
+        return _key(partiql.read(statement["Statement"]).key(statement["Parameters"]))
+    except (BadExpression, _Refused):
+        return None
 
 
 _KINDS = {"put_item": "Put", "update_item": "Update", "delete_item": "Delete"}
