@@ -68,9 +68,9 @@ _THROTTLED: Final = {
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
 }
+_IN_PROGRESS: Final = "TransactionInProgressException"
 _UNCERTAIN: Final = {
-    # The same token is still running: sending the same request again asks for its outcome.
-    "TransactionInProgressException",
+    _IN_PROGRESS,
     "InternalServerError",
     "InternalFailure",
     "ServiceUnavailable",
@@ -184,7 +184,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
-        return Unknown(cause=error)
+        return Unknown(cause=error, in_progress=code == _IN_PROGRESS)
     return Rejected(error=_rejected(explain(error, address), error))
 
 

@@ -133,7 +133,6 @@ def test_throttling_is_told_apart_from_an_outage(code, status):
         ("ServiceUnavailable", 503),
         ("anything", 500),
         ("503", 503),
-        ("TransactionInProgressException", 400),
         ("InternalServerError", 400),
         ("RequestTimeout", 400),
     ],
@@ -141,6 +140,11 @@ def test_throttling_is_told_apart_from_an_outage(code, status):
 def test_a_server_in_trouble_leaves_it_unknown(code, status):
     error = client_error(code, status=status)
     assert answer_to(error) == Unknown(cause=error)
+
+
+def test_a_transaction_that_is_under_way_is_unknown_and_is_to_be_asked_for_again():
+    error = client_error("TransactionInProgressException")
+    assert answer_to(error) == Unknown(cause=error, in_progress=True)
 
 
 @pytest.mark.parametrize("code", ["404", "403", "ResourceNotFoundException", "AccessDeniedException", ""])
