@@ -57,6 +57,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
+from ddb_lease.dynamodb.reasons import cancelled_by, code_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
@@ -69,9 +70,9 @@ _THROTTLED: Final = {
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
 }
+_IN_PROGRESS: Final = "TransactionInProgressException"
 _UNCERTAIN: Final = {
-    # The same token is still running: sending the same request again asks for its outcome.
-    "TransactionInProgressException",
+    _IN_PROGRESS,
     "InternalServerError",
     "InternalFailure",
     "ServiceUnavailable",
@@ -83,6 +84,7 @@ _NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
 """Error codes of one statement of a batch that was not carried out, and will not be."""
 
 _FAILED: Final = "ConditionalCheckFailed"
+_INVALID: Final = "ValidationError"
 _SERVER_ERROR: Final = 500
 
 
@@ -156,6 +158,9 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
     """One line: what is wrong, and what to do about it."""
     code = _code(error)
     said = _said(error)
+    if code == "TransactionCanceledException":
+        # Its own text names the codes of the reasons alone.
+        code, said = telling_reason(error, first=_INVALID) or (code, said)
     if code == "ResourceNotFoundException":
         table = address.table
         return f"table {table!r} does not exist: make it with `ddb-lease create-table --table {table}`"
@@ -167,7 +172,7 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
         return f"{_untimely(error)}: {said}"
     if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
         return f"the credentials are not accepted: {said}"
-    if code == "ValidationException":
+    if code in {"ValidationException", _INVALID}:
         return f"table {address.table!r} has other keys than pk and sk, both strings, or the request is invalid: {said}"
     return f"DynamoDB answered {' '.join(code.split()) or 'without an error code'}: {said}"
 
@@ -187,7 +192,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
-        return Unknown(cause=error)
+        return Unknown(cause=error, in_progress=code == _IN_PROGRESS)
     return Rejected(error=_rejected(explain(error, address), error), untimely=is_untimely(code, _said(error)))
 
 
@@ -217,8 +222,10 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
 
 
 def _cancelled(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
-    reasons = [_map(reason) for reason in _list(error.response.get("CancellationReasons"))]
-    codes = [str(reason.get("Code", "None")) for reason in reasons]
+    reasons = cancelled_by(error)
+    codes = [code_of(reason) for reason in reasons]
+    if _INVALID in codes:
+        return Rejected(error=_rejected(explain(error, address), error))  # whatever the other conditions found
     if _FAILED in codes:
         return _refused(reasons, codes, error, address, request)
     if any(code in _CONFLICT for code in codes):
@@ -320,7 +327,7 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     code = str(error.get("Code", ""))
     cause = StoreUnavailable(f"DynamoDB answered {code or 'without an error code'}: {error.get('Message')}")
     if code == _FAILED:
-        return Refused(slot=_slot_in(error.get("Item")))
+        return Refused(slot=None)  # the service shows no item here; what an imitation shows is not read
     if code in _CONFLICT:
         return Conflict(cause=cause)
     if code in _THROTTLED:
@@ -424,10 +431,6 @@ def _code(error: aws.ClientError) -> str:
 
 def _map(found: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
     return found if isinstance(found, dict) else {}
-
-
-def _list(found: Any) -> list[Any]:  # noqa: ANN401 - see above
-    return found if isinstance(found, list) else []
 
 
 def _rejected(message: str, cause: Exception) -> StoreRejected:
