@@ -35,8 +35,8 @@ FAULTS = {
     "unconnected", "lost", "answer lost", "late, given up", "stalled", "slow there", "slow answer", "twice", "answer lost, twice",
     "refused: throttled", "refused: throughput", "refused: limit", "refused: conflict", "refused: replicated",
     "refused: expired-token", "refused: denied", "refused: no-table", "refused: unrecognized",
-    "vague, done: internal", "vague, done: unavailable", "vague, done: in-progress",
-    "vague, not done: internal", "vague, not done: unavailable", "vague, not done: in-progress",
+    "vague, done: internal", "vague, done: unavailable", "vague, not done: internal", "vague, not done: unavailable",
+    "stuck, finished: in-progress", "stuck, taken back: in-progress",
     "garbled: crc", "garbled: stranger", "stale", "odd date", "no date", "cut",
 }  # fmt: skip
 

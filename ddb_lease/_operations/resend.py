@@ -1,7 +1,11 @@
 """Sending a request again while its answer is lost, or while what keeps it from being done may pass.
 
-Invariants: this is for requests that may be sent again after such an answer: reads, and writes whose condition fails,
-or that change nothing, once they have happened.
+Invariants:
+
+- This is for requests that may be sent again after such an answer: reads, and writes whose condition fails, or that
+  change nothing, once they have happened.
+- While the service says that a transaction is still under way, the same request, with the same token, is sent again
+  until the service must have recovered it, as far as the deadline allows. A new token would conflict with it.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.outcomes import reason_text
-from ddb_lease._protocol.retry import Operation, resending
+from ddb_lease._protocol.retry import RECOVERY_SECONDS, Operation, resending
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
@@ -56,10 +60,10 @@ def send_until(
     Args:
         request: What to send.
         anew: Makes the request of each later sending; None to send the same again.
-        again: After which answers it is sent again: `UNKNOWN` or `UNANSWERED`.
+        again: After which answers it is sent again: `UNKNOWN` or `UNANSWERED`. Once it is in progress: `UNANSWERED`.
         time: Whose steady clock the deadline is on.
         chance: For the jitter of the pauses.
-        tries: How often it is sent at most.
+        tries: How often it is sent at most; more often only while it is in progress.
         deadline: Until when.
 
     Returns:
@@ -68,6 +72,13 @@ def send_until(
     answer: Any = yield request
     uncertain = isinstance(answer, Unknown)
     if isinstance(answer, again):
+        recovered_at: float | None = None
+
+        def undecided(answer: Answer) -> bool:
+            nonlocal recovered_at
+            if recovered_at is None and isinstance(answer, Unknown) and answer.in_progress:
+                recovered_at = time.steady() + RECOVERY_SECONDS
+            return isinstance(answer, again if recovered_at is None else UNANSWERED)
 
         def once() -> Generator[Request, Answer, Answer]:
             nonlocal uncertain
@@ -76,11 +87,12 @@ def send_until(
             return answer
 
         policy = resending(
-            again=lambda answer: isinstance(answer, again),
+            again=undecided,
             steady=time.steady,
             deadline=deadline,
             chance=chance,
             tries=tries,
+            beyond=lambda: recovered_at is not None and time.steady() < recovered_at,
         )
         answer = yield from policy.after(answer, once)
     return answer, uncertain

@@ -357,10 +357,14 @@ class Unknown:
     Attributes:
         cause: What was raised.
         raised_here: Whether this process raised it, before or after sending: no network, and no answer, can cause it.
+        in_progress: Whether the service says that the transaction with this token is still under way. It may be stuck;
+            until the service recovers it, all others conflict with it. The same request, sent again, asks for its
+            outcome.
     """
 
     cause: Exception
     raised_here: bool = False
+    in_progress: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

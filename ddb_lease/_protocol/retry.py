@@ -55,6 +55,10 @@ TURN_SECONDS = 5.0
 RESEND_SECONDS = (0.05, 1.0)
 """First bound and cap of the pause before a request with an unknown outcome is sent again."""
 
+RECOVERY_SECONDS = 6.0
+"""How long a transaction that is still under way is asked for at least: the service begins to recover one that is stuck
+after five seconds (DynamoDB API Reference, TransactWriteItems: TransactionInProgressException)."""
+
 CONTENDED_SECONDS = (0.02, 1.0)
 """First bound and cap of the pause after a slot was lost to another."""
 
@@ -144,16 +148,27 @@ def full_jitter(bounds: tuple[float, float], attempt: int, chance: Random) -> fl
     return chance.uniform(0.0, min(cap, first * 2.0 ** min(attempt - 1, 30)))
 
 
-class _Until(stop_base):
-    """Stops at `deadline` on the steady clock, or after so many tries."""
+def _never() -> bool:
+    return False
 
-    def __init__(self, steady: Callable[[], float], deadline: float, tries: int | None) -> None:
+
+class _Until(stop_base):
+    """Stops at `deadline` on the steady clock, or after so many tries, unless `beyond` says that more are needed."""
+
+    def __init__(
+        self,
+        steady: Callable[[], float],
+        deadline: float,
+        tries: int | None,
+        beyond: Callable[[], bool] = _never,
+    ) -> None:
         self._steady = steady
         self._deadline = deadline
         self._tries = tries
+        self._beyond = beyond
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        if self._tries is not None and retry_state.attempt_number >= self._tries:
+        if self._tries is not None and retry_state.attempt_number >= self._tries and not self._beyond():
             return True
         return self._steady() >= self._deadline
 
@@ -192,13 +207,23 @@ def resending(
     deadline: float,
     chance: Random,
     tries: int | None = None,
+    beyond: Callable[[], bool] = _never,
 ) -> RetryPolicy:
-    """The policy for one request: send the same value again while `again` accepts its answer."""
+    """The policy for one request: send the same value again while `again` accepts its answer.
+
+    Args:
+        again: Whether to send it again after this answer.
+        steady: The steady clock.
+        deadline: When to give up; the last sending is made then.
+        chance: For the jitter.
+        tries: How often it is sent at most.
+        beyond: Whether it is sent more often than that all the same.
+    """
 
     def pause(state: RetryCallState) -> float:
         return full_jitter(RESEND_SECONDS, state.attempt_number, chance)
 
-    return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, tries))
+    return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, tries, beyond))
 
 
 def acquiring(

@@ -86,6 +86,7 @@ class Attempts:
         self._context = context
         self._scheduled = scheduled
         self._busy_since = math.inf
+        self._refused: frozenset[int] = frozenset()
         self.steady = context.runtime.clock.steady
 
     def new(self) -> Attempt:
@@ -189,7 +190,9 @@ class Attempts:
             return None
         expires_at = renewal.expires_at
         ttl = state.ttl(now_hi, expires_at=expires_at, fence=self._fence)
-        requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in self.slots]
+        # What a batch refused comes first: a batch does not say why, and one request then tells.
+        slots = sorted(self.slots, key=lambda slot: slot not in self._refused) if self._refused else self.slots
+        requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in slots]
         return PlannedRenewal(renewal=renewal, requests=tuple(requests))
 
     def apply(self, planned: PlannedRenewal, answers: RenewalAnswers, *, attempt: Attempt) -> LossReason | None:
@@ -200,7 +203,9 @@ class Attempts:
             if late and not _telling(answer, in_batch=answers.in_batch):
                 return None
             if answers.in_batch and not late:
-                if any(isinstance(each, (Refused, Rejected)) for each in answers.answers):
+                both = zip(planned.requests, answers.answers, strict=True)
+                self._refused = frozenset(asked.slot for asked, said in both if isinstance(said, (Refused, Rejected)))
+                if self._refused:
                     self.belief.renew_alone(now)
                     return None
                 self.belief.alone = answers.overtaken

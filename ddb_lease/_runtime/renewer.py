@@ -7,6 +7,7 @@ Invariants:
   its own UpdateItem.
 - `BatchBreaker` decides when batches are suspended. Meanwhile each renewal is sent alone.
 - A lease that another thread is renewing or releasing is left out of a batch: nothing here waits for a lock.
+- A batch has at most one renewal of a slot, or the service would refuse it as a whole.
 - It works with attempts, each of which may be given up at any time while it is under way here.
 - User code runs only after all leases of a batch have applied their answers. A bug in one lease costs no other.
 - A renewal runs with the context variables of the acquire, a batch with those of its first lease.
@@ -444,6 +445,9 @@ class Renewer:
 def take_batch(waiting: list[Renewable], *, singly: bool) -> tuple[list[Renewable], list[Renewable]]:
     """The first lease and those after it that fit into one request with it; then the rest.
 
+    Of two leases of one slot only one goes into it: the service refuses a batch with two statements for one item. This
+    process has two if somebody deleted the item, and it got the slot again before it learned that the first is gone.
+
     Args:
         waiting: The most urgent first; at least one.
         singly: Whether each lease is renewed alone.
@@ -451,16 +455,17 @@ def take_batch(waiting: list[Renewable], *, singly: bool) -> tuple[list[Renewabl
     first = waiting[0]
     if singly or first.belief.alone:
         return [first], waiting[1:]
-    batch, room = [first], PER_BATCH - len(first.slots)
+    batch, room, slots = [first], PER_BATCH - len(first.slots), set(first.slots)
     left: list[Renewable] = []
     for place, lease in enumerate(waiting[1:], 1):
         if room <= 0:
             return batch, left + waiting[place:]
-        if lease.belief.alone or len(lease.slots) > room:
+        if lease.belief.alone or len(lease.slots) > room or not slots.isdisjoint(lease.slots):
             left.append(lease)
         else:
             batch.append(lease)
             room -= len(lease.slots)
+            slots.update(lease.slots)
     return batch, left
 
 

@@ -68,9 +68,9 @@ _THROTTLED: Final = {
     "ProvisionedThroughputExceeded",
     "RequestLimitExceeded",
 }
+_IN_PROGRESS: Final = "TransactionInProgressException"
 _UNCERTAIN: Final = {
-    # The same token is still running: sending the same request again asks for its outcome.
-    "TransactionInProgressException",
+    _IN_PROGRESS,
     "InternalServerError",
     "InternalFailure",
     "ServiceUnavailable",
@@ -184,7 +184,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
-        return Unknown(cause=error)
+        return Unknown(cause=error, in_progress=code == _IN_PROGRESS)
     return Rejected(error=_rejected(explain(error, address), error))
 
 
@@ -315,7 +315,7 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     code = str(error.get("Code", ""))
     cause = StoreUnavailable(f"DynamoDB answered {code or 'without an error code'}: {error.get('Message')}")
     if code == _FAILED:
-        return Refused(slot=_slot_in(error.get("Item")))
+        return Refused(slot=None)  # the service shows no item here; what an imitation shows is not read
     if code in _CONFLICT:
         return Conflict(cause=cause)
     if code in _THROTTLED:

@@ -9,7 +9,8 @@ Invariants:
 - No write changes an item of another shape: each compares attributes that only ours have, or requires that there is no
   item. The types of those that no comparison requires are named.
 - Every conditional write asks for the item that made it fail (ALL_OLD): a lost race updates what we know, and we
-  recognise our own earlier write by its lease id.
+  recognise our own earlier write by its lease id. A statement of a batch does not ask: the service never shows the item
+  there, whatever its model says.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ CHARGE_BUSY: Final = _all(_our_rate, _not_paid_for, _within_tolerance, _not_char
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
 RENEW_STATEMENT: Final = (
-    'UPDATE {table} SET "expires_at" = ? SET "ttl" = ? '
+    'UPDATE {table} SET "expires_at" = ?, "ttl" = ? '
     'WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? '  # key; then the halves of RENEW
     "RETURNING ALL NEW *"
 )
@@ -296,7 +297,6 @@ def _renew_each(request: RenewEach, address: BucketAddress) -> dict[str, Any]:
                     {"S": renew.lease_id},
                     {"N": str(renew.expires_at)},
                 ],
-                **_ON_FAILURE,
             }
             for renew in request.renewals
         ]

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 from ddb_lease import client_config
 from ddb_lease._state.offset import AGREEING
 from scripts.harness.dates import Dates, Lie
-from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, http_date, members
+from scripts.harness.simulated_dynamodb import STUCK_SECONDS, Arguments, DynamoDB, http_date
 from scripts.harness.world import Actor, World
 
 _URL = "http://simulated"
@@ -126,7 +126,6 @@ _PART_VAGUE = {"InternalServerError", "nothing said"}
 _VAGUE = {
     "internal": ("InternalServerError", 500),
     "unavailable": ("ServiceUnavailable", 503),
-    "in-progress": ("TransactionInProgressException", 400),
 }
 """Errors that do not tell whether the request was carried out."""
 
@@ -205,7 +204,7 @@ class Network:
             actor.suspend()
         process.requests += 1
         ordinal = process.requests
-        fate = self._fate(process, ordinal, reads=operation in READS)
+        fate = self._fate(process, ordinal, operation)
         self._told(process, ordinal, operation, arguments, fate)
         ticket = actor.waiting
         call = _Call(self, process, ordinal, operation, arguments, fate)
@@ -241,7 +240,7 @@ class Network:
             raise told
         return told
 
-    def _fate(self, process: Process, ordinal: int, *, reads: bool) -> Fate:
+    def _fate(self, process: Process, ordinal: int, operation: str) -> Fate:
         key = (process.name, ordinal)
         chance = process.luck
         # Always the same number of draws, so that removing one fate does not change the later ones.
@@ -256,13 +255,13 @@ class Network:
                 return Fate(out=out, back=back)
             self.fates[key] = given
             return given
-        fate = self._drawn(process, ordinal, Fate(out=out, back=back), (swift, what, how), reads=reads)
+        fate = self._drawn(process, ordinal, Fate(out=out, back=back), (swift, what, how), operation)
         if fate.name != "normal":
             self.fates[key] = fate
         return fate
 
     def _drawn(
-        self, process: Process, ordinal: int, normal: Fate, luck: tuple[float, float, float], *, reads: bool
+        self, process: Process, ordinal: int, normal: Fate, luck: tuple[float, float, float], operation: str
     ) -> Fate:
         _, what, how = luck
         if process.cut_until > process.world.now:
@@ -271,8 +270,10 @@ class Network:
         if what >= self.odds:
             return self._lie(process, ordinal, normal, luck)
         fate = _draw(what / self.odds, how, normal, chance=process.luck, lease=process.lease_seconds)
-        if fate.stale and not reads:
+        if fate.stale and operation not in READS:
             fate = replace(normal, name="answer lost", back=None)  # a write is never stale
+        if fate.instead in _VAGUE and operation == "transact_write_items":
+            fate = replace(fate, name="stuck, taken back" if fate.refuse else "stuck, finished", instead="in-progress")
         if fate.name == "no date" and self.dated:
             process.dateless += 1
             return fate if process.dateless < AGREEING else normal  # so many mean a service whose answers have none
@@ -378,18 +379,29 @@ class _Call:
     def arrive(self, done: Callable[[Any], None]) -> None:
         """It reaches the service; returns what the client will get."""
         fate, date = self._fate, self._date()
-        if fate.refuse and fate.instead:
+        if fate.instead == "in-progress" and self._operation == "transact_write_items":
+            done(self._stuck(date))
+        elif fate.refuse and fate.instead:
             done(self._error(fate.instead, date))
-        elif self._operation == "batch_execute_statement":
+        elif self._operation == "batch_execute_statement" and self._network.service.takes_batch(self._arguments):
             self._arrive_in_parts(date, lambda told: done(self._garbled(told, date)))
         else:
             done(self._garbled(self._carried_out(date), date))
+
+    def _stuck(self, date: float | None) -> Any:
+        """The service gets stuck amid a transaction; seconds later it finishes it, or takes it back."""
+        network, world = self._network, self._process.world
+        commits = not self._fate.refuse
+        told = network.service.stick(self._arguments, now=world.now, date=date, commits=commits)
+        world.after(STUCK_SECONDS, lambda: network.service.recover(world.now))
+        network.latest = max(network.latest, world.now + STUCK_SECONDS)
+        return told
 
     def _arrive_in_parts(self, date: float | None, done: Callable[[Any], None]) -> None:
         """A batch is not a transaction: each statement happens at a time of its own, and may be refused alone."""
         network, world = self._network, self._process.world
         chance = Random(f"{self._process.seed} {self._process.name} {self._ordinal} parts")
-        statements = members(self._arguments)
+        statements = self._arguments["Statements"]
         parts: list[dict[str, Any]] = [{} for _ in statements]
         missing = [len(parts)]
 

@@ -1,5 +1,7 @@
 """The part of DynamoDB's PartiQL that the library uses: an UPDATE of one item, by its key and conditions.
 
+Both forms of several assignments are read: with commas, and by a SET each.
+
 Invariants: those of `expressions`: it refuses any other statement; a comparison with a missing value or another type is
 false. Unlike an UpdateItem, an UPDATE creates no item: a missing item is a failed condition.
 """
@@ -13,8 +15,9 @@ from typing import Any
 from scripts.harness.expressions import BadExpression, Item, condition, update
 
 _NAME = r'"((?:[^"]|"")+)"'
-_STATEMENT = re.compile(rf"UPDATE {_NAME} ((?:SET {_NAME} = \? )+)WHERE (.+) RETURNING ALL NEW \*")
-_SET = re.compile(rf"SET {_NAME} = \? ")
+_ONE = rf"{_NAME} = \?"
+_STATEMENT = re.compile(rf"UPDATE {_NAME} SET ({_ONE}(?:(?:,| SET) {_ONE})*) WHERE (.+) RETURNING ALL NEW \*")
+_SET = re.compile(_ONE)
 _TERM = re.compile(rf"{_NAME} (=|<=|<|>=|>) \?")
 
 
@@ -33,9 +36,9 @@ class Statement:
             raise BadExpression(f"a statement that nobody here writes: {text}")
         self.table = match.group(1).replace('""', '"')
         self.targets = tuple(found.group(1) for found in _SET.finditer(match.group(2)))
-        parts = [_TERM.fullmatch(part) for part in match.group(4).split(" AND ")]
+        parts = [_TERM.fullmatch(part) for part in match.group(5).split(" AND ")]
         if not all(parts):
-            raise BadExpression(f"a condition that nobody here writes: {match.group(4)}")
+            raise BadExpression(f"a condition that nobody here writes: {match.group(5)}")
         self.terms = tuple((part.group(1), part.group(2)) for part in parts if part)
         if self.terms[:2] != (("pk", "="), ("sk", "=")):
             raise BadExpression("Where clause does not contain a mandatory equality on all key attributes")
@@ -67,6 +70,11 @@ class Statement:
     def _require(self, parameters: list[Any]) -> None:
         if len(parameters) != len(self.targets) + len(self.terms):
             raise BadExpression("Number of parameters in request and statement don't match.")
+
+
+def reads(text: str) -> bool:
+    """Whether a statement reads; all others write."""
+    return text.split(maxsplit=1)[0].upper() == "SELECT"
 
 
 read = functools.cache(Statement)

@@ -7,11 +7,14 @@ Invariants:
 - Nothing happens by itself and nothing takes time: `execute` is one instant. Time comes in as an argument; delays,
   losses and repetitions belong to the network.
 - It shows what engines on one machine never do: a Query that shows half of a transaction, an eventually consistent read
-  that lags, an item that TTL deletes late or early after it is due.
+  that lags, an item that TTL deletes late or early after it is due, a transaction that is stuck.
+- Where recordings of the real service differ from its model, it follows the recordings: a refused statement of a batch
+  never carries the item.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from email.utils import formatdate
@@ -30,6 +33,9 @@ Coin: TypeAlias = Callable[[], bool]
 
 TOKEN_SECONDS = 600.0
 """How long the service remembers a request token after its transaction."""
+
+STUCK_SECONDS = 5.0
+"""How long a transaction is stuck before the service recovers it."""
 
 TORN_SECONDS = 0.05
 """How long after a transaction a Query may still show half of it."""
@@ -71,6 +77,7 @@ class DynamoDB:
         self.on_commit = on_commit
         self._before: dict[Key, tuple[float, bool, Item | None]] = {}
         self._tokens: dict[str, tuple[float, str]] = {}
+        self._stuck: dict[str, _Stuck] = {}
         self._requests = 0
 
     def execute(
@@ -92,6 +99,7 @@ class DynamoDB:
             ClientError: As botocore raises it.
         """
         self._requests += 1
+        self.recover(now)
         try:
             if operation == "transact_write_items":
                 found = self._transact(arguments, now)
@@ -100,7 +108,8 @@ class DynamoDB:
             elif operation == "batch_write_item":
                 found = self._delete_batch(arguments, now)
             elif operation == "batch_execute_statement":
-                found = {"Responses": [self.execute_member(one, now) for one in members(arguments)]}
+                require_batch(arguments)
+                found = {"Responses": [self.execute_member(one, now) for one in arguments["Statements"]]}
             elif operation == "transact_get_items":
                 found = self._transact_get(arguments)
             elif operation == "get_item":
@@ -120,17 +129,61 @@ class DynamoDB:
             key = _key(meant.key(parameters))
         except BadExpression as problem:
             return {"Error": {"Code": "ValidationError", "Message": str(problem)}}
+        if self._is_locked(key):
+            return {"Error": {"Code": "TransactionConflict", "Message": _LOCKED}, "TableName": meant.table}
         before = self.items.get(key)
         if before is None or not meant.holds(before, parameters):
-            shown = statement.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and before is not None
-            more = {"Item": before.copy()} if shown and before else {}
-            return {
-                "Error": {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed", **more},
-                "TableName": meant.table,
-            }
+            # Never the item, whatever `ReturnValuesOnConditionCheckFailure` says.
+            error = {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+            return {"Error": error, "TableName": meant.table}
         after = meant.applied(before, parameters)
         self._commit({key: after}, now, arguments=meant.arguments(parameters))
         return {"TableName": meant.table, "Item": after.copy()}
+
+    def stick(self, arguments: Arguments, *, now: float, date: float | None, commits: bool) -> Any:
+        """Get stuck amid a transaction: its items are locked until `recover`, which then finishes it or takes it back.
+
+        Args:
+            arguments: Those of transact_write_items, with a token.
+            now: The service's time.
+            date: What its ``Date`` header says.
+            commits: Whether it is finished.
+
+        Returns:
+            What the client is told: that it is in progress; or its outcome, if it has one.
+        """
+        operation, token = "transact_write_items", arguments["ClientRequestToken"]
+        self._requests += 1
+        self.recover(now)
+        try:
+            if token not in self._stuck:
+                if self._repeats(token, arguments, now):
+                    return {"ResponseMetadata": self._metadata(200, date)}
+                keys = frozenset(self._prepared(arguments))
+                self._stuck[token] = _Stuck(now + STUCK_SECONDS, keys, arguments, commits)
+        except BadExpression as problem:
+            return self.error(operation, "ValidationException", str(problem), date=date)
+        except _Refused as refusal:
+            return self.error(operation, refusal.code, refusal.message, date=date, **refusal.more)
+        return self.error(operation, "TransactionInProgressException", _IN_PROGRESS, date=date)
+
+    def recover(self, now: float) -> None:
+        """Finish, or take back, the transactions that have been stuck for long enough."""
+        due = [token for token, stuck in self._stuck.items() if now >= stuck.until]
+        for stuck in [self._stuck.pop(token) for token in due]:
+            if stuck.commits:
+                # Only an edit by hand can have made its conditions fail.
+                with contextlib.suppress(_Refused):
+                    self._transact(stuck.arguments, now)
+
+    @staticmethod
+    def takes_batch(arguments: Arguments) -> bool:
+        """Whether a batch is carried out statement by statement; if not, `execute` says why it is refused."""
+        try:
+            require_batch(arguments)
+        except _Refused:
+            return False
+        return True
 
     def answered(self, parts: list[dict[str, Any]], *, date: float | None) -> dict[str, Any]:
         """The response to a batch with these parts."""
@@ -149,12 +202,14 @@ class DynamoDB:
 
     def expire(self, now: float, *, which: Callable[[Key], bool] = lambda key: True) -> list[Key]:
         """Delete what TTL may delete by now; returns the deleted items."""
+        self.recover(now)
         # As documented: a ttl more than five years back is left alone.
         due = [
             key
             for key, item in self.items.items()
             if "N" in item.get("ttl", {}) and now - 5 * 365 * 86_400 < float(item["ttl"]["N"]) < now and which(key)
         ]
+        due = [key for key in due if not self._is_locked(key)]
         for key in due:
             self._commit({key: None}, now)
         return due
@@ -171,6 +226,8 @@ class DynamoDB:
 
     def _write_one(self, operation: str, arguments: Arguments, now: float) -> dict[str, Any]:
         key, before, after = self._written(_KINDS[operation], arguments)
+        if self._is_locked(key):
+            raise _Refused("TransactionConflictException", _LOCKED)
         self._commit({key: after}, now, arguments=arguments)
         wanted = arguments.get("ReturnValues", "NONE")
         if wanted == "ALL_NEW" and after is not None:
@@ -180,13 +237,30 @@ class DynamoDB:
         return {}
 
     def _transact(self, arguments: Arguments, now: float) -> dict[str, Any]:
-        parts: list[dict[str, Any]] = arguments["TransactItems"]
         token = arguments.get("ClientRequestToken")
-        body = json.dumps(parts, sort_keys=True) if token else ""
-        if token in self._tokens and now - self._tokens[token][0] < TOKEN_SECONDS:
-            if self._tokens[token][1] != body:
-                raise _Refused("IdempotentParameterMismatchException", "the same token with another request")
+        if token in self._stuck:
+            raise _Refused("TransactionInProgressException", _IN_PROGRESS)
+        if token and self._repeats(token, arguments, now):
             return {}
+        self._commit(self._prepared(arguments), now, arguments=arguments, transaction=True)
+        if token:
+            self._tokens[token] = (now, _body(arguments))
+        return {}
+
+    def _repeats(self, token: str, arguments: Arguments, now: float) -> bool:
+        """Whether a transaction with this token was carried out already."""
+        if token not in self._tokens or now - self._tokens[token][0] >= TOKEN_SECONDS:
+            return False
+        if self._tokens[token][1] != _body(arguments):
+            raise _Refused("IdempotentParameterMismatchException", "the same token with another request")
+        return True
+
+    def _is_locked(self, key: Key) -> bool:
+        return any(key in stuck.keys for stuck in self._stuck.values())
+
+    def _prepared(self, arguments: Arguments) -> dict[Key, Item | None]:
+        """What a transaction would write; nothing is changed yet."""
+        parts: list[dict[str, Any]] = arguments["TransactItems"]
         if not 1 <= len(parts) <= _MOST_ITEMS:
             raise _Refused("ValidationException", "a transaction has 1 to 100 items")
         writes: dict[Key, Item | None] = {}
@@ -198,17 +272,17 @@ class DynamoDB:
             except _Refused as refusal:
                 reasons.append({"Code": "ConditionalCheckFailed", "Message": refusal.message, **refusal.more})
                 continue
-            reasons.append({"Code": "None"})
+            locked = {"Code": "TransactionConflict", "Message": _LOCKED} if self._is_locked(key) else None
+            reasons.append(locked or {"Code": "None"})
+            if locked:
+                continue
             if key in writes:
                 raise _Refused("ValidationException", "a transaction cannot write one item twice")
             writes[key] = after
         if len(writes) < len(parts):
             codes = ", ".join(reason["Code"] for reason in reasons)
             raise _Refused("TransactionCanceledException", f"cancelled, reasons [{codes}]", CancellationReasons=reasons)
-        self._commit(writes, now, arguments=arguments, transaction=True)
-        if token:
-            self._tokens[token] = (now, body)
-        return {}
+        return writes
 
     def _written(self, kind: str, request: Arguments) -> tuple[Key, Item | None, Item | None]:
         """An item's key, the item, and what a write would make of it; nothing is changed yet."""
@@ -264,6 +338,10 @@ class DynamoDB:
         parts = [part["Get"] for part in arguments["TransactItems"]]
         if not 1 <= len(parts) <= _MOST_ITEMS:
             raise _Refused("ValidationException", "a transaction has 1 to 100 items")
+        locked = [self._is_locked(_key(part["Key"])) for part in parts]
+        if any(locked):
+            reasons = [{"Code": "TransactionConflict", "Message": _LOCKED} if so else {"Code": "None"} for so in locked]
+            raise _Refused("TransactionCanceledException", "cancelled", CancellationReasons=reasons)
         found = []
         for part in parts:
             _require_all_used(part)
@@ -311,6 +389,18 @@ class DynamoDB:
         return {"RequestId": f"R{self._requests}", "HTTPStatusCode": status, "HTTPHeaders": headers}
 
 
+class _Stuck:
+    """A transaction that is stuck: until when, on which items, what it writes, and whether it will."""
+
+    __slots__ = ("arguments", "commits", "keys", "until")
+
+    def __init__(self, until: float, keys: frozenset[Key], arguments: Arguments, commits: bool) -> None:
+        self.until = until
+        self.keys = keys
+        self.arguments = arguments
+        self.commits = commits
+
+
 class _Refused(Exception):
     def __init__(self, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
@@ -319,12 +409,32 @@ class _Refused(Exception):
         self.more = more
 
 
-def members(arguments: Arguments) -> list[Arguments]:
-    """The statements of a batch."""
+def require_batch(arguments: Arguments) -> None:
+    """Refuse a batch that the service carries out no statement of: of two kinds, or with two for one item."""
     statements: list[Arguments] = arguments["Statements"]
     if not 1 <= len(statements) <= _MOST_STATEMENTS:
         raise _Refused("ValidationException", "a batch has 1 to 25 statements")
-    return statements
+    if len({partiql.reads(one["Statement"]) for one in statements}) > 1:
+        raise _Refused("ValidationException", "a batch has either read statements or write statements")
+    keys = [key for key in map(_key_of, statements) if key is not None]
+    if len(set(keys)) < len(keys):
+        raise _Refused("ValidationException", "a batch has at most one statement for each item")
+
+
+def _key_of(statement: Arguments) -> Key | None:
+    """The key that a statement names; None if it cannot be read, and will be refused by itself."""
+    try:
+        return _key(partiql.read(statement["Statement"]).key(statement["Parameters"]))
+    except (BadExpression, _Refused):
+        return None
+
+
+_LOCKED = "Transaction is ongoing for the item"
+_IN_PROGRESS = "The transaction with the given request token is already in progress"
+
+
+def _body(arguments: Arguments) -> str:
+    return json.dumps(arguments["TransactItems"], sort_keys=True)
 
 
 _KINDS = {"put_item": "Put", "update_item": "Update", "delete_item": "Delete"}

@@ -3,8 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from botocore.exceptions import ClientError
 
 from ddb_lease._protocol.messages import Done, Each, Refused, Rejected, Renew, RenewEach
+from ddb_lease.dynamodb import expressions
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from tests.conftest import TABLE
 from tests.support import (
     LEASE_MS,
     LONG_AGO,
@@ -20,6 +24,8 @@ from tests.support import (
 
 CONTRACT = True  # the simulator's DynamoDB too
 
+RENEWS = 'UPDATE "leases" SET "ttl" = ? WHERE "pk" = ? AND "sk" = ? RETURNING ALL NEW *'
+
 
 class InABatch:
     """A store that sends each renewal in a batch, together with another one that fails."""
@@ -34,6 +40,10 @@ class InABatch:
         assert isinstance(reply.answer, Each)
         nobody, answer = reply.answer.answers
         assert nobody == Refused(slot=None)
+        assert answer.slot is None or not isinstance(answer, Refused), "a refused statement never brings the item"
+        if isinstance(answer, Refused):
+            # So who needs to know asks by an update: refused for the same reason, it shows the item.
+            return self.store.send(request)
         return replace(reply, answer=answer)
 
 
@@ -206,10 +216,53 @@ def test_in_a_batch_each_renewal_stands_by_itself(store, engine, table):
     before = table.get(1)
     first, second, third, fourth = answer_to(store, RenewEach(renewals=wanted)).answers
     assert (first.slot.lease.lease_id, fourth.slot.lease.lease_id) == ("0-mine", "3-mine")
-    assert second.slot.lease.lease_id == "1-other"
-    assert third == Refused(slot=None)
+    assert second == third == Refused(slot=None), "nothing tells which of them is there"
     assert {n: table.get(n)["expires_at"] for n in (0, 3)} == {0: wanted[0].expires_at, 3: wanted[3].expires_at}
     assert (table.get(1), table.get(2)) == (before, None)
+
+
+@pytest.mark.parametrize("told", ["", "?"], ids=["as we ask", "if the item is asked for"])
+def test_a_refused_statement_shows_no_item_as_on_the_service(store, engine, table, told, hands):
+    if engine.name != "simulated":
+        pytest.skip("engines show it if they are asked; the service does not, and we do not ask")
+    put_leased(table, 0, "0-other")
+    _, call = call_for(RenewEach(renewals=(renew("0-mine"),)), BucketAddress(table=TABLE, bucket=table.bucket))
+    asked = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"} if told else {}
+    (part,) = hands.batch_execute_statement(Statements=[{**call["Statements"][0], **asked}])["Responses"]
+    assert part["Error"] == {"Code": "ConditionalCheckFailed", "Message": "The conditional request failed"}
+
+
+@pytest.mark.parametrize("set_", ['"expires_at" = ?, "ttl" = ?', '"expires_at" = ? SET "ttl" = ?'])
+def test_both_forms_of_set_are_known(store, engine, table, set_, monkeypatch):
+    if engine.name == "embedded":
+        pytest.skip("it takes no batches")
+    ours = '"expires_at" = ?, "ttl" = ?'
+    assert expressions.RENEW_STATEMENT.count(ours) == 1
+    monkeypatch.setattr(expressions, "RENEW_STATEMENT", expressions.RENEW_STATEMENT.replace(ours, set_))
+    put_leased(table, 0, "0-mine")
+    (answer,) = answer_to(store, RenewEach(renewals=(renew("0-mine"),))).answers
+    assert isinstance(answer, Done)
+    assert {name: table.get(0)[name] for name in ("expires_at", "ttl")} == {
+        "expires_at": renew().expires_at,
+        "ttl": renew().ttl,
+    }
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"Statement": RENEWS, "Parameters": [{"N": "1"}, {"S": "b"}, {"S": "slot#00000"}]},
+        {"Statement": 'SELECT * FROM "leases" WHERE "pk" = ? AND "sk" = ?', "Parameters": [{"S": "b"}, {"S": "x"}]},
+    ],
+    ids=["a duplicate", "another kind"],
+)
+def test_a_batch_with_two_statements_for_an_item_or_of_two_kinds_is_refused_as_a_whole(engine, hands, second):
+    if engine.name != "simulated":
+        pytest.skip("engines are not as strict as the service")
+    first = {"Statement": RENEWS, "Parameters": [{"N": "1"}, {"S": "b"}, {"S": "slot#00000"}]}
+    with pytest.raises(ClientError) as refused:
+        hands.batch_execute_statement(Statements=[first, second])
+    assert refused.value.response["Error"]["Code"] == "ValidationException"
 
 
 def test_what_an_engine_does_not_know_is_no_renewal(store, engine, table):

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Chapter, Mutant
 
 _GRANTS = "_protocol/grants.py"
+_RESEND = "_operations/resend.py"
 _SLOT_WRITES = "_operations/slot_writes.py"
 
 ACQUIRING = Chapter(
@@ -35,6 +36,26 @@ ACQUIRING = Chapter(
             code="now.high_ms",
             without="now.expired_before_ms",
             noticed_by=("tests/test_lease_holding.py::test_a_renewal_moves_expiry_and_ttl",),
+        ),
+        Mutant(
+            name="a stuck transaction is asked for until it is recovered",
+            module=_RESEND,
+            target="send_until",
+            code="recovered_at is not None and time.steady() < recovered_at",
+            without="False",
+            noticed_by=(
+                "tests/operations/test_stuck_transactions.py::test_a_stuck_transaction_is_asked_for_with_its_token_until_it_is_recovered",
+            ),
+        ),
+        Mutant(
+            name="a stuck transaction is asked for however it is answered meanwhile",
+            module=_RESEND,
+            target="send_until",
+            code="again if recovered_at is None else UNANSWERED",
+            without="again",
+            noticed_by=(
+                "tests/operations/test_stuck_transactions.py::test_throttled_meanwhile_it_is_asked_for_with_its_token_all_the_same",
+            ),
         ),
         Mutant(
             name="a claim goes by the lower bound",

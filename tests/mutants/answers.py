@@ -21,6 +21,16 @@ ANSWERS = Chapter(
             ),
         ),
         Mutant(
+            name="a transaction that is in progress is told from a lost answer",
+            module=_ANSWERS,
+            target="_read_client_error",
+            code="code == _IN_PROGRESS",
+            without="False",
+            noticed_by=(
+                "tests/dynamodb/test_answers.py::test_a_transaction_that_is_under_way_is_unknown_and_is_to_be_asked_for_again",
+            ),
+        ),
+        Mutant(
             name="a failed condition counts more than a conflict",
             module=_ANSWERS,
             target="_cancelled",

@@ -85,9 +85,29 @@ RENEWING = Chapter(
             name="a lease is lost by the answer to an UpdateItem and by no batch",
             module=_ATTEMPTS,
             target="Attempts.apply",
-            code="any(isinstance(each, (Refused, Rejected)) for each in answers.answers)",
+            code="isinstance(said, (Refused, Rejected))",
             without="False",
             noticed_by=("tests/runtime/test_renewer.py::test_a_loss_is_told_by_an_update_and_by_no_batch",),
+        ),
+        Mutant(
+            name="what a batch refused is renewed first by itself",
+            module=_ATTEMPTS,
+            target="Attempts.plan",
+            code="sorted(self.slots, key=lambda slot: slot not in self._refused) if self._refused else self.slots",
+            without="self.slots",
+            noticed_by=(
+                "tests/runtime/test_renewer.py::test_of_several_slots_the_one_that_a_batch_refused_is_renewed_first_by_itself",
+            ),
+        ),
+        Mutant(
+            name="a batch has one renewal of a slot",
+            module=_RENEWER,
+            target="take_batch",
+            code="not slots.isdisjoint(lease.slots)",
+            without="",
+            noticed_by=(
+                "tests/runtime/test_renewer.py::test_two_leases_of_one_slot_keep_no_batch_from_being_carried_out",
+            ),
         ),
         Mutant(
             name="of several slots in a batch a failure extends none",

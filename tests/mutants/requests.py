@@ -257,7 +257,7 @@ CONDITIONS = Chapter(
         _text(
             "a batch renews only the lease of its holder",
             "RENEW_STATEMENT",
-            'UPDATE {table} SET "expires_at" = ? SET "ttl" = ? WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? RETURNING ALL NEW *',
+            'UPDATE {table} SET "expires_at" = ?, "ttl" = ? WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? RETURNING ALL NEW *',
             '"lease_id" = ? ',
             '"pk" >= ? ',
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_lease_of_another_is_not_touched_by",),
@@ -265,7 +265,7 @@ CONDITIONS = Chapter(
         _text(
             "a batch never shortens a lease",
             "RENEW_STATEMENT",
-            'UPDATE {table} SET "expires_at" = ? SET "ttl" = ? WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? RETURNING ALL NEW *',
+            'UPDATE {table} SET "expires_at" = ?, "ttl" = ? WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? RETURNING ALL NEW *',
             '"expires_at" <= ? ',
             '"fence" <= ? ',
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_renewal_never_shortens_a_lease",),

@@ -264,6 +264,37 @@ def test_a_loss_is_told_by_an_update_and_by_no_batch(environment, table, befalls
     assert second.remaining > 25.0
 
 
+def test_of_several_slots_the_one_that_a_batch_refused_is_renewed_first_by_itself(environment, table):
+    bucket = environment.bucket(max_tokens=5)
+    lease = bucket.acquire(5, count=5)
+    put_leased(table, 3, "3-other")
+    renew_batch(bucket, [lease])
+    (batch,) = batches(bucket)
+    assert [renewal.slot for renewal in batch.renewals] == [0, 1, 2, 3, 4]
+    assert lease.held
+    environment.run(0.5, bucket)
+    assert [renewal.slot for renewal in alone(bucket)] == [3], "one request tells"
+    assert lease.lost is LossReason.TAKEN
+
+
+def test_two_leases_of_one_slot_keep_no_batch_from_being_carried_out(environment, table):
+    # An operator deletes the item, and this process gets the slot again before it knows that its lease is gone.
+    bucket, (first, second) = holders(environment, 2)
+    table.delete(first.slot)
+    third = bucket.acquire(timeout=5)
+    assert third.slot == first.slot
+    third._held.belief.renew_at = environment.clock.steady() + 10.0
+    bucket.tap.clear()
+    due(environment, bucket, 10.5)
+    assert not bucket._core._renewer._rests()
+    (batch,) = batches(bucket)
+    assert {renewal.lease_id for renewal in batch.renewals} == {first.id, second.id}
+    assert {renewal.lease_id for renewal in alone(bucket)} == {first.id, third.id}
+    assert first.lost is LossReason.TAKEN
+    assert second.remaining > 20.0
+    assert third.remaining > 20.0
+
+
 def test_two_that_are_lost_are_told_so_each_by_an_update(environment, table):
     bucket, leases = holders(environment, 3)
     for lease in leases[:2]:
@@ -826,7 +857,8 @@ def test_a_forked_child_hands_renewals_to_its_own_workers_and_waits_for_no_probe
 
 def waiting(*slots, alone=()):
     leases = [
-        SimpleNamespace(number=n, slots=range(slots[n]), belief=SimpleNamespace(alone=False)) for n in range(len(slots))
+        SimpleNamespace(number=n, slots=range(100 * n, 100 * n + slots[n]), belief=SimpleNamespace(alone=False))
+        for n in range(len(slots))
     ]
     for number in alone:
         leases[number].belief.alone = True
@@ -849,6 +881,16 @@ def test_the_most_urgent_and_what_fits_with_it_are_a_batch(slots, alone, batch):
     taken, left = take_batch(leases, singly=False)
     assert [lease.number for lease in taken] == batch
     assert [lease.number for lease in left] == [number for number in range(len(slots)) if number not in batch]
+
+
+def test_two_leases_of_one_slot_are_in_no_batch_together():
+    # The service refuses a whole batch for it.
+    leases = waiting(1, 2, 2, 1)
+    for lease, slots in zip(leases, ((7,), (8, 9), (9, 10), (7,)), strict=True):
+        lease.slots = slots
+    taken, left = take_batch(leases, singly=False)
+    assert [lease.slots for lease in taken] == [(7,), (8, 9)]
+    assert [lease.slots for lease in left] == [(9, 10), (7,)]
 
 
 def test_one_by_one_is_one_by_one():
@@ -909,13 +951,12 @@ def test_what_was_surely_not_done(code, kind):
     assert isinstance(answer, kind)
 
 
-def test_a_failed_condition_brings_what_it_found():
+def test_a_failed_condition_brings_no_item_nor_is_one_read():
     first, second = answers(
-        {"Error": {"Code": "ConditionalCheckFailed", "Item": item("0-other")}},
         {"Error": {"Code": "ConditionalCheckFailed"}},
+        {"Error": {"Code": "ConditionalCheckFailed", "Item": item("0-other")}},
     ).answers
-    assert first.slot.lease.lease_id == "0-other"
-    assert second == Refused(slot=None)
+    assert first == second == Refused(slot=None)
 
 
 @pytest.mark.parametrize("responses", [None, "?", [], [{}, {}, {}]])

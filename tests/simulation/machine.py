@@ -37,7 +37,7 @@ _fates = st.one_of(
     st.builds(
         Fate,
         st.just("vague"),
-        instead=st.sampled_from(["internal", "unavailable", "in-progress", "crc", "stranger"]),
+        instead=st.sampled_from(["internal", "unavailable", "crc", "stranger"]),
         refuse=st.just(False),
     ),
     st.builds(Fate, st.just("stale"), stale=st.just(True)),
