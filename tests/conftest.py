@@ -84,8 +84,13 @@ ENGINES = {
     "dynoxide": engines.dynoxide,
     "simulated": simulated,
 }
-ON_DYNOXIDE = ("acquire_many", "acquire_recovery", "admit", "resize", "revoke", "status", "sync_time")
-"""What dynoxide runs without `--dynoxide-everywhere`, of `tests/operations`: operations in which the engine's answers matter
+ON_DYNOXIDE = (
+    "tests.dynamodb.",
+    "tests.conformance.",
+    *(f"tests.operations.test_{name}" for name in ("acquire_errors", "acquire_many", "acquire_recovery", "admit")),
+    *(f"tests.operations.test_{name}" for name in ("resize", "revoke", "status", "sync_time")),
+)
+"""What dynoxide runs without `--dynoxide-everywhere`: the contract, and operations in which the engine's answers matter
 most. The other tests are of waiting, of processes and of this process's memory: one more engine tells little about
 them, and the gate's time is limited."""
 
@@ -113,7 +118,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if params.get("api") == "asyncio" and engine not in item.module.APIS:
             return False
         if engine == "dynoxide":
-            wanted = everywhere or item.module.__name__.removeprefix("tests.operations.test_") in ON_DYNOXIDE
+            wanted = everywhere or item.module.__name__.startswith(ON_DYNOXIDE)
             return wanted and not {"dynoxide", "ministack"} & set(excluded)
         if engine in excluded:
             return False
