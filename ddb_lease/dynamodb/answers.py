@@ -57,6 +57,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
+from ddb_lease.dynamodb.reasons import cancelled_by, code_of, telling_reason
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
@@ -82,6 +83,7 @@ _NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
 """Error codes of one statement of a batch that was not carried out, and will not be."""
 
 _FAILED: Final = "ConditionalCheckFailed"
+_INVALID: Final = "ValidationError"
 _SERVER_ERROR: Final = 500
 
 
@@ -155,6 +157,9 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:
     """One line: what is wrong, and what to do about it."""
     code = _code(error)
     said = " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
+    if code == "TransactionCanceledException":
+        # Its own text names the codes of the reasons alone.
+        code, said = telling_reason(error, first=_INVALID) or (code, said)
     if code == "ResourceNotFoundException":
         table = address.table
         return f"table {table!r} does not exist: make it with `ddb-lease create-table --table {table}`"
@@ -164,7 +169,7 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:
         return f"the credentials have run out: {said}"
     if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
         return f"the credentials are not accepted: {said}"
-    if code == "ValidationException":
+    if code in {"ValidationException", _INVALID}:
         return f"table {address.table!r} has other keys than pk and sk, both strings, or the request is invalid: {said}"
     return f"DynamoDB answered {' '.join(code.split()) or 'without an error code'}: {said}"
 
@@ -212,8 +217,10 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
 
 
 def _cancelled(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
-    reasons = [_map(reason) for reason in _list(error.response.get("CancellationReasons"))]
-    codes = [str(reason.get("Code", "None")) for reason in reasons]
+    reasons = cancelled_by(error)
+    codes = [code_of(reason) for reason in reasons]
+    if _INVALID in codes:
+        return Rejected(error=_rejected(explain(error, address), error))  # whatever the other conditions found
     if _FAILED in codes:
         return _refused(reasons, codes, error, address, request)
     if any(code in _CONFLICT for code in codes):
@@ -408,10 +415,6 @@ def _code(error: aws.ClientError) -> str:
 
 def _map(found: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
     return found if isinstance(found, dict) else {}
-
-
-def _list(found: Any) -> list[Any]:  # noqa: ANN401 - see above
-    return found if isinstance(found, list) else []
 
 
 def _rejected(message: str, cause: Exception) -> StoreRejected:

@@ -270,7 +270,10 @@ class DynamoDB:
             try:
                 key, _, after = self._written(kind, request)
             except _Refused as refusal:
-                reasons.append({"Code": "ConditionalCheckFailed", "Message": refusal.message, **refusal.more})
+                if refusal.code == "ValidationException" and not refusal.of_key:
+                    raise
+                code = "ValidationError" if refusal.of_key else "ConditionalCheckFailed"
+                reasons.append({"Code": code, "Message": refusal.message, **refusal.more})
                 continue
             locked = {"Code": "TransactionConflict", "Message": _LOCKED} if self._is_locked(key) else None
             reasons.append(locked or {"Code": "None"})
@@ -402,11 +405,22 @@ class _Stuck:
 
 
 class _Refused(Exception):
+    of_key = False
+
     def __init__(self, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.more = more
+
+
+class _WrongKey(_Refused):
+    """A key of other types than the table's. In a transaction it is the reason of that item."""
+
+    of_key = True
+
+    def __init__(self) -> None:
+        super().__init__("ValidationException", "One or more parameter values were invalid: Type mismatch for key")
 
 
 def require_batch(arguments: Arguments) -> None:
@@ -454,7 +468,7 @@ def _key(source: Item) -> Key:
     try:
         return source["pk"]["S"], source["sk"]["S"]
     except (KeyError, TypeError):
-        raise _Refused("ValidationException", "the provided key element does not match the schema") from None
+        raise _WrongKey from None
 
 
 def _range(text: str, values: dict[str, Any]) -> tuple[str, str, str]:

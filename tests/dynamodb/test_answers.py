@@ -352,6 +352,7 @@ def test_of_several_slots_the_first_that_failed_is_told():
         (("ConditionalCheckFailed", "TransactionConflict"), Refused),
         (("ThrottlingError", "ConditionalCheckFailed"), Refused),
         (("ValidationError", "None"), Rejected),
+        (("ConditionalCheckFailed", "ValidationError"), Rejected),
         ((), Unknown),
     ],
 )
@@ -361,6 +362,32 @@ def test_a_cancelled_transaction_is_what_its_weightiest_reason_says(reasons, kin
 
 def test_a_cancelled_transaction_without_reasons_is_unknown():
     assert isinstance(answer_to(client_error("TransactionCanceledException")), Unknown)
+
+
+def test_an_invalid_item_of_a_transaction_is_told_as_one_alone_would_be():
+    said = "One or more parameter values were invalid: Type mismatch for key sk expected: N actual: S"
+    reasons = [{"Code": "None"}, {"Code": "ValidationError", "Message": said}]
+    error = client_error("TransactionCanceledException", message="[None, ValidationError]", CancellationReasons=reasons)
+    answer = answer_to(error)
+    assert isinstance(answer, Rejected)
+    assert str(answer.error) == str(answer_to(client_error("ValidationException", message=said)).error)
+    assert said in str(answer.error)
+    assert "keys than pk and sk" in str(answer.error)
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (
+            {"Code": "ItemCollectionSizeLimitExceeded", "Message": "too\n large"},
+            "ItemCollectionSizeLimitExceeded: too large",
+        ),
+        ({"Code": "Something"}, "Something: without a message"),
+    ],
+)
+def test_any_other_reason_of_a_cancelled_transaction_is_told_with_its_message(reason, said):
+    error = client_error("TransactionCanceledException", CancellationReasons=[{"Code": "None"}, reason, "?", None])
+    assert str(answer_to(error).error) == f"DynamoDB answered {said}"
 
 
 @pytest.mark.parametrize("changes", [{"schema": 2}, {"max_tokens": -1}, {"lease_ms": "1.5"}])

@@ -1,8 +1,12 @@
 """Minting, bringing back, retiring and creating: each condition, holding and failing, straight to the table."""
 
 import pytest
+from botocore.exceptions import ClientError
 
-from ddb_lease._protocol.messages import Done, Refused
+from ddb_lease._protocol.messages import Done, Refused, Rejected
+from ddb_lease.dynamodb.answers import read_failure
+from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from tests.conftest import TABLE
 from tests.support import (
     LEASE_MS,
     NOW,
@@ -218,3 +222,19 @@ def test_creating_the_counter_alone_leaves_old_slots_as_they_are(store, table):
     before = table.get(1)
     assert answer_to(store, create(slots=0, minted=3)) == Done()
     assert table.slots() == {1: before}
+
+
+def test_a_key_of_a_wrong_type_cancels_a_transaction_and_is_told_with_the_hint_about_keys(engine, hands, table):
+    # As on a table whose sort key is a number; there it is our key that has the wrong type.
+    method, call = call_for(mint(), BucketAddress(table=TABLE, bucket=table.bucket))
+    call["TransactItems"][0]["Put"]["Item"]["sk"] = {"N": "1"}
+    with pytest.raises(ClientError) as refused:
+        getattr(hands, method)(**call)
+    if engine.name == "simulated":  # as the service; the engines refuse the whole request
+        assert refused.value.response["Error"]["Code"] == "TransactionCanceledException"
+        first, _ = refused.value.response["CancellationReasons"]
+        assert first["Code"] == "ValidationError"
+    answer = read_failure(refused.value, BucketAddress(table=TABLE, bucket=table.bucket), mint())
+    assert isinstance(answer, Rejected)
+    assert "keys than pk and sk" in str(answer.error)
+    assert table.all() == {}

@@ -31,6 +31,16 @@ ANSWERS = Chapter(
             ),
         ),
         Mutant(
+            name="an invalid item counts more than a failed condition",
+            module=_ANSWERS,
+            target="_cancelled",
+            code="_INVALID in codes",
+            without="False",
+            noticed_by=(
+                "tests/dynamodb/test_answers.py::test_a_cancelled_transaction_is_what_its_weightiest_reason_says",
+            ),
+        ),
+        Mutant(
             name="a failed condition counts more than a conflict",
             module=_ANSWERS,
             target="_cancelled",

@@ -1,0 +1,36 @@
+"""Reasons: what an error of DynamoDB says besides its code. Values and text only; no decision is made here.
+
+Invariants: an answer need not come from DynamoDB, so nothing in it is taken for granted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from botocore import exceptions as aws
+
+_NONE: Final = "None"
+
+
+def cancelled_by(error: aws.ClientError) -> list[dict[str, Any]]:
+    """Why a transaction was cancelled: one reason for each item, in the request's order."""
+    reasons: Any = error.response.get("CancellationReasons")
+    return [reason if isinstance(reason, dict) else {} for reason in reasons] if isinstance(reasons, list) else []
+
+
+def telling_reason(error: aws.ClientError, *, first: str) -> tuple[str, str] | None:
+    """Code and message of a reason that a transaction was cancelled for; None if it has none.
+
+    Args:
+        error: The cancellation.
+        first: The code that is told before any other.
+    """
+    reasons = [reason for reason in cancelled_by(error) if code_of(reason) != _NONE]
+    for reason in sorted(reasons, key=lambda reason: code_of(reason) != first):
+        return code_of(reason), " ".join(str(reason.get("Message") or "without a message").split())
+    return None
+
+
+def code_of(reason: dict[str, Any]) -> str:
+    """A reason's code: ``None``, as text, for an item that nothing was wrong with."""
+    return str(reason.get("Code") or _NONE)
