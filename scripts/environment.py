@@ -1,5 +1,8 @@
 """Makes the virtual environments that the scripts here run in; needs Python with venv, and nothing else.
 
+The third engine of the tests, dynoxide, is a single program that npm brings. Where npm is not at hand, or cannot bring
+it, the tests go without it, and say so.
+
 An environment is made once and kept; it is made again when pyproject.toml or the Python version changes. Packages are
 not compiled when they are installed, as most modules are never imported: the first import compiles them.
 
@@ -12,17 +15,23 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 MINISTACK = "ministack==1.5.33"  # it pins a botocore of its own: always in an environment of its own
+DYNOXIDE = "1.2.1"
+DYNOXIDES = {("linux", "x86_64"): "be909b7910d3fb552e85db10ef3c8ebae4bd35fee0f26dffdb6dfa5cc656426e"}
+"""The machines that we tried it on, and the SHA-256 of its program there: another program is not started."""
 _STAMP = ".made-from"
+_NPM_S = 120.0  # for some megabytes; a registry that does not answer must not hold up the tests for longer
 _in_use: list[IO[str]] = []
 
 # Write bytecode even if the user does not want it: without it, each of the many processes that we start would compile
@@ -48,6 +57,52 @@ def ensure(name: str, *requirements: str) -> Path:
             (home / _STAMP).write_text(wanted)
         fcntl.flock(lock, fcntl.LOCK_SH)
     return home / "bin"
+
+
+def ensure_dynoxide() -> Path | None:
+    """The program of dynoxide, in a folder of its own in the repository; None if it cannot be had here: it says why."""
+    program = ROOT / ".dynoxide" / "dynoxide"
+    expected = DYNOXIDES.get((sys.platform, platform.machine()))
+    if expected is None:
+        trouble = f"it was not tried on {sys.platform} {platform.machine()}"
+    else:
+        with (ROOT / ".dynoxide.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            trouble = "" if _has_digest(program, expected) else _bring_dynoxide(program, expected)
+    if trouble:
+        print(f"without dynoxide, the third engine: {trouble}", file=sys.stderr, flush=True)
+        return None
+    return program
+
+
+def _bring_dynoxide(program: Path, expected: str) -> str:
+    """Let npm bring it; returns what is in the way, or nothing."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return "npm is not at hand"
+    print("making .dynoxide (once) ...", file=sys.stderr, flush=True)
+    program.parent.mkdir(exist_ok=True)
+    package = f"@dynoxide/{sys.platform}-x64@{DYNOXIDE}"
+    with tempfile.TemporaryDirectory(dir=program.parent) as folder:
+        own = (f"--cache={folder}/cache", "--prefix", folder)
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--silent", "--fetch-retries=1")
+        command = [npm, "install", *quiet, *own, package]
+        try:
+            subprocess.run(command, check=True, timeout=_NPM_S, capture_output=True, cwd=folder)
+            found = Path(folder, "node_modules", "@dynoxide", f"{sys.platform}-x64", "dynoxide")
+            if not _has_digest(found, expected):
+                return "npm brought another program than the one that we tried"
+            found.replace(program)  # at once: whoever looks finds all of it, or none
+        except (subprocess.SubprocessError, OSError) as error:
+            return f"npm did not bring {package}: {error}"
+    return ""
+
+
+def _has_digest(program: Path, expected: str) -> bool:
+    try:
+        return hashlib.sha256(program.read_bytes()).hexdigest() == expected
+    except OSError:
+        return False
 
 
 def _is_made(home: Path, wanted: str) -> bool:

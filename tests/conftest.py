@@ -78,24 +78,53 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[TERMINAL])
 
 
-ENGINES = {"embedded": engines.embedded, "ministack": engines.ministack, "simulated": simulated}
+ENGINES = {
+    "embedded": engines.embedded,
+    "ministack": engines.ministack,
+    "dynoxide": engines.dynoxide,
+    "simulated": simulated,
+}
+ON_DYNOXIDE = (
+    "tests.dynamodb.",
+    "tests.conformance.",
+    *(f"tests.operations.test_{name}" for name in ("acquire_errors", "acquire_many", "acquire_recovery", "admit")),
+    *(f"tests.operations.test_{name}" for name in ("resize", "revoke", "status", "sync_time")),
+)
+"""What dynoxide runs without `--dynoxide-everywhere`: the contract, and operations in which the engine's answers matter
+most. The other tests are of waiting, of processes and of this process's memory: one more engine tells little about
+them, and the gate's time is limited."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Our own options."""
+    parser.addoption(
+        "--dynoxide-everywhere",
+        action="store_true",
+        help="run on dynoxide all that runs on ministack, not only the contract's tests and the operations'",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The simulator's DynamoDB runs the modules that set ``CONTRACT``: it must pass what the engines pass.
 
-    Modules that set ``NOT_ON`` need something that the engines named there do not have.
+    Modules that set ``NOT_ON`` need something that the engines named there do not have. What does not run on ministack
+    because the engine does not matter does not run on dynoxide either.
     """
+    everywhere = config.getoption("dynoxide_everywhere")
 
     def belongs(item: pytest.Item) -> bool:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        if params.get("api") == "asyncio" and params.get("engine") not in item.module.APIS:
-            return False
-        if params.get("engine") in getattr(item.module, "NOT_ON", ()):
-            return False
-        if params.get("store") == "botocore" and params.get("engine") != "ministack":
+        engine, excluded = params.get("engine"), getattr(item.module, "NOT_ON", ())
+        if params.get("store") == "botocore" and engine != "ministack":
             return False  # an engine does not know the difference: once is enough
-        return params.get("engine") != "simulated" or getattr(item.module, "CONTRACT", False)
+        if params.get("api") == "asyncio" and engine not in item.module.APIS:
+            return False
+        if engine == "dynoxide":
+            wanted = everywhere or item.module.__name__.startswith(ON_DYNOXIDE)
+            return wanted and not {"dynoxide", "ministack"} & set(excluded)
+        if engine in excluded:
+            return False
+        return engine != "simulated" or getattr(item.module, "CONTRACT", False)
 
     items[:] = [item for item in items if belongs(item)]
 
@@ -116,6 +145,8 @@ def api(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session", params=list(ENGINES))
 def engine(request: pytest.FixtureRequest) -> Iterator[object]:
     """Each engine in turn; all must pass the same suite."""
+    if request.param == "dynoxide" and not engines.dynoxide_executable().exists():
+        pytest.skip("dynoxide is not here: scripts/test brings it where npm is at hand")
     with ENGINES[request.param]() as running:
         if request.param != "simulated":
             create_table(

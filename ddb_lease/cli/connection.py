@@ -21,10 +21,11 @@ LOCAL_SKEW_SECONDS: Final = 0.1
 """With `--short-leases`: the embedded engine has one clock; the front ends of a service differ by up to a second."""
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where to connect."""
+def add_options(parser: argparse.ArgumentParser, *, table: bool = True) -> None:
+    """Add the options that say where to connect; without `table`, for a command that has a table of its own."""
     group = parser.add_argument_group("where")
-    add_table_option(group)
+    if table:
+        add_table_option(group)
     group.add_argument("--region", help="AWS region (default: the usual AWS variables and files)")
     group.add_argument("--profile", help="AWS profile (default: the usual AWS variables and files)")
     group.add_argument("--endpoint-url", metavar="URL", help="an endpoint other than DynamoDB's own")

@@ -15,6 +15,7 @@ from ddb_lease.errors import (
     UnknownBucket,
 )
 
+DIFFERENT: Final = 1
 USAGE: Final = 2
 UNKNOWN_BUCKET: Final = 66
 UNAVAILABLE: Final = 69
@@ -35,8 +36,8 @@ HELP: Final = f"""exit codes:
   126  run, limit: the command cannot be run
   and every command with
     0  done
-    1  local status: no engine is running
-    {USAGE}  wrong arguments or settings; reset, local stop: not confirmed
+    {DIFFERENT}  local status: no engine is running; conform: an answer differs
+    {USAGE}  wrong arguments or settings; reset, local stop, conform: not confirmed
    {UNKNOWN_BUCKET}  no such bucket, or no such lease
    {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
    {DEFECT}  a defect of ddb-lease

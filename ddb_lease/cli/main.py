@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from ddb_lease.cli import completion, exits, formatting, lease, limit, operate, run, setup, status, streams, template
+from ddb_lease.cli.conform import command as conform
 from ddb_lease.errors import LeaseError
 
 
@@ -97,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)
     setup.add_parsers(subparsers)
+    conform.add_parser(subparsers)
     template.add_parser(subparsers)
     completion.add_parser(subparsers, whole=top)
     return top

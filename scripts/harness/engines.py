@@ -1,21 +1,15 @@
 """Engines to run tests on, each private to the test that asks for it, all on loopback.
 
 `ministack` runs from its own virtual environment, as it pins its own botocore: `DDB_LEASE_MINISTACK` names its
-executable, by default `.venv-ministack/bin/ministack` in the repository.
+executable, by default `.venv-ministack/bin/ministack` in the repository. `dynoxide` is a single program from npm:
+`DDB_LEASE_DYNOXIDE` names it, by default where `scripts/test` puts it, `.dynoxide/dynoxide` in the repository.
 """
 
 import contextlib
-import ctypes
-import http.client
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,13 +17,12 @@ from ddb_lease.local.app import App
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.embedded import EmbeddedEngine, serve
 from ddb_lease.local.engine import Engine
+from scripts.harness.engine_process import LOOPBACK, EngineProcess, free_port
 
 MINISTACK_VARIABLE = "DDB_LEASE_MINISTACK"
+DYNOXIDE_VARIABLE = "DDB_LEASE_DYNOXIDE"
 
-_LOOPBACK = "127.0.0.1"
-_START_S = 60.0
-_STOP_S = 10.0
-_PR_SET_PDEATHSIG = 1
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class TestEngine(Protocol):
@@ -90,84 +83,72 @@ class Embedded:
         self.engine = self._stack.enter_context(serve(app=app, port=port))
 
 
-class Ministack:
-    """ministack as a process that cannot outlive this one."""
+class _Server:
+    """What engines that are processes have in common."""
 
-    name = "ministack"
+    name: str
 
-    def __init__(self, executable: Path, folder: Path) -> None:
-        self._executable = executable
+    def __init__(self, process: EngineProcess, folder: Path) -> None:
+        self._process = process
         self._folder = folder
-        self._port = _free_port()
-        self._process = self._launch()
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://{_LOOPBACK}:{self._port}"
+        return self._process.endpoint_url
 
     def session(self) -> Any:
         engine = Engine(endpoint_url=self.endpoint_url, pid=0, started_at_ms=0, instance_id="")
         return engine.session()
 
     def restart(self) -> None:
-        self.close()
-        self._process = self._launch()
+        self._process.close()
+        self._process.start_again()
 
     def restart_empty(self) -> None:
-        self.close()
+        self._process.close()
         for saved in self._folder.iterdir():
             shutil.rmtree(saved) if saved.is_dir() else saved.unlink()
-        self._process = self._launch()
+        self._process.start_again()
 
     def close(self) -> None:
         """End the process; its tables are saved for the next one."""
-        self._process.terminate()
-        try:
-            self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.close()
 
-    def _launch(self) -> "subprocess.Popen[bytes]":
-        with (self._folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [str(self._executable)],
-                env=self._environment(),
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one prctl, no lock is taken
-            )
-        try:
-            self._wait_until_ready(process)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        return process
 
-    def _environment(self) -> dict[str, str]:
-        folder = str(self._folder)
-        return {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": folder,
-            "TMPDIR": folder,
-            "STATE_DIR": folder,
+class Ministack(_Server):
+    """ministack as a process that cannot outlive this one."""
+
+    name = "ministack"
+
+    def __init__(self, executable: Path, folder: Path) -> None:
+        port = free_port()
+        environment = {
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "STATE_DIR": str(folder),
             "PERSIST_STATE": "1",
-            "BIND_HOST": _LOOPBACK,  # its default is every interface
-            "GATEWAY_PORT": str(self._port),
+            "BIND_HOST": LOOPBACK,  # its default is every interface
+            "GATEWAY_PORT": str(port),
             "SERVICES": "dynamodb",
             "LOG_LEVEL": "WARNING",
         }
+        health = "/_ministack/health"
+        process = EngineProcess([str(executable)], folder=folder, port=port, health=health, environment=environment)
+        super().__init__(process, folder)
 
-    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> None:
-        deadline_s = time.monotonic() + _START_S
-        while not _answers(self._port):
-            if process.poll() is not None or time.monotonic() > deadline_s:
-                log = (self._folder / "log").read_text(errors="replace")
-                raise RuntimeError(f"ministack did not start:\n{log[-2000:]}")
-            time.sleep(0.05)
+
+class Dynoxide(_Server):
+    """dynoxide as a process that cannot outlive this one; only a `durable` one has its tables after a restart."""
+
+    name = "dynoxide"
+
+    def __init__(self, executable: Path, folder: Path, *, durable: bool) -> None:
+        port = free_port()
+        command = [str(executable), "serve", "--host", LOOPBACK, "--port", str(port)]
+        if durable:
+            command += ["--db-path", "tables"]
+        environment = {"HOME": str(folder), "TMPDIR": str(folder)}
+        super().__init__(EngineProcess(command, folder=folder, port=port, health="/", environment=environment), folder)
 
 
 @contextlib.contextmanager
@@ -182,7 +163,7 @@ def embedded(*, clock: Clock | None = None) -> Iterator[Embedded]:
 
 @contextlib.contextmanager
 def ministack(executable: Path | str | None = None) -> Iterator[Ministack]:
-    """Run ministack; enter it in the main thread (see `_die_with_parent`).
+    """Run ministack; enter it in the main thread.
 
     Args:
         executable: `bin/ministack` of its virtual environment; see the module's head for the default.
@@ -190,49 +171,38 @@ def ministack(executable: Path | str | None = None) -> Iterator[Ministack]:
     path = ministack_executable() if executable is None else Path(executable)
     if not path.exists():
         raise FileNotFoundError(f"no ministack at {path}: install it in a venv, or set {MINISTACK_VARIABLE}")
-    with tempfile.TemporaryDirectory(prefix="ministack-") as folder:
-        engine = Ministack(path, Path(folder))
-        try:
-            yield engine
-        finally:
-            engine.close()
+    with (
+        tempfile.TemporaryDirectory(prefix="ministack-") as folder,
+        contextlib.closing(Ministack(path, Path(folder))) as engine,
+    ):
+        yield engine
+
+
+@contextlib.contextmanager
+def dynoxide(executable: Path | str | None = None, *, durable: bool = False) -> Iterator[Dynoxide]:
+    """Run dynoxide; enter it in the main thread.
+
+    Args:
+        executable: The program; see the module's head for the default.
+        durable: Whether it keeps its tables in a file, for a restart. A write then takes ten times as long.
+    """
+    path = dynoxide_executable() if executable is None else Path(executable)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no dynoxide at {path}: scripts/test puts it there where npm is at hand, or set {DYNOXIDE_VARIABLE}"
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="dynoxide-") as folder,
+        contextlib.closing(Dynoxide(path, Path(folder), durable=durable)) as engine,
+    ):
+        yield engine
 
 
 def ministack_executable() -> Path:
     """Where ministack is expected."""
-    default = Path(__file__).resolve().parents[2] / ".venv-ministack" / "bin" / "ministack"
-    return Path(os.environ.get(MINISTACK_VARIABLE) or default)
+    return Path(os.environ.get(MINISTACK_VARIABLE) or _ROOT / ".venv-ministack" / "bin" / "ministack")
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """Make a child die with us even if we are killed. Linux only; elsewhere only `close` ends it.
-
-    The kernel watches the thread that forks, not the process: so fork on the main thread.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def ask_for_the_signal() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-
-    return ask_for_the_signal
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=2.0)
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", "/_ministack/health")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
+def dynoxide_executable() -> Path:
+    """Where dynoxide is expected; it is not there where npm is not at hand, nor on machines that it is not made for."""
+    return Path(os.environ.get(DYNOXIDE_VARIABLE) or _ROOT / ".dynoxide" / "dynoxide")

@@ -134,6 +134,7 @@ def is_one_line(done, *, outage=False):
         "run --help",
         "status --help",
         "create-table --help",
+        "conform --help",
         "local --help",
         "template --help",
         "completion --help",

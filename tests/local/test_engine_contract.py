@@ -1,18 +1,21 @@
 """The behaviour of DynamoDB that leases rely on, checked on every engine of the tests."""
 
+import functools
 from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
 
-from scripts.harness.engines import TestEngine, embedded, ministack
+from scripts.harness.engines import TestEngine, dynoxide, dynoxide_executable, embedded, ministack
 
 TABLE = "contract"
-ENGINES = {"embedded": embedded, "ministack": ministack}
+ENGINES = {"embedded": embedded, "ministack": ministack, "dynoxide": functools.partial(dynoxide, durable=True)}
 
 
 @pytest.fixture(scope="module", params=ENGINES)
 def engine(request) -> Iterator[TestEngine]:
+    if request.param == "dynoxide" and not dynoxide_executable().exists():
+        pytest.skip("dynoxide is not here: scripts/test brings it where npm is at hand")
     with ENGINES[request.param]() as engine:
         yield engine
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.harness.engines import embedded, ministack
+from scripts.harness.engines import dynoxide, dynoxide_executable, embedded, ministack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -36,11 +36,14 @@ def has_ended(pid: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_ministack_ends_with_a_test_run_that_is_killed():
+@pytest.mark.parametrize("name", ["ministack", "dynoxide"])
+def test_an_engine_of_its_own_process_ends_with_a_test_run_that_is_killed(name):
+    if name == "dynoxide" and not dynoxide_executable().exists():
+        pytest.skip("dynoxide is not here: scripts/test brings it where npm is at hand")
     code = (
         "import time\n"
-        "from scripts.harness.engines import ministack\n"
-        "with ministack() as engine:\n"
+        f"from scripts.harness.engines import {name}\n"
+        f"with {name}() as engine:\n"
         "    print(engine.endpoint_url, flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -61,6 +64,11 @@ def test_ministack_ends_with_a_test_run_that_is_killed():
 
 def test_a_missing_ministack_is_a_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="DDB_LEASE_MINISTACK"), ministack(tmp_path / "none"):
+        pytest.fail("it ran")
+
+
+def test_a_missing_dynoxide_is_a_clear_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"npm.*DDB_LEASE_DYNOXIDE"), dynoxide(tmp_path / "none"):
         pytest.fail("it ran")
 
 

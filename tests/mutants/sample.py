@@ -153,7 +153,10 @@ def _is_code(source: str) -> bool:
 def try_one(copy: Copy, change: Change) -> Trial:
     """A change on its module's tests, then on those of the API."""
     trial: Trial | None = None
-    for tests, some in ((mirrored_tests(change.path), "not ministack"), (API_TESTS, "not ministack and not embedded")):
+    for tests, some in (
+        (mirrored_tests(change.path), "not ministack and not dynoxide"),
+        (API_TESTS, "not ministack and not dynoxide and not embedded"),
+    ):
         if not tests:
             continue
         line = [*tests, "--timeout", "120", "-k", some]

@@ -1,10 +1,14 @@
 """The scripts' environments: made once, by one script at a time, and not made again while another script uses them."""
 
 import contextlib
+import hashlib
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0
@@ -64,3 +68,75 @@ def test_an_environment_is_not_made_anew_while_a_script_uses_it(tmp_path):
             time.sleep(1.0)  # long enough to make it, if it did not wait
             assert end(first) == ["still a"]
             assert end(second) == ["made", "uses b False", "still b"]
+
+
+# As npm does, but without a registry: it puts a program into the folder that it is told, or fails.
+NPM = """#!/bin/sh
+while [ $# -gt 1 ]; do
+    [ "$1" = --prefix ] && prefix=$2
+    shift
+done
+echo "$1" >> "$ASKED"
+[ -n "$BRINGS" ] || exit 1
+mkdir -p "$prefix/node_modules/@dynoxide/$PLATFORM-x64"
+printf %s "$BRINGS" > "$prefix/node_modules/@dynoxide/$PLATFORM-x64/dynoxide"
+"""
+BRING = """
+import platform, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import environment
+environment.ROOT = Path(sys.argv[2])
+environment.DYNOXIDES = {(sys.platform, platform.machine()): sys.argv[3]} if sys.argv[3] else {}
+print(environment.ensure_dynoxide())
+"""
+GOOD = "a program"
+
+
+def bring(folder, *, npm=True, brings=GOOD, tried=True):
+    """What `ensure_dynoxide` returns and tells, and what npm was asked for."""
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    (tools / "npm").write_text(NPM)
+    (tools / "npm").chmod(0o755 if npm else 0o644)
+    own = {"ASKED": str(folder / "asked"), "BRINGS": brings, "PLATFORM": sys.platform}
+    path = f"{tools}{os.pathsep}/usr/bin{os.pathsep}/bin" if npm else str(tools)
+    digest = hashlib.sha256(GOOD.encode()).hexdigest() if tried else ""
+    done = subprocess.run(
+        [sys.executable, "-c", BRING, str(ROOT / "scripts"), str(folder), digest],
+        env=os.environ | own | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=True,
+    )
+    asked = folder / "asked"
+    return done.stdout.strip(), done.stderr, asked.read_text().split() if asked.exists() else []
+
+
+def test_dynoxide_is_brought_once_in_the_version_that_we_tried(tmp_path):
+    program = tmp_path / ".dynoxide" / "dynoxide"
+    for _ in range(2):
+        found, _, asked = bring(tmp_path)
+        assert found == str(program)
+        assert program.read_text() == GOOD
+        assert len(asked) == 1
+    assert asked[0].startswith("@dynoxide/")
+    assert asked[0].count("@") == 2
+    assert [path.name for path in program.parent.iterdir()] == ["dynoxide"], "nothing is left of the download"
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"npm": False}, "npm is not at hand"),
+        ({"brings": ""}, "npm did not bring"),
+        ({"brings": "another program"}, "npm brought another program than the one that we tried"),
+        ({"tried": False}, "it was not tried on"),
+    ],
+)
+def test_without_dynoxide_the_scripts_go_on_and_say_why(tmp_path, how, told):
+    found, said, _ = bring(tmp_path, **how)
+    assert found == "None"
+    assert f"without dynoxide, the third engine: {told}" in " ".join(said.split())
+    assert not (tmp_path / ".dynoxide" / "dynoxide").exists()

@@ -1,0 +1,104 @@
+"""Deleting a table that this process has made, and making sure beforehand that there is no such table.
+
+Invariants: no other module deletes a table. Deleting goes on until it is gone or surely will be, within its time; a
+table that is still being made is waited for, as the service deletes none before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from botocore import exceptions as aws
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random
+
+from ddb_lease._protocol.retry import until
+from ddb_lease._state.service_time import Clock
+from ddb_lease.dynamodb.answers import explain
+from ddb_lease.dynamodb.client import Client
+from ddb_lease.dynamodb.expressions import BucketAddress
+from ddb_lease.dynamodb.failures import CERTAIN, refusal
+from ddb_lease.errors import StoreRejected, StoreUnavailable
+
+_POLL_SECONDS: Final = (0.2, 1.5)
+_SURELY_MISSING_SECONDS: Final = 5.0
+"""A creation without an answer may still arrive: so long is a table without an answer asked for that does not exist."""
+
+_REFUSALS: Final = {"AccessDeniedException", "UnrecognizedClientException", "ValidationException"}
+
+
+def require_absent(client: Client, table: str) -> None:
+    """Make sure that there is no such table.
+
+    Raises:
+        StoreRejected: There is one, or a permission is missing.
+        StoreUnavailable: The service does not answer.
+    """
+    try:
+        client.describe_table(TableName=table)
+    except aws.ClientError as error:
+        if _code(error) != "ResourceNotFoundException":
+            raise _told(error, table) from error
+    except CERTAIN as error:
+        raise refusal(error) from error
+    except (aws.BotoCoreError, OSError) as error:
+        raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
+    else:
+        raise StoreRejected(f"table {table!r} exists already: it is left alone")
+
+
+def drop_table(
+    client: Client,
+    table: str,
+    *,
+    clock: Clock,
+    sure: bool,
+    give_up: Callable[[], bool],
+    timeout: float = 120.0,
+) -> bool:
+    """Delete a table; returns whether there was one.
+
+    Args:
+        client: A client.
+        table: Its name.
+        clock: The clock for the timeout.
+        sure: Whether it was certainly made. If not, its creation may still be under way.
+        give_up: Asked after each attempt that failed: whether to try no more.
+        timeout: Seconds to go on for.
+
+    Raises:
+        StoreRejected: A permission is missing.
+        StoreUnavailable: The service does not answer, or the table did not become active in time.
+    """
+    begun = clock.steady()
+    stop_in_time = until(clock.steady, begun + timeout)
+
+    def once() -> bool:
+        try:
+            client.delete_table(TableName=table)
+        except aws.ClientError as error:
+            missing = _code(error) == "ResourceNotFoundException"
+            if missing and (sure or clock.steady() - begun > _SURELY_MISSING_SECONDS):
+                return False
+            raise _told(error, table) from error
+        except CERTAIN as error:
+            raise refusal(error) from error
+        except (aws.BotoCoreError, OSError) as error:
+            raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
+        return True
+
+    def stop(state: RetryCallState) -> bool:
+        return give_up() or stop_in_time(state)
+
+    return Retrying(
+        retry=retry_if_exception_type(StoreUnavailable), wait=wait_random(*_POLL_SECONDS), stop=stop, reraise=True
+    )(once)
+
+
+def _code(error: aws.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _told(error: aws.ClientError, table: str) -> StoreRejected | StoreUnavailable:
+    told = explain(error, BucketAddress(table=table, bucket=""))
+    return StoreRejected(told) if _code(error) in _REFUSALS else StoreUnavailable(told)
