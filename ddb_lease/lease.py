@@ -179,7 +179,8 @@ class Lease(BelongsHere):
             self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released yet, and expires otherwise: %s", self.id, error)
+            tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
+            tell("lease %s was not released yet, and expires otherwise: %s", self.id, error)
         except BaseException:
             self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
             raise

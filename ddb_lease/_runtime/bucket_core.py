@@ -34,6 +34,7 @@ from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSA
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
@@ -446,6 +447,12 @@ def checked_lease_id(lease_id: object) -> tuple[int, ...]:
     Raises:
         ConfigurationError: It is not a lease id.
     """
+    if isinstance(lease_id, BelongsHere):
+        raise ConfigurationError(
+            f"this takes a lease's id, not {shown(lease_id)}: write lease.release(), or pass lease.id"
+        )
+    if isinstance(lease_id, LeaseInfo):
+        raise ConfigurationError("this takes a lease's id, not a LeaseInfo: pass its lease_id")
     slots = slots_of(checked_text("a lease id", lease_id))
     if slots is None:
         raise ConfigurationError(f"{lease_id!r} is not a lease id")

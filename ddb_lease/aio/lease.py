@@ -234,7 +234,8 @@ class Lease(BelongsHere):
             await self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released yet, and expires otherwise: %s", self.id, error)
+            tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
+            tell("lease %s was not released yet, and expires otherwise: %s", self.id, error)
 
     # Internals.
 
