@@ -32,7 +32,7 @@ from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Seconds, Timing
+from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, BucketStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,6 +52,9 @@ released at once, and we try again."""
 
 LONGEST_PERIOD: Final = 300 * 86_400.0
 """Seconds; it and the additions must fit into a lease of a year."""
+
+_PERMIT: Final = {PERMIT_KEY: "permit"}
+"""Attached to each permit, so that an operator does not take it for a lease that somebody holds."""
 
 _TRY_SECONDS: Final = 10.0
 _TRIES: Final = 3
@@ -234,7 +237,7 @@ class SlidingWindow(BelongsHere):
     def _use_once(self, deadline: float, *, patient: bool) -> bool:
         core = self._core
         wakeup = core.runtime.wakeup()
-        pending = core.begin_acquire(deadline, None, count=1, patient=patient, wake=wakeup.wake)
+        pending = core.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wakeup.wake)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             with core.in_queue(pending):

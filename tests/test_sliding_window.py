@@ -206,7 +206,9 @@ def test_a_window_with_a_shorter_period_is_refused_and_with_a_longer_one_used(wi
 def test_its_status_is_that_of_its_slots(windows):
     window = windows()
     window.try_acquire()
-    assert (window.status().free, window.status().max_tokens) == (2, 3)
+    status = window.status()
+    assert (status.free, status.max_tokens) == (2, 3)
+    assert [dict(used.data) for used in status.leases] == [{"ddb_lease": "permit"}], "not a lease that somebody holds"
 
 
 def test_a_decorated_function_waits_for_a_permit(windows):

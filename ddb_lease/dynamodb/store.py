@@ -24,7 +24,7 @@ class Store:
     """One bucket in a DynamoDB table. Thread-safe, as boto3 clients are."""
 
     def __init__(self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float) -> None:
-        self._address = BucketAddress(table=table, bucket=bucket)
+        self._address = BucketAddress(table=table, bucket=bucket, endpoint=connection.endpoint)
         self._connection = connection
         self._lease_seconds = lease_seconds
         self._client = connection.connect(lease_seconds, user=self)

@@ -16,9 +16,9 @@ from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.service_time import Clock
 from ddb_lease.dynamodb.answers import explain
-from ddb_lease.dynamodb.client import Client, ConnectionSettings
+from ddb_lease.dynamodb.client import ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
-from ddb_lease.dynamodb.failures import CERTAIN, refusal
+from ddb_lease.dynamodb.failures import CERTAIN, refusal, with_reason
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
@@ -57,9 +57,7 @@ def create_table(table: str, *, connection: ConnectionSettings, clock: Clock, ti
         StoreUnavailable: It was not active in time, or the service did not answer; repeat the call.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
-    client = connection.connect(_LEASE_SECONDS)
-    deadline = clock.steady() + timeout
-    maker = _Maker(client, table, clock, deadline)
+    maker = _Maker(connection, table, clock, clock.steady() + timeout)
     created = maker.create()
     maker.wait_until_active()
     maker.require_fit()
@@ -83,7 +81,7 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
         StoreUnavailable: It was not active in time, or the service did not answer.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
-    maker = _Maker(connection.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
+    maker = _Maker(connection, table, clock, clock.steady() + timeout)
     maker.require_there()
     maker.wait_until_active()
     maker.require_fit()
@@ -91,9 +89,9 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
 
 
 class _Maker:
-    def __init__(self, client: Client, table: str, clock: Clock, deadline: float) -> None:
-        self._client = client
-        self._address = BucketAddress(table=table, bucket="")
+    def __init__(self, connection: ConnectionSettings, table: str, clock: Clock, deadline: float) -> None:
+        self._client = connection.connect(_LEASE_SECONDS)
+        self._address = BucketAddress(table=table, bucket="", endpoint=connection.endpoint)
         self._clock = clock
         self._deadline = deadline
 
@@ -209,7 +207,7 @@ class _Maker:
         except aws.ParamValidationError as error:
             raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
-            raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
+            raise StoreUnavailable(f"DynamoDB does not answer: {with_reason(error, self._address.endpoint)}") from error
 
     def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
         return Retrying(

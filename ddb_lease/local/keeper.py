@@ -13,9 +13,10 @@ from typing import Any, Protocol
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.journal import Journal, Place, by_bucket
 from ddb_lease.local.messages import HttpResponse, error_response
-from ddb_lease.local.writes import Write, binds_until_ms, text
+from ddb_lease.local.writes import Write, binds_until_ms, is_permit, text
 
-_BINDING = ("lease_id", "expires_at", "tat", "owner")
+_BINDING = ("lease_id", "expires_at", "tat")
+_TOLD = ("lease_id", "owner", "data")
 
 
 class Tables(Protocol):
@@ -77,9 +78,9 @@ class Keeper:
         return {
             "held": [
                 {"table": place.table, "bucket": place.bucket, "item": place.item, "owner": text(item.get("owner"))}
-                | {"remaining_s": self._remaining_s(until_ms)}
+                | {"remaining_s": self._remaining_s(until_ms), "is_permit": is_permit(item)}
                 for place, until_ms in sorted(self._journal.running().items())
-                if "lease_id" in (item := self._tables.item(place.region, _write(place), _BINDING))
+                if "lease_id" in (item := self._tables.item(place.region, _write(place), _TOLD))
             ],
             "awaited": [
                 {"table": table, "bucket": bucket, "remaining_s": self._remaining_s(until_ms)}
