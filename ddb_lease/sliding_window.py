@@ -25,11 +25,11 @@ from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_timing
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.words import WINDOW
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
 from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, BucketStatus, Seconds, Timing
@@ -134,8 +134,8 @@ class SlidingWindow(BelongsHere):
             timing=whole,
             on_event=None,
             runtime=runtime,
+            words=WINDOW,
         )
-        self._core.block = ClosingBlock(f"window {self._core.name!r}")
         self._hooks = HoldsNothing(self._core)  # its slots outlive the process, and may be used until its end
         process.register(self._hooks)
         self.name = self._core.name

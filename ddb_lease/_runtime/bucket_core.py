@@ -49,6 +49,7 @@ from ddb_lease._state.log import log
 from ddb_lease._state.log import queued as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
+from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
@@ -118,8 +119,9 @@ class BucketCore:
         timing: Timing | None,
         on_event: OnEvent | None,
         runtime: Runtime | None,
+        words: Words = BUCKET,
     ) -> None:
-        self.name = checked_text("a bucket's name", name)
+        self.name = checked_text(f"a {words.whole}'s name", name)
         self.table = checked_text("table", table)
         self._owner = owner and checked_text("owner", owner)
         self.runtime = runtime or Runtime()
@@ -144,8 +146,9 @@ class BucketCore:
             time=time,
             chance=self.runtime.chance,
             answer_seconds=connection.answer_seconds,
+            words=words,
         )
-        whose = f"bucket {self.name!r}"
+        whose = self.state.called
         self.driver = Driver(sender=self._store, time=time, runtime=self.runtime, state=self.state, whose=whose)
         self._renewer = Renewer(
             state=self.state,
@@ -155,7 +158,7 @@ class BucketCore:
         )
         self._context: LeaseContext | None = None
         self.own_holders = OwnHolders(self.name, self.runtime)
-        self.block = ClosingBlock(f"bucket {self.name!r}")
+        self.block = ClosingBlock(whose)
         self.leases: dict[str, HeldLease] = {}
         self.owed: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
@@ -249,7 +252,8 @@ class BucketCore:
             ConfigurationError: The bucket was closed meanwhile.
         """
         if isinstance(outcome, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {reason_text(outcome.cause)}") from outcome.cause
+            said = f"no {self.state.words.part} of {self.state.called}"
+            raise StoreUnavailable(f"{said}: {reason_text(outcome.cause)}") from outcome.cause
         if not isinstance(outcome, Grant):
             return None
         if self.state.closed:  # closed while we waited
@@ -325,7 +329,7 @@ class BucketCore:
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
             raise UnknownBucket(
-                f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
+                f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
             )
         return status
 
