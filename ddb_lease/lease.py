@@ -14,6 +14,7 @@ from types import TracebackType
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
@@ -23,7 +24,7 @@ OnLost = Callable[["Lease"], object]
 _AWAITED_BY = "Leases of ddb_lease.aio take coroutine functions; here, give a plain function."
 
 
-class Lease(BelongsHere):
+class Lease(NotAsync, BelongsHere):
     """A claim on one token slot, or on several, renewed in the background until it is released or lost.
 
     Several slots form one lease: acquired together, with one deadline, released together. Losing one slot loses the
@@ -52,6 +53,8 @@ class Lease(BelongsHere):
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+
+    _block = "`with bucket.acquire() as lease:`, or use ddb_lease.aio in asyncio"
 
     def __init__(self, held: HeldLease, *, on_lost: OnLost | None = None) -> None:
         self.id = held.id
@@ -184,6 +187,10 @@ class Lease(BelongsHere):
         except BaseException:
             self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
             raise
+
+    def _give_up(self) -> None:
+        if not self._entered:
+            self._held.hand_over()
 
     def _call(self, callback: OnLost) -> None:
         returned = callback(self)

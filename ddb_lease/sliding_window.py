@@ -28,6 +28,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.holds_nothing import HoldsNothing
+from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.words import WINDOW
 from ddb_lease.dynamodb import Client, Session
@@ -60,7 +61,7 @@ _TRY_SECONDS: Final = 10.0
 _TRIES: Final = 3
 
 
-class SlidingWindow(BelongsHere):
+class SlidingWindow(NotAsync, BelongsHere):
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
     It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
@@ -99,6 +100,7 @@ class SlidingWindow(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = "`window.acquire()`, or in asyncio `await asyncio.to_thread(window.acquire)`"
 
     def __init__(
         self,

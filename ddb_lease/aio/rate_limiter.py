@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
+from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
@@ -36,7 +37,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter(BelongsHere):
+class RateLimiter(NotSync, BelongsHere):
     """As `ddb_lease.RateLimiter`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same item, and may share its name with synchronous limiters. Requests are sent on
@@ -71,6 +72,7 @@ class RateLimiter(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = "`await limiter.acquire()`"
 
     def __init__(
         self,
