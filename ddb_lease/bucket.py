@@ -198,6 +198,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         In a method it comes after `self`, in a classmethod after `cls`, and so in any function whose first parameter
         has one of these names. Callers, and frameworks that read signatures, do not see the lease.
 
+        If the lease is lost meanwhile, the call returns as if nothing had happened: call ``lease.check()`` in the body,
+        and at its end before you rely on what was done.
+
         The work must be done when the function returns. So coroutine functions (use `ddb_lease.aio`), generator
         functions and classes are refused, and so is a call that returns a coroutine, a generator, a future that is not
         done, or a block of `contextlib`: in a body that runs later, write ``with bucket.acquire() as lease:``.

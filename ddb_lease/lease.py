@@ -36,6 +36,9 @@ class Lease(NotAsync, BelongsHere):
     `LeaseBucket.close`, and released there.) If it is dropped unreleased, it stays leased and renewed until then; a
     `ResourceWarning` and the log say so.
 
+    If the lease is lost meanwhile, the block ends as if nothing had happened: call `check` in it, and at its end before
+    you rely on what was done.
+
     Promised: while `check` returns, no other holder anywhere believes that it has this slot. Not promised: that your
     work between two calls of `check` takes less time than the margin. If the resource that you write to can compare
     numbers, pass it `fence` with each write.

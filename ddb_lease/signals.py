@@ -35,7 +35,8 @@ def exit_on_sigterm(*, code: int = _BY_SIGNAL + signal.SIGTERM) -> None:
     interrupt no release; SIGKILL ends it at once. A forked child inherits this.
 
     Not promised: that the process ends soon. The main thread may be in a call that does not return to Python, may catch
-    `SystemExit`, or may wait for other threads.
+    `SystemExit`, or may wait for other threads. They hear nothing of the signal; docs/processes.md shows how to tell
+    them, and why not to wait for them by `Thread.join`.
 
     Args:
         code: The exit status. 143 is what a shell reports of a process that SIGTERM ended; some supervisors take it for

@@ -240,6 +240,8 @@ def end_by_sigterm(job: Job) -> None:
         asyncio.run(_hold_in_a_task(job))
         return
     bucket = open_bucket(job, wrap=_slow_releases)
+    if job.how == "in a pool":
+        _hold_in_a_pool(bucket)
     if job.how == "in a block":
         with bucket.acquire(timeout=PATIENCE):
             _wait_for_the_end()
@@ -255,6 +257,23 @@ def _slow_releases(store: Any) -> Slow:
 def _wait_for_the_end() -> None:
     say("held", leases=leased())
     threading.Event().wait(3.0 if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN else PATIENCE)
+
+
+def _hold_in_a_pool(bucket: Any) -> None:
+    """Hold on a pool's thread, as docs/processes.md shows it."""
+    stop = threading.Event()
+
+    def work() -> None:
+        with bucket.acquire(timeout=PATIENCE) as lease:
+            say("held", leases=leased())
+            stop.wait(PATIENCE)
+            say("works on", held=lease.held)
+
+    with ThreadPoolExecutor() as pool:
+        try:
+            pool.submit(work).result()
+        finally:
+            stop.set()
 
 
 async def _hold_in_a_task(job: Job) -> None:
