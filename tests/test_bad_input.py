@@ -137,7 +137,7 @@ ARGUMENTS = {
     "a lease id that is no text": (lambda p: p.old().release(None), "a lease id"),
     "a lease for its id, released": (
         lambda p: p.old().release(Lease.__new__(Lease)),
-        r"a lease's id, not .*: write lease\.release\(\), or pass lease\.id$",
+        r"a lease's id, not a Lease: write lease\.release\(\), or pass lease\.id$",
     ),
     "a lease for its id, revoked": (lambda p: p.old().revoke(Lease.__new__(Lease)), "or pass lease.id"),
     "data that is no mapping": (lambda p: p.old().acquire(5, data=[1]), "data must be a mapping"),

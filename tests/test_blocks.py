@@ -245,6 +245,18 @@ def test_an_acquire_of_asyncio_is_no_block_and_nothing_was_sent(made, table, ask
     asyncio.run(main())
 
 
+def test_a_permit_of_asyncio_is_no_block_either(made):
+    async def main():
+        async with made("aio limiter") as limiter:
+            with pytest.raises(ConfigurationError, match="no block: write `await limiter.acquire"):
+                await enter_async(limiter.acquire())
+            with pytest.raises(ConfigurationError, match="no block: write `if await limiter.try_acquire"):
+                await enter_within_a_task(limiter.try_acquire())
+            await limiter.acquire(timeout=60)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("name", ["bucket", "aio bucket"])
 def test_a_bucket_says_that_it_is_no_lease(made, name):
     it = made(name)
@@ -254,6 +266,11 @@ def test_a_bucket_says_that_it_is_no_lease(made, name):
         ):
             getattr(it, attribute)
     assert not hasattr(it, "id")
+    if not is_async(it):
+        with pytest.raises(
+            AttributeError, match="^a LeaseBucket of ddb_lease has no 'lease': write `with bucket.acquire"
+        ):
+            it.lease()
     with pytest.raises(AttributeError, match="^'LeaseBucket' object has no attribute 'aquire'$"):
         it.aquire  # noqa: B018 - it raises
     block(it, lambda: use(it))

@@ -36,6 +36,7 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
+from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
@@ -452,9 +453,8 @@ def checked_lease_id(lease_id: object) -> tuple[int, ...]:
         ConfigurationError: It is not a lease id.
     """
     if isinstance(lease_id, BelongsHere):
-        raise ConfigurationError(
-            f"this takes a lease's id, not {shown(lease_id)}: write lease.release(), or pass lease.id"
-        )
+        kind = with_article(type(lease_id).__name__)
+        raise ConfigurationError(f"this takes a lease's id, not {kind}: write lease.release(), or pass lease.id")
     if isinstance(lease_id, LeaseInfo):
         raise ConfigurationError("this takes a lease's id, not a LeaseInfo: pass its lease_id")
     slots = slots_of(checked_text("a lease id", lease_id))

@@ -42,6 +42,8 @@ class NoLease:
             kind = type(self).__name__
             if name in _OF_A_LEASE:
                 raise AttributeError(f"a {kind} is no lease, and has no {name!r}: write {self._block}")
+            if name == "lease":  # asyncio's buckets have it
+                raise AttributeError(f"a {kind} of ddb_lease has no {name!r}: write {self._block}")
             raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=self)
 
 

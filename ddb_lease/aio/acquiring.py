@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from ddb_lease.errors import ConfigurationError
 
@@ -16,26 +16,39 @@ P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
-_INSTEAD: Final = "an acquire is no block: write `async with bucket.lease() as lease:`"
+Acquire: TypeAlias = Callable[P, Coroutine[Any, Any, R]]
 
 
-def no_block(method: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Decorate a coroutine method: what it returns may be awaited, or run as a task, but not entered."""
+def no_block(instead: str) -> Callable[[Acquire[P, R]], Acquire[P, R]]:
+    """Decorate a coroutine method: what it returns may be awaited, or run as a task, but not entered.
 
-    @functools.wraps(method)
-    def called(*args: P.args, **kwargs: P.kwargs) -> Acquiring[R]:
-        return Acquiring(method(*args, **kwargs))
+    Args:
+        instead: What to write.
+    """
 
-    return called
+    def decorate(method: Acquire[P, R]) -> Acquire[P, R]:
+        @functools.wraps(method)
+        def called(*args: P.args, **kwargs: P.kwargs) -> Acquiring[R]:
+            return Acquiring(method(*args, **kwargs), instead=instead)
+
+        return called
+
+    return decorate
 
 
 class Acquiring(Coroutine[Any, Any, R_co]):
-    """A coroutine that was made and not awaited yet."""
+    """A coroutine that was made and not awaited yet.
 
-    __slots__ = ("_coroutine",)
+    Args:
+        coroutine: The method's own.
+        instead: What to write in place of a block.
+    """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, R_co]) -> None:
+    __slots__ = ("_coroutine", "_instead")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R_co], *, instead: str) -> None:
         self._coroutine = coroutine
+        self._instead = instead
 
     def __await__(self) -> Generator[Any, Any, R_co]:
         return self._coroutine.__await__()
@@ -56,7 +69,7 @@ class Acquiring(Coroutine[Any, Any, R_co]):
 
         def __enter__(self) -> NoReturn:
             self.close()  # it has not begun, so nothing was acquired
-            raise ConfigurationError(_INSTEAD)
+            raise ConfigurationError(f"an acquire is no block: write {self._instead}")
 
         def __exit__(self, *_: object) -> None:
             """Python looks it up before it enters."""

@@ -31,6 +31,8 @@ from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Tim
 
 _BLOCK = "`async with bucket.lease() as lease:` holds a lease for a block; make one bucket for the process."
 
+_HOLDS = "`async with bucket.lease() as lease:`"
+
 _LEASED = Wording(
     name="aio.LeaseBucket.leased",
     inside="Write `async with bucket.lease() as lease:` around the work in its body.",
@@ -82,7 +84,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
-    _block = "`async with bucket.lease() as lease:`"
+    _block = _HOLDS
 
     def __init__(
         self,
@@ -164,7 +166,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         async with await self.acquire(timeout, count=count, data=data, on_lost=on_lost) as lease, lease.guard():
             yield lease
 
-    @no_block
+    @no_block(_HOLDS)
     async def acquire(
         self,
         timeout: Seconds | None = None,
@@ -207,7 +209,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             raise self._core.timed_out(timeout, count)
         return lease
 
-    @no_block
+    @no_block(_HOLDS)
     async def try_acquire(
         self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None
     ) -> Lease | None:

@@ -18,6 +18,7 @@ from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeo
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
 from ddb_lease.aio.driver import Driver, Wakeup, running_loop
 from ddb_lease.aio.threads import Threads
@@ -116,6 +117,7 @@ class RateLimiter(NotSync, BelongsHere):
         """How many permits can be had at once, at most."""
         return self._core.state.rate.burst
 
+    @no_block("`if await limiter.try_acquire():`")
     async def try_acquire(self, n: int = 1) -> bool:
         """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
@@ -133,6 +135,7 @@ class RateLimiter(NotSync, BelongsHere):
         known = self._core.try_at_once(n)
         return await self._ask(known) if isinstance(known, Wanted) else known
 
+    @no_block("`await limiter.acquire()` before the work")
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None) -> None:
         """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 
