@@ -186,7 +186,7 @@ class Lease(NotAsync, BelongsHere):
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
             tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
-            tell("lease %s was not released yet, and expires otherwise: %s", self.id, error)
+            tell("not released yet, and expires otherwise: %s", error)
         except BaseException:
             self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
             raise

@@ -257,7 +257,7 @@ class LeaseEnd:
         try:
             self.release(tries=tries, seconds=seconds)
         except StoreError as error:
-            _log.info("lease %s was not released yet, and expires otherwise: %s", self._grant.lease_id, error)
+            _log.info("not released yet, and expires otherwise: %s", error)
         self.finish()
         return self.released
 

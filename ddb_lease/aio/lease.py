@@ -237,7 +237,7 @@ class Lease(NotSync, BelongsHere):
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
             tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
-            tell("lease %s was not released yet, and expires otherwise: %s", self.id, error)
+            tell("not released yet, and expires otherwise: %s", error)
 
     # Internals.
 

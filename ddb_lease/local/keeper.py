@@ -10,6 +10,7 @@ thread-safe: the caller holds a lock.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ddb_lease._numbers import duration_text
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.journal import Journal, Place, by_bucket
 from ddb_lease.local.messages import HttpResponse, error_response
@@ -55,7 +56,7 @@ class Keeper:
             return None
         message = (
             f"an engine before this one ended while leases of this bucket ran, and their holders believe in them for "
-            f"another {self._remaining_s(until_ms):.0f} s"
+            f"another {duration_text(self._remaining_s(until_ms))}"
         )
         return error_response(400, "ThrottlingException", message)
 
