@@ -24,7 +24,7 @@ class Endpoint:
 
     def command(self, name: str, *, table: str) -> str:
         """A `ddb-lease` command on a table there, to be typed."""
-        return " ".join(word for word in ("ddb-lease", name, self.options, "--table", shlex.quote(table)) if word)
+        return " ".join(word for word in ("ddb-lease", name, "--table", shlex.quote(table), self.options) if word)
 
 
 AWS: Final = Endpoint()

@@ -240,8 +240,8 @@ def end_by_sigterm(job: Job) -> None:
         asyncio.run(_hold_in_a_task(job))
         return
     bucket = open_bucket(job, wrap=_slow_releases)
-    if job.how == "in a pool":
-        _hold_in_a_pool(bucket)
+    if job.how in {"in a pool", "in a joined thread"}:
+        _hold_in_another_thread(bucket, pooled=job.how == "in a pool")
     if job.how == "in a block":
         with bucket.acquire(timeout=PATIENCE):
             _wait_for_the_end()
@@ -259,19 +259,25 @@ def _wait_for_the_end() -> None:
     threading.Event().wait(3.0 if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN else PATIENCE)
 
 
-def _hold_in_a_pool(bucket: Any) -> None:
-    """Hold on a pool's thread, as docs/processes.md shows it."""
+def _hold_in_another_thread(bucket: Any, *, pooled: bool) -> None:
+    """Hold on a pool's thread, as docs/processes.md shows it, or on one that is joined, as everybody does."""
     stop = threading.Event()
 
     def work() -> None:
         with bucket.acquire(timeout=PATIENCE) as lease:
             say("held", leases=leased())
             stop.wait(PATIENCE)
+            time.sleep(1.0)  # the rest of its work
             say("works on", held=lease.held)
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() if pooled else contextlib.nullcontext() as pool:
+        thread = threading.Thread(target=work)
         try:
-            pool.submit(work).result()
+            if pool is not None:
+                pool.submit(work).result()
+            else:
+                thread.start()
+                thread.join()
         finally:
             stop.set()
 

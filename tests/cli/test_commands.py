@@ -254,7 +254,7 @@ def test_a_missing_table_is_told_with_how_to_make_it_and_code_77(cli, engine, li
     done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=cli.credentials())
     assert done.returncode == 77, done.stderr
     assert is_one_line(done), done.stderr
-    assert "ddb-lease create-table --table nowhere" in done.stderr
+    assert f"`ddb-lease create-table --table nowhere --endpoint-url {engine}`" in done.stderr
 
 
 def test_the_engines_key_is_told_of_where_another_is_used_with_code_77(cli, engine):

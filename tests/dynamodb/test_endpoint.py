@@ -46,21 +46,21 @@ def test_a_missing_table_is_made_where_the_requests_go(plain_session):
     assert told(AWS).endswith("`ddb-lease create-table --table t`")
     assert told(endpoint_of(plain_session, None)) == told(AWS)
     elsewhere = endpoint_of(plain_session, "http://127.0.0.1:8000/a b")
-    assert "`ddb-lease create-table --endpoint-url 'http://127.0.0.1:8000/a b' --table t`" in told(elsewhere)
+    assert "`ddb-lease create-table --table t --endpoint-url 'http://127.0.0.1:8000/a b'`" in told(elsewhere)
     with serve() as engine:
         own = endpoint_of(engine.session(), engine.endpoint_url)
-    assert "`ddb-lease create-table --local --table t`" in told(own)
+    assert "`ddb-lease create-table --table t --local`" in told(own)
 
 
 def test_the_embedded_engine_says_how_its_tables_are_made():
     with serve() as engine:
         session, table = engine.session(), f"t-{uuid.uuid4().hex}"
         settings = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
-        with pytest.raises(StoreRejected, match=f"`ddb-lease create-table --local --table {table}`"):
+        with pytest.raises(StoreRejected, match=f"`ddb-lease create-table --table {table} --local`"):
             check_table(table, connection=settings, clock=SystemClock())
         with (
             LeaseBucket("b", max_tokens=1, table=table, session=session, endpoint_url=engine.endpoint_url) as bucket,
-            pytest.raises(StoreRejected, match=f"`ddb-lease create-table --local --table {table}`"),
+            pytest.raises(StoreRejected, match=f"`ddb-lease create-table --table {table} --local`"),
         ):
             bucket.acquire(timeout=5)
 

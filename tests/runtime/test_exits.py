@@ -123,8 +123,9 @@ def test_sigterm_ends_a_process_in_order_if_it_is_asked_to(how):
         assert holder.wait() == 143
 
 
-def test_the_threads_of_a_pool_hold_their_leases_until_they_end_by_sigterm():
-    with started(end_by_sigterm, job(how="in a pool", tokens=1)) as [holder]:
+@pytest.mark.parametrize("how", ["in a pool", "in a joined thread"])
+def test_threads_hold_their_leases_until_they_end_by_sigterm(how):
+    with started(end_by_sigterm, job(how=how, tokens=1)) as [holder]:
         assert holder.expect("held")["leases"] == 1
         holder.signal(signal.SIGTERM)
         assert holder.expect("works on")["held"]
