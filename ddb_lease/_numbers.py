@@ -19,6 +19,9 @@ from ddb_lease.errors import ConfigurationError
 _LONGEST = 60
 """Characters of a value in a message."""
 
+_MINUTE = 60
+_HOUR = 3600
+
 
 def as_number(value: object) -> float:
     """A number as a float; NaN if it is none, infinity if no float is as large."""
@@ -59,3 +62,18 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - an int of 5,000 digits, an object with a broken repr
         return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people: `0.4s`, `48s`, `2m05s`, `3h10m`."""
+    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
+    if seconds < 10:  # noqa: PLR2004 - below ten, tenths matter
+        return f"{sign}{seconds:.1f}s".replace(".0s", "s")
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{sign}{whole}s"
+    if whole < _HOUR:
+        minutes, rest = divmod(whole, _MINUTE)
+        return f"{sign}{minutes}m" + (f"{rest:02d}s" if rest else "")
+    hours, rest = divmod(whole, _HOUR)
+    return f"{sign}{hours}h" + (f"{rest // _MINUTE:02d}m" if rest // _MINUTE else "")

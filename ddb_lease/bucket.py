@@ -21,6 +21,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
+from ddb_lease._runtime.mistaken import NoLease, NotAsync
 from ddb_lease._runtime.origin import caller, hand_out
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
@@ -39,7 +40,7 @@ _LEASED = Wording(
 )
 
 
-class LeaseBucket(BelongsHere):
+class LeaseBucket(NoLease, NotAsync, BelongsHere):
     """A named, shared pool of at most `max_tokens` tokens, each leased by one holder at a time.
 
     Making one sends nothing. The first acquire creates the bucket in the table with these settings. If the bucket
@@ -77,6 +78,7 @@ class LeaseBucket(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = "`with bucket.acquire() as lease:`, or use ddb_lease.aio in asyncio"
 
     def __init__(
         self,
@@ -195,6 +197,9 @@ class LeaseBucket(BelongsHere):
 
         In a method it comes after `self`, in a classmethod after `cls`, and so in any function whose first parameter
         has one of these names. Callers, and frameworks that read signatures, do not see the lease.
+
+        If the lease is lost meanwhile, the call returns as if nothing had happened: call ``lease.check()`` in the body,
+        and at its end before you rely on what was done.
 
         The work must be done when the function returns. So coroutine functions (use `ddb_lease.aio`), generator
         functions and classes are refused, and so is a call that returns a coroutine, a generator, a future that is not

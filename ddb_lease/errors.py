@@ -87,19 +87,21 @@ class LeaseLost(LeaseError):
     Attributes:
         reason: Why: a `LossReason`.
         lease_id: Which lease.
+        cause: If it was lost as unreachable or suspended: what became of the last renewal, for people. Else empty.
     """
 
-    def __init__(self, message: str, *, reason: LossReason, lease_id: str) -> None:
+    def __init__(self, message: str, *, reason: LossReason, lease_id: str, cause: str = "") -> None:
         super().__init__(message)
         self.reason = reason
         self.lease_id = lease_id
+        self.cause = cause
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_lease_lost, (str(self), self.reason, self.lease_id)
+        return _rebuild_lease_lost, (str(self), self.reason, self.lease_id, self.cause)
 
 
-def _rebuild_lease_lost(message: str, reason: LossReason, lease_id: str) -> LeaseLost:
-    return LeaseLost(message, reason=reason, lease_id=lease_id)
+def _rebuild_lease_lost(message: str, reason: LossReason, lease_id: str, cause: str = "") -> LeaseLost:
+    return LeaseLost(message, reason=reason, lease_id=lease_id, cause=cause)
 
 
 class StoreError(LeaseError):

@@ -14,6 +14,7 @@ from types import TracebackType
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
 from ddb_lease.models import Data
@@ -23,7 +24,7 @@ OnLost = Callable[["Lease"], object]
 _AWAITED_BY = "Leases of ddb_lease.aio take coroutine functions; here, give a plain function."
 
 
-class Lease(BelongsHere):
+class Lease(NotAsync, BelongsHere):
     """A claim on one token slot, or on several, renewed in the background until it is released or lost.
 
     Several slots form one lease: acquired together, with one deadline, released together. Losing one slot loses the
@@ -34,6 +35,9 @@ class Lease(BelongsHere):
     entered or left can prevent that, as in all of Python: then the lease is held until the process ends, or until
     `LeaseBucket.close`, and released there.) If it is dropped unreleased, it stays leased and renewed until then; a
     `ResourceWarning` and the log say so.
+
+    If the lease is lost meanwhile, the block ends as if nothing had happened: call `check` in it, and at its end before
+    you rely on what was done.
 
     Promised: while `check` returns, no other holder anywhere believes that it has this slot. Not promised: that your
     work between two calls of `check` takes less time than the margin. If the resource that you write to can compare
@@ -52,6 +56,8 @@ class Lease(BelongsHere):
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+
+    _block = "`with bucket.acquire() as lease:`, or use ddb_lease.aio in asyncio"
 
     def __init__(self, held: HeldLease, *, on_lost: OnLost | None = None) -> None:
         self.id = held.id
@@ -179,10 +185,15 @@ class Lease(BelongsHere):
             self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released yet, and expires otherwise: %s", self.id, error)
+            tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
+            tell("not released yet, and expires otherwise: %s", error)
         except BaseException:
             self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
             raise
+
+    def _give_up(self) -> None:
+        if not self._entered:
+            self._held.hand_over()
 
     def _call(self, callback: OnLost) -> None:
         returned = callback(self)

@@ -38,6 +38,9 @@ OSCILLATOR_DRIFT = 200e-6
 """How far a machine's steady clock may run fast or slow, as a fraction: 200 parts per million, 17 s a day.
 Uncorrected quartz stays below half of it."""
 
+PERMIT_KEY = "ddb_lease"
+"""In the data of a leased slot: it is a permit of a window, which nobody holds, renews or releases."""
+
 
 _LEAST = {"front_end_skew": 0, "grace": 0, "grace_part": 0, "grace_most": 0, "retention": 3600, "max_clock_skew": 0}
 

@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
+from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
@@ -32,7 +33,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter(BelongsHere):
+class RateLimiter(NotAsync, BelongsHere):
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
     It runs GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read in order to
@@ -75,6 +76,7 @@ class RateLimiter(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = "`limiter.acquire()`, or use ddb_lease.aio in asyncio"
 
     def __init__(
         self,

@@ -20,6 +20,9 @@ from ddb_lease.errors import ConfigurationError
 _BY_SIGNAL: Final = 128
 _LARGEST: Final = 255
 
+_JOINING: Final = "_wait_for_tstate_lock"
+"""The function that waits in `Thread.join`, in Python 3.10 to 3.12."""
+
 
 def exit_on_sigterm(*, code: int = _BY_SIGNAL + signal.SIGTERM) -> None:
     """Let SIGTERM end this process in order: it raises `SystemExit` in the main thread.
@@ -35,7 +38,8 @@ def exit_on_sigterm(*, code: int = _BY_SIGNAL + signal.SIGTERM) -> None:
     interrupt no release; SIGKILL ends it at once. A forked child inherits this.
 
     Not promised: that the process ends soon. The main thread may be in a call that does not return to Python, may catch
-    `SystemExit`, or may wait for other threads.
+    `SystemExit`, or may wait for other threads. They hear nothing of the signal, and keep their leases until they end;
+    docs/processes.md shows how to tell them.
 
     Args:
         code: The exit status. 143 is what a shell reports of a process that SIGTERM ended; some supervisors take it for
@@ -92,5 +96,21 @@ class _Ending:
         signal.signal(signum, signal.SIG_IGN)  # first: a second one must not interrupt what the first has begun
         if callable(self.earlier):
             self.earlier(signum, frame)
-        if not process.is_exiting():  # a pool tells its processes to end in two ways at once
-            raise SystemExit(self._code)
+        if process.is_exiting():  # a pool tells its processes to end in two ways at once
+            return
+        thread = _joined_in(frame)
+        if thread is not None:
+            process.wait_at_exit_for(thread)
+        raise SystemExit(self._code)
+
+
+def _joined_in(frame: FrameType | None) -> threading.Thread | None:
+    """The thread that `Thread.join` waits for in this frame, if Python forgets it after an interrupt: before 3.13.
+
+    It then marks the thread as ended (bpo-45274 mended only half of that), and the interpreter's exit waits for it no
+    more. Its leases would be released while it works.
+    """
+    if frame is None or frame.f_globals.get("__name__") != "threading" or frame.f_code.co_name != _JOINING:
+        return None
+    thread = frame.f_locals.get("self")
+    return thread if isinstance(thread, threading.Thread) and not thread.daemon else None

@@ -25,14 +25,15 @@ from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_timing
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.holds_nothing import HoldsNothing
+from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.words import WINDOW
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import OSCILLATOR_DRIFT, BucketStatus, Seconds, Timing
+from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, BucketStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,11 +54,14 @@ released at once, and we try again."""
 LONGEST_PERIOD: Final = 300 * 86_400.0
 """Seconds; it and the additions must fit into a lease of a year."""
 
+_PERMIT: Final = {PERMIT_KEY: "permit"}
+"""Attached to each permit, so that an operator does not take it for a lease that somebody holds."""
+
 _TRY_SECONDS: Final = 10.0
 _TRIES: Final = 3
 
 
-class SlidingWindow(BelongsHere):
+class SlidingWindow(NotAsync, BelongsHere):
     """At most `max_tokens` permits in any `period` seconds, over all processes that use the name.
 
     It is exact, where `RateLimiter` is quick: of any `max_tokens` + 1 permits, the last is returned at least `period`
@@ -96,6 +100,7 @@ class SlidingWindow(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = "`window.acquire()`, or in asyncio `await asyncio.to_thread(window.acquire)`"
 
     def __init__(
         self,
@@ -131,8 +136,8 @@ class SlidingWindow(BelongsHere):
             timing=whole,
             on_event=None,
             runtime=runtime,
+            words=WINDOW,
         )
-        self._core.block = ClosingBlock(f"window {self._core.name!r}")
         self._hooks = HoldsNothing(self._core)  # its slots outlive the process, and may be used until its end
         process.register(self._hooks)
         self.name = self._core.name
@@ -234,7 +239,7 @@ class SlidingWindow(BelongsHere):
     def _use_once(self, deadline: float, *, patient: bool) -> bool:
         core = self._core
         wakeup = core.runtime.wakeup()
-        pending = core.begin_acquire(deadline, None, count=1, patient=patient, wake=wakeup.wake)
+        pending = core.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wakeup.wake)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             with core.in_queue(pending):

@@ -3,8 +3,9 @@
 The third engine of the tests, dynoxide, is a single program that npm brings. Where npm is not at hand, or cannot bring
 it, the tests go without it, and say so.
 
-An environment is made once and kept; it is made again when pyproject.toml or the Python version changes. Packages are
-not compiled when they are installed, as most modules are never imported: the first import compiles them.
+An environment is made once and kept; it is made again when pyproject.toml or the Python version changes. Another
+virtual environment that is active makes no difference, only the Python that it was made by. Packages are not compiled
+when they are installed, as most modules are never imported: the first import compiles them.
 
 Several scripts may run at once: one makes an environment while the others wait, and no environment is made again while
 a script uses it.
@@ -155,5 +156,7 @@ def _pip(home: Path, requirements: tuple[str, ...]) -> None:
 
 
 def _fingerprint(requirements: tuple[str, ...]) -> str:
-    parts = [sys.version, sys.executable, *requirements, (ROOT / "pyproject.toml").read_text()]
+    # Not `sys.executable`: in an active virtual environment that is its own, and `venv` uses the Python below it.
+    python = str(Path(sys.base_prefix, "bin", "python3"))
+    parts = [sys.version, python, *requirements, (ROOT / "pyproject.toml").read_text()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

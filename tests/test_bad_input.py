@@ -14,6 +14,7 @@ from botocore.awsrequest import AWSResponse
 from ddb_lease import (
     AcquireTimeout,
     ConfigurationError,
+    Lease,
     LeaseBucket,
     StoreRejected,
     StoreUnavailable,
@@ -134,6 +135,11 @@ ARGUMENTS = {
     "a lease id that is none, released": (lambda p: p.old().release("nonsense"), "'nonsense' is not a lease id"),
     "a lease id that is none, revoked": (lambda p: p.old().revoke("1-"), "'1-' is not a lease id"),
     "a lease id that is no text": (lambda p: p.old().release(None), "a lease id"),
+    "a lease for its id, released": (
+        lambda p: p.old().release(Lease.__new__(Lease)),
+        r"a lease's id, not a Lease: write lease\.release\(\), or pass lease\.id$",
+    ),
+    "a lease for its id, revoked": (lambda p: p.old().revoke(Lease.__new__(Lease)), "or pass lease.id"),
     "data that is no mapping": (lambda p: p.old().acquire(5, data=[1]), "data must be a mapping"),
     "data that JSON cannot say": (lambda p: p.old().acquire(5, data=UNPRINTABLE), "data cannot hold a object"),
     "data with keys that are no text": (lambda p: p.old().acquire(5, data={1: 2}), "keys must be strings"),

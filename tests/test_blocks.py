@@ -37,9 +37,13 @@ def made(engine, session, table):
     return make
 
 
+def is_async(made):
+    return type(made).__module__.startswith("ddb_lease.aio")
+
+
 def block(made, body=lambda: None):
     """Enter its block, run the body, and leave it."""
-    if not hasattr(made, "__aenter__"):
+    if not is_async(made):
         with made as same:
             assert same is made
             body()
@@ -79,7 +83,7 @@ def test_an_entered_one_cannot_be_entered_again_and_stays_open(made, name):
     ran = []
 
     def body():
-        if hasattr(it, "__aenter__"):
+        if is_async(it):
             return abody()
         with pytest.raises(ConfigurationError, match=f"is entered already, .* will close it. {GUARDS[name]}"), it:
             ran.append("unguarded")
@@ -161,6 +165,117 @@ def test_a_lease_cannot_be_entered_within_its_own_block_in_asyncio(made):
     assert not ran
 
 
+# Blocks that are none
+
+
+async def enter_async(it):
+    async with it:
+        pytest.fail("it was entered")
+
+
+def enter(it):
+    with it:
+        pytest.fail("it was entered")
+
+
+async def enter_within_a_task(it):
+    enter(it)
+
+
+NO_BLOCK = r"^an acquire is no block: write `async with bucket\.lease\(\) as lease:`$"
+WRITE = {
+    "bucket": r"a LeaseBucket of ddb_lease has no `async with`: write `with bucket\.acquire\(\) as lease:`, or use",
+    "limiter": r"a RateLimiter of ddb_lease has no `async with`: write `limiter\.acquire\(\)`, or use",
+    "window": r"a SlidingWindow of ddb_lease has no `async with`: write `window\.acquire\(\)`, or .*to_thread",
+    "aio bucket": r"a LeaseBucket of ddb_lease\.aio has no `with`: write `async with bucket\.lease\(\) as lease:`$",
+    "aio limiter": r"a RateLimiter of ddb_lease\.aio has no `with`: write `await limiter\.acquire\(\)`$",
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_block_of_the_other_api_is_refused_with_what_to_write(made, name):
+    it = made(name)
+    with pytest.raises(ConfigurationError, match=WRITE[name]):
+        enter(it) if name.startswith("aio") else asyncio.run(enter_async(it))
+    block(it, lambda: use(it))  # it was neither entered nor closed
+
+
+def test_a_lease_that_an_async_block_refuses_is_given_back(made, table):
+    with made("bucket") as bucket:
+        lease = bucket.acquire(timeout=60)
+        with pytest.raises(ConfigurationError, match=r"a Lease of ddb_lease has no `async with`: write `with bucket\."):
+            asyncio.run(enter_async(lease))
+        assert not lease.held
+        bucket.acquire(timeout=60).release()  # there is one token
+        with bucket.acquire(timeout=60) as lease:
+            with pytest.raises(ConfigurationError):
+                asyncio.run(enter_async(lease))
+            lease.check()  # it is held by its own block
+
+
+def test_a_lease_of_asyncio_that_a_plain_block_refuses_is_given_back(made):
+    async def main():
+        async with made("aio bucket") as bucket:
+            lease = await bucket.acquire(timeout=60)
+            with pytest.raises(ConfigurationError, match=r"a Lease of ddb_lease\.aio has no `with`: write `async with"):
+                enter(lease)
+            assert not lease.held
+            await (await bucket.acquire(timeout=60)).release()
+            async with bucket.lease(timeout=60) as lease:
+                with pytest.raises(ConfigurationError):
+                    enter(lease)
+                lease.check()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("ask", ["acquire", "try_acquire"])
+@pytest.mark.filterwarnings("error")
+def test_an_acquire_of_asyncio_is_no_block_and_nothing_was_sent(made, table, ask):
+    async def main():
+        async with made("aio bucket") as bucket:
+            for entering in (enter_async, enter_within_a_task):
+                refused = entering(getattr(bucket, ask)())
+                with pytest.raises(ConfigurationError, match=NO_BLOCK):
+                    await refused
+            assert not table.all()
+            lease = await asyncio.create_task(getattr(bucket, ask)())
+            await lease.release()
+
+    asyncio.run(main())
+
+
+def test_a_permit_of_asyncio_is_no_block_either(made):
+    async def main():
+        async with made("aio limiter") as limiter:
+            with pytest.raises(ConfigurationError, match="no block: write `await limiter.acquire"):
+                await enter_async(limiter.acquire())
+            with pytest.raises(ConfigurationError, match="no block: write `if await limiter.try_acquire"):
+                await enter_within_a_task(limiter.try_acquire())
+            await limiter.acquire(timeout=60)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("name", ["bucket", "aio bucket"])
+def test_a_bucket_says_that_it_is_no_lease(made, name):
+    it = made(name)
+    for attribute in ("slot", "fence", "check"):
+        with pytest.raises(
+            AttributeError, match=f"^a LeaseBucket is no lease, and has no '{attribute}': write `.*lease:`"
+        ):
+            getattr(it, attribute)
+    assert not hasattr(it, "id")
+    if not is_async(it):
+        with pytest.raises(
+            AttributeError, match="^a LeaseBucket of ddb_lease has no 'lease': write `with bucket.acquire"
+        ):
+            it.lease()
+    with pytest.raises(AttributeError, match="^'LeaseBucket' object has no attribute 'aquire'$"):
+        it.aquire  # noqa: B018 - it raises
+    block(it, lambda: use(it))
+
+
 # Copies
 
 
@@ -180,7 +295,7 @@ def test_what_belongs_to_a_process_is_not_copied(made, name, how):
         COPIES[how](it)
     with pytest.raises(TypeError, match=says):
         COPIES[how](it.acquire if how.startswith("pickled") else it)
-    if hasattr(it, "__aenter__"):
+    if is_async(it):
         asyncio.run(it.close())
     else:
         it.close()

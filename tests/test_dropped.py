@@ -9,6 +9,7 @@ import threading
 import tracemalloc
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,37 @@ def test_an_acquire_that_is_abandoned_says_nothing(new_bucket, said, monkeypatch
         bucket.acquire(timeout=5)
     gc.collect()
     assert ours(said) == []
+
+
+def in_a_pool(job):
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(job).result()
+
+
+def in_a_thread(job):
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join()
+
+
+def by_to_thread(job):
+    asyncio.run(asyncio.to_thread(job))
+
+
+@pytest.mark.parametrize("run", [in_a_pool, in_a_thread, by_to_thread])
+def test_the_place_is_one_in_the_users_code_or_none(new_bucket, said, run):
+    """What a thread of a pool calls itself has no caller among the user's functions."""
+    bucket = new_bucket(max_tokens=2)
+
+    def acquire():
+        bucket.acquire(timeout=5)
+
+    run(bucket.try_acquire)
+    run(acquire)
+    gc.collect()
+    by_itself, by_us = ours(said)
+    assert re.search(r"acquired \d+ s ago: it is renewed", by_itself)
+    assert re.search(rf"acquired \d+ s ago at {HERE}: it is renewed", by_us)
 
 
 def test_the_whole_stack_is_said_where_tracemalloc_traces(new_bucket, said):

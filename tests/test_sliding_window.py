@@ -6,13 +6,14 @@ from random import Random
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, SlidingWindow, StoreUnavailable, Timing
+from ddb_lease import AcquireTimeout, ConfigurationError, SlidingWindow, StoreUnavailable, Timing, UnknownBucket
 from ddb_lease._protocol.messages import Claim, Look, Mint, Release
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state import log
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
 from scripts.harness.simulated_engine import simulated
 from tests.conftest import TABLE
-from tests.support import LOST, DatedTap, SteppingWakeup, eventually
+from tests.support import LOST, UNSENT, DatedTap, SteppingWakeup, eventually
 
 PERIOD = 20.0
 ANY = 1.0
@@ -151,6 +152,30 @@ def test_where_every_answer_is_late_it_says_so(windows, environment):
         window.acquire(timeout=30)
 
 
+def test_an_outage_and_all_else_is_told_in_a_windows_words(windows, bucket_name, caplog):
+    caplog.set_level("INFO", logger="ddb_lease")
+    window = windows()
+    with pytest.raises(UnknownBucket, match=f"^window '{bucket_name}' does not exist"):
+        window.status()
+    assert window.try_acquire()
+    window.tap.everything_fails = UNSENT
+    for ask in (lambda: window.acquire(timeout=5), window.try_acquire):
+        with pytest.raises(StoreUnavailable, match=f"^no permit of window '{bucket_name}': Injected: no connection$"):
+            ask()
+    with pytest.raises(StoreUnavailable, match=f"^window '{bucket_name}' cannot be read: Injected: no connection$"):
+        window.status()
+    window.tap.everything_fails = None
+    windows(max_tokens=4).try_acquire()
+    window.close()
+    with pytest.raises(ConfigurationError, match=f"^window '{bucket_name}' is closed"):
+        window.try_acquire()
+    assert log.flush(30)
+    said = caplog.text
+    assert f"window '{bucket_name}': no answer from DynamoDB for" in said
+    assert f"window '{bucket_name}' exists with max_tokens=3" in said
+    assert f"bucket '{bucket_name}'" not in said
+
+
 def test_nothing_is_renewed_and_nothing_is_held(windows, environment, table):
     window = windows()
     assert window.try_acquire()
@@ -206,7 +231,9 @@ def test_a_window_with_a_shorter_period_is_refused_and_with_a_longer_one_used(wi
 def test_its_status_is_that_of_its_slots(windows):
     window = windows()
     window.try_acquire()
-    assert (window.status().free, window.status().max_tokens) == (2, 3)
+    status = window.status()
+    assert (status.free, status.max_tokens) == (2, 3)
+    assert [dict(used.data) for used in status.leases] == [{"ddb_lease": "permit"}], "not a lease that somebody holds"
 
 
 def test_a_decorated_function_waits_for_a_permit(windows):

@@ -167,7 +167,7 @@ class _Tries:
         now = self._state.time.steady()
         waited = now - self._began
         if waited >= self._complain_after:
-            _log.info("bucket %r has been full for %.0f s", self._state.bucket, waited)
+            _log.info("%s has been full for %.0f s", self._state.called, waited)
             self._complain_after = 2 * waited
         if hints.changes != changes:
             return replace(outcome, look_in=0.0)  # a slot was released here, or all were woken, meanwhile

@@ -109,7 +109,7 @@ class SlotWrites:
         won = isinstance(answer, (Done, Refused))
         if won and (yield from self._is_sound(grant)):
             if isinstance(step, MintSlot) and step.re_mint:
-                _log.info("bucket %r: slot %d was missing and is re-minted", state.bucket, step.slot)
+                _log.info("%s: slot %d was missing and is re-minted", state.called, step.slot)
             return grant
         if won or uncertain:
             yield from self.abandon(grant)
@@ -129,8 +129,8 @@ class SlotWrites:
         )
         if len(outcomes) < len(grant.slots) or not all(outcome.known for outcome in outcomes):
             _log.warning(
-                "bucket %r: slot %s may stay leased to nobody until its lease expires (%s)",
-                state.bucket,
+                "%s: slot %s may stay leased to nobody until its lease expires (%s)",
+                state.called,
                 ", ".join(map(str, grant.slots)),
                 outcomes[-1].answer,
             )
@@ -152,8 +152,8 @@ class SlotWrites:
         """Retire slots beyond `max_tokens`. `Refused`: somebody has changed the counter meanwhile."""
         state, counter = self.state, step.counter
         _log.warning(
-            "bucket %r: slots %s lie beyond max_tokens (%d) and are retired",
-            state.bucket,
+            "%s: slots %s lie beyond max_tokens (%d) and are retired",
+            state.called,
             step.slots,
             counter.max_tokens,
         )
@@ -192,7 +192,10 @@ class SlotWrites:
         answer = yield from self._write(request)
         if not isinstance(answer, Done):
             return answer
-        _log.info("bucket %r is created: %s", state.bucket, state.wanted)
+        wanted = state.wanted
+        _log.info(
+            "%s is created: max_tokens=%d, lease_seconds=%g", state.called, wanted.max_tokens, wanted.lease_ms / 1000
+        )
         made = Counter(max_tokens=state.wanted.max_tokens, minted=minted, rev=now_hi, lease_ms=state.wanted.lease_ms)
         state.adopt(made, sure=True)
         free = {number: Slot(number=number, fence=now_hi) for number in range(slots)}

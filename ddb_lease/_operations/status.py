@@ -43,7 +43,7 @@ def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[
         if not state.time.known:
             yield from _page(state, 0, seconds, counter=True)
     if not state.time.known:
-        raise StoreUnavailable(f"bucket {state.bucket!r} cannot be read: the answers do not tell the service's time")
+        raise StoreUnavailable(f"{state.called} cannot be read: the answers do not tell the service's time")
     now_lo, now_hi = state.time.now_ms()
     return describe(counter, slots, bucket=state.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
 
@@ -99,7 +99,7 @@ def _page(state: BucketState, start: int, seconds: float, *, counter: bool, whol
     look = Look(start=start, limit=PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
-    seen = require_answered(answer, f"bucket {state.bucket!r} cannot be read")
+    seen = require_answered(answer, f"{state.called} cannot be read")
     if not isinstance(seen, Seen):
         raise AssertionError(f"no answer to a look: {seen}")  # noqa: TRY004 - no caller's mistake
     return seen

@@ -34,7 +34,9 @@ from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSA
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
+from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
+from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
@@ -49,6 +51,7 @@ from ddb_lease._state.log import queued as _log
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.signing_time import SigningTime
 from ddb_lease._state.waiters import Waiter
+from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
@@ -118,8 +121,9 @@ class BucketCore:
         timing: Timing | None,
         on_event: OnEvent | None,
         runtime: Runtime | None,
+        words: Words = BUCKET,
     ) -> None:
-        self.name = checked_text("a bucket's name", name)
+        self.name = checked_text(f"a {words.whole}'s name", name)
         self.table = checked_text("table", table)
         self._owner = owner and checked_text("owner", owner)
         self.runtime = runtime or Runtime()
@@ -147,8 +151,9 @@ class BucketCore:
             time=time,
             chance=self.runtime.chance,
             answer_seconds=connection.answer_seconds,
+            words=words,
         )
-        whose = f"bucket {self.name!r}"
+        whose = self.state.called
         self.driver = Driver(
             sender=self._store, time=time, signing=signing, runtime=self.runtime, state=self.state, whose=whose
         )
@@ -160,7 +165,7 @@ class BucketCore:
         )
         self._context: LeaseContext | None = None
         self.own_holders = OwnHolders(self.name, self.runtime)
-        self.block = ClosingBlock(f"bucket {self.name!r}")
+        self.block = ClosingBlock(whose)
         self.leases: dict[str, HeldLease] = {}
         self.owed: dict[str, HeldLease] = {}
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
@@ -254,7 +259,8 @@ class BucketCore:
             ConfigurationError: The bucket was closed meanwhile.
         """
         if isinstance(outcome, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no slot of bucket {self.name!r}: {reason_text(outcome.cause)}") from outcome.cause
+            said = f"no {self.state.words.part} of {self.state.called}"
+            raise StoreUnavailable(f"{said}: {reason_text(outcome.cause)}") from outcome.cause
         if not isinstance(outcome, Grant):
             return None
         if self.state.closed:  # closed while we waited
@@ -330,7 +336,7 @@ class BucketCore:
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
             raise UnknownBucket(
-                f"bucket {self.name!r} does not exist in table {self.table!r}; the first acquire creates it"
+                f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
             )
         return status
 
@@ -452,6 +458,11 @@ def checked_lease_id(lease_id: object) -> tuple[int, ...]:
     Raises:
         ConfigurationError: It is not a lease id.
     """
+    if isinstance(lease_id, BelongsHere):
+        kind = with_article(type(lease_id).__name__)
+        raise ConfigurationError(f"this takes a lease's id, not {kind}: write lease.release(), or pass lease.id")
+    if isinstance(lease_id, LeaseInfo):
+        raise ConfigurationError("this takes a lease's id, not a LeaseInfo: pass its lease_id")
     slots = slots_of(checked_text("a lease id", lease_id))
     if slots is None:
         raise ConfigurationError(f"{lease_id!r} is not a lease id")

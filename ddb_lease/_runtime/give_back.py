@@ -35,7 +35,7 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
             after us: a release that may have overtaken its own claim is sent again after a moment.
 
     Returns:
-        How many releases were not answered.
+        How many releases were not answered, besides those of leases that were lost: that was told.
     """
     open_leases = [lease for lease in leases if lease.begin_release()]
     if open_leases:
@@ -47,7 +47,7 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
             wakeup=runtime.wakeup(),
             deadline=deadline,
         ).run()
-    return sum(not lease.end.answered for lease in open_leases)
+    return sum(not lease.end.answered and lease.lost is None for lease in open_leases)
 
 
 def hand_over(leases: Sequence[HeldLease]) -> None:

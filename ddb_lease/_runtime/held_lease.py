@@ -145,6 +145,7 @@ class HeldLease:
             f"lease {self.id} on {slots_text(self.slots)} is not held any more: {self._word()}{why and f': {why}'}",
             reason=self.reason,
             lease_id=self.id,
+            cause=why,
         )
 
     def renew(self) -> None:

@@ -55,6 +55,9 @@ further one is twice as long, up to the cap above: some ten for a lease of a min
 _CERTAINLY_SECONDS = 5.0
 """So long after its expiry, by the latest renewal that can have been sent, a lease has certainly expired."""
 
+LOST_TEXT = "lease %s on %s is lost: %s%s"
+"""What the log says of a loss."""
+
 _CALLBACK_PAUSE_SECONDS = 1.0
 """While the lost-callback still runs, the clean-up checks again after this time."""
 
@@ -254,7 +257,7 @@ class LeaseEnd:
         try:
             self.release(tries=tries, seconds=seconds)
         except StoreError as error:
-            _log.info("lease %s was not released yet, and expires otherwise: %s", self._grant.lease_id, error)
+            _log.info("not released yet, and expires otherwise: %s", error)
         self.finish()
         return self.released
 
@@ -304,9 +307,7 @@ class LeaseEnd:
         with self._lock:
             said, self._said = self._said, True
         if not said:
-            _log.warning(
-                "lease %s on %s is lost: %s%s", lease_id, slots_text(self._grant.slots), reason, why and f": {why}"
-            )
+            _log.warning(LOST_TEXT, lease_id, slots_text(self._grant.slots), reason, why and f": {why}")
 
     def clean_up(self) -> None:
         """Release what may still carry our lease id: once the callback has returned, if the lease was lost."""

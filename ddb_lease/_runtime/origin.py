@@ -24,8 +24,9 @@ from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import slots_text
 from ddb_lease._state.log import queued as _log
 
-_BETWEEN: Final = {"ddb_lease", "contextlib", "functools", "asyncio"}
-"""Packages whose code stands between the caller's own and a call of `acquire`."""
+_BETWEEN: Final = sys.stdlib_module_names | {"ddb_lease", "anyio", "asgiref", "trio"}
+"""Packages whose code may stand between the caller's own and a call of `acquire`, as a pool of threads does: on its
+threads nobody else's code stands behind it."""
 
 _LOOPS: Final = {"asyncio.events", "asyncio.base_events", "asyncio.runners", "uvloop"}
 """Who runs a task: what stands behind them did not call it."""
@@ -36,7 +37,7 @@ class Caller:
     """The code that called into the library.
 
     Attributes:
-        where: Its file and line; empty if nothing called: a task of its own.
+        where: Its file and line; empty if none of the user's code called: a task of its own, a job of a pool.
         stack: Its stack, if tracemalloc traces; else empty. As many frames as tracemalloc keeps.
     """
 

@@ -33,6 +33,9 @@ LEASES_PER_WORKER = 16
 """A process that holds more has workers ready, as an exiting interpreter starts none."""
 
 
+_THREADS_SECONDS = 0.05
+"""How often the exit looks whether a thread has ended that cannot be joined."""
+
 LOG_SECONDS = 1.0
 """How long the log's handlers may delay the interpreter's exit."""
 
@@ -49,6 +52,7 @@ class LifecycleHooks(Protocol):
         ...
 
 
+_unjoined: list[threading.Thread] = []
 _ended = False
 _registered: weakref.WeakSet[LifecycleHooks] = weakref.WeakSet()
 _lock = threading.RLock()
@@ -85,6 +89,11 @@ def expect_end() -> None:
     endings.expect(_at_exit)
 
 
+def wait_at_exit_for(thread: threading.Thread) -> None:
+    """Release nothing at the exit before this thread has ended: Python takes it for ended, and does not wait itself."""
+    _unjoined.append(thread)
+
+
 def is_exiting() -> bool:
     """Whether the process ends already: what interrupts it now keeps leases from being released."""
     return _ended or endings.is_exiting()
@@ -102,6 +111,8 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     global _ended  # noqa: PLW0603 - as above
+    while any(thread in threading.enumerate() for thread in _unjoined):
+        threading.Event().wait(_THREADS_SECONDS)
     _ended = True
     clock = SystemClock()
     deadline = clock.steady() + EXIT_SECONDS

@@ -19,6 +19,7 @@ from ddb_lease._protocol.records import Counter, Settings, Slot
 from ddb_lease._state.hints import Hints
 from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
 
@@ -51,8 +52,10 @@ class BucketState:
         chance: A source of randomness that no two processes share.
         answer_seconds: How long the user's own client waits for an answer; 0 if the client is ours, as it fits the
             lease.
+        words: How messages name it.
 
     Attributes:
+        called: It in messages: ``bucket 'nightly'``.
         hints: What was last seen of the table, and the queue of waiters.
         settings: The stored settings if they are known, else those wanted.
         closed: Whether the bucket was closed in this process.
@@ -67,8 +70,11 @@ class BucketState:
         time: ServiceTime,
         chance: Random,
         answer_seconds: float = 0.0,
+        words: Words = BUCKET,
     ) -> None:
         self.bucket = bucket
+        self.words = words
+        self.called = f"{words.whole} {bucket!r}"
         self.wanted = wanted
         self.timing = timing
         self.time = time
@@ -96,7 +102,7 @@ class BucketState:
 
     def closed_error(self) -> ConfigurationError:
         """What an acquire from a closed bucket raises."""
-        return ConfigurationError(f"bucket {self.bucket!r} {self._why_closed}")
+        return ConfigurationError(f"{self.called} {self._why_closed}")
 
     # Leases of this process.
 
@@ -141,9 +147,9 @@ class BucketState:
         if stored != self.wanted and not self._warned:
             self._warned = True
             _log.warning(
-                "bucket %r exists with max_tokens=%d, lease_seconds=%g: these settings are used, "
+                "%s exists with max_tokens=%d, lease_seconds=%g: these settings are used, "
                 "not max_tokens=%d, lease_seconds=%g",
-                self.bucket,
+                self.called,
                 stored.max_tokens,
                 stored.lease_ms / 1000,
                 self.wanted.max_tokens,

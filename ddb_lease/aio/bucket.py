@@ -19,7 +19,9 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
+from ddb_lease._runtime.mistaken import NoLease, NotSync
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import running_loop
 from ddb_lease.aio.lease import Lease, OnLost, require_on_lost
@@ -29,6 +31,8 @@ from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Tim
 
 _BLOCK = "`async with bucket.lease() as lease:` holds a lease for a block; make one bucket for the process."
 
+_HOLDS = "`async with bucket.lease() as lease:`"
+
 _LEASED = Wording(
     name="aio.LeaseBucket.leased",
     inside="Write `async with bucket.lease() as lease:` around the work in its body.",
@@ -37,7 +41,7 @@ _LEASED = Wording(
 )
 
 
-class LeaseBucket(BelongsHere):
+class LeaseBucket(NoLease, NotSync, BelongsHere):
     """As `ddb_lease.LeaseBucket`, for asyncio: methods that send requests are awaited.
 
     It follows the same rules on the same table, and may share a bucket with synchronous clients. Requests are sent on
@@ -80,6 +84,7 @@ class LeaseBucket(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = _HOLDS
 
     def __init__(
         self,
@@ -161,6 +166,7 @@ class LeaseBucket(BelongsHere):
         async with await self.acquire(timeout, count=count, data=data, on_lost=on_lost) as lease, lease.guard():
             yield lease
 
+    @no_block(_HOLDS)
     async def acquire(
         self,
         timeout: Seconds | None = None,
@@ -203,6 +209,7 @@ class LeaseBucket(BelongsHere):
             raise self._core.timed_out(timeout, count)
         return lease
 
+    @no_block(_HOLDS)
     async def try_acquire(
         self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None
     ) -> Lease | None:

@@ -241,7 +241,7 @@ class AsyncBucket:
         try:
             await self.give_back(held)
         except LeaseError as error:
-            _log.info("lease %s was not released yet, and expires otherwise: %s", held.id, error)
+            _log.info("not released yet, and expires otherwise: %s", error)
 
     def _owe(self, pending: PendingAcquire, wakeup: Wakeup) -> None:
         self.core.state.hints.leave(pending.waiter)

@@ -20,6 +20,7 @@ from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.lease_end import Unfinished
+from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
@@ -30,7 +31,7 @@ from ddb_lease.models import Data
 OnLost = Callable[["Lease"], object]
 
 
-class Lease(BelongsHere):
+class Lease(NotSync, BelongsHere):
     """As `ddb_lease.Lease`, for asyncio: methods that send requests are awaited.
 
     Only `ddb_lease.aio.LeaseBucket` makes it. It outlives the task that acquired it. Any task may use it, and any
@@ -53,6 +54,7 @@ class Lease(BelongsHere):
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
+    _block = "`async with bucket.lease() as lease:`"
 
     def __init__(self, held: HeldLease, *, bucket: AsyncBucket, on_lost: OnLost | None) -> None:
         self.id = held.id
@@ -234,9 +236,14 @@ class Lease(BelongsHere):
             await self.release()
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
-            _log.warning("lease %s was not released yet, and expires otherwise: %s", self.id, error)
+            tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
+            tell("not released yet, and expires otherwise: %s", error)
 
     # Internals.
+
+    def _give_up(self) -> None:
+        if not self._entered:
+            self._held.hand_over()
 
     def _call(self, callback: OnLost) -> Unfinished | None:
         """On a thread for callbacks, which must not wait: begin the callback on the loop."""

@@ -15,8 +15,10 @@ from typing import Any, ParamSpec, TypeVar
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
+from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
 from ddb_lease.aio.driver import Driver, Wakeup, running_loop
 from ddb_lease.aio.threads import Threads
@@ -36,7 +38,7 @@ _LIMITED = Wording(
 )
 
 
-class RateLimiter(BelongsHere):
+class RateLimiter(NotSync, BelongsHere):
     """As `ddb_lease.RateLimiter`, for asyncio: methods that send requests are awaited.
 
     It makes the same promise on the same item, and may share its name with synchronous limiters. Requests are sent on
@@ -71,6 +73,7 @@ class RateLimiter(BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
+    _block = "`await limiter.acquire()`"
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class RateLimiter(BelongsHere):
         """How many permits can be had at once, at most."""
         return self._core.state.rate.burst
 
+    @no_block("`if await limiter.try_acquire():`")
     async def try_acquire(self, n: int = 1) -> bool:
         """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
@@ -131,6 +135,7 @@ class RateLimiter(BelongsHere):
         known = self._core.try_at_once(n)
         return await self._ask(known) if isinstance(known, Wanted) else known
 
+    @no_block("`await limiter.acquire()` before the work")
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None) -> None:
         """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 

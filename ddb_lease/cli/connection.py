@@ -81,9 +81,10 @@ def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[s
                 "--local means this machine's engine: leave out --endpoint-url, --profile and --region"
             )
         from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
+        from ddb_lease.local.connection import reach  # noqa: PLC0415
 
         if make_table:
-            return local.connect(options.table)
+            return reach(options.table, bucket=getattr(options, "bucket", None) or getattr(options, "name", None))
         engine = local.start()
         return {"table": options.table, "session": engine.session(), "endpoint_url": engine.endpoint_url}
     # boto3 itself reads AWS_DEFAULT_REGION only; other AWS tools, and their users, know AWS_REGION too.

@@ -8,11 +8,12 @@ import re
 import textwrap
 from typing import Final
 
+from ddb_lease._numbers import duration_text
+
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z", re.ASCII)
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*((?:\d+(?:\.\d+)?\s*)?(?:ms|s|m|h|d))\Z", re.ASCII)
-_MINUTE: Final = 60
-_HOUR: Final = 3600
+shown: Final = duration_text
 
 
 def duration(text: str) -> float:
@@ -77,18 +78,3 @@ def paragraph(text: str) -> str:
 def printable(text: str) -> str:
     """Make a text safe for a terminal: what others wrote must not move the reader's cursor."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def shown(seconds: float) -> str:
-    """A duration for people: `0.4s`, `48s`, `2m05s`, `3h10m`."""
-    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
-    if seconds < 10:  # noqa: PLR2004 - below ten, tenths matter
-        return f"{sign}{seconds:.1f}s".replace(".0s", "s")
-    whole = round(seconds)
-    if whole < _MINUTE:
-        return f"{sign}{whole}s"
-    if whole < _HOUR:
-        minutes, rest = divmod(whole, _MINUTE)
-        return f"{sign}{minutes}m" + (f"{rest:02d}s" if rest else "")
-    hours, rest = divmod(whole, _HOUR)
-    return f"{sign}{hours}h" + (f"{rest // _MINUTE:02d}m" if rest // _MINUTE else "")

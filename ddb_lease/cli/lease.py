@@ -6,7 +6,7 @@ import argparse
 import json
 
 from ddb_lease.cli import connection, exits, formatting
-from ddb_lease.cli.streams import show
+from ddb_lease.cli.streams import say, show
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,5 +49,8 @@ def _told(options: argparse.Namespace, what: str, *, done: bool) -> int:
         show(json.dumps({"lease_id": options.lease_id, what: done}))
     else:
         lease = f"lease {formatting.printable(options.lease_id)}"
-        show(f"{lease} is {what}" if done else f"{lease} is not held: nothing was changed")
+        if done:
+            show(f"{lease} is {what}")
+        else:
+            say(f"{lease} is not held: nothing was changed")
     return 0 if done else exits.UNKNOWN_BUCKET

@@ -21,6 +21,7 @@ from types import FrameType, TracebackType
 from typing import Any, Final
 
 from ddb_lease.cli import connection, exits, formatting, lookup, nesting
+from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
 from ddb_lease.cli.streams import say
 from ddb_lease.cli.supervisor import (
@@ -158,8 +159,8 @@ def execute(options: argparse.Namespace) -> int:
                 return int(options.no_slot_code)
             signals.note_only()
             try:
-                with lease:
-                    return _Run(lease, options=options, signals=signals).run(command)
+                with LossLog() as losses, lease:
+                    return _Run(lease, options=options, signals=signals, losses=losses).run(command)
             except LeaseLost as error:  # before the command was started
                 say(str(error))
                 return int(options.lost_code)
@@ -209,8 +210,9 @@ class _Signals:
 class _Run:
     """One command under one lease."""
 
-    def __init__(self, lease: Lease, *, options: argparse.Namespace, signals: _Signals) -> None:
+    def __init__(self, lease: Lease, *, options: argparse.Namespace, signals: _Signals, losses: LossLog) -> None:
         self._lease = lease
+        self._losses = losses
         self._options = options
         self._bucket = options.bucket
         self._signals = signals
@@ -281,8 +283,13 @@ class _Run:
 
     def _lost(self) -> str:
         slots = ", ".join(map(str, self._lease.slots))
-        reason = self._lease.lost or LossReason.UNREACHABLE
-        return f"the lease on slot {slots} of {self._bucket!r} was lost ({reason})"
+        reason, cause = LossReason.UNREACHABLE, ""  # the watchdog may have ended the command before we noticed
+        try:
+            self._lease.check()
+        except LeaseLost as lost:
+            reason, cause = lost.reason, lost.cause
+        self._losses.told()
+        return f"the lease on slot {slots} of {self._bucket!r} was lost ({reason}){cause and f': {cause}'}"
 
     def _code(self, ended: Exit) -> int:
         if self._lease.lost is None and not ended.ended_by_watchdog:

@@ -138,17 +138,19 @@ def _stop(*, sure: bool) -> int:
     from ddb_lease import local  # noqa: PLC0415 - imported only where the engine is asked for
     from ddb_lease.local import control  # noqa: PLC0415
 
-    longest = 0.0
+    bound: Sequence[Held] = ()
     if not sure:
         engine = local.find()
-        held = control.report(engine).held if engine is not None else ()
+        bound = control.report(engine).held if engine is not None else ()
+        held = [lease for lease in bound if not lease.is_permit]  # used permits run out, whether the engine runs or not
         if held and not _confirmed(held):
             say("the engine runs on")
             return exits.USAGE
-        longest = max((lease.remaining_s for lease in held), default=0.0)
     show("engine stopped; its tables are gone" if local.stop() else "no engine was running")
-    if longest:
-        show(f"the next engine grants nothing in those buckets for {formatting.shown(longest)}")
+    if bound:
+        names = formatting.printable(", ".join(sorted({lease.bucket for lease in bound})))
+        longest = max(lease.remaining_s for lease in bound)
+        show(f"the next engine grants nothing in {names} for {formatting.shown(longest)}")
     return 0
 
 

@@ -132,7 +132,7 @@ def read_failure(error: Exception, address: BucketAddress, request: Request | No
         return _read_client_error(error, address, request)
     if isinstance(error, aws.ParamValidationError):
         raise error
-    return read_exception(error)
+    return read_exception(error, address.endpoint)
 
 
 def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
@@ -162,8 +162,8 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
         # Its own text names the codes of the reasons alone.
         code, said = telling_reason(error, first=_INVALID) or (code, said)
     if code == "ResourceNotFoundException":
-        table = address.table
-        return f"table {table!r} does not exist: make it with `ddb-lease create-table --table {table}`"
+        make = address.endpoint.command("create-table", table=address.table)
+        return f"table {address.table!r} does not exist: make it with `{make}`"
     if code == "AccessDeniedException":
         return f"permission is missing: {said}"
     if code in {"ExpiredTokenException", "ExpiredToken"}:
@@ -171,7 +171,8 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
     if is_untimely(code, said):
         return f"{_untimely(error)}: {said}"
     if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
-        return f"the credentials are not accepted: {said}"
+        gone = address.endpoint.gone
+        return f"the credentials are not accepted: {said}{gone and f': {gone}'}"
     if code in {"ValidationException", _INVALID}:
         return f"table {address.table!r} has other keys than pk and sk, both strings, or the request is invalid: {said}"
     return f"DynamoDB answered {' '.join(code.split()) or 'without an error code'}: {said}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from botocore import exceptions as aws
 
 from ddb_lease._state.bucket_state import require_quick_answers
+from ddb_lease.dynamodb.endpoint import Endpoint, endpoint_of
 from ddb_lease.dynamodb.given import require_client, require_endpoint_url, require_session
 from ddb_lease.dynamodb.shared import SHARED
 from ddb_lease.dynamodb.signing import hook
@@ -107,6 +108,11 @@ class ConnectionSettings:
             raise ConfigurationError("give a client, or a session and endpoint_url, not both")
         require_client(self.client)
         _require_single_attempt(self.client)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where requests go, for messages."""
+        return endpoint_of(self.session, self.endpoint_url)
 
     @property
     def answer_seconds(self) -> float:

@@ -39,6 +39,7 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant, Rate
+from ddb_lease.dynamodb.endpoint import AWS, Endpoint
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     LANES,
@@ -160,10 +161,11 @@ _NUMBER: Final = {":number": {"S": "N"}}
 
 
 class BucketAddress(NamedTuple):
-    """A bucket's table and name, which every request needs."""
+    """A bucket's table and name, which every request needs; and where that is, for messages."""
 
     table: str
     bucket: str
+    endpoint: Endpoint = AWS
 
     def key(self, sort: str) -> Wire:
         """An item's primary key."""

@@ -21,6 +21,7 @@ from botocore import exceptions as aws
 from botocore.parsers import ResponseParserError
 
 from ddb_lease._protocol.messages import Answer, Rejected, Unknown, Unsent
+from ddb_lease.dynamodb.endpoint import AWS, Endpoint
 from ddb_lease.errors import StoreRejected
 
 
@@ -87,12 +88,12 @@ _CREDENTIALS: Final = ("botocore.credentials", "botocore.tokens")
 """Modules that fetch credentials, before a request is signed."""
 
 
-def read_exception(error: Exception) -> Answer:
-    """The answer in an exception that is no response of the service."""
+def read_exception(error: Exception, endpoint: Endpoint = AWS) -> Answer:
+    """The answer in an exception that is no response of the service; `endpoint` is where the request was to go."""
     if isinstance(error, CERTAIN):
         return Rejected(error=refusal(error))
     if isinstance(error, PASSING):
-        return Unsent(cause=_with_reason(error))
+        return Unsent(cause=with_reason(error, endpoint))
     if while_fetching_credentials(error):
         return Unsent(cause=error)
     return Unknown(cause=error, raised_here=_raised_here(error))
@@ -103,6 +104,20 @@ def refusal(error: Exception) -> StoreRejected:
     refused = StoreRejected(f"{error}".rstrip(".") + ": check credentials, profile and region")
     refused.__cause__ = error
     return refused
+
+
+def with_reason(error: Exception, endpoint: Endpoint) -> Exception:
+    """Add what the system said (refused, no such host, too many open files): botocore names the address only.
+
+    And what it means at this endpoint that nobody listens there.
+    """
+    below = getattr(error, "kwargs", {}).get("error")
+    said = next((e.strerror for e in _chain(below) if isinstance(e, OSError) and e.strerror), None)
+    gone = endpoint.gone if isinstance(error, aws.EndpointConnectionError) else ""
+    more = [text for text in (said, gone) if text and text not in str(error)]
+    if more:
+        error.args = (": ".join([str(error), *more]),)
+    return error
 
 
 def while_fetching_credentials(error: BaseException) -> bool:
@@ -121,15 +136,6 @@ def _modules(traceback: TracebackType | None) -> Iterator[str]:
     while traceback is not None:
         yield str(traceback.tb_frame.f_globals.get("__name__", ""))
         traceback = traceback.tb_next
-
-
-def _with_reason(error: Exception) -> Exception:
-    """Add what the system said (refused, no such host, too many open files): botocore names the address only."""
-    below = getattr(error, "kwargs", {}).get("error")
-    said = next((e.strerror for e in _chain(below) if isinstance(e, OSError) and e.strerror), None)
-    if said and said not in str(error):
-        error.args = (f"{error}: {said}",)
-    return error
 
 
 def _chain(error: object) -> Iterator[BaseException]:

@@ -39,7 +39,7 @@ class Store:
     def __init__(
         self, *, table: str, bucket: str, connection: ConnectionSettings, lease_seconds: float, signing: SigningTime
     ) -> None:
-        self._address = BucketAddress(table=table, bucket=bucket)
+        self._address = BucketAddress(table=table, bucket=bucket, endpoint=connection.endpoint)
         self._connection = connection
         self._lease_seconds = lease_seconds
         self._signing = signing

@@ -18,9 +18,9 @@ from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Clock, ServiceTime
 from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.answers import envelope, explain
-from ddb_lease.dynamodb.client import Client, ConnectionSettings
+from ddb_lease.dynamodb.client import ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
-from ddb_lease.dynamodb.failures import CERTAIN, refusal
+from ddb_lease.dynamodb.failures import CERTAIN, refusal, with_reason
 from ddb_lease.dynamodb.global_tables import why_unfit
 from ddb_lease.dynamodb.signing import call, refused_as_untimely
 from ddb_lease.dynamodb.table_options import TableOptions
@@ -80,9 +80,7 @@ def create_table(
             last hour; repeat the call.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
-    client = connection.connect(_LEASE_SECONDS)
-    deadline = clock.steady() + timeout
-    maker = _Maker(client, table, clock, deadline)
+    maker = _Maker(connection, table, clock, clock.steady() + timeout)
     created = maker.create(options)
     maker.wait_until_active()
     maker.require_fit(new=created)
@@ -109,7 +107,7 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
         StoreUnavailable: It was not active in time, or the service did not answer.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
-    maker = _Maker(connection.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
+    maker = _Maker(connection, table, clock, clock.steady() + timeout)
     maker.require_there()
     maker.wait_until_active()
     maker.require_fit(new=False)
@@ -117,9 +115,9 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
 
 
 class _Maker:
-    def __init__(self, client: Client, table: str, clock: Clock, deadline: float) -> None:
-        self._client = client
-        self._address = BucketAddress(table=table, bucket="")
+    def __init__(self, connection: ConnectionSettings, table: str, clock: Clock, deadline: float) -> None:
+        self._client = connection.connect(_LEASE_SECONDS)
+        self._address = BucketAddress(table=table, bucket="", endpoint=connection.endpoint)
         self._clock = clock
         self._deadline = deadline
         self._signing = SigningTime(ServiceTime(clock), clock)
@@ -261,7 +259,7 @@ class _Maker:
         except aws.ParamValidationError as error:
             raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
-            raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
+            raise StoreUnavailable(f"DynamoDB does not answer: {with_reason(error, self._address.endpoint)}") from error
 
     def _send(self, method: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request; if its signature is refused for its time, at once again by the service's."""

@@ -15,6 +15,7 @@ from ddb_lease.dynamodb.table import create_table
 from ddb_lease.errors import ConfigurationError, StoreRejected
 from ddb_lease.local.control import report
 from ddb_lease.local.discovery import start
+from ddb_lease.local.waiting import news
 
 _log = logging.getLogger("ddb_lease")
 
@@ -40,14 +41,15 @@ def connect(table: str = DEFAULT_TABLE, *, create: bool = False) -> dict[str, An
         >>> from ddb_lease import LeaseBucket, local
         >>> bucket = LeaseBucket("experiments", max_tokens=2, **local.connect())
     """
+    return reach(table, create=create)
+
+
+def reach(table: str, *, create: bool = False, bucket: str | None = None) -> dict[str, Any]:
+    """As `connect`; `bucket` is the only one that the caller uses, and then it is told of no other one."""
     engine = start()
-    for bucket in report(engine).awaited:
-        _log.warning(
-            "%s: nothing is granted for another %.0f s: leases run that an earlier engine granted, which was ended "
-            "(if their holders are dead: ddb-lease local start --no-wait)",
-            bucket.bucket,
-            bucket.remaining_s,
-        )
+    waits = news(report(engine).awaited, instance_id=engine.instance_id, table=table, bucket=bucket)
+    if waits:
+        _log.warning("%s", waits)
     session = engine.session()
     connection = ConnectionSettings(session=session, endpoint_url=engine.endpoint_url)
     if create or table == DEFAULT_TABLE:

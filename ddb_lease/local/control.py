@@ -27,6 +27,8 @@ class Held:
     """The item's sort key, which names the slot."""
     owner: str
     remaining_s: float
+    is_permit: bool = False
+    """Whether it is a used permit of a window: nobody holds it, and it ends by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

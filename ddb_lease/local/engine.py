@@ -7,6 +7,8 @@ import boto3
 import botocore.session
 from botocore.config import Config
 
+from ddb_lease.dynamodb.endpoint import Endpoint
+
 REGION = "us-east-1"
 _DUMMY_SECRET = "local"  # noqa: S105 - no secret: the engine checks no signatures, only who asks
 
@@ -41,12 +43,22 @@ class Engine:
         core = botocore.session.Session(session_vars=_blind_variables())
         # Proxy settings come from the environment as well, and no proxy reaches this machine's loopback.
         core.set_default_client_config(Config(proxies={}))
-        return boto3.session.Session(
+        return _EngineSession(
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=_DUMMY_SECRET,
             region_name=REGION,
             botocore_session=core,
         )
+
+
+class _EngineSession(boto3.session.Session):
+    """A session that tells messages where its requests go."""
+
+    ddb_lease_endpoint = Endpoint(
+        options="--local",
+        gone="the embedded engine that this program uses has ended, and its tables with it; another one has another "
+        "address. Start the program again, or make the bucket anew with local.connect()",
+    )
 
 
 def _blind_variables() -> dict[str, tuple[None, None, object, object]]:

@@ -10,12 +10,14 @@ thread-safe: the caller holds a lock.
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ddb_lease._numbers import duration_text
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.journal import Journal, Place, by_bucket
 from ddb_lease.local.messages import HttpResponse, error_response
-from ddb_lease.local.writes import Write, binds_until_ms, text
+from ddb_lease.local.writes import Write, binds_until_ms, is_permit, text
 
-_BINDING = ("lease_id", "expires_at", "tat", "owner")
+_BINDING = ("lease_id", "expires_at", "tat")
+_TOLD = ("lease_id", "owner", "data")
 
 
 class Tables(Protocol):
@@ -54,7 +56,7 @@ class Keeper:
             return None
         message = (
             f"an engine before this one ended while leases of this bucket ran, and their holders believe in them for "
-            f"another {self._remaining_s(until_ms):.0f} s"
+            f"another {duration_text(self._remaining_s(until_ms))}"
         )
         return error_response(400, "ThrottlingException", message)
 
@@ -77,9 +79,9 @@ class Keeper:
         return {
             "held": [
                 {"table": place.table, "bucket": place.bucket, "item": place.item, "owner": text(item.get("owner"))}
-                | {"remaining_s": self._remaining_s(until_ms)}
+                | {"remaining_s": self._remaining_s(until_ms), "is_permit": is_permit(item)}
                 for place, until_ms in sorted(self._journal.running().items())
-                if "lease_id" in (item := self._tables.item(place.region, _write(place), _BINDING))
+                if "lease_id" in (item := self._tables.item(place.region, _write(place), _TOLD))
             ],
             "awaited": [
                 {"table": table, "bucket": bucket, "remaining_s": self._remaining_s(until_ms)}

@@ -7,6 +7,8 @@ before that grants too much.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ddb_lease.models import PERMIT_KEY
+
 _ACTIONS = ("Put", "Update", "Delete", "ConditionCheck")
 
 
@@ -53,6 +55,11 @@ def binds_until_ms(item: Mapping[str, Any]) -> int:
     if "lease_id" in item:
         return _number(item.get("expires_at"))
     return _number(item.get("tat")) // 1_000_000  # nanoseconds
+
+
+def is_permit(item: Mapping[str, Any]) -> bool:
+    """Whether a leased slot is a used permit of a window, which says so in its data."""
+    return PERMIT_KEY in _map(_map(item.get("data")).get("M"))
 
 
 def text(attribute: object) -> str:

@@ -240,6 +240,8 @@ def end_by_sigterm(job: Job) -> None:
         asyncio.run(_hold_in_a_task(job))
         return
     bucket = open_bucket(job, wrap=_slow_releases)
+    if job.how in {"in a pool", "in a joined thread"}:
+        _hold_in_another_thread(bucket, pooled=job.how == "in a pool")
     if job.how == "in a block":
         with bucket.acquire(timeout=PATIENCE):
             _wait_for_the_end()
@@ -255,6 +257,29 @@ def _slow_releases(store: Any) -> Slow:
 def _wait_for_the_end() -> None:
     say("held", leases=leased())
     threading.Event().wait(3.0 if signal.getsignal(signal.SIGTERM) is signal.SIG_IGN else PATIENCE)
+
+
+def _hold_in_another_thread(bucket: Any, *, pooled: bool) -> None:
+    """Hold on a pool's thread, as docs/processes.md shows it, or on one that is joined, as everybody does."""
+    stop = threading.Event()
+
+    def work() -> None:
+        with bucket.acquire(timeout=PATIENCE) as lease:
+            say("held", leases=leased())
+            stop.wait(PATIENCE)
+            time.sleep(1.0)  # the rest of its work
+            say("works on", held=lease.held)
+
+    with ThreadPoolExecutor() if pooled else contextlib.nullcontext() as pool:
+        thread = threading.Thread(target=work)
+        try:
+            if pool is not None:
+                pool.submit(work).result()
+            else:
+                thread.start()
+                thread.join()
+        finally:
+            stop.set()
 
 
 async def _hold_in_a_task(job: Job) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from ddb_lease import SlidingWindow
 from ddb_lease.cli import main
 from tests.support import recorded_engine
 
@@ -254,7 +255,7 @@ def test_a_missing_table_is_told_with_how_to_make_it_and_code_77(cli, engine, li
     done = cli(f"{own} --endpoint-url {engine} {dashes} {job}", env=cli.credentials())
     assert done.returncode == 77, done.stderr
     assert is_one_line(done), done.stderr
-    assert "ddb-lease create-table --table nowhere" in done.stderr
+    assert f"`ddb-lease create-table --table nowhere --endpoint-url {engine}`" in done.stderr
 
 
 def test_the_engines_key_is_told_of_where_another_is_used_with_code_77(cli, engine):
@@ -645,8 +646,25 @@ def test_on_a_terminal_it_asks(busy, typed, code):
     assert "Stop the engine, and lose 1 lease? [y/N]" in done.stderr
     assert ("for another" in done.stderr, "host:1 holds slot#00003 of nightly" in done.stderr) == (True, True)
     if code == 0:
-        assert "the next engine grants nothing in those buckets for" in done.stdout
+        assert "the next engine grants nothing in nightly for" in done.stdout
     assert (busy("local status").returncode == 0) == (code == 2)
+
+
+def test_used_permits_of_a_window_are_no_leases_that_somebody_holds(tmp_path):
+    cli = Cli(tmp_path)
+    try:
+        assert cli("local start").returncode == 0
+        assert cli("create-table --local").returncode == 0
+        engine = cli.recorded()
+        where = {"session": engine.session(), "endpoint_url": engine.endpoint_url}
+        with SlidingWindow("sign-ups", max_tokens=2, period=3600, **where) as window:
+            assert window.try_acquire()
+        stopped = cli("local stop")
+        assert (stopped.returncode, stopped.stderr) == (0, "")
+        told = r"engine stopped; its tables are gone\nthe next engine grants nothing in sign-ups for (59m\d\ds|1h)\n"
+        assert re.fullmatch(told, stopped.stdout)
+    finally:
+        cli("local stop --yes")
 
 
 def test_an_engine_that_does_not_answer_is_stopped_by_force_only_if_that_is_confirmed(busy):
@@ -669,7 +687,8 @@ def test_what_a_killed_engine_left_behind_is_told_and_can_be_skipped(busy):
     assert re.search(told, busy("local status").stdout)
     waiting = busy("run nightly --local --max-tokens 9 --timeout 1s -- true")
     assert waiting.returncode == 69
-    assert "nightly: nothing is granted for another" in waiting.stderr
+    assert re.search(told, waiting.stderr)
+    assert "nothing is granted" not in busy("status other --local").stderr, "that bucket does not wait"
     assert busy("local start --no-wait").stdout.count("\n") == 1
     assert busy("run nightly --local --max-tokens 9 -- true").returncode == 0
 
@@ -739,7 +758,8 @@ def test_a_release_by_id_ends_a_lease(cli, holder):
     done = cli(f"release {name} {lease_id} --local --json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"lease_id": lease_id, "released": True})
     again = cli(f"release {name} {lease_id} --local")
-    assert (again.returncode, again.stdout) == (66, f"lease {lease_id} is not held: nothing was changed\n")
+    assert (again.returncode, again.stdout) == (66, "")
+    assert again.stderr == f"ddb-lease: lease {lease_id} is not held: nothing was changed\n"
 
 
 @pytest.mark.parametrize("what", ["release", "revoke"])

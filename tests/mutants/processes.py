@@ -24,6 +24,14 @@ PROCESSES = Chapter(
             ),
         ),
         Mutant(
+            name="a thread whose join SIGTERM interrupts keeps its lease until it ends",
+            module="signals.py",
+            target="_joined_in",
+            code="frame.f_code.co_name != _JOINING",
+            without="True",
+            noticed_by=("tests/runtime/test_exits.py::test_threads_hold_their_leases_until_they_end_by_sigterm",),
+        ),
+        Mutant(
             name="a forked child shares no connection",
             module=_STORE,
             target="send",

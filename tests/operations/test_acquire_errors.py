@@ -733,7 +733,7 @@ ERRORS = [
     ConfigurationError("m"),
     UnknownBucket("m"),
     AcquireTimeout("m"),
-    LeaseLost("m", reason=LossReason.REVOKED, lease_id="0-x"),
+    LeaseLost("m", reason=LossReason.UNREACHABLE, lease_id="0-x", cause="c"),
     StoreError("m"),
     StoreUnavailable("m"),
     StoreRejected("m"),

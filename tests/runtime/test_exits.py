@@ -123,6 +123,16 @@ def test_sigterm_ends_a_process_in_order_if_it_is_asked_to(how):
         assert holder.wait() == 143
 
 
+@pytest.mark.parametrize("how", ["in a pool", "in a joined thread"])
+def test_threads_hold_their_leases_until_they_end_by_sigterm(how):
+    with started(end_by_sigterm, job(how=how, tokens=1)) as [holder]:
+        assert holder.expect("held")["leases"] == 1
+        holder.signal(signal.SIGTERM)
+        assert holder.expect("works on")["held"]
+        assert holder.expect("left")["leases"] == 0
+        assert holder.wait() == 143
+
+
 def test_a_handler_of_sigterm_that_was_there_is_called_first():
     with started(end_by_sigterm, job(how="handled already", tokens=1)) as [holder]:
         holder.expect("held")

@@ -140,3 +140,17 @@ def test_without_dynoxide_the_scripts_go_on_and_say_why(tmp_path, how, told):
     assert found == "None"
     assert f"without dynoxide, the third engine: {told}" in " ".join(said.split())
     assert not (tmp_path / ".dynoxide" / "dynoxide").exists()
+
+
+def test_an_active_virtual_environment_makes_no_other_environment(tmp_path):
+    """Neither another one, nor the one that the scripts have made themselves."""
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import environment; print(environment._fingerprint(()))"
+    told = set()
+    below = sys.executable
+    for home in (tmp_path / "one", tmp_path / "two"):
+        subprocess.run([below, "-m", "venv", "--without-pip", home], check=True)
+        below = home / "bin" / "python3"
+        told.add(subprocess.check_output([below, "-c", program, ROOT / "scripts"], text=True))
+    plain = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    told.add(subprocess.check_output([plain, "-c", program, ROOT / "scripts"], text=True))
+    assert len(told) == 1
