@@ -104,6 +104,14 @@ ANSWERS = Chapter(
             noticed_by=("tests/dynamodb/test_client.py::test_a_200_ok_without_a_request_id_is_no_lease",),
         ),
         Mutant(
+            name="a hot key range is told from the account's quota",
+            module=_ANSWERS,
+            target="_read_client_error",
+            code="limit_of(error)",
+            without="'unknown'",
+            noticed_by=("tests/dynamodb/test_answers.py::test_what_throttles_is_told",),
+        ),
+        Mutant(
             name="a table that is being changed is usable",
             module=_TABLE,
             target="_USABLE",
