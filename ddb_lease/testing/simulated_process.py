@@ -42,7 +42,8 @@ class Chance(Random):
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
-        self._numbers = Random(seed)  # of its own, so that how many numbers are drawn moves no time
+        # Of their own, so that how many numbers are drawn moves no time.
+        self._numbers = Random(seed)  # noqa: S311 - nothing secret
 
     def getrandbits(self, bits: int, /) -> int:
         """Random bits: so many that they make a lease id or a request token are new ones in every run."""
