@@ -12,6 +12,7 @@ from botocore.stub import Stubber
 from ddb_lease import StoreRejected, StoreUnavailable, client_config
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.endpoint import AWS
 from ddb_lease.dynamodb.global_tables import why_unfit
 from ddb_lease.dynamodb.table import check_table, create_table
 from ddb_lease.dynamodb.table_options import TableOptions
@@ -39,7 +40,7 @@ class Service:
         self.client = session.client("dynamodb", config=client_config(30))
         self.stub = Stubber(self.client)
         self.stub.activate()
-        self.connection = SimpleNamespace(connect=lambda _: self.client)
+        self.connection = SimpleNamespace(connect=lambda _: self.client, endpoint=AWS)
 
     def exists(self):
         self.stub.add_client_error("create_table", "ResourceInUseException", "Table already exists")
