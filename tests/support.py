@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import botocore.auth
+import pytest
 
 from ddb_lease import LeaseBucket
 from ddb_lease._protocol.messages import (
@@ -75,6 +80,22 @@ def store_of(connection: ConnectionSettings, *, bucket: str = "nightly", table: 
     clock = SystemClock()
     signing = SigningTime(ServiceTime(clock), clock)
     return Store(table=table, bucket=bucket, connection=connection, lease_seconds=30, signing=signing)
+
+
+def set_botocores_clock(patch: pytest.MonkeyPatch, wall: Callable[[], float]) -> None:
+    """Let botocore sign by this clock."""
+
+    def now(remove_tzinfo: bool = True) -> dt.datetime:
+        at = dt.datetime.fromtimestamp(wall(), dt.timezone.utc)
+        return at.replace(tzinfo=None) if remove_tzinfo else at
+
+    signers = [sys.modules[name] for name in ("botocore.auth", "botocore.crt.auth") if name in sys.modules]
+    if hasattr(botocore.auth, "get_current_datetime"):
+        for module in signers:
+            patch.setattr(module, "get_current_datetime", now)
+    else:  # an older botocore
+        shifted = type("Shifted", (dt.datetime,), {"utcnow": classmethod(lambda cls: now())})
+        patch.setattr(botocore.auth.datetime, "datetime", shifted)
 
 
 @dataclass

@@ -10,13 +10,12 @@ Invariants:
 - What a refusal said rules until three answers agree and none contradicts them. The refusal was the service's own
   judgement on the time that we thought right.
 - A refused signature means that nothing happened: the same request may be sent again as it is. It is, at once, by the
-  Date of the refusal. Once is enough if that Date is right. Where the next refusal's Date contradicts it, one of them
-  is odd, and the next one decides; but no more than two odd Dates in a row are assumed (see `_state.offset`).
+  Date of the refusal. Once is enough if that Date is right. Two in a row may be odd, and may agree with one another
+  (see `_state.offset`): the third is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 TOLERATED_SECONDS: Final = 60.0
@@ -39,14 +38,6 @@ def time_to_sign_by(*, wall: float, agreed: float | None, told: float | None) ->
     return None if time is None or abs(wall - time) <= TOLERATED_SECONDS else time
 
 
-def worth_another_signature(refusals: Sequence[float]) -> bool:
-    """Whether a request is to be signed by the Date of its last refusal, and sent again.
-
-    Args:
-        refusals: What the Dates of its refusals so far said of the offset between the service's clock and our steady
-            clock, in seconds, in order. Where a refusal had none, there is nothing to sign by.
-    """
-    if len(refusals) > MOST_REPEATS:
-        return False
-    # We signed by the last one but one. If the service said the same again, it did not refuse us for that.
-    return len(refusals) == 1 or abs(refusals[-1] - refusals[-2]) > TOLERATED_SECONDS
+def worth_another_signature(refusals: int) -> bool:
+    """Whether a request that was refused so often for its time is to be signed by the last refusal's Date, and sent."""
+    return refusals <= MOST_REPEATS

@@ -62,7 +62,7 @@ class Driver:
 
     def perform(self, request: Request) -> Answer:
         """Send one request once, and learn the time from its answer."""
-        refusals: list[float] = []
+        refusals = 1
         while True:
             sent = self._time.steady()
             reply = self._sender.send(request)
@@ -77,6 +77,7 @@ class Driver:
                 self._look_again()
             if not again:
                 break
+            refusals += 1
         self._telling.note(request, reply, sent=sent, now=received)
         return reply.answer
 

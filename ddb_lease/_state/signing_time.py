@@ -44,13 +44,13 @@ class SigningTime:
             self._say(wall - at)
         return at
 
-    def refused(self, date: float | None, *, received: float, refusals: list[float]) -> bool:
+    def refused(self, date: float | None, *, received: float, refusals: int) -> bool:
         """Note that a signature was refused for its time, to sign by the refusal's Date from now on.
 
         Args:
             date: The refusal's ``Date`` in seconds since the epoch; None if it has no readable one.
             received: When it came, on the steady clock.
-            refusals: The refusals of the same request before; this one is added.
+            refusals: How often the same request was refused, this time included.
 
         Returns:
             Whether to sign and send the same request again, at once. Nothing has come of it yet.
@@ -58,7 +58,6 @@ class SigningTime:
         if date is None:
             return False
         self._told = date + 0.5 - received  # a Date is cut to a second
-        refusals.append(self._told)
         return worth_another_signature(refusals)
 
     def _say(self, off: float) -> None:

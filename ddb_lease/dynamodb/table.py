@@ -263,7 +263,7 @@ class _Maker:
 
     def _send(self, method: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Send one request; if its signature is refused for its time, at once again by the service's."""
-        refusals: list[float] = []
+        refusals = 1
         while True:
             try:
                 return dict(call(method, arguments, self._signing))
@@ -273,6 +273,7 @@ class _Maker:
                     date, received=self._clock.steady(), refusals=refusals
                 ):
                     raise
+                refusals += 1
 
     def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
         return Retrying(

@@ -1,12 +1,9 @@
 """Signing by the service's time: botocore's own signature, at another time; and which refusals are for the time."""
 
-import contextlib
-import datetime as dt
 import io
 
 import boto3
-import botocore.auth
-import botocore.session
+import botocore
 import pytest
 from botocore.awsrequest import AWSRequest, AWSResponse
 from botocore.config import Config
@@ -15,6 +12,7 @@ from botocore.credentials import Credentials
 from ddb_lease import client_config
 from ddb_lease.dynamodb import ConnectionSettings, signing
 from ddb_lease.dynamodb.signing import call, hook, is_untimely, sign, stamp, time_of_call
+from tests.support import set_botocores_clock
 
 THEN = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 STAMP = "20231114T221320Z"
@@ -64,26 +62,14 @@ def header(request, name):
     return found[0].decode() if isinstance(found[0], bytes) else found[0]
 
 
-@contextlib.contextmanager
-def botocores_clock_at(moment, monkeypatch):
-    then = dt.datetime.fromtimestamp(moment, dt.timezone.utc)
-    with monkeypatch.context() as patch:
-        if hasattr(botocore.auth, "get_current_datetime"):
-            patch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: then.replace(tzinfo=None))
-        else:
-            fixed = type("Fixed", (dt.datetime,), {"utcnow": classmethod(lambda cls: then.replace(tzinfo=None))})
-            patch.setattr(botocore.auth.datetime, "datetime", fixed)
-        yield
-
-
 @pytest.mark.parametrize("token", [None, "a token"])
 def test_a_request_is_signed_as_botocore_would_at_that_time(monkeypatch, token):
     client = client_of(session(token))
     hook(client)
     sent = noted(client)
     call(client.get_item, TABLE, By(THEN))
-    with botocores_clock_at(THEN, monkeypatch):
-        call(client.get_item, TABLE, By(None))
+    set_botocores_clock(monkeypatch, lambda: THEN)
+    call(client.get_item, TABLE, By(None))
     ours, botocores = sent
     for name in ["Authorization", "X-Amz-Date"] + ["X-Amz-Security-Token"] * (token is not None):
         assert header(ours, name) == header(botocores, name)

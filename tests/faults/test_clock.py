@@ -11,7 +11,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import botocore.auth
 import pytest
 
 from ddb_lease import LeaseBucket, RateLimiter, StoreRejected, aio, client_config
@@ -25,7 +24,7 @@ from scripts.harness.holders import PATIENCE, session
 from tests.conftest import QUICK, TABLE
 from tests.faults.proxy import Asked
 from tests.faults.service_clock import ServiceClock
-from tests.support import eventually
+from tests.support import eventually, set_botocores_clock
 
 HOUR = 3600.0
 DAYS = 3 * 24 * HOUR
@@ -65,17 +64,7 @@ class Wall:
 
     def __init__(self, monkeypatch):
         self.ahead = 0.0
-        real = botocore.auth.datetime.datetime
-
-        class Shifted(real):
-            @classmethod
-            def utcnow(cls):
-                return real.fromtimestamp(self.wall(), botocore.auth.datetime.timezone.utc).replace(tzinfo=None)
-
-        if hasattr(botocore.auth, "get_current_datetime"):
-            monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: Shifted.utcnow())
-        else:  # an older botocore
-            monkeypatch.setattr(botocore.auth.datetime, "datetime", Shifted)
+        set_botocores_clock(monkeypatch, self.wall)
 
     steady = SystemClock.steady
 

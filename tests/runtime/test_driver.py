@@ -194,7 +194,7 @@ class Refusing(Store):
         return super().send(request)
 
 
-@pytest.mark.parametrize("dates", [[ELSEWHERE], [5e8, ELSEWHERE], [5e8, 6e8, ELSEWHERE]], ids=len)
+@pytest.mark.parametrize("dates", [[ELSEWHERE], [5e8, ELSEWHERE], [5e8, 6e8, ELSEWHERE], [5e8, 5e8, ELSEWHERE]])
 def test_a_request_refused_for_its_time_is_sent_again_until_two_odd_dates_are_behind_it(dates):
     store, notes = Refusing(*dates), []
     assert driver(store).run(errand(notes), Silent()) == "result"
@@ -204,8 +204,8 @@ def test_a_request_refused_for_its_time_is_sent_again_until_two_odd_dates_are_be
 
 @pytest.mark.parametrize(
     ("dates", "sendings"),
-    [([None], 1), ([ELSEWHERE, None], 2), ([ELSEWHERE, ELSEWHERE], 2), ([5e8, 6e8, 7e8, 8e8], 4)],
-    ids=["no Date", "no second Date", "the same again", "never the same"],
+    [([None], 1), ([ELSEWHERE, None], 2), ([ELSEWHERE] * 4, 4), ([5e8, 6e8, 7e8, 8e8], 4)],
+    ids=["no Date", "no second Date", "always the same", "never the same"],
 )
 def test_where_no_date_helps_the_refusal_is_the_answer(dates, sendings):
     store = Refusing(*dates, *[ELSEWHERE] * 9)

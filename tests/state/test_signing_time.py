@@ -28,12 +28,11 @@ class Machine:
             now = self.clock.steady()
             self.time.observe(sent=now, received=now, date=float(int(self.services)) + odd)
 
-    def refused(self, *, odd=0.0, refusals=None):
+    def refused(self, *, odd=0.0, refusals=1):
         """Refused, as a driver takes it."""
         now = self.clock.steady()
-        again = self.signing.refused(
-            float(int(self.services)) + odd, received=now, refusals=[] if refusals is None else refusals
-        )
+        date = float(int(self.services)) + odd
+        again = self.signing.refused(date, received=now, refusals=refusals)
         self.answered(odd=odd)
         return again
 
@@ -107,18 +106,19 @@ def test_a_machine_that_stood_still_signs_rightly_after_one_refusal(machine):
     assert machine.signing.at() is None
 
 
-def test_an_odd_date_of_a_refusal_is_replaced_by_the_next_ones(machine):
+def test_odd_dates_of_two_refusals_are_replaced_by_the_next_ones(machine):
     machine.clock.step_wall(3 * DAY)
-    refusals = []
-    assert machine.refused(odd=-5 * HOUR, refusals=refusals)
-    assert not machine.signs_rightly()
-    assert machine.refused(refusals=refusals)
+    for refusals in (1, 2):
+        assert machine.refused(odd=-5 * HOUR, refusals=refusals)
+        assert not machine.signs_rightly()
+    assert machine.refused(refusals=3)
     assert machine.signs_rightly()
+    assert not machine.refused(refusals=4)
 
 
 def test_a_refusal_without_a_date_is_not_worth_another_signature_and_teaches_nothing(machine):
     machine.clock.step_wall(DAY)
-    assert not machine.signing.refused(None, received=machine.clock.steady(), refusals=[])
+    assert not machine.signing.refused(None, received=machine.clock.steady(), refusals=1)
     assert machine.signing.at() is None
 
 
