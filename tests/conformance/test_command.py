@@ -154,14 +154,16 @@ def test_a_difference_shows_both_answers_and_the_request_id_and_the_exit_code(co
     assert "not tried; name one with --without-partiql" in out
     assert out.endswith("3 probes: 2 as expected, 1 different\n")
     assert "deleted" in told
+    assert "please report it" in told
     assert tables() == []
 
 
 def test_without_a_difference_the_exit_code_is_0(conform, few_probes, monkeypatch):
     few = running.all_probes
     monkeypatch.setattr(running, "all_probes", lambda run: few(run)[:2])
-    code, out, _ = conform("--yes", "--quick")
+    code, out, told = conform("--yes", "--quick")
     assert (code, out.splitlines()[-1]) == (0, "2 probes: 2 as expected, 0 different")
+    assert "report" not in told
 
 
 def test_what_is_measured_is_printed_like_a_probe(conform, few_probes, monkeypatch):

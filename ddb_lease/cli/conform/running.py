@@ -101,6 +101,11 @@ class _Run:
                 say(f"ended after {self._done} of {planned} probes")
         if not self._options.json:
             show(f"{self._done} probes: {self._done - self._different} as expected, {self._different} different")
+        if self._different:
+            say(
+                "where engines that imitate DynamoDB differ is listed in docs/conformance.md; if DynamoDB itself does, "
+                "please report it, with the file that --record writes"
+            )
         return exits.DIFFERENT if self._different else 0
 
     def _measurements(self) -> Iterator[Callable[[], Measurement]]:
