@@ -31,7 +31,10 @@ from typing import Literal, TypeAlias
 
 from ddb_lease.errors import LossReason
 
-__all__ = ["Acquired", "Contended", "Event", "Lost", "OnEvent", "ReMinted", "Released", "Renewed", "Throttled"]
+__all__ = ["Acquired", "Contended", "Event", "Limit", "Lost", "OnEvent", "ReMinted", "Released", "Renewed", "Throttled"]
+
+Limit: TypeAlias = Literal["key range", "table", "account", "unknown"]
+"""What throttles a request: see `Throttled`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +132,15 @@ class Throttled:
     Attributes:
         bucket: The bucket's name.
         operation: As in `Contended`.
+        limit: What throttles. ``key range``: one partition's throughput, so this bucket, or this table's keys about it,
+            are hot. ``table``: the cap, or the provisioned capacity, that somebody set for the table. ``account``: the
+            account's quota in this region. ``unknown``: DynamoDB does not say, as for transactions and single
+            statements of a batch, or this botocore is too old to show it.
     """
 
     bucket: str
     operation: str
+    limit: Limit = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

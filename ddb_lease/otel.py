@@ -16,7 +16,7 @@ Invariants:
 | ``ddb_lease.released`` | counter, {lease} | |
 | ``ddb_lease.lost`` | counter, {lease} | ``ddb_lease.reason`` |
 | ``ddb_lease.contended`` | counter, {request} | ``ddb_lease.reason`` |
-| ``ddb_lease.throttled`` | counter, {request} | ``ddb_lease.operation`` |
+| ``ddb_lease.throttled`` | counter, {request} | ``ddb_lease.operation``, ``ddb_lease.limit`` |
 | ``ddb_lease.re_minted`` | counter, {slot} | |
 """
 
@@ -31,6 +31,7 @@ from ddb_lease.events import Acquired, Contended, Event, Lost, OnEvent, Released
 __all__ = ["instrument"]
 
 BUCKET: Final = "ddb_lease.bucket"
+LIMIT: Final = "ddb_lease.limit"
 OPERATION: Final = "ddb_lease.operation"
 REASON: Final = "ddb_lease.reason"
 
@@ -113,7 +114,7 @@ def instrument(meter: Meter) -> OnEvent:
             case Contended():
                 contended.add(1, {**bucket, REASON: event.reason})
             case Throttled():
-                throttled.add(1, {**bucket, OPERATION: event.operation})
+                throttled.add(1, {**bucket, OPERATION: event.operation, LIMIT: event.limit})
             case ReMinted():
                 re_minted.add(1, bucket)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ddb_lease._protocol.records import Claimant, Counter, Meter, Rate, Settings, Slot, View
+from ddb_lease.events import Limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,9 +339,15 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThrottledAnswer:
-    """DynamoDB throttled the request: it did not happen."""
+    """DynamoDB throttled the request: it did not happen.
+
+    Attributes:
+        cause: What was raised.
+        limit: What throttles it, for people: no decision depends on it.
+    """
 
     cause: Exception
+    limit: Limit = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

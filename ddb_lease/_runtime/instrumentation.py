@@ -228,8 +228,8 @@ class PendingEvents:
 def noticed(bucket: str, request: Request, answer: Answer) -> Contended | Throttled | None:
     """What an answer shows about other clients, or about the service."""
     match answer:
-        case messages.ThrottledAnswer():
-            return Throttled(bucket=bucket, operation=_name(request))
+        case messages.ThrottledAnswer(limit=limit):
+            return Throttled(bucket=bucket, operation=_name(request), limit=limit)
         case Conflict():
             return Contended(bucket=bucket, operation=_name(request), slots=_slots(request), reason="conflict")
         case Refused() if isinstance(request, (Claim, Mint, Take)):

@@ -15,9 +15,19 @@ from ddb_lease._protocol.messages import Rejected, Reply, Request, ThrottledAnsw
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._state.log import queued as _log
 from ddb_lease._state.outage import Outage
+from ddb_lease.events import Limit
 
 _MOST_KINDS: Final = 8
 """Kinds of failures raised here that are told of one bucket: enough to find the fault, no matter how often it comes."""
+
+
+_ADVICE: Final[dict[Limit, str]] = {
+    "key range": " (one key range is hot: many leases or permits a second in one bucket or key)",
+    "table": " (the cap or the provisioned capacity of the table is reached)",
+    "account": " (the account's quota in this region is reached)",
+    "unknown": "",
+}
+"""What to add where a request is throttled: what throttles it."""
 
 
 class Telling:
@@ -51,6 +61,8 @@ class Telling:
                 begun = self._outage.failed(sent=sent, now=now)
                 if begun is not None:
                     cause = reason_text(answer.cause)
+                    if isinstance(answer, ThrottledAnswer):
+                        cause += _ADVICE[answer.limit]
                     _log.warning(
                         "%s: no answer from DynamoDB for %.1f s, trying again: %s", self._whose, begun.seconds, cause
                     )

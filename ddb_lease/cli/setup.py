@@ -11,6 +11,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.cli.streams import confirmed, say, show
 from ddb_lease.dynamodb.table import check_table, create_table
+from ddb_lease.dynamodb.table_options import TableOptions
 from ddb_lease.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "create-table",
         help="make the DynamoDB table",
         description=formatting.paragraph(
-            "Make the table: on-demand billing, TTL on, and wait until it is active. Safe to repeat."
+            "Make the table: on-demand billing, TTL on, and wait until it is active. Safe to repeat. The options for "
+            "deletion protection and caps are set on a table that exists, too, if it has others: that needs the "
+            "permission dynamodb:UpdateTable."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -33,6 +36,18 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     table.add_argument(
         "--wait", type=formatting.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
     )
+    table.add_argument(
+        "--deletion-protection",
+        action=argparse.BooleanOptionalAction,
+        help="let DynamoDB refuse to delete the table, or not any more (default: leave it as it is; a new table: off)",
+    )
+    for what in ("reads", "writes"):
+        table.add_argument(
+            f"--max-{what}",
+            type=int,
+            metavar="N",
+            help=f"cap: {what[:-1]} request units a second; what goes beyond is throttled (default: leave it as it is)",
+        )
     table.add_argument(
         "--check", action="store_true", help="change nothing: only say whether the table is fit for leases"
     )
@@ -60,7 +75,14 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def execute_create_table(options: argparse.Namespace) -> int:
     """Make the table, or check it, and say what was done."""
+    asked = TableOptions(
+        deletion_protection=options.deletion_protection, max_reads=options.max_reads, max_writes=options.max_writes
+    )
     if options.check:
+        if asked != TableOptions():
+            raise ConfigurationError(
+                "--check changes nothing: leave out --deletion-protection, --max-reads, --max-writes"
+            )
         if not check_table(
             options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
         ):
@@ -71,11 +93,16 @@ def execute_create_table(options: argparse.Namespace) -> int:
         show(f"table {options.table}: active, fit for leases")
         return 0
     report = create_table(
-        options.table, connection=connection.settings(options), clock=SystemClock(), timeout=options.wait
+        options.table,
+        connection=connection.settings(options),
+        clock=SystemClock(),
+        timeout=options.wait,
+        options=asked,
     )
     made = "created" if report.created else "exists already"
     ttl = "TTL turned on" if report.ttl_enabled else "TTL is on"
-    show(f"table {report.table}: {made}, active; {ttl} (attribute ttl)")
+    changed = f"; now {asked}" if report.changed else f"; {asked}" if asked != TableOptions() else ""
+    show(f"table {report.table}: {made}, active; {ttl} (attribute ttl){changed}")
     return 0
 
 

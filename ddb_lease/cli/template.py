@@ -25,6 +25,10 @@ _PLACEHOLDER: Final = "arn:aws:dynamodb:us-east-1:123456789012:table/"
 """The account of AWS's own examples: a valid ARN, and nobody's table."""
 
 _KEY: Final = "A customer managed key. Its key policy must let all roles use it through DynamoDB."
+_CAP: Final = (
+    "At most so many {} request units a second. What goes beyond is throttled, renewals too, so choose it well above "
+    "your need."
+)
 _RESTORING: Final = (
     "Off by default, as the first acquire makes a bucket anew. A restored table brings dead leases back, which expire "
     "by themselves, and lacks those taken since. So move to it only when no lease is held, and turn TTL on again."
@@ -113,10 +117,28 @@ Parameters:
     Default: "false"
     Description: >-
 {_folded(_RESTORING)}
+  MaxReadUnits:
+    Type: Number
+    Default: 0
+    MinValue: 0
+    Description: >-
+{_folded(f"{_CAP.format('read')} 0 means no cap.")}
+  MaxWriteUnits:
+    Type: Number
+    Default: 0
+    MinValue: 0
+    Description: >-
+{_folded(f"{_CAP.format('write')} 0 means no cap.")}
 
 Conditions:
   HasKmsKey:
     Fn::Not: [{{"Fn::Equals": [{{Ref: KmsKeyArn}}, ""]}}]
+  HasMaxReadUnits:
+    Fn::Not: [{{"Fn::Equals": [{{Ref: MaxReadUnits}}, "0"]}}]
+  HasMaxWriteUnits:
+    Fn::Not: [{{"Fn::Equals": [{{Ref: MaxWriteUnits}}, "0"]}}]
+  HasCap:
+    Fn::Or: [{{Condition: HasMaxReadUnits}}, {{Condition: HasMaxWriteUnits}}]
 
 Resources:
   Table:
@@ -142,6 +164,14 @@ Resources:
           Fn::If: [HasKmsKey, {{Ref: KmsKeyArn}}, {{Ref: "AWS::NoValue"}}]
       PointInTimeRecoverySpecification:
         PointInTimeRecoveryEnabled: {{Ref: PointInTimeRecovery}}
+      OnDemandThroughput:
+        Fn::If:
+          - HasCap
+          - MaxReadRequestUnits:
+              Fn::If: [HasMaxReadUnits, {{Ref: MaxReadUnits}}, {{Ref: "AWS::NoValue"}}]
+            MaxWriteRequestUnits:
+              Fn::If: [HasMaxWriteUnits, {{Ref: MaxWriteUnits}}, {{Ref: "AWS::NoValue"}}]
+          - {{Ref: "AWS::NoValue"}}
 {policies}
 Outputs:
   TableName:
@@ -191,7 +221,7 @@ terraform {{
   required_providers {{
     aws = {{
       source  = "hashicorp/aws"
-      version = ">= 5.0"
+      version = ">= 5.80" # on_demand_throughput, with one of its two values
     }}
   }}
 }}
@@ -211,6 +241,18 @@ variable "point_in_time_recovery" {{
   type        = bool
   default     = false
   description = "{_RESTORING}"
+}}
+
+variable "max_read_units" {{
+  type        = number
+  default     = null
+  description = "{_CAP.format("read")} Null means no cap."
+}}
+
+variable "max_write_units" {{
+  type        = number
+  default     = null
+  description = "{_CAP.format("write")} Null means no cap."
 }}
 
 resource "aws_dynamodb_table" "leases" {{
@@ -233,6 +275,14 @@ resource "aws_dynamodb_table" "leases" {{
 
   point_in_time_recovery {{
     enabled = var.point_in_time_recovery
+  }}
+
+  dynamic "on_demand_throughput" {{
+    for_each = var.max_read_units == null && var.max_write_units == null ? [] : [1]
+    content {{
+      max_read_request_units  = var.max_read_units
+      max_write_request_units = var.max_write_units
+    }}
   }}
 
   lifecycle {{

@@ -57,7 +57,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
-from ddb_lease.dynamodb.reasons import cancelled_by, code_of, telling_reason
+from ddb_lease.dynamodb.reasons import cancelled_by, code_of, limit_of, telling_reason
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
@@ -184,7 +184,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     if code in _CONFLICT:
         return Conflict(cause=error)
     if code in _THROTTLED:
-        return ThrottledAnswer(cause=error)
+        return ThrottledAnswer(cause=error, limit=limit_of(error))
     genuine, _ = envelope(error.response)
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if code in _UNCERTAIN or in_trouble or not genuine:

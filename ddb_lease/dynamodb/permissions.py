@@ -18,6 +18,10 @@ ROLES: Final[dict[str, tuple[str, ...]]] = {
 }
 """The DynamoDB actions of each role, all on the table itself and on nothing else."""
 
+OPTIONAL: Final[dict[str, tuple[str, ...]]] = {"deployer": ("DescribeGlobalTable", "UpdateTable")}
+"""Actions that a role does without. The first, on the global table of that name, recognises one of version 2017.11.29,
+of which few are left. The second sets deletion protection or a cap on a table that exists, if that is asked for."""
+
 
 def actions(role: str) -> list[str]:
     """The role's actions, as IAM spells them."""

@@ -9,7 +9,30 @@ from typing import Any, Final
 
 from botocore import exceptions as aws
 
+from ddb_lease.events import Limit
+
+_LIMITS: Final[tuple[tuple[str, Limit], ...]] = (
+    ("KeyRangeThroughputExceeded", "key range"),
+    ("MaxOnDemandThroughputExceeded", "table"),
+    ("ProvisionedThroughputExceeded", "table"),
+    ("AccountLimitExceeded", "account"),
+)
+"""The ends of the names of throttling reasons (DynamoDB API Reference, ThrottlingReason)."""
+
 _NONE: Final = "None"
+
+
+def limit_of(error: aws.ClientError) -> Limit:
+    """What throttled a request, by the first reason that we know."""
+    response: dict[str, Any] = dict(error.response)
+    # The service's model writes the name in both ways.
+    listed = response.get("ThrottlingReasons") or response.get("throttlingReasons")
+    for reason in listed if isinstance(listed, list) else ():
+        name = str(reason.get("reason")) if isinstance(reason, dict) else ""
+        for end, limit in _LIMITS:
+            if name.endswith(end):
+                return limit
+    return "unknown"
 
 
 def cancelled_by(error: aws.ClientError) -> list[dict[str, Any]]:

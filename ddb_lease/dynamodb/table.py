@@ -1,7 +1,7 @@
 """The table: making it, and checking whether one is fit for leases.
 
-Invariants: making it again changes only what is wrong, and says so. Waiting goes through tenacity, like everywhere
-else. No lease depends on this module at run time.
+Invariants: making it again changes only what is wrong, or asked for, and says so. Waiting goes through tenacity, like
+everywhere else. No lease depends on this module at run time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,23 @@ from botocore import exceptions as aws
 from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 
 from ddb_lease._protocol.retry import until
+from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Clock
 from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import Client, ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
+from ddb_lease.dynamodb.global_tables import why_unfit
+from ddb_lease.dynamodb.table_options import TableOptions
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
 TTL_ATTRIBUTE: Final = "ttl"
+_USABLE: Final = ("ACTIVE", "UPDATING")
+"""The states in which a table takes reads and writes."""
+_IN_USE: Final = "ResourceInUseException"
+"""Another change of the table is under way."""
+_AS_IT_IS: Final = TableOptions()
 _LEASE_SECONDS: Final = 60.0  # for the client's timeouts only
 _POLL_SECONDS: Final = (0.2, 1.5)
 
@@ -36,14 +44,23 @@ class TableReport:
     Attributes:
         created: The table did not exist before.
         ttl_enabled: TTL was off before.
+        changed: It existed, and some of the options that were asked for were set.
     """
 
     table: str
     created: bool
     ttl_enabled: bool
+    changed: bool = False
 
 
-def create_table(table: str, *, connection: ConnectionSettings, clock: Clock, timeout: float = 120.0) -> TableReport:
+def create_table(
+    table: str,
+    *,
+    connection: ConnectionSettings,
+    clock: Clock,
+    timeout: float = 120.0,
+    options: TableOptions = _AS_IT_IS,
+) -> TableReport:
     """Make the table (on-demand billing, TTL on), and wait until it can be used. Safe to repeat.
 
     Args:
@@ -51,19 +68,26 @@ def create_table(table: str, *, connection: ConnectionSettings, clock: Clock, ti
         connection: How DynamoDB is reached.
         clock: The clock for the timeout.
         timeout: Seconds to wait for it to become active.
+        options: Protection against deletion, and a cap on throughput. On a table that exists, what differs is set; that
+            needs the permission ``dynamodb:UpdateTable``.
 
     Raises:
-        StoreRejected: It exists with other keys or with replicas, or a permission is missing. Nothing was changed.
-        StoreUnavailable: It was not active in time, or the service did not answer; repeat the call.
+        StoreRejected: It exists with other keys or is a global table; then nothing was changed. Or a permission is
+            missing; what comes after was not done.
+        StoreUnavailable: It was not active in time, or the service did not answer, or its TTL was changed within the
+            last hour; repeat the call.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
     client = connection.connect(_LEASE_SECONDS)
     deadline = clock.steady() + timeout
     maker = _Maker(client, table, clock, deadline)
-    created = maker.create()
+    created = maker.create(options)
     maker.wait_until_active()
-    maker.require_fit()
-    return TableReport(table=table, created=created, ttl_enabled=maker.enable_ttl())
+    maker.require_fit(new=created)
+    ttl_enabled = maker.enable_ttl()
+    return TableReport(
+        table=table, created=created, ttl_enabled=ttl_enabled, changed=not created and maker.set_options(options)
+    )
 
 
 def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, timeout: float = 30.0) -> bool:
@@ -79,14 +103,14 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
         Whether TTL is on. Without TTL leases are as safe, but unused slots are never deleted.
 
     Raises:
-        StoreRejected: It does not exist, has other keys or replicas, or a permission is missing.
+        StoreRejected: It does not exist, has other keys, is a global table, or a permission is missing.
         StoreUnavailable: It was not active in time, or the service did not answer.
         ConfigurationError: No region, or a name that DynamoDB does not take.
     """
     maker = _Maker(connection.connect(_LEASE_SECONDS), table, clock, clock.steady() + timeout)
     maker.require_there()
     maker.wait_until_active()
-    maker.require_fit()
+    maker.require_fit(new=False)
     return maker.has_ttl()
 
 
@@ -97,18 +121,30 @@ class _Maker:
         self._clock = clock
         self._deadline = deadline
 
-    def create(self) -> bool:
+    def create(self, options: TableOptions) -> bool:
         try:
             self._call(
                 self._client.create_table,
                 KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in KEYS],
                 AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in KEYS],
                 BillingMode="PAY_PER_REQUEST",
+                **options.request(),
             )
         except aws.ClientError as error:
             if _code(error) != "ResourceInUseException":
                 raise self._error(error) from error
             return False
+        return True
+
+    def set_options(self, options: TableOptions) -> bool:
+        """Set those options that the table does not have; returns whether there were any."""
+        lacking = {} if options == _AS_IT_IS else options.lacking(self._describe())
+        if not lacking:
+            return False
+        try:
+            self._call(self._client.update_table, _IN_USE, **lacking)
+        except aws.ClientError as error:
+            raise self._error(error) from error
         return True
 
     def wait_until_active(self) -> None:
@@ -121,14 +157,17 @@ class _Maker:
                     raise self._error(error) from error
                 return "CREATING"
 
-        last = self._retrying(retry=retry_if_result(lambda s: s != "ACTIVE"))(status)
-        if last != "ACTIVE":
+        last = self._retrying(retry=retry_if_result(lambda s: s not in _USABLE))(status)
+        if last not in _USABLE:
             raise StoreUnavailable(f"table {self._address.table!r} is {last}, not active yet: repeat the command")
 
-    def require_fit(self) -> None:
+    def require_fit(self, *, new: bool) -> None:
+        """Refuse a table that leases are unsafe on, or impossible; a new one is no global table yet."""
         found = self._describe()
         self._require_keys(found)
-        self._require_one_region(found)
+        why = why_unfit(found, {} if new else self._describe_global())
+        if why is not None:
+            raise StoreRejected(f"table {self._address.table!r} {why}. Choose a --table without replicas")
 
     def _require_keys(self, found: dict[str, Any]) -> None:
         keys = {key["AttributeName"]: key["KeyType"] for key in found["KeySchema"]}
@@ -145,21 +184,20 @@ class _Maker:
         except aws.ClientError as error:
             raise self._error(error) from error
 
-    def _require_one_region(self, found: dict[str, Any]) -> None:
-        regions = sorted(str(replica.get("RegionName")) for replica in found.get("Replicas") or ())
-        if not regions:
-            return
-        strong = found.get("MultiRegionConsistency") == "STRONG"
-        # Amazon DynamoDB Developer Guide, "Global tables": consistency modes.
-        why = (
-            "has neither transactions nor TTL"
-            if strong
-            else "checks conditions in one region only, so two holders may have one slot"
-        )
-        raise StoreRejected(
-            f"table {self._address.table!r} has replicas ({', '.join(regions)}); a global table of this mode {why}. "
-            "Choose a --table without replicas"
-        )
+    def _describe_global(self) -> Mapping[str, Any]:
+        """The global table of version 2017.11.29 with this name; empty if there is none, or it cannot be asked for."""
+        try:
+            answer = self._client.describe_global_table(GlobalTableName=self._address.table)
+            return dict(answer["GlobalTableDescription"])
+        except (aws.BotoCoreError, aws.ClientError, OSError, LookupError) as error:
+            if not isinstance(error, aws.ClientError) or _code(error) != "GlobalTableNotFoundException":
+                # Few have the permission, few such tables are left, and not every engine knows the request.
+                _log.info(
+                    "table %r: whether it is a global table of version 2017.11.29 could not be asked: %s",
+                    self._address.table,
+                    error,
+                )
+            return {}
 
     def has_ttl(self) -> bool:
         try:
@@ -177,11 +215,19 @@ class _Maker:
         try:
             self._call(
                 self._client.update_time_to_live,
+                _IN_USE,
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
             )
         except aws.ClientError as error:
-            if _code(error) == "ValidationException" and "already enabled" in str(error):
-                return False  # another client was faster
+            if _code(error) == "ValidationException":
+                # An earlier sending, or another client, may have turned it on meanwhile.
+                if self.has_ttl():
+                    return False
+                if "fixed interval" in str(error):
+                    raise StoreUnavailable(
+                        f"TTL of table {self._address.table!r} was changed within the last hour, and DynamoDB takes "
+                        "one change an hour: repeat in an hour. Leases are as safe without TTL"
+                    ) from error
             raise self._error(error) from error
         return True
 
@@ -196,12 +242,17 @@ class _Maker:
         found: dict[str, Any] = self._call(self._client.describe_table)["Table"]
         return found
 
-    def _call(self, method: Callable[..., Mapping[str, Any]], **arguments: object) -> Mapping[str, Any]:
+    def _call(self, method: Callable[..., Mapping[str, Any]], *passing: str, **arguments: object) -> Mapping[str, Any]:
+        """Call a method on the table; again while the service is in trouble, or answers one of these codes."""
+
         def once() -> dict[str, Any]:
             return dict(method(TableName=self._address.table, **arguments))
 
+        def passes(error: BaseException) -> bool:
+            return _may_pass(error) or (isinstance(error, aws.ClientError) and _code(error) in passing)
+
         try:
-            return self._retrying(retry=retry_if_exception(_may_pass))(once)
+            return self._retrying(retry=retry_if_exception(passes))(once)
         except aws.ClientError:
             raise
         except CERTAIN as error:
@@ -223,7 +274,7 @@ class _Maker:
         code = _code(error)
         if code == "ValidationException":
             return ConfigurationError(f"table {self._address.table!r}: {error.response['Error'].get('Message', code)}")
-        if _may_pass(error):
+        if _may_pass(error) or code == _IN_USE:
             return StoreUnavailable(explain(error, self._address))
         return StoreRejected(explain(error, self._address))
 

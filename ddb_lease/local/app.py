@@ -118,6 +118,8 @@ class App:
         if request.operation == "BatchExecuteStatement":
             # Moto ignores the parts of a condition that it does not understand, so we refuse the whole request.
             return error_response(400, "ValidationException", "this engine does not support BatchExecuteStatement")
+        if request.operation == "DescribeGlobalTable":
+            return error_response(400, "GlobalTableNotFoundException", "Global table not found: this engine has none")
         parameters = _parsed(request.body)
         if request.operation == "TransactGetItems":
             return self._transact_get(request, parameters)

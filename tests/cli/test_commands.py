@@ -356,6 +356,38 @@ def test_a_table_made_on_an_endpoint_is_on_demand_with_ttl(cli, engine, client):
     assert (ttl["TimeToLiveStatus"], ttl["AttributeName"]) == ("ENABLED", "ttl")
 
 
+def test_a_table_is_protected_and_capped_if_that_is_asked_for_also_later(cli, client):
+    asked = "--deletion-protection --max-writes 100"
+    first, second = cli(f"create-table --local --table kept {asked}"), cli("create-table --local --table later")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    told = "deletion protection on, at most 100 write request units a second"
+    assert first.stdout == f"table kept: created, active; TTL turned on (attribute ttl); {told}\n"
+    assert client.describe_table(TableName="kept")["Table"]["DeletionProtectionEnabled"]
+    later = cli(f"create-table --local --table later {asked}")
+    assert later.stdout == f"table later: exists already, active; TTL is on (attribute ttl); now {told}\n"
+    assert client.describe_table(TableName="later")["Table"]["DeletionProtectionEnabled"]
+    off = cli("create-table --local --table kept --no-deletion-protection")
+    assert "now deletion protection off" in off.stdout
+    assert not client.describe_table(TableName="kept")["Table"]["DeletionProtectionEnabled"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "create-table --local --max-writes 0",
+            "max_writes must be a whole number of request units a second, 1 or more: 0",
+        ),
+        ("create-table --local --check --deletion-protection", "--check changes nothing"),
+    ],
+)
+def test_options_of_a_table_that_cannot_be_are_refused(cli, line, says):
+    done = cli(line)
+    assert done.returncode == 2
+    assert is_one_line(done), done.stderr
+    assert says in done.stderr
+
+
 def test_a_table_with_other_keys_is_left_alone_with_code_77(cli, client):
     client.create_table(
         TableName="others",

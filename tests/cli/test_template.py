@@ -135,6 +135,12 @@ def test_the_cloudformation_table_outlives_its_stack_is_encrypted_and_protected(
         "SSEType": "KMS",
         "KMSMasterKeyId": {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]},
     }
+    cap = table["Properties"]["OnDemandThroughput"]["Fn::If"][1]
+    for what in ("Read", "Write"):
+        assert template["Parameters"][f"Max{what}Units"]["Default"] == 0
+        assert cap[f"Max{what}RequestUnits"] == {
+            "Fn::If": [f"HasMax{what}Units", {"Ref": f"Max{what}Units"}, {"Ref": "AWS::NoValue"}]
+        }
     restoring = template["Parameters"]["PointInTimeRecovery"]
     assert restoring["Default"] == "false"
     assert "dead leases" in restoring["Description"]
@@ -151,6 +157,8 @@ def made_from_template(client, printed):
     ttl = properties.pop("TimeToLiveSpecification")
     del properties["PointInTimeRecoverySpecification"]  # a request of its own, and off
     encryption = properties.pop("SSESpecification")
+    with_cap = properties.pop("OnDemandThroughput")["Fn::If"]
+    assert (with_cap[0], with_cap[2]) == ("HasCap", {"Ref": "AWS::NoValue"})
     client.create_table(
         TableName=name,
         SSESpecification={"Enabled": encryption["SSEEnabled"], "SSEType": encryption["SSEType"]},
@@ -196,6 +204,11 @@ def test_the_terraform_table_is_the_one_of_cloudformation(printed):
     assert table["deletion_protection_enabled"] is True
     assert table["server_side_encryption"] == [{"enabled": True, "kms_key_arn": "${var.kms_key_arn}"}]
     assert table["point_in_time_recovery"] == [{"enabled": "${var.point_in_time_recovery}"}]
+    cap = block({"dynamic": table["dynamic"]}, "dynamic", "on_demand_throughput")
+    for what in ("read", "write"):
+        assert block(parsed, "variable", f"max_{what}_units")["default"] in {None, "null"}
+        (content,) = cap["content"]
+        assert content[f"max_{what}_request_units"] == f"${{var.max_{what}_units}}"
     restoring = block(parsed, "variable", "point_in_time_recovery")
     assert restoring["default"] is False
     assert restoring["description"] == cloudformation["Parameters"]["PointInTimeRecovery"]["Description"]

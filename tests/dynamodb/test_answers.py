@@ -127,6 +127,32 @@ def test_throttling_is_told_apart_from_an_outage(code, status):
 
 
 @pytest.mark.parametrize(
+    ("listed", "limit"),
+    [
+        (["TableWriteKeyRangeThroughputExceeded"], "key range"),
+        (["TableReadKeyRangeThroughputExceeded"], "key range"),
+        (["TableWriteMaxOnDemandThroughputExceeded"], "table"),
+        (["TableWriteProvisionedThroughputExceeded"], "table"),
+        (["TableWriteAccountLimitExceeded"], "account"),
+        (["SomethingNew", "IndexReadAccountLimitExceeded", "TableWriteKeyRangeThroughputExceeded"], "account"),
+        (["SomethingNew", None, 5], "unknown"),
+        ([], "unknown"),
+    ],
+)
+@pytest.mark.parametrize("name", ["ThrottlingReasons", "throttlingReasons"])
+def test_what_throttles_is_told(listed, limit, name):
+    reasons = [{"reason": reason, "resource": "arn:aws:dynamodb:us-east-1:1:table/leases"} for reason in listed]
+    error = client_error("ThrottlingException", **{name: reasons})
+    assert answer_to(error) == ThrottledAnswer(cause=error, limit=limit)
+
+
+@pytest.mark.parametrize("reasons", [None, "?", {"reason": "x"}, ["?", None], [{}]])
+def test_reasons_of_another_shape_tell_nothing(reasons):
+    error = client_error("ThrottlingException", ThrottlingReasons=reasons)
+    assert answer_to(error) == ThrottledAnswer(cause=error)
+
+
+@pytest.mark.parametrize(
     ("code", "status"),
     [
         ("InternalServerError", 500),

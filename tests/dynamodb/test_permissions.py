@@ -16,7 +16,7 @@ from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.cli import main
 from ddb_lease.dynamodb import ConnectionSettings
-from ddb_lease.dynamodb.permissions import ROLES, actions, policy
+from ddb_lease.dynamodb.permissions import OPTIONAL, ROLES, actions, policy
 from ddb_lease.dynamodb.table import create_table
 from tests.conftest import QUICK, TABLE
 from tests.support import Tap, eventually, put_counter, put_free
@@ -387,7 +387,10 @@ def test_making_the_table_needs_what_the_deployer_has(record, in_process, new_ta
     assert in_process("create-table", f"--table={new_table}") == 0
     assert record.actions == allowed("deployer")
     assert in_process("create-table", f"--table={new_table}") == 0
-    assert record.actions == allowed("deployer")
+    assert record.actions == allowed("deployer") | {"dynamodb:DescribeGlobalTable"}
+    assert in_process("create-table", f"--table={new_table}", "--max-writes=100") == 0
+    assert record.actions == allowed("deployer") | {f"dynamodb:{name}" for name in OPTIONAL["deployer"]}
+    assert all(f"`dynamodb:{name}`" in SECTION for name in OPTIONAL["deployer"])
 
 
 def test_the_library_makes_a_table_with_the_same_permissions(record, engine, watched_session, new_table):

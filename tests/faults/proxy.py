@@ -87,9 +87,11 @@ Deciding = Callable[[Asked], Fate]
 # ---- Fates.
 
 
-def refusal(code: str, message: str, *, of: str = _LATEST, status: int = 400) -> Callable[[Asked], Said]:
-    """An error in the service's own words."""
-    return lambda _: Said(body={"__type": of + code, "message": message}, status=status)
+def refusal(
+    code: str, message: str, *, of: str = _LATEST, status: int = 400, **more: object
+) -> Callable[[Asked], Said]:
+    """An error in the service's own words; `more` is added to its body."""
+    return lambda _: Said(body={"__type": of + code, "message": message, **more}, status=status)
 
 
 def cancelled(code: str, message: str) -> Callable[[Asked], Said]:

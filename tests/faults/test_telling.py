@@ -8,10 +8,13 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.model import NoShapeFoundError
 
 from ddb_lease import LeaseLost, RateLimiter, StoreRejected, StoreUnavailable, aio, client_config
+from ddb_lease.events import Throttled
 from scripts.harness.holders import PATIENCE
 from tests.conftest import QUICK, TABLE
+from tests.faults.proxy import PASSES, Fate, every, refusal
 from tests.support import REJECTED, UNSENT, eventually
 
 SHORT_LEASE = 1.2
@@ -99,6 +102,41 @@ def test_waiting_through_an_outage_is_told_once_when_it_begins_and_once_when_it_
     assert began.levelno == logging.WARNING
     assert "no connection" in began.getMessage()
     assert ended.levelno == logging.INFO
+
+
+@pytest.mark.parametrize(
+    ("code", "field"),
+    [("ThrottlingException", "throttlingReasons"), ("ProvisionedThroughputExceededException", "ThrottlingReasons")],
+)
+def test_what_throttles_is_told_by_the_log_and_by_each_event(new_bucket, proxy, session, caplog, code, field, engine):
+    client = session.client("dynamodb", endpoint_url=proxy.endpoint_url, config=client_config(30))
+    if not shows(client, code, field):
+        pytest.skip("this botocore reads no throttling reasons")
+    hot = {field: [{"reason": "TableWriteKeyRangeThroughputExceeded", "resource": "arn:aws:dynamodb:r:1:table/t"}]}
+    events = []
+    bucket = new_bucket(client=client, on_event=events.append)
+    with bucket.acquire(timeout=PATIENCE):
+        pass
+    proxy.decide = every(Fate(name="hot", commits=False, says=refusal(code, "too fast", **hot)))
+
+    def recover():
+        eventually(lambda: told(caplog, SILENT), within=PATIENCE)
+        proxy.decide = every(PASSES)
+
+    with_recovery(recover, lambda: bucket.acquire(timeout=PATIENCE))
+    (began,) = told(caplog, SILENT)
+    assert "one key range is hot" in began.getMessage()
+    throttled = [event for event in events if isinstance(event, Throttled)]
+    assert {event.limit for event in throttled} == {"key range"}
+    client.close()
+
+
+def shows(client, code, field):
+    """Whether this botocore's model has the field."""
+    try:
+        return field in client.meta.service_model.shape_for(code).members
+    except NoShapeFoundError:
+        return False
 
 
 def with_recovery(recover, work):

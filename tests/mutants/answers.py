@@ -6,6 +6,7 @@ _ANSWERS = "dynamodb/answers.py"
 _CLIENT = "dynamodb/client.py"
 _FAILURES = "dynamodb/failures.py"
 _STORE = "dynamodb/store.py"
+_TABLE = "dynamodb/table.py"
 
 ANSWERS = Chapter(
     title="What an answer says",
@@ -101,6 +102,46 @@ ANSWERS = Chapter(
             code="not genuine",
             without="False",
             noticed_by=("tests/dynamodb/test_client.py::test_a_200_ok_without_a_request_id_is_no_lease",),
+        ),
+        Mutant(
+            name="a hot key range is told from the account's quota",
+            module=_ANSWERS,
+            target="_read_client_error",
+            code="limit_of(error)",
+            without="'unknown'",
+            noticed_by=("tests/dynamodb/test_answers.py::test_what_throttles_is_told",),
+        ),
+        Mutant(
+            name="a table that is being changed is usable",
+            module=_TABLE,
+            target="_USABLE",
+            code='("ACTIVE", "UPDATING")',
+            without='("ACTIVE",)',
+            noticed_by=("tests/dynamodb/test_table.py::test_a_table_that_is_being_changed_is_usable",),
+        ),
+        Mutant(
+            name="whether TTL is on is asked again after a refusal",
+            module=_TABLE,
+            target="enable_ttl",
+            code='_code(error) == "ValidationException"',
+            without="False",
+            noticed_by=("tests/dynamodb/test_table.py::test_ttl_that_another_turned_on_meanwhile_is_on",),
+        ),
+        Mutant(
+            name="an old global table is recognised by its version",
+            module="dynamodb/global_tables.py",
+            target="why_unfit",
+            code='described.get("GlobalTableVersion") == OLD',
+            without="False",
+            noticed_by=("tests/dynamodb/test_table.py::test_what_a_description_tells_of_a_global_table",),
+        ),
+        Mutant(
+            name="an old global table is asked for",
+            module=_TABLE,
+            target="require_fit",
+            code="{} if new else self._describe_global()",
+            without="{}",
+            noticed_by=("tests/dynamodb/test_table.py::test_a_global_table_of_the_old_kind_will_not_do",),
         ),
         Mutant(
             name="a batch is trusted only where it shows our lease",

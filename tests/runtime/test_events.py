@@ -5,6 +5,7 @@ import logging
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, Tap, eventually, pu
 
 CONTRACT = True  # the simulator's DynamoDB too
 
-VALUES = [getattr(events, name) for name in events.__all__ if name not in {"Event", "OnEvent"}]
+VALUES = [getattr(events, name) for name in events.__all__ if name not in {"Event", "Limit", "OnEvent"}]
 PAGE = (Path(__file__).parents[2] / "docs" / "observing.md").read_text()
 
 
@@ -148,6 +149,7 @@ def test_a_claim_that_an_earlier_sending_had_won_is_none(bucket, told):
     [
         (CONFLICT, lambda b, op, slots: Contended(bucket=b, operation=op, slots=slots, reason="conflict")),
         (THROTTLED, lambda b, op, slots: Throttled(bucket=b, operation=op)),
+        (replace(THROTTLED, limit="account"), lambda b, op, slots: Throttled(bucket=b, operation=op, limit="account")),
     ],
 )
 @pytest.mark.parametrize("kind", [Look, Claim, Renew, Release])
@@ -326,7 +328,7 @@ def test_opentelemetry_records_each_event_with_units_and_few_attributes():
         Released(bucket="b", lease_id="0-a", freed=True),
         Lost(bucket="b", lease_id="1-b", reason=LossReason.TAKEN),
         Contended(bucket="b", operation="claim", slots=(1,), reason="taken"),
-        Throttled(bucket="b", operation="renew"),
+        Throttled(bucket="b", operation="renew", limit="key range"),
         ReMinted(bucket="b", slot=7),
     ):
         record(event)
@@ -349,7 +351,7 @@ def test_opentelemetry_records_each_event_with_units_and_few_attributes():
         "released": (1, "{lease}"),
         "lost": (1, "{lease}", "taken"),
         "contended": (1, "{request}", "taken"),
-        "throttled": (1, "{request}", "renew"),
+        "throttled": (1, "{request}", "renew", "key range"),
         "re_minted": (1, "{slot}"),
     }
     (wait,) = metrics["ddb_lease.acquire.wait"].data.data_points
