@@ -57,6 +57,9 @@ class Service:
         self.tables.add(wanted["TableName"])
         return {}
 
+    def describe_global_table(self, **_):
+        raise refused("GlobalTableNotFoundException")
+
     def describe_time_to_live(self, **_):
         return {"TimeToLiveDescription": {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}}
 
