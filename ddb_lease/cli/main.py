@@ -8,9 +8,21 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
-from ddb_lease.cli import completion, exits, formatting, lease, limit, operate, run, setup, status, streams, template
+from ddb_lease.cli import (
+    completion,
+    exits,
+    formatting,
+    lease,
+    limit,
+    operate,
+    release,
+    run,
+    setup,
+    status,
+    streams,
+    template,
+)
 from ddb_lease.cli.conform import command as conform
 from ddb_lease.errors import LeaseError
 
@@ -89,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"ddb-lease {_version()}")
+    top.add_argument("--version", action="version", version=f"ddb-lease {release.installed()}")
     top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: in detail")
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
@@ -102,13 +114,6 @@ def parser() -> argparse.ArgumentParser:
     template.add_parser(subparsers)
     completion.add_parser(subparsers, whole=top)
     return top
-
-
-def _version() -> str:
-    try:
-        return version("ddb-lease")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _one_line(error: BaseException) -> str:

@@ -24,19 +24,26 @@ NAMES = {
     "dynoxide": "dynoxide",
 }
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
+ANSWERS = Path(__file__).parent / "answers"
+SIMULATED_TABLE = "leases"
 Difference = dict[str, Any]
 
 
 def on_simulator(simulated: Simulated, client: Any) -> list[Difference]:
     """What the simulator's DynamoDB answers to each probe, as the command prints it."""
-    return [_told(finding) for finding in findings(client, "leases", all_probes("simulated"))]
+    return [_told(finding) for finding in simulated_findings(client)]
 
 
-def on_engine(endpoint_url: str) -> tuple[int, list[Difference]]:
+def simulated_findings(client: Any) -> list[Finding]:
+    """The outcome of each probe on the simulator's DynamoDB."""
+    return list(findings(client, SIMULATED_TABLE, all_probes("simulated")))
+
+
+def on_engine(endpoint_url: str, *options: str) -> tuple[int, list[Difference]]:
     """The exit code, and what the command prints, for an endpoint."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        code = main.main(["conform", "--endpoint-url", endpoint_url, "--yes", "--json", "--quick"])
+        code = main.main(["conform", "--endpoint-url", endpoint_url, "--yes", "--json", "--quick", *options])
     return code, [json.loads(line) for line in printed.getvalue().splitlines()]
 
 

@@ -57,6 +57,9 @@ class Service:
         self.tables.add(wanted["TableName"])
         return {}
 
+    def describe_global_table(self, **_):
+        raise refused("GlobalTableNotFoundException")
+
     def describe_time_to_live(self, **_):
         return {"TimeToLiveDescription": {"TimeToLiveStatus": "ENABLED", "AttributeName": "ttl"}}
 
@@ -110,8 +113,11 @@ def test_a_signal_at_any_moment_does_not_keep_the_table(own, service, signum, ca
         with pytest.raises(KeyboardInterrupt if signum == signal.SIGINT else SystemExit), own():
             pytest.fail("it was not interrupted")
     else:
-        with own():
-            pass
+        try:
+            with own():
+                pass
+        except BaseException as error:
+            pytest.fail(f"the deletion was cut short by {error!r}")
     assert service.tables == {"theirs"}
     assert signal.getsignal(signum) == before
 
@@ -174,6 +180,19 @@ def test_a_second_signal_ends_a_deletion_that_does_not_succeed(own, service, cap
         signal.raise_signal(signal.SIGINT)
     assert service.calls.count("delete_table") == 2
     assert "may be left" in capsys.readouterr().err
+
+
+def test_a_second_signal_raises_nothing(own, service):
+    def interrupted_twice():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.raise_signal(signal.SIGTERM)  # would raise SystemExit
+            raise
+
+    with pytest.raises(KeyboardInterrupt), own():
+        interrupted_twice()
+    assert service.tables == {"theirs"}
 
 
 def test_a_deletion_without_answer_ends_in_time(own, service):

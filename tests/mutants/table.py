@@ -3,6 +3,7 @@
 from tests.mutants import (
     acquiring,
     answers,
+    conforming,
     deciding,
     guarding,
     holding,
@@ -38,4 +39,5 @@ CHAPTERS: tuple[Chapter, ...] = (
     renewing.TROUBLES,
     operating.OPERATING,
     rates.RATES,
+    conforming.CONFORMING,
 )

@@ -81,20 +81,19 @@ def own_table(name: str, *, connection: ConnectionSettings, client: Client, cloc
         StoreUnavailable: The service does not answer.
     """
     require_absent(client, name)
-    made = whole = False
+    made = False
     with Ends() as ends:
         try:
             try:
                 create_table(name, connection=connection, clock=clock)
                 made = True
                 yield
-                whole = True
             finally:
                 ends.raise_no_more()
         finally:
             # Reached also if a signal raised in the lines above: it raises once, and not here.
             trouble = _drop(name, client, clock, ends, sure=made)
-        if whole and trouble is not None:
+        if trouble is not None:  # only if nothing else ended the block
             raise trouble
 
 

@@ -1,8 +1,8 @@
 """Answers written down, for fixtures: nothing in them tells whose account they are from.
 
-Invariants: account ids, names in ARNs and key ids are replaced before anything is written; request tokens and the
-table's name are replaced by fixed ones, so that two recordings can be compared. A file appears as a whole, or not at
-all.
+Invariants: account ids, names in ARNs and key ids are replaced before anything is written; the table's name is replaced
+by a fixed one, so that two recordings can be compared. Requests are not written: the probe's name and the library's
+version say what was sent. A file appears as a whole, or not at all.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ddb_lease.errors import ConfigurationError
 _WHO: Final = re.compile(r"arn:(aws[\w-]*):(iam|sts)::\d{12}:[^\s\"',]+")
 _ACCOUNT: Final = re.compile(r"(?<!\d)\d{12}(?!\d)")
 _KEY_ID: Final = re.compile(r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b")
-_HEADERS: Final = ("date", "content-type", "x-amz-crc32")
+_HEADERS: Final = ("date", "content-type", "server")
 TABLE: Final = "TABLE"
 
 
@@ -46,19 +46,7 @@ class Recording:
 
     def add(self, finding: Finding, *, table: str) -> None:
         """Keep a probe's answer."""
-        raw = finding.raw
-        metadata = raw.response.get("ResponseMetadata", {})
-        headers = {name: value for name, value in metadata.get("HTTPHeaders", {}).items() if name in _HEADERS}
-        part = {
-            "probe": finding.probe.name,
-            "operation": raw.operation,
-            "arguments": dict(raw.arguments),
-            "answer": {k: v for k, v in raw.response.items() if k != "ResponseMetadata"},
-            "status": metadata.get("HTTPStatusCode"),
-            "headers": headers,
-            "as_expected": finding.as_expected,
-        }
-        self._parts.append(scrubbed(part, table=table))
+        self._parts.append(recorded(finding, table=table))
 
     def write(self, about: Mapping[str, Any]) -> None:
         """Write the file, with a few words about where the answers come from.
@@ -66,7 +54,9 @@ class Recording:
         Raises:
             ConfigurationError: It cannot be written.
         """
-        whole = json.dumps({**about, "answers": self._parts}, indent=1, sort_keys=True, default=str)
+        # An answer a line, so that people can compare two files.
+        answers = ",\n".join(json.dumps(part, sort_keys=True, default=str) for part in self._parts)
+        whole = f'{json.dumps(dict(about))[:-1]}, "answers": [\n{answers}\n]}}'
         folder = self._path.resolve().parent
         try:
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
@@ -77,17 +67,30 @@ class Recording:
             raise ConfigurationError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
+def recorded(finding: Finding, *, table: str) -> dict[str, Any]:
+    """A probe's answer as it is written down. Pure."""
+    raw = finding.raw
+    metadata = raw.response.get("ResponseMetadata", {})
+    part = {
+        "probe": finding.probe.name,
+        "operation": raw.operation,
+        "answer": {k: v for k, v in raw.response.items() if k != "ResponseMetadata"},
+        "status": metadata.get("HTTPStatusCode"),
+        "headers": {name: value for name, value in metadata.get("HTTPHeaders", {}).items() if name in _HEADERS},
+        "as_expected": finding.as_expected,
+    }
+    whole: dict[str, Any] = scrubbed(part, table=table)
+    return whole
+
+
 def scrubbed(value: Any, *, table: str) -> Any:  # noqa: ANN401 - any part of a request or an answer
-    """The same without what tells whose account it is, and without what differs from run to run. Pure."""
+    """The same without what tells whose account it is, and with a fixed name for the table. Pure."""
     if isinstance(value, str):
         value = value.replace(table, TABLE)
         value = _WHO.sub(r"arn:\1:\2::000000000000:someone", value)
         return _KEY_ID.sub("KEYID", _ACCOUNT.sub("000000000000", value))
     if isinstance(value, Mapping):
-        return {
-            name: "TOKEN" if name == "ClientRequestToken" else scrubbed(each, table=table)
-            for name, each in value.items()
-        }
+        return {name: scrubbed(each, table=table) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [scrubbed(each, table=table) for each in value]
     return value

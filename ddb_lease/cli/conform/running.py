@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from ddb_lease._protocol.messages import RenewEach
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, exits, formatting, release
 from ddb_lease.cli.conform.measuring import (
     CONNECTIONS,
     DATES,
@@ -69,7 +69,7 @@ def execute(options: argparse.Namespace) -> int:
     ):
         say("nothing was sent")
         return exits.USAGE
-    return _Run(options, settings, client, recording).through(probes, where)
+    return _Run(options, settings, client, recording).through(probes)
 
 
 class _Run:
@@ -85,7 +85,7 @@ class _Run:
         self._recording = recording
         self._done = self._different = 0
 
-    def through(self, probes: list[Probe], where: str) -> int:
+    def through(self, probes: list[Probe]) -> int:
         """All of it; returns the exit code."""
         planned = len(probes) + bool(self._options.without_partiql) + (0 if self._options.quick else 2)
         try:
@@ -96,11 +96,16 @@ class _Run:
                     self._show_measurement(measure())
         finally:
             if self._recording is not None and self._done:
-                self._recording.write(self._about(where))
+                self._recording.write(self._about())
             if self._done < planned:
                 say(f"ended after {self._done} of {planned} probes")
         if not self._options.json:
             show(f"{self._done} probes: {self._done - self._different} as expected, {self._different} different")
+        if self._different:
+            say(
+                "where engines that imitate DynamoDB differ is listed in docs/conformance.md; if DynamoDB itself does, "
+                "please report it, with the file that --record writes"
+            )
         return exits.DIFFERENT if self._different else 0
 
     def _measurements(self) -> Iterator[Callable[[], Measurement]]:
@@ -177,9 +182,11 @@ class _Run:
         else:
             show(f"DIFF  {name}: {request} [{request_id}]\n        expected  {expected}\n        seen      {seen}")
 
-    def _about(self, where: str) -> dict[str, Any]:
+    def _about(self) -> dict[str, Any]:
+        remote = not (self._options.local or self._options.endpoint_url)
+        place = f"DynamoDB in {self._client.meta.region_name}" if remote else "an endpoint that imitates DynamoDB"
         return {
-            "source": f"ddb-lease conform, {where}",
+            "source": f"ddb-lease conform of ddb-lease {release.installed()}, {place}",
             "recorded": datetime.fromtimestamp(SystemClock().wall(), timezone.utc).date().isoformat(),
         }
 
