@@ -11,6 +11,7 @@ from tests.mutants import (
     rates,
     renewing,
     requests,
+    searching,
     time,
 )
 from tests.mutants.mutant import Chapter
@@ -28,6 +29,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     holding.BELIEF,
     processes.PROCESSES,
     acquiring.ACQUIRING,
+    searching.SEARCHING,
     guarding.GUARDS,
     renewing.RENEWING,
     renewing.BATCHES,
