@@ -32,6 +32,7 @@ class Cut(enum.Enum):
     ANSWERS = enum.auto()
     """Requests arrive and are carried out; their answers are lost."""
 
+
 _BITS_OF_A_NAME = 64
 """From so many on; a draw among slots or windows takes fewer, and is the same in every run."""
 

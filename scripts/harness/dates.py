@@ -52,5 +52,5 @@ class Dates:
 
 
 def _agree(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    # Each tells the time to a second and to the time it took; front ends differ by a second more.
-    return abs(one[0] - other[0]) <= 2.0 + one[1] + other[1]
+    # Each tells the time to a second, and to the time it took; their front ends differ by another second.
+    return abs(one[0] - other[0]) <= 3.0 + one[1] + other[1]

@@ -208,6 +208,11 @@ class Process:
             actor.kill()
         self.held.clear()
 
+    def vanish(self) -> None:
+        """The simulation is over: leave nothing that this interpreter would release at its own exit."""
+        self.bucket._core.leases.clear()
+        self.bucket._core.owed.clear()
+
 
 class SimulatedWakeup(Wakeup):
     """Pauses on simulated time."""

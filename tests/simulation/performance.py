@@ -163,6 +163,8 @@ class Performance:
         finally:
             self._collect()
             self.world.close()
+            for process in self.oracle.processes:
+                process.vanish()
 
     # The first part.
 
