@@ -89,7 +89,7 @@ class Looks:
         count = decisions.windows(counter.max_tokens) if counter else 1
         if windows.count > 1 and windows.count != count:
             self._own, self._tried = set(), set()  # resized: the windows are others now
-        windows.arrange(count, state.chance)
+        windows.arrange(count, state.chance, tokens=counter.max_tokens if counter else 0)
         most, self._most = self._most, min(2 * self._most, MOST_AT_ONCE)
         self._times += 1
         polled = POLLED - self._looked

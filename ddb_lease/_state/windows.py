@@ -42,14 +42,20 @@ class Windows:
 
     def __init__(self) -> None:
         self.count = 0
+        self._tokens = 0
         self._next = 0
         self._searched: dict[int, float] = {}
         self._taken: dict[int, float] = {}
 
-    def arrange(self, count: int, chance: Random) -> None:
-        """Take note of how many there are: if that has changed, what was searched before says nothing."""
+    def arrange(self, count: int, chance: Random, *, tokens: int) -> None:
+        """Take note of how many there are, of a bucket of so many tokens.
+
+        If the bucket was resized, what was searched before says nothing.
+        """
+        if tokens != self._tokens:
+            self._tokens = tokens
+            self.forget()
         if count != self.count:
-            self._searched, self._taken = {}, {}
             self.count, self._next = count, chance.randrange(count)
 
     def forget(self) -> None:

@@ -11,8 +11,9 @@ import pytest
 from ddb_lease import AcquireTimeout, ConfigurationError
 from ddb_lease._operations.look import MOST_AT_ONCE
 from ddb_lease._protocol.messages import Claim, Look, Mint
+from ddb_lease._protocol.records import Counter
 from ddb_lease._state.windows import POLLED, lately
-from tests.support import CONFLICT, NOW, THROTTLED, eventually, leases_in, put_counter, put_free, put_leased
+from tests.support import CONFLICT, LEASE_MS, NOW, THROTTLED, eventually, leases_in, put_counter, put_free, put_leased
 
 CONTRACT = True  # on the simulator's DynamoDB
 NOT_ON = ("embedded", "ministack")
@@ -271,6 +272,20 @@ def test_a_waiter_that_holds_the_counters_window_itself_sees_that_the_bucket_has
         lambda: len(environment.pauses) == 10 and put_counter(table, max_tokens=SLOTS + 1, minted=SLOTS, rev=99)
     )
     assert bucket.acquire(timeout=60).slot == SLOTS
+
+
+def test_a_bucket_that_has_grown_within_its_last_window_is_searched_again_at_once(environment, full, table):
+    put_counter(table, max_tokens=SLOTS - 1, minted=SLOTS - 1, rev=8)
+    table.delete(SLOTS - 1)
+    bucket = environment.bucket(max_tokens=SLOTS)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(timeout=1)
+    put_counter(table, max_tokens=SLOTS, minted=SLOTS - 1, rev=9)
+    bucket._core.state.adopt(Counter(max_tokens=SLOTS, minted=SLOTS - 1, rev=9, lease_ms=LEASE_MS), sure=True)
+    environment.run(3)
+    environment.pauses.clear()
+    assert bucket.acquire(timeout=60).slot == SLOTS - 1
+    assert environment.pauses == []
 
 
 # Filling

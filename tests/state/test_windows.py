@@ -8,13 +8,14 @@ from ddb_lease._protocol.retry import LONGEST_POLL_SECONDS
 from ddb_lease._state.windows import POLLED, TAKEN_SECONDS, Windows, lately
 
 COUNT = 10
+TOKENS = 128 * COUNT
 NOW = 1_000.0
 
 
 @pytest.fixture
 def windows():
     windows = Windows()
-    windows.arrange(COUNT, Random(1))
+    windows.arrange(COUNT, Random(1), tokens=TOKENS)
     return windows
 
 
@@ -28,7 +29,7 @@ def test_processes_begin_at_different_windows():
     firsts = set()
     for seed in range(20):
         windows = Windows()
-        windows.arrange(COUNT, Random(seed))
+        windows.arrange(COUNT, Random(seed), tokens=TOKENS)
         firsts.add(windows.in_turn(1, but=())[0])
     assert len(firsts) > 4
 
@@ -49,7 +50,7 @@ def test_a_window_is_searched_once_and_again_when_polls_should_have_come_round(w
 @pytest.mark.parametrize("count", [2, POLLED, POLLED + 1, 10, 782])
 def test_polls_come_round_to_each_window_before_it_is_searched_again(count):
     windows = Windows()
-    windows.arrange(count, Random(count))
+    windows.arrange(count, Random(count), tokens=128 * count)
     for number in windows.unsearched(count, but=(), now=NOW):
         windows.searched(number, at=NOW)
     now = NOW
@@ -79,7 +80,15 @@ def test_a_window_that_an_interrupted_acquire_took_is_searched_after_a_while(win
     assert len(windows.unsearched(COUNT, but=(), now=NOW + TAKEN_SECONDS)) == COUNT
 
 
-@pytest.mark.parametrize("change", [lambda w: w.arrange(COUNT + 1, Random(2)), lambda w: w.forget()])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda windows: windows.arrange(COUNT + 1, Random(2), tokens=TOKENS + 128),
+        lambda windows: windows.arrange(COUNT, Random(2), tokens=TOKENS - 1),
+        lambda windows: windows.forget(),
+    ],
+    ids=["grown", "shrunk within its last window", "deleted"],
+)
 def test_after_a_resize_or_a_deletion_nothing_counts_as_searched(windows, change):
     for number in windows.unsearched(COUNT, but=(), now=NOW):
         windows.searched(number, at=NOW)
@@ -87,10 +96,10 @@ def test_after_a_resize_or_a_deletion_nothing_counts_as_searched(windows, change
     assert len(windows.unsearched(2 * COUNT, but=(), now=NOW)) == windows.count
 
 
-def test_as_many_windows_as_before_change_nothing(windows):
+def test_as_many_tokens_as_before_change_nothing(windows):
     first = windows.unsearched(1, but=(), now=NOW)[0]
     windows.searched(first, at=NOW)
-    windows.arrange(COUNT, Random(3))
+    windows.arrange(COUNT, Random(3), tokens=TOKENS)
     assert first not in windows.unsearched(COUNT, but=(), now=NOW)
 
 
