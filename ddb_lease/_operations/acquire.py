@@ -94,7 +94,8 @@ class AcquireOne:
         """Claim slots that were last seen free, or mint one that was seen missing."""
         state, writes = self.writes.state, self.writes
         for _ in range(GUESSES):
-            step = self._remembered(elsewhere=elsewhere)
+            guess = state.hints.take_free(state.chance, elsewhere=elsewhere)
+            step = self._mint_missing() if guess is None else ClaimSlot(slot=guess[0], fence=guess[1])
             if step is None:
                 return None
             won = yield from writes.win(step)
@@ -110,13 +111,9 @@ class AcquireOne:
             state.note_holders(won.slot)
         return None
 
-    def _remembered(self, *, elsewhere: bool) -> ClaimSlot | MintSlot | None:
-        """What the hints suggest: a claim costs less than a mint."""
+    def _mint_missing(self) -> MintSlot | None:
+        """Mint a slot that was seen missing, as none is known to be free: a claim costs less."""
         state = self.writes.state
-        guess = state.hints.take_free(state.chance, elsewhere=elsewhere)
-        if guess is not None:
-            slot, fence = guess
-            return ClaimSlot(slot=slot, fence=fence)
         missing = state.hints.take_unminted(state.chance, now=state.time.steady())
         return None if missing is None else MintSlot(slot=missing, re_mint=False)
 
