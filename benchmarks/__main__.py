@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.company import DLM, LOCK, NAIVE, OURS, RATE, RAW, ZAE, ContenderFailed, gather, here
 from benchmarks.goals import judge
-from benchmarks.parts import contention, handover, imports, manners, rates, scale, single, waiting
+from benchmarks.parts import contention, handover, imports, large, manners, rates, scale, single, waiting
 from benchmarks.plots import draw
 from benchmarks.report import markdown
 
@@ -26,6 +26,7 @@ PARTS: dict[str, ModuleType] = {
     "handover": handover,
     "waiting": waiting,
     "scale": scale,
+    "large": large,
     "manners": manners,
     "rates": rates,
     "imports": imports,
@@ -36,6 +37,7 @@ SHARES = {
     "handover": 14,
     "waiting": 8,
     "scale": 18,
+    "large": 8,
     "manners": 8,
     "rates": 4,
     "imports": 4,

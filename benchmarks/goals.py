@@ -65,6 +65,19 @@ def _leases(key: str) -> Callable[[Mapping[str, Any]], float]:
     return lambda results: float(max(results["scale"]["leases"], key=lambda row: row["leases"])[key])
 
 
+def _last_free(results: Mapping[str, Any]) -> float:
+    rows = results["large"]["last_free"]
+    return float(max(rows, key=lambda row: row["slots"])["most_s"])
+
+
+def _fill(key: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda results: next(float(row[key]) for row in results["large"]["fill"] if row["processes"] == 1)
+
+
+def _wait_large(results: Mapping[str, Any]) -> float:
+    return max(float(row["looks_a_second"]) for row in results["large"]["wait"])
+
+
 GOALS = (
     *(
         Goal(measure=f"{operation} / the same request by boto3", bound=bound, figure=_operation(operation, "to_floor"))
@@ -120,6 +133,10 @@ GOALS = (
         figure=_contention("jain", processes=16, workers=16),
         at_least=True,
     ),
+    Goal(measure="10 of 100,000 slots free: the slowest claim", bound=3.0, figure=_last_free, unit="s"),
+    Goal(measure="one process fills 700 tokens: requests a claim", bound=1.05, figure=_fill("requests_a_claim")),
+    Goal(measure="one process fills 700 tokens / its claims alone", bound=1.05, figure=_fill("to_claims_alone")),
+    Goal(measure="waiting for 100 to 10,000 tokens: looks a second", bound=2.6, figure=_wait_large),
     Goal(
         measure="rate with prefetch=100: requests a permit",
         bound=0.02,

@@ -51,6 +51,12 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         found.append(("waiting", f"Waiting for {part['tokens']} tokens that are held", part["rows"]))
     if part := results.get("scale"):
         found += [("slots", "Slots of a bucket", part["slots"]), ("leases", "Leases of a process", part["leases"])]
+    if part := results.get("large"):
+        found += [
+            ("last_free", "The last free slots of a large bucket (simulated)", part["last_free"]),
+            ("fill", "Filling a new bucket (simulated)", part["fill"]),
+            ("wait", "Waiting for a full bucket (simulated)", part["wait"]),
+        ]
     if part := results.get("manners"):
         found.append(("manners", "Under the real service's manners (simulated)", part["rows"]))
     if part := results.get("rates"):

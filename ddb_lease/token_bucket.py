@@ -246,7 +246,7 @@ class _HeldByNobody:
                 return None
             self._forget_the_expired()
             self._won[grant.lease_id] = grant
-            core.state.began(grant.lease_id)
+            core.state.began(grant.lease_id, grant.slots)
             if core.state.closed:  # closed just now
                 raise core.state.closed_error()
             return grant.lease_id

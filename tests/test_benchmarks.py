@@ -11,7 +11,7 @@ from benchmarks.company import NAIVE, OURS, RATE, RAW, gather
 from benchmarks.figures import jain, quantile, ratio
 from benchmarks.goals import GOALS, judge
 from benchmarks.meter import Meter, item_bytes
-from benchmarks.parts import manners
+from benchmarks.parts import large, manners
 
 
 class Events:
@@ -124,6 +124,19 @@ def test_on_the_simulated_partition_ours_does_not_collapse_where_the_naive_one_d
     assert ours["wcu_a_grant"] == pytest.approx(2.0, abs=0.1)
     assert naive["conflicts_a_second"] > 0
     assert ours == manners.play(OURS, 30, seconds=4.0), "a seed is a run"
+
+
+def test_on_the_simulated_service_the_last_free_slots_are_found_and_a_bucket_is_filled_without_pauses():
+    found = large.find(3_000, 2, claims=3)
+    assert 1 <= found["looks"] <= 24 + 10
+    assert found["most_s"] < 0.3, "a poll's pause is some seconds"
+    filled = large.fill(200, 1)
+    assert filled["requests_a_claim"] < 1.05
+    assert filled["to_claims_alone"] == pytest.approx(1.0, abs=0.1)
+    waited = large.wait(1_000)
+    assert 8 <= waited["first_looks"] < 60
+    assert 1.5 < waited["looks_a_second"] < 3.0
+    assert filled == large.fill(200, 1), "a seed is a run"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import itertools
 import math
 import multiprocessing
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -31,7 +31,7 @@ from benchmarks.parts import Tick
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.release import ended_slots, send_release
 from ddb_lease._operations.slot_writes import SlotWrites
-from ddb_lease._protocol.messages import Answer, Pause, Request
+from ddb_lease._protocol.messages import Answer, AtOnce, Each, Look, Pause, Request
 from ddb_lease._protocol.records import Grant, Settings, Slot
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
@@ -48,9 +48,9 @@ HOLD_SECONDS = REST_SECONDS = 0.1
 WORKERS = (1, 10, 30, 100, 300, 1_000, 10_000)
 SECONDS = 5.0
 """Of simulated time. The first two are not counted, as workers still start."""
-_BEGIN, _WARM = 1_800_000_000.0, 2.0
+BEGIN, _WARM = 1_800_000_000.0, 2.0
 _ITEM_BYTES = 200
-_TABLE, _BUCKET = "manners", "manners"
+_TABLE = BUCKET = "manners"
 
 
 class World:
@@ -72,13 +72,18 @@ class World:
             what()
         self.now = until
 
+    def step(self) -> None:
+        """Let time pass until the next event, and let that happen."""
+        self.now, _, what = heapq.heappop(self._events)
+        what()
+
     def steady(self) -> float:
         """The machine's steady clock."""
         return self.now
 
     def wall(self) -> float:
         """The machine's wall clock; unused."""
-        return _BEGIN + self.now
+        return BEGIN + self.now
 
 
 class Permits:
@@ -107,15 +112,20 @@ class Service:
         self._world = world
         self._chance = chance
         self._database = DynamoDB(on_commit=lambda *_: self._seen.clear())
-        self._seen: dict[bool, Any] = {}
+        self._seen: dict[tuple[bool, str], Any] = {}
         self._read: Any = None, None
         self._busy: dict[str, int] = {}
         self._writing, self._reading = Permits(world, WCU_A_SECOND), Permits(world, RCU_A_SECOND)
         self.clear()
 
+    def put(self, items: Mapping[tuple[str, str], dict[str, Any]]) -> None:
+        """Put items into the table, without a request."""
+        self._database.items.update(items)
+        self._seen.clear()
+
     def clear(self) -> None:
         """Begin to count."""
-        self.requests = self.wasted = self.conflicts = self.throttled = 0
+        self.requests = self.reads = self.wasted = self.conflicts = self.throttled = 0
         self.wcu = self.rcu = 0.0
 
     def call(self, method: str, arguments: dict[str, Any], answer: Callable[[Any], None]) -> None:
@@ -167,6 +177,7 @@ class Service:
         if isinstance(result, ClientError):
             self.wasted += 1
         if method == "query":
+            self.reads += 1
             size = result.get("Count", 0) * _ITEM_BYTES if isinstance(result, dict) else 0
             units = max(1, math.ceil(size / 4096)) * (1.0 if arguments.get("ConsistentRead") else 0.5)
             if not self._reading.take(units):
@@ -177,10 +188,12 @@ class Service:
         self._world.later(after, lambda: answer(result))
 
     def _execute(self, method: str, arguments: dict[str, Any]) -> Any:
-        now, consistent = _BEGIN + self._world.now, arguments.get("ConsistentRead", False)
-        if method == "query" and consistent in self._seen:
+        now, key = BEGIN + self._world.now, (False, "")
+        if method == "query":
+            key = arguments.get("ConsistentRead", False), repr(arguments.get("ExpressionAttributeValues"))
+        if method == "query" and key in self._seen:
             # All workers read the same, and see the same until the next write: only the Date is new.
-            seen = self._seen[consistent]
+            seen = self._seen[key]
             headers = {"date": formatdate(int(now), usegmt=True)}
             return {**seen, "ResponseMetadata": {**seen["ResponseMetadata"], "HTTPHeaders": headers}}
         try:
@@ -188,7 +201,7 @@ class Service:
         except ClientError as error:
             return error
         if method == "query":
-            self._seen[consistent] = result
+            self._seen[key] = result
         return result
 
     def _refuse(
@@ -199,7 +212,7 @@ class Service:
             code, more = "TransactionCanceledException", {"CancellationReasons": [{"Code": reason}] * items}
         if method != "query":
             self.wasted += 1
-        error = self._database.error(method, code, code, date=_BEGIN + self._world.now, **more)
+        error = self._database.error(method, code, code, date=BEGIN + self._world.now, **more)
         self._world.later(after, lambda: answer(error))
 
 
@@ -225,7 +238,7 @@ Worker = Generator[Any, Any, None]
 
 def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random) -> Worker:
     state = BucketState(
-        bucket=_BUCKET,
+        bucket=BUCKET,
         wanted=Settings(max_tokens=TOKENS, lease_ms=60_000),
         timing=Timing(),
         time=time,
@@ -240,7 +253,7 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
         grant = yield from acquire(AcquireOne(writes), patient=True)
         hints.leave(waiter)
         assert isinstance(grant, Grant)
-        state.began(grant.lease_id)
+        state.began(grant.lease_id, grant.slots)
         log.grants += 1
         log.waits.append(world.now - wanted)
         yield HOLD_SECONDS * chance.uniform(0.5, 1.5)
@@ -256,7 +269,7 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
 def _naive_worker(naive: Naive, world: World, log: Log, chance: random.Random) -> Worker:
     while True:
         wanted = world.now
-        lease_id = yield from naive.acquire(int((_BEGIN + world.now) * 1000), patient=True)
+        lease_id = yield from naive.acquire(int((BEGIN + world.now) * 1000), patient=True)
         assert lease_id is not None
         log.grants += 1
         log.waits.append(world.now - wanted)
@@ -273,11 +286,18 @@ class Carrier:
         self._service = service
         self._worker = worker
         self._time = time
-        self._place = BucketAddress(table=_TABLE, bucket=_BUCKET)
+        self._place = BucketAddress(table=_TABLE, bucket=BUCKET)
+
+    def begin(self) -> None:
+        """Start the worker."""
+        self.go_on()
 
     def go_on(self, answer: Any = None) -> None:
         """Give the worker an answer, and carry out its next request."""
-        effect = self._worker.send(answer)
+        try:
+            effect = self._worker.send(answer)
+        except StopIteration:
+            return
         if isinstance(effect, Pause):
             effect = effect.seconds
         if isinstance(effect, float):
@@ -285,10 +305,23 @@ class Carrier:
         elif isinstance(effect, tuple):
             method, arguments = effect
             self._service.call(method, arguments, lambda it: self.go_on(it if isinstance(it, Exception) else None))
+        elif isinstance(effect, AtOnce):
+            self._send_at_once(effect.looks)
         else:
-            self._send(effect)
+            self._send(effect, self.go_on)
 
-    def _send(self, request: Request) -> None:
+    def _send_at_once(self, looks: Sequence[Look]) -> None:
+        answers: dict[int, Answer] = {}
+
+        def answered(number: int, answer: Answer) -> None:
+            answers[number] = answer
+            if len(answers) == len(looks):
+                self.go_on(Each(answers=tuple(answers[number] for number in range(len(looks)))))
+
+        for number, look in enumerate(looks):
+            self._send(look, lambda answer, number=number: answered(number, answer))
+
+    def _send(self, request: Request, then: Callable[[Any], None]) -> None:
         sent = self._world.now
         method, arguments = call_for(request, self._place)
 
@@ -297,9 +330,7 @@ class Carrier:
             genuine, date = envelope(response.response if failed else response)
             if genuine and self._time is not None:
                 self._time.observe(sent=sent, received=self._world.now, date=date)
-            self.go_on(
-                read_failure(response, self._place, request) if failed else self._service.read(request, response)
-            )
+            then(read_failure(response, self._place, request) if failed else self._service.read(request, response))
 
         self._service.call(method, arguments, answered)
 
@@ -309,7 +340,7 @@ def play(kind: str, workers: int, *, seconds: float = SECONDS, seed: int = 1) ->
     chance, world = random.Random(f"{seed} {kind} {workers}"), World()
     service = Service(world, chance)
     logs = [Log() for _ in range(workers)]
-    naive = Naive(_TABLE, _BUCKET, TOKENS, 60_000, chance)
+    naive = Naive(_TABLE, BUCKET, TOKENS, 60_000, chance)
     if kind == NAIVE:
         method, arguments = naive.create()
         service.call(method, arguments, lambda _: None)

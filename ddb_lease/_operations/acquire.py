@@ -63,7 +63,7 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
     """
     state = wanted.writes.state
     began = state.time.steady()
-    tries = _Tries(wanted, began)
+    tries = _Tries(wanted, began, patient=patient)
     outcome = yield from tries.run(began)
     if isinstance(outcome, Grant):
         return outcome
@@ -91,22 +91,39 @@ class AcquireOne:
     extra_steps: int = 0
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
-        """Claim slots that were last seen free."""
+        """Claim slots that were last seen free, or mint one that was seen missing."""
         state, writes = self.writes.state, self.writes
         for _ in range(GUESSES):
             guess = state.hints.take_free(state.chance, elsewhere=elsewhere)
-            if guess is None:
+            step = self._mint_missing() if guess is None else ClaimSlot(slot=guess[0], fence=guess[1])
+            if step is None:
                 return None
-            slot, fence = guess
-            won = yield from writes.win(ClaimSlot(slot=slot, fence=fence))
+            won = yield from writes.win(step)
             if isinstance(won, Grant):
                 return won
             state.hints.next_look_at = -math.inf  # what was seen then is no guide any more
             if not isinstance(won, Refused):
                 return won
-            state.hints.learn_slot(slot, won.slot, by=writes.waiter)
+            if isinstance(step, MintSlot):
+                self._note_refused_mint(won)
+            if won.slot_failed:
+                state.hints.learn_slot(step.slot, won.slot, by=writes.waiter)
             state.note_holders(won.slot)
         return None
+
+    def _mint_missing(self) -> MintSlot | None:
+        """Mint a slot that was seen missing, as none is known to be free: a claim costs less."""
+        state = self.writes.state
+        missing = state.hints.take_unminted(state.chance, now=state.time.steady())
+        return None if missing is None else MintSlot(slot=missing, re_mint=False)
+
+    def _note_refused_mint(self, refused: Refused) -> None:
+        state = self.writes.state
+        state.hints.forget_unminted()
+        if refused.counter is not None:
+            state.adopt(refused.counter, sure=True)
+        elif refused.counter_failed:
+            state.hints.forget()  # the counter's item is gone: the bucket must be made anew
 
     def choose(self, view: View, *, expired_before: int) -> Step:
         """See `decisions.choose`."""
@@ -124,8 +141,9 @@ class AcquireOne:
 class _Tries:
     """The tries of one acquire, which began at steady time `began`."""
 
-    def __init__(self, wanted: Wanted, began: float) -> None:
+    def __init__(self, wanted: Wanted, began: float, *, patient: bool) -> None:
         self._began = began
+        self._patient = patient
         self._wanted = wanted
         self._writes = wanted.writes
         self._state = wanted.writes.state
@@ -150,7 +168,7 @@ class _Tries:
             if look_in > AT_ONCE_SECONDS:
                 outcome = Full(expires_in=None, look_in=look_in)
             else:
-                self._search = self._search or Search(self._wanted)
+                self._search = self._search or Search(self._wanted, patient=self._patient)
                 outcome = yield from self._search.run()
         if isinstance(outcome, Grant):
             now = state.time.steady()
@@ -172,9 +190,10 @@ class _Tries:
         if hints.changes != changes:
             return replace(outcome, look_in=0.0)  # a slot was released here, or all were woken, meanwhile
         if outcome.look_in is None:
-            # It counts for all waiters of this process: another one may be first by then.
             pause = until_next_look(outcome.expires_in, self._state.chance)
-            hints.next_look_at = now + pause
+            if self._search is None or self._search.is_complete():
+                # It counts for all waiters of this process: another one may be first by then.
+                hints.next_look_at = now + pause
             return replace(outcome, look_in=pause)
         return outcome
 

@@ -3,7 +3,8 @@
 Invariants:
 
 - A look suggests one step at a time; a step that is refused teaches something, and another one is chosen.
-- Full is said only of what was seen: of a large bucket, some windows.
+- Full is said only of what was seen. An acquire that waits says it of a large bucket when this process has searched
+  every window lately; one that does not wait says it of a poll's windows, unless the counter shows room.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ddb_lease._operations.look import Looks
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.sync_time import ask_while, confirm, without_time
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.messages import Answer, Done, Refused, Seen
+from ddb_lease._protocol.messages import Answer, Done, Refused
 from ddb_lease._protocol.outcomes import Failure, Full, LostRace, failure_of
 from ddb_lease._protocol.records import Grant, View
 from ddb_lease._protocol.retry import Operation
@@ -28,9 +29,6 @@ from ddb_lease._protocol.steps import (
     Step,
     TakeSlots,
 )
-
-LOOKS = 3
-"""Windows of a large bucket that one try looks through before it calls the bucket full."""
 
 STEPS = 6
 """Requests that one try may make upon one look (create, retire, bring back, claim, and two races lost)."""
@@ -73,10 +71,12 @@ class Search:
 
     Args:
         wanted: What is wanted, and its writes.
+        patient: Whether a full bucket is waited for.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, *, patient: bool) -> None:
         self._wanted = wanted
+        self._patient = patient
         self._writes = wanted.writes
         self._state = wanted.writes.state
         self._looks = Looks(wanted.writes.state, waiter=wanted.writes.waiter)
@@ -89,20 +89,48 @@ class Search:
             ConfigurationError: This client cannot work with the stored settings, more is wanted than there is, or the
                 bucket was closed meanwhile.
         """
-        time = self._state.time
+        looks = self._looks
+        looks.begin()
         outcome: Grant | Full | Failure = Full(expires_in=None)
-        for _ in range(LOOKS):
-            seen = yield from self._looks.look()
-            if not isinstance(seen, Seen):
-                return seen
-            # A look brings the time, unless its answer carries no Date: then two more decide whether none does.
-            failed = yield from ask_while(lambda: not time.known, time)
-            if not time.known:
-                return without_time(failed)
-            outcome = yield from self._act_upon(seen.view)
-            if not isinstance(outcome, Full) or not seen.more:
-                break
+        while places := looks.next_places(further=self._goes_on()):
+            pages, failed = yield from looks.look(places)
+            for number, page in enumerate(pages):
+                outcome = yield from self._act_upon_first(page.view)
+                if not isinstance(outcome, Full):
+                    looks.give_back(pages[number:])
+                    return outcome
+                looks.searched(page)
+            if failed is not None:
+                return failed
         return outcome
+
+    def is_complete(self) -> bool:
+        """Whether this process has searched every window lately."""
+        return self._looks.all_searched()
+
+    def _goes_on(self) -> bool:
+        """Whether it searches more than a poll's windows.
+
+        Raises:
+            ConfigurationError: The bucket was closed meanwhile.
+        """
+        state = self._state
+        if state.closed:
+            raise state.closed_error()
+        now, counter = state.time.steady(), state.hints.counter
+        state.hints.is_first(self._writes.waiter, now=now)  # it is at work, however long it takes
+        if now >= self._writes.deadline:
+            return False
+        return self._patient or (counter is not None and counter.minted < counter.max_tokens)
+
+    def _act_upon_first(self, view: View) -> Operation[Grant | Full | Failure]:
+        """Act upon a look's view, once the time is known."""
+        time = self._state.time
+        # A look brings the time, unless its answer carries no Date: then two more decide whether none does.
+        failed = yield from ask_while(lambda: not time.known, time)
+        if not time.known:
+            return without_time(failed)
+        return (yield from self._act_upon(view))
 
     def _act_upon(self, view: View) -> Operation[Grant | Full | Failure]:
         time = self._state.time
@@ -170,8 +198,7 @@ class Search:
                 if not isinstance(made, Refused):
                     return made
         # Somebody has changed the counter, we or others: see what it is now.
-        seen = yield from self._looks.look_consistently()
-        return seen.view if isinstance(seen, Seen) else seen
+        return (yield from self._looks.look_consistently())
 
     def _learn(self, view: View, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> View:
         state, hints, waiter = self._state, self._state.hints, self._writes.waiter

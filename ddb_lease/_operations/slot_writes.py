@@ -200,7 +200,7 @@ class SlotWrites:
         state.adopt(made, sure=True)
         free = {number: Slot(number=number, fence=now_hi) for number in range(slots)}
         view = replace(view, counter=made, slots={**view.slots, **free})
-        state.hints.learn_view(view, by=self.waiter)
+        state.hints.learn_view(view, by=self.waiter, at=state.time.steady())
         return view
 
     def _new_grant(self, slots: tuple[int, ...], fence_seen: int, now: Reading) -> Grant:

@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
@@ -215,6 +216,12 @@ def minted_without(strays: Iterable[int], counter: Counter) -> int:
 def windows(max_tokens: int) -> int:
     """How many looks it takes to see a bucket of this size once."""
     return max(1, -(-max_tokens // WINDOW))
+
+
+def filled_windows(own: Iterable[int], max_tokens: int) -> set[int]:
+    """The windows of which all slots are in `own`: they show nothing that their holder does not know."""
+    held = Tally(number // WINDOW for number in set(own) if number < max_tokens)
+    return {window for window, count in held.items() if count >= min(WINDOW, max_tokens - window * WINDOW)}
 
 
 def circulates(slot: Slot) -> bool:

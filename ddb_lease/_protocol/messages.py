@@ -269,7 +269,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Each:
-    """The answers of the renewals in a batch, in their order."""
+    """The answers of the renewals in a batch, or of looks that were sent at once, in their order."""
 
     answers: tuple[Answer, ...]
 
@@ -420,6 +420,16 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AtOnce:
+    """Not a request: send each of these looks once, all at the same time. Answered by `Each`.
+
+    Only reads are sent like this: an interrupt may leave any of them under way.
+    """
+
+    looks: tuple[Look, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
     """Not a request: wait this many seconds.
 
@@ -432,5 +442,5 @@ class Pause:
     wakeable: bool = False
 
 
-Effect: TypeAlias = Request | Pause
-"""What an operation yields. It is sent an `Answer` to a request, and None after a pause."""
+Effect: TypeAlias = Request | AtOnce | Pause
+"""What an operation yields. It is sent an `Answer` to a request or to several, and None after a pause."""

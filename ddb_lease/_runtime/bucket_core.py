@@ -281,7 +281,7 @@ class BucketCore:
             ConfigurationError: The bucket was closed meanwhile, and nobody else would release the lease.
         """
         self.leases[lease.id] = lease
-        self.state.began(lease.id)
+        self.state.began(lease.id, lease.slots)
         self._made.add(lease)
         process.expect_end()
         heartbeats = self._lease_context().heartbeats

@@ -11,12 +11,28 @@ Invariants:
 
 from __future__ import annotations
 
+import contextvars
+import math
+import threading
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from ddb_lease._operations.sync_time import ask_while
-from ddb_lease._protocol.messages import Answer, Effect, Pause, Rejected, Reply, Request, Unsent
+from ddb_lease._protocol.messages import (
+    Answer,
+    AtOnce,
+    Each,
+    Effect,
+    Look,
+    Pause,
+    Rejected,
+    Reply,
+    Request,
+    Unsent,
+)
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.instrumentation import Observer
+from ddb_lease._runtime.parallel import Parallel
 from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.telling import Telling
@@ -81,6 +97,49 @@ class Driver:
         self._telling.note(request, reply, sent=sent, now=received)
         return reply.answer
 
+    def perform_at_once(self, looks: Sequence[Look], *, observe: Observer | None) -> Each:
+        """Send these looks at the same time, and learn the time from each answer.
+
+        The calling thread sends them too: without workers it only takes longer. An interrupt of the calling thread ends
+        it at once, and leaves looks under way.
+
+        Args:
+            looks: What to send.
+            observe: Called with each and its answer, on this thread, when all are answered.
+        """
+        answers: dict[int, Answer] = {}
+        raised: list[BaseException] = []
+        caller = threading.get_ident()
+
+        def send(number: int, _go: int) -> bool:
+            try:
+                answers[number] = self.perform(looks[number])
+            except BaseException as error:
+                if threading.get_ident() == caller and not isinstance(error, Exception):
+                    raise
+                raised.append(error)
+            return False
+
+        def job(number: int) -> Callable[[int], bool]:
+            surroundings = contextvars.copy_context()  # tracing finds the request's parent there
+            return lambda go: surroundings.run(send, number, go)
+
+        runtime = self._runtime
+        # A wakeup of its own: a wake for the acquire must not get lost here.
+        Parallel(
+            [job(number) for number in range(len(looks))],
+            workers=runtime.heartbeat().workers,
+            clock=runtime.clock,
+            wakeup=runtime.wakeup(),
+            deadline=math.inf,  # each request has its timeouts
+        ).run()
+        if raised:
+            raise raised[0]
+        if observe is not None:
+            for number, look in enumerate(looks):
+                observe(look, answers[number])
+        return Each(answers=tuple(answers[number] for number in range(len(looks))))
+
     def not_sent(self, request: Request, cause: Exception) -> Answer:
         """Note that a request could not even be sent; returns what counts as its answer."""
         now = self._time.steady()
@@ -121,6 +180,8 @@ class Driver:
         if self._state is not None and self._state.settings is not self._settings:
             self._settings = self._state.settings
             self._sender.fit(self._settings.lease_ms / 1000)
+        if isinstance(effect, AtOnce):
+            return self.perform_at_once(effect.looks, observe=observe)
         answer = self.perform(effect)
         if observe is not None:
             observe(effect, answer)

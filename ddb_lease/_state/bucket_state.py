@@ -84,7 +84,7 @@ class BucketState:
         self._answer_seconds = answer_seconds
         self.closed = False
         self._why_closed = "is closed"
-        self._held: set[str] = set()  # each call on it is atomic
+        self._held: dict[str, tuple[int, ...]] = {}  # the slots of each lease; each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._warned = False
 
@@ -106,14 +106,18 @@ class BucketState:
 
     # Leases of this process.
 
-    def began(self, lease_id: str) -> None:
-        """This process now holds a lease of this id."""
-        self._held.add(lease_id)
+    def began(self, lease_id: str, slots: tuple[int, ...]) -> None:
+        """This process now holds a lease of this id, on these slots."""
+        self._held[lease_id] = slots
         self._lately.append(lease_id)
 
     def ended(self, lease_id: str) -> None:
         """This process does not hold it any more."""
-        self._held.discard(lease_id)
+        self._held.pop(lease_id, None)
+
+    def own_slots(self) -> list[int]:
+        """The slots on which this process holds leases."""
+        return [slot for slots in list(self._held.values()) for slot in slots]
 
     def is_ours(self, lease_id: str) -> bool:
         """Whether this process holds such a lease, or did so lately."""
@@ -180,6 +184,6 @@ class BucketState:
 
     def after_fork_in_child(self) -> None:
         """In a forked child: hold nothing, forget the waiters, and make new locks."""
-        self._held = set()
+        self._held = {}
         self.hints.empty()
         self.time.after_fork_in_child()

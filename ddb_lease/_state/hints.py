@@ -18,7 +18,9 @@ from random import Random
 from ddb_lease._protocol.decisions import is_idle
 from ddb_lease._protocol.records import Counter, Slot, View
 from ddb_lease._state.fairness import Fairness
+from ddb_lease._state.unminted import Unminted
 from ddb_lease._state.waiters import Waiter, WaitQueue
+from ddb_lease._state.windows import Windows
 
 _STALE_SECONDS = 15.0
 """If the first waiter has not tried for this long, the others stop relying on it."""
@@ -88,6 +90,7 @@ class Hints:
     Attributes:
         counter: The counter as last seen; None if none was. Set by `learn_counter`.
         fairness: When this process leaves its slots to others.
+        windows: Which windows of a large bucket were searched lately.
         next_look_at: When the next look is due, for all waiters of this process.
         looked_at: When a look last showed the counter.
         changes: How often this process released slots, or woke all waiters. A look that was in flight at that time does
@@ -98,8 +101,10 @@ class Hints:
         self._lock = threading.RLock()
         self.counter: Counter | None = None
         self._free = FreeSlots()
+        self._unminted = Unminted()
         self._own_release = -1
         self.fairness = Fairness()
+        self.windows = Windows()
         self.next_look_at = -math.inf
         self.looked_at = -math.inf
         self.changes = 0
@@ -128,23 +133,31 @@ class Hints:
         with self._lock:
             self.counter = None
             self._free.clear()
+            self._unminted.clear()
+            self.windows.forget()
             self.next_look_at = -math.inf
 
     def forget_free(self) -> None:
-        """The slots last seen free may have been taken since: the next acquire looks first."""
+        """The slots last seen free or missing may have been taken since: the next acquire looks first."""
         with self._lock:
             self._free.clear()
+            self._unminted.clear()
             self.next_look_at = -math.inf
 
-    def learn_view(self, view: View, *, by: Waiter | None = None, since: int | None = None) -> None:
-        """Keep which slots a look showed as free; wake as many waiters, except the one that looked.
+    def learn_view(
+        self, view: View, *, by: Waiter | None = None, since: int | None = None, at: float | None = None
+    ) -> None:
+        """Keep which slots a look showed as free, or as missing; wake as many waiters as are free, except `by`.
 
         Args:
             view: What it showed.
             by: The waiter that looked.
             since: `changes` when the look was sent: it may show a slot as leased that this process released later.
+            at: When it was sent, on the steady clock; None: what it shows as missing is not kept.
         """
         with self._lock:
+            if at is not None and self.counter is not None:
+                self._unminted.learn(view.covered, view.slots.keys(), below=self.counter.max_tokens, at=at)
             own = self._own_release
             kept = None if since in {None, self.changes} else self._free.take(own)
             self._free.take_among(view.covered)
@@ -161,6 +174,8 @@ class Hints:
         with self._lock:
             if slot is None or not _is_free(slot):
                 self._free.take(number)
+                if slot is not None:
+                    self._unminted.learn_slot(number)
                 return
             self._free.put(number, slot.fence)
             woken = self._to_be_served()
@@ -203,6 +218,19 @@ class Hints:
                 return []
             taken = [(number, self._free.take(number)) for number in chance.sample(known, count)]
             return [(number, fence) for number, fence in taken if fence is not None]
+
+    def take_unminted(self, chance: Random, *, now: float) -> int | None:
+        """Take the number of a slot that was seen missing lately, if the counter shows room; it is then forgotten."""
+        with self._lock:
+            counter = self.counter
+            if counter is None or counter.minted >= counter.max_tokens:
+                return None
+            return self._unminted.draw(chance, below=counter.max_tokens, now=now)
+
+    def forget_unminted(self) -> None:
+        """A mint was refused: what was seen missing is no guide any more."""
+        with self._lock:
+            self._unminted.clear()
 
     @property
     def free(self) -> int:

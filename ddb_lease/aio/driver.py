@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from ddb_lease._protocol.messages import Answer, Effect, Pause
+from ddb_lease._protocol.messages import Answer, AtOnce, Each, Effect, Pause
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver as Blocking
 from ddb_lease._runtime.instrumentation import Observer
@@ -170,6 +170,8 @@ class Driver:
         request = effect
 
         def perform() -> Answer:
+            if isinstance(request, AtOnce):  # on this thread, with the help of workers
+                return self._blocking.perform_at_once(request.looks, observe=observe)
             answer = self._blocking.perform(request)
             if observe is not None:
                 observe(request, answer)
@@ -177,8 +179,10 @@ class Driver:
 
         try:
             wakeup.flight = self._threads.submit(perform)
-        except RuntimeError as error:
-            return self._blocking.not_sent(request, error)  # no thread is to be had: a later try may get one
+        except RuntimeError as error:  # no thread is to be had: a later try may get one
+            if isinstance(request, AtOnce):
+                return Each(answers=tuple(self._blocking.not_sent(look, error) for look in request.looks))
+            return self._blocking.not_sent(request, error)
         return await answer_of(wakeup.flight)
 
 

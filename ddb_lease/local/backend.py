@@ -1,4 +1,4 @@
-"""Moto's DynamoDB, called directly. Beside `undo`, the only module that knows moto.
+"""Moto's DynamoDB, called directly. Beside `undo` and `ranges`, the only module that knows moto.
 
 Invariants: no network, no clock, no threads, no lock: the caller makes one call at a time. Each backend has its own
 account in moto, so that several can run in one process without seeing each other's tables.
@@ -19,11 +19,16 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import Table
 from moto.moto_server.werkzeug_app import create_backend_app
 
-from ddb_lease.local.messages import HttpRequest, HttpResponse
+from ddb_lease.local.messages import HttpRequest, HttpResponse, json_response
+from ddb_lease.local.ranges import Ranges
 from ddb_lease.local.undo import Undo, find
 from ddb_lease.local.writes import Write
 
 _OK = 200
+
+_READS = frozenset(
+    {"Query", "GetItem", "TransactGetItems", "BatchGetItem", "Scan", "DescribeTable", "DescribeTimeToLive"}
+)
 
 FIVE_YEARS_S = 5 * 365 * 86_400
 """DynamoDB keeps an item whose TTL is further back, so that a wrong unit does not empty a table."""
@@ -39,6 +44,7 @@ class MotoBackend:
     def __init__(self) -> None:
         self._account = f"{secrets.randbelow(10**12):012d}"
         self._wsgi = create_backend_app("dynamodb")
+        self._ranges = Ranges()
 
     def call(self, request: HttpRequest, region: str = "", written: Sequence[Write] = ()) -> HttpResponse:
         """Execute one request and return the complete response.
@@ -52,6 +58,11 @@ class MotoBackend:
             Exception: Moto failed without a response. It may have written a part of the request, but not of a
                 transaction.
         """
+        if request.operation == "Query":
+            answer = self._ranges.answer(self._tables(region), request.body)
+            return self._call(request) if answer is None else json_response(_OK, answer)
+        if request.operation not in _READS:
+            self._ranges.forget()
         if request.operation != "TransactWriteItems":
             return self._call(request)
         tables = self._tables(region)
@@ -99,6 +110,7 @@ class MotoBackend:
     def delete_expired(self, now_s: float) -> int:
         """Delete the items that DynamoDB's TTL would have deleted by now; the number of items deleted."""
         deleted = 0
+        self._ranges.forget()
         for table in self._tables_with_ttl():
             attribute = table.ttl["AttributeName"]
             for item in table.all_items():

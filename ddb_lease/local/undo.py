@@ -2,7 +2,7 @@
 
 By itself moto copies every table that a transaction names, or every table that there is (moto 5.1.0), and for a failed
 one puts the copies in place: the cost grows with the table. Here the items that the transaction names are copied, and
-nothing else. Beside `backend`, the only module that knows moto.
+nothing else. Beside `backend` and `ranges`, the only module that knows moto.
 
 Invariants: a transaction that does not succeed leaves the tables as they were, whatever ended it. Not thread-safe.
 """

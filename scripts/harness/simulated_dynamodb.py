@@ -361,12 +361,17 @@ class DynamoDB:
         after = start["sk"]["S"] if start else None
         limit = arguments.get("Limit", 1_000_000)
         consistent = arguments.get("ConsistentRead", False)
-        keys = {key for key in self.items if key[0] == partition}
-        keys |= {key for key, (at, _, _) in self._before.items() if key[0] == partition and now - at < LAG_SECONDS}
+        keys = [key for key in self.items if key[0] == partition and first <= key[1] <= last]
+        # What was deleted a moment ago may still be shown.
+        keys += [
+            key
+            for key, (at, _, _) in self._before.items()
+            if key not in self.items and key[0] == partition and first <= key[1] <= last and now - at < LAG_SECONDS
+        ]
         found: list[Item] = []
         more = False
         for key in sorted(keys):
-            if not first <= key[1] <= last or (after is not None and key[1] <= after):
+            if after is not None and key[1] <= after:
                 continue
             item = self._shown(key, now, coin, consistent=consistent)
             if item is None:

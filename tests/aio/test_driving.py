@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import ConfigurationError
-from ddb_lease._protocol.messages import Look, Renew
+from ddb_lease._protocol.messages import AtOnce, Done, Each, Look, Renew, Unsent
 from ddb_lease.aio import LeaseBucket
-from ddb_lease.aio.driver import Wakeup
+from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.aio.threads import Threads
 from tests.support import eventually, leases_in
 
@@ -75,6 +75,47 @@ def test_where_no_thread_can_be_had_those_that_are_there_must_do(monkeypatch, ca
     go_on.set()
     assert (first.result(LONG), second.result(LONG)) == (True, 2)
     assert "no thread can be started" in caplog.text
+
+
+class Blocking:
+    """The synchronous driver, as far as looks at once need it."""
+
+    def __init__(self):
+        self.by = None
+
+    def perform_at_once(self, looks, *, observe):
+        self.by = threading.current_thread().name
+        return Each(answers=tuple(Done() for _ in looks))
+
+    def not_sent(self, request, cause):
+        return Unsent(cause=cause)
+
+
+def two_looks():
+    return (yield AtOnce(looks=(Look(limit=1, consistent=False), Look(limit=2, consistent=False))))
+
+
+def driven(blocking, threads):
+    async def main():
+        return await Driver(blocking=blocking, threads=threads).run(two_looks(), Wakeup())
+
+    return asyncio.run(main())
+
+
+def test_looks_at_once_do_not_run_on_the_loop():
+    blocking = Blocking()
+    assert driven(blocking, Threads(1)) == Each(answers=(Done(), Done()))
+    assert blocking.by == "ddb-lease-request"
+
+
+def test_looks_at_once_count_as_not_sent_where_no_thread_can_be_had(monkeypatch):
+    def refuse():
+        raise RuntimeError("can't start new thread")
+
+    threads = Threads(1)
+    monkeypatch.setattr(threads, "_start", refuse)
+    answer = driven(Blocking(), threads)
+    assert [type(each) for each in answer.answers] == [Unsent, Unsent]
 
 
 @pytest.mark.parametrize("most", [0, -1, 1.0, True, "x", 1001, None])

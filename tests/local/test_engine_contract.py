@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 
 from scripts.harness.engines import TestEngine, dynoxide, dynoxide_executable, embedded, ministack
 
@@ -204,6 +204,59 @@ def test_a_query_can_start_after_a_key_that_is_not_there(client):
         ExclusiveStartKey=key("2"),
     )
     assert [found["sk"]["S"] for found in page["Items"]] == ["3", "5"]
+
+
+def window(first: str, last: str, **options) -> dict:
+    """A page of a range of keys, as a look reads it."""
+    return {
+        "TableName": TABLE,
+        "KeyConditionExpression": "#pk = :pk AND #sk BETWEEN :first AND :last",
+        "ProjectionExpression": "#sk, #a",
+        "ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk", "#a": "a"},
+        "ExpressionAttributeValues": {":pk": {"S": "p"}, ":first": {"S": first}, ":last": {"S": last}},
+        "Limit": 3,
+        **options,
+    }
+
+
+def test_a_page_of_a_range_has_the_projected_attributes_in_order_up_to_the_limit(client):
+    for sk in "975312468":
+        client.put_item(TableName=TABLE, Item=item(sk, a=int(sk), b=1) | {"c": {"M": {"d": {"S": "e"}}}})
+    client.put_item(TableName=TABLE, Item={"pk": {"S": "other"}, "sk": {"S": "4"}})
+    page = client.query(**window("3", "8"))
+    assert page["Items"] == [{"sk": {"S": sk}, "a": {"N": sk}} for sk in "345"]
+    assert (page["Count"], page["ScannedCount"]) == (3, 3)
+    assert page["LastEvaluatedKey"] == key("5")
+    rest = client.query(**window("6", "7"))
+    assert [found["sk"]["S"] for found in rest["Items"]] == ["6", "7"]
+    assert "LastEvaluatedKey" not in rest
+    assert client.query(**window("A", "Z"))["Items"] == []
+    assert client.query(**window("3", "8", ExclusiveStartKey=key("5")))["Items"][0]["sk"] == {"S": "6"}
+
+
+def test_a_page_of_a_range_shows_what_was_just_written_changed_and_deleted(client):
+    for sk in "123":
+        client.put_item(TableName=TABLE, Item=item(sk, a=1))
+    assert len(client.query(**window("1", "9"))["Items"]) == 3
+    client.update_item(**update("attribute_exists(pk)", "2", UpdateExpression="SET a = :ten"))
+    client.delete_item(TableName=TABLE, Key=key("1"))
+    client.transact_write_items(TransactItems=[{"Put": {"TableName": TABLE, "Item": item("4", a=4)}}])
+    found = [(shown["sk"]["S"], shown["a"]["N"]) for shown in client.query(**window("1", "9", Limit=9))["Items"]]
+    assert found == [("2", "10"), ("3", "1"), ("4", "4")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ExpressionAttributeNames": {"#pk": "pk", "#sk": "sk", "#a": "a", "#unused": "b"}},
+        {"Limit": 0},
+        {"TableName": "no-such-table"},
+    ],
+    ids=["unused", "limit", "table"],
+)
+def test_a_page_of_a_range_that_is_asked_for_wrongly_is_refused(client, wrong):
+    with pytest.raises((ClientError, ParamValidationError)):
+        client.query(**window("1", "9", **wrong))
 
 
 def test_ttl_can_be_turned_on_and_is_described(client):

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease._protocol import decisions
+from ddb_lease._protocol.decisions import WINDOW
 from ddb_lease._protocol.messages import Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Claimant, Counter, Settings, Slot, View
 from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, NothingFree, RetireStrays
@@ -300,3 +301,11 @@ def test_a_waiter_for_several_waits_for_the_expiry_that_makes_them_enough():
     foreign_one = foreign(0, NOW + 1), held(1, NOW + 10), held(2, NOW + 20)
     assert choose_together(*foreign_one, count=2) == NothingFree(next_expiry=NOW + 20)
     assert choose_together(*foreign_one, count=3) == NothingFree(next_expiry=None)
+
+
+def test_a_window_is_filled_if_all_of_its_slots_are_in_ones_own_hands():
+    own = [*range(WINDOW), *range(WINDOW, 2 * WINDOW - 1), *range(2 * WINDOW, 2 * WINDOW + 10), WINDOW]
+    assert decisions.filled_windows(own, 2 * WINDOW + 10) == {0, 2}, "the last one is smaller"
+    assert decisions.filled_windows(own, 2 * WINDOW + 11) == {0}
+    assert decisions.filled_windows([1, *own, 99_999], WINDOW - 1) == {0}, "what lies beyond the bound does not count"
+    assert decisions.filled_windows([], 1_000) == set()

@@ -4,16 +4,19 @@ import math
 import random
 import sys
 import threading
+from contextvars import ContextVar
 from time import monotonic
 
 import pytest
 
-from ddb_lease._protocol.messages import Done, Look, Pause, Refused, Reply, Unknown
-from ddb_lease._protocol.records import Settings
+from ddb_lease._protocol.messages import AtOnce, Done, Look, Pause, Refused, Reply, Unknown
+from ddb_lease._protocol.records import Settings, Slot
 from ddb_lease._protocol.retry import resending
+from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.workers import Workers
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.signing_time import SigningTime
@@ -351,3 +354,102 @@ def test_a_pause_for_ever_is_no_overflow():
     wakeup = Wakeup()
     wakeup.wake()
     wakeup.pause(math.inf)
+
+
+# Looks at once.
+
+
+LOOKS = tuple(Look(start=128 * number, limit=129, consistent=False) for number in range(4))
+
+
+class Together(Store):
+    """Answers no look before all of them are under way."""
+
+    def __init__(self, *, of=4, raises_at=None):
+        super().__init__()
+        self.barrier, self.raises_at, self.by = threading.Barrier(of), raises_at, {}
+
+    def send(self, request):
+        self.barrier.wait(LONG)
+        self.by[request] = threading.get_ident(), trace.get()
+        if request is self.raises_at:
+            raise ZeroDivisionError
+        return Reply(answer=Done(slot=Slot(number=request.start, fence=1)), genuine=True, date=1.7e9)
+
+
+trace = ContextVar("trace", default="none")
+
+
+@pytest.fixture
+def working():
+    """A heartbeat with real workers."""
+    heartbeats = Heartbeats()
+    heartbeats.workers = Workers(SystemClock())
+    return heartbeats
+
+
+def at_once():
+    return (yield AtOnce(looks=LOOKS))
+
+
+def numbers(answer):
+    return [each.slot.number for each in answer.answers]
+
+
+def test_looks_are_under_way_at_the_same_time_and_answered_in_their_order(working):
+    store, observed = Together(), []
+    trace.set("the caller's")
+    answer = driver(store, heartbeats=working).run(
+        at_once(), Wakeup(), observe=lambda look, each: observed.append((threading.get_ident(), look, each))
+    )
+    assert numbers(answer) == [look.start for look in LOOKS]
+    assert [(look, each) for _, look, each in observed] == list(zip(LOOKS, answer.answers, strict=True))
+    assert {thread for thread, _, _ in observed} == {threading.get_ident()}, "events are told where the caller is"
+    assert threading.get_ident() in {thread for thread, _ in store.by.values()}, "it sends one itself"
+    assert {trace for _, trace in store.by.values()} == {"the caller's"}
+
+
+def test_without_a_worker_the_caller_sends_all_looks_itself():
+    store = Together(of=1)
+    assert numbers(driver(store, heartbeats=Heartbeats()).run(at_once(), Wakeup())) == [look.start for look in LOOKS]
+    assert {thread for thread, _ in store.by.values()} == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("at", LOOKS)
+def test_what_a_look_raises_is_raised_to_the_caller_on_whatever_thread_it_was(working, at):
+    with pytest.raises(ZeroDivisionError):
+        driver(Together(raises_at=at), heartbeats=working).run(at_once(), Wakeup())
+
+
+def test_an_interrupt_does_not_wait_for_the_other_looks(working):
+    go_on, here = threading.Event(), threading.get_ident()
+
+    class Hanging(Store):
+        def send(self, request):
+            if threading.get_ident() == here:
+                raise Interrupt
+            go_on.wait(LONG)
+            return super().send(request)
+
+    began = monotonic()
+    with pytest.raises(Interrupt):
+        driver(Hanging(), heartbeats=working).run(at_once(), Wakeup())
+    assert monotonic() - began < LONG / 2
+    go_on.set()
+
+
+def test_a_wake_while_looks_are_under_way_ends_the_next_pause(working):
+    wakeup = Wakeup()
+
+    class Waking(Together):
+        def send(self, request):
+            wakeup.wake()
+            return super().send(request)
+
+    def errand():
+        yield from at_once()
+        yield Pause(seconds=LONG, wakeable=True)
+
+    began = monotonic()
+    driver(Waking(), heartbeats=working).run(errand(), wakeup)
+    assert monotonic() - began < LONG / 2

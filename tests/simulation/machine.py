@@ -11,9 +11,10 @@ import contextlib
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ddb_lease._protocol.decisions import WINDOW
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import Process
-from tests.simulation.performance import Performance, quiet
+from tests.simulation.performance import Performance, quiet, windows_of
 from tests.simulation.schedule import ENDINGS, SETUPS, Deed, Job, Schedule
 
 LEASE = 4.0
@@ -67,9 +68,18 @@ class Leases(RuleBasedStateMachine):
         seed=st.integers(0, 3),
         due=st.booleans(),
         wishes=st.sampled_from([(), ((2, LEASE), (3, LEASE + 2.0))]),
+        window=st.sampled_from([WINDOW, 1]),
     )
     def begin(
-        self, *, tokens: int, setup: str, apart: float, seed: int, due: bool, wishes: tuple[tuple[int, float], ...]
+        self,
+        *,
+        tokens: int,
+        setup: str,
+        apart: float,
+        seed: int,
+        due: bool,
+        wishes: tuple[tuple[int, float], ...],
+        window: int,
     ) -> None:
         """A bucket, and three processes that want a lease each."""
         schedule = Schedule(
@@ -86,10 +96,12 @@ class Leases(RuleBasedStateMachine):
             setup=setup,
             due=due,
             wishes=wishes,
+            window=window,
             faults={},
         )
         self._silence = contextlib.ExitStack()
         self._silence.enter_context(quiet(None))
+        self._silence.enter_context(windows_of(window))
         self.play = Performance(schedule, watch=False)
         self.play.begin()
         self.everybody_wants_a_lease(20.0, "leave")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from ddb_lease._protocol.decisions import WINDOW
 from scripts.harness.network import Fate
 
 ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew", "error", "shared", "status")
@@ -90,6 +91,7 @@ class Schedule:
         wishes: The settings with which each process would create the bucket, if they are not the schedule's own.
         setup: One of `SETUPS`.
         due: Whether TTL may delete what is free, or dead for long, at the beginning.
+        window: How many slots a look shows. With few, a small bucket is searched as a large one is.
         jump: Hours that pass in the middle, while nobody holds anything; 0 for none. Holders die before; the other
             processes idle.
     """
@@ -111,6 +113,7 @@ class Schedule:
     due: bool = False
     lies: float = 0.0
     setup: str = "nothing"
+    window: int = WINDOW
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
 
@@ -155,7 +158,18 @@ def schedule_for(seed: int) -> Schedule:
         lies=0.25 if not calm and Random(f"{seed} lies").random() < 0.1 else 0.0,
         wishes=tuple(_wish(chance, max_tokens, lease_seconds) for _ in range(processes)),
     )
-    return _crowded(schedule, chance) if chance.random() < 0.1 else schedule
+    if chance.random() < 0.1:
+        schedule = _crowded(schedule, chance)
+    windowed = Random(f"{seed} window")
+    return _windowed(schedule, windowed) if windowed.random() < 0.2 else schedule
+
+
+def _windowed(schedule: Schedule, chance: Random) -> Schedule:
+    """More tokens, of which a look shows few: up to eleven windows, so that acquires search them."""
+    more = chance.choice((0, 2, 3, 4, 6, 8))
+    wishes = tuple((max_tokens + more, lease_seconds) for max_tokens, lease_seconds in schedule.wishes)
+    window = chance.choice((1, 1, 2, 2, 3))
+    return replace(schedule, max_tokens=schedule.max_tokens + more, wishes=wishes, window=window)
 
 
 def _crowded(schedule: Schedule, chance: Random) -> Schedule:

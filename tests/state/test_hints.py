@@ -410,3 +410,39 @@ def test_a_waiter_behind_vanished_ones_is_still_found(hints):
     assert second.may_try()
     assert third.may_try()
     assert hints.waiting == 2
+
+
+def test_a_slot_that_a_look_showed_as_missing_is_handed_out_once_while_the_counter_shows_room(hints, chance):
+    hints.learn_counter(counter(max_tokens=4, minted=2))
+    hints.learn_view(view(free(0), held(2), covered=range(100)), at=5.0)
+    numbers = [hints.take_unminted(chance, now=6.0) for _ in range(3)]
+    assert sorted(numbers[:2]) == [1, 3]
+    assert numbers[2] is None
+
+
+@pytest.mark.parametrize("learns", [None, counter(max_tokens=4, minted=4, rev=2)])
+def test_no_slot_is_minted_by_hints_where_the_counter_shows_no_room_or_is_unknown(hints, chance, learns):
+    hints.learn_counter(counter(max_tokens=4, minted=2))
+    hints.learn_view(view(covered=range(100)), at=5.0)
+    if learns is None:
+        hints.counter = None
+    else:
+        hints.learn_counter(learns)
+    assert hints.take_unminted(chance, now=6.0) is None
+
+
+@pytest.mark.parametrize("forget", ["forget", "forget_free", "forget_unminted"])
+def test_what_was_seen_missing_is_forgotten_with_the_rest_and_after_a_mint_in_vain(hints, chance, forget):
+    hints.learn_counter(counter(max_tokens=4, minted=2))
+    hints.learn_view(view(covered=range(100)), at=5.0)
+    getattr(hints, forget)()
+    hints.learn_counter(counter(max_tokens=4, minted=2))
+    assert hints.take_unminted(chance, now=6.0) is None
+
+
+def test_a_slot_that_turned_out_to_be_there_is_not_minted(hints, chance):
+    hints.learn_counter(counter(max_tokens=2, minted=1))
+    hints.learn_view(view(covered=range(100)), at=5.0)
+    hints.learn_slot(0, held(0))
+    assert hints.take_unminted(chance, now=6.0) == 1
+    assert hints.take_unminted(chance, now=6.0) is None

@@ -1,0 +1,182 @@
+"""What the search of a large bucket promises: no pause while something may be free, and no window read twice."""
+
+from tests.mutants.mutant import Chapter, Mutant
+
+_LARGE = "tests/operations/test_acquire_large.py::"
+_WINDOWS = "tests/state/test_windows.py::"
+_UNMINTED = "tests/state/test_unminted.py::"
+
+SEARCHING = Chapter(
+    title="Searching a large bucket",
+    mutants=(
+        Mutant(
+            name="a window is not searched twice before polls come round to it",
+            module="_state/windows.py",
+            target="_is_due",
+            code="now - lately(self.count)",
+            without="now",
+            noticed_by=(
+                _WINDOWS + "test_a_window_is_searched_once_and_again_when_polls_should_have_come_round",
+                _LARGE + "test_who_comes_after_a_search_in_vain_waits_without_another",
+            ),
+        ),
+        Mutant(
+            name="polls come round to a window before it is searched again",
+            module="_state/windows.py",
+            target="lately",
+            code="math.ceil(windows / POLLED) + 1",
+            without="1",
+            noticed_by=(_WINDOWS + "test_polls_come_round_to_each_window_before_it_is_searched_again",),
+        ),
+        Mutant(
+            name="two acquires of a process search no window at the same time",
+            module="_state/windows.py",
+            target="unsearched",
+            code="self._taken.get(window, -math.inf) <= now - TAKEN_SECONDS",
+            without="",
+            noticed_by=(_WINDOWS + "test_two_acquires_never_search_the_same_window_at_once",),
+        ),
+        Mutant(
+            name="what an interrupted acquire took is searched later",
+            module="_state/windows.py",
+            target="unsearched",
+            code="now - TAKEN_SECONDS",
+            without="-math.inf",
+            noticed_by=(_WINDOWS + "test_a_window_that_an_interrupted_acquire_took_is_searched_after_a_while",),
+        ),
+        Mutant(
+            name="a waiting acquire searches all windows before its first pause",
+            module="_operations/search.py",
+            target="_goes_on",
+            code="self._patient",
+            without="",
+            noticed_by=(_LARGE + "test_the_only_free_slot_of_a_large_bucket_is_found_without_a_pause",),
+        ),
+        Mutant(
+            name="a try looks at a poll's windows only",
+            module="_operations/search.py",
+            target="_goes_on",
+            code="self._patient",
+            without="True",
+            noticed_by=(_LARGE + "test_trying_looks_at_a_polls_windows_and_the_next_try_at_the_next_ones",),
+        ),
+        Mutant(
+            name="a try searches all windows while the counter shows room",
+            module="_operations/search.py",
+            target="_goes_on",
+            code="counter.minted < counter.max_tokens",
+            without="False",
+            noticed_by=(_LARGE + "test_trying_searches_all_windows_while_the_counter_shows_room",),
+        ),
+        Mutant(
+            name="a timeout ends a search",
+            module="_operations/search.py",
+            target="_goes_on",
+            code="now >= self._writes.deadline",
+            without="False",
+            noticed_by=(_LARGE + "test_a_timeout_ends_a_search_between_two_looks",),
+        ),
+        Mutant(
+            name="closing a bucket ends a search",
+            module="_operations/search.py",
+            target="_goes_on",
+            code="state.closed",
+            without="False",
+            noticed_by=(_LARGE + "test_closing_the_bucket_ends_a_search",),
+        ),
+        Mutant(
+            name="a search reads at most twice the windows that it needs",
+            module="_operations/look.py",
+            target="begin",
+            code="self._looked, self._most = (0, 1)",
+            without="self._looked, self._most = (0, MOST_AT_ONCE)",
+            noticed_by=(_LARGE + "test_a_search_reads_at_most_twice_the_windows_that_it_needs",),
+        ),
+        Mutant(
+            name="no more than so many looks are under way at once",
+            module="_operations/look.py",
+            target="next_places",
+            code="min(2 * self._most, MOST_AT_ONCE)",
+            without="2 * self._most",
+            noticed_by=(_LARGE + "test_looks_double_up_to_a_bound",),
+        ),
+        Mutant(
+            name="windows full of one's own leases are passed over",
+            module="_operations/look.py",
+            target="begin",
+            code="decisions.filled_windows(self._state.own_slots(), counter.max_tokens)",
+            without="set()",
+            noticed_by=(_LARGE + "test_windows_full_of_ones_own_leases_are_passed_over",),
+        ),
+        Mutant(
+            name="a window of which somebody else may hold a slot is looked at",
+            module="_protocol/decisions.py",
+            target="filled_windows",
+            code="count >= min(WINDOW, max_tokens - window * WINDOW)",
+            without="count",
+            noticed_by=(
+                "tests/protocol/test_decisions.py::test_a_window_is_filled_if_all_of_its_slots_are_in_ones_own_hands",
+            ),
+        ),
+        Mutant(
+            name="the counter is looked at though one holds its window oneself",
+            module="_operations/look.py",
+            target="_to_poll",
+            code="0 not in self._tried",
+            without="0 not in self._passed",
+            noticed_by=(_LARGE + "test_a_waiter_that_holds_the_counters_window_itself_sees_that_the_bucket_has_grown",),
+        ),
+        Mutant(
+            name="a try in vain makes no later acquire wait before it has searched",
+            module="_operations/acquire.py",
+            target="_full",
+            code="self._search.is_complete()",
+            without="True",
+            noticed_by=(_LARGE + "test_a_try_in_vain_does_not_make_the_next_acquire_wait",),
+        ),
+        Mutant(
+            name="a number is minted by hints once",
+            module="_state/unminted.py",
+            target="draw",
+            code="gap.there.add(number)",
+            without="",
+            noticed_by=(
+                "tests/state/test_hints.py::test_a_slot_that_a_look_showed_as_missing_is_handed_out_once_while_the_counter_shows_room",
+            ),
+        ),
+        Mutant(
+            name="what was seen missing long ago is not minted by hints",
+            module="_state/unminted.py",
+            target="draw",
+            code="now - gap.at > LATELY_SECONDS",
+            without="False",
+            noticed_by=(_UNMINTED + "test_what_was_seen_long_ago_is_no_guide",),
+        ),
+        Mutant(
+            name="nothing is minted by hints where the counter shows no room",
+            module="_state/hints.py",
+            target="take_unminted",
+            code="counter.minted >= counter.max_tokens",
+            without="",
+            noticed_by=(
+                "tests/state/test_hints.py::test_no_slot_is_minted_by_hints_where_the_counter_shows_no_room_or_is_unknown",
+            ),
+        ),
+        Mutant(
+            name="after a mint in vain, what was seen missing is no guide",
+            module="_operations/acquire.py",
+            target="_note_refused_mint",
+            code="state.hints.forget_unminted()",
+            without="",
+            noticed_by=(_LARGE + "test_a_mint_on_a_stale_hint_costs_a_round_trip_and_teaches_what_is_true",),
+        ),
+        Mutant(
+            name="an interrupt does not wait for looks under way",
+            module="_runtime/driver.py",
+            target="perform_at_once",
+            code="threading.get_ident() == caller and not isinstance(error, Exception)",
+            without="False",
+            noticed_by=("tests/runtime/test_driver.py::test_an_interrupt_does_not_wait_for_the_other_looks",),
+        ),
+    ),
+)
