@@ -49,8 +49,11 @@ class Stall:
         return self._meter.take()
 
     def record(self, on: bool) -> dict[str, Any]:
-        """Whether requests are recorded for `count` from now on."""
+        """Whether requests are recorded for `count` from now on. If not, nobody listens to our clients' events."""
         self._meter.enabled = on
+        for made in self._buckets.values():
+            for client in getattr(made, "clients", ()):
+                (self._meter.listen if on else self._meter.ignore)(client.meta.events)
         return {}
 
     def cycles(self, bucket: str, times: int) -> dict[str, Any]:

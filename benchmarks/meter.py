@@ -33,7 +33,7 @@ class Meter:
     """Records each request of clients that are made with a session's events.
 
     Attributes:
-        enabled: Whether it records. While it does, ours takes botocore's whole path, as for all that hook into that.
+        enabled: Whether it records.
         asking: Whether requests ask the engine what they consumed: to check the rules, never while timing.
     """
 
@@ -42,9 +42,17 @@ class Meter:
         self.asking = False
         self._noted: list[Noted] = []
         self._item_bytes = 256  # an estimate until one is put
-        events.register("before-parameter-build.dynamodb", self._ask)
-        events.register("before-call.dynamodb", self._before)
-        events.register("after-call.dynamodb", self._after)
+        self.listen(events)
+
+    def listen(self, events: Any) -> None:
+        """Record the requests of a session's later clients, or of one client."""
+        for event, handler in self._handlers():
+            events.register(event, handler)
+
+    def ignore(self, events: Any) -> None:
+        """Record nothing more of one client, as if nobody had listened to it."""
+        for event, handler in self._handlers():
+            events.unregister(event, handler)
 
     def take(self) -> dict[str, Any]:
         """The counts since the last call."""
@@ -66,6 +74,13 @@ class Meter:
             "wasted_writes": wasted,
             "consumed": consumed,
         }
+
+    def _handlers(self) -> tuple[tuple[str, Any], ...]:
+        return (
+            ("before-parameter-build.dynamodb", self._ask),
+            ("before-call.dynamodb", self._before),
+            ("after-call.dynamodb", self._after),
+        )
 
     def _ask(self, params: dict[str, Any], **_: Any) -> None:
         if self.enabled and self.asking:

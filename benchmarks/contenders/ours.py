@@ -27,6 +27,11 @@ class Ours:
         if isinstance(event, Renewed):
             self.renewed.append(event.late_seconds)
 
+    @property
+    def clients(self) -> list[Any]:
+        """Clients whose requests skip botocore's work unless somebody listens to their events."""
+        return [self.bucket._core._store._client]
+
     def acquire(self, timeout: float) -> Lease | None:
         try:
             return self.bucket.acquire(timeout)

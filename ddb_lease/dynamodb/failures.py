@@ -81,7 +81,10 @@ PASSING: Final = _named(
 _BY_NETWORK: Final = (aws.BotoCoreError, OSError, http.client.HTTPException, ResponseParserError)
 """What a network, or an answer that is not DynamoDB's, makes botocore raise."""
 
-_READING: Final = ("botocore.parsers", "botocore.httpsession", "botocore.awsrequest", "urllib3.", "http.client", "ssl")
+_READING: Final = (
+    *("botocore.parsers", "botocore.httpsession", "botocore.awsrequest", "urllib3.", "http.client", "ssl"),
+    *("ddb_lease.dynamodb.json_protocol", "ddb_lease.dynamodb.pool"),
+)
 """Modules that read an answer, or talk to the network: what they raise, an answer may have caused."""
 
 _CREDENTIALS: Final = ("botocore.credentials", "botocore.tokens")

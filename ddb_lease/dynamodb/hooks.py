@@ -15,18 +15,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.client import BaseClient
-from botocore.endpoint import Endpoint
-from botocore.httpsession import URLLib3Session
+from botocore.hooks import HierarchicalEmitter
+from botocore.parsers import ResponseParser
+from botocore.signers import RequestSigner
 
-from ddb_lease.dynamodb.internals import handlers_of, registered_of
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb.client import DynamoDBClient as Client
-else:
-    Client = Any
+from ddb_lease.dynamodb.internals import endpoint_of, handlers_of, http_session_of, is_recording, registered_of
 
 _EVENTS: Final = (
     *("provide-client-params", "before-parameter-build", "before-endpoint-resolution", "before-call"),
@@ -45,54 +43,95 @@ _OURS: Final = "ddb_lease.dynamodb."
 _FINDS_NOTHING: Final = ("botocore.discovery", "block_endpoint_discovery_required_operations")
 """The one handler of this module that every client has. Others replace the endpoint."""
 
-_REPLACEABLE: Final = (
-    (BaseClient, "_make_api_call"),
-    (BaseClient, "_make_request"),
-    (Endpoint, "make_request"),
-    (Endpoint, "_send_request"),
-    (Endpoint, "_send"),
-    (URLLib3Session, "send"),
+_MOTO: Final = "moto."
+
+_CALLED: Final = (
+    *("_make_api_call", "_make_request", "_convert_to_request_dict", "_emit_api_params", "_resolve_endpoint_ruleset"),
 )
-"""Functions that tracing libraries wrap: all that a call goes through."""
+"""Methods of a client that a call goes through."""
+
+_SENDING: Final = (
+    *("make_request", "create_request", "prepare_request", "_send_request", "_get_response", "_do_get_response"),
+    "_send",
+)
+"""Methods of a client's endpoint."""
+
+_ANYWHERE: Final = (
+    (RequestSigner, "handler"),
+    (RequestSigner, "sign"),
+    (RequestSigner, "get_auth_instance"),
+    (SigV4Auth, "add_auth"),
+    (AWSRequest, "prepare"),
+    (HierarchicalEmitter, "_emit"),
+    (ResponseParser, "parse"),
+)
+"""Functions of classes that botocore chooses itself."""
 
 
 class Hooks:
-    """Looks at one client. Threads share it without a lock: in a race, both look."""
+    """Looks at one client. Threads share it without a lock: in a race, several look.
 
-    def __init__(self) -> None:
-        self._registered: object = None
-        self._found: dict[str, list[tuple[str, object]]] = {}
+    Args:
+        client: The client.
+    """
 
-    def found(self, client: Client, method: str, operation: str) -> str | None:
+    def __init__(self, client: BaseClient) -> None:
+        endpoint = endpoint_of(client)
+        session = http_session_of(client)
+        self._functions: tuple[tuple[Any, str, object], ...] = tuple(
+            (owner, name, getattr(owner, name, None))
+            for owner, name in (
+                *((type(client), name) for name in _CALLED),
+                *((type(endpoint), name) for name in _SENDING),
+                (type(session), "send"),
+                *_ANYWHERE,
+            )
+        )
+        self._replaced = {name for owner, name, function in self._functions if not _is_botocores(function)}
+        self._objects = ((endpoint, frozenset(_SENDING)), (session, frozenset({"send"})))
+        self._looked: tuple[object, dict[str, list[tuple[str, object]]]] = (None, {})
+
+    def found(self, client: BaseClient, method: str, operation: str) -> str | None:
         """What hooks into a call of this method; None if nothing does.
 
         Args:
             client: The client.
             method: Its method.
             operation: The method's operation, as events name it.
-        """
-        own = vars(client)
-        if method in own or "_make_api_call" in own:
-            return f"{method} of the client is replaced"
-        if (replaced := _replaced()) is not None:
-            return replaced
-        try:
-            registered = registered_of(client)
-        except AttributeError:
-            return "botocore's events are not what they were"
-        if registered is not self._registered:
-            self._found = {}
-            self._registered = registered
-        if operation not in self._found:
-            self._found[operation] = list(self._look(client, method, operation))
-        for hook, handler in self._found[operation]:
-            # moto puts one into each client of a process that imports it, and switches it on for a test.
-            if getattr(getattr(handler, "__self__", handler), "enabled", True):
-                return hook
-        return None
 
-    def _look(self, client: Client, method: str, operation: str) -> Iterator[tuple[str, object]]:
-        """All hooks, each with its handler if it is one."""
+        Raises:
+            AttributeError: botocore's inside is not what we know.
+        """
+        replaced = self._replaced_now(client, method)
+        if replaced is not None:
+            return replaced
+        if is_recording():
+            return "botocore's history is recorded"
+        registered = registered_of(client)
+        before, found = self._looked
+        if registered is not before:
+            found = {}
+            self._looked = registered, found
+        hooks = found.get(operation)
+        if hooks is None:
+            # Into the table of the handlers that were there before the look: who registers meanwhile begins another.
+            hooks = found[operation] = list(self._look(client, method, operation))
+        return next((hook for hook, switch in hooks if getattr(switch, "enabled", True)), None)
+
+    def _replaced_now(self, client: BaseClient, method: str) -> str | None:
+        own = vars(client)
+        if method in own or not own.keys().isdisjoint(_CALLED):
+            return f"{method} of the client is replaced"
+        for thing, names in self._objects:
+            if not names.isdisjoint(vars(thing)):
+                return f"a method of the client's {type(thing).__name__} is replaced"
+        for owner, name, function in self._functions:
+            if getattr(owner, name, None) is not function:
+                return f"{owner.__name__}.{name} is replaced"
+        return f"{', '.join(sorted(self._replaced))} of botocore was replaced before" if self._replaced else None
+
+    def _look(self, client: BaseClient, method: str, operation: str) -> Iterator[tuple[str, object]]:
+        """All hooks; each with what switches it, if something does."""
         if not _is_botocores(getattr(type(client), method, None)):
             yield f"{method} of the client's class is replaced", None
         service = client.meta.service_model.service_id.hyphenize()
@@ -100,18 +139,15 @@ class Hooks:
             for handler in handlers_of(client, f"{event}.{service}.{operation}"):
                 module, name = _home(handler)
                 if not (module in _OWN or module.startswith(_OURS) or (module, name) == _FINDS_NOTHING):
-                    yield f"{module}.{name} handles {event}", handler
-
-
-def _replaced() -> str | None:
-    for owner, name in _REPLACEABLE:
-        if getattr(owner, name, None) is not _PLAIN[owner, name]:
-            return f"{owner.__name__}.{name} is replaced"
-    return None
+                    # moto puts one into each client of a process that imports it, and switches it on for a test.
+                    yield f"{module}.{name} handles {event}", handler if module.startswith(_MOTO) else None
 
 
 def _is_botocores(function: object) -> bool:
-    # Wrappers copy names, and some look like functions: where the code itself stands cannot be copied.
+    # Wrappers copy names, and some look like functions: where the code itself stands cannot be copied. A function that
+    # this version of botocore does not have cannot be replaced.
+    if function is None:
+        return True
     return isinstance(function, FunctionType) and str(function.__globals__.get("__name__", "")).startswith("botocore.")
 
 
@@ -122,11 +158,3 @@ def _home(handler: object) -> tuple[str, str]:
     if isinstance(handler, FunctionType):
         return str(handler.__globals__.get("__name__")), handler.__qualname__
     return type(handler).__module__, type(handler).__qualname__
-
-
-def _plain(owner: type, name: str) -> object:
-    function = getattr(owner, name, None)
-    return function if _is_botocores(function) else object()  # replaced before we came: nothing is equal to it
-
-
-_PLAIN: Final = {(owner, name): _plain(owner, name) for owner, name in _REPLACEABLE}

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from botocore.history import get_global_history_recorder
+
 from ddb_lease.dynamodb.signature import Credentials
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ def credentials_of(client: Any) -> Credentials | None:
     found = client._get_credentials()
     frozen: Credentials | None = None if found is None else found.get_frozen_credentials()
     return frozen
+
+
+def endpoint_of(client: Any) -> Any:
+    """What a client sends by."""
+    return client._endpoint
 
 
 def http_session_of(client: Any) -> Any:
@@ -55,3 +62,9 @@ def handlers_of(client: Any, event: str) -> Sequence[object]:
 def registered_of(client: Any) -> object:
     """An object that is replaced by another one whenever a handler of the client comes or goes."""
     return client.meta.events._emitter._lookup_cache
+
+
+def is_recording() -> bool:
+    """Whether somebody has botocore record its calls."""
+    recorder: Any = get_global_history_recorder()
+    return bool(recorder._enabled)

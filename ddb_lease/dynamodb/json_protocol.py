@@ -57,8 +57,7 @@ def answer_of(
         raise aws.ChecksumError(checksum_type="crc32", expected_checksum=checksum, actual_checksum=actual)
     answer = _plain(status, said)
     if answer is None:
-        shape = cast("Shape", model.output_shape)  # all operations that we use have one
-        answer = create_parser("json").parse({"status_code": status, "headers": headers, "body": said}, shape)
+        answer = _by_botocore(model, status, headers, said)
     else:
         metadata = answer["ResponseMetadata"] = {"HTTPStatusCode": status, "HTTPHeaders": headers, "RetryAttempts": 0}
         if (request_id := headers.get("x-amzn-requestid")) is not None:
@@ -67,6 +66,16 @@ def answer_of(
         return answer
     refusal: Exception = error_class(answer.get("Error", {}).get("Code"))(answer, model.name)
     raise refusal
+
+
+def _by_botocore(model: OperationModel, status: int, headers: Mapping[str, str], said: bytes) -> dict[str, Any]:
+    parser, response = create_parser("json"), {"status_code": status, "headers": headers, "body": said}
+    answer: dict[str, Any] = parser.parse(response, cast("Shape", model.output_shape))  # all that we use have one
+    code = answer.get("Error", {}).get("Code")
+    shape = None if status in _SUCCESS or not code else model.service_model.shape_for_error_code(code)
+    if shape is not None:
+        answer.update(parser.parse(response, shape))
+    return answer
 
 
 def _plain(status: int, said: bytes) -> dict[str, Any] | None:
@@ -78,7 +87,10 @@ def _plain(status: int, said: bytes) -> dict[str, Any] | None:
     if not isinstance(answer, dict):
         return None
     if b'"B' in said:
-        answer = _decoded(answer)
+        try:
+            answer = _decoded(answer)
+        except (ValueError, TypeError, RecursionError):
+            return None
     if status in _SUCCESS:
         return answer
     kind, small, large = (answer.pop(name, None) for name in ("__type", "message", "Message"))

@@ -100,8 +100,9 @@ class Store:
 
     def _use(self, client: Client) -> None:
         self._client = client
-        # Whoever brings a client of his own wants what he has set up in it.
-        own = self._connection.client is None
+        # Whoever brings a client of his own wants what he has set up in it. And where a table is named by its ARN, the
+        # endpoint is its account's: botocore finds it for each call.
+        own = self._connection.client is None and not self._address.table.startswith("arn:")
         self._wire = wire_for(client) if own else None
 
     def _call(self, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -35,6 +35,10 @@ _OF_ONE_CALL: Final = frozenset(
 _AUTHORIZED: Final = re.compile(
     rf"{ALGORITHM} Credential=[^,]+/\d{{8}}/([^/,]+)/([^/,]+)/aws4_request, SignedHeaders=([^,]+), Signature=[0-9a-f]+"
 )
+_SIGNED: Final = frozenset({"content-type", "host", "x-amz-target", DATE.lower(), TOKEN.lower()})
+"""What we know to sign: another header may be one of a single call, such as a checksum."""
+
+_NAMES_AN_ACCOUNT: Final = re.compile(r"(\d{12})\.")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -90,6 +94,8 @@ def template_of(
         credentials: What it was signed with.
     """
     texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in headers}
+    if not all(value.isascii() for value in texts.values()):
+        return None  # botocore sends its bytes as they are
     lower = {name.lower(): value for name, value in texts.items()}
     authorized = _AUTHORIZED.fullmatch(lower.get(AUTHORIZATION.lower(), ""))
     where = urlsplit(url)
@@ -98,6 +104,10 @@ def template_of(
     region, service, names = authorized.groups()
     kept = {name: value for name, value in texts.items() if name.lower() not in _OF_ONE_CALL}
     values = {name.lower(): " ".join(value.split()) for name, value in kept.items()} | {"host": _host(where)}
+    account = account_of(credentials)
+    named = _NAMES_AN_ACCOUNT.match(where.hostname or "")
+    if not _SIGNED.issuperset(names.split(";")) or (named is not None and named[1] != account):
+        return None
     signed = tuple(name for name in names.split(";") if name in values or name == DATE.lower())
     template = Template(
         url=url,
@@ -106,7 +116,7 @@ def template_of(
         values={name: values[name] for name in signed if name in values},
         signed=signed,
         signer=Signer(Scope(region=region, service=service)),
-        account=account_of(credentials),
+        account=account,
     )
     try:
         at = timegm(strptime(lower[DATE.lower()], "%Y%m%dT%H%M%SZ"))

@@ -16,7 +16,6 @@ Invariants:
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -42,14 +41,24 @@ else:
 VARIABLE: Final = "DDB_LEASE_WIRE"
 """The environment variable that chooses: ``boto3`` sends every call by botocore's whole path."""
 
+_LEFT_TO_BOTOCORE: Final = ("BOTO_EXPERIMENTAL__ADD_PROXY_HOST_HEADER",)
+"""Variables that change how botocore's HTTP session sends."""
+
+_WIRE: Final = "_ddb_lease_wire"
+_MOST_TOLD: Final = 8
+
 _TRACE_ID: Final = "_X_AMZN_TRACE_ID"
 
 
 class Wire:
-    """The calls of one client."""
+    """The calls of one client.
 
-    def __init__(self) -> None:
-        self._hooks = Hooks()
+    Args:
+        client: The client.
+    """
+
+    def __init__(self, client: BaseClient) -> None:
+        self._hooks = Hooks(client)
         self._known: dict[str, tuple[Template, Pool]] = {}
         self._pools: dict[str, Pool] = {}
         self._told: set[str] = set()
@@ -119,43 +128,38 @@ class Wire:
     def _must_step_aside(self, client: Client, method: str, operation: str) -> bool:
         if os.environ.get(_TRACE_ID):  # in a Lambda function: botocore sends its trace's id along
             return True
-        found = self._hooks.found(client, method, operation)
+        try:
+            found = self._hooks.found(client, method, operation)
+        except AttributeError as error:
+            found = f"botocore's inside is not what we know: {error}"
         if found is None:
             return False
         self._tell(found)
         return True
 
     def _tell(self, why: str) -> None:
-        if why not in self._told:
+        if why not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(why)
             _log.debug("requests take botocore's whole path: %s", why)
 
 
 def wire_for(client: object) -> Wire | None:
-    """The wire of a client, which all that use the client share; None for what only looks like a client of botocore's.
+    """The wire of a client, which all that use the client share; None if its calls take botocore's path alone.
 
     Args:
         client: A client that was made here.
     """
-    if not isinstance(client, BaseClient) or os.environ.get(VARIABLE) == "boto3":
+    if os.environ.get(VARIABLE) == "boto3" or not isinstance(client, BaseClient):
         return None
-    with _lock:
-        wire = _wires.get(client)
-        if wire is None:
-            wire = _wires[client] = Wire()
-            wire.watch(client)
-        return wire
-
-
-_lock = threading.RLock()  # reentrant: a signal handler may make a bucket while its own thread makes one
-_wires: weakref.WeakKeyDictionary[Any, Wire] = weakref.WeakKeyDictionary()
-
-
-def _after_fork_in_child() -> None:
-    global _lock, _wires  # noqa: PLW0603 - a thread of the parent may have held the lock
-    _lock = threading.RLock()
-    _wires = weakref.WeakKeyDictionary()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    if any(os.environ.get(name) for name in _LEFT_TO_BOTOCORE):
+        return None
+    # On the client itself: whatever else keeps one of them keeps both, and both go together. In a race, the last stays.
+    wire: Wire | None = vars(client).get(_WIRE)
+    if wire is None:
+        try:
+            wire = Wire(client)
+        except AttributeError:
+            return None  # botocore's inside is not what we know
+        setattr(client, _WIRE, wire)
+        wire.watch(client)
+    return wire

@@ -1,6 +1,7 @@
 """Our signatures are botocore's, of whatever is signed; a template is made only where that is so."""
 
 import string
+from types import SimpleNamespace
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -16,7 +17,6 @@ REGIONS = st.sampled_from(["eu-west-1", "us-gov-east-1", "cn-north-1", "local"])
 URLS = st.sampled_from(
     [
         "https://dynamodb.eu-west-1.amazonaws.com/",
-        "https://123456789012.ddb.eu-west-1.amazonaws.com/",
         "http://127.0.0.1:8000/",
         "http://[::1]:8000/",
         "https://localhost:443/",
@@ -106,3 +106,21 @@ def test_a_header_of_one_call_is_in_no_template():
     template = template_of("http://localhost/", prepared.headers.items(), b"{}", credentials)
     assert set(template.headers) == {"X-Amz-Target", "Content-Type", "User-Agent"}
     assert "X-Amz-Security-Token" not in template.filled_in(b"{}", ReadOnlyCredentials("key", "secret", None), at=0)
+
+
+def test_there_is_no_template_where_more_is_signed_than_we_know():
+    """Another header may be one of a single call: `s3v4`, for one, signs the body's hash."""
+    credentials = ReadOnlyCredentials("key", "secret", None)
+    headers = {"X-Amz-Content-SHA256": "of this body"}
+    prepared = signed_by_botocore("http://localhost/", b"{}", credentials, "eu-west-1", **headers)
+    assert template_of("http://localhost/", prepared.headers.items(), b"{}", credentials) is None
+
+
+def test_there_is_no_template_for_an_endpoint_of_another_account():
+    """Credentials may change while botocore prepares a request."""
+    url = "https://111111111111.ddb.eu-west-1.amazonaws.com/"
+    credentials = ReadOnlyCredentials("key", "secret", None)
+    prepared = signed_by_botocore(url, b"{}", credentials, "eu-west-1")
+    for account, known in (("111111111111", True), ("222222222222", False), (None, False)):
+        named = SimpleNamespace(access_key="key", secret_key="secret", token=None, account_id=account)
+        assert (template_of(url, prepared.headers.items(), b"{}", named) is not None) == known

@@ -5,10 +5,10 @@ import contextlib
 import gc
 import gzip
 import json
-import os
 import socket
 import threading
 import types
+import weakref
 from datetime import datetime, timedelta, timezone
 
 import boto3
@@ -17,9 +17,11 @@ from botocore.client import BaseClient
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.endpoint import Endpoint
 from botocore.exceptions import ClientError, SSLError
+from botocore.history import get_global_history_recorder
 from botocore.stub import Stubber
 
 from ddb_lease import LeaseBucket, client_config
+from ddb_lease.dynamodb import hooks as hooks_module
 from ddb_lease.dynamodb import wire as wire_module
 from ddb_lease.dynamodb.internals import connections_of
 from ddb_lease.dynamodb.pool import Pool
@@ -206,6 +208,15 @@ ANSWERS = {
     "both messages": says({"__type": "X", "message": "small", "Message": "large"}, status=400),
     "no message": says({"__type": ERROR + "InternalServerError"}, status=500),
     "a colon": says({"__type": "ThrottlingException:http://internal", "message": "slow"}, status=400),
+    "a colon in a transaction": says(
+        {
+            "__type": ERROR + "TransactionCanceledException:http://internal",
+            "Message": "Transaction cancelled",
+            "CancellationReasons": [{"Code": "ConditionalCheckFailed", "Message": "m", "Item": ITEM}],
+        },
+        status=400,
+    ),
+    "binary that is none": says({"Attributes": {"b": {"B": "not base64"}, "s": {"BS": [None]}}}),
     "throttled": says(
         {
             "__type": ERROR + "ThrottlingException",
@@ -574,14 +585,101 @@ def test_a_bucket_uses_it(service, session, posts):
     assert len(posts) == 2
 
 
-def test_all_that_share_a_client_share_its_wire_and_a_child_of_a_fork_has_none(client):
-    wire = wire_for(client)
+def test_all_that_share_a_client_share_its_wire_and_go_with_it(session, service):
+    client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+    wire = learnt(client)
     assert isinstance(wire, Wire)
     assert wire_for(client) is wire
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(writer, b"1" if wire_for(client) is not wire else b"0")
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert os.read(reader, 1) == b"1"
+    client.meta.events.register("before-call.dynamodb", lambda kept=[client], **_: None)  # it keeps its client
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    gone = weakref.ref(client)
+    del client, wire
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_table_named_by_its_arn_takes_botocores_path(service, session, posts):
+    """Its endpoint may be another account's: botocore's rules look at the table of each request."""
+    table = "arn:aws:dynamodb:eu-west-1:111111111111:table/leases"
+    bucket = LeaseBucket("nightly", max_tokens=1, session=session, table=table, endpoint_url=service.url)
+    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
+    for _ in range(2):
+        with pytest.raises(Exception, match="does not exist"):
+            bucket.status()
+    assert len(service.asked) == 2
+    assert not posts
+
+
+def test_a_user_agent_that_is_not_ascii_is_sent_as_botocore_sends_it(service, session, posts):
+    from botocore.config import Config
+
+    config = client_config(10).merge(Config(user_agent_extra="caf\u00e9"))
+    client = session.client("dynamodb", endpoint_url=service.url, config=config)
+    wire = learnt(client)
+    for _ in range(2):
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert len({asked.headers["User-Agent"] for asked in service.asked}) == 1
+    assert len(service.asked) == 3
+    assert not posts
+
+
+def test_a_class_made_by_the_session_is_called(service, session, posts):
+    seen = []
+
+    class Seeing:
+        def _make_api_call(self, *arguments):
+            seen.append(arguments[0])
+            return super()._make_api_call(*arguments)
+
+    session.events.register("creating-client-class.dynamodb", lambda base_classes, **_: base_classes.insert(0, Seeing))
+    client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+    wire = wire_for(client)
+    for _ in range(3):
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert seen == ["UpdateItem"] * 3
+    assert not posts
+
+
+@pytest.mark.parametrize("part", ["client", "endpoint", "session"])
+def test_who_replaces_a_method_of_one_object_sees_every_call(service, client, posts, part):
+    wire, seen = learnt(client), []
+    owner, name = {
+        "client": (client, "_make_request"),
+        "endpoint": (client._endpoint, "_send_request"),
+        "session": (client._endpoint.http_session, "send"),
+    }[part]
+    method = getattr(owner, name)
+    setattr(owner, name, lambda *given, **named: seen.append(1) or method(*given, **named))
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert (len(seen), len(posts)) == (1, 0)
+
+
+def test_who_records_botocores_history_has_every_call(service, client, posts):
+    wire, recorder, seen = learnt(client), get_global_history_recorder(), []
+
+    class Handler:
+        def emit(self, event_type, *_):
+            seen.append(event_type)
+
+    recorder.add_handler(Handler())
+    recorder.enable()
+    try:
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    finally:
+        recorder.disable()
+        recorder._handlers.clear()
+    assert "HTTP_REQUEST" in seen
+    assert not posts
+
+
+@pytest.mark.parametrize("part", ["handlers_of", "registered_of", "is_recording"])
+def test_a_private_part_that_is_gone_later_is_none_of_the_callers_trouble(service, client, posts, monkeypatch, part):
+    wire = learnt(client)
+
+    def gone(*_):
+        raise AttributeError("gone")
+
+    monkeypatch.setattr(hooks_module, part, gone)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert len(service.asked) == 2
+    assert not posts
