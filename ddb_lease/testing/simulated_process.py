@@ -40,9 +40,14 @@ _BITS_OF_A_NAME = 64
 class Chance(Random):
     """Draws the same times and numbers in every run, but never the same name twice."""
 
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed)
+        # Of their own, so that how many numbers are drawn moves no time.
+        self._numbers = Random(seed)  # noqa: S311 - nothing secret
+
     def getrandbits(self, bits: int, /) -> int:
         """Random bits: so many that they make a lease id or a request token are new ones in every run."""
-        return _names.getrandbits(bits) if bits >= _BITS_OF_A_NAME else super().getrandbits(bits)
+        return (_names if bits >= _BITS_OF_A_NAME else self._numbers).getrandbits(bits)
 
 
 class OneAtATime:
