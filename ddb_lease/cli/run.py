@@ -161,8 +161,8 @@ def execute(options: argparse.Namespace) -> int:
             try:
                 with LossLog() as losses, lease:
                     return _Run(lease, options=options, signals=signals, losses=losses).run(command)
-            except LeaseLost as error:  # before the command was started
-                say(str(error))
+            except LeaseLost as error:
+                say(f"{error}; the command was not started")
                 return int(options.lost_code)
     except Interrupted as interrupt:
         return 128 + interrupt.signum

@@ -438,7 +438,7 @@ def test_a_lease_that_is_lost_before_the_command_starts_is_told_as_lost(cli, tab
     )
     assert done.stdout == ""
     assert done.returncode == 76, done.stderr
-    assert "is not held any more" in done.stderr
+    assert re.search(r"is not held any more: .*; the command was not started\n", done.stderr)
     assert not leased(table)
 
 
