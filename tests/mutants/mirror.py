@@ -36,6 +36,8 @@ _ELSEWHERE = {
     "_state/offset.py": ("tests/state/test_service_time.py",),
     "_state/permits.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
     "cli/supervisor.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
+    "dynamodb/dropping.py": ("tests/conformance/test_own_table.py",),
+    "dynamodb/raw.py": ("tests/conformance",),
     "dynamodb/given.py": ("tests/test_arguments.py",),
     "_numbers.py": ("tests/test_arguments.py", "tests/protocol/test_gcra.py"),
     "bucket.py": ("tests/operations",),
@@ -48,11 +50,14 @@ _ELSEWHERE = {
 }
 """Tests of modules besides those that mirror their path."""
 
+_FOLDERS = {"cli/conform": "conformance"}
+"""Packages whose tests are in a folder of another name: they hold the engines and the simulator to the probes."""
+
 
 def mirrored_tests(path: Path) -> tuple[str, ...]:
     """The tests of a module, given by its path in the repository: those that mirror its path, or else its layer's."""
     module = path.relative_to(PACKAGE)
-    layer = str(module.parent).replace("_", "").replace(".", "")
+    layer = _FOLDERS.get(module.parent.as_posix(), str(module.parent).replace("_", "").replace(".", ""))
     folder = ROOT / "tests" / layer
     mirrored = [str(test.relative_to(ROOT)) for test in sorted(folder.glob(f"test_{module.stem.strip('_')}*.py"))]
     own = (*mirrored, *_ELSEWHERE.get(module.as_posix(), ()))
