@@ -40,6 +40,8 @@ _ELSEWHERE = {
     "aio/acquiring.py": ("tests/test_blocks.py",),
     "cli/loss_log.py": ("tests/cli/test_run.py",),
     "cli/supervisor.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
+    "dynamodb/dropping.py": ("tests/conformance/test_own_table.py",),
+    "dynamodb/raw.py": ("tests/conformance",),
     "dynamodb/given.py": ("tests/test_arguments.py",),
     "local/waiting.py": ("tests/local/test_engine_successor.py",),
     "_numbers.py": ("tests/test_arguments.py", "tests/protocol/test_gcra.py"),
@@ -53,11 +55,14 @@ _ELSEWHERE = {
 }
 """Tests of modules besides those that mirror their path."""
 
+_FOLDERS = {"cli/conform": "conformance"}
+"""Packages whose tests are in a folder of another name: they hold the engines and the simulator to the probes."""
+
 
 def mirrored_tests(path: Path) -> tuple[str, ...]:
     """The tests of a module, given by its path in the repository: those that mirror its path, or else its layer's."""
     module = path.relative_to(PACKAGE)
-    layer = str(module.parent).replace("_", "").replace(".", "")
+    layer = _FOLDERS.get(module.parent.as_posix(), str(module.parent).replace("_", "").replace(".", ""))
     folder = ROOT / "tests" / layer
     mirrored = [str(test.relative_to(ROOT)) for test in sorted(folder.glob(f"test_{module.stem.strip('_')}*.py"))]
     own = (*mirrored, *_ELSEWHERE.get(module.as_posix(), ()))
