@@ -188,7 +188,7 @@ class _Maker:
     def _describe_global(self) -> Mapping[str, Any]:
         """The global table of version 2017.11.29 with this name; empty if there is none, or it cannot be asked for."""
         try:
-            answer = self._client.describe_global_table(GlobalTableName=self._address.table)
+            answer = self._send(self._client.describe_global_table, {"GlobalTableName": self._address.table})
             return dict(answer["GlobalTableDescription"])
         except (aws.BotoCoreError, aws.ClientError, OSError, LookupError) as error:
             if not isinstance(error, aws.ClientError) or _code(error) != "GlobalTableNotFoundException":
