@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError, SSLError
 from botocore.history import get_global_history_recorder
 from botocore.stub import Stubber
 
-from ddb_lease import LeaseBucket, client_config
+from ddb_lease import LeaseBucket, UnknownBucket, client_config
 from ddb_lease.dynamodb import hooks as hooks_module
 from ddb_lease.dynamodb import wire as wire_module
 from ddb_lease.dynamodb.internals import connections_of
@@ -72,6 +72,15 @@ def learnt(client, method="update_item", arguments=ARGUMENTS):
     wire = wire_for(client)
     wire.call(client, method, arguments, SIGNING)
     return wire
+
+
+def ask(bucket, service, *, times):
+    """Send so many looks at a bucket that does not exist."""
+    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
+    for _ in range(times):
+        with pytest.raises(UnknownBucket):
+            bucket.status()
+    assert len(service.asked) == times
 
 
 def outcome(call):
@@ -557,31 +566,19 @@ def test_the_installed_botocore_is_one_that_we_know(service, client, posts):
 def test_a_variable_turns_it_off(service, session, posts, monkeypatch):
     monkeypatch.setenv(wire_module.VARIABLE, "boto3")
     bucket = LeaseBucket("nightly", max_tokens=1, session=session, endpoint_url=service.url)
-    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
-    for _ in range(2):
-        with pytest.raises(Exception, match="does not exist"):
-            bucket.status()
-    assert len(service.asked) == 2
+    ask(bucket, service, times=2)
     assert not posts
 
 
 def test_a_client_of_the_users_own_takes_botocores_path(service, client, posts):
     bucket = LeaseBucket("nightly", max_tokens=1, lease_seconds=10, client=client)
-    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
-    for _ in range(2):
-        with pytest.raises(Exception, match="does not exist"):
-            bucket.status()
-    assert len(service.asked) == 2
+    ask(bucket, service, times=2)
     assert not posts
 
 
 def test_a_bucket_uses_it(service, session, posts):
     bucket = LeaseBucket("nightly", max_tokens=1, session=session, endpoint_url=service.url)
-    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
-    for _ in range(3):
-        with pytest.raises(Exception, match="does not exist"):
-            bucket.status()
-    assert len(service.asked) == 3
+    ask(bucket, service, times=3)
     assert len(posts) == 2
 
 
@@ -602,11 +599,7 @@ def test_a_table_named_by_its_arn_takes_botocores_path(service, session, posts):
     """Its endpoint may be another account's: botocore's rules look at the table of each request."""
     table = "arn:aws:dynamodb:eu-west-1:111111111111:table/leases"
     bucket = LeaseBucket("nightly", max_tokens=1, session=session, table=table, endpoint_url=service.url)
-    service.answer = lambda _: says({"Items": [], "Count": 0, "ScannedCount": 0})
-    for _ in range(2):
-        with pytest.raises(Exception, match="does not exist"):
-            bucket.status()
-    assert len(service.asked) == 2
+    ask(bucket, service, times=2)
     assert not posts
 
 
