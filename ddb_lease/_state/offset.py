@@ -38,6 +38,20 @@ class Interval:
     high: float
     at: float
 
+    @staticmethod
+    def told(date: float, *, sent: float, received: float) -> Interval:
+        """The bounds that one answer gives.
+
+        The service stamped it at some moment in between: the oscillators may have drifted since that, too.
+
+        Args:
+            date: Its ``Date`` in seconds since the epoch, cut to a second.
+            sent: When the request was sent, on the steady clock.
+            received: When the answer was there.
+        """
+        drift = OSCILLATOR_DRIFT * max(0.0, received - sent)
+        return Interval(low=date - received - drift, high=date + 1.0 - sent + drift, at=received)
+
     def widened(self, now: float) -> Interval:
         """The same bounds at a later time, as both oscillators may have drifted."""
         grown = OSCILLATOR_DRIFT * max(0.0, now - self.at)

@@ -175,14 +175,12 @@ class ServiceTime:
         Returns:
             Whether deadlines may have moved, or doubt began or ended: heartbeats should check again.
         """
-        # The service stamped the answer at some moment in between: the oscillators may have drifted since that, too.
-        drift = OSCILLATOR_DRIFT * max(0.0, received - sent)
         with self._lock:
             if date is None:
                 self._note_dateless()
                 return False
             self._dateless = 0
-            sample = Interval(low=date - received - drift, high=date + 1.0 - sent + drift, at=received)
+            sample = Interval.told(date, sent=sent, received=received)
             before = self._offset
             if before is None:
                 return self._note_date(sample)

@@ -24,8 +24,8 @@ BOUNDS = Chapter(
         ),
         Mutant(
             name="the lower bound counts from when the answer arrived",
-            module=_SERVICE_TIME,
-            target="observe",
+            module=_OFFSET,
+            target="Interval.told",
             code="date - received - drift",
             without="date - sent - drift",
             noticed_by=(
@@ -34,8 +34,8 @@ BOUNDS = Chapter(
         ),
         Mutant(
             name="the upper bound allows for a Date cut to a second",
-            module=_SERVICE_TIME,
-            target="observe",
+            module=_OFFSET,
+            target="Interval.told",
             code="date + 1.0 - sent + drift",
             without="date - sent + drift",
             noticed_by=(
@@ -44,8 +44,8 @@ BOUNDS = Chapter(
         ),
         Mutant(
             name="the clocks may drift while a request is under way",
-            module=_SERVICE_TIME,
-            target="observe",
+            module=_OFFSET,
+            target="Interval.told",
             code="OSCILLATOR_DRIFT * max(0.0, received - sent)",
             without="0.0",
             noticed_by=(

@@ -21,11 +21,10 @@ from ddb_lease.cli.conform.samples import (
     free,
     leased,
     mint,
-    number,
     retire,
     take,
 )
-from ddb_lease.dynamodb.items import slot_key
+from ddb_lease.dynamodb.items import number, slot_key
 
 Tokens: TypeAlias = Callable[[], str]
 """A new request token at each call."""

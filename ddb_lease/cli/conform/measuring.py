@@ -23,7 +23,7 @@ from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.raw import RawAnswer, put_items, send_raw
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.models import OSCILLATOR_DRIFT, Timing
+from ddb_lease.models import Timing
 
 R = TypeVar("R")
 
@@ -110,8 +110,7 @@ def measure_dates(clients: Sequence[Client], table: str, clock: Clock, sleep: Ca
                 date = None  # an answer that is lost tells nothing about the time
             received = clock.steady()
             if date is not None:
-                drift = OSCILLATOR_DRIFT * (received - sent)
-                samples.append(Interval(low=date - received - drift, high=date + 1 - sent + drift, at=received))
+                samples.append(Interval.told(date, sent=sent, received=received))
             sleep(max(0.0, DATES_SECONDS / each - (received - sent)))
         return samples
 

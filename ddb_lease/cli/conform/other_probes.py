@@ -8,8 +8,9 @@ from typing import Any, Final
 from ddb_lease._protocol.messages import Look, ReadMeter, RenewEach
 from ddb_lease.cli.conform.bucket_probes import Tokens
 from ddb_lease.cli.conform.probe import Probe
-from ddb_lease.cli.conform.samples import CHARGED, charge, claim, meter, mint, number, renew, text
+from ddb_lease.cli.conform.samples import CHARGED, charge, claim, meter, mint, renew
 from ddb_lease.dynamodb.expressions import Call
+from ddb_lease.dynamodb.items import number, text
 
 _REFUSED: Final = "ConditionalCheckFailedException"
 _MISSING: Final = "ResourceNotFoundException"

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 from ddb_lease._protocol.messages import Each, Request
 from ddb_lease.dynamodb.expressions import Call
+from ddb_lease.dynamodb.items import Wire
 from ddb_lease.dynamodb.raw import RawAnswer
 
-Wire: TypeAlias = dict[str, Any]
 Items: TypeAlias = dict[str, Wire]
 """Items of one bucket: sort key -> attributes, without the key."""
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ddb_lease._protocol.messages import BringBack, Charge, Claim, Create, Mint, Release, Renew, Retire, Revoke, Take
 from ddb_lease._protocol.records import Claimant, Rate, Settings
-from ddb_lease.cli.conform.probe import Wire
+from ddb_lease.dynamodb.items import Wire, number, text
 
 NOW: Final = 2_000_000_000_000
 """Milliseconds: what the requests take for the present."""
@@ -20,16 +20,6 @@ MAX: Final = 3
 """The tokens of a probe's bucket."""
 
 RATE: Final = Rate(rate=100.0, per=1.0, burst=5, interval_ns=10_000_000)
-
-
-def text(value: str) -> Wire:
-    """A string, as DynamoDB takes it."""
-    return {"S": value}
-
-
-def number(value: int) -> Wire:
-    """A number, as DynamoDB takes it."""
-    return {"N": str(value)}
 
 
 YES: Final[Wire] = {"BOOL": True}

@@ -19,13 +19,11 @@ from ddb_lease.cli.conform.samples import (
     counter,
     free,
     leased,
-    number,
     release,
     renew,
     revoke,
-    text,
 )
-from ddb_lease.dynamodb.items import slot_key
+from ddb_lease.dynamodb.items import number, slot_key, text
 
 _REFUSED: Final = "ConditionalCheckFailedException"
 _SHOWN: Final = f"{_REFUSED} with the item"
