@@ -57,7 +57,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
-from ddb_lease.dynamodb.reasons import cancelled_by, code_of, limit_of, telling_reason
+from ddb_lease.dynamodb.reasons import cancelled_by, code_of, error_code, limit_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
@@ -156,7 +156,7 @@ def _seconds(date: str) -> float:
 
 def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR0911 - one for each kind
     """One line: what is wrong, and what to do about it."""
-    code = _code(error)
+    code = error_code(error)
     said = _said(error)
     if code == "TransactionCanceledException":
         # Its own text names the codes of the reasons alone.
@@ -179,7 +179,7 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
 
 
 def _read_client_error(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
-    code = _code(error)
+    code = error_code(error)
     status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
         return _refused_one(error, address, request)
@@ -199,7 +199,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
 
 def _no_credentials(error: aws.ClientError) -> Answer:
     """The answer where another service (STS, SSO) was asked for credentials, and gave none."""
-    code = _code(error)
+    code = error_code(error)
     status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if in_trouble or code in _THROTTLED | _UNCERTAIN | _PASSING_FOR_CREDENTIALS:
@@ -421,10 +421,6 @@ def _untimely(error: aws.ClientError) -> str:
 
 def _said(error: aws.ClientError) -> str:
     return " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
-
-
-def _code(error: aws.ClientError) -> str:
-    return str(_map(error.response.get("Error")).get("Code", ""))
 
 
 # Instead of a map or a list an answer may have null, or anything: it need not come from the service.

@@ -18,6 +18,7 @@ from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
+from ddb_lease.dynamodb.reasons import error_code
 from ddb_lease.errors import StoreRejected, StoreUnavailable
 
 _POLL_SECONDS: Final = (0.2, 1.5)
@@ -35,14 +36,10 @@ def require_absent(client: Client, table: str) -> None:
         StoreUnavailable: The service does not answer.
     """
     try:
-        client.describe_table(TableName=table)
+        _ask(client.describe_table, table)
     except aws.ClientError as error:
-        if _code(error) != "ResourceNotFoundException":
+        if error_code(error) != "ResourceNotFoundException":
             raise _told(error, table) from error
-    except CERTAIN as error:
-        raise refusal(error) from error
-    except (aws.BotoCoreError, OSError) as error:
-        raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
     else:
         raise StoreRejected(f"table {table!r} exists already: it is left alone")
 
@@ -75,16 +72,12 @@ def drop_table(
 
     def once() -> bool:
         try:
-            client.delete_table(TableName=table)
+            _ask(client.delete_table, table)
         except aws.ClientError as error:
-            missing = _code(error) == "ResourceNotFoundException"
+            missing = error_code(error) == "ResourceNotFoundException"
             if missing and (sure or clock.steady() - begun > _SURELY_MISSING_SECONDS):
                 return False
             raise _told(error, table) from error
-        except CERTAIN as error:
-            raise refusal(error) from error
-        except (aws.BotoCoreError, OSError) as error:
-            raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
         return True
 
     def stop(state: RetryCallState) -> bool:
@@ -95,10 +88,16 @@ def drop_table(
     )(once)
 
 
-def _code(error: aws.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
+def _ask(method: Callable[..., object], table: str) -> None:
+    """Send one request about the table; what DynamoDB refuses is raised as it comes."""
+    try:
+        method(TableName=table)
+    except CERTAIN as error:
+        raise refusal(error) from error
+    except (aws.BotoCoreError, OSError) as error:
+        raise StoreUnavailable(f"DynamoDB does not answer: {error}") from error
 
 
 def _told(error: aws.ClientError, table: str) -> StoreRejected | StoreUnavailable:
     told = explain(error, BucketAddress(table=table, bucket=""))
-    return StoreRejected(told) if _code(error) in _REFUSALS else StoreUnavailable(told)
+    return StoreRejected(told) if error_code(error) in _REFUSALS else StoreUnavailable(told)

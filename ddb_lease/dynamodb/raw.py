@@ -22,6 +22,7 @@ from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import Client, ConnectionSettings, client_config
 from ddb_lease.dynamodb.expressions import BucketAddress, Call, call_for
 from ddb_lease.dynamodb.failures import read_exception
+from ddb_lease.dynamodb.reasons import error_code
 from ddb_lease.errors import StoreUnavailable
 
 _COST: Final = {"ReturnConsumedCapacity": "TOTAL"}
@@ -94,7 +95,7 @@ def send_raw(
         response: Mapping[str, Any] = getattr(client, operation)(**arguments)
         code, read = None, read_answer(request, response, address)
     except aws.ClientError as error:
-        response, code = error.response, str(error.response.get("Error", {}).get("Code", ""))
+        response, code = error.response, error_code(error)
         read = read_failure(error, address, request)
     except (aws.BotoCoreError, OSError) as error:
         raise _no_answer(error) from error

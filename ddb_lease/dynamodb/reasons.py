@@ -22,6 +22,12 @@ _LIMITS: Final[tuple[tuple[str, Limit], ...]] = (
 _NONE: Final = "None"
 
 
+def error_code(error: aws.ClientError) -> str:
+    """An error's code; empty if the answer has none."""
+    said: Any = error.response.get("Error")
+    return str(said.get("Code", "")) if isinstance(said, dict) else ""
+
+
 def limit_of(error: aws.ClientError) -> Limit:
     """What throttled a request, by the first reason that we know."""
     response: dict[str, Any] = dict(error.response)

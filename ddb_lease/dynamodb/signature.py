@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import time
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Final, Protocol
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -25,7 +26,16 @@ DATE: Final = "X-Amz-Date"
 TOKEN: Final = "X-Amz-Security-Token"  # noqa: S105 - a header
 AUTHORIZATION: Final = "Authorization"
 
+STAMP: Final = "%Y%m%dT%H%M%SZ"
+"""How signatures write a time."""
+
 _END: Final = "aws4_request"
+
+AUTHORIZED: Final = re.compile(
+    rf"{ALGORITHM} Credential=(?P<key>.+)/\d{{8}}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/{_END}, "
+    "SignedHeaders=(?P<names>[^,]+), Signature=[0-9a-f]+"
+)
+"""A value of the header `AUTHORIZATION`."""
 
 
 class Credentials(Protocol):
@@ -85,8 +95,11 @@ class Signer:
             body: What is sent.
             credentials: Whose request it is.
             at: When it is signed, in seconds since the epoch. The service refuses a time some minutes off its own.
+
+        Raises:
+            ValueError, OverflowError, OSError: The time is out of the calendar.
         """
-        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
+        date = stamp(at)
         made = {DATE: date}
         values = {**fixed, DATE.lower(): date}
         if credentials.token:
@@ -120,6 +133,15 @@ class Signer:
             key = _hmac(_hmac(key, self._scope.service), _END)
             self._derived = (secret, day, key)
         return key
+
+
+def stamp(at: float) -> str:
+    """A time as signatures carry it. Its first eight characters are the date in their scope.
+
+    Raises:
+        ValueError, OverflowError, OSError: It is out of the calendar.
+    """
+    return datetime.fromtimestamp(at, timezone.utc).strftime(STAMP)
 
 
 def _hmac(key: bytes, text: str) -> bytes:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from ddb_lease._state.signing_time import SigningTime
+from ddb_lease.dynamodb.reasons import error_code
+from ddb_lease.dynamodb.signature import ALGORITHM, AUTHORIZATION, AUTHORIZED, DATE, TOKEN, stamp
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
@@ -33,11 +34,7 @@ _SIGNATURE_REFUSED: Final = {"InvalidSignatureException", "SignatureDoesNotMatch
 
 _ITS_TIME_REFUSED: Final = re.compile(r"signature (expired|not yet current)", re.IGNORECASE)
 
-_SCOPE: Final = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<key>.+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request,"
-)
 _SIGNER: Final = "ddb_lease.signer"
-_STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 _signing: ContextVar[SigningTime | None] = ContextVar("ddb_lease.signing", default=None)
 """Set while a request of ours is under way that is to be signed by another time than the wall clock's."""
@@ -51,16 +48,7 @@ def is_untimely(code: str, said: str) -> bool:
 def refused_as_untimely(error: ClientError) -> bool:
     """Whether an error refuses only the time of the signature: see `is_untimely`."""
     said = error.response.get("Error", {})
-    return is_untimely(str(said.get("Code", "")), str(said.get("Message", "")))
-
-
-def stamp(at: float) -> str:
-    """A time as signatures carry it. Its first eight characters are the date in their scope.
-
-    Raises:
-        ValueError, OverflowError, OSError: It is out of the calendar.
-    """
-    return datetime.fromtimestamp(at, timezone.utc).strftime(_STAMP)
+    return is_untimely(error_code(error), str(said.get("Message", "")))
 
 
 def call(
@@ -100,7 +88,7 @@ def _sign_anew(request: AWSRequest, **_: object) -> None:
     signer, at = request.context.pop(_SIGNER, None), time_of_call()
     if signer is None or at is None:
         return
-    signed = _SCOPE.match(str(request.headers.get("Authorization", "")))
+    signed = AUTHORIZED.fullmatch(str(request.headers.get(AUTHORIZATION, "")))
     if signed is None:
         return
     region, service = signed["region"], signed["service"]
@@ -128,16 +116,16 @@ def sign(request: AWSRequest, credentials: ReadOnlyCredentials, *, region: str, 
         return
     auth = SigV4Auth(credentials, service, region)
     request.context["timestamp"] = moment
-    _replace(request, "Authorization", None)
+    _replace(request, AUTHORIZATION, None)
     _replace(request, "Date", None)
-    _replace(request, "X-Amz-Date", moment)
-    _replace(request, "X-Amz-Security-Token", credentials.token or None)
+    _replace(request, DATE, moment)
+    _replace(request, TOKEN, credentials.token or None)
     signature = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
     names = auth.signed_headers(auth.headers_to_sign(request))
     _replace(
         request,
-        "Authorization",
-        f"AWS4-HMAC-SHA256 Credential={auth.scope(request)}, SignedHeaders={names}, Signature={signature}",
+        AUTHORIZATION,
+        f"{ALGORITHM} Credential={auth.scope(request)}, SignedHeaders={names}, Signature={signature}",
     )
 
 

@@ -21,7 +21,6 @@ from ddb_lease.dynamodb.client import Client, ConnectionSettings, timeout_for
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.failures import while_fetching_credentials
 from ddb_lease.dynamodb.signing import call
-from ddb_lease.dynamodb.wire import wire_for
 from ddb_lease.errors import StoreUnavailable
 
 
@@ -103,6 +102,9 @@ class Store:
         # Whoever brings a client of his own wants what he has set up in it. And where a table is named by its ARN, the
         # endpoint is its account's: botocore finds it for each call.
         own = self._connection.client is None and not self._address.table.startswith("arn:")
+        # Here, and not with this module: it brings botocore's client, which has been made by now.
+        from ddb_lease.dynamodb.wire import wire_for  # noqa: PLC0415
+
         self._wire = wire_for(client) if own else None
 
     def _call(self, method: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from ddb_lease.dynamodb.client import ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal, with_reason
 from ddb_lease.dynamodb.global_tables import why_unfit
+from ddb_lease.dynamodb.reasons import error_code
 from ddb_lease.dynamodb.signing import call, refused_as_untimely
 from ddb_lease.dynamodb.table_options import TableOptions
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
@@ -132,7 +133,7 @@ class _Maker:
                 **options.request(),
             )
         except aws.ClientError as error:
-            if _code(error) != "ResourceInUseException":
+            if error_code(error) != "ResourceInUseException":
                 raise self._error(error) from error
             return False
         return True
@@ -154,7 +155,7 @@ class _Maker:
                 return str(self._describe()["TableStatus"])
             except aws.ClientError as error:
                 # A new table may not be known everywhere yet.
-                if _code(error) != "ResourceNotFoundException":
+                if error_code(error) != "ResourceNotFoundException":
                     raise self._error(error) from error
                 return "CREATING"
 
@@ -191,7 +192,7 @@ class _Maker:
             answer = self._send(self._client.describe_global_table, {"GlobalTableName": self._address.table})
             return dict(answer["GlobalTableDescription"])
         except (aws.BotoCoreError, aws.ClientError, OSError, LookupError) as error:
-            if not isinstance(error, aws.ClientError) or _code(error) != "GlobalTableNotFoundException":
+            if not isinstance(error, aws.ClientError) or error_code(error) != "GlobalTableNotFoundException":
                 # Few have the permission, few such tables are left, and not every engine knows the request.
                 _log.info(
                     "table %r: whether it is a global table of version 2017.11.29 could not be asked: %s",
@@ -220,7 +221,7 @@ class _Maker:
                 TimeToLiveSpecification={"Enabled": True, "AttributeName": TTL_ATTRIBUTE},
             )
         except aws.ClientError as error:
-            if _code(error) == "ValidationException":
+            if error_code(error) == "ValidationException":
                 # An earlier sending, or another client, may have turned it on meanwhile.
                 if self.has_ttl():
                     return False
@@ -248,7 +249,7 @@ class _Maker:
         given = {"TableName": self._address.table, **arguments}
 
         def passes(error: BaseException) -> bool:
-            return _may_pass(error) or (isinstance(error, aws.ClientError) and _code(error) in passing)
+            return _may_pass(error) or (isinstance(error, aws.ClientError) and error_code(error) in passing)
 
         try:
             return self._retrying(retry=retry_if_exception(passes))(self._send, method, given)
@@ -284,16 +285,12 @@ class _Maker:
         )
 
     def _error(self, error: aws.ClientError) -> StoreError | ConfigurationError:
-        code = _code(error)
+        code = error_code(error)
         if code == "ValidationException":
             return ConfigurationError(f"table {self._address.table!r}: {error.response['Error'].get('Message', code)}")
         if _may_pass(error) or code == _IN_USE:
             return StoreUnavailable(explain(error, self._address))
         return StoreRejected(explain(error, self._address))
-
-
-def _code(error: aws.ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 _SERVER_ERROR: Final = 500
@@ -303,5 +300,5 @@ _PASSING: Final = {"ThrottlingException", "LimitExceededException", "RequestLimi
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, aws.ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return _code(error) in _PASSING or status >= _SERVER_ERROR
+        return error_code(error) in _PASSING or status >= _SERVER_ERROR
     return isinstance(error, (aws.HTTPClientError, OSError))

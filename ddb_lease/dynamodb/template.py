@@ -21,7 +21,7 @@ from time import strptime
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from ddb_lease.dynamodb.signature import ALGORITHM, AUTHORIZATION, DATE, TOKEN, Credentials, Scope, Signer
+from ddb_lease.dynamodb.signature import AUTHORIZATION, AUTHORIZED, DATE, STAMP, TOKEN, Credentials, Scope, Signer
 
 _LENGTH: Final = "Content-Length"
 _OF_ONE_CALL: Final = frozenset(
@@ -31,9 +31,6 @@ _OF_ONE_CALL: Final = frozenset(
         # Each call has its own, or none.
         *("amz-sdk-invocation-id", "amz-sdk-request", "X-Amzn-Trace-Id"),
     )
-)
-_AUTHORIZED: Final = re.compile(
-    rf"{ALGORITHM} Credential=[^,]+/\d{{8}}/([^/,]+)/([^/,]+)/aws4_request, SignedHeaders=([^,]+), Signature=[0-9a-f]+"
 )
 _SIGNED: Final = frozenset({"content-type", "host", "x-amz-target", DATE.lower(), TOKEN.lower()})
 """What we know to sign: another header may be one of a single call, such as a checksum."""
@@ -97,11 +94,11 @@ def template_of(
     if not all(value.isascii() for value in texts.values()):
         return None  # botocore sends its bytes as they are
     lower = {name.lower(): value for name, value in texts.items()}
-    authorized = _AUTHORIZED.fullmatch(lower.get(AUTHORIZATION.lower(), ""))
+    authorized = AUTHORIZED.fullmatch(lower.get(AUTHORIZATION.lower(), ""))
     where = urlsplit(url)
     if authorized is None or where.query or where.path not in {"", "/"}:
         return None
-    region, service, names = authorized.groups()
+    region, service, names = authorized.group("region", "service", "names")
     kept = {name: value for name, value in texts.items() if name.lower() not in _OF_ONE_CALL}
     values = {name.lower(): " ".join(value.split()) for name, value in kept.items()} | {"host": _host(where)}
     account = account_of(credentials)
@@ -119,7 +116,7 @@ def template_of(
         account=account,
     )
     try:
-        at = timegm(strptime(lower[DATE.lower()], "%Y%m%dT%H%M%SZ"))
+        at = timegm(strptime(lower[DATE.lower()], STAMP))
     except (LookupError, ValueError):
         return None
     ours = template.filled_in(body, credentials, at=at)

@@ -81,22 +81,32 @@ class Wire:
             Exception: What the method raises.
         """
         operation = client.meta.method_to_api_mapping[method]
+        prepared = self._prepared(client, method, operation, arguments, signing)
+        if prepared is None:
+            return call(getattr(client, method), arguments, signing)
+        pool, filled, body = prepared
+        status, headers, said = pool.post(filled, body)
+        model = client.meta.service_model.operation_model(operation)
+        return answer_of(model, status, headers, said, error_class=client.exceptions.from_code)
+
+    def _prepared(
+        self, client: Client, method: str, operation: str, arguments: Mapping[str, Any], signing: SigningTime
+    ) -> tuple[Pool, Mapping[str, str], bytes] | None:
+        """The connections, headers and body of a request; None if botocore's whole path is to be taken."""
         known = self._known.get(operation)
         if known is None or self._must_step_aside(client, method, operation):
-            return call(getattr(client, method), arguments, signing)
+            return None
         template, pool = known
         credentials = credentials_of(client)
         if credentials is None or not template.fits(credentials):
             self._known.pop(operation, None)
-            return call(getattr(client, method), arguments, signing)
+            return None
         body, at = body_of(arguments), signing.at()
         try:
             filled = template.filled_in(body, credentials, at=time.time() if at is None else at)
         except (ValueError, OverflowError, OSError):  # a time out of the calendar: botocore signs by the wall clock
-            return call(getattr(client, method), arguments, signing)
-        status, headers, said = pool.post(filled, body)
-        model = client.meta.service_model.operation_model(operation)
-        return answer_of(model, status, headers, said, error_class=client.exceptions.from_code)
+            return None
+        return pool, filled, body
 
     def watch(self, client: BaseClient) -> None:
         """Learn from the calls that a client sends by botocore's whole path."""

@@ -11,7 +11,8 @@ from botocore.credentials import Credentials
 
 from ddb_lease import client_config
 from ddb_lease.dynamodb import ConnectionSettings, signing
-from ddb_lease.dynamodb.signing import call, hook, is_untimely, sign, stamp, time_of_call
+from ddb_lease.dynamodb.signature import stamp
+from ddb_lease.dynamodb.signing import call, hook, is_untimely, sign, time_of_call
 from tests.support import set_botocores_clock
 
 THEN = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT

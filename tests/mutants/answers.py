@@ -123,7 +123,7 @@ ANSWERS = Chapter(
             name="whether TTL is on is asked again after a refusal",
             module=_TABLE,
             target="enable_ttl",
-            code='_code(error) == "ValidationException"',
+            code='error_code(error) == "ValidationException"',
             without="False",
             noticed_by=("tests/dynamodb/test_table.py::test_ttl_that_another_turned_on_meanwhile_is_on",),
         ),
