@@ -1,4 +1,7 @@
-"""DynamoDB: every expression, request and error code. Besides `local`, no other package imports boto3."""
+"""DynamoDB: every expression, request and error code. Besides `local`, no other package imports boto3.
+
+Private, without an underscore: it may change at any time. `client_config` is public as `ddb_lease.client_config`.
+"""
 
 from __future__ import annotations
 
