@@ -419,8 +419,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
-            with core.in_queue(pending):
-                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             grant = core.conclude(pending, outcome)
             if grant is None:
                 return None

@@ -239,8 +239,7 @@ class _HeldByNobody:
         pending = core.begin_acquire(core.deadline(timeout), None, count=1, patient=True, wake=wakeup.wake)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
-            with core.in_queue(pending):
-                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             grant = core.conclude(pending, outcome)
             if grant is None:
                 return None

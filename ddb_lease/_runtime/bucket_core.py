@@ -10,13 +10,12 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import socket
 import weakref
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -75,7 +74,6 @@ class PendingAcquire:
     Attributes:
         operation: The operation to drive.
         waiter: Its place in the process's queue.
-        queues: Whether it is in that queue.
         observer: Reports its events; None if nobody listens.
         observe: Called with each of its requests and the answer.
         open_grants: Grants that may be leased; released unless the caller keeps them.
@@ -84,7 +82,6 @@ class PendingAcquire:
 
     operation: Operation[Outcome]
     waiter: Waiter
-    queues: bool
     observer: AcquireObserver | None
     observe: Observer
     open_grants: list[Grant]
@@ -203,7 +200,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
     ) -> PendingAcquire:
-        """An acquire to drive. Nothing has been sent yet, and it is not in the queue yet.
+        """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
         Args:
             deadline: When to give up, on the steady clock.
@@ -228,7 +225,6 @@ class BucketCore:
         return PendingAcquire(
             operation=operation,
             waiter=waiter,
-            queues=patient,
             observer=observer,
             observe=SelfWait(
                 self.own_holders,
@@ -240,16 +236,6 @@ class BucketCore:
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
         )
-
-    @contextlib.contextmanager
-    def in_queue(self, pending: PendingAcquire) -> Iterator[None]:
-        """Keep an acquire in the queue while it is driven."""
-        if pending.queues:
-            self.state.hints.join(pending.waiter)
-        try:
-            yield
-        finally:
-            self.state.hints.leave(pending.waiter)
 
     def conclude(self, pending: PendingAcquire, outcome: Outcome) -> Grant | None:
         """What an acquire won; None if nothing came free in time. If this raises, the caller abandons the acquire.

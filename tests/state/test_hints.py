@@ -40,7 +40,7 @@ class Thread:
     def __init__(self, hints, count=1):
         self.hints, self.wakes = hints, 0
         self.waiter = Waiter(self._wake, count)
-        hints.join(self.waiter)
+        hints.join(self.waiter, now=0.0)
 
     def _wake(self):
         self.wakes += 1
@@ -377,7 +377,7 @@ def test_wakes_are_given_without_the_lock(hints):
     # A wake may come back for the next slot at once.
     seen = []
     waiter = Waiter(lambda: seen.append(hints.take_free(random.Random(1))))
-    hints.join(waiter)
+    hints.join(waiter, now=0.0)
     hints.learn_view(view(free(1)))
     assert seen == [(1, 1)]
 
