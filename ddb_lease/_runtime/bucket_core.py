@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
-from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._operations.release import require_answers, send_release
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
@@ -358,7 +358,7 @@ class BucketCore:
             deadline=self.state.time.steady() + RELEASE_SECONDS,
         )
         require_answers(outcomes, lease_id=lease_id)
-        return ended_slots(outcomes, fence=fence)
+        return [outcome.slot for outcome in outcomes if outcome.ended]
 
     def end_all(self) -> int:
         """Release every lease in the table, on the calling thread; returns how many this ended."""

@@ -237,12 +237,15 @@ class Hints:
         """How many slots were last seen free, and have not been taken here."""
         return len(self._free)
 
-    def released(self, number: int, slot: Slot, *, now: float) -> None:
+    def released(self, number: int, *, fence: int, now: float) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
         self._own_release = number
         self.changes += 1
         self.fairness.released(now)
-        self.learn_slot(number, slot)
+        with self._lock:
+            self._free.put(number, fence)
+            woken = self._to_be_served()
+        _wake(woken)
 
     def join(self, waiter: Waiter, *, now: float) -> bool:
         """Join the queue at its end; returns whether the waiter may send requests at once, as `is_first` does."""
