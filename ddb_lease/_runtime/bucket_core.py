@@ -41,7 +41,7 @@ from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
-from ddb_lease._runtime.own_holders import OwnHolders, SelfWait
+from ddb_lease._runtime.own_holders import WARN_SECONDS, OwnHolders, SelfWait
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
@@ -227,11 +227,12 @@ class BucketCore:
             waiter=waiter,
             observer=observer,
             observe=SelfWait(
-                self.own_holders,
-                self.runtime,
+                holders=self.own_holders,
                 bucket=self.name,
                 by=by,
-                observe=None if observer is None else observer.observe,
+                warn_at=self.state.time.steady() + WARN_SECONDS,
+                steady=self.state.time.steady,
+                also=None if observer is None else observer.observe,
             ).observe,
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
@@ -256,23 +257,25 @@ class BucketCore:
             pending.observer.won(outcome, now=self.state.time.steady())
         return outcome
 
-    def new_lease(self, grant: Grant) -> HeldLease:
-        """The lease for a grant; not renewed yet."""
-        return HeldLease(grant, context=self._lease_context())
-
-    def keep(self, lease: HeldLease) -> None:
-        """Hold a lease from now on: renew it, and release it when the bucket is closed or the process ends.
+    def hold(self, pending: PendingAcquire, outcome: Outcome) -> HeldLease | None:
+        """Hold what an acquire won: renew it, and release it when the bucket is closed or the process ends.
 
         Raises:
+            StoreUnavailable: As `conclude`, which says what None means, too.
             ConfigurationError: The bucket was closed meanwhile, and nobody else would release the lease.
         """
+        grant = self.conclude(pending, outcome)
+        if grant is None:
+            return None
+        lease = self.new_lease(grant)
         self.leases[lease.id] = lease
         self.state.began(lease.id, lease.slots)
         self._made.add(lease)
-        process.expect_end()
+        workers = process.prepare_end(len(self.leases))
         heartbeats = self._lease_context().heartbeats
         heartbeats.add(lease)
-        heartbeats.workers.keep_ready(process.workers_for(len(self.leases)))
+        if workers:
+            heartbeats.workers.keep_ready(workers)
         if self.state.closed:
             raise self.state.closed_error()
         log.info(
@@ -282,6 +285,11 @@ class BucketCore:
             self.name,
             lease.fence,
         )
+        return lease
+
+    def new_lease(self, grant: Grant) -> HeldLease:
+        """The lease for a grant; not renewed yet."""
+        return HeldLease(grant, context=self._lease_context())
 
     def abandon(self, pending: PendingAcquire) -> None:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""

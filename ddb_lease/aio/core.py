@@ -110,12 +110,10 @@ class AsyncBucket:
         try:
             outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
             # Nothing can be cancelled between here and the caller's next await: the caller gets what was won.
-            grant = core.conclude(pending, outcome)
-            if grant is None:
+            held = core.hold(pending, outcome)
+            if held is None:
                 return None
-            held = core.new_lease(grant)
             kept = handle(held)
-            core.keep(held)
             hand_out(held, kept, at=core.runtime.clock.steady(), caller=called, by=by)
             return kept
         except BaseException:
