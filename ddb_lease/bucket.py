@@ -412,21 +412,19 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         self, timeout: Seconds | None, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
     ) -> Lease | None:
         """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
-        require_on_lost(on_lost)
+        if on_lost is not None:
+            require_on_lost(on_lost)
         core = self._core
         wakeup, called, by = core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
         deadline = core.deadline(timeout)
         pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
-            with core.in_queue(pending):
-                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
-            grant = core.conclude(pending, outcome)
-            if grant is None:
+            outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            held = core.hold(pending, outcome)
+            if held is None:
                 return None
-            held = core.new_lease(grant)
             lease = Lease(held, on_lost=on_lost)
-            core.keep(held)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             return lease
         except BaseException:

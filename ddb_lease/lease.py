@@ -51,8 +51,6 @@ class Lease(NotAsync, BelongsHere):
             lease of the slot; with several slots, with every lease of any of them.
         owner: Who acquired it.
         data: What was attached to it.
-        grace: Seconds between the deadline and the earliest moment at which another holder can have the slot: the time
-            for the lost-callback.
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
@@ -66,7 +64,6 @@ class Lease(NotAsync, BelongsHere):
         self.fence = held.fence
         self.owner = held.owner
         self.data: Data = held.data
-        self.grace = held.grace
         self._held = held
         self._entered = False
         self._on_lost: OnLost | None = None
@@ -81,6 +78,14 @@ class Lease(NotAsync, BelongsHere):
 
     def __hash__(self) -> int:
         return hash(self._held)
+
+    @property
+    def grace(self) -> float:
+        """Seconds between the deadline and the earliest moment at which another holder can have the slot.
+
+        It is the time for the lost-callback.
+        """
+        return self._held.grace
 
     @property
     def held(self) -> bool:

@@ -242,8 +242,7 @@ class SlidingWindow(NotAsync, BelongsHere):
         pending = core.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wakeup.wake)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
-            with core.in_queue(pending):
-                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             grant = core.conclude(pending, outcome)
             if grant is None:
                 return False

@@ -19,7 +19,7 @@ from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.maintain import Maintenance
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.grants import slots_of
-from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.belongs_here import BelongsHere
@@ -239,8 +239,7 @@ class _HeldByNobody:
         pending = core.begin_acquire(core.deadline(timeout), None, count=1, patient=True, wake=wakeup.wake)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
-            with core.in_queue(pending):
-                outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
+            outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             grant = core.conclude(pending, outcome)
             if grant is None:
                 return None
@@ -272,7 +271,7 @@ class _HeldByNobody:
         ended = core.run(core.release(lease_id, grant.slots, fence=grant.fence))
         self._forget(lease_id)
         for slot in ended:
-            core.state.hints.released(slot, Slot(number=slot, fence=grant.fence), now=core.state.time.steady())
+            core.state.hints.released(slot, fence=grant.fence, now=core.state.time.steady())
         return bool(ended)
 
     def fill(self) -> None:

@@ -167,10 +167,8 @@ def _acquire(process: _Process, count: int, grants: list[Grant]) -> Job:
     state = process.state
     for _ in range(count):
         waiter = Waiter(lambda: None)
-        state.hints.join(waiter)
         writes = SlotWrites(state, owner="host.example:1", data={}, deadline=math.inf, waiter=waiter)
         grant = yield from acquire(AcquireOne(writes), patient=True)
-        state.hints.leave(waiter)
         assert isinstance(grant, Grant)
         state.began(grant.lease_id, grant.slots)
         grants.append(grant)

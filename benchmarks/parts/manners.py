@@ -29,10 +29,10 @@ from benchmarks.contenders.naive import Naive
 from benchmarks.figures import jain, quantile
 from benchmarks.parts import Tick
 from ddb_lease._operations.acquire import AcquireOne, acquire
-from ddb_lease._operations.release import ended_slots, send_release
+from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._protocol.messages import Answer, AtOnce, Each, Look, Pause, Request
-from ddb_lease._protocol.records import Grant, Settings, Slot
+from ddb_lease._protocol.records import Grant, Settings
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
@@ -248,10 +248,8 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
     while True:
         wanted = world.now
         waiter = Waiter(lambda: None)
-        hints.join(waiter)
         writes = SlotWrites(state, owner="host.example:1", data={}, deadline=math.inf, waiter=waiter)
         grant = yield from acquire(AcquireOne(writes), patient=True)
-        hints.leave(waiter)
         assert isinstance(grant, Grant)
         state.began(grant.lease_id, grant.slots)
         log.grants += 1
@@ -261,8 +259,8 @@ def _our_worker(world: World, time: ServiceTime, log: Log, chance: random.Random
         endings = yield from send_release(
             state, slots=grant.slots, lease_id=grant.lease_id, fence=grant.fence, tries=8, deadline=world.now + 30
         )
-        for slot in ended_slots(endings, fence=grant.fence):
-            hints.released(slot, Slot(number=slot, fence=grant.fence), now=world.now)
+        for slot in [ending.slot for ending in endings if ending.ended]:
+            hints.released(slot, fence=grant.fence, now=world.now)
         yield REST_SECONDS * chance.uniform(0.5, 1.5)
 
 

@@ -6,6 +6,8 @@ Invariants:
   synchronous API, asyncio and the simulator drive this very code.
 - One try makes up to two guesses from the hints, then searches (see `search`). Only the first waiters of a process
   try: the others sleep.
+- An acquire that waits is in the process's queue from its first try to its end. If it does not come to its end, whoever
+  drives it takes it out: `Hints.leave`.
 - A full bucket is waited for without writing.
 - What is written, and how nothing stays leased by mistake: see `slot_writes`.
 """
@@ -61,21 +63,23 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
         ConfigurationError: The stored lease is too short for this client's margin, or more slots are wanted than the
             bucket has; nothing is held.
     """
-    state = wanted.writes.state
+    state, waiter = wanted.writes.state, wanted.writes.waiter
     began = state.time.steady()
     tries = _Tries(wanted, began, patient=patient)
-    outcome = yield from tries.run(began)
-    if isinstance(outcome, Grant):
-        return outcome
-    policy = acquiring(
-        steady=state.time.steady,
-        deadline=wanted.writes.deadline,
-        chance=state.chance,
-        patient=patient,
-        give_up=never_reached(state.time, since=began),
-    )
-    last: Outcome = yield from policy.after(outcome, lambda: tries.run(state.time.steady()))
-    return last
+    in_turn = waiter is None or state.hints.join(waiter, now=began)
+    outcome = yield from tries.run(began, in_turn=in_turn)
+    if not isinstance(outcome, Grant):
+        policy = acquiring(
+            steady=state.time.steady,
+            deadline=wanted.writes.deadline,
+            chance=state.chance,
+            patient=patient,
+            give_up=never_reached(state.time, since=began),
+        )
+        outcome = yield from policy.after(outcome, tries.run_again)
+    if waiter is not None:
+        state.hints.leave(waiter)
+    return outcome
 
 
 @dataclass(eq=False)
@@ -151,14 +155,19 @@ class _Tries:
         self._complain_after = COMPLAIN_SECONDS
         self._elsewhere = False
 
-    def run(self, now: float) -> Operation[Outcome]:
-        """One try, begun at steady time `now`."""
-        state, hints, waiter = self._state, self._state.hints, self._writes.waiter
-        if state.closed:
+    def run_again(self) -> Operation[Outcome]:
+        """A later try."""
+        now = self._state.time.steady()
+        return self.run(now, in_turn=self._state.hints.is_first(self._writes.waiter, now=now))
+
+    def run(self, now: float, *, in_turn: bool) -> Operation[Outcome]:
+        """One try, begun at steady time `now`; `in_turn`: whether no other waiter of this process comes first."""
+        state, hints = self._state, self._state.hints
+        if state.closed:  # after the queue was asked: closing wakes only those in it
             raise state.closed_error()
-        if not hints.is_first(waiter, now=now):
+        if not in_turn:
             return OutOfTurn()
-        pause = 0.0 if waiter is None else self._break(now)
+        pause = 0.0 if self._writes.waiter is None else self._break(now)
         if pause:
             return GaveWay(pause)
         changes = hints.changes

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ddb_lease._operations.resend import require_answered, resend_until_answered
+from ddb_lease._operations.resend import UNANSWERED, require_answered, send_until
 from ddb_lease._protocol.grants import released
 from ddb_lease._protocol.messages import Answer, Done, Refused, Release
 from ddb_lease._protocol.retry import Operation
@@ -20,16 +20,19 @@ from ddb_lease._state.bucket_state import BucketState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotRelease:
-    """The outcome of one slot's release: the last answer, and whether an earlier sending may have worked."""
+    """The outcome of one slot's release.
+
+    Attributes:
+        slot: Its number.
+        answer: The last answer.
+        known: Whether the slot is certainly not ours any more.
+        ended: Whether the release ended the lease there, as far as is known.
+    """
 
     slot: int
     answer: Answer
-    uncertain: bool
-
-    @property
-    def known(self) -> bool:
-        """Whether the slot is certainly not ours any more."""
-        return isinstance(self.answer, (Done, Refused))
+    known: bool
+    ended: bool
 
 
 def send_release(
@@ -68,24 +71,22 @@ def _release_one(
 ) -> Operation[SlotRelease]:
     def request() -> Release:
         # Without the fence, the item keeps the TTL that its lease gave it: see `grants.ttl_for`.
-        known = state.time.known and fence is not None
-        ttl = state.ttl(state.time.now_ms()[1], fence=fence or 0) if known else None
+        now = state.time.read() if fence is not None else None
+        ttl = None if now is None else state.ttl(now.high_ms, fence=fence or 0)
         return Release(slot=slot, lease_id=lease_id, ttl=ttl)
 
-    answer, uncertain = yield from resend_until_answered(
-        state.time, state.chance, request, tries=tries, deadline=deadline
+    answer, uncertain = yield from send_until(
+        request(),
+        anew=request,
+        again=UNANSWERED,
+        time=state.time,
+        chance=state.chance,
+        tries=tries,
+        deadline=deadline,
     )
-    return SlotRelease(slot=slot, answer=answer, uncertain=uncertain)
-
-
-def ended_slots(outcomes: Sequence[SlotRelease], *, fence: int | None) -> list[int]:
-    """The slots on which a release ended the lease, as far as is known."""
-    return [
-        outcome.slot
-        for outcome in outcomes
-        if isinstance(outcome.answer, (Done, Refused))
-        and released(outcome.answer, fence=fence, uncertain=outcome.uncertain)
-    ]
+    if not isinstance(answer, (Done, Refused)):
+        return SlotRelease(slot=slot, answer=answer, known=False, ended=False)
+    return SlotRelease(slot=slot, answer=answer, known=True, ended=released(answer, fence=fence, uncertain=uncertain))
 
 
 def require_answers(outcomes: Sequence[SlotRelease], *, lease_id: str) -> None:

@@ -14,7 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
@@ -41,33 +41,30 @@ CLEAN_UP_SECONDS = 1.0
 """How long that is tried: an acquire with a timeout returns not much later than it."""
 
 
+@dataclass(eq=False)
 class SlotWrites:
     """The writes of one acquire, or of one run of maintenance.
 
     Each raises `StoreRejected` if the service refuses for good.
 
-    Args:
+    Attributes:
         state: The bucket's state.
         owner: Who acquires, for people to read.
         data: What to attach to the lease.
         deadline: When to give up, on the steady clock; `math.inf` for never.
         waiter: The place in this process's queue; None where none is taken.
-
-    Attributes:
         open_grants: What may be leased: noted before it is first sent for, and struck out once it is surely not leased.
         unanswered: The ids of those of them whose request has no answer yet: it may still be under way.
     """
 
-    def __init__(
-        self, state: BucketState, *, owner: str, data: Data, deadline: float, waiter: Waiter | None = None
-    ) -> None:
-        self.state = state
-        self.deadline = deadline
-        self.waiter = waiter
-        self.open_grants: list[Grant] = []
-        self.unanswered: set[str] = set()
-        self._owner = owner
-        self._data = data
+    state: BucketState
+    _: KW_ONLY
+    owner: str
+    data: Data
+    deadline: float
+    waiter: Waiter | None = None
+    open_grants: list[Grant] = field(default_factory=list, init=False)
+    unanswered: set[str] = field(default_factory=set, init=False)
 
     def win(self, step: ClaimSlot | MintSlot | TakeSlots) -> Operation[Grant | Refused | Failure]:
         """Lease one slot, or several together.
@@ -211,8 +208,8 @@ class SlotWrites:
             fence_seen=fence_seen,
             lease_ms=lease_ms,
             margin=self.state.timing.margin_for(lease_ms / 1000),
-            owner=self._owner,
-            data=self._data,
+            owner=self.owner,
+            data=self.data,
             steady=now.steady,
             now_hi=now.high_ms,
             chance=self.state.chance,

@@ -16,6 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import contextvars
+import functools
 import math
 import threading
 from typing import Final
@@ -29,7 +30,7 @@ from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd
 from ddb_lease._runtime.ports import Lock
 from ddb_lease._runtime.renewer import BatchCall, PlannedRenewal, RenewalAnswers
 from ddb_lease._state.log import queued as _log
-from ddb_lease._state.service_time import WIDE_SECONDS
+from ddb_lease._state.service_time import WIDE_SECONDS, Reading
 from ddb_lease.errors import LossReason
 from ddb_lease.events import Renewed
 
@@ -82,12 +83,16 @@ class Attempts:
         self.surroundings = contextvars.copy_context()
         self._fence = grant.fence
         self._seconds = grant.lease_ms / 1000
-        self._longest = min(_SLACK * context.connection.call_seconds(self._seconds), _PART * self._seconds)
         self._context = context
         self._scheduled = scheduled
         self._busy_since = math.inf
         self._refused: frozenset[int] = frozenset()
         self.steady = context.runtime.clock.steady
+
+    @functools.cached_property
+    def _longest(self) -> float:
+        """Seconds without an answer after which a request is given up."""
+        return min(_SLACK * self._context.connection.call_seconds(self._seconds), _PART * self._seconds)
 
     def new(self) -> Attempt:
         """A new attempt: one by hand, unless it is made the current one."""
@@ -180,20 +185,23 @@ class Attempts:
         with self.lock:
             # Steady time first: see `Belief.begin_renewal`.
             belief.tried_at = now = self.steady()
-            now_hi = state.time.latest_ms()
-            widest = WIDE_SECONDS if now < belief.settle_until else max(WIDE_SECONDS, self._seconds)
-            if state.time.wider_than(widest):
+            known = state.time.read()
+            if known is None or self._is_too_wide(known, now):
                 belief.postpone(now)
                 return None
-            renewal = belief.begin_renewal(now, now_hi)
+            renewal = belief.begin_renewal(now, known.latest_ms)
         if renewal is None:
             return None
         expires_at = renewal.expires_at
-        ttl = state.ttl(now_hi, expires_at=expires_at, fence=self._fence)
+        ttl = state.ttl(known.latest_ms, expires_at=expires_at, fence=self._fence)
         # What a batch refused comes first: a batch does not say why, and one request then tells.
         slots = sorted(self.slots, key=lambda slot: slot not in self._refused) if self._refused else self.slots
         requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in slots]
         return PlannedRenewal(renewal=renewal, requests=tuple(requests))
+
+    def _is_too_wide(self, known: Reading, now: float) -> bool:
+        wide = known.latest_within_seconds
+        return wide > WIDE_SECONDS and (wide > self._seconds or now < self.belief.settle_until)
 
     def apply(self, planned: PlannedRenewal, answers: RenewalAnswers, *, attempt: Attempt) -> LossReason | None:
         """Take note of an attempt's answers; returns why the lease is lost, if they lose it."""

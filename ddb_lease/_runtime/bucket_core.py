@@ -10,20 +10,19 @@ Invariants:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import socket
 import weakref
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
-from ddb_lease._operations.release import ended_slots, require_answers, send_release
+from ddb_lease._operations.release import require_answers, send_release
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
@@ -42,7 +41,7 @@ from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
-from ddb_lease._runtime.own_holders import OwnHolders, SelfWait
+from ddb_lease._runtime.own_holders import WARN_SECONDS, OwnHolders, SelfWait
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
@@ -75,7 +74,6 @@ class PendingAcquire:
     Attributes:
         operation: The operation to drive.
         waiter: Its place in the process's queue.
-        queues: Whether it is in that queue.
         observer: Reports its events; None if nobody listens.
         observe: Called with each of its requests and the answer.
         open_grants: Grants that may be leased; released unless the caller keeps them.
@@ -84,7 +82,6 @@ class PendingAcquire:
 
     operation: Operation[Outcome]
     waiter: Waiter
-    queues: bool
     observer: AcquireObserver | None
     observe: Observer
     open_grants: list[Grant]
@@ -203,7 +200,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
     ) -> PendingAcquire:
-        """An acquire to drive. Nothing has been sent yet, and it is not in the queue yet.
+        """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
         Args:
             deadline: When to give up, on the steady clock.
@@ -228,28 +225,18 @@ class BucketCore:
         return PendingAcquire(
             operation=operation,
             waiter=waiter,
-            queues=patient,
             observer=observer,
             observe=SelfWait(
-                self.own_holders,
-                self.runtime,
+                holders=self.own_holders,
                 bucket=self.name,
                 by=by,
-                observe=None if observer is None else observer.observe,
+                warn_at=self.state.time.steady() + WARN_SECONDS,
+                steady=self.state.time.steady,
+                also=None if observer is None else observer.observe,
             ).observe,
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
         )
-
-    @contextlib.contextmanager
-    def in_queue(self, pending: PendingAcquire) -> Iterator[None]:
-        """Keep an acquire in the queue while it is driven."""
-        if pending.queues:
-            self.state.hints.join(pending.waiter)
-        try:
-            yield
-        finally:
-            self.state.hints.leave(pending.waiter)
 
     def conclude(self, pending: PendingAcquire, outcome: Outcome) -> Grant | None:
         """What an acquire won; None if nothing came free in time. If this raises, the caller abandons the acquire.
@@ -270,23 +257,25 @@ class BucketCore:
             pending.observer.won(outcome, now=self.state.time.steady())
         return outcome
 
-    def new_lease(self, grant: Grant) -> HeldLease:
-        """The lease for a grant; not renewed yet."""
-        return HeldLease(grant, context=self._lease_context())
-
-    def keep(self, lease: HeldLease) -> None:
-        """Hold a lease from now on: renew it, and release it when the bucket is closed or the process ends.
+    def hold(self, pending: PendingAcquire, outcome: Outcome) -> HeldLease | None:
+        """Hold what an acquire won: renew it, and release it when the bucket is closed or the process ends.
 
         Raises:
+            StoreUnavailable: As `conclude`, which says what None means, too.
             ConfigurationError: The bucket was closed meanwhile, and nobody else would release the lease.
         """
+        grant = self.conclude(pending, outcome)
+        if grant is None:
+            return None
+        lease = self.new_lease(grant)
         self.leases[lease.id] = lease
         self.state.began(lease.id, lease.slots)
         self._made.add(lease)
-        process.expect_end()
+        workers = process.prepare_end(len(self.leases))
         heartbeats = self._lease_context().heartbeats
         heartbeats.add(lease)
-        heartbeats.workers.keep_ready(process.workers_for(len(self.leases)))
+        if workers:
+            heartbeats.workers.keep_ready(workers)
         if self.state.closed:
             raise self.state.closed_error()
         log.info(
@@ -296,6 +285,11 @@ class BucketCore:
             self.name,
             lease.fence,
         )
+        return lease
+
+    def new_lease(self, grant: Grant) -> HeldLease:
+        """The lease for a grant; not renewed yet."""
+        return HeldLease(grant, context=self._lease_context())
 
     def abandon(self, pending: PendingAcquire) -> None:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
@@ -372,7 +366,7 @@ class BucketCore:
             deadline=self.state.time.steady() + RELEASE_SECONDS,
         )
         require_answers(outcomes, lease_id=lease_id)
-        return ended_slots(outcomes, fence=fence)
+        return [outcome.slot for outcome in outcomes if outcome.ended]
 
     def end_all(self) -> int:
         """Release every lease in the table, on the calling thread; returns how many this ended."""

@@ -14,7 +14,6 @@ Invariants:
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -23,16 +22,11 @@ from typing import Any, Final
 _LATE: Final = -100
 """After all finalizers of `multiprocessing` itself, and after the child's own children."""
 
-_expecting: int | None = None
 _forked = False
 
 
 def expect(at_exit: Callable[[], None]) -> None:
-    """Make sure that this runs when the process ends: once a process."""
-    global _expecting  # noqa: PLW0603 - one for each process is the point
-    if _expecting is not None:
-        return
-    _expecting = os.getpid()
+    """Make sure that this runs when the process ends; called once a process."""
     for package in ("multiprocessing", "billiard"):
         util: Any = sys.modules.get(f"{package}.util")
         if util is None or not (_forked or _is_child(package)):
@@ -46,9 +40,9 @@ def expect(at_exit: Callable[[], None]) -> None:
 
 
 def after_fork_in_child() -> None:
-    """In a forked child: its end is one of its own."""
-    global _expecting, _forked
-    _expecting, _forked = None, True
+    """In a forked child: it may end without the interpreter's exit."""
+    global _forked  # noqa: PLW0603 - one for each process is the point
+    _forked = True
 
 
 def is_exiting() -> bool:

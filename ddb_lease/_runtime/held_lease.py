@@ -48,7 +48,6 @@ class HeldLease:
         fence: The fencing token.
         owner: Who acquired it.
         data: What was attached to it.
-        grace: Seconds between the deadline and the earliest moment at which another can hold the slot.
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
         attempts: How it is renewed.
@@ -79,7 +78,6 @@ class HeldLease:
         self.now = self._steady = context.runtime.clock.steady
         self._seconds = seconds = grant.lease_ms / 1000
         self._margin = grant.margin
-        self.grace = state.timing.grace_for(seconds)
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
         self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by)
         self._forked = False
@@ -97,6 +95,11 @@ class HeldLease:
     def __repr__(self) -> str:
         where = slots_text(self.slots).replace(" ", "=")
         return f"<Lease {self.id} {where} fence={self.fence} {self._word()}>"
+
+    @property
+    def grace(self) -> float:
+        """Seconds between the deadline and the earliest moment at which another can hold the slot."""
+        return self._context.state.timing.grace_for(self._seconds)
 
     @property
     def held(self) -> bool:

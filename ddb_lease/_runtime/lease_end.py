@@ -22,11 +22,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from ddb_lease._operations.release import SlotRelease, ended_slots, require_answers, send_release
+from ddb_lease._operations.release import SlotRelease, require_answers, send_release
 from ddb_lease._protocol.grants import may_still_land
 from ddb_lease._protocol.lease_state import Belief, State
 from ddb_lease._protocol.messages import Rejected
-from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import Operation, full_jitter
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.heartbeat import Heartbeats, Scheduled
@@ -228,12 +228,13 @@ class LeaseEnd:
             deadline=state.time.steady() + seconds,
         )
         self._note_outcomes(outcomes)
-        ended = ended_slots(outcomes, fence=grant.fence)
+        ended = [outcome.slot for outcome in outcomes if outcome.ended]
         for slot in ended:
-            state.hints.released(slot, Slot(number=slot, fence=grant.fence), now=state.time.steady())
+            state.hints.released(slot, fence=grant.fence, now=state.time.steady())
         self._freed = bool(ended)
-        require_answers(outcomes, lease_id=grant.lease_id)
-        return bool(ended)
+        if not self.answered:
+            require_answers(outcomes, lease_id=grant.lease_id)
+        return self._freed
 
     def owe(self) -> None:
         """The release begins: it is owed until it is answered, or the lease has certainly expired."""

@@ -11,6 +11,8 @@ Invariants:
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ddb_lease._protocol.messages import Answer, Request, Seen
@@ -73,45 +75,39 @@ class OwnHolders:
         return f"this process holds {what} ({named})"
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
 class SelfWait:
     """Watches one acquire.
 
-    Args:
+    Attributes:
         holders: What its bucket shows.
-        began: When it began, on the steady clock.
-        by: The thread or task that waits; None if that is not known.
-        observe: Called as well; None for nothing.
+        bucket: The bucket's name.
+        by: The thread or task that waits; None if that is not known, and once it was warned.
+        warn_at: When it has waited long enough to be warned, on the steady clock.
+        steady: Reads that clock.
+        also: Observes too; None for nothing.
     """
 
-    def __init__(
-        self,
-        holders: OwnHolders,
-        runtime: Runtime,
-        *,
-        bucket: str,
-        by: weakref.ref[Any] | None,
-        observe: Observer | None,
-    ) -> None:
-        self._holders = holders
-        self._clock = runtime.clock
-        self._bucket = bucket
-        self._by = by
-        self._also = observe
-        self._warn_at = runtime.clock.steady() + WARN_SECONDS
+    holders: OwnHolders
+    bucket: str
+    by: weakref.ref[Any] | None
+    warn_at: float
+    steady: Callable[[], float]
+    also: Observer | None
 
     def observe(self, request: Request, answer: Answer) -> None:
         """Note a look's answer; warn once if the wait has lasted and cannot end by itself."""
-        if self._also is not None:
-            self._also(request, answer)
+        if self.also is not None:
+            self.also(request, answer)
         if not isinstance(answer, Seen):
             return
-        self._holders.note(answer)
-        if self._by is None or self._clock.steady() < self._warn_at:
+        self.holders.note(answer)
+        if self.by is None or self.steady() < self.warn_at:
             return
-        said = self._holders.waits_for_itself(self._by)
+        said = self.holders.waits_for_itself(self.by)
         if said:
-            self._by = None  # once
-            _log.warning("bucket %r is full, and %s: this acquire waits for its own process", self._bucket, said)
+            self.by = None  # once
+            _log.warning("bucket %r is full, and %s: this acquire waits for its own process", self.bucket, said)
 
 
 def _acquired(lease: HeldLease, by: weakref.ref[Any]) -> bool:

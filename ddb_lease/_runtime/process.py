@@ -53,7 +53,7 @@ class LifecycleHooks(Protocol):
 
 
 _unjoined: list[threading.Thread] = []
-_ended = False
+_prepared = _ended = False
 _registered: weakref.WeakSet[LifecycleHooks] = weakref.WeakSet()
 _lock = threading.RLock()
 _heartbeats: Heartbeats | None = None
@@ -69,14 +69,6 @@ def heartbeats() -> Heartbeats:
         return _heartbeats
 
 
-def workers_for(leases: int) -> int:
-    """How many workers to have ready for an exit with so many leases of one bucket: none can be started then.
-
-    And one for each further bucket, as far as workers are kept: those that do not answer must not take all the time.
-    """
-    return max((leases + len(_registered)) // LEASES_PER_WORKER, len(_registered) - 1)
-
-
 def register(inhabitant: LifecycleHooks) -> None:
     """Tell it of forks and of the exit while it exists; at once if the exit has been."""
     _registered.add(inhabitant)
@@ -84,9 +76,18 @@ def register(inhabitant: LifecycleHooks) -> None:
         inhabitant.at_exit(SystemClock().steady())
 
 
-def expect_end() -> None:
-    """This process holds a lease now: make sure that its end is noticed. Costs next to nothing after the first time."""
-    endings.expect(_at_exit)
+def prepare_end(leases: int) -> int:
+    """This process holds so many leases of one bucket: make sure, once, that its end is noticed.
+
+    Returns:
+        How many workers to have ready for the end, as none can be started then: enough for the leases, and one for each
+        further bucket, as far as workers are kept. Buckets that do not answer must not take all the time.
+    """
+    global _prepared  # noqa: PLW0603 - one for each process is the point
+    if not _prepared:
+        _prepared = True
+        endings.expect(_at_exit)
+    return max((leases + len(_registered)) // LEASES_PER_WORKER, len(_registered) - 1)
 
 
 def wait_at_exit_for(thread: threading.Thread) -> None:
@@ -100,10 +101,11 @@ def is_exiting() -> bool:
 
 
 def _after_fork_in_child() -> None:
-    global _heartbeats, _lock  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
+    global _heartbeats, _lock, _prepared  # noqa: PLW0603 - the parent's thread does not exist here, its locks may be held for ever
     log.after_fork_in_child()
     _lock = threading.RLock()
     _heartbeats = None
+    _prepared = False  # its end is one of its own
     endings.after_fork_in_child()
     for inhabitant in list(_registered):
         inhabitant.after_fork_in_child()

@@ -237,17 +237,20 @@ class Hints:
         """How many slots were last seen free, and have not been taken here."""
         return len(self._free)
 
-    def released(self, number: int, slot: Slot, *, now: float) -> None:
+    def released(self, number: int, *, fence: int, now: float) -> None:
         """This process released a slot itself: the best guess for its next acquire, and for its waiters."""
         self._own_release = number
         self.changes += 1
         self.fairness.released(now)
-        self.learn_slot(number, slot)
-
-    def join(self, waiter: Waiter) -> None:
-        """Join the queue at its end."""
         with self._lock:
-            self._queue.join(waiter)
+            self._free.put(number, fence)
+            woken = self._to_be_served()
+        _wake(woken)
+
+    def join(self, waiter: Waiter, *, now: float) -> bool:
+        """Join the queue at its end; returns whether the waiter may send requests at once, as `is_first` does."""
+        with self._lock:
+            return self._may_try(now, first=self._queue.join(waiter, len(self._free)))
 
     def leave(self, waiter: Waiter) -> None:
         """Leave the queue, from any place in it; the first waiters are then woken."""
@@ -272,17 +275,18 @@ class Hints:
             return True
         with self._lock:
             first = self._queue.is_first(waiter, len(self._free))
-            if first is None:
-                return True
-            if first or now - self._tried_at > _STALE_SECONDS:
-                self._tried_at = now
-                return True
-            return False
+            return first is None or self._may_try(now, first=first)
 
     def empty(self) -> None:
         """In a forked child: forget the waiters, and make a new lock."""
         self._lock = threading.RLock()
         self._queue = WaitQueue()
+
+    def _may_try(self, now: float, *, first: bool) -> bool:
+        if first or now - self._tried_at > _STALE_SECONDS:
+            self._tried_at = now
+            return True
+        return False
 
     def _to_be_served(self) -> list[Waiter]:
         """The first waiters for which there are enough free slots: the others would look in vain."""

@@ -157,6 +157,10 @@ class Offset:
         """`bounds`, `strict_bounds` and `certain`, in one call: each claim reads them twice."""
         return self._bounds(2, now), self._bounds(AGREEING, now), self.trusted.certain
 
+    def told(self, date: float, *, sent: float, received: float) -> Offset:
+        """The state after one more answer, of this date; the arguments are those of `Interval.told`."""
+        return self.updated(Interval.told(date, sent=sent, received=received))
+
     def updated(self, sample: Interval) -> Offset:
         """The state after one more answer."""
         now = sample.at

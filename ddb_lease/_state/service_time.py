@@ -54,7 +54,10 @@ class Reading:
         steady: The steady clock, in seconds.
         expired_before_ms: See `ServiceTime.expired_before_ms`.
         high_ms: The service's time is no later, as no single wrong answer can deny.
-        latest_ms: The same, as no two wrong answers can deny, if `certain`.
+        latest_ms: The same, as no two wrong answers can deny, if `certain`: a lease that is held is extended by it.
+        latest_within_seconds: How far it may be ahead: how far the strict bounds are apart. 0 if answers without a
+            ``Date`` made us fall back to this machine's wall clock: those bounds are as wide as configured, and asking
+            again does not help.
         confirmed: Whether something may be written by these bounds that is verified before anybody relies on it.
         certain: Whether three answers agree.
         doubtful: Whether the latest answers contradict what we knew.
@@ -65,6 +68,7 @@ class Reading:
     expired_before_ms: int
     high_ms: int
     latest_ms: int
+    latest_within_seconds: float
     confirmed: bool
     certain: bool
     doubtful: bool
@@ -149,20 +153,9 @@ class ServiceTime:
 
     @property
     def unsettled_strictly(self) -> bool:
-        """The same for `latest_ms`, by which leases that are held already are extended."""
-        return self.doubtful or self.wider_than(WIDE_SECONDS)
-
-    def wider_than(self, seconds: float) -> bool:
-        """Whether the strict bounds are further apart than so many seconds: so far ahead may an expiry lie.
-
-        Always False if answers without a ``Date`` made us fall back to this machine's wall clock: the bounds are then
-        as wide as configured, and asking again does not help.
-        """
+        """The same for `Reading.latest_ms`, by which leases that are held already are extended."""
         offset = self._offset
-        if offset is None:
-            return False
-        bounds = offset.strict_bounds(self.steady())
-        return bounds.high - bounds.low > seconds
+        return offset is not None and (offset.doubt is not None or _is_wide(offset.strict_bounds(self.steady())))
 
     def observe(self, *, sent: float, received: float, date: float | None) -> bool:
         """Learn from one genuine answer (one that carries a request id).
@@ -180,11 +173,10 @@ class ServiceTime:
                 self._note_dateless()
                 return False
             self._dateless = 0
-            sample = Interval.told(date, sent=sent, received=received)
             before = self._offset
             if before is None:
-                return self._note_date(sample)
-            after = self._offset = before.updated(sample)
+                return self._note_date(Interval.told(date, sent=sent, received=received))
+            after = self._offset = before.told(date, sent=sent, received=received)
         if after.overruled is not None:
             missed = after.trusted.lows[0] - after.overruled.highs[0]
             if missed > self.front_end_skew:
@@ -201,15 +193,6 @@ class ServiceTime:
         """
         offset, now = self._offset, self.steady()
         return self._wall_ms() if offset is None else _to_ms(offset.bounds(now), now)
-
-    def latest_ms(self) -> int:
-        """The service's time is no later, and no two wrong answers move this bound, once it is `certain`.
-
-        Raises:
-            RuntimeError: It is not known yet; ask `known` first.
-        """
-        offset, now = self._offset, self.steady()
-        return (self._wall_ms() if offset is None else _to_ms(offset.strict_bounds(now), now))[1]
 
     def expired_before_ms(self) -> int:
         """A lease whose `expires_at` is below this has certainly expired.
@@ -235,6 +218,7 @@ class ServiceTime:
                 earliest_ms if certain else 0,
                 math.ceil((now + bounds.high) * 1000),
                 latest_ms,
+                strict_bounds.high - strict_bounds.low,
                 confirmed=certain or self._is_confirmed(offset),
                 certain=certain,
                 doubtful=offset.doubt is not None,
@@ -242,7 +226,7 @@ class ServiceTime:
             )
         if self._by_wall:
             low_ms, high_ms = self._wall_ms()
-            return Reading(now, low_ms, high_ms, high_ms, confirmed=True, certain=True, doubtful=False, wide=False)
+            return Reading(now, low_ms, high_ms, high_ms, 0.0, confirmed=True, certain=True, doubtful=False, wide=False)
         return None
 
     def agreed_now(self) -> float | None:

@@ -58,10 +58,11 @@ class WaitQueue:
         """Whether a waiter is one of the `first`; None if it is not in the queue."""
         return waiter in self.first(free) if waiter in self else None
 
-    def join(self, waiter: Waiter) -> None:
-        """Join at the end."""
+    def join(self, waiter: Waiter, free: int) -> bool:
+        """Join at the end; returns whether the waiter is one of the `first`."""
         waiter.place = next(self._serial)
         self._places.setdefault(waiter.count, OrderedDict())[waiter.place] = weakref.ref(waiter)
+        return waiter in self.first(free)
 
     def leave(self, waiter: Waiter) -> bool:
         """Leave from any place, if the waiter is in the queue; returns whether others are left."""

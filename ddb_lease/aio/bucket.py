@@ -395,7 +395,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int,
         patient: bool,
     ) -> Lease | None:
-        require_on_lost(on_lost)
+        if on_lost is not None:
+            require_on_lost(on_lost)
 
         def handle(held: HeldLease) -> Lease:
             return Lease(held, bucket=self._bucket, on_lost=on_lost)

@@ -108,15 +108,12 @@ class AsyncBucket:
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
         pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
         try:
-            with core.in_queue(pending):
-                outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
+            outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
             # Nothing can be cancelled between here and the caller's next await: the caller gets what was won.
-            grant = core.conclude(pending, outcome)
-            if grant is None:
+            held = core.hold(pending, outcome)
+            if held is None:
                 return None
-            held = core.new_lease(grant)
             kept = handle(held)
-            core.keep(held)
             hand_out(held, kept, at=core.runtime.clock.steady(), caller=called, by=by)
             return kept
         except BaseException:

@@ -49,8 +49,6 @@ class Lease(NotSync, BelongsHere):
             any of them.
         owner: Who acquired it.
         data: What was attached to it.
-        grace: Seconds between the deadline and the earliest moment at which another holder can have the slot: the time
-            for the loop, the lost-callback and the end of a guarded block together.
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
@@ -63,7 +61,6 @@ class Lease(NotSync, BelongsHere):
         self.fence = held.fence
         self.owner = held.owner
         self.data: Data = held.data
-        self.grace = held.grace
         self._held = held
         self._entered = False
         self._bucket = bucket
@@ -75,6 +72,14 @@ class Lease(NotSync, BelongsHere):
 
     def __repr__(self) -> str:
         return repr(self._held)
+
+    @property
+    def grace(self) -> float:
+        """Seconds between the deadline and the earliest moment at which another holder can have the slot.
+
+        It is the time for the loop, the lost-callback and the end of a guarded block together.
+        """
+        return self._held.grace
 
     @property
     def held(self) -> bool:

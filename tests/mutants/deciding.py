@@ -234,14 +234,21 @@ AMBIGUITY = Chapter(
             ),
         ),
         Mutant(
-            name="a release, a revocation and a look are sent again while they fail",
+            name="a revocation and a look are sent again while they fail",
             module=_RESEND,
             target="resend_until_answered",
             code="UNANSWERED",
             without="()",
+            noticed_by=("tests/operations/test_revoke.py::test_a_revocation_survives_what_passes",),
+        ),
+        Mutant(
+            name="a release is sent again while it fails",
+            module="_operations/release.py",
+            target="_release_one",
+            code="UNANSWERED",
+            without="()",
             noticed_by=(
                 "tests/operations/test_acquire_recovery.py::test_a_release_whose_answer_is_lost_is_sent_again_and_says_that_it_ended_the_lease",
-                "tests/operations/test_revoke.py::test_a_revocation_survives_what_passes",
             ),
         ),
         Mutant(

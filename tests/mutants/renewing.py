@@ -55,8 +55,8 @@ RENEWING = Chapter(
             name="a renewal writes the upper bound",
             module=_ATTEMPTS,
             target="Attempts.plan",
-            code="state.time.latest_ms()",
-            without="state.time.now_ms()[0]",
+            code="belief.begin_renewal(now, known.latest_ms)",
+            without="belief.begin_renewal(now, state.time.now_ms()[0])",
             noticed_by=(
                 "tests/test_lease_serial.py::test_a_renewal_lets_nobody_have_the_slot_before_its_length_is_over",
             ),

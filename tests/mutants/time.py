@@ -203,9 +203,9 @@ BOUNDS = Chapter(
         Mutant(
             name="a lease that is held is extended by the strict bound",
             module=_SERVICE_TIME,
-            target="ServiceTime.latest_ms",
-            code="offset.strict_bounds(now)",
-            without="offset.bounds(now)",
+            target="ServiceTime.read",
+            code="_to_ms(strict_bounds, now)",
+            without="_to_ms(bounds, now)",
             noticed_by=(
                 "tests/state/test_service_time.py::test_two_odd_dates_of_five_show_no_lease_as_expired_and_extend_none_in_any_order",
                 "tests/state/test_service_time.py::test_an_answer_that_fits_what_was_known_and_its_rival_ends_no_doubt",

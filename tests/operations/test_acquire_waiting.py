@@ -319,7 +319,7 @@ def test_a_newcomer_leaves_a_free_slot_to_those_in_front(environment):
     bucket.acquire(timeout=5).release()
     bucket.tap.clear()
     in_front = Waiter(lambda: None)
-    bucket._core.state.hints.join(in_front)
+    bucket._core.state.hints.join(in_front, now=bucket._core.state.time.steady())
     with pytest.raises(AcquireTimeout):
         bucket.acquire(timeout=4)
     assert bucket.tap.sent == []

@@ -40,7 +40,7 @@ class Thread:
     def __init__(self, hints, count=1):
         self.hints, self.wakes = hints, 0
         self.waiter = Waiter(self._wake, count)
-        hints.join(self.waiter)
+        hints.join(self.waiter, now=0.0)
 
     def _wake(self):
         self.wakes += 1
@@ -102,10 +102,10 @@ def test_free_slots_are_drawn_at_random(hints):
 
 def test_the_slot_that_we_released_ourselves_comes_first(hints):
     hints.learn_view(view(*map(free, range(10))))
-    hints.released(7, free(7, fence=5), now=0.0)
+    hints.released(7, fence=5, now=0.0)
     for seed in range(20):
         assert hints.take_free(random.Random(seed)) == (7, 5)
-        hints.released(7, free(7, fence=5), now=0.0)
+        hints.released(7, fence=5, now=0.0)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_look_replaces_what_was_known_of_the_slots_it_covered_and_of_no_others
 
 def test_hints_beyond_a_bucket_that_has_shrunk_are_dropped(hints, chance):
     hints.learn_view(view(free(1), free(8)))
-    hints.released(9, free(9), now=0.0)
+    hints.released(9, fence=1, now=0.0)
     hints.learn_counter(counter(max_tokens=2, rev=2))
     assert taken(hints, chance) == [(1, 1)]
 
@@ -171,10 +171,10 @@ def test_free_slots_are_what_a_plain_dict_would_hold(deeds):
 
 def test_a_look_that_was_under_way_does_not_hide_what_was_released_here_meanwhile(hints, chance):
     sent = hints.changes
-    hints.released(3, free(3, fence=9), now=0.0)
+    hints.released(3, fence=9, now=0.0)
     hints.learn_view(view(free(1), held(3)), since=sent)
     assert sorted(taken(hints, chance)) == [(1, 1), (3, 9)]
-    hints.released(3, free(3, fence=10), now=0.0)
+    hints.released(3, fence=10, now=0.0)
     hints.learn_view(view(free(1), held(3)), since=hints.changes)
     assert taken(hints, chance) == [(1, 1)], "a look that was sent later knows better"
 
@@ -182,12 +182,12 @@ def test_a_look_that_was_under_way_does_not_hide_what_was_released_here_meanwhil
 def test_elsewhere_the_slot_released_last_is_left_where_there_is_another(hints):
     for seed in range(20):
         hints.learn_view(view(free(1), free(2)))
-        hints.released(7, free(7), now=0.0)
+        hints.released(7, fence=1, now=0.0)
         number, _ = hints.take_free(random.Random(seed), elsewhere=True)
         assert number in {1, 2}
         assert hints.free == 2
     hints.learn_view(view())
-    hints.released(7, free(7), now=0.0)
+    hints.released(7, fence=1, now=0.0)
     assert hints.take_free(random.Random(1), elsewhere=True) == (7, 1)
 
 
@@ -326,7 +326,7 @@ def test_a_look_at_a_full_bucket_wakes_nobody(hints):
 
 def test_a_release_in_this_process_wakes_its_first_waiter(hints, chance):
     first, second = Thread(hints), Thread(hints)
-    hints.released(4, free(4), now=0.0)
+    hints.released(4, fence=1, now=0.0)
     assert (first.wakes, second.wakes) == (1, 0)
     assert hints.take_free(chance) == (4, 1)
 
@@ -377,7 +377,7 @@ def test_wakes_are_given_without_the_lock(hints):
     # A wake may come back for the next slot at once.
     seen = []
     waiter = Waiter(lambda: seen.append(hints.take_free(random.Random(1))))
-    hints.join(waiter)
+    hints.join(waiter, now=0.0)
     hints.learn_view(view(free(1)))
     assert seen == [(1, 1)]
 

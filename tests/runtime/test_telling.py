@@ -1,6 +1,6 @@
 """Outages: told once when they begin, once when they end, and not for one failure among answers."""
 
-from ddb_lease._state.outage import TOLD_AFTER_SECONDS, Begun, Ended, Outage
+from ddb_lease._runtime.telling import TOLD_AFTER_SECONDS, Begun, Ended, Outage
 
 LATER = TOLD_AFTER_SECONDS + 0.5
 
