@@ -122,7 +122,7 @@ RENEWING = Chapter(
             module=_RELEASE,
             target="_release_one",
             code="fence is not None",
-            without="",
+            without="True",
             noticed_by=("tests/test_lease_holding.py::test_a_release_by_id_keeps_the_ttl_that_the_lease_gave",),
         ),
         Mutant(
