@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 LINE = r"{name} +(\d+) modules +(\d+) functions +(\d+) calls +(\d+) moves +(\d+) steps"
 
@@ -43,3 +45,12 @@ def test_the_figures_are_those_of_the_path_that_is_listed():
     assert 1 < modules < functions < calls < steps
     assert entered[0] == ["bucket:", "LeaseBucket.acquire" if sys.version_info >= (3, 11) else "acquire"]
     assert "dynamodb/expressions" in told.splitlines()[-1].strip().split(", ")
+
+
+@pytest.mark.parametrize(
+    ("operation", "most_modules", "most_moves"), [("acquire", 40, 139), ("renew", 26, 115), ("release", 31, 97)]
+)
+def test_no_path_is_longer_than_it_was(operation, most_modules, most_moves):
+    modules, _, _, moves, _ = figures(trace(operation), operation)
+    assert modules <= most_modules
+    assert moves <= most_moves
