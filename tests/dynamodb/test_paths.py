@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import json
 import socket
 import sys
@@ -282,6 +283,7 @@ class TokenService:
         self.http = http
         self.asked = []
         self.refuses = None
+        self.live = LONG_LIVED
         http.answer = self._answer
 
     def _answer(self, asked):
@@ -292,7 +294,7 @@ class TokenService:
             error = f"<Error><Type>Sender</Type><Code>{self.refuses}</Code><Message>not allowed</Message></Error>"
             return Says(status=403, body=f"<ErrorResponse>{error}</ErrorResponse>".encode(), headers=xml)
         key, token = issued(len(self.asked))
-        until = (datetime.now(timezone.utc) + LONG_LIVED).strftime("%Y-%m-%dT%H:%M:%SZ")
+        until = (datetime.now(timezone.utc) + self.live).strftime("%Y-%m-%dT%H:%M:%SZ")
         given = (
             f"<Credentials><AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>"
             f"<SessionToken>{token}</SessionToken><Expiration>{until}</Expiration></Credentials>"
@@ -368,6 +370,22 @@ def test_credentials_are_fetched_once_and_anew_when_they_are_about_to_expire(
     assert all_seen(answers(store))
     assert used(service) == [issued(1)] * 3 + [issued(2)] * 3
     require_path(path, posts, sent=6)
+
+
+def test_credentials_that_never_live_long_keep_no_request_from_our_path_which_fetches_them_once(
+    path, posts, service, tokens, opened, tmp_path, monkeypatch
+):
+    """Within the last ten minutes of their life, botocore fetches new ones whenever it needs some."""
+    tokens.live = timedelta(minutes=5)
+    store = opened(assumed_role(tmp_path, monkeypatch), endpoint_url=service.url)
+    fetched = []
+    for _ in range(4):
+        assert all_seen(answers(store, times=1))
+        fetched.append(len(tokens.asked))
+        assert used(service)[-1] == issued(fetched[-1]), "the latest are used"
+    if path == "wire":
+        assert [after - before for before, after in itertools.pairwise(fetched)] == [1, 1, 1]
+    require_path(path, posts, sent=4)
 
 
 def test_a_role_is_assumed_with_the_credentials_of_its_source_and_for_itself(
