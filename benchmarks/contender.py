@@ -50,10 +50,7 @@ class Stall:
 
     def record(self, on: bool) -> dict[str, Any]:
         """Whether requests are recorded for `count` from now on. If not, nobody listens to our clients' events."""
-        self._meter.enabled = on
-        for made in self._buckets.values():
-            for client in getattr(made, "clients", ()):
-                (self._meter.listen if on else self._meter.ignore)(client.meta.events)
+        self._meter.record(on, [client for made in self._buckets.values() for client in getattr(made, "clients", ())])
         return {}
 
     def cycles(self, bucket: str, times: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems", "BatchExecuteStatement"}
@@ -33,26 +34,32 @@ class Meter:
     """Records each request of clients that are made with a session's events.
 
     Attributes:
-        enabled: Whether it records.
         asking: Whether requests ask the engine what they consumed: to check the rules, never while timing.
     """
 
     def __init__(self, events: Any) -> None:
-        self.enabled = True
         self.asking = False
+        self._records = True
         self._noted: list[Noted] = []
         self._item_bytes = 256  # an estimate until one is put
-        self.listen(events)
-
-    def listen(self, events: Any) -> None:
-        """Record the requests of a session's later clients, or of one client."""
         for event, handler in self._handlers():
             events.register(event, handler)
 
-    def ignore(self, events: Any) -> None:
-        """Record nothing more of one client, as if nobody had listened to it."""
-        for event, handler in self._handlers():
-            events.unregister(event, handler)
+    def record(self, on: bool, clients: Iterable[Any]) -> None:
+        """Whether requests are recorded from now on: the one switch.
+
+        Args:
+            on: Whether they are.
+            clients: Clients that have no listener while they are not, as one keeps them from their fast path.
+                Requests of all others pass unrecorded.
+        """
+        self._records = on
+        for client in clients:
+            events = client.meta.events
+            for event, handler in self._handlers():
+                events.unregister(event, handler)  # registered twice, it would count twice
+                if on:
+                    events.register(event, handler)
 
     def take(self) -> dict[str, Any]:
         """The counts since the last call."""
@@ -83,11 +90,11 @@ class Meter:
         )
 
     def _ask(self, params: dict[str, Any], **_: Any) -> None:
-        if self.enabled and self.asking:
+        if self._records and self.asking:
             params["ReturnConsumedCapacity"] = "TOTAL"
 
     def _before(self, params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        if self.enabled:
+        if self._records:
             context["benchmark"] = params["body"]
 
     def _after(self, http_response: Any, parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:

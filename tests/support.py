@@ -63,6 +63,7 @@ THROTTLED = ThrottledAnswer(cause=Injected("too many requests"))
 UNSENT = Unsent(cause=Injected("no connection"))
 REJECTED = Rejected(error=StoreRejected("permission is missing"))
 UNTIMELY = Rejected(error=StoreRejected("set this machine's clock"), untimely=True)
+EXPIRED = Rejected(error=StoreRejected("the credentials have run out"), unauthenticated=True)
 
 NO_ANSWERS = (LOST, CONFLICT, THROTTLED, UNSENT)
 """The answers after which a client retries."""

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,17 +19,26 @@ class Events:
     """botocore's, as much of it as the meter listens to."""
 
     def __init__(self):
-        self.handlers = {}
+        self.handlers = []
 
     def register(self, name, handler):
-        self.handlers[name.split(".")[0]] = handler
+        self.handlers.append((name.split(".")[0], handler))
+
+    def unregister(self, name, handler):
+        if (name.split(".")[0], handler) in self.handlers:
+            self.handlers.remove((name.split(".")[0], handler))
+
+    def emit(self, name, **given):
+        for wanted, handler in self.handlers:
+            if wanted == name:
+                handler(**given)
 
     def send(self, operation, body, *, status=200, parsed=None):
         context = {}
-        self.handlers["before-call"](params={"body": json.dumps(body).encode()}, context=context)
+        self.emit("before-call", params={"body": json.dumps(body).encode()}, context=context)
         answer = type("Answer", (), {"status_code": status})
         model = type("Model", (), {"name": operation})
-        self.handlers["after-call"](http_response=answer, parsed=parsed or {}, model=model, context=context)
+        self.emit("after-call", http_response=answer, parsed=parsed or {}, model=model, context=context)
 
 
 @pytest.fixture
@@ -66,6 +76,24 @@ def test_a_transaction_costs_twice_and_a_failed_condition_as_much(events, meter)
         "consumed": 0.0,
     }
     assert meter.take()["requests"] == {}, "what was counted is not counted again"
+
+
+def test_one_switch_stops_the_recording_and_leaves_clients_without_a_listener(events, meter):
+    client = SimpleNamespace(meta=SimpleNamespace(events=Events()))
+    put = {"Item": item(100)}
+    meter.record(True, [client])
+    meter.record(True, [client])
+    client.meta.events.send("PutItem", put)
+    events.send("PutItem", put)
+    assert meter.take()["requests"] == {"PutItem": 2}
+    meter.record(False, [client])
+    assert not client.meta.events.handlers
+    events.send("PutItem", put)
+    assert meter.take()["requests"] == {}
+    meter.record(True, [client])
+    events.send("PutItem", put)
+    client.meta.events.send("PutItem", put)
+    assert meter.take()["requests"] == {"PutItem": 2}
 
 
 @pytest.mark.parametrize(("consistent", "units"), [(True, 3.0), (False, 1.5)])

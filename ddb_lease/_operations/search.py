@@ -15,7 +15,7 @@ from ddb_lease._operations.look import Looks
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.sync_time import ask_while, confirm, without_time
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.messages import Answer, Done, Refused
+from ddb_lease._protocol.messages import Answer, Done, Refused, Rejected
 from ddb_lease._protocol.outcomes import Failure, Full, LostRace, failure_of
 from ddb_lease._protocol.records import Grant, View
 from ddb_lease._protocol.retry import Operation
@@ -144,7 +144,7 @@ class Search:
                 view = result
             else:
                 failed = None if step.next_expiry is None else (yield from self._ask_whether_over(step.next_expiry))
-                if failed is not None and not time.confirmed:
+                if failed is not None and (isinstance(failed, Rejected) or not time.confirmed):
                     return failure_of(failed)
                 if step.next_expiry is None or step.next_expiry >= time.expired_before_ms():
                     self._state.note_holders(*view.slots.values())
@@ -155,15 +155,15 @@ class Search:
         """Ask until it is certain whether a lease is over. Two answers may say so; then it takes a third.
 
         Returns:
-            The failure that ended it, if the time is not known because of one.
+            The failure that ended it, if the time is not known because of one, or the service refuses for good.
         """
         time = self._state.time
         if not time.confirmed:
             failed = yield from confirm(time)
             if not time.confirmed:
                 return failed
-        yield from ask_while(lambda: time.expired_before_ms() <= expiry < time.now_ms()[0], time)
-        return None
+        failed = yield from ask_while(lambda: time.expired_before_ms() <= expiry < time.now_ms()[0], time)
+        return failed if isinstance(failed, Rejected) else None
 
     def _seconds_until(self, expiry: int | None) -> float | None:
         time = self._state.time

@@ -5,7 +5,8 @@ Invariants:
 - It asks with the cheapest read there is, and only where something is about to be written, or believed, by the time.
 - It asks a few times at most, and more often only while answers come. The caller decides what to do if that did not
   help.
-- A failure to ask is returned, never swallowed: it is why the time is not known.
+- A failure to ask is returned, never swallowed: it is why the time is not known. A refusal ends the asking: the next
+  look would be refused, too.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def ask_patiently(
     """
     answers = yield from _ask(wanting, time, times=AGREEING, until=until)
     # A list: an interrupt that strikes as a generator is thrown away is lost.
-    if [answer for answer in answers if isinstance(answer, Seen)]:
+    if not _is_refused(answers) and [answer for answer in answers if isinstance(answer, Seen)]:
         answers += yield from _ask(wanting, time, times=WINDOW - AGREEING, until=until)
     return _last_failure(answers)
 
@@ -108,6 +109,8 @@ def _ask(
     while len(answers) < times and wanting() and time.steady() < until:
         answer = yield Look(limit=1, consistent=False)
         answers.append(answer)
+        if _is_refused(answers):
+            break
         if _last_failure(answers) is not None and not time.known:
             break  # nothing has ever come from the service: the caller retries after a pause, or raises
         if pause:
@@ -117,6 +120,11 @@ def _ask(
 
 def _last_failure(answers: list[Answer | None]) -> Answer | None:
     return answers[-1] if answers and isinstance(answers[-1], _FAILURES) else None
+
+
+def _is_refused(answers: list[Answer | None]) -> bool:
+    """Whether the last look was refused for good."""
+    return bool(answers) and isinstance(answers[-1], Rejected)
 
 
 def without_time(failed: Answer | None) -> Busy | Unavailable:

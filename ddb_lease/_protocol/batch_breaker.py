@@ -6,6 +6,8 @@ Invariants:
 - A state is frozen: an event takes it to the next one. Times are on the steady clock, and come in as arguments.
 - Batches rest for `REST_SECONDS` after the service refused one, after the first batch ever got no answer, and when a
   batch got no answer although a single renewal had worked before it was sent.
+- A batch that the service refused for its signature or its credentials tells nothing: a single renewal would have been
+  refused too.
 - One unanswered batch only brings doubt, which the next answered batch clears. In doubt, one single renewal at a time
   (the probe) goes beside the batches. Once a single renewal has worked, all go singly, except for one batch at a time
   (the test), whose outcome decides.
@@ -150,5 +152,5 @@ class BatchBreaker:
 def _says_nothing(answer: Answer) -> bool:
     """Whether an answer does not tell whether batches are taken."""
     if isinstance(answer, Rejected):
-        return answer.untimely
+        return answer.unexamined
     return isinstance(answer, (ThrottledAnswer, Conflict, Unsent))

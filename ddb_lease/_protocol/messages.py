@@ -382,10 +382,18 @@ class Rejected:
         error: Ready to be raised.
         untimely: Whether only the time of its signature was refused. That says nothing about the request, nor about
             others like it.
+        unauthenticated: Whether only the sender's credentials were refused, as they have expired or are not known, or
+            there are none. That says as little.
     """
 
     error: Exception
     untimely: bool = False
+    unauthenticated: bool = False
+
+    @property
+    def unexamined(self) -> bool:
+        """Whether it was refused for its signature or its sender alone: other requests would have been, too."""
+        return self.untimely or self.unauthenticated
 
 
 Answer: TypeAlias = (

@@ -349,5 +349,5 @@ def _telling(answer: Answer, *, in_batch: bool) -> bool:
 
 
 def _is_for_itself(answer: Answer) -> bool:
-    """Whether a batch's answer is to be asked for again alone: not if only the time of the signature was refused."""
-    return isinstance(answer, Refused) or (isinstance(answer, Rejected) and not answer.untimely)
+    """Whether a batch's answer is to be asked for again alone: not if a single renewal would be refused as well."""
+    return isinstance(answer, Refused) or (isinstance(answer, Rejected) and not answer.unexamined)

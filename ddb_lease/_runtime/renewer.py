@@ -244,9 +244,8 @@ class Renewer:
         if isinstance(answer, Done):
             self._note_single()
             self._refused = False
-        elif isinstance(answer, Rejected) and reason is None and not self._refused:
-            self._refused = True  # told once, not for each lease and each try
-            _log.warning("lease %s could not be renewed and will be retried: %s", lease.id, answer.error)
+        elif isinstance(answer, Rejected) and reason is None:
+            self._warn_once(f"lease {lease.id}", answer)
         return answer, reason
 
     def after_fork_in_child(self) -> None:
@@ -382,10 +381,22 @@ class Renewer:
         except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
             _log.exception("renewing %d slots failed (a bug); they will be retried", len(requests))
             answer = Unknown(cause=error)
+        if isinstance(answer, Rejected) and answer.unexamined:
+            # All of it is tried again, in a batch. What else refuses a batch is told by the breaker, or by the single
+            # renewals that follow.
+            self._warn_once(f"bucket {self._state.bucket!r}: {len(requests)} slots", answer)
+        elif isinstance(answer, Each):
+            self._refused = self._refused and not any(isinstance(one, Done) for one in answer.answers)
         answers = answer.answers if isinstance(answer, Each) else (answer,) * len(requests)
         if call.counted and not isinstance(answer, Each):
             return answers, False  # the breaker knows; the attempts were given up
         return answers, self._note_batch(answers, call.sent)
+
+    def _warn_once(self, what: str, answer: Rejected) -> None:
+        """Tell that a renewal was refused: once until one works, not for each lease and each try."""
+        if not self._refused:
+            self._refused = True
+            _log.warning("%s could not be renewed and will be retried: %s", what, answer.error)
 
     # Whether batches work.
 

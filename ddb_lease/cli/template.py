@@ -57,6 +57,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         connection.add_table_option(kind)
     policies.add_argument("--role", choices=tuple(ROLES), help="this role's policy alone (default: all, by role)")
     policies.add_argument(
+        "--optional",
+        action="store_true",
+        help="also the actions that a role does without, in statements whose Sid says so: a deployer's UpdateTable, "
+        "which options of create-table need on a table that exists, and DescribeGlobalTable",
+    )
+    policies.add_argument(
         "--arn", help="the table's ARN (default: one with --table and a placeholder for region and account)"
     )
 
@@ -80,7 +86,7 @@ def execute_iam(options: argparse.Namespace) -> int:
         raise ConfigurationError(
             f"{arn!r} is not the ARN of a table; write {_PLACEHOLDER}NAME with your region and account"
         )
-    documents = {role: policy(role, arn=arn) for role in ROLES}
+    documents = {role: policy(role, arn=arn, optional=options.optional) for role in ROLES}
     show(json.dumps(documents[options.role] if options.role else documents, indent=2))
     return 0
 

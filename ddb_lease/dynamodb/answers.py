@@ -79,6 +79,12 @@ _UNCERTAIN: Final = {
     "RequestTimeout",
     "RequestTimeoutException",
 }
+_EXPIRED: Final = {"ExpiredTokenException", "ExpiredToken"}
+"""Error codes that say that temporary credentials have expired."""
+
+_UNKNOWN: Final = {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}
+"""Error codes that say that the credentials are not known, or the secret is wrong."""
+
 _PASSING_FOR_CREDENTIALS: Final = {"IDPCommunicationError", "TooManyRequestsException", "ServiceUnavailableException"}
 _NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
 """Error codes of one statement of a batch that was not carried out, and will not be."""
@@ -166,11 +172,11 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
         return f"table {address.table!r} does not exist: make it with `{make}`"
     if code == "AccessDeniedException":
         return f"permission is missing: {said}"
-    if code in {"ExpiredTokenException", "ExpiredToken"}:
+    if code in _EXPIRED:
         return f"the credentials have run out: {said}"
     if is_untimely(code, said):
         return f"{_untimely(error)}: {said}"
-    if code in {"UnrecognizedClientException", "InvalidSignatureException", "IncompleteSignature"}:
+    if code in _UNKNOWN:
         gone = address.endpoint.gone
         return f"the credentials are not accepted: {said}{gone and f': {gone}'}"
     if code in {"ValidationException", _INVALID}:
@@ -194,7 +200,12 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
     if code in _UNCERTAIN or in_trouble or not genuine:
         # Without a request id DynamoDB did not answer, and nobody knows what happened to the request.
         return Unknown(cause=error, in_progress=code == _IN_PROGRESS)
-    return Rejected(error=_rejected(explain(error, address), error), untimely=is_untimely(code, _said(error)))
+    untimely = is_untimely(code, _said(error))
+    return Rejected(
+        error=_rejected(explain(error, address), error),
+        untimely=untimely,
+        unauthenticated=code in _EXPIRED | _UNKNOWN and not untimely,
+    )
 
 
 def _no_credentials(error: aws.ClientError) -> Answer:
@@ -206,7 +217,8 @@ def _no_credentials(error: aws.ClientError) -> Answer:
         return Unsent(cause=error)
     # What fetches credentials signs by the wall clock: that is botocore's, and not ours to change.
     hint = ": set this machine's clock" if is_untimely(code, _said(error)) else ""
-    return Rejected(error=_rejected(f"no credentials: {' '.join(str(error).split())}{hint}", error))
+    said = f"no credentials: {' '.join(str(error).split())}{hint}"
+    return Rejected(error=_rejected(said, error), unauthenticated=True)
 
 
 def _refused_one(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:

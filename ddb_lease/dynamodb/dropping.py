@@ -19,6 +19,7 @@ from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
 from ddb_lease.dynamodb.reasons import error_code
+from ddb_lease.dynamodb.signing import refused_as_untimely
 from ddb_lease.errors import StoreRejected, StoreUnavailable
 
 _POLL_SECONDS: Final = (0.2, 1.5)
@@ -100,4 +101,5 @@ def _ask(method: Callable[..., object], table: str) -> None:
 
 def _told(error: aws.ClientError, table: str) -> StoreRejected | StoreUnavailable:
     told = explain(error, BucketAddress(table=table, bucket=""))
-    return StoreRejected(told) if error_code(error) in _REFUSALS else StoreUnavailable(told)
+    refused = error_code(error) in _REFUSALS or refused_as_untimely(error)
+    return StoreRejected(told) if refused else StoreUnavailable(told)

@@ -94,7 +94,7 @@ _CREDENTIALS: Final = ("botocore.credentials", "botocore.tokens")
 def read_exception(error: Exception, endpoint: Endpoint = AWS) -> Answer:
     """The answer in an exception that is no response of the service; `endpoint` is where the request was to go."""
     if isinstance(error, CERTAIN):
-        return Rejected(error=refusal(error))
+        return Rejected(error=refusal(error), unauthenticated=True)
     if isinstance(error, PASSING):
         return Unsent(cause=with_reason(error, endpoint))
     if while_fetching_credentials(error):

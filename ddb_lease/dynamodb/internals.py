@@ -31,6 +31,16 @@ def credentials_of(client: Any) -> Credentials | None:
     return frozen
 
 
+def credentials_at_hand(client: Any) -> Credentials | None:
+    """What a request of the client was last signed with, or what is there to sign with; None if there is nothing.
+
+    No I/O: credentials that are about to expire would be fetched anew for each look at them.
+    """
+    found = client._get_credentials()
+    frozen: Credentials | None = getattr(found, "_frozen_credentials", None)  # those that are refreshed have them
+    return credentials_of(client) if frozen is None else frozen
+
+
 def endpoint_of(client: Any) -> Any:
     """What a client sends by."""
     return client._endpoint

@@ -4,7 +4,8 @@ Invariants:
 
 - The request is the library's own, from `expressions`; only what it costs is asked for besides. The reading is the
   library's own too, from `answers`.
-- A request of the protocol is sent once: it neither retries nor waits. What is no answer of DynamoDB is raised.
+- A request of the protocol is sent once: it neither retries nor waits. If only its signature's time is refused, it is
+  signed again, by the service's time. What is no answer of DynamoDB is raised.
 - What is sent by hand, to prepare and to look, has no conditions, and is sent again where the service was busy.
 """
 
@@ -23,6 +24,7 @@ from ddb_lease.dynamodb.client import Client, ConnectionSettings, client_config
 from ddb_lease.dynamodb.expressions import BucketAddress, Call, call_for
 from ddb_lease.dynamodb.failures import read_exception
 from ddb_lease.dynamodb.reasons import error_code
+from ddb_lease.dynamodb.timely import TimelySender
 from ddb_lease.errors import StoreUnavailable
 
 _COST: Final = {"ReturnConsumedCapacity": "TOTAL"}
@@ -55,8 +57,12 @@ class RawAnswer:
     read: Answer
 
 
-def patient_client(connection: ConnectionSettings) -> Client:
+def patient_client(connection: ConnectionSettings, sender: TimelySender) -> Client:
     """A new client, with connections of its own, that waits longer than a lease would allow: nothing here holds one.
+
+    Args:
+        connection: How DynamoDB is reached.
+        sender: What its calls go by: they are signed by the service's time, as the library's are.
 
     Raises:
         ConfigurationError: As for `ConnectionSettings.connect`. Nothing was sent.
@@ -65,9 +71,9 @@ def patient_client(connection: ConnectionSettings) -> Client:
 
     usual = connection.connect(_LEASE_SECONDS)
     if connection.session is None:
-        return usual
+        return sender.around(usual)
     config = client_config(_LEASE_SECONDS).merge(Config(connect_timeout=_PATIENCE, read_timeout=_PATIENCE))
-    return connection.session.client("dynamodb", endpoint_url=connection.endpoint_url, config=config)
+    return sender.around(connection.session.client("dynamodb", endpoint_url=connection.endpoint_url, config=config))
 
 
 def send_raw(

@@ -121,9 +121,7 @@ class Signer:
         scope = f"{day}/{self._scope.region}/{self._scope.service}/{_END}"
         to_sign = f"{ALGORITHM}\n{date}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         signature = _hmac(self._key(credentials.secret_key, day), to_sign).hex()
-        made[AUTHORIZATION] = (
-            f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
-        )
+        made[AUTHORIZATION] = authorization(f"{credentials.access_key}/{scope}", names=names, signature=signature)
         return made
 
     def _key(self, secret: str, day: str) -> bytes:
@@ -133,6 +131,17 @@ class Signer:
             key = _hmac(_hmac(key, self._scope.service), _END)
             self._derived = (secret, day, key)
         return key
+
+
+def authorization(credential: str, *, names: str, signature: str) -> str:
+    """The value of the header `AUTHORIZATION`, as `AUTHORIZED` reads it.
+
+    Args:
+        credential: The access key and the scope.
+        names: The names of the signed headers.
+        signature: The signature, in hexadecimal digits.
+    """
+    return f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
 
 
 def stamp(at: float) -> str:

@@ -6,6 +6,8 @@ Invariants:
   botocore's own signer with the time replaced: by the same credentials, for the same region and service.
 - Only requests that are sent by `call` are signed anew. The hooks are on one client, never on a session; on a client
   of the user's own they leave the user's requests, and signed URLs, as they are.
+- Which headers are signed, and how they are written, botocore decides: here a request may be one that we do not know.
+  `signature` is for those that we do (ADR 0016). Both take the names of headers and the form of times from there.
 - What is signed in another way (bearer tokens, several regions, not at all) stays as botocore made it.
 """
 
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.reasons import error_code
-from ddb_lease.dynamodb.signature import ALGORITHM, AUTHORIZATION, AUTHORIZED, DATE, TOKEN, stamp
+from ddb_lease.dynamodb.signature import AUTHORIZATION, AUTHORIZED, DATE, TOKEN, authorization, stamp
 
 if TYPE_CHECKING:
     from botocore.awsrequest import AWSRequest
@@ -122,11 +124,7 @@ def sign(request: AWSRequest, credentials: ReadOnlyCredentials, *, region: str, 
     _replace(request, TOKEN, credentials.token or None)
     signature = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
     names = auth.signed_headers(auth.headers_to_sign(request))
-    _replace(
-        request,
-        AUTHORIZATION,
-        f"{ALGORITHM} Credential={auth.scope(request)}, SignedHeaders={names}, Signature={signature}",
-    )
+    _replace(request, AUTHORIZATION, authorization(auth.scope(request), names=names, signature=signature))
 
 
 def _replace(request: AWSRequest, name: str, value: str | None) -> None:

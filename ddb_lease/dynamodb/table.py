@@ -15,16 +15,15 @@ from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.log import log as _log
-from ddb_lease._state.service_time import Clock, ServiceTime
-from ddb_lease._state.signing_time import SigningTime
-from ddb_lease.dynamodb.answers import envelope, explain
+from ddb_lease._state.service_time import Clock
+from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import ConnectionSettings
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal, with_reason
 from ddb_lease.dynamodb.global_tables import why_unfit
 from ddb_lease.dynamodb.reasons import error_code
-from ddb_lease.dynamodb.signing import call, refused_as_untimely
 from ddb_lease.dynamodb.table_options import TableOptions
+from ddb_lease.dynamodb.timely import TimelySender
 from ddb_lease.errors import ConfigurationError, StoreError, StoreRejected, StoreUnavailable
 
 KEYS: Final = (("pk", "HASH"), ("sk", "RANGE"))
@@ -121,7 +120,7 @@ class _Maker:
         self._address = BucketAddress(table=table, bucket="", endpoint=connection.endpoint)
         self._clock = clock
         self._deadline = deadline
-        self._signing = SigningTime(ServiceTime(clock), clock)
+        self._sender = TimelySender(clock)
 
     def create(self, options: TableOptions) -> bool:
         try:
@@ -189,7 +188,7 @@ class _Maker:
     def _describe_global(self) -> Mapping[str, Any]:
         """The global table of version 2017.11.29 with this name; empty if there is none, or it cannot be asked for."""
         try:
-            answer = self._send(self._client.describe_global_table, {"GlobalTableName": self._address.table})
+            answer = self._sender.send(self._client.describe_global_table, {"GlobalTableName": self._address.table})
             return dict(answer["GlobalTableDescription"])
         except (aws.BotoCoreError, aws.ClientError, OSError, LookupError) as error:
             if not isinstance(error, aws.ClientError) or error_code(error) != "GlobalTableNotFoundException":
@@ -252,7 +251,7 @@ class _Maker:
             return _may_pass(error) or (isinstance(error, aws.ClientError) and error_code(error) in passing)
 
         try:
-            return self._retrying(retry=retry_if_exception(passes))(self._send, method, given)
+            return self._retrying(retry=retry_if_exception(passes))(self._sender.send, method, given)
         except aws.ClientError:
             raise
         except CERTAIN as error:
@@ -261,20 +260,6 @@ class _Maker:
             raise ConfigurationError(f"table {self._address.table!r}: {error}") from error
         except (aws.BotoCoreError, OSError) as error:
             raise StoreUnavailable(f"DynamoDB does not answer: {with_reason(error, self._address.endpoint)}") from error
-
-    def _send(self, method: Callable[..., Mapping[str, Any]], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Send one request; if its signature is refused for its time, at once again by the service's."""
-        refusals = 1
-        while True:
-            try:
-                return dict(call(method, arguments, self._signing))
-            except aws.ClientError as error:
-                _, date = envelope(error.response)
-                if not refused_as_untimely(error) or not self._signing.refused(
-                    date, received=self._clock.steady(), refusals=refusals
-                ):
-                    raise
-                refusals += 1
 
     def _retrying(self, *, retry: Any) -> Retrying:  # noqa: ANN401 - any of tenacity's predicates
         return Retrying(

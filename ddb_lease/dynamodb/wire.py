@@ -27,7 +27,7 @@ from botocore.client import BaseClient
 from ddb_lease._state.log import queued as _log
 from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.hooks import Hooks
-from ddb_lease.dynamodb.internals import credentials_of, http_session_of
+from ddb_lease.dynamodb.internals import credentials_at_hand, credentials_of, http_session_of
 from ddb_lease.dynamodb.json_protocol import answer_of, body_of
 from ddb_lease.dynamodb.pool import Pool
 from ddb_lease.dynamodb.signing import call
@@ -121,7 +121,7 @@ class Wire:
 
     def _learn(self, client: BaseClient, operation: str, request: AWSPreparedRequest) -> None:
         try:
-            credentials = credentials_of(client)
+            credentials = credentials_at_hand(client)
             if credentials is None or not isinstance(request.body, bytes):
                 return
             template = template_of(request.url, request.headers.items(), request.body, credentials)

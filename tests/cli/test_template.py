@@ -281,8 +281,29 @@ def test_a_policy_is_limited_to_the_table_that_is_named(printed):
     assert statement["Resource"] == arn
 
 
-def test_cfn_lint_has_nothing_to_say_about_the_policy_documents(printed, lint):
-    documents = json.loads(printed("template iam"))
+def test_what_a_role_does_without_comes_on_request_and_says_so(printed):
+    arn = "arn:aws-cn:dynamodb:cn-north-1:210987654321:table/theirs"
+    plain = json.loads(printed(f"template iam --arn {arn}"))
+    every = json.loads(printed(f"template iam --arn {arn} --optional"))
+    deployer = every["deployer"]["Statement"]
+    assert deployer.pop() == {
+        "Sid": "DeployerOptionalGlobalTable",
+        "Effect": "Allow",
+        "Action": ["dynamodb:DescribeGlobalTable"],
+        "Resource": "arn:aws-cn:dynamodb::210987654321:global-table/theirs",
+    }
+    assert deployer.pop() == {
+        "Sid": "DeployerOptional",
+        "Effect": "Allow",
+        "Action": ["dynamodb:UpdateTable"],
+        "Resource": arn,
+    }
+    assert every == plain, "nothing else is added, to any role"
+
+
+@pytest.mark.parametrize("option", ["", "--optional"])
+def test_cfn_lint_has_nothing_to_say_about_the_policy_documents(printed, lint, option):
+    documents = json.loads(printed(f"template iam {option}"))
     policies = {
         f"{role.capitalize()}Policy": {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document}}
         for role, document in documents.items()

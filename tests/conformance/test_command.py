@@ -215,7 +215,11 @@ def test_a_role_without_partiql_must_be_denied_a_batch(conform, few_probes, monk
 
     monkeypatch.setattr(running, "new_session", new_session)
     monkeypatch.setattr(running, "ConnectionSettings", lambda **_: "theirs")
-    monkeypatch.setattr(running, "patient_client", lambda settings: client if settings == "theirs" else real(settings))
+    monkeypatch.setattr(
+        running,
+        "patient_client",
+        lambda settings, sender: client if settings == "theirs" else real(settings, sender),
+    )
     _, out, _ = conform("--yes", "--quick", "--json", "--without-partiql", "narrow")
     told = json.loads(out.splitlines()[-1])
     assert (told["seen"], told["as_expected"]) == (seen, fine)

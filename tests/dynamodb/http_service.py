@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import ipaddress
 import json
+import selectors
 import socket
 import ssl
 import threading
@@ -117,8 +118,82 @@ def serving(*, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> It
         server.server_close()
 
 
-def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context with a certificate that nobody knows, and the file that makes it known."""
+@dataclass(kw_only=True)
+class Tunnels:
+    """A proxy that connects all its clients to one server, whatever they ask for: nothing leaves this machine.
+
+    Attributes:
+        port: Where it listens.
+        to: The server's port.
+        credentials: The value of `Proxy-Authorization` that it wants; None if it wants none.
+        asked: What each CONNECT named, and the credentials that it brought.
+    """
+
+    port: int
+    to: int
+    credentials: str | None = None
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+class _TunnelHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    tunnels: Tunnels
+
+    def do_CONNECT(self) -> None:
+        brought = self.headers.get("Proxy-Authorization")
+        self.tunnels.asked.append((self.path, brought))
+        if self.tunnels.credentials not in {None, brought}:
+            self.send_response_only(407)
+            self.send_header("Proxy-Authenticate", 'Basic realm="a proxy"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.close_connection = True
+        with socket.create_connection(("127.0.0.1", self.tunnels.to)) as upstream:
+            self.send_response_only(200)
+            self.end_headers()
+            _relay(self.connection, upstream)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
+        """Log nothing."""
+
+
+def _relay(client: socket.socket, server: socket.socket) -> None:
+    """Pass on what either side sends, until one of them closes."""
+    with selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
+        selector.register(client, selectors.EVENT_READ, server)
+        selector.register(server, selectors.EVENT_READ, client)
+        while True:
+            for ready, _ in selector.select():
+                some = ready.fileobj.recv(65536)
+                if not some:
+                    return
+                ready.data.sendall(some)
+
+
+@contextlib.contextmanager
+def tunnelling(service: Service, *, credentials: str | None = None) -> Iterator[Tunnels]:
+    """A proxy to a service while the block runs."""
+    handler = type("Handler", (_TunnelHandler,), {})
+    server = _Server(("127.0.0.1", 0), handler)
+    handler.tunnels = Tunnels(port=server.server_port, to=service.server.server_port, credentials=credentials)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield handler.tunnels
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a certificate that nobody knows, and the file that makes it known.
+
+    Args:
+        folder: Where the file is to be.
+        names: For which hosts it is good besides 127.0.0.1.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -135,7 +210,12 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), *(x509.DNSName(name) for name in names)]
+            ),
+            critical=False,
+        )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -183,6 +183,28 @@ URL = {"endpoint_url": "http://127.0.0.1:1"}
 
 
 @pytest.mark.parametrize(
+    ("code", "unauthenticated"),
+    [
+        ("ExpiredTokenException", True),
+        ("UnrecognizedClientException", True),
+        ("InvalidSignatureException", True),
+        ("IncompleteSignature", True),
+        ("AccessDeniedException", False),
+        ("ValidationException", False),
+        ("ResourceNotFoundException", False),
+    ],
+)
+def test_which_refusals_are_for_the_credentials(code, unauthenticated):
+    answer = answer_to(client_error(code))
+    assert (answer.unauthenticated, answer.unexamined) == (unauthenticated, unauthenticated)
+
+
+def test_a_refusal_for_the_time_is_not_for_the_credentials_and_says_as_little_of_the_request():
+    answer = answer_to(client_error("InvalidSignatureException", message="Signature expired: 2023 is now earlier"))
+    assert (answer.untimely, answer.unauthenticated, answer.unexamined) == (True, False, True)
+
+
+@pytest.mark.parametrize(
     "error",
     [
         aws.ReadTimeoutError(**URL),
@@ -338,6 +360,7 @@ def test_a_role_that_is_refused_is_refused_for_good(code):
     error = fetched_by(raising(client_error(code, message="is not authorized to perform: sts:AssumeRole")))
     answer = answer_to(error)
     assert isinstance(answer, Rejected)
+    assert answer.unauthenticated
     assert "no credentials" in str(answer.error)
     assert "sts:AssumeRole" in str(answer.error)
 

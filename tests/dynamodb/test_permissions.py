@@ -391,6 +391,9 @@ def test_making_the_table_needs_what_the_deployer_has(record, in_process, new_ta
     assert in_process("create-table", f"--table={new_table}", "--max-writes=100") == 0
     assert record.actions == allowed("deployer") | {f"dynamodb:{name}" for name in OPTIONAL["deployer"]}
     assert all(f"`dynamodb:{name}`" in SECTION for name in OPTIONAL["deployer"])
+    arn = "arn:aws:dynamodb:us-east-1:123456789012:table/mine"
+    granted = policy("deployer", arn=arn, optional=True)["Statement"]
+    assert record.actions == {action for statement in granted for action in statement["Action"]}
 
 
 def test_the_library_makes_a_table_with_the_same_permissions(record, engine, watched_session, new_table):

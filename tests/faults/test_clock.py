@@ -17,6 +17,7 @@ from ddb_lease import LeaseBucket, RateLimiter, StoreRejected, aio, client_confi
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.cli import exits
+from ddb_lease.cli.conform import running
 from ddb_lease.cli.main import main
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import check_table, create_table
@@ -357,6 +358,27 @@ def test_the_command_line_holds_its_lease_while_the_clock_is_set_and_starts_with
         _, said = running.communicate()
     assert proxy.count("untimely") == 1
     assert "wall clock is 3 days, 0:00:00 ahead of the service's" in said
+
+
+@one_engine
+@pytest.mark.parametrize("dated", [True, False])
+def test_conform_is_signed_by_the_services_time_or_names_the_clock(service, proxy, monkeypatch, capsys, dated):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    whole = running.all_probes
+    wanted = ("claim a free slot", "claim a slot that does not exist")
+    monkeypatch.setattr(running, "all_probes", lambda run: [p for p in whole(run) if p.name in wanted])
+    service.ahead, service.dated = DAYS, dated
+    code = main(["conform", "--endpoint-url", proxy.endpoint_url, "--yes", "--quick"])
+    out, told = capsys.readouterr()
+    if dated:
+        assert (code, out.splitlines()[-1]) == (0, "2 probes: 2 as expected, 0 different")
+        assert "deleted" in told
+        assert proxy.count("untimely") == 2, "one before the table is made, one by what makes it"
+    else:
+        assert code == exits.REJECTED
+        assert "set this machine's clock" in told
+        assert proxy.count("untimely") == 1
 
 
 @one_engine

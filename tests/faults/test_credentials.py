@@ -129,6 +129,22 @@ def test_a_lease_whose_credentials_are_not_renewed_is_lost_as_unreachable_before
     assert not log.complaints(1)
 
 
+@pytest.mark.parametrize("engine", ["ministack"], indirect=True)  # the embedded one takes no batches
+def test_batches_go_on_as_soon_as_credentials_that_ran_out_are_replaced(client_of, proxy, caplog):
+    credentials, batch = Replacement(), "BatchExecuteStatement"
+    caplog.set_level("INFO", "ddb_lease")
+    lease = client_of(credentials, lease_seconds=LEASE).acquire(timeout=PATIENCE, count=2)
+    eventually(lambda: proxy.count("passes", on=batch), within=PATIENCE)
+    proxy.decide = expired(OLD)
+    eventually(lambda: proxy.count("expired", on=batch) >= 2, within=PATIENCE)
+    passed = proxy.count("passes", on=batch)
+    credentials.rotate()
+    eventually(lambda: proxy.count("passes", on=batch) > passed, within=PATIENCE)
+    assert proxy.count("expired", on="UpdateItem") == 0
+    assert "one by one" not in caplog.text
+    assert lease.release()
+
+
 def test_acquiring_with_expired_credentials_raises_at_once(credentials, client_of, proxy):
     bucket = client_of(credentials)
     proxy.decide = expired(OLD)

@@ -123,21 +123,21 @@ SIGNATURES = Chapter(
             noticed_by=(f"{_SIGNED}test_only_what_is_called_through_us_is_signed_by_the_services_time",),
         ),
         Mutant(
-            name="batches do not rest for the time of a signature",
+            name="batches do not rest for a signature or its credentials",
             module=_BREAKER,
             target="_says_nothing",
-            code="answer.untimely",
+            code="answer.unexamined",
             without="False",
             noticed_by=("tests/protocol/test_batch_breaker.py::test_what_a_batchs_answers_tell",),
         ),
         Mutant(
-            name="no lease leaves its batch for the time of a signature",
+            name="no lease leaves its batch for a signature or its credentials",
             module=_ATTEMPTS,
             target="_is_for_itself",
-            code="not answer.untimely",
+            code="not answer.unexamined",
             without="",
             noticed_by=(
-                "tests/runtime/test_renewer.py::test_where_only_a_signatures_time_is_refused_batches_go_on_and_no_lease_leaves_its_batch",
+                "tests/runtime/test_renewer.py::test_where_only_a_batchs_signature_is_refused_batches_go_on_and_no_lease_leaves_its_batch",
             ),
         ),
         Mutant(

@@ -33,6 +33,14 @@ BOUNDS = Chapter(
             ),
         ),
         Mutant(
+            name="a refusal ends the asking for the time",
+            module=_SYNC_TIME,
+            target="_ask",
+            code="_is_refused(answers)",
+            without="False",
+            noticed_by=("tests/operations/test_sync_time.py::test_later_too_a_refusal_ends_the_asking_and_is_told",),
+        ),
+        Mutant(
             name="the upper bound allows for a Date cut to a second",
             module=_OFFSET,
             target="Interval.told",

@@ -23,6 +23,7 @@ from ddb_lease.errors import EngineError, LeaseError, StoreError
 from ddb_lease.events import Acquired
 from tests.support import (
     CONFLICT,
+    LONG_AGO,
     LOST,
     NO_ANSWERS,
     REJECTED,
@@ -52,6 +53,19 @@ def test_an_acquire_survives_what_passes(environment, table, kind, answer):
         bucket.tap.inject(kind, commits=False, answer=answer)
     lease = bucket.acquire(timeout=60)
     assert leases_in(table) == {0: lease.id}
+
+
+@pytest.mark.parametrize("answered", [1, 2], ids=["for a second answer", "for a third one"])
+def test_a_look_for_the_time_that_is_refused_is_raised_and_not_repeated(environment, table, answered):
+    put_counter(table, max_tokens=1, minted=1)
+    put_leased(table, 0, expires_at=LONG_AGO)
+    bucket = environment.bucket(max_tokens=1)
+    for _ in range(answered - 1):
+        bucket.tap.inject(Look, commits=True)
+    bucket.tap.inject(Look, commits=True, after=lambda _: setattr(bucket.tap, "everything_fails", REJECTED))
+    with pytest.raises(StoreRejected, match="permission is missing"):
+        bucket.try_acquire()
+    assert bucket.tap.count() == {"Look": answered + 1}
 
 
 @pytest.mark.parametrize("kind", [Mint, BringBack], **KIND)

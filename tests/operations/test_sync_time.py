@@ -14,6 +14,8 @@ from ddb_lease._state.offset import AGREEING, WINDOW
 from ddb_lease._state.service_time import ServiceTime
 from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, MovableClock
 
+SEEN = Seen(view=View(counter=None, slots={}, covered=range(0)), more=False)
+
 
 @pytest.fixture
 def clock():
@@ -76,6 +78,20 @@ def test_later_it_asks_again_after_a_failure(time, clock):
     assert ended.value.value is UNSENT, "the last one is told"
 
 
+@pytest.mark.parametrize("ask", [settle, confirm, make_certain])
+@pytest.mark.parametrize("before", [[], [LOST], [SEEN]], ids=["at once", "after a failure", "after an answer"])
+def test_later_too_a_refusal_ends_the_asking_and_is_told(time, clock, ask, before):
+    answered(time, clock)
+    answered(time, clock, odd=900.0)  # there is something to ask for
+    asking = ask(time)
+    next(asking)
+    for answer in before:
+        asking.send(answer)
+    with pytest.raises(StopIteration) as ended:
+        asking.send(REJECTED)
+    assert ended.value.value is REJECTED
+
+
 def test_where_it_was_answered_and_the_time_is_not_told_that_is_the_cause():
     assert without_time(None) == Unavailable(cause=TIME_UNKNOWN)
 
@@ -103,9 +119,6 @@ def test_the_time_is_settled_once_answers_agree_and_confirmed_by_a_second_one(ti
         asked += 1
         answered(time, clock)
     assert asked == 1
-
-
-SEEN = Seen(view=View(counter=None, slots={}, covered=range(0)), more=False)
 
 
 def played(operation, time, clock, odds):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ddb_lease import StoreRejected
 from ddb_lease._protocol.batch_breaker import REST_SECONDS, BatchBreaker, Mode
 from ddb_lease._protocol.messages import Done, Refused, Rejected
-from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, UNTIMELY
+from tests.support import CONFLICT, EXPIRED, LOST, THROTTLED, UNSENT, UNTIMELY
 
 NOW = 1_000.0
 DENIED = Rejected(error=StoreRejected("permission is missing: dynamodb:PartiQLUpdate"))
@@ -158,6 +158,8 @@ def test_a_batch_is_overtaken_by_one_that_was_sent_later_and_answered(sent, over
         ([UNSENT, CONFLICT, DENIED], PROVEN.batch_not_taken(NOW)),
         ([THROTTLED, CONFLICT, UNSENT], PROVEN),
         ([UNTIMELY, UNTIMELY], PROVEN),
+        ([EXPIRED, EXPIRED], PROVEN),
+        ([EXPIRED, DENIED], PROVEN.batch_not_taken(NOW)),
         ([UNTIMELY, DENIED], PROVEN.batch_not_taken(NOW)),
     ],
 )

@@ -30,6 +30,7 @@ from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.events import Renewed
 from tests.support import (
     CONFLICT,
+    EXPIRED,
     LOST,
     NOW,
     THROTTLED,
@@ -385,10 +386,13 @@ def test_where_batches_are_denied_leases_are_renewed_one_by_one_and_none_is_lost
     )
 
 
-def test_where_only_a_signatures_time_is_refused_batches_go_on_and_no_lease_leaves_its_batch(environment, caplog):
+@pytest.mark.parametrize("answer", [UNTIMELY, EXPIRED], ids=["its time", "its credentials"])
+def test_where_only_a_batchs_signature_is_refused_batches_go_on_and_no_lease_leaves_its_batch(
+    environment, answer, caplog
+):
     caplog.set_level(logging.INFO, "ddb_lease")
     bucket, leases = holders(environment, 3)
-    bucket.tap.inject(RenewEach, commits=False, answer=UNTIMELY)
+    bucket.tap.inject(RenewEach, commits=False, answer=answer)
     due(environment, bucket, 10.0)
     assert len(batches(bucket)) == 1
     assert all(lease.held for lease in leases)
@@ -399,6 +403,23 @@ def test_where_only_a_signatures_time_is_refused_batches_go_on_and_no_lease_leav
         lease._held.belief.renew_at = environment.clock.steady()
     due(environment, bucket, 0.25)
     assert bucket.tap.count() == {"RenewEach": 1}
+    assert all(lease.remaining > 25.0 for lease in leases)
+
+
+def test_renewals_refused_for_their_credentials_are_told_of_once_until_a_batch_works(environment, caplog):
+    bucket, leases = holders(environment, 3)
+    for _ in range(2):
+        caplog.clear()
+        bucket.tap.everything_fails = EXPIRED
+        for _ in range(2):
+            renew_batch(bucket, leases)
+        told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+        assert told == [
+            f"bucket {bucket.name!r}: 3 slots could not be renewed and will be retried: the credentials have run out"
+        ]
+        bucket.tap.everything_fails = None
+        renew_batch(bucket, leases)
+    assert bucket.tap.count() == {"RenewEach": 6}
     assert all(lease.remaining > 25.0 for lease in leases)
 
 

@@ -40,6 +40,7 @@ from ddb_lease.dynamodb import ConnectionSettings, new_session
 from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.raw import patient_client, send_raw
+from ddb_lease.dynamodb.timely import TimelySender
 from ddb_lease.errors import ConfigurationError
 
 _WITHOUT_PARTIQL: Final = "a batch of a role without PartiQLUpdate"
@@ -58,7 +59,8 @@ def execute(options: argparse.Namespace) -> int:
     recording = Recording(options.record) if options.record else None
     options.table = new_name()
     settings = connection.settings(options)
-    client = patient_client(settings)
+    sender = TimelySender(SystemClock())
+    client = patient_client(settings, sender)
     probes = all_probes(uuid.uuid4().hex[:12])
     where = _where(options, client)
     plan = _plan(options, probes, where)
@@ -69,19 +71,25 @@ def execute(options: argparse.Namespace) -> int:
     ):
         say("nothing was sent")
         return exits.USAGE
-    return _Run(options, settings, client, recording).through(probes)
+    return _Run(options, settings, client, sender, recording).through(probes)
 
 
 class _Run:
     """One run: prints each outcome as it is known, and counts."""
 
     def __init__(
-        self, options: argparse.Namespace, settings: ConnectionSettings, client: Client, recording: Recording | None
+        self,
+        options: argparse.Namespace,
+        settings: ConnectionSettings,
+        client: Client,
+        sender: TimelySender,
+        recording: Recording | None,
     ) -> None:
         self._options = options
         self._table: str = options.table
         self._settings = settings
         self._client = client
+        self._sender = sender
         self._recording = recording
         self._done = self._different = 0
 
@@ -116,7 +124,7 @@ class _Run:
         if self._options.quick:
             return
         # Clients of their own, so that each has connections of its own.
-        clients = [patient_client(self._settings) for _ in range(CONNECTIONS)]
+        clients = [patient_client(self._settings, self._sender) for _ in range(CONNECTIONS)]
         say(f"asking for {DATES} Dates on {CONNECTIONS} connections, for some 20 s")
         yield functools.partial(measure_dates, clients, self._table, SystemClock(), time.sleep)
         numbers = itertools.count()
@@ -128,7 +136,7 @@ class _Run:
         session = new_session(profile=self._options.without_partiql, region=self._client.meta.region_name)
         settings = ConnectionSettings(session=session, endpoint_url=self._options.endpoint_url)
         address = BucketAddress(table=self._table, bucket="denied")
-        raw = send_raw(patient_client(settings), RenewEach(renewals=(renew(),)), address)
+        raw = send_raw(patient_client(settings, self._sender), RenewEach(renewals=(renew(),)), address)
         parts = raw.response.get("Responses") or ()
         codes = [raw.code] if raw.code else [str(part.get("Error", {}).get("Code", "ok")) for part in parts]
         denied = bool(codes) and all(code.startswith("AccessDenied") for code in codes)
