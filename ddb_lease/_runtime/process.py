@@ -85,8 +85,8 @@ def prepare_end(leases: int) -> int:
     """
     global _prepared  # noqa: PLW0603 - one for each process is the point
     if not _prepared:
-        _prepared = True
         endings.expect(_at_exit)
+        _prepared = True  # last: an interrupt before it lets the next lease try again
     return max((leases + len(_registered)) // LEASES_PER_WORKER, len(_registered) - 1)
 
 
