@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.company import DLM, LOCK, NAIVE, OURS, RATE, RAW, ZAE, ContenderFailed, gather, here
 from benchmarks.goals import judge
-from benchmarks.parts import contention, handover, imports, large, manners, rates, scale, single, waiting
+from benchmarks.parts import contention, handover, imports, large, manners, process, rates, scale, single, waiting
 from benchmarks.plots import draw
 from benchmarks.report import markdown
 
@@ -30,6 +30,7 @@ PARTS: dict[str, ModuleType] = {
     "manners": manners,
     "rates": rates,
     "imports": imports,
+    "process": process,
 }
 SHARES = {
     "single": 8,
@@ -41,6 +42,7 @@ SHARES = {
     "manners": 8,
     "rates": 4,
     "imports": 4,
+    "process": 14,
 }
 """The approximate share of the time that each part takes."""
 

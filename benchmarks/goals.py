@@ -78,6 +78,10 @@ def _wait_large(results: Mapping[str, Any]) -> float:
     return max(float(row["looks_a_second"]) for row in results["large"]["wait"])
 
 
+def _process(measure: str, key: str, way: str = "ddb_lease") -> Callable[[Mapping[str, Any]], float]:
+    return lambda results: next(float(row[key]) for row in results["process"][measure] if row["way"] == way)
+
+
 GOALS = (
     *(
         Goal(measure=f"{operation} / the same request by boto3", bound=bound, figure=_operation(operation, "to_floor"))
@@ -146,6 +150,23 @@ GOALS = (
         measure="import ddb_lease / import boto3",
         bound=1.05,
         figure=lambda results: float(results["imports"]["to_boto3"]["ddb_lease"]),
+    ),
+    Goal(
+        measure="requests a second, 16 threads on one core / boto3's",
+        bound=2.0,
+        figure=_process("throughput", "requests_a_second_to_first"),
+        at_least=True,
+    ),
+    Goal(
+        measure="first lease of a process, from its import / without the wire",
+        bound=0.7,
+        figure=_process("first", "seconds_to_first"),
+    ),
+    Goal(
+        measure="asyncio, 1,000 tasks on 10 tokens: speed / without the wire",
+        bound=1.5,
+        figure=lambda results: 1 / _process("tasks", "seconds_to_first")(results),
+        at_least=True,
     ),
 )
 

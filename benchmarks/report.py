@@ -64,7 +64,16 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         found.append(("prefetch", "Prefetching", [part["prefetch"]]))
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
-    return found
+    return found + _of_process(results.get("process") or {})
+
+
+def _of_process(part: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    titles = {
+        "throughput": "Requests of 16 threads of a process on one core",
+        "first": "The first lease of a process, from its import",
+        "tasks": "1,000 tasks of a process on 10 tokens",
+    }
+    return [(name, titles[name], rows) for name, rows in part.items()]
 
 
 def _table(rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:

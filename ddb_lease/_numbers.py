@@ -25,7 +25,8 @@ _HOUR = 3600
 
 def as_number(value: object) -> float:
     """A number as a float; NaN if it is none, infinity if no float is as large."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    # Plain numbers first: an abstract class takes long to decide, and each acquire asks.
+    if isinstance(value, bool) or not isinstance(value, (float, int, numbers.Real)):
         return math.nan
     try:
         return float(value)

@@ -12,7 +12,8 @@ from benchmarks.company import NAIVE, OURS, RATE, RAW, gather
 from benchmarks.figures import jain, quantile, ratio
 from benchmarks.goals import GOALS, judge
 from benchmarks.meter import Meter, item_bytes
-from benchmarks.parts import large, manners
+from benchmarks.parts import large, manners, process
+from benchmarks.report import markdown
 
 
 class Events:
@@ -204,3 +205,20 @@ def test_a_contender_of_rates_admits_what_its_rate_does(company):
     with company.hired([RATE], tokens=2) as (member,):
         member.ask("open", bucket="r")
         assert member.ask("permits", bucket="r", times=2)["admitted"] == 2
+
+
+def test_one_process_is_measured_with_the_wire_and_without_and_next_to_boto3(company):
+    done = []
+    measured = process.run(company, done.append, seconds=0.2, rounds=1, first_rounds=1, task_rounds=1, tasks=30)
+    assert done[-1] == 1.0
+    ours = {"ddb_lease", "ddb_lease without the wire"}
+    assert {name: {row["way"] for row in rows} for name, rows in measured.items()} == {
+        "throughput": {"boto3", *ours},
+        "first": ours,
+        "tasks": ours,
+    }
+    assert all(row["requests_a_second"] > 0 for row in measured["throughput"])
+    assert all(row["seconds"] > 0 for name in ("first", "tasks") for row in measured[name])
+    assert len(judge({"process": measured})) == 3
+    about = {"engine": "embedded", "machine": "this", "versions": {}, "seconds": 1.0}
+    assert "1,000 tasks" in markdown({"process": measured, "about": about})

@@ -31,6 +31,9 @@ threads nobody else's code stands behind it."""
 _LOOPS: Final = {"asyncio.events", "asyncio.base_events", "asyncio.runners", "uvloop"}
 """Who runs a task: what stands behind them did not call it."""
 
+_PASSED: Final = _BETWEEN | _LOOPS
+"""Made once: it is three hundred names, and each acquire looks into it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
@@ -67,7 +70,7 @@ class Origin:
 def caller() -> Caller:
     """The code that called into the library."""
     frame = sys._getframe(1)  # noqa: SLF001 - as `logging` finds its caller
-    while (module := str(frame.f_globals.get("__name__"))).partition(".")[0] in _BETWEEN | _LOOPS:
+    while (module := str(frame.f_globals.get("__name__"))).partition(".")[0] in _PASSED:
         if frame.f_back is None or module in _LOOPS:
             return Caller()
         frame = frame.f_back

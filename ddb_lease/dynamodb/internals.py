@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.history import get_global_history_recorder
@@ -61,6 +61,11 @@ def connections_of(session: Any, url: str) -> tuple[HTTPConnectionPool, str, str
     pool = session._get_connection_manager(url, proxy).connection_from_url(url)
     session._setup_ssl_cert(pool, url, session._verify)
     return pool, session._get_request_target(url, proxy), proxy
+
+
+def use_pools(session: Any, classes: Mapping[str, type[Any]]) -> None:
+    """Let a session make pools of these classes, by scheme, from now on; those that it has made stay."""
+    session._pool_classes_by_scheme.update(classes)  # its own; its managers, and those of its proxies, have the same
 
 
 def handlers_of(client: Any, event: str) -> Sequence[object]:

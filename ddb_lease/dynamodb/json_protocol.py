@@ -27,7 +27,7 @@ _SUCCESS: Final = range(200, 300)
 
 def body_of(arguments: Mapping[str, Any]) -> bytes:
     """The body of a request with these arguments."""
-    return json.dumps(arguments, default=_encoded).encode()
+    return _ENCODER.encode(arguments).encode()
 
 
 def answer_of(
@@ -105,6 +105,9 @@ def _encoded(value: object) -> str:
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode()
     raise TypeError(f"{type(value).__name__} is no value of a request")
+
+
+_ENCODER: Final = json.JSONEncoder(default=_encoded)  # made once: `json.dumps` would make one for each body
 
 
 def _decoded(value: Any) -> Any:  # noqa: ANN401 - JSON

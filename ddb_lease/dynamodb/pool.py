@@ -70,10 +70,12 @@ class Pool:
             raise aws.ConnectionClosedError(endpoint_url=self.url, error=error) from error
         except Exception as error:
             raise aws.HTTPClientError(error=error) from error
-        return response.status, response.headers, response.data
+        return response.status, response.headers, response.data or b""  # None where there is no body
 
     def _send(self, headers: Mapping[str, str], body: bytes) -> BaseHTTPResponse:
         connections = self._connections() or self._open()
+        if self._proxy is not None:
+            headers = dict(headers)  # urllib3 may have more to say to a proxy
         response: BaseHTTPResponse = connections.urlopen(
             "POST",
             self._target,

@@ -39,6 +39,31 @@ _NAMES_AN_ACCOUNT: Final = re.compile(r"(\d{12})\.")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class Headers(dict[str, str]):
+    """The headers of one request, and how they are sent.
+
+    Args:
+        headers: The headers, by name. Nobody may change them afterwards.
+        lines: The same as they are sent, with the empty line at the end.
+    """
+
+    __slots__ = ("_lines", "_made")
+
+    def __init__(self, headers: Mapping[str, str], *, lines: bytes) -> None:
+        super().__init__(headers)
+        self._made = headers
+        self._lines = lines
+
+    @property
+    def lines(self) -> bytes | None:
+        """How they are sent; None if somebody on the way has changed them, as tracing libraries do."""
+        return self._lines if self == self._made else None
+
+    def copy(self) -> Headers:
+        """Itself: urllib3 takes a copy to leave its caller's headers as they are, and nobody else has these."""
+        return self
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """The requests of one operation.
@@ -47,6 +72,7 @@ class Template:
         url: Where they go.
         path: The path in it.
         headers: Their headers that stay the same.
+        lines: The same as they are sent, before those that change.
         values: The values of signed headers that stay the same, by name in small letters.
         signed: The names of all signed headers, sorted.
         signer: Signs them.
@@ -56,6 +82,7 @@ class Template:
     url: str
     path: str
     headers: Mapping[str, str]
+    lines: str
     values: Mapping[str, str]
     signed: tuple[str, ...]
     signer: Signer
@@ -65,12 +92,20 @@ class Template:
         """Whether requests with these credentials go to the same place."""
         return account_of(credentials) == self.account
 
-    def filled_in(self, body: bytes, credentials: Credentials, *, at: float) -> dict[str, str]:
-        """All headers of one request, signed at this time, in seconds since the epoch."""
-        signing = self.signer.headers(
+    def filled_in(self, body: bytes, credentials: Credentials, *, at: float) -> Headers:
+        """All headers of one request, signed at this time, in seconds since the epoch.
+
+        Raises:
+            ValueError, OverflowError, OSError: The time is out of the calendar, or the credentials fit into no header.
+        """
+        changing = self.signer.headers(
             path=self.path, fixed=self.values, signed=self.signed, body=body, credentials=credentials, at=at
         )
-        return {**self.headers, **signing, _LENGTH: str(len(body))}
+        changing[_LENGTH] = str(len(body))
+        lines = _lines(changing)
+        if lines.count("\n") != len(changing):
+            raise ValueError("a line break in the credentials")
+        return Headers({**self.headers, **changing}, lines=f"{self.lines}{lines}\r\n".encode("ascii"))
 
 
 def account_of(credentials: Credentials) -> str | None:
@@ -101,6 +136,7 @@ def template_of(
     region, service, names = authorized.group("region", "service", "names")
     kept = {name: value for name, value in texts.items() if name.lower() not in _OF_ONE_CALL}
     values = {name.lower(): " ".join(value.split()) for name, value in kept.items()} | {"host": _host(where)}
+    usual = {"Host": values["host"], "Accept-Encoding": "identity"}  # http.client adds them
     account = account_of(credentials)
     named = _NAMES_AN_ACCOUNT.match(where.hostname or "")
     if not _SIGNED.issuperset(names.split(";")) or (named is not None and named[1] != account):
@@ -110,6 +146,7 @@ def template_of(
         url=url,
         path="/",
         headers=kept,
+        lines=_lines({name: value for name, value in usual.items() if name.lower() not in lower} | kept),
         values={name: values[name] for name in signed if name in values},
         signed=signed,
         signer=Signer(Scope(region=region, service=service)),
@@ -121,6 +158,10 @@ def template_of(
         return None
     ours = template.filled_in(body, credentials, at=at)
     return template if ours[AUTHORIZATION] == lower[AUTHORIZATION.lower()] else None
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def _host(where: SplitResult) -> str:

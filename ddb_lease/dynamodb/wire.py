@@ -26,8 +26,9 @@ from botocore.client import BaseClient
 
 from ddb_lease._state.log import queued as _log
 from ddb_lease._state.signing_time import SigningTime
+from ddb_lease.dynamodb.connection import POOL_CLASSES
 from ddb_lease.dynamodb.hooks import Hooks
-from ddb_lease.dynamodb.internals import credentials_at_hand, credentials_of, http_session_of
+from ddb_lease.dynamodb.internals import credentials_at_hand, credentials_of, http_session_of, use_pools
 from ddb_lease.dynamodb.json_protocol import answer_of, body_of
 from ddb_lease.dynamodb.pool import Pool
 from ddb_lease.dynamodb.signing import call
@@ -59,6 +60,7 @@ class Wire:
 
     def __init__(self, client: BaseClient) -> None:
         self._hooks = Hooks(client)
+        use_pools(http_session_of(client), POOL_CLASSES)
         self._known: dict[str, tuple[Template, Pool]] = {}
         self._pools: dict[str, Pool] = {}
         self._told: set[str] = set()

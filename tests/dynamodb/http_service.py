@@ -64,6 +64,24 @@ class Service:
         self.url = url
         self.asked: list[Asked] = []
         self.answer: Callable[[Asked], Says] = lambda _: says()
+        self.connections = 0
+        """How many were made."""
+        self._open: set[socket.socket] = set()
+
+    def connected(self, connection: socket.socket) -> None:
+        """Note a new connection."""
+        self.connections += 1
+        self._open.add(connection)
+
+    def disconnected(self, connection: socket.socket) -> None:
+        """Note its end."""
+        self._open.discard(connection)
+
+    def hang_up(self) -> None:
+        """Close all connections, between two requests; returns when their ends are on the way."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -71,6 +89,14 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = 65536
     service: Service
+
+    def setup(self) -> None:
+        super().setup()
+        self.service.connected(self.connection)
+
+    def finish(self) -> None:
+        self.service.disconnected(self.connection)
+        super().finish()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))

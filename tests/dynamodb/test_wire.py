@@ -4,6 +4,7 @@ import base64
 import contextlib
 import gc
 import gzip
+import http.client
 import json
 import socket
 import threading
@@ -13,12 +14,14 @@ from datetime import datetime, timedelta, timezone
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSHTTPConnection, AWSHTTPConnectionPool
 from botocore.client import BaseClient
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 from botocore.endpoint import Endpoint
 from botocore.exceptions import ClientError, SSLError
 from botocore.history import get_global_history_recorder
 from botocore.stub import Stubber
+from urllib3 import HTTPConnectionPool
 
 from ddb_lease import LeaseBucket, UnknownBucket, client_config
 from ddb_lease.dynamodb import hooks as hooks_module
@@ -443,6 +446,114 @@ def test_another_accounts_credentials_go_to_its_own_endpoint(service, client, po
     assert len(posts) == 1, "botocore works out where another account's requests go"
     wire.call(client, "update_item", ARGUMENTS, SIGNING)
     assert len(posts) == 2
+
+
+# ---- One connection, one write.
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """The bytes of each write to a connection."""
+    seen = []
+    send = http.client.HTTPConnection.send
+
+    def noted(connection, data):
+        seen.append(bytes(data))
+        send(connection, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", noted)
+    return seen
+
+
+def test_a_request_is_one_write_on_the_connection_of_the_call_before(service, client, posts, writes):
+    wire = learnt(client)
+    writes.clear()
+    for _ in range(2):
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    client.update_item(**ARGUMENTS)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert [write.startswith(b"POST / HTTP/1.1\r\n") for write in writes[:2]] == [True, True]
+    assert all(write.endswith(service.asked[1].body) for write in writes[:2])
+    assert len(posts) == 3
+    assert service.connections == 1
+
+
+def test_a_server_that_closes_after_each_answer_is_connected_to_anew(service, client, posts):
+    wire = learnt(client)
+    service.answer = lambda _: says(Connection="close")
+    for _ in range(3):
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert len(posts) == 3
+    assert service.connections == 3, "the first of them on the connection of botocore's call"
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced(service, client, posts):
+    wire = learnt(client)
+    service.hang_up()
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert len(service.asked) == 2
+    assert service.connections == 2
+
+
+def test_headers_that_come_twice_are_both_told(service, client, posts):
+    wire = learnt(client)
+    service.answer = lambda _: says(X_Twice="one\r\nX-Twice: two")
+    ours = wire.call(client, "update_item", ARGUMENTS, SIGNING)["ResponseMetadata"]["HTTPHeaders"]
+    theirs = client.update_item(**ARGUMENTS)["ResponseMetadata"]["HTTPHeaders"]
+    assert ours["x-twice"] == theirs["x-twice"] == "one, two"
+
+
+def test_who_adds_a_header_on_the_way_has_it_sent(service, client, posts, monkeypatch):
+    """As tracing libraries do that hook into urllib3."""
+    urlopen = HTTPConnectionPool.urlopen
+
+    def traced(pool, method, url, body=None, headers=None, **named):
+        headers["traceparent"] = "00-1"
+        return urlopen(pool, method, url, body, headers, **named)
+
+    wire = learnt(client)
+    monkeypatch.setattr(HTTPConnectionPool, "urlopen", traced)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert service.asked[-1].headers["traceparent"] == "00-1"
+    assert service.asked[-1].headers["User-Agent"] == service.asked[0].headers["User-Agent"]
+    assert len(posts) == 1
+
+
+def test_who_gives_botocores_pools_another_connection_has_every_call(service, client, posts, monkeypatch):
+    """As tools do that record or replay HTTP."""
+    seen = []
+
+    class Recording(AWSHTTPConnection):
+        def request(self, *given, **named):
+            seen.append(given[0])
+            super().request(*given, **named)
+
+    wire = wire_for(client)
+    monkeypatch.setattr(AWSHTTPConnectionPool, "ConnectionCls", Recording)
+    for _ in range(3):
+        wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert seen == ["POST"] * 3
+    assert len(service.asked) == 3
+
+
+def test_credentials_with_a_line_break_add_no_header(service, client, posts, monkeypatch):
+    wire = learnt(client)
+    credentials = Credentials("key", "secret", "token\r\nX-Injected: yes")
+    monkeypatch.setattr(client, "_get_credentials", lambda: credentials)
+    monkeypatch.setattr(client._request_signer, "_credentials", credentials)
+    theirs = outcome(lambda: client.update_item(**ARGUMENTS))
+    assert outcome(lambda: wire.call(client, "update_item", ARGUMENTS, SIGNING)) == theirs
+    assert len(service.asked) == 1
+    assert not posts
+
+
+def test_an_old_urllib3_sends_as_ever(service, session, posts, monkeypatch):
+    monkeypatch.setattr(wire_module, "POOL_CLASSES", {})
+    client = session.client("dynamodb", endpoint_url=service.url, config=client_config(10))
+    wire = learnt(client)
+    wire.call(client, "update_item", ARGUMENTS, SIGNING)
+    assert len(posts) == 1
+    assert service.connections == 1
 
 
 # ---- Where it steps aside.
