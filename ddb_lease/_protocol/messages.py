@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ddb_lease._protocol.records import Claimant, Counter, Meter, Rate, Settings, Slot, View
-from ddb_lease.events import Limit
+from ddb_lease.events import ThrottledBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +347,7 @@ class ThrottledAnswer:
     """
 
     cause: Exception
-    limit: Limit = "unknown"
+    limit: ThrottledBy = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

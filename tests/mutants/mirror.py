@@ -18,6 +18,8 @@ _ELSEWHERE = {
     "_protocol/messages.py": ("tests/protocol", "tests/dynamodb/test_answers.py"),
     "_protocol/records.py": ("tests/protocol", "tests/dynamodb/test_answers.py"),
     "_protocol/outcomes.py": ("tests/protocol",),
+    "_protocol/rates/messages.py": ("tests/protocol/rates", "tests/dynamodb"),
+    "_protocol/rates/records.py": ("tests/protocol/rates", "tests/dynamodb"),
     "_operations/admit.py": ("tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
     "_operations/maintain.py": ("tests/test_token_bucket.py",),
     "_runtime/arguments.py": ("tests/test_arguments.py",),
