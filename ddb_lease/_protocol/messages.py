@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Meter, Rate, Settings, Slot, View
 from ddb_lease.events import ThrottledBy
 
@@ -257,6 +258,7 @@ Request: TypeAlias = (
     | Recount
     | Charge
     | ReadMeter
+    | RateRequest
 )
 
 
@@ -397,6 +399,7 @@ Answer: TypeAlias = (
     | Charged
     | Uncharged
     | Metered
+    | RateAnswer
     | Conflict
     | ThrottledAnswer
     | Unsent

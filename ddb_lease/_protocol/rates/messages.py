@@ -77,6 +77,7 @@ class Charge:
         lane: The lane that records the attempt.
         attempt: The attempt's id, the same for all its sendings.
         ttl: None removes it: an override must stay.
+        limiter: The name of the key's limiter, if it is not that of the store: for a parent in `ChargeTogether`.
     """
 
     key: str
@@ -92,6 +93,7 @@ class Charge:
     lane: int
     attempt: str
     ttl: int | None
+    limiter: str = ""
 
     def __post_init__(self) -> None:
         used = [part for part in self.limits if part.charged or part.reserved]
@@ -324,9 +326,16 @@ class KeysAre:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyIs:
-    """The policy as it was read, or as it was just written; None if there is none."""
+    """The policy as it was read, or as it was just written; None if there is none.
+
+    Attributes:
+        policy: The policy.
+        older: Whether there is an item in which a version before this one keeps the rate. Processes of that version
+            charge it, and know of no policy: what both versions admit adds up.
+    """
 
     policy: Policy | None
+    older: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
