@@ -15,7 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from ddb_lease._protocol.rates.charging import Attempt, limits_of, ttl_of
@@ -57,7 +57,7 @@ def settle(
     used: Mapping[str, int],
     *,
     attempt: Attempt,
-    known: str,
+    known: Collection[str],
     now: int,
     retention: int,
 ) -> Settle | Swept:
@@ -69,16 +69,18 @@ def settle(
         reserved: What is settled, by limit.
         used: Permits used, by limit: fewer than reserved, or more. A limit that is missing was used in full.
         attempt: Who settles; an attempt of its own.
-        known: The attempt that this process's hold shows, as far as this process knows.
+        known: Attempts of this process that changed its hold since it reserved, its reservation's own among them; one
+            whose outcome is not known too. Any other means that the hold was swept, and made anew.
         now: The service's time.
         retention: As for `charging.propose`.
     """
     hold = None if state is None else state.holds.get(attempt.process)
-    if state is None or hold is None or hold.attempt != known:
+    if state is None or hold is None or hold.attempt not in known:
         return Swept()
     parts = tuple(
         _part(state, name, one.held, used.get(name, one.permits) * one.interval, now)
         for name, one in sorted(reserved.items())
+        if name in state.limits
     )
     return _settle(policy, state, hold, parts, attempt=attempt, now=now, retention=retention)
 
@@ -103,7 +105,9 @@ def sweep(policy: Policy, state: KeyState, *, attempt: Attempt, now: int, retent
     """
     for process, hold in sorted(state.holds.items()):
         if process != attempt.process and hold.until + SWEPT_AFTER < now:
-            parts = tuple(_part(state, name, held, held, now) for name, held in sorted(hold.held.items()))
+            parts = tuple(
+                _part(state, name, held, held, now) for name, held in sorted(hold.held.items()) if name in state.limits
+            )
             return _settle(
                 policy, state, hold, parts, attempt=replace(attempt, process=process), now=now, retention=retention
             )
@@ -120,10 +124,9 @@ def _settle(
     now: int,
     retention: int,
 ) -> Settle:
-    held = dict(hold.held)
-    for part in parts:
-        held[part.name] = held.get(part.name, 0) - part.held
-    rest = {name: amount for name, amount in held.items() if amount > 0}
+    settled = {part.name: part.held for part in parts}
+    left = {name: amount - settled.get(name, 0) for name, amount in hold.held.items() if name in state.limits}
+    rest = {name: amount for name, amount in left.items() if amount > 0}
     owed = max((_reach_after(state, part, now) for part in parts), default=now)
     # Only a debt may outlive the TTL that the reservation wrote.
     ttl = ttl_of(limits_of(policy, state), state, due=now, until=owed, retention=retention)
@@ -141,11 +144,11 @@ def _settle(
 
 
 def _part(state: KeyState, name: str, held: int, used: int, now: int) -> LimitSettlement:
-    found = state.limits.get(name)
-    return LimitSettlement(name=name, idle=found is None or found.tat < now, used=used, held=held)
+    found = state.limits[name]
+    # Only an edit by hand leaves less than the holds say.
+    return LimitSettlement(name=name, idle=found.tat < now, used=used, held=min(held, max(0, found.held)))
 
 
 def _reach_after(state: KeyState, part: LimitSettlement, now: int) -> int:
-    found = state.limits.get(part.name)
-    tat, held = (now, 0) if found is None else (max(found.tat, now), found.held)
-    return tat + part.used + max(0, held - part.held)
+    found = state.limits[part.name]
+    return max(found.tat, now) + part.used + found.held - part.held
