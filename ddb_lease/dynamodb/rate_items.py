@@ -6,6 +6,9 @@ Invariants:
   of a map that does not exist, so the first charge would take two writes.
 - An item of another shape is never guessed at: reading it raises. Numbers are whole, and amounts in nanoseconds.
 - A key's shard is the same in every process and version.
+- The item that version 1 kept a rate in (pk the name, sk `rate`) is never written to, and its `tat` is not taken over:
+  up to a burst comes on top once. `ReadPolicy` tells whether it is there. While processes of both versions use a name,
+  what they admit adds up, up to twice the rate.
 """
 
 from __future__ import annotations
