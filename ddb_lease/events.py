@@ -31,9 +31,20 @@ from typing import Literal, TypeAlias
 
 from ddb_lease.errors import LossReason
 
-__all__ = ["Acquired", "Contended", "Event", "Limit", "Lost", "OnEvent", "ReMinted", "Released", "Renewed", "Throttled"]
+__all__ = [
+    "Acquired",
+    "Contended",
+    "Event",
+    "Lost",
+    "OnEvent",
+    "ReMinted",
+    "Released",
+    "Renewed",
+    "Throttled",
+    "ThrottledBy",
+]
 
-Limit: TypeAlias = Literal["key range", "table", "account", "unknown"]
+ThrottledBy: TypeAlias = Literal["key range", "table", "account", "unknown"]
 """What throttles a request: see `Throttled`."""
 
 
@@ -140,7 +151,7 @@ class Throttled:
 
     bucket: str
     operation: str
-    limit: Limit = "unknown"
+    limit: ThrottledBy = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

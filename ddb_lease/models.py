@@ -112,6 +112,30 @@ class Timing:
         return math.ceil(round(shortest * 10, 6)) / 10 if math.isfinite(shortest) else shortest
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One limit of a rate limiter: so many permits in so much time, and so many at once.
+
+    Of the permits used in any t seconds it admits at most ``permits / per * t + burst``. What cannot work is refused
+    where the limit is given to a limiter, with `ConfigurationError`.
+
+    Attributes:
+        permits: How many; a number above 0.
+        per: The time in which they are admitted: seconds, or a timedelta.
+        burst: How many at once, a whole number; None for those of one `per`, and one at least.
+
+    Example:
+        >>> from ddb_lease.models import Limit
+        >>> requests, tokens = Limit(100, per=60), Limit(90_000, per=60, burst=10_000)
+        >>> tokens.burst
+        10000
+    """
+
+    permits: float
+    per: Seconds = 1.0
+    burst: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateStatus:
     """A rate as one read shows it, by this limiter's settings. It is stale as soon as you have it.

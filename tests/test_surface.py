@@ -156,7 +156,7 @@ def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
         ], member
 
 
-TYPES = {"Event", "Limit", "OnEvent"}
+TYPES = {"Event", "OnEvent", "ThrottledBy"}
 EVENTS = [getattr(events, name) for name in events.__all__ if name not in TYPES]
 
 

@@ -32,11 +32,21 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.outcomes import reason_text
+from ddb_lease._protocol.rates.messages import (
+    KeyIs,
+    KeyRefused,
+    KeysAre,
+    KeyWritten,
+    PolicyIs,
+    PolicyRefused,
+    RateAnswer,
+    TogetherRefused,
+)
 from ddb_lease._protocol.retry import RECOVERY_SECONDS, Operation, resending
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
-Answered: TypeAlias = Done | Each | Seen | Shown | Refused | Charged | Uncharged | Metered
+Answered: TypeAlias = Done | Each | Seen | Shown | Refused | Charged | Uncharged | Metered | RateAnswer
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -118,6 +128,8 @@ def require_answered(answer: Answer, failing: str) -> Answered:
     """
     match answer:
         case Done() | Each() | Seen() | Shown() | Refused() | Charged() | Uncharged() | Metered():
+            return answer
+        case KeyWritten() | KeyRefused() | TogetherRefused() | KeyIs() | KeysAre() | PolicyIs() | PolicyRefused():
             return answer
         case Rejected():
             raise answer.error

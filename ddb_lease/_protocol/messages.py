@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Meter, Rate, Settings, Slot, View
-from ddb_lease.events import Limit
+from ddb_lease.events import ThrottledBy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +258,7 @@ Request: TypeAlias = (
     | Recount
     | Charge
     | ReadMeter
+    | RateRequest
 )
 
 
@@ -347,7 +349,7 @@ class ThrottledAnswer:
     """
 
     cause: Exception
-    limit: Limit = "unknown"
+    limit: ThrottledBy = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +407,7 @@ Answer: TypeAlias = (
     | Charged
     | Uncharged
     | Metered
+    | RateAnswer
     | Conflict
     | ThrottledAnswer
     | Unsent

@@ -20,7 +20,7 @@ from typing import Final
 from ddb_lease._protocol.messages import Rejected, Reply, Request, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._state.log import queued as _log
-from ddb_lease.events import Limit
+from ddb_lease.events import ThrottledBy
 
 TOLD_AFTER_SECONDS: Final = 1.0
 """How long nothing is answered before it is told: a few tries."""
@@ -29,7 +29,7 @@ _MOST_KINDS: Final = 8
 """Kinds of failures raised here that are told of one bucket: enough to find the fault, no matter how often it comes."""
 
 
-_ADVICE: Final[dict[Limit, str]] = {
+_ADVICE: Final[dict[ThrottledBy, str]] = {
     "key range": " (one key range is hot: many leases or permits a second in one bucket or key)",
     "table": " (the cap or the provisioned capacity of the table is reached)",
     "account": " (the account's quota in this region is reached)",

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from botocore import exceptions as aws
 
@@ -44,9 +44,11 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.rates.messages import ChargeTogether, RateRequest
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
 from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
+from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     METER_KEY,
@@ -57,6 +59,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
+from ddb_lease.dynamodb.rate_answers import read_rate_answer, read_rate_refusal, read_together_refusal
 from ddb_lease.dynamodb.reasons import cancelled_by, code_of, error_code, limit_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
@@ -92,6 +95,7 @@ _NOT_TAKEN: Final = {"AccessDenied", "ResourceNotFound", "ValidationError"}
 _FAILED: Final = "ConditionalCheckFailed"
 _INVALID: Final = "ValidationError"
 _SERVER_ERROR: Final = 500
+_RATE_REQUESTS: Final = get_args(RateRequest)
 
 
 def read_answer(  # noqa: PLR0911 - one for each kind
@@ -110,13 +114,15 @@ def read_answer(  # noqa: PLR0911 - one for each kind
         case Snapshot():
             return _shown(request, response, address)
         case Renew():
-            return Done(slot=read_slot(_map(response.get("Attributes")), request.slot))
+            return Done(slot=read_slot(as_map(response.get("Attributes")), request.slot))
         case RenewEach():
             return _each(request, response)
         case Charge():
             return _charged(response)
         case ReadMeter():
             return _metered(response, address)
+        case _ if isinstance(request, _RATE_REQUESTS):
+            return read_rate_answer(request, response, address)
         case _:
             return Done()
 
@@ -143,7 +149,7 @@ def read_failure(error: Exception, address: BucketAddress, request: Request | No
 
 def envelope(response: Mapping[str, Any]) -> tuple[bool, float | None]:
     """Whether the service itself answered, and its ``Date`` in seconds since the epoch."""
-    metadata = _map(response.get("ResponseMetadata"))
+    metadata = as_map(response.get("ResponseMetadata"))
     if not metadata.get("RequestId"):
         return False, None  # a proxy or a captive portal: not the service's clock
     try:
@@ -186,7 +192,7 @@ def explain(error: aws.ClientError, address: BucketAddress) -> str:  # noqa: PLR
 
 def _read_client_error(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
     code = error_code(error)
-    status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
+    status = as_map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     if code == "ConditionalCheckFailedException":
         return _refused_one(error, address, request)
     if code == "TransactionCanceledException":
@@ -211,7 +217,7 @@ def _read_client_error(error: aws.ClientError, address: BucketAddress, request: 
 def _no_credentials(error: aws.ClientError) -> Answer:
     """The answer where another service (STS, SSO) was asked for credentials, and gave none."""
     code = error_code(error)
-    status = _map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
+    status = as_map(error.response.get("ResponseMetadata")).get("HTTPStatusCode")
     in_trouble = isinstance(status, int) and status >= _SERVER_ERROR
     if in_trouble or code in _THROTTLED | _UNCERTAIN | _PASSING_FOR_CREDENTIALS:
         return Unsent(cause=error)
@@ -223,6 +229,8 @@ def _no_credentials(error: aws.ClientError) -> Answer:
 
 def _refused_one(error: aws.ClientError, address: BucketAddress, request: Request | None) -> Answer:
     found = error.response.get("Item")
+    if isinstance(request, _RATE_REQUESTS):
+        return read_rate_refusal(request, found, error, address)
     if isinstance(request, Charge):
         return _uncharged(found, error, address)
     if not isinstance(request, (Grow, Recount)):
@@ -257,6 +265,8 @@ def _refused(
     address: BucketAddress,
     request: Request | None,
 ) -> Answer:
+    if isinstance(request, ChargeTogether):
+        return read_together_refusal(reasons, tuple(code == _FAILED for code in codes), error, address)
     together = request if isinstance(request, Take) else None
     # If a transaction has the counter, it comes last: see `expressions`.
     with_counter = together is None or bool(together.mints)
@@ -287,7 +297,7 @@ def _seen(request: Look, response: Mapping[str, Any], address: BucketAddress | N
     counter: Counter | None = None
     slots: dict[int, Slot] = {}
     try:
-        for item in map(_map, response["Items"]):
+        for item in map(as_map, response["Items"]):
             if is_counter(item):
                 counter = _counter_in(item, address)
             elif (slot := slot_number(item)) is not None:
@@ -295,7 +305,7 @@ def _seen(request: Look, response: Mapping[str, Any], address: BucketAddress | N
     except StoreError as problem:
         return Rejected(error=problem)
     # A page that ends early says nothing about slots after its last item, which may be a foreign one.
-    last = str(_map(_map(response.get("LastEvaluatedKey")).get("sk")).get("S", ""))
+    last = str(as_map(as_map(response.get("LastEvaluatedKey")).get("sk")).get("S", ""))
     end = bisect_right(range(MAX_TOKENS), last, key=slot_key) if more else MAX_TOKENS
     view = View(
         counter=counter,
@@ -310,7 +320,7 @@ def _shown(request: Snapshot, response: Mapping[str, Any], address: BucketAddres
     responses = response.get("Responses")
     if not isinstance(responses, list) or len(responses) != len(request.slots) + request.counter:
         return Unknown(cause=StoreUnavailable("the answer to a TransactGetItems has too few or too many items"))
-    items = [_map(_map(part).get("Item")) for part in responses]
+    items = [as_map(as_map(part).get("Item")) for part in responses]
     try:
         counter = _counter_in(items[-1], address) if request.counter else None
     except StoreError as problem:
@@ -324,7 +334,7 @@ def _each(request: RenewEach, response: Mapping[str, Any]) -> Answer:
     if not isinstance(parts, list) or len(parts) != len(request.renewals):
         return Unknown(cause=StoreUnavailable("the answer to a BatchExecuteStatement has too few or too many parts"))
     return Each(
-        answers=tuple(_one_of_each(renew, _map(part)) for renew, part in zip(request.renewals, parts, strict=True))
+        answers=tuple(_one_of_each(renew, as_map(part)) for renew, part in zip(request.renewals, parts, strict=True))
     )
 
 
@@ -336,7 +346,7 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
         if lease and lease.lease_id == renew.lease_id and lease.expires_at >= renew.expires_at:
             return Done(slot=slot)
         return Unknown(cause=StoreUnavailable("an answer to a BatchExecuteStatement does not show what was written"))
-    error = _map(trouble)
+    error = as_map(trouble)
     code = str(error.get("Code", ""))
     cause = StoreUnavailable(f"DynamoDB answered {code or 'without an error code'}: {error.get('Message')}")
     if code == _FAILED:
@@ -377,14 +387,14 @@ def _metered(response: Mapping[str, Any], address: BucketAddress | None) -> Answ
 
 
 def _meter_in(found: Any, address: BucketAddress | None) -> Meter | None:  # noqa: ANN401 - as botocore returns it
-    item = _map(found)
+    item = as_map(found)
     if not item:
         return None
     try:
         return read_meter(item)
     except ValueError as problem:
         expected = "a rate has the numbers tat and burst"
-        raise StoreRejected(_not_ours(METER_KEY, address, problem, expected)) from problem
+        raise StoreRejected(not_ours(METER_KEY, address, problem, expected)) from problem
 
 
 def _deciding(item: dict[str, Any], slot: int) -> Slot:
@@ -393,14 +403,14 @@ def _deciding(item: dict[str, Any], slot: int) -> Slot:
 
 
 def _counter_in(found: Any, address: BucketAddress | None) -> Counter | None:  # noqa: ANN401 - as botocore returns it
-    item = _map(found)
+    item = as_map(found)
     if not item:
         return None
     try:
         counter = read_counter(item)
     except ValueError as problem:
         expected = "a bucket's counter has the whole numbers max_tokens, minted, rev and lease_ms"
-        raise StoreRejected(_not_ours(COUNTER_KEY, address, problem, expected)) from problem
+        raise StoreRejected(not_ours(COUNTER_KEY, address, problem, expected)) from problem
     if counter.schema > SCHEMA:
         raise StoreRejected(
             f"the bucket was written by a newer version of this library (schema {counter.schema}): upgrade ddb-lease"
@@ -408,18 +418,8 @@ def _counter_in(found: Any, address: BucketAddress | None) -> Counter | None:  #
     return counter
 
 
-def _not_ours(sort: str, address: BucketAddress | None, problem: ValueError, expected: str) -> str:
-    """What to say of an item under one of our keys that has another shape."""
-    where = "" if address is None else f" (pk {address.bucket!r} in table {address.table!r})"
-    return (
-        f"the item {sort!r}{where} is not of this library's shape ({problem}; {expected}). It belongs to another "
-        "program, or was edited, and nothing is written to it: choose another name or another table, or put right what "
-        "was edited"
-    )
-
-
 def _slot_in(found: Any) -> Slot | None:  # noqa: ANN401 - as botocore returns it
-    item = _map(found)
+    item = as_map(found)
     slot = slot_number(item)
     return None if slot is None else read_slot(item, slot)
 
@@ -432,14 +432,7 @@ def _untimely(error: aws.ClientError) -> str:
 
 
 def _said(error: aws.ClientError) -> str:
-    return " ".join(str(_map(error.response.get("Error")).get("Message") or error).split())
-
-
-# Instead of a map or a list an answer may have null, or anything: it need not come from the service.
-
-
-def _map(found: Any) -> dict[str, Any]:  # noqa: ANN401 - see above
-    return found if isinstance(found, dict) else {}
+    return " ".join(str(as_map(error.response.get("Error")).get("Message") or error).split())
 
 
 def _rejected(message: str, cause: Exception) -> StoreRejected:

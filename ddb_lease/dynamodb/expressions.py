@@ -16,7 +16,6 @@ Invariants:
 from __future__ import annotations
 
 import functools
-import re
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease._protocol.messages import (
@@ -50,21 +49,9 @@ from ddb_lease.dynamodb.items import (
     lane_name,
     slot_key,
 )
+from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
+from ddb_lease.dynamodb.rate_expressions import rate_call_for
 
-_PLACEHOLDER: Final = re.compile(r"#(\w+)")
-
-
-def _names(*expressions: str) -> dict[str, str]:
-    # DynamoDB refuses a placeholder that no expression uses, hence one map for each call, made once at import.
-    return {f"#{name}": name for name in sorted({n for e in expressions for n in _PLACEHOLDER.findall(e)})}
-
-
-def _all(*conditions: str) -> str:
-    return " AND ".join(conditions)
-
-
-_exists: Final = "attribute_exists(#pk)"
-_does_not_exist: Final = "attribute_not_exists(#pk)"
 _in_circulation: Final = "attribute_not_exists(#retired)"
 _is_retired: Final = "attribute_exists(#retired)"
 _fence_rises: Final = "#fence < :fence"
@@ -81,28 +68,28 @@ _max_as_seen: Final = "#max_tokens = :seen_max"
 _as_seen: Final = "#rev = :rev"
 _our_slot: Final = "attribute_type(#fence, :number)"
 _our_rate: Final = "attribute_type(#tat, :number) AND attribute_type(#burst, :number)"
-_paid_for: Final = f"({_does_not_exist} OR ({_our_rate} AND #tat < :now))"
+_paid_for: Final = f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"
 _not_paid_for: Final = "#tat >= :now"
 _within_tolerance: Final = "#tat <= :at_most"
 _not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
 
-CLAIM: Final = _all(_exists, _in_circulation, _fence_rises, _free_or_expired)
-RENEW: Final = _all(_still_mine, _never_shorter)
+CLAIM: Final = all_of(EXISTS, _in_circulation, _fence_rises, _free_or_expired)
+RENEW: Final = all_of(_still_mine, _never_shorter)
 RELEASE: Final = _still_mine
 REVOKE: Final = _still_mine  # "mine" is the lease to revoke
-MINT_SLOT: Final = _does_not_exist
-BRING_BACK_SLOT: Final = _all(_exists, _is_retired, _our_slot)
-RETIRE_SLOT: Final = _all(_exists, _in_circulation, _our_slot)
-MINT_COUNTER: Final = _all(_number_allowed, _room_left)
-RE_MINT_COUNTER: Final = _all(_number_allowed, _drifted)
-TAKE_COUNTER: Final = _all(_all_numbers_allowed, _room_for_all)
-RE_MINT_TAKE_COUNTER: Final = _all(_max_as_seen, _drifted_for_all)
+MINT_SLOT: Final = DOES_NOT_EXIST
+BRING_BACK_SLOT: Final = all_of(EXISTS, _is_retired, _our_slot)
+RETIRE_SLOT: Final = all_of(EXISTS, _in_circulation, _our_slot)
+MINT_COUNTER: Final = all_of(_number_allowed, _room_left)
+RE_MINT_COUNTER: Final = all_of(_number_allowed, _drifted)
+TAKE_COUNTER: Final = all_of(_all_numbers_allowed, _room_for_all)
+RE_MINT_TAKE_COUNTER: Final = all_of(_max_as_seen, _drifted_for_all)
 RETIRE_COUNTER: Final = _as_seen
 GROW: Final = _as_seen
 RECOUNT: Final = _as_seen
-CREATE_COUNTER: Final = _does_not_exist
-CHARGE_IDLE: Final = _all(_paid_for, _not_charged_yet)
-CHARGE_BUSY: Final = _all(_our_rate, _not_paid_for, _within_tolerance, _not_charged_yet)
+CREATE_COUNTER: Final = DOES_NOT_EXIST
+CHARGE_IDLE: Final = all_of(_paid_for, _not_charged_yet)
+CHARGE_BUSY: Final = all_of(_our_rate, _not_paid_for, _within_tolerance, _not_charged_yet)
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
 RENEW_STATEMENT: Final = (
@@ -136,26 +123,25 @@ _LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
 _LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
-_CLAIM_NAMES: Final = _names(CLAIM)
-_RENEW_NAMES: Final = _names(RENEW, _SET_RENEW)
-_RELEASE_NAMES: Final = _names(RELEASE, _SET_RELEASE)
-_DROP_NAMES: Final = _names(RELEASE, _DROP_LEASE)
-_LOOK_NAMES: Final = _names(_LOOK_KEY, _LOOK_DECIDING)
+_CLAIM_NAMES: Final = names_in(CLAIM)
+_RENEW_NAMES: Final = names_in(RENEW, _SET_RENEW)
+_RELEASE_NAMES: Final = names_in(RELEASE, _SET_RELEASE)
+_DROP_NAMES: Final = names_in(RELEASE, _DROP_LEASE)
+_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK_DECIDING)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others still shows
-_SNAPSHOT_NAMES: Final = _names(_SNAPSHOT_SLOT)
-_LOOK_WHOLE_NAMES: Final = _names(_LOOK_KEY)
+_SNAPSHOT_NAMES: Final = names_in(_SNAPSHOT_SLOT)
+_LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
 
 _CHARGE_NAMES: Final = {
-    (idle, lane): _names(condition, change) | {"#lane": lane_name(lane)}
+    (idle, lane): names_in(condition, change) | {"#lane": lane_name(lane)}
     for idle, condition, change in ((True, CHARGE_IDLE, _SET_CHARGE_IDLE), (False, CHARGE_BUSY, _SET_CHARGE_BUSY))
     for lane in range(LANES)
 }
-_METER_NAMES: Final = _names(_LOOK_KEY)
+_METER_NAMES: Final = names_in(_LOOK_KEY)
 
 _AS_LEFT: Final = "ALL_NEW"
 """What a charge asks to be returned: it costs nothing more, and shows when the permits are due."""
 
-_ON_FAILURE: Final = {"ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
 _ONE: Final = {"N": "1"}
 _NUMBER: Final = {":number": {"S": "N"}}
 
@@ -213,6 +199,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _charge(request, address)
         case ReadMeter():
             return "query", _read_meter(address)
+        case _:
+            return rate_call_for(request, address)
 
 
 def _leased(address: BucketAddress, slot: int, fence: int, lease: Claimant, ttl: int) -> Wire:
@@ -261,7 +249,7 @@ def _claim(request: Claim, address: BucketAddress) -> dict[str, Any]:
             ":fence": {"N": str(request.fence)},
             ":expired_before": {"N": str(request.expired_before)},
         },
-        **_ON_FAILURE,
+        **ON_FAILURE,
     }
 
 
@@ -279,7 +267,7 @@ def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
         },
         # ALL_NEW costs nothing more, and shows whether the lease was revoked.
         "ReturnValues": "ALL_NEW",
-        **_ON_FAILURE,
+        **ON_FAILURE,
     }
 
 
@@ -318,7 +306,7 @@ def _release(request: Release, address: BucketAddress) -> dict[str, Any]:
         "ConditionExpression": RELEASE,
         "ExpressionAttributeNames": names,
         "ExpressionAttributeValues": values,
-        **_ON_FAILURE,
+        **ON_FAILURE,
     }
 
 
@@ -334,9 +322,9 @@ def _change(address: BucketAddress, sort: str, condition: str, change: str, valu
         "Key": address.key(sort),
         "UpdateExpression": change,
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": _names(condition, change),
+        "ExpressionAttributeNames": names_in(condition, change),
         "ExpressionAttributeValues": values,
-        **_ON_FAILURE,
+        **ON_FAILURE,
     }
 
 
@@ -349,8 +337,8 @@ def _put(address: BucketAddress, item: Wire, condition: str, values: Wire | None
         "TableName": address.table,
         "Item": item,
         "ConditionExpression": condition,
-        "ExpressionAttributeNames": _names(condition),
-        **_ON_FAILURE,
+        "ExpressionAttributeNames": names_in(condition),
+        **ON_FAILURE,
     }
     if values is not None:
         put["ExpressionAttributeValues"] = values
@@ -462,7 +450,7 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
         "ExpressionAttributeNames": _CHARGE_NAMES[request.idle, request.lane],
         "ExpressionAttributeValues": values,
         "ReturnValues": _AS_LEFT,
-        **_ON_FAILURE,
+        **ON_FAILURE,
     }
 
 

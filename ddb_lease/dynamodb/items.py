@@ -154,11 +154,11 @@ def read_counter(item: Wire) -> Counter:
     """
     try:
         counter = Counter(
-            max_tokens=_whole(item, "max_tokens"),
-            minted=_whole(item, "minted"),
-            rev=_whole(item, "rev"),
-            lease_ms=_whole(item, "lease_ms"),
-            schema=_whole(item, "schema") if "schema" in item else SCHEMA,
+            max_tokens=whole(item, "max_tokens"),
+            minted=whole(item, "minted"),
+            rev=whole(item, "rev"),
+            lease_ms=whole(item, "lease_ms"),
+            schema=whole(item, "schema") if "schema" in item else SCHEMA,
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
         raise ValueError(f"attribute {problem}") from problem
@@ -181,15 +181,15 @@ def read_meter(item: Wire) -> Meter:
         ValueError: It is not of our shape: `tat` is no whole number, or `burst` is no number.
     """
     try:
-        tat = _whole(item, "tat")
+        tat = whole(item, "tat")
     except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
         raise ValueError("attribute 'tat'") from problem
     if "N" not in (item.get("burst") or {}):
         raise ValueError("attribute 'burst'")
-    lanes = {lane: _string(item, lane_name(lane)) for lane in range(LANES) if lane_name(lane) in item}
+    lanes = {lane: string(item, lane_name(lane)) for lane in range(LANES) if lane_name(lane) in item}
     try:
         rate, per = (float(_read_number(item[name]["N"])) for name in ("rate", "per"))
-        settings = (rate, per, _whole(item, "burst"))
+        settings = (rate, per, whole(item, "burst"))
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return Meter(tat=tat, lanes=lanes)  # the settings are for people only
     return Meter(tat=tat, lanes=lanes, settings=settings)
@@ -197,19 +197,19 @@ def read_meter(item: Wire) -> Meter:
 
 def is_counter(item: Wire) -> bool:
     """Whether an item is the bucket's counter, by its sort key."""
-    return _string(item, "sk") == COUNTER_KEY
+    return string(item, "sk") == COUNTER_KEY
 
 
 def slot_number(item: Wire) -> int | None:
     """The slot number in an item's sort key; None if it is not a slot."""
-    match = _SLOT_KEY.match(_string(item, "sk"))
+    match = _SLOT_KEY.match(string(item, "sk"))
     return int(match.group(1)) if match else None
 
 
 def read_slot(item: Wire, slot: int) -> Slot:
     """A slot from its item; marked foreign if the item does not have our shape. Its holder may still recognise it."""
     try:
-        fence = _whole(item, "fence")
+        fence = whole(item, "fence")
         if fence >= 0:
             lease = _read_claimant(item) if "lease_id" in item else None
             return Slot(number=slot, fence=fence, lease=lease, retired="retired" in item)
@@ -221,9 +221,9 @@ def read_slot(item: Wire, slot: int) -> Slot:
 def _read_claimant(item: Wire) -> Claimant:
     return Claimant(
         lease_id=str(item["lease_id"]["S"]),
-        owner=_string(item, "owner"),
-        acquired_at=_whole(item, "acquired_at") if "acquired_at" in item else 0,
-        expires_at=_whole(item, "expires_at"),
+        owner=string(item, "owner"),
+        acquired_at=whole(item, "acquired_at") if "acquired_at" in item else 0,
+        expires_at=whole(item, "expires_at"),
         data=decode_map(item["data"]["M"]) if "data" in item else {},
         revoked="revoked" in item,
     )
@@ -231,9 +231,9 @@ def _read_claimant(item: Wire) -> Claimant:
 
 def _rest_of_claimant(item: Wire) -> Claimant | None:
     """The attributes by which a holder recognises its lease, in a damaged item."""
-    lease_id = _string(item, "lease_id")
+    lease_id = string(item, "lease_id")
     try:
-        expires_at = _whole(item, "expires_at")
+        expires_at = whole(item, "expires_at")
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
     if not lease_id:
@@ -241,12 +241,18 @@ def _rest_of_claimant(item: Wire) -> Claimant | None:
     return Claimant(lease_id=lease_id, owner="", acquired_at=0, expires_at=expires_at, revoked="revoked" in item)
 
 
-def _string(item: Wire, name: str) -> str:
+def string(item: Wire, name: str) -> str:
+    """A string attribute; empty if it is missing, or of another type."""
     value = item.get(name)
     return str(value.get("S", "")) if isinstance(value, dict) else ""
 
 
-def _whole(item: Wire, name: str) -> int:
+def whole(item: Wire, name: str) -> int:
+    """A whole number.
+
+    Raises:
+        KeyError, TypeError, ValueError, ArithmeticError: It is missing, or none.
+    """
     exact = Decimal(item[name]["N"])
     # Check before making an int: a few characters can denote a number that fills the memory.
     if not exact.is_finite() or exact.adjusted() >= _WHOLE_DIGITS or exact != exact.to_integral_value():

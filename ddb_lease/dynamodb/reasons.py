@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from botocore import exceptions as aws
 
-from ddb_lease.events import Limit
+from ddb_lease.events import ThrottledBy
 
-_LIMITS: Final[tuple[tuple[str, Limit], ...]] = (
+_LIMITS: Final[tuple[tuple[str, ThrottledBy], ...]] = (
     ("KeyRangeThroughputExceeded", "key range"),
     ("MaxOnDemandThroughputExceeded", "table"),
     ("ProvisionedThroughputExceeded", "table"),
@@ -28,7 +28,7 @@ def error_code(error: aws.ClientError) -> str:
     return str(said.get("Code", "")) if isinstance(said, dict) else ""
 
 
-def limit_of(error: aws.ClientError) -> Limit:
+def limit_of(error: aws.ClientError) -> ThrottledBy:
     """What throttled a request, by the first reason that we know."""
     response: dict[str, Any] = dict(error.response)
     # The service's model writes the name in both ways.

@@ -20,7 +20,7 @@ Values: TypeAlias = dict[str, Any]
 Condition: TypeAlias = Callable[[Item, Names, Values], bool]
 Change: TypeAlias = Callable[[Item, Names, Values], None]
 
-_TOKEN = re.compile(r"\s*(<=|>=|<>|[=<>(),+-]|[#:]?\w+)")
+_TOKEN = re.compile(r"\s*(<=|>=|<>|[=<>(),+-]|#\w+(?:\.#\w+)*|[#:]?\w+)")
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda a, b: a == b,
     "<>": lambda a, b: a != b,
@@ -114,7 +114,7 @@ class _Parser:
 
     def _name(self) -> str:
         token = self._next()
-        if not token.startswith("#"):
+        if not token.startswith("#") or "." in token:
             raise BadExpression(f"{token!r} stands where the placeholder of a name should")
         return token
 
@@ -165,6 +165,8 @@ class _Parser:
         return comparison
 
     def _operand(self, token: str) -> Callable[[Item, Names, Values], Any]:
+        if "." in token:
+            return lambda i, n, v: _within(i, [n[name] for name in token.split(".")])
         if token.startswith("#"):
             return lambda i, n, v: i.get(n[token])
         if token.startswith(":"):
@@ -175,9 +177,7 @@ class _Parser:
         target = self._name()
         self._expect("=")
         token = self._next()
-        if token == "if_not_exists":
-            return target, self._if_not_exists()
-        first = self._operand(token)
+        first = self._if_not_exists() if token == "if_not_exists" else self._operand(token)
         if self._peek() not in {"+", "-"}:
             return target, lambda i, n, v: _needed(first(i, n, v))
         sign = 1 if self._next() == "+" else -1
@@ -198,6 +198,16 @@ class _Parser:
         instead = self._operand(self._next())
         self._expect(")")
         return lambda i, n, v: i[n[name]] if n[name] in i else _needed(instead(i, n, v))
+
+
+def _within(item: Item, path: list[str]) -> Any:
+    """What is at a path of maps; None if there is nothing."""
+    found: Any = {"M": item}
+    for name in path:
+        found = found.get("M", {}).get(name)
+        if found is None:
+            return None
+    return found
 
 
 def _needed(value: Any) -> Any:

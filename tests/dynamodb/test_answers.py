@@ -35,10 +35,22 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.rates.messages import (
+    Block,
+    ChangePolicy,
+    ChargeTogether,
+    CreatePolicy,
+    ListKeys,
+    Override,
+    ReadKey,
+    ReadPolicy,
+    Reset,
+)
 from ddb_lease._protocol.records import Meter
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.failures import CERTAIN, PASSING
+from tests import rates
 from tests.support import (
     LEASE_MS,
     NOW,
@@ -608,6 +620,39 @@ EVERY_REQUEST = {
     "charge, busy": charge(idle=False, lane=7),
     "read a meter": ReadMeter(),
     "recount": Recount(rev=7, minted=2),
+    "charge limits": rates.charge(rates.part(), rates.part("busy", name="tokens")),
+    "charge and reserve": rates.charge(rates.part("busy", reserved=3), process="p", hold=rates.HOLD),
+    "charge and reserve more": rates.charge(rates.part(reserved=3), process="p", hold=rates.HOLD, hold_before="held"),
+    "charge under a new policy": rates.charge(
+        rates.part("cut", cut=9), rates.part("kept", name="tokens", charged=0, cut=9), rev=8, adopts=True
+    ),
+    "charge under an override": rates.charge(override_rev=3, ttl=None),
+    "charge a key and its parent": ChargeTogether(charges=(rates.charge(), rates.charge(key="org")), token="t"),
+    "settle": rates.settlement(),
+    "settle a part": rates.settlement(hold=rates.HOLD, ttl=9),
+    "read a key": ReadKey(key="k"),
+    "list keys": ListKeys(shard=3, limit=9),
+    "list more keys": ListKeys(shard=3, after="k", limit=9),
+    "override": Override(
+        key="k",
+        limits={"requests": rates.REQUESTS},
+        cuts={"requests": 9},
+        override_rev=3,
+        override_rev_after=4,
+        rev=7,
+        ttl=None,
+    ),
+    "end an override": Override(key="k", limits={}, override_rev=3, override_rev_after=4, rev=7, ttl=9),
+    "block": Block(key="k", until=9, rev=7, override_rev=0, ttl=9),
+    "block an overridden key": Block(key="k", until=9, rev=7, override_rev=3, ttl=None),
+    "reset": Reset(
+        key="k",
+        seen=rates.key_state(limits={"requests": rates.limit(9, 3)}, holds={"p": rates.HOLD}),
+        others=("tokens",),
+    ),
+    "read a policy": ReadPolicy(consistent=False),
+    "create a policy": CreatePolicy(policy=rates.POLICY),
+    "change a policy": ChangePolicy(policy=rates.POLICY, rev_before=6),
 }
 EACH = pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST)
 
@@ -711,7 +756,7 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
         # A statement of a batch does not: the service never shows it, and an engine that would must not either.
         if is_conditional(part):
             assert part.get("ReturnValuesOnConditionCheckFailure") == (None if "Statement" in part else "ALL_OLD")
-    reads = isinstance(request_, (Look, Snapshot, ReadMeter))
+    reads = isinstance(request_, (Look, Snapshot, ReadMeter, ReadKey, ListKeys, ReadPolicy))
     assert reads or all(map(is_conditional, parts_of(request_)))
 
 

@@ -24,7 +24,7 @@ CONDITIONS = Chapter(
         _half(
             "a claim never creates a slot",
             "CLAIM",
-            "_exists",
+            "EXISTS",
             noticed_by=("tests/dynamodb/test_answers.py::test_what_is_defence_in_depth_stands_there_all_the_same",),
         ),
         _half(
@@ -72,7 +72,7 @@ CONDITIONS = Chapter(
         _half(
             "a mint never overwrites a slot",
             "MINT_SLOT",
-            "_does_not_exist",
+            "DOES_NOT_EXIST",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_a_slot_that_exists_is_not_minted_over",),
         ),
         _half(
@@ -104,7 +104,7 @@ CONDITIONS = Chapter(
         _half(
             "bringing back never creates a slot",
             "BRING_BACK_SLOT",
-            "_exists",
+            "EXISTS",
             noticed_by=("tests/dynamodb/test_answers.py::test_what_is_defence_in_depth_stands_there_all_the_same",),
         ),
         _half(
@@ -124,7 +124,7 @@ CONDITIONS = Chapter(
         _half(
             "a retirement never creates a slot",
             "RETIRE_SLOT",
-            "_exists",
+            "EXISTS",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_all_slots_are_retired_or_none",),
         ),
         _half(
@@ -150,7 +150,7 @@ CONDITIONS = Chapter(
         _half(
             "a creation never overwrites a counter",
             "CREATE_COUNTER",
-            "_does_not_exist",
+            "DOES_NOT_EXIST",
             noticed_by=("tests/dynamodb/test_requests_counter.py::test_a_bucket_is_not_created_over_another",),
         ),
         Mutant(
@@ -166,7 +166,7 @@ CONDITIONS = Chapter(
             module=_EXPRESSIONS,
             target="_take",
             code="CLAIM",
-            without='_all(_exists, _in_circulation, _fence_rises, f"({_free_or_expired} OR attribute_exists(#pk))")',
+            without='all_of(EXISTS, _in_circulation, _fence_rises, f"({_free_or_expired} OR attribute_exists(#pk))")',
             noticed_by=("tests/operations/test_acquire_many.py::test_where_one_cannot_be_had_none_is",),
         ),
         Mutant(
@@ -356,8 +356,8 @@ EDGES = Chapter(
             name="a rate that is paid for up to now is busy",
             module=_EXPRESSIONS,
             target="_paid_for",
-            code='f"({_does_not_exist} OR ({_our_rate} AND #tat < :now))"',
-            without='f"({_does_not_exist} OR ({_our_rate} AND #tat <= :now))"',
+            code='f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"',
+            without='f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat <= :now))"',
             noticed_by=(
                 "tests/dynamodb/test_requests_rate.py::test_an_idle_charge_is_refused_where_something_is_not_paid_for",
             ),
@@ -366,8 +366,8 @@ EDGES = Chapter(
             name="no item of another program is charged over",
             module=_EXPRESSIONS,
             target="_paid_for",
-            code='f"({_does_not_exist} OR ({_our_rate} AND #tat < :now))"',
-            without='f"({_does_not_exist} OR attribute_not_exists(#tat) OR ({_our_rate} AND #tat < :now))"',
+            code='f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"',
+            without='f"({DOES_NOT_EXIST} OR attribute_not_exists(#tat) OR ({_our_rate} AND #tat < :now))"',
             noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_item_of_another_shape_is_never_written_to",),
         ),
         Mutant(
@@ -510,8 +510,8 @@ EFFECTS = Chapter(
         ),
         Mutant(
             name="a failed condition returns the item",
-            module=_EXPRESSIONS,
-            target="_ON_FAILURE",
+            module="dynamodb/placeholders.py",
+            target="ON_FAILURE",
             code='"ALL_OLD"',
             without='"NONE"',
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_retired_slot_is_not_claimed",),

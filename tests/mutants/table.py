@@ -7,6 +7,7 @@ from tests.mutants import (
     deciding,
     guarding,
     holding,
+    limits,
     operating,
     processes,
     rates,
@@ -41,5 +42,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     renewing.TROUBLES,
     operating.OPERATING,
     rates.RATES,
+    limits.LIMITS,
     conforming.CONFORMING,
 )

@@ -21,7 +21,7 @@ from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, Tap, eventually, pu
 
 CONTRACT = True  # the simulator's DynamoDB too
 
-VALUES = [getattr(events, name) for name in events.__all__ if name not in {"Event", "Limit", "OnEvent"}]
+VALUES = [getattr(events, name) for name in events.__all__ if name not in {"Event", "OnEvent", "ThrottledBy"}]
 PAGE = (Path(__file__).parents[2] / "docs" / "observing.md").read_text()
 
 

@@ -186,7 +186,7 @@ def every_event(event: events.Event) -> str:
             assert_type(event.reason, Literal["taken", "conflict"])
         case events.Throttled():
             assert_type(event.operation, str)
-            assert_type(event.limit, events.Limit)
+            assert_type(event.limit, events.ThrottledBy)
         case events.ReMinted():
             assert_type(event.slot, int)
         case _:
