@@ -141,9 +141,14 @@ def test_wrong_numbers_are_refused(wrong, capsys):
 
 
 def test_a_goal_without_a_figure_is_left_out_and_one_that_is_missed_is_said(capsys):
-    results = {"imports": {"to_boto3": {"ddb_lease": 1.5}}}
+    results = {"imports": {"to_boto3": {"LeaseBucket": 1.5}}}
     (judged,) = judge(results)
-    assert judged == {"measure": "import ddb_lease / import boto3", "goal": "<= 1.05", "measured": 1.5, "met": False}
+    assert judged == {
+        "measure": "from ddb_lease import LeaseBucket / import boto3",
+        "goal": "<= 1.05",
+        "measured": 1.5,
+        "met": False,
+    }
     assert not any(goal.met(float("nan")) for goal in GOALS), "what was not measured is not met"
 
 
