@@ -8,15 +8,19 @@ Invariants:
 
 - Any other request goes the way of botocore's connection, on the same socket: botocore's whole path shares them.
 - http.client reads the answers. Each is read to its end before the connection sends again, or the connection is closed.
+- If a method that we pass over is replaced, as tracing libraries do, every request goes that way too.
 - Connecting, TLS, proxies, timeouts, and what becomes of a connection after an error, stay urllib3's and botocore's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import http.client
+from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
+import urllib3.connection
 from botocore.awsrequest import (
     AWSHTTPConnection,
     AWSHTTPConnectionPool,
@@ -31,6 +35,31 @@ if TYPE_CHECKING:
     from typing import Any as _Connection
 else:
     _Connection = object
+
+_PASSED_OVER: Final = tuple(
+    (owner, name, getattr(owner, name))
+    for owner in (AWSHTTPConnection, AWSHTTPSConnection, urllib3.connection.HTTPConnection, http.client.HTTPConnection)
+    for name in ("request", "putrequest", "putheader", "endheaders", "getresponse")
+)
+"""What a request of ours does not call."""
+
+_OWN: Final = ("botocore.", "urllib3.", "http.client")
+
+
+def _is_own(function: object) -> bool:
+    # Where the code stands: wrappers copy names.
+    return isinstance(function, FunctionType) and str(function.__globals__.get("__name__", "")).startswith(_OWN)
+
+
+_REPLACED_BEFORE: Final = not all(_is_own(function) for _, _, function in _PASSED_OVER)
+
+
+def _is_anything_replaced() -> bool:
+    return _REPLACED_BEFORE or any(getattr(owner, name) is not function for owner, name, function in _PASSED_OVER)
+
+
+_FINAL: Final = 200
+"""A lower status announces an answer; http.client skips only 100."""
 
 
 class _AtOnce(_Connection):  # type: ignore[misc] # see above
@@ -47,6 +76,9 @@ class _AtOnce(_Connection):  # type: ignore[misc] # see above
         **options: Any,  # noqa: ANN401 - urllib3's
     ) -> None:
         lines = headers.lines if isinstance(headers, Headers) else None
+        if lines is not None and (_is_anything_replaced() or self.response_class is not type(self).response_class):
+            # A request of botocore's was refused early: only its own `request` makes the connection send again.
+            lines = None
         self._is_ours = lines is not None
         if lines is None:
             super().request(method, url, body, headers, **options)
@@ -56,15 +88,28 @@ class _AtOnce(_Connection):  # type: ignore[misc] # see above
         # It connects first, if need be.
         self.send(f"{method} {url} HTTP/1.1\r\n".encode() + lines + body)
 
+    @property
+    def is_connected(self) -> bool:
+        # More came than the last answer. urllib3 asks the socket, which does not know what TLS has read already.
+        pending: Callable[[], int] | None = getattr(self.sock, "pending", None)
+        if pending is not None and pending():
+            return False
+        connected: bool = super().is_connected
+        return connected
+
     def getresponse(self) -> urllib3.HTTPResponse:
         if not self._is_ours:
             usual: urllib3.HTTPResponse = super().getresponse()
+            if usual.status < _FINAL:
+                self.close()  # the answer proper is still to come, and is no later request's
             return usual
         self._is_ours = False
         self.sock.settimeout(self.timeout)
         answer = self.response_class(self.sock, self.debuglevel, method="POST")
         try:
             answer.begin()
+            if answer.status < _FINAL:
+                raise http.client.BadStatusLine(f"{answer.status} before an answer")
             body = answer.read()
         finally:
             answer.close()  # gives up its hold on the socket; the socket stays
@@ -89,22 +134,29 @@ class _HTTPSConnection(_AtOnce, AWSHTTPSConnection):  # type: ignore[misc] # see
     pass
 
 
+class _Class:
+    """The class of a pool's connections: ours, while botocore's pool has botocore's. One pool may be given another."""
+
+    def __init__(self, pool: type[Any], theirs: type[Any], ours: type[Any]) -> None:
+        self._pool, self._theirs, self._ours = pool, theirs, ours
+
+    def __get__(self, pool: object, owner: object = None) -> type[Any]:
+        now: type[Any] = self._pool.ConnectionCls
+        return self._ours if now is self._theirs else now
+
+
 class _HTTPPool(AWSHTTPConnectionPool):
-    @property
-    def ConnectionCls(self) -> type[Any]:  # type: ignore[override] # noqa: N802 - urllib3's name
-        theirs = AWSHTTPConnectionPool.ConnectionCls
-        return _HTTPConnection if theirs is AWSHTTPConnection else theirs
+    ConnectionCls = _Class(AWSHTTPConnectionPool, AWSHTTPConnection, _HTTPConnection)
 
 
 class _HTTPSPool(AWSHTTPSConnectionPool):
-    @property
-    def ConnectionCls(self) -> type[Any]:  # type: ignore[override] # noqa: N802 - urllib3's name
-        theirs = AWSHTTPSConnectionPool.ConnectionCls
-        return _HTTPSConnection if theirs is AWSHTTPSConnection else theirs
+    ConnectionCls = _Class(AWSHTTPSConnectionPool, AWSHTTPSConnection, _HTTPSConnection)
 
 
 _ANSWERS_ARE_URLLIB3S: Final = hasattr(urllib3, "BaseHTTPResponse")
 """Before its version 2, urllib3's pool makes them of http.client's."""
 
-POOL_CLASSES: Final[Mapping[str, type[Any]]] = {"http": _HTTPPool, "https": _HTTPSPool} if _ANSWERS_ARE_URLLIB3S else {}
-"""The class of a pool of connections, by scheme. If botocore's have been given other connections, so have they."""
+POOL_CLASSES: Final[Mapping[type[Any], type[Any]]] = (
+    {AWSHTTPConnectionPool: _HTTPPool, AWSHTTPSConnectionPool: _HTTPSPool} if _ANSWERS_ARE_URLLIB3S else {}
+)
+"""Our class of a pool of connections, by botocore's. If botocore's have been given other connections, so have they."""

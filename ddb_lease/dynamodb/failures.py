@@ -95,11 +95,18 @@ def read_exception(error: Exception, endpoint: Endpoint = AWS) -> Answer:
     """The answer in an exception that is no response of the service; `endpoint` is where the request was to go."""
     if isinstance(error, CERTAIN):
         return Rejected(error=refusal(error), unauthenticated=True)
-    if isinstance(error, PASSING):
+    if isinstance(error, PASSING) and not _after_connecting(error):
         return Unsent(cause=with_reason(error, endpoint))
     if while_fetching_credentials(error):
         return Unsent(cause=error)
     return Unknown(cause=error, raised_here=_raised_here(error))
+
+
+def _after_connecting(error: Exception) -> bool:
+    """Whether a proxy hung up: perhaps on the request. urllib3 says the same of a proxy that it could not reach."""
+    below = getattr(getattr(error, "kwargs", {}).get("error"), "original_error", None)
+    by_proxy = isinstance(error, aws.ProxyConnectionError)
+    return by_proxy and isinstance(below, (ConnectionError, TimeoutError, http.client.HTTPException))
 
 
 def refusal(error: Exception) -> StoreRejected:

@@ -122,6 +122,9 @@ class Hooks:
         own = vars(client)
         if method in own or not own.keys().isdisjoint(_CALLED):
             return f"{method} of the client is replaced"
+        (endpoint, _), (session, _) = self._objects
+        if endpoint_of(client) is not endpoint or http_session_of(client) is not session:
+            return "the client's endpoint or HTTP session is replaced"
         for thing, names in self._objects:
             if not names.isdisjoint(vars(thing)):
                 return f"a method of the client's {type(thing).__name__} is replaced"

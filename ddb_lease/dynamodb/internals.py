@@ -63,9 +63,10 @@ def connections_of(session: Any, url: str) -> tuple[HTTPConnectionPool, str, str
     return pool, session._get_request_target(url, proxy), proxy
 
 
-def use_pools(session: Any, classes: Mapping[str, type[Any]]) -> None:
-    """Let a session make pools of these classes, by scheme, from now on; those that it has made stay."""
-    session._pool_classes_by_scheme.update(classes)  # its own; its managers, and those of its proxies, have the same
+def use_pools(session: Any, classes: Mapping[type[Any], type[Any]]) -> None:
+    """Let a session make pools of these classes, in place of botocore's, from now on; those that it has made stay."""
+    own = session._pool_classes_by_scheme  # its managers, and those of its proxies, have the same
+    own.update({scheme: classes[theirs] for scheme, theirs in own.items() if theirs in classes})
 
 
 def handlers_of(client: Any, event: str) -> Sequence[object]:

@@ -36,6 +36,7 @@ _SIGNED: Final = frozenset({"content-type", "host", "x-amz-target", DATE.lower()
 """What we know to sign: another header may be one of a single call, such as a checksum."""
 
 _NAMES_AN_ACCOUNT: Final = re.compile(r"(\d{12})\.")
+_BREAK: Final = re.compile(r"[\r\n]")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -103,7 +104,7 @@ class Template:
         )
         changing[_LENGTH] = str(len(body))
         lines = _lines(changing)
-        if lines.count("\n") != len(changing):
+        if any(map(_BREAK.search, changing.values())):
             raise ValueError("a line break in the credentials")
         return Headers({**self.headers, **changing}, lines=f"{self.lines}{lines}\r\n".encode("ascii"))
 
@@ -128,6 +129,8 @@ def template_of(
     texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in headers}
     if not all(value.isascii() for value in texts.values()):
         return None  # botocore sends its bytes as they are
+    if any(_BREAK.search(text) for header in texts.items() for text in header):
+        return None  # http.client refuses it, or folds the line
     lower = {name.lower(): value for name, value in texts.items()}
     authorized = AUTHORIZED.fullmatch(lower.get(AUTHORIZATION.lower(), ""))
     where = urlsplit(url)

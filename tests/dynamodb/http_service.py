@@ -253,3 +253,58 @@ def certificate(folder: Path, *names: str) -> tuple[ssl.SSLContext, Path]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(known, private)
     return context, known
+
+
+@dataclass(kw_only=True)
+class Raw:
+    """A service whose answers are bytes, well-formed or not.
+
+    Attributes:
+        url: Where it listens.
+        answer: Writes what it likes to a connection, given the number of the request, counted from 0.
+        asked: Each request as it came.
+        connections: How many were made.
+    """
+
+    url: str
+    answer: Callable[[socket.socket, int], None]
+    asked: list[bytes] = field(default_factory=list)
+    connections: int = 0
+
+
+@contextlib.contextmanager
+def serving_raw(answer: Callable[[socket.socket, int], None], *, tls: ssl.SSLContext | None = None) -> Iterator[Raw]:
+    """A service while the block runs, which answers by `answer` alone. It ends a connection whose client is gone."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    raw = Raw(url=f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}", answer=answer)
+
+    def serve(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            secured = connection if tls is None else tls.wrap_socket(connection, server_side=True)
+            with secured, secured.makefile("rb") as reader:
+                while asked := _request(reader):
+                    raw.asked.append(asked)
+                    raw.answer(secured, len(raw.asked) - 1)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection = listener.accept()[0]
+                raw.connections += 1
+                threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield raw
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def _request(reader: Any) -> bytes:
+    """One request as it comes; empty at the end of the connection."""
+    lines = list(iter(reader.readline, b"\r\n"))[:64] if (first := reader.readline()) else []
+    length = next((int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")), 0)
+    return b"".join([first, *lines, b"\r\n", reader.read(length)]) if first else b""

@@ -3,6 +3,7 @@
 import re
 import typing
 from decimal import Decimal
+from http.client import RemoteDisconnected
 
 import botocore.session
 import pytest
@@ -10,6 +11,7 @@ from botocore import exceptions as aws
 from botocore.credentials import DeferredRefreshableCredentials
 from botocore.parsers import ResponseParserError
 from botocore.validate import ParamValidator
+from urllib3.exceptions import NewConnectionError, ProxyError
 
 from ddb_lease import StoreRejected
 from ddb_lease._protocol.messages import (
@@ -242,6 +244,21 @@ def test_a_lost_answer_leaves_it_unknown(error):
 )
 def test_what_never_reached_anybody_is_unsent(error):
     assert answer_to(error) == Unsent(cause=error)
+
+
+@pytest.mark.parametrize(
+    ("below", "kind"),
+    [
+        (ConnectionResetError(), Unknown),
+        (RemoteDisconnected("no response"), Unknown),
+        (NewConnectionError(None, "refused"), Unsent),
+        (OSError("Tunnel connection failed: 407 Proxy Authentication Required"), Unsent),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_a_proxy_that_hangs_up_leaves_it_unknown(below, kind):
+    error = aws.ProxyConnectionError(proxy_url="x", error=ProxyError("Unable to connect to proxy", below))
+    assert answer_to(error) == kind(cause=error)
 
 
 @pytest.mark.parametrize(
