@@ -188,7 +188,7 @@ RENEWING = Chapter(
             code="self._context.heartbeats.add(self._scheduled)",
             without="pass",
             noticed_by=(
-                "tests/operations/test_acquire_errors.py::test_what_closing_in_an_outage_could_not_release_is_released_after_it",
+                "tests/operations/test_acquire_errors.py::test_a_release_that_was_given_up_is_sent_again_within_half_a_minute_however_long_the_lease",
             ),
         ),
         Mutant(
