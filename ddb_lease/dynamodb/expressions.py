@@ -66,7 +66,7 @@ _drifted_for_all: Final = "#minted > :room"
 _all_numbers_allowed: Final = "#max_tokens >= :seen_max"
 _max_as_seen: Final = "#max_tokens = :seen_max"
 _as_seen: Final = "#rev = :rev"
-_our_slot: Final = "attribute_type(#fence, :number)"
+_our_slot: Final = "attribute_type(#fence, :number)"  # false if there is no item: EXISTS beside it is defence in depth
 _our_rate: Final = "attribute_type(#tat, :number) AND attribute_type(#burst, :number)"
 _paid_for: Final = f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"
 _not_paid_for: Final = "#tat >= :now"

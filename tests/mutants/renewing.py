@@ -40,7 +40,8 @@ RENEWING = Chapter(
             code="if now < self._give_up_at(late, late.moved_at): return False",
             without="",
             noticed_by=(
-                "tests/test_lease_serial.py::test_one_renewal_is_asked_for_at_a_time_and_the_next_when_it_has_ended",
+                "tests/runtime/test_attempts.py::test_it_is_given_up_no_earlier_than_its_timeouts_allow",
+                "tests/runtime/test_attempts.py::test_one_that_waits_for_a_worker_is_not_given_up",
             ),
         ),
         Mutant(
@@ -188,7 +189,7 @@ RENEWING = Chapter(
             code="self._context.heartbeats.add(self._scheduled)",
             without="pass",
             noticed_by=(
-                "tests/operations/test_acquire_errors.py::test_what_closing_in_an_outage_could_not_release_is_released_after_it",
+                "tests/operations/test_acquire_errors.py::test_a_release_that_was_given_up_is_sent_again_within_half_a_minute_however_long_the_lease",
             ),
         ),
         Mutant(

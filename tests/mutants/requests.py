@@ -122,12 +122,6 @@ CONDITIONS = Chapter(
             noticed_by=("tests/fuzz/test_found_in_tables.py::test_nor_does_one_beside_what_is_ours",),
         ),
         _half(
-            "a retirement never creates a slot",
-            "RETIRE_SLOT",
-            "EXISTS",
-            noticed_by=("tests/dynamodb/test_requests_counter.py::test_all_slots_are_retired_or_none",),
-        ),
-        _half(
             "a retired slot is not retired again",
             "RETIRE_SLOT",
             "_in_circulation",

@@ -369,6 +369,18 @@ def test_what_closing_in_an_outage_could_not_release_is_released_after_it(enviro
     assert bucket.heartbeats.scheduled() == []
 
 
+def test_a_release_that_was_given_up_is_sent_again_within_half_a_minute_however_long_the_lease(environment, table):
+    bucket = environment.bucket(lease_seconds=3600)
+    lease = bucket.acquire(timeout=5)
+    bucket.tap.everything_fails = UNSENT
+    with pytest.raises(StoreUnavailable):
+        lease.release()
+    assert len(leases_in(table)) == 1
+    bucket.tap.everything_fails = None
+    environment.run(31.0, bucket)
+    assert leases_in(table) == {}
+
+
 def test_a_release_that_was_given_up_is_sent_again_until_it_is_answered_or_has_expired(environment, table):
     bucket = environment.bucket()
     lease, other = bucket.acquire(timeout=5), bucket.acquire(timeout=5)

@@ -35,7 +35,7 @@ class Gate:
 
     def __call__(self):
         self.running.release()
-        assert self.go.wait(LONG)
+        assert self.go.wait(4 * LONG)  # longer than any test waits for what must be done meanwhile
 
     def await_running(self, count=1):
         for _ in range(count):
