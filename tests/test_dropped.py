@@ -110,10 +110,10 @@ def test_a_lease_that_somebody_ends_or_keeps_is_not_complained_of(environment, s
 def test_an_acquire_that_is_abandoned_says_nothing(new_bucket, said, monkeypatch):
     bucket = new_bucket()
 
-    def interrupt(lease):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bucket._core, "keep", interrupt)
+    monkeypatch.setattr("ddb_lease.bucket.hand_out", interrupt)
     with pytest.raises(KeyboardInterrupt):
         bucket.acquire(timeout=5)
     gc.collect()
@@ -304,7 +304,7 @@ def test_nothing_is_said_where_others_hold_all(environment, said):
 def test_a_task_that_waits_for_its_own_lease_is_warned_and_one_that_waits_for_another_is_not(
     engine, session, table, said, monkeypatch
 ):
-    monkeypatch.setattr("ddb_lease._runtime.own_holders.WARN_SECONDS", 0.0)
+    monkeypatch.setattr("ddb_lease._runtime.bucket_core.WARN_SECONDS", 0.0)
 
     async def main():
         how = {"session": session, "endpoint_url": engine.endpoint_url, "table": TABLE}
