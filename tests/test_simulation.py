@@ -134,7 +134,7 @@ WEAKER = {
     "a renewal of another's lease": ("RENEW", expressions._still_mine, {"S5"}),
     "a renewal that shortens": ("RENEW", expressions._never_shorter, {"S6"}),
     "a release of another's lease": ("RELEASE", expressions._still_mine, {"S5"}),
-    "a mint of what exists": ("MINT_SLOT", expressions._does_not_exist, {"S1", "S2", "S3", "S5", "L2"}),
+    "a mint of what exists": ("MINT_SLOT", expressions.DOES_NOT_EXIST, {"S1", "S2", "S3", "S5", "L2"}),
 }
 
 
@@ -328,7 +328,7 @@ def test_ttl_deletes_slots_while_they_are_wanted():
 
 def test_a_slot_that_never_comes_back_is_seen(monkeypatch):
     monkeypatch.setattr(expressions, "CLAIM", expressions.CLAIM.replace(" OR #expires_at < :expired_before", ""))
-    monkeypatch.setattr(expressions, "_CLAIM_NAMES", expressions._names(expressions.CLAIM))
+    monkeypatch.setattr(expressions, "_CLAIM_NAMES", expressions.names_in(expressions.CLAIM))
     whole = expressions._claim
     monkeypatch.setattr(expressions, "_claim", lambda request, place: _only(whole(request, place), {":fence"}))
     job = Job(pause=0.0, patient=True, timeout=5.0, hold=0.0, ending="leave")

@@ -15,6 +15,10 @@ Invariants:
 from __future__ import annotations
 
 import http.client
+import os
+import queue
+import threading
+import weakref
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
@@ -134,6 +138,33 @@ class _HTTPSConnection(_AtOnce, AWSHTTPSConnection):  # type: ignore[misc] # see
     pass
 
 
+class _Queue(queue.LifoQueue[Any]):
+    """The queue of a pool's connections. A child that was forked while its lock was held may use it all the same."""
+
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        _queues.add(self)
+
+    def after_fork_in_child(self) -> None:
+        """Make the locks anew: urllib3 empties the queue when the child ends, and would wait for its parent's thread."""
+        self.mutex = threading.Lock()
+        self.not_empty = threading.Condition(self.mutex)
+        self.not_full = threading.Condition(self.mutex)
+        self.all_tasks_done = threading.Condition(self.mutex)
+
+
+_queues: weakref.WeakSet[_Queue] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for each in list(_queues):
+        each.after_fork_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 class _Class:
     """The class of a pool's connections: ours, while botocore's pool has botocore's. One pool may be given another."""
 
@@ -146,10 +177,12 @@ class _Class:
 
 
 class _HTTPPool(AWSHTTPConnectionPool):
+    QueueCls = _Queue
     ConnectionCls = _Class(AWSHTTPConnectionPool, AWSHTTPConnection, _HTTPConnection)
 
 
 class _HTTPSPool(AWSHTTPSConnectionPool):
+    QueueCls = _Queue
     ConnectionCls = _Class(AWSHTTPSConnectionPool, AWSHTTPSConnection, _HTTPSConnection)
 
 
