@@ -146,7 +146,7 @@ class _Queue(queue.LifoQueue[Any]):
         _queues.add(self)
 
     def after_fork_in_child(self) -> None:
-        """Make the locks anew: urllib3 empties the queue when the child ends, and would wait for its parent's thread."""
+        """Make the locks anew: urllib3 empties the queue at the end, and would wait for a thread of the parent."""
         self.mutex = threading.Lock()
         self.not_empty = threading.Condition(self.mutex)
         self.not_full = threading.Condition(self.mutex)
