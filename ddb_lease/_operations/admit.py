@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ddb_lease._operations.resend import require_answered, resend_until_answered
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
-from ddb_lease._protocol.gcra import NS, BusyBranch, FromHand, IdleBranch, Later, Step, is_own
+from ddb_lease._protocol.gcra import BusyBranch, FromHand, IdleBranch, Later, Step, is_own
 from ddb_lease._protocol.messages import (
     Answer,
     Charge,
@@ -31,6 +31,7 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, Denied, LostRace, OutOfTurn, Unavailable, failure_of
+from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.records import Meter
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.permits import PermitWaiter

@@ -25,24 +25,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from fractions import Fraction
 from typing import TypeAlias
 
-from ddb_lease._numbers import as_number, shown
-from ddb_lease._protocol.records import LONGEST_LEASE_MS, Meter, Rate
+from ddb_lease._numbers import shown
+from ddb_lease._protocol.rates.validation import FASTEST, LONGEST_NS, NS, positive
+from ddb_lease._protocol.records import Meter, Rate
 from ddb_lease.errors import ConfigurationError
-
-NS = 1_000_000_000
-"""Nanoseconds in a second."""
-
-FASTEST = 1_000_000
-"""Permits a second, at most: an interval of a thousand nanoseconds, whose rounding costs no more than a thousandth."""
-
-_LARGEST = 10**15
-"""Of a number that is given as an int: beyond any rate or time that makes sense, and exact as a float."""
-
-LONGEST_NS = LONGEST_LEASE_MS * 1_000_000
-"""A year: what a burst may take to come back, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +124,8 @@ def rate_of(rate: object, per: object, burst: object) -> Rate:
         ConfigurationError: They cannot work.
     """
     permits, seconds = (
-        _positive("rate", rate),
-        _positive("per", per.total_seconds() if isinstance(per, timedelta) else per),
+        positive("rate", rate),
+        positive("per", per.total_seconds() if isinstance(per, timedelta) else per),
     )
     interval = math.ceil(seconds * NS / permits)
     if permits > FASTEST * seconds:
@@ -183,13 +171,3 @@ def available(meter: Meter | None, rate: Rate, *, now: int) -> tuple[int, int]:
     tat = meter.tat if meter is not None else now
     capacity = now + rate.tolerance_ns - max(tat, now)
     return max(0, capacity // rate.interval_ns), max(0, rate.interval_ns - capacity)
-
-
-def _positive(what: str, value: object) -> Fraction:
-    # A float by way of its text: 0.1 is meant as 0.1. The base types' own, whatever a subclass makes of it.
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
-        return Fraction(int(value))
-    number = as_number(value)
-    if not isinstance(value, int) and math.isfinite(number) and number > 0:
-        return Fraction(float.__repr__(number))
-    raise ConfigurationError(f"{what} must be a number above 0, not {shown(value)}")

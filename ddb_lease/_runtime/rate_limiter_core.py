@@ -20,6 +20,7 @@ from ddb_lease._operations.admit import admit, read_meter
 from ddb_lease._protocol import gcra
 from ddb_lease._protocol.gcra import Later
 from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable, reason_text
+from ddb_lease._protocol.rates.validation import LONGEST_NS, NS
 from ddb_lease._protocol.records import Rate
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
@@ -175,7 +176,7 @@ class RateLimiterCore:
             return 0.0
         now, _ = time.middle_ns()
         step = self.state.permits.newcomer_step(n, now=now)
-        return (step.at - now) / gcra.NS if isinstance(step, Later) else 0.0
+        return (step.at - now) / NS if isinstance(step, Later) else 0.0
 
     def require_permits(self, n: object) -> None:
         """Check how many permits are wanted.
@@ -250,10 +251,10 @@ class RateLimiterCore:
             per=rate.per,
             burst=rate.burst,
             available=available,
-            wait_seconds=wait / gcra.NS,
+            wait_seconds=wait / NS,
             in_hand=state.permits.balance.in_hand,
             stored=None if stored == (rate.rate, rate.per, rate.burst) else stored,
-            uncertainty_seconds=uncertainty / gcra.NS,
+            uncertainty_seconds=uncertainty / NS,
         )
 
     # Closing, fork and exit.
@@ -277,6 +278,6 @@ class RateLimiterCore:
 def _checked_prefetch(prefetch: object, rate: Rate) -> int:
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
-    if prefetch * rate.interval_ns > gcra.LONGEST_NS:
+    if prefetch * rate.interval_ns > LONGEST_NS:
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
     return prefetch
