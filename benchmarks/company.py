@@ -119,17 +119,18 @@ class Company:
     _buckets: int = 0
     _full: list[str] = field(default_factory=list)
 
-    def hire(
-        self, kind: str, *, tokens: int, lease_seconds: float = 60.0, watched: bool = False, prefetch: int = 0
-    ) -> Member:
-        """Start a contender."""
+    def there(self, kinds: Sequence[str]) -> list[str]:
+        """Those of some kinds of contenders that have an environment here."""
+        return [kind for kind in kinds if kind in self.pythons]
+
+    def hire(self, kind: str, *, tokens: int, lease_seconds: float = 60.0, **more: Any) -> Member:
+        """Start a contender; see `Setting` for more of its settings."""
         settings = {
             "endpoint_url": self.endpoint_url,
             "table": self.table(kind),
             "tokens": tokens,
             "lease_seconds": lease_seconds,
-            "watched": watched,
-            "prefetch": prefetch,
+            **more,
         }
         member = Member(kind, self.pythons[kind], settings, self.environment)
         self._up.append(member)

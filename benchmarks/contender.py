@@ -24,6 +24,8 @@ from benchmarks.contenders import Contender, Setting, contender
 from benchmarks.meter import Meter
 
 _now = time.perf_counter
+PATIENCE = 30.0
+"""Seconds that a call for permits waits at most."""
 
 
 class Stall:
@@ -37,10 +39,11 @@ class Stall:
         self._buckets: dict[str, Contender] = {}
         self._held: dict[str, list[Any]] = {}
 
-    def open(self, bucket: str, **other: Any) -> dict[str, Any]:
-        """Make the contender for a bucket; later commands name it."""
+    def open(self, bucket: str, *, metered: bool = True, **other: Any) -> dict[str, Any]:
+        """Make the contender for a bucket; later commands name it. Unless `metered`, nobody listens to its requests."""
         setting = Setting(bucket=bucket, **{**self._setting, **other})
-        self._buckets[bucket] = contender(self._name, setting, self._session)
+        session = self._session if metered else boto3.Session()
+        self._buckets[bucket] = contender(self._name, setting, session)
         self._held.setdefault(bucket, [])
         return {}
 
@@ -128,6 +131,25 @@ class Stall:
         for _ in range(times):
             made.wait()
         return {"seconds": _now() - began}
+
+    def measure(self, bucket: str, what: str, **how: Any) -> dict[str, Any]:
+        """A measure that only some contenders have, by the name of their method."""
+        measured: dict[str, Any] = getattr(self._buckets[bucket], what)(**how)
+        return measured
+
+    def want(self, bucket: str, threads: int, n: int, start: float, until: float) -> dict[str, Any]:
+        """Wait for n permits again and again, in threads, from `start` until then: [wanted, ended, served], in ns."""
+        made: Any = self._buckets[bucket]
+        calls: list[tuple[int, int, bool]] = []
+
+        def work() -> None:
+            while (wanted := time.monotonic_ns()) < until * 1e9:
+                served = made.take(n, timeout=PATIENCE)
+                calls.append((wanted, time.monotonic_ns(), served))
+
+        time.sleep(max(0.0, start - time.monotonic()))
+        _together([work] * threads)
+        return {"calls": calls}
 
     def contend(
         self, bucket: str, threads: int, until: float, hold: float, start: float = 0.0, rest: float = 0.0

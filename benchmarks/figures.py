@@ -28,9 +28,3 @@ def summary(seconds: Sequence[float]) -> dict[str, Any]:
 def ratio(ours: Sequence[float], floor: Sequence[float]) -> float:
     """The median of the ratios of adjacent rounds: a slow drift of the machine affects both alike."""
     return statistics.median(a / b for a, b in zip(ours, floor, strict=True))
-
-
-def jain(shares: Sequence[float]) -> float:
-    """Jain's fairness index (Jain, Chiu, Hawe, 1984): 1 where all got the same, 1/n where one got all."""
-    squares = sum(share * share for share in shares)
-    return sum(shares) ** 2 / (len(shares) * squares) if squares else float("nan")

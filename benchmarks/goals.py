@@ -3,32 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.company import OURS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """One goal.
-
-    Attributes:
-        measure: What is measured.
-        bound: What it must not exceed, or must reach if `at_least`.
-        figure: Gets it from the results of the parts.
-        unit: Printed after it.
-    """
-
-    measure: str
-    bound: float
-    figure: Callable[[Mapping[str, Any]], float]
-    unit: str = ""
-    at_least: bool = False
-
-    def met(self, figure: float) -> bool:
-        """Whether a figure meets the goal; a NaN does not."""
-        return figure >= self.bound if self.at_least else figure <= self.bound
+from benchmarks.goal import Goal
+from benchmarks.rate_goals import RATE_GOALS
 
 
 def _operation(operation: str, key: str) -> Callable[[Mapping[str, Any]], float]:
@@ -141,11 +120,7 @@ GOALS = (
     Goal(measure="one process fills 700 tokens: requests a claim", bound=1.05, figure=_fill("requests_a_claim")),
     Goal(measure="one process fills 700 tokens / its claims alone", bound=1.05, figure=_fill("to_claims_alone")),
     Goal(measure="waiting for 100 to 10,000 tokens: looks a second", bound=2.6, figure=_wait_large),
-    Goal(
-        measure="rate with prefetch=100: requests a permit",
-        bound=0.02,
-        figure=lambda results: float(results["rates"]["prefetch"]["requests_a_permit"]),
-    ),
+    *RATE_GOALS,
     Goal(
         measure="from ddb_lease import LeaseBucket / import boto3",
         bound=1.05,
@@ -183,7 +158,7 @@ def judge(results: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "measure": goal.measure,
                 "goal": f"{'>=' if goal.at_least else '<='} {goal.bound:g} {goal.unit}".strip(),
-                "measured": figure,
+                "measured": "not yet" if figure is None else figure,
                 "met": goal.met(figure),
             }
         )

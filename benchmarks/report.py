@@ -20,7 +20,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     if results.get("goals"):
         lines += ["## Goals", "", *_table(results["goals"], ("measure", "goal", "measured", "met")), ""]
     for name, title, rows in _tables(results):
-        keys = [key for key in rows[0] if key not in {"rounds", "handovers_ms", "first_requests"}]
+        hidden = {"rounds", "handovers_ms", "first_requests"}
+        keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in hidden]
         lines += [f"## {title}", "", *_table(rows, keys), ""]
         if name == "single" and (checked := results["single"].get("checked")):
             said = "; ".join(
@@ -61,7 +62,16 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         found.append(("manners", "Under the real service's manners (simulated)", part["rows"]))
     if part := results.get("rates"):
         found.append(("rates", "Rates: a permit, and a denial", part["rows"]))
-        found.append(("prefetch", "Prefetching", [part["prefetch"]]))
+        found += [
+            ("prefetch", "Prefetching", [part["prefetch"]]),
+            ("sharing", f"Processes that want the same rate, over {part['seconds']:g} s", part["sharing"]),
+            ("order", "A large call beside small ones", [part["order"]]),
+            ("alone", "A process alone: permits beyond rate * t + burst", part["alone"]),
+            ("threads", "Threads of a process, without prefetch", [part["threads"]]),
+            ("denial", "Denials from memory", [part["denial"]]),
+            ("making", "One more limiter, one more key", part["making"]),
+            ("limits", "Several limits, and reservations", part["limits"]),
+        ]
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
     return found + _of_process(results.get("process") or {})

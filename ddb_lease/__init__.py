@@ -28,8 +28,19 @@ if _typing.TYPE_CHECKING:
         StoreUnavailable,
         UnknownBucket,
     )
+    from ddb_lease.key_limiter import KeyLimiter
     from ddb_lease.lease import Lease
-    from ddb_lease.models import BucketStatus, LeaseInfo, RateStatus, Repaired, Resized, Timing
+    from ddb_lease.models import (
+        BucketStatus,
+        Decision,
+        LeaseInfo,
+        Limit,
+        LimitDecision,
+        RateStatus,
+        Repaired,
+        Resized,
+        Timing,
+    )
     from ddb_lease.rate_limiter import RateLimiter
     from ddb_lease.signals import exit_on_sigterm
     from ddb_lease.sliding_window import SlidingWindow
@@ -39,13 +50,17 @@ __all__ = [
     "AcquireTimeout",
     "BucketStatus",
     "ConfigurationError",
+    "Decision",
     "DynamoDBTokenBucket",
     "EngineError",
+    "KeyLimiter",
     "Lease",
     "LeaseBucket",
     "LeaseError",
     "LeaseInfo",
     "LeaseLost",
+    "Limit",
+    "LimitDecision",
     "LossReason",
     "Overtaken",
     "RateLimiter",
@@ -65,12 +80,26 @@ __all__ = [
 _MODULES = {
     "LeaseBucket": "bucket",
     "Lease": "lease",
+    "KeyLimiter": "key_limiter",
     "RateLimiter": "rate_limiter",
     "SlidingWindow": "sliding_window",
     "DynamoDBTokenBucket": "token_bucket",
     "client_config": "dynamodb",
     "exit_on_sigterm": "signals",
-    **dict.fromkeys(("BucketStatus", "LeaseInfo", "RateStatus", "Repaired", "Resized", "Timing"), "models"),
+    **dict.fromkeys(
+        (
+            "BucketStatus",
+            "Decision",
+            "LeaseInfo",
+            "Limit",
+            "LimitDecision",
+            "RateStatus",
+            "Repaired",
+            "Resized",
+            "Timing",
+        ),
+        "models",
+    ),
 }
 """Where each public name is, errors apart. A name is imported when it is first used: a program that only limits a rate
 does not pay for leases, and `import ddb_lease` costs next to nothing."""

@@ -137,6 +137,44 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitDecision:
+    """One limit of a key when it was decided; see `Decision`.
+
+    Attributes:
+        remaining: Permits that can still be had at once.
+        retry_after: Seconds until one can be had; 0.0 if one can.
+        reset_after: Seconds until the whole burst can be had, if nobody takes any.
+    """
+
+    remaining: int
+    retry_after: float
+    reset_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether permits were taken, and how much is left: what an HTTP service answers its client.
+
+    The figures are those of the tightest limit, as this process knows them; others may be faster.
+
+    Attributes:
+        allowed: Whether the permits were taken.
+        remaining: Permits that can still be had at once.
+        retry_after: Seconds until the permits asked for can be had; 0.0 if they were taken.
+        reset_after: Seconds until the whole burst can be had, if nobody takes any.
+        limits: Every limit by name.
+        tightest: The limit that made or would make one wait longest; with none, the one with the least left.
+    """
+
+    allowed: bool
+    remaining: int
+    retry_after: float
+    reset_after: float
+    limits: Mapping[str, LimitDecision]
+    tightest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateStatus:
     """A rate as one read shows it, by this limiter's settings. It is stale as soon as you have it.
 
@@ -159,6 +197,7 @@ class RateStatus:
     in_hand: int
     stored: tuple[float, float, int] | None
     uncertainty_seconds: float
+    limits: Mapping[str, LimitDecision]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

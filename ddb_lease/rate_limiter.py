@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
+from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.mistaken import NotAsync
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
-from ddb_lease.models import RateStatus, Seconds, Timing
+from ddb_lease.key_limiter import KeyLimiter
+from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +58,8 @@ class RateLimiter(NotAsync, BelongsHere):
         per: Seconds, or a timedelta.
         burst: How many permits can be had at once after a quiet time; by default as many as in one `per`, and at least
             one. It comes back in ``burst * per / rate`` seconds, which may be a year at most.
+        limits: Limits by name instead of `rate`, `per` and `burst`: calls then name the permits, and take all or none.
+            Up to ten.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
@@ -82,9 +86,10 @@ class RateLimiter(NotAsync, BelongsHere):
         self,
         name: str,
         *,
-        rate: float,
+        rate: float | None = None,
         per: Seconds = 1.0,
         burst: int | None = None,
+        limits: Mapping[str, Limit] | None = None,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
         client: Client | None = None,
@@ -96,15 +101,14 @@ class RateLimiter(NotAsync, BelongsHere):
         self._runtime = runtime or Runtime()
         self._core = RateLimiterCore(
             name,
-            rate=rate,
-            per=per,
-            burst=burst,
+            limits=limits_given(rate, per, burst, limits),
             table=table,
             connection=ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url),
             prefetch=prefetch,
             timing=timing,
             runtime=self._runtime,
         )
+        self._all = KeyLimiter(self._core, self._runtime, "")
         self.name = self._core.name
         self.table = self._core.table
 
@@ -113,10 +117,10 @@ class RateLimiter(NotAsync, BelongsHere):
 
     @property
     def burst(self) -> int:
-        """How many permits can be had at once, at most."""
-        return self._core.state.rate.burst
+        """How many permits can be had at once, at most; of several limits, the smallest."""
+        return min(limit.burst for limit in self._core.state.limits.values())
 
-    def try_acquire(self, n: int = 1) -> bool:
+    def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take n permits if they can be had at once: all or none.
 
         A denial is remembered: until the time that it gives, the answer is False and nothing is sent. The answer is
@@ -136,10 +140,9 @@ class RateLimiter(NotAsync, BelongsHere):
             also two Queries of one item, eventually consistent, as two answers must agree on the time; likewise after
             an hour or more without any request.
         """
-        known = self._core.try_at_once(n)
-        return self._ask(known) if isinstance(known, Wanted) else known
+        return self._all.try_acquire(n, **permits)
 
-    def acquire(self, n: int = 1, *, timeout: Seconds | None = None) -> None:
+    def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for n permits, and take them: all together.
 
         Threads of one process queue, first come, first served. Among processes there is no order: a caller that wants
@@ -148,6 +151,7 @@ class RateLimiter(NotAsync, BelongsHere):
         Args:
             n: How many, up to `burst`.
             timeout: Seconds, or a timedelta, to wait at most, besides the time of one request; None waits for ever.
+            **permits: How many of each limit, for a limiter with several.
 
         Raises:
             AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
@@ -159,11 +163,9 @@ class RateLimiter(NotAsync, BelongsHere):
         Cost: as `try_acquire`. Where several processes want more permits than there are and another one is faster, a
             wait costs one denial (1 WCU) more, and the next try is spread out.
         """
-        wanted = self._core.wait_for(n, timeout)
-        if wanted is not None and not self._ask(wanted):
-            raise self._core.timed_out(n, timeout)
+        self._all.acquire(n, timeout=timeout, **permits)
 
-    def wait_time(self, n: int = 1) -> float:
+    def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O.
 
         It is computed from what the item showed last, with the waiters of this process served first. Other processes
@@ -172,7 +174,57 @@ class RateLimiter(NotAsync, BelongsHere):
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up.
         """
-        return self._core.wait_time(n)
+        return self._all.wait_time(n, **permits)
+
+    def check(self, n: int = 1, **permits: int) -> Decision:
+        """Take permits if they can be had at once, as `try_acquire` does, and tell what is left.
+
+        A service that limits its clients answers with it: `allowed`, `remaining`, `retry_after`, `reset_after`, of each
+        limit and of the tightest one.
+
+        Raises:
+            ConfigurationError: As in `try_acquire`; and so are its other errors.
+
+        Cost: that of `try_acquire`, and no more.
+        """
+        return self._all.check(n, **permits)
+
+    def key(self, key: str) -> KeyLimiter:
+        """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
+
+        Raises:
+            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+        """
+        return KeyLimiter(self._core, self._runtime, checked_key(key))
+
+    def policy(self) -> Mapping[str, Limit]:
+        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).
+
+        A limiter with one unnamed limit has it under ``permits``. Before its first use, a limiter's own limits.
+
+        Raises:
+            StoreUnavailable: The service did not answer.
+            StoreRejected: The service refuses for good.
+        """
+        return self._core.driver.run(self._core.policy(), self._runtime.wakeup())
+
+    def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
+        """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
+
+        A process follows as soon as it meets an item that was charged under the new policy, and within 30 s at most.
+        What was charged under the old one blocks nobody for longer than the new burst takes to come back.
+
+        Returns:
+            The policy as it is then.
+
+        Raises:
+            ConfigurationError: A limit cannot work, or none would be left. Nothing was changed.
+            StoreUnavailable: The service did not answer, or others changed the policy at the same time.
+            StoreRejected: The service refuses for good.
+
+        Cost: one Query and one UpdateItem.
+        """
+        return self._core.driver.run(self._core.set_policy(limit, limits), self._runtime.wakeup())
 
     def status(self) -> RateStatus:
         """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
@@ -184,9 +236,11 @@ class RateLimiter(NotAsync, BelongsHere):
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good, or the item is not of this library's shape.
         """
-        return self._core.driver.run(self._core.status(), self._runtime.wakeup())
+        return self._all.status()
 
-    def limited(self, timeout: Seconds | None = None, *, n: int = 1) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    def limited(
+        self, timeout: Seconds | None = None, *, n: int = 1, **permits: int
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for permits before each call.
 
         The work must begin in the call. So coroutine functions (use `ddb_lease.aio`), generator functions and classes
@@ -195,6 +249,7 @@ class RateLimiter(NotAsync, BelongsHere):
         Args:
             timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+            **permits: The same by limit, for a limiter with several.
 
         Raises:
             ConfigurationError: When it decorates: an argument cannot work, or the function cannot be limited. When the
@@ -210,11 +265,11 @@ class RateLimiter(NotAsync, BelongsHere):
             'value of k'
         """
         require_timeout(timeout, wording=_LIMITED)
-        self._core.require_permits(n)
+        self._core.wanted(n, permits)
 
         @contextlib.contextmanager
         def admitted() -> Iterator[None]:
-            self.acquire(n, timeout=timeout)
+            self.acquire(n, timeout=timeout, **permits)
             yield
 
         return functools.partial(decorate, enter=admitted, wording=_LIMITED)
@@ -241,9 +296,3 @@ class RateLimiter(NotAsync, BelongsHere):
             self._core.block.leave(exc, instead=_BLOCK)
         finally:
             self.close()
-
-    def _ask(self, wanted: Wanted) -> bool:
-        wakeup = self._runtime.wakeup()
-        with self._core.in_queue(wanted, wakeup.wake) as operation:
-            outcome = self._core.driver.run(operation, wakeup)
-        return self._core.conclude(outcome)

@@ -248,9 +248,9 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
             wakeup=lambda: SteppingWakeup(environment),
         )
         limiter = new_limiter(tap=tap, runtime=runtime, **arguments)
-        time = limiter._core.state.time
-        asks_nothing, time.middle_ns = time.reliable_ns, lambda: (round(environment.clock.wall() * 1e9), 0)
-        time.reliable_ns = lambda: None if asks_nothing() is None else time.middle_ns()[0]
+        time = limiter._core.state.rate_time
+        asks_nothing = time.now_ns
+        time.now_ns = lambda: None if asks_nothing() is None else round(environment.clock.wall() * 1e9)
         return limiter
 
     return make

@@ -37,6 +37,7 @@ from ddb_lease._protocol.messages import (
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.rates import messages as rates
 from ddb_lease._protocol.records import Claimant, Rate, Settings
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.ports import Sender, Wakeup
@@ -337,7 +338,13 @@ def drained(limiter: Any) -> Any:
 
 def charges(limiter: Any) -> int:
     """How many charges it has sent."""
-    return len(limiter.tap.of(Charge))
+    return len(limiter.tap.of(rates.Charge))
+
+
+def wanted(limiter: Any, key: str = "") -> int:
+    """How many permits those want who wait for a booking in it, as its state says."""
+    waiting = limiter._core.state.book(key).waiting()
+    return sum(sum(booking.wanted.booked.values()) for booking in waiting)
 
 
 _tokens = itertools.count()

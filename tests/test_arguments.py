@@ -129,7 +129,7 @@ def test_lengths_rates_and_periods_that_are_none_are_refused(wrong):
 def test_lengths_may_be_timedeltas():
     assert SlidingWindow("b", max_tokens=1, period=timedelta(hours=1), **HERE).period == 3600.0
     limiter = RateLimiter("b", rate=Fraction(5), per=timedelta(minutes=1), **HERE)
-    assert (limiter._core.state.rate.per, limiter.burst) == (60.0, 5)
+    assert (limiter._core.state.given["permits"].per, limiter.burst) == (60.0, 5)
     assert LeaseBucket("b", max_tokens=1, lease_seconds=timedelta(minutes=2), **HERE)._core.state.lease_ms() == 120_000
     assert Timing(grace=timedelta(seconds=1)) == Timing(grace=1.0)
 

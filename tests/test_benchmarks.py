@@ -9,11 +9,16 @@ import pytest
 
 from benchmarks import cost
 from benchmarks.company import NAIVE, OURS, RATE, RAW, gather
-from benchmarks.figures import jain, quantile, ratio
+from benchmarks.figures import quantile, ratio
 from benchmarks.goals import GOALS, judge
 from benchmarks.meter import Meter, item_bytes
 from benchmarks.parts import large, manners, process
+from benchmarks.parts.rates import alone, limits, making, sharing
 from benchmarks.report import markdown
+from ddb_lease import RateLimiter
+from scripts.harness.rate_referee import NS, served_by
+
+KEYS = hasattr(RateLimiter, "key")
 
 
 class Events:
@@ -122,8 +127,6 @@ def test_figures():
     assert quantile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert quantile([1.0], 0.99) == 1.0
     assert ratio([2.0, 6.0, 4.0], [1.0, 2.0, 4.0]) == 2.0
-    assert jain([1, 1, 1, 1]) == 1.0
-    assert jain([1, 0, 0, 0]) == 0.25
 
 
 def test_the_formula_of_the_costs():
@@ -150,6 +153,13 @@ def test_a_goal_without_a_figure_is_left_out_and_one_that_is_missed_is_said(caps
         "met": False,
     }
     assert not any(goal.met(float("nan")) for goal in GOALS), "what was not measured is not met"
+
+
+def test_a_goal_of_something_that_is_not_there_yet_says_so_and_is_not_met():
+    results = {"rates": {"making": [{"made": "limiter", "us": 5.0}, {"made": "key", "state": "not yet"}], "limits": []}}
+    of_keys = [judged for judged in judge(results) if "key" in judged["measure"]]
+    assert len(of_keys) == 6
+    assert {(judged["measured"], judged["met"]) for judged in of_keys} == {("not yet", False)}
 
 
 def test_on_the_simulated_partition_ours_does_not_collapse_where_the_naive_one_does():
@@ -204,6 +214,37 @@ def test_a_full_bucket_and_contenders_for_one(company):
         other.ask("tries", bucket="c", times=3)
         assert other.ask("count")["requests"] == {"Query": 3}
         holder.ask("drop", bucket="c")
+
+
+def test_callers_of_a_rate_want_permits_and_are_counted_in_their_processes(company):
+    with company.hired([RATE, RATE], tokens=5) as members:
+        sharing.prepare(members, "s")
+        calls, begin, until = sharing.contend(members, "s", threads=2, seconds=1.0, counts=[1, 2])
+        requests = sharing.requests_of(members)
+    assert until - begin == NS
+    assert {(call.process, call.n) for call in calls} == {(0, 1), (1, 2)}
+    assert all(begin <= call.wanted < until for call in calls)
+    assert sum(served_by(calls).values()) >= 5, "the burst at least"
+    assert requests >= 1
+
+
+def test_a_denial_from_memory_sends_nothing(company):
+    measured = alone.denial(company, lambda _: None)
+    assert (measured["denials"], measured["requests"]) == (alone.DENIALS, 0)
+
+
+def test_a_limiter_is_made_and_used_once_and_keys_are_if_there_are_any(company):
+    limiter, key = making.run(company, lambda _: None, limiters=3, keys=20)
+    assert limiter["made"] == "limiter"
+    assert limiter["bytes_used"] > limiter["bytes"] > 0
+    assert limiter["requests"] >= 1.0
+    assert ("state" in key) is not KEYS
+
+
+def test_several_limits_and_reservations_are_measured_if_there_are_any(company):
+    rows = limits.run(company, lambda _: None)
+    assert [row["operation"] for row in rows] == list(limits.OPERATIONS.values())
+    assert KEYS or [row["state"] for row in rows] == ["not yet"] * 2
 
 
 def test_a_contender_of_rates_admits_what_its_rate_does(company):

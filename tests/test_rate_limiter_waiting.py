@@ -9,11 +9,10 @@ from random import Random
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreRejected, StoreUnavailable
-from ddb_lease._protocol.messages import Charge, Look
+from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.permits import PermitWaiter
 from scripts.harness.simulated_engine import simulated
-from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually
+from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually, wanted
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +20,6 @@ def engine():
     """What an engine does with a charge is tried elsewhere."""
     with simulated() as running:
         yield running
-
-
-def wanted(limiter):
-    """How many permits those want that wait in it, as its state says."""
-    return limiter._core.state.permits.wanted_before(None)
 
 
 # Waiting
@@ -56,27 +50,6 @@ def test_a_timeout_of_nothing_takes_what_is_there(limiter):
         limiter.acquire(timeout=0)
 
 
-def test_a_timeout_is_kept_where_others_are_faster(limiter, rates, environment):
-    other = rates()
-    other.status()
-    drained(limiter)
-    began = environment.clock.steady()
-    environment.meanwhile.append(lambda: drained(other))
-    with pytest.raises(AcquireTimeout):
-        limiter.acquire(timeout=0.5)
-    assert environment.clock.steady() - began <= 0.5 + 0.001
-
-
-def test_a_waiter_that_loses_permits_to_others_asks_less_and_less_often(limiter, rates, environment):
-    other = rates()
-    other.status()
-    drained(limiter)
-    environment.meanwhile.append(lambda: drained(other))
-    with pytest.raises(AcquireTimeout):
-        limiter.acquire(timeout=20)
-    assert 20 < charges(limiter) < 120  # of two thousand permits, each lost to the other
-
-
 def test_waiters_are_served_in_order_and_nobody_passes_them(new_limiter, in_thread):
     limiter = new_limiter(rate=10, burst=3)
     assert limiter.try_acquire(3)
@@ -87,9 +60,10 @@ def test_waiters_are_served_in_order_and_nobody_passes_them(new_limiter, in_thre
         served.append(number)
 
     waiting = []
-    for number, n, in_all in ((1, 3, 3), (2, 1, 4), (3, 2, 6)):
+    for number, n in ((1, 3), (2, 1), (3, 2)):
+        before = charges(limiter)
         waiting.append(in_thread(lambda number=number, n=n: wait(number, n)))
-        eventually(lambda in_all=in_all: wanted(limiter) == in_all)
+        eventually(lambda before=before: charges(limiter) > before and not wanted(limiter))
     assert not limiter.try_acquire()
     for waiter in waiting:
         waiter.result(20)
@@ -100,7 +74,7 @@ def test_a_try_is_denied_at_once_if_those_in_front_take_all(new_limiter, in_thre
     limiter = new_limiter(rate=1, burst=2)
     assert limiter.try_acquire(2)
     waiter = in_thread(lambda: limiter.acquire(timeout=60))
-    eventually(lambda: wanted(limiter))
+    eventually(lambda: charges(limiter) == 2 and not wanted(limiter))
     limiter.tap.clear()
     began = time.monotonic()
     assert not limiter.try_acquire()
@@ -156,7 +130,7 @@ def test_each_sending_is_of_its_own_time(limiter):
     assert limiter.try_acquire()
     lost, again = limiter.tap.of(Charge)
     assert lost.attempt == again.attempt
-    assert again.now > lost.now
+    assert again.due > lost.due
 
 
 def test_once_unknown_an_attempt_is_followed_up_through_other_trouble(limiter, table):
@@ -175,7 +149,7 @@ def test_an_attempt_is_not_followed_up_for_long(limiter, environment):
         limiter.acquire(timeout=60)
     sent = {}
     for charge in limiter.tap.of(Charge):
-        sent.setdefault(charge.attempt, []).append(charge.now)
+        sent.setdefault(charge.attempt, []).append(charge.due)
     assert len(sent) > 1
     assert max(max(times) - min(times) for times in sent.values()) <= 5.1e9
 
@@ -216,60 +190,66 @@ def test_what_is_refused_for_good_is_raised(limiter):
         limiter.acquire(timeout=60)
 
 
-def test_nothing_is_charged_by_a_time_that_answers_do_not_agree_on(limiter, environment):
-    environment.clock.pass_time(5 * 3600)  # the bounds have widened: it asks again
-    limiter.tap.odd = [900.0, -900.0, 1800.0, -3000.0]
+def test_nothing_is_charged_by_a_time_that_answers_never_agreed_on(rates):
+    limiter = rates()
+    limiter.tap.odd = [900.0, -900.0, 1800.0, -3000.0, 5000.0, -7000.0, 9000.0, -12_000.0]
     limiter.tap.inject(Charge, before=lambda _: pytest.fail("charged"))
-    limiter.tap.everything_fails = None
     with pytest.raises(StoreUnavailable, match="do not tell its time"):
         limiter.acquire(timeout=0)
-    assert set(limiter.tap.count()) == {"Look"}
+    assert set(limiter.tap.count()) == {"ReadPolicy", "Look"}
 
 
 # Prefetching
 
 
 def test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate(rates, environment):
-    limiter = rates(rate=1_000, burst=1, prefetch=100)
-    limiter.status()
+    limiter = rates(rate=1_000, burst=100, prefetch=100)
+    assert limiter.try_acquire(100)
+    limiter.tap.clear()
     began = environment.clock.steady()
     times = []
     for _ in range(1_000):
         limiter.acquire()
         times.append(environment.clock.steady())
     assert charges(limiter) == 10
-    assert times[-1] - began == pytest.approx(0.999, abs=0.02)
+    assert times[-1] - began == pytest.approx(1.0, abs=0.02)
     assert all(b - a > 0.0009 for a, b in itertools.pairwise(times)), "each when it is due, and no two at once"
 
 
-def test_permits_in_hand_go_to_the_waiters(rates, environment):
+def test_permits_in_hand_are_used_without_a_request(rates):
     limiter = rates(burst=5, prefetch=5)
     assert limiter.try_acquire()
-    waiting = PermitWaiter(lambda: None, count=4, patient=True)
-    permits = limiter._core.state.permits
-    permits.join(waiting)
-    assert not limiter.try_acquire()
-    permits.leave(waiting)
-    assert limiter.try_acquire()
+    sent = len(limiter.tap.sent)
+    assert [limiter.try_acquire() for _ in range(5)] == [True] * 4 + [False]
+    assert len(limiter.tap.sent) == sent
 
 
 def test_others_wait_while_prefetched_permits_fall_due(rates, environment):
-    limiter, other = rates(burst=2, prefetch=20), rates(burst=2)
+    limiter, other = rates(burst=20, prefetch=20), rates(burst=20)
     other.status()
     assert limiter.try_acquire()
     assert limiter.status().in_hand == 19
     assert not other.try_acquire()
-    assert other.wait_time() == pytest.approx(0.19, abs=0.001)
+    assert other.wait_time() == pytest.approx(0.01, abs=0.001)
     environment.clock.pass_time(0.2)
-    assert other.try_acquire()
+    assert other.try_acquire(20)
 
 
-def test_more_than_is_in_hand_is_charged_for_what_is_missing(rates, environment):
+def test_prefetched_permits_that_nobody_uses_in_time_are_forgone(rates, environment):
+    limiter = rates(burst=20, prefetch=20)
+    assert limiter.try_acquire()
+    environment.clock.pass_time(0.99)
+    assert limiter.status().in_hand == 19
+    environment.clock.pass_time(0.02)
+    assert limiter.status().in_hand == 0
+
+
+def test_more_than_is_in_hand_is_charged_as_a_whole(rates, environment):
     limiter = rates(burst=10, prefetch=4)
     assert limiter.try_acquire(3)
     assert limiter.try_acquire(6)
-    assert [charge.taken // 10_000_000 for charge in limiter.tap.of(Charge)] == [4, 5]
-    assert limiter.status().in_hand == 0
+    assert [charge.limits[0].charged // 10_000_000 for charge in limiter.tap.of(Charge)] == [4, 6]
+    assert limiter.status().in_hand == 1
 
 
 def test_no_more_than_the_envelope_and_what_is_held_comes_out_of_prefetching(rates, environment):
@@ -294,7 +274,7 @@ def test_closing_ends_every_wait(new_limiter, in_thread):
     limiter = new_limiter(rate=0.01, burst=1)
     assert limiter.try_acquire()
     waiting = [in_thread(limiter.acquire) for _ in range(3)]
-    eventually(lambda: wanted(limiter) == 3)
+    eventually(lambda: charges(limiter) >= 2)
     limiter.close()
     for waiter in waiting:
         with pytest.raises(ConfigurationError, match="is closed"):
@@ -358,4 +338,4 @@ def test_a_users_own_machinery_is_asked_for_chance(new_limiter):
     limiter = new_limiter(tap=tap, runtime=Runtime(wrap=tap.around, chance=Random(3)))
     assert lane_of(limiter) == Random(3).randrange(8)
     assert math.isfinite(limiter.wait_time())
-    assert {type(request) for request in tap.sent} == {Look, Charge}
+    assert Charge in {type(request) for request in tap.sent}

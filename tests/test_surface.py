@@ -35,6 +35,10 @@ PUBLIC = {
     "RateLimiter": "a rate, instead of a number at once",
     "SlidingWindow": "a number in any period, exactly",
     "RateStatus": "what its `status` returns",
+    "KeyLimiter": "one key of it",
+    "Limit": "one limit of several",
+    "Decision": "what `check` returns",
+    "LimitDecision": "one limit of it",
     "client_config": "for a client of one's own",
     "exit_on_sigterm": "so that what is held is released then",
     "LeaseError": "root of all that is raised on purpose",
@@ -52,6 +56,7 @@ PUBLIC = {
 FOR_ASYNCIO = {
     "Lease": "a slot in a task's hands",
     "LeaseBucket": "where one gets it",
+    "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
 }
 FOR_TESTS = {
@@ -207,7 +212,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
     parameters -= {"runtime"}  # for tests and simulators; its type is not exported
     if "Args:" in text:
         assert (
-            set(re.findall(r"^\s{4}(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
+            set(re.findall(r"^\s{4}(?:\*\*)?(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
             >= parameters
         )
     else:
@@ -262,6 +267,7 @@ EXAMPLES = [
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
+    "ddb_lease.key_limiter",
     "ddb_lease.lease",
     "ddb_lease.rate_limiter",
     "ddb_lease.local",

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A contender's settings."""
+    """A contender's settings; `burst` (None: as many as tokens) and `per` (seconds) are a rate's."""
 
     endpoint_url: str
     table: str
@@ -22,6 +22,8 @@ class Setting:
     lease_seconds: float
     watched: bool = False
     prefetch: int = 0
+    burst: int | None = None
+    per: float = 1.0
 
 
 class Contender(Protocol):

@@ -11,8 +11,9 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from benchmarks.company import DLM, NAIVE, OURS, Company, Member
-from benchmarks.figures import jain, quantile
+from benchmarks.figures import quantile
 from benchmarks.parts import Tick
+from scripts.harness.rate_referee import jain
 
 HOLD_SECONDS = 0.02
 CONTENDERS = (OURS, NAIVE, DLM)

@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 
 from benchmarks.company import NAIVE, OURS, Company
 from benchmarks.contenders.naive import Naive
-from benchmarks.figures import jain, quantile
+from benchmarks.figures import quantile
 from benchmarks.parts import Tick
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.release import send_release
@@ -39,6 +39,7 @@ from ddb_lease._state.waiters import Waiter
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.models import Timing
+from scripts.harness.rate_referee import jain
 from scripts.harness.simulated_dynamodb import DynamoDB
 
 WRITE_SECONDS, TRANSACTION_SECONDS, READ_SECONDS = 0.0035, 0.0157, 0.003

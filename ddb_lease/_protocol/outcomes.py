@@ -49,6 +49,13 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Booked:
+    """The permits are charged for us, and due at `due`, in nanoseconds since the epoch."""
+
+    due: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
     """The rate does not allow it yet.
 
@@ -87,7 +94,7 @@ Failure: TypeAlias = LostRace | Busy | Unavailable
 Outcome: TypeAlias = Grant | Full | OutOfTurn | GaveWay | Failure
 """How one try at a slot can end."""
 
-Admission: TypeAlias = Admitted | Denied | LostRace | OutOfTurn | Busy | Unavailable
+Admission: TypeAlias = Admitted | Booked | Denied | LostRace | OutOfTurn | Busy | Unavailable
 """How one try at permits can end."""
 
 

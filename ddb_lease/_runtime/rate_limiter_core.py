@@ -1,61 +1,72 @@
-"""The core of a rate limiter: what the synchronous and the asyncio API have in common.
+"""The core of a limiter: what the synchronous and the asyncio API have in common.
 
 Invariants:
 
 - It returns operations, and each API drives them: this module sends nothing and waits for nothing.
 - It handles forks, the interpreter's exit and closing; the APIs do not.
-- It belongs to one process and one rate; all threads share it.
+- It belongs to one process and one limiter; all threads, and all keys, share it. A key costs its book, and no thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.admit import admit, read_meter
-from ddb_lease._protocol import gcra
-from ddb_lease._protocol.gcra import Later
+from ddb_lease._operations.booking import book, known_denial
+from ddb_lease._operations.steer import read_key, read_policy, set_policy
 from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable, reason_text
-from ddb_lease._protocol.rates.validation import LONGEST_NS, NS
-from ddb_lease._protocol.records import Rate
+from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.records import LimitPolicy
+from ddb_lease._protocol.rates.standing import standing
+from ddb_lease._protocol.rates.steering import same
+from ddb_lease._protocol.rates.validation import (
+    LONGEST_NS,
+    NS,
+    SINGLE,
+    checked_permits,
+    limit_policies,
+    limit_policy,
+    positive,
+)
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.permits import Permits, PermitWaiter
-from ddb_lease._state.rate_state import RateState
-from ddb_lease._state.service_time import ServiceTime
-from ddb_lease._state.signing_time import SigningTime
+from ddb_lease._runtime.shared_time import shared_time
+from ddb_lease._state.key_book import Booking, KeyBook
+from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease._state.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
-from ddb_lease.dynamodb.items import LANES
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, LimitDecision, RateStatus, Seconds, Timing
 
 _ANSWER_SECONDS: Final = 30.0
 """The client's timeouts are those for leases of this length: an answer may take a tenth of it."""
 
-_STATUS_SECONDS: Final = 10.0
+_STEER_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wish:
     """What one call asks the table for.
 
     Attributes:
-        count: How many permits.
+        key: Of which key; empty for a limiter without keys.
+        wanted: The permits.
         began: When the call began, on the steady clock.
         deadline: When to give up, on the steady clock.
         patient: Whether it waits for them.
     """
 
-    count: int
+    key: str
+    wanted: Wanted
     began: float
     deadline: float
     patient: bool
@@ -70,13 +81,11 @@ class ForkAware(Protocol):
 
 
 class RateLimiterCore:
-    """One rate limiter of one process, without a way to wait: the APIs add that.
+    """One limiter of one process, without a way to wait: the APIs add that.
 
     Args:
-        name: The rate's name.
-        rate: Permits.
-        per: Seconds in which they are admitted.
-        burst: Permits at once; None for as many as `rate`.
+        name: The limiter's name.
+        limits: Its limits; one named `SINGLE` if it has one without a name.
         table: The DynamoDB table.
         connection: How to reach it.
         prefetch: How many permits to take with one charge, at least.
@@ -97,9 +106,7 @@ class RateLimiterCore:
         self,
         name: str,
         *,
-        rate: float,
-        per: Seconds,
-        burst: int | None,
+        limits: Mapping[str, Limit],
         table: str,
         connection: ConnectionSettings,
         prefetch: int,
@@ -109,161 +116,238 @@ class RateLimiterCore:
     ) -> None:
         self.name = checked_text("a rate's name", name)
         self.table = checked_text("table", table)
-        settings = gcra.rate_of(rate, per, burst)
+        given = limit_policies(limits)
         timing = checked_timing(timing)
-        time = ServiceTime(runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew)
-        signing = SigningTime(time, runtime.clock)
+        shared = shared_time(connection, table=self.table, timing=timing, clock=runtime.clock)
         store = Store(
-            table=table, bucket=self.name, connection=connection, lease_seconds=_ANSWER_SECONDS, signing=signing
+            table=table,
+            bucket=self.name,
+            connection=connection,
+            lease_seconds=_ANSWER_SECONDS,
+            signing=shared.signing,
         )
         self._store = runtime.wrap(store)
-        self.state = RateState(
+        self.state = LimiterState(
             name=self.name,
-            rate=settings,
-            prefetch=_checked_prefetch(prefetch, settings),
+            given=given,
+            prefetch=_checked_prefetch(prefetch, given),
             retention=timing.retention,
-            time=time,
+            time=shared.time,
+            rate_time=shared.rate_time,
             chance=runtime.chance,
-            permits=Permits(settings, lanes=LANES, chance=runtime.chance),
         )
         self.driver = Driver(
-            sender=self._store, time=time, signing=signing, runtime=runtime, whose=f"rate {self.name!r}"
+            sender=self._store,
+            time=shared.time,
+            signing=shared.signing,
+            runtime=runtime,
+            whose=f"rate {self.name!r}",
         )
         self.block = ClosingBlock(f"rate {self.name!r}")
         self._clock = runtime.clock
-        self._fork_aware: tuple[ForkAware, ...] = (self.state.permits, time, self._store, *fork_aware)
+        self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
         process.register(self)
 
     def __repr__(self) -> str:
         return f"<RateLimiter {self.name!r} in table {self.table!r}>"
 
+    # What is wanted.
+
+    def wanted(self, n: int, permits: Mapping[str, int]) -> Wanted:
+        """The permits that a call asks for, checked.
+
+        Args:
+            n: As the caller gave it: for a limiter with one unnamed limit.
+            permits: By limit, for a limiter with several.
+
+        Raises:
+            ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
+        """
+        limits = self.state.limits
+        single = len(limits) == 1 and SINGLE in limits
+        if single and not permits:
+            return Wanted(booked={SINGLE: _checked_count("n", n, limits[SINGLE].burst)})
+        if not permits:
+            raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
+        if n != 1:
+            raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
+        booked = checked_permits(permits, limits)
+        for name, count in booked.items():
+            _checked_count(name, count, limits[name].burst)
+        if not booked:
+            raise ConfigurationError("no permits are wanted: at least one limit must have one")
+        return Wanted(booked=booked)
+
     # The part of a call that needs no I/O.
 
-    def try_at_once(self, n: int) -> bool | Wanted:
+    def try_at_once(self, key: str, wanted: Wanted) -> bool | Wish:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
-        state = self.state
-        self.block.use()
-        if state.closed:
-            raise state.closed_error()
-        self.require_permits(n)
-        now = state.time.reliable_ns()
-        known = None if now is None else state.permits.at_once(n, now=now)
+        self._require_open()
+        known = self._from_memory(key, wanted)
         if known is not None:
             return known
         began = self._clock.steady()
-        return Wanted(count=n, began=began, deadline=began + _TRY_SECONDS, patient=False)
+        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False)
 
-    def wait_for(self, n: int, timeout: Seconds | None) -> Wanted | None:
+    def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
-        state = self.state
-        self.block.use()
-        if state.closed:
-            raise state.closed_error()
-        self.require_permits(n)
+        self._require_open()
         seconds = checked_timeout(timeout)
-        now = state.time.reliable_ns()
-        if now is not None and state.permits.at_once(n, now=now):
+        if self._from_memory(key, wanted):
             return None
         began = self._clock.steady()
-        return Wanted(count=n, began=began, deadline=math.inf if seconds is None else began + seconds, patient=True)
+        deadline = math.inf if seconds is None else began + seconds
+        return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
 
-    def wait_time(self, n: int) -> float:
-        """Seconds until n permits could be had, as far as this process knows."""
+    def wait_time(self, key: str, wanted: Wanted) -> float:
+        """Seconds until the permits could be had, as far as this process knows."""
         self.block.use()
-        self.require_permits(n)
-        time = self.state.time
-        if not time.known:
+        state, now = self.state, self.state.rate_time.now_ns()
+        with state.lock:
+            known, policy = state.book(key).known, state.policy
+        if now is None or policy is None:
             return 0.0
-        now, _ = time.middle_ns()
-        step = self.state.permits.newcomer_step(n, now=now)
-        return (step.at - now) / NS if isinstance(step, Later) else 0.0
+        due = earliest_due(policy, known, wanted, now=now)
+        return max(0, due.at - now) / NS if isinstance(due, NotBefore) else 0.0
 
-    def require_permits(self, n: object) -> None:
-        """Check how many permits are wanted.
-
-        Raises:
-            ConfigurationError: n is more than the burst, or not a whole number from 1 up.
-        """
-        burst = self.state.rate.burst
-        if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= burst:
-            raise ConfigurationError(f"n must be a whole number from 1 to {burst:,} (the burst), not {shown(n)}")
+    def decision(self, key: str, wanted: Wanted, *, allowed: bool) -> Decision:
+        """What this process knows of a key, after it was asked for permits."""
+        state, now = self.state, self.state.rate_time.now_ns()
+        policy, known = state.policy, state.book(key).known
+        if now is None or policy is None:
+            raise ConfigurationError("nothing is known of the key: a defect of this library")
+        found = standing(policy, known, now=now)
+        limits = {
+            name: LimitDecision(
+                remaining=one.remaining, retry_after=one.retry_after / NS, reset_after=one.reset_after / NS
+            )
+            for name, one in found.limits.items()
+        }
+        tightest = limits[found.tightest]
+        due = earliest_due(policy, known, wanted, now=now)
+        if allowed or not wanted.limits:
+            retry_after = 0.0
+        else:
+            retry_after = max(0, due.at - now) / NS if isinstance(due, NotBefore) else tightest.retry_after
+        return Decision(
+            allowed=allowed,
+            remaining=tightest.remaining,
+            retry_after=retry_after,
+            reset_after=max(limit.reset_after for limit in limits.values()),
+            limits=limits,
+            tightest=found.tightest,
+        )
 
     # Operations, for an API to drive.
 
     @contextlib.contextmanager
-    def in_queue(self, wanted: Wanted, wake: Callable[[], None]) -> Iterator[Operation[Admission]]:
+    def in_queue(self, wish: Wish, wake: Callable[[], None]) -> Iterator[Operation[Admission]]:
         """Stay in the queue while the operation runs, whatever ends it.
 
         Args:
-            wanted: What to ask the table for.
+            wish: What to ask the table for.
             wake: Ends the caller's pause, from any thread.
         """
-        waiter = PermitWaiter(wake, count=wanted.count, patient=wanted.patient)
+        booking = Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+        state = self.state
+        with state.lock:
+            key_book = state.book(wish.key)
+            key_book.join(booking)
         # An interrupt may come between any two instructions here.
         try:
-            self.state.permits.join(waiter)
-            yield admit(self.state, waiter, began=wanted.began, deadline=wanted.deadline)
+            yield book(state, wish.key, key_book, booking)
         finally:
             try:
-                self.state.permits.leave(waiter)
+                self._leave(key_book, booking)
             except BaseException:  # interrupted: a place left at the front would block all others
-                self.state.permits.leave(waiter)
+                self._leave(key_book, booking)
                 raise
 
-    def conclude(self, outcome: Admission) -> bool:
+    def conclude(self, wish: Wish, outcome: Admission) -> bool:
         """Whether the permits were taken.
 
         Raises:
             ConfigurationError: The limiter was closed while we waited. It admits nothing any more.
             StoreUnavailable: The service did not answer.
         """
-        if self.state.closed:
-            raise self.state.closed_error()
-        trouble = self.state.permits.trouble
+        state = self.state
+        if state.closed:
+            raise state.closed_error()
+        trouble = state.book(wish.key).trouble
         if isinstance(outcome, OutOfTurn) and trouble is not None:
             outcome = Unavailable(cause=trouble)  # the waiters in front could not ask for us
         if isinstance(outcome, (Busy, Unavailable)):
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(outcome.cause)}") from outcome.cause
         return isinstance(outcome, Admitted)
 
-    def timed_out(self, n: int, timeout: Seconds | None) -> AcquireTimeout:
+    def timed_out(self, wanted: Wanted, timeout: Seconds | None) -> AcquireTimeout:
         """The error of a call that timed out."""
-        permits = "no permit" if n == 1 else f"no {n} permits"
-        return AcquireTimeout(f"{permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
+        parts = [f"{count} {name}" for name, count in sorted(wanted.booked.items())]
+        if len(parts) == 1 and SINGLE in wanted.booked:
+            permits = "permit" if wanted.booked[SINGLE] == 1 else f"{wanted.booked[SINGLE]} permits"
+        else:
+            permits = f"permits ({', '.join(parts)})"
+        return AcquireTimeout(f"no {permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
 
-    def status(self) -> Operation[RateStatus]:
-        """Read the rate.
+    def policy(self) -> Operation[dict[str, Limit]]:
+        """Read the stored policy; this process's own limits if the limiter was never used."""
+        self._require_open()
+        policy = yield from read_policy(self.state, deadline=self._steer_deadline())
+        return _limits(self.state.given if policy is None else policy.limits)
+
+    def set_policy(self, limit: Limit | None, limits: Mapping[str, Limit | None]) -> Operation[dict[str, Limit]]:
+        """Change the stored policy: the unnamed limit, or limits by name; None removes one."""
+        self._require_open()
+        if (limit is None) == (not limits):
+            raise ConfigurationError("give a Limit, or limits by name, as in set_policy(tokens=Limit(100))")
+        changes: dict[str, LimitPolicy | None] = {} if limit is None else {SINGLE: limit_policy(limit)}
+        for name, one in limits.items():
+            changes[name] = None if one is None else limit_policies({name: one})[name]
+        policy = yield from set_policy(self.state, changes, deadline=self._steer_deadline())
+        return _limits(policy.limits)
+
+    def status(self, key: str) -> Operation[RateStatus]:
+        """Read a key.
 
         Raises:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good.
         """
         self.block.use()
-        state, rate = self.state, self.state.rate
-        meter = yield from read_meter(state, deadline=self._clock.steady() + _STATUS_SECONDS)
-        now, uncertainty = state.time.middle_ns()
-        available, wait = gcra.available(meter, rate, now=now)
-        stored = meter.settings if meter else None
+        state = self.state
+        yield from read_key(state, key, deadline=self._steer_deadline())
+        decided = self.decision(key, Wanted(), allowed=False)
+        now = state.rate_time.now_ns() or 0
+        given, stored = state.given.get(decided.tightest), state.limits[decided.tightest]
+        own = given or stored
+        with state.lock:
+            in_hand = state.book(key).in_hand(now=now)
         return RateStatus(
             name=self.name,
             table=self.table,
-            rate=rate.rate,
-            per=rate.per,
-            burst=rate.burst,
-            available=available,
-            wait_seconds=wait / NS,
-            in_hand=state.permits.balance.in_hand,
-            stored=None if stored == (rate.rate, rate.per, rate.burst) else stored,
-            uncertainty_seconds=uncertainty / NS,
+            rate=own.permits,
+            per=own.per,
+            burst=own.burst,
+            available=decided.remaining,
+            wait_seconds=decided.limits[decided.tightest].retry_after,
+            in_hand=in_hand,
+            stored=None if same(own, stored) else (stored.permits, stored.per, stored.burst),
+            uncertainty_seconds=state.rate_time.uncertainty_ns() / NS,
+            limits=decided.limits,
         )
 
     # Closing, fork and exit.
 
     def close(self) -> None:
-        """Close the connections and wake all waiters, which then raise. Permits in hand are dropped."""
+        """Close the connections and wake all waiters, which then raise. Permits in hand are forgone."""
         self.state.closed = True
-        self.state.permits.empty()
-        self.state.permits.wake_all()
+        woken: list[Booking] = []
+        with self.state.lock:
+            for each in self.state.books():
+                each.drop_spares()
+                woken += each.everybody()
+        for booking in woken:
+            booking.wake()
         self._store.close()
 
     def after_fork_in_child(self) -> None:
@@ -272,12 +356,76 @@ class RateLimiterCore:
             part.after_fork_in_child()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: permits in hand are dropped, and there is nothing to do."""
+        """At the interpreter's exit: permits in hand are forgone, and there is nothing to do."""
+
+    # Internals.
+
+    def _require_open(self) -> None:
+        self.block.use()
+        if self.state.closed:
+            raise self.state.closed_error()
+
+    def _steer_deadline(self) -> float:
+        return self._clock.steady() + _STEER_SECONDS
+
+    def _from_memory(self, key: str, wanted: Wanted) -> bool | None:
+        state, now = self.state, self.state.rate_time.now_ns()
+        if now is None:
+            return None
+        with state.lock:
+            key_book = state.book(key)
+            if key_book.take_now(wanted, now=now):
+                if self._passes(key_book, wanted):
+                    return True
+                key_book.give_back(wanted, due=now)
+                return None
+            return False if known_denial(state, key_book, wanted, now=now) is not None else None
+
+    def _passes(self, key_book: KeyBook, wanted: Wanted) -> bool:
+        state = self.state
+        gate = key_book.gate = key_book.gate or UseGate()
+        limits = state.limits if state.policy is None else limits_of(state.policy, key_book.known)
+        return gate.wait_ns(wanted, limits, now=round(state.time.steady() * NS)) == 0
+
+    def _leave(self, key_book: KeyBook, booking: Booking) -> None:
+        with self.state.lock:
+            woken = key_book.leave(booking)
+        for other in woken:
+            other.wake()
 
 
-def _checked_prefetch(prefetch: object, rate: Rate) -> int:
+def _limits(limits: Mapping[str, LimitPolicy]) -> dict[str, Limit]:
+    return {name: Limit(limit.permits, per=limit.per, burst=limit.burst) for name, limit in limits.items()}
+
+
+def limits_given(
+    rate: float | None, per: Seconds, burst: int | None, limits: Mapping[str, Limit] | None
+) -> Mapping[str, Limit]:
+    """The limits of a limiter: those by name, or one without a name.
+
+    Raises:
+        ConfigurationError: Both were given, or neither.
+    """
+    if rate is not None and limits is None:
+        positive("rate", rate)  # named as the caller knows it
+    if (rate is None) == (limits is None):
+        raise ConfigurationError("give a rate, or limits by name, as in limits={'requests': Limit(100, per=60)}")
+    if limits is not None:
+        if per != 1.0 or burst is not None:
+            raise ConfigurationError("per and burst belong to each of the limits: Limit(100, per=60, burst=10)")
+        return limits
+    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is checked where it is used
+
+
+def _checked_count(what: str, n: object, burst: int) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= burst:
+        raise ConfigurationError(f"{what} must be a whole number from 1 to {burst:,} (the burst), not {shown(n)}")
+    return int(n)
+
+
+def _checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
-    if prefetch * rate.interval_ns > LONGEST_NS:
+    if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
     return prefetch

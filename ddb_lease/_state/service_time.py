@@ -275,6 +275,26 @@ class ServiceTime:
             return None
         return round((now + (bounds.low + bounds.high) / 2) * 1_000_000_000)
 
+    def bounds(self, now: float) -> Interval:
+        """Bounds on the offset between the service's clock and the steady one, as of steady time `now`, in seconds.
+
+        Raises:
+            RuntimeError: They are not known yet; ask `known` first.
+        """
+        offset = self._offset
+        if offset is not None:
+            return offset.bounds(now)
+        if not self._by_wall:
+            raise RuntimeError("the service's time is not known before its first answer")
+        wall = self._clock.wall() - now
+        return Interval(wall - self.max_clock_skew, wall + self.max_clock_skew, now)
+
+    def agreed_bounds(self, now: float) -> Interval | None:
+        """The same if more than one answer supports them and none contradicts them; else None."""
+        offset = self._offset
+        agreed = self._by_wall if offset is None else offset.doubt is None and self._is_confirmed(offset)
+        return self.bounds(now) if agreed else None
+
     def after_fork_in_child(self) -> None:
         """In a forked child: make a new lock, as another thread of the parent may have held the old one."""
         self._lock = threading.RLock()

@@ -6,7 +6,8 @@ See ``docs/asyncio.md``.
 from __future__ import annotations
 
 from ddb_lease.aio.bucket import LeaseBucket
+from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.lease import Lease
 from ddb_lease.aio.rate_limiter import RateLimiter
 
-__all__ = ["Lease", "LeaseBucket", "RateLimiter"]
+__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter"]

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
+from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
 from ddb_lease.aio.driver import Driver, Wakeup, running_loop
+from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
-from ddb_lease.models import RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +52,8 @@ class RateLimiter(NotSync, BelongsHere):
         rate: Permits in `per` seconds; see `ddb_lease.RateLimiter`, here and below.
         per: Seconds, or a timedelta.
         burst: How many permits can be had at once after a quiet time.
+        limits: Limits by name instead of `rate`, `per` and `burst`: calls then name the permits, and take all or none.
+            Up to ten.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
@@ -79,9 +83,10 @@ class RateLimiter(NotSync, BelongsHere):
         self,
         name: str,
         *,
-        rate: float,
+        rate: float | None = None,
         per: Seconds = 1.0,
         burst: int | None = None,
+        limits: Mapping[str, Limit] | None = None,
         table: str = DEFAULT_TABLE,
         session: Session | None = None,
         client: Client | None = None,
@@ -95,9 +100,7 @@ class RateLimiter(NotSync, BelongsHere):
         self._runtime = runtime or Runtime()
         self._core = RateLimiterCore(
             name,
-            rate=rate,
-            per=per,
-            burst=burst,
+            limits=limits_given(rate, per, burst, limits),
             table=table,
             connection=ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url),
             prefetch=prefetch,
@@ -106,6 +109,7 @@ class RateLimiter(NotSync, BelongsHere):
             fork_aware=(threads,),
         )
         self._driver = Driver(blocking=self._core.driver, threads=threads)
+        self._all = KeyLimiter(self._core, self._driver, self._runtime, "")
         self.name = self._core.name
         self.table = self._core.table
 
@@ -114,11 +118,11 @@ class RateLimiter(NotSync, BelongsHere):
 
     @property
     def burst(self) -> int:
-        """How many permits can be had at once, at most."""
-        return self._core.state.rate.burst
+        """How many permits can be had at once, at most; of several limits, the smallest."""
+        return min(limit.burst for limit in self._core.state.limits.values())
 
     @no_block("`if await limiter.try_acquire():`")
-    async def try_acquire(self, n: int = 1) -> bool:
+    async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
         If it is cancelled while its request is in flight, permits may have been charged: they are lost.
@@ -132,11 +136,10 @@ class RateLimiter(NotSync, BelongsHere):
                 were charged without our knowing are lost.
             StoreRejected: No table, no permission: trying again will not help.
         """
-        known = self._core.try_at_once(n)
-        return await self._ask(known) if isinstance(known, Wanted) else known
+        return await self._all.try_acquire(n, **permits)
 
     @no_block("`await limiter.acquire()` before the work")
-    async def acquire(self, n: int = 1, *, timeout: Seconds | None = None) -> None:
+    async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 
         If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is in flight,
@@ -145,6 +148,7 @@ class RateLimiter(NotSync, BelongsHere):
         Args:
             n: How many, up to `burst`.
             timeout: Seconds, or a timedelta, to wait at most, besides the time of one request; None waits for ever.
+            **permits: How many of each limit, for a limiter with several.
 
         Raises:
             AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
@@ -152,17 +156,65 @@ class RateLimiter(NotSync, BelongsHere):
             StoreUnavailable: As in `try_acquire`; without a timeout, the service has never answered in 20 s.
             StoreRejected: As in `try_acquire`.
         """
-        wanted = self._core.wait_for(n, timeout)
-        if wanted is not None and not await self._ask(wanted):
-            raise self._core.timed_out(n, timeout)
+        await self._all.acquire(n, timeout=timeout, **permits)
 
-    def wait_time(self, n: int = 1) -> float:
+    def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O, not awaited.
 
         Raises:
             ConfigurationError: n is more than `burst`, or not a whole number from 1 up.
         """
-        return self._core.wait_time(n)
+        return self._all.wait_time(n, **permits)
+
+    async def check(self, n: int = 1, **permits: int) -> Decision:
+        """Take permits if they can be had at once, as `try_acquire` does, and tell what is left.
+
+        A service that limits its clients answers with it: `allowed`, `remaining`, `retry_after`, `reset_after`, of each
+        limit and of the tightest one.
+
+        Raises:
+            ConfigurationError: As in `try_acquire`; and so are its other errors.
+
+        Cost: that of `try_acquire`, and no more.
+        """
+        return await self._all.check(n, **permits)
+
+    def key(self, key: str) -> KeyLimiter:
+        """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
+
+        Raises:
+            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+        """
+        return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key))
+
+    async def policy(self) -> Mapping[str, Limit]:
+        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).
+
+        A limiter with one unnamed limit has it under ``permits``. Before its first use, a limiter's own limits.
+
+        Raises:
+            StoreUnavailable: The service did not answer.
+            StoreRejected: The service refuses for good.
+        """
+        return await self._driver.run(self._core.policy(), Wakeup(self._runtime))
+
+    async def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
+        """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
+
+        A process follows as soon as it meets an item that was charged under the new policy, and within 30 s at most.
+        What was charged under the old one blocks nobody for longer than the new burst takes to come back.
+
+        Returns:
+            The policy as it is then.
+
+        Raises:
+            ConfigurationError: A limit cannot work, or none would be left. Nothing was changed.
+            StoreUnavailable: The service did not answer, or others changed the policy at the same time.
+            StoreRejected: The service refuses for good.
+
+        Cost: one Query and one UpdateItem.
+        """
+        return await self._driver.run(self._core.set_policy(limit, limits), Wakeup(self._runtime))
 
     async def status(self) -> RateStatus:
         """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
@@ -171,10 +223,10 @@ class RateLimiter(NotSync, BelongsHere):
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
             StoreRejected: The service refuses for good, or the item is not of this library's shape.
         """
-        return await self._driver.run(self._core.status(), Wakeup(self._runtime))
+        return await self._all.status()
 
     def limited(
-        self, timeout: Seconds | None = None, *, n: int = 1
+        self, timeout: Seconds | None = None, *, n: int = 1, **permits: int
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
         """Decorate a coroutine function to wait for permits before each call.
 
@@ -184,6 +236,7 @@ class RateLimiter(NotSync, BelongsHere):
         Args:
             timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+            **permits: The same by limit, for a limiter with several.
 
         Raises:
             ConfigurationError: When it decorates: an argument cannot work, or the function cannot be limited. When the
@@ -201,11 +254,11 @@ class RateLimiter(NotSync, BelongsHere):
             'value of k'
         """
         require_timeout(timeout, wording=_LIMITED)
-        self._core.require_permits(n)
+        self._core.wanted(n, permits)
 
         @contextlib.asynccontextmanager
         async def admitted() -> AsyncIterator[None]:
-            await self.acquire(n, timeout=timeout)
+            await self.acquire(n, timeout=timeout, **permits)
             yield
 
         return functools.partial(decorate_async, enter=admitted, wording=_LIMITED)
@@ -232,9 +285,3 @@ class RateLimiter(NotSync, BelongsHere):
             self._core.block.leave(exc, instead=_BLOCK)
         finally:
             await self.close()
-
-    async def _ask(self, wanted: Wanted) -> bool:
-        wakeup = Wakeup(self._runtime)
-        with self._core.in_queue(wanted, wakeup.wake) as operation:
-            outcome = await self._driver.run(operation, wakeup)
-        return self._core.conclude(outcome)

@@ -32,6 +32,7 @@ from ddb_lease._protocol.messages import Claim, Done, Refused, Reply, Request
 from ddb_lease._runtime.ports import Sender
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.local.engine import Engine
+from scripts.harness.rate_referee import jain
 from scripts.harness.referee import note, now
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +102,7 @@ def session(endpoint_url: str, key_id: str = "local") -> Any:
 class Holder:
     """A running program, as seen by the test that started it."""
 
-    def __init__(self, program: Callable[[Job], None], job: Job) -> None:
+    def __init__(self, program: Callable[[Any], None], job: Any) -> None:
         self.name = program.__name__
         self.process = subprocess.Popen(
             [sys.executable, "-m", program.__module__, self.name, json.dumps(asdict(job))],
@@ -165,7 +166,7 @@ class Holder:
 
 
 @contextlib.contextmanager
-def started(program: Callable[[Job], None], *jobs: Job) -> Iterator[list[Holder]]:
+def started(program: Callable[[Any], None], *jobs: Any) -> Iterator[list[Holder]]:
     """Start one program for each job; all end with the block."""
     holders: list[Holder] = []
     try:
@@ -279,9 +280,8 @@ class Contest:
 
     @property
     def fairness(self) -> float:
-        """Jain's index of the workers' grants: 1 where all had the same, 1/n where one had all."""
-        squares = sum(tally.grants**2 for tally in self.tallies)
-        return self.grants**2 / (len(self.tallies) * squares) if squares else 0.0
+        """Jain's index of the workers' grants."""
+        return jain([tally.grants for tally in self.tallies])
 
 
 def hold_contest(job: Job, *, processes: int, watch: Callable[[], None] = lambda: None) -> Contest:
@@ -723,10 +723,10 @@ PROGRAMS: dict[str, Callable[[Job], None]] = {
 }
 
 
-def main(programs: dict[str, Callable[[Job], None]]) -> None:
-    """Run the program named on the command line."""
+def main(programs: dict[str, Callable[[Any], None]], kind: type = Job) -> None:
+    """Run the program named on the command line; its job is of this kind, a dataclass with `seconds`."""
     name, settings = sys.argv[1:]
-    job = Job(**json.loads(settings))
+    job = kind(**json.loads(settings))
     die_in(LIFETIME + job.seconds)
     programs[name](job)
 

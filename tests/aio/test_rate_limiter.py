@@ -8,10 +8,10 @@ import time
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreUnavailable, aio
-from ddb_lease._protocol.messages import Charge
+from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
 from tests.conftest import TABLE
-from tests.support import LOST, Tap
+from tests.support import LOST, Tap, wanted
 
 CONTRACT = True  # the simulator's DynamoDB too
 HOUR = 3600.0
@@ -110,7 +110,7 @@ def test_a_cancelled_waiter_leaves_the_line_and_the_next_goes_on(limiter):
             await asyncio.wait_for(second, 30)
             with pytest.raises(asyncio.CancelledError):
                 await first
-            return permits._core.state.permits.wanted_before(None)
+            return wanted(permits)
 
     assert asyncio.run(main()) == 0
 

@@ -110,8 +110,8 @@ def test_an_interrupt_while_waiting_runs_nothing(cli):
     assert cli("limit stop --rate 1/h --local -- true")[0] == 0
     process = cli.popen("-vv limit stop --rate 1/h --local -- echo ran")
     try:
-        # Denied by the table, it waits for most of an hour; what it logs of that refusal is the last of its lines.
-        assert any("Uncharged" in line for line in iter(process.stderr.readline, ""))
+        # Booked, it waits for most of an hour; what it logs of that charge is the last of its lines.
+        assert any("KeyWritten" in line for line in iter(process.stderr.readline, ""))
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=LONG)
         assert (process.returncode, out) == (130, "")

@@ -1,71 +1,48 @@
-"""Rates: the decisions of GCRA, lanes, permits in hand; and windows."""
+"""Rates: the time they go by, the gate, permits in hand; and windows."""
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_ADMIT = "_operations/admit.py"
-_SERVICE_TIME = "_state/service_time.py"
-_GCRA = "_protocol/gcra.py"
-_PERMITS = "_state/permits.py"
+_KEY_BOOK = "_state/key_book.py"
+_RATE_TIME = "_state/rate_time.py"
 _SLIDING_WINDOW = "sliding_window.py"
+_USE_GATE = "_state/use_gate.py"
 
 RATES = Chapter(
     title="Rates and windows",
     mutants=(
         Mutant(
-            name="a burst is exactly its permits",
-            module=_GCRA,
-            target="decide",
-            code="max(tat, now) + missing * interval - tolerance",
-            without="max(tat, now) - tolerance",
-            noticed_by=(
-                "tests/test_rate_envelope.py::test_with_right_clocks_every_decision_is_that_of_a_plain_limiter",
-            ),
+            name="an odd answer does not move the time that rates go by",
+            module=_RATE_TIME,
+            target="Estimate.moved",
+            code="bounds is None or now <= self.at",
+            without="now <= self.at",
+            noticed_by=("tests/state/test_rate_time.py::test_answers_that_contradict_one_another_move_nothing",),
         ),
         Mutant(
-            name="an attempt that finds its own id was admitted",
-            module=_GCRA,
-            target="is_own",
-            code="meter is not None and meter.lanes.get(lane) == attempt",
-            without="False",
-            noticed_by=("tests/test_rate_limiter.py::test_an_answer_lost_twice_is_still_charged_once",),
+            name="the time that rates go by never jumps down",
+            module=_RATE_TIME,
+            target="Estimate.moved",
+            code="offset - SLOWER * elapsed",
+            without="bounds.high",
+            noticed_by=("tests/state/test_rate_time.py::test_the_estimate_is_monotone_and_its_speed_is_bounded",),
         ),
         Mutant(
-            name="nothing is charged before the time is known",
-            module=_SERVICE_TIME,
-            target="reliable_ns",
-            code="not self._is_confirmed(offset) or offset.doubt is not None or _is_wide(bounds)",
+            name="permits pass the gate when they are used",
+            module=_USE_GATE,
+            target="UseGate.wait_ns",
+            code="earliest > now",
             without="False",
             noticed_by=(
-                "tests/test_rate_limiter_waiting.py::test_nothing_is_charged_by_a_time_that_answers_do_not_agree_on",
+                "tests/operations/test_booking.py::test_one_process_alone_never_exceeds_its_rate_at_the_times_of_use",
             ),
         ),
         Mutant(
-            name="nothing is charged while answers disagree on the time",
-            module=_ADMIT,
-            target="_Attempt._send",
-            code="reliable is None",
+            name="a spare permit is forgone after a second",
+            module=_KEY_BOOK,
+            target="KeyBook._forgo",
+            code="dues and dues[0] + SPARE_NS < now",
             without="False",
-            noticed_by=(
-                "tests/test_rate_limiter_faults.py::test_once_answers_disagree_amid_an_attempt_nothing_more_is_charged",
-            ),
-        ),
-        Mutant(
-            name="a prefetched permit is handed out when it is due",
-            module=_GCRA,
-            target="decide",
-            code="due <= now",
-            without="True",
-            noticed_by=(
-                "tests/test_rate_limiter_waiting.py::test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate",
-            ),
-        ),
-        Mutant(
-            name="a forked child holds none of its parent's permits",
-            module=_PERMITS,
-            target="Permits.after_fork_in_child",
-            code="self._balance = replace(self._balance, batches=())",
-            without="",
-            noticed_by=("tests/test_rate_limiter.py::test_a_forked_child_holds_none_of_its_parents_permits",),
+            noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
         ),
         Mutant(
             name="a machine that stood still uses no permit that has ended",

@@ -4,10 +4,13 @@ import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, StoreUnavailable
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, OutOfTurn, Unavailable
+from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._runtime.driver import Wakeup
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wanted
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.key_book import KeyBook
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.models import Limit
 from scripts.harness.simulated_engine import Simulated
 from tests.support import Tap
 
@@ -33,7 +36,8 @@ def make(tap):
     service = Simulated()
 
     def core(**settings):
-        settings = {"rate": 5, "per": HOUR, "burst": 5, "prefetch": 0, "fork_aware": ()} | settings
+        limit = Limit(5, per=HOUR, burst=settings.pop("burst", 5))
+        settings = {"limits": {"permits": limit}, "prefetch": 0, "fork_aware": ()} | settings
         return RateLimiterCore(
             "api",
             table="leases",
@@ -48,111 +52,131 @@ def make(tap):
 
 def admit(core, n=1):
     """Drive what a try asks for; whether the permits were had."""
-    wanted = core.try_at_once(n)
-    if isinstance(wanted, bool):
-        return wanted
+    wish = core.try_at_once("", some(n))
+    if isinstance(wish, bool):
+        return wish
     wakeup = Wakeup()
-    with core.in_queue(wanted, wakeup.wake) as operation:
+    with core.in_queue(wish, wakeup.wake) as operation:
         outcome = core.driver.run(operation, wakeup)
-    return core.conclude(outcome)
+    return core.conclude(wish, outcome)
+
+
+def some(n):
+    return Wanted(booked={"permits": n})
+
+
+def waiting(core):
+    return sum(booking.wanted.booked["permits"] for booking in core.state.book("").waiting())
+
+
+def in_hand(core):
+    return core.state.book("").in_hand(now=core.state.rate_time.now_ns())
+
+
+def a_wish(n=1, *, patient=True):
+    return Wish(key="", wanted=some(n), began=0.0, deadline=1.0, patient=patient)
 
 
 def test_before_anything_is_known_the_table_is_to_be_asked(make, tap):
     core = make()
-    wanted = core.try_at_once(2)
-    assert isinstance(wanted, Wanted)
-    assert (wanted.count, wanted.patient) == (2, False)
+    wanted = core.try_at_once("", some(2))
+    assert isinstance(wanted, Wish)
+    assert (wanted.wanted, wanted.patient) == (some(2), False)
     assert wanted.deadline - wanted.began == pytest.approx(10.0)
-    assert core.wait_time(5) == 0.0
+    assert core.wait_time("", some(5)) == 0.0
     assert tap.sent == []
 
 
 def test_a_call_that_waits_has_the_deadline_that_it_was_given(make):
-    wanted = make().wait_for(3, 7.0)
-    assert (wanted.count, wanted.patient) == (3, True)
+    wanted = make().wait_for("", some(3), 7.0)
+    assert (wanted.wanted, wanted.patient) == (some(3), True)
     assert wanted.deadline - wanted.began == pytest.approx(7.0)
-    assert make().wait_for(1, None).deadline == float("inf")
+    assert make().wait_for("", some(1), None).deadline == float("inf")
     for wrong in (-1, float("nan")):
         with pytest.raises(ConfigurationError, match="timeout must be 0 or more"):
-            make().wait_for(1, wrong)
+            make().wait_for("", some(1), wrong)
 
 
 def test_permits_in_hand_are_taken_without_asking(make, tap):
     core = make(prefetch=5)
     assert admit(core)
     tap.clear()
-    assert core.try_at_once(2) is True
-    assert core.wait_for(2, 0) is None
-    assert core.try_at_once(1) is False
-    assert core.wait_time(1) > 60.0
+    assert core.try_at_once("", some(2)) is True
+    assert core.wait_for("", some(2), 0) is None
+    assert core.try_at_once("", some(1)) is False
+    assert core.wait_time("", some(1)) > 60.0
     assert tap.sent == []
 
 
 def test_a_waiter_leaves_the_queue_when_its_operation_ends_in_any_way(make):
     core = make()
-    wanted = core.try_at_once(3)
+    wanted = core.try_at_once("", some(3))
     with core.in_queue(wanted, lambda: None):
-        assert core.state.permits.wanted_before(None) == 3
-    assert core.state.permits.wanted_before(None) == 0
+        assert waiting(core) == 3
+    assert waiting(core) == 0
     with pytest.raises(KeyboardInterrupt), core.in_queue(wanted, lambda: None):
         raise KeyboardInterrupt
-    assert core.state.permits.wanted_before(None) == 0
+    assert waiting(core) == 0
 
 
 def test_an_interrupt_amid_leaving_the_queue_leaves_it_all_the_same(make, monkeypatch):
     core = make()
-    leave, calls = core.state.permits.leave, []
+    leave, calls = KeyBook.leave, []
 
-    def interrupted(waiter):
-        calls.append(waiter)
+    def interrupted(book, booking):
+        calls.append(booking)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        leave(waiter)
+        return leave(book, booking)
 
-    monkeypatch.setattr(core.state.permits, "leave", interrupted)
-    with pytest.raises(KeyboardInterrupt), core.in_queue(core.try_at_once(1), lambda: None):
+    monkeypatch.setattr(KeyBook, "leave", interrupted)
+    with pytest.raises(KeyboardInterrupt), core.in_queue(core.try_at_once("", some(1)), lambda: None):
         pass
-    assert core.state.permits.wanted_before(None) == 0
+    assert waiting(core) == 0
 
 
 @pytest.mark.parametrize(
     ("outcome", "had"), [(Admitted(), True), (Denied(retry_in=1.0), False), (OutOfTurn(), False)], ids=str
 )
 def test_what_is_no_trouble_is_an_answer(make, outcome, had):
-    assert make().conclude(outcome) is had
+    assert make().conclude(a_wish(), outcome) is had
 
 
 @pytest.mark.parametrize("kind", [Busy, Unavailable])
 def test_trouble_is_told_with_its_cause(make, kind):
     cause = OSError("out")
     with pytest.raises(StoreUnavailable, match="no permit of rate 'api': out") as told:
-        make().conclude(kind(cause=cause))
+        make().conclude(a_wish(), kind(cause=cause))
     assert told.value.__cause__ is cause
 
 
 def test_trouble_of_those_in_front_is_told_to_those_behind(make):
     core = make()
-    core.state.permits.failed(OSError("out"))
+    core.state.book("").trouble = OSError("out")
     with pytest.raises(StoreUnavailable, match="out"):
-        core.conclude(OutOfTurn())
+        core.conclude(a_wish(), OutOfTurn())
 
 
 def test_a_wait_in_vain_says_what_was_wanted(make):
     core = make()
-    assert isinstance(core.timed_out(1, 2.5), AcquireTimeout)
-    assert str(core.timed_out(1, 2.5)) == "no permit of rate 'api' available within 2.5 s"
-    assert str(core.timed_out(3, 2)) == "no 3 permits of rate 'api' available within 2 s"
+    assert isinstance(core.timed_out(some(1), 2.5), AcquireTimeout)
+    assert str(core.timed_out(some(1), 2.5)) == "no permit of rate 'api' available within 2.5 s"
+    assert str(core.timed_out(some(3), 2)) == "no 3 permits of rate 'api' available within 2 s"
 
 
 def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):
     core = make(prefetch=5)
     assert admit(core)
     woken = []
-    with core.in_queue(Wanted(count=5, began=0.0, deadline=1.0, patient=True), lambda: woken.append(1)):
+    with core.in_queue(a_wish(5), lambda: woken.append(1)):
         core.close()
     assert woken == [1]
-    assert core.state.permits.balance.in_hand == 0
-    for use in (lambda: core.try_at_once(1), lambda: core.wait_for(1, None), lambda: core.conclude(Admitted())):
+    assert in_hand(core) == 0
+    for use in (
+        lambda: core.try_at_once("", some(1)),
+        lambda: core.wait_for("", some(1), None),
+        lambda: core.conclude(a_wish(), Admitted()),
+    ):
         with pytest.raises(ConfigurationError, match="the limiter of rate 'api' is closed"):
             use()
 
@@ -162,13 +186,13 @@ def test_a_forked_child_lets_go_of_all_that_is_the_parents(make, tap, monkeypatc
     core = make(prefetch=5, burst=20, fork_aware=(part,))
     assert admit(core)
     told = []
-    for other in (core.state.permits, core.state.time, tap.store):
+    for other in (core.state.rate_time, core.state.time, tap.store):
         own = other.after_fork_in_child
         monkeypatch.setattr(other, "after_fork_in_child", lambda own=own: (told.append(own), own()))
     core.after_fork_in_child()
     assert len(told) == 3
     assert part.forked == 1
-    assert core.state.permits.balance.in_hand == 0
+    assert in_hand(core) == 0
     assert admit(core)
 
 

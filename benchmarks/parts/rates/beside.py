@@ -20,7 +20,7 @@ def run(company: Company, tick: Tick, *, rounds: int = ROUNDS) -> dict[str, Any]
     """Permits of a rate that is never reached, then denials of one that is used up, then prefetching."""
     rows: list[dict[str, Any]] = []
     bucket, empty = company.bucket(), company.bucket()
-    with company.hired((RATE, ZAE), tokens=FAST) as members:
+    with company.hired(company.there((RATE, ZAE)), tokens=FAST) as members:
         taken: dict[str, list[float]] = {}
         medians: dict[str, list[float]] = {}
         counts: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,476 @@
+"""Booking: from "I want these permits" to using them, request by request.
+
+Invariants:
+
+- A charge is one conditional write, and nothing is read in order to decide. What to send is chosen by the item as last
+  seen; a refused charge brings the item, and is planned anew.
+- The first in a key's queue sends one charge at a time, for all who wait and may book now. Its answer says when their
+  permits are due; each sleeps until then, and sends nothing more.
+- An attempt has one id for all its sendings, and charges the same permits for the same callers each time. If the item
+  that refused it shows the id, an earlier sending was charged: it counts once, and its permits are due by the item as
+  it is then, which is the later time.
+- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone.
+- Who cannot be served within its timeout is told as soon as that is known.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Final
+
+from ddb_lease._operations.policy import ensure_policy
+from ddb_lease._operations.sync_time import confirm, never_reached, without_time
+from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
+from ddb_lease._protocol.outcomes import (
+    Admission,
+    Admitted,
+    Booked,
+    Busy,
+    Denied,
+    LostRace,
+    OutOfTurn,
+    Unavailable,
+    failure_of,
+)
+from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
+from ddb_lease._protocol.rates.charging import (
+    Attempt,
+    HeldBack,
+    NeverEnough,
+    NotBefore,
+    StalePolicy,
+    Wanted,
+    due_times,
+    earliest_due,
+    is_charged,
+    limits_of,
+    propose,
+    remembered_until,
+)
+from ddb_lease._protocol.rates.messages import Charge, KeyRefused, KeyWritten
+from ddb_lease._protocol.rates.records import KeyState, Policy
+from ddb_lease._protocol.rates.validation import NS
+from ddb_lease._protocol.retry import Operation, admitting, resending
+from ddb_lease._state.key_book import Booking, Flight, KeyBook
+from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease._state.use_gate import UseGate
+from ddb_lease.errors import ConfigurationError
+
+BRANCHES: Final = 6
+"""Requests that one attempt may make, unknown answers apart. A charge of one limit needs two at most; one of several
+limits may be refused again while others charge in between."""
+
+ATTEMPT_SECONDS: Final = 5.0
+"""How long an attempt with an unknown outcome is sent again."""
+
+TRIES_WHEN_UNKNOWN: Final = 6
+"""How often one attempt is sent in all while its answers are lost."""
+
+SLACK_NS: Final = 10_000_000
+"""How much later than necessary a refused charge of several limits is proposed; twice as much after each refusal."""
+
+LINGER_SECONDS: Final = 0.001
+"""How long the first in the queue waits for others, where the last charge booked for more than wait now: those that it
+served come again at once, or not soon."""
+
+LINGER_WITHIN_SECONDS: Final = 0.01
+"""For how long after a charge that is done."""
+
+AHEAD_NS: Final = 20_000_000
+"""How far ahead permits are taken where another process charged first: a few times what a request takes."""
+
+OUTRUN_SECONDS: Final = 1.0
+"""For how long after that."""
+
+IN_ORDER_NS: Final = 250_000_000
+"""How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
+
+HELD_SECONDS: Final = 1.0
+"""After how long it is tried again where reservations hold all there is."""
+
+_PADDING_NS: Final = 1_000
+"""Added to a wait, as a pause that ends a moment too soon would be followed by another."""
+
+
+def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Operation[Admission]:
+    """Get the permits that a caller wants, and wait until they are due.
+
+    Args:
+        state: The limiter's state.
+        key: The key; empty for a limiter without keys.
+        book: The key's book.
+        booking: In its queue already.
+
+    Returns:
+        `Admitted`, or why not.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+        ConfigurationError: The limiter was closed, or the stored policy can never admit this.
+    """
+    tries = _Tries(state, key, book, booking)
+    outcome = yield from tries.run()
+    if not isinstance(outcome, Booked):
+        policy = admitting(
+            steady=state.time.steady,
+            deadline=booking.deadline,
+            chance=state.chance,
+            patient=booking.patient,
+            give_up=never_reached(state.time, since=booking.began),
+        )
+        last: Admission = yield from policy.after(outcome, tries.run)
+        outcome = last
+    if isinstance(outcome, Booked):
+        yield from _until_used(state, book, booking)
+        return Admitted()
+    return outcome
+
+
+def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int) -> NotBefore | HeldBack | None:
+    """Why permits cannot be had now, by memory alone; None: ask the table."""
+    policy, known = state.policy, book.known
+    if policy is None or known is None:
+        return None
+    denial = earliest_due(policy, known, wanted, now=now)
+    if isinstance(denial, NotBefore):
+        return denial if denial.at > now and _remembered(policy, book, denial, now) else None
+    return None
+
+
+def _remembered(policy: Policy, book: KeyBook, denial: NotBefore, now: int) -> bool:
+    known = book.known
+    if known is None:
+        return False
+    return now < remembered_until(denial, known, limits_of(policy, known), now=book.known_at)
+
+
+def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operation[None]:
+    """Wait until booked permits are due, and let them pass the gate. The booking is then without permits: used."""
+    while True:
+        if state.closed:
+            raise state.closed_error()
+        now, due = state.rate_time.now_ns(), booking.due
+        if due is None or now is None:
+            raise ConfigurationError("permits were used twice: a defect of this library")
+        wait = due - now
+        if wait <= 0:
+            with state.lock:
+                wait = _pass(state, book, booking, late=-wait)
+                woken = book.used(booking) if wait == 0 else []
+            _wake(woken, but=booking)
+            if wait == 0:
+                return
+        yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
+
+
+def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, late: int) -> int:
+    """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
+    if late < IN_ORDER_NS and not book.passes_next(booking):
+        return IN_ORDER_NS - late
+    gate = book.gate = book.gate or UseGate()
+    limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
+    return gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+
+
+class _Tries:
+    """The tries of one call."""
+
+    def __init__(self, state: LimiterState, key: str, book: KeyBook, booking: Booking) -> None:
+        self._state = state
+        self._key = key
+        self._book = book
+        self._booking = booking
+
+    def run(self) -> Operation[Admission]:
+        """One try: from the permits in hand, or with one attempt at a charge."""
+        state, book, booking = self._state, self._book, self._booking
+        if state.closed:
+            raise state.closed_error()
+        now = state.rate_time.now_ns()
+        if now is not None:
+            with state.lock:
+                dealt = book.deal(now=now)
+            _wake(dealt, but=booking)
+        if booking.due is not None:
+            return Booked(due=booking.due)
+        with state.lock:
+            mine = book.my_turn(booking, now=state.time.steady())
+        if not mine:
+            return self._behind_others()
+        outcome = yield from self._at_the_front()
+        if booking.due is not None:  # by whom took over, where we were overdue
+            return Booked(due=booking.due)
+        with state.lock:
+            book.flight = None
+            match outcome:
+                case Denied() if booking.patient:
+                    book.rests(booking, until=state.time.steady() + outcome.retry_in)
+                case Busy() | Unavailable():
+                    book.trouble = outcome.cause
+                case _:
+                    pass
+            others = book.others()
+        _wake(others, but=booking)
+        return outcome
+
+    def _behind_others(self) -> Admission:
+        """What can be told without sending, as others stand in front."""
+        state, book, booking = self._state, self._book, self._booking
+        now, policy = state.rate_time.now_ns(), state.policy
+        with state.lock:
+            trouble = book.trouble
+            if now is not None and policy is not None and book.flight is None and book.known is not None:
+                wanted = _sum([*(other.wanted for other in book.in_front_of(booking)), booking.wanted])
+                due = earliest_due(policy, book.known, wanted, now=now)
+                left = booking.place(now=state.time.steady()).left
+                if isinstance(due, NotBefore) and due.at > now + left:
+                    return _denied(due.at, now)
+                if isinstance(due, (HeldBack, NeverEnough)) and not booking.patient:
+                    return _denied(now + 1, now)
+        return OutOfTurn() if booking.patient or trouble is None else Unavailable(cause=trouble)
+
+    def _at_the_front(self) -> Operation[Admission]:
+        state, book, booking = self._state, self._book, self._booking
+        give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS)
+        failure = yield from _prepare(state, give_up_at)
+        if failure is not None:
+            return failure
+        if book.flight is None and self._others_come():
+            yield Pause(seconds=LINGER_SECONDS, wakeable=False)
+        for _ in range(BRANCHES):
+            if booking.due is not None:
+                return Booked(due=booking.due)
+            step = self._plan()
+            outcome: Admission | StalePolicy | None
+            outcome = (yield from self._fly(step, give_up_at)) if isinstance(step, Flight) else step
+            if isinstance(outcome, StalePolicy):
+                outcome = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+            if outcome is not None:
+                return outcome
+        return LostRace()
+
+    def _others_come(self) -> bool:
+        book = self._book
+        lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
+        return lately and 1 < book.last_size > len(book.waiting())
+
+    def _plan(self) -> Flight | Admission | StalePolicy:
+        """The charge to send: one that another caller left behind, or a new one; or why none."""
+        state, book = self._state, self._book
+        policy, now = state.policy, _reliable(state)
+        if policy is None:
+            raise ConfigurationError("no policy: a defect of this library")
+        with state.lock:
+            if book.flight is not None and book.flight.uncertain:
+                return book.flight
+            self._require_possible(policy)
+            steady = state.time.steady()
+            places = [booking.place(now=steady) for booking in book.waiting()]
+            step = plan(policy, self._known(policy, now), places, now=now, prefetch=self._prefetch(policy, places))
+            match step:
+                case Batch():
+                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting()[: step.size])
+                    before = book.flight
+                    book.flight = Flight(
+                        # Never the id of another plan: a late copy of that one would pass for a charge of this one.
+                        attempt=f"{state.chance.getrandbits(64):016x}",
+                        batch=batch,
+                        wanted=step.wanted,
+                        amounts=step.amounts,
+                        horizon=step.horizon,
+                        planned_at=now,
+                        refusals=before.refusals if before else 0,
+                    )
+                    return book.flight
+                case Wait():
+                    return Denied(retry_in=step.seconds)
+                case NotBefore():
+                    return _denied(step.at, now)
+                case HeldBack():
+                    book.known = None  # only the table shows what is given back
+                    return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
+                case StalePolicy():
+                    return step
+                case NeverEnough():
+                    raise ConfigurationError(
+                        f"n must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
+                        f"{step.limit!r})"
+                    )
+
+    def _prefetch(self, policy: Policy, places: list[Place]) -> int:
+        """How many permits to take at least: as set, and some more where guesses of the branch went wrong lately.
+
+        That happens where several processes together want a little less than a fast rate: `tat` is then about now, and
+        whoever charged last was a moment faster. Some permits more put `tat` far enough ahead for all of them; this
+        process uses them next.
+        """
+        state, book = self._state, self._book
+        if state.time.steady() - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1:
+            return state.prefetch
+        (limit,) = policy.limits.values()
+        wanted = sum(sum(place.wanted.booked.values()) for place in places)
+        more = min(AHEAD_NS // limit.interval, limit.burst // 8)
+        return max(state.prefetch, wanted + more) if more else state.prefetch
+
+    def _known(self, policy: Policy, now: int) -> KeyState | None:
+        """The item as last seen, where that is still to be relied on."""
+        book, first = self._book, self._booking
+        known = book.known
+        if known is None:
+            return None
+        denial = earliest_due(policy, known, first.wanted, now=now)
+        if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
+            return None
+        return known
+
+    def _require_possible(self, policy: Policy) -> None:
+        missing = [name for name in self._booking.wanted.limits if name not in policy.limits]
+        if missing:
+            raise ConfigurationError(
+                f"the stored policy of rate {self._state.name!r} has no limit {missing[0]!r}: it has "
+                f"{', '.join(sorted(policy.limits))}"
+            )
+
+    def _fly(self, flight: Flight, give_up_at: float) -> Operation[Admission | StalePolicy | None]:
+        """Send a flight until its outcome is known; None: it was refused, and is to be planned anew."""
+        state, book = self._state, self._book
+        answer = yield from self._send_until_known(flight, give_up_at)
+        now = _reliable(state)
+        match answer:
+            case KeyWritten():
+                return self._booked(flight, flight.sent[-1:], answer.state, now)
+            case KeyRefused() if flight.sent and is_charged(flight.sent[-1], answer.state):
+                return self._booked(flight, flight.sent, answer.state, now)
+            case KeyRefused():
+                with state.lock:
+                    if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
+                        book.outrun_at = state.time.steady()
+                    book.learn(answer.state, now=now)
+                    flight.uncertain = False
+                    flight.refusals += 1
+                return None
+            case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
+                with state.lock:
+                    flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
+                return None
+            case Conflict() | ThrottledAnswer():
+                return Busy(cause=answer.cause)
+            case Unsent() | Unknown():
+                return failure_of(answer)
+            case Rejected():
+                raise answer.error
+            case _:
+                raise ConfigurationError(f"unexpected answer: {answer}")
+
+    def _booked(self, flight: Flight, sent: list[Charge], found: KeyState | None, now: int) -> Admission | None:
+        state, book = self._state, self._book
+        if found is None:
+            raise ConfigurationError("a charge left no item: a defect of this library")
+        each = _prefetched(flight)
+        dues = due_times(sent, found, (*flight.amounts, *each))
+        size = len(flight.amounts)
+        with state.lock:
+            book.learn(found, now=now)
+            woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
+        _wake(woken, but=self._booking)
+        return None if self._booking.due is None else Booked(due=self._booking.due)
+
+    def _send_until_known(self, flight: Flight, give_up_at: float) -> Operation[Any]:
+        answer = yield from self._send(flight)
+        if not _is_undecided(flight, answer):
+            return answer
+        policy = resending(
+            again=lambda answer: self._booking.due is None and _is_undecided(flight, answer),
+            steady=self._state.time.steady,
+            deadline=give_up_at,
+            chance=self._state.chance,
+            tries=TRIES_WHEN_UNKNOWN,
+        )
+        return (yield from policy.after(answer, lambda: self._send(flight)))
+
+    def _send(self, flight: Flight) -> Operation[Any]:
+        """Send it once, as of now."""
+        state, book = self._state, self._book
+        if state.closed:
+            raise state.closed_error()
+        policy, now = state.policy, _reliable(state)
+        if policy is None:
+            raise ConfigurationError("no policy: a defect of this library")
+        with state.lock:
+            known = self._known(policy, now)
+            proposal = propose(
+                policy,
+                known,
+                flight.wanted,
+                attempt=Attempt(key=self._key, id=flight.attempt, lane=state.lane, process=state.process),
+                now=now,
+                horizon=max(0, flight.horizon - (now - flight.planned_at)),
+                retention=round(state.retention),
+                slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
+            )
+            if not isinstance(proposal, Charge):
+                return proposal
+            flight.sent.append(proposal)
+            before, flight.uncertain = flight.uncertain, True  # if we are interrupted now, nobody knows
+        answer: Any = yield proposal
+        with state.lock:
+            if book.flight is flight:
+                flight.uncertain = before or isinstance(answer, Unknown)
+        return answer
+
+
+def _prepare(state: LimiterState, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+    """Have a policy and the time; returns why we have not."""
+    failure = yield from ensure_policy(state, deadline=give_up_at)
+    if failure is not None:
+        return failure
+    if state.rate_time.now_ns() is None:
+        failed = yield from confirm(state.time)
+        if state.rate_time.now_ns() is None:
+            return without_time(failed)
+    if state.closed:
+        raise state.closed_error()
+    return None
+
+
+def _is_undecided(flight: Flight, answer: object) -> bool:
+    # Once it may have been charged, any other attempt would be a second charge.
+    unanswered = isinstance(answer, (Conflict, ThrottledAnswer, Unsent))
+    return isinstance(answer, Unknown) or (unanswered and flight.uncertain)
+
+
+def _prefetched(flight: Flight) -> tuple[int, ...]:
+    """What each of the prefetched permits costs."""
+    if len(flight.wanted.limits) != 1 or flight.wanted.reserved:
+        return ()
+    name = flight.wanted.limits[0]
+    part = next(part for part in flight.sent[-1].limits if part.name == name)
+    extra = part.charged - sum(flight.amounts)
+    count = flight.wanted.booked[name] - sum(wanted.booked.get(name, 0) for _, wanted in flight.batch)
+    return (extra // count,) * count if count > 0 else ()
+
+
+def _sum(wanted: list[Wanted]) -> Wanted:
+    total: dict[str, int] = {}
+    for one in wanted:
+        for permits in (one.booked, one.reserved):
+            for name, count in permits.items():
+                total[name] = total.get(name, 0) + count
+    return Wanted(booked=total)
+
+
+def _wake(bookings: list[Booking], *, but: Booking) -> None:
+    for booking in bookings:
+        if booking is not but:
+            booking.wake()
+
+
+def _reliable(state: LimiterState) -> int:
+    now = state.rate_time.now_ns()
+    if now is None:
+        raise ConfigurationError("the time is unknown again: a defect of this library")
+    return now
+
+
+def _denied(at: int, now: int) -> Denied:
+    return Denied(retry_in=(max(0, at - now) + _PADDING_NS) / NS)

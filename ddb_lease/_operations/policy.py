@@ -1,0 +1,94 @@
+"""The policy of a limiter: read, created by the first use, and read again from time to time.
+
+Invariants:
+
+- The stored policy rules. A process that was made with other limits logs that once, with both and the command that
+  changes the policy.
+- A policy that was read stays in use while the service cannot be asked again: an outage of reads stops nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ddb_lease._operations.resend import UNANSWERED, send_until
+from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
+from ddb_lease._protocol.rates import steering
+from ddb_lease._protocol.rates.messages import PolicyIs, PolicyRefused, ReadPolicy
+from ddb_lease._protocol.rates.records import LimitPolicy, Policy
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.limiter_state import POLICY_SECONDS, LimiterState
+from ddb_lease._state.log import queued as _log
+
+_TRIES = 3
+
+
+def ensure_policy(state: LimiterState, *, newer: bool = False, deadline: float) -> Operation[Busy | Unavailable | None]:
+    """Have a policy to charge by: read it, and create it where there is none.
+
+    Args:
+        state: Of the limiter.
+        newer: Whether an item shows that there is a newer one than we know: read it consistently, now.
+        deadline: When to give up, on the steady clock.
+
+    Returns:
+        Why there is none; None if there is one.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+    """
+    known = state.policy
+    if known is not None and not newer and state.time.steady() - state.policy_at < POLICY_SECONDS:
+        return None
+    answer = yield from _ask(state, ReadPolicy(consistent=known is None or newer), deadline)
+    if isinstance(answer, PolicyIs) and answer.policy is None:
+        failed = yield from confirm(state.time)
+        now = state.rate_time.now_ns()
+        if now is None:
+            return without_time(failed)
+        answer = yield from _ask(state, steering.create_policy(state.given, now=now), deadline)
+    found = answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else None
+    if found is None:
+        failure = failure_of(answer)
+        if known is None or newer:
+            return failure
+        state.policy_at = state.time.steady()  # asked, in vain: not again with each charge
+        return None
+    learn_policy(state, found)
+    return None
+
+
+def learn_policy(state: LimiterState, policy: Policy) -> None:
+    """Keep a policy that was just read or written; an older one changes nothing."""
+    state.policy_at = state.time.steady()
+    if state.policy is None or policy.rev >= state.policy.rev:
+        state.policy = policy
+    _tell(state, policy)
+
+
+def _ask(state: LimiterState, request: Any, deadline: float) -> Operation[Any]:  # noqa: ANN401 - a rate request
+    answer, _ = yield from send_until(
+        request, again=UNANSWERED, time=state.time, chance=state.chance, tries=_TRIES, deadline=deadline
+    )
+    return answer
+
+
+def _tell(state: LimiterState, policy: Policy) -> None:
+    differing = steering.differing(policy, state.given)
+    if not differing or state.policy_told:
+        return
+    state.policy_told = True
+    for name in differing:
+        _log.warning(
+            "rate %r, limit %r: the stored policy rules, %s, and not the %s given here. To change it: "
+            "limiter.set_policy(...), or `ddb-lease rate set`",
+            state.name,
+            name,
+            _shown(policy.limits.get(name)),
+            _shown(state.given.get(name)),
+        )
+
+
+def _shown(limit: LimitPolicy | None) -> str:
+    return "no limit" if limit is None else f"{limit.permits:g} in {limit.per:g} s, burst {limit.burst:,}"

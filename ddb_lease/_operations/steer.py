@@ -1,0 +1,162 @@
+"""Steering: what an operator asks of a limiter, and does to it or to one of its keys, request by request.
+
+Invariants:
+
+- Each change is computed from what was just read, and written on the condition that this still holds. Where somebody
+  was faster, it is read and computed again, a few times.
+- A change whose answer is lost is read again: if it shows, it happened. Made twice, each changes nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ddb_lease._operations.policy import ensure_policy, learn_policy
+from ddb_lease._operations.resend import UNANSWERED, require_answered, send_until
+from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._protocol.outcomes import reason_text
+from ddb_lease._protocol.rates import steering
+from ddb_lease._protocol.rates.messages import (
+    KeyIs,
+    KeysAre,
+    KeyWritten,
+    ListKeys,
+    PolicyIs,
+    PolicyRefused,
+    ReadKey,
+    ReadPolicy,
+)
+from ddb_lease._protocol.rates.records import SHARDS, KeyState, LimitPolicy, Policy
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease.errors import StoreUnavailable
+
+TRIES: Final = 5
+"""How often a request is sent until it is answered; and how often a change is made anew where others are faster."""
+
+PAGE: Final = 100
+"""Keys in one page of a listing."""
+
+_Make = Callable[[Policy, "KeyState | None", int], Any]
+"""Makes the request that changes a key, from the policy, the key's item, and the time; None: nothing is to be done."""
+
+
+def read_policy(state: LimiterState, *, deadline: float) -> Operation[Policy | None]:
+    """Read the policy, consistently; None if the limiter was never used.
+
+    Raises:
+        StoreUnavailable: The service did not answer.
+        StoreRejected: The service refuses for good.
+    """
+    answer = yield from _ask(state, ReadPolicy(consistent=True), "the policy cannot be read", deadline)
+    policy: Policy | None = answer.policy
+    if policy is not None:
+        learn_policy(state, policy)
+    return policy
+
+
+def set_policy(state: LimiterState, changes: Mapping[str, LimitPolicy | None], *, deadline: float) -> Operation[Policy]:
+    """Change limits of the stored policy, for all processes; returns the policy as it is then.
+
+    Raises:
+        ConfigurationError: No limit would be left, or too many. Nothing was changed.
+        StoreUnavailable: The service did not answer, or others changed it at the same time, again and again.
+        StoreRejected: The service refuses for good.
+    """
+    yield from _ready(state, deadline)
+    for _ in range(TRIES):
+        policy = yield from read_policy(state, deadline=deadline)
+        now = yield from _now(state)
+        if policy is None:
+            given = {name: limit for name, limit in {**state.given, **changes}.items() if limit is not None}
+            request: Any = steering.create_policy(given, now=now)
+        else:
+            request = steering.change_policy(policy, changes, now=now)
+            if request is None:
+                return policy
+        answer = yield from _ask(state, request, "the policy cannot be changed", deadline)
+        if isinstance(answer, PolicyIs) and answer.policy is not None:
+            learn_policy(state, answer.policy)
+            return answer.policy
+        if isinstance(answer, PolicyRefused) and answer.policy == request.policy:
+            learn_policy(state, request.policy)  # an earlier sending did it
+            return request.policy  # type: ignore[no-any-return] # a policy
+    raise StoreUnavailable("the policy cannot be changed: others change it at the same time")
+
+
+def read_key(state: LimiterState, key: str, *, deadline: float) -> Operation[KeyState | None]:
+    """Read a key's item, consistently, and have the policy and the time.
+
+    Raises:
+        StoreUnavailable: The service did not answer, or its answers do not tell its time.
+        StoreRejected: The service refuses for good.
+    """
+    yield from _ready(state, deadline)
+    answer = yield from _ask(state, ReadKey(key=key), "the rate cannot be read", deadline)
+    found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
+    now = yield from _now(state)
+    with state.lock:
+        state.book(key).learn(found, now=now)
+    return found
+
+
+def change_key(state: LimiterState, key: str, make: _Make, *, deadline: float) -> Operation[KeyState | None]:
+    """Change a key's item, as `make` says; returns the item as it is then.
+
+    Raises:
+        StoreUnavailable: The service did not answer, or others changed it at the same time, again and again.
+        StoreRejected: The service refuses for good.
+    """
+    for _ in range(TRIES):
+        found = yield from read_key(state, key, deadline=deadline)
+        now, policy = (yield from _now(state)), state.policy
+        if policy is None:
+            raise StoreUnavailable("the policy is gone: somebody deleted it")
+        request = make(policy, found, now)
+        if request is None:
+            return found
+        answer = yield from _ask(state, request, "the key cannot be changed", deadline)
+        if isinstance(answer, KeyWritten):
+            with state.lock:
+                state.book(key).learn(answer.state, now=now)
+            return answer.state
+    raise StoreUnavailable("the key cannot be changed: others change it at the same time")
+
+
+def list_keys(state: LimiterState, shard: int, after: str | None, *, deadline: float) -> Operation[KeysAre]:
+    """Read one page of the keys of one shard.
+
+    Raises:
+        StoreUnavailable: The service did not answer.
+        StoreRejected: The service refuses for good.
+    """
+    if not 0 <= shard < SHARDS:
+        raise ValueError(f"there are shards 0 to {SHARDS - 1}")
+    request = ListKeys(shard=shard, after=after, limit=PAGE)
+    answer: KeysAre = yield from _ask(state, request, "the keys cannot be listed", deadline)
+    return answer
+
+
+def _ready(state: LimiterState, deadline: float) -> Operation[None]:
+    failure = yield from ensure_policy(state, deadline=deadline)
+    if failure is not None:
+        raise StoreUnavailable(f"the rate cannot be read: {reason_text(failure.cause)}") from failure.cause
+
+
+def _now(state: LimiterState) -> Operation[int]:
+    now = state.rate_time.now_ns()
+    if now is None:
+        failed = yield from confirm(state.time)
+        now = state.rate_time.now_ns()
+        if now is None:
+            cause = without_time(failed).cause
+            raise StoreUnavailable(f"the rate cannot be read: {reason_text(cause)}") from cause
+    return now
+
+
+def _ask(state: LimiterState, request: Any, failing: str, deadline: float) -> Operation[Any]:  # noqa: ANN401 - any
+    answer, _ = yield from send_until(
+        request, again=UNANSWERED, time=state.time, chance=state.chance, tries=TRIES, deadline=deadline
+    )
+    return require_answered(answer, failing)

@@ -1,0 +1,362 @@
+"""The book of one key: what one process knows of it, who waits for it, and the permits that are booked.
+
+Invariants:
+
+- The item as last seen is a hint that saves requests. Others charge meanwhile, so it may allow too much; then the
+  condition of a charge fails. It denies too much only where permits were given back, or the item was deleted.
+- Callers queue: first come, first served. The first one sends one charge for all who wait, and deals the permits out.
+- A permit that is booked has its own due time, and is used by whom it was dealt to. If that caller leaves before, the
+  permit goes to another one of this process: it is then a spare.
+- A spare that nobody wanted within `SPARE_NS` of its due time is forgone. If it were kept, this process could use it
+  later, together with others: more than the rate.
+- A charge under way (`Flight`) belongs to the book, and not to the caller that sends it. If that caller is gone, the
+  next one sends the same attempt again, and so finds out whether it was charged.
+- No I/O and no clock: times come in. The limiter's lock guards all of it. It is reentrant, as a signal handler may end
+  a wait while its own thread holds it. Nobody is woken while it is held.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ddb_lease._protocol.rates.batching import Place
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.use_gate import UseGate
+
+STALE_SECONDS = 15.0
+"""If the first in the queue is overdue by this much, the others stop relying on it."""
+
+SPARE_NS = 1_000_000_000
+"""How long after its due time a spare permit may still be used."""
+
+
+class Booking:
+    """One caller's place in the queue, and then its permits.
+
+    The queue has only a weak reference to it: if an interrupt ends a caller before it leaves, its place disappears.
+
+    Args:
+        wake: Ends its owner's pause, from any thread.
+        wanted: Its permits.
+        began: When its call began, on the steady clock.
+        deadline: When it gives up, on the steady clock.
+        patient: Whether it waits for permits.
+
+    Attributes:
+        due: When its permits are due; None until they are booked.
+    """
+
+    __slots__ = ("__weakref__", "began", "deadline", "due", "patient", "wake", "wanted")
+
+    def __init__(
+        self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
+    ) -> None:
+        self.wake = wake
+        self.wanted = wanted
+        self.began = began
+        self.deadline = deadline
+        self.patient = patient
+        self.due: int | None = None
+
+    def place(self, *, now: float) -> Place:
+        """Its place, as of this time of the steady clock."""
+        left = min(self.deadline - now, 1e9) if self.patient else 0.0
+        return Place(wanted=self.wanted, left=max(0, round(left * 1e9)), age=max(0, round((now - self.began) * 1e9)))
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Flight:
+    """One attempt at a charge, for the callers at the head of the queue.
+
+    Attributes:
+        attempt: Its id, for all sendings.
+        batch: Whom it books for, and what each of them wants.
+        wanted: Their permits together, and those that are prefetched.
+        amounts: What the permits of each caller cost.
+        horizon: How far ahead it may book, as of `planned_at`.
+        planned_at: The service's time when it was planned.
+        sent: All sendings so far.
+        uncertain: Whether any of them may have been charged without our knowing.
+        refusals: How often it was refused.
+    """
+
+    attempt: str
+    batch: Sequence[tuple[weakref.ref[Booking], Wanted]]
+    wanted: Wanted
+    amounts: tuple[int, ...]
+    horizon: int
+    planned_at: int
+    sent: list[Charge] = field(default_factory=list)
+    uncertain: bool = False
+    refusals: int = 0
+
+
+_Booked: TypeAlias = tuple[tuple[str, int], ...]
+"""Permits by limit, in the order of the limits' names."""
+
+
+class KeyBook:
+    """The book of one key in one process.
+
+    Attributes:
+        known: The item as last seen; None if none was seen, or there is none.
+        known_at: When it was seen, by the service's time.
+        flight: The charge under way.
+        gate: What permits pass when they are used.
+        trouble: Why the last charge failed; None if the table answered it.
+        last_size: For how many callers the last charge booked.
+        last_end: When it was answered, on the steady clock.
+        outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
+    """
+
+    __slots__ = (
+        "_expected_at",
+        "_queue",
+        "_served",
+        "_spares",
+        "flight",
+        "gate",
+        "known",
+        "known_at",
+        "last_end",
+        "last_size",
+        "outrun_at",
+        "trouble",
+    )
+
+    def __init__(self) -> None:
+        self.known: KeyState | None = None
+        self.known_at = 0
+        self.flight: Flight | None = None
+        self.gate: UseGate | None = None
+        self.trouble: Exception | None = None
+        self.last_size = 0
+        self.last_end = -math.inf
+        self.outrun_at = -math.inf
+        self._queue: list[weakref.ref[Booking]] = []
+        self._served: list[weakref.ref[Booking]] | None = None
+        self._spares: dict[_Booked, deque[int]] = {}
+        self._expected_at = math.inf
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits, and nothing is in hand: the book may be dropped."""
+        return not self._queue and not any(self._spares.values()) and self.flight is None
+
+    def in_hand(self, *, now: int) -> int:
+        """How many spare permits there are, due or not."""
+        self._forgo(now)
+        return sum(len(dues) * max(count for _, count in booked) for booked, dues in self._spares.items())
+
+    # What the item shows.
+
+    def learn(self, state: KeyState | None, *, now: int) -> None:
+        """Keep the item as it was just seen."""
+        before = self.known
+        if before is not None and _gave_back(before, state):
+            self.gate = None  # it counts what was forgiven
+        self.known, self.known_at = state, now
+
+    # The queue.
+
+    def join(self, booking: Booking) -> None:
+        """Join the queue at its end."""
+        self._queue.append(weakref.ref(booking))
+
+    def leave(self, booking: Booking) -> list[Booking]:
+        """Leave, from any place, and hand back permits that were not used; returns whom to wake."""
+        self._queue = [place for place in self._queue if place() is not booking]
+        woken = self._no_longer_served(booking)
+        if booking.due is not None:
+            self._spare(booking.wanted, booking.due)
+            booking.due = None
+        return self.waiting()[:1] + woken
+
+    def everybody(self) -> list[Booking]:
+        """Those who wait for a booking, and those whose permits are booked."""
+        served = [booking for booking in (place() for place in self._served or ()) if booking is not None]
+        return [*self.waiting(), *served]
+
+    def waiting(self) -> list[Booking]:
+        """Those who wait for a booking, in order, without places whose owner is gone."""
+        waiting = [booking for booking in (place() for place in self._queue) if booking is not None]
+        if len(waiting) < len(self._queue):
+            self._queue = [weakref.ref(booking) for booking in waiting]
+        return waiting
+
+    def in_front_of(self, booking: Booking | None) -> list[Booking]:
+        """Those who wait in front of this one, or of a newcomer."""
+        waiting = self.waiting()
+        return waiting[: waiting.index(booking)] if booking in waiting else waiting
+
+    def my_turn(self, booking: Booking, *, now: float) -> bool:
+        """Whether this one may send: it is first, or the first is overdue, as on an event loop that is blocked.
+
+        Args:
+            booking: In the queue.
+            now: On the steady clock.
+        """
+        if self.waiting()[:1] == [booking] or now > self._expected_at:
+            self._expected_at = now + STALE_SECONDS
+            return True
+        return False
+
+    def rests(self, booking: Booking, *, until: float) -> None:
+        """Note that the first in the queue tries again at this time of the steady clock. It is not overdue before."""
+        if self.waiting()[:1] == [booking]:
+            self._expected_at = until + STALE_SECONDS
+
+    # Permits.
+
+    def deal(self, *, now: int) -> list[Booking]:
+        """Deal spare permits to those who wait, in order; returns who got some."""
+        dealt = []
+        for booking in self.waiting() if self._spares else ():
+            due = self._take(booking.wanted, now=now, by=None if booking.patient else now)
+            if due is None:
+                break
+            self._serve(booking, due)
+            dealt.append(booking)
+        return dealt
+
+    def take_now(self, wanted: Wanted, *, now: int) -> bool:
+        """Take spare permits that are due, for a newcomer, if nobody waits."""
+        if not self._spares or self.waiting():
+            return False
+        return self._take(wanted, now=now, by=now) is not None
+
+    def passes_next(self, booking: Booking) -> bool:
+        """Whether nobody whose permits were due before still waits to use them."""
+        for place in self._served or ():
+            first = place()
+            if first is not None and first.due is not None:
+                return first is booking
+        return True
+
+    def used(self, booking: Booking) -> list[Booking]:
+        """Note that these permits are used; returns who may use his next."""
+        booking.due = None
+        return self._no_longer_served(booking)
+
+    def give_back(self, wanted: Wanted, *, due: int) -> None:
+        """Keep permits that were taken and not used."""
+        self._spare(wanted, due)
+
+    def book(self, flight: Flight, dues: Sequence[int], extra: Sequence[int], *, now: float) -> list[Booking]:
+        """Deal out what a flight was charged for; returns whom to wake.
+
+        Args:
+            flight: If it is not under way any more, another caller has dealt it out.
+            dues: When the permits of each caller of the batch are due.
+            extra: When each of the permits that were prefetched is due.
+            now: On the steady clock.
+        """
+        if self.flight is not flight:
+            return []
+        self.flight, self.trouble = None, None
+        self.last_size, self.last_end = len(flight.batch), now
+        waiting, woken = self.waiting(), []
+        for (place, wanted), due in zip(flight.batch, dues, strict=True):
+            booking = place()
+            if booking is not None and booking in waiting:
+                self._serve(booking, due)
+                woken.append(booking)
+            else:
+                self._spare(wanted, due)
+        for due in extra:
+            self._spare(Wanted(booked={flight.wanted.limits[0]: 1}), due)
+        return woken + self.others()
+
+    def others(self) -> list[Booking]:
+        """Whom to wake when a charge was answered, or failed: who is first now, and those who do not wait."""
+        waiting = self.waiting()
+        return [booking for booking in waiting if booking is waiting[0] or not booking.patient]
+
+    def drop_spares(self) -> None:
+        """Forgo the permits in hand."""
+        self._spares = {}
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: nobody waits, and permits and attempts are the parent's."""
+        self._queue, self._spares, self._served, self.flight = [], {}, None, None
+        self._expected_at = math.inf
+
+    # Internals.
+
+    def _serve(self, booking: Booking, due: int) -> None:
+        booking.due = due
+        if self._served is None:
+            self._served = []
+        insort(self._served, weakref.ref(booking), key=_due_of)
+        self._queue = [place for place in self._queue if place() is not booking]
+
+    def _no_longer_served(self, booking: Booking) -> list[Booking]:
+        if not self._served:
+            return []
+        was_first = self._served[0]() is booking
+        self._served = [place for place in self._served if place() not in {None, booking}] or None
+        first = self._served[0]() if was_first and self._served else None
+        return [] if first is None else [first]
+
+    def _take(self, wanted: Wanted, *, now: int, by: int | None) -> int | None:
+        """Take spares that make up what is wanted: one that is the same, or single permits of one limit.
+
+        Returns:
+            When they are due; None if there are none, or none that are due in time.
+        """
+        self._forgo(now)
+        if wanted.reserved:
+            return None
+        booked = _sorted(wanted)
+        dues, count = self._spares.get(booked), 1
+        if not dues and len(booked) == 1:
+            ((name, count),) = booked
+            dues = self._spares.get(((name, 1),))
+        if not dues or len(dues) < count or (by is not None and dues[count - 1] > by):
+            return None
+        for _ in range(count - 1):
+            dues.popleft()
+        return dues.popleft()
+
+    def _spare(self, wanted: Wanted, due: int) -> None:
+        if wanted.reserved:
+            return
+        booked, count = _sorted(wanted), 1
+        if len(booked) == 1:
+            ((name, count),) = booked
+            booked = ((name, 1),)
+        dues = self._spares.setdefault(booked, deque())
+        for _ in range(count):
+            if dues and dues[-1] > due:
+                insort(dues, due)
+            else:
+                dues.append(due)
+
+    def _forgo(self, now: int) -> None:
+        for dues in self._spares.values():
+            while dues and dues[0] + SPARE_NS < now:
+                dues.popleft()
+
+
+def _due_of(place: weakref.ref[Booking]) -> float:
+    booking = place()
+    return math.inf if booking is None or booking.due is None else booking.due
+
+
+def _sorted(wanted: Wanted) -> tuple[tuple[str, int], ...]:
+    return tuple((name, wanted.booked[name]) for name in wanted.limits)
+
+
+def _gave_back(before: KeyState, after: KeyState | None) -> bool:
+    """Whether the item shows less than before: it was reset, deleted, or cut by a changed policy."""
+    if after is None or after.rev != before.rev or after.override_rev != before.override_rev:
+        return True
+    return any(name not in after.limits or after.limits[name].tat < limit.tat for name, limit in before.limits.items())

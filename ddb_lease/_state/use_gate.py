@@ -1,0 +1,46 @@
+"""The gate: when permits that are due may be used, so that one process alone never exceeds its rate.
+
+Permits are due by the estimate of the service's time, and are used when an answer has come and a thread has woken.
+Both take a little longer for one permit than for the next, so permits may come together that were due one after the
+other. The gate is a plain GCRA on the steady clock, passed at the moment of use: in any t seconds, at most
+``rate * t + burst`` pass. The wait is as long as such delays differ: some milliseconds.
+
+Invariants:
+
+- Only booked permits pass it. A reservation is settled lower than it was charged, and a gate that counted all of it
+  would hold back what the table gives again.
+- It never admits anything by itself: only permits that are charged and due come to it.
+- All times are whole nanoseconds of the steady clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.records import LimitPolicy
+
+
+class UseGate:
+    """The gate of one key in one process. Not thread-safe: its key's lock guards it."""
+
+    __slots__ = ("_tats",)
+
+    def __init__(self) -> None:
+        self._tats: dict[str, int] = {}
+
+    def wait_ns(self, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int) -> int:
+        """How long these permits must still wait; 0: they have passed, and count as used now."""
+        costs = {name: wanted.booked_ns(name, limits[name]) for name in wanted.limits if name in limits}
+        earliest = max((self._earliest(name, cost, limits[name]) for name, cost in costs.items()), default=now)
+        if earliest > now:
+            return earliest - now
+        for name, cost in costs.items():
+            if cost:
+                self._tats[name] = max(self._tats.get(name, now), now) + cost
+        return 0
+
+    def _earliest(self, name: str, cost: int, limit: LimitPolicy) -> int:
+        tat = self._tats.get(name)
+        # What a changed policy would not have allowed holds nobody back for longer than the limit's own burst.
+        return 0 if tat is None or not cost else tat + cost - limit.tolerance

@@ -1,0 +1,75 @@
+"""One key of a rate limiter, for asyncio: a light view.
+
+Invariants: it is the asynchronous way to drive a `RateLimiterCore` for one key, and decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.aio.acquiring import no_block
+from ddb_lease.aio.driver import Driver, Wakeup
+from ddb_lease.models import Decision, RateStatus, Seconds
+
+
+class KeyLimiter:
+    """As `ddb_lease.key_limiter.KeyLimiter`, for asyncio: one key of an `aio.RateLimiter`.
+
+    Attributes:
+        key: The key.
+    """
+
+    __slots__ = ("_core", "_driver", "_runtime", "key")
+
+    def __init__(self, core: RateLimiterCore, driver: Driver, runtime: Runtime, key: str) -> None:
+        self._core = core
+        self._driver = driver
+        self._runtime = runtime
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<key {self.key!r} of {self._core!r}>"
+
+    @no_block("`if await limiter.try_acquire():`")
+    async def try_acquire(self, n: int = 1, **permits: int) -> bool:
+        """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
+        return await self._try(self._core.wanted(n, permits))
+
+    @no_block("`await limiter.acquire()` before the work")
+    async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
+        """Wait for permits of this key, and take them; as `RateLimiter.acquire`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        wanted = self._core.wanted(n, permits)
+        wish = self._core.wait_for(self.key, wanted, timeout)
+        if wish is not None and not await self._ask(wish):
+            raise self._core.timed_out(wanted, timeout)
+
+    async def check(self, n: int = 1, **permits: int) -> Decision:
+        """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+        wanted = self._core.wanted(n, permits)
+        allowed = await self._try(wanted)
+        return self._core.decision(self.key, wanted, allowed=allowed)
+
+    def wait_time(self, n: int = 1, **permits: int) -> float:
+        """Seconds until permits of this key could be had, as far as this process knows; no I/O, not awaited."""
+        return self._core.wait_time(self.key, self._core.wanted(n, permits))
+
+    async def status(self) -> RateStatus:
+        """Read the key; as `RateLimiter.status`."""
+        return await self._driver.run(self._core.status(self.key), Wakeup(self._runtime))
+
+    async def _try(self, wanted: Wanted) -> bool:
+        known = self._core.try_at_once(self.key, wanted)
+        return await self._ask(known) if isinstance(known, Wish) else known
+
+    async def _ask(self, wish: Wish) -> bool:
+        wakeup = Wakeup(self._runtime)
+        with self._core.in_queue(wish, wakeup.wake) as operation:
+            outcome = await self._driver.run(operation, wakeup)
+        return self._core.conclude(wish, outcome)

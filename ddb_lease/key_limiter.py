@@ -1,0 +1,81 @@
+"""One key of a rate limiter: a light view.
+
+Invariants: it is the synchronous way to drive a `RateLimiterCore` for one key, and decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.models import Decision, RateStatus, Seconds
+
+
+class KeyLimiter:
+    """One key of a `RateLimiter`, such as one customer of many: limits of its own, under the limiter's policy.
+
+    `RateLimiter.key` makes it. It holds no thread, connection or memory to speak of: make as many as you like, whenever
+    you need one. All views of one key share what the process knows of it. It is thread-safe.
+
+    Attributes:
+        key: The key.
+
+    Example:
+        >>> from ddb_lease import Limit, RateLimiter, local
+        >>> limits = {"requests": Limit(2, per=60), "tokens": Limit(1_000, per=60)}
+        >>> with RateLimiter("llm", limits=limits, **local.connect()) as api:
+        ...     team = api.key("team-7")
+        ...     [team.try_acquire(requests=1, tokens=600), team.try_acquire(requests=1, tokens=600)]
+        [True, False]
+    """
+
+    __slots__ = ("_core", "_runtime", "key")
+
+    def __init__(self, core: RateLimiterCore, runtime: Runtime, key: str) -> None:
+        self._core = core
+        self._runtime = runtime
+        self.key = key
+
+    def __repr__(self) -> str:
+        return f"<key {self.key!r} of {self._core!r}>"
+
+    def try_acquire(self, n: int = 1, **permits: int) -> bool:
+        """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
+        return self._try(self._core.wanted(n, permits))
+
+    def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
+        """Wait for permits of this key, and take them; as `RateLimiter.acquire`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        wanted = self._core.wanted(n, permits)
+        wish = self._core.wait_for(self.key, wanted, timeout)
+        if wish is not None and not self._ask(wish):
+            raise self._core.timed_out(wanted, timeout)
+
+    def check(self, n: int = 1, **permits: int) -> Decision:
+        """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+        wanted = self._core.wanted(n, permits)
+        allowed = self._try(wanted)
+        return self._core.decision(self.key, wanted, allowed=allowed)
+
+    def wait_time(self, n: int = 1, **permits: int) -> float:
+        """Seconds until permits of this key could be had, as far as this process knows; no I/O."""
+        return self._core.wait_time(self.key, self._core.wanted(n, permits))
+
+    def status(self) -> RateStatus:
+        """Read the key; as `RateLimiter.status`."""
+        return self._core.driver.run(self._core.status(self.key), self._runtime.wakeup())
+
+    def _try(self, wanted: Wanted) -> bool:
+        known = self._core.try_at_once(self.key, wanted)
+        return self._ask(known) if isinstance(known, Wish) else known
+
+    def _ask(self, wish: Wish) -> bool:
+        wakeup = self._runtime.wakeup()
+        with self._core.in_queue(wish, wakeup.wake) as operation:
+            outcome = self._core.driver.run(operation, wakeup)
+        return self._core.conclude(wish, outcome)

@@ -1,0 +1,348 @@
+"""Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddb_lease._operations.booking import ATTEMPT_SECONDS
+from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
+from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
+from ddb_lease.models import Limit
+from tests.operations.rate_world import NS, START, Fate, World, excess, jain
+
+SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
+"""Each example is a whole schedule."""
+
+
+def saturated(limit, processes, *, seconds, delay=5_000_000, threads=1, prefetch=0, errors=None, n=1):
+    """Every thread of every process wants permits, and others as soon as it has them."""
+    world = World(limit, errors or [0] * processes, delay=delay, prefetch=prefetch)
+    end = START + seconds * NS
+
+    def again(call):
+        if world.now < end:
+            world.at(world.now + 20_000, lambda: world.call(call.process, n, patience=3_600 * NS, done=again))
+
+    for process in range(processes):
+        for _ in range(threads):
+            world.call(process, n, patience=3_600 * NS, done=again)
+    world.run(end)
+    return world
+
+
+# From idle.
+
+
+def test_from_idle_exactly_the_burst_is_admitted_at_once():
+    world = World(Limit(100, burst=5), [0])
+    assert [world.call(0).outcome == Admitted() for _ in range(7)] == [True] * 5 + [False] * 2
+
+
+def test_the_first_use_reads_and_creates_the_policy_and_a_permit_is_one_charge():
+    world = World(Limit(100, burst=5), [0])
+    world.call(0)
+    assert [type(request).__name__ for request in world.requests] == ["ReadPolicy", "CreatePolicy", "Charge"]
+    world.call(0)
+    assert len(world.requests) == 4
+    world.call(0, key="another")
+    assert len(world.requests) == 5, "a key's first use costs one request"
+
+
+def test_a_denial_from_memory_sends_nothing():
+    world = World(Limit(100, burst=5), [0])
+    world.call(0, 5)
+    sent = len(world.requests)
+    assert isinstance(world.call(0).outcome, Denied)
+    assert len(world.requests) == sent
+    world.run(world.now + 10_000_001)
+    assert world.call(0).outcome == Admitted()
+
+
+# Waiting.
+
+
+def test_a_waiter_books_with_one_request_and_sleeps_until_its_permits_are_due():
+    world = World(Limit(10, burst=1), [0])
+    world.call(0)
+    sent = len(world.requests)
+    call = world.call(0, patience=NS)
+    world.run(world.now + NS)
+    assert len(world.requests) == sent + 1
+    assert call.admitted_at == pytest.approx(START + NS // 10, abs=10_000)
+
+
+def test_who_waits_is_served_in_the_order_of_bookings_over_all_processes_and_large_ones_too():
+    world = World(Limit(10, burst=8), [0, 0, 0])
+    world.call(0, 8)
+    calls = []
+    for step, (process, n) in enumerate([(1, 1), (2, 8), (0, 1), (1, 1), (2, 1)]):
+        world.run(START + (step + 1) * 1_000_000)
+        calls.append(world.call(process, n, patience=60 * NS))
+    world.run(world.now + 60 * NS)
+    at = [call.admitted_at for call in calls]
+    assert at == sorted(at)
+    assert len(set(at)) == len(at)
+    assert [round((when - START) / NS, 1) for when in at] == [0.1, 0.9, 1.0, 1.1, 1.2]
+
+
+def test_who_cannot_be_served_in_time_is_told_at_once():
+    world = World(Limit(1, burst=1), [0, 0])
+    for _ in range(4):
+        world.call(0, patience=60 * NS)
+    late = world.call(1, patience=2 * NS)
+    assert late.over_at == START
+    assert isinstance(late.outcome, Denied)
+    behind = world.call(0, patience=2 * NS)
+    assert behind.over_at == START
+    world.run(START + 10 * NS)
+    assert len(world.used()) == 4
+
+
+def test_one_write_books_for_all_who_wait_up_to_the_burst():
+    world = World(Limit(100, burst=50), [0], delay=10_000_000)
+    first = world.call(0, patience=NS)
+    others = [world.call(0, patience=NS) for _ in range(20)]
+    world.run(START + NS)
+    assert all(call.admitted_at for call in (first, *others))
+    assert [len(charge.limits) for charge in world.charges] == [1] * len(world.charges)
+    assert len(world.charges) <= 2
+
+
+def test_each_waiter_of_one_write_has_its_own_due_time():
+    world = World(Limit(10, burst=4), [0], delay=1_000_000)
+    world.call(0, 4, patience=NS)
+    world.run(START + 10_000_000)
+    calls = [world.call(0, patience=NS) for _ in range(3)]
+    world.run(START + NS)
+    assert [round((call.admitted_at - START) / NS, 1) for call in calls] == [0.1, 0.2, 0.3]
+
+
+def test_nobody_books_beyond_the_horizon():
+    world = World(Limit(1, burst=1), [0] * 100)
+    for process in range(100):
+        world.call(process, patience=600 * NS)
+    booked = world.items.keys[""].limits["permits"].tat
+    assert booked <= START + 31 * NS
+    world.run(START + 120 * NS)
+    assert sum(n for _, n in world.used()) >= 118 - 20, "the rate is used meanwhile"
+
+
+def test_beyond_the_horizon_age_decides():
+    world = World(Limit(1, burst=1), [0] * 90)
+    calls = []
+    for process in range(90):
+        world.run(START + process * NS * 2 // 3)
+        calls.append(world.call(process, patience=600 * NS))
+    world.run(START + 200 * NS)
+    assert all(call.admitted_at for call in calls)
+    for older in calls:
+        passed_by = [one for one in calls if one.began > older.began and one.admitted_at < older.admitted_at]
+        assert all(one.began - older.began < 20 * NS for one in passed_by)
+    assert len(world.charges) <= 3 * 90
+
+
+# Fairness, throughput and cost.
+
+
+@pytest.mark.parametrize("processes", [4, 8])
+@pytest.mark.parametrize("rate", [1, 10, 100, 1_000])
+def test_processes_that_want_the_same_get_the_same_at_one_request_a_permit(processes, rate):
+    seconds = {1: 60, 10: 60, 100: 20, 1_000: 4}[rate]
+    world = saturated(Limit(rate), processes, seconds=seconds)
+    shares = [sum(n for _, n in world.used(process)) for process in range(processes)]
+    assert jain(shares) >= 0.97
+    if rate <= 100:  # a round trip for each permit takes too long for more
+        assert sum(shares) >= 0.95 * rate * seconds
+    first_guesses = processes
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) * rate // NS
+    assert len(world.charges) - first_guesses <= 1.05 * charged
+    assert charged <= sum(shares) * 1.05 + 2 * processes + rate // 8
+
+
+def test_sixteen_threads_of_one_process_share_writes():
+    world = saturated(Limit(5_000, burst=5_000), 1, seconds=2, threads=16, delay=4_000_000)
+    total = sum(n for _, n in world.used())
+    assert total / 2 >= 2_000
+    assert len(world.charges) / total <= 0.1
+
+
+@pytest.mark.parametrize("rate", [10, 100, 1_000])
+@pytest.mark.parametrize("prefetch", [0, 50])
+def test_one_process_alone_never_exceeds_its_rate_at_the_times_of_use(rate, prefetch):
+    limit = Limit(rate, burst=max(1, rate // 5))
+    world = saturated(limit, 1, seconds=5, threads=4, delay=60_000_000, prefetch=prefetch)
+    assert excess(world.used(), limit) <= 1e-3
+    assert sum(n for _, n in world.used()) >= 0.8 * min(rate * 5, 5 / 0.06)
+
+
+def test_prefetching_is_fair_and_economical():
+    world = saturated(Limit(100, burst=100), 4, seconds=30, prefetch=50)
+    shares = [sum(n for _, n in world.used(process)) for process in range(4)]
+    assert jain(shares) >= 0.97
+    assert len(world.charges) / sum(shares) <= 0.04
+    assert sum(shares) >= 0.95 * 100 * 30
+
+
+# Several limits.
+
+
+def test_several_limits_are_charged_together_or_not_at_all():
+    world = World({"requests": Limit(10, burst=10), "tokens": Limit(100, burst=100)}, [0])
+    assert world.call(0, requests=1, tokens=90).outcome == Admitted()
+    assert isinstance(world.call(0, requests=1, tokens=90).outcome, Denied)
+    assert world.call(0, requests=9, tokens=10).outcome == Admitted()
+    assert isinstance(world.call(0, requests=1).outcome, Denied)
+
+
+def test_waiters_for_several_limits_are_served_and_keep_both():
+    limits = {"requests": Limit(10, burst=5), "tokens": Limit(100, burst=50)}
+    world = World(limits, [0, 0, 0], delay=5_000_000)
+    chance = [(1, 5), (2, 10), (1, 50), (5, 1)]
+    for number in range(40):
+        world.run(START + number * NS // 20)
+        requests, tokens = chance[number % 4]
+        world.call(number % 3, patience=300 * NS, requests=requests, tokens=tokens)
+    world.run(START + 300 * NS)
+    assert all(call.admitted_at for call in world.calls)
+    for name, limit in limits.items():
+        times = [(call.admitted_at, call.wanted.booked[name]) for call in world.calls]
+        late = 0.011 * limit.permits  # an answer is under way for so long
+        assert excess(times, limit) <= late
+
+
+# Lost answers, cancelled callers, dead leaders.
+
+
+@pytest.mark.parametrize("fate", [Fate(out=None), Fate(back=None), Fate(back=None, again=2 * NS)])
+def test_a_lost_answer_is_found_out_and_counted_once(fate):
+    world = World(Limit(10, burst=5), [0], fates=[Fate(), Fate(), fate])
+    call = world.call(0, 2)
+    world.run(START + 10 * NS)
+    assert call.outcome == Admitted()
+    assert len({charge.attempt for charge in world.charges}) == 1
+    assert len(world.items.charges) == 1
+
+
+def test_an_attempt_whose_outcome_stays_unknown_is_given_up_after_a_while():
+    world = World(Limit(10, burst=5), [0], fates=[Fate(), Fate(), *[Fate(out=None)] * 100])
+    call = world.call(0)
+    world.run(START + 60 * NS)
+    assert isinstance(call.outcome, (Unavailable, Denied))
+    assert call.over_at <= START + 11 * NS
+    assert ATTEMPT_SECONDS < 11
+
+
+def test_what_a_cancelled_caller_booked_goes_to_another_of_its_process():
+    world = World(Limit(1, burst=1), [0])
+    world.call(0)
+    first = world.call(0, patience=60 * NS)
+    second = world.call(0, patience=60 * NS)
+    world.run(START + NS // 10)
+    charged = len(world.items.charges)
+    first.cancel()
+    third = world.call(0, patience=60 * NS)
+    world.run(START + 60 * NS)
+    assert round((third.admitted_at - START) / NS, 1) == 1.0
+    assert round((second.admitted_at - START) / NS, 1) == 2.0
+    assert len(world.items.charges) == charged
+
+
+def test_what_nobody_takes_in_time_is_forgone():
+    world = World(Limit(1, burst=1), [0])
+    world.call(0)
+    cancelled = world.call(0, patience=60 * NS)
+    cancelled.cancel()
+    world.run(START + 10 * NS)
+    assert world.call(0).outcome == Admitted()
+    assert isinstance(world.call(0).outcome, Denied), "one from the table, and none from the hand"
+
+
+def test_a_charge_that_its_sender_left_behind_is_finished_by_the_next_one():
+    world = World(Limit(10, burst=5), [0], delay=20_000_000)
+    world.call(0)
+    world.run(START + NS)
+    charged = len(world.items.charges)
+    first = world.call(0, 2, patience=60 * NS)
+    second = world.call(0, patience=60 * NS)
+    first.cancel()
+    world.run(START + 3 * NS)
+    assert second.admitted_at is not None
+    attempts = [charge.attempt for _, charge in world.items.charges[charged:]]
+    assert len(set(attempts)) == len(attempts), "each attempt is charged once"
+
+
+def test_a_changed_policy_is_read_where_an_item_shows_it():
+    world = World(Limit(10, burst=5), [0, 0])
+    world.call(0)
+    world.call(1)
+    policy = world.items.policy
+    later = {
+        "permits": policy.limits["permits"].__class__(
+            interval=NS, burst=2, permits=1.0, per=1.0, rev=policy.rev + 1, since=START
+        )
+    }
+    world.items.policy = policy.__class__(limits=later, rev=policy.rev + 1)
+    world.run(START + 31 * NS)
+    assert [world.call(0).outcome == Admitted() for _ in range(3)] == [True, True, False]
+    assert isinstance(world.call(1).outcome, Denied)
+    assert [type(request) for request in world.calls[-1].sent][-1] in {Charge, ReadPolicy}
+
+
+# Random schedules.
+
+SECONDS = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
+FATES = st.lists(
+    st.builds(
+        lambda out, back, again: Fate(*(None if x is None else round(x * NS) for x in (out, back, again))),
+        st.one_of(st.none(), SECONDS),
+        st.one_of(st.none(), SECONDS),
+        st.one_of(st.none(), SECONDS),
+    ),
+    max_size=60,
+)
+STEPS = st.lists(
+    st.tuples(
+        st.one_of(st.just(0.0), st.floats(0, 4)), st.integers(0, 3), st.integers(1, 12), st.booleans(), st.booleans()
+    ),
+    min_size=1,
+    max_size=40,
+)
+LIMITS = st.builds(
+    lambda rate, per, burst: Limit(rate, per=per, burst=burst),
+    st.sampled_from([1, 3, 10, 100, 997]),
+    st.sampled_from([1.0, 0.5, 7]),
+    st.integers(1, 12),
+)
+
+
+@SEARCH
+@given(
+    limit=LIMITS,
+    errors=st.lists(st.floats(-1, 1), min_size=1, max_size=4),
+    largest=st.integers(0, 10),
+    steps=STEPS,
+    fates=FATES,
+    prefetch=st.sampled_from([0, 0, 5]),
+)
+def test_whatever_happens_no_more_is_used_than_the_rate_the_burst_and_the_clocks_allow(
+    limit, errors, largest, steps, fates, prefetch
+):
+    interval = limit.per / limit.permits * NS
+    errors = [round(error * largest * interval) for error in errors]
+    world = World(limit, errors, fates=fates, prefetch=prefetch)
+    for intervals, process, n, patient, cancelled in steps:
+        world.run(world.now + round(intervals * interval))
+        patience = round(20 * interval) if patient else 0
+        call = world.call(process % len(errors), min(n, limit.burst), patience=patience)
+        if cancelled:
+            world.at(world.now + round(3 * interval), call.cancel)
+    world.run(world.now + 3_600 * NS)
+    assert all(call.over and call.raised is None for call in world.calls)
+    # An attempt is charged for the time at which it was sent; its answer, or that of a later sending, takes this long.
+    late = (ATTEMPT_SECONDS + 7.0) if fates else 0.001
+    spread = (max(errors) - min(errors)) / NS
+    assert excess(world.used(), limit) <= limit.permits / limit.per * (spread + late + 1.0 * (prefetch > 0)) + 1e-3
+    for process in range(len(errors)):
+        assert excess(world.used(process), limit) <= 1e-3, "one process alone never exceeds it"
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits)
+    assert charged >= sum(n for _, n in world.used()) * round(interval) * 0.999, "nothing is used that was not charged"
