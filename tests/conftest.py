@@ -6,7 +6,9 @@ import contextlib
 import faulthandler
 import functools
 import itertools
+import logging
 import os
+import re
 import signal
 import uuid
 from collections.abc import Callable, Iterator
@@ -176,6 +178,10 @@ def hands(engine, session) -> object:
     return session.client("dynamodb", endpoint_url=engine.endpoint_url, config=patient)
 
 
+_BUCKET_NAMES = re.compile(r"bucket-\d+-[0-9a-f]{6}(?![0-9a-f])")
+"""Those of `bucket_name`, in a text."""
+
+
 @pytest.fixture
 def bucket_name() -> str:
     """A name that no other test has."""
@@ -304,14 +310,39 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 
 class Flushed:
-    """pytest's `caplog`, whose reader waits until the log's thread has emitted what was said so far."""
+    """pytest's `caplog`, whose reader waits until the log's thread has emitted what was said so far.
 
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+    A bucket of an earlier test may still have something to say: that its engine, stopped meanwhile, does not answer.
+    Records that name another test's bucket are left out.
+    """
+
+    def __init__(self, caplog: pytest.LogCaptureFixture, bucket_name: str) -> None:
         self._caplog = caplog
+        self._bucket_name = bucket_name
 
     def __getattr__(self, name: str) -> object:
         assert log.flush(60), "the log's thread hangs"
         return getattr(self._caplog, name)
+
+    @property
+    def records(self) -> list[logging.LogRecord]:
+        """What was said of this test's bucket, or of none."""
+        assert log.flush(60), "the log's thread hangs"
+        return [record for record in self._caplog.records if self._is_own(record)]
+
+    @property
+    def messages(self) -> list[str]:
+        """As pytest's, of these records."""
+        return [record.getMessage() for record in self.records]
+
+    @property
+    def text(self) -> str:
+        """As pytest's, of these records."""
+        return "".join(self._caplog.handler.format(record) + "\n" for record in self.records)
+
+    def _is_own(self, record: logging.LogRecord) -> bool:
+        named = _BUCKET_NAMES.findall(record.getMessage())
+        return not named or self._bucket_name in named
 
     @contextlib.contextmanager
     def at_level(self, *args, **kwargs) -> Iterator[None]:
@@ -322,7 +353,7 @@ class Flushed:
 
 
 @pytest.fixture
-def caplog(caplog: pytest.LogCaptureFixture) -> Flushed:
+def caplog(caplog: pytest.LogCaptureFixture, bucket_name: str) -> Flushed:
     """pytest's own; but the library's threads hand what they say to a thread that emits it."""
     assert log.flush(60), "the log's thread hangs"  # what an earlier test left
-    return Flushed(caplog)
+    return Flushed(caplog, bucket_name)
