@@ -9,6 +9,20 @@ Invariants:
 - Every call that asks for permits ends with one `Admitted` or one `Denied`, or raises `StoreUnavailable` or another
   error; one that is interrupted ends with neither. `reserve` ends with `Reserved` in place of `Admitted`.
 - Fields with many values (the key) are apart from fields with few (rate, limit, `decided_by`).
+
+Example:
+    >>> from ddb_lease import RateLimiter, local, rate_events
+    >>> def on_event(event):
+    ...     match event:
+    ...         case rate_events.Admitted():
+    ...             print(f"admitted {event.permits['permits']} of {event.rate}")
+    ...         case rate_events.Denied():
+    ...             print(f"denied by {event.decided_by}")
+    >>> with RateLimiter("news", rate=5, per=60, burst=2, on_event=on_event, **local.connect()) as limiter:
+    ...     [limiter.try_acquire(2), limiter.try_acquire()]
+    admitted 2 of news
+    denied by table
+    [True, False]
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Invariants: it is the asynchronous way to drive a `RateLimiterCore` for one key,
 from __future__ import annotations
 
 from ddb_lease._protocol.rates.charging import Wanted
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
@@ -34,7 +34,7 @@ class KeyLimiter:
     @no_block("`if await limiter.try_acquire():`")
     async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
-        return await self._try(self._core.wanted(n, permits))
+        return bool(await self._try(self._core.wanted(n, permits)))
 
     @no_block("`await limiter.acquire()` before the work")
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
@@ -64,12 +64,18 @@ class KeyLimiter:
         """Read the key; as `RateLimiter.status`."""
         return await self._driver.run(self._core.status(self.key), Wakeup(self._runtime))
 
-    async def _try(self, wanted: Wanted) -> bool:
+    async def _try(self, wanted: Wanted) -> Verdict:
         known = self._core.try_at_once(self.key, wanted)
-        return await self._ask(known) if isinstance(known, Wish) else known
+        return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    async def _ask(self, wish: Wish) -> bool:
-        wakeup = Wakeup(self._runtime)
-        with self._core.in_queue(wish, wakeup.wake) as operation:
-            outcome = await self._driver.run(operation, wakeup)
-        return self._core.conclude(wish, outcome)
+    async def _ask(self, wish: Wish) -> Verdict:
+        while True:
+            wakeup = Wakeup(self._runtime)
+            with self._core.in_queue(wish, wakeup.wake) as operation:
+                outcome = await self._driver.run(operation, wakeup)
+            instead = self._core.without_answer(wish, outcome)
+            if instead is None:
+                return self._core.conclude(wish, outcome)
+            decided = await self._driver.run(instead, wakeup)
+            if decided is not None:
+                return self._core.conclude(wish, decided)
