@@ -55,6 +55,7 @@ _ELSEWHERE = {
     "bucket.py": ("tests/operations",),
     "errors.py": ("tests/test_surface.py",),
     "events.py": ("tests/runtime/test_events.py",),
+    "key_limiter.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
     "lease.py": ("tests/runtime/test_renewer.py",),
     "models.py": ("tests/operations/test_status.py", "tests/operations/test_resize.py"),
     "otel.py": ("tests/runtime/test_events.py",),
