@@ -189,7 +189,7 @@ class _Tries:
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
-                dealt = book.deal(now=now)
+                dealt = book.deal(now=now, steady=state.time.steady())
             _wake(dealt, but=booking)
         if booking.due is not None:
             return Booked(due=booking.due)

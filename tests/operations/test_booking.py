@@ -186,6 +186,14 @@ def test_prefetching_is_fair_and_economical():
 # Several limits.
 
 
+def test_what_is_prefetched_is_within_the_horizon_too():
+    world = World(Limit(20, per=60, burst=20), [0], prefetch=20)
+    for _ in range(12):
+        world.call(0, 5, patience=60 * NS)
+    booked = world.items.keys[""].limits["permits"].reach - 20 * 3 * NS - START
+    assert 24 * NS < booked <= 30 * NS
+
+
 def test_several_limits_are_charged_together_or_not_at_all():
     world = World({"requests": Limit(10, burst=10), "tokens": Limit(100, burst=100)}, [0])
     assert world.call(0, requests=1, tokens=90).outcome == Admitted()
@@ -245,6 +253,19 @@ def test_what_a_cancelled_caller_booked_goes_to_another_of_its_process():
     assert round((third.admitted_at - START) / NS, 1) == 1.0
     assert round((second.admitted_at - START) / NS, 1) == 2.0
     assert len(world.items.charges) == charged
+
+
+def test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it():
+    world = World(Limit(1, burst=2), [0], prefetch=4)
+    world.call(0, 2, patience=30 * NS)
+    prefetching = world.call(0, patience=30 * NS)  # due in 1 s; three more are in hand, due in 2, 3 and 4 s
+    hasty = world.call(0, patience=NS // 2)
+    patient = world.call(0, patience=30 * NS)
+    world.run(world.now + 30 * NS)
+    assert prefetching.outcome == patient.outcome == Admitted()
+    assert isinstance(hasty.outcome, Denied)
+    assert hasty.over_at == hasty.began
+    assert patient.admitted_at - START == pytest.approx(2 * NS, abs=NS // 10)
 
 
 def test_what_nobody_takes_in_time_is_forgone():
