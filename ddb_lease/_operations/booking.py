@@ -244,7 +244,8 @@ class _Tries:
             outcome: Admission | StalePolicy | None
             outcome = (yield from self._fly(step, give_up_at)) if isinstance(step, Flight) else step
             if isinstance(outcome, StalePolicy):
-                outcome = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+                shown = 0 if book.known is None else book.known.rev
+                outcome = yield from ensure_policy(state, newer=True, shown=shown, deadline=give_up_at)
             if outcome is not None:
                 return outcome
         return LostRace()

@@ -292,6 +292,17 @@ def test_a_charge_that_its_sender_left_behind_is_finished_by_the_next_one():
     assert len(set(attempts)) == len(attempts), "each attempt is charged once"
 
 
+def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing():
+    world = World(Limit(10, burst=3), [2 * NS, 0])
+    assert world.call(0).outcome == Admitted()
+    world.items.policy = None
+    assert world.call(1, key="another").outcome == Admitted()  # it makes the policy
+    world.run(world.now + 60 * NS)
+    assert world.call(1).outcome == Admitted()
+    assert world.items.policy.rev == world.items.keys[""].rev > world.items.keys["another"].rev
+    assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
+
+
 def test_a_changed_policy_is_read_where_an_item_shows_it():
     world = World(Limit(10, burst=5), [0, 0])
     world.call(0)
