@@ -212,7 +212,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
     parameters -= {"runtime"}  # for tests and simulators; its type is not exported
     if "Args:" in text:
         assert (
-            set(re.findall(r"^\s{4}(?:\*\*)?(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
+            set(re.findall(r"^\s{4}(?:\*{1,2})?(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
             >= parameters
         )
     else:

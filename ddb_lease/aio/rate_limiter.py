@@ -188,7 +188,7 @@ class RateLimiter(NotSync, BelongsHere):
         return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key))
 
     async def policy(self) -> Mapping[str, Limit]:
-        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).
+        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (1 RCU).
 
         A limiter with one unnamed limit has it under ``permits``. Before its first use, a limiter's own limits.
 
@@ -196,7 +196,7 @@ class RateLimiter(NotSync, BelongsHere):
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
-        return await self._driver.run(self._core.policy(), Wakeup(self._runtime))
+        return await self._driver.run(self._core.steering.policy(), Wakeup(self._runtime))
 
     async def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
         """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
@@ -214,10 +214,61 @@ class RateLimiter(NotSync, BelongsHere):
 
         Cost: one Query and one UpdateItem.
         """
-        return await self._driver.run(self._core.set_policy(limit, limits), Wakeup(self._runtime))
+        return await self._driver.run(self._core.steering.set_policy(limit, limits), Wakeup(self._runtime))
+
+    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+        """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
+
+        A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
+
+        Raises:
+            ConfigurationError: As in `KeyLimiter.override`, and so are its other errors.
+        """
+        return await self._all.override(*limit, **limits)
+
+    async def block(self, seconds: Seconds) -> None:
+        """As `KeyLimiter.block`, for a limiter without keys. Permits of its keys can be had all the same.
+
+        Raises:
+            ConfigurationError: As in `KeyLimiter.block`, and so are its other errors.
+        """
+        await self._all.block(seconds)
+
+    async def unblock(self) -> None:
+        """As `KeyLimiter.unblock`, for a limiter without keys.
+
+        Raises:
+            StoreUnavailable: As in `KeyLimiter.unblock`, and so are its other errors.
+        """
+        await self._all.unblock()
+
+    async def reset(self) -> None:
+        """As `KeyLimiter.reset`, for a limiter without keys. It resets none of its keys.
+
+        Raises:
+            StoreUnavailable: As in `KeyLimiter.reset`, and so are its other errors.
+        """
+        await self._all.reset()
+
+    async def keys(self) -> AsyncIterator[RateStatus]:
+        """Find out who used it lately: ``async for key in limiter.keys():``; as `ddb_lease.RateLimiter.keys`.
+
+        Raises:
+            StoreUnavailable: While iterating: the service did not answer.
+            StoreRejected: While iterating: the service refuses for good.
+
+        Cost: 64 Queries, eventually consistent, one after the other and as the iterator goes on; one more for each
+            1,000 keys of a shard.
+        """
+        listing = self._core.steering.listing()
+        while listing.more:
+            for key in await self._driver.run(listing.page(), Wakeup(self._runtime)):
+                yield key
 
     async def status(self) -> RateStatus:
-        """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
+        """Read the rate: what is available, and the limits that hold. One consistent Query of one item (1 RCU).
+
+        It writes nothing; its further costs are those of `ddb_lease.RateLimiter.status`.
 
         Raises:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
