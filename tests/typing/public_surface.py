@@ -265,6 +265,12 @@ async def on_a_loop() -> None:
         async for used in limiter.keys():
             assert_type(used, ddb_lease.RateStatus)
 
+    async with aio.SlidingWindow("sign-ups", max_tokens=5, period=3600) as window:
+        assert_type(await window.try_acquire(), bool)
+        await window.acquire(timeout=1)
+        assert_type(await window.status(), ddb_lease.BucketStatus)
+        window.release()  # type: ignore[attr-defined]
+
 
 def local_engine() -> None:
     engine = local.start(timeout=10)
