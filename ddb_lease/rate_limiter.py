@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
+from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.runtime import Runtime
@@ -298,7 +298,7 @@ class RateLimiter(NotAsync, BelongsHere):
         return self._all.status()
 
     def limited(
-        self, timeout: Seconds | None = None, *, n: int = 1, **permits: int
+        self, timeout: Seconds | None = None, *, n: int = 1, key: KeyFunction | None = None, **permits: int
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for permits before each call.
 
@@ -308,6 +308,9 @@ class RateLimiter(NotAsync, BelongsHere):
         Args:
             timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+            key: A plain function that gets a call's arguments, `self` among them, and returns the key whose permits the
+                call takes. What it raises, the call raises, and so it does where it returns no key, with
+                `ConfigurationError`: then the function is not called, and no permit is taken.
             **permits: The same by limit, for a limiter with several.
 
         Raises:
@@ -322,16 +325,22 @@ class RateLimiter(NotAsync, BelongsHere):
             ...     return f"value of {key}"
             >>> look_up("k")
             'value of k'
+            >>> @limiter.limited(timeout=10, key=lambda user, **_: user)
+            ... def greet(user, *, loud=False):
+            ...     return f"hello {user}"
+            >>> greet("ann")
+            'hello ann'
         """
         require_timeout(timeout, wording=_LIMITED)
-        self._core.wanted(n, permits)
+        of_call = checked_key_function(key, wording=_LIMITED)
+        self._core.wanted(n, permits, "" if key is None else None)
 
         @contextlib.contextmanager
-        def admitted() -> Iterator[None]:
-            self.acquire(n, timeout=timeout, **permits)
+        def admitted(key: str = "") -> Iterator[None]:
+            (self.key(key) if key else self._all).acquire(n, timeout=timeout, **permits)
             yield
 
-        return functools.partial(decorate, enter=admitted, wording=_LIMITED)
+        return functools.partial(decorate, enter=admitted, wording=_LIMITED, key=of_call)
 
     def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.

@@ -152,13 +152,13 @@ class RateLimiterCore:
 
     # What is wanted.
 
-    def wanted(self, n: int, permits: Mapping[str, int], key: str = "") -> Wanted:
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
         """The permits that a call asks for, checked.
 
         Args:
             n: As the caller gave it: for a limiter with one unnamed limit.
             permits: By limit, for a limiter with several.
-            key: Of which key: an override may allow it more than the policy does, or less.
+            key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
 
         Raises:
             ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
@@ -318,11 +318,13 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _most(self, key: str, name: str) -> int | None:
+    def _most(self, key: str | None, name: str) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
         An override that we have not seen may allow a key more than the policy does.
         """
+        if key is None:
+            return None
         state = self.state
         book = state.known_book(key)
         known = None if book is None else book.known

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
+from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.runtime import Runtime
@@ -277,7 +277,7 @@ class RateLimiter(NotSync, BelongsHere):
         return await self._all.status()
 
     def limited(
-        self, timeout: Seconds | None = None, *, n: int = 1, **permits: int
+        self, timeout: Seconds | None = None, *, n: int = 1, key: KeyFunction | None = None, **permits: int
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
         """Decorate a coroutine function to wait for permits before each call.
 
@@ -287,6 +287,9 @@ class RateLimiter(NotSync, BelongsHere):
         Args:
             timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+            key: A plain function that gets a call's arguments, `self` among them, and returns the key whose permits the
+                call takes. What it raises, the call raises, and so it does where it returns no key, with
+                `ConfigurationError`: then the function is not called, and no permit is taken.
             **permits: The same by limit, for a limiter with several.
 
         Raises:
@@ -303,16 +306,22 @@ class RateLimiter(NotSync, BelongsHere):
             ...     return f"value of {key}"
             >>> asyncio.run(look_up("k"))
             'value of k'
+            >>> @limiter.limited(timeout=10, key=lambda user, **_: user)
+            ... async def greet(user, *, loud=False):
+            ...     return f"hello {user}"
+            >>> asyncio.run(greet("ann"))
+            'hello ann'
         """
         require_timeout(timeout, wording=_LIMITED)
-        self._core.wanted(n, permits)
+        of_call = checked_key_function(key, wording=_LIMITED)
+        self._core.wanted(n, permits, "" if key is None else None)
 
         @contextlib.asynccontextmanager
-        async def admitted() -> AsyncIterator[None]:
-            await self.acquire(n, timeout=timeout, **permits)
+        async def admitted(key: str = "") -> AsyncIterator[None]:
+            await (self.key(key) if key else self._all).acquire(n, timeout=timeout, **permits)
             yield
 
-        return functools.partial(decorate_async, enter=admitted, wording=_LIMITED)
+        return functools.partial(decorate_async, enter=admitted, wording=_LIMITED, key=of_call)
 
     async def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.

@@ -82,6 +82,13 @@ def decorated() -> None:
     report()  # type: ignore[call-arg]
     report("Monday", pages="2")  # type: ignore[arg-type]
 
+    @limiter.limited(timeout=1, key=lambda user, **_: user)
+    def greet(user: str, *, loud: bool = False) -> str:
+        return user
+
+    assert_type(greet("ann", loud=True), str)
+    limiter.limited(key="ann")  # type: ignore[arg-type]
+
     class Job:
         @bucket.leased(timeout=timedelta(minutes=1))
         def run(self, lease: ddb_lease.Lease, day: str) -> int:
