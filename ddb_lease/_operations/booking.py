@@ -19,6 +19,7 @@ import weakref
 from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
+from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import (
@@ -34,6 +35,7 @@ from ddb_lease._protocol.outcomes import (
 )
 from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
+    REMEMBERED,
     Attempt,
     HeldBack,
     NeverEnough,
@@ -47,7 +49,7 @@ from ddb_lease._protocol.rates.charging import (
     propose,
     remembered_until,
 )
-from ddb_lease._protocol.rates.messages import Charge, KeyRefused, KeyWritten
+from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting, resending
@@ -242,7 +244,13 @@ class _Tries:
                 return Booked(due=booking.due)
             step = self._plan()
             outcome: Admission | StalePolicy | None
-            outcome = (yield from self._fly(step, give_up_at)) if isinstance(step, Flight) else step
+            match step:
+                case Flight():
+                    outcome = yield from self._fly(step, give_up_at)
+                case NeverEnough():
+                    outcome = yield from self._look_for_override(step, give_up_at)
+                case _:
+                    outcome = step
             if isinstance(outcome, StalePolicy):
                 shown = 0 if book.known is None else book.known.rev
                 outcome = yield from ensure_policy(state, newer=True, shown=shown, deadline=give_up_at)
@@ -255,7 +263,37 @@ class _Tries:
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
         return lately and 1 < book.last_size > len(book.waiting())
 
-    def _plan(self) -> Flight | Admission | StalePolicy:
+    def _look_for_override(self, refused: NeverEnough, give_up_at: float) -> Operation[Admission | None]:
+        """Read the key, as it may have an override that allows more; None: it was read just now.
+
+        Raises:
+            ConfigurationError: What was read shows that the limits never allow it.
+        """
+        state, book = self._state, self._book
+        known, now = book.known, _reliable(state)
+        policy = state.policy
+        if now - book.known_at < REMEMBERED and policy is not None:
+            due = earliest_due(policy, known, self._booking.wanted, now=now)
+            if isinstance(due, NeverEnough):
+                raise ConfigurationError(
+                    f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+                    f"{refused.limit!r}, or of the key's override)"
+                )
+        answer, _ = yield from send_until(
+            ReadKey(key=self._key),
+            again=UNANSWERED,
+            time=state.time,
+            chance=state.chance,
+            tries=TRIES_WHEN_UNKNOWN,
+            deadline=give_up_at,
+        )
+        if not isinstance(answer, KeyIs):
+            return failure_of(answer)
+        with state.lock:
+            book.learn(answer.state, now=_reliable(state))
+        return None
+
+    def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
         state, book = self._state, self._book
         policy, now = state.policy, _reliable(state)
@@ -290,13 +328,8 @@ class _Tries:
                 case HeldBack():
                     book.known = None  # only the table shows what is given back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
-                case StalePolicy():
+                case StalePolicy() | NeverEnough():
                     return step
-                case NeverEnough():
-                    raise ConfigurationError(
-                        f"n must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
-                        f"{step.limit!r})"
-                    )
 
     def _prefetch(self, policy: Policy, places: list[Place]) -> int:
         """How many permits to take at least: as set, and some more where guesses of the branch went wrong lately.

@@ -17,20 +17,17 @@ from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.booking import book, known_denial
-from ddb_lease._operations.steer import read_key, read_policy, set_policy
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable, reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import standing
-from ddb_lease._protocol.rates.steering import same
 from ddb_lease._protocol.rates.validation import (
     LONGEST_NS,
     NS,
     SINGLE,
     checked_permits,
     limit_policies,
-    limit_policy,
     positive,
 )
 from ddb_lease._protocol.retry import Operation
@@ -38,6 +35,7 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.rate_steering import RateSteering
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
 from ddb_lease._state.key_book import Booking, KeyBook
@@ -45,12 +43,11 @@ from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import Decision, Limit, LimitDecision, RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, LimitDecision, Seconds, Timing
 
 _ANSWER_SECONDS: Final = 30.0
 """The client's timeouts are those for leases of this length: an answer may take a tenth of it."""
 
-_STEER_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
 
 
@@ -101,6 +98,7 @@ class RateLimiterCore:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
+        steering: What an operator does: the policy, overrides, blocks, status.
     """
 
     def __init__(
@@ -145,6 +143,7 @@ class RateLimiterCore:
             whose=f"rate {self.name!r}",
         )
         self.block = ClosingBlock(f"rate {self.name!r}")
+        self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
         process.register(self)
@@ -154,12 +153,13 @@ class RateLimiterCore:
 
     # What is wanted.
 
-    def wanted(self, n: int, permits: Mapping[str, int]) -> Wanted:
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
         """The permits that a call asks for, checked.
 
         Args:
             n: As the caller gave it: for a limiter with one unnamed limit.
             permits: By limit, for a limiter with several.
+            key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
 
         Raises:
             ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
@@ -167,14 +167,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return Wanted(booked={SINGLE: _checked_count("n", n, limits[SINGLE].burst)})
+            return Wanted(booked={SINGLE: _checked_count("n", n, self._most(key, SINGLE))})
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         booked = checked_permits(permits, limits)
         for name, count in booked.items():
-            _checked_count(name, count, limits[name].burst)
+            _checked_count(name, count, self._most(key, name))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -292,53 +292,6 @@ class RateLimiterCore:
             permits = f"permits ({', '.join(parts)})"
         return AcquireTimeout(f"no {permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
 
-    def policy(self) -> Operation[dict[str, Limit]]:
-        """Read the stored policy; this process's own limits if the limiter was never used."""
-        self._require_open()
-        policy = yield from read_policy(self.state, deadline=self._steer_deadline())
-        return _limits(self.state.given if policy is None else policy.limits)
-
-    def set_policy(self, limit: Limit | None, limits: Mapping[str, Limit | None]) -> Operation[dict[str, Limit]]:
-        """Change the stored policy: the unnamed limit, or limits by name; None removes one."""
-        self._require_open()
-        if (limit is None) == (not limits):
-            raise ConfigurationError("give a Limit, or limits by name, as in set_policy(tokens=Limit(100))")
-        changes: dict[str, LimitPolicy | None] = {} if limit is None else {SINGLE: limit_policy(limit)}
-        for name, one in limits.items():
-            changes[name] = None if one is None else limit_policies({name: one})[name]
-        policy = yield from set_policy(self.state, changes, deadline=self._steer_deadline())
-        return _limits(policy.limits)
-
-    def status(self, key: str) -> Operation[RateStatus]:
-        """Read a key.
-
-        Raises:
-            StoreUnavailable: The service did not answer, or its answers do not tell its time.
-            StoreRejected: The service refuses for good.
-        """
-        self.block.use()
-        state = self.state
-        yield from read_key(state, key, deadline=self._steer_deadline())
-        decided = self.decision(key, Wanted(), allowed=False)
-        now = state.rate_time.now_ns() or 0
-        given, stored = state.given.get(decided.tightest), state.limits[decided.tightest]
-        own = given or stored
-        with state.lock:
-            in_hand = state.book(key).in_hand(now=now)
-        return RateStatus(
-            name=self.name,
-            table=self.table,
-            rate=own.permits,
-            per=own.per,
-            burst=own.burst,
-            available=decided.remaining,
-            wait_seconds=decided.limits[decided.tightest].retry_after,
-            in_hand=in_hand,
-            stored=None if same(own, stored) else (stored.permits, stored.per, stored.burst),
-            uncertainty_seconds=state.rate_time.uncertainty_ns() / NS,
-            limits=decided.limits,
-        )
-
     # Closing, fork and exit.
 
     def close(self) -> None:
@@ -368,8 +321,19 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _steer_deadline(self) -> float:
-        return self._clock.steady() + _STEER_SECONDS
+    def _most(self, key: str | None, name: str) -> int | None:
+        """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
+
+        An override that we have not seen may allow a key more than the policy does.
+        """
+        if key is None:
+            return None
+        state = self.state
+        book = state.known_book(key)
+        known = None if book is None else book.known
+        if known is not None and name in known.override:
+            return known.override[name].burst
+        return None if key else state.limits[name].burst
 
     def _from_memory(self, key: str, wanted: Wanted) -> bool | None:
         state, now = self.state, self.state.rate_time.now_ns()
@@ -397,10 +361,6 @@ class RateLimiterCore:
             other.wake()
 
 
-def _limits(limits: Mapping[str, LimitPolicy]) -> dict[str, Limit]:
-    return {name: Limit(limit.permits, per=limit.per, burst=limit.burst) for name, limit in limits.items()}
-
-
 def limits_given(
     rate: float | None, per: Seconds, burst: int | None, limits: Mapping[str, Limit] | None
 ) -> Mapping[str, Limit]:
@@ -420,9 +380,10 @@ def limits_given(
     return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is checked where it is used
 
 
-def _checked_count(what: str, n: object, burst: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= burst:
-        raise ConfigurationError(f"{what} must be a whole number from 1 to {burst:,} (the burst), not {shown(n)}")
+def _checked_count(what: str, n: object, burst: int | None) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
+        most = "" if burst is None else f" to {burst:,} (the burst)"
+        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
     return int(n)
 
 

@@ -46,6 +46,7 @@ class LimiterState:
         policy: As last read; None before the first use.
         policy_at: When it was read, on the steady clock.
         policy_told: Whether a policy that differs from `given` was logged.
+        older_told: Whether an item of a version before this one was logged.
         lane: Where this process's attempts are recorded.
         process: The name of this process's holds.
         closed: Whether the limiter is closed. It never opens again.
@@ -62,6 +63,7 @@ class LimiterState:
     policy: Policy | None = None
     policy_at: float = 0.0
     policy_told: bool = False
+    older_told: bool = False
     lane: int = 0
     process: str = ""
     closed: bool = False
@@ -86,6 +88,10 @@ class LimiterState:
             else:
                 self._books.move_to_end(key)
             return book
+
+    def known_book(self, key: str) -> KeyBook | None:
+        """The book of a key, if there is one; it stays where it is in the order of use."""
+        return self._books.get(key)
 
     def books(self) -> list[KeyBook]:
         """All books that are kept."""
