@@ -53,6 +53,7 @@ from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError
 
@@ -157,6 +158,8 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
             with state.lock:
                 wait = _pass(state, book, booking, late=-wait)
                 woken = book.used(booking) if wait == 0 else []
+                if wait == 0 and book.pace is not None:
+                    book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
             _wake(woken, but=booking)
             if wait == 0:
                 return
@@ -302,14 +305,16 @@ class _Tries:
 
         That happens where several processes together want a little less than a fast rate: `tat` is then about now, and
         whoever charged last was a moment faster. Some permits more put `tat` far enough ahead for all of them; this
-        process uses them next.
+        process uses them next. They are never more than it uses in half a second: what it does not use is lost to all,
+        and then `tat` is ahead because of that, guesses go wrong again, and a rate that nobody needs is used up.
         """
         state, book = self._state, self._book
-        if state.time.steady() - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1:
+        steady = state.time.steady()
+        if steady - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1 or book.pace is None:
             return state.prefetch
         (limit,) = policy.limits.values()
         wanted = sum(sum(place.wanted.booked.values()) for place in places)
-        more = min(AHEAD_NS // limit.interval, limit.burst // 8)
+        more = min(AHEAD_NS // limit.interval, limit.burst // 8, int(book.pace.a_second(now=steady) / 2))
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
@@ -344,7 +349,7 @@ class _Tries:
             case KeyRefused():
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
-                        book.outrun_at = state.time.steady()
+                        book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
                     book.learn(answer.state, now=now)
                     flight.uncertain = False
                     flight.refusals += 1

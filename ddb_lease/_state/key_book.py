@@ -29,6 +29,7 @@ from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.use_gate import UseGate
 
 STALE_SECONDS = 15.0
@@ -115,6 +116,7 @@ class KeyBook:
         last_size: For how many callers the last charge booked.
         last_end: When it was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
+        pace: How fast permits are used here; None until a charge was refused like that.
     """
 
     __slots__ = (
@@ -129,6 +131,7 @@ class KeyBook:
         "last_end",
         "last_size",
         "outrun_at",
+        "pace",
         "trouble",
     )
 
@@ -141,6 +144,7 @@ class KeyBook:
         self.last_size = 0
         self.last_end = -math.inf
         self.outrun_at = -math.inf
+        self.pace: Pace | None = None
         self._queue: list[weakref.ref[Booking]] = []
         self._served: list[weakref.ref[Booking]] | None = None
         self._spares: dict[_Booked, deque[int]] = {}

@@ -1,5 +1,7 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -181,6 +183,25 @@ def test_prefetching_is_fair_and_economical():
     assert jain(shares) >= 0.97
     assert len(world.charges) / sum(shares) <= 0.04
     assert sum(shares) >= 0.95 * 100 * 30
+
+
+def test_many_processes_that_want_little_charge_only_what_they_use():
+    chance = Random(1)
+    world = World(Limit(1_000), [chance.randint(-50_000_000, 50_000_000) for _ in range(100)], delay=6_000_000)
+    end = START + 10 * NS
+
+    def now_and_then(process):
+        world.call(process)
+        if world.now < end:
+            world.at(world.now + round(chance.expovariate(1 / 1.5) * NS), lambda: now_and_then(process))
+
+    for process in range(100):
+        world.at(START + chance.randrange(NS), lambda process=process: now_and_then(process))
+    world.run(end + NS)
+    used = sum(n for _, n in world.used())
+    assert used == len(world.calls), "the rate has room for ten times as many"
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) * 1_000 // NS
+    assert charged <= 1.1 * used
 
 
 # Several limits.
