@@ -32,7 +32,7 @@ from ddb_lease._protocol.outcomes import (
     Unavailable,
     failure_of,
 )
-from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
+from ddb_lease._protocol.rates.batching import MOST_TOGETHER, Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
     Attempt,
     HeldBack,
@@ -85,6 +85,9 @@ OUTRUN_SECONDS: Final = 1.0
 
 IN_ORDER_NS: Final = 250_000_000
 """How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
+
+IN_FRONT: Final = 100
+"""How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
 
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
@@ -223,13 +226,16 @@ class _Tries:
         with state.lock:
             trouble = book.trouble
             if now is not None and policy is not None and book.flight is None and book.known is not None:
-                wanted = _sum([*(other.wanted for other in book.in_front_of(booking)), booking.wanted])
+                in_front = book.in_front_of(booking, most=IN_FRONT)
+                wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
                 due = earliest_due(policy, book.known, wanted, now=now)
                 left = booking.place(now=state.time.steady()).left
-                if isinstance(due, NotBefore) and due.at > now + left:
-                    return _denied(due.at, now)
                 if isinstance(due, (HeldBack, NeverEnough)) and not booking.patient:
                     return _denied(now + 1, now)
+                if isinstance(due, NeverEnough):  # together; by itself it is not served any earlier
+                    due = earliest_due(policy, book.known, booking.wanted, now=now)
+                if isinstance(due, NotBefore) and due.at > now + left:
+                    return _denied(due.at, now)
         return OutOfTurn() if booking.patient or trouble is None else Unavailable(cause=trouble)
 
     def _at_the_front(self) -> Operation[Admission]:
@@ -255,7 +261,8 @@ class _Tries:
     def _others_come(self) -> bool:
         book = self._book
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
-        return lately and 1 < book.last_size > len(book.waiting())
+        with self._state.lock:
+            return lately and 1 < book.last_size > len(book.waiting(book.last_size))
 
     def _plan(self) -> Flight | Admission | StalePolicy:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
@@ -264,15 +271,18 @@ class _Tries:
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
+            if self._booking.due is not None:  # just now, by another caller
+                return Booked(due=self._booking.due)
             if book.flight is not None and book.flight.uncertain:
                 return book.flight
             self._require_possible(policy)
             steady = state.time.steady()
-            places = [booking.place(now=steady) for booking in book.waiting()]
+            most = sum(limit.burst for limit in limits_of(policy, book.known).values())
+            places = [booking.place(now=steady) for booking in book.waiting(min(most, MOST_TOGETHER))]
             step = plan(policy, self._known(policy, now), places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
-                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting()[: step.size])
+                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting(step.size))
                     before = book.flight
                     book.flight = Flight(
                         # Never the id of another plan: a late copy of that one would pass for a charge of this one.
@@ -285,10 +295,8 @@ class _Tries:
                         refusals=before.refusals if before else 0,
                     )
                     return book.flight
-                case Wait():
-                    return Denied(retry_in=step.seconds)
-                case NotBefore():
-                    return _denied(step.at, now)
+                case Wait() | NotBefore():
+                    return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
                     book.known = None  # only the table shows what is given back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
