@@ -33,7 +33,7 @@ from ddb_lease._protocol.outcomes import (
     Unavailable,
     failure_of,
 )
-from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
+from ddb_lease._protocol.rates.batching import MOST_TOGETHER, Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
     REMEMBERED,
     Attempt,
@@ -55,6 +55,7 @@ from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError
 
@@ -86,6 +87,9 @@ OUTRUN_SECONDS: Final = 1.0
 
 IN_ORDER_NS: Final = 250_000_000
 """How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
+
+IN_FRONT: Final = 100
+"""How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
 
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
@@ -159,6 +163,8 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
             with state.lock:
                 wait = _pass(state, book, booking, late=-wait)
                 woken = book.used(booking) if wait == 0 else []
+                if wait == 0 and book.pace is not None:
+                    book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
             _wake(woken, but=booking)
             if wait == 0:
                 return
@@ -222,13 +228,16 @@ class _Tries:
         with state.lock:
             trouble = book.trouble
             if now is not None and policy is not None and book.flight is None and book.known is not None:
-                wanted = _sum([*(other.wanted for other in book.in_front_of(booking)), booking.wanted])
+                in_front = book.in_front_of(booking, most=IN_FRONT)
+                wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
                 due = earliest_due(policy, book.known, wanted, now=now)
                 left = booking.place(now=state.time.steady()).left
-                if isinstance(due, NotBefore) and due.at > now + left:
-                    return _denied(due.at, now)
                 if isinstance(due, (HeldBack, NeverEnough)) and not booking.patient:
                     return _denied(now + 1, now)
+                if isinstance(due, NeverEnough):  # together; by itself it is not served any earlier
+                    due = earliest_due(policy, book.known, booking.wanted, now=now)
+                if isinstance(due, NotBefore) and due.at > now + left:
+                    return _denied(due.at, now)
         return OutOfTurn() if booking.patient or trouble is None else Unavailable(cause=trouble)
 
     def _at_the_front(self) -> Operation[Admission]:
@@ -261,7 +270,8 @@ class _Tries:
     def _others_come(self) -> bool:
         book = self._book
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
-        return lately and 1 < book.last_size > len(book.waiting())
+        with self._state.lock:
+            return lately and 1 < book.last_size > len(book.waiting(book.last_size))
 
     def _look_for_override(self, refused: NeverEnough, give_up_at: float) -> Operation[Admission | None]:
         """Read the key, as it may have an override that allows more; None: it was read just now.
@@ -300,15 +310,18 @@ class _Tries:
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
+            if self._booking.due is not None:  # just now, by another caller
+                return Booked(due=self._booking.due)
             if book.flight is not None and book.flight.uncertain:
                 return book.flight
             self._require_possible(policy)
             steady = state.time.steady()
-            places = [booking.place(now=steady) for booking in book.waiting()]
+            most = sum(limit.burst for limit in limits_of(policy, book.known).values())
+            places = [booking.place(now=steady) for booking in book.waiting(min(most, MOST_TOGETHER))]
             step = plan(policy, self._known(policy, now), places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
-                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting()[: step.size])
+                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting(step.size))
                     before = book.flight
                     book.flight = Flight(
                         # Never the id of another plan: a late copy of that one would pass for a charge of this one.
@@ -321,10 +334,8 @@ class _Tries:
                         refusals=before.refusals if before else 0,
                     )
                     return book.flight
-                case Wait():
-                    return Denied(retry_in=step.seconds)
-                case NotBefore():
-                    return _denied(step.at, now)
+                case Wait() | NotBefore():
+                    return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
                     book.known = None  # only the table shows what is given back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
@@ -336,14 +347,16 @@ class _Tries:
 
         That happens where several processes together want a little less than a fast rate: `tat` is then about now, and
         whoever charged last was a moment faster. Some permits more put `tat` far enough ahead for all of them; this
-        process uses them next.
+        process uses them next. They are never more than it uses in half a second: what it does not use is lost to all,
+        and then `tat` is ahead because of that, guesses go wrong again, and a rate that nobody needs is used up.
         """
         state, book = self._state, self._book
-        if state.time.steady() - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1:
+        steady = state.time.steady()
+        if steady - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1 or book.pace is None:
             return state.prefetch
         (limit,) = policy.limits.values()
         wanted = sum(sum(place.wanted.booked.values()) for place in places)
-        more = min(AHEAD_NS // limit.interval, limit.burst // 8)
+        more = min(AHEAD_NS // limit.interval, limit.burst // 8, int(book.pace.a_second(now=steady) / 2))
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
@@ -378,7 +391,7 @@ class _Tries:
             case KeyRefused():
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
-                        book.outrun_at = state.time.steady()
+                        book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
                     book.learn(answer.state, now=now)
                     flight.uncertain = False
                     flight.refusals += 1

@@ -343,6 +343,8 @@ class RateLimiterCore:
             key_book = state.book(key)
             if key_book.take_now(wanted, now=now):
                 if self._passes(key_book, wanted):
+                    if key_book.pace is not None:
+                        key_book.pace.note(max(wanted.booked.values()), now=state.time.steady())
                     return True
                 key_book.give_back(wanted, due=now)
                 return None

@@ -115,6 +115,9 @@ class LimiterState:
 
     def _drop_some(self) -> None:
         if len(self._books) > MOST_BOOKS:
-            # Those that are busy are few: the oldest ones are nearly always idle.
-            for key in [key for key in islice(self._books, 16) if self._books[key].idle][:2]:
+            # Those that are busy are few: the oldest ones are nearly always idle. The others stand aside for a while.
+            oldest = [(key, self._books[key].idle) for key in islice(self._books, 16)]
+            for key in [key for key, idle in oldest if idle][:2]:
                 del self._books[key]
+            for key in [key for key, idle in oldest if not idle]:
+                self._books.move_to_end(key)
