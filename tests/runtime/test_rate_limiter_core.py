@@ -140,7 +140,7 @@ def test_an_interrupt_amid_leaving_the_queue_leaves_it_all_the_same(make, monkey
     ("outcome", "had"), [(Admitted(), True), (Denied(retry_in=1.0), False), (OutOfTurn(), False)], ids=str
 )
 def test_what_is_no_trouble_is_an_answer(make, outcome, had):
-    assert make().conclude(a_wish(), outcome) is had
+    assert make().conclude(a_wish(), outcome).allowed is had
 
 
 @pytest.mark.parametrize("kind", [Busy, Unavailable])
