@@ -185,15 +185,20 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateStatus:
-    """A rate as one read shows it, by this limiter's settings. It is stale as soon as you have it.
+    """A rate, or one key of it, as one read shows it. It is stale as soon as you have it.
 
     Attributes:
         available: Permits that can be had at once, besides those that processes hold by `prefetch`.
         wait_seconds: Until one can be had; 0 if one is available.
         in_hand: Permits that this process holds by `prefetch`.
-        stored: Rate, per and burst of the client that was admitted last, if they differ from this limiter's: both
-            charge the same item, each by its own settings. None: they are the same, or nobody was admitted yet.
+        stored: Rate, per and burst of the stored policy, which rules, if they differ from this limiter's own. None:
+            they are the same, or no policy is stored yet.
         uncertainty_seconds: How far this process's estimate of the service's time may be off.
+        limits: Every limit by name. The figures above are those of the tightest one.
+        key: The key; empty for a rate without keys.
+        settings: The limits that hold: those of the stored policy, and of the key's override where it has one.
+        override: The limits in which the key differs from the policy.
+        blocked_seconds: Until the block of the key ends; 0 if it is not blocked.
     """
 
     name: str
@@ -207,6 +212,10 @@ class RateStatus:
     stored: tuple[float, float, int] | None
     uncertainty_seconds: float
     limits: Mapping[str, LimitDecision]
+    key: str
+    settings: Mapping[str, Limit]
+    override: Mapping[str, Limit]
+    blocked_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

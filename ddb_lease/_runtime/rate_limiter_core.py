@@ -17,20 +17,18 @@ from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.booking import book, known_denial
-from ddb_lease._operations.steer import read_key, read_policy, set_policy
+from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._operations.without_answer import decide_here, noting, unanswered
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import standing
-from ddb_lease._protocol.rates.steering import same
 from ddb_lease._protocol.rates.validation import (
     LONGEST_NS,
     NS,
     SINGLE,
     checked_permits,
     limit_policies,
-    limit_policy,
     positive,
 )
 from ddb_lease._protocol.retry import Operation
@@ -39,6 +37,7 @@ from ddb_lease._runtime.arguments import checked_text, checked_timing, require_c
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rate_reporter import RateReporter
+from ddb_lease._runtime.rate_steering import RateSteering
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
 from ddb_lease._runtime.unavailability import contact_for, decision_here, meanwhile, timeouts_of
@@ -47,10 +46,9 @@ from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import DecidedBy, Decision, Limit, LimitDecision, OnUnavailable, RateStatus, Seconds, Timing
+from ddb_lease.models import DecidedBy, Decision, Limit, LimitDecision, OnUnavailable, Seconds, Timing
 from ddb_lease.rate_events import OnRateEvent
 
-_STEER_SECONDS: Final = 10.0
 _TRY_SECONDS: Final = 10.0
 
 
@@ -123,6 +121,7 @@ class RateLimiterCore:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
+        steering: What an operator does: the policy, overrides, blocks, status.
         reporter: Reports its events; None if nobody listens.
     """
 
@@ -177,6 +176,7 @@ class RateLimiterCore:
         )
         self.reporter = None if on_event is None else RateReporter(self.state, on_event, runtime=runtime)
         self.block = ClosingBlock(f"rate {self.name!r}")
+        self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
         if self.reporter is not None:
@@ -188,12 +188,13 @@ class RateLimiterCore:
 
     # What is wanted.
 
-    def wanted(self, n: int, permits: Mapping[str, int]) -> Wanted:
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
         """The permits that a call asks for, checked.
 
         Args:
             n: As the caller gave it: for a limiter with one unnamed limit.
             permits: By limit, for a limiter with several.
+            key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
 
         Raises:
             ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
@@ -201,14 +202,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return Wanted(booked={SINGLE: _checked_count("n", n, limits[SINGLE].burst)})
+            return Wanted(booked={SINGLE: _checked_count("n", n, self._most(key, SINGLE))})
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         booked = checked_permits(permits, limits)
         for name, count in booked.items():
-            _checked_count(name, count, limits[name].burst)
+            _checked_count(name, count, self._most(key, name))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -312,7 +313,7 @@ class RateLimiterCore:
         contact = state.contact
         if contact is None or contact.budget is None or contact.on_unavailable == "raise" or state.closed:
             return None
-        if unanswered(outcome, state.book(wish.key).trouble) is None:
+        if unanswered(outcome, self._trouble(wish)) is None:
             return None
         return decide_here(state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient)
 
@@ -326,7 +327,7 @@ class RateLimiterCore:
         state = self.state
         if state.closed:
             raise state.closed_error()
-        cause = unanswered(outcome, state.book(wish.key).trouble)
+        cause = unanswered(outcome, self._trouble(wish))
         if cause is not None:
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(cause)}") from cause
         if isinstance(outcome, DecidedHere):
@@ -344,53 +345,6 @@ class RateLimiterCore:
         else:
             permits = f"permits ({', '.join(parts)})"
         return AcquireTimeout(f"no {permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
-
-    def policy(self) -> Operation[dict[str, Limit]]:
-        """Read the stored policy; this process's own limits if the limiter was never used."""
-        self._require_open()
-        policy = yield from read_policy(self.state, deadline=self._steer_deadline())
-        return _limits(self.state.given if policy is None else policy.limits)
-
-    def set_policy(self, limit: Limit | None, limits: Mapping[str, Limit | None]) -> Operation[dict[str, Limit]]:
-        """Change the stored policy: the unnamed limit, or limits by name; None removes one."""
-        self._require_open()
-        if (limit is None) == (not limits):
-            raise ConfigurationError("give a Limit, or limits by name, as in set_policy(tokens=Limit(100))")
-        changes: dict[str, LimitPolicy | None] = {} if limit is None else {SINGLE: limit_policy(limit)}
-        for name, one in limits.items():
-            changes[name] = None if one is None else limit_policies({name: one})[name]
-        policy = yield from set_policy(self.state, changes, deadline=self._steer_deadline())
-        return _limits(policy.limits)
-
-    def status(self, key: str) -> Operation[RateStatus]:
-        """Read a key.
-
-        Raises:
-            StoreUnavailable: The service did not answer, or its answers do not tell its time.
-            StoreRejected: The service refuses for good.
-        """
-        self.block.use()
-        state = self.state
-        yield from read_key(state, key, deadline=self._steer_deadline())
-        decided = self.decision(key, Wanted(), allowed=False)
-        now = state.rate_time.now_ns() or 0
-        given, stored = state.given.get(decided.tightest), state.limits[decided.tightest]
-        own = given or stored
-        with state.lock:
-            in_hand = state.book(key).in_hand(now=now)
-        return RateStatus(
-            name=self.name,
-            table=self.table,
-            rate=own.permits,
-            per=own.per,
-            burst=own.burst,
-            available=decided.remaining,
-            wait_seconds=decided.limits[decided.tightest].retry_after,
-            in_hand=in_hand,
-            stored=None if same(own, stored) else (stored.permits, stored.per, stored.burst),
-            uncertainty_seconds=state.rate_time.uncertainty_ns() / NS,
-            limits=decided.limits,
-        )
 
     # Closing, fork and exit.
 
@@ -421,8 +375,27 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _steer_deadline(self) -> float:
-        return self._clock.steady() + _STEER_SECONDS
+    def _most(self, key: str | None, name: str) -> int | None:
+        """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
+
+        An override that we have not seen may allow a key more than the policy does.
+        """
+        if key is None:
+            return None
+        state = self.state
+        book = state.known_book(key)
+        known = None if book is None else book.known
+        if known is not None and name in known.override:
+            return known.override[name].burst
+        return None if key else state.limits[name].burst
+
+    def _trouble(self, wish: Wish) -> Exception | None:
+        """Why others of this process could not ask for a caller."""
+        state = self.state
+        trouble = state.book(wish.key).trouble
+        if trouble is None and not wish.patient and (state.policy is None or state.rate_time.now_ns() is None):
+            return TIME_UNKNOWN  # they have asked for long, and not even the policy was answered
+        return trouble
 
     def _observed(self, operation: Operation[Admission], key: str, booking: Booking) -> Operation[Admission]:
         contact = self.state.contact
@@ -444,6 +417,8 @@ class RateLimiterCore:
             key_book = state.book(key)
             if key_book.take_now(wanted, now=now):
                 if self._passes(key_book, wanted):
+                    if key_book.pace is not None:
+                        key_book.pace.note(max(wanted.booked.values()), now=state.time.steady())
                     return True
                 key_book.give_back(wanted, due=now)
                 return None
@@ -460,10 +435,6 @@ class RateLimiterCore:
             woken = key_book.leave(booking)
         for other in woken:
             other.wake()
-
-
-def _limits(limits: Mapping[str, LimitPolicy]) -> dict[str, Limit]:
-    return {name: Limit(limit.permits, per=limit.per, burst=limit.burst) for name, limit in limits.items()}
 
 
 def limits_given(
@@ -485,9 +456,10 @@ def limits_given(
     return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is checked where it is used
 
 
-def _checked_count(what: str, n: object, burst: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= burst:
-        raise ConfigurationError(f"{what} must be a whole number from 1 to {burst:,} (the burst), not {shown(n)}")
+def _checked_count(what: str, n: object, burst: int | None) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
+        most = "" if burst is None else f" to {burst:,} (the burst)"
+        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
     return int(n)
 
 

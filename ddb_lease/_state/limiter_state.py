@@ -48,6 +48,7 @@ class LimiterState:
         policy: As last read; None before the first use.
         policy_at: When it was read, on the steady clock.
         policy_told: Whether a policy that differs from `given` was logged.
+        older_told: Whether an item of a version before this one was logged.
         lane: Where this process's attempts are recorded.
         process: The name of this process's holds.
         closed: Whether the limiter is closed. It never opens again.
@@ -65,6 +66,7 @@ class LimiterState:
     policy: Policy | None = None
     policy_at: float = 0.0
     policy_told: bool = False
+    older_told: bool = False
     lane: int = 0
     process: str = ""
     closed: bool = False
@@ -90,6 +92,10 @@ class LimiterState:
                 self._books.move_to_end(key)
             return book
 
+    def known_book(self, key: str) -> KeyBook | None:
+        """The book of a key, if there is one; it stays where it is in the order of use."""
+        return self._books.get(key)
+
     def books(self) -> list[KeyBook]:
         """All books that are kept."""
         with self.lock:
@@ -114,6 +120,9 @@ class LimiterState:
 
     def _drop_some(self) -> None:
         if len(self._books) > MOST_BOOKS:
-            # Those that are busy are few: the oldest ones are nearly always idle.
-            for key in [key for key in islice(self._books, 16) if self._books[key].idle][:2]:
+            # Those that are busy are few: the oldest ones are nearly always idle. The others stand aside for a while.
+            oldest = [(key, self._books[key].idle) for key in islice(self._books, 16)]
+            for key in [key for key, idle in oldest if idle][:2]:
                 del self._books[key]
+            for key in [key for key, idle in oldest if not idle]:
+                self._books.move_to_end(key)

@@ -104,7 +104,7 @@ RENEWING = Chapter(
             name="a batch has one renewal of a slot",
             module=_RENEWER,
             target="take_batch",
-            code="not slots.isdisjoint(lease.slots)",
+            code="not slots.isdisjoint(attempt.slots)",
             without="",
             noticed_by=(
                 "tests/runtime/test_renewer.py::test_two_leases_of_one_slot_keep_no_batch_from_being_carried_out",

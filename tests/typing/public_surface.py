@@ -82,6 +82,13 @@ def decorated() -> None:
     report()  # type: ignore[call-arg]
     report("Monday", pages="2")  # type: ignore[arg-type]
 
+    @limiter.limited(timeout=1, key=lambda user, **_: user)
+    def greet(user: str, *, loud: bool = False) -> str:
+        return user
+
+    assert_type(greet("ann", loud=True), str)
+    limiter.limited(key="ann")  # type: ignore[arg-type]
+
     class Job:
         @bucket.leased(timeout=timedelta(minutes=1))
         def run(self, lease: ddb_lease.Lease, day: str) -> int:
@@ -123,6 +130,9 @@ def rates() -> None:
     assert_type(status.stored, tuple[float, float, int] | None)
     with limiter as same:
         assert_type(same, ddb_lease.RateLimiter)
+    decision = limiter.check(2)
+    assert_type(decision, ddb_lease.Decision)
+    assert_type(decision.limits, Mapping[str, ddb_lease.LimitDecision])
 
     window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
     assert_type(window.try_acquire(), bool)
@@ -133,6 +143,24 @@ def rates() -> None:
     assert_type(tokens.acquire_token(timeout_seconds=1), tuple[str | None, bool])
     assert_type(tokens.release_token("x"), bool)
     assert_type(tokens.cleanup_expired_tokens(), int)
+
+
+def keys_of_rates() -> None:
+    api = ddb_lease.RateLimiter("llm", limits={"requests": ddb_lease.Limit(100, per=60), "tokens": ddb_lease.Limit(9)})
+    team = api.key("team-7")
+    assert_type(team, ddb_lease.KeyLimiter)
+    assert_type(team.try_acquire(requests=1, tokens=9), bool)
+    assert_type(team.override(tokens=ddb_lease.Limit(18, burst=3)), Mapping[str, ddb_lease.Limit])
+    team.override(None)
+    team.override(tokens=5)  # type: ignore[arg-type]
+    team.block(timedelta(minutes=1))
+    team.block(None)  # type: ignore[arg-type]
+    team.unblock()
+    team.reset()
+    assert_type(team.status(), ddb_lease.RateStatus)
+    assert_type(api.policy(), Mapping[str, ddb_lease.Limit])
+    assert_type(api.set_policy(tokens=None), Mapping[str, ddb_lease.Limit])
+    assert_type(list(api.keys()), list[ddb_lease.RateStatus])
 
 
 def values(
@@ -270,6 +298,19 @@ async def on_a_loop() -> None:
         assert_type(await limiter.try_acquire(2), bool)
         assert_type(limiter.wait_time(), float)
         assert_type(await limiter.status(), ddb_lease.RateStatus)
+        key = limiter.key("team-7")
+        assert_type(key, aio.KeyLimiter)
+        assert_type(await key.override(ddb_lease.Limit(5)), Mapping[str, ddb_lease.Limit])
+        await key.block(60)
+        await key.reset()
+        async for used in limiter.keys():
+            assert_type(used, ddb_lease.RateStatus)
+
+    async with aio.SlidingWindow("sign-ups", max_tokens=5, period=3600) as window:
+        assert_type(await window.try_acquire(), bool)
+        await window.acquire(timeout=1)
+        assert_type(await window.status(), ddb_lease.BucketStatus)
+        window.release()  # type: ignore[attr-defined]
 
 
 def local_engine() -> None:
