@@ -1,12 +1,24 @@
 """A limiter whose service does not answer, in both APIs: what each setting decides, what is logged, what is refused."""
 
+import functools
 import logging
+import re
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, Limit, StoreRejected, StoreUnavailable, aio, client_config
+from ddb_lease import (
+    AcquireTimeout,
+    ConfigurationError,
+    Limit,
+    RateLimiter,
+    StoreRejected,
+    StoreUnavailable,
+    aio,
+    client_config,
+)
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
 from scripts.harness.simulated_engine import Simulated
@@ -14,6 +26,7 @@ from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
 from tests.support import LOST, REJECTED, THROTTLED, UNSENT, Tap
 
+PAGE = (Path(__file__).parents[1] / "docs" / "rates.md").read_text()
 HOUR = 3600.0
 BUDGET = 1.0
 BUSY_MACHINE = 10.0
@@ -239,6 +252,16 @@ def test_without_an_outage_there_is_nothing_to_see(make, caplog):
         assert limiter.key("k").check().decided_by == "table"
     assert not caplog.records
     assert limiter.tap.count()["Charge"] <= 25
+
+
+def test_the_pages_example_runs(service, capsys):
+    section = PAGE.partition("## When the service does not answer")[2]
+    example = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    where = {"session": service.session(), "endpoint_url": service.endpoint_url}
+    made = {"RateLimiter": functools.partial(RateLimiter, **where)}
+    exec(example, made)
+    made["logins"].close()
+    assert capsys.readouterr().out == "True table\n"
 
 
 # Settings.
