@@ -24,7 +24,7 @@ from ddb_lease._runtime.runtime import Runtime
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
-from tests.support import LOST, REJECTED, THROTTLED, UNSENT, Tap
+from tests.support import LOST, REJECTED, THROTTLED, UNSENT, Tap, every_lock_held
 
 PAGE = (Path(__file__).parents[1] / "docs" / "rates.md").read_text()
 HOUR = 3600.0
@@ -95,8 +95,9 @@ def test_allow_admits_everybody_and_deny_nobody(make, mode, allowed):
     if allowed:
         limiter.acquire(timeout=60)
     else:
-        with pytest.raises(AcquireTimeout):
-            limiter.acquire(timeout=60)
+        for timeout in (60, None):
+            with pytest.raises(AcquireTimeout, match=r"no permit of rate 'api' available: .*on_unavailable='deny'"):
+                limiter.acquire(timeout=timeout)
         assert decision.retry_after <= 1.0
 
 
@@ -219,6 +220,16 @@ def test_a_closed_limiter_decides_nothing(make):
     limiter.close()
     with pytest.raises(ConfigurationError, match="closed"):
         limiter.try_acquire()
+
+
+@pytest.mark.parametrize("make", ["threads"], indirect=True)
+def test_a_forked_child_of_a_process_in_an_outage_waits_for_no_lock_of_its_parent(make, in_thread):
+    limiter = in_an_outage(make(on_unavailable="local", on_event=lambda _: None))
+    core = limiter._core
+    with every_lock_held(core.state, core.state.rate_time, core.state.time, core.reporter):
+        core.after_fork_in_child()
+        decision = in_thread(lambda: limiter.key("k").check()).result(20)
+    assert (decision.allowed, decision.decided_by) == (True, "local")
 
 
 # And back; and what is logged.
