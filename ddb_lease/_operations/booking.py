@@ -195,7 +195,7 @@ class _Tries:
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
-                dealt = book.deal(now=now)
+                dealt = book.deal(now=now, steady=state.time.steady())
             _wake(dealt, but=booking)
         if booking.due is not None:
             return Booked(due=booking.due)
@@ -253,7 +253,8 @@ class _Tries:
             outcome: Admission | StalePolicy | None
             outcome = (yield from self._fly(step, give_up_at)) if isinstance(step, Flight) else step
             if isinstance(outcome, StalePolicy):
-                outcome = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+                shown = 0 if book.known is None else book.known.rev
+                outcome = yield from ensure_policy(state, newer=True, shown=shown, deadline=give_up_at)
             if outcome is not None:
                 return outcome
         return LostRace()

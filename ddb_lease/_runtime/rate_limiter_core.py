@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.booking import book, known_denial
 from ddb_lease._operations.steer import read_key, read_policy, set_policy
+from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable, reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
@@ -274,6 +275,8 @@ class RateLimiterCore:
         if state.closed:
             raise state.closed_error()
         trouble = state.book(wish.key).trouble
+        if not wish.patient and (state.policy is None or state.rate_time.now_ns() is None):
+            trouble = trouble or TIME_UNKNOWN  # they have asked for long, and not even the policy was answered
         if isinstance(outcome, OutOfTurn) and trouble is not None:
             outcome = Unavailable(cause=trouble)  # the waiters in front could not ask for us
         if isinstance(outcome, (Busy, Unavailable)):

@@ -228,11 +228,11 @@ class KeyBook:
 
     # Permits.
 
-    def deal(self, *, now: int) -> list[Booking]:
-        """Deal spare permits to those who wait, in order; returns who got some."""
+    def deal(self, *, now: int, steady: float) -> list[Booking]:
+        """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
         dealt: list[Booking] = []
         while self._spares and (booking := self.first()) is not None:
-            due = self._take(booking.wanted, now=now, by=None if booking.patient else now)
+            due = self._take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
             if due is None:
                 break
             self._serve(booking, due)
@@ -327,7 +327,7 @@ class KeyBook:
         first = self._served[0]() if was_first and self._served else None
         return [] if first is None else [first]
 
-    def _take(self, wanted: Wanted, *, now: int, by: int | None) -> int | None:
+    def _take(self, wanted: Wanted, *, now: int, by: int) -> int | None:
         """Take spares that make up what is wanted: one that is the same, or single permits of one limit.
 
         Returns:
@@ -341,7 +341,7 @@ class KeyBook:
         if not dues and len(booked) == 1:
             ((name, count),) = booked
             dues = self._spares.get(((name, 1),))
-        if not dues or len(dues) < count or (by is not None and dues[count - 1] > by):
+        if not dues or len(dues) < count or dues[count - 1] > by:
             return None
         for _ in range(count - 1):
             dues.popleft()

@@ -242,6 +242,14 @@ def test_many_processes_that_want_little_charge_only_what_they_use():
 # Several limits.
 
 
+def test_what_is_prefetched_is_within_the_horizon_too():
+    world = World(Limit(20, per=60, burst=20), [0], prefetch=20)
+    for _ in range(12):
+        world.call(0, 5, patience=60 * NS)
+    booked = world.items.keys[""].limits["permits"].reach - 20 * 3 * NS - START
+    assert 24 * NS < booked <= 30 * NS
+
+
 def test_several_limits_are_charged_together_or_not_at_all():
     world = World({"requests": Limit(10, burst=10), "tokens": Limit(100, burst=100)}, [0])
     assert world.call(0, requests=1, tokens=90).outcome == Admitted()
@@ -303,6 +311,19 @@ def test_what_a_cancelled_caller_booked_goes_to_another_of_its_process():
     assert len(world.items.charges) == charged
 
 
+def test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it():
+    world = World(Limit(1, burst=2), [0], prefetch=4)
+    world.call(0, 2, patience=30 * NS)
+    prefetching = world.call(0, patience=30 * NS)  # due in 1 s; three more are in hand, due in 2, 3 and 4 s
+    hasty = world.call(0, patience=NS // 2)
+    patient = world.call(0, patience=30 * NS)
+    world.run(world.now + 30 * NS)
+    assert prefetching.outcome == patient.outcome == Admitted()
+    assert isinstance(hasty.outcome, Denied)
+    assert hasty.over_at == hasty.began
+    assert patient.admitted_at - START == pytest.approx(2 * NS, abs=NS // 10)
+
+
 def test_what_nobody_takes_in_time_is_forgone():
     world = World(Limit(1, burst=1), [0])
     world.call(0)
@@ -325,6 +346,17 @@ def test_a_charge_that_its_sender_left_behind_is_finished_by_the_next_one():
     assert second.admitted_at is not None
     attempts = [charge.attempt for _, charge in world.items.charges[charged:]]
     assert len(set(attempts)) == len(attempts), "each attempt is charged once"
+
+
+def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing():
+    world = World(Limit(10, burst=3), [2 * NS, 0])
+    assert world.call(0).outcome == Admitted()
+    world.items.policy = None
+    assert world.call(1, key="another").outcome == Admitted()  # it makes the policy
+    world.run(world.now + 60 * NS)
+    assert world.call(1).outcome == Admitted()
+    assert world.items.policy.rev == world.items.keys[""].rev > world.items.keys["another"].rev
+    assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
 
 
 def test_a_changed_policy_is_read_where_an_item_shows_it():

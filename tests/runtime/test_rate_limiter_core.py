@@ -158,6 +158,14 @@ def test_trouble_of_those_in_front_is_told_to_those_behind(make):
         core.conclude(a_wish(), OutOfTurn())
 
 
+def test_a_try_that_stood_behind_others_in_vain_is_no_denial_where_nothing_is_known(make):
+    core = make()
+    with pytest.raises(StoreUnavailable, match="do not tell its time"):
+        core.conclude(a_wish(patient=False), OutOfTurn())
+    assert admit(core)
+    assert core.conclude(a_wish(patient=False), OutOfTurn()) is False
+
+
 def test_a_wait_in_vain_says_what_was_wanted(make):
     core = make()
     assert isinstance(core.timed_out(some(1), 2.5), AcquireTimeout)
