@@ -11,7 +11,9 @@ from ddb_lease._operations import booking
 from ddb_lease._operations.booking import ATTEMPT_SECONDS
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
 from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
+from ddb_lease._protocol.rates.steering import change_policy
 from ddb_lease._state import booking_queue
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rate_world import NS, START, Fate, World, excess, jain
 
@@ -272,6 +274,21 @@ def test_waiters_for_several_limits_are_served_and_keep_both():
         times = [(call.admitted_at, call.wanted.booked[name]) for call in world.calls]
         late = 0.011 * limit.permits  # an answer is under way for so long
         assert excess(times, limit) <= late
+
+
+def test_a_waiter_for_a_limit_that_was_removed_is_told_and_harms_no_other():
+    limits = {name: Limit(10, burst=3) for name in ("a", "b", "c")}
+    world = World(limits, [0], delay=10_000_000)
+    world.call(0, a=3)
+    world.run(START + NS // 20)
+    calls = [world.call(0, patience=5 * NS, a=1, **{other: 1}) for other in ("b", "b", "c")]
+    policy = world.items.policy
+    changed = change_policy(policy, {"c": None}, now=world.now).policy
+    world.items.policy = world.processes[0].state.policy = changed
+    world.run(START + 5 * NS)
+    assert [call.outcome == Admitted() for call in calls] == [True, True, False]
+    assert isinstance(calls[2].raised, ConfigurationError)
+    assert "no limit 'c'" in str(calls[2].raised)
 
 
 # Lost answers, cancelled callers, dead leaders.
