@@ -360,6 +360,7 @@ class _Tries:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
                     book.learn(answer.state, now=now)
+                    book.trouble = None  # the table answered
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
@@ -385,7 +386,10 @@ class _Tries:
         size = len(flight.amounts)
         with state.lock:
             book.learn(found, now=now)
-            woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
+            steady = state.time.steady()
+            woken = book.book(flight, dues[:size], dues[size:], now=steady)
+            # If those for whom it was charged are gone, their permits are for those who wait now.
+            woken += book.deal(now=now, steady=steady)
         _wake(woken, but=self._booking)
         return None if self._booking.due is None else Booked(due=self._booking.due)
 

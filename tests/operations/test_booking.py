@@ -376,6 +376,31 @@ def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_close
     assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
 
 
+def test_what_was_booked_for_those_who_are_gone_serves_the_one_who_finds_out():
+    world = World(Limit(10, burst=50), [0], delay=20_000_000)
+    world.call(0)
+    world.run(START + NS)
+    gone = world.call(0, 50, patience=60 * NS)
+    gone.cancel()
+    call = world.call(0)
+    world.run(world.now + NS)
+    assert call.outcome == Admitted()
+    assert len(call.sent) == 1
+
+
+def test_once_the_table_answers_again_the_trouble_before_is_forgotten():
+    world = World(Limit(1, burst=1), [0, 0])
+    for process in (0, 1):
+        world.call(process)
+    book = world.processes[0].state.book("")
+    book.trouble = OSError("out")
+    for _ in range(40):
+        world.call(1, patience=600 * NS)
+    world.call(0, patience=600 * NS)
+    assert len(book.waiting()) == 1, "it may not book yet"
+    assert book.trouble is None
+
+
 def test_a_changed_policy_is_read_where_an_item_shows_it():
     world = World(Limit(10, burst=5), [0, 0])
     world.call(0)
