@@ -83,9 +83,6 @@ AHEAD_NS: Final = 20_000_000
 OUTRUN_SECONDS: Final = 1.0
 """For how long after that."""
 
-IN_ORDER_NS: Final = 250_000_000
-"""How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
-
 IN_FRONT: Final = 100
 """How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
 
@@ -159,7 +156,7 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
         wait = due - now
         if wait <= 0:
             with state.lock:
-                wait = _pass(state, book, booking, late=-wait)
+                wait = _pass(state, book, booking, now=now)
                 woken = book.used(booking) if wait == 0 else []
                 if wait == 0 and book.pace is not None:
                     book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
@@ -169,13 +166,16 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
         yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
 
 
-def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, late: int) -> int:
+def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, now: int) -> int:
     """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
-    if late < IN_ORDER_NS and not book.passes_next(booking):
-        return IN_ORDER_NS - late
+    wait = book.waits_for_others(booking, now=now)
+    if wait:
+        return wait
     gate = book.gate = book.gate or UseGate()
     limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-    return gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+    wait = gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+    booking.comes_at = now + wait
+    return wait
 
 
 class _Tries:

@@ -36,6 +36,11 @@ from ddb_lease._state.use_gate import UseGate
 STALE_SECONDS = 15.0
 """If the first in the queue is overdue by this much, the others stop relying on it."""
 
+IN_ORDER_NS = 250_000_000
+"""How long permits that are due wait for those that were due before, after these should have come to the gate: their
+thread or event loop may be blocked. Those that come and are told to wait are not overtaken, however late they are: many
+permits may be late at once, and then whoever wants few of them would pass again and again."""
+
 SPARE_NS = 1_000_000_000
 """How long after its due time a spare permit may still be used."""
 
@@ -54,9 +59,10 @@ class Booking:
 
     Attributes:
         due: When its permits are due; None until they are booked.
+        comes_at: When its caller should come to the gate: when they are due, or when the gate told it to come again.
     """
 
-    __slots__ = ("__weakref__", "began", "deadline", "due", "patient", "wake", "wanted")
+    __slots__ = ("__weakref__", "began", "comes_at", "deadline", "due", "patient", "wake", "wanted")
 
     def __init__(
         self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
@@ -67,6 +73,7 @@ class Booking:
         self.deadline = deadline
         self.patient = patient
         self.due: int | None = None
+        self.comes_at = 0
 
     def place(self, *, now: float) -> Place:
         """Its place, as of this time of the steady clock."""
@@ -245,13 +252,16 @@ class KeyBook:
             return False
         return self._take(wanted, now=now, by=now) is not None
 
-    def passes_next(self, booking: Booking) -> bool:
-        """Whether nobody whose permits were due before still waits to use them."""
+    def waits_for_others(self, booking: Booking, *, now: int) -> int:
+        """How long permits that are due wait for those that were due before, at most; 0: they are next."""
         for place in self._served or ():
-            first = place()
-            if first is not None and first.due is not None:
-                return first is booking
-        return True
+            earlier = place()
+            if earlier is booking:
+                break
+            wait = 0 if earlier is None or earlier.due is None else earlier.comes_at + IN_ORDER_NS - now
+            if wait > 0:
+                return wait
+        return 0
 
     def used(self, booking: Booking) -> list[Booking]:
         """Note that these permits are used; returns who may use his next."""
@@ -304,7 +314,7 @@ class KeyBook:
     # Internals.
 
     def _serve(self, booking: Booking, due: int) -> None:
-        booking.due = due
+        booking.due = booking.comes_at = due
         if self._served is None:
             self._served = []
         insort(self._served, weakref.ref(booking), key=_due_of)
@@ -316,16 +326,14 @@ class KeyBook:
             self._queue = self._queue or None
 
     def _no_longer_served(self, booking: Booking) -> list[Booking]:
-        if not self._served:
-            return []
-        was_first = self._served[0]() is booking
-        if was_first:
-            self._served.pop(0)  # nearly always: permits are used in the order of their due times
-            self._served = self._served or None
-        else:
-            self._served = [place for place in self._served if place() not in {None, booking}] or None
-        first = self._served[0]() if was_first and self._served else None
-        return [] if first is None else [first]
+        """Remove it from those whose permits are booked; returns who comes after it, and may have waited for it."""
+        served = [] if self._served is None else self._served
+        for number, place in enumerate(served):
+            if place() is booking:
+                before, after = served[:number], served[number + 1 :]  # it is nearly always the first
+                self._served = [*(one for one in before if one() is not None), *after] or None
+                return [other for other in (one() for one in after[:1]) if other is not None]
+        return []
 
     def _take(self, wanted: Wanted, *, now: int, by: int) -> int | None:
         """Take spares that make up what is wanted: one that is the same, or single permits of one limit.

@@ -376,6 +376,41 @@ def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_close
     assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
 
 
+def test_after_a_stall_of_the_whole_process_a_large_one_is_still_served_in_its_place():
+    world = World(Limit(100, burst=5), [0], delay=4_000_000)
+    stall, happens_at = (START + NS, START + NS * 3 // 2), world.at
+    world.at = lambda when, happens: happens_at(stall[1] if stall[0] <= when < stall[1] else when, happens)
+    end = START + 8 * NS
+
+    def again(call):
+        if world.now < end:
+            world.at(world.now + 20_000, lambda: world.call(0, patience=600 * NS, done=again))
+
+    for _ in range(100):
+        world.call(0, patience=600 * NS, done=again)
+    world.run(START + 3 * NS)
+    large = world.call(0, 5, patience=600 * NS)
+    world.run(START + 6 * NS)
+    assert large.admitted_at is not None
+    assert large.admitted_at - large.began <= 1.5 * NS, "about a hundred stood in front"
+
+
+def test_one_whose_thread_is_stuck_delays_those_behind_it_for_a_moment_and_not_each_of_them():
+    world = World(Limit(10, burst=1), [0])
+    world.call(0)
+    happens_at = world.at
+    world.at = lambda when, happens: happens_at(START + 20 * NS, happens)
+    stuck = world.call(0, patience=60 * NS)
+    world.at = happens_at
+    calls = [world.call(0, patience=60 * NS) for _ in range(10)]
+    world.run(START + 30 * NS)
+    waits = [(call.admitted_at - START) / NS for call in calls]
+    assert waits == sorted(waits)
+    assert waits[0] == pytest.approx(0.35, abs=0.001), "a quarter of a second after the stuck one was due"
+    assert waits[-1] <= 1.26
+    assert stuck.admitted_at == START + 20 * NS
+
+
 def test_what_was_booked_for_those_who_are_gone_serves_the_one_who_finds_out():
     world = World(Limit(10, burst=50), [0], delay=20_000_000)
     world.call(0)
