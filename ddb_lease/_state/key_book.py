@@ -121,6 +121,8 @@ class KeyBook:
         flight: The charge under way.
         gate: What permits pass when they are used.
         trouble: Why the last charge failed; None if the table answered it.
+        failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
+            None if the last one did not fail.
         last_size: For how many callers the last charge booked.
         last_end: When it was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
@@ -132,6 +134,7 @@ class KeyBook:
         "_queue",
         "_served",
         "_spares",
+        "failing_since",
         "flight",
         "gate",
         "known",
@@ -149,6 +152,7 @@ class KeyBook:
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
         self.trouble: Exception | None = None
+        self.failing_since: float | None = None
         self.last_size = 0
         self.last_end = -math.inf
         self.outrun_at = -math.inf

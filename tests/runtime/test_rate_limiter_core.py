@@ -140,7 +140,7 @@ def test_an_interrupt_amid_leaving_the_queue_leaves_it_all_the_same(make, monkey
     ("outcome", "had"), [(Admitted(), True), (Denied(retry_in=1.0), False), (OutOfTurn(), False)], ids=str
 )
 def test_what_is_no_trouble_is_an_answer(make, outcome, had):
-    assert make().conclude(a_wish(), outcome) is had
+    assert make().conclude(a_wish(), outcome).allowed is had
 
 
 @pytest.mark.parametrize("kind", [Busy, Unavailable])
@@ -163,7 +163,7 @@ def test_a_try_that_stood_behind_others_in_vain_is_no_denial_where_nothing_is_kn
     with pytest.raises(StoreUnavailable, match="do not tell its time"):
         core.conclude(a_wish(patient=False), OutOfTurn())
     assert admit(core)
-    assert core.conclude(a_wish(patient=False), OutOfTurn()) is False
+    assert core.conclude(a_wish(patient=False), OutOfTurn()).allowed is False
 
 
 def test_a_wait_in_vain_says_what_was_wanted(make):
