@@ -87,6 +87,10 @@ AHEAD_NS: Final = 20_000_000
 OUTRUN_SECONDS: Final = 1.0
 """For how long after that."""
 
+PREFETCHED_PARTS: Final = 1_000
+"""Into how many parts prefetched permits are split at most, each due with its last permit: a rate of bytes may have
+millions of them."""
+
 IN_FRONT: Final = 100
 """How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
 
@@ -372,7 +376,6 @@ class _Tries:
                         attempt=f"{state.chance.getrandbits(64):016x}",
                         batch=batch,
                         wanted=step.wanted,
-                        amounts=step.amounts,
                         horizon=step.horizon,
                         planned_at=now,
                         refusals=before.refusals if before else 0,
@@ -458,13 +461,13 @@ class _Tries:
         state, book = self._state, self._book
         if found is None:
             raise ConfigurationError("a charge left no item: a defect of this library")
-        each = _prefetched(flight)
-        dues = due_times(sent, found, (*flight.amounts, *each))
-        size = len(flight.amounts)
+        counts, more, interval = _shares(flight)
+        dues = due_times(sent, found, [count * interval for count in (*counts, *more)])
+        size = len(counts)
         with state.lock:
             book.learn(found, now=now)
             steady = state.time.steady()
-            woken = book.book(flight, dues[:size], dues[size:], now=steady)
+            woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
             # If those for whom it was charged are gone, their permits are for those who wait now.
             woken += book.deal(now=now, steady=steady)
         _wake(woken, but=self._booking)
@@ -534,15 +537,22 @@ def _is_undecided(flight: Flight, answer: object) -> bool:
     return isinstance(answer, Unknown) or (unanswered and flight.uncertain)
 
 
-def _prefetched(flight: Flight) -> tuple[int, ...]:
-    """What each of the prefetched permits costs."""
-    if len(flight.wanted.limits) != 1 or flight.wanted.reserved:
-        return ()
-    name = flight.wanted.limits[0]
+def _shares(flight: Flight) -> tuple[list[int], list[int], int]:
+    """How many permits each caller gets, the same of each part of those that are prefetched, and what a permit costs.
+
+    By what was sent last: since it was planned, the policy may have changed. For several limits, nothing is prefetched,
+    and all are due together: one permit for each caller stands for all of its own.
+    """
+    names = flight.wanted.limits
+    if len(names) != 1 or flight.wanted.reserved:
+        return [1] * len(flight.batch), [], 0
+    (name,) = names
     part = next(part for part in flight.sent[-1].limits if part.name == name)
-    extra = part.charged - sum(flight.amounts)
-    count = flight.wanted.booked[name] - sum(wanted.booked.get(name, 0) for _, wanted in flight.batch)
-    return (extra // count,) * count if count > 0 else ()
+    counts = [wanted.booked[name] for _, wanted in flight.batch]
+    more = flight.wanted.booked[name] - sum(counts)
+    each = max(1, -(-more // PREFETCHED_PARTS))
+    parts = [each] * (more // each) + ([more % each] if more % each else [])
+    return counts, parts, part.charged // flight.wanted.booked[name]
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -7,7 +7,7 @@ Invariants:
 - Callers queue: first come, first served. The first one sends one charge for all who wait, and deals the permits out.
 - A permit that is booked has its own due time, and is used by whom it was dealt to. If that caller leaves before, the
   permit goes to another one of this process: it is then a spare.
-- A spare that nobody wanted within `SPARE_NS` of its due time is forgone. If it were kept, this process could use it
+- A spare that nobody wanted within a second of its due time is forgone. If it were kept, this process could use it
   later, together with others: more than the rate.
 - A charge under way (`Flight`) belongs to the book, and not to the caller that sends it. If that caller is gone, the
   next one sends the same attempt again, and so finds out whether it was charged.
@@ -20,10 +20,8 @@ from __future__ import annotations
 import math
 import weakref
 from bisect import insort
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
@@ -31,6 +29,7 @@ from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.booking_queue import BookingQueue
 from ddb_lease._state.pace import Pace
+from ddb_lease._state.spares import Spares
 from ddb_lease._state.use_gate import UseGate
 
 STALE_SECONDS = 15.0
@@ -40,9 +39,6 @@ IN_ORDER_NS = 250_000_000
 """How long permits that are due wait for those that were due before, after these should have come to the gate: their
 thread or event loop may be blocked. Those that come and are told to wait are not overtaken, however late they are: many
 permits may be late at once, and then whoever wants few of them would pass again and again."""
-
-SPARE_NS = 1_000_000_000
-"""How long after its due time a spare permit may still be used."""
 
 
 class Booking:
@@ -89,7 +85,6 @@ class Flight:
         attempt: Its id, for all sendings.
         batch: Whom it books for, and what each of them wants.
         wanted: Their permits together, and those that are prefetched.
-        amounts: What the permits of each caller cost.
         horizon: How far ahead it may book, as of `planned_at`.
         planned_at: The service's time when it was planned.
         sent: All sendings so far.
@@ -100,16 +95,11 @@ class Flight:
     attempt: str
     batch: Sequence[tuple[weakref.ref[Booking], Wanted]]
     wanted: Wanted
-    amounts: tuple[int, ...]
     horizon: int
     planned_at: int
     sent: list[Charge] = field(default_factory=list)
     uncertain: bool = False
     refusals: int = 0
-
-
-_Booked: TypeAlias = tuple[tuple[str, int], ...]
-"""Permits by limit, in the order of the limits' names."""
 
 
 class KeyBook:
@@ -159,7 +149,7 @@ class KeyBook:
         self.pace: Pace | None = None
         self._queue: BookingQueue[Booking] | None = None  # most keys have nobody who waits
         self._served: list[weakref.ref[Booking]] | None = None
-        self._spares: dict[_Booked, deque[int]] = {}
+        self._spares: Spares | None = None  # most keys have none
         self._expected_at = math.inf
 
     @property
@@ -173,8 +163,7 @@ class KeyBook:
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
-        self._forgo(now)
-        return sum(len(dues) * max(count for _, count in booked) for booked, dues in self._spares.items())
+        return 0 if self._spares is None else self._spares.in_hand(now=now)
 
     # What the item shows.
 
@@ -243,7 +232,7 @@ class KeyBook:
         """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
         dealt: list[Booking] = []
         while self._spares and (booking := self.first()) is not None:
-            due = self._take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
+            due = self._spares.take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
             if due is None:
                 break
             self._serve(booking, due)
@@ -254,7 +243,7 @@ class KeyBook:
         """Take spare permits that are due, for a newcomer, if nobody waits."""
         if not self._spares or self.first() is not None:
             return False
-        return self._take(wanted, now=now, by=now) is not None
+        return self._spares.take(wanted, now=now, by=now) is not None
 
     def waits_for_others(self, booking: Booking, *, now: int) -> int:
         """How long permits that are due wait for those that were due before, at most; 0: they are next."""
@@ -276,13 +265,15 @@ class KeyBook:
         """Keep permits that were taken and not used."""
         self._spare(wanted, due)
 
-    def book(self, flight: Flight, dues: Sequence[int], extra: Sequence[int], *, now: float) -> list[Booking]:
+    def book(
+        self, flight: Flight, dues: Sequence[int], extra: Sequence[tuple[int, int]], *, now: float
+    ) -> list[Booking]:
         """Deal out what a flight was charged for; returns whom to wake.
 
         Args:
             flight: If it is not under way any more, another caller has dealt it out.
             dues: When the permits of each caller of the batch are due.
-            extra: When each of the permits that were prefetched is due.
+            extra: When permits that were prefetched are due, and how many of them.
             now: On the steady clock.
         """
         if self.flight is not flight:
@@ -297,8 +288,8 @@ class KeyBook:
                 woken.append(booking)
             else:
                 self._spare(wanted, due)
-        for due in extra:
-            self._spare(Wanted(booked={flight.wanted.limits[0]: 1}), due)
+        for due, count in extra:
+            self._spare(Wanted(booked={flight.wanted.limits[0]: count}), due)
         return woken + self.others()
 
     def others(self) -> list[Booking]:
@@ -308,11 +299,11 @@ class KeyBook:
 
     def drop_spares(self) -> None:
         """Forgo the permits in hand."""
-        self._spares = {}
+        self._spares = None
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
-        self._queue, self._spares, self._served, self.flight = None, {}, None, None
+        self._queue, self._spares, self._served, self.flight = None, None, None, None
         self._expected_at = math.inf
 
     # Internals.
@@ -339,53 +330,14 @@ class KeyBook:
                 return [other for other in (one() for one in after[:1]) if other is not None]
         return []
 
-    def _take(self, wanted: Wanted, *, now: int, by: int) -> int | None:
-        """Take spares that make up what is wanted: one that is the same, or single permits of one limit.
-
-        Returns:
-            When they are due; None if there are none, or none that are due in time.
-        """
-        self._forgo(now)
-        if wanted.reserved:
-            return None
-        booked = _sorted(wanted)
-        dues, count = self._spares.get(booked), 1
-        if not dues and len(booked) == 1:
-            ((name, count),) = booked
-            dues = self._spares.get(((name, 1),))
-        if not dues or len(dues) < count or dues[count - 1] > by:
-            return None
-        for _ in range(count - 1):
-            dues.popleft()
-        return dues.popleft()
-
     def _spare(self, wanted: Wanted, due: int) -> None:
-        if wanted.reserved:
-            return
-        booked, count = _sorted(wanted), 1
-        if len(booked) == 1:
-            ((name, count),) = booked
-            booked = ((name, 1),)
-        dues = self._spares.setdefault(booked, deque())
-        for _ in range(count):
-            if dues and dues[-1] > due:
-                insort(dues, due)
-            else:
-                dues.append(due)
-
-    def _forgo(self, now: int) -> None:
-        for dues in self._spares.values():
-            while dues and dues[0] + SPARE_NS < now:
-                dues.popleft()
+        self._spares = self._spares or Spares()
+        self._spares.put(wanted, due=due)
 
 
 def _due_of(place: weakref.ref[Booking]) -> float:
     booking = place()
     return math.inf if booking is None or booking.due is None else booking.due
-
-
-def _sorted(wanted: Wanted) -> tuple[tuple[str, int], ...]:
-    return tuple((name, wanted.booked[name]) for name in wanted.limits)
 
 
 def _gave_back(before: KeyState, after: KeyState | None) -> bool:

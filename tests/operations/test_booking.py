@@ -12,6 +12,7 @@ from ddb_lease._operations.booking import ATTEMPT_SECONDS
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
 from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
 from ddb_lease._protocol.rates.steering import change_policy
+from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._state import booking_queue
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
@@ -212,6 +213,33 @@ def test_who_waits_behind_one_who_may_not_book_yet_is_told_at_once_too():
     late = world.call(0, patience=2 * NS)
     assert isinstance(late.outcome, Denied)
     assert late.over_at == world.now
+
+
+def test_millions_of_prefetched_permits_are_a_few_entries():
+    world = World(Limit(1_000_000, burst=60_000_000), [0], prefetch=5_000_000)
+    assert world.call(0).outcome == Admitted()
+    spares = world.processes[0].state.book("")._spares
+    assert sum(len(entries) for entries in spares._entries.values()) <= 1_001
+    assert spares.in_hand(now=world.now) == 4_999_999
+    assert world.call(0, 4_999_999).outcome == Admitted()
+    assert len(world.charges) == 1
+
+
+@pytest.mark.parametrize("fate", [Fate(out=None), Fate(back=None)])
+def test_a_batch_that_is_found_out_about_under_another_policy_keeps_that_one(fate):
+    slow, fast = Limit(1, burst=10), Limit(10, burst=10)
+    world = World(slow, [0], fates=[Fate(), Fate(), Fate(), Fate(0, NS // 10), fate])
+    world.call(0, 10)
+    world.call(0, patience=60 * NS)
+    calls = [world.call(0, patience=60 * NS) for _ in range(5)]
+    world.run(START + NS // 2)
+    new = change_policy(world.items.policy, limit_policies({"permits": fast}), now=world.now).policy
+    world.items.policy = world.processes[0].state.policy = new
+    world.run(START + 60 * NS)
+    assert excess([(call.admitted_at, 1) for call in calls], fast) <= 1e-3
+    assert all(call.admitted_at <= START + 16 * NS for call in calls)
+    if fate.out is None:
+        assert calls[-1].admitted_at <= START + 2 * NS, "charged under the new policy"
 
 
 def test_prefetching_is_fair_and_economical():
