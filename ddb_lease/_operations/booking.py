@@ -9,7 +9,8 @@ Invariants:
 - An attempt has one id for all its sendings, and charges the same permits for the same callers each time. If the item
   that refused it shows the id, an earlier sending was charged: it counts once, and its permits are due by the item as
   it is then, which is the later time.
-- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone.
+- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone. While
+  others wait for it, it is not given up before `ATTEMPT_SECONDS`, whoever sends it.
 - Who cannot be served within its timeout is told as soon as that is known.
 """
 
@@ -240,11 +241,19 @@ class _Tries:
         self._note(outcome, began)
         return outcome
 
+    def _is_awaited(self, flight: Flight | None) -> bool:
+        """Whether an attempt may have been charged for others who wait: the next of them sends it again."""
+        now = self._state.rate_time.now_ns()
+        if flight is None or not flight.uncertain or now is None or now - flight.planned_at > ATTEMPT_SECONDS * NS:
+            return False
+        return any(one is not self._booking and self._book.awaits(one) for one in (ref() for ref, _ in flight.batch))
+
     def _note(self, outcome: Admission, began: float) -> None:
         """Note for others how a try of the first in the queue ended, and wake those that it concerns."""
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
-            book.flight = None
+            if not self._is_awaited(book.flight):
+                book.flight = None
             if not isinstance(outcome, (Busy, Unavailable)):
                 book.failing_since = None
             elif book.failing_since is None:

@@ -200,6 +200,10 @@ class KeyBook:
         """The first of those who wait for a booking."""
         return None if self._queue is None else self._queue.first()
 
+    def awaits(self, booking: Booking | None) -> bool:
+        """Whether this one waits for a booking."""
+        return booking is not None and self._queue is not None and booking in self._queue
+
     def waiting(self, most: int | None = None) -> list[Booking]:
         """Those who wait for a booking, in order, at most so many from the front."""
         return [] if self._queue is None else self._queue.waiting(most)
@@ -283,7 +287,7 @@ class KeyBook:
         woken = []
         for (place, wanted), due in zip(flight.batch, dues, strict=True):
             booking = place()
-            if booking is not None and self._queue is not None and booking in self._queue:
+            if booking is not None and self.awaits(booking):
                 self._serve(booking, due)
                 woken.append(booking)
             else:

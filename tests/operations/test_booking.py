@@ -439,6 +439,30 @@ def test_one_whose_thread_is_stuck_delays_those_behind_it_for_a_moment_and_not_e
     assert stuck.admitted_at == START + 20 * NS
 
 
+def test_an_attempt_that_its_sender_has_no_time_for_is_finished_by_those_it_was_made_for():
+    fates = [Fate(), Fate(), Fate(), Fate(0, NS // 10), Fate(back=None)]
+    world = World(Limit(10, burst=10), [0], fates=fates)
+    world.call(0)
+    world.call(0, patience=60 * NS)
+    hasty, *calls = [world.call(0, patience=patience * NS // 2) for patience in (1, 60, 60, 60)]
+    world.run(START + 30 * NS)
+    assert isinstance(hasty.outcome, Unavailable)
+    assert all(call.outcome == Admitted() for call in calls)
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) * 10 // NS
+    assert charged == 2 + 4, "once for each"
+
+
+def test_one_reads_the_policy_again_while_the_others_go_on():
+    world = World(Limit(1_000), [0], delay=20_000_000)
+    world.call(0)
+    world.run(START + 31 * NS)
+    sent = len(world.requests)
+    calls = [world.call(0, key=f"key-{number}") for number in range(50)]
+    world.run(world.now + NS)
+    assert all(call.outcome == Admitted() for call in calls)
+    assert sum(isinstance(request, ReadPolicy) for request in world.requests[sent:]) == 1
+
+
 def test_what_was_booked_for_those_who_are_gone_serves_the_one_who_finds_out():
     world = World(Limit(10, burst=50), [0], delay=20_000_000)
     world.call(0)
