@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ddb_lease._operations import booking
 from ddb_lease._operations.booking import ATTEMPT_SECONDS
+from ddb_lease._operations.steer import read_key
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
-from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
+from ddb_lease._protocol.rates.messages import Charge, KeyIs, ReadKey, ReadPolicy
 from ddb_lease._protocol.rates.steering import change_policy
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._state import booking_queue
@@ -486,6 +487,27 @@ def test_once_the_table_answers_again_the_trouble_before_is_forgotten():
     world.call(0, patience=600 * NS)
     assert len(book.waiting()) == 1, "it may not book yet"
     assert book.trouble is None
+
+
+def test_a_reading_that_a_charge_overtook_does_not_pass_for_permits_given_back():
+    world = World(Limit(10, burst=5), [0])
+    world.call(0, 2)
+    state = world.processes[0].state
+    before, book = world.items.keys[""], state.book("")
+    reading = read_key(state, "", deadline=1e9)
+    assert isinstance(next(reading), ReadKey)
+    world.run(world.now + NS // 100)
+    world.call(0, 3)
+    gate, after = book.gate, book.known
+    with pytest.raises(StopIteration):
+        reading.send(KeyIs(state=before))
+    assert book.gate is gate
+    assert book.known is after
+    reading = read_key(state, "", deadline=1e9)
+    next(reading)
+    with pytest.raises(StopIteration):
+        reading.send(KeyIs(state=None))
+    assert book.known is None
 
 
 def test_a_changed_policy_is_read_where_an_item_shows_it():
