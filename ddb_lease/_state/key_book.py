@@ -186,7 +186,7 @@ class KeyBook:
         self._leave_queue(booking)
         woken = self._no_longer_served(booking)
         if booking.due is not None:
-            self._spare(booking.wanted, booking.due)
+            self.give_back(booking.wanted, due=booking.due)
             booking.due = None
         first = self.first()
         return woken if first is None else [first, *woken]
@@ -266,8 +266,9 @@ class KeyBook:
         return self._no_longer_served(booking)
 
     def give_back(self, wanted: Wanted, *, due: int) -> None:
-        """Keep permits that were taken and not used."""
-        self._spare(wanted, due)
+        """Keep permits that were booked or taken, and that nobody uses yet."""
+        self._spares = self._spares or Spares()
+        self._spares.put(wanted, due=due)
 
     def book(
         self, flight: Flight, dues: Sequence[int], extra: Sequence[tuple[int, int]], *, now: float
@@ -291,9 +292,9 @@ class KeyBook:
                 self._serve(booking, due)
                 woken.append(booking)
             else:
-                self._spare(wanted, due)
+                self.give_back(wanted, due=due)
         for due, count in extra:
-            self._spare(Wanted(booked={flight.wanted.limits[0]: count}), due)
+            self.give_back(Wanted(booked={flight.wanted.limits[0]: count}), due=due)
         return woken + self.others()
 
     def others(self) -> list[Booking]:
@@ -333,10 +334,6 @@ class KeyBook:
                 self._served = [*(one for one in before if one() is not None), *after] or None
                 return [other for other in (one() for one in after[:1]) if other is not None]
         return []
-
-    def _spare(self, wanted: Wanted, due: int) -> None:
-        self._spares = self._spares or Spares()
-        self._spares.put(wanted, due=due)
 
 
 def _due_of(place: weakref.ref[Booking]) -> float:
