@@ -32,15 +32,15 @@ class UseGate:
     def wait_ns(self, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int) -> int:
         """How long these permits must still wait; 0: they have passed, and count as used now."""
         costs = {name: wanted.booked_ns(name, limits[name]) for name in wanted.limits if name in limits}
-        earliest = max((self._earliest(name, cost, limits[name]) for name, cost in costs.items()), default=now)
+        tats = {name: self._tat(name, limits[name], now) for name, cost in costs.items() if cost}
+        # What was booked under a larger burst passes as if it were the whole burst.
+        earliest = max((tat + min(0, costs[name] - limits[name].tolerance) for name, tat in tats.items()), default=now)
         if earliest > now:
             return earliest - now
-        for name, cost in costs.items():
-            if cost:
-                self._tats[name] = max(self._tats.get(name, now), now) + cost
+        for name, tat in tats.items():
+            self._tats[name] = tat + costs[name]
         return 0
 
-    def _earliest(self, name: str, cost: int, limit: LimitPolicy) -> int:
-        tat = self._tats.get(name)
-        # What a changed policy would not have allowed holds nobody back for longer than the limit's own burst.
-        return 0 if tat is None or not cost else tat + cost - limit.tolerance
+    def _tat(self, name: str, limit: LimitPolicy, now: int) -> int:
+        # What passed under another policy holds nobody back for longer than the limit's own burst takes to come back.
+        return max(now, min(self._tats.get(name, now), now + limit.tolerance))

@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_KEY_BOOK = "_state/key_book.py"
+_SPARES = "_state/spares.py"
 _RATE_TIME = "_state/rate_time.py"
 _WINDOW_CORE = "_runtime/window_core.py"
 _USE_GATE = "_state/use_gate.py"
@@ -38,9 +38,9 @@ RATES = Chapter(
         ),
         Mutant(
             name="a spare permit is forgone after a second",
-            module=_KEY_BOOK,
-            target="KeyBook._forgo",
-            code="dues and dues[0] + SPARE_NS < now",
+            module=_SPARES,
+            target="Spares._forgo",
+            code="entries[0][0] + SPARE_NS < now",
             without="False",
             noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
         ),
