@@ -4,7 +4,7 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _KEY_BOOK = "_state/key_book.py"
 _RATE_TIME = "_state/rate_time.py"
-_SLIDING_WINDOW = "sliding_window.py"
+_WINDOW_CORE = "_runtime/window_core.py"
 _USE_GATE = "_state/use_gate.py"
 
 RATES = Chapter(
@@ -46,7 +46,7 @@ RATES = Chapter(
         ),
         Mutant(
             name="a machine that stood still uses no permit that has ended",
-            module=_SLIDING_WINDOW,
+            module=_WINDOW_CORE,
             target="_require_in_time",
             code="delay > allowed",
             without="",

@@ -1,12 +1,17 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
+import weakref
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddb_lease._operations import booking
 from ddb_lease._operations.booking import ATTEMPT_SECONDS
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
 from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
+from ddb_lease._state import booking_queue
 from ddb_lease.models import Limit
 from tests.operations.rate_world import NS, START, Fate, World, excess, jain
 
@@ -175,12 +180,63 @@ def test_one_process_alone_never_exceeds_its_rate_at_the_times_of_use(rate, pref
     assert sum(n for _, n in world.used()) >= 0.8 * min(rate * 5, 5 / 0.06)
 
 
+def test_the_work_for_each_of_many_waiters_does_not_grow_with_their_number(monkeypatch):
+    looks = []
+
+    class Counted(weakref.ref):
+        def __call__(self):
+            looks.append(1)
+            return super().__call__()
+
+    monkeypatch.setattr(booking_queue.weakref, "ref", Counted)
+    monkeypatch.setattr(booking, "IN_FRONT", 10)
+    each = []
+    for waiters in (500, 1_000):
+        world = World(Limit(10, burst=1), [0], delay=5_000_000)
+        world.call(0)
+        looks.clear()
+        for _ in range(waiters):
+            world.call(0, patience=3_600 * NS)
+        world.run(START + 20 * NS)
+        each.append(len(looks) / waiters)
+    assert each[1] <= 1.4 * each[0]
+
+
+def test_who_waits_behind_one_who_may_not_book_yet_is_told_at_once_too():
+    world = World(Limit(1, burst=1), [0])
+    for _ in range(40):
+        world.call(0, patience=600 * NS)
+    world.run(START + NS // 2)
+    late = world.call(0, patience=2 * NS)
+    assert isinstance(late.outcome, Denied)
+    assert late.over_at == world.now
+
+
 def test_prefetching_is_fair_and_economical():
     world = saturated(Limit(100, burst=100), 4, seconds=30, prefetch=50)
     shares = [sum(n for _, n in world.used(process)) for process in range(4)]
     assert jain(shares) >= 0.97
     assert len(world.charges) / sum(shares) <= 0.04
     assert sum(shares) >= 0.95 * 100 * 30
+
+
+def test_many_processes_that_want_little_charge_only_what_they_use():
+    chance = Random(1)
+    world = World(Limit(1_000), [chance.randint(-50_000_000, 50_000_000) for _ in range(100)], delay=6_000_000)
+    end = START + 10 * NS
+
+    def now_and_then(process):
+        world.call(process)
+        if world.now < end:
+            world.at(world.now + round(chance.expovariate(1 / 1.5) * NS), lambda: now_and_then(process))
+
+    for process in range(100):
+        world.at(START + chance.randrange(NS), lambda process=process: now_and_then(process))
+    world.run(end + NS)
+    used = sum(n for _, n in world.used())
+    assert used == len(world.calls), "the rate has room for ten times as many"
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) * 1_000 // NS
+    assert charged <= 1.1 * used
 
 
 # Several limits.
