@@ -210,6 +210,7 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
+        self._sent_at = 0
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
@@ -282,9 +283,11 @@ class _Tries:
             return failure
         if book.flight is None and self._others_come():
             yield Pause(seconds=LINGER_SECONDS, wakeable=False)
-        for _ in range(BRANCHES):
+        for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
+            if branch:  # the last answer may have taken long
+                yield from ensure_policy(state, deadline=give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -436,7 +439,7 @@ class _Tries:
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
-                    book.learn(answer.state, now=now)
+                    book.learn(answer.state, now=now, since=self._sent_at)
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
@@ -461,7 +464,7 @@ class _Tries:
         dues = due_times(sent, found, (*flight.amounts, *each))
         size = len(flight.amounts)
         with state.lock:
-            book.learn(found, now=now)
+            book.learn(found, now=now, since=self._sent_at)
             woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
         _wake(woken, but=self._booking)
         return None if self._booking.due is None else Booked(due=self._booking.due)
@@ -503,6 +506,7 @@ class _Tries:
                 return proposal
             flight.sent.append(proposal)
             before, flight.uncertain = flight.uncertain, True  # if we are interrupted now, nobody knows
+            self._sent_at = now
         answer: Any = yield proposal
         with state.lock:
             if book.flight is flight:

@@ -96,7 +96,7 @@ class Oracle:
         """A process is about to send a request."""
         self.noticed(process)
         attempt = arguments.get("ExpressionAttributeValues", {}).get(":attempt")
-        if attempt is not None:
+        if attempt is not None and attempt["S"] not in self.senders:
             self.senders[attempt["S"]] = process
 
     def used(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
@@ -180,10 +180,10 @@ class Oracle:
         self.changed_at = self.world.now
 
     def follows(self, process: LimiterProcess, arguments: Arguments, *, excused: bool) -> None:
-        """R8: a process sends a charge under a policy that was changed long ago."""
+        """R8: a process sends a new charge under a policy that was changed long ago."""
         values = arguments.get("ExpressionAttributeValues", {})
         stored = self.service.items.get(POLICY)
-        if ":due" not in values or stored is None or excused:
+        if ":due" not in values or stored is None or excused or values[":attempt"]["S"] in self.senders:
             return
         old = self.world.now - self.changed_at
         if int(values[":rev"]["N"]) < int(stored["rev"]["N"]) and old > FOLLOWED + LAG:

@@ -382,8 +382,8 @@ class Performance:
 
     def _told(self, process: Any, ordinal: int, operation: str, arguments: Arguments, fate: Fate) -> None:
         self.record.requests += 1
-        self.oracle.sends(process, arguments)
-        if operation in READS and fate.name != "normal":
+        of_policy = operation in READS or arguments.get("Key", {}).get("sk") == {"S": POLICY[1]}
+        if of_policy and fate.name != "normal":
             self._troubled[process.name] = self.world.now
         # Before that, it may have been unable to read the policy: then it goes on by the one it knows.
         trouble = self._troubled.get(process.name, 0.0)
@@ -392,6 +392,7 @@ class Performance:
             self.oracle.follows(process, arguments, excused=excused)
         except Violation as violation:  # raised here, the library would take it for a failure to send
             self._broken = violation
+        self.oracle.sends(process, arguments)
         if self._watch:
             wrong = "" if fate.name == "normal" else f"   [{fate.name} {fate.instead or ''}{fate.date or ''}]"
             self.note(process.name, f"#{ordinal} {_readable(operation, arguments)}{wrong}")
