@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.booking import book, known_denial
+from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._operations.without_answer import decide_here, noting, unanswered
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
