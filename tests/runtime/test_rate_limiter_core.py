@@ -163,7 +163,7 @@ def test_a_try_that_stood_behind_others_in_vain_is_no_denial_where_nothing_is_kn
     with pytest.raises(StoreUnavailable, match="do not tell its time"):
         core.conclude(a_wish(patient=False), OutOfTurn())
     assert admit(core)
-    assert core.conclude(a_wish(patient=False), OutOfTurn()) is False
+    assert core.conclude(a_wish(patient=False), OutOfTurn()).allowed is False
 
 
 def test_a_wait_in_vain_says_what_was_wanted(make):
