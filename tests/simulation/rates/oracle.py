@@ -343,10 +343,19 @@ class Oracle:
             if TAT + name not in before:
                 continue
             self.ledgers[key, name].unordered = True
+            fell = int(before[REACH + name]["N"]) - int(after[REACH + name]["N"])
+            if fell > 0:
+                self._due_earlier(key, name, fell)
             used = int(after[TAT + name]["N"]) - max(int(before[TAT + name]["N"]), now)
             gone = int(before[HELD + name]["N"]) - int(after[HELD + name]["N"])
             if gone < 0 or (sweeps and gone and used != gone):
                 raise Violation("R9", f"{process.name} settles {used} of {gone} ns of {name} of {key!r}")
+
+    def _due_earlier(self, key: str, name: str, by: int) -> None:
+        """What was given back: an attempt that recognises itself takes its due time from the item as it is now."""
+        for (_, of, limit), dues in self._permits.items():
+            if (of, limit) == (key, name):
+                dues[:] = [due - by for due in dues]
 
     def _parts(self, key: str, before: Item, after: Item, now: int, cuts: set[str]) -> list[tuple[str, int, int]]:
         """Which limits were charged: name, permits booked, permits reserved.
