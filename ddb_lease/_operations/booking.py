@@ -215,6 +215,7 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
+        self._sent_at = 0
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
@@ -295,9 +296,11 @@ class _Tries:
             return failure
         if book.flight is None and self._others_come():
             yield Pause(seconds=LINGER_SECONDS, wakeable=False)
-        for _ in range(BRANCHES):
+        for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
+            if branch:  # the last answer may have taken long
+                yield from ensure_policy(state, deadline=give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -448,7 +451,7 @@ class _Tries:
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
-                    book.learn(answer.state, now=now)
+                    book.learn(answer.state, now=now, since=self._sent_at)
                     book.trouble = None  # the table answered
                     flight.uncertain = False
                     flight.refusals += 1
@@ -474,7 +477,7 @@ class _Tries:
         dues = due_times(sent, found, [count * interval for count in (*counts, *more)])
         size = len(counts)
         with state.lock:
-            book.learn(found, now=now)
+            book.learn(found, now=now, since=self._sent_at)
             steady = state.time.steady()
             woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
             # If those for whom it was charged are gone, their permits are for those who wait now.
@@ -519,6 +522,7 @@ class _Tries:
                 return proposal
             flight.sent.append(proposal)
             before, flight.uncertain = flight.uncertain, True  # if we are interrupted now, nobody knows
+            self._sent_at = now
         answer: Any = yield proposal
         with state.lock:
             if book.flight is flight:

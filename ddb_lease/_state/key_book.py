@@ -167,10 +167,19 @@ class KeyBook:
 
     # What the item shows.
 
-    def learn(self, state: KeyState | None, *, now: int) -> None:
-        """Keep the item as it was just seen."""
+    def learn(self, state: KeyState | None, *, now: int, since: int | None = None) -> None:
+        """Keep the item as it was just seen.
+
+        Args:
+            state: The item.
+            now: The service's time.
+            since: The same when the request was sent whose answer shows the item. If another answer has come since,
+                and this one shows less, it is the older one: nothing was given back.
+        """
         before = self.known
         if before is not None and _gave_back(before, state):
+            if since is not None and since < self.known_at:
+                return
             self.gate = None  # it counts what was forgiven
         self.known, self.known_at = state, now
 
