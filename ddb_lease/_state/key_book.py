@@ -29,6 +29,7 @@ from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.remembered_key import Remembered, recalled, remembered
 from ddb_lease._state.use_gate import UseGate
 
 STALE_SECONDS = 15.0
@@ -107,24 +108,23 @@ class KeyBook:
     """The book of one key in one process.
 
     Attributes:
-        known: The item as last seen; None if none was seen, or there is none.
-        known_at: When it was seen, by the service's time.
+        known_at: When the item was seen last, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
         trouble: Why the last charge failed; None if the table answered it.
         last_size: For how many callers the last charge booked.
-        last_end: When it was answered, on the steady clock.
+        last_end: When the last charge for several callers was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
     """
 
     __slots__ = (
         "_expected_at",
+        "_kept",
         "_queue",
         "_served",
         "_spares",
         "flight",
         "gate",
-        "known",
         "known_at",
         "last_end",
         "last_size",
@@ -133,7 +133,8 @@ class KeyBook:
     )
 
     def __init__(self) -> None:
-        self.known: KeyState | None = None
+        # Most books are of keys that nobody waits for: what they do not need is not made.
+        self._kept: Remembered = None
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
@@ -141,20 +142,29 @@ class KeyBook:
         self.last_size = 0
         self.last_end = -math.inf
         self.outrun_at = -math.inf
-        self._queue: list[weakref.ref[Booking]] = []
+        self._queue: list[weakref.ref[Booking]] | None = None
         self._served: list[weakref.ref[Booking]] | None = None
-        self._spares: dict[_Booked, deque[int]] = {}
+        self._spares: dict[_Booked, deque[int]] | None = None
         self._expected_at = math.inf
 
     @property
     def idle(self) -> bool:
         """Whether nobody waits, and nothing is in hand: the book may be dropped."""
-        return not self._queue and not any(self._spares.values()) and self.flight is None
+        return not self._queue and not any((self._spares or {}).values()) and self.flight is None
+
+    @property
+    def known(self) -> KeyState | None:
+        """The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time."""
+        return recalled(self._kept)
+
+    @known.setter
+    def known(self, state: KeyState | None) -> None:
+        self._kept = remembered(state)
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
         self._forgo(now)
-        return sum(len(dues) * max(count for _, count in booked) for booked, dues in self._spares.items())
+        return sum(len(dues) * max(count for _, count in booked) for booked, dues in (self._spares or {}).items())
 
     # What the item shows.
 
@@ -169,11 +179,13 @@ class KeyBook:
 
     def join(self, booking: Booking) -> None:
         """Join the queue at its end."""
+        if self._queue is None:
+            self._queue = []
         self._queue.append(weakref.ref(booking))
 
     def leave(self, booking: Booking) -> list[Booking]:
         """Leave, from any place, and hand back permits that were not used; returns whom to wake."""
-        self._queue = [place for place in self._queue if place() is not booking]
+        self._no_longer_queued(booking)
         woken = self._no_longer_served(booking)
         if booking.due is not None:
             self._spare(booking.wanted, booking.due)
@@ -187,6 +199,8 @@ class KeyBook:
 
     def waiting(self) -> list[Booking]:
         """Those who wait for a booking, in order, without places whose owner is gone."""
+        if not self._queue:
+            return []
         waiting = [booking for booking in (place() for place in self._queue) if booking is not None]
         if len(waiting) < len(self._queue):
             self._queue = [weakref.ref(booking) for booking in waiting]
@@ -262,7 +276,9 @@ class KeyBook:
         if self.flight is not flight:
             return []
         self.flight, self.trouble = None, None
-        self.last_size, self.last_end = len(flight.batch), now
+        self.last_size = len(flight.batch)
+        if self.last_size > 1:
+            self.last_end = now
         waiting, woken = self.waiting(), []
         for (place, wanted), due in zip(flight.batch, dues, strict=True):
             booking = place()
@@ -282,11 +298,11 @@ class KeyBook:
 
     def drop_spares(self) -> None:
         """Forgo the permits in hand."""
-        self._spares = {}
+        self._spares = None
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
-        self._queue, self._spares, self._served, self.flight = [], {}, None, None
+        self._queue, self._spares, self._served, self.flight = None, None, None, None
         self._expected_at = math.inf
 
     # Internals.
@@ -296,7 +312,12 @@ class KeyBook:
         if self._served is None:
             self._served = []
         insort(self._served, weakref.ref(booking), key=_due_of)
-        self._queue = [place for place in self._queue if place() is not booking]
+        self._no_longer_queued(booking)
+
+    def _no_longer_queued(self, booking: Booking) -> None:
+        self._queue = [place for place in self._queue or () if place() is not booking] or None
+        if self._queue is None:
+            self._expected_at = math.inf
 
     def _no_longer_served(self, booking: Booking) -> list[Booking]:
         if not self._served:
@@ -313,7 +334,7 @@ class KeyBook:
             When they are due; None if there are none, or none that are due in time.
         """
         self._forgo(now)
-        if wanted.reserved:
+        if wanted.reserved or not self._spares:
             return None
         booked = _sorted(wanted)
         dues, count = self._spares.get(booked), 1
@@ -333,6 +354,8 @@ class KeyBook:
         if len(booked) == 1:
             ((name, count),) = booked
             booked = ((name, 1),)
+        if self._spares is None:
+            self._spares = {}
         dues = self._spares.setdefault(booked, deque())
         for _ in range(count):
             if dues and dues[-1] > due:
@@ -341,7 +364,7 @@ class KeyBook:
                 dues.append(due)
 
     def _forgo(self, now: int) -> None:
-        for dues in self._spares.values():
+        for dues in (self._spares or {}).values():
             while dues and dues[0] + SPARE_NS < now:
                 dues.popleft()
 
