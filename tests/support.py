@@ -266,8 +266,11 @@ class Table:
         self.client.delete_item(TableName=self.table, Key=self.key(sort))
 
     def delete_all(self) -> None:
-        """Delete the bucket, whatever is in it."""
+        """Delete the bucket, whatever is in it, and all keys of the rate of its name."""
         sorts = list(self.all())
+        if "policy" in sorts:
+            for shard in range(64):
+                Table(self.client, self.table, f"{self.bucket}#{shard:02d}").delete_all()
         for first in range(0, len(sorts), 25):
             batch = [{"DeleteRequest": {"Key": self.key(sort)}} for sort in sorts[first : first + 25]]
             self.client.batch_write_item(RequestItems={self.table: batch})

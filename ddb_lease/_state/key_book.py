@@ -29,6 +29,8 @@ from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.booking_queue import BookingQueue
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.remembered_key import Remembered, recalled, remembered
 from ddb_lease._state.use_gate import UseGate
 
@@ -112,9 +114,12 @@ class KeyBook:
         flight: The charge under way.
         gate: What permits pass when they are used.
         trouble: Why the last charge failed; None if the table answered it.
+        failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
+            None if the last one did not fail.
         last_size: For how many callers the last charge booked.
         last_end: When the last charge for several callers was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
+        pace: How fast permits are used here; None until a charge was refused like that.
     """
 
     __slots__ = (
@@ -123,34 +128,42 @@ class KeyBook:
         "_queue",
         "_served",
         "_spares",
+        "failing_since",
         "flight",
         "gate",
         "known_at",
         "last_end",
         "last_size",
         "outrun_at",
+        "pace",
         "trouble",
     )
 
     def __init__(self) -> None:
-        # Most books are of keys that nobody waits for: what they do not need is not made.
+        # Nobody waits for most keys: what their books do not need is not made.
         self._kept: Remembered = None
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
         self.trouble: Exception | None = None
+        self.failing_since: float | None = None
         self.last_size = 0
         self.last_end = -math.inf
         self.outrun_at = -math.inf
-        self._queue: list[weakref.ref[Booking]] | None = None
+        self.pace: Pace | None = None
+        self._queue: BookingQueue[Booking] | None = None
         self._served: list[weakref.ref[Booking]] | None = None
         self._spares: dict[_Booked, deque[int]] | None = None
         self._expected_at = math.inf
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits, and nothing is in hand: the book may be dropped."""
-        return not self._queue and not any((self._spares or {}).values()) and self.flight is None
+        """Whether nobody waits, for a booking or for its permits: the book may be dropped.
+
+        Permits in hand, and a charge that its caller left behind, do not keep it: if nobody asks for the key any more,
+        nothing would ever end them.
+        """
+        return not self._queue and not self._served
 
     @property
     def known(self) -> KeyState | None:
@@ -179,36 +192,35 @@ class KeyBook:
 
     def join(self, booking: Booking) -> None:
         """Join the queue at its end."""
-        if self._queue is None:
-            self._queue = []
-        self._queue.append(weakref.ref(booking))
+        self._queue = self._queue or BookingQueue()
+        self._queue.join(booking)
 
     def leave(self, booking: Booking) -> list[Booking]:
         """Leave, from any place, and hand back permits that were not used; returns whom to wake."""
-        self._no_longer_queued(booking)
+        self._leave_queue(booking)
         woken = self._no_longer_served(booking)
         if booking.due is not None:
             self._spare(booking.wanted, booking.due)
             booking.due = None
-        return self.waiting()[:1] + woken
+        first = self.first()
+        return woken if first is None else [first, *woken]
 
     def everybody(self) -> list[Booking]:
         """Those who wait for a booking, and those whose permits are booked."""
         served = [booking for booking in (place() for place in self._served or ()) if booking is not None]
         return [*self.waiting(), *served]
 
-    def waiting(self) -> list[Booking]:
-        """Those who wait for a booking, in order, without places whose owner is gone."""
-        if not self._queue:
-            return []
-        waiting = [booking for booking in (place() for place in self._queue) if booking is not None]
-        if len(waiting) < len(self._queue):
-            self._queue = [weakref.ref(booking) for booking in waiting]
-        return waiting
+    def first(self) -> Booking | None:
+        """The first of those who wait for a booking."""
+        return None if self._queue is None else self._queue.first()
 
-    def in_front_of(self, booking: Booking | None) -> list[Booking]:
-        """Those who wait in front of this one, or of a newcomer."""
-        waiting = self.waiting()
+    def waiting(self, most: int | None = None) -> list[Booking]:
+        """Those who wait for a booking, in order, at most so many from the front."""
+        return [] if self._queue is None else self._queue.waiting(most)
+
+    def in_front_of(self, booking: Booking, *, most: int) -> list[Booking]:
+        """Those who wait in front of this one, at most so many from the front."""
+        waiting = self.waiting(most)
         return waiting[: waiting.index(booking)] if booking in waiting else waiting
 
     def my_turn(self, booking: Booking, *, now: float) -> bool:
@@ -218,23 +230,23 @@ class KeyBook:
             booking: In the queue.
             now: On the steady clock.
         """
-        if self.waiting()[:1] == [booking] or now > self._expected_at:
+        if self.first() is booking or now > self._expected_at:
             self._expected_at = now + STALE_SECONDS
             return True
         return False
 
     def rests(self, booking: Booking, *, until: float) -> None:
         """Note that the first in the queue tries again at this time of the steady clock. It is not overdue before."""
-        if self.waiting()[:1] == [booking]:
+        if self.first() is booking:
             self._expected_at = until + STALE_SECONDS
 
     # Permits.
 
-    def deal(self, *, now: int) -> list[Booking]:
-        """Deal spare permits to those who wait, in order; returns who got some."""
-        dealt = []
-        for booking in self.waiting() if self._spares else ():
-            due = self._take(booking.wanted, now=now, by=None if booking.patient else now)
+    def deal(self, *, now: int, steady: float) -> list[Booking]:
+        """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
+        dealt: list[Booking] = []
+        while self._spares and (booking := self.first()) is not None:
+            due = self._take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
             if due is None:
                 break
             self._serve(booking, due)
@@ -243,7 +255,7 @@ class KeyBook:
 
     def take_now(self, wanted: Wanted, *, now: int) -> bool:
         """Take spare permits that are due, for a newcomer, if nobody waits."""
-        if not self._spares or self.waiting():
+        if not self._spares or self.first() is not None:
             return False
         return self._take(wanted, now=now, by=now) is not None
 
@@ -279,10 +291,10 @@ class KeyBook:
         self.last_size = len(flight.batch)
         if self.last_size > 1:
             self.last_end = now
-        waiting, woken = self.waiting(), []
+        woken = []
         for (place, wanted), due in zip(flight.batch, dues, strict=True):
             booking = place()
-            if booking is not None and booking in waiting:
+            if booking is not None and self._queue is not None and booking in self._queue:
                 self._serve(booking, due)
                 woken.append(booking)
             else:
@@ -312,10 +324,12 @@ class KeyBook:
         if self._served is None:
             self._served = []
         insort(self._served, weakref.ref(booking), key=_due_of)
-        self._no_longer_queued(booking)
+        self._leave_queue(booking)
 
-    def _no_longer_queued(self, booking: Booking) -> None:
-        self._queue = [place for place in self._queue or () if place() is not booking] or None
+    def _leave_queue(self, booking: Booking) -> None:
+        if self._queue is not None:
+            self._queue.leave(booking)
+            self._queue = self._queue or None
         if self._queue is None:
             self._expected_at = math.inf
 
@@ -323,11 +337,15 @@ class KeyBook:
         if not self._served:
             return []
         was_first = self._served[0]() is booking
-        self._served = [place for place in self._served if place() not in {None, booking}] or None
+        if was_first:
+            self._served.pop(0)  # nearly always: permits are used in the order of their due times
+            self._served = self._served or None
+        else:
+            self._served = [place for place in self._served if place() not in {None, booking}] or None
         first = self._served[0]() if was_first and self._served else None
         return [] if first is None else [first]
 
-    def _take(self, wanted: Wanted, *, now: int, by: int | None) -> int | None:
+    def _take(self, wanted: Wanted, *, now: int, by: int) -> int | None:
         """Take spares that make up what is wanted: one that is the same, or single permits of one limit.
 
         Returns:
@@ -341,7 +359,7 @@ class KeyBook:
         if not dues and len(booked) == 1:
             ((name, count),) = booked
             dues = self._spares.get(((name, 1),))
-        if not dues or len(dues) < count or (by is not None and dues[count - 1] > by):
+        if not dues or len(dues) < count or dues[count - 1] > by:
             return None
         for _ in range(count - 1):
             dues.popleft()

@@ -30,6 +30,7 @@ _ELSEWHERE = {
     "_runtime/origin.py": ("tests/test_dropped.py",),
     "_runtime/own_holders.py": ("tests/test_dropped.py",),
     "_runtime/clock.py": ("tests/state/test_service_time.py",),
+    "_runtime/event_calls.py": ("tests/runtime/test_events.py", "tests/runtime/test_troubles.py"),
     "_runtime/endings.py": ("tests/runtime/test_exits.py",),
     "_runtime/give_back.py": ("tests/test_interrupts.py", "tests/operations/test_acquire_errors.py"),
     "_runtime/holds_nothing.py": ("tests/test_sliding_window.py", "tests/test_token_bucket.py"),
@@ -55,9 +56,11 @@ _ELSEWHERE = {
     "bucket.py": ("tests/operations",),
     "errors.py": ("tests/test_surface.py",),
     "events.py": ("tests/runtime/test_events.py",),
+    "key_limiter.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
+    "rate_events.py": ("tests/runtime/test_rate_reporter.py",),
     "lease.py": ("tests/runtime/test_renewer.py",),
     "models.py": ("tests/operations/test_status.py", "tests/operations/test_resize.py"),
-    "otel.py": ("tests/runtime/test_events.py",),
+    "otel.py": ("tests/runtime/test_events.py", "tests/runtime/test_rate_reporter.py"),
     "signals.py": ("tests/runtime/test_exits.py",),
 }
 """Tests of modules besides those that mirror their path."""
