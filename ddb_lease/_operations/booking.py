@@ -163,15 +163,12 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
         return None
     denial = earliest_due(policy, known, wanted, now=now)
     if isinstance(denial, NotBefore):
-        return denial if denial.at > now and _remembered(policy, book, denial, now) else None
+        return denial if denial.at > now and _remembered(policy, known, book.known_at, denial, now) else None
     return None
 
 
-def _remembered(policy: Policy, book: KeyBook, denial: NotBefore, now: int) -> bool:
-    known = book.known
-    if known is None:
-        return False
-    return now < remembered_until(denial, known, limits_of(policy, known), now=book.known_at)
+def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefore, now: int) -> bool:
+    return now < remembered_until(denial, known, limits_of(policy, known), now=known_at)
 
 
 def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operation[None]:
@@ -425,7 +422,11 @@ class _Tries:
         if known is None:
             return None
         denial = earliest_due(policy, known, first.wanted, now=now)
-        if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
+        if (
+            isinstance(denial, NotBefore)
+            and denial.at > now
+            and not _remembered(policy, known, book.known_at, denial, now)
+        ):
             return None
         return known
 

@@ -29,6 +29,7 @@ from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.booking_queue import BookingQueue
 from ddb_lease._state.pace import Pace
+from ddb_lease._state.remembered_key import Remembered, recalled, remembered
 from ddb_lease._state.spares import Spares
 from ddb_lease._state.use_gate import UseGate
 
@@ -106,28 +107,27 @@ class KeyBook:
     """The book of one key in one process.
 
     Attributes:
-        known: The item as last seen; None if none was seen, or there is none.
-        known_at: When it was seen, by the service's time.
+        known_at: When the item was seen last, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
         trouble: Why the last charge failed; None if the table answered it.
         failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
             None if the last one did not fail.
         last_size: For how many callers the last charge booked.
-        last_end: When it was answered, on the steady clock.
+        last_end: When the last charge for several callers was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
         pace: How fast permits are used here; None until a charge was refused like that.
     """
 
     __slots__ = (
         "_expected_at",
+        "_kept",
         "_queue",
         "_served",
         "_spares",
         "failing_since",
         "flight",
         "gate",
-        "known",
         "known_at",
         "last_end",
         "last_size",
@@ -137,7 +137,8 @@ class KeyBook:
     )
 
     def __init__(self) -> None:
-        self.known: KeyState | None = None
+        # Nobody waits for most keys: what their books do not need is not made.
+        self._kept: Remembered = None
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
@@ -147,7 +148,7 @@ class KeyBook:
         self.last_end = -math.inf
         self.outrun_at = -math.inf
         self.pace: Pace | None = None
-        self._queue: BookingQueue[Booking] | None = None  # most keys have nobody who waits
+        self._queue: BookingQueue[Booking] | None = None
         self._served: list[weakref.ref[Booking]] | None = None
         self._spares: Spares | None = None  # most keys have none
         self._expected_at = math.inf
@@ -160,6 +161,15 @@ class KeyBook:
         nothing would ever end them.
         """
         return not self._queue and not self._served
+
+    @property
+    def known(self) -> KeyState | None:
+        """The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time."""
+        return recalled(self._kept)
+
+    @known.setter
+    def known(self, state: KeyState | None) -> None:
+        self._kept = remembered(state)
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
@@ -293,7 +303,9 @@ class KeyBook:
         if self.flight is not flight:
             return []
         self.flight, self.trouble = None, None
-        self.last_size, self.last_end = len(flight.batch), now
+        self.last_size = len(flight.batch)
+        if self.last_size > 1:
+            self.last_end = now
         woken = []
         for (place, wanted), due in zip(flight.batch, dues, strict=True):
             booking = place()
@@ -333,6 +345,8 @@ class KeyBook:
         if self._queue is not None:
             self._queue.leave(booking)
             self._queue = self._queue or None
+        if self._queue is None:
+            self._expected_at = math.inf
 
     def _no_longer_served(self, booking: Booking) -> list[Booking]:
         """Remove it from those whose permits are booked; returns who comes after it, and may have waited for it."""

@@ -45,16 +45,17 @@ class Wanted:
     Attributes:
         booked: Permits by limit that are charged for good.
         reserved: Permits by limit that are held, and settled later.
+        limits: The limits of which any permits are wanted, in the order of their names.
     """
 
     booked: Mapping[str, int] = field(default_factory=dict)
     reserved: Mapping[str, int] = field(default_factory=dict)
+    limits: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """The limits of which any permits are wanted, in the order of their names."""
+    def __post_init__(self) -> None:
         both = (self.booked, self.reserved)
-        return tuple(sorted({name for wanted in both for name, count in wanted.items() if count}))
+        names = sorted({name for wanted in both for name, count in wanted.items() if count})
+        object.__setattr__(self, "limits", tuple(names))  # asked for again and again while permits are booked
 
     def booked_ns(self, name: str, limit: LimitPolicy) -> int:
         """What the booked permits of a limit cost."""
@@ -121,9 +122,11 @@ class StalePolicy:
 Denial: TypeAlias = NotBefore | HeldBack | NeverEnough | StalePolicy
 
 
-def limits_of(policy: Policy, state: KeyState | None) -> dict[str, LimitPolicy]:
+def limits_of(policy: Policy, state: KeyState | None) -> Mapping[str, LimitPolicy]:
     """The limits that hold for a key: the policy's, and its override's where it has one."""
-    override = {} if state is None else state.override
+    if state is None or not state.override:
+        return policy.limits
+    override = state.override
     return {name: override.get(name, limit) for name, limit in policy.limits.items()}
 
 
