@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -202,7 +203,7 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return Wanted(booked={SINGLE: _checked_count("n", n, self._most(key, SINGLE))})
+            return _single(_checked_count("n", n, self._most(key, SINGLE)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         if n != 1:
@@ -435,6 +436,11 @@ class RateLimiterCore:
             woken = key_book.leave(booking)
         for other in woken:
             other.wake()
+
+
+@functools.lru_cache(maxsize=1024)
+def _single(n: int) -> Wanted:
+    return Wanted(booked={SINGLE: n})
 
 
 def limits_given(
