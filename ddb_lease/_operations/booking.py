@@ -252,17 +252,13 @@ class _Tries:
         with state.lock:
             if not self._is_awaited(book.flight):
                 book.flight = None
-            if not isinstance(outcome, (Busy, Unavailable)):
+            if isinstance(outcome, (Busy, Unavailable)):
+                book.trouble = outcome.cause
+                book.failing_since = began if book.failing_since is None else book.failing_since
+            else:
                 book.failing_since = None
-            elif book.failing_since is None:
-                book.failing_since = began
-            match outcome:
-                case Denied() if booking.patient:
-                    book.rests(booking, until=state.time.steady() + outcome.retry_in)
-                case Busy() | Unavailable():
-                    book.trouble = outcome.cause
-                case _:
-                    pass
+            if isinstance(outcome, Denied) and booking.patient:
+                book.rests(booking, until=state.time.steady() + outcome.retry_in)
             others = book.others()
         _wake(others, but=booking)
 
