@@ -17,10 +17,12 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
+from ddb_lease.reservation import Reservation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -164,6 +166,39 @@ class RateLimiter(NotAsync, BelongsHere):
             wait costs one denial (1 WCU) more, and the next try is spread out.
         """
         self._all.acquire(n, timeout=timeout, **permits)
+
+    def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for n permits as `acquire` does, and hold them until it is known how many were used.
+
+        Every limit that is named is held. What is held counts as used, and does not come back with time: nothing is
+        booked on its end.
+
+        Args:
+            n: How many, up to `burst`: as many as may be needed.
+            timeout: As in `acquire`.
+            settle_within: Seconds, or a timedelta, from 1 s to a day, in which it is settled; from when the permits are
+                due. After that all permits count as used. If a process dies, others have to do without them so long.
+            **permits: How many of each limit, for a limiter with several.
+
+        Returns:
+            A `Reservation`, to be used as a block.
+
+        Raises:
+            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held. Where reservations of others
+                hold all there is, this is known only when the time is over.
+
+        Cost: as `acquire`, one UpdateItem for each reservation; and one to settle it.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> with RateLimiter("bytes", rate=1_000_000, **local.connect()) as limiter:
+            ...     with limiter.reserve(65_536, timeout=30) as reservation:
+            ...         reservation.settle(12_000)
+            True
+        """
+        return self._all.reserve(n, timeout=timeout, settle_within=settle_within, **permits)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O.

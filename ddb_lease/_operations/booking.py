@@ -19,6 +19,7 @@ import weakref
 from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
+from ddb_lease._operations.settling import clear_overdue, enter
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import (
@@ -87,6 +88,10 @@ IN_ORDER_NS: Final = 250_000_000
 
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
+
+HELD_AHEAD_NS: Final = 2_000_000_000
+"""How much later than expected a reservation may be due: others may charge just before. A hold's time counts from then
+on, so with the whole horizon, holds of dead processes would stay for so much longer."""
 
 _PADDING_NS: Final = 1_000
 """Added to a wait, as a pause that ends a moment too soon would be followed by another."""
@@ -240,6 +245,8 @@ class _Tries:
         for _ in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
+            if book.ledger is not None or (book.known is not None and book.known.holds):
+                yield from clear_overdue(state, self._key, book, deadline=give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             outcome = (yield from self._fly(step, give_up_at)) if isinstance(step, Flight) else step
@@ -345,7 +352,7 @@ class _Tries:
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at = state.time.steady()
-                    book.learn(answer.state, now=now)
+                    book.learn(answer.state, now=now, process=state.process)
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
@@ -370,7 +377,9 @@ class _Tries:
         dues = due_times(sent, found, (*flight.amounts, *each))
         size = len(flight.amounts)
         with state.lock:
-            book.learn(found, now=now)
+            if flight.wanted.reserved:
+                enter(book, flight, sent, dues[0])
+            book.learn(found, now=now, process=state.process)
             woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
         _wake(woken, but=self._booking)
         return None if self._booking.due is None else Booked(due=self._booking.due)
@@ -398,13 +407,22 @@ class _Tries:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
             known = self._known(policy, now)
+            horizon = max(0, flight.horizon - (now - flight.planned_at))
+            if flight.wanted.reserved:
+                horizon = min(horizon, _expected_wait(policy, known, flight.wanted, now) + HELD_AHEAD_NS)
             proposal = propose(
                 policy,
                 known,
                 flight.wanted,
-                attempt=Attempt(key=self._key, id=flight.attempt, lane=state.lane, process=state.process),
+                attempt=Attempt(
+                    key=self._key,
+                    id=flight.attempt,
+                    lane=state.lane,
+                    process=state.process,
+                    settle_by=now + horizon + flight.wanted.settle_within,
+                ),
                 now=now,
-                horizon=max(0, flight.horizon - (now - flight.planned_at)),
+                horizon=horizon,
                 retention=round(state.retention),
                 slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
             )
@@ -431,6 +449,11 @@ def _prepare(state: LimiterState, give_up_at: float) -> Operation[Busy | Unavail
     if state.closed:
         raise state.closed_error()
     return None
+
+
+def _expected_wait(policy: Policy, known: KeyState | None, wanted: Wanted, now: int) -> int:
+    due = earliest_due(policy, known, wanted, now=now)
+    return due.at - now if isinstance(due, NotBefore) else 0
 
 
 def _is_undecided(flight: Flight, answer: object) -> bool:

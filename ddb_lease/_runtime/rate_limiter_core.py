@@ -191,10 +191,13 @@ class RateLimiterCore:
 
     def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
+        wish = self.to_hold(key, wanted, timeout)
+        return None if self._from_memory(key, wanted) else wish
+
+    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish:
+        """What a call that reserves, and waits for it, asks the table for."""
         self._require_open()
         seconds = checked_timeout(timeout)
-        if self._from_memory(key, wanted):
-            return None
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
         return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
@@ -240,15 +243,23 @@ class RateLimiterCore:
 
     # Operations, for an API to drive.
 
+    @staticmethod
+    def booking(wish: Wish, wake: Callable[[], None]) -> Booking:
+        """A place in the queue for a call; arguments as for `in_queue`."""
+        return Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+
     @contextlib.contextmanager
-    def in_queue(self, wish: Wish, wake: Callable[[], None]) -> Iterator[Operation[Admission]]:
+    def in_queue(
+        self, wish: Wish, wake: Callable[[], None], *, booking: Booking | None = None
+    ) -> Iterator[Operation[Admission]]:
         """Stay in the queue while the operation runs, whatever ends it.
 
         Args:
             wish: What to ask the table for.
             wake: Ends the caller's pause, from any thread.
+            booking: The place in the queue, if the caller has made it.
         """
-        booking = Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+        booking = booking or self.booking(wish, wake)
         state = self.state
         with state.lock:
             key_book = state.book(wish.key)
@@ -282,9 +293,10 @@ class RateLimiterCore:
 
     def timed_out(self, wanted: Wanted, timeout: Seconds | None) -> AcquireTimeout:
         """The error of a call that timed out."""
-        parts = [f"{count} {name}" for name, count in sorted(wanted.booked.items())]
-        if len(parts) == 1 and SINGLE in wanted.booked:
-            permits = "permit" if wanted.booked[SINGLE] == 1 else f"{wanted.booked[SINGLE]} permits"
+        counts = {**wanted.booked, **wanted.reserved}
+        parts = [f"{count} {name}" for name, count in sorted(counts.items())]
+        if len(parts) == 1 and SINGLE in counts:
+            permits = "permit" if counts[SINGLE] == 1 else f"{counts[SINGLE]} permits"
         else:
             permits = f"permits ({', '.join(parts)})"
         return AcquireTimeout(f"no {permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")

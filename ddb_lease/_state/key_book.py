@@ -29,6 +29,7 @@ from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.hold_ledger import Held, HoldLedger
 from ddb_lease._state.use_gate import UseGate
 
 STALE_SECONDS = 15.0
@@ -52,9 +53,10 @@ class Booking:
 
     Attributes:
         due: When its permits are due; None until they are booked.
+        held: If it reserves: what it holds, once it is charged.
     """
 
-    __slots__ = ("__weakref__", "began", "deadline", "due", "patient", "wake", "wanted")
+    __slots__ = ("__weakref__", "began", "deadline", "due", "held", "patient", "wake", "wanted")
 
     def __init__(
         self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
@@ -65,6 +67,7 @@ class Booking:
         self.deadline = deadline
         self.patient = patient
         self.due: int | None = None
+        self.held: Held | None = None
 
     def place(self, *, now: float) -> Place:
         """Its place, as of this time of the steady clock."""
@@ -111,6 +114,7 @@ class KeyBook:
         known_at: When it was seen, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
+        ledger: This process's reservations; None if there never was one.
         trouble: Why the last charge failed; None if the table answered it.
         last_size: For how many callers the last charge booked.
         last_end: When it was answered, on the steady clock.
@@ -128,6 +132,7 @@ class KeyBook:
         "known_at",
         "last_end",
         "last_size",
+        "ledger",
         "outrun_at",
         "trouble",
     )
@@ -137,6 +142,7 @@ class KeyBook:
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
+        self.ledger: HoldLedger | None = None
         self.trouble: Exception | None = None
         self.last_size = 0
         self.last_end = -math.inf
@@ -148,8 +154,9 @@ class KeyBook:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits, and nothing is in hand: the book may be dropped."""
-        return not self._queue and not any(self._spares.values()) and self.flight is None
+        """Whether nobody waits, and nothing is in hand or held: the book may be dropped."""
+        held = self.ledger is not None and self.ledger.entries
+        return not self._queue and not any(self._spares.values()) and self.flight is None and not held
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
@@ -158,12 +165,14 @@ class KeyBook:
 
     # What the item shows.
 
-    def learn(self, state: KeyState | None, *, now: int) -> None:
-        """Keep the item as it was just seen."""
+    def learn(self, state: KeyState | None, *, now: int, process: str = "") -> None:
+        """Keep the item as it was just seen, at this time of the service, by the process of this name."""
         before = self.known
         if before is not None and _gave_back(before, state):
             self.gate = None  # it counts what was forgiven
         self.known, self.known_at = state, now
+        if self.ledger is not None:
+            self.ledger.saw(state, process=process)
 
     # The queue.
 
@@ -178,6 +187,8 @@ class KeyBook:
         if booking.due is not None:
             self._spare(booking.wanted, booking.due)
             booking.due = None
+            if booking.held is not None:
+                booking.held.give_up()
         return self.waiting()[:1] + woken
 
     def everybody(self) -> list[Booking]:
@@ -287,6 +298,9 @@ class KeyBook:
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
         self._queue, self._spares, self._served, self.flight = [], {}, None, None
+        if self.ledger is not None:
+            self.ledger.lose(self.ledger.entries)
+            self.ledger = None
         self._expected_at = math.inf
 
     # Internals.

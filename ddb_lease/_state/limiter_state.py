@@ -110,5 +110,10 @@ class LimiterState:
     def _drop_some(self) -> None:
         if len(self._books) > MOST_BOOKS:
             # Those that are busy are few: the oldest ones are nearly always idle.
-            for key in [key for key in islice(self._books, 16) if self._books[key].idle][:2]:
+            oldest, now = list(islice(self._books, 16)), self.rate_time.now_ns()
+            for key in oldest:
+                ledger = self._books[key].ledger
+                if ledger is not None and now is not None:
+                    ledger.forget_overdue(now=now)
+            for key in [key for key in oldest if self._books[key].idle][:2]:
                 del self._books[key]

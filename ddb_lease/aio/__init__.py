@@ -9,5 +9,6 @@ from ddb_lease.aio.bucket import LeaseBucket
 from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.lease import Lease
 from ddb_lease.aio.rate_limiter import RateLimiter
+from ddb_lease.aio.reservation import Reservation
 
-__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter"]
+__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter", "Reservation"]

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, reserved
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
+from ddb_lease.aio.reservation import Reservation, reserve
 from ddb_lease.models import Decision, RateStatus, Seconds
 
 
@@ -49,6 +51,21 @@ class KeyLimiter:
         wish = self._core.wait_for(self.key, wanted, timeout)
         if wish is not None and not await self._ask(wish):
             raise self._core.timed_out(wanted, timeout)
+
+    @no_block("`async with await limiter.reserve() as reservation:`")
+    async def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for permits of this key, and hold them until it is known how many were used; as `RateLimiter.reserve`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
+            settle_within: Seconds, or a timedelta, after which all permits count as used.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        wish = self._core.to_hold(self.key, reserved(self._core, n, permits, settle_within), timeout)
+        return await reserve(self._core, self._driver, self._runtime, wish, timeout)
 
     async def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""

@@ -18,11 +18,13 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
 from ddb_lease.aio.driver import Driver, Wakeup, running_loop
 from ddb_lease.aio.key_limiter import KeyLimiter
+from ddb_lease.aio.reservation import Reservation
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
@@ -157,6 +159,29 @@ class RateLimiter(NotSync, BelongsHere):
             StoreRejected: As in `try_acquire`.
         """
         await self._all.acquire(n, timeout=timeout, **permits)
+
+    @no_block("`async with await limiter.reserve() as reservation:`")
+    async def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for n permits, and hold them until it is known how many were used. As `ddb_lease.RateLimiter.reserve`.
+
+        If it is cancelled after its permits were charged, none of them counts as used: they come back with the next
+        settlement of this process for the key. If none comes within `settle_within`, all of them count as used.
+
+        Args:
+            n: How many, up to `burst`: as many as may be needed.
+            timeout: As in `acquire`.
+            settle_within: Seconds, or a timedelta, after which all permits count as used.
+            **permits: How many of each limit, for a limiter with several.
+
+        Returns:
+            A `Reservation`: ``async with await limiter.reserve(5) as reservation:``.
+
+        Raises:
+            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held.
+        """
+        return await self._all.reserve(n, timeout=timeout, settle_within=settle_within, **permits)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O, not awaited.

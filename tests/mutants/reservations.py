@@ -1,0 +1,82 @@
+"""Reservations: what is settled, once, and what is swept."""
+
+from tests.mutants.mutant import Chapter, Mutant
+
+_LEDGER = "_state/hold_ledger.py"
+_SETTLING = "_operations/settling.py"
+_CORE = "_runtime/reservation_core.py"
+_TESTS = "tests/operations/test_settling.py"
+_UNIT = "tests/state/test_hold_ledger.py"
+
+RESERVATIONS = Chapter(
+    title="Reservations",
+    mutants=(
+        Mutant(
+            name="a settlement that the item shows is not made again",
+            module=_LEDGER,
+            target="HoldLedger.saw",
+            code="settlement.happened(state)",
+            without="False",
+            noticed_by=(
+                f"{_TESTS}::test_each_settlement_counts_once_whatever_becomes_of_its_answer",
+                f"{_TESTS}::test_a_settlement_whose_sender_is_gone_is_finished_by_the_next_one",
+            ),
+        ),
+        Mutant(
+            name="what was seen of a hold never goes back",
+            module=_LEDGER,
+            target="HoldLedger.saw",
+            code="hold.attempt in self._overwritten",
+            without="False",
+            noticed_by=(f"{_UNIT}::test_an_answer_that_comes_late_does_not_undo_what_was_seen_since",),
+        ),
+        Mutant(
+            name="a reservation that was swept is over, if its process holds others since",
+            module=_LEDGER,
+            target="HoldLedger.add",
+            code="set(bases) == {None}",
+            without="False",
+            noticed_by=(f"{_UNIT}::test_a_hold_that_is_made_anew_ends_all_older_reservations",),
+        ),
+        Mutant(
+            name="permits that were charged without our knowing do not stay held",
+            module=_LEDGER,
+            target="HoldLedger.settlement",
+            code="not reserving",
+            without="False",
+            noticed_by=(f"{_TESTS}::test_what_an_attempt_reserved_that_was_given_up_is_settled_in_full",),
+        ),
+        Mutant(
+            name="a reservation that is overdue does not stay held",
+            module=_LEDGER,
+            target="HoldLedger.settlement",
+            code="held.until < now",
+            without="",
+            noticed_by=(f"{_TESTS}::test_a_process_that_reserves_on_and_on_does_not_keep_what_it_forgot",),
+        ),
+        Mutant(
+            name="the item is asked before a reservation is given up as swept",
+            module=_SETTLING,
+            target="_Sending.run",
+            code="all(held in checked for held in step.entries)",
+            without="",
+            noticed_by=(f"{_TESTS}::test_reserving_and_settling_at_the_same_time_loses_nothing",),
+        ),
+        Mutant(
+            name="a hold of a dead process is swept by whoever meets it",
+            module=_SETTLING,
+            target="_sweep",
+            code="not known.holds",
+            without="True",
+            noticed_by=(f"{_TESTS}::test_what_a_dead_process_held_is_swept_by_whoever_waits_for_it",),
+        ),
+        Mutant(
+            name="a reservation is settled once",
+            module=_CORE,
+            target="ReservationCore.note",
+            code="self._noted",
+            without="False",
+            noticed_by=("tests/test_reservation.py::test_it_is_settled_once",),
+        ),
+    ),
+)
