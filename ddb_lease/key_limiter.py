@@ -5,7 +5,11 @@ Invariants: it is the synchronous way to drive a `RateLimiterCore` for one key, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ddb_lease._operations.together import Call
 from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._runtime.family import NOT_PREPARED, Family, Relative
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
 from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, reserved
 from ddb_lease._runtime.runtime import Runtime
@@ -31,18 +35,26 @@ class KeyLimiter:
         [True, False]
     """
 
-    __slots__ = ("_core", "_runtime", "key")
+    __slots__ = ("_core", "_family", "_runtime", "key")
 
-    def __init__(self, core: RateLimiterCore, runtime: Runtime, key: str) -> None:
+    def __init__(self, core: RateLimiterCore, runtime: Runtime, key: str, above: Sequence[Relative] = ()) -> None:
         self._core = core
         self._runtime = runtime
         self.key = key
+        self._family = Family(Relative(core, key), above) if above else None
+
+    @property
+    def _relatives(self) -> tuple[Relative, ...]:
+        """The key, and its parents."""
+        return (Relative(self._core, self.key),) if self._family is None else self._family.members
 
     def __repr__(self) -> str:
         return f"<key {self.key!r} of {self._core!r}>"
 
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
+        if self._family is not None:
+            return self._try_all(self._family, self._family.wanted(n, permits))
         return self._try(self._core.wanted(n, permits))
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
@@ -53,6 +65,9 @@ class KeyLimiter:
             timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
             **permits: How many of each limit, for a limiter with several.
         """
+        if self._family is not None:
+            self._take_all(self._family, self._family.wanted(n, permits), timeout)
+            return
         wanted = self._core.wanted(n, permits)
         wish = self._core.wait_for(self.key, wanted, timeout)
         if wish is not None and not self._ask(wish):
@@ -69,17 +84,26 @@ class KeyLimiter:
             settle_within: Seconds, or a timedelta, after which all permits count as used.
             **permits: How many of each limit, for a limiter with several.
         """
+        if self._family is not None:
+            call = self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
+            return Reservation(self._family.reservations(call), self._runtime)
         wish = self._core.to_hold(self.key, reserved(self._core, n, permits, settle_within), timeout)
         return reserve(self._core, self._runtime, wish, timeout)
 
     def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+        if self._family is not None:
+            all_wanted = self._family.wanted(n, permits)
+            allowed = self._try_all(self._family, all_wanted)
+            return self._family.decision(all_wanted, allowed=allowed)
         wanted = self._core.wanted(n, permits)
         allowed = self._try(wanted)
         return self._core.decision(self.key, wanted, allowed=allowed)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O."""
+        if self._family is not None:
+            return self._family.wait_time(self._family.wanted(n, permits))
         return self._core.wait_time(self.key, self._core.wanted(n, permits))
 
     def status(self) -> RateStatus:
@@ -95,3 +119,23 @@ class KeyLimiter:
         with self._core.in_queue(wish, wakeup.wake) as operation:
             outcome = self._core.driver.run(operation, wakeup)
         return self._core.conclude(wish, outcome)
+
+    def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> bool:
+        if family.denied_by_memory(wanted):
+            return False
+        with family.call(wanted, None, patient=False) as call:
+            return family.conclude(call, self._drive(family, call))
+
+    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+        with family.call(wanted, timeout, patient=True) as call:
+            if not family.conclude(call, self._drive(family, call)):
+                raise self._core.timed_out(wanted[0], timeout)
+            return call
+
+    def _drive(self, family: Family, call: Call) -> object:
+        wakeup = self._runtime.wakeup()
+        for step in family.steps(call):
+            outcome = step.driver.run(step.operation, wakeup)
+            if step.ends(outcome):
+                return outcome
+        return NOT_PREPARED

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
+from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
@@ -224,13 +225,36 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._all.check(n, **permits)
 
-    def key(self, key: str) -> KeyLimiter:
+    def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
 
+        Args:
+            key: Any string of 1 to 512 bytes.
+            under: Its parents: keys of this limiter or of others, or limiters as a whole. Each permit is then one of
+                the key, of each parent, and of their own parents: all or none. Each of them must have the limits that a
+                call names. All limiters must have the same table. Nine at most.
+
         Raises:
-            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+            ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.
+
+        Cost: no I/O here. With parents, `acquire`, `try_acquire`, `check` and `reserve` each take one
+            TransactWriteItems, 2 WCU for each item: 4 WCU with one parent. Each of the items is written by all who are
+            under it, and transactions on one item conflict: what conflicts is tried again after a pause, up to the
+            timeout. There is no order then: who waits may be passed. For a parent that is charged more than some tens
+            of times a second, charge the key alone, and give each key its share of the parent's rate.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> at = local.connect()
+            >>> orgs, teams = RateLimiter("orgs", rate=3, per=60, **at), RateLimiter("teams", rate=2, per=60, **at)
+            >>> red, blue = (teams.key(team, under=[orgs.key("acme")]) for team in ("red", "blue"))
+            >>> [team.try_acquire() for team in (red, red, red, blue, blue)]
+            [True, True, False, True, False]
         """
-        return KeyLimiter(self._core, self._runtime, checked_key(key))
+        checked = checked_parents(under, (RateLimiter, KeyLimiter))
+        views = [parent._all if isinstance(parent, RateLimiter) else parent for parent in checked]  # noqa: SLF001 - its own class
+        above = [relative for view in views for relative in view._relatives]  # noqa: SLF001 - a view of ours
+        return KeyLimiter(self._core, self._runtime, checked_key(key), above)
 
     def policy(self) -> Mapping[str, Limit]:
         """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).

@@ -5,13 +5,13 @@ Invariants: it is the synchronous way to drive a `ReservationCore`, and decides 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
-from ddb_lease._runtime.reservation_core import ReservationCore
+from ddb_lease._runtime.reservation_core import ReservationCore, note_all
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.errors import ConfigurationError, StoreError
 from ddb_lease.models import Seconds
@@ -43,9 +43,9 @@ class Reservation(NotAsync, BelongsHere):
     _instead = "reserve in the process that does the work"
     _block = "`with limiter.reserve() as reservation:`, or use ddb_lease.aio in asyncio"
 
-    def __init__(self, core: ReservationCore, limiter: RateLimiterCore, runtime: Runtime) -> None:
-        self._reservation = core
-        self._core = limiter
+    def __init__(self, parts: Sequence[ReservationCore], runtime: Runtime) -> None:
+        self._parts = tuple(parts)
+        self._reservation = self._parts[0]
         self._runtime = runtime
 
     def __repr__(self) -> str:
@@ -64,7 +64,7 @@ class Reservation(NotAsync, BelongsHere):
     @property
     def remaining(self) -> float:
         """Seconds until it counts in full; 0.0 once it is settled, or counts in full. No I/O."""
-        return self._reservation.remaining
+        return min(part.remaining for part in self._parts)
 
     def settle(self, n: int | None = None, /, **used: int) -> bool:
         """Tell how many permits were used. Once; the first call counts.
@@ -87,10 +87,12 @@ class Reservation(NotAsync, BelongsHere):
             StoreRejected: The service refuses for good. It counts in full when its time is over.
 
         Cost: 1 UpdateItem (1 WCU) for all reservations of the key that this process settles at the same time, and
-            nothing is read. One more where the process reserved, or others charged, at the same moment.
+            nothing is read. One more where the process reserved, or others charged, at the same moment. The same for
+            each parent of the key.
         """
-        self._reservation.note(n, used)
-        return self._send()
+        note_all(self._parts, n, used)
+        told = [self._settled(part) for part in self._parts]
+        return all(told)
 
     def __enter__(self) -> Reservation:
         return self
@@ -108,11 +110,11 @@ class Reservation(NotAsync, BelongsHere):
         except (StoreError, ConfigurationError) as error:
             self._reservation.failed(error)
 
-    def _send(self) -> bool:
+    def _settled(self, part: ReservationCore) -> bool:
         wakeup = self._runtime.wakeup()
-        with self._reservation.settling(wakeup.wake) as operation:
-            outcome = self._core.driver.run(operation, wakeup)
-        return self._reservation.conclude(outcome)
+        with part.settling(wakeup.wake) as operation:
+            outcome = part.driver.run(operation, wakeup)
+        return part.conclude(outcome)
 
 
 def reserve(core: RateLimiterCore, runtime: Runtime, wish: Wish, timeout: Seconds | None) -> Reservation:
@@ -123,4 +125,4 @@ def reserve(core: RateLimiterCore, runtime: Runtime, wish: Wish, timeout: Second
         outcome = core.driver.run(operation, wakeup)
     if not core.conclude(wish, outcome):
         raise core.timed_out(wish.wanted, timeout)
-    return Reservation(ReservationCore.booked(core, wish, booking), core, runtime)
+    return Reservation([ReservationCore.booked(core, wish, booking)], runtime)

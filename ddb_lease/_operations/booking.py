@@ -142,6 +142,17 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
     return None
 
 
+def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
+    """The item as last seen, where that is still to be relied on."""
+    known = book.known
+    if known is None:
+        return None
+    denial = earliest_due(policy, known, wanted, now=now)
+    if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
+        return None
+    return known
+
+
 def _remembered(policy: Policy, book: KeyBook, denial: NotBefore, now: int) -> bool:
     known = book.known
     if known is None:
@@ -237,7 +248,7 @@ class _Tries:
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
         give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS)
-        failure = yield from _prepare(state, give_up_at)
+        failure = yield from prepare_to_charge(state, give_up_at)
         if failure is not None:
             return failure
         if book.flight is None and self._others_come():
@@ -320,15 +331,7 @@ class _Tries:
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
-        """The item as last seen, where that is still to be relied on."""
-        book, first = self._book, self._booking
-        known = book.known
-        if known is None:
-            return None
-        denial = earliest_due(policy, known, first.wanted, now=now)
-        if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
-            return None
-        return known
+        return known_to_rely_on(policy, self._book, self._booking.wanted, now=now)
 
     def _require_possible(self, policy: Policy) -> None:
         missing = [name for name in self._booking.wanted.limits if name not in policy.limits]
@@ -437,7 +440,7 @@ class _Tries:
         return answer
 
 
-def _prepare(state: LimiterState, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+def prepare_to_charge(state: LimiterState, give_up_at: float) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not."""
     failure = yield from ensure_policy(state, deadline=give_up_at)
     if failure is not None:

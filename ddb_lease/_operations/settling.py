@@ -20,7 +20,7 @@ from typing import Any, Final, TypeAlias
 from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._protocol.messages import Pause, Rejected
 from ddb_lease._protocol.outcomes import Busy, LostRace, OutOfTurn, Unavailable, failure_of
-from ddb_lease._protocol.rates.charging import Attempt
+from ddb_lease._protocol.rates.charging import Attempt, Wanted
 from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey, Settle
 from ddb_lease._protocol.rates.records import LANES, Hold
 from ddb_lease._protocol.rates.settling import Reserved, Swept, settle, sweep
@@ -117,13 +117,22 @@ def enter(book: KeyBook, flight: Flight, sent: Sequence[Charge], due: int) -> No
     """
     if book.flight is not flight:
         return  # another caller has entered it
-    wanted, last = flight.wanted, sent[-1]
+    held = hold(book, sent, flight.wanted, due)
+    booking = flight.batch[0][0]()
+    if booking is not None and booking in book.waiting():
+        booking.held = held
+    else:
+        held.give_up()
+
+
+def hold(book: KeyBook, sent: Sequence[Charge], wanted: Wanted, due: int) -> Held:
+    """Enter what a charge reserved into the ledger; arguments as for `enter`."""
     held = Held(
         reserved={
             part.name: Reserved(
                 permits=wanted.reserved[part.name], interval=part.reserved // wanted.reserved[part.name]
             )
-            for part in last.limits
+            for part in sent[-1].limits
             if part.reserved
         },
         # A recognised attempt may be due later than the sending that was charged reckoned with.
@@ -132,11 +141,7 @@ def enter(book: KeyBook, flight: Flight, sent: Sequence[Charge], due: int) -> No
     if book.ledger is None:
         book.ledger = HoldLedger()
     book.ledger.add(held, bases=[charge.hold_before for charge in sent])
-    booking = flight.batch[0][0]()
-    if booking is not None and booking in book.waiting():
-        booking.held = held
-    else:
-        held.give_up()
+    return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,11 +201,11 @@ class _Sending:
 
     def _next(self) -> Settlement | _Gone | None:
         """What is to be settled; the limiter's lock is held."""
-        state, ledger, flight = self._state, self._ledger, self._book.flight
+        state, ledger = self._state, self._ledger
         hold, now = self._hold(), state.rate_time.now_ns()
         if now is None:
             return None
-        if hold is not None and flight is not None and hold.attempt == flight.attempt and _makes_anew(flight.sent):
+        if hold is not None and self._is_made_anew(hold):
             ledger.lose(ledger.entries)
         swept = ledger.swept(hold)
         if swept or hold is None:
@@ -212,7 +217,7 @@ class _Sending:
             process=state.process,
             lane=_lane(state),
             attempt=f"{state.chance.getrandbits(64):016x}",
-            reserving=flight is not None and bool(flight.wanted.reserved),
+            reserving=self._reserves(),
             now=now,
         )
 
@@ -234,6 +239,17 @@ class _Sending:
         )
         return None if isinstance(request, Swept) else request
 
+    def _reserves(self) -> bool:
+        flight = self._book.flight
+        return bool(self._book.reserving) or (flight is not None and bool(flight.wanted.reserved))
+
+    def _is_made_anew(self, hold: Hold) -> bool:
+        """Whether a charge that is not answered yet made the hold anew."""
+        flight, without_base = self._book.flight, {None}
+        if flight is not None and hold.attempt == flight.attempt:
+            return {charge.hold_before for charge in flight.sent} == without_base
+        return hold.attempt in self._book.reserving and self._book.reserving[hold.attempt] is None
+
     def _hold(self) -> Hold | None:
         seen = self._ledger.seen
         return None if seen is None else seen.holds.get(self._state.process)
@@ -252,11 +268,6 @@ def _learn(state: LimiterState, book: KeyBook, found: Any) -> None:  # noqa: ANN
     now = state.rate_time.now_ns()
     with state.lock:
         book.learn(found, now=book.known_at if now is None else now, process=state.process)
-
-
-def _makes_anew(sent: Sequence[Charge]) -> bool:
-    """Whether a charge made this process's hold anew, if it was one of these sendings."""
-    return all(charge.hold_before is None for charge in sent)
 
 
 def _lane(state: LimiterState) -> int:

@@ -100,6 +100,7 @@ class RateLimiterCore:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
+        whereabouts: Its table and endpoint: limiters that have these in common can be charged together.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class RateLimiterCore:
             lease_seconds=_ANSWER_SECONDS,
             signing=shared.signing,
         )
+        self.whereabouts = store.whereabouts
         self._store = runtime.wrap(store)
         self.state = LimiterState(
             name=self.name,
@@ -182,7 +184,7 @@ class RateLimiterCore:
 
     def try_at_once(self, key: str, wanted: Wanted) -> bool | Wish:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
-        self._require_open()
+        self.require_open()
         known = self._from_memory(key, wanted)
         if known is not None:
             return known
@@ -196,7 +198,7 @@ class RateLimiterCore:
 
     def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish:
         """What a call that reserves, and waits for it, asks the table for."""
-        self._require_open()
+        self.require_open()
         seconds = checked_timeout(timeout)
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
@@ -303,13 +305,13 @@ class RateLimiterCore:
 
     def policy(self) -> Operation[dict[str, Limit]]:
         """Read the stored policy; this process's own limits if the limiter was never used."""
-        self._require_open()
+        self.require_open()
         policy = yield from read_policy(self.state, deadline=self._steer_deadline())
         return _limits(self.state.given if policy is None else policy.limits)
 
     def set_policy(self, limit: Limit | None, limits: Mapping[str, Limit | None]) -> Operation[dict[str, Limit]]:
         """Change the stored policy: the unnamed limit, or limits by name; None removes one."""
-        self._require_open()
+        self.require_open()
         if (limit is None) == (not limits):
             raise ConfigurationError("give a Limit, or limits by name, as in set_policy(tokens=Limit(100))")
         changes: dict[str, LimitPolicy | None] = {} if limit is None else {SINGLE: limit_policy(limit)}
@@ -372,7 +374,8 @@ class RateLimiterCore:
 
     # Internals.
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raise if it is closed, and note that it is used."""
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()

@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ddb_lease._numbers import checked_timeout, shown
@@ -19,6 +19,7 @@ from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.validation import LONGEST_NS, NS, SINGLE, checked_permits
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
 from ddb_lease._state.hold_ledger import Held, Settler
 from ddb_lease._state.key_book import Booking
@@ -98,19 +99,37 @@ class ReservationCore:
             return 0.0
         return max(0, self._held.until - now) / NS
 
-    def note(self, n: int | None, used: Mapping[str, int]) -> None:
-        """Note what was used.
+    @property
+    def driver(self) -> Driver:
+        """Carries out its settlement, on the calling thread."""
+        return self._core.driver
+
+    def checked(self, n: int | None, used: Mapping[str, int]) -> dict[str, int]:
+        """What was used, by limit, checked.
 
         Raises:
-            ConfigurationError: It was settled before, or a number cannot be. Nothing was noted, or sent.
+            ConfigurationError: It was settled before, the limiter is closed, or a number cannot be.
         """
-        counts = self._checked(n, used)
-        state = self._core.state
-        with state.lock:
-            if self._noted:
-                raise ConfigurationError("the reservation is settled already: its first numbers count")
-            if state.closed:
-                raise state.closed_error()
+        if self._noted:
+            raise ConfigurationError("the reservation is settled already: its first numbers count")
+        if self._core.state.closed:
+            raise self._core.state.closed_error()
+        reserved = self._held.reserved
+        if n is not None:
+            if used or set(reserved) != {SINGLE}:
+                raise ConfigurationError("name the limits, as in settle(tokens=700)")
+            used = {SINGLE: n}
+        checked = checked_permits(used, reserved)
+        counts = {name: checked.get(name, 0) for name in used}
+        for name, count in counts.items():
+            if count * reserved[name].interval > LONGEST_NS:
+                raise ConfigurationError(f"{count:,} {name} would take more than a year to come back")
+        return counts
+
+    def note(self, counts: Mapping[str, int]) -> None:
+        """Note what was used, as it was checked. The first of several threads is the one that counts."""
+        with self._core.state.lock:
+            self.checked(None, {})
             self._noted = True
             if self._held.used is None:
                 self._held.used = counts
@@ -155,15 +174,13 @@ class ReservationCore:
         """Log that a block could not settle it. That must neither mask nor replace the block's outcome."""
         _log.warning("rate %r: a reservation is not settled, and counts in full: %s", self._core.name, error)
 
-    def _checked(self, n: int | None, used: Mapping[str, int]) -> dict[str, int]:
-        reserved = self._held.reserved
-        if n is not None:
-            if used or set(reserved) != {SINGLE}:
-                raise ConfigurationError("name the limits, as in settle(tokens=700)")
-            used = {SINGLE: n}
-        checked = checked_permits(used, reserved)
-        counts = {name: checked.get(name, 0) for name in used}
-        for name, count in counts.items():
-            if count * reserved[name].interval > LONGEST_NS:
-                raise ConfigurationError(f"{count:,} {name} would take more than a year to come back")
-        return counts
+
+def note_all(parts: Sequence[ReservationCore], n: int | None, used: Mapping[str, int]) -> None:
+    """Note what was used, for a key and its parents.
+
+    Raises:
+        ConfigurationError: It was settled before, or a number cannot be. Nothing was noted, or sent.
+    """
+    counts = [part.checked(n, used) for part in parts]
+    for part, own in zip(parts, counts, strict=True):
+        part.note(own)

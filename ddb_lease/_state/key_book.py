@@ -115,6 +115,7 @@ class KeyBook:
         flight: The charge under way.
         gate: What permits pass when they are used.
         ledger: This process's reservations; None if there never was one.
+        reserving: Charges under way, besides the flight, that reserve: their attempts, and what the hold showed before.
         trouble: Why the last charge failed; None if the table answered it.
         last_size: For how many callers the last charge booked.
         last_end: When it was answered, on the steady clock.
@@ -134,6 +135,7 @@ class KeyBook:
         "last_size",
         "ledger",
         "outrun_at",
+        "reserving",
         "trouble",
     )
 
@@ -143,6 +145,7 @@ class KeyBook:
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
         self.ledger: HoldLedger | None = None
+        self.reserving: dict[str, str | None] = {}
         self.trouble: Exception | None = None
         self.last_size = 0
         self.last_end = -math.inf
@@ -301,6 +304,7 @@ class KeyBook:
         if self.ledger is not None:
             self.ledger.lose(self.ledger.entries)
             self.ledger = None
+        self.reserving = {}
         self._expected_at = math.inf
 
     # Internals.

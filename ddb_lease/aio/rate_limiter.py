@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,6 +16,7 @@ from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
+from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
@@ -204,13 +205,20 @@ class RateLimiter(NotSync, BelongsHere):
         """
         return await self._all.check(n, **permits)
 
-    def key(self, key: str) -> KeyLimiter:
+    def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
 
+        Args:
+            key: Any string of 1 to 512 bytes.
+            under: Its parents; see `ddb_lease.RateLimiter.key`.
+
         Raises:
-            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+            ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.
         """
-        return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key))
+        checked = checked_parents(under, (RateLimiter, KeyLimiter))
+        views = [parent._all if isinstance(parent, RateLimiter) else parent for parent in checked]  # noqa: SLF001 - its own class
+        above = [relative for view in views for relative in view._relatives]  # noqa: SLF001 - a view of ours
+        return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key), above)
 
     async def policy(self) -> Mapping[str, Limit]:
         """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).

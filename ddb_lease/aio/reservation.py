@@ -5,13 +5,13 @@ Invariants: it is the asynchronous way to drive a `ReservationCore`, and decides
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
-from ddb_lease._runtime.reservation_core import ReservationCore
+from ddb_lease._runtime.reservation_core import ReservationCore, note_all
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.errors import ConfigurationError, StoreError
@@ -40,8 +40,9 @@ class Reservation(NotSync, BelongsHere):
     _instead = "reserve in the process that does the work"
     _block = "`async with await limiter.reserve() as reservation:`"
 
-    def __init__(self, core: ReservationCore, driver: Driver, runtime: Runtime) -> None:
-        self._reservation = core
+    def __init__(self, parts: Sequence[ReservationCore], driver: Driver, runtime: Runtime) -> None:
+        self._parts = tuple(parts)
+        self._reservation = self._parts[0]
         self._driver = driver
         self._runtime = runtime
 
@@ -61,7 +62,7 @@ class Reservation(NotSync, BelongsHere):
     @property
     def remaining(self) -> float:
         """Seconds until it counts in full; 0.0 once it is settled, or counts in full. No I/O."""
-        return self._reservation.remaining
+        return min(part.remaining for part in self._parts)
 
     async def settle(self, n: int | None = None, /, **used: int) -> bool:
         """Tell how many permits were used. Once; the first call counts. As `ddb_lease.Reservation.settle`.
@@ -78,11 +79,9 @@ class Reservation(NotSync, BelongsHere):
                 sent.
             StoreRejected: The service refuses for good. It counts in full when its time is over.
         """
-        self._reservation.note(n, used)
-        wakeup = Wakeup(self._runtime)
-        with self._reservation.settling(wakeup.wake) as operation:
-            outcome = await self._driver.run(operation, wakeup)
-        return self._reservation.conclude(outcome)
+        note_all(self._parts, n, used)
+        told = [await self._settled(part) for part in self._parts]
+        return all(told)
 
     async def __aenter__(self) -> Reservation:
         return self
@@ -100,6 +99,12 @@ class Reservation(NotSync, BelongsHere):
         except (StoreError, ConfigurationError) as error:
             self._reservation.failed(error)
 
+    async def _settled(self, part: ReservationCore) -> bool:
+        wakeup = Wakeup(self._runtime)
+        with part.settling(wakeup.wake) as operation:
+            outcome = await self._driver.by(part.driver).run(operation, wakeup)
+        return part.conclude(outcome)
+
 
 async def reserve(
     core: RateLimiterCore, driver: Driver, runtime: Runtime, wish: Wish, timeout: Seconds | None
@@ -111,4 +116,4 @@ async def reserve(
         outcome = await driver.run(operation, wakeup)
     if not core.conclude(wish, outcome):
         raise core.timed_out(wish.wanted, timeout)
-    return Reservation(ReservationCore.booked(core, wish, booking), driver, runtime)
+    return Reservation([ReservationCore.booked(core, wish, booking)], driver, runtime)

@@ -1,15 +1,17 @@
-"""Reservations: what is settled, once, and what is swept."""
+"""Reservations: what is settled, once, and what is swept; keys that are charged with their parents."""
 
 from tests.mutants.mutant import Chapter, Mutant
 
 _LEDGER = "_state/hold_ledger.py"
 _SETTLING = "_operations/settling.py"
+_TOGETHER = "_operations/together.py"
 _CORE = "_runtime/reservation_core.py"
 _TESTS = "tests/operations/test_settling.py"
+_PARENTS = "tests/operations/test_together.py"
 _UNIT = "tests/state/test_hold_ledger.py"
 
 RESERVATIONS = Chapter(
-    title="Reservations",
+    title="Reservations, and keys under parents",
     mutants=(
         Mutant(
             name="a settlement that the item shows is not made again",
@@ -77,6 +79,40 @@ RESERVATIONS = Chapter(
             code="self._noted",
             without="False",
             noticed_by=("tests/test_reservation.py::test_it_is_settled_once",),
+        ),
+        Mutant(
+            name="a transaction that the items show is charged",
+            module=_TOGETHER,
+            target="_Charging._send_until_known",
+            code="any(map(is_charged, request.charges, answer.found))",
+            without="False",
+            noticed_by=(f"{_PARENTS}::test_a_transaction_whose_token_was_forgotten_is_recognised_by_its_items",),
+        ),
+        Mutant(
+            name="what is being reserved is not taken for something that nobody holds",
+            module=_SETTLING,
+            target="_Sending._reserves",
+            code="bool(self._book.reserving)",
+            without="False",
+            noticed_by=(
+                f"{_PARENTS}::test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_holds",
+            ),
+        ),
+        Mutant(
+            name="a key and its parents are used when the last of them is due",
+            module=_TOGETHER,
+            target="_until_used",
+            code="due - now",
+            without="0",
+            noticed_by=(f"{_PARENTS}::test_a_waiter_books_and_sleeps_until_the_last_of_them_is_due",),
+        ),
+        Mutant(
+            name="one item is not charged twice by one transaction",
+            module="_runtime/family.py",
+            target="Family.__init__",
+            code="(own.core.name, own.key) in members",
+            without="False",
+            noticed_by=("tests/test_key_limiter.py::test_what_cannot_work_is_refused_and_nothing_is_sent",),
         ),
     ),
 )
