@@ -5,16 +5,22 @@ Invariants: it is the synchronous way to drive a `RateLimiterCore` for one key, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from ddb_lease._operations.together import Call
+from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.family import NOT_PREPARED, Family, Relative
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
-from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, reserved
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.models import Decision, RateStatus, Seconds
-from ddb_lease.reservation import Reservation, reserve
+from ddb_lease._state.hold_ledger import Held
+from ddb_lease.models import Decision, Limit, RateStatus, Seconds
+from ddb_lease.reservation import Reservation
+
+Result = TypeVar("Result")
 
 
 class KeyLimiter:
@@ -54,8 +60,8 @@ class KeyLimiter:
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
         if self._family is not None:
-            return self._try_all(self._family, self._family.wanted(n, permits))
-        return self._try(self._core.wanted(n, permits))
+            return bool(self._try_all(self._family, self._family.wanted(n, permits)))
+        return bool(self._try(self._core.wanted(n, permits, self.key)))
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for permits of this key, and take them; as `RateLimiter.acquire`.
@@ -68,7 +74,7 @@ class KeyLimiter:
         if self._family is not None:
             self._take_all(self._family, self._family.wanted(n, permits), timeout)
             return
-        wanted = self._core.wanted(n, permits)
+        wanted = self._core.wanted(n, permits, self.key)
         wish = self._core.wait_for(self.key, wanted, timeout)
         if wish is not None and not self._ask(wish):
             raise self._core.timed_out(wanted, timeout)
@@ -87,16 +93,20 @@ class KeyLimiter:
         if self._family is not None:
             call = self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
             return Reservation(self._family.reservations(call), self._runtime)
-        wish = self._core.to_hold(self.key, reserved(self._core, n, permits, settle_within), timeout)
-        return reserve(self._core, self._runtime, wish, timeout)
+        wanted = reserved(self._core, n, permits, settle_within, key=self.key)
+        wish = self._core.to_hold(self.key, wanted, timeout)
+        held: list[Held] = []
+        verdict = self._ask(wish, held)
+        if not verdict:
+            raise self._core.timed_out(wanted, timeout)
+        return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
 
     def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
         if self._family is not None:
             all_wanted = self._family.wanted(n, permits)
-            allowed = self._try_all(self._family, all_wanted)
-            return self._family.decision(all_wanted, allowed=allowed)
-        wanted = self._core.wanted(n, permits)
+            return self._family.decision(all_wanted, self._try_all(self._family, all_wanted))
+        wanted = self._core.wanted(n, permits, self.key)
         allowed = self._try(wanted)
         return self._core.decision(self.key, wanted, allowed=allowed)
 
@@ -104,38 +114,125 @@ class KeyLimiter:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O."""
         if self._family is not None:
             return self._family.wait_time(self._family.wanted(n, permits))
-        return self._core.wait_time(self.key, self._core.wanted(n, permits))
+        return self._core.wait_time(self.key, self._core.wanted(n, permits, self.key))
 
     def status(self) -> RateStatus:
-        """Read the key; as `RateLimiter.status`."""
-        return self._core.driver.run(self._core.status(self.key), self._runtime.wakeup())
+        """Read the key: what is available, the limits that hold, whether it is blocked; as `RateLimiter.status`."""
+        return self._run(self._core.steering.status(self.key))
 
-    def _try(self, wanted: Wanted) -> bool:
+    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+        """Let limits of this key differ from the policy, for all processes: ``team.override(tokens=Limit(500_000))``.
+
+        What is not named stays as it is. None removes a limit from the override, after which the policy's holds again;
+        ``override(None)`` removes all of it. The item of a key with an override is kept until the override is removed.
+
+        A process follows with the next answer that it gets about the key. Until then it goes by what it remembers: a
+        denial for 30 s at most, and permits that it has booked or prefetched. What was charged before blocks nobody for
+        longer than the new burst takes to come back.
+
+        Args:
+            *limit: A `Limit`, for a limiter with one unnamed limit; or None.
+            **limits: Limits by name.
+
+        Returns:
+            The limits that hold for the key then, by name.
+
+        Raises:
+            ConfigurationError: A limit cannot work, or the policy has none of this name. Nothing was changed.
+            StoreUnavailable: The service did not answer, or others changed the key at the same time, again and again.
+                The override is as before or as wanted; may be repeated.
+            StoreRejected: The service refuses for good. Nothing was changed.
+
+        Cost: one consistent Query (1 RCU) and one UpdateItem (1 WCU); no write if it is so already. The policy is
+            read before if this process has not read it for 30 s, and created by the first use.
+
+        Example:
+            >>> from ddb_lease import Limit, RateLimiter, local
+            >>> with RateLimiter("api", rate=1, per=60, **local.connect()) as limiter:
+            ...     limits = limiter.key("customer-7").override(Limit(2, per=60))
+            ...     [limiter.key("customer-7").try_acquire() for _ in range(3)]
+            [True, True, False]
+        """
+        return self._run(self._core.steering.override(self.key, limit, limits))
+
+    def block(self, seconds: Seconds) -> None:
+        """Let nobody have permits of this key for so long from now on. It replaces a block that there is.
+
+        Permits that were booked before, or that a process has in hand by `prefetch`, may still be used. A caller that
+        waits and has not booked goes on waiting, up to its timeout.
+
+        Args:
+            seconds: How long: seconds, or a timedelta; a year at most.
+
+        Raises:
+            ConfigurationError: It is no such time. Nothing was sent.
+            StoreUnavailable: As `override`; the key may be blocked.
+            StoreRejected: The service refuses for good. Nothing was changed.
+
+        Cost: as `override`.
+        """
+        self._run(self._core.steering.block(self.key, seconds))
+
+    def unblock(self) -> None:
+        """End a block of this key; without one, nothing is changed. Errors and cost as `override`.
+
+        A process that was told of the block may deny for up to 30 s more, from memory.
+        """
+        self._run(self._core.steering.unblock(self.key))
+
+    def reset(self) -> None:
+        """Forgive this key all that was charged, and end its block: its whole burst can be had again.
+
+        Reservations that run are forgotten, and settling them later changes nothing. Permits that were booked may still
+        be used, so for a moment the key may exceed its limits. The override stays. Other processes may deny for up to
+        30 s more, from memory. Errors and cost as `override`.
+        """
+        self._run(self._core.steering.reset(self.key))
+
+    def _run(self, operation: Operation[Result]) -> Result:
+        return self._core.driver.run(operation, self._runtime.wakeup())
+
+    def _try(self, wanted: Wanted) -> Verdict:
         known = self._core.try_at_once(self.key, wanted)
-        return self._ask(known) if isinstance(known, Wish) else known
+        return self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    def _ask(self, wish: Wish) -> bool:
-        wakeup = self._runtime.wakeup()
-        with self._core.in_queue(wish, wakeup.wake) as operation:
-            outcome = self._core.driver.run(operation, wakeup)
-        return self._core.conclude(wish, outcome)
+    def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
+        while True:
+            wakeup = self._runtime.wakeup()
+            booking = self._core.booking(wish, wakeup.wake)
+            with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
+                outcome = self._core.driver.run(operation, wakeup)
+            if held is not None and booking.held is not None and isinstance(outcome, Admitted):
+                held.append(booking.held)
+            instead = self._core.without_answer(wish, outcome)
+            if instead is None:
+                return self._core.conclude(wish, outcome)
+            decided = self._core.driver.run(instead, wakeup)
+            if decided is not None:
+                return self._core.conclude(wish, decided)
 
-    def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> bool:
+    def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> Verdict:
         if family.denied_by_memory(wanted):
-            return False
+            return Verdict(allowed=False)
         with family.call(wanted, None, patient=False) as call:
-            return family.conclude(call, self._drive(family, call))
+            return self._ask_all(family, call)
 
     def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
         with family.call(wanted, timeout, patient=True) as call:
-            if not family.conclude(call, self._drive(family, call)):
+            if not self._ask_all(family, call):
                 raise self._core.timed_out(wanted[0], timeout)
             return call
 
-    def _drive(self, family: Family, call: Call) -> object:
-        wakeup = self._runtime.wakeup()
-        for step in family.steps(call):
-            outcome = step.driver.run(step.operation, wakeup)
-            if step.ends(outcome):
-                return outcome
-        return NOT_PREPARED
+    def _ask_all(self, family: Family, call: Call) -> Verdict:
+        while True:
+            wakeup, outcome = self._runtime.wakeup(), NOT_PREPARED
+            for step in family.steps(call):
+                outcome = step.driver.run(step.operation, wakeup)
+                if step.ends(outcome):
+                    break
+            instead = family.without_answer(call, outcome)
+            if instead is None:
+                return family.conclude(call, outcome)
+            decided = self._core.driver.run(instead, wakeup)
+            if decided is not None:
+                return family.conclude(call, decided)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ddb_lease._numbers import as_seconds, shown
 from ddb_lease.errors import ConfigurationError
@@ -27,6 +27,12 @@ Decimal if no float holds it.
 Seconds = float | timedelta
 """A time that a user gives: a number of seconds (an int, a float, a Fraction; not a string, Decimal or bool), or a
 timedelta."""
+
+OnUnavailable: TypeAlias = Literal["raise", "allow", "deny", "local"]
+"""How a rate decides while the service does not answer: see `RateLimiter`."""
+
+DecidedBy: TypeAlias = Literal["table", "allow", "deny", "local"]
+"""Who decided whether permits were had: the table, or the `on_unavailable` of the limiter."""
 
 MARGINS_PER_LEASE = 3
 """A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
@@ -164,6 +170,8 @@ class Decision:
         reset_after: Seconds until the whole burst can be had, if nobody takes any.
         limits: Every limit by name.
         tightest: The limit that made or would make one wait longest; with none, the one with the least left.
+        decided_by: ``table``, as usual. While the service does not answer, the limiter's `on_unavailable` decides:
+            ``local`` then has the figures of this process's share; ``allow`` and ``deny`` have none to be relied on.
     """
 
     allowed: bool
@@ -172,19 +180,25 @@ class Decision:
     reset_after: float
     limits: Mapping[str, LimitDecision]
     tightest: str
+    decided_by: DecidedBy = "table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateStatus:
-    """A rate as one read shows it, by this limiter's settings. It is stale as soon as you have it.
+    """A rate, or one key of it, as one read shows it. It is stale as soon as you have it.
 
     Attributes:
         available: Permits that can be had at once, besides those that processes hold by `prefetch`.
         wait_seconds: Until one can be had; 0 if one is available.
         in_hand: Permits that this process holds by `prefetch`.
-        stored: Rate, per and burst of the client that was admitted last, if they differ from this limiter's: both
-            charge the same item, each by its own settings. None: they are the same, or nobody was admitted yet.
+        stored: Rate, per and burst of the stored policy, which rules, if they differ from this limiter's own. None:
+            they are the same, or no policy is stored yet.
         uncertainty_seconds: How far this process's estimate of the service's time may be off.
+        limits: Every limit by name. The figures above are those of the tightest one.
+        key: The key; empty for a rate without keys.
+        settings: The limits that hold: those of the stored policy, and of the key's override where it has one.
+        override: The limits in which the key differs from the policy.
+        blocked_seconds: Until the block of the key ends; 0 if it is not blocked.
     """
 
     name: str
@@ -198,6 +212,10 @@ class RateStatus:
     stored: tuple[float, float, int] | None
     uncertainty_seconds: float
     limits: Mapping[str, LimitDecision]
+    key: str
+    settings: Mapping[str, Limit]
+    override: Mapping[str, Limit]
+    blocked_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
+from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
 from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
@@ -22,7 +22,8 @@ from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.key_limiter import KeyLimiter
-from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 from ddb_lease.reservation import Reservation
 
 P = ParamSpec("P")
@@ -71,6 +72,15 @@ class RateLimiter(NotAsync, BelongsHere):
             due. That divides the cost of a permit by this number. Meanwhile other processes wait for that much longer,
             and permits in hand when the process ends are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
+        on_event: Called with each event, for metrics: see `ddb_lease.rate_events`, which also says on which thread.
+        on_unavailable: What decides where the service does not answer within `budget`. ``raise``: `StoreUnavailable`.
+            ``allow``: everybody is admitted; nothing is promised then. ``deny``: nobody is. ``local``: this process
+            admits `local_share` of the rate by itself, of each key and limit. A rejection always raises.
+        budget: Seconds, or a timedelta, for a decision, from 1 to 30: then it is made without the service. In an outage
+            one caller a second asks the service, and all others are answered at once. None: with ``raise``, as long as
+            each method says; else 1 s. It does not limit how long `acquire` waits for permits.
+        local_share: The part of the rate, and of the burst, that one process admits by itself: a tenth by default. With
+            p processes, p times as much; a call for more permits than its burst is denied.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -99,6 +109,10 @@ class RateLimiter(NotAsync, BelongsHere):
         endpoint_url: str | None = None,
         prefetch: int = 0,
         timing: Timing | None = None,
+        on_event: OnRateEvent | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        budget: Seconds | None = None,
+        local_share: float = 0.1,
         runtime: Runtime | None = None,
     ) -> None:
         self._runtime = runtime or Runtime()
@@ -110,6 +124,10 @@ class RateLimiter(NotAsync, BelongsHere):
             prefetch=prefetch,
             timing=timing,
             runtime=self._runtime,
+            on_event=on_event,
+            on_unavailable=on_unavailable,
+            budget=budget,
+            local_share=local_share,
         )
         self._all = KeyLimiter(self._core, self._runtime, "")
         self.name = self._core.name
@@ -257,7 +275,7 @@ class RateLimiter(NotAsync, BelongsHere):
         return KeyLimiter(self._core, self._runtime, checked_key(key), above)
 
     def policy(self) -> Mapping[str, Limit]:
-        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).
+        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (1 RCU).
 
         A limiter with one unnamed limit has it under ``permits``. Before its first use, a limiter's own limits.
 
@@ -265,7 +283,7 @@ class RateLimiter(NotAsync, BelongsHere):
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
-        return self._core.driver.run(self._core.policy(), self._runtime.wakeup())
+        return self._core.driver.run(self._core.steering.policy(), self._runtime.wakeup())
 
     def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
         """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
@@ -283,13 +301,72 @@ class RateLimiter(NotAsync, BelongsHere):
 
         Cost: one Query and one UpdateItem.
         """
-        return self._core.driver.run(self._core.set_policy(limit, limits), self._runtime.wakeup())
+        return self._core.driver.run(self._core.steering.set_policy(limit, limits), self._runtime.wakeup())
+
+    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+        """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
+
+        A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
+
+        Raises:
+            ConfigurationError: As in `KeyLimiter.override`, and so are its other errors.
+        """
+        return self._all.override(*limit, **limits)
+
+    def block(self, seconds: Seconds) -> None:
+        """As `KeyLimiter.block`, for a limiter without keys. Permits of its keys can be had all the same.
+
+        Raises:
+            ConfigurationError: As in `KeyLimiter.block`, and so are its other errors.
+        """
+        self._all.block(seconds)
+
+    def unblock(self) -> None:
+        """As `KeyLimiter.unblock`, for a limiter without keys.
+
+        Raises:
+            StoreUnavailable: As in `KeyLimiter.unblock`, and so are its other errors.
+        """
+        self._all.unblock()
+
+    def reset(self) -> None:
+        """As `KeyLimiter.reset`, for a limiter without keys. It resets none of its keys.
+
+        Raises:
+            StoreUnavailable: As in `KeyLimiter.reset`, and so are its other errors.
+        """
+        self._all.reset()
+
+    def keys(self) -> Iterator[RateStatus]:
+        """Find out who used it lately: every key with an item, in no order; ``key.key`` is its name.
+
+        A key has an item from its first use, override or block until `Timing.retention` (a day) after all that it used
+        has come back. TTL deletes it later, up to days. Items of another shape are left out. A key that is used while
+        the listing runs may be missing.
+
+        Raises:
+            StoreUnavailable: While iterating: the service did not answer.
+            StoreRejected: While iterating: the service refuses for good.
+
+        Cost: 64 Queries, eventually consistent, one after the other and as the iterator goes on; one more for each
+            1,000 keys of a shard. 0.5 RCU for each 4 KB of items, some 300 bytes each.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> with RateLimiter("searches", rate=1, per=60, burst=5, **local.connect()) as limiter:
+            ...     _ = limiter.key("ann").try_acquire(4), limiter.key("bob").try_acquire()
+            ...     sorted((key.key, key.available) for key in limiter.keys())
+            [('ann', 1), ('bob', 4)]
+        """
+        listing = self._core.steering.listing()
+        while listing.more:
+            yield from self._core.driver.run(listing.page(), self._runtime.wakeup())
 
     def status(self) -> RateStatus:
-        """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
+        """Read the rate: what is available, and the limits that hold. One consistent Query of one item (1 RCU).
 
-        The first time also one more, eventually consistent, for the time. Of a rate that was never used, the whole
-        burst is available.
+        One more for the policy if this process has not read it for 30 s; the first time also one, eventually
+        consistent, for the time. It writes nothing. Of a rate that was never used, the whole burst is available.
 
         Raises:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
@@ -298,7 +375,7 @@ class RateLimiter(NotAsync, BelongsHere):
         return self._all.status()
 
     def limited(
-        self, timeout: Seconds | None = None, *, n: int = 1, **permits: int
+        self, timeout: Seconds | None = None, *, n: int = 1, key: KeyFunction | None = None, **permits: int
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for permits before each call.
 
@@ -308,6 +385,9 @@ class RateLimiter(NotAsync, BelongsHere):
         Args:
             timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+            key: A plain function that gets a call's arguments, `self` among them, and returns the key whose permits the
+                call takes. What it raises, the call raises, and so it does where it returns no key, with
+                `ConfigurationError`: then the function is not called, and no permit is taken.
             **permits: The same by limit, for a limiter with several.
 
         Raises:
@@ -322,16 +402,22 @@ class RateLimiter(NotAsync, BelongsHere):
             ...     return f"value of {key}"
             >>> look_up("k")
             'value of k'
+            >>> @limiter.limited(timeout=10, key=lambda user, **_: user)
+            ... def greet(user, *, loud=False):
+            ...     return f"hello {user}"
+            >>> greet("ann")
+            'hello ann'
         """
         require_timeout(timeout, wording=_LIMITED)
-        self._core.wanted(n, permits)
+        of_call = checked_key_function(key, wording=_LIMITED)
+        self._core.wanted(n, permits, "" if key is None else None)
 
         @contextlib.contextmanager
-        def admitted() -> Iterator[None]:
-            self.acquire(n, timeout=timeout, **permits)
+        def admitted(key: str = "") -> Iterator[None]:
+            (self.key(key) if key else self._all).acquire(n, timeout=timeout, **permits)
             yield
 
-        return functools.partial(decorate, enter=admitted, wording=_LIMITED)
+        return functools.partial(decorate, enter=admitted, wording=_LIMITED, key=of_call)
 
     def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.

@@ -1,39 +1,27 @@
 """A sliding window: what a user imports. At most N permits in any T seconds, exactly.
 
-Invariants:
-
-- A permit is a lease that nobody holds, renews or releases: its slot is free when the lease expires, which is at least
-  a whole period after the permit was used. It is a type of its own, without `release`: releasing a used permit would
-  break the window.
-- The proof is that of leases. A grant is returned before the holder's deadline, and nobody else can hold its slot until
-  the grace has passed after that: here the grace is the period. The lease is longer than that by the possible
-  difference of clocks, and by the time that an answer may take.
+Invariants: it is the synchronous way to drive a `WindowCore`, and decides nothing itself. It has no `release`:
+releasing a used permit would break the window.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from ddb_lease._numbers import as_seconds, checked_timeout, shown
-from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_timing
+from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.decorators import Wording, decorate, require_timeout
 from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.words import WINDOW
+from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, BucketStatus, Seconds, Timing
+from ddb_lease.models import BucketStatus, Seconds, Timing
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,22 +31,9 @@ _BLOCK = "`window.acquire()` takes a permit; make one window for the process."
 _LIMITED = Wording(
     name="SlidingWindow.limited",
     inside="Call `window.acquire()` in its body.",
-    otherwise="Call `await asyncio.to_thread(window.acquire)` in its body: windows have no asyncio API.",
+    otherwise="Use `limited` of ddb_lease.aio.SlidingWindow.",
     passes_lease=False,
 )
-
-ANSWER_SECONDS: Final = 1.0
-"""How long a claim may take until its permit is returned. If it takes longer, the permit is not used: its slot is
-released at once, and we try again."""
-
-LONGEST_PERIOD: Final = 300 * 86_400.0
-"""Seconds; it and the additions must fit into a lease of a year."""
-
-_PERMIT: Final = {PERMIT_KEY: "permit"}
-"""Attached to each permit, so that an operator does not take it for a lease that somebody holds."""
-
-_TRY_SECONDS: Final = 10.0
-_TRIES: Final = 3
 
 
 class SlidingWindow(NotAsync, BelongsHere):
@@ -100,7 +75,7 @@ class SlidingWindow(NotAsync, BelongsHere):
     """
 
     _instead = "pass its name and settings, and make one there"
-    _block = "`window.acquire()`, or in asyncio `await asyncio.to_thread(window.acquire)`"
+    _block = "`window.acquire()`, or use ddb_lease.aio in asyncio"
 
     def __init__(
         self,
@@ -116,30 +91,22 @@ class SlidingWindow(NotAsync, BelongsHere):
         timing: Timing | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        given = checked_timing(timing)
-        whole = _WholePeriod(
-            front_end_skew=given.front_end_skew,
-            grace=_checked_period(period),
-            retention=given.retention,
-            max_clock_skew=given.max_clock_skew,
-        )
-        self.period = whole.grace_for(0.0)
-        self._core = BucketCore(
+        self._window = WindowCore(
             name,
             max_tokens=max_tokens,
-            lease_seconds=whole.length(),
+            period=period,
             table=table,
             session=session,
             client=client,
             endpoint_url=endpoint_url,
             owner=owner,
-            timing=whole,
-            on_event=None,
+            timing=timing,
             runtime=runtime,
-            words=WINDOW,
         )
+        self._core = self._window.bucket
         self._hooks = HoldsNothing(self._core)  # its slots outlive the process, and may be used until its end
         process.register(self._hooks)
+        self.period = self._window.period
         self.name = self._core.name
         self.table = self._core.table
 
@@ -163,7 +130,7 @@ class SlidingWindow(NotAsync, BelongsHere):
         Cost: as `LeaseBucket.try_acquire`: 1 PutItem (1 WCU), or one Query if no permit can be had (three if there are
         more than 128).
         """
-        return self._use(self._core.deadline(_TRY_SECONDS), patient=False)
+        return self._use(self._core.deadline(TRY_SECONDS), patient=False)
 
     def acquire(self, *, timeout: Seconds | None = None) -> None:
         """Wait for a permit, and take it.
@@ -183,7 +150,7 @@ class SlidingWindow(NotAsync, BelongsHere):
         Cost: as `LeaseBucket.acquire`; waiters write nothing, and read about once a second for the whole process.
         """
         if not self._use(self._core.deadline(timeout), patient=True):
-            raise AcquireTimeout(f"no permit of window {self.name!r} available within {checked_timeout(timeout):g} s")
+            raise self._window.timed_out(timeout)
 
     def limited(self, timeout: Seconds | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Decorate a function to wait for a permit before each call; `timeout` and errors as in `acquire`.
@@ -231,69 +198,19 @@ class SlidingWindow(NotAsync, BelongsHere):
 
     def _use(self, deadline: float, *, patient: bool) -> bool:
         """Win a slot, and let it expire; False if none came free in time."""
-        for _ in range(_TRIES):
-            with contextlib.suppress(_TooLate):
+        for _ in range(TRIES):
+            with contextlib.suppress(TooLate):
                 return self._use_once(deadline, patient=patient)
-        raise StoreUnavailable(f"no permit of window {self.name!r}: answers take longer than {ANSWER_SECONDS:g} s")
+        raise self._window.too_slow()
 
     def _use_once(self, deadline: float, *, patient: bool) -> bool:
         core = self._core
         wakeup = core.runtime.wakeup()
-        pending = core.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wakeup.wake)
+        pending = self._window.begin(deadline, patient=patient, wake=wakeup.wake)
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
-            grant = core.conclude(pending, outcome)
-            if grant is None:
-                return False
-            self._require_in_time(grant)
-            if core.state.closed:  # closed just now
-                raise core.state.closed_error()
-            return True
+            return self._window.used(pending, outcome)
         except BaseException:
             core.abandon(pending)
             raise
-
-    def _require_in_time(self, grant: Grant) -> None:
-        # The deadline is computed on our steady clock; if that stood still since, answers show it.
-        time, length = self._core.state.time, grant.lease_ms / 1000
-        allowed = length - grant.margin
-        began = grant.deadline - allowed
-        # If the stored period is longer than ours, the answer may not take the extra time.
-        allowed = min(allowed, ANSWER_SECONDS)
-        delay = (time.now_ms()[1] - grant.acquired_at) / 1000
-        if time.steady() >= began + allowed or delay > allowed:
-            raise _TooLate
-
-
-def _checked_period(period: object) -> float:
-    seconds = as_seconds(period)
-    if 0 < seconds <= LONGEST_PERIOD:
-        return seconds
-    raise ConfigurationError(f"period must be a number of seconds up to 300 days, not {shown(period)}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _WholePeriod(Timing):
-    """The time budget of a permit: its grace is the period, and it needs no time for a heartbeat."""
-
-    def length(self) -> float:
-        """Seconds for which a slot is leased: the period, the difference of clocks, and the time of an answer."""
-        seconds = (self.grace_for(0.0) + self.front_end_skew + ANSWER_SECONDS) / (1 - 2 * OSCILLATOR_DRIFT)
-        return math.ceil(seconds * 1000) / 1000  # rounding to the table's milliseconds must not shorten it
-
-    def require_room(self, lease_seconds: float) -> None:
-        """Refuse slots whose lease is too short for this period.
-
-        Raises:
-            ConfigurationError: They would be free before the period is over.
-        """
-        if lease_seconds < self.length() - 1e-6:
-            raise ConfigurationError(
-                f"the window exists with slots of {lease_seconds:g} s, and a period of {self.grace:g} s needs "
-                f"{self.length():g} s"
-            )
-
-
-class _TooLate(Exception):
-    """A permit came after its time: it was not used, so what may be leased is released."""

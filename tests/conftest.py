@@ -19,7 +19,7 @@ import pytest
 from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
-from ddb_lease import LeaseBucket, RateLimiter, Timing, client_config
+from ddb_lease import LeaseBucket, Limit, RateLimiter, Timing, client_config
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state import log
@@ -264,8 +264,9 @@ def rates(environment, new_limiter) -> Callable[..., RateLimiter]:
 
 @pytest.fixture
 def limiter(rates) -> RateLimiter:
-    """A hundred a second, five at once, on the environment's clock; its time is known."""
+    """A hundred a second, five at once, on the environment's clock; its policy is stored, and its time is known."""
     limiter = rates()
+    limiter.set_policy(Limit(100, burst=5))
     limiter.status()
     limiter.tap.clear()
     return limiter

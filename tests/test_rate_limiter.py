@@ -143,7 +143,7 @@ def test_a_denial_is_remembered_until_its_time(limiter, environment):
 def test_a_denial_by_the_table_tells_when_to_come_again(limiter, rates):
     drained(limiter)
     other = rates()
-    other._core.driver.run(other._core.policy(), None)
+    other._core.driver.run(other._core.steering.policy(), None)
     other.tap.clear()
     assert not other.try_acquire()
     assert charges(other) == 1

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, SlidingWindow, StoreUnavailable
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, SlidingWindow, StoreUnavailable
 from ddb_lease._protocol.messages import Claim, Create, Mint
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
@@ -84,7 +84,8 @@ def dated(make, **settings):
 def test_one_odd_date_amid_an_attempt_charges_no_other_time(make, shift):
     limiter, store = dated(make, rate=10, burst=50)
     other = make(rate=10, burst=50)
-    limiter.status()  # it knows the time now, and of no charge
+    limiter.set_policy(Limit(10, burst=50))
+    limiter.status()  # it knows the policy and the time now, and of no charge
     began = time.monotonic()
     assert other.try_acquire(30), "so that the next guess is refused, and put right"
     store.odd, store.shift, store.sent = 1, shift, 0

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, Limit, StoreRejected
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit, StoreRejected, rate_events
 from ddb_lease._protocol.messages import Rejected
 from ddb_lease._protocol.rates.messages import Charge, Settle
 from tests.conftest import TABLE
@@ -25,7 +25,7 @@ HOUR = 3_600.0
 def slow(rates):
     """Ten permits, and one more each hour; its time is known."""
     limiter = rates(rate=10, per=10 * HOUR, burst=10)
-    limiter.status()
+    limiter.set_policy(Limit(10, per=10 * HOUR))
     limiter.tap.clear()
     return limiter
 
@@ -227,6 +227,17 @@ def test_a_block_is_not_failed_by_its_settlement(slow, caplog):
     slow.tap.inject(Settle, answer=refused, commits=False)
     with pytest.raises(StoreRejected), slow.reserve(1) as reservation:
         reservation.settle(1)
+
+
+def test_its_events_say_what_was_held_and_what_was_used(rates):
+    events = []
+    limiter = rates(rate=10, per=10 * HOUR, burst=10, on_event=events.append)
+    with limiter.key("k").reserve(6, timeout=30) as reservation:
+        reservation.settle(2)
+    kinds = [event for event in events if isinstance(event, (rate_events.Reserved, rate_events.Settled))]
+    assert [(type(event).__name__, event.key) for event in kinds] == [("Reserved", "k"), ("Settled", "k")]
+    assert kinds[0].permits == kinds[1].reserved == {"permits": 6}
+    assert (kinds[1].used, kinds[1].written) == ({"permits": 2}, True)
 
 
 # When it is over.

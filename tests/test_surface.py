@@ -60,6 +60,7 @@ FOR_ASYNCIO = {
     "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
     "Reservation": "permits that are held, and settled later",
+    "SlidingWindow": "permits of a window",
 }
 FOR_TESTS = {
     "MovableClock": "a clock that tests move",
@@ -73,6 +74,7 @@ BUCKETS = (
     ddb_lease.SlidingWindow,
     aio.LeaseBucket,
     aio.RateLimiter,
+    aio.SlidingWindow,
 )
 EXPORTED = [getattr(ddb_lease, name) for name in ddb_lease.__all__]
 ERRORS = [thing for thing in EXPORTED if isinstance(thing, type) and issubclass(thing, Exception)]
@@ -146,14 +148,14 @@ def test_what_asyncio_needs_is_one_import_away_and_nothing_else_imports_asyncio(
 ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 
 
-@pytest.mark.parametrize("name", ["LeaseBucket", "Lease", "RateLimiter"])
+@pytest.mark.parametrize("name", ["LeaseBucket", "Lease", "RateLimiter", "KeyLimiter", "SlidingWindow"])
 def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
     ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
     # What is a property there is awaited here.
     of_the_core = ASKED_BY_PROCESS | {"lost"}
     methods = {member for member in vars(theirs) if not member.startswith("_")} - of_the_core
     assert methods <= set(vars(ours))
-    for member in methods if name == "Lease" else methods | {"__init__"}:
+    for member in methods if name in {"Lease", "KeyLimiter"} else methods | {"__init__"}:
         if not inspect.isfunction(getattr(theirs, member)):
             continue
         there = inspect.signature(getattr(theirs, member)).parameters
@@ -214,7 +216,7 @@ def test_every_parameter_is_explained_where_any_is(name, thing):
     parameters -= {"runtime"}  # for tests and simulators; its type is not exported
     if "Args:" in text:
         assert (
-            set(re.findall(r"^\s{4}(?:\*\*)?(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
+            set(re.findall(r"^\s{4}(?:\*{1,2})?(\w+): ", text.partition("Args:")[2].partition("\n\n")[0], re.MULTILINE))
             >= parameters
         )
     else:
@@ -267,11 +269,13 @@ EXAMPLES = [
     "ddb_lease.aio.lease",
     "ddb_lease.aio.rate_limiter",
     "ddb_lease.aio.reservation",
+    "ddb_lease.aio.sliding_window",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
     "ddb_lease.key_limiter",
     "ddb_lease.lease",
+    "ddb_lease.rate_events",
     "ddb_lease.rate_limiter",
     "ddb_lease.reservation",
     "ddb_lease.local",

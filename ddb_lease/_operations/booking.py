@@ -15,10 +15,13 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
+from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._operations.settling import clear_overdue, enter
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
@@ -33,8 +36,9 @@ from ddb_lease._protocol.outcomes import (
     Unavailable,
     failure_of,
 )
-from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
+from ddb_lease._protocol.rates.batching import MOST_TOGETHER, Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
+    REMEMBERED,
     Attempt,
     HeldBack,
     NeverEnough,
@@ -48,14 +52,15 @@ from ddb_lease._protocol.rates.charging import (
     propose,
     remembered_until,
 )
-from ddb_lease._protocol.rates.messages import Charge, KeyRefused, KeyWritten
+from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.use_gate import UseGate
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
 BRANCHES: Final = 6
 """Requests that one attempt may make, unknown answers apart. A charge of one limit needs two at most; one of several
@@ -86,12 +91,17 @@ OUTRUN_SECONDS: Final = 1.0
 IN_ORDER_NS: Final = 250_000_000
 """How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
 
+IN_FRONT: Final = 100
+"""How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
+
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
 
 HELD_AHEAD_NS: Final = 2_000_000_000
 """How much later than expected a reservation may be due: others may charge just before. A hold's time counts from then
 on, so with the whole horizon, holds of dead processes would stay for so much longer."""
+
+_NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 
 _PADDING_NS: Final = 1_000
 """Added to a wait, as a pause that ends a moment too soon would be followed by another."""
@@ -116,12 +126,14 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
     tries = _Tries(state, key, book, booking)
     outcome = yield from tries.run()
     if not isinstance(outcome, Booked):
+        contact = state.contact
         policy = admitting(
             steady=state.time.steady,
             deadline=booking.deadline,
             chance=state.chance,
             patient=booking.patient,
-            give_up=never_reached(state.time, since=booking.began),
+            give_up=_gives_up(state, book, booking),
+            longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
         )
         last: Admission = yield from policy.after(outcome, tries.run)
         outcome = last
@@ -129,6 +141,22 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         yield from _until_used(state, book, booking)
         return Admitted()
     return outcome
+
+
+def _gives_up(state: LimiterState, book: KeyBook, booking: Booking) -> Callable[[Admission], bool]:
+    """When a call stops asking: where the service was never reached, and where the call's budget is used up."""
+    never, contact = never_reached(state.time, since=booking.began), state.contact
+
+    def give_up(outcome: Admission) -> bool:
+        if never(outcome):
+            return True
+        if contact is None or not isinstance(outcome, (Busy, Unavailable)):
+            return False
+        now = state.time.steady()
+        since = now if book.failing_since is None else max(book.failing_since, booking.began)
+        return contact.gives_up(since=since, now=now)
+
+    return give_up
 
 
 def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int) -> NotBefore | HeldBack | None:
@@ -173,6 +201,8 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
             with state.lock:
                 wait = _pass(state, book, booking, late=-wait)
                 woken = book.used(booking) if wait == 0 else []
+                if wait == 0 and book.pace is not None:
+                    book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
             _wake(woken, but=booking)
             if wait == 0:
                 return
@@ -205,19 +235,32 @@ class _Tries:
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
-                dealt = book.deal(now=now)
+                dealt = book.deal(now=now, steady=state.time.steady())
             _wake(dealt, but=booking)
         if booking.due is not None:
             return Booked(due=booking.due)
+        began, contact = state.time.steady(), state.contact
         with state.lock:
-            mine = book.my_turn(booking, now=state.time.steady())
+            mine = book.my_turn(booking, now=began)
+        if contact is not None and contact.down and not (mine and contact.may_ask(booking, now=began)):
+            return Unavailable(cause=contact.cause or _NO_ANSWER)
         if not mine:
             return self._behind_others()
         outcome = yield from self._at_the_front()
         if booking.due is not None:  # by whom took over, where we were overdue
             return Booked(due=booking.due)
+        self._note(outcome, began)
+        return outcome
+
+    def _note(self, outcome: Admission, began: float) -> None:
+        """Note for others how a try of the first in the queue ended, and wake those that it concerns."""
+        state, book, booking = self._state, self._book, self._booking
         with state.lock:
             book.flight = None
+            if not isinstance(outcome, (Busy, Unavailable)):
+                book.failing_since = None
+            elif book.failing_since is None:
+                book.failing_since = began
             match outcome:
                 case Denied() if booking.patient:
                     book.rests(booking, until=state.time.steady() + outcome.retry_in)
@@ -227,7 +270,6 @@ class _Tries:
                     pass
             others = book.others()
         _wake(others, but=booking)
-        return outcome
 
     def _behind_others(self) -> Admission:
         """What can be told without sending, as others stand in front."""
@@ -236,19 +278,22 @@ class _Tries:
         with state.lock:
             trouble = book.trouble
             if now is not None and policy is not None and book.flight is None and book.known is not None:
-                wanted = _sum([*(other.wanted for other in book.in_front_of(booking)), booking.wanted])
+                in_front = book.in_front_of(booking, most=IN_FRONT)
+                wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
                 due = earliest_due(policy, book.known, wanted, now=now)
                 left = booking.place(now=state.time.steady()).left
-                if isinstance(due, NotBefore) and due.at > now + left:
-                    return _denied(due.at, now)
                 if isinstance(due, (HeldBack, NeverEnough)) and not booking.patient:
                     return _denied(now + 1, now)
+                if isinstance(due, NeverEnough):  # together; by itself it is not served any earlier
+                    due = earliest_due(policy, book.known, booking.wanted, now=now)
+                if isinstance(due, NotBefore) and due.at > now + left:
+                    return _denied(due.at, now)
         return OutOfTurn() if booking.patient or trouble is None else Unavailable(cause=trouble)
 
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
-        give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS)
-        failure = yield from prepare_to_charge(state, give_up_at)
+        give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS, self._budget_ends())
+        failure = yield from prepare_to_charge(state, give_up_at, self._budget_ends())
         if failure is not None:
             return failure
         if book.flight is None and self._others_come():
@@ -260,34 +305,85 @@ class _Tries:
                 yield from clear_overdue(state, self._key, book, deadline=give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
-            outcome = (yield from self._fly(step, give_up_at)) if isinstance(step, Flight) else step
+            match step:
+                case Flight():
+                    outcome = yield from self._fly(step, give_up_at)
+                case NeverEnough():
+                    outcome = yield from self._look_for_override(step, give_up_at)
+                case _:
+                    outcome = step
             if isinstance(outcome, StalePolicy):
-                outcome = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+                shown = 0 if book.known is None else book.known.rev
+                outcome = yield from ensure_policy(state, newer=True, shown=shown, deadline=give_up_at)
             if outcome is not None:
                 return outcome
         return LostRace()
 
+    def _budget_ends(self) -> float:
+        """Until when requests are sent again, on the steady clock, by the budget of a decision."""
+        contact, since = self._state.contact, self._book.failing_since
+        if contact is None or contact.budget is None:
+            return math.inf
+        now = self._state.time.steady()
+        if contact.down:
+            return now  # this call is the probe: one answer is enough
+        return contact.patience + (now if since is None else max(since, self._booking.began))
+
     def _others_come(self) -> bool:
         book = self._book
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
-        return lately and 1 < book.last_size > len(book.waiting())
+        with self._state.lock:
+            return lately and 1 < book.last_size > len(book.waiting(book.last_size))
 
-    def _plan(self) -> Flight | Admission | StalePolicy:
+    def _look_for_override(self, refused: NeverEnough, give_up_at: float) -> Operation[Admission | None]:
+        """Read the key, as it may have an override that allows more; None: it was read just now.
+
+        Raises:
+            ConfigurationError: What was read shows that the limits never allow it.
+        """
+        state, book = self._state, self._book
+        known, now = book.known, _reliable(state)
+        policy = state.policy
+        if now - book.known_at < REMEMBERED and policy is not None:
+            due = earliest_due(policy, known, self._booking.wanted, now=now)
+            if isinstance(due, NeverEnough):
+                raise ConfigurationError(
+                    f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+                    f"{refused.limit!r}, or of the key's override)"
+                )
+        answer, _ = yield from send_until(
+            ReadKey(key=self._key),
+            again=UNANSWERED,
+            time=state.time,
+            chance=state.chance,
+            tries=TRIES_WHEN_UNKNOWN,
+            deadline=give_up_at,
+        )
+        if not isinstance(answer, KeyIs):
+            return failure_of(answer)
+        with state.lock:
+            book.learn(answer.state, now=_reliable(state), process=state.process)
+        return None
+
+    def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
         state, book = self._state, self._book
         policy, now = state.policy, _reliable(state)
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
+            if self._booking.due is not None:  # just now, by another caller
+                return Booked(due=self._booking.due)
             if book.flight is not None and book.flight.uncertain:
                 return book.flight
             self._require_possible(policy)
             steady = state.time.steady()
-            places = [booking.place(now=steady) for booking in book.waiting()]
+            most = sum(limit.burst for limit in limits_of(policy, book.known).values())
+            places = [booking.place(now=steady) for booking in book.waiting(min(most, MOST_TOGETHER))]
             step = plan(policy, self._known(policy, now), places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
-                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting()[: step.size])
+                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting(step.size))
                     before = book.flight
                     book.flight = Flight(
                         # Never the id of another plan: a late copy of that one would pass for a charge of this one.
@@ -300,34 +396,29 @@ class _Tries:
                         refusals=before.refusals if before else 0,
                     )
                     return book.flight
-                case Wait():
-                    return Denied(retry_in=step.seconds)
-                case NotBefore():
-                    return _denied(step.at, now)
+                case Wait() | NotBefore():
+                    return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
                     book.known = None  # only the table shows what is given back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
-                case StalePolicy():
+                case StalePolicy() | NeverEnough():
                     return step
-                case NeverEnough():
-                    raise ConfigurationError(
-                        f"n must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
-                        f"{step.limit!r})"
-                    )
 
     def _prefetch(self, policy: Policy, places: list[Place]) -> int:
         """How many permits to take at least: as set, and some more where guesses of the branch went wrong lately.
 
         That happens where several processes together want a little less than a fast rate: `tat` is then about now, and
         whoever charged last was a moment faster. Some permits more put `tat` far enough ahead for all of them; this
-        process uses them next.
+        process uses them next. They are never more than it uses in half a second: what it does not use is lost to all,
+        and then `tat` is ahead because of that, guesses go wrong again, and a rate that nobody needs is used up.
         """
         state, book = self._state, self._book
-        if state.time.steady() - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1:
+        steady = state.time.steady()
+        if steady - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1 or book.pace is None:
             return state.prefetch
         (limit,) = policy.limits.values()
         wanted = sum(sum(place.wanted.booked.values()) for place in places)
-        more = min(AHEAD_NS // limit.interval, limit.burst // 8)
+        more = min(AHEAD_NS // limit.interval, limit.burst // 8, int(book.pace.a_second(now=steady) / 2))
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
@@ -354,7 +445,7 @@ class _Tries:
             case KeyRefused():
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
-                        book.outrun_at = state.time.steady()
+                        book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
                     book.learn(answer.state, now=now, process=state.process)
                     flight.uncertain = False
                     flight.refusals += 1
@@ -440,13 +531,15 @@ class _Tries:
         return answer
 
 
-def prepare_to_charge(state: LimiterState, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+def prepare_to_charge(
+    state: LimiterState, give_up_at: float, budget_ends: float
+) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not."""
     failure = yield from ensure_policy(state, deadline=give_up_at)
     if failure is not None:
         return failure
     if state.rate_time.now_ns() is None:
-        failed = yield from confirm(state.time)
+        failed = yield from confirm(state.time, until=budget_ends)
         if state.rate_time.now_ns() is None:
             return without_time(failed)
     if state.closed:

@@ -4,11 +4,16 @@ Invariants:
 
 - The stored policy rules. A process that was made with other limits logs that once, with both and the command that
   changes the policy.
+- The item in which a version before this one kept the rate is not taken for a policy, and not ignored: that is logged
+  once.
 - A policy that was read stays in use while the service cannot be asked again: an outage of reads stops nothing.
 """
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from ddb_lease._operations.resend import UNANSWERED, send_until
@@ -17,19 +22,27 @@ from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
 from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.messages import PolicyIs, PolicyRefused, ReadPolicy
 from ddb_lease._protocol.rates.records import LimitPolicy, Policy
+from ddb_lease._protocol.rates.validation import SINGLE
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.log import queued as _log
 
 _TRIES = 3
 
+OLDER_SORT_KEY = "rate"
+"""Under which versions before this one keep a rate, in one item."""
 
-def ensure_policy(state: LimiterState, *, newer: bool = False, deadline: float) -> Operation[Busy | Unavailable | None]:
+
+def ensure_policy(
+    state: LimiterState, *, newer: bool = False, shown: int = 0, deadline: float
+) -> Operation[Busy | Unavailable | None]:
     """Have a policy to charge by: read it, and create it where there is none.
 
     Args:
         state: Of the limiter.
         newer: Whether an item shows that there is a newer one than we know: read it consistently, now.
+        shown: The `rev` that the item shows. If the stored one is older, the policy was deleted, and made anew by a
+            process whose clock was behind: it is raised above, as no item could be charged under it otherwise.
         deadline: When to give up, on the steady clock.
 
     Returns:
@@ -42,13 +55,17 @@ def ensure_policy(state: LimiterState, *, newer: bool = False, deadline: float) 
     if known is not None and not newer and state.time.steady() - state.policy_at < POLICY_SECONDS:
         return None
     answer = yield from _ask(state, ReadPolicy(consistent=known is None or newer), deadline)
+    tell_if_older(state, answer)
     if isinstance(answer, PolicyIs) and answer.policy is None:
         failed = yield from confirm(state.time)
         now = state.rate_time.now_ns()
         if now is None:
             return without_time(failed)
         answer = yield from _ask(state, steering.create_policy(state.given, now=now), deadline)
-    found = answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else None
+    found = _policy_in(answer)
+    if found is not None and found.rev < shown:
+        answer = yield from _ask(state, steering.raise_policy(found, above=shown), deadline)
+        found = _policy_in(answer)
     if found is None:
         failure = failure_of(answer)
         if known is None or newer:
@@ -67,6 +84,23 @@ def learn_policy(state: LimiterState, policy: Policy) -> None:
     _tell(state, policy)
 
 
+def _policy_in(answer: object) -> Policy | None:
+    return answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else None
+
+
+def tell_if_older(state: LimiterState, answer: object) -> None:
+    """Log, once, that a version before this one keeps a rate of this name too, if an answer shows that."""
+    if isinstance(answer, PolicyIs) and answer.older and not state.older_told:
+        state.older_told = True
+        _log.warning(
+            "rate %r: the table also has an item in which a version before this one keeps a rate of this name (sort "
+            "key %r). It is neither counted nor written: while processes of that version run, both versions together "
+            "admit up to twice the rate. Stop them; the item then goes by itself, within days, or delete it",
+            state.name,
+            OLDER_SORT_KEY,
+        )
+
+
 def _ask(state: LimiterState, request: Any, deadline: float) -> Operation[Any]:  # noqa: ANN401 - a rate request
     answer, _ = yield from send_until(
         request, again=UNANSWERED, time=state.time, chance=state.chance, tries=_TRIES, deadline=deadline
@@ -79,16 +113,41 @@ def _tell(state: LimiterState, policy: Policy) -> None:
     if not differing or state.policy_told:
         return
     state.policy_told = True
-    for name in differing:
-        _log.warning(
-            "rate %r, limit %r: the stored policy rules, %s, and not the %s given here. To change it: "
-            "limiter.set_policy(...), or `ddb-lease rate set`",
-            state.name,
-            name,
-            _shown(policy.limits.get(name)),
-            _shown(state.given.get(name)),
-        )
+    _log.warning(
+        "rate %r: the stored policy rules, and it differs from the limits given here: %s. To change it: "
+        "limiter.set_policy(...), or `%s`",
+        state.name,
+        "; ".join(_compared(name, policy.limits.get(name), state.given.get(name)) for name in differing),
+        _command(state.name, {name: state.given.get(name) for name in differing}),
+    )
+
+
+def _compared(name: str, stored: LimitPolicy | None, given: LimitPolicy | None) -> str:
+    named = "" if name == SINGLE else f"{name}: "
+    return f"{named}{_shown(stored)}, and not {_shown(given)}"
 
 
 def _shown(limit: LimitPolicy | None) -> str:
     return "no limit" if limit is None else f"{limit.permits:g} in {limit.per:g} s, burst {limit.burst:,}"
+
+
+def _command(name: str, limits: Mapping[str, LimitPolicy | None]) -> str:
+    """The command that makes these limits the stored ones; those that are None it removes."""
+    words = ["ddb-lease", "rate", "set", name]
+    for each, limit in limits.items():
+        if limit is None:
+            words += ["--remove", each]
+        elif each == SINGLE:
+            words += ["--rate", _rate(limit), "--burst", str(limit.burst)]
+        else:
+            words += ["--limit", f"{each}={_rate(limit)},burst={limit.burst}"]
+    return shlex.join(words)
+
+
+def _rate(limit: LimitPolicy) -> str:
+    return f"{_decimal(limit.permits)}/{_decimal(limit.per)}s"
+
+
+def _decimal(number: float) -> str:
+    """A number without an exponent, exactly."""
+    return f"{Decimal(repr(number)).normalize():f}"

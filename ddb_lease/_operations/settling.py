@@ -248,7 +248,8 @@ class _Sending:
         flight, without_base = self._book.flight, {None}
         if flight is not None and hold.attempt == flight.attempt:
             return {charge.hold_before for charge in flight.sent} == without_base
-        return hold.attempt in self._book.reserving and self._book.reserving[hold.attempt] is None
+        reserving = self._book.reserving or {}
+        return hold.attempt in reserving and reserving[hold.attempt] is None
 
     def _hold(self) -> Hold | None:
         seen = self._ledger.seen

@@ -5,6 +5,8 @@ Invariants:
 - Each change is computed from what was just read, and written on the condition that this still holds. Where somebody
   was faster, it is read and computed again, a few times.
 - A change whose answer is lost is read again: if it shows, it happened. Made twice, each changes nothing more.
+- What only reads (`read_policy`, `look_at_key`, `look_at_keys`) creates no policy.
+- Who changes the policy is not warned of it: what it set are its own limits from then on.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ddb_lease._operations.policy import ensure_policy, learn_policy
+from ddb_lease._operations.policy import ensure_policy, learn_policy, tell_if_older
 from ddb_lease._operations.resend import UNANSWERED, require_answered, send_until
 from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol.outcomes import reason_text
@@ -29,14 +31,14 @@ from ddb_lease._protocol.rates.messages import (
 )
 from ddb_lease._protocol.rates.records import SHARDS, KeyState, LimitPolicy, Policy
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._state.limiter_state import LimiterState
-from ddb_lease.errors import StoreUnavailable
+from ddb_lease._state.limiter_state import POLICY_SECONDS, LimiterState
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
 TRIES: Final = 5
 """How often a request is sent until it is answered; and how often a change is made anew where others are faster."""
 
-PAGE: Final = 100
-"""Keys in one page of a listing."""
+PAGE: Final = 1_000
+"""Keys in one page of a listing: some 300 KB."""
 
 _Make = Callable[[Policy, "KeyState | None", int], Any]
 """Makes the request that changes a key, from the policy, the key's item, and the time; None: nothing is to be done."""
@@ -50,6 +52,7 @@ def read_policy(state: LimiterState, *, deadline: float) -> Operation[Policy | N
         StoreRejected: The service refuses for good.
     """
     answer = yield from _ask(state, ReadPolicy(consistent=True), "the policy cannot be read", deadline)
+    tell_if_older(state, answer)
     policy: Policy | None = answer.policy
     if policy is not None:
         learn_policy(state, policy)
@@ -64,12 +67,25 @@ def set_policy(state: LimiterState, changes: Mapping[str, LimitPolicy | None], *
         StoreUnavailable: The service did not answer, or others changed it at the same time, again and again.
         StoreRejected: The service refuses for good.
     """
-    yield from _ready(state, deadline)
+    told, state.policy_told = state.policy_told, True
+    try:
+        policy = yield from _change_policy(state, changes, deadline)
+        state.given = policy.limits
+        return policy
+    finally:
+        state.policy_told = told
+
+
+def _change_policy(
+    state: LimiterState, changes: Mapping[str, LimitPolicy | None], deadline: float
+) -> Operation[Policy]:
     for _ in range(TRIES):
         policy = yield from read_policy(state, deadline=deadline)
         now = yield from _now(state)
         if policy is None:
             given = {name: limit for name, limit in {**state.given, **changes}.items() if limit is not None}
+            if not given:
+                raise ConfigurationError("a policy has at least one limit")
             request: Any = steering.create_policy(given, now=now)
         else:
             request = steering.change_policy(policy, changes, now=now)
@@ -93,12 +109,34 @@ def read_key(state: LimiterState, key: str, *, deadline: float) -> Operation[Key
         StoreRejected: The service refuses for good.
     """
     yield from _ready(state, deadline)
-    answer = yield from _ask(state, ReadKey(key=key), "the rate cannot be read", deadline)
-    found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
-    now = yield from _now(state)
-    with state.lock:
-        state.book(key).learn(found, now=now, process=state.process)
+    found, _ = yield from _read_key(state, key, deadline)
     return found
+
+
+def look_at_key(state: LimiterState, key: str, *, deadline: float) -> Operation[tuple[KeyState | None, int]]:
+    """Read a key's item, consistently, and the time; creates no policy where there is none.
+
+    Raises:
+        StoreUnavailable: The service did not answer, or its answers do not tell its time.
+        StoreRejected: The service refuses for good.
+    """
+    yield from _look_at_policy(state, deadline)
+    return (yield from _read_key(state, key, deadline))
+
+
+def look_at_keys(
+    state: LimiterState, shard: int, after: str | None, *, deadline: float
+) -> Operation[tuple[KeysAre, int]]:
+    """Read one page of the keys of one shard, and the time; creates no policy where there is none.
+
+    Raises:
+        StoreUnavailable: The service did not answer, or its answers do not tell its time.
+        StoreRejected: The service refuses for good.
+    """
+    yield from _look_at_policy(state, deadline)
+    page = yield from list_keys(state, shard, after, deadline=deadline)
+    now = yield from _now(state)
+    return page, now
 
 
 def change_key(state: LimiterState, key: str, make: _Make, *, deadline: float) -> Operation[KeyState | None]:
@@ -142,6 +180,20 @@ def _ready(state: LimiterState, deadline: float) -> Operation[None]:
     failure = yield from ensure_policy(state, deadline=deadline)
     if failure is not None:
         raise StoreUnavailable(f"the rate cannot be read: {reason_text(failure.cause)}") from failure.cause
+
+
+def _look_at_policy(state: LimiterState, deadline: float) -> Operation[None]:
+    if state.policy is None or state.time.steady() - state.policy_at >= POLICY_SECONDS:
+        yield from read_policy(state, deadline=deadline)
+
+
+def _read_key(state: LimiterState, key: str, deadline: float) -> Operation[tuple[KeyState | None, int]]:
+    answer = yield from _ask(state, ReadKey(key=key), "the rate cannot be read", deadline)
+    found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
+    now = yield from _now(state)
+    with state.lock:
+        state.book(key).learn(found, now=now, process=state.process)
+    return found, now
 
 
 def _now(state: LimiterState) -> Operation[int]:

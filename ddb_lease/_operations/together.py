@@ -12,7 +12,8 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.settling import clear_overdue, hold
 from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol.messages import Done, Pause
-from ddb_lease._protocol.outcomes import Admission, Admitted, Booked, Denied, LostRace, failure_of
+from ddb_lease._protocol.outcomes import Admission, Admitted, Booked, Busy, Denied, LostRace, Unavailable, failure_of
 from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
     Attempt,
@@ -39,11 +40,12 @@ from ddb_lease._protocol.rates.charging import (
     NotBefore,
     StalePolicy,
     Wanted,
+    earliest_due,
     is_charged,
     limits_of,
     propose_together,
 )
-from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherRefused
+from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, KeyIs, ReadKey, TogetherRefused
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._protocol.rates.together import after
@@ -53,8 +55,9 @@ from ddb_lease._state.hold_ledger import Held
 from ddb_lease._state.key_book import KeyBook
 from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.use_gate import UseGate
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
+_NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 _PADDING_NS: Final = 1_000
 
 
@@ -75,7 +78,7 @@ class Member:
     wanted: Wanted
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Call:
     """One caller.
 
@@ -84,6 +87,7 @@ class Call:
         began: When the call began, on the steady clock.
         deadline: When it gives up.
         patient: Whether it waits.
+        failing_since: When the first of the tries in a row began that have failed; None if the last one did not.
         held: What it holds of each member, once that is charged.
         admitted: Whether its permits were taken.
     """
@@ -92,6 +96,7 @@ class Call:
     began: float
     deadline: float
     patient: bool
+    failing_since: float | None = None
     held: list[Held] = field(default_factory=list)
     admitted: bool = False
 
@@ -113,13 +118,18 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
     state, book = member.state, member.book
 
     def once() -> Operation[Admission]:
-        give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS)
-        failure = yield from prepare_to_charge(state, give_up_at)
+        ends = _budget_ends(state, call)
+        give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
+        failure = yield from prepare_to_charge(state, give_up_at, ends)
         known, policy = book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:
-            failure = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+            failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
             return failure
+        if known is None and _is_too_much(member):
+            failure = yield from _look_for_override(member, give_up_at)
+            if failure is not None:
+                return failure
         if book.ledger is not None or (known is not None and known.holds):
             yield from clear_overdue(state, member.key, book, deadline=give_up_at)
         return Admitted()
@@ -146,16 +156,72 @@ def charge_together(call: Call) -> Operation[Admission | Unprepared]:
     return outcome  # type: ignore[no-any-return] # as annotated
 
 
-def _until_admitted(once: Any, state: LimiterState, call: Call) -> Operation[Any]:  # noqa: ANN401 - a try
-    outcome = yield from once()
+def _is_too_much(member: Member) -> bool:
+    """Whether the policy alone never allows it. An override may."""
+    policy = member.state.policy
+    if policy is None or any(name not in policy.limits for name in member.wanted.limits):
+        return False
+    return isinstance(earliest_due(policy, None, member.wanted, now=0), NeverEnough)
+
+
+def _look_for_override(member: Member, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+    state = member.state
+    answer, _ = yield from send_until(
+        ReadKey(key=member.key),
+        again=UNANSWERED,
+        time=state.time,
+        chance=state.chance,
+        tries=BRANCHES,
+        deadline=give_up_at,
+    )
+    if not isinstance(answer, KeyIs):
+        return failure_of(answer)
+    with state.lock:
+        member.book.learn(answer.state, now=state.rate_time.now_ns() or 0, process=state.process)
+    return None
+
+
+def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
+    contact, steady = state.contact, state.time.steady
+
+    def tried() -> Operation[Any]:
+        began = steady()
+        if contact is not None and contact.down and not contact.may_ask(call, now=began):
+            return Unavailable(cause=contact.cause or _NO_ANSWER)
+        outcome = yield from once()
+        if not isinstance(outcome, (Busy, Unavailable)):
+            call.failing_since = None
+        elif call.failing_since is None:
+            call.failing_since = began
+        return outcome
+
+    never = never_reached(state.time, since=call.began)
+
+    def give_up(outcome: Admission) -> bool:
+        if contact is None or never(outcome) or not isinstance(outcome, (Busy, Unavailable)):
+            return never(outcome)
+        now = steady()
+        return contact.gives_up(since=now if call.failing_since is None else call.failing_since, now=now)
+
     policy = admitting(
-        steady=state.time.steady,
+        steady=steady,
         deadline=call.deadline,
         chance=state.chance,
         patient=call.patient,
-        give_up=never_reached(state.time, since=call.began),
+        give_up=give_up,
+        longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
     )
-    return (yield from policy.after(outcome, once))
+    return (yield from policy.after((yield from tried()), tried))
+
+
+def _budget_ends(state: LimiterState, call: Call) -> float:
+    """Until when requests are sent again, on the steady clock, by the budget of a decision."""
+    contact, now = state.contact, state.time.steady()
+    if contact is None or contact.budget is None:
+        return math.inf
+    if contact.down:
+        return now  # this call is the probe: one answer is enough
+    return contact.patience + (now if call.failing_since is None else call.failing_since)
 
 
 class _Charging:
@@ -216,22 +282,22 @@ class _Charging:
 
     def _send(self, request: ChargeTogether) -> Operation[Admission | None]:
         # The ledgers of the keys must not take what is charged meanwhile for something that nobody holds.
-        reserving = [
-            (member.book.reserving, charge)
-            for member, charge in zip(self._call.members, request.charges, strict=True)
-            if charge.hold is not None
-        ]
-        for book, charge in reserving:
-            book[charge.attempt] = charge.hold_before
+        for member, charge in zip(self._call.members, request.charges, strict=True):
+            if charge.hold is not None:
+                with member.state.lock:
+                    member.book.reserving = {**(member.book.reserving or {}), charge.attempt: charge.hold_before}
         try:
             return (yield from self._send_until_known(request))
         finally:
-            for book, charge in reserving:
-                book.pop(charge.attempt, None)
+            for member, charge in zip(self._call.members, request.charges, strict=True):
+                with member.state.lock:
+                    if member.book.reserving:
+                        member.book.reserving.pop(charge.attempt, None)
 
     def _send_until_known(self, request: ChargeTogether) -> Operation[Admission | None]:
         state = self._first
-        give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS)
+        ends = _budget_ends(state, self._call)
+        give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
         answer, uncertain = yield from send_until(
             request, again=UNKNOWN, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
         )

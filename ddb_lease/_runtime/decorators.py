@@ -22,11 +22,13 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from ddb_lease._numbers import checked_timeout
+from ddb_lease._numbers import checked_timeout, shown
+from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.callables import Kind, kind_of, name_of, with_article
 from ddb_lease.errors import ConfigurationError
 
 Function = Callable[..., Any]
+KeyFunction = Callable[..., str]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,9 +84,10 @@ class Wording:
 
 def decorate(
     function: Any,  # noqa: ANN401 - anything may be given
-    enter: Callable[[], AbstractContextManager[Any]],
+    enter: Callable[..., AbstractContextManager[Any]],
     *,
     wording: Wording,
+    key: KeyFunction | None = None,
     after_own: bool = False,
 ) -> Any:  # noqa: ANN401 - what was given, decorated
     """Decorate a plain function.
@@ -93,6 +96,7 @@ def decorate(
         function: A function, method, classmethod or staticmethod, or any other callable.
         enter: Makes what is entered around each call; it yields the lease, if the function gets one.
         wording: The decorator in messages.
+        key: Makes of a call's arguments what `enter` gets. What it raises, the call raises; nothing was entered.
         after_own: Whether the first parameter is the function's own object, whatever its name.
 
     Raises:
@@ -100,7 +104,7 @@ def decorate(
     """
     if isinstance(function, (classmethod, staticmethod)):
         own = isinstance(function, classmethod)
-        return type(function)(decorate(function.__func__, enter, wording=wording, after_own=own))
+        return type(function)(decorate(function.__func__, enter, wording=wording, key=key, after_own=own))
     _require_function(function, wording)
     kind = kind_of(function)
     if kind is not Kind.PLAIN:
@@ -114,7 +118,7 @@ def decorate(
     @functools.wraps(function)
     def guarded(*args: object, **kwargs: object) -> object:
         args = place.before(args)
-        with enter() as lease:
+        with enter() if key is None else enter(key(*args, **kwargs)) as lease:
             result = function(*place.filled(args, lease), **kwargs)
             _require_finished(function, result, wording)
             return result
@@ -124,15 +128,16 @@ def decorate(
 
 def decorate_async(
     function: Any,  # noqa: ANN401 - anything may be given
-    enter: Callable[[], AbstractAsyncContextManager[Any]],
+    enter: Callable[..., AbstractAsyncContextManager[Any]],
     *,
     wording: Wording,
+    key: KeyFunction | None = None,
     after_own: bool = False,
 ) -> Any:  # noqa: ANN401 - what was given, decorated
     """Decorate a coroutine function, or a wrapper of one; else as `decorate`."""
     if isinstance(function, (classmethod, staticmethod)):
         own = isinstance(function, classmethod)
-        return type(function)(decorate_async(function.__func__, enter, wording=wording, after_own=own))
+        return type(function)(decorate_async(function.__func__, enter, wording=wording, key=key, after_own=own))
     _require_function(function, wording)
     kind = kind_of(function)
     if kind is Kind.PLAIN:  # a decorator that knows nothing of coroutines may have wrapped one
@@ -149,7 +154,7 @@ def decorate_async(
     @functools.wraps(function)
     async def guarded(*args: object, **kwargs: object) -> object:
         args = place.before(args)
-        async with enter() as lease:
+        async with enter() if key is None else enter(key(*args, **kwargs)) as lease:
             made = function(*place.filled(args, lease), **kwargs)
             if not inspect.isawaitable(made):
                 _require_finished(function, made, wording)
@@ -173,6 +178,36 @@ def require_timeout(timeout: object, *, wording: Wording) -> None:
     if callable(timeout):
         raise ConfigurationError(f"{wording.name} needs parentheses: write `@...{wording.name.rpartition('.')[2]}()`")
     checked_timeout(timeout)
+
+
+def checked_key_function(key: KeyFunction | None, *, wording: Wording) -> KeyFunction | None:
+    """A decorator's key function, checked when it decorates, and its keys each time.
+
+    Raises:
+        ConfigurationError: It cannot be called, or its key would have to be awaited.
+    """
+    if key is None:
+        return None
+    if not callable(key):
+        raise ConfigurationError(
+            f"the key of {wording.name} is made by a function of the call's arguments, as in key=lambda user: user.id; "
+            f"not {shown(key)}"
+        )
+    if not isinstance(key, type) and kind_of(key) is not Kind.PLAIN:
+        raise ConfigurationError(
+            f"{name_of(key)} is {with_article(kind_of(key).value)}: the key of {wording.name} must be there at once"
+        )
+
+    def make(*args: object, **kwargs: object) -> str:
+        made = key(*args, **kwargs)
+        try:
+            return checked_key(made)
+        except ConfigurationError as problem:
+            if inspect.iscoroutine(made):
+                made.close()  # so that nobody is told that it was never awaited
+            raise ConfigurationError(f"{name_of(key)} makes the key of a limit: {problem}") from None
+
+    return make
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,13 @@ from typing import Any, Final, TypeVar
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.booking import known_denial
 from ddb_lease._operations.together import Call, Member, Unprepared, charge_together, prepare
-from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, LostRace, Unavailable, reason_text
+from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, LostRace
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore
-from ddb_lease._runtime.reservation_core import ReservationCore, reserved
-from ddb_lease.errors import ConfigurationError, StoreUnavailable
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.reservation_core import ReservationCore, nothing_held, reserved
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Decision, Seconds
 
 MOST_PARENTS: Final = 9
@@ -84,21 +84,25 @@ class Family:
 
     def wanted(self, n: int, permits: Mapping[str, int]) -> tuple[Wanted, ...]:
         """The permits of each member; see `RateLimiterCore.wanted`."""
-        return tuple(one.core.wanted(n, permits) for one in self.members)
+        return tuple(one.core.wanted(n, permits, one.key) for one in self.members)
 
     def reserved(self, n: int, permits: Mapping[str, int], settle_within: Seconds) -> tuple[Wanted, ...]:
         """The permits to reserve of each member; see `reservation_core.reserved`."""
-        return tuple(reserved(one.core, n, permits, settle_within) for one in self.members)
+        return tuple(reserved(one.core, n, permits, settle_within, key=one.key) for one in self.members)
 
     def denied_by_memory(self, wanted: Sequence[Wanted]) -> bool:
         """Whether memory denies the permits of any member."""
         for one, own in zip(self.members, wanted, strict=True):
             one.core.require_open()
             state, now = one.core.state, one.core.state.rate_time.now_ns()
-            if now is not None:
-                with state.lock:
-                    if known_denial(state, state.book(one.key), own, now=now) is not None:
-                        return True
+            if now is None:
+                continue
+            with state.lock:
+                denial = known_denial(state, state.book(one.key), own, now=now)
+            if denial is not None:
+                if one.core.reporter is not None:
+                    one.core.reporter.decided(one.key, own, allowed=False, began=None, by="table")
+                return True
         return False
 
     @contextlib.contextmanager
@@ -125,33 +129,45 @@ class Family:
         """What to drive, one after the other, until one of them ends the call: see `Step.ends`."""
         for _ in range(MOST_PREPARED):
             for relative, member in zip(self.members, call.members, strict=True):
-                yield Step(relative.core.driver, prepare(member, call), prepares=True)
-            yield Step(self.members[0].core.driver, charge_together(call), prepares=False)
+                preparing = relative.core.observed(prepare(member, call), member.key, None)
+                yield Step(relative.core.driver, preparing, prepares=True)
+            own = self.members[0]
+            charging: Any = own.core.observed(charge_together(call), own.key, None)  # type: ignore[arg-type] # any result
+            yield Step(own.core.driver, charging, prepares=False)
 
-    def conclude(self, call: Call, outcome: object) -> bool:
-        """Whether the permits were taken.
+    def without_answer(self, call: Call, outcome: Any) -> Operation[DecidedHere | None] | None:  # noqa: ANN401 - as driven
+        """What decides in place of the table; see `RateLimiterCore.without_answer`. The key's own limiter decides."""
+        return self.members[0].core.without_answer(self._wish(call), outcome)
 
-        Raises:
-            StoreUnavailable: The service did not answer.
-        """
-        if isinstance(outcome, (Busy, Unavailable)):
-            name = self.members[0].core.name
-            raise StoreUnavailable(f"no permit of rate {name!r}: {reason_text(outcome.cause)}") from outcome.cause
-        call.admitted = isinstance(outcome, Admitted)
-        return call.admitted
+    def conclude(self, call: Call, outcome: Any) -> Verdict:  # noqa: ANN401 - as driven
+        """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""
+        verdict = self.members[0].core.conclude(self._wish(call), outcome)
+        call.admitted = bool(verdict)
+        return verdict
+
+    def _wish(self, call: Call) -> Wish:
+        own = call.members[0]
+        return Wish(key=own.key, wanted=own.wanted, began=call.began, deadline=call.deadline, patient=call.patient)
 
     def reservations(self, call: Call) -> tuple[ReservationCore, ...]:
         """What a call that was admitted holds, of each member."""
-        held = zip(self.members, call.held, strict=True)
-        return tuple(ReservationCore(one.core, one.key, each) for one, each in held)
+        each = zip(self.members, call.members, strict=True)
+        held = call.held or [nothing_held(one.core, member.wanted) for one, member in each]
+        return tuple(ReservationCore(one.core, one.key, own) for one, own in zip(self.members, held, strict=True))
 
     def wait_time(self, wanted: Sequence[Wanted]) -> float:
         """Seconds until the permits could be had of all members, as far as this process knows."""
         return max(one.core.wait_time(one.key, own) for one, own in zip(self.members, wanted, strict=True))
 
-    def decision(self, wanted: Sequence[Wanted], *, allowed: bool) -> Decision:
+    def decision(self, wanted: Sequence[Wanted], allowed: Verdict) -> Decision:
         """What this process knows of all members: of each limit, what the one that has least of it says."""
-        each = [one.core.decision(one.key, own, allowed=allowed) for one, own in zip(self.members, wanted, strict=True)]
+        own = self.members[0]
+        if allowed.by != "table":
+            return own.core.decision(own.key, wanted[0], allowed=allowed)
+        each = [
+            one.core.decision(one.key, want, allowed=bool(allowed))
+            for one, want in zip(self.members, wanted, strict=True)
+        ]
         limits = dict(each[0].limits)
         for decision in each[1:]:
             for name, one in decision.limits.items():
@@ -160,7 +176,7 @@ class Family:
                     limits[name] = one
         tightest = min(each, key=lambda one: (-one.limits[one.tightest].retry_after, one.remaining))
         return Decision(
-            allowed=allowed,
+            allowed=bool(allowed),
             remaining=tightest.remaining,
             retry_after=max(one.retry_after for one in each),
             reset_after=max(one.reset_after for one in each),
@@ -188,5 +204,5 @@ class Step:
         return not isinstance(outcome, Admitted if self.prepares else Unprepared)
 
 
-NOT_PREPARED: Final = LostRace()
+NOT_PREPARED: Final[Admission | Unprepared] = LostRace()
 """The outcome where no step ended the call."""

@@ -17,15 +17,16 @@ from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.settling import SECONDS, NotSettled, settle_held
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.settling import Reserved
 from ddb_lease._protocol.rates.validation import LONGEST_NS, NS, SINGLE, checked_permits
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
 from ddb_lease._state.hold_ledger import Held, Settler
-from ddb_lease._state.key_book import Booking
 from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Seconds
+from ddb_lease.rate_events import Settled
 
 SETTLE_WITHIN: Final = 300.0
 """Seconds until a reservation counts in full, unless the caller says otherwise."""
@@ -34,7 +35,7 @@ LEAST_SECONDS: Final = 1.0
 MOST_SECONDS: Final = 86_400.0
 
 
-def reserved(core: RateLimiterCore, n: int, permits: Mapping[str, int], settle_within: Seconds) -> Wanted:
+def reserved(core: RateLimiterCore, n: int, permits: Mapping[str, int], settle_within: Seconds, *, key: str) -> Wanted:
     """The permits that a call reserves, checked.
 
     Args:
@@ -42,6 +43,7 @@ def reserved(core: RateLimiterCore, n: int, permits: Mapping[str, int], settle_w
         n: As for `RateLimiterCore.wanted`.
         permits: As for `RateLimiterCore.wanted`.
         settle_within: As the caller gave it.
+        key: Of which key.
 
     Raises:
         ConfigurationError: They cannot be had, ever, or the time cannot work. Nothing was sent.
@@ -51,7 +53,18 @@ def reserved(core: RateLimiterCore, n: int, permits: Mapping[str, int], settle_w
         raise ConfigurationError(
             f"settle_within must be {LEAST_SECONDS:g} to {MOST_SECONDS:,.0f} s, not {shown(settle_within)}"
         )
-    return Wanted(reserved=core.wanted(n, permits).booked, settle_within=round(seconds * NS))
+    return Wanted(reserved=core.wanted(n, permits, key).booked, settle_within=round(seconds * NS))
+
+
+def nothing_held(core: RateLimiterCore, wanted: Wanted) -> Held:
+    """The reservation of a call that the table did not decide: nothing is held there, and nothing is to be settled."""
+    limits = core.state.limits
+    reserved = {
+        name: Reserved(permits=count, interval=limits[name].interval)
+        for name, count in wanted.reserved.items()
+        if name in limits
+    }
+    return Held(reserved=reserved, until=0, counted=False)
 
 
 class ReservationCore:
@@ -70,11 +83,9 @@ class ReservationCore:
         self._noted = False
 
     @classmethod
-    def booked(cls, core: RateLimiterCore, wish: Wish, booking: Booking) -> ReservationCore:
-        """The reservation that a call has got."""
-        if booking.held is None:
-            raise ConfigurationError("a reservation holds nothing: a defect of this library")
-        return cls(core, wish.key, booking.held)
+    def booked(cls, core: RateLimiterCore, wish: Wish, held: Sequence[Held]) -> ReservationCore:
+        """The reservation that a call has got; without one in the table, if this process decided by itself."""
+        return cls(core, wish.key, held[0] if held else nothing_held(core, wish.wanted))
 
     def __repr__(self) -> str:
         permits = ", ".join(f"{name}={count}" for name, count in self.permits.items())
@@ -142,7 +153,9 @@ class ReservationCore:
             wake: Ends the caller's pause, from any thread.
         """
         state = self._core.state
-        settler = Settler(wake=wake, held=self._held, deadline=state.time.steady() + SECONDS)
+        budget = None if state.contact is None else state.contact.budget
+        deadline = state.time.steady() + (SECONDS if budget is None else min(SECONDS, budget))
+        settler = Settler(wake=wake, held=self._held, deadline=deadline)
         with state.lock:
             book = state.book(self._key)
             ledger = book.ledger
@@ -168,11 +181,21 @@ class ReservationCore:
                 self._core.name,
                 "others were faster" if cause is None else reason_text(cause),
             )
+        self._report(written=self._held.counted is True)
         return self._held.counted is True
 
     def failed(self, error: Exception) -> None:
         """Log that a block could not settle it. That must neither mask nor replace the block's outcome."""
         _log.warning("rate %r: a reservation is not settled, and counts in full: %s", self._core.name, error)
+        self._report(written=False)
+
+    def _report(self, *, written: bool) -> None:
+        reporter, held = self._core.reporter, self._held
+        if reporter is not None:
+            used = {name: (held.used or {}).get(name, one.permits) for name, one in held.reserved.items()}
+            reporter.tell(
+                Settled(rate=self._core.name, key=self._key, reserved=self.permits, used=used, written=written)
+            )
 
 
 def note_all(parts: Sequence[ReservationCore], n: int | None, used: Mapping[str, int]) -> None:

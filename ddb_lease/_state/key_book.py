@@ -29,7 +29,9 @@ from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.booking_queue import BookingQueue
 from ddb_lease._state.hold_ledger import Held, HoldLedger
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.use_gate import UseGate
 
 STALE_SECONDS = 15.0
@@ -115,11 +117,15 @@ class KeyBook:
         flight: The charge under way.
         gate: What permits pass when they are used.
         ledger: This process's reservations; None if there never was one.
-        reserving: Charges under way, besides the flight, that reserve: their attempts, and what the hold showed before.
+        reserving: Charges under way, besides the flight, that reserve: their attempts, and what the hold showed before;
+            None if there never was one.
         trouble: Why the last charge failed; None if the table answered it.
+        failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
+            None if the last one did not fail.
         last_size: For how many callers the last charge booked.
         last_end: When it was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
+        pace: How fast permits are used here; None until a charge was refused like that.
     """
 
     __slots__ = (
@@ -127,6 +133,7 @@ class KeyBook:
         "_queue",
         "_served",
         "_spares",
+        "failing_since",
         "flight",
         "gate",
         "known",
@@ -135,6 +142,7 @@ class KeyBook:
         "last_size",
         "ledger",
         "outrun_at",
+        "pace",
         "reserving",
         "trouble",
     )
@@ -145,21 +153,26 @@ class KeyBook:
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
         self.ledger: HoldLedger | None = None
-        self.reserving: dict[str, str | None] = {}
+        self.reserving: dict[str, str | None] | None = None
         self.trouble: Exception | None = None
+        self.failing_since: float | None = None
         self.last_size = 0
         self.last_end = -math.inf
         self.outrun_at = -math.inf
-        self._queue: list[weakref.ref[Booking]] = []
+        self.pace: Pace | None = None
+        self._queue: BookingQueue[Booking] | None = None  # most keys have nobody who waits
         self._served: list[weakref.ref[Booking]] | None = None
         self._spares: dict[_Booked, deque[int]] = {}
         self._expected_at = math.inf
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits, and nothing is in hand or held: the book may be dropped."""
-        held = self.ledger is not None and self.ledger.entries
-        return not self._queue and not any(self._spares.values()) and self.flight is None and not held
+        """Whether nobody waits, for a booking or for its permits, and nothing is reserved: the book may be dropped.
+
+        Permits in hand, and a charge that its caller left behind, do not keep it: if nobody asks for the key any more,
+        nothing would ever end them.
+        """
+        return not self._queue and not self._served and (self.ledger is None or not self.ledger.entries)
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
@@ -181,34 +194,37 @@ class KeyBook:
 
     def join(self, booking: Booking) -> None:
         """Join the queue at its end."""
-        self._queue.append(weakref.ref(booking))
+        self._queue = self._queue or BookingQueue()
+        self._queue.join(booking)
 
     def leave(self, booking: Booking) -> list[Booking]:
         """Leave, from any place, and hand back permits that were not used; returns whom to wake."""
-        self._queue = [place for place in self._queue if place() is not booking]
+        self._leave_queue(booking)
         woken = self._no_longer_served(booking)
         if booking.due is not None:
             self._spare(booking.wanted, booking.due)
             booking.due = None
             if booking.held is not None:
                 booking.held.give_up()
-        return self.waiting()[:1] + woken
+        first = self.first()
+        return woken if first is None else [first, *woken]
 
     def everybody(self) -> list[Booking]:
         """Those who wait for a booking, and those whose permits are booked."""
         served = [booking for booking in (place() for place in self._served or ()) if booking is not None]
         return [*self.waiting(), *served]
 
-    def waiting(self) -> list[Booking]:
-        """Those who wait for a booking, in order, without places whose owner is gone."""
-        waiting = [booking for booking in (place() for place in self._queue) if booking is not None]
-        if len(waiting) < len(self._queue):
-            self._queue = [weakref.ref(booking) for booking in waiting]
-        return waiting
+    def first(self) -> Booking | None:
+        """The first of those who wait for a booking."""
+        return None if self._queue is None else self._queue.first()
 
-    def in_front_of(self, booking: Booking | None) -> list[Booking]:
-        """Those who wait in front of this one, or of a newcomer."""
-        waiting = self.waiting()
+    def waiting(self, most: int | None = None) -> list[Booking]:
+        """Those who wait for a booking, in order, at most so many from the front."""
+        return [] if self._queue is None else self._queue.waiting(most)
+
+    def in_front_of(self, booking: Booking, *, most: int) -> list[Booking]:
+        """Those who wait in front of this one, at most so many from the front."""
+        waiting = self.waiting(most)
         return waiting[: waiting.index(booking)] if booking in waiting else waiting
 
     def my_turn(self, booking: Booking, *, now: float) -> bool:
@@ -218,23 +234,23 @@ class KeyBook:
             booking: In the queue.
             now: On the steady clock.
         """
-        if self.waiting()[:1] == [booking] or now > self._expected_at:
+        if self.first() is booking or now > self._expected_at:
             self._expected_at = now + STALE_SECONDS
             return True
         return False
 
     def rests(self, booking: Booking, *, until: float) -> None:
         """Note that the first in the queue tries again at this time of the steady clock. It is not overdue before."""
-        if self.waiting()[:1] == [booking]:
+        if self.first() is booking:
             self._expected_at = until + STALE_SECONDS
 
     # Permits.
 
-    def deal(self, *, now: int) -> list[Booking]:
-        """Deal spare permits to those who wait, in order; returns who got some."""
-        dealt = []
-        for booking in self.waiting() if self._spares else ():
-            due = self._take(booking.wanted, now=now, by=None if booking.patient else now)
+    def deal(self, *, now: int, steady: float) -> list[Booking]:
+        """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
+        dealt: list[Booking] = []
+        while self._spares and (booking := self.first()) is not None:
+            due = self._take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
             if due is None:
                 break
             self._serve(booking, due)
@@ -243,7 +259,7 @@ class KeyBook:
 
     def take_now(self, wanted: Wanted, *, now: int) -> bool:
         """Take spare permits that are due, for a newcomer, if nobody waits."""
-        if not self._spares or self.waiting():
+        if not self._spares or self.first() is not None:
             return False
         return self._take(wanted, now=now, by=now) is not None
 
@@ -277,10 +293,10 @@ class KeyBook:
             return []
         self.flight, self.trouble = None, None
         self.last_size, self.last_end = len(flight.batch), now
-        waiting, woken = self.waiting(), []
+        woken = []
         for (place, wanted), due in zip(flight.batch, dues, strict=True):
             booking = place()
-            if booking is not None and booking in waiting:
+            if booking is not None and self._queue is not None and booking in self._queue:
                 self._serve(booking, due)
                 woken.append(booking)
             else:
@@ -300,11 +316,11 @@ class KeyBook:
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
-        self._queue, self._spares, self._served, self.flight = [], {}, None, None
+        self._queue, self._spares, self._served, self.flight = None, {}, None, None
         if self.ledger is not None:
             self.ledger.lose(self.ledger.entries)
             self.ledger = None
-        self.reserving = {}
+        self.reserving = None
         self._expected_at = math.inf
 
     # Internals.
@@ -314,17 +330,26 @@ class KeyBook:
         if self._served is None:
             self._served = []
         insort(self._served, weakref.ref(booking), key=_due_of)
-        self._queue = [place for place in self._queue if place() is not booking]
+        self._leave_queue(booking)
+
+    def _leave_queue(self, booking: Booking) -> None:
+        if self._queue is not None:
+            self._queue.leave(booking)
+            self._queue = self._queue or None
 
     def _no_longer_served(self, booking: Booking) -> list[Booking]:
         if not self._served:
             return []
         was_first = self._served[0]() is booking
-        self._served = [place for place in self._served if place() not in {None, booking}] or None
+        if was_first:
+            self._served.pop(0)  # nearly always: permits are used in the order of their due times
+            self._served = self._served or None
+        else:
+            self._served = [place for place in self._served if place() not in {None, booking}] or None
         first = self._served[0]() if was_first and self._served else None
         return [] if first is None else [first]
 
-    def _take(self, wanted: Wanted, *, now: int, by: int | None) -> int | None:
+    def _take(self, wanted: Wanted, *, now: int, by: int) -> int | None:
         """Take spares that make up what is wanted: one that is the same, or single permits of one limit.
 
         Returns:
@@ -338,7 +363,7 @@ class KeyBook:
         if not dues and len(booked) == 1:
             ((name, count),) = booked
             dues = self._spares.get(((name, 1),))
-        if not dues or len(dues) < count or (by is not None and dues[count - 1] > by):
+        if not dues or len(dues) < count or dues[count - 1] > by:
             return None
         for _ in range(count - 1):
             dues.popleft()

@@ -1,4 +1,4 @@
-"""Leases and rates for asyncio: `LeaseBucket`, `Lease` and `RateLimiter` as of `ddb_lease`, awaited.
+"""Leases and rates for asyncio: the classes of `ddb_lease` that have these names, awaited.
 
 See ``docs/asyncio.md``.
 """
@@ -10,5 +10,6 @@ from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.lease import Lease
 from ddb_lease.aio.rate_limiter import RateLimiter
 from ddb_lease.aio.reservation import Reservation
+from ddb_lease.aio.sliding_window import SlidingWindow
 
-__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter", "Reservation"]
+__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter", "Reservation", "SlidingWindow"]

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from ddb_lease._numbers import shown
 from ddb_lease._protocol.messages import Answer, Unknown
+from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
@@ -104,21 +105,49 @@ class AsyncBucket:
         handle: Callable[[HeldLease], Kept],
     ) -> Kept | None:
         """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
-        core, wakeup, called, task = self.core, self.new_wakeup(), caller(), asyncio.current_task()
+        core, called, task = self.core, caller(), asyncio.current_task()
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
-        pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
-        try:
-            outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
-            # Nothing can be cancelled between here and the caller's next await: the caller gets what was won.
+
+        def begin(wake: Callable[[], None]) -> PendingAcquire:
+            return core.begin_acquire(deadline, data, count=count, patient=patient, wake=wake, by=by)
+
+        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
             held = core.hold(pending, outcome)
             if held is None:
                 return None
             kept = handle(held)
             hand_out(held, kept, at=core.runtime.clock.steady(), caller=called, by=by)
             return kept
+
+        return await self.win(begin, keep)
+
+    async def win(
+        self,
+        begin: Callable[[Callable[[], None]], PendingAcquire],
+        keep: Callable[[PendingAcquire, Outcome], Kept],
+    ) -> Kept:
+        """Drive an acquire. Cancelled, or where `keep` raises, it leaves nothing leased.
+
+        Args:
+            begin: Begins it; gets what ends its pauses.
+            keep: Makes of its outcome what is returned.
+        """
+        wakeup = self.new_wakeup()
+        pending = begin(wakeup.wake)
+        try:
+            outcome = await self.driver.run(pending.operation, wakeup, observe=pending.observe)
+            # Nothing can be cancelled between here and the caller's next await: the caller gets what was won.
+            return keep(pending, outcome)
         except BaseException:
             self._owe(pending, wakeup)
             raise
+
+    async def settled(self) -> None:
+        """Wait until what acquires may have left leased is released, for some seconds at most."""
+        deadline = self.core.deadline(CLOSE_SECONDS)
+        if self._debts:
+            with contextlib.suppress(RuntimeError):  # no thread is to be had to wait on: workers settle them
+                await self.driver.call(lambda: self._settle(deadline))
 
     async def release(self, lease_id: str) -> bool:
         """Release a lease by its id."""
@@ -159,7 +188,7 @@ class AsyncBucket:
 
     async def close(self) -> None:
         """Release all leases, and wait for the clean-up of cancelled acquires."""
-        core, deadline = self.core, self.core.deadline(CLOSE_SECONDS)
+        core = self.core
         releasing = [asyncio.ensure_future(self._give_back_quietly(held)) for held in core.begin_closing()]
         try:
             if releasing:
@@ -168,9 +197,7 @@ class AsyncBucket:
                     each.cancel()
                 if late:
                     await asyncio.wait(late)  # they end at once, and workers go on
-            if self._debts:
-                with contextlib.suppress(RuntimeError):  # no thread is to be had to wait on: workers settle them
-                    await self.driver.call(lambda: self._settle(deadline))
+            await self.settled()
         finally:
             for each in releasing:  # if we are cancelled, they are too
                 each.cancel()

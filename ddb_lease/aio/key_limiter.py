@@ -5,18 +5,24 @@ Invariants: it is the asynchronous way to drive a `RateLimiterCore` for one key,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from ddb_lease._operations.together import Call
+from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.family import NOT_PREPARED, Family, Relative
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
-from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, reserved
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.hold_ledger import Held
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
-from ddb_lease.aio.reservation import Reservation, reserve
-from ddb_lease.models import Decision, RateStatus, Seconds
+from ddb_lease.aio.reservation import Reservation
+from ddb_lease.models import Decision, Limit, RateStatus, Seconds
+
+Result = TypeVar("Result")
 
 
 class KeyLimiter:
@@ -49,8 +55,8 @@ class KeyLimiter:
     async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
         if self._family is not None:
-            return await self._try_all(self._family, self._family.wanted(n, permits))
-        return await self._try(self._core.wanted(n, permits))
+            return bool(await self._try_all(self._family, self._family.wanted(n, permits)))
+        return bool(await self._try(self._core.wanted(n, permits, self.key)))
 
     @no_block("`await limiter.acquire()` before the work")
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
@@ -64,7 +70,7 @@ class KeyLimiter:
         if self._family is not None:
             await self._take_all(self._family, self._family.wanted(n, permits), timeout)
             return
-        wanted = self._core.wanted(n, permits)
+        wanted = self._core.wanted(n, permits, self.key)
         wish = self._core.wait_for(self.key, wanted, timeout)
         if wish is not None and not await self._ask(wish):
             raise self._core.timed_out(wanted, timeout)
@@ -84,16 +90,20 @@ class KeyLimiter:
         if self._family is not None:
             call = await self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
             return Reservation(self._family.reservations(call), self._driver, self._runtime)
-        wish = self._core.to_hold(self.key, reserved(self._core, n, permits, settle_within), timeout)
-        return await reserve(self._core, self._driver, self._runtime, wish, timeout)
+        wanted = reserved(self._core, n, permits, settle_within, key=self.key)
+        wish = self._core.to_hold(self.key, wanted, timeout)
+        held: list[Held] = []
+        verdict = await self._ask(wish, held)
+        if not verdict:
+            raise self._core.timed_out(wanted, timeout)
+        return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
 
     async def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
         if self._family is not None:
             all_wanted = self._family.wanted(n, permits)
-            allowed = await self._try_all(self._family, all_wanted)
-            return self._family.decision(all_wanted, allowed=allowed)
-        wanted = self._core.wanted(n, permits)
+            return self._family.decision(all_wanted, await self._try_all(self._family, all_wanted))
+        wanted = self._core.wanted(n, permits, self.key)
         allowed = await self._try(wanted)
         return self._core.decision(self.key, wanted, allowed=allowed)
 
@@ -101,38 +111,95 @@ class KeyLimiter:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O, not awaited."""
         if self._family is not None:
             return self._family.wait_time(self._family.wanted(n, permits))
-        return self._core.wait_time(self.key, self._core.wanted(n, permits))
+        return self._core.wait_time(self.key, self._core.wanted(n, permits, self.key))
 
     async def status(self) -> RateStatus:
-        """Read the key; as `RateLimiter.status`."""
-        return await self._driver.run(self._core.status(self.key), Wakeup(self._runtime))
+        """Read the key; as `ddb_lease.KeyLimiter.status`."""
+        return await self._run(self._core.steering.status(self.key))
 
-    async def _try(self, wanted: Wanted) -> bool:
+    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+        """Let limits of this key differ from the policy, for all processes; as `ddb_lease.KeyLimiter.override`.
+
+        Args:
+            *limit: A `Limit`, for a limiter with one unnamed limit; or None, which removes the whole override.
+            **limits: Limits by name; None removes one from the override.
+
+        Returns:
+            The limits that hold for the key then, by name.
+
+        Raises:
+            ConfigurationError: A limit cannot work, or the policy has none of this name. Nothing was changed.
+            StoreUnavailable: The service did not answer, or others changed the key at the same time, again and again.
+                The override is as before or as wanted, also after a cancellation; may be repeated.
+            StoreRejected: The service refuses for good. Nothing was changed.
+        """
+        return await self._run(self._core.steering.override(self.key, limit, limits))
+
+    async def block(self, seconds: Seconds) -> None:
+        """Let nobody have permits of this key for so long from now on; as `ddb_lease.KeyLimiter.block`.
+
+        Args:
+            seconds: How long: seconds, or a timedelta; a year at most.
+
+        Raises:
+            ConfigurationError: It is no such time. Nothing was sent.
+            StoreUnavailable: As `override`; the key may be blocked.
+            StoreRejected: The service refuses for good. Nothing was changed.
+        """
+        await self._run(self._core.steering.block(self.key, seconds))
+
+    async def unblock(self) -> None:
+        """End a block of this key; as `ddb_lease.KeyLimiter.unblock`."""
+        await self._run(self._core.steering.unblock(self.key))
+
+    async def reset(self) -> None:
+        """Forgive this key all that was charged, and end its block; as `ddb_lease.KeyLimiter.reset`."""
+        await self._run(self._core.steering.reset(self.key))
+
+    async def _run(self, operation: Operation[Result]) -> Result:
+        return await self._driver.run(operation, Wakeup(self._runtime))
+
+    async def _try(self, wanted: Wanted) -> Verdict:
         known = self._core.try_at_once(self.key, wanted)
-        return await self._ask(known) if isinstance(known, Wish) else known
+        return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    async def _ask(self, wish: Wish) -> bool:
-        wakeup = Wakeup(self._runtime)
-        with self._core.in_queue(wish, wakeup.wake) as operation:
-            outcome = await self._driver.run(operation, wakeup)
-        return self._core.conclude(wish, outcome)
+    async def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
+        while True:
+            wakeup = Wakeup(self._runtime)
+            booking = self._core.booking(wish, wakeup.wake)
+            with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
+                outcome = await self._driver.run(operation, wakeup)
+            if held is not None and booking.held is not None and isinstance(outcome, Admitted):
+                held.append(booking.held)
+            instead = self._core.without_answer(wish, outcome)
+            if instead is None:
+                return self._core.conclude(wish, outcome)
+            decided = await self._driver.run(instead, wakeup)
+            if decided is not None:
+                return self._core.conclude(wish, decided)
 
-    async def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> bool:
+    async def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> Verdict:
         if family.denied_by_memory(wanted):
-            return False
+            return Verdict(allowed=False)
         with family.call(wanted, None, patient=False) as call:
-            return family.conclude(call, await self._drive(family, call))
+            return await self._ask_all(family, call)
 
     async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
         with family.call(wanted, timeout, patient=True) as call:
-            if not family.conclude(call, await self._drive(family, call)):
+            if not await self._ask_all(family, call):
                 raise self._core.timed_out(wanted[0], timeout)
             return call
 
-    async def _drive(self, family: Family, call: Call) -> object:
-        wakeup = Wakeup(self._runtime)
-        for step in family.steps(call):
-            outcome = await self._driver.by(step.driver).run(step.operation, wakeup)
-            if step.ends(outcome):
-                return outcome
-        return NOT_PREPARED
+    async def _ask_all(self, family: Family, call: Call) -> Verdict:
+        while True:
+            wakeup, outcome = Wakeup(self._runtime), NOT_PREPARED
+            for step in family.steps(call):
+                outcome = await self._driver.by(step.driver).run(step.operation, wakeup)
+                if step.ends(outcome):
+                    break
+            instead = family.without_answer(call, outcome)
+            if instead is None:
+                return family.conclude(call, outcome)
+            decided = await self._driver.run(instead, wakeup)
+            if decided is not None:
+                return family.conclude(call, decided)

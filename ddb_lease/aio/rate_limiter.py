@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.decorators import Wording, decorate_async, require_timeout
+from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate_async, require_timeout
 from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
@@ -28,7 +28,8 @@ from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.reservation import Reservation
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
-from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +64,10 @@ class RateLimiter(NotSync, BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         prefetch: Take at least this many permits with one write, and hand them out in this process.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
+        on_event: A plain function, called with each event, on the loop's thread: see `ddb_lease.rate_events`.
+        on_unavailable: What decides where the service does not answer within `budget`.
+        budget: Seconds for a decision. How long a request waits for one of the `max_requests` threads is not limited.
+        local_share: The part of the rate that this process admits by itself, for ``local``.
         max_requests: How many requests may be in flight at once.
 
     Raises:
@@ -96,6 +101,10 @@ class RateLimiter(NotSync, BelongsHere):
         endpoint_url: str | None = None,
         prefetch: int = 0,
         timing: Timing | None = None,
+        on_event: OnRateEvent | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        budget: Seconds | None = None,
+        local_share: float = 0.1,
         max_requests: int = MAX_REQUESTS,
         runtime: Runtime | None = None,
     ) -> None:
@@ -109,6 +118,10 @@ class RateLimiter(NotSync, BelongsHere):
             prefetch=prefetch,
             timing=timing,
             runtime=self._runtime,
+            on_event=on_event,
+            on_unavailable=on_unavailable,
+            budget=budget,
+            local_share=local_share,
             fork_aware=(threads,),
         )
         self._driver = Driver(blocking=self._core.driver, threads=threads)
@@ -221,7 +234,7 @@ class RateLimiter(NotSync, BelongsHere):
         return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key), above)
 
     async def policy(self) -> Mapping[str, Limit]:
-        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (0.5 RCU).
+        """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (1 RCU).
 
         A limiter with one unnamed limit has it under ``permits``. Before its first use, a limiter's own limits.
 
@@ -229,7 +242,7 @@ class RateLimiter(NotSync, BelongsHere):
             StoreUnavailable: The service did not answer.
             StoreRejected: The service refuses for good.
         """
-        return await self._driver.run(self._core.policy(), Wakeup(self._runtime))
+        return await self._driver.run(self._core.steering.policy(), Wakeup(self._runtime))
 
     async def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
         """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
@@ -247,10 +260,61 @@ class RateLimiter(NotSync, BelongsHere):
 
         Cost: one Query and one UpdateItem.
         """
-        return await self._driver.run(self._core.set_policy(limit, limits), Wakeup(self._runtime))
+        return await self._driver.run(self._core.steering.set_policy(limit, limits), Wakeup(self._runtime))
+
+    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+        """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
+
+        A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
+
+        Raises:
+            ConfigurationError: As in `KeyLimiter.override`, and so are its other errors.
+        """
+        return await self._all.override(*limit, **limits)
+
+    async def block(self, seconds: Seconds) -> None:
+        """As `KeyLimiter.block`, for a limiter without keys. Permits of its keys can be had all the same.
+
+        Raises:
+            ConfigurationError: As in `KeyLimiter.block`, and so are its other errors.
+        """
+        await self._all.block(seconds)
+
+    async def unblock(self) -> None:
+        """As `KeyLimiter.unblock`, for a limiter without keys.
+
+        Raises:
+            StoreUnavailable: As in `KeyLimiter.unblock`, and so are its other errors.
+        """
+        await self._all.unblock()
+
+    async def reset(self) -> None:
+        """As `KeyLimiter.reset`, for a limiter without keys. It resets none of its keys.
+
+        Raises:
+            StoreUnavailable: As in `KeyLimiter.reset`, and so are its other errors.
+        """
+        await self._all.reset()
+
+    async def keys(self) -> AsyncIterator[RateStatus]:
+        """Find out who used it lately: ``async for key in limiter.keys():``; as `ddb_lease.RateLimiter.keys`.
+
+        Raises:
+            StoreUnavailable: While iterating: the service did not answer.
+            StoreRejected: While iterating: the service refuses for good.
+
+        Cost: 64 Queries, eventually consistent, one after the other and as the iterator goes on; one more for each
+            1,000 keys of a shard.
+        """
+        listing = self._core.steering.listing()
+        while listing.more:
+            for key in await self._driver.run(listing.page(), Wakeup(self._runtime)):
+                yield key
 
     async def status(self) -> RateStatus:
-        """Read the rate: what is available, and who set it. One consistent Query of one item (1 RCU).
+        """Read the rate: what is available, and the limits that hold. One consistent Query of one item (1 RCU).
+
+        It writes nothing; its further costs are those of `ddb_lease.RateLimiter.status`.
 
         Raises:
             StoreUnavailable: The service did not answer, or its answers do not tell its time.
@@ -259,7 +323,7 @@ class RateLimiter(NotSync, BelongsHere):
         return await self._all.status()
 
     def limited(
-        self, timeout: Seconds | None = None, *, n: int = 1, **permits: int
+        self, timeout: Seconds | None = None, *, n: int = 1, key: KeyFunction | None = None, **permits: int
     ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Coroutine[Any, Any, R]]]:
         """Decorate a coroutine function to wait for permits before each call.
 
@@ -269,6 +333,9 @@ class RateLimiter(NotSync, BelongsHere):
         Args:
             timeout: As in `acquire`, whose errors calls raise.
             n: How many permits a call takes.
+            key: A plain function that gets a call's arguments, `self` among them, and returns the key whose permits the
+                call takes. What it raises, the call raises, and so it does where it returns no key, with
+                `ConfigurationError`: then the function is not called, and no permit is taken.
             **permits: The same by limit, for a limiter with several.
 
         Raises:
@@ -285,16 +352,22 @@ class RateLimiter(NotSync, BelongsHere):
             ...     return f"value of {key}"
             >>> asyncio.run(look_up("k"))
             'value of k'
+            >>> @limiter.limited(timeout=10, key=lambda user, **_: user)
+            ... async def greet(user, *, loud=False):
+            ...     return f"hello {user}"
+            >>> asyncio.run(greet("ann"))
+            'hello ann'
         """
         require_timeout(timeout, wording=_LIMITED)
-        self._core.wanted(n, permits)
+        of_call = checked_key_function(key, wording=_LIMITED)
+        self._core.wanted(n, permits, "" if key is None else None)
 
         @contextlib.asynccontextmanager
-        async def admitted() -> AsyncIterator[None]:
-            await self.acquire(n, timeout=timeout, **permits)
+        async def admitted(key: str = "") -> AsyncIterator[None]:
+            await (self.key(key) if key else self._all).acquire(n, timeout=timeout, **permits)
             yield
 
-        return functools.partial(decorate_async, enter=admitted, wording=_LIMITED)
+        return functools.partial(decorate_async, enter=admitted, wording=_LIMITED, key=of_call)
 
     async def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.

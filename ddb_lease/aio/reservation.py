@@ -10,12 +10,10 @@ from types import TracebackType
 
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.mistaken import NotSync
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
 from ddb_lease._runtime.reservation_core import ReservationCore, note_all
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.errors import ConfigurationError, StoreError
-from ddb_lease.models import Seconds
 
 
 class Reservation(NotSync, BelongsHere):
@@ -104,16 +102,3 @@ class Reservation(NotSync, BelongsHere):
         with part.settling(wakeup.wake) as operation:
             outcome = await self._driver.by(part.driver).run(operation, wakeup)
         return part.conclude(outcome)
-
-
-async def reserve(
-    core: RateLimiterCore, driver: Driver, runtime: Runtime, wish: Wish, timeout: Seconds | None
-) -> Reservation:
-    """Wait for the permits of a wish to hold them, and hold them; see `RateLimiter.reserve`."""
-    wakeup = Wakeup(runtime)
-    booking = core.booking(wish, wakeup.wake)
-    with core.in_queue(wish, wakeup.wake, booking=booking) as operation:
-        outcome = await driver.run(operation, wakeup)
-    if not core.conclude(wish, outcome):
-        raise core.timed_out(wish.wanted, timeout)
-    return Reservation([ReservationCore.booked(core, wish, booking)], driver, runtime)

@@ -89,7 +89,8 @@ READ: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 CHANGE_POLICY: Final = all_of(_our_schema, "#rev = :rev_before")
 
 _READ_NAMES: Final = names_in(READ)
-_CREATE_NAMES: Final = names_in(DOES_NOT_EXIST)
+_CREATE_SET: Final = "SET #limits = :limits, #rev = :rev, #schema = :schema"
+_CREATE_NAMES: Final = names_in(DOES_NOT_EXIST, _CREATE_SET)
 _CHANGE_SET: Final = "SET #limits = :limits, #rev = :rev"
 _CHANGE_NAMES: Final = names_in(CHANGE_POLICY, _CHANGE_SET)
 _SCHEMA: Final = {":schema": number(RATES_SCHEMA)}
@@ -119,7 +120,7 @@ def rate_call_for(request: RateRequest, address: BucketAddress) -> Call:  # noqa
         case ReadPolicy():
             return "query", _read_policy(request, address)
         case CreatePolicy():
-            return "put_item", _create_policy(request.policy, address)
+            return "update_item", _create_policy(request.policy, address)
         case ChangePolicy():
             return "update_item", _change_policy(request, address)
 
@@ -399,16 +400,18 @@ def _read_policy(request: ReadPolicy, address: BucketAddress) -> dict[str, Any]:
 
 
 def _create_policy(policy: Policy, address: BucketAddress) -> dict[str, Any]:
-    item = address.key(POLICY_KEY) | {
-        "limits": encode_limits(policy.limits),
-        "rev": number(policy.rev),
-        "schema": number(policy.schema),
-    }
+    # Not a PutItem: an operator, who may store the first policy too, has no permission for that.
     return {
         "TableName": address.table,
-        "Item": item,
+        "Key": address.key(POLICY_KEY),
+        "UpdateExpression": _CREATE_SET,
         "ConditionExpression": DOES_NOT_EXIST,
         "ExpressionAttributeNames": _CREATE_NAMES,
+        "ExpressionAttributeValues": {
+            ":limits": encode_limits(policy.limits),
+            ":rev": number(policy.rev),
+            ":schema": number(policy.schema),
+        },
         **ON_FAILURE,
     }
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreRejected, aio
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, StoreRejected, aio
 from ddb_lease._protocol.messages import Rejected
 from ddb_lease._protocol.rates.messages import Charge, Settle
 from ddb_lease._runtime.runtime import Runtime
@@ -41,6 +41,7 @@ def run(make, body):
     async def main():
         async with make() as permits:
             await permits.status()
+            await permits.set_policy(Limit(10, per=10 * HOUR))
             permits.tap.clear()
             got = await body(permits)
             return got, (await permits.status()).available

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import LeaseBucket, RateLimiter, UnknownBucket
+from ddb_lease import ConfigurationError, LeaseBucket, Limit, RateLimiter, UnknownBucket
 from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, Snapshot
-from ddb_lease._protocol.rates.messages import RateRequest
+from ddb_lease._protocol.rates import messages as rates
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.cli import main
@@ -260,6 +260,32 @@ def status_of_a_rate(bucket, table):
     assert bucket(kind=RateLimiter).status().available == 5
 
 
+def look_at_a_rate(bucket, table):
+    """Before its first use, too."""
+    limiter = bucket(kind=RateLimiter)
+    assert limiter.policy() == {"permits": Limit(5.0, per=10.0, burst=5)}
+    assert limiter.key("team-7").status().available == 5
+    assert list(limiter.keys()) == []
+
+
+def ask_for_more_than_the_burst_of_a_key(bucket, table):
+    with pytest.raises(ConfigurationError):
+        bucket(kind=RateLimiter).key("team-7").try_acquire(6)
+
+
+def steer_a_rate(bucket, table):
+    limiter = bucket(kind=RateLimiter)
+    limiter.set_policy(Limit(7, per=10.0))
+    limiter.set_policy(Limit(5, per=10.0))
+    team = limiter.key("team-7")
+    team.override(Limit(50, per=10.0))
+    team.override(None)
+    team.block(60)
+    team.unblock()
+    team.block(60)
+    team.reset()
+
+
 def status(bucket, table):
     put_counter(table)
     put_free(table, 0)
@@ -292,16 +318,35 @@ OF = {
         status,
         take_permits,
         status_of_a_rate,
+        look_at_a_rate,
+        ask_for_more_than_the_burst_of_a_key,
     ],
-    "operator": [release_by_id, revoke, shrink, grow, repair, reset, status, status_of_nothing],
-    "reader": [status, status_of_nothing, status_of_a_rate],
+    "operator": [
+        release_by_id,
+        revoke,
+        shrink,
+        grow,
+        repair,
+        reset,
+        status,
+        status_of_nothing,
+        steer_a_rate,
+        look_at_a_rate,
+    ],
+    "reader": [status, status_of_nothing, status_of_a_rate, look_at_a_rate],
 }
 
-NOT_YET = set(typing.get_args(RateRequest))
+OLDER = {kind for kind in typing.get_args(Request) if kind.__name__ in {"Charge", "ReadMeter"}} - {rates.Charge}
+"""Of the one item for each rate, which no public operation sends any more."""
+
+NOT_YET = {rates.Settle, rates.ChargeTogether}
 """Sent by no public operation so far."""
 
 OPERATORS = {Revoke, Snapshot, Grow, Recount}
-"""What a worker never sends."""
+"""What only an operator sends, of buckets."""
+
+STEERING = {rates.Override, rates.Block, rates.Reset, rates.ChangePolicy}
+"""What only an operator sends, of rates."""
 
 LIBRARY = {
     "acquire": acquire_first,
@@ -316,6 +361,11 @@ LIBRARY = {
     "close": close,
 }
 """Every public operation, and one of the above that runs it."""
+
+
+def within(name, partition):
+    """Whether a partition is the name's own, or one of the shards of its keys."""
+    return re.fullmatch(rf"{re.escape(name)}(#[0-6]\d)?", partition) is not None
 
 
 def allowed(role):
@@ -340,13 +390,15 @@ def test_a_role_may_do_what_it_does_and_nothing_else(role, record, watched_bucke
             bucket.close()
         table.delete_all()
     assert record.actions == allowed(role)
-    assert record.partitions == {table.bucket}  # what the condition on leading keys rests on
+    # What the condition on leading keys rests on.
+    assert table.bucket in record.partitions
+    assert {name for name in record.partitions if not within(table.bucket, name)} == set()
     if role == "worker":
-        assert sent == set(typing.get_args(Request)) - OPERATORS - NOT_YET, (
+        assert sent == set(typing.get_args(Request)) - OPERATORS - STEERING - NOT_YET - OLDER, (
             "a kind of request that no operation here sends"
         )
     if role == "operator":
-        assert sent >= OPERATORS
+        assert sent >= OPERATORS | STEERING
 
 
 def test_every_public_operation_is_among_those_tried():
@@ -386,7 +438,7 @@ def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, 
     record.clear()
     assert in_process("status", *where) == 0
     assert record.actions == allowed("reader")
-    assert record.partitions == {bucket_name}
+    assert {name for name in record.partitions if not within(bucket_name, name)} == set()
 
 
 def test_making_the_table_needs_what_the_deployer_has(record, in_process, new_table):
@@ -440,6 +492,7 @@ def test_each_policy_allows_listed_actions_on_the_one_table(role):
     assert all(re.fullmatch(r"dynamodb:[A-Z][A-Za-z]+", action) for action in statement["Action"])
 
 
-def test_the_condition_holds_a_role_to_partition_keys_that_are_buckets_names():
-    assert CONDITION == {"Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["nightly-report"]}}}
+def test_the_condition_holds_a_role_to_partition_keys_that_are_the_names_of_buckets_and_shards():
+    allowed = ["nightly-report", "nightly-report#*"]
+    assert {"Condition": {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": allowed}}} == CONDITION
     assert 'LeaseBucket("nightly-report"' in (Path(__file__).parents[2] / "README.md").read_text()

@@ -4,7 +4,7 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _KEY_BOOK = "_state/key_book.py"
 _RATE_TIME = "_state/rate_time.py"
-_SLIDING_WINDOW = "sliding_window.py"
+_WINDOW_CORE = "_runtime/window_core.py"
 _USE_GATE = "_state/use_gate.py"
 
 RATES = Chapter(
@@ -14,8 +14,8 @@ RATES = Chapter(
             name="an odd answer does not move the time that rates go by",
             module=_RATE_TIME,
             target="Estimate.moved",
-            code="bounds is None or now <= self.at",
-            without="now <= self.at",
+            code="if bounds is None: return Estimate(offset, now)",
+            without="if bounds is None: bounds = Interval(offset - 1.0, offset - 0.5, now)",
             noticed_by=("tests/state/test_rate_time.py::test_answers_that_contradict_one_another_move_nothing",),
         ),
         Mutant(
@@ -46,7 +46,7 @@ RATES = Chapter(
         ),
         Mutant(
             name="a machine that stood still uses no permit that has ended",
-            module=_SLIDING_WINDOW,
+            module=_WINDOW_CORE,
             target="_require_in_time",
             code="delay > allowed",
             without="",

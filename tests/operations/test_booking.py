@@ -1,12 +1,17 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
+import weakref
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddb_lease._operations import booking
 from ddb_lease._operations.booking import ATTEMPT_SECONDS
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
 from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
+from ddb_lease._state import booking_queue
 from ddb_lease.models import Limit
 from tests.operations.rate_world import NS, START, Fate, World, excess, jain
 
@@ -175,6 +180,38 @@ def test_one_process_alone_never_exceeds_its_rate_at_the_times_of_use(rate, pref
     assert sum(n for _, n in world.used()) >= 0.8 * min(rate * 5, 5 / 0.06)
 
 
+def test_the_work_for_each_of_many_waiters_does_not_grow_with_their_number(monkeypatch):
+    looks = []
+
+    class Counted(weakref.ref):
+        def __call__(self):
+            looks.append(1)
+            return super().__call__()
+
+    monkeypatch.setattr(booking_queue.weakref, "ref", Counted)
+    monkeypatch.setattr(booking, "IN_FRONT", 10)
+    each = []
+    for waiters in (500, 1_000):
+        world = World(Limit(10, burst=1), [0], delay=5_000_000)
+        world.call(0)
+        looks.clear()
+        for _ in range(waiters):
+            world.call(0, patience=3_600 * NS)
+        world.run(START + 20 * NS)
+        each.append(len(looks) / waiters)
+    assert each[1] <= 1.4 * each[0]
+
+
+def test_who_waits_behind_one_who_may_not_book_yet_is_told_at_once_too():
+    world = World(Limit(1, burst=1), [0])
+    for _ in range(40):
+        world.call(0, patience=600 * NS)
+    world.run(START + NS // 2)
+    late = world.call(0, patience=2 * NS)
+    assert isinstance(late.outcome, Denied)
+    assert late.over_at == world.now
+
+
 def test_prefetching_is_fair_and_economical():
     world = saturated(Limit(100, burst=100), 4, seconds=30, prefetch=50)
     shares = [sum(n for _, n in world.used(process)) for process in range(4)]
@@ -183,7 +220,34 @@ def test_prefetching_is_fair_and_economical():
     assert sum(shares) >= 0.95 * 100 * 30
 
 
+def test_many_processes_that_want_little_charge_only_what_they_use():
+    chance = Random(1)
+    world = World(Limit(1_000), [chance.randint(-50_000_000, 50_000_000) for _ in range(100)], delay=6_000_000)
+    end = START + 10 * NS
+
+    def now_and_then(process):
+        world.call(process)
+        if world.now < end:
+            world.at(world.now + round(chance.expovariate(1 / 1.5) * NS), lambda: now_and_then(process))
+
+    for process in range(100):
+        world.at(START + chance.randrange(NS), lambda process=process: now_and_then(process))
+    world.run(end + NS)
+    used = sum(n for _, n in world.used())
+    assert used == len(world.calls), "the rate has room for ten times as many"
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) * 1_000 // NS
+    assert charged <= 1.1 * used
+
+
 # Several limits.
+
+
+def test_what_is_prefetched_is_within_the_horizon_too():
+    world = World(Limit(20, per=60, burst=20), [0], prefetch=20)
+    for _ in range(12):
+        world.call(0, 5, patience=60 * NS)
+    booked = world.items.keys[""].limits["permits"].reach - 20 * 3 * NS - START
+    assert 24 * NS < booked <= 30 * NS
 
 
 def test_several_limits_are_charged_together_or_not_at_all():
@@ -247,6 +311,19 @@ def test_what_a_cancelled_caller_booked_goes_to_another_of_its_process():
     assert len(world.items.charges) == charged
 
 
+def test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it():
+    world = World(Limit(1, burst=2), [0], prefetch=4)
+    world.call(0, 2, patience=30 * NS)
+    prefetching = world.call(0, patience=30 * NS)  # due in 1 s; three more are in hand, due in 2, 3 and 4 s
+    hasty = world.call(0, patience=NS // 2)
+    patient = world.call(0, patience=30 * NS)
+    world.run(world.now + 30 * NS)
+    assert prefetching.outcome == patient.outcome == Admitted()
+    assert isinstance(hasty.outcome, Denied)
+    assert hasty.over_at == hasty.began
+    assert patient.admitted_at - START == pytest.approx(2 * NS, abs=NS // 10)
+
+
 def test_what_nobody_takes_in_time_is_forgone():
     world = World(Limit(1, burst=1), [0])
     world.call(0)
@@ -269,6 +346,17 @@ def test_a_charge_that_its_sender_left_behind_is_finished_by_the_next_one():
     assert second.admitted_at is not None
     attempts = [charge.attempt for _, charge in world.items.charges[charged:]]
     assert len(set(attempts)) == len(attempts), "each attempt is charged once"
+
+
+def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing():
+    world = World(Limit(10, burst=3), [2 * NS, 0])
+    assert world.call(0).outcome == Admitted()
+    world.items.policy = None
+    assert world.call(1, key="another").outcome == Admitted()  # it makes the policy
+    world.run(world.now + 60 * NS)
+    assert world.call(1).outcome == Admitted()
+    assert world.items.policy.rev == world.items.keys[""].rev > world.items.keys["another"].rev
+    assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
 
 
 def test_a_changed_policy_is_read_where_an_item_shows_it():

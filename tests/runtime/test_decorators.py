@@ -460,15 +460,17 @@ def everything():
         "SlidingWindow.limited": SlidingWindow("sign-ups", max_tokens=5, period=60, **SETTINGS).limited,
         "aio.LeaseBucket.leased": aio.LeaseBucket("jobs", max_tokens=1, **SETTINGS).leased,
         "aio.RateLimiter.limited": aio.RateLimiter("mail", rate=5, **SETTINGS).limited,
+        "aio.SlidingWindow.limited": aio.SlidingWindow("sign-ups", max_tokens=5, period=60, **SETTINGS).limited,
     }
 
 
 INSTEAD = {
     "LeaseBucket.leased": r"Use `leased` of ddb_lease\.aio\.LeaseBucket",
     "RateLimiter.limited": r"Use `limited` of ddb_lease\.aio\.RateLimiter",
-    "SlidingWindow.limited": r"Call `await asyncio\.to_thread\(window\.acquire\)`",
+    "SlidingWindow.limited": r"Use `limited` of ddb_lease\.aio\.SlidingWindow",
     "aio.LeaseBucket.leased": r"Write `async def`, or use `leased` of ddb_lease\.LeaseBucket",
     "aio.RateLimiter.limited": r"Write `async def`, or use `limited` of ddb_lease\.RateLimiter",
+    "aio.SlidingWindow.limited": r"Write `async def`, or use `limited` of ddb_lease\.SlidingWindow",
 }
 
 

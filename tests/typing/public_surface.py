@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
-from ddb_lease import aio, events, local, testing
+from ddb_lease import aio, events, local, rate_events, testing
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -82,6 +82,13 @@ def decorated() -> None:
     report()  # type: ignore[call-arg]
     report("Monday", pages="2")  # type: ignore[arg-type]
 
+    @limiter.limited(timeout=1, key=lambda user, **_: user)
+    def greet(user: str, *, loud: bool = False) -> str:
+        return user
+
+    assert_type(greet("ann", loud=True), str)
+    limiter.limited(key="ann")  # type: ignore[arg-type]
+
     class Job:
         @bucket.leased(timeout=timedelta(minutes=1))
         def run(self, lease: ddb_lease.Lease, day: str) -> int:
@@ -123,6 +130,9 @@ def rates() -> None:
     assert_type(status.stored, tuple[float, float, int] | None)
     with limiter as same:
         assert_type(same, ddb_lease.RateLimiter)
+    decision = limiter.check(2)
+    assert_type(decision, ddb_lease.Decision)
+    assert_type(decision.limits, Mapping[str, ddb_lease.LimitDecision])
 
     window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
     assert_type(window.try_acquire(), bool)
@@ -133,6 +143,24 @@ def rates() -> None:
     assert_type(tokens.acquire_token(timeout_seconds=1), tuple[str | None, bool])
     assert_type(tokens.release_token("x"), bool)
     assert_type(tokens.cleanup_expired_tokens(), int)
+
+
+def keys_of_rates() -> None:
+    api = ddb_lease.RateLimiter("llm", limits={"requests": ddb_lease.Limit(100, per=60), "tokens": ddb_lease.Limit(9)})
+    team = api.key("team-7")
+    assert_type(team, ddb_lease.KeyLimiter)
+    assert_type(team.try_acquire(requests=1, tokens=9), bool)
+    assert_type(team.override(tokens=ddb_lease.Limit(18, burst=3)), Mapping[str, ddb_lease.Limit])
+    team.override(None)
+    team.override(tokens=5)  # type: ignore[arg-type]
+    team.block(timedelta(minutes=1))
+    team.block(None)  # type: ignore[arg-type]
+    team.unblock()
+    team.reset()
+    assert_type(team.status(), ddb_lease.RateStatus)
+    assert_type(api.policy(), Mapping[str, ddb_lease.Limit])
+    assert_type(api.set_policy(tokens=None), Mapping[str, ddb_lease.Limit])
+    assert_type(list(api.keys()), list[ddb_lease.RateStatus])
 
 
 def values(
@@ -201,6 +229,40 @@ def an_observer() -> events.OnEvent:
     return every_event
 
 
+def every_rate_event(event: rate_events.RateEvent) -> str:
+    assert_type(event.rate, str)
+    assert_type(event.key, str)
+    match event:
+        case rate_events.Admitted() | rate_events.Reserved():
+            assert_type(event.permits, Mapping[str, int])
+            assert_type(event.decided_by, Literal["table", "allow", "deny", "local"])
+        case rate_events.Denied():
+            assert_type(event.retry_after, float)
+        case rate_events.Booked():
+            assert_type(event.due_in_seconds, float)
+        case rate_events.Settled():
+            assert_type(event.used, Mapping[str, int])
+        case rate_events.PolicyChanged():
+            assert_type(event.limits, Mapping[str, ddb_lease.Limit])
+        case rate_events.RateThrottled():
+            assert_type(event.limit, events.ThrottledBy)
+        case rate_events.Unavailable():
+            assert_type(event.on_unavailable, Literal["raise", "allow", "deny", "local"])
+        case rate_events.Available():
+            assert_type(event.seconds, float)
+        case _:
+            assert_never(event)
+    return event.rate
+
+
+def a_rates_observer() -> rate_events.OnRateEvent:
+    seen: list[rate_events.RateEvent] = []
+    ddb_lease.RateLimiter("mail", rate=5, on_event=seen.append, on_unavailable="local", budget=2, local_share=0.5)
+    ddb_lease.RateLimiter("mail", rate=5, on_unavailable="ignore")  # type: ignore[arg-type]
+    aio.RateLimiter("mail", rate=5, on_event=seen.append, on_unavailable="deny", budget=timedelta(seconds=1))
+    return seen.append
+
+
 async def on_a_loop() -> None:
     async with aio.LeaseBucket("reports", max_tokens=4) as bucket:
         assert_type(bucket, aio.LeaseBucket)
@@ -236,6 +298,19 @@ async def on_a_loop() -> None:
         assert_type(await limiter.try_acquire(2), bool)
         assert_type(limiter.wait_time(), float)
         assert_type(await limiter.status(), ddb_lease.RateStatus)
+        key = limiter.key("team-7")
+        assert_type(key, aio.KeyLimiter)
+        assert_type(await key.override(ddb_lease.Limit(5)), Mapping[str, ddb_lease.Limit])
+        await key.block(60)
+        await key.reset()
+        async for used in limiter.keys():
+            assert_type(used, ddb_lease.RateStatus)
+
+    async with aio.SlidingWindow("sign-ups", max_tokens=5, period=3600) as window:
+        assert_type(await window.try_acquire(), bool)
+        await window.acquire(timeout=1)
+        assert_type(await window.status(), ddb_lease.BucketStatus)
+        window.release()  # type: ignore[attr-defined]
 
 
 def local_engine() -> None:

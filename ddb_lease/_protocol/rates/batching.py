@@ -118,16 +118,17 @@ def plan(
 def _with_prefetch(
     policy: Policy, state: KeyState | None, wanted: Wanted, horizon: int, *, name: str, prefetch: int, now: int
 ) -> tuple[Wanted, int]:
-    """The same charge, with permits on top that are due later and that nobody waits for yet."""
+    """The same charge, with permits on top that nobody waits for yet; due later, but within the longest horizon."""
     limit, count = limits_of(policy, state)[name], wanted.booked[name]
     found = None if state is None else state.limits.get(name)
     held = 0 if found is None else found.held
     debt = 0 if found is None else max(0, found.tat - now)
     room = (limit.tolerance - held) // limit.interval - count
     due_now = max(0, room - debt // limit.interval)
-    ahead = horizon_of(1 << 62, wanted, {name: limit}) // limit.interval
-    more = max(0, min(prefetch - count, due_now + ahead, room))
-    return Wanted(booked={name: count + more}), horizon + more * limit.interval
+    longest = horizon_of(1 << 62, wanted, {name: limit})
+    wait = max(0, debt + held + count * limit.interval - limit.tolerance)
+    more = max(0, min(prefetch - count, due_now + max(0, longest - wait) // limit.interval, room))
+    return Wanted(booked={name: count + more}), min(horizon + more * limit.interval, longest)
 
 
 def _horizon(policy: Policy, state: KeyState | None, place: Place) -> int:

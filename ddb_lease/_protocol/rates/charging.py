@@ -15,7 +15,7 @@ Invariants:
   used: nothing moves it, so other charges in between may refuse it.
 - What is held does not drain with time, so nothing is booked on its end: ``held <= tolerance - amount`` in each branch.
 - An attempt that finds its id in the item was charged once already. It takes its due time from the item as it is then,
-  which is no earlier than its own.
+  which is no earlier than its own; or the end of its horizon, if the item was cut since.
 """
 
 from __future__ import annotations
@@ -274,6 +274,8 @@ def due_times(sent: Sequence[Charge], state: KeyState, amounts: Sequence[int]) -
     (part,) = used
     found = state.limits.get(part.name)
     reached = first if found is None else min(found.reach - part.tolerance, last)
+    if (state.rev, state.override_rev) != (sent[-1].rev, sent[-1].override_rev):
+        reached = last  # it was cut since, by another policy or override: it does not tell any more
     left, dues = sum(amounts), []
     for amount in amounts:
         left -= amount
