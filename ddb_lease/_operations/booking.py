@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
 from ddb_lease._operations.resend import UNANSWERED, send_until
-from ddb_lease._operations.settling import clear_overdue, enter
+from ddb_lease._operations.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue, enter
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import (
@@ -302,7 +302,7 @@ class _Tries:
             if booking.due is not None:
                 return Booked(due=booking.due)
             if book.ledger is not None or (book.known is not None and book.known.holds):
-                yield from clear_overdue(state, self._key, book, deadline=give_up_at)
+                yield from self._settle_first(give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -318,6 +318,13 @@ class _Tries:
             if outcome is not None:
                 return outcome
         return LostRace()
+
+    def _settle_first(self, give_up_at: float) -> Operation[None]:
+        """Sweep what is overdue, and let others of this process settle before a charge that changes the hold too."""
+        book = self._book
+        yield from clear_overdue(self._state, self._key, book, deadline=give_up_at)
+        if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
+            yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
 
     def _budget_ends(self) -> float:
         """Until when requests are sent again, on the steady clock, by the budget of a decision."""
@@ -475,7 +482,10 @@ class _Tries:
                 enter(book, flight, sent, dues[0])
             book.learn(found, now=now, process=state.process)
             woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
+            settlers = [] if book.ledger is None else book.ledger.settlers[:1]
         _wake(woken, but=self._booking)
+        for settler in settlers:
+            settler.wake()
         return None if self._booking.due is None else Booked(due=self._booking.due)
 
     def _send_until_known(self, flight: Flight, give_up_at: float) -> Operation[Any]:
