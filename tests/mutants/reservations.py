@@ -112,7 +112,7 @@ RESERVATIONS = Chapter(
             target="Family.__init__",
             code="(own.core.name, own.key) in members",
             without="False",
-            noticed_by=("tests/test_key_limiter.py::test_what_cannot_work_is_refused_and_nothing_is_sent",),
+            noticed_by=("tests/test_parents.py::test_what_cannot_work_is_refused_and_nothing_is_sent",),
         ),
     ),
 )
