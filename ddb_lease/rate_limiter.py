@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -15,13 +15,16 @@ from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
+from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
 from ddb_lease.rate_events import OnRateEvent
+from ddb_lease.reservation import Reservation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -183,6 +186,39 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         self._all.acquire(n, timeout=timeout, **permits)
 
+    def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for n permits as `acquire` does, and hold them until it is known how many were used.
+
+        Every limit that is named is held. What is held counts as used, and does not come back with time: nothing is
+        booked on its end.
+
+        Args:
+            n: How many, up to `burst`: as many as may be needed.
+            timeout: As in `acquire`.
+            settle_within: Seconds, or a timedelta, from 1 s to a day, in which it is settled; from when the permits are
+                due. After that all permits count as used. If a process dies, others have to do without them so long.
+            **permits: How many of each limit, for a limiter with several.
+
+        Returns:
+            A `Reservation`, to be used as a block.
+
+        Raises:
+            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held. Where reservations of others
+                hold all there is, this is known only when the time is over.
+
+        Cost: as `acquire`, one UpdateItem for each reservation; and one to settle it.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> with RateLimiter("bytes", rate=1_000_000, **local.connect()) as limiter:
+            ...     with limiter.reserve(65_536, timeout=30) as reservation:
+            ...         reservation.settle(12_000)
+            True
+        """
+        return self._all.reserve(n, timeout=timeout, settle_within=settle_within, **permits)
+
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O.
 
@@ -207,13 +243,36 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._all.check(n, **permits)
 
-    def key(self, key: str) -> KeyLimiter:
+    def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
 
+        Args:
+            key: Any string of 1 to 512 bytes.
+            under: Its parents: keys of this limiter or of others, or limiters as a whole. Each permit is then one of
+                the key, of each parent, and of their own parents: all or none. Each of them must have the limits that a
+                call names. All limiters must have the same table. Nine at most.
+
         Raises:
-            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+            ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.
+
+        Cost: no I/O here. With parents, `acquire`, `try_acquire`, `check` and `reserve` each take one
+            TransactWriteItems, 2 WCU for each item: 4 WCU with one parent. Each of the items is written by all who are
+            under it, and transactions on one item conflict: what conflicts is tried again after a pause, up to the
+            timeout. There is no order then: who waits may be passed. For a parent that is charged more than some tens
+            of times a second, charge the key alone, and give each key its share of the parent's rate.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> at = local.connect()
+            >>> orgs, teams = RateLimiter("orgs", rate=3, per=60, **at), RateLimiter("teams", rate=2, per=60, **at)
+            >>> red, blue = (teams.key(team, under=[orgs.key("acme")]) for team in ("red", "blue"))
+            >>> [team.try_acquire() for team in (red, red, red, blue, blue)]
+            [True, True, False, True, False]
         """
-        return KeyLimiter(self._core, self._runtime, checked_key(key))
+        checked = checked_parents(under, (RateLimiter, KeyLimiter))
+        views = [parent._all if isinstance(parent, RateLimiter) else parent for parent in checked]  # noqa: SLF001 - its own class
+        above = [relative for view in views for relative in view._relatives]  # noqa: SLF001 - a view of ours
+        return KeyLimiter(self._core, self._runtime, checked_key(key), above)
 
     def policy(self) -> Mapping[str, Limit]:
         """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (1 RCU).

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
 from ddb_lease._operations.resend import UNANSWERED, send_until
+from ddb_lease._operations.settling import clear_overdue, enter
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import (
@@ -96,6 +97,10 @@ IN_FRONT: Final = 100
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
 
+HELD_AHEAD_NS: Final = 2_000_000_000
+"""How much later than expected a reservation may be due: others may charge just before. A hold's time counts from then
+on, so with the whole horizon, holds of dead processes would stay for so much longer."""
+
 _NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 
 _PADDING_NS: Final = 1_000
@@ -163,6 +168,17 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
     if isinstance(denial, NotBefore):
         return denial if denial.at > now and _remembered(policy, book, denial, now) else None
     return None
+
+
+def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
+    """The item as last seen, where that is still to be relied on."""
+    known = book.known
+    if known is None:
+        return None
+    denial = earliest_due(policy, known, wanted, now=now)
+    if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
+        return None
+    return known
 
 
 def _remembered(policy: Policy, book: KeyBook, denial: NotBefore, now: int) -> bool:
@@ -278,7 +294,7 @@ class _Tries:
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
         give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS, self._budget_ends())
-        failure = yield from _prepare(state, give_up_at, self._budget_ends())
+        failure = yield from prepare_to_charge(state, give_up_at, self._budget_ends())
         if failure is not None:
             return failure
         if book.flight is None and self._others_come():
@@ -286,8 +302,7 @@ class _Tries:
         for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
-            if branch:  # the last answer may have taken long
-                yield from ensure_policy(state, deadline=give_up_at)
+            yield from self._clear_the_way(give_up_at, again=branch > 0)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -313,6 +328,14 @@ class _Tries:
         if contact.down:
             return now  # this call is the probe: one answer is enough
         return contact.patience + (now if since is None else max(since, self._booking.began))
+
+    def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
+        """Before a charge is planned: read the policy if it is old, and sweep what is past its time."""
+        state, book = self._state, self._book
+        if again:  # the last answer may have taken long
+            yield from ensure_policy(state, deadline=give_up_at)
+        if book.ledger is not None or (book.known is not None and book.known.holds):
+            yield from clear_overdue(state, self._key, book, deadline=give_up_at)
 
     def _others_come(self) -> bool:
         book = self._book
@@ -347,7 +370,7 @@ class _Tries:
         if not isinstance(answer, KeyIs):
             return failure_of(answer)
         with state.lock:
-            book.learn(answer.state, now=_reliable(state))
+            book.learn(answer.state, now=_reliable(state), process=state.process)
         return None
 
     def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
@@ -407,15 +430,7 @@ class _Tries:
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
-        """The item as last seen, where that is still to be relied on."""
-        book, first = self._book, self._booking
-        known = book.known
-        if known is None:
-            return None
-        denial = earliest_due(policy, known, first.wanted, now=now)
-        if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
-            return None
-        return known
+        return known_to_rely_on(policy, self._book, self._booking.wanted, now=now)
 
     def _require_possible(self, policy: Policy) -> None:
         missing = [name for name in self._booking.wanted.limits if name not in policy.limits]
@@ -439,7 +454,7 @@ class _Tries:
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
-                    book.learn(answer.state, now=now, since=self._sent_at)
+                    book.learn(answer.state, now=now, process=state.process, since=self._sent_at)
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
@@ -464,7 +479,9 @@ class _Tries:
         dues = due_times(sent, found, (*flight.amounts, *each))
         size = len(flight.amounts)
         with state.lock:
-            book.learn(found, now=now, since=self._sent_at)
+            if flight.wanted.reserved:
+                enter(book, flight, sent, dues[0])
+            book.learn(found, now=now, process=state.process, since=self._sent_at)
             woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
         _wake(woken, but=self._booking)
         return None if self._booking.due is None else Booked(due=self._booking.due)
@@ -492,13 +509,22 @@ class _Tries:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
             known = self._known(policy, now)
+            horizon = max(0, flight.horizon - (now - flight.planned_at))
+            if flight.wanted.reserved:
+                horizon = min(horizon, _expected_wait(policy, known, flight.wanted, now) + HELD_AHEAD_NS)
             proposal = propose(
                 policy,
                 known,
                 flight.wanted,
-                attempt=Attempt(key=self._key, id=flight.attempt, lane=state.lane, process=state.process),
+                attempt=Attempt(
+                    key=self._key,
+                    id=flight.attempt,
+                    lane=state.lane,
+                    process=state.process,
+                    settle_by=now + horizon + flight.wanted.settle_within,
+                ),
                 now=now,
-                horizon=max(0, flight.horizon - (now - flight.planned_at)),
+                horizon=horizon,
                 retention=round(state.retention),
                 slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
             )
@@ -514,7 +540,9 @@ class _Tries:
         return answer
 
 
-def _prepare(state: LimiterState, give_up_at: float, budget_ends: float) -> Operation[Busy | Unavailable | None]:
+def prepare_to_charge(
+    state: LimiterState, give_up_at: float, budget_ends: float
+) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not."""
     failure = yield from ensure_policy(state, deadline=give_up_at)
     if failure is not None:
@@ -526,6 +554,11 @@ def _prepare(state: LimiterState, give_up_at: float, budget_ends: float) -> Oper
     if state.closed:
         raise state.closed_error()
     return None
+
+
+def _expected_wait(policy: Policy, known: KeyState | None, wanted: Wanted, now: int) -> int:
+    due = earliest_due(policy, known, wanted, now=now)
+    return due.at - now if isinstance(due, NotBefore) else 0
 
 
 def _is_undecided(flight: Flight, answer: object) -> bool:

@@ -130,6 +130,10 @@ class Driver:
         self._blocking = blocking
         self._threads = threads
 
+    def by(self, blocking: Blocking) -> Driver:
+        """The same for another bucket or rate: on the same threads."""
+        return self if blocking is self._blocking else Driver(blocking=blocking, threads=self._threads)
+
     async def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:
         """Run a procedure to its end.
 

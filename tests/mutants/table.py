@@ -13,6 +13,7 @@ from tests.mutants import (
     rates,
     renewing,
     requests,
+    reservations,
     searching,
     signing,
     time,
@@ -43,5 +44,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     operating.OPERATING,
     rates.RATES,
     limits.LIMITS,
+    reservations.RESERVATIONS,
     conforming.CONFORMING,
 )

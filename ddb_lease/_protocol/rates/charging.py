@@ -45,10 +45,12 @@ class Wanted:
     Attributes:
         booked: Permits by limit that are charged for good.
         reserved: Permits by limit that are held, and settled later.
+        settle_within: How long after their due time reserved permits may be settled, in nanoseconds.
     """
 
     booked: Mapping[str, int] = field(default_factory=dict)
     reserved: Mapping[str, int] = field(default_factory=dict)
+    settle_within: int = 0
 
     @property
     def limits(self) -> tuple[str, ...]:
