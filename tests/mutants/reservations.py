@@ -75,7 +75,7 @@ RESERVATIONS = Chapter(
         Mutant(
             name="a reservation is settled once",
             module=_CORE,
-            target="ReservationCore.note",
+            target="ReservationCore.checked",
             code="self._noted",
             without="False",
             noticed_by=("tests/test_reservation.py::test_it_is_settled_once",),
