@@ -308,9 +308,7 @@ class _Tries:
         for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
-            if branch:  # the last answer may have taken long
-                yield from ensure_policy(state, deadline=give_up_at)
-            yield from self._settle_first(give_up_at)
+            yield from self._clear_the_way(give_up_at, again=branch > 0)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -327,12 +325,14 @@ class _Tries:
                 return outcome
         return LostRace()
 
-    def _settle_first(self, give_up_at: float) -> Operation[None]:
-        """Sweep what is overdue, and let others of this process settle before a charge that changes the hold too."""
-        book, known = self._book, self._book.known
+    def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
+        """Before a charge is planned: read a policy that is old, sweep what is overdue, and let others settle first."""
+        state, book, known = self._state, self._book, self._book.known
+        if again:  # the last answer may have taken long
+            yield from ensure_policy(state, deadline=give_up_at)
         if book.ledger is None and (known is None or not known.holds):
             return
-        yield from clear_overdue(self._state, self._key, book, deadline=give_up_at)
+        yield from clear_overdue(state, self._key, book, deadline=give_up_at)
         if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
             yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
 

@@ -164,6 +164,20 @@ def test_a_settlement_whose_sender_is_gone_is_finished_by_the_next_one():
     assert sum(part.used for _, request in world.items.settled for part in request.limits) == 2 * 3_600 * NS
 
 
+def test_a_settlement_that_another_caller_found_to_be_over_is_not_sent_again():
+    world = ReservingWorld(HOUR, [0], fates=[Fate()] * 3 + [Fate(back=None)])
+    first = world.reserve(0, 6)
+    world.settle(0, first, 2)  # it happens; its sender waits for an answer
+    world.run(START + NS // 2)
+    second = world.reserve(0, 6)  # finds out, and holds as much again
+    assert second.outcome == Admitted()
+    world.run(START + 10 * NS)
+    assert first.held.counted is True
+    assert held(world) == 6
+    world.settle(0, second, 0)
+    assert [world.call(0, n).outcome == Admitted() for n in (8, 1)] == [True, False]
+
+
 def test_a_reservation_that_is_cancelled_while_it_waits_is_given_back():
     world = ReservingWorld(Limit(1, burst=5), [0])
     world.call(0, 5)
