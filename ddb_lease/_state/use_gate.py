@@ -35,16 +35,16 @@ class UseGate:
         """How long these permits must still wait; 0: they have passed, and count as used now."""
         tats = cast("dict[str, int]", dict(zip(self._tats[::2], self._tats[1::2], strict=True)))
         costs = {name: wanted.booked_ns(name, limits[name]) for name in wanted.limits if name in limits}
-        earliest = max((_earliest(tats.get(name), cost, limits[name]) for name, cost in costs.items()), default=now)
+        was = {name: _tat(tats.get(name, now), limits[name], now) for name, cost in costs.items() if cost}
+        # What was booked under a larger burst passes as if it were the whole burst.
+        earliest = max((tat + min(0, costs[name] - limits[name].tolerance) for name, tat in was.items()), default=now)
         if earliest > now:
             return earliest - now
-        for name, cost in costs.items():
-            if cost:
-                tats[name] = max(tats.get(name, now), now) + cost
+        tats.update({name: tat + costs[name] for name, tat in was.items()})
         self._tats = tuple(chain.from_iterable(tats.items()))
         return 0
 
 
-def _earliest(tat: int | None, cost: int, limit: LimitPolicy) -> int:
-    # What a changed policy would not have allowed holds nobody back for longer than the limit's own burst.
-    return 0 if tat is None or not cost else tat + cost - limit.tolerance
+def _tat(tat: int, limit: LimitPolicy, now: int) -> int:
+    # What passed under another policy holds nobody back for longer than the limit's own burst takes to come back.
+    return max(now, min(tat, now + limit.tolerance))

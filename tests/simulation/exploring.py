@@ -47,7 +47,19 @@ KINDS = {
     "rates": Kind(
         rate_performance.play,
         rate_schedule.schedule_for,
-        ("requests", "events", "permits", "charges", "booked", "charged_again", "timeouts", "denials"),
+        (
+            "requests",
+            "events",
+            "permits",
+            "charges",
+            "booked",
+            "charged_again",
+            "timeouts",
+            "denials",
+            "reservations",
+            "settlements",
+            "sweeps",
+        ),
     ),
 }
 

@@ -108,7 +108,7 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeverEnough:
-    """More permits are wanted than the limit's burst: they can never be had together."""
+    """More permits are wanted than the limit's burst: they can never be had together. 0: there is no such limit."""
 
     limit: str
     burst: int
@@ -157,7 +157,9 @@ def earliest_due(policy: Policy, state: KeyState | None, wanted: Wanted, *, now:
     limits, known = limits_of(policy, state), adopted(policy, state)
     due, last = now, ""
     for name in wanted.limits:
-        limit = limits[name]
+        limit = limits.get(name)
+        if limit is None:
+            return NeverEnough(limit=name, burst=0)
         amount = wanted.booked_ns(name, limit) + wanted.reserved_ns(name, limit)
         if amount > limit.tolerance:
             return NeverEnough(limit=name, burst=limit.burst)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scripts.harness.simulated_limiter import LimiterProcess
 from tests.simulation.rates.ledger import NS, Rule, Violation
-from tests.simulation.rates.oracle import HELD, POLICY, REACH, _number, _rules
+from tests.simulation.rates.oracle import HELD, POLICY, REACH, _holds, _number, _rules
 
 if TYPE_CHECKING:
     from tests.simulation.rates.performance import Performance
@@ -27,11 +27,20 @@ def play(performance: Performance) -> None:
     oracle, schedule = performance.oracle, performance.schedule
     oracle.check()
     oracle.check_each_alone()
+    stood = any(deed.what == "stand still" for deed in schedule.deeds)
+    if not schedule.odds + schedule.lies + schedule.jump + stood and schedule.faults is None and schedule.dated:
+        oracle.check_clocks(schedule.front_ends, latency=schedule.latency)
     if schedule.calm:
         # Due permits wait a quarter of a second for those that were due before; spares live for a second.
         oracle.check_all_together(0.3 + 20 * schedule.latency + (1.0 if schedule.prefetch else 0.0))
     _all_die(performance)
-    _whole_rate(performance, "last")
+    began = performance.world.now
+    try:
+        _whole_rate(performance, "last")
+    except Violation:
+        if oracle.late_at <= began:
+            raise
+        performance.note("finale", "a request of the dead arrived meanwhile: then only what follows counts")
     if performance.network.latest > performance.world.now:
         performance.note("epilogue", "what was still under way arrives; then the same once more")
         _all_die(performance)
@@ -61,6 +70,7 @@ def _all_die(performance: Performance) -> None:
 
 def _whole_rate(performance: Performance, name: str) -> None:
     """A new process gets each limit's burst at once, and then again as fast as its rate allows."""
+    _sweep(performance, f"{name} but one")
     _pay(performance)
     last = performance.start(name, 0, prefetch=0)  # a permit in hand and others in the table are not had together
     failed: list[Violation] = []
@@ -80,6 +90,34 @@ def _whole_rate(performance: Performance, name: str) -> None:
         raise failed[0]
     if not done:
         raise Violation("L1", f"{name} waits for ever")
+
+
+def _sweep(performance: Performance, name: str) -> None:
+    """Holds of the dead are swept by whoever charges the key after their time, each with a charge at most."""
+    world, service = performance.world, performance.service
+    holds = {key[1]: _holds(item) for key, item in service.items.items() if _holds(item)}
+    if not holds:
+        return
+    last = max(hold["until"] for each in holds.values() for hold in each.values())
+    if last > world.now * NS + performance.oracle.ahead + (performance.schedule.settle_within + 40.0) * NS:
+        raise Violation("R9", f"permits are held until {last / NS - world.now:.1f} s from now")
+    _all_die(performance)
+    world.run(max(world.now, last / NS + 2.0 + performance.oracle.behind / NS) + 0.1)
+    sweeper, done = performance.start(name, 0, prefetch=0), []
+
+    def charge() -> None:
+        for sort, each in holds.items():
+            key = sort.removeprefix("rate#")
+            for limit, rule in list(_limits_in_use(performance).get(key, {}).items())[:1]:
+                for _ in range(len(each) + 1):  # the first one finds out that there are any
+                    performance.acquire(sweeper, key, {limit: 1}, 40.0 + 2 * rule.interval / NS)
+        done.append(True)
+
+    sweeper.act("thread", charge)
+    world.run(world.now + 1_000.0, stop=lambda: bool(done))
+    left = [key for key, item in service.items.items() if _holds(item)]
+    if left or not done:
+        raise Violation("R9", f"holds of {', '.join(sort for _, sort in left)} are past their time, and never swept")
 
 
 def _have_all(performance: Performance, last: LimiterProcess, key: str, rules: dict[str, Rule]) -> None:
@@ -112,7 +150,8 @@ def _pay(performance: Performance) -> None:
         item = next(item for at, item in performance.service.items.items() if at[1] == f"rate#{key}")
         for limit, rule in rules.items():
             reach = _number(item, REACH + limit) or 0
-            longest = rule.horizon + rule.tolerance + oracle.ahead
+            # What is held comes on top, and so does a debt: each reservation may use half as much again.
+            longest = (rule.horizon + rule.tolerance) * (20 if oracle.ledgers[key, limit].holds else 1) + oracle.ahead
             if reach > world.now * NS + longest and performance.oracle.ledgers[key, limit].rule == rule:
                 raise Violation("L2", f"{limit} of {key!r} is closed for {reach / NS - world.now:.1f} s")
             until = max(until, reach / NS)

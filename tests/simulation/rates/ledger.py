@@ -64,6 +64,7 @@ class Ledger:
         dues: When each permit charged in this epoch is due.
         epochs: How many epochs there were before this one.
         unordered: Whether something was given back, so that later bookings may be due earlier.
+        holds: Whether permits were ever reserved: these count when they are used, and not in `dues`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Ledger:
     epochs: int = 0
     last: int = 0
     unordered: bool = False
+    holds: bool = False
 
     def under(self, rule: Rule) -> None:
         """A charge goes by this rule: another one begins an epoch."""
@@ -85,7 +87,8 @@ class Ledger:
 
     def forgiven(self) -> None:
         """What was charged before comes on top once."""
-        self.check()
+        if not self.holds:
+            self.check()
         self.dues, self.last = [], 0
         self.epochs += 1
         self.unordered = False
@@ -99,13 +102,14 @@ class Ledger:
             over = (worst - self.rule.tolerance) / self.rule.interval
             raise Violation("R3", f"{self.name}: {over:.3f} permits too many are due in some time")
 
-    def charged(self, *, now: int, reach: int, count: int, alone: bool) -> list[int]:
+    def charged(self, *, now: int, reach: int, count: int, booked: int, alone: bool) -> list[int]:
         """So many permits were charged as of `now`; returns when each is due.
 
         Args:
             now: The time that the charge goes by.
             reach: What it left in the item.
             count: How many permits, booked or reserved.
+            booked: How many of them are booked.
             alone: Whether it charged no other limit: then its permits may be due later than `now`.
         """
         rule = self.rule
@@ -119,5 +123,5 @@ class Ledger:
             raise Violation("R6", f"{self.name}: booked later, and due {(self.last - late) / NS:.3f} s earlier")
         self.last = late
         dues = [max(now, late - left * rule.interval) if alone else now for left in range(count - 1, -1, -1)]
-        self.dues += dues
+        self.dues += dues[:booked]
         return dues

@@ -62,7 +62,9 @@ class Oracle:
         steered: Whether the policy or a key was ever changed by hand: then a process's gate starts anew.
         errors: By process, how far its clock was from the true time, at least and at most.
         senders: By attempt, who made it.
-        policies: By revision, the rules of each policy that was stored.
+        policies: By revision, the rules of each policy that was stored; of several, if one was deleted and made anew by
+            a clock that was behind.
+        late_at: When a request of a process that is dead was last carried out.
     """
 
     world: World
@@ -71,15 +73,22 @@ class Oracle:
     steered: bool = False
     errors: dict[str, tuple[int, int]] = field(default_factory=dict)
     senders: dict[str, LimiterProcess] = field(default_factory=dict)
-    policies: dict[int, dict[str, Rule]] = field(default_factory=dict)
+    policies: dict[int, list[dict[str, Rule]]] = field(default_factory=dict)
     changed_at: float = 0.0
+    late_at: float = 0.0
     charges: int = 0
     booked: int = 0
     again: int = 0
+    settlements: int = 0
+    sweeps: int = 0
     uses: dict[tuple[str, str], list[Use]] = field(default_factory=lambda: defaultdict(list))
     _permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     _taken: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
-    _committed: set[str] = field(default_factory=set)
+    _committed: set[tuple[str, str]] = field(default_factory=set)
+    _charged_at: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _held_permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    _held_taken: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    _held_uses: dict[tuple[str, str], list[Use]] = field(default_factory=lambda: defaultdict(list))
 
     # What the performance tells.
 
@@ -96,8 +105,12 @@ class Oracle:
         """A process is about to send a request."""
         self.noticed(process)
         attempt = arguments.get("ExpressionAttributeValues", {}).get(":attempt")
-        if attempt is not None:
+        if attempt is not None and attempt["S"] not in self.senders:
             self.senders[attempt["S"]] = process
+        for part in arguments.get("TransactItems", ()):
+            attempt = part["Update"]["ExpressionAttributeValues"][":attempt"]["S"]
+            self.senders.setdefault(attempt, process)
+            self.together.add(attempt)
 
     def used(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
         """A user has its permits, and uses them at this instant."""
@@ -105,26 +118,35 @@ class Oracle:
         told = process.told_ns()
         assert told is not None, "permits without the time"
         for name, count in permits.items():
-            mine = (process.name, key, name)
-            due = bisect_right(self._permits[mine], told)
-            self._taken[mine] += count
-            if self._taken[mine] > due:
-                raise Violation(
-                    "R2",
-                    f"{process.name} used {self._taken[mine]} {name} of {key!r}; {due} of {len(self._permits[mine])} "
-                    "that it was charged for are due",
-                )
-            steady = round(process.clock.steady() * NS)
-            at = round(self.world.now * NS)
-            self.uses[key, name].append(Use(process.name, at, steady, told, count))
+            _take(process, key, name, count, self._permits, self._taken, told)
+            self.uses[key, name].append(self._use(process, told, count))
+
+    def reserved(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
+        """A user holds permits, and may use them from this instant on."""
+        self.noticed(process)
+        told = process.told_ns()
+        assert told is not None, "permits without the time"
+        for name, count in permits.items():
+            _take(process, key, name, count, self._held_permits, self._held_taken, told)
+
+    def used_of_held(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
+        """A user uses some of the permits that it holds, at this instant."""
+        self.noticed(process)
+        for name, count in permits.items():
+            self._held_uses[key, name].append(self._use(process, process.told_ns() or 0, count))
+
+    def _use(self, process: LimiterProcess, told: int, count: int) -> Use:
+        return Use(process.name, round(self.world.now * NS), round(process.clock.steady() * NS), told, count)
 
     def committed(self, changes: list[Change], arguments: Arguments) -> None:
         """A write has changed items; `arguments` are its request's, empty if there was none."""
+        parts = [part.get("Update", {}) for part in arguments.get("TransactItems", ())]
         for change in changes:
             if change.key == POLICY:
                 self._policy_changed(change)
             else:
-                self._key_changed(change, arguments)
+                mine = [part for part in parts if part["Key"]["sk"]["S"] == change.key[1]]
+                self._key_changed(change, mine[0] if mine else arguments)
 
     @property
     def apart(self) -> int:
@@ -136,12 +158,26 @@ class Oracle:
         """How far any clock was ahead."""
         return max((high for _, high in self.errors.values()), default=0)
 
+    @property
+    def behind(self) -> int:
+        """How far any clock was behind."""
+        return max((-low for low, _ in self.errors.values()), default=0)
+
     # The end.
 
     def check(self) -> None:
-        """R3 of all ledgers."""
-        for ledger in self.ledgers.values():
-            ledger.check()
+        """R3 of all ledgers; where permits are held, the same of those that were used, but for the clocks."""
+        for (key, name), ledger in self.ledgers.items():
+            if not ledger.holds:
+                ledger.check()
+            elif not self.steered and ledger.rule is not None:
+                held = [use.told for use in self._held_uses[key, name] for _ in range(use.count)]
+                worst = beyond([*ledger.dues, *held], ledger.rule.interval)
+                if worst > ledger.rule.tolerance + self.apart:
+                    over = (worst - ledger.rule.tolerance) / ledger.rule.interval
+                    raise Violation(
+                        "R3", f"{over:.3f} {name} of {key!r} too many were used in some time, some of them held"
+                    )
 
     def check_each_alone(self) -> None:
         """R5."""
@@ -156,6 +192,15 @@ class Oracle:
                 if worst > rule.tolerance:
                     over = (worst - rule.tolerance) / rule.interval
                     raise Violation("R5", f"{process} alone used {over:.3f} {name} of {key!r} too many in some time")
+
+    def check_clocks(self, front_ends: tuple[float, ...], *, latency: float) -> None:
+        """R4: where no Date is wrong, and no request takes long, clocks lie no further apart than that explains.
+
+        A Date is cut to a second; a request takes up to fifty times the latency on its way there.
+        """
+        for name, (low, high) in self.errors.items():
+            if low < (min(0.0, *front_ends) - 0.05) * NS or high > (max(0.0, *front_ends) + 1.05 + 50 * latency) * NS:
+                raise Violation("R4", f"the clock of {name} was off by {low / NS:.3f} s to {high / NS:.3f} s")
 
     def check_all_together(self, late: float) -> None:
         """R4, where permits are used at most so many seconds after they are due."""
@@ -176,14 +221,14 @@ class Oracle:
         if change.before is not None and rev <= int(change.before["rev"]["N"]):
             raise Violation("R8", f"the policy's rev did not rise to {rev}")
         self.steered = self.steered or bool(self.policies)
-        self.policies[rev] = _rules(change.after["limits"])
+        self.policies.setdefault(rev, []).insert(0, _rules(change.after["limits"]))
         self.changed_at = self.world.now
 
     def follows(self, process: LimiterProcess, arguments: Arguments, *, excused: bool) -> None:
-        """R8: a process sends a charge under a policy that was changed long ago."""
+        """R8: a process sends a new charge under a policy that was changed long ago."""
         values = arguments.get("ExpressionAttributeValues", {})
         stored = self.service.items.get(POLICY)
-        if ":due" not in values or stored is None or excused:
+        if ":due" not in values or stored is None or excused or values[":attempt"]["S"] in self.senders:
             return
         old = self.world.now - self.changed_at
         if int(values[":rev"]["N"]) < int(stored["rev"]["N"]) and old > FOLLOWED + LAG:
@@ -198,6 +243,8 @@ class Oracle:
             self._deleted(key, change.before, by_hand=not arguments)
         elif ":due" in values:
             self._charged(key, change.before, change.after, arguments)
+        elif ":hold_before" in values:
+            self._settled(key, change.before or {}, change.after, arguments)
         else:
             self.steered = True
             self._steered(key, change.before or {}, change.after)
@@ -214,8 +261,12 @@ class Oracle:
                 self._forgiven(key, name)
             elif left is not None and left > self.world.now * NS:
                 raise Violation("R3", f"TTL deleted {key!r}, of which {name} is not paid for yet")
+        if not self.editing and any(hold["until"] > self.world.now * NS for hold in _holds(before or {}).values()):
+            raise Violation("R9", f"TTL deleted {key!r}, of which permits are held")
 
     editing: bool = False
+    together: set[str] = field(default_factory=set)
+    _settlements: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def _steered(self, key: str, before: Item, after: Item) -> None:
         for (of, name), ledger in self.ledgers.items():
@@ -247,21 +298,64 @@ class Oracle:
         if not parts:
             raise Violation("R1", f"attempt {attempt} charged nothing")
         self.charges += 1
-        first = attempt not in self._committed
-        self._committed.add(attempt)
+        first = (attempt, key) not in self._committed
+        self._committed.add((attempt, key))
         self.again += not first
         process = self.senders[attempt]
+        if not process.alive:
+            self.late_at = self.world.now
+        self._charged_at[attempt] += 1
         for name, booked, reserved in parts:
             ledger = self.ledgers[key, name]
+            ledger.holds = ledger.holds or reserved > 0
             dues = ledger.charged(
                 now=now,
                 reach=int(after[REACH + name]["N"]),
                 count=booked + reserved,
-                alone=len(parts) == 1,
+                alone=len(parts) == 1 and attempt not in self.together,
+                booked=booked,
             )
             self.booked += dues[-1] > now
-            for due in dues[: booked if first else 0]:
-                insort(self._permits[process.name, key, name], due)
+            if first:
+                permits = self._permits if booked else self._held_permits
+                for due in dues:
+                    insort(permits[process.name, key, name], due)
+
+    def _settled(self, key: str, before: Item, after: Item, arguments: Arguments) -> None:
+        """A settlement: by the process that holds, or by one that sweeps."""
+        values, names = arguments["ExpressionAttributeValues"], arguments["ExpressionAttributeNames"]
+        attempt, base = values[":attempt"]["S"], values[":hold_before"]["S"]
+        whose = names["#hold"].removeprefix(HOLD)
+        hold = _holds(before).get(whose)
+        if hold is None or hold["attempt"] != base:
+            raise Violation("R9", f"settlement {attempt} changed a hold of {key!r} that is not as it was seen")
+        self._settlements[attempt] += 1
+        # Only a reservation that was charged anew, by a late copy, may be settled anew: the strict side.
+        if self._settlements[attempt] > max(1, self._charged_at[base]):
+            raise Violation("R9", f"settlement {attempt} of {key!r} happened twice")
+        process = self.senders[attempt]
+        sweeps = whose != process.hold
+        self.settlements, self.sweeps = self.settlements + (not sweeps), self.sweeps + sweeps
+        if sweeps and hold["until"] > self.world.now * NS + self.ahead:
+            raise Violation("R9", f"{process.name} sweeps a hold of {key!r} before its time")
+        now = int(values.get(":now", {"N": 0})["N"])
+        for name in hold["held"]:
+            if TAT + name not in before:
+                continue
+            self.ledgers[key, name].unordered = True
+            fell = int(before[REACH + name]["N"]) - int(after[REACH + name]["N"])
+            if fell > 0:
+                self._due_earlier(key, name, fell)
+            used = int(after[TAT + name]["N"]) - max(int(before[TAT + name]["N"]), now)
+            gone = int(before[HELD + name]["N"]) - int(after[HELD + name]["N"])
+            if gone < 0 or (sweeps and gone and used != gone):
+                raise Violation("R9", f"{process.name} settles {used} of {gone} ns of {name} of {key!r}")
+
+    def _due_earlier(self, key: str, name: str, by: int) -> None:
+        """What was given back: an attempt that recognises itself takes its due time from the item as it is now."""
+        for (_, of, limit), dues in self._permits.items():
+            if (of, limit) == (key, name):
+                dues[:] = [due - by for due in dues]
 
     def _parts(self, key: str, before: Item, after: Item, now: int, cuts: set[str]) -> list[tuple[str, int, int]]:
         """Which limits were charged: name, permits booked, permits reserved.
@@ -272,9 +366,11 @@ class Oracle:
         rev_before, rev = _number(before, "rev"), int(after["rev"]["N"])
         override = _rules(before["override"]) if "override" in before else {}
         for name in sorted(attribute.removeprefix(TAT) for attribute in after if attribute.startswith(TAT)):
-            rule = override.get(name) or self.policies[rev].get(name)
             tat, held = _number(before, TAT + name), _number(before, HELD + name) or 0
             new_tat, new_held = int(after[TAT + name]["N"]), int(after[HELD + name]["N"])
+            rules = [override[name]] if name in override else [r[name] for r in self.policies[rev] if name in r]
+            fitting = (rule for rule in rules if not (new_tat - max(now, tat or 0)) % rule.interval)
+            rule = next(fitting, rules[0] if rules else None)
             if rule is None:
                 if (new_tat, new_held) != (tat, held):
                     raise Violation("R8", f"{name} of {key!r} was charged, and there is no such limit any more")
@@ -298,6 +394,35 @@ class Oracle:
         return parts
 
 
+def _take(
+    process: LimiterProcess,
+    key: str,
+    name: str,
+    count: int,
+    permits: dict[tuple[str, str, str], list[int]],
+    taken: dict[tuple[str, str, str], int],
+    told: int,
+) -> None:
+    mine = (process.name, key, name)
+    due = bisect_right(permits[mine], told)
+    taken[mine] += count
+    if taken[mine] > due:
+        charged = f"{due} of {len(permits[mine])} that it was charged for are due"
+        raise Violation("R2", f"{process.name} used {taken[mine]} {name} of {key!r}; {charged}")
+
+
+def _holds(item: Item) -> dict[str, dict[str, Any]]:
+    return {
+        attribute.removeprefix(HOLD): {
+            "held": {name: int(amount["N"]) for name, amount in hold["M"]["held"]["M"].items()},
+            "until": int(hold["M"]["until"]["N"]),
+            "attempt": hold["M"]["attempt"]["S"],
+        }
+        for attribute, hold in item.items()
+        if attribute.startswith(HOLD)
+    }
+
+
 def _require_sums(key: str, item: Item) -> None:
     for attribute in item:
         if attribute.startswith(TAT):
@@ -305,6 +430,9 @@ def _require_sums(key: str, item: Item) -> None:
             tat, held, reach = (int(item[prefix + name]["N"]) for prefix in (TAT, HELD, REACH))
             if held < 0 or reach != tat + held:
                 raise Violation("R9", f"{name} of {key!r}: tat {tat}, held {held}, reach {reach}")
+            holds = sum(hold["held"].get(name, 0) for hold in _holds(item).values())
+            if holds != held:
+                raise Violation("R9", f"{name} of {key!r}: {held} is held, and the holds say {holds}")
 
 
 def _rules(limits: dict[str, Any]) -> dict[str, Rule]:

@@ -54,6 +54,9 @@ class Record:
     requests: int = 0
     events: int = 0
     permits: int = 0
+    reservations: int = 0
+    settlements: int = 0
+    sweeps: int = 0
     charges: int = 0
     booked: int = 0
     charged_again: int = 0
@@ -172,20 +175,34 @@ class Performance:
         permits = {name: max(1, round(part * limits[name].burst)) for name, part in job.permits if name in limits}
         if not permits:
             return
+        if job.act == "reserve":
+            self._reserve(process, job, permits)
+            return
         began = self.world.now
-        had = self.acquire(process, job.key, permits, job.timeout if job.act == "acquire" else None, act=job.act)
+        had = self.acquire(
+            process, job.key, permits, job.timeout if job.act == "acquire" else None, act=job.act, under=job.under
+        )
         took = self.world.now - began
         timeout = 0.0 if job.act != "acquire" else 1e9 if job.timeout is None else job.timeout
-        longest = timeout + 1.5 + 40 * self.schedule.latency
+        longest = timeout + 1.5 + 300 * self.schedule.latency  # one request in fifty is slow; six in a row are enough
+        if self.schedule.reserves and job.act != "acquire":
+            longest += 10.0  # behind a reservation that waits until others settle, for all that a try takes at most
         if self.schedule.calm and took > longest:
             raise Violation("L1", f"{process.name}: {job.act} took {took:.3f} s, of {longest:.3f} s ({had})")
 
     def acquire(
-        self, process: LimiterProcess, key: str, permits: dict[str, int], timeout: float | None, *, act: str = "acquire"
+        self,
+        process: LimiterProcess,
+        key: str,
+        permits: dict[str, int],
+        timeout: float | None,
+        *,
+        act: str = "acquire",
+        under: str | None = None,
     ) -> bool:
         """Take permits, and tell the oracle at the instant at which they are had."""
         self._say(process, key, permits, timeout, act)
-        sent, limiter = process.requests, process.limiter if not key else process.limiter.key(key)
+        sent, limiter = process.requests, _view(process, key, under)
         named: dict[str, Any] = {"n": permits[SINGLE]} if set(permits) == {SINGLE} else permits
         try:
             if act == "try":
@@ -199,19 +216,61 @@ class Performance:
             self.excuse(error, process, sent)
             return False
         except ConfigurationError as error:
-            state = process.limiter._core.state
-            possible = all(count <= self._bursts.get(name, 0) for name, count in permits.items())
-            if not state.closed and not (self.oracle.steered and possible):
-                raise
-            self.note(process.name, f"ConfigurationError: {error}")
+            self._excuse_misuse(error, process, permits)
             return False
         if had:
-            self.oracle.used(process, key, permits)
+            for each in {key, key if under is None else under}:
+                self.oracle.used(process, each, permits)
             self.record.permits += sum(permits.values())
         else:
             self.record.denials += 1
         self.note(process.name, f"{'has' if had else 'is denied'} {_shown(permits)} of {key!r}")
         return had
+
+    def _reserve(self, process: LimiterProcess, job: Job, permits: dict[str, int]) -> None:
+        """Reserve, use some of it at once and the rest after the work, and settle."""
+        self._say(process, job.key, permits, job.timeout, "reserve")
+        sent, limiter = process.requests, _view(process, job.key, job.under)
+        named: dict[str, Any] = {"n": permits[SINGLE]} if set(permits) == {SINGLE} else permits
+        try:
+            reservation = limiter.reserve(timeout=job.timeout, settle_within=self.schedule.settle_within, **named)
+        except (*EXPECTED, StoreRejected) as error:
+            self.excuse(error, process, sent)
+            return
+        except ConfigurationError as error:
+            self._excuse_misuse(error, process, permits)
+            return
+        keys = {job.key, job.key if job.under is None else job.under}
+        for key in keys:
+            self.oracle.reserved(process, key, permits)
+        self.record.reservations += 1
+        self.note(process.name, f"holds {_shown(permits)} of {job.key!r} for {reservation.remaining:.3f} s")
+        used = {name: round(job.used * count) for name, count in permits.items()}
+        first = {name: min(used[name], count) // 2 for name, count in permits.items()}
+        rest = {name: min(used[name], count) - first[name] for name, count in permits.items()}
+        for key in keys:
+            self.oracle.used_of_held(process, key, first)
+        if job.work < 0:
+            return  # it is never settled
+        process.wait(job.work)
+        if reservation.remaining:
+            for key in keys:
+                self.oracle.used_of_held(process, key, rest)
+        sent = process.requests
+        try:
+            told = reservation.settle(used[SINGLE]) if set(used) == {SINGLE} else reservation.settle(**used)
+            self.note(process.name, f"settles {_shown(used)} of {_shown(permits)} of {job.key!r}: {told}")
+        except (*EXPECTED, StoreRejected) as error:
+            self.excuse(error, process, sent)
+        except ConfigurationError as error:
+            self._excuse_misuse(error, process, permits)
+
+    def _excuse_misuse(self, error: Exception, process: LimiterProcess, permits: dict[str, int]) -> None:
+        """Misuse that is none: the limiter was closed meanwhile, or the policy was changed."""
+        possible = all(count <= self._bursts.get(name, 0) for name, count in permits.items())
+        if not process.limiter._core.state.closed and not (self.oracle.steered and possible):
+            raise error
+        self.note(process.name, f"ConfigurationError: {error}")
 
     def excuse(self, error: Exception, process: LimiterProcess, sent: int) -> None:
         """An error that a user must expect; a rejection only if one of the process's own requests was rejected."""
@@ -333,6 +392,7 @@ class Performance:
         return Limit(permits, per=per, burst=burst)
 
     def _set_policy(self, deed: Deed) -> None:
+        self.oracle.steered = True
         names = [name for name, *_ in self.schedule.limits]
         some = self._chance.sample(names, self._chance.randrange(1, len(names) + 1))
         changes = {name: self._new_limit(name) for name in sorted(some)}
@@ -382,8 +442,8 @@ class Performance:
 
     def _told(self, process: Any, ordinal: int, operation: str, arguments: Arguments, fate: Fate) -> None:
         self.record.requests += 1
-        self.oracle.sends(process, arguments)
-        if operation in READS and fate.name != "normal":
+        of_policy = operation in READS or arguments.get("Key", {}).get("sk") == {"S": POLICY[1]}
+        if of_policy and fate.name != "normal":
             self._troubled[process.name] = self.world.now
         # Before that, it may have been unable to read the policy: then it goes on by the one it knows.
         trouble = self._troubled.get(process.name, 0.0)
@@ -392,6 +452,7 @@ class Performance:
             self.oracle.follows(process, arguments, excused=excused)
         except Violation as violation:  # raised here, the library would take it for a failure to send
             self._broken = violation
+        self.oracle.sends(process, arguments)
         if self._watch:
             wrong = "" if fate.name == "normal" else f"   [{fate.name} {fate.instead or ''}{fate.date or ''}]"
             self.note(process.name, f"#{ordinal} {_readable(operation, arguments)}{wrong}")
@@ -438,7 +499,15 @@ class Performance:
         record.faults = dict(self.network.fates) if self.schedule.faults is None else dict(self.schedule.faults)
         record.events = self.world.events
         record.charges, record.booked, record.charged_again = oracle.charges, oracle.booked, oracle.again
+        record.settlements, record.sweeps = oracle.settlements, oracle.sweeps
         record.seconds = self.world.now - BEGIN
+
+
+def _view(process: LimiterProcess, key: str, under: str | None) -> Any:
+    limiter = process.limiter
+    if under is None:
+        return limiter.key(key) if key else limiter
+    return limiter.key(key, under=[limiter.key(under) if under else limiter])
 
 
 def _shown(permits: dict[str, int]) -> str:

@@ -5,14 +5,17 @@ Invariants: as for the schedules of leases. A seed makes a schedule, and a sched
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
-from ddb_lease import Limit
+from ddb_lease import Limit, RateLimiter
 from scripts.harness.network import Fate
 
 ACTS = ("acquire",) * 6 + ("try",) * 3 + ("check",)
 """What a job calls: `acquire`, `try_acquire` or `check`."""
+
+RESERVES = (*ACTS, *("reserve",) * 6)
+"""The same in a schedule with reservations: `reserve`, work, and `settle`."""
 
 DEEDS = (
     "crash",
@@ -52,6 +55,10 @@ class Job:
         timeout: Of each call, in seconds; None for none.
         times: How many calls.
         pause: Before each call, in seconds.
+        work: How long what is reserved is worked with, in seconds; longer than `settle_within` for a settlement that
+            comes too late, and negative for none.
+        used: Which part of what is reserved is used; more than 1 for a debt.
+        under: The key's parent.
     """
 
     act: str
@@ -60,6 +67,9 @@ class Job:
     timeout: float | None
     times: int
     pause: float
+    work: float = 0.0
+    used: float = 1.0
+    under: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +97,7 @@ class Schedule:
         rates: How fast each process's steady clock runs, as a deviation from 1.
         walls: By how much each process's wall clock is wrong.
         dated: Whether answers have a Date at all.
+        settle_within: Seconds in which what is reserved is to be settled.
         jump: Hours that pass in the middle, and TTL deletes what is due; then the jobs are done once more. 0 for none.
     """
 
@@ -103,6 +114,7 @@ class Schedule:
     dated: bool = True
     lies: float = 0.0
     jump: float = 0.0
+    settle_within: float = 5.0
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
     @property
@@ -117,6 +129,11 @@ class Schedule:
             f"{permits:g} {name} in {per:g} s (burst {burst})" for name, permits, per, burst in self.limits
         )
         return limits + (f", prefetch {self.prefetch}" if self.prefetch else "")
+
+    @property
+    def reserves(self) -> bool:
+        """Whether any call reserves."""
+        return any(job.act == "reserve" for threads in self.jobs for jobs in threads for job in jobs)
 
     @property
     def calm(self) -> bool:
@@ -143,7 +160,7 @@ def schedule_for(seed: int) -> Schedule:
     calm = chance.random() < 0.15
     count = 0 if calm else chance.choice((0, 1, 1, 2, 2, 3))
     dated = chance.random() > 0.03
-    return Schedule(
+    schedule = Schedule(
         seed=seed,
         limits=limits,
         jobs=jobs,
@@ -158,6 +175,11 @@ def schedule_for(seed: int) -> Schedule:
         lies=0.25 if not calm and chance.random() < 0.05 else 0.0,
         jump=chance.choice((1.1, 2.0, 30.0)) if chance.random() < 0.05 else 0.0,
     )
+    if not hasattr(RateLimiter, "reserve"):
+        return schedule
+    if chance.random() < 0.3:
+        schedule = _with_reservations(schedule, chance)
+    return _with_parents(schedule, chance) if chance.random() < 0.1 else schedule
 
 
 def limit(chance: Random, name: str) -> tuple[str, float, float, int]:
@@ -165,6 +187,35 @@ def limit(chance: Random, name: str) -> tuple[str, float, float, int]:
     permits, per = chance.choice(RATES)
     burst = chance.choice((1, 1, 2, 3, 5, 10, 20, max(1, permits)))
     return name, permits, per, min(burst, 200)
+
+
+def _with_reservations(schedule: Schedule, chance: Random) -> Schedule:
+    """The same, of which many calls reserve."""
+    within = chance.choice((1.0, 2.0, 5.0, 20.0))
+    jobs = tuple(
+        tuple(tuple(_reserving(job, within, chance) for job in thread) for thread in threads)
+        for threads in schedule.jobs
+    )
+    return replace(schedule, jobs=jobs, settle_within=within)
+
+
+def _reserving(job: Job, within: float, chance: Random) -> Job:
+    longest = chance.choice((0.0, 0.01, 0.5, 0.5, 1.5))
+    return replace(
+        job,
+        act=chance.choice(RESERVES),
+        work=-1.0 if chance.random() < 0.05 else within * longest * chance.random(),
+        used=chance.choice((0.0, 0.1, 0.5, 0.9, 1.0, 1.0, 1.5)),
+    )
+
+
+def _with_parents(schedule: Schedule, chance: Random) -> Schedule:
+    """The same, of which many calls are of keys under another one."""
+    jobs = tuple(
+        tuple(tuple(replace(job, key=chance.choice(KEYS[1:]), under="") for job in thread) for thread in threads)
+        for threads in schedule.jobs
+    )
+    return replace(schedule, jobs=jobs)
 
 
 def _job(chance: Random, names: tuple[str, ...], keys: tuple[str, ...], span: float) -> Job:
