@@ -8,11 +8,16 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from ddb_lease._protocol.messages import Reply, Request
+
+SLICE_SECONDS: Final = 1.0
+"""How long a thread pauses at a stretch. A signal that comes in the moment before the wait begins does not interrupt
+it: Python runs its handler, and raises KeyboardInterrupt, only when the wait ends."""
 
 
 class Sender(Protocol):
@@ -65,8 +70,12 @@ class Wakeup:
 
     def pause(self, seconds: float) -> None:
         """Wait this long, or until woken; a wake that came before the pause counts."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            with contextlib.suppress(queue.Empty):
+                self._rings.get(timeout=min(left, SLICE_SECONDS))
+                break
         with contextlib.suppress(queue.Empty):
-            self._rings.get(timeout=min(seconds, threading.TIMEOUT_MAX))
             while True:
                 self._rings.get_nowait()
 
