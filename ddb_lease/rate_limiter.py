@@ -226,7 +226,7 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._core.driver.run(self._core.steering.set_policy(limit, limits), self._runtime.wakeup())
 
-    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
 
         A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.

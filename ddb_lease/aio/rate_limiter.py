@@ -216,7 +216,7 @@ class RateLimiter(NotSync, BelongsHere):
         """
         return await self._driver.run(self._core.steering.set_policy(limit, limits), Wakeup(self._runtime))
 
-    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    async def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
 
         A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
