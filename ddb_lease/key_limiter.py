@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds
 
@@ -47,7 +47,7 @@ class KeyLimiter:
 
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
-        return self._try(self._core.wanted(n, permits, self.key))
+        return bool(self._try(self._core.wanted(n, permits, self.key)))
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for permits of this key, and take them; as `RateLimiter.acquire`.
@@ -148,12 +148,18 @@ class KeyLimiter:
     def _run(self, operation: Operation[Result]) -> Result:
         return self._core.driver.run(operation, self._runtime.wakeup())
 
-    def _try(self, wanted: Wanted) -> bool:
+    def _try(self, wanted: Wanted) -> Verdict:
         known = self._core.try_at_once(self.key, wanted)
-        return self._ask(known) if isinstance(known, Wish) else known
+        return self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    def _ask(self, wish: Wish) -> bool:
-        wakeup = self._runtime.wakeup()
-        with self._core.in_queue(wish, wakeup.wake) as operation:
-            outcome = self._core.driver.run(operation, wakeup)
-        return self._core.conclude(wish, outcome)
+    def _ask(self, wish: Wish) -> Verdict:
+        while True:
+            wakeup = self._runtime.wakeup()
+            with self._core.in_queue(wish, wakeup.wake) as operation:
+                outcome = self._core.driver.run(operation, wakeup)
+            instead = self._core.without_answer(wish, outcome)
+            if instead is None:
+                return self._core.conclude(wish, outcome)
+            decided = self._core.driver.run(instead, wakeup)
+            if decided is not None:
+                return self._core.conclude(wish, decided)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from ddb_lease._numbers import as_seconds, shown
 from ddb_lease.errors import ConfigurationError
@@ -27,6 +27,12 @@ Decimal if no float holds it.
 Seconds = float | timedelta
 """A time that a user gives: a number of seconds (an int, a float, a Fraction; not a string, Decimal or bool), or a
 timedelta."""
+
+OnUnavailable: TypeAlias = Literal["raise", "allow", "deny", "local"]
+"""How a rate decides while the service does not answer: see `RateLimiter`."""
+
+DecidedBy: TypeAlias = Literal["table", "allow", "deny", "local"]
+"""Who decided whether permits were had: the table, or the `on_unavailable` of the limiter."""
 
 MARGINS_PER_LEASE = 3
 """A lease shorter than this many margins leaves no room for a missed heartbeat, and is refused."""
@@ -164,6 +170,8 @@ class Decision:
         reset_after: Seconds until the whole burst can be had, if nobody takes any.
         limits: Every limit by name.
         tightest: The limit that made or would make one wait longest; with none, the one with the least left.
+        decided_by: ``table``, as usual. While the service does not answer, the limiter's `on_unavailable` decides:
+            ``local`` then has the figures of this process's share; ``allow`` and ``deny`` have none to be relied on.
     """
 
     allowed: bool
@@ -172,6 +180,7 @@ class Decision:
     reset_after: float
     limits: Mapping[str, LimitDecision]
     tightest: str
+    decided_by: DecidedBy = "table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

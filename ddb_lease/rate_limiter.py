@@ -20,7 +20,8 @@ from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.key_limiter import KeyLimiter
-from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,6 +74,15 @@ class RateLimiter(NotAsync, BelongsHere):
             that much longer, and permits that are in hand when the process ends, or that nobody wants within a second
             of their due time, are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
+        on_event: Called with each event, for metrics: see `ddb_lease.rate_events`, which also says on which thread.
+        on_unavailable: What decides where the service does not answer within `budget`. ``raise``: `StoreUnavailable`.
+            ``allow``: everybody is admitted; nothing is promised then. ``deny``: nobody is. ``local``: this process
+            admits `local_share` of the rate by itself, of each key and limit. A rejection always raises.
+        budget: Seconds, or a timedelta, for a decision, from 1 to 30: then it is made without the service. In an outage
+            one caller a second asks the service, and all others are answered at once. None: with ``raise``, as long as
+            each method says; else 1 s. It does not limit how long `acquire` waits for permits.
+        local_share: The part of the rate, and of the burst, that one process admits by itself: a tenth by default. With
+            p processes, p times as much; a call for more permits than its burst is denied.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -101,6 +111,10 @@ class RateLimiter(NotAsync, BelongsHere):
         endpoint_url: str | None = None,
         prefetch: int = 0,
         timing: Timing | None = None,
+        on_event: OnRateEvent | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        budget: Seconds | None = None,
+        local_share: float = 0.1,
         runtime: Runtime | None = None,
     ) -> None:
         self._runtime = runtime or Runtime()
@@ -112,6 +126,10 @@ class RateLimiter(NotAsync, BelongsHere):
             prefetch=prefetch,
             timing=timing,
             runtime=self._runtime,
+            on_event=on_event,
+            on_unavailable=on_unavailable,
+            budget=budget,
+            local_share=local_share,
         )
         self._all = KeyLimiter(self._core, self._runtime, "")
         self.name = self._core.name

@@ -21,7 +21,6 @@ from ddb_lease import LeaseBucket
 from ddb_lease._protocol.messages import (
     Answer,
     BringBack,
-    Charge,
     Claim,
     Conflict,
     Create,
@@ -38,7 +37,7 @@ from ddb_lease._protocol.messages import (
     Unsent,
 )
 from ddb_lease._protocol.rates import messages as rates
-from ddb_lease._protocol.records import Claimant, Rate, Settings
+from ddb_lease._protocol.records import Claimant, Settings
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
@@ -320,15 +319,6 @@ def renew(lease_id: str = "0-mine", *, slot: int = 0, expires_at: int = NOW + 2 
 
 def release(lease_id: str = "0-mine", *, slot: int = 0, ttl: int | None = TTL + 1) -> Release:
     return Release(slot=slot, lease_id=lease_id, ttl=ttl)
-
-
-RATE = Rate(rate=100.0, per=1.0, burst=5, interval_ns=10_000_000)
-
-
-def charge(attempt: str = "mine", *, idle: bool = True, now: int = 1_000, **changes: Any) -> Charge:
-    """A charge of ten, all to be admitted at once; a hundred may be ahead."""
-    request = Charge(idle=idle, now=now, at_most=now + 90, taken=10, lane=0, attempt=attempt, rate=RATE, ttl=TTL + 1)
-    return replace(request, **changes)
 
 
 def drained(limiter: Any) -> Any:

@@ -272,6 +272,7 @@ EXAMPLES = [
     "ddb_lease.events",
     "ddb_lease.key_limiter",
     "ddb_lease.lease",
+    "ddb_lease.rate_events",
     "ddb_lease.rate_limiter",
     "ddb_lease.local",
     "ddb_lease.local.connection",

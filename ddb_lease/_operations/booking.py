@@ -9,13 +9,16 @@ Invariants:
 - An attempt has one id for all its sendings, and charges the same permits for the same callers each time. If the item
   that refused it shows the id, an earlier sending was charged: it counts once, and its permits are due by the item as
   it is then, which is the later time.
-- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone.
+- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone. While
+  others wait for it, it is not given up before `ATTEMPT_SECONDS`, whoever sends it.
 - Who cannot be served within its timeout is told as soon as that is known.
 """
 
 from __future__ import annotations
 
+import math
 import weakref
+from collections.abc import Callable
 from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
@@ -33,7 +36,7 @@ from ddb_lease._protocol.outcomes import (
     Unavailable,
     failure_of,
 )
-from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
+from ddb_lease._protocol.rates.batching import MOST_TOGETHER, Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
     REMEMBERED,
     Attempt,
@@ -55,8 +58,9 @@ from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
+from ddb_lease._state.pace import Pace
 from ddb_lease._state.use_gate import UseGate
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
 BRANCHES: Final = 6
 """Requests that one attempt may make, unknown answers apart. A charge of one limit needs two at most; one of several
@@ -84,11 +88,17 @@ AHEAD_NS: Final = 20_000_000
 OUTRUN_SECONDS: Final = 1.0
 """For how long after that."""
 
-IN_ORDER_NS: Final = 250_000_000
-"""How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
+PREFETCHED_PARTS: Final = 1_000
+"""Into how many parts prefetched permits are split at most, each due with its last permit: a rate of bytes may have
+millions of them."""
+
+IN_FRONT: Final = 100
+"""How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
 
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
+
+_NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 
 _PADDING_NS: Final = 1_000
 """Added to a wait, as a pause that ends a moment too soon would be followed by another."""
@@ -113,12 +123,14 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
     tries = _Tries(state, key, book, booking)
     outcome = yield from tries.run()
     if not isinstance(outcome, Booked):
+        contact = state.contact
         policy = admitting(
             steady=state.time.steady,
             deadline=booking.deadline,
             chance=state.chance,
             patient=booking.patient,
-            give_up=never_reached(state.time, since=booking.began),
+            give_up=_gives_up(state, book, booking),
+            longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
         )
         last: Admission = yield from policy.after(outcome, tries.run)
         outcome = last
@@ -128,6 +140,22 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
     return outcome
 
 
+def _gives_up(state: LimiterState, book: KeyBook, booking: Booking) -> Callable[[Admission], bool]:
+    """When a call stops asking: where the service was never reached, and where the call's budget is used up."""
+    never, contact = never_reached(state.time, since=booking.began), state.contact
+
+    def give_up(outcome: Admission) -> bool:
+        if never(outcome):
+            return True
+        if contact is None or not isinstance(outcome, (Busy, Unavailable)):
+            return False
+        now = state.time.steady()
+        since = now if book.failing_since is None else max(book.failing_since, booking.began)
+        return contact.gives_up(since=since, now=now)
+
+    return give_up
+
+
 def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int) -> NotBefore | HeldBack | None:
     """Why permits cannot be had now, by memory alone; None: ask the table."""
     policy, known = state.policy, book.known
@@ -135,15 +163,12 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
         return None
     denial = earliest_due(policy, known, wanted, now=now)
     if isinstance(denial, NotBefore):
-        return denial if denial.at > now and _remembered(policy, book, denial, now) else None
+        return denial if denial.at > now and _remembered(policy, known, book.known_at, denial, now) else None
     return None
 
 
-def _remembered(policy: Policy, book: KeyBook, denial: NotBefore, now: int) -> bool:
-    known = book.known
-    if known is None:
-        return False
-    return now < remembered_until(denial, known, limits_of(policy, known), now=book.known_at)
+def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefore, now: int) -> bool:
+    return now < remembered_until(denial, known, limits_of(policy, known), now=known_at)
 
 
 def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operation[None]:
@@ -157,21 +182,26 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
         wait = due - now
         if wait <= 0:
             with state.lock:
-                wait = _pass(state, book, booking, late=-wait)
+                wait = _pass(state, book, booking, now=now)
                 woken = book.used(booking) if wait == 0 else []
+                if wait == 0 and book.pace is not None:
+                    book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
             _wake(woken, but=booking)
             if wait == 0:
                 return
         yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
 
 
-def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, late: int) -> int:
+def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, now: int) -> int:
     """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
-    if late < IN_ORDER_NS and not book.passes_next(booking):
-        return IN_ORDER_NS - late
+    wait = book.waits_for_others(booking, now=now)
+    if wait:
+        return wait
     gate = book.gate = book.gate or UseGate()
     limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-    return gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+    wait = gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+    booking.comes_at = now + wait
+    return wait
 
 
 class _Tries:
@@ -182,6 +212,7 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
+        self._sent_at = 0
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
@@ -191,19 +222,40 @@ class _Tries:
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
-                dealt = book.deal(now=now)
+                dealt = book.deal(now=now, steady=state.time.steady())
             _wake(dealt, but=booking)
         if booking.due is not None:
             return Booked(due=booking.due)
+        began, contact = state.time.steady(), state.contact
         with state.lock:
-            mine = book.my_turn(booking, now=state.time.steady())
+            mine = book.my_turn(booking, now=began)
+        if contact is not None and contact.down and not (mine and contact.may_ask(booking, now=began)):
+            return Unavailable(cause=contact.cause or _NO_ANSWER)
         if not mine:
             return self._behind_others()
         outcome = yield from self._at_the_front()
         if booking.due is not None:  # by whom took over, where we were overdue
             return Booked(due=booking.due)
+        self._note(outcome, began)
+        return outcome
+
+    def _is_awaited(self, flight: Flight | None) -> bool:
+        """Whether an attempt may have been charged for others who wait: the next of them sends it again."""
+        now = self._state.rate_time.now_ns()
+        if flight is None or not flight.uncertain or now is None or now - flight.planned_at > ATTEMPT_SECONDS * NS:
+            return False
+        return any(one is not self._booking and self._book.awaits(one) for one in (ref() for ref, _ in flight.batch))
+
+    def _note(self, outcome: Admission, began: float) -> None:
+        """Note for others how a try of the first in the queue ended, and wake those that it concerns."""
+        state, book, booking = self._state, self._book, self._booking
         with state.lock:
-            book.flight = None
+            if not self._is_awaited(book.flight):
+                book.flight = None
+            if not isinstance(outcome, (Busy, Unavailable)):
+                book.failing_since = None
+            elif book.failing_since is None:
+                book.failing_since = began
             match outcome:
                 case Denied() if booking.patient:
                     book.rests(booking, until=state.time.steady() + outcome.retry_in)
@@ -213,7 +265,6 @@ class _Tries:
                     pass
             others = book.others()
         _wake(others, but=booking)
-        return outcome
 
     def _behind_others(self) -> Admission:
         """What can be told without sending, as others stand in front."""
@@ -222,26 +273,31 @@ class _Tries:
         with state.lock:
             trouble = book.trouble
             if now is not None and policy is not None and book.flight is None and book.known is not None:
-                wanted = _sum([*(other.wanted for other in book.in_front_of(booking)), booking.wanted])
+                in_front = book.in_front_of(booking, most=IN_FRONT)
+                wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
                 due = earliest_due(policy, book.known, wanted, now=now)
                 left = booking.place(now=state.time.steady()).left
-                if isinstance(due, NotBefore) and due.at > now + left:
-                    return _denied(due.at, now)
                 if isinstance(due, (HeldBack, NeverEnough)) and not booking.patient:
                     return _denied(now + 1, now)
+                if isinstance(due, NeverEnough):  # together; by itself it is not served any earlier
+                    due = earliest_due(policy, book.known, booking.wanted, now=now)
+                if isinstance(due, NotBefore) and due.at > now + left:
+                    return _denied(due.at, now)
         return OutOfTurn() if booking.patient or trouble is None else Unavailable(cause=trouble)
 
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
-        give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS)
-        failure = yield from _prepare(state, give_up_at)
+        give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS, self._budget_ends())
+        failure = yield from _prepare(state, give_up_at, self._budget_ends())
         if failure is not None:
             return failure
         if book.flight is None and self._others_come():
             yield Pause(seconds=LINGER_SECONDS, wakeable=False)
-        for _ in range(BRANCHES):
+        for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
+            if branch:  # the last answer may have taken long
+                yield from ensure_policy(state, deadline=give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -252,15 +308,27 @@ class _Tries:
                 case _:
                     outcome = step
             if isinstance(outcome, StalePolicy):
-                outcome = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+                shown = 0 if book.known is None else book.known.rev
+                outcome = yield from ensure_policy(state, newer=True, shown=shown, deadline=give_up_at)
             if outcome is not None:
                 return outcome
         return LostRace()
 
+    def _budget_ends(self) -> float:
+        """Until when requests are sent again, on the steady clock, by the budget of a decision."""
+        contact, since = self._state.contact, self._book.failing_since
+        if contact is None or contact.budget is None:
+            return math.inf
+        now = self._state.time.steady()
+        if contact.down:
+            return now  # this call is the probe: one answer is enough
+        return contact.patience + (now if since is None else max(since, self._booking.began))
+
     def _others_come(self) -> bool:
         book = self._book
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
-        return lately and 1 < book.last_size > len(book.waiting())
+        with self._state.lock:
+            return lately and 1 < book.last_size > len(book.waiting(book.last_size))
 
     def _look_for_override(self, refused: NeverEnough, give_up_at: float) -> Operation[Admission | None]:
         """Read the key, as it may have an override that allows more; None: it was read just now.
@@ -299,31 +367,31 @@ class _Tries:
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
+            if self._booking.due is not None:  # just now, by another caller
+                return Booked(due=self._booking.due)
             if book.flight is not None and book.flight.uncertain:
                 return book.flight
             self._require_possible(policy)
             steady = state.time.steady()
-            places = [booking.place(now=steady) for booking in book.waiting()]
+            most = sum(limit.burst for limit in limits_of(policy, book.known).values())
+            places = [booking.place(now=steady) for booking in book.waiting(min(most, MOST_TOGETHER))]
             step = plan(policy, self._known(policy, now), places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
-                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting()[: step.size])
+                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting(step.size))
                     before = book.flight
                     book.flight = Flight(
                         # Never the id of another plan: a late copy of that one would pass for a charge of this one.
                         attempt=f"{state.chance.getrandbits(64):016x}",
                         batch=batch,
                         wanted=step.wanted,
-                        amounts=step.amounts,
                         horizon=step.horizon,
                         planned_at=now,
                         refusals=before.refusals if before else 0,
                     )
                     return book.flight
-                case Wait():
-                    return Denied(retry_in=step.seconds)
-                case NotBefore():
-                    return _denied(step.at, now)
+                case Wait() | NotBefore():
+                    return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
                     book.known = None  # only the table shows what is given back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
@@ -335,14 +403,16 @@ class _Tries:
 
         That happens where several processes together want a little less than a fast rate: `tat` is then about now, and
         whoever charged last was a moment faster. Some permits more put `tat` far enough ahead for all of them; this
-        process uses them next.
+        process uses them next. They are never more than it uses in half a second: what it does not use is lost to all,
+        and then `tat` is ahead because of that, guesses go wrong again, and a rate that nobody needs is used up.
         """
         state, book = self._state, self._book
-        if state.time.steady() - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1:
+        steady = state.time.steady()
+        if steady - book.outrun_at > OUTRUN_SECONDS or len(policy.limits) > 1 or book.pace is None:
             return state.prefetch
         (limit,) = policy.limits.values()
         wanted = sum(sum(place.wanted.booked.values()) for place in places)
-        more = min(AHEAD_NS // limit.interval, limit.burst // 8)
+        more = min(AHEAD_NS // limit.interval, limit.burst // 8, int(book.pace.a_second(now=steady) / 2))
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
@@ -352,7 +422,11 @@ class _Tries:
         if known is None:
             return None
         denial = earliest_due(policy, known, first.wanted, now=now)
-        if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
+        if (
+            isinstance(denial, NotBefore)
+            and denial.at > now
+            and not _remembered(policy, known, book.known_at, denial, now)
+        ):
             return None
         return known
 
@@ -377,8 +451,9 @@ class _Tries:
             case KeyRefused():
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
-                        book.outrun_at = state.time.steady()
-                    book.learn(answer.state, now=now)
+                        book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
+                    book.learn(answer.state, now=now, since=self._sent_at)
+                    book.trouble = None  # the table answered
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
@@ -399,12 +474,15 @@ class _Tries:
         state, book = self._state, self._book
         if found is None:
             raise ConfigurationError("a charge left no item: a defect of this library")
-        each = _prefetched(flight)
-        dues = due_times(sent, found, (*flight.amounts, *each))
-        size = len(flight.amounts)
+        counts, more, interval = _shares(flight)
+        dues = due_times(sent, found, [count * interval for count in (*counts, *more)])
+        size = len(counts)
         with state.lock:
-            book.learn(found, now=now)
-            woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
+            book.learn(found, now=now, since=self._sent_at)
+            steady = state.time.steady()
+            woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
+            # If those for whom it was charged are gone, their permits are for those who wait now.
+            woken += book.deal(now=now, steady=steady)
         _wake(woken, but=self._booking)
         return None if self._booking.due is None else Booked(due=self._booking.due)
 
@@ -445,6 +523,7 @@ class _Tries:
                 return proposal
             flight.sent.append(proposal)
             before, flight.uncertain = flight.uncertain, True  # if we are interrupted now, nobody knows
+            self._sent_at = now
         answer: Any = yield proposal
         with state.lock:
             if book.flight is flight:
@@ -452,13 +531,13 @@ class _Tries:
         return answer
 
 
-def _prepare(state: LimiterState, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+def _prepare(state: LimiterState, give_up_at: float, budget_ends: float) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not."""
     failure = yield from ensure_policy(state, deadline=give_up_at)
     if failure is not None:
         return failure
     if state.rate_time.now_ns() is None:
-        failed = yield from confirm(state.time)
+        failed = yield from confirm(state.time, until=budget_ends)
         if state.rate_time.now_ns() is None:
             return without_time(failed)
     if state.closed:
@@ -472,15 +551,22 @@ def _is_undecided(flight: Flight, answer: object) -> bool:
     return isinstance(answer, Unknown) or (unanswered and flight.uncertain)
 
 
-def _prefetched(flight: Flight) -> tuple[int, ...]:
-    """What each of the prefetched permits costs."""
-    if len(flight.wanted.limits) != 1 or flight.wanted.reserved:
-        return ()
-    name = flight.wanted.limits[0]
+def _shares(flight: Flight) -> tuple[list[int], list[int], int]:
+    """How many permits each caller gets, the same of each part of those that are prefetched, and what a permit costs.
+
+    By what was sent last: since it was planned, the policy may have changed. For several limits, nothing is prefetched,
+    and all are due together: one permit for each caller stands for all of its own.
+    """
+    names = flight.wanted.limits
+    if len(names) != 1 or flight.wanted.reserved:
+        return [1] * len(flight.batch), [], 0
+    (name,) = names
     part = next(part for part in flight.sent[-1].limits if part.name == name)
-    extra = part.charged - sum(flight.amounts)
-    count = flight.wanted.booked[name] - sum(wanted.booked.get(name, 0) for _, wanted in flight.batch)
-    return (extra // count,) * count if count > 0 else ()
+    counts = [wanted.booked[name] for _, wanted in flight.batch]
+    more = flight.wanted.booked[name] - sum(counts)
+    each = max(1, -(-more // PREFETCHED_PARTS))
+    parts = [each] * (more // each) + ([more % each] if more % each else [])
+    return counts, parts, part.charged // flight.wanted.booked[name]
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

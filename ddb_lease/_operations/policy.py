@@ -29,16 +29,23 @@ from ddb_lease._state.log import queued as _log
 
 _TRIES = 3
 
+_MEANWHILE_SECONDS = 3.0
+"""For how long nobody else asks: who does may be cancelled."""
+
 OLDER_SORT_KEY = "rate"
 """Under which versions before this one keep a rate, in one item."""
 
 
-def ensure_policy(state: LimiterState, *, newer: bool = False, deadline: float) -> Operation[Busy | Unavailable | None]:
+def ensure_policy(
+    state: LimiterState, *, newer: bool = False, shown: int = 0, deadline: float
+) -> Operation[Busy | Unavailable | None]:
     """Have a policy to charge by: read it, and create it where there is none.
 
     Args:
         state: Of the limiter.
         newer: Whether an item shows that there is a newer one than we know: read it consistently, now.
+        shown: The `rev` that the item shows. If the stored one is older, the policy was deleted, and made anew by a
+            process whose clock was behind: it is raised above, as no item could be charged under it otherwise.
         deadline: When to give up, on the steady clock.
 
     Returns:
@@ -50,6 +57,8 @@ def ensure_policy(state: LimiterState, *, newer: bool = False, deadline: float) 
     known = state.policy
     if known is not None and not newer and state.time.steady() - state.policy_at < POLICY_SECONDS:
         return None
+    if known is not None and not newer:  # one asks, and the others go on meanwhile
+        state.policy_at = state.time.steady() - POLICY_SECONDS + _MEANWHILE_SECONDS
     answer = yield from _ask(state, ReadPolicy(consistent=known is None or newer), deadline)
     tell_if_older(state, answer)
     if isinstance(answer, PolicyIs) and answer.policy is None:
@@ -58,7 +67,10 @@ def ensure_policy(state: LimiterState, *, newer: bool = False, deadline: float) 
         if now is None:
             return without_time(failed)
         answer = yield from _ask(state, steering.create_policy(state.given, now=now), deadline)
-    found = answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else None
+    found = _policy_in(answer)
+    if found is not None and found.rev < shown:
+        answer = yield from _ask(state, steering.raise_policy(found, above=shown), deadline)
+        found = _policy_in(answer)
     if found is None:
         failure = failure_of(answer)
         if known is None or newer:
@@ -75,6 +87,10 @@ def learn_policy(state: LimiterState, policy: Policy) -> None:
     if state.policy is None or policy.rev >= state.policy.rev:
         state.policy = policy
     _tell(state, policy)
+
+
+def _policy_in(answer: object) -> Policy | None:
+    return answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else None
 
 
 def tell_if_older(state: LimiterState, answer: object) -> None:

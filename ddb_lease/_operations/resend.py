@@ -16,18 +16,15 @@ from typing import Any, Final, TypeAlias
 
 from ddb_lease._protocol.messages import (
     Answer,
-    Charged,
     Conflict,
     Done,
     Each,
-    Metered,
     Refused,
     Rejected,
     Request,
     Seen,
     Shown,
     ThrottledAnswer,
-    Uncharged,
     Unknown,
     Unsent,
 )
@@ -46,7 +43,7 @@ from ddb_lease._protocol.retry import RECOVERY_SECONDS, Operation, resending
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
-Answered: TypeAlias = Done | Each | Seen | Shown | Refused | Charged | Uncharged | Metered | RateAnswer
+Answered: TypeAlias = Done | Each | Seen | Shown | Refused | RateAnswer
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -127,7 +124,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Each() | Seen() | Shown() | Refused() | Charged() | Uncharged() | Metered():
+        case Done() | Each() | Seen() | Shown() | Refused():
             return answer
         case KeyWritten() | KeyRefused() | TogetherRefused() | KeyIs() | KeysAre() | PolicyIs() | PolicyRefused():
             return answer

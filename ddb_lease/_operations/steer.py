@@ -188,11 +188,12 @@ def _look_at_policy(state: LimiterState, deadline: float) -> Operation[None]:
 
 
 def _read_key(state: LimiterState, key: str, deadline: float) -> Operation[tuple[KeyState | None, int]]:
+    since = state.rate_time.now_ns()
     answer = yield from _ask(state, ReadKey(key=key), "the rate cannot be read", deadline)
     found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
     now = yield from _now(state)
     with state.lock:
-        state.book(key).learn(found, now=now)
+        state.book(key).learn(found, now=now, since=since)
     return found, now
 
 

@@ -87,13 +87,17 @@ def settle(time: ServiceTime, *, until: float = math.inf) -> Operation[Answer | 
     return ask_patiently(lambda: time.unsettled_strictly, time, until=until)
 
 
-def confirm(time: ServiceTime) -> Operation[Answer | None]:
+def confirm(time: ServiceTime, *, until: float = math.inf) -> Operation[Answer | None]:
     """Ask until more than one answer stands for the time, and none against it.
+
+    Args:
+        time: What learns from the answers.
+        until: When to stop asking, on the steady clock.
 
     Returns:
         The failure that ended it, if one did.
     """
-    return ask_patiently(lambda: not time.confirmed or time.unsettled, time)
+    return ask_patiently(lambda: not time.confirmed or time.unsettled, time, until=until)
 
 
 def make_certain(time: ServiceTime) -> Operation[Answer | None]:

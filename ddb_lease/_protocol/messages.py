@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
-from ddb_lease._protocol.records import Claimant, Counter, Meter, Rate, Settings, Slot, View
+from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
 from ddb_lease.events import ThrottledBy
 
 
@@ -210,37 +210,6 @@ class Recount:
     minted: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charge:
-    """Charge permits to a rate: one UpdateItem, in one of two branches, as DynamoDB has no maximum of two numbers.
-
-    Idle: nothing was charged yet, or `tat` < `now`; sets `tat` to `now` + `taken`. Busy: `now` <= `tat` <= `at_most`;
-    adds `taken` to it. In both, the lane must not show this attempt yet: an attempt is charged once.
-
-    Attributes:
-        now: The service's time as the sender believes, in nanoseconds since the epoch.
-        at_most: The latest `tat` at which the permits needed are admitted at `now`.
-        taken: The charge, in nanoseconds.
-        lane: The lane that records the attempt.
-        attempt: The attempt's id, the same for all its sendings.
-        rate: The settings, written for people.
-    """
-
-    idle: bool
-    now: int
-    at_most: int
-    taken: int
-    lane: int
-    attempt: str
-    rate: Rate
-    ttl: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadMeter:
-    """Read a rate's item, consistently: one Query."""
-
-
 Request: TypeAlias = (
     Look
     | Claim
@@ -256,8 +225,6 @@ Request: TypeAlias = (
     | Snapshot
     | Grow
     | Recount
-    | Charge
-    | ReadMeter
     | RateRequest
 )
 
@@ -309,27 +276,6 @@ class Refused:
     counter: Counter | None = None
     counter_failed: bool = False
     found: Mapping[int, Slot | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Charged:
-    """A charge happened; `tat` is the value after it."""
-
-    tat: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uncharged:
-    """A charge's condition failed, and this sending wrote nothing; `meter` is what it found."""
-
-    meter: Meter | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metered:
-    """What `ReadMeter` found; None if there is no item."""
-
-    meter: Meter | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,20 +345,7 @@ class Rejected:
 
 
 Answer: TypeAlias = (
-    Done
-    | Each
-    | Seen
-    | Shown
-    | Refused
-    | Charged
-    | Uncharged
-    | Metered
-    | RateAnswer
-    | Conflict
-    | ThrottledAnswer
-    | Unsent
-    | Unknown
-    | Rejected
+    Done | Each | Seen | Shown | Refused | RateAnswer | Conflict | ThrottledAnswer | Unsent | Unknown | Rejected
 )
 
 

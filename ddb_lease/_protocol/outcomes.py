@@ -6,7 +6,7 @@ Invariants: values only. `retry` decides from them whether and when to try again
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from ddb_lease._protocol.messages import Answer, Conflict, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.records import Grant
@@ -56,6 +56,21 @@ class Booked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedHere:
+    """The service did not answer in time, and this process decided by itself.
+
+    Attributes:
+        allowed: Whether the permits may be used, now.
+        by: The setting that decided.
+        retry_in: If they may not: seconds until it is worth asking again.
+    """
+
+    allowed: bool
+    by: Literal["allow", "deny", "local"]
+    retry_in: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Denied:
     """The rate does not allow it yet.
 
@@ -94,7 +109,7 @@ Failure: TypeAlias = LostRace | Busy | Unavailable
 Outcome: TypeAlias = Grant | Full | OutOfTurn | GaveWay | Failure
 """How one try at a slot can end."""
 
-Admission: TypeAlias = Admitted | Booked | Denied | LostRace | OutOfTurn | Busy | Unavailable
+Admission: TypeAlias = Admitted | Booked | DecidedHere | Denied | LostRace | OutOfTurn | Busy | Unavailable
 """How one try at permits can end."""
 
 

@@ -114,38 +114,3 @@ class Grant:
     lease_ms: int
     margin: float
     deadline: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """What a limiter admits: `rate` permits in `per` seconds, `burst` of them at once.
-
-    Attributes:
-        interval_ns: Whole nanoseconds from one permit to the next; `per` / `rate`, rounded up once (see `gcra`).
-    """
-
-    rate: float
-    per: float
-    burst: int
-    interval_ns: int
-
-    @property
-    def tolerance_ns(self) -> int:
-        """How far ahead of `now` a charge may reach: `burst` intervals."""
-        return self.burst * self.interval_ns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meter:
-    """A rate's one item as the table shows it.
-
-    Attributes:
-        tat: The theoretical arrival time, in nanoseconds since the epoch: when all permits admitted so far are paid
-            for. None: nothing was charged yet.
-        lanes: The last attempt in each lane.
-        settings: The last writer's settings, for people: permits, seconds, burst; None if they cannot be read.
-    """
-
-    tat: int
-    lanes: Mapping[int, str] = field(default_factory=dict)
-    settings: tuple[float, float, int] | None = None

@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from random import Random
 from typing import Any, TypeAlias, TypeVar
@@ -24,7 +25,10 @@ from tenacity.wait import wait_base
 from ddb_lease._protocol.messages import Answer, Effect, Pause
 from ddb_lease._protocol.outcomes import (
     Admission,
+    Admitted,
+    Booked,
     Busy,
+    DecidedHere,
     Denied,
     Full,
     GaveWay,
@@ -275,14 +279,16 @@ class _OutcomePause:
     Args:
         chance: For the jitter.
         ends_row: Outcomes after which failures are counted from zero again. `OutOfTurn` is never counted as a failure.
+        longest: Seconds that a pause after a failure takes at most.
 
     Attributes:
         failures: How many failures there were in a row.
     """
 
-    def __init__(self, chance: Random, *, ends_row: tuple[type, ...]) -> None:
+    def __init__(self, chance: Random, *, ends_row: tuple[type, ...], longest: float = math.inf) -> None:
         self._chance = chance
         self._ends_row = ends_row
+        self._longest = longest
         self.failures = 0
 
     def __call__(self, state: RetryCallState) -> float:
@@ -307,7 +313,7 @@ class _OutcomePause:
                 bounds = UNAVAILABLE_SECONDS
             case _:
                 bounds = BUSY_SECONDS
-        return full_jitter(bounds, self.failures, self._chance)
+        return full_jitter((bounds[0], min(bounds[1], self._longest)), self.failures, self._chance)
 
 
 def admitting(
@@ -317,6 +323,7 @@ def admitting(
     chance: Random,
     patient: bool,
     give_up: Callable[[Admission], bool],
+    longest_pause: float = math.inf,
 ) -> RetryPolicy:
     """The policy for permits of a rate.
 
@@ -326,8 +333,9 @@ def admitting(
         chance: For the jitter.
         patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.
+        longest_pause: Seconds between a failure and the next try, at most.
     """
-    pause = _OutcomePause(chance, ends_row=(Denied,))
+    pause = _OutcomePause(chance, ends_row=(Denied,), longest=longest_pause)
 
     def again(outcome: Admission) -> bool:
         match outcome:
@@ -337,7 +345,7 @@ def admitting(
                 return True
             case LostRace() | Busy() | Unavailable():
                 return not give_up(outcome) and (patient or pause.failures < TRIES_AT_ONCE - 1)
-            case _:
+            case Admitted() | Booked() | DecidedHere():
                 return False
 
     return RetryPolicy(again=again, wait=_Within(pause, steady, deadline), stop=_Until(steady, deadline, None))

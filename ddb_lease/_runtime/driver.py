@@ -35,7 +35,7 @@ from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.parallel import Parallel
 from ddb_lease._runtime.ports import Sender, Wakeup
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._runtime.telling import Telling
+from ddb_lease._runtime.telling import Meanwhile, Telling
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.signing_time import SigningTime
@@ -56,6 +56,7 @@ class Driver:
         runtime: Its heartbeat checks again when deadlines have moved.
         state: The bucket's state: the sender must fit its stored lease length. None for a rate, which has no deadlines.
         whose: Whose requests these are, for the log.
+        meanwhile: How it is decided in an outage, for the log; None: requests wait.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class Driver:
         runtime: Runtime,
         state: BucketState | None = None,
         whose: str = "DynamoDB",
+        meanwhile: Meanwhile | None = None,
     ) -> None:
         self._sender = sender
-        self._telling = Telling(whose)
+        self._telling = Telling(whose, meanwhile)
         self._time = time
         self._signing = signing
         self._state = state

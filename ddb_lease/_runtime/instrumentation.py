@@ -5,15 +5,13 @@ Invariants:
 - No decision depends on it: it only observes, and catches what `on_event` raises.
 - Without an `on_event` none of these objects exists: callers have None instead, and make no event.
 - `on_event` is called with no lock held. Code that holds a lock adds events to `PendingEvents` and reports them later.
-- A thread of the library's own never calls `on_event`, which may hang: it queues the event, and a thread for callbacks
-  calls it. While events of a bucket are queued, its later ones are queued behind them, so that they keep their order.
+- A thread of the library's own never calls `on_event`, which may hang: it queues the event (see `EventCalls`).
 - It reads no clock: times come in as arguments.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
@@ -33,21 +31,16 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._runtime.event_calls import EventCalls
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.log import in_background
-from ddb_lease._state.log import queued as _log
 from ddb_lease.events import Acquired, Contended, Event, Lost, OnEvent, Released, ReMinted, Throttled
 
 Observer: TypeAlias = Callable[[Request, Answer], None]
 """Called with each request that was sent and its answer."""
 
 
-MOST_QUEUED = 10_000
-"""The most events of a bucket that wait for `on_event`. The end of a lease is queued all the same."""
-
-
 class EventReporter:
-    """Calls one bucket's `on_event`. Thread-safe.
+    """Reports one bucket's events. Thread-safe.
 
     Args:
         bucket: The bucket's name.
@@ -57,64 +50,16 @@ class EventReporter:
 
     def __init__(self, bucket: str, on_event: OnEvent, *, runtime: Runtime) -> None:
         self.bucket = bucket
-        self._on_event = on_event
-        self._runtime = runtime
-        self._complained = self._telling = self._told_here = False
+        self._calls = EventCalls(f"bucket {bucket!r}", on_event, runtime=runtime, kept=(Released, Lost))
         self.after_fork_in_child()
 
     def tell(self, event: Event) -> None:
-        """Report it: now, on a thread of the user's, unless earlier events wait; else behind them.
-
-        An interrupt passes through; the first other exception of `on_event` is logged.
-        """
-        if in_background() or self._queued:
-            self.queue(event)
-        else:
-            self._tell_now(event)
+        """Report it, now or behind those that wait: see `EventCalls`."""
+        self._calls.tell(event)
 
     def queue(self, event: Event) -> None:
         """Report it soon, on a thread for callbacks."""
-        with self._lock:
-            if len(self._queued) >= MOST_QUEUED and not isinstance(event, (Released, Lost)):
-                self._complain("on_event of bucket %r is too slow: events are dropped; this is logged once")
-                return
-            self._queued.append(event)
-            if self._telling:
-                return
-            self._telling = True
-        try:
-            self._runtime.heartbeat().call_back(self._tell_queued, line=self)
-        except BaseException:
-            self._telling = False  # interrupted: the next event starts it
-            raise
-
-    def _tell_queued(self) -> None:
-        with self._lock:
-            if self._told_here:
-                return  # an interrupt came just when the other had been started
-            self._told_here = True
-        while True:
-            with self._lock:
-                if not self._queued:
-                    self._telling = self._told_here = False
-                    return
-                event = self._queued[0]
-            try:
-                self._tell_now(event)
-            except BaseException as error:  # noqa: BLE001 - the later events are told all the same
-                self._complain("on_event of bucket %r failed; later errors are not logged", error)
-            self._queued.popleft()  # only now: an event that is told meanwhile comes after it
-
-    def _tell_now(self, event: Event) -> None:
-        try:
-            self._on_event(event)
-        except Exception as error:  # noqa: BLE001 - the user's own; it harms no lease
-            self._complain("on_event of bucket %r failed; later errors are not logged", error)
-
-    def _complain(self, text: str, error: BaseException | None = None) -> None:
-        if not self._complained:
-            self._complained = True  # it may fail at every renewal: log it once
-            _log.error(text, self.bucket, exc_info=error)
+        self._calls.queue(event)
 
     def observe(self, request: Request, answer: Answer) -> None:
         """Report what an answer shows."""
@@ -141,9 +86,7 @@ class EventReporter:
     def after_fork_in_child(self) -> None:
         """In a forked child: the leases belong to the parent, which reports them."""
         self._held: set[str] = set()  # each call on it is atomic
-        self._lock = threading.RLock()
-        self._queued: deque[Event] = deque()
-        self._telling = self._told_here = False
+        self._calls.after_fork_in_child()
 
 
 class AcquireObserver:
@@ -229,19 +172,20 @@ def noticed(bucket: str, request: Request, answer: Answer) -> Contended | Thrott
     """What an answer shows about other clients, or about the service."""
     match answer:
         case messages.ThrottledAnswer(limit=limit):
-            return Throttled(bucket=bucket, operation=_name(request), limit=limit)
+            return Throttled(bucket=bucket, operation=request_name(request), limit=limit)
         case Conflict():
-            return Contended(bucket=bucket, operation=_name(request), slots=_slots(request), reason="conflict")
+            return Contended(bucket=bucket, operation=request_name(request), slots=_slots(request), reason="conflict")
         case Refused() if isinstance(request, (Claim, Mint, Take)):
             taken = _taken(request, answer)
             if not taken:
                 return None
-            return Contended(bucket=bucket, operation=_name(request), slots=taken, reason="taken")
+            return Contended(bucket=bucket, operation=request_name(request), slots=taken, reason="taken")
         case _:
             return None
 
 
-def _name(request: Request) -> str:
+def request_name(request: Request) -> str:
+    """What an event calls a request: ``bring_back`` for `BringBack`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(request).__name__).lower()
 
 

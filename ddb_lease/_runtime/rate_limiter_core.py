@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.booking import book, known_denial
-from ddb_lease._protocol.outcomes import Admission, Admitted, Busy, OutOfTurn, Unavailable, reason_text
+from ddb_lease._operations.sync_time import TIME_UNKNOWN
+from ddb_lease._operations.without_answer import decide_here, noting, unanswered
+from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import standing
@@ -31,21 +34,21 @@ from ddb_lease._protocol.rates.validation import (
 )
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import checked_text, checked_timing
+from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.rate_reporter import RateReporter
 from ddb_lease._runtime.rate_steering import RateSteering
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
+from ddb_lease._runtime.unavailability import contact_for, decision_here, meanwhile, timeouts_of
 from ddb_lease._state.key_book import Booking, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import Decision, Limit, LimitDecision, Seconds, Timing
-
-_ANSWER_SECONDS: Final = 30.0
-"""The client's timeouts are those for leases of this length: an answer may take a tenth of it."""
+from ddb_lease.models import DecidedBy, Decision, Limit, LimitDecision, OnUnavailable, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 _TRY_SECONDS: Final = 10.0
 
@@ -69,6 +72,24 @@ class Wish:
     patient: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a call ended; true if the permits were taken.
+
+    Attributes:
+        allowed: Whether they were.
+        by: Who decided.
+        retry_in: Seconds until it is worth asking again, where the table did not decide.
+    """
+
+    allowed: bool
+    by: DecidedBy = "table"
+    retry_in: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
 class ForkAware(Protocol):
     """What must be told of forks."""
 
@@ -88,6 +109,10 @@ class RateLimiterCore:
         prefetch: How many permits to take with one charge, at least.
         timing: Retention and clock skews.
         runtime: Clocks, threads and locks.
+        on_event: Called with each event; None: there are none.
+        on_unavailable: What decides where the service does not answer in time.
+        budget: Seconds within which a decision is made, with the service or without.
+        local_share: Of the rate, for ``local``.
         fork_aware: What else of this limiter must be told of forks.
 
     Raises:
@@ -98,6 +123,7 @@ class RateLimiterCore:
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
         steering: What an operator does: the policy, overrides, blocks, status.
+        reporter: Reports its events; None if nobody listens.
     """
 
     def __init__(
@@ -110,18 +136,24 @@ class RateLimiterCore:
         prefetch: int,
         timing: Timing | None,
         runtime: Runtime,
+        on_event: OnRateEvent | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        budget: Seconds | None = None,
+        local_share: float = 0.1,
         fork_aware: tuple[ForkAware, ...] = (),
     ) -> None:
         self.name = checked_text("a rate's name", name)
         self.table = checked_text("table", table)
         given = limit_policies(limits)
         timing = checked_timing(timing)
+        require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
+        contact = contact_for(on_unavailable, budget, local_share, connection, listens=on_event is not None)
         shared = shared_time(connection, table=self.table, timing=timing, clock=runtime.clock)
         store = Store(
             table=table,
             bucket=self.name,
             connection=connection,
-            lease_seconds=_ANSWER_SECONDS,
+            lease_seconds=timeouts_of(contact),
             signing=shared.signing,
         )
         self._store = runtime.wrap(store)
@@ -133,6 +165,7 @@ class RateLimiterCore:
             time=shared.time,
             rate_time=shared.rate_time,
             chance=runtime.chance,
+            contact=contact,
         )
         self.driver = Driver(
             sender=self._store,
@@ -140,11 +173,15 @@ class RateLimiterCore:
             signing=shared.signing,
             runtime=runtime,
             whose=f"rate {self.name!r}",
+            meanwhile=meanwhile(contact),
         )
+        self.reporter = None if on_event is None else RateReporter(self.state, on_event, runtime=runtime)
         self.block = ClosingBlock(f"rate {self.name!r}")
         self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
+        if self.reporter is not None:
+            self._fork_aware += (self.reporter,)
         process.register(self)
 
     def __repr__(self) -> str:
@@ -166,7 +203,7 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return Wanted(booked={SINGLE: _checked_count("n", n, self._most(key, SINGLE))})
+            return _single(_checked_count("n", n, self._most(key, SINGLE)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         if n != 1:
@@ -185,6 +222,7 @@ class RateLimiterCore:
         self._require_open()
         known = self._from_memory(key, wanted)
         if known is not None:
+            self._report(key, wanted, allowed=known)
             return known
         began = self._clock.steady()
         return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False)
@@ -194,6 +232,7 @@ class RateLimiterCore:
         self._require_open()
         seconds = checked_timeout(timeout)
         if self._from_memory(key, wanted):
+            self._report(key, wanted, allowed=True)
             return None
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
@@ -210,9 +249,12 @@ class RateLimiterCore:
         due = earliest_due(policy, known, wanted, now=now)
         return max(0, due.at - now) / NS if isinstance(due, NotBefore) else 0.0
 
-    def decision(self, key: str, wanted: Wanted, *, allowed: bool) -> Decision:
+    def decision(self, key: str, wanted: Wanted, *, allowed: Verdict | bool) -> Decision:
         """What this process knows of a key, after it was asked for permits."""
         state, now = self.state, self.state.rate_time.now_ns()
+        if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
+            return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
+        allowed = bool(allowed)
         policy, known = state.policy, state.book(key).known
         if now is None or policy is None:
             raise ConfigurationError("nothing is known of the key: a defect of this library")
@@ -255,7 +297,7 @@ class RateLimiterCore:
             key_book.join(booking)
         # An interrupt may come between any two instructions here.
         try:
-            yield book(state, wish.key, key_book, booking)
+            yield self._observed(book(state, wish.key, key_book, booking), wish.key, booking)
         finally:
             try:
                 self._leave(key_book, booking)
@@ -263,8 +305,21 @@ class RateLimiterCore:
                 self._leave(key_book, booking)
                 raise
 
-    def conclude(self, wish: Wish, outcome: Admission) -> bool:
-        """Whether the permits were taken.
+    def without_answer(self, wish: Wish, outcome: Admission) -> Operation[DecidedHere | None] | None:
+        """What decides in place of the table, if it did not; None: nothing does, and `conclude` tells the outcome.
+
+        If the operation returns None, the service is to be asked again.
+        """
+        state = self.state
+        contact = state.contact
+        if contact is None or contact.budget is None or contact.on_unavailable == "raise" or state.closed:
+            return None
+        if unanswered(outcome, self._trouble(wish)) is None:
+            return None
+        return decide_here(state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient)
+
+    def conclude(self, wish: Wish, outcome: Admission) -> Verdict:
+        """Whether the permits were taken, and who decided that.
 
         Raises:
             ConfigurationError: The limiter was closed while we waited. It admits nothing any more.
@@ -273,12 +328,15 @@ class RateLimiterCore:
         state = self.state
         if state.closed:
             raise state.closed_error()
-        trouble = state.book(wish.key).trouble
-        if isinstance(outcome, OutOfTurn) and trouble is not None:
-            outcome = Unavailable(cause=trouble)  # the waiters in front could not ask for us
-        if isinstance(outcome, (Busy, Unavailable)):
-            raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(outcome.cause)}") from outcome.cause
-        return isinstance(outcome, Admitted)
+        cause = unanswered(outcome, self._trouble(wish))
+        if cause is not None:
+            raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(cause)}") from cause
+        if isinstance(outcome, DecidedHere):
+            verdict = Verdict(allowed=outcome.allowed, by=outcome.by, retry_in=outcome.retry_in)
+        else:
+            verdict = Verdict(allowed=isinstance(outcome, Admitted))
+        self._report(wish.key, wish.wanted, allowed=verdict.allowed, began=wish.began, by=verdict.by)
+        return verdict
 
     def timed_out(self, wanted: Wanted, timeout: Seconds | None) -> AcquireTimeout:
         """The error of a call that timed out."""
@@ -332,6 +390,26 @@ class RateLimiterCore:
             return known.override[name].burst
         return None if key else state.limits[name].burst
 
+    def _trouble(self, wish: Wish) -> Exception | None:
+        """Why others of this process could not ask for a caller."""
+        state = self.state
+        trouble = state.book(wish.key).trouble
+        if trouble is None and not wish.patient and (state.policy is None or state.rate_time.now_ns() is None):
+            return TIME_UNKNOWN  # they have asked for long, and not even the policy was answered
+        return trouble
+
+    def _observed(self, operation: Operation[Admission], key: str, booking: Booking) -> Operation[Admission]:
+        contact = self.state.contact
+        if contact is not None:
+            operation = noting(operation, self.state, contact)
+        return operation if self.reporter is None else self.reporter.watch(operation, key, booking)
+
+    def _report(
+        self, key: str, wanted: Wanted, *, allowed: bool, began: float | None = None, by: DecidedBy = "table"
+    ) -> None:
+        if self.reporter is not None:
+            self.reporter.decided(key, wanted, allowed=allowed, began=began, by=by)
+
     def _from_memory(self, key: str, wanted: Wanted) -> bool | None:
         state, now = self.state, self.state.rate_time.now_ns()
         if now is None:
@@ -340,6 +418,8 @@ class RateLimiterCore:
             key_book = state.book(key)
             if key_book.take_now(wanted, now=now):
                 if self._passes(key_book, wanted):
+                    if key_book.pace is not None:
+                        key_book.pace.note(max(wanted.booked.values()), now=state.time.steady())
                     return True
                 key_book.give_back(wanted, due=now)
                 return None
@@ -356,6 +436,11 @@ class RateLimiterCore:
             woken = key_book.leave(booking)
         for other in woken:
             other.wake()
+
+
+@functools.lru_cache(maxsize=1024)
+def _single(n: int) -> Wanted:
+    return Wanted(booked={SINGLE: n})
 
 
 def limits_given(

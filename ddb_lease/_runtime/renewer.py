@@ -210,8 +210,8 @@ class Renewer:
                 else:
                     self._submit(functools.partial(self._renew_batch, batch), batch)
         except BaseException:
-            for lease in waiting:
-                lease.drop()
+            for attempt in waiting:
+                attempt.drop()
             raise
 
     def gave_up(self, attempt: Renewable) -> None:
@@ -223,7 +223,7 @@ class Renewer:
             hangs = StoreUnavailable("a batch of renewals has no answer within its timeouts")
             self._note_batch([Unknown(cause=hangs)], batch.sent)
 
-    def renew_singly(self, lease: Renewable) -> tuple[Answer | None, LossReason | None]:
+    def renew_singly(self, attempt: Renewable) -> tuple[Answer | None, LossReason | None]:
         """Renew a lease with one UpdateItem a slot. The caller has begun the renewal, and ends it.
 
         Returns:
@@ -233,19 +233,19 @@ class Renewer:
         time = self._state.time
         failed: Answer | None = None
         if time.unsettled_strictly:
-            operation = settle(time, until=lease.belief.settle_until)
-            failed = self._driver.run(operation, self._runtime.wakeup(), observe=lease.settled)
-        planned = lease.plan()
+            operation = settle(time, until=attempt.belief.settle_until)
+            failed = self._driver.run(operation, self._runtime.wakeup(), observe=attempt.settled)
+        planned = attempt.plan()
         if planned is None:
             return failed, None
-        answers = self._send_singly(lease, planned.requests)
-        reason = lease.apply(planned, RenewalAnswers(answers=answers))
+        answers = self._send_singly(attempt, planned.requests)
+        reason = attempt.apply(planned, RenewalAnswers(answers=answers))
         answer = answers[-1]
         if isinstance(answer, Done):
             self._note_single()
             self._refused = False
         elif isinstance(answer, Rejected) and reason is None:
-            self._warn_once(f"lease {lease.id}", answer)
+            self._warn_once(f"lease {attempt.id}", answer)
         return answer, reason
 
     def after_fork_in_child(self) -> None:
@@ -257,8 +257,8 @@ class Renewer:
 
     def _renew_batch(self, batch: Sequence[Renewable]) -> None:
         """Renew leases together, or one by one if the breaker says so by now."""
-        for lease in batch:
-            lease.moves()
+        for attempt in batch:
+            attempt.moves()
         with self._lock:
             mode = self._breaker.mode(self._state.time.steady())
             self._breaker = self._breaker.began(mode)
@@ -278,18 +278,18 @@ class Renewer:
                     self._end_probe()
                 self._renew_together(batch[1:])
 
-    def _renew_one(self, lease: Renewable) -> None:
+    def _renew_one(self, attempt: Renewable) -> None:
         """Renew a lease alone, unless another thread is renewing or releasing it."""
-        if lease.begin():
+        if attempt.begin():
             try:
-                self.renew_singly(lease)
+                self.renew_singly(attempt)
             finally:
-                lease.end()
-        lease.after()
+                attempt.end()
+        attempt.after()
 
-    def _probe(self, lease: Renewable) -> None:
+    def _probe(self, attempt: Renewable) -> None:
         try:
-            self._renew_one(lease)
+            self._renew_one(attempt)
         finally:
             self._end_probe()
 
@@ -298,18 +298,18 @@ class Renewer:
         batch = self._settle_time(batch)
         planned: list[tuple[Renewable, PlannedRenewal]] = []
         try:
-            for lease in batch:
-                plan = _begin(lease)
+            for attempt in batch:
+                plan = _begin(attempt)
                 if plan is not None:
-                    planned.append((lease, plan))
+                    planned.append((attempt, plan))
             answers = self._send_together(planned)
-            for lease, plan in planned:
-                _apply(lease, plan, answers)
+            for attempt, plan in planned:
+                _apply(attempt, plan, answers)
         finally:
-            for lease, _ in planned:
-                lease.end()
-        for lease, _ in planned:
-            _after(lease)
+            for attempt, _ in planned:
+                attempt.end()
+        for attempt, _ in planned:
+            _after(attempt)
 
     def _settle_time(self, batch: Sequence[Renewable]) -> Sequence[Renewable]:
         """Make the service's time certain, once for all these leases: a written expiry never falls again.
@@ -321,19 +321,19 @@ class Renewer:
         if not time.unsettled_strictly:
             return batch
         now = time.steady()
-        until = {lease: lease.belief.settle_until for lease in batch}
-        self._submit_singles([lease for lease in batch if until[lease] <= now])
-        patient = [lease for lease in batch if until[lease] > now]
+        until = {attempt: attempt.belief.settle_until for attempt in batch}
+        self._submit_singles([attempt for attempt in batch if until[attempt] <= now])
+        patient = [attempt for attempt in batch if until[attempt] > now]
         if patient:
 
             def observe(request: Request, answer: Answer) -> None:
-                for lease in patient:
-                    lease.moves()
+                for attempt in patient:
+                    attempt.moves()
                 if self._observe is not None:
                     self._observe(request, answer)
 
             try:
-                operation = settle(time, until=min(until[lease] for lease in patient))
+                operation = settle(time, until=min(until[attempt] for attempt in patient))
                 self._driver.run(operation, self._runtime.wakeup(), observe=observe)
             except Exception:  # noqa: BLE001 - a defect of ours must not keep them from being renewed
                 _log.exception("asking for the service's time failed (a bug)")
@@ -341,15 +341,15 @@ class Renewer:
 
     # Sending.
 
-    def _send_singly(self, lease: Renewable, requests: Sequence[Renew]) -> list[Answer]:
+    def _send_singly(self, attempt: Renewable, requests: Sequence[Renew]) -> list[Answer]:
         """One answer for each request, up to the first that failed or shows a revocation."""
         answers: list[Answer] = []
         for request in requests:
-            lease.moves()
+            attempt.moves()
             try:
                 answer = self._driver.perform(request)
             except Exception as error:  # noqa: BLE001 - a defect of ours must not stop the heartbeat, nor make it race
-                _log.exception("renewing lease %s failed (a bug); it will be retried", lease.id)
+                _log.exception("renewing lease %s failed (a bug); it will be retried", attempt.id)
                 answer = Unknown(cause=error)
             answers.append(answer)
             if not isinstance(answer, Done) or _revoked(answer):
@@ -364,9 +364,9 @@ class Renewer:
             if all(isinstance(answer, Done) for answer, _ in answered.values()):
                 batch = tuple(requests[first : first + PER_BATCH])
                 call = BatchCall(self._state.time.steady())
-                for lease, _ in planned:
-                    lease.batch = call
-                    lease.moves()
+                for attempt, _ in planned:
+                    attempt.batch = call
+                    attempt.moves()
                 answers, overtaken = self._send_batch(batch, call)
                 answered.update((request, (answer, overtaken)) for request, answer in zip(batch, answers, strict=True))
             else:
@@ -432,23 +432,23 @@ class Renewer:
 
     # Workers.
 
-    def _submit_singles(self, leases: Sequence[Renewable]) -> None:
-        for lease in leases:
-            self._submit(functools.partial(self._renew_one, lease), [lease])
+    def _submit_singles(self, attempts: Sequence[Renewable]) -> None:
+        for attempt in attempts:
+            self._submit(functools.partial(self._renew_one, attempt), [attempt])
 
-    def _submit(self, job: Callable[[], object], leases: Sequence[Renewable], *, by: float | None = None) -> bool:
+    def _submit(self, job: Callable[[], object], attempts: Sequence[Renewable], *, by: float | None = None) -> bool:
         """Submit a job to a worker; if that fails, its leases are due again. Returns whether it was submitted."""
-        for lease in leases:
-            lease.wait_for_worker()
+        for attempt in attempts:
+            attempt.wait_for_worker()
         try:
-            by = _deadline(leases[0]) if by is None else by
+            by = _deadline(attempts[0]) if by is None else by
             # As if the acquire of the first of them sent it. A copy, as a renewal that hangs still runs in its own.
-            job = functools.partial(leases[0].surroundings.copy().run, job)
+            job = functools.partial(attempts[0].surroundings.copy().run, job)
             self._runtime.heartbeat().workers.submit(job, line=self._driver, by=by)
         except BaseException:  # noqa: BLE001 - one lease's trouble is not the others'
             _log.exception("a heartbeat failed; it will be retried")
-            for lease in leases:
-                lease.drop()
+            for attempt in attempts:
+                attempt.drop()
             return False
         return True
 
@@ -468,38 +468,38 @@ def take_batch(waiting: list[Renewable], *, singly: bool) -> tuple[list[Renewabl
         return [first], waiting[1:]
     batch, room, slots = [first], PER_BATCH - len(first.slots), set(first.slots)
     left: list[Renewable] = []
-    for place, lease in enumerate(waiting[1:], 1):
+    for place, attempt in enumerate(waiting[1:], 1):
         if room <= 0:
             return batch, left + waiting[place:]
-        if lease.belief.alone or len(lease.slots) > room or not slots.isdisjoint(lease.slots):
-            left.append(lease)
+        if attempt.belief.alone or len(attempt.slots) > room or not slots.isdisjoint(attempt.slots):
+            left.append(attempt)
         else:
-            batch.append(lease)
-            room -= len(lease.slots)
-            slots.update(lease.slots)
+            batch.append(attempt)
+            room -= len(attempt.slots)
+            slots.update(attempt.slots)
     return batch, left
 
 
-def _deadline(lease: Renewable) -> float:
-    return lease.belief.deadline
+def _deadline(attempt: Renewable) -> float:
+    return attempt.belief.deadline
 
 
-def _begin(lease: Renewable) -> PlannedRenewal | None:
+def _begin(attempt: Renewable) -> PlannedRenewal | None:
     """Begin a lease's part in a batch; None if it has none, or because of a bug."""
-    if not lease.begin():
+    if not attempt.begin():
         return None
     planned: PlannedRenewal | None = None
     try:
-        planned = lease.plan()
+        planned = attempt.plan()
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
         _log.exception("renewing a lease failed (a bug); it will be retried")
     finally:
         if planned is None:
-            lease.end()
+            attempt.end()
     return planned
 
 
-def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tuple[Answer, bool]]) -> None:
+def _apply(attempt: Renewable, planned: PlannedRenewal, answered: dict[Renew, tuple[Answer, bool]]) -> None:
     """Let a lease apply its part of a batch's answers."""
     parts = [answered[request] for request in planned.requests]
     answers = RenewalAnswers(
@@ -508,14 +508,14 @@ def _apply(lease: Renewable, planned: PlannedRenewal, answered: dict[Renew, tupl
         overtaken=any(overtaken and isinstance(answer, Unknown) for answer, overtaken in parts),
     )
     try:
-        lease.apply(planned, answers)
+        attempt.apply(planned, answers)
     except Exception:  # noqa: BLE001 - one lease's trouble is not the others'
         _log.exception("renewing a lease failed (a bug); it will be retried")
 
 
-def _after(lease: Renewable) -> None:
+def _after(attempt: Renewable) -> None:
     try:
-        lease.after()
+        attempt.after()
     except Exception:  # noqa: BLE001 - as above
         _log.exception("reporting a lease's renewal failed (a bug)")
 

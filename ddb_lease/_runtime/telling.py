@@ -52,6 +52,19 @@ class Begun:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meanwhile:
+    """How it is decided in an outage.
+
+    Attributes:
+        text: What to add to the message.
+        after: How long nothing is answered before it is told, in seconds.
+    """
+
+    text: str
+    after: float
+
+
 class Outage:
     """Notes failures and answers.
 
@@ -102,11 +115,13 @@ class Telling:
 
     Args:
         whose: Whose requests these are: ``bucket 'nightly'``.
+        meanwhile: How it is decided in an outage; None: requests wait.
     """
 
-    def __init__(self, whose: str) -> None:
+    def __init__(self, whose: str, meanwhile: Meanwhile | None = None) -> None:
         self._whose = whose
-        self._outage = Outage()
+        self._meanwhile = "" if meanwhile is None else meanwhile.text
+        self._outage = Outage(TOLD_AFTER_SECONDS if meanwhile is None else meanwhile.after)
         self._kinds: set[type[Exception]] = set()
 
     def note(self, request: Request, reply: Reply, *, sent: float, now: float) -> None:
@@ -131,7 +146,11 @@ class Telling:
                     if isinstance(answer, ThrottledAnswer):
                         cause += _ADVICE[answer.limit]
                     _log.warning(
-                        "%s: no answer from DynamoDB for %.1f s, trying again: %s", self._whose, begun.seconds, cause
+                        "%s: no answer from DynamoDB for %.1f s, trying again: %s%s",
+                        self._whose,
+                        begun.seconds,
+                        cause,
+                        self._meanwhile,
                     )
             case Rejected() if not reply.genuine:
                 pass  # nobody knows whether the service answers

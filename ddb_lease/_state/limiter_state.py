@@ -21,6 +21,7 @@ from typing import Final
 from ddb_lease._protocol.rates.records import LANES, LimitPolicy, Policy
 from ddb_lease._state.key_book import KeyBook
 from ddb_lease._state.rate_time import RateTime
+from ddb_lease._state.service_contact import ServiceContact
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import ConfigurationError
 
@@ -43,6 +44,7 @@ class LimiterState:
         time: Bounds on the service's time.
         rate_time: The estimate that rates go by.
         chance: A source of randomness that no two processes share.
+        contact: Whether the service answers; None if nobody wants to know, and decisions wait for it.
         policy: As last read; None before the first use.
         policy_at: When it was read, on the steady clock.
         policy_told: Whether a policy that differs from `given` was logged.
@@ -60,6 +62,7 @@ class LimiterState:
     time: ServiceTime
     rate_time: RateTime
     chance: Random
+    contact: ServiceContact | None = None
     policy: Policy | None = None
     policy_at: float = 0.0
     policy_told: bool = False
@@ -107,6 +110,8 @@ class LimiterState:
         self.lock = threading.RLock()
         for book in self._books.values():
             book.after_fork_in_child()
+        if self.contact is not None:
+            self.contact.after_fork_in_child()
         self._draw_identity()
 
     def _draw_identity(self) -> None:
@@ -115,6 +120,9 @@ class LimiterState:
 
     def _drop_some(self) -> None:
         if len(self._books) > MOST_BOOKS:
-            # Those that are busy are few: the oldest ones are nearly always idle.
-            for key in [key for key in islice(self._books, 16) if self._books[key].idle][:2]:
+            # Those that are busy are few: the oldest ones are nearly always idle. The others stand aside for a while.
+            oldest = [(key, self._books[key].idle) for key in islice(self._books, 16)]
+            for key in [key for key, idle in oldest if idle][:2]:
                 del self._books[key]
+            for key in [key for key, idle in oldest if not idle]:
+                self._books.move_to_end(key)

@@ -89,7 +89,10 @@ class LogQueue:
     def flush(self, seconds: float) -> bool:
         """Wait until all that was queued so far was emitted, for so long at most; returns whether it was."""
         if self._thread is None:
-            return self._records.empty()
+            if self._records.empty():
+                return True
+            with contextlib.suppress(RuntimeError):  # the thread could not be started when they were queued
+                self.ensure_running()
         over = threading.Event()
         self._records.put(_Mark(over))
         return over.wait(seconds)

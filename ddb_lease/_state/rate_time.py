@@ -64,9 +64,11 @@ class Estimate:
             bounds: On the offset, as of `now`; None while answers contradict one another.
             now: On the steady clock.
         """
-        if bounds is None or now <= self.at:
+        if now <= self.at:
             return self
         offset, elapsed = self.offset, now - self.at
+        if bounds is None:
+            return Estimate(offset, now)  # this time is over: later bounds must not correct for it too, at once
         if offset > bounds.high:
             within = offset - bounds.high <= AHEAD_SECONDS
             offset = max(bounds.high, offset - SLOWER * elapsed) if within else bounds.high

@@ -241,40 +241,6 @@ class ServiceTime:
         trusted = state.trusted
         return self.steady() + (trusted.lows[AGREEING - 1] + trusted.highs[AGREEING - 1]) / 2
 
-    def middle_ns(self) -> tuple[int, int]:
-        """The middle of the bounds on the service's time, and how far it may be off: whole nanoseconds since the epoch.
-
-        It is the guess with the smallest worst error. Rates use it, as a small error does them little harm; what only
-        one holder may have at a time uses `now_ms`.
-
-        Raises:
-            RuntimeError: It is not known yet; ask `known` first.
-        """
-        offset, now = self._offset, self.steady()
-        if offset is not None:
-            bounds = offset.bounds(now)
-            middle, error = now + (bounds.low + bounds.high) / 2, (bounds.high - bounds.low) / 2
-        elif self._by_wall:
-            middle, error = self._clock.wall(), self.max_clock_skew
-        else:
-            raise RuntimeError("the service's time is not known before its first answer")
-        return round(middle * 1_000_000_000), math.ceil(error * 1_000_000_000)
-
-    def reliable_ns(self) -> int | None:
-        """The middle of the bounds on the service's time, if something may be written by it; None: ask first.
-
-        It may if more than one answer supports the bounds, none contradicts them, and they are not wide. It reads the
-        clock once, so both parts are of one moment.
-        """
-        offset = self._offset
-        if offset is None:
-            return self.middle_ns()[0] if self._by_wall else None
-        now = self._clock.steady()
-        bounds = offset.bounds(now)
-        if not self._is_confirmed(offset) or offset.doubt is not None or _is_wide(bounds):
-            return None
-        return round((now + (bounds.low + bounds.high) / 2) * 1_000_000_000)
-
     def bounds(self, now: float) -> Interval:
         """Bounds on the offset between the service's clock and the steady one, as of steady time `now`, in seconds.
 

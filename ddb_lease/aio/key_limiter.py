@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
@@ -40,7 +40,7 @@ class KeyLimiter:
     @no_block("`if await limiter.try_acquire():`")
     async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
-        return await self._try(self._core.wanted(n, permits, self.key))
+        return bool(await self._try(self._core.wanted(n, permits, self.key)))
 
     @no_block("`await limiter.acquire()` before the work")
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
@@ -112,12 +112,18 @@ class KeyLimiter:
     async def _run(self, operation: Operation[Result]) -> Result:
         return await self._driver.run(operation, Wakeup(self._runtime))
 
-    async def _try(self, wanted: Wanted) -> bool:
+    async def _try(self, wanted: Wanted) -> Verdict:
         known = self._core.try_at_once(self.key, wanted)
-        return await self._ask(known) if isinstance(known, Wish) else known
+        return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    async def _ask(self, wish: Wish) -> bool:
-        wakeup = Wakeup(self._runtime)
-        with self._core.in_queue(wish, wakeup.wake) as operation:
-            outcome = await self._driver.run(operation, wakeup)
-        return self._core.conclude(wish, outcome)
+    async def _ask(self, wish: Wish) -> Verdict:
+        while True:
+            wakeup = Wakeup(self._runtime)
+            with self._core.in_queue(wish, wakeup.wake) as operation:
+                outcome = await self._driver.run(operation, wakeup)
+            instead = self._core.without_answer(wish, outcome)
+            if instead is None:
+                return self._core.conclude(wish, outcome)
+            decided = await self._driver.run(instead, wakeup)
+            if decided is not None:
+                return self._core.conclude(wish, decided)

@@ -25,7 +25,8 @@ from ddb_lease.aio.driver import Driver, Wakeup, running_loop
 from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
-from ddb_lease.models import Decision, Limit, RateStatus, Seconds, Timing
+from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,6 +61,10 @@ class RateLimiter(NotSync, BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         prefetch: Take at least this many permits with one write, and hand them out in this process.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
+        on_event: A plain function, called with each event, on the loop's thread: see `ddb_lease.rate_events`.
+        on_unavailable: What decides where the service does not answer within `budget`.
+        budget: Seconds for a decision. How long a request waits for one of the `max_requests` threads is not limited.
+        local_share: The part of the rate that this process admits by itself, for ``local``.
         max_requests: How many requests may be in flight at once.
 
     Raises:
@@ -93,6 +98,10 @@ class RateLimiter(NotSync, BelongsHere):
         endpoint_url: str | None = None,
         prefetch: int = 0,
         timing: Timing | None = None,
+        on_event: OnRateEvent | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        budget: Seconds | None = None,
+        local_share: float = 0.1,
         max_requests: int = MAX_REQUESTS,
         runtime: Runtime | None = None,
     ) -> None:
@@ -106,6 +115,10 @@ class RateLimiter(NotSync, BelongsHere):
             prefetch=prefetch,
             timing=timing,
             runtime=self._runtime,
+            on_event=on_event,
+            on_unavailable=on_unavailable,
+            budget=budget,
+            local_share=local_share,
             fork_aware=(threads,),
         )
         self._driver = Driver(blocking=self._core.driver, threads=threads)

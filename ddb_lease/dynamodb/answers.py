@@ -20,15 +20,11 @@ from botocore import exceptions as aws
 
 from ddb_lease._protocol.messages import (
     Answer,
-    Charge,
-    Charged,
     Conflict,
     Done,
     Each,
     Grow,
     Look,
-    Metered,
-    ReadMeter,
     Recount,
     Refused,
     Rejected,
@@ -40,21 +36,18 @@ from ddb_lease._protocol.messages import (
     Snapshot,
     Take,
     ThrottledAnswer,
-    Uncharged,
     Unknown,
     Unsent,
 )
 from ddb_lease._protocol.rates.messages import ChargeTogether, RateRequest
-from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Meter, Slot, View
+from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Slot, View
 from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
-    METER_KEY,
     is_counter,
     read_counter,
-    read_meter,
     read_slot,
     slot_key,
     slot_number,
@@ -98,9 +91,7 @@ _SERVER_ERROR: Final = 500
 _RATE_REQUESTS: Final = get_args(RateRequest)
 
 
-def read_answer(  # noqa: PLR0911 - one for each kind
-    request: Request, response: Mapping[str, Any], address: BucketAddress | None = None
-) -> Answer:
+def read_answer(request: Request, response: Mapping[str, Any], address: BucketAddress | None = None) -> Answer:
     """The answer in a response that botocore accepted as a success.
 
     Args:
@@ -117,10 +108,6 @@ def read_answer(  # noqa: PLR0911 - one for each kind
             return Done(slot=read_slot(as_map(response.get("Attributes")), request.slot))
         case RenewEach():
             return _each(request, response)
-        case Charge():
-            return _charged(response)
-        case ReadMeter():
-            return _metered(response, address)
         case _ if isinstance(request, _RATE_REQUESTS):
             return read_rate_answer(request, response, address)
         case _:
@@ -231,8 +218,6 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
     found = error.response.get("Item")
     if isinstance(request, _RATE_REQUESTS):
         return read_rate_refusal(request, found, error, address)
-    if isinstance(request, Charge):
-        return _uncharged(found, error, address)
     if not isinstance(request, (Grow, Recount)):
         return Refused(slot=_slot_in(found))
     try:
@@ -356,45 +341,6 @@ def _one_of_each(renew: Renew, part: dict[str, Any]) -> Answer:
     if code in _THROTTLED:
         return ThrottledAnswer(cause=cause)
     return Rejected(error=cause) if code in _NOT_TAKEN else Unknown(cause=cause)
-
-
-def _charged(response: Mapping[str, Any]) -> Answer:
-    try:
-        meter = _meter_in(response.get("Attributes"), None)
-    except StoreError as problem:
-        return Unknown(cause=problem)  # a resend finds the attempt charged, if it was
-    if meter is None:
-        return Unknown(cause=StoreUnavailable("the answer to a charge does not show the new state"))
-    return Charged(tat=meter.tat)
-
-
-def _uncharged(found: Any, error: aws.ClientError, address: BucketAddress) -> Answer:  # noqa: ANN401 - as botocore returns it
-    try:
-        return Uncharged(meter=_meter_in(found, address))
-    except StoreError as problem:
-        problem.__cause__ = error
-        return Rejected(error=problem)
-
-
-def _metered(response: Mapping[str, Any], address: BucketAddress | None) -> Answer:
-    items = response.get("Items")
-    if not isinstance(items, list):
-        return Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
-    try:
-        return Metered(meter=next((_meter_in(item, address) for item in items), None))
-    except StoreError as problem:
-        return Rejected(error=problem)
-
-
-def _meter_in(found: Any, address: BucketAddress | None) -> Meter | None:  # noqa: ANN401 - as botocore returns it
-    item = as_map(found)
-    if not item:
-        return None
-    try:
-        return read_meter(item)
-    except ValueError as problem:
-        expected = "a rate has the numbers tat and burst"
-        raise StoreRejected(not_ours(METER_KEY, address, problem, expected)) from problem
 
 
 def _deciding(item: dict[str, Any], slot: int) -> Slot:

@@ -15,18 +15,15 @@ Invariants:
 
 from __future__ import annotations
 
-import functools
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease._protocol.messages import (
     BringBack,
-    Charge,
     Claim,
     Create,
     Grow,
     Look,
     Mint,
-    ReadMeter,
     Recount,
     Release,
     Renew,
@@ -37,16 +34,12 @@ from ddb_lease._protocol.messages import (
     Snapshot,
     Take,
 )
-from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant, Rate
+from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
 from ddb_lease.dynamodb.endpoint import AWS, Endpoint
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
-    LANES,
-    METER_KEY,
     Wire,
-    encode,
     encode_map,
-    lane_name,
     slot_key,
 )
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
@@ -67,11 +60,6 @@ _all_numbers_allowed: Final = "#max_tokens >= :seen_max"
 _max_as_seen: Final = "#max_tokens = :seen_max"
 _as_seen: Final = "#rev = :rev"
 _our_slot: Final = "attribute_type(#fence, :number)"  # false if there is no item: EXISTS beside it is defence in depth
-_our_rate: Final = "attribute_type(#tat, :number) AND attribute_type(#burst, :number)"
-_paid_for: Final = f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"
-_not_paid_for: Final = "#tat >= :now"
-_within_tolerance: Final = "#tat <= :at_most"
-_not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
 
 CLAIM: Final = all_of(EXISTS, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = all_of(_still_mine, _never_shorter)
@@ -88,8 +76,6 @@ RETIRE_COUNTER: Final = _as_seen
 GROW: Final = _as_seen
 RECOUNT: Final = _as_seen
 CREATE_COUNTER: Final = DOES_NOT_EXIST
-CHARGE_IDLE: Final = all_of(_paid_for, _not_charged_yet)
-CHARGE_BUSY: Final = all_of(_our_rate, _not_paid_for, _within_tolerance, _not_charged_yet)
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
 RENEW_STATEMENT: Final = (
@@ -112,10 +98,6 @@ _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, 
 _SET_GROW: Final = "SET #max_tokens = :max_tokens, #rev = #rev + :one"
 _SET_RECOUNT: Final = "SET #minted = :minted, #rev = #rev + :one"
 
-_SET_CHARGE: Final = "#lane = :attempt, #ttl = :ttl, #rate = :rate, #per = :per, #burst = :burst"
-_SET_CHARGE_IDLE: Final = f"SET #tat = :tat, {_SET_CHARGE}"
-_SET_CHARGE_BUSY: Final = f"SET #tat = #tat + :taken, {_SET_CHARGE}"
-
 DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
 """The attributes of a slot that decisions need; the others are for people."""
 
@@ -131,16 +113,6 @@ _LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK_DECIDING)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others still shows
 _SNAPSHOT_NAMES: Final = names_in(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
-
-_CHARGE_NAMES: Final = {
-    (idle, lane): names_in(condition, change) | {"#lane": lane_name(lane)}
-    for idle, condition, change in ((True, CHARGE_IDLE, _SET_CHARGE_IDLE), (False, CHARGE_BUSY, _SET_CHARGE_BUSY))
-    for lane in range(LANES)
-}
-_METER_NAMES: Final = names_in(_LOOK_KEY)
-
-_AS_LEFT: Final = "ALL_NEW"
-"""What a charge asks to be returned: it costs nothing more, and shows when the permits are due."""
 
 _ONE: Final = {"N": "1"}
 _NUMBER: Final = {":number": {"S": "N"}}
@@ -195,10 +167,6 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
         case Recount():
             values = {":rev": {"N": str(request.rev)}, ":minted": {"N": str(request.minted)}, ":one": _ONE}
             return "update_item", _change(address, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
-        case Charge():
-            return "update_item", _charge(request, address)
-        case ReadMeter():
-            return "query", _read_meter(address)
         case _:
             return rate_call_for(request, address)
 
@@ -425,56 +393,3 @@ def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
         "schema": {"N": str(SCHEMA)},
     }
     return _transaction(request.token, slots, _put(address, counter, CREATE_COUNTER))
-
-
-def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
-    key, settings = _same_in_each_charge(address, request.rate)
-    values = {
-        ":now": {"N": str(request.now)},
-        ":attempt": {"S": request.attempt},
-        ":ttl": {"N": str(request.ttl)},
-        **_NUMBER,
-        **settings,
-    }
-    if request.idle:
-        condition, change = CHARGE_IDLE, _SET_CHARGE_IDLE
-        values[":tat"] = {"N": str(request.now + request.taken)}
-    else:
-        condition, change = CHARGE_BUSY, _SET_CHARGE_BUSY
-        values |= {":at_most": {"N": str(request.at_most)}, ":taken": {"N": str(request.taken)}}
-    return {
-        "TableName": address.table,
-        "Key": key,
-        "UpdateExpression": change,
-        "ConditionExpression": condition,
-        "ExpressionAttributeNames": _CHARGE_NAMES[request.idle, request.lane],
-        "ExpressionAttributeValues": values,
-        "ReturnValues": _AS_LEFT,
-        **ON_FAILURE,
-    }
-
-
-@functools.lru_cache(maxsize=256)
-def _same_in_each_charge(address: BucketAddress, rate: Rate) -> tuple[Wire, Wire]:
-    """What does not change from one charge of a limiter to the next: the item's key, and its settings, for people."""
-    settings = {":rate": _readable(rate.rate), ":per": _readable(rate.per), ":burst": {"N": str(rate.burst)}}
-    return address.key(METER_KEY), settings
-
-
-def _readable(amount: float) -> Wire:
-    return encode(int(amount) if amount.is_integer() else amount)  # 100, not 100.0: for people
-
-
-def _read_meter(address: BucketAddress) -> dict[str, Any]:
-    # A Query of one item costs the same as a GetItem, and needs only the permission for Query.
-    return {
-        "TableName": address.table,
-        "KeyConditionExpression": _LOOK_KEY,
-        "ExpressionAttributeNames": _METER_NAMES,
-        "ExpressionAttributeValues": {
-            ":pk": {"S": address.bucket},
-            ":first": {"S": METER_KEY},
-            ":last": {"S": METER_KEY},
-        },
-        "ConsistentRead": True,
-    }

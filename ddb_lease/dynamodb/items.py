@@ -4,8 +4,7 @@ Invariants:
 
 - No item is trusted to have our shape: a slot of another shape becomes a `Slot` marked foreign, never an exception, so
   that one bad item spoils no look.
-- `ttl` is whole seconds (DynamoDB demands it), `tat` whole nanoseconds (a rate counts intervals far shorter than a
-  millisecond, see `gcra`); all other times are whole milliseconds.
+- `ttl` is whole seconds (DynamoDB demands it); all other times are whole milliseconds, but those of rates.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
-from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Meter, Slot
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, SCHEMA, Claimant, Counter, Slot
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Data
 
@@ -24,8 +23,7 @@ Wire = dict[str, Any]
 
 COUNTER_KEY: Final = "counter"
 METER_KEY: Final = "rate"
-LANES: Final = 8
-"""How many attempts a rate's item records, each in a lane of its own."""
+"""Of the one item that version 1 kept a rate in."""
 
 _SLOT_KEY: Final = re.compile(r"slot#(\d{5})\Z", re.ASCII)
 
@@ -174,25 +172,13 @@ def lane_name(lane: int) -> str:
     return f"a{lane}"
 
 
-def read_meter(item: Wire) -> Meter:
-    """A rate's meter from its item.
-
-    Raises:
-        ValueError: It is not of our shape: `tat` is no whole number, or `burst` is no number.
-    """
+def is_meter(item: Wire) -> bool:
+    """Whether an item is the one that version 1 kept a rate in: by its key, and by its shape."""
     try:
-        tat = whole(item, "tat")
-    except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
-        raise ValueError("attribute 'tat'") from problem
-    if "N" not in (item.get("burst") or {}):
-        raise ValueError("attribute 'burst'")
-    lanes = {lane: string(item, lane_name(lane)) for lane in range(LANES) if lane_name(lane) in item}
-    try:
-        rate, per = (float(_read_number(item[name]["N"])) for name in ("rate", "per"))
-        settings = (rate, per, whole(item, "burst"))
+        whole(item, "tat")
     except (KeyError, TypeError, ValueError, ArithmeticError):
-        return Meter(tat=tat, lanes=lanes)  # the settings are for people only
-    return Meter(tat=tat, lanes=lanes, settings=settings)
+        return False
+    return string(item, "sk") == METER_KEY and "N" in (item.get("burst") or {})
 
 
 def is_counter(item: Wire) -> bool:

@@ -32,7 +32,7 @@ from ddb_lease._protocol.rates.messages import (
 )
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease.dynamodb.foreign import as_map, not_ours
-from ddb_lease.dynamodb.items import METER_KEY, read_meter, string
+from ddb_lease.dynamodb.items import is_meter, string
 from ddb_lease.dynamodb.rate_items import POLICY_KEY, NewerVersion, key_of, read_policy, read_state
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
@@ -111,7 +111,7 @@ def _read(
                 return KeysAre(keys=tuple(_keys_in(found)), after=after)
             case ReadPolicy():
                 policy = next((item for item in found if string(item, "sk") == POLICY_KEY), None)
-                return PolicyIs(policy=_policy_in(policy, address), older=any(map(_is_older, found)))
+                return PolicyIs(policy=_policy_in(policy, address), older=any(map(is_meter, found)))
     except StoreError as problem:
         return Rejected(error=problem)
 
@@ -126,17 +126,6 @@ def _keys_in(items: list[dict[str, Any]]) -> list[tuple[str, KeyState]]:
         except ValueError:
             continue  # one bad item must not hide the others
     return keys
-
-
-def _is_older(item: dict[str, Any]) -> bool:
-    """Whether an item is the one that a version before this one kept a rate in."""
-    if string(item, "sk") != METER_KEY:
-        return False
-    try:
-        read_meter(item)
-    except ValueError:
-        return False
-    return True
 
 
 def _state_in(found: Any, address: BucketAddress | None) -> KeyState | None:  # noqa: ANN401 - as botocore returns it

@@ -39,7 +39,7 @@ _URL = "http://simulated"
 
 
 class Process(Protocol):
-    """What the network knows of a process that sends requests: see `simulated_process.Process`."""
+    """What the network knows of a process that sends requests: see `simulated_machine.Machine`."""
 
     name: str
     world: World

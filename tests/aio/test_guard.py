@@ -342,11 +342,11 @@ def test_a_callback_whose_loop_is_closed_is_not_called_and_the_log_says_so(bucke
     assert called == []
 
 
-def test_a_loss_that_is_found_on_the_loop_itself_calls_back_without_blocking_it(bucket, table):
+def test_a_loss_that_is_found_on_the_loop_itself_calls_back_without_blocking_it(bucket, table, monkeypatch):
     async def main():
         told = asyncio.Event()
         lease = await bucket.acquire(timeout=5, on_lost=lambda _: told.set())
-        lease._held._context.heartbeats.call_back = lambda job, **_: job()
+        monkeypatch.setattr(lease._held._context.heartbeats, "call_back", lambda job, **_: job())
         table.delete(lease.slot)
         with pytest.raises(LeaseLost):
             lease._held.renew()  # on the loop's own thread

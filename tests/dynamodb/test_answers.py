@@ -15,13 +15,10 @@ from urllib3.exceptions import NewConnectionError, ProxyError
 
 from ddb_lease import StoreRejected
 from ddb_lease._protocol.messages import (
-    Charged,
     Conflict,
     Done,
     Grow,
     Look,
-    Metered,
-    ReadMeter,
     Recount,
     Refused,
     Rejected,
@@ -33,7 +30,6 @@ from ddb_lease._protocol.messages import (
     Snapshot,
     Take,
     ThrottledAnswer,
-    Uncharged,
     Unknown,
     Unsent,
 )
@@ -42,13 +38,16 @@ from ddb_lease._protocol.rates.messages import (
     ChangePolicy,
     ChargeTogether,
     CreatePolicy,
+    KeyIs,
+    KeyRefused,
+    KeyWritten,
     ListKeys,
     Override,
+    PolicyIs,
     ReadKey,
     ReadPolicy,
     Reset,
 )
-from ddb_lease._protocol.records import Meter
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.dynamodb.failures import CERTAIN, PASSING
@@ -57,7 +56,6 @@ from tests.support import (
     LEASE_MS,
     NOW,
     bring_back,
-    charge,
     claim,
     claimant,
     create,
@@ -289,7 +287,7 @@ def test_what_can_never_succeed_is_rejected_with_what_to_do_about_it(code, says)
 @pytest.mark.parametrize("text", ["Signature expired: 2023 is now earlier", "Signature not yet current: 2026 is later"])
 @pytest.mark.parametrize(
     "request_",
-    [claim(), RenewEach(renewals=(renew(),)), Look(limit=1, consistent=False), charge()],
+    [claim(), RenewEach(renewals=(renew(),)), Look(limit=1, consistent=False), rates.charge()],
     ids=lambda r: type(r).__name__,
 )
 def test_a_signature_refused_for_its_time_is_no_refusal_of_the_credentials_nor_of_the_request(text, request_):
@@ -633,9 +631,6 @@ EVERY_REQUEST = {
     "snapshot": Snapshot(slots=(0, 4), counter=True),
     "snapshot of slots alone": Snapshot(slots=(0, 4), counter=False),
     "grow": Grow(rev=7, max_tokens=9),
-    "charge, idle": charge(idle=True),
-    "charge, busy": charge(idle=False, lane=7),
-    "read a meter": ReadMeter(),
     "recount": Recount(rev=7, minted=2),
     "charge limits": rates.charge(rates.part(), rates.part("busy", name="tokens")),
     "charge and reserve": rates.charge(rates.part("busy", reserved=3), process="p", hold=rates.HOLD),
@@ -773,7 +768,7 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
         # A statement of a batch does not: the service never shows it, and an engine that would must not either.
         if is_conditional(part):
             assert part.get("ReturnValuesOnConditionCheckFailure") == (None if "Statement" in part else "ALL_OLD")
-    reads = isinstance(request_, (Look, Snapshot, ReadMeter, ReadKey, ListKeys, ReadPolicy))
+    reads = isinstance(request_, (Look, Snapshot, ReadKey, ListKeys, ReadPolicy))
     assert reads or all(map(is_conditional, parts_of(request_)))
 
 
@@ -828,58 +823,70 @@ def test_a_counter_of_a_newer_schema_rejects_a_snapshot_and_a_growth():
         assert "newer version" in str(answer.error)
 
 
-# A rate's meter
+# A key of a rate
 
 
-def meter_item(**changes):
-    return (
-        {"pk": {"S": "nightly"}, "sk": {"S": "rate"}, "tat": {"N": "70"}, "burst": {"N": "7"}}
-        | {"a3": {"S": "an id"}}
-        | changes
+def key_item(**changes):
+    numbers = {name: {"N": value} for name, value in (("schema", "2"), ("rev", "7"), ("tat#requests", "70"))}
+    return {"pk": {"S": "api#07"}, "sk": {"S": "rate#k"}, **numbers, "held#requests": {"N": "0"}} | (
+        {"reach#requests": {"N": "70"}, "a3": {"S": "an id"}} | changes
     )
 
 
-def test_a_refused_charge_brings_the_meter_and_its_lanes():
-    answer = read_failure(client_error("ConditionalCheckFailedException", Item=meter_item()), PLACE, charge())
-    assert answer == Uncharged(meter=Meter(tat=70, lanes={3: "an id"}))
-    assert read_failure(client_error("ConditionalCheckFailedException"), PLACE, charge()) == Uncharged(meter=None)
-
-
-def test_what_people_read_in_a_meter_may_be_anything():
-    settings = {"rate": {"N": "2.5"}, "per": {"N": "1"}, "burst": {"N": "7"}}
-    assert read_answer(ReadMeter(), {"Items": [meter_item(**settings)]}).meter.settings == (2.5, 1.0, 7)
-    for broken in ({"rate": {"S": "x"}}, {"per": {"N": "NaN"}}, {"burst": {"N": "0.5"}}):
-        assert read_answer(ReadMeter(), {"Items": [meter_item(**settings | broken)]}).meter == Meter(
-            tat=70, lanes={3: "an id"}
-        )
+def test_a_refused_charge_brings_the_key_and_its_lanes():
+    answer = read_failure(client_error("ConditionalCheckFailedException", Item=key_item()), PLACE, rates.charge())
+    state = rates.key_state(limits={"requests": rates.limit(70)}, lanes={3: "an id"})
+    assert answer == KeyRefused(state=state)
+    nothing = read_failure(client_error("ConditionalCheckFailedException"), PLACE, rates.charge())
+    assert nothing == KeyRefused(state=None)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"tat": {"S": "70"}},
-        {"tat": {"N": "1e99"}},
-        {"tat": {"N": "0.5"}},
-        {"tat": {"NULL": True}},
-        {"burst": {"S": "7"}},
+        {"tat#requests": {"S": "70"}},
+        {"tat#requests": {"N": "1e99"}},
+        {"tat#requests": {"N": "0.5"}},
+        {"reach#requests": {"NULL": True}},
+        {"rev": {"S": "7"}},
     ],
     ids=str,
 )
-def test_a_meter_of_another_shape_is_rejected_and_says_what_to_do(changes):
-    item = meter_item(**changes)
-    refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, charge())
-    for answer in (refused, read_answer(ReadMeter(), {"Items": [item]})):
+def test_a_key_of_another_shape_is_rejected_and_says_what_to_do(changes):
+    item = key_item(**changes)
+    refused = read_failure(client_error("ConditionalCheckFailedException", Item=item), PLACE, rates.charge())
+    for answer in (refused, read_answer(ReadKey(key="k"), {"Items": [item]})):
         assert isinstance(answer, Rejected)
         assert "another name or another table" in str(answer.error)
-    assert isinstance(read_answer(charge(), {"Attributes": item}), Unknown)  # written it was: let it find itself
+    assert isinstance(read_answer(rates.charge(), {"Attributes": item}), Unknown)  # written it was: let it find itself
 
 
 @pytest.mark.parametrize("response", [{}, {"Attributes": None}, {"Attributes": {}}, {"Attributes": {"a0": {"S": "x"}}}])
 def test_a_charge_whose_answer_does_not_show_what_it_left_is_unknown(response):
-    assert isinstance(read_answer(charge(), response), Unknown)
-    assert read_answer(charge(), {"Attributes": meter_item()}) == Charged(tat=70)
+    assert isinstance(read_answer(rates.charge(), response), Unknown)
+    assert isinstance(read_answer(rates.charge(), {"Attributes": key_item()}), KeyWritten)
 
 
 def test_an_answer_to_a_reading_without_a_list_is_none():
-    assert isinstance(read_answer(ReadMeter(), {}), Unknown)
-    assert read_answer(ReadMeter(), {"Items": []}) == Metered(meter=None)
+    assert isinstance(read_answer(ReadKey(key="k"), {}), Unknown)
+    assert read_answer(ReadKey(key="k"), {"Items": []}) == KeyIs(state=None)
+
+
+OLDER = {"sk": {"S": "rate"}, "tat": {"N": "70"}, "burst": {"N": "7"}}
+
+
+@pytest.mark.parametrize(
+    ("item", "older"),
+    [
+        (OLDER, True),
+        (OLDER | {"sk": {"S": "rate#"}}, False),
+        (OLDER | {"tat": {"S": "70"}}, False),
+        (OLDER | {"tat": {"N": "1e99"}}, False),
+        (OLDER | {"burst": {"S": "7"}}, False),
+        ({"sk": {"S": "rate"}, "tat": {"N": "70"}}, False),
+        ({"sk": {"S": "rate"}, "burst": {"N": "7"}}, False),
+    ],
+    ids=str,
+)
+def test_the_item_of_an_older_version_is_known_by_its_shape(item, older):
+    assert read_answer(ReadPolicy(consistent=True), {"Items": [item]}) == PolicyIs(policy=None, older=older)

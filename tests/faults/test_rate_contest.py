@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ddb_lease import RateLimiter
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.table import create_table
@@ -17,11 +16,6 @@ IN_PEACE = Plan(name="in-peace", processes=4, rate=4, burst=4, counts=(1, 1), se
 AMID_TROUBLES = Plan(name="amid-troubles", processes=4, rate=5, burst=5, counts=(1, 1, 3), seconds=8.0, troubles=True)
 ALONE = Plan(name="alone", processes=1, rate=8, burst=1, counts=(1,), hows=("trying",), seconds=4.0)
 BROKEN = Plan(name="broken", processes=3, rate=2, burst=2, counts=(1,), hows=("own rates",), seconds=3.0)
-
-BOOKED = hasattr(RateLimiter, "key")
-until_rates_are_booked = pytest.mark.xfail(
-    not BOOKED, reason="promised for rates that are booked (issue 20): today's are fought for", strict=False
-)
 
 
 @pytest.fixture(params=["embedded", "ministack"])
@@ -53,18 +47,16 @@ def broken(facts, *promises):
 
 def test_amid_kills_stops_restarts_and_lost_answers_a_rate_is_not_exceeded(own_engine, tmp_path):
     noted, facts = contest(own_engine, tmp_path, AMID_TROUBLES)
-    assert broken(facts, "noted", "envelope", *(("order", "whole rate") if BOOKED else ())) == {}
+    assert broken(facts, "noted", "envelope", "order", "whole rate") == {}
     assert {"kills", "stops", "engine restarts"} <= set(noted.met)
 
 
-@until_rates_are_booked
 @only_embedded
 def test_in_peace_processes_are_served_in_order_and_alike_with_one_request_a_permit(own_engine, tmp_path):
     _, facts = contest(own_engine, tmp_path, IN_PEACE)
     assert broken(facts, *facts) == {}
 
 
-@until_rates_are_booked
 @only_embedded
 def test_a_process_alone_never_exceeds_the_rate_at_all(own_engine, tmp_path):
     noted, facts = contest(own_engine, tmp_path, ALONE)

@@ -4,14 +4,18 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _BOOKING = "_operations/booking.py"
 _DECORATORS = "_runtime/decorators.py"
+_SPARES = "_state/spares.py"
+_CHARGING = "_protocol/rates/charging.py"
+_EXPRESSIONS = "dynamodb/rate_expressions.py"
 _KEY_BOOK = "_state/key_book.py"
 _POLICY = "_operations/policy.py"
-_PORTS = "_runtime/ports.py"
 _RATE_STEERING = "_runtime/rate_steering.py"
 _RATE_TIME = "_state/rate_time.py"
 _WINDOW_CORE = "_runtime/window_core.py"
 _STEER = "_operations/steer.py"
 _USE_GATE = "_state/use_gate.py"
+
+_SIMULATED = ("tests/test_rate_simulation.py::test_no_schedule_breaks_an_invariant",)
 
 RATES = Chapter(
     title="Rates and windows",
@@ -20,8 +24,8 @@ RATES = Chapter(
             name="an odd answer does not move the time that rates go by",
             module=_RATE_TIME,
             target="Estimate.moved",
-            code="bounds is None or now <= self.at",
-            without="now <= self.at",
+            code="if bounds is None: return Estimate(offset, now)",
+            without="if bounds is None: bounds = Interval(offset - 1.0, offset - 0.5, now)",
             noticed_by=("tests/state/test_rate_time.py::test_answers_that_contradict_one_another_move_nothing",),
         ),
         Mutant(
@@ -44,9 +48,9 @@ RATES = Chapter(
         ),
         Mutant(
             name="a spare permit is forgone after a second",
-            module=_KEY_BOOK,
-            target="KeyBook._forgo",
-            code="dues and dues[0] + SPARE_NS < now",
+            module=_SPARES,
+            target="Spares._forgo",
+            code="entries[0][0] + SPARE_NS < now",
             without="False",
             noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
         ),
@@ -93,22 +97,92 @@ RATES = Chapter(
             noticed_by=("tests/test_rate_steering.py::test_an_item_of_an_older_version_is_told_once_with_what_to_do",),
         ),
         Mutant(
-            name="a long pause lets a signal in that its wait has missed",
-            module=_PORTS,
-            target="Wakeup.pause",
-            code="min(left, SLICE_SECONDS)",
-            without="left",
-            noticed_by=(
-                "tests/runtime/test_ports.py::test_a_long_pause_lets_a_signal_in_each_second_that_the_wait_has_missed",
-            ),
-        ),
-        Mutant(
             name="what is no key is refused before a permit is taken",
             module=_DECORATORS,
             target="checked_key_function",
             code="return checked_key(made)",
             without="return made",
             noticed_by=("tests/test_limited_by_key.py::test_what_is_no_key_is_refused_before_anything_is_taken",),
+        ),
+        Mutant(
+            name="a charge stays within the burst, and within its horizon",
+            module=_EXPRESSIONS,
+            target="CHARGE",
+            code="_within_reach",
+            without='"(" + _within_reach + " OR #schema = :schema)"',
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="a charge takes a limit for idle only once all is paid for",
+            module=_EXPRESSIONS,
+            target="CHARGE",
+            code="_paid_for",
+            without="",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="nobody charges by an older policy than the key was charged by",
+            module=_EXPRESSIONS,
+            target="_charge_texts",
+            code="_new_or_of_this_policy",
+            without="_new_or_ours",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="no charge reaches into a block, in any simulated schedule",
+            module=_EXPRESSIONS,
+            target="_charge_texts",
+            code="_not_blocked",
+            without='f"({_not_blocked} OR #rev = :rev)"',
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="permits that are booked ahead are used when they are due",
+            module=_CHARGING,
+            target="due_times",
+            code="dues.append(max(first, reached - left))",
+            without="dues.append(first)",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="nobody books far ahead",
+            module=_CHARGING,
+            target="LONGEST_HORIZON",
+            code="30 * NS",
+            without="300 * NS",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="a changed policy is followed within 30 seconds",
+            module="_state/limiter_state.py",
+            target="POLICY_SECONDS",
+            code="30.0",
+            without="300.0",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="a permit in hand is dealt out once",
+            module=_SPARES,
+            target="Spares.take",
+            code="left + entries[number + 1 :]",
+            without="entries",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="one process alone stays within its rate in any simulated schedule",
+            module=_USE_GATE,
+            target="UseGate.wait_ns",
+            code="earliest - now",
+            without="0",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="who waits behind others is woken when a charge is answered",
+            module=_KEY_BOOK,
+            target="KeyBook.others",
+            code="return [booking for booking in waiting if booking is waiting[0] or not booking.patient]",
+            without="return []",
+            noticed_by=_SIMULATED,
         ),
         Mutant(
             name="a machine that stood still uses no permit that has ended",

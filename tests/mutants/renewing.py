@@ -4,9 +4,9 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _ATTEMPTS = "_runtime/attempts.py"
 _BATCH_BREAKER = "_protocol/batch_breaker.py"
+_EVENT_CALLS = "_runtime/event_calls.py"
 _HELD_LEASE = "_runtime/held_lease.py"
 _LEASE_END = "_runtime/lease_end.py"
-_INSTRUMENTATION = "_runtime/instrumentation.py"
 _LOG = "_state/log.py"
 _RELEASE = "_operations/release.py"
 _RENEWER = "_runtime/renewer.py"
@@ -104,7 +104,7 @@ RENEWING = Chapter(
             name="a batch has one renewal of a slot",
             module=_RENEWER,
             target="take_batch",
-            code="not slots.isdisjoint(lease.slots)",
+            code="not slots.isdisjoint(attempt.slots)",
             without="",
             noticed_by=(
                 "tests/runtime/test_renewer.py::test_two_leases_of_one_slot_keep_no_batch_from_being_carried_out",
@@ -355,8 +355,8 @@ TROUBLES = Chapter(
         ),
         Mutant(
             name="a thread of the library's own does not wait for on_event",
-            module=_INSTRUMENTATION,
-            target="EventReporter.tell",
+            module=_EVENT_CALLS,
+            target="EventCalls.tell",
             code="in_background()",
             without="",
             noticed_by=(
@@ -366,8 +366,8 @@ TROUBLES = Chapter(
         ),
         Mutant(
             name="an event comes after those that wait",
-            module=_INSTRUMENTATION,
-            target="EventReporter.tell",
+            module=_EVENT_CALLS,
+            target="EventCalls.tell",
             code="self._queued",
             without="",
             noticed_by=(

@@ -216,38 +216,6 @@ CONDITIONS = Chapter(
             "_as_seen",
             noticed_by=("tests/operations/test_resize.py::test_the_counter_is_written_as_it_was_seen_and_only_so",),
         ),
-        _half(
-            "an idle charge needs all earlier permits paid for",
-            "CHARGE_IDLE",
-            "_paid_for",
-            noticed_by=(
-                "tests/dynamodb/test_requests_rate.py::test_an_idle_charge_is_refused_where_something_is_not_paid_for",
-            ),
-        ),
-        _half(
-            "an attempt makes one idle charge",
-            "CHARGE_IDLE",
-            "_not_charged_yet",
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_attempt_is_charged_once_and_finds_itself",),
-        ),
-        _half(
-            "a busy charge needs permits that are not paid for",
-            "CHARGE_BUSY",
-            "_not_paid_for",
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_a_busy_charge_is_refused_where_all_is_paid_for",),
-        ),
-        _half(
-            "a busy charge stays within the tolerance",
-            "CHARGE_BUSY",
-            "_within_tolerance",
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_a_busy_charge_is_refused_beyond_the_tolerance",),
-        ),
-        _half(
-            "an attempt makes one busy charge",
-            "CHARGE_BUSY",
-            "_not_charged_yet",
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_attempt_is_charged_once_and_finds_itself",),
-        ),
         _text(
             "a batch renews only the lease of its holder",
             "RENEW_STATEMENT",
@@ -345,40 +313,6 @@ EDGES = Chapter(
             noticed_by=(
                 "tests/dynamodb/test_requests_counter.py::test_nothing_is_retired_where_the_counter_is_not_as_seen",
             ),
-        ),
-        Mutant(
-            name="a rate that is paid for up to now is busy",
-            module=_EXPRESSIONS,
-            target="_paid_for",
-            code='f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"',
-            without='f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat <= :now))"',
-            noticed_by=(
-                "tests/dynamodb/test_requests_rate.py::test_an_idle_charge_is_refused_where_something_is_not_paid_for",
-            ),
-        ),
-        Mutant(
-            name="no item of another program is charged over",
-            module=_EXPRESSIONS,
-            target="_paid_for",
-            code='f"({DOES_NOT_EXIST} OR ({_our_rate} AND #tat < :now))"',
-            without='f"({DOES_NOT_EXIST} OR attribute_not_exists(#tat) OR ({_our_rate} AND #tat < :now))"',
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_item_of_another_shape_is_never_written_to",),
-        ),
-        Mutant(
-            name="a rate is known by two marks",
-            module=_EXPRESSIONS,
-            target="_our_rate",
-            code='"attribute_type(#tat, :number) AND attribute_type(#burst, :number)"',
-            without='"attribute_type(#tat, :number)"',
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_an_item_of_another_shape_is_never_written_to",),
-        ),
-        Mutant(
-            name="the last permit of a burst is admitted",
-            module=_EXPRESSIONS,
-            target="_within_tolerance",
-            code='"#tat <= :at_most"',
-            without='"#tat < :at_most"',
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_a_busy_charge_comes_on_top",),
         ),
     ),
 )
@@ -509,14 +443,6 @@ EFFECTS = Chapter(
             code='"ALL_OLD"',
             without='"NONE"',
             noticed_by=("tests/dynamodb/test_requests_slot.py::test_a_retired_slot_is_not_claimed",),
-        ),
-        Mutant(
-            name="a charge is noted in its lane",
-            module=_EXPRESSIONS,
-            target="_SET_CHARGE",
-            code='"#lane = :attempt, #ttl = :ttl, #rate = :rate, #per = :per, #burst = :burst"',
-            without='"#lane = :ttl, #ttl = :ttl, #rate = :rate, #per = :per, #burst = :burst"',
-            noticed_by=("tests/dynamodb/test_requests_rate.py::test_each_lane_keeps_its_own_attempt",),
         ),
     ),
 )

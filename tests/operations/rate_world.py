@@ -162,6 +162,7 @@ class Call:
     began: int
     sent: list = field(default_factory=list)
     admitted_at: int | None = None
+    booking: Watched | None = None
     over: bool = False
     over_at: int | None = None
     outcome: object = None
@@ -170,6 +171,22 @@ class Call:
     @property
     def n(self):
         return sum(self.wanted.booked.values())
+
+
+class Watched(Booking):
+    """A booking that remembers, as `had_at`, when its permits were due, by its process's clock."""
+
+    __slots__ = ("_due", "had_at")
+
+    @property
+    def due(self):
+        return self._due
+
+    @due.setter
+    def due(self, due):
+        self._due = due
+        if due is not None:
+            self.had_at = due
 
 
 class Process:
@@ -230,7 +247,7 @@ class World:
         call = Call(process=process, wanted=wanted, began=self.now)
         self.calls.append(call)
         began = client.time.steady()
-        booking = Booking(
+        booking = call.booking = Watched(
             wake, wanted=wanted, began=began, deadline=began + (patience or 10 * NS) / NS, patient=patience > 0
         )
         key_book = state.book(key)

@@ -1,53 +1,72 @@
-"""What a thread pauses on."""
+"""A pause ends by a wake, by its time, and by a signal, whichever thread the system hands that to."""
 
-import queue
+from __future__ import annotations
+
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from ddb_lease._runtime import ports
 from ddb_lease._runtime.ports import Wakeup
 
+LONG = 30.0
 
-def test_a_pause_ends_when_it_is_woken_or_was_before():
+# That thread gets the signal: as if it had come between the last instruction of the thread that waits and its wait.
+INTERRUPTED = """
+import os, signal, sys, threading
+from ddb_lease._runtime.ports import Wakeup
+
+waits = threading.Event()
+
+def interrupt():
+    waits.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait()
+
+threading.Thread(target=interrupt, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+signal.signal(signal.SIGINT, signal.default_int_handler)
+waits.set()
+try:
+    Wakeup().METHOD(3600)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("method", ["pause", "sleep"])
+def test_an_interrupt_that_does_not_end_the_wait_is_handled_soon_all_the_same(method):
+    program = INTERRUPTED.replace("METHOD", method)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=LONG, check=True)
+    assert ran.stdout == "interrupted\n"
+
+
+def test_a_wake_ends_the_pause_and_one_that_came_before_counts_once():
     wakeup = Wakeup()
     wakeup.wake()
     wakeup.wake()
     began = time.monotonic()
-    wakeup.pause(60)
+    wakeup.pause(LONG)
     threading.Timer(0.05, wakeup.wake).start()
-    wakeup.pause(60)
-    assert time.monotonic() - began < 30
+    wakeup.pause(LONG)
+    assert 0.05 <= time.monotonic() - began < LONG
+    wakeup.pause(0.01)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 1.2])
+def test_a_pause_lasts_as_long_as_it_was_asked_to(seconds):
     began = time.monotonic()
-    wakeup.pause(0.05)  # no wake is left over
-    assert time.monotonic() - began >= 0.05
+    Wakeup().pause(seconds)
+    Wakeup().sleep(seconds)
+    assert time.monotonic() - began >= 2 * seconds
 
 
-def test_a_wake_counts_for_a_pause_without_length():
+def test_a_wake_during_a_sleep_ends_the_next_pause():
     wakeup = Wakeup()
     wakeup.wake()
-    wakeup.pause(0)
+    wakeup.sleep(0.05)
     began = time.monotonic()
-    wakeup.pause(0.05)
-    assert time.monotonic() - began >= 0.05
-
-
-def test_a_long_pause_lets_a_signal_in_each_second_that_the_wait_has_missed(monkeypatch):
-    timeouts = []
-
-    class Silent:
-        def get(self, timeout):
-            timeouts.append(timeout)
-            if len(timeouts) == 3:
-                raise KeyboardInterrupt  # as Python does, once the wait has ended
-            raise queue.Empty
-
-        def get_nowait(self):
-            raise queue.Empty
-
-    wakeup = Wakeup()
-    monkeypatch.setattr(wakeup, "_rings", Silent())
-    with pytest.raises(KeyboardInterrupt):
-        wakeup.pause(3_600)
-    assert timeouts == [ports.SLICE_SECONDS] * 3 == [1.0] * 3
+    wakeup.pause(LONG)
+    assert time.monotonic() - began < LONG

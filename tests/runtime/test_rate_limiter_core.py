@@ -8,6 +8,7 @@ from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._runtime.driver import Wakeup
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Wish
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state import limiter_state
 from ddb_lease._state.key_book import KeyBook
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.models import Limit
@@ -50,9 +51,9 @@ def make(tap):
     return core
 
 
-def admit(core, n=1):
+def admit(core, n=1, *, key=""):
     """Drive what a try asks for; whether the permits were had."""
-    wish = core.try_at_once("", some(n))
+    wish = core.try_at_once(key, some(n))
     if isinstance(wish, bool):
         return wish
     wakeup = Wakeup()
@@ -139,7 +140,7 @@ def test_an_interrupt_amid_leaving_the_queue_leaves_it_all_the_same(make, monkey
     ("outcome", "had"), [(Admitted(), True), (Denied(retry_in=1.0), False), (OutOfTurn(), False)], ids=str
 )
 def test_what_is_no_trouble_is_an_answer(make, outcome, had):
-    assert make().conclude(a_wish(), outcome) is had
+    assert make().conclude(a_wish(), outcome).allowed is had
 
 
 @pytest.mark.parametrize("kind", [Busy, Unavailable])
@@ -155,6 +156,14 @@ def test_trouble_of_those_in_front_is_told_to_those_behind(make):
     core.state.book("").trouble = OSError("out")
     with pytest.raises(StoreUnavailable, match="out"):
         core.conclude(a_wish(), OutOfTurn())
+
+
+def test_a_try_that_stood_behind_others_in_vain_is_no_denial_where_nothing_is_known(make):
+    core = make()
+    with pytest.raises(StoreUnavailable, match="do not tell its time"):
+        core.conclude(a_wish(patient=False), OutOfTurn())
+    assert admit(core)
+    assert core.conclude(a_wish(patient=False), OutOfTurn()).allowed is False
 
 
 def test_a_wait_in_vain_says_what_was_wanted(make):
@@ -202,3 +211,32 @@ def test_at_the_exit_there_is_nothing_to_do(make, tap):
     tap.clear()
     core.at_exit(0.0)
     assert tap.sent == []
+
+
+def test_keys_that_nobody_asks_for_are_forgotten_whatever_is_in_hand(make, monkeypatch):
+    monkeypatch.setattr(limiter_state, "MOST_BOOKS", 20)
+    core = make(prefetch=3)
+    for number in range(200):
+        assert admit(core, key=f"k{number}")
+    assert len(core.state.books()) <= 20
+
+
+def test_keys_whose_callers_wait_are_kept_and_do_not_keep_others(make, monkeypatch):
+    monkeypatch.setattr(limiter_state, "MOST_BOOKS", 40)
+    core = make()
+    assert admit(core)
+    woken, waiters = [], []
+    for number in range(30):
+        wish = Wish(key=f"w{number}", wanted=some(1), began=0.0, deadline=1e12, patient=True)
+        waiters.append(core.in_queue(wish, lambda number=number: woken.append(number)))
+        waiters[-1].__enter__()
+        if number % 2:  # booked, and not due yet
+            book = core.state.book(f"w{number}")
+            book._serve(book.first(), 1 << 62)
+    for number in range(200):
+        assert admit(core, key=f"k{number}")
+    assert len(core.state.books()) <= 41
+    core.close()
+    assert sorted(woken) == list(range(30))
+    for waiter in waiters:
+        waiter.__exit__(None, None, None)

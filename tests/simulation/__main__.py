@@ -8,9 +8,7 @@ import sys
 import time
 from collections import Counter
 
-from tests.simulation.exploring import Tally, explore_on_all_cores
-from tests.simulation.performance import play
-from tests.simulation.schedule import schedule_for
+from tests.simulation.exploring import KINDS, Tally, explore_on_all_cores
 from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
@@ -26,28 +24,31 @@ def main() -> int:
     parser.add_argument("--replay", type=int)
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--rates", action="store_true")
     options = parser.parse_args()
+    kind = "rates" if options.rates else "leases"
     if options.replay is not None:
-        return _replay(options.replay, whole=options.whole)
-    return _explore(options.seed, options.schedules, options.workers)
+        return _replay(options.replay, kind, whole=options.whole)
+    return _explore(options.seed, options.schedules, options.workers, kind)
 
 
-def _replay(seed: int, *, whole: bool) -> int:
-    record = play(schedule_for(seed))
+def _replay(seed: int, kind: str, *, whole: bool) -> int:
+    play = KINDS[kind].play
+    record = play(KINDS[kind].schedule_for(seed))
     if record.failure is not None and not whole:
         before = len(record.faults) + len(record.schedule.deeds)
-        record = shrink(record)
+        record = shrink(record, play=play)
         after = len(record.faults) + len(record.schedule.deeds)
         print(f"shrunk from {before} faults and mishaps to {after}\n")
-    print(timeline(record))
+    print(timeline(record, play=play))
     return 0 if record.failure is None else 1
 
 
-def _explore(first: int, count: int, workers: int | None) -> int:
+def _explore(first: int, count: int, workers: int | None, kind: str) -> int:
     bar = _Bar(count)
-    total = Tally()
+    total = Tally(kind)
     began = time.monotonic()
-    for tally in explore_on_all_cores(first, count, workers=workers):
+    for tally in explore_on_all_cores(first, count, workers=workers, kind=kind):
         total.merge(tally)
         bar.show(total, time.monotonic() - began)
     seconds = time.monotonic() - began
@@ -55,18 +56,12 @@ def _explore(first: int, count: int, workers: int | None) -> int:
     print(
         f"seeds {first} to {first + count - 1}: {total.schedules} schedules in {seconds:.0f} s, {total.schedules / seconds:.0f} a second"
     )
-    print(
-        "  "
-        + ", ".join(
-            f"{total.sums[name]:,} {name.replace('_', '-')}"
-            for name in ("requests", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely")
-        )
-    )
+    print("  " + ", ".join(f"{total.sums[name]:,} {name.replace('_', '-')}" for name in KINDS[kind].counted))
     print("  faults:   " + _counts(total.faults))
     print("  mishaps:  " + _counts(total.deeds))
     for seed, failure in sorted(total.failures, key=lambda pair: pair[0])[:SHOWN]:
         print(
-            f"  FAILED: seed {seed} at {failure.at:.3f} s: {failure.what}\n          scripts/simulate --replay {seed}"
+            f"  FAILED: seed {seed} at {failure.at:.3f} s: {failure.what}\n          scripts/simulate {'--rates ' if kind == 'rates' else ''}--replay {seed}"
         )
     print(f"{len(total.failures)} violations" if total.failures else "no violation")
     return 1 if total.failures else 0

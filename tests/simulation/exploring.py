@@ -6,36 +6,81 @@ seed and a description.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.simulation.performance import Failure, Record, play, quiet
-from tests.simulation.schedule import schedule_for
+from tests.simulation import performance, schedule
+from tests.simulation.performance import Failure, quiet
+from tests.simulation.rates import performance as rate_performance
+from tests.simulation.rates import schedule as rate_schedule
 
 PORTION = 50
 """Schedules that a worker plays at a time."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is simulated.
+
+    Attributes:
+        play: Plays a schedule.
+        schedule_for: The schedule of a seed.
+        counted: Numbers of a record that are added up.
+    """
+
+    play: Callable[..., Any]
+    schedule_for: Callable[[int], Any]
+    counted: tuple[str, ...]
+
+
+KINDS = {
+    "leases": Kind(
+        performance.play,
+        schedule.schedule_for,
+        ("requests", "events", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely"),
+    ),
+    "rates": Kind(
+        rate_performance.play,
+        rate_schedule.schedule_for,
+        (
+            "requests",
+            "events",
+            "permits",
+            "charges",
+            "booked",
+            "charged_again",
+            "timeouts",
+            "denials",
+            "reservations",
+            "settlements",
+            "sweeps",
+        ),
+    ),
+}
 
 
 @dataclass
 class Tally:
     """The result of many schedules."""
 
+    kind: str = "leases"
     schedules: int = 0
     failures: list[tuple[int, Failure]] = field(default_factory=list)
     sums: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     deeds: Counter[str] = field(default_factory=Counter)
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Any) -> None:
         """Count one run."""
         self.schedules += 1
         if record.failure is not None:
             self.failures.append((record.schedule.seed, record.failure))
-        for name in ("requests", "events", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely"):
+        for name in KINDS[self.kind].counted:
             self.sums[name] += getattr(record, name)
         self.faults.update(
             fate.name if fate.instead is None else f"{fate.name}: {fate.instead}" for fate in record.faults.values()
@@ -51,16 +96,18 @@ class Tally:
         self.deeds.update(other.deeds)
 
 
-def explore(seeds: Iterable[int]) -> Tally:
+def explore(seeds: Iterable[int], kind: str = "leases") -> Tally:
     """Play these, here."""
-    tally = Tally()
+    tally, played = Tally(kind), KINDS[kind]
     with quiet(None):
         for seed in seeds:
-            tally.add(play(schedule_for(seed)))
+            tally.add(played.play(played.schedule_for(seed)))
     return tally
 
 
-def explore_on_all_cores(first: int, count: int, *, workers: int | None = None) -> Iterator[Tally]:
+def explore_on_all_cores(
+    first: int, count: int, *, workers: int | None = None, kind: str = "leases"
+) -> Iterator[Tally]:
     """Play `count` schedules from seed `first` on; yields a tally for each portion, in any order."""
     portions = [range(at, min(at + PORTION, first + count)) for at in range(first, first + count, PORTION)]
     # Fresh interpreters: a fork would copy threads that wait for work.
@@ -69,7 +116,7 @@ def explore_on_all_cores(first: int, count: int, *, workers: int | None = None) 
     for place in range(workers or os.cpu_count() or 1):
         places.put(place)
     with context.Pool(workers, initializer=_settle_down, initargs=(places,)) as pool:
-        yield from pool.imap_unordered(explore, portions)
+        yield from pool.imap_unordered(functools.partial(explore, kind=kind), portions)
 
 
 def _settle_down(places: Any) -> None:

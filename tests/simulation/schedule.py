@@ -116,6 +116,11 @@ class Schedule:
     window: int = WINDOW
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
+    @property
+    def about(self) -> str:
+        """What the processes want, for people."""
+        return f"{self.max_tokens} tokens, leases of {self.lease_seconds:g} s"
+
 
 def schedule_for(seed: int) -> Schedule:
     """The schedule of a seed."""

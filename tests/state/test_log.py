@@ -219,6 +219,8 @@ def test_where_no_thread_can_be_started_messages_wait_for_one(handled, monkeypat
         with pytest.raises(RuntimeError):
             log.ensure_running()
         assert not queue.flush(0.0)
+    assert queue.flush(LONG), "whoever waits for messages has the thread started"
+    assert [record.msg for record in kept.records] == ["the first"]
     queued.warning("the second")
     assert queue.flush(LONG)
     assert [record.msg for record in kept.records] == ["the first", "the second"]

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
-from ddb_lease import aio, events, local, testing
+from ddb_lease import aio, events, local, rate_events, testing
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -227,6 +227,40 @@ def an_observer() -> events.OnEvent:
     ddb_lease.LeaseBucket("reports", max_tokens=1, on_event=seen.append)
     ddb_lease.LeaseBucket("reports", max_tokens=1, on_event=len)  # type: ignore[arg-type]
     return every_event
+
+
+def every_rate_event(event: rate_events.RateEvent) -> str:
+    assert_type(event.rate, str)
+    assert_type(event.key, str)
+    match event:
+        case rate_events.Admitted() | rate_events.Reserved():
+            assert_type(event.permits, Mapping[str, int])
+            assert_type(event.decided_by, Literal["table", "allow", "deny", "local"])
+        case rate_events.Denied():
+            assert_type(event.retry_after, float)
+        case rate_events.Booked():
+            assert_type(event.due_in_seconds, float)
+        case rate_events.Settled():
+            assert_type(event.used, Mapping[str, int])
+        case rate_events.PolicyChanged():
+            assert_type(event.limits, Mapping[str, ddb_lease.Limit])
+        case rate_events.RateThrottled():
+            assert_type(event.limit, events.ThrottledBy)
+        case rate_events.Unavailable():
+            assert_type(event.on_unavailable, Literal["raise", "allow", "deny", "local"])
+        case rate_events.Available():
+            assert_type(event.seconds, float)
+        case _:
+            assert_never(event)
+    return event.rate
+
+
+def a_rates_observer() -> rate_events.OnRateEvent:
+    seen: list[rate_events.RateEvent] = []
+    ddb_lease.RateLimiter("mail", rate=5, on_event=seen.append, on_unavailable="local", budget=2, local_share=0.5)
+    ddb_lease.RateLimiter("mail", rate=5, on_unavailable="ignore")  # type: ignore[arg-type]
+    aio.RateLimiter("mail", rate=5, on_event=seen.append, on_unavailable="deny", budget=timedelta(seconds=1))
+    return seen.append
 
 
 async def on_a_loop() -> None:

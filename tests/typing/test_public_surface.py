@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import ddb_lease
-from ddb_lease import aio, events, local, testing
+from ddb_lease import aio, events, local, rate_events, testing
 
 SURFACE = ast.parse((Path(__file__).parent / "public_surface.py").read_text())
 USED = {
@@ -16,7 +16,10 @@ USED = {
 }
 
 
-@pytest.mark.parametrize("package", [ddb_lease, aio, events, local, testing], ids=lambda package: package.__name__)
+PACKAGES = [ddb_lease, aio, events, local, rate_events, testing]
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_every_public_name_occurs_in_the_typing_tests(package):
     name = package.__name__.rpartition(".")[2]
     assert {public for public in package.__all__ if (name, public) not in USED} == set()

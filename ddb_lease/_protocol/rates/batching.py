@@ -51,13 +51,11 @@ class Batch:
         size: How many of them.
         wanted: Their permits, together.
         horizon: How far ahead the charge may book; each waiter's own horizon then holds.
-        amounts: What the permits of each waiter cost, for `charging.due_times`.
     """
 
     size: int
     wanted: Wanted
     horizon: int
-    amounts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +93,7 @@ def plan(
     if due.at > now + _horizon(policy, state, first):
         return Wait(seconds=_until_next_try(policy, state, first, due.at - now), due=due.at)
     single = _single(first.wanted)
-    size, wanted, horizon, amounts = 1, first.wanted, _horizon(policy, state, first), [_cost(policy, state, first)]
+    size, wanted, horizon = 1, first.wanted, _horizon(policy, state, first)
     for place in places[1:MOST_TOGETHER]:
         if place.wanted.reserved or first.wanted.reserved or _single(place.wanted) != single:
             break
@@ -109,25 +107,25 @@ def plan(
         # A waiter is due before those behind it: their permits come on top of its horizon.
         horizon = min(horizon + cost, _horizon(policy, state, place)) if single else horizon
         size, wanted = size + 1, together
-        amounts.append(cost)
     if single and prefetch:
         wanted, horizon = _with_prefetch(policy, state, wanted, horizon, name=single, prefetch=prefetch, now=now)
-    return Batch(size=size, wanted=wanted, horizon=horizon, amounts=tuple(amounts))
+    return Batch(size=size, wanted=wanted, horizon=horizon)
 
 
 def _with_prefetch(
     policy: Policy, state: KeyState | None, wanted: Wanted, horizon: int, *, name: str, prefetch: int, now: int
 ) -> tuple[Wanted, int]:
-    """The same charge, with permits on top that are due later and that nobody waits for yet."""
+    """The same charge, with permits on top that nobody waits for yet; due later, but within the longest horizon."""
     limit, count = limits_of(policy, state)[name], wanted.booked[name]
     found = None if state is None else state.limits.get(name)
     held = 0 if found is None else found.held
     debt = 0 if found is None else max(0, found.tat - now)
     room = (limit.tolerance - held) // limit.interval - count
     due_now = max(0, room - debt // limit.interval)
-    ahead = horizon_of(1 << 62, wanted, {name: limit}) // limit.interval
-    more = max(0, min(prefetch - count, due_now + ahead, room))
-    return Wanted(booked={name: count + more}), horizon + more * limit.interval
+    longest = horizon_of(1 << 62, wanted, {name: limit})
+    wait = max(0, debt + held + count * limit.interval - limit.tolerance)
+    more = max(0, min(prefetch - count, due_now + max(0, longest - wait) // limit.interval, room))
+    return Wanted(booked={name: count + more}), min(horizon + more * limit.interval, longest)
 
 
 def _horizon(policy: Policy, state: KeyState | None, place: Place) -> int:

@@ -15,7 +15,7 @@ Invariants:
   used: nothing moves it, so other charges in between may refuse it.
 - What is held does not drain with time, so nothing is booked on its end: ``held <= tolerance - amount`` in each branch.
 - An attempt that finds its id in the item was charged once already. It takes its due time from the item as it is then,
-  which is no earlier than its own.
+  which is no earlier than its own; or the end of its horizon, if the item was cut since.
 """
 
 from __future__ import annotations
@@ -45,16 +45,17 @@ class Wanted:
     Attributes:
         booked: Permits by limit that are charged for good.
         reserved: Permits by limit that are held, and settled later.
+        limits: The limits of which any permits are wanted, in the order of their names.
     """
 
     booked: Mapping[str, int] = field(default_factory=dict)
     reserved: Mapping[str, int] = field(default_factory=dict)
+    limits: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """The limits of which any permits are wanted, in the order of their names."""
+    def __post_init__(self) -> None:
         both = (self.booked, self.reserved)
-        return tuple(sorted({name for wanted in both for name, count in wanted.items() if count}))
+        names = sorted({name for wanted in both for name, count in wanted.items() if count})
+        object.__setattr__(self, "limits", tuple(names))  # asked for again and again while permits are booked
 
     def booked_ns(self, name: str, limit: LimitPolicy) -> int:
         """What the booked permits of a limit cost."""
@@ -107,7 +108,7 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeverEnough:
-    """More permits are wanted than the limit's burst: they can never be had together."""
+    """More permits are wanted than the limit's burst: they can never be had together. 0: there is no such limit."""
 
     limit: str
     burst: int
@@ -121,9 +122,11 @@ class StalePolicy:
 Denial: TypeAlias = NotBefore | HeldBack | NeverEnough | StalePolicy
 
 
-def limits_of(policy: Policy, state: KeyState | None) -> dict[str, LimitPolicy]:
+def limits_of(policy: Policy, state: KeyState | None) -> Mapping[str, LimitPolicy]:
     """The limits that hold for a key: the policy's, and its override's where it has one."""
-    override = {} if state is None else state.override
+    if state is None or not state.override:
+        return policy.limits
+    override = state.override
     return {name: override.get(name, limit) for name, limit in policy.limits.items()}
 
 
@@ -154,7 +157,9 @@ def earliest_due(policy: Policy, state: KeyState | None, wanted: Wanted, *, now:
     limits, known = limits_of(policy, state), adopted(policy, state)
     due, last = now, ""
     for name in wanted.limits:
-        limit = limits[name]
+        limit = limits.get(name)
+        if limit is None:
+            return NeverEnough(limit=name, burst=0)
         amount = wanted.booked_ns(name, limit) + wanted.reserved_ns(name, limit)
         if amount > limit.tolerance:
             return NeverEnough(limit=name, burst=limit.burst)
@@ -272,6 +277,8 @@ def due_times(sent: Sequence[Charge], state: KeyState, amounts: Sequence[int]) -
     (part,) = used
     found = state.limits.get(part.name)
     reached = first if found is None else min(found.reach - part.tolerance, last)
+    if (state.rev, state.override_rev) != (sent[-1].rev, sent[-1].override_rev):
+        reached = last  # it was cut since, by another policy or override: it does not tell any more
     left, dues = sum(amounts), []
     for amount in amounts:
         left -= amount

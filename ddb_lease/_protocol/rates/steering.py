@@ -54,6 +54,11 @@ def change_policy(policy: Policy, changes: Mapping[str, LimitPolicy | None], *, 
     return ChangePolicy(policy=Policy(limits=limits, rev=rev), rev_before=policy.rev)
 
 
+def raise_policy(policy: Policy, *, above: int) -> ChangePolicy:
+    """The request that gives the policy a higher `rev`, and changes no limit."""
+    return ChangePolicy(policy=replace(policy, rev=above + 1), rev_before=policy.rev)
+
+
 def same(one: LimitPolicy, other: LimitPolicy) -> bool:
     """Whether two limits admit the same."""
     return (one.interval, one.burst) == (other.interval, other.burst)

@@ -1,77 +1,17 @@
-"""Probes of rates, and of what is refused because of the table. Pure."""
+"""Probes of what is refused because of the table. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ddb_lease._protocol.messages import Look, ReadMeter, RenewEach
+from ddb_lease._protocol.messages import Look, RenewEach
 from ddb_lease.cli.conform.bucket_probes import Tokens
 from ddb_lease.cli.conform.probe import Probe
-from ddb_lease.cli.conform.samples import CHARGED, charge, claim, meter, mint, renew
+from ddb_lease.cli.conform.samples import claim, mint, renew
 from ddb_lease.dynamodb.expressions import Call
-from ddb_lease.dynamodb.items import number, text
 
-_REFUSED: Final = "ConditionalCheckFailedException"
 _MISSING: Final = "ResourceNotFoundException"
-
-
-def rate_probes() -> Iterator[Probe]:
-    """Every charge, and the read of a rate's item."""
-    shown = "ok, shows the item"
-    first = CHARGED | {"tat": number(1_010)}
-    yield Probe(
-        name="the first charge",
-        request=charge(idle=True),
-        answer=shown,
-        read="Charged",
-        units=1,
-        after={"rate": first},
-    )
-    yield Probe(
-        name="charge a rate that is paid for",
-        request=charge(idle=True),
-        before={"rate": meter(999)},
-        answer=shown,
-        read="Charged",
-        units=1,
-        after={"rate": first},
-    )
-    yield Probe(
-        name="charge on top of what is not paid for",
-        request=charge(idle=False),
-        before={"rate": meter(1_090)},
-        answer=shown,
-        read="Charged",
-        units=1,
-        after={"rate": CHARGED | {"tat": number(1_100)}},
-    )
-    refused = {
-        "charge as if paid for what is not": (True, meter(1_000)),
-        "charge beyond the tolerance": (False, meter(1_091)),
-        "charge on top where all is paid for": (False, meter(999)),
-        "charge an attempt again": (False, meter(1_050, a0=text("attempt"))),
-    }
-    for name, (idle, item) in refused.items():
-        yield Probe(
-            name=name,
-            request=charge(idle=idle),
-            before={"rate": item},
-            answer=f"{_REFUSED} with the item",
-            read="Uncharged",
-        )
-    yield Probe(
-        name="charge an item of another shape",
-        request=charge(idle=True),
-        before={"rate": {"x": text("foreign")}},
-        answer=f"{_REFUSED} with the item",
-        read="Rejected",
-    )
-    yield Probe(name="charge on top of nothing", request=charge(idle=False), answer=_REFUSED, read="Uncharged")
-    yield Probe(
-        name="read a rate", request=ReadMeter(), before={"rate": meter(1)}, answer="ok, 1 item", read="Metered", units=1
-    )
-    yield Probe(name="read a rate that does not exist", request=ReadMeter(), answer="ok, 0 items", read="Metered")
 
 
 def table_probes(token: Tokens) -> Iterator[Probe]:

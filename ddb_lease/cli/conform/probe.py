@@ -35,6 +35,7 @@ class Probe:
         first: Requests that are sent before it; their answers do not matter.
         edit: Changes the call, to try what the library never sends.
         table: Appended to the table's name: the probe of a table that does not exist.
+        within: Appended to the bucket's name: where the items are, if not under the name itself.
         answer: What the service answers, as `told` writes it.
         read: What the library takes it for, as `read_as` writes it.
         units: The capacity that it reports; None where that is not documented.
@@ -48,6 +49,7 @@ class Probe:
     first: tuple[Request, ...] = ()
     edit: Callable[[Call], Call] = lambda call: call
     table: str = ""
+    within: str = ""
     answer: str = "ok"
     read: str = "Done"
     units: float | None = None

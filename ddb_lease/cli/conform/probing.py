@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ddb_lease.cli.conform.bucket_probes import bucket_probes
-from ddb_lease.cli.conform.other_probes import rate_probes, table_probes
+from ddb_lease.cli.conform.other_probes import table_probes
 from ddb_lease.cli.conform.probe import Finding, Items, Probe, judge
+from ddb_lease.cli.conform.rate_probes import rate_probes
 from ddb_lease.cli.conform.slot_probes import slot_probes
 from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.expressions import BucketAddress
@@ -28,7 +29,7 @@ def all_probes(run: str) -> list[Probe]:
     def token() -> str:
         return f"{run}-{next(numbers)}"
 
-    return [*slot_probes(), *bucket_probes(token), *rate_probes(), *table_probes(token)]
+    return [*slot_probes(), *bucket_probes(token), *rate_probes(token), *table_probes(token)]
 
 
 def requests_of(probes: list[Probe]) -> int:
@@ -55,12 +56,13 @@ def findings(client: Client, table: str, probes: list[Probe]) -> Iterator[Findin
 def find(client: Client, table: str, probe: Probe, *, bucket: str) -> Finding:
     """Send one probe."""
     own = BucketAddress(table=table, bucket=bucket)
-    put_items(client, table, [own.key(sort) | item for sort, item in probe.before.items()])
+    items = BucketAddress(table=table, bucket=f"{bucket}{probe.within}")
+    put_items(client, table, [items.key(sort) | item for sort, item in probe.before.items()])
     for request in probe.first:
         send_raw(client, request, own)
     address = BucketAddress(table=f"{table}{probe.table}", bucket=bucket)
     raw = send_raw(client, probe.request, address, edit=probe.edit)
-    return judge(probe, raw, None if probe.table else left_in(client, own))
+    return judge(probe, raw, None if probe.table else left_in(client, items))
 
 
 def left_in(client: Client, address: BucketAddress) -> Items:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from ddb_lease._protocol.messages import BringBack, Charge, Claim, Create, Mint, Release, Renew, Retire, Revoke, Take
-from ddb_lease._protocol.records import Claimant, Rate, Settings
+from ddb_lease._protocol.messages import BringBack, Claim, Create, Mint, Release, Renew, Retire, Revoke, Take
+from ddb_lease._protocol.records import Claimant, Settings
 from ddb_lease.dynamodb.items import Wire, number, text
 
 NOW: Final = 2_000_000_000_000
@@ -18,9 +18,6 @@ TTL: Final = 4_000_000_000
 LATER: Final = TTL + 1
 MAX: Final = 3
 """The tokens of a probe's bucket."""
-
-RATE: Final = Rate(rate=100.0, per=1.0, burst=5, interval_ns=10_000_000)
-
 
 YES: Final[Wire] = {"BOOL": True}
 
@@ -40,11 +37,6 @@ def counter(*, max_tokens: int = MAX, minted: int = MAX, rev: int = 7) -> Wire:
     """A bucket's counter."""
     numbers = {"max_tokens": max_tokens, "minted": minted, "rev": rev, "lease_ms": LEASE_MS, "schema": 1}
     return {name: number(value) for name, value in numbers.items()}
-
-
-def meter(tat: int, **more: Wire) -> Wire:
-    """A rate's item."""
-    return {"tat": number(tat), "burst": number(5), **more}
 
 
 def counted(minted: int, *, rev: int = 8, **more: int) -> Wire:
@@ -123,17 +115,3 @@ def create(token: str, *, slots: int, max_tokens: int = MAX) -> Create:
     """A new bucket."""
     settings = Settings(max_tokens=max_tokens, lease_ms=LEASE_MS)
     return Create(settings=settings, minted=slots, rev=NOW, slots=slots, fence=50, ttl=TTL, token=token)
-
-
-def charge(*, idle: bool, now: int = 1_000, attempt: str = "attempt") -> Charge:
-    """A charge of ten nanoseconds; ninety may be ahead."""
-    return Charge(idle=idle, now=now, at_most=now + 90, taken=10, lane=0, attempt=attempt, rate=RATE, ttl=LATER)
-
-
-CHARGED: Final = {
-    "a0": text("attempt"),
-    "rate": number(100),
-    "per": number(1),
-    "burst": number(5),
-    "ttl": number(LATER),
-}

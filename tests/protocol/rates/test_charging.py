@@ -195,6 +195,13 @@ def test_an_attempt_that_is_recognised_is_due_no_later_than_any_of_its_sendings_
     assert due_of(sent, key_state()) == 1_100
 
 
+@pytest.mark.parametrize("changed", [{"rev": 8}, {"override_rev": 5}], ids=str)
+def test_an_attempt_that_is_recognised_after_a_cut_is_due_at_the_end_of_its_horizon(changed):
+    sent = [charge(part("busy"), horizon=500)]
+    assert due_of(sent, key_state(limits={"requests": limit(1_010)})) == 1_000
+    assert due_of(sent, key_state(limits={"requests": limit(1_010)}, **changed)) == 1_500
+
+
 def test_several_limits_are_due_when_they_were_charged():
     both = charge(part(), part(name="tokens"), due=1_200)
     assert due_of([charge(part(), part(name="tokens")), both], key_state(limits={"requests": limit(9_000)})) == 1_200

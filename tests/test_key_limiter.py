@@ -1,0 +1,81 @@
+"""Keys of a limiter: each has limits of its own; all share a policy, a connection and the time."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import types
+
+import pytest
+
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit
+from tests.support import charges
+
+CONTRACT = True  # the simulator's DynamoDB too
+
+
+def test_each_key_has_limits_of_its_own(limiter):
+    first, second = limiter.key("first"), limiter.key("second")
+    drained_first = [first.try_acquire() for _ in range(6)]
+    assert drained_first == [True] * 5 + [False]
+    assert second.try_acquire(5)
+    assert limiter.try_acquire(5), "without a key is a key of its own, too"
+    with pytest.raises(AcquireTimeout):
+        first.acquire(5, timeout=0)
+
+
+def test_a_keys_first_use_costs_one_request(limiter):
+    assert limiter.try_acquire()
+    limiter.tap.clear()
+    for name in ("first", "second", "third"):
+        assert limiter.key(name).try_acquire()
+    assert limiter.tap.count() == {"Charge": 3}
+
+
+def test_all_views_of_a_key_share_what_is_known_of_it(limiter):
+    assert limiter.key("team").try_acquire(5)
+    assert not limiter.key("team").try_acquire()
+    sent = charges(limiter)
+    assert not limiter.key("team").try_acquire()
+    assert limiter.key("team").wait_time() > 0
+    assert not limiter.key("team").check().allowed
+    assert charges(limiter) == sent, "the denial is remembered"
+
+
+def test_another_process_sees_a_key_as_it_is(limiter, rates):
+    assert limiter.key("team").try_acquire(4)
+    other = rates()
+    assert other.key("team").status().available == 1
+    assert other.key("team").try_acquire()
+    assert not other.key("team").try_acquire()
+
+
+@pytest.mark.parametrize("key", ["", None, 7, "x" * 513, "\ud800"])
+def test_what_is_no_key_is_refused(limiter, key):
+    with pytest.raises(ConfigurationError, match="a key"):
+        limiter.key(key)
+
+
+def own_bytes(thing, *, shared):
+    """What an object takes with all that it refers to, without what others refer to; those are added to `shared`."""
+    if id(thing) in shared or isinstance(thing, (type, types.ModuleType, types.FunctionType)):
+        return 0
+    shared[id(thing)] = thing
+    return sys.getsizeof(thing) + sum(own_bytes(each, shared=shared) for each in gc.get_referents(thing))
+
+
+def test_a_key_that_was_used_takes_less_than_a_kilobyte_and_neither_thread_nor_socket(rates):
+    limits = {name: Limit(1_000) for name in ("requests", "tokens", "bytes")}
+    limiter = rates(limits=limits, rate=None, burst=None)
+    use = [limiter.key(f"key-{number}") for number in range(3)]
+    assert use[0].try_acquire(requests=1, tokens=9, bytes=5)
+    threads, files = threading.active_count(), len(os.listdir("/dev/fd"))
+    assert all(key.try_acquire(requests=1, tokens=9, bytes=5) for key in use[1:])
+    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == (threads, files)
+    shared = {}
+    own_bytes(limiter._core.state.book("key-1"), shared=shared)
+    assert 200 <= own_bytes(limiter._core.state.book("key-2"), shared=shared) <= 700
+    own_bytes(use[1], shared=shared)
+    assert own_bytes(use[2], shared=shared) <= 128

@@ -1,0 +1,331 @@
+"""The simulator of rates: its schedules, that it notices faults, and some hundred schedules of the shipped code."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ddb_lease._state.key_book import KeyBook
+from ddb_lease.dynamodb import rate_expressions
+from scripts.harness.network import Fate
+from tests.simulation.exploring import Tally, explore_on_all_cores
+from tests.simulation.rates import finale
+from tests.simulation.rates.ledger import NS, Ledger, Rule, Violation, beyond
+from tests.simulation.rates.performance import Performance, play
+from tests.simulation.rates.schedule import ACTS, DEEDS, SINGLE, Deed, Job, Schedule, schedule_for
+from tests.simulation.shrinking import shrink
+from tests.simulation.timeline import timeline
+
+SCHEDULES = min(300, int(os.environ.get("DDB_LEASE_SCHEDULES", "10000")) // 8)
+"""Schedules that the suite plays; scripts/simulate --rates plays as many as one likes."""
+
+pytestmark = pytest.mark.timeout(1800)
+"""As for the simulator of leases."""
+
+FAULTS = {
+    "unconnected", "lost", "answer lost", "late, given up", "stalled", "slow there", "slow answer", "twice", "answer lost, twice",
+    "refused: throttled", "refused: throughput", "refused: limit", "refused: conflict", "refused: replicated",
+    "refused: denied", "vague, done: internal", "vague, not done: unavailable",
+    "garbled: crc", "garbled: stranger", "stale", "odd date", "no date", "cut",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tally():
+    """All schedules of this run."""
+    total = Tally("rates")
+    for part in explore_on_all_cores(0, SCHEDULES, kind="rates"):
+        total.merge(part)
+    return total
+
+
+def test_no_schedule_breaks_an_invariant(tally):
+    assert tally.schedules == SCHEDULES
+    told = [
+        f"seed {seed}: {failure.what} (scripts/simulate --rates --replay {seed})" for seed, failure in tally.failures
+    ]
+    assert not told, "\n".join(told[:10])
+
+
+def test_every_fault_and_every_mishap_occurs(tally):
+    assert FAULTS - set(tally.faults) == set()
+    assert {*DEEDS, "sweep"} - {what for what, count in tally.deeds.items() if count} == set()
+
+
+def test_schedules_do_what_rates_are_for(tally):
+    for what in ("permits", "charges", "booked", "timeouts", "denials"):
+        assert tally.sums[what] > 2 * SCHEDULES, what
+    assert tally.sums["events"] > 100 * SCHEDULES
+
+
+def test_schedules_are_of_all_kinds():
+    schedules = [schedule_for(seed) for seed in range(500)]
+    jobs = [job for one in schedules for threads in one.jobs for thread in threads for job in thread]
+    assert {job.act for job in jobs} == set(ACTS)
+    assert {len(one.limits) for one in schedules} == {1, 2, 3}
+    assert {one.calm for one in schedules} == {bool(one.prefetch) for one in schedules} == {True, False}
+    assert min(Counter(len(one.jobs) for one in schedules).values()) > 50
+
+
+# A run is a seed.
+
+
+def test_a_seed_gives_the_same_run_in_any_process():
+    program = (
+        "from tests.simulation.rates.performance import play\n"
+        "from tests.simulation.rates.schedule import schedule_for\n"
+        "for seed in range(40, 50):\n    print(play(schedule_for(seed), watch=True).timeline)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hashes, "PYTHONPATH": os.getcwd()},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hashes in ("1", "2")
+    }
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("seed", range(200, 206))
+def test_a_run_is_replayed_by_its_fates(seed):
+    record = play(schedule_for(seed))
+    again = play(replace(record.schedule, faults=record.faults), watch=True)
+    watched = play(schedule_for(seed), watch=True)
+    assert again.timeline == watched.timeline
+
+
+# It notices.
+
+
+def first_failure(laws, most=400):
+    for seed in range(most):
+        record = play(schedule_for(seed))
+        if record.failure is not None:
+            assert record.failure.law in laws, record.failure
+            return record
+    pytest.fail("nobody noticed")
+
+
+def test_a_permit_that_is_dealt_twice_is_noticed_shrunk_and_told(monkeypatch):
+    spare = KeyBook._spare
+    monkeypatch.setattr(KeyBook, "_spare", lambda *a: [spare(*a), spare(*a)])
+    record = first_failure({"R2", "R5"})
+    small = shrink(record, play=play, tries=100)
+    assert small.failure is not None
+    assert small.failure.law == record.failure.law
+    assert len(small.faults) + len(small.schedule.deeds) <= len(record.faults) + len(record.schedule.deeds)
+    told = timeline(small, play=play)
+    assert small.failure.what in told
+    assert f"seed {record.schedule.seed}" in told
+
+
+WEAKER = {
+    "a charge that is counted again": ("_not_charged_yet", {"R1"}),
+    "a charge beyond the burst": ("_within_reach", {"R3", "R7"}),
+    "a charge under an older policy": ("_same_policy", {"R8", "R3"}),
+    "a charge of a key that is blocked": ("_not_blocked", {"R7"}),
+    "a charge that takes a key for idle": ("_paid_for", {"R3"}),
+}
+
+
+@pytest.mark.parametrize("what", WEAKER)
+def test_a_missing_condition_is_noticed(monkeypatch, what):
+    name, laws = WEAKER[what]
+    clause = getattr(rate_expressions, name)
+    whole = rate_expressions._charge
+
+    def weaker(request, address):
+        call = whole(request, address)
+        for i in range(10):
+            part = clause.format(i=i)
+            # The clause and its placeholders stay; only it never fails.
+            always = f"({part} OR attribute_exists(#schema) OR attribute_not_exists(#schema))"
+            call["ConditionExpression"] = call["ConditionExpression"].replace(part, always)
+            if part == clause:
+                break
+        return call
+
+    monkeypatch.setattr(rate_expressions, "_charge", weaker)
+    first_failure(laws)
+
+
+# The ledger, law by law.
+
+
+RULE = Rule(interval=10, burst=3, rev=1, since=0)
+
+
+def ledger(*charges, alone=True):
+    """Charges as (now, reach, count)."""
+    made = Ledger("permits")
+    made.under(RULE)
+    dues = [made.charged(now=now, reach=reach, count=count, booked=count, alone=alone) for now, reach, count in charges]
+    return made, dues
+
+
+def test_the_measure_of_the_envelope_is_right():
+    assert beyond([], 10) == 0
+    assert beyond([100], 10) == 10
+    assert beyond([100] * 5, 10) == 50
+    assert beyond([100] * 5 + [120], 10) == 50
+    assert beyond([100] * 5 + [120] * 3, 10) == 60
+    assert beyond(range(0, 500, 10), 10) == 10
+    assert beyond(range(0, 500, 9), 10) == 10 + 55
+
+
+def test_permits_of_one_limit_are_due_one_after_the_other():
+    _, dues = ledger((1_000, 1_010, 1), (1_000, 1_050, 4))
+    assert dues == [[1_000], [1_000, 1_000, 1_010, 1_020]]
+
+
+def test_permits_of_several_limits_are_due_together():
+    _, dues = ledger((1_020, 1_050, 4), alone=False)
+    assert dues == [[1_020] * 4]
+    with pytest.raises(Violation, match="R3.*not paid for before 1020"):
+        ledger((1_019, 1_050, 4), alone=False)
+
+
+def test_too_many_permits_in_a_time_are_seen_in_any_window():
+    made, _ = ledger((1_000, 1_030, 3), (1_100, 1_130, 3))
+    made.check()
+    made.dues.append(1_110)
+    made.check()
+    made.dues.append(1_119)
+    with pytest.raises(Violation, match="R3.*0.100 permits too many"):
+        made.check()
+
+
+def test_a_charge_that_does_not_move_the_reach_on_is_seen():
+    with pytest.raises(Violation, match="R6"):
+        ledger((1_000, 1_050, 1), (1_000, 1_050, 1))
+
+
+def test_a_booking_beyond_the_horizon_is_seen():
+    ledger((0, 30 * NS + 30, 1))
+    with pytest.raises(Violation, match="R7"):
+        ledger((0, 30 * NS + 31, 1))
+
+
+def test_another_rule_begins_an_epoch_and_the_same_one_does_not():
+    made, _ = ledger((1_000, 1_030, 3))
+    made.under(RULE)
+    assert len(made.dues) == 3
+    made.under(replace(RULE, burst=4))
+    assert made.dues == []
+    assert made.epochs == 1
+
+
+# The oracle: what is not so is seen.
+
+
+def quiet_schedule(**changes):
+    job = Job(act="acquire", key="", permits=((SINGLE, 0.0),), timeout=20.0, times=8, pause=0.0)
+    standard = {
+        "seed": 1, "limits": ((SINGLE, 10.0, 1.0, 2),), "jobs": (((job,),),), "deeds": (), "odds": 0.0,
+        "latency": 0.002, "front_ends": (0.0,), "rates": (0.0,), "walls": (0.0,),
+    }  # fmt: skip
+    return Schedule(**(standard | changes))
+
+
+def violated(schedule=None):
+    record = play(schedule or quiet_schedule(), watch=True)
+    assert record.failure is not None
+    return record.failure
+
+
+@pytest.fixture
+def performance():
+    made = Performance(quiet_schedule())
+    yield made
+    made.world.close()
+
+
+def underway(performance, seconds=0.05):
+    process = performance.start("p1", 0)
+    performance.cast.append(process)
+    performance.work(process, performance.schedule.jobs[0][0])
+    performance.world.run(performance.world.now + seconds)
+    return process, ("rate#45", "rate#")
+
+
+def item_of(performance):
+    ((at, item),) = [(at, item) for at, item in performance.service.items.items() if at[1] == "rate#"]
+    return at, item
+
+
+def test_a_quiet_schedule_has_nothing_to_tell():
+    record = play(quiet_schedule(), watch=True)
+    assert record.failure is None
+    assert record.faults == {}
+    # The user's eight; then two at once, and three times two, by the last process.
+    assert record.permits == 8 + 2 + 3 * 2
+    assert record.charges == 8 + 1 + 3
+
+
+def test_a_permit_that_nobody_was_charged_for_is_seen(performance):
+    process, _ = underway(performance)
+    with pytest.raises(Violation, match="R2"):
+        performance.oracle.used(process, "", {SINGLE: 1})
+
+
+def test_a_permit_that_is_used_before_it_is_due_is_seen(performance):
+    process, _ = underway(performance)
+    ((*_, dues),) = [(key, dues) for key, dues in performance.oracle._permits.items()]
+    assert dues[-1] > process.told_ns(), "one is booked"
+    performance.oracle._taken.clear()
+    performance.oracle.used(process, "", {SINGLE: len(dues) - 1})
+    with pytest.raises(Violation, match="R2"):
+        performance.oracle.used(process, "", {SINGLE: 1})
+
+
+def test_sums_that_do_not_fit_are_seen(performance):
+    underway(performance)
+    at, item = item_of(performance)
+    with pytest.raises(Violation, match="R9"):
+        performance.service.edit(at, performance.world.now, {**item, "held#permits": {"N": "1"}})
+
+
+def test_ttl_that_deletes_what_is_not_paid_for_is_seen(performance):
+    underway(performance)
+    at, item = item_of(performance)
+    performance.service.items[at] = {**item, "ttl": {"N": str(int(performance.world.now) - 1)}}
+    with pytest.raises(Violation, match="R3: TTL"):
+        performance.service.expire(performance.world.now)
+
+
+def test_a_policy_that_is_not_followed_is_seen(monkeypatch):
+    monkeypatch.setattr("ddb_lease._operations.policy.POLICY_SECONDS", 300.0)
+    idle = Job(act="acquire", key="", permits=((SINGLE, 0.0),), timeout=20.0, times=40, pause=1.2)
+    failure = violated(
+        quiet_schedule(jobs=(((idle,),),), deeds=(Deed(at=2.0, what="set policy", process=0, size=0.05),))
+    )
+    assert failure.law == "R8"
+
+
+def test_a_caller_that_waits_for_ever_is_seen(monkeypatch):
+    monkeypatch.setattr("ddb_lease._operations.booking._wake", lambda bookings, *, but: None)
+    monkeypatch.setattr("ddb_lease._protocol.retry.TURN_SECONDS", 10_000.0)
+    patient = replace(quiet_schedule().jobs[0][0][0], timeout=None)
+    assert violated(quiet_schedule(jobs=(((patient,),) * 4,))).law == "L1"
+
+
+def test_a_rate_that_stays_closed_is_seen(performance):
+    underway(performance)
+    at, item = item_of(performance)
+    far = {"N": str(round((performance.world.now + 3_600) * NS))}
+    performance.service.edit(at, performance.world.now, {**item, "tat#permits": far, "reach#permits": far})
+    with pytest.raises(Violation, match="L2.*is closed for 3"):
+        finale.play(performance)
+
+
+def test_a_given_fate_befalls_the_request_it_is_given_to():
+    lost = {("p1", 2): Fate("answer lost", out=0.002, back=None)}
+    record = play(quiet_schedule(odds=0.5, faults=lost), watch=True)
+    assert record.failure is None
+    assert any("#2" in what and "answer lost" in what for _, _, what in record.timeline)
