@@ -57,7 +57,7 @@ RATES = Chapter(
         Mutant(
             name="a process that has not seen a key's override reads the key before it refuses",
             module=_BOOKING,
-            target="_Tries._look_for_override",
+            target="_look_for_override",
             code="now - book.known_at < REMEMBERED and policy is not None",
             without="policy is not None",
             noticed_by=(
