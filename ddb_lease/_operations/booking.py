@@ -304,7 +304,9 @@ class _Tries:
                 case Flight():
                     outcome = yield from self._fly(step, give_up_at)
                 case NeverEnough():
-                    outcome = yield from _look_for_override(state, self._key, book, booking.wanted, step, give_up_at)
+                    outcome = yield from _look_for_override(
+                        state, self._key, booking.wanted, refused=step, give_up_at=give_up_at
+                    )
                 case _:
                     outcome = step
             if isinstance(outcome, StalePolicy):
@@ -516,14 +518,14 @@ def _prepare(state: LimiterState, give_up_at: float, budget_ends: float) -> Oper
 
 
 def _look_for_override(
-    state: LimiterState, key: str, book: KeyBook, wanted: Wanted, refused: NeverEnough, give_up_at: float
+    state: LimiterState, key: str, wanted: Wanted, *, refused: NeverEnough, give_up_at: float
 ) -> Operation[Admission | None]:
     """Read the key, as it may have an override that allows more; None: it was read just now.
 
     Raises:
         ConfigurationError: What was read shows that the limits never allow it.
     """
-    policy, now = state.policy, _reliable(state)
+    policy, book, now = state.policy, state.book(key), _reliable(state)
     if now - book.known_at < REMEMBERED and policy is not None:
         due = earliest_due(policy, book.known, wanted, now=now)
         if isinstance(due, NeverEnough):

@@ -41,7 +41,7 @@ from ddb_lease._runtime.rate_reporter import RateReporter
 from ddb_lease._runtime.rate_steering import RateSteering
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
-from ddb_lease._runtime.unavailability import contact_for, decision_here, meanwhile, timeouts_of
+from ddb_lease._runtime.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
 from ddb_lease._state.key_book import Booking, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.use_gate import UseGate
@@ -345,7 +345,7 @@ class RateLimiterCore:
             permits = "permit" if wanted.booked[SINGLE] == 1 else f"{wanted.booked[SINGLE]} permits"
         else:
             permits = f"permits ({', '.join(parts)})"
-        return AcquireTimeout(f"no {permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
+        return AcquireTimeout(f"no {permits} of rate {self.name!r} available{in_vain(timeout, self.state.contact)}")
 
     # Closing, fork and exit.
 

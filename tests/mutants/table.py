@@ -9,6 +9,7 @@ from tests.mutants import (
     holding,
     limits,
     operating,
+    outages,
     processes,
     rates,
     renewing,
@@ -42,6 +43,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     renewing.TROUBLES,
     operating.OPERATING,
     rates.RATES,
+    outages.OUTAGES,
     limits.LIMITS,
     conforming.CONFORMING,
 )

@@ -502,7 +502,7 @@ def test_a_reading_that_a_charge_overtook_does_not_pass_for_permits_given_back()
     with pytest.raises(StopIteration):
         reading.send(KeyIs(state=before))
     assert book.gate is gate
-    assert book.known is after
+    assert book.known == after
     reading = read_key(state, "", deadline=1e9)
     next(reading)
     with pytest.raises(StopIteration):
