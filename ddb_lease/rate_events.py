@@ -5,7 +5,9 @@ Invariants:
 - Values only, frozen, each with the rate's name and the key; the key is empty for a rate without keys, and where the
   event concerns all keys. No decision depends on them.
 - Each is reported on the thread that calls (with `ddb_lease.aio`: on the loop's), with no lock held, before the call
-  returns. While earlier events of the limiter wait for a thread for callbacks, later ones are queued behind them.
+  returns. While earlier events of the limiter wait for a thread for callbacks, later ones are queued behind them. Of a
+  window with `ddb_lease.aio`, `RateThrottled` comes on the thread that sent the request.
+- A window has one limit, ``permits``, no bookings and no policy; when a permit comes back it does not say.
 - Every call that asks for permits ends with one `Admitted` or one `Denied`, or raises `StoreUnavailable` or another
   error; one that is interrupted ends with neither. `reserve` ends with `Reserved` in place of `Admitted`.
 - Fields with many values (the key) are apart from fields with few (rate, limit, `decided_by`).

@@ -22,6 +22,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.window_core import TRIES, TRY_SECONDS, TooLate, WindowCore
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.models import BucketStatus, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,6 +64,7 @@ class SlidingWindow(NotAsync, BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: `front_end_skew`, `retention` and `max_clock_skew` are used.
+        on_event: Called with each event, for metrics: see `ddb_lease.rate_events`. There are no bookings and policies.
 
     Raises:
         ConfigurationError: A setting cannot work. Nothing was sent.
@@ -89,6 +91,7 @@ class SlidingWindow(NotAsync, BelongsHere):
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
+        on_event: OnRateEvent | None = None,
         runtime: Runtime | None = None,
     ) -> None:
         self._window = WindowCore(
@@ -102,6 +105,7 @@ class SlidingWindow(NotAsync, BelongsHere):
             owner=owner,
             timing=timing,
             runtime=runtime,
+            on_event=on_event,
         )
         self._core = self._window.bucket
         self._hooks = HoldsNothing(self._core)  # its slots outlive the process, and may be used until its end
@@ -198,10 +202,11 @@ class SlidingWindow(NotAsync, BelongsHere):
 
     def _use(self, deadline: float, *, patient: bool) -> bool:
         """Win a slot, and let it expire; False if none came free in time."""
-        for _ in range(TRIES):
-            with contextlib.suppress(TooLate):
-                return self._use_once(deadline, patient=patient)
-        raise self._window.too_slow()
+        with self._window.reporting() as ended:
+            for _ in range(TRIES):
+                with contextlib.suppress(TooLate):
+                    return ended(self._use_once(deadline, patient=patient))
+            raise self._window.too_slow()
 
     def _use_once(self, deadline: float, *, patient: bool) -> bool:
         core = self._core

@@ -9,8 +9,11 @@ from random import Random
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, RateLimiter, StoreRejected, StoreUnavailable
-from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._protocol.messages import Look
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.messages import Charge, CreatePolicy, ReadPolicy
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.key_book import Booking
 from scripts.harness.simulated_engine import simulated
 from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually, wanted
 
@@ -50,24 +53,91 @@ def test_a_timeout_of_nothing_takes_what_is_there(limiter):
         limiter.acquire(timeout=0)
 
 
+def test_a_waiter_has_its_permit_when_it_is_due_whoever_tries_meanwhile(limiter, rates, environment):
+    other = rates()
+    other.status()
+    drained(limiter)
+    began = environment.clock.steady()
+    environment.meanwhile.append(lambda: drained(other))
+    limiter.acquire(timeout=0.5)
+    assert environment.clock.steady() - began <= 0.01 + 0.001
+    assert charges(limiter) == 1
+
+
+def test_a_timeout_is_kept_where_others_have_booked_before(limiter, rates, environment):
+    other = rates()
+    other.status()
+    drained(limiter)
+    told = []
+
+    def wait_in_vain():
+        environment.meanwhile.clear()
+        before, paused = environment.clock.steady(), len(environment.pauses)
+        with pytest.raises(AcquireTimeout):
+            other.acquire(timeout=0.005)
+        told.append((environment.clock.steady() - before, len(environment.pauses) - paused))
+
+    environment.meanwhile.append(wait_in_vain)
+    limiter.acquire(5, timeout=1)
+    assert told == [(0.0, 0)], "the next permit is due 10 ms after the five that are booked: it is told at once"
+
+
+def test_however_many_permits_others_take_each_that_is_waited_for_costs_one_charge(limiter, rates, environment):
+    other = rates()
+    other.status()
+    drained(limiter)
+    environment.meanwhile.append(lambda: drained(other))
+    began = environment.clock.steady()
+    for _ in range(100):
+        limiter.acquire(timeout=20)
+    assert charges(limiter) <= 105
+    assert environment.clock.steady() - began <= 2 * 1.0, "of a hundred permits a second, it has half at least"
+
+
 def test_waiters_are_served_in_order_and_nobody_passes_them(new_limiter, in_thread):
     limiter = new_limiter(rate=10, burst=3)
     assert limiter.try_acquire(3)
-    served = []
+    limiter.tap.clear()
+    served, go = [], threading.Event()
 
     def wait(number, n):
         limiter.acquire(n)
         served.append(number)
 
+    limiter.tap.inject(Charge, before=lambda _: go.wait(10))  # so that all wait before the first is booked
     waiting = []
-    for number, n in ((1, 3), (2, 1), (3, 2)):
-        before = charges(limiter)
+    for number, n, in_all in ((1, 3, 3), (2, 1, 4), (3, 2, 6)):
         waiting.append(in_thread(lambda number=number, n=n: wait(number, n)))
-        eventually(lambda before=before: charges(limiter) > before and not wanted(limiter))
+        eventually(lambda in_all=in_all: wanted(limiter) == in_all)
+    go.set()
     assert not limiter.try_acquire()
     for waiter in waiting:
         waiter.result(20)
     assert served == [1, 2, 3]
+    assert charges(limiter) == 2, "one for the first, and one for those who came meanwhile"
+
+
+def test_waiters_of_several_processes_are_served_in_the_order_of_their_bookings(new_limiter, in_thread):
+    limiters = [new_limiter(rate=10, burst=3) for _ in range(3)]
+    assert limiters[0].try_acquire(3)
+    for limiter in limiters:
+        limiter.status()
+        limiter.tap.clear()
+    served = []
+
+    def wait(limiter, n):
+        limiter.acquire(n)
+        served.append(n)
+
+    waiting = []
+    for limiter, n in zip(limiters, (3, 1, 2), strict=True):  # the large one first: it is not passed by the small ones
+        waiting.append(in_thread(lambda limiter=limiter, n=n: wait(limiter, n)))
+        eventually(lambda limiter=limiter: charges(limiter) and not wanted(limiter))
+    for waiter in waiting:
+        waiter.result(20)
+    assert served == [3, 1, 2]
+    assert all(set(limiter.tap.count()) == {"Charge"} for limiter in limiters)
+    assert all(charges(limiter) <= 2 for limiter in limiters), "a guess that is wrong costs one more"
 
 
 def test_a_try_is_denied_at_once_if_those_in_front_take_all(new_limiter, in_thread):
@@ -216,6 +286,19 @@ def test_prefetching_under_load_takes_as_few_requests_and_keeps_the_rate(rates, 
     assert all(b - a > 0.0009 for a, b in itertools.pairwise(times)), "each when it is due, and no two at once"
 
 
+def test_permits_in_hand_go_to_the_waiters(rates):
+    limiter = rates(burst=5, prefetch=5)
+    assert limiter.try_acquire()
+    waiting = Booking(
+        lambda: None, wanted=Wanted(booked={"permits": 4}), began=0.0, deadline=float("inf"), patient=True
+    )
+    book = limiter._core.state.book("")
+    book.join(waiting)
+    assert not limiter.try_acquire()
+    book.leave(waiting)
+    assert limiter.try_acquire()
+
+
 def test_permits_in_hand_are_used_without_a_request(rates):
     limiter = rates(burst=5, prefetch=5)
     assert limiter.try_acquire()
@@ -274,7 +357,7 @@ def test_closing_ends_every_wait(new_limiter, in_thread):
     limiter = new_limiter(rate=0.01, burst=1)
     assert limiter.try_acquire()
     waiting = [in_thread(limiter.acquire) for _ in range(3)]
-    eventually(lambda: charges(limiter) >= 2)
+    eventually(lambda: charges(limiter) == 2 and wanted(limiter) == 2)  # one has booked, and two may not yet
     limiter.close()
     for waiter in waiting:
         with pytest.raises(ConfigurationError, match="is closed"):
@@ -338,4 +421,4 @@ def test_a_users_own_machinery_is_asked_for_chance(new_limiter):
     limiter = new_limiter(tap=tap, runtime=Runtime(wrap=tap.around, chance=Random(3)))
     assert lane_of(limiter) == Random(3).randrange(8)
     assert math.isfinite(limiter.wait_time())
-    assert Charge in {type(request) for request in tap.sent}
+    assert {type(request) for request in tap.sent} - {Look} == {ReadPolicy, CreatePolicy, Charge}

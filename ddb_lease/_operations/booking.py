@@ -9,7 +9,8 @@ Invariants:
 - An attempt has one id for all its sendings, and charges the same permits for the same callers each time. If the item
   that refused it shows the id, an earlier sending was charged: it counts once, and its permits are due by the item as
   it is then, which is the later time.
-- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone.
+- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone. While
+  others wait for it, it is not given up before `ATTEMPT_SECONDS`, whoever sends it.
 - Who cannot be served within its timeout is told as soon as that is known.
 """
 
@@ -22,7 +23,7 @@ from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
 from ddb_lease._operations.resend import UNANSWERED, send_until
-from ddb_lease._operations.settling import clear_overdue, enter
+from ddb_lease._operations.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue, enter
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import (
@@ -88,8 +89,9 @@ AHEAD_NS: Final = 20_000_000
 OUTRUN_SECONDS: Final = 1.0
 """For how long after that."""
 
-IN_ORDER_NS: Final = 250_000_000
-"""How long permits that are due wait for those that were due before: a thread or an event loop may be blocked."""
+PREFETCHED_PARTS: Final = 1_000
+"""Into how many parts prefetched permits are split at most, each due with its last permit: a rate of bytes may have
+millions of them."""
 
 IN_FRONT: Final = 100
 """How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
@@ -166,7 +168,7 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
         return None
     denial = earliest_due(policy, known, wanted, now=now)
     if isinstance(denial, NotBefore):
-        return denial if denial.at > now and _remembered(policy, book, denial, now) else None
+        return denial if denial.at > now and _remembered(policy, known, book.known_at, denial, now) else None
     return None
 
 
@@ -176,16 +178,13 @@ def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int)
     if known is None:
         return None
     denial = earliest_due(policy, known, wanted, now=now)
-    if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, denial, now):
+    if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, known, book.known_at, denial, now):
         return None
     return known
 
 
-def _remembered(policy: Policy, book: KeyBook, denial: NotBefore, now: int) -> bool:
-    known = book.known
-    if known is None:
-        return False
-    return now < remembered_until(denial, known, limits_of(policy, known), now=book.known_at)
+def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefore, now: int) -> bool:
+    return now < remembered_until(denial, known, limits_of(policy, known), now=known_at)
 
 
 def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operation[None]:
@@ -199,7 +198,7 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
         wait = due - now
         if wait <= 0:
             with state.lock:
-                wait = _pass(state, book, booking, late=-wait)
+                wait = _pass(state, book, booking, now=now)
                 woken = book.used(booking) if wait == 0 else []
                 if wait == 0 and book.pace is not None:
                     book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
@@ -209,13 +208,16 @@ def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operati
         yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
 
 
-def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, late: int) -> int:
+def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, now: int) -> int:
     """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
-    if late < IN_ORDER_NS and not book.passes_next(booking):
-        return IN_ORDER_NS - late
+    wait = book.waits_for_others(booking, now=now)
+    if wait:
+        return wait
     gate = book.gate = book.gate or UseGate()
     limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-    return gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+    wait = gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
+    booking.comes_at = now + wait
+    return wait
 
 
 class _Tries:
@@ -253,11 +255,19 @@ class _Tries:
         self._note(outcome, began)
         return outcome
 
+    def _is_awaited(self, flight: Flight | None) -> bool:
+        """Whether an attempt may have been charged for others who wait: the next of them sends it again."""
+        now = self._state.rate_time.now_ns()
+        if flight is None or not flight.uncertain or now is None or now - flight.planned_at > ATTEMPT_SECONDS * NS:
+            return False
+        return any(one is not self._booking and self._book.awaits(one) for one in (ref() for ref, _ in flight.batch))
+
     def _note(self, outcome: Admission, began: float) -> None:
         """Note for others how a try of the first in the queue ended, and wake those that it concerns."""
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
-            book.flight = None
+            if not self._is_awaited(book.flight):
+                book.flight = None
             if not isinstance(outcome, (Busy, Unavailable)):
                 book.failing_since = None
             elif book.failing_since is None:
@@ -302,7 +312,9 @@ class _Tries:
         for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
-            yield from self._clear_the_way(give_up_at, again=branch > 0)
+            if branch:  # the last answer may have taken long
+                yield from ensure_policy(state, deadline=give_up_at)
+            yield from self._settle_first(give_up_at)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -319,6 +331,15 @@ class _Tries:
                 return outcome
         return LostRace()
 
+    def _settle_first(self, give_up_at: float) -> Operation[None]:
+        """Sweep what is overdue, and let others of this process settle before a charge that changes the hold too."""
+        book, known = self._book, self._book.known
+        if book.ledger is None and (known is None or not known.holds):
+            return
+        yield from clear_overdue(self._state, self._key, book, deadline=give_up_at)
+        if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
+            yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
+
     def _budget_ends(self) -> float:
         """Until when requests are sent again, on the steady clock, by the budget of a decision."""
         contact, since = self._state.contact, self._book.failing_since
@@ -328,14 +349,6 @@ class _Tries:
         if contact.down:
             return now  # this call is the probe: one answer is enough
         return contact.patience + (now if since is None else max(since, self._booking.began))
-
-    def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
-        """Before a charge is planned: read the policy if it is old, and sweep what is past its time."""
-        state, book = self._state, self._book
-        if again:  # the last answer may have taken long
-            yield from ensure_policy(state, deadline=give_up_at)
-        if book.ledger is not None or (book.known is not None and book.known.holds):
-            yield from clear_overdue(state, self._key, book, deadline=give_up_at)
 
     def _others_come(self) -> bool:
         book = self._book
@@ -398,7 +411,6 @@ class _Tries:
                         attempt=f"{state.chance.getrandbits(64):016x}",
                         batch=batch,
                         wanted=step.wanted,
-                        amounts=step.amounts,
                         horizon=step.horizon,
                         planned_at=now,
                         refusals=before.refusals if before else 0,
@@ -454,7 +466,8 @@ class _Tries:
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
-                    book.learn(answer.state, now=now, process=state.process, since=self._sent_at)
+                    book.learn(answer.state, now=now, since=self._sent_at, process=state.process)
+                    book.trouble = None  # the table answered
                     flight.uncertain = False
                     flight.refusals += 1
                 return None
@@ -475,15 +488,21 @@ class _Tries:
         state, book = self._state, self._book
         if found is None:
             raise ConfigurationError("a charge left no item: a defect of this library")
-        each = _prefetched(flight)
-        dues = due_times(sent, found, (*flight.amounts, *each))
-        size = len(flight.amounts)
+        counts, more, interval = _shares(flight)
+        dues = due_times(sent, found, [count * interval for count in (*counts, *more)])
+        size = len(counts)
         with state.lock:
             if flight.wanted.reserved:
                 enter(book, flight, sent, dues[0])
-            book.learn(found, now=now, process=state.process, since=self._sent_at)
-            woken = book.book(flight, dues[:size], dues[size:], now=state.time.steady())
+            book.learn(found, now=now, since=self._sent_at, process=state.process)
+            steady = state.time.steady()
+            woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
+            # If those for whom it was charged are gone, their permits are for those who wait now.
+            woken += book.deal(now=now, steady=steady)
+            settlers = [] if book.ledger is None else book.ledger.settlers[:1]
         _wake(woken, but=self._booking)
+        for settler in settlers:
+            settler.wake()
         return None if self._booking.due is None else Booked(due=self._booking.due)
 
     def _send_until_known(self, flight: Flight, give_up_at: float) -> Operation[Any]:
@@ -567,15 +586,22 @@ def _is_undecided(flight: Flight, answer: object) -> bool:
     return isinstance(answer, Unknown) or (unanswered and flight.uncertain)
 
 
-def _prefetched(flight: Flight) -> tuple[int, ...]:
-    """What each of the prefetched permits costs."""
-    if len(flight.wanted.limits) != 1 or flight.wanted.reserved:
-        return ()
-    name = flight.wanted.limits[0]
+def _shares(flight: Flight) -> tuple[list[int], list[int], int]:
+    """How many permits each caller gets, the same of each part of those that are prefetched, and what a permit costs.
+
+    By what was sent last: since it was planned, the policy may have changed. For several limits, nothing is prefetched,
+    and all are due together: one permit for each caller stands for all of its own.
+    """
+    names = flight.wanted.limits
+    if len(names) != 1 or flight.wanted.reserved:
+        return [1] * len(flight.batch), [], 0
+    (name,) = names
     part = next(part for part in flight.sent[-1].limits if part.name == name)
-    extra = part.charged - sum(flight.amounts)
-    count = flight.wanted.booked[name] - sum(wanted.booked.get(name, 0) for _, wanted in flight.batch)
-    return (extra // count,) * count if count > 0 else ()
+    counts = [wanted.booked[name] for _, wanted in flight.batch]
+    more = flight.wanted.booked[name] - sum(counts)
+    each = max(1, -(-more // PREFETCHED_PARTS))
+    parts = [each] * (more // each) + ([more % each] if more % each else [])
+    return counts, parts, part.charged // flight.wanted.booked[name]
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -29,6 +29,9 @@ from ddb_lease._state.log import queued as _log
 
 _TRIES = 3
 
+_MEANWHILE_SECONDS = 3.0
+"""For how long nobody else asks: who does may be cancelled."""
+
 OLDER_SORT_KEY = "rate"
 """Under which versions before this one keep a rate, in one item."""
 
@@ -54,6 +57,8 @@ def ensure_policy(
     known = state.policy
     if known is not None and not newer and state.time.steady() - state.policy_at < POLICY_SECONDS:
         return None
+    if known is not None and not newer:  # one asks, and the others go on meanwhile
+        state.policy_at = state.time.steady() - POLICY_SECONDS + _MEANWHILE_SECONDS
     answer = yield from _ask(state, ReadPolicy(consistent=known is None or newer), deadline)
     tell_if_older(state, answer)
     if isinstance(answer, PolicyIs) and answer.policy is None:

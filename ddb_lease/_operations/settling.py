@@ -38,6 +38,10 @@ SECONDS: Final = 10.0
 MOST_SWEPT: Final = 8
 """Holds that one charge sweeps first, at most: each costs a request."""
 
+WAIT_FOR_ANOTHER_SECONDS: Final = 0.1
+"""How long a settlement waits for the answer to a charge that reserves, and such a charge for that to a settlement, at
+most: each needs to know what the other makes of the process's hold."""
+
 _TURN_SECONDS: Final = 1.0
 """How long a caller that another one sends for sleeps at most before it looks again."""
 
@@ -72,6 +76,9 @@ def settle_held(state: LimiterState, key: str, book: KeyBook, settler: Settler) 
         if ledger is None or not ledger.my_turn(settler):
             yield Pause(seconds=min(left, _TURN_SECONDS), wakeable=True)
             continue
+        if reserves(book):
+            # Both would change the hold at the same moment, and one of them in vain.
+            yield Pause(seconds=min(left, WAIT_FOR_ANOTHER_SECONDS), wakeable=True)
         failure = yield from _Sending(state, key, book, ledger).run(settler.deadline)
         with state.lock:
             settlers, bookings = ledger.others(settler), book.others()
@@ -103,8 +110,14 @@ def clear_overdue(state: LimiterState, key: str, book: KeyBook, *, deadline: flo
             return
         _learn(state, book, answer.state, since)
     ledger = book.ledger
-    if ledger is not None:
+    if ledger is not None and not ledger.settlers:
         yield from _Sending(state, key, book, ledger).run(deadline)
+
+
+def reserves(book: KeyBook) -> bool:
+    """Whether a charge that reserves is under way, and not answered yet."""
+    flight = book.flight
+    return bool(book.reserving) or (flight is not None and bool(flight.sent) and bool(flight.wanted.reserved))
 
 
 def enter(book: KeyBook, flight: Flight, sent: Sequence[Charge], due: int) -> None:
@@ -221,7 +234,7 @@ class _Sending:
             process=state.process,
             lane=_lane(state),
             attempt=f"{state.chance.getrandbits(64):016x}",
-            reserving=self._reserves(),
+            reserving=reserves(self._book),
             now=now,
         )
 
@@ -242,10 +255,6 @@ class _Sending:
             retention=round(state.retention),
         )
         return None if isinstance(request, Swept) else request
-
-    def _reserves(self) -> bool:
-        flight = self._book.flight
-        return bool(self._book.reserving) or (flight is not None and bool(flight.wanted.reserved))
 
     def _is_made_anew(self, hold: Hold) -> bool:
         """Whether a charge that is not answered yet made the hold anew."""

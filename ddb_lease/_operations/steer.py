@@ -193,7 +193,7 @@ def _read_key(state: LimiterState, key: str, deadline: float) -> Operation[tuple
     found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
     now = yield from _now(state)
     with state.lock:
-        state.book(key).learn(found, now=now, process=state.process, since=since)
+        state.book(key).learn(found, now=now, since=since, process=state.process)
     return found, now
 
 

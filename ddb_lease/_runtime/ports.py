@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import threading
+import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from ddb_lease._protocol.messages import Reply, Request
+
+SLICE_SECONDS: Final = 1.0
+"""How long a thread waits at a time: so long a signal may wait for its handler."""
 
 
 class Sender(Protocol):
@@ -58,21 +61,28 @@ class Wakeup:
     """Ends a pause early. One thread pauses on it; any thread or signal handler may wake it.
 
     It uses a `SimpleQueue`, which is reentrant: an `Event` may deadlock if a signal handler sets it while its own
-    thread waits for it.
+    thread waits for it. It waits in slices: a signal that arrives just before the thread begins to wait does not end
+    that wait, and its handler runs only after it.
     """
 
     _rings: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue, init=False)
 
     def pause(self, seconds: float) -> None:
         """Wait this long, or until woken; a wake that came before the pause counts."""
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0 and self._rings.empty():
+            with contextlib.suppress(queue.Empty):
+                self._rings.get(timeout=min(left, SLICE_SECONDS))
+                break
         with contextlib.suppress(queue.Empty):
-            self._rings.get(timeout=min(seconds, threading.TIMEOUT_MAX))
             while True:
                 self._rings.get_nowait()
 
     def sleep(self, seconds: float) -> None:
         """Wait this long; a wake meanwhile ends the next pause."""
-        threading.Event().wait(seconds)
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            time.sleep(min(left, SLICE_SECONDS))
 
     def wake(self) -> None:
         """End the current pause, or the next one."""

@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ from ddb_lease._runtime.rate_reporter import RateReporter
 from ddb_lease._runtime.rate_steering import RateSteering
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
-from ddb_lease._runtime.unavailability import contact_for, decision_here, meanwhile, timeouts_of
+from ddb_lease._runtime.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
 from ddb_lease._state.key_book import Booking, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.use_gate import UseGate
@@ -204,7 +205,7 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return Wanted(booked={SINGLE: _checked_count("n", n, self._most(key, SINGLE))})
+            return _single(_checked_count("n", n, self._most(key, SINGLE)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         if n != 1:
@@ -360,7 +361,7 @@ class RateLimiterCore:
             permits = "permit" if counts[SINGLE] == 1 else f"{counts[SINGLE]} permits"
         else:
             permits = f"permits ({', '.join(parts)})"
-        return AcquireTimeout(f"no {permits} of rate {self.name!r} available within {checked_timeout(timeout):g} s")
+        return AcquireTimeout(f"no {permits} of rate {self.name!r} available{in_vain(timeout, self.state.contact)}")
 
     # Closing, fork and exit.
 
@@ -453,6 +454,11 @@ class RateLimiterCore:
             woken = key_book.leave(booking)
         for other in woken:
             other.wake()
+
+
+@functools.lru_cache(maxsize=1024)
+def _single(n: int) -> Wanted:
+    return Wanted(booked={SINGLE: n})
 
 
 def limits_given(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, get_args
 
-from ddb_lease._numbers import as_seconds, shown
+from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.without_answer import limits_here
 from ddb_lease._protocol.rates.local_share import share_of
 from ddb_lease._protocol.rates.records import Policy
@@ -94,6 +94,14 @@ def meanwhile(contact: ServiceContact | None) -> Meanwhile | None:
     share = f", with {contact.local.share:g} of the rate" if contact.on_unavailable == "local" else ""
     text = f"; meanwhile on_unavailable={contact.on_unavailable!r} decides{share}"
     return Meanwhile(text=text, after=contact.patience * _NEARLY)
+
+
+def in_vain(timeout: Seconds | None, contact: ServiceContact | None) -> str:
+    """How long a call has waited, for the end of its error's message; or why it has not."""
+    seconds = checked_timeout(timeout)
+    if contact is not None and contact.on_unavailable == "deny" and (seconds is None or contact.down):
+        return ": the service does not answer, and on_unavailable='deny' decides"
+    return "" if seconds is None else f" within {seconds:g} s"
 
 
 def decision_here(

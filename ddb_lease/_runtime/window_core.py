@@ -14,19 +14,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.records import Grant
-from ddb_lease._runtime.arguments import checked_timing
+from ddb_lease._runtime.arguments import checked_timing, require_callback
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.window_reporter import WindowReporter, unreported
 from ddb_lease._state.words import WINDOW
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
 from ddb_lease.models import OSCILLATOR_DRIFT, PERMIT_KEY, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 ANSWER_SECONDS: Final = 1.0
 """How long a claim may take until its permit is returned. If it takes longer, the permit is not used: its slot is
@@ -53,6 +56,7 @@ class WindowCore:
     Attributes:
         bucket: The bucket whose slots are the permits.
         period: Seconds.
+        reporter: Reports its events; None if nobody listens.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class WindowCore:
         owner: str | None,
         timing: Timing | None,
         runtime: Runtime | None,
+        on_event: OnRateEvent | None = None,
     ) -> None:
+        require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
         given = checked_timing(timing)
         whole = _WholePeriod(
             front_end_skew=given.front_end_skew,
@@ -91,10 +97,20 @@ class WindowCore:
             runtime=runtime,
             words=WINDOW,
         )
+        self.reporter = None
+        if on_event is not None:
+            self.reporter = WindowReporter(self.bucket.name, on_event, runtime=self.bucket.runtime)
 
     def begin(self, deadline: float, *, patient: bool, wake: Callable[[], None]) -> PendingAcquire:
         """Begin to win a slot."""
-        return self.bucket.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wake)
+        pending = self.bucket.begin_acquire(deadline, _PERMIT, count=1, patient=patient, wake=wake)
+        if self.reporter is None:
+            return pending
+        return replace(pending, observe=self.reporter.observing(pending.observe))
+
+    def reporting(self) -> AbstractContextManager[Callable[[bool], bool]]:
+        """A block for one call, which is to call what it gives with whether the call got its permit."""
+        return unreported() if self.reporter is None else self.reporter.reporting()
 
     def used(self, pending: PendingAcquire, outcome: Outcome) -> bool:
         """Whether a slot was won in time, which is then left to expire.

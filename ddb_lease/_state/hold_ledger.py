@@ -104,12 +104,13 @@ class HoldLedger:
         seen: The item as last seen.
         entries: What is held, the oldest first.
         under_way: The settlement under way.
+        settlers: Callers that settle; the first one sends.
     """
 
     seen: KeyState | None = None
     entries: list[Held] = field(default_factory=list)
     under_way: Settlement | None = None
-    _settlers: list[Settler] = field(default_factory=list)
+    settlers: list[Settler] = field(default_factory=list)
     _overwritten: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
 
     def saw(self, state: KeyState | None, *, process: str) -> None:
@@ -197,20 +198,20 @@ class HoldLedger:
 
     def join(self, settler: Settler) -> None:
         """Join those who settle."""
-        self._settlers.append(settler)
+        self.settlers.append(settler)
 
     def leave(self, settler: Settler) -> list[Settler]:
         """Leave, from any place; returns whom to wake."""
-        self._settlers = [other for other in self._settlers if other is not settler]
+        self.settlers = [other for other in self.settlers if other is not settler]
         return self.others(settler)
 
     def my_turn(self, settler: Settler) -> bool:
         """Whether this one sends."""
-        return self._settlers[:1] == [settler]
+        return self.settlers[:1] == [settler]
 
     def others(self, settler: Settler) -> list[Settler]:
         """Whom to wake once something was settled: those whose reservations are over, and who is first."""
-        return [other for n, other in enumerate(self._settlers) if other is not settler and (n == 0 or is_over(other))]
+        return [other for n, other in enumerate(self.settlers) if other is not settler and (n == 0 or is_over(other))]
 
 
 def is_over(settler: Settler) -> bool:

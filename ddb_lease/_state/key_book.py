@@ -7,7 +7,7 @@ Invariants:
 - Callers queue: first come, first served. The first one sends one charge for all who wait, and deals the permits out.
 - A permit that is booked has its own due time, and is used by whom it was dealt to. If that caller leaves before, the
   permit goes to another one of this process: it is then a spare.
-- A spare that nobody wanted within `SPARE_NS` of its due time is forgone. If it were kept, this process could use it
+- A spare that nobody wanted within a second of its due time is forgone. If it were kept, this process could use it
   later, together with others: more than the rate.
 - A charge under way (`Flight`) belongs to the book, and not to the caller that sends it. If that caller is gone, the
   next one sends the same attempt again, and so finds out whether it was charged.
@@ -20,10 +20,8 @@ from __future__ import annotations
 import math
 import weakref
 from bisect import insort
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
@@ -32,13 +30,17 @@ from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.booking_queue import BookingQueue
 from ddb_lease._state.hold_ledger import Held, HoldLedger
 from ddb_lease._state.pace import Pace
+from ddb_lease._state.remembered_key import Remembered, recalled, remembered
+from ddb_lease._state.spares import Spares
 from ddb_lease._state.use_gate import UseGate
 
 STALE_SECONDS = 15.0
 """If the first in the queue is overdue by this much, the others stop relying on it."""
 
-SPARE_NS = 1_000_000_000
-"""How long after its due time a spare permit may still be used."""
+IN_ORDER_NS = 250_000_000
+"""How long permits that are due wait for those that were due before, after these should have come to the gate: their
+thread or event loop may be blocked. Those that come and are told to wait are not overtaken, however late they are: many
+permits may be late at once, and then whoever wants few of them would pass again and again."""
 
 
 class Booking:
@@ -56,9 +58,10 @@ class Booking:
     Attributes:
         due: When its permits are due; None until they are booked.
         held: If it reserves: what it holds, once it is charged.
+        comes_at: When its caller should come to the gate: when they are due, or when the gate told it to come again.
     """
 
-    __slots__ = ("__weakref__", "began", "deadline", "due", "held", "patient", "wake", "wanted")
+    __slots__ = ("__weakref__", "began", "comes_at", "deadline", "due", "held", "patient", "wake", "wanted")
 
     def __init__(
         self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
@@ -70,6 +73,7 @@ class Booking:
         self.patient = patient
         self.due: int | None = None
         self.held: Held | None = None
+        self.comes_at = 0
 
     def place(self, *, now: float) -> Place:
         """Its place, as of this time of the steady clock."""
@@ -85,7 +89,6 @@ class Flight:
         attempt: Its id, for all sendings.
         batch: Whom it books for, and what each of them wants.
         wanted: Their permits together, and those that are prefetched.
-        amounts: What the permits of each caller cost.
         horizon: How far ahead it may book, as of `planned_at`.
         planned_at: The service's time when it was planned.
         sent: All sendings so far.
@@ -96,7 +99,6 @@ class Flight:
     attempt: str
     batch: Sequence[tuple[weakref.ref[Booking], Wanted]]
     wanted: Wanted
-    amounts: tuple[int, ...]
     horizon: int
     planned_at: int
     sent: list[Charge] = field(default_factory=list)
@@ -104,16 +106,11 @@ class Flight:
     refusals: int = 0
 
 
-_Booked: TypeAlias = tuple[tuple[str, int], ...]
-"""Permits by limit, in the order of the limits' names."""
-
-
 class KeyBook:
     """The book of one key in one process.
 
     Attributes:
-        known: The item as last seen; None if none was seen, or there is none.
-        known_at: When it was seen, by the service's time.
+        known_at: When the item was seen last, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
         ledger: This process's reservations; None if there never was one.
@@ -123,20 +120,20 @@ class KeyBook:
         failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
             None if the last one did not fail.
         last_size: For how many callers the last charge booked.
-        last_end: When it was answered, on the steady clock.
+        last_end: When the last charge for several callers was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
         pace: How fast permits are used here; None until a charge was refused like that.
     """
 
     __slots__ = (
         "_expected_at",
+        "_kept",
         "_queue",
         "_served",
         "_spares",
         "failing_since",
         "flight",
         "gate",
-        "known",
         "known_at",
         "last_end",
         "last_size",
@@ -148,7 +145,8 @@ class KeyBook:
     )
 
     def __init__(self) -> None:
-        self.known: KeyState | None = None
+        # Nobody waits for most keys: what their books do not need is not made.
+        self._kept: Remembered = None
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
@@ -160,9 +158,9 @@ class KeyBook:
         self.last_end = -math.inf
         self.outrun_at = -math.inf
         self.pace: Pace | None = None
-        self._queue: BookingQueue[Booking] | None = None  # most keys have nobody who waits
+        self._queue: BookingQueue[Booking] | None = None
         self._served: list[weakref.ref[Booking]] | None = None
-        self._spares: dict[_Booked, deque[int]] = {}
+        self._spares: Spares | None = None  # most keys have none
         self._expected_at = math.inf
 
     @property
@@ -174,22 +172,30 @@ class KeyBook:
         """
         return not self._queue and not self._served and (self.ledger is None or not self.ledger.entries)
 
+    @property
+    def known(self) -> KeyState | None:
+        """The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time."""
+        return recalled(self._kept)
+
+    @known.setter
+    def known(self, state: KeyState | None) -> None:
+        self._kept = remembered(state)
+
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
-        self._forgo(now)
-        return sum(len(dues) * max(count for _, count in booked) for booked, dues in self._spares.items())
+        return 0 if self._spares is None else self._spares.in_hand(now=now)
 
     # What the item shows.
 
-    def learn(self, state: KeyState | None, *, now: int, process: str = "", since: int | None = None) -> None:
+    def learn(self, state: KeyState | None, *, now: int, since: int | None = None, process: str = "") -> None:
         """Keep the item as it was just seen.
 
         Args:
             state: The item.
             now: The service's time.
-            process: The name of this process's holds.
-            since: The service's time when the request was sent whose answer shows the item. If another answer has
-                come since, and this one shows less, it is the older one: nothing was given back.
+            since: The same when the request was sent whose answer shows the item. If another answer has come since,
+                and this one shows less, it is the older one: nothing was given back.
+            process: The name of this process's hold.
         """
         if self.ledger is not None:
             self.ledger.saw(state, process=process)
@@ -212,7 +218,7 @@ class KeyBook:
         self._leave_queue(booking)
         woken = self._no_longer_served(booking)
         if booking.due is not None:
-            self._spare(booking.wanted, booking.due)
+            self.give_back(booking.wanted, due=booking.due)
             booking.due = None
             if booking.held is not None:
                 booking.held.give_up()
@@ -227,6 +233,10 @@ class KeyBook:
     def first(self) -> Booking | None:
         """The first of those who wait for a booking."""
         return None if self._queue is None else self._queue.first()
+
+    def awaits(self, booking: Booking | None) -> bool:
+        """Whether this one waits for a booking."""
+        return booking is not None and self._queue is not None and booking in self._queue
 
     def waiting(self, most: int | None = None) -> list[Booking]:
         """Those who wait for a booking, in order, at most so many from the front."""
@@ -260,7 +270,7 @@ class KeyBook:
         """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
         dealt: list[Booking] = []
         while self._spares and (booking := self.first()) is not None:
-            due = self._take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
+            due = self._spares.take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
             if due is None:
                 break
             self._serve(booking, due)
@@ -271,15 +281,18 @@ class KeyBook:
         """Take spare permits that are due, for a newcomer, if nobody waits."""
         if not self._spares or self.first() is not None:
             return False
-        return self._take(wanted, now=now, by=now) is not None
+        return self._spares.take(wanted, now=now, by=now) is not None
 
-    def passes_next(self, booking: Booking) -> bool:
-        """Whether nobody whose permits were due before still waits to use them."""
+    def waits_for_others(self, booking: Booking, *, now: int) -> int:
+        """How long permits that are due wait for those that were due before, at most; 0: they are next."""
         for place in self._served or ():
-            first = place()
-            if first is not None and first.due is not None:
-                return first is booking
-        return True
+            earlier = place()
+            if earlier is booking:
+                break
+            wait = 0 if earlier is None or earlier.due is None else earlier.comes_at + IN_ORDER_NS - now
+            if wait > 0:
+                return wait
+        return 0
 
     def used(self, booking: Booking) -> list[Booking]:
         """Note that these permits are used; returns who may use his next."""
@@ -287,32 +300,37 @@ class KeyBook:
         return self._no_longer_served(booking)
 
     def give_back(self, wanted: Wanted, *, due: int) -> None:
-        """Keep permits that were taken and not used."""
-        self._spare(wanted, due)
+        """Keep permits that were booked or taken, and that nobody uses yet."""
+        self._spares = self._spares or Spares()
+        self._spares.put(wanted, due=due)
 
-    def book(self, flight: Flight, dues: Sequence[int], extra: Sequence[int], *, now: float) -> list[Booking]:
+    def book(
+        self, flight: Flight, dues: Sequence[int], extra: Sequence[tuple[int, int]], *, now: float
+    ) -> list[Booking]:
         """Deal out what a flight was charged for; returns whom to wake.
 
         Args:
             flight: If it is not under way any more, another caller has dealt it out.
             dues: When the permits of each caller of the batch are due.
-            extra: When each of the permits that were prefetched is due.
+            extra: When permits that were prefetched are due, and how many of them.
             now: On the steady clock.
         """
         if self.flight is not flight:
             return []
         self.flight, self.trouble = None, None
-        self.last_size, self.last_end = len(flight.batch), now
+        self.last_size = len(flight.batch)
+        if self.last_size > 1:
+            self.last_end = now
         woken = []
         for (place, wanted), due in zip(flight.batch, dues, strict=True):
             booking = place()
-            if booking is not None and self._queue is not None and booking in self._queue:
+            if booking is not None and self.awaits(booking):
                 self._serve(booking, due)
                 woken.append(booking)
             else:
-                self._spare(wanted, due)
-        for due in extra:
-            self._spare(Wanted(booked={flight.wanted.limits[0]: 1}), due)
+                self.give_back(wanted, due=due)
+        for due, count in extra:
+            self.give_back(Wanted(booked={flight.wanted.limits[0]: count}), due=due)
         return woken + self.others()
 
     def others(self) -> list[Booking]:
@@ -322,11 +340,11 @@ class KeyBook:
 
     def drop_spares(self) -> None:
         """Forgo the permits in hand."""
-        self._spares = {}
+        self._spares = None
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
-        self._queue, self._spares, self._served, self.flight = None, {}, None, None
+        self._queue, self._spares, self._served, self.flight = None, None, None, None
         if self.ledger is not None:
             self.ledger.lose(self.ledger.entries)
             self.ledger = None
@@ -336,7 +354,7 @@ class KeyBook:
     # Internals.
 
     def _serve(self, booking: Booking, due: int) -> None:
-        booking.due = due
+        booking.due = booking.comes_at = due
         if self._served is None:
             self._served = []
         insort(self._served, weakref.ref(booking), key=_due_of)
@@ -346,66 +364,23 @@ class KeyBook:
         if self._queue is not None:
             self._queue.leave(booking)
             self._queue = self._queue or None
+        if self._queue is None:
+            self._expected_at = math.inf
 
     def _no_longer_served(self, booking: Booking) -> list[Booking]:
-        if not self._served:
-            return []
-        was_first = self._served[0]() is booking
-        if was_first:
-            self._served.pop(0)  # nearly always: permits are used in the order of their due times
-            self._served = self._served or None
-        else:
-            self._served = [place for place in self._served if place() not in {None, booking}] or None
-        first = self._served[0]() if was_first and self._served else None
-        return [] if first is None else [first]
-
-    def _take(self, wanted: Wanted, *, now: int, by: int) -> int | None:
-        """Take spares that make up what is wanted: one that is the same, or single permits of one limit.
-
-        Returns:
-            When they are due; None if there are none, or none that are due in time.
-        """
-        self._forgo(now)
-        if wanted.reserved:
-            return None
-        booked = _sorted(wanted)
-        dues, count = self._spares.get(booked), 1
-        if not dues and len(booked) == 1:
-            ((name, count),) = booked
-            dues = self._spares.get(((name, 1),))
-        if not dues or len(dues) < count or dues[count - 1] > by:
-            return None
-        for _ in range(count - 1):
-            dues.popleft()
-        return dues.popleft()
-
-    def _spare(self, wanted: Wanted, due: int) -> None:
-        if wanted.reserved:
-            return
-        booked, count = _sorted(wanted), 1
-        if len(booked) == 1:
-            ((name, count),) = booked
-            booked = ((name, 1),)
-        dues = self._spares.setdefault(booked, deque())
-        for _ in range(count):
-            if dues and dues[-1] > due:
-                insort(dues, due)
-            else:
-                dues.append(due)
-
-    def _forgo(self, now: int) -> None:
-        for dues in self._spares.values():
-            while dues and dues[0] + SPARE_NS < now:
-                dues.popleft()
+        """Remove it from those whose permits are booked; returns who comes after it, and may have waited for it."""
+        served = [] if self._served is None else self._served
+        for number, place in enumerate(served):
+            if place() is booking:
+                before, after = served[:number], served[number + 1 :]  # it is nearly always the first
+                self._served = [*(one for one in before if one() is not None), *after] or None
+                return [other for other in (one() for one in after[:1]) if other is not None]
+        return []
 
 
 def _due_of(place: weakref.ref[Booking]) -> float:
     booking = place()
     return math.inf if booking is None or booking.due is None else booking.due
-
-
-def _sorted(wanted: Wanted) -> tuple[tuple[str, int], ...]:
-    return tuple((name, wanted.booked[name]) for name in wanted.limits)
 
 
 def _gave_back(before: KeyState, after: KeyState | None) -> bool:

@@ -16,6 +16,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
+from typing import cast
 
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.records import LimitPolicy
@@ -27,20 +29,22 @@ class UseGate:
     __slots__ = ("_tats",)
 
     def __init__(self) -> None:
-        self._tats: dict[str, int] = {}
+        self._tats: tuple[str | int, ...] = ()  # name, tat, name, tat: a dict would take three times as much memory
 
     def wait_ns(self, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int) -> int:
         """How long these permits must still wait; 0: they have passed, and count as used now."""
+        tats = cast("dict[str, int]", dict(zip(self._tats[::2], self._tats[1::2], strict=True)))
         costs = {name: wanted.booked_ns(name, limits[name]) for name in wanted.limits if name in limits}
-        earliest = max((self._earliest(name, cost, limits[name]) for name, cost in costs.items()), default=now)
+        was = {name: _tat(tats.get(name, now), limits[name], now) for name, cost in costs.items() if cost}
+        # What was booked under a larger burst passes as if it were the whole burst.
+        earliest = max((tat + min(0, costs[name] - limits[name].tolerance) for name, tat in was.items()), default=now)
         if earliest > now:
             return earliest - now
-        for name, cost in costs.items():
-            if cost:
-                self._tats[name] = max(self._tats.get(name, now), now) + cost
+        tats.update({name: tat + costs[name] for name, tat in was.items()})
+        self._tats = tuple(chain.from_iterable(tats.items()))
         return 0
 
-    def _earliest(self, name: str, cost: int, limit: LimitPolicy) -> int:
-        tat = self._tats.get(name)
-        # What a changed policy would not have allowed holds nobody back for longer than the limit's own burst.
-        return 0 if tat is None or not cost else tat + cost - limit.tolerance
+
+def _tat(tat: int, limit: LimitPolicy, now: int) -> int:
+    # What passed under another policy holds nobody back for longer than the limit's own burst takes to come back.
+    return max(now, min(tat, now + limit.tolerance))

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import CancelledError as NeverBegun
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ddb_lease._protocol.messages import Answer, AtOnce, Each, Effect, Pause
 from ddb_lease._protocol.retry import Operation
@@ -23,9 +24,11 @@ from ddb_lease._runtime.driver import Driver as Blocking
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.threads import Threads
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
 Result = TypeVar("Result")
+
+NO_THREAD: Final = StoreUnavailable("no thread was free to send the request in time: see `max_requests`")
 
 
 def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
@@ -124,11 +127,13 @@ class Driver:
     Args:
         blocking: Sends them.
         threads: Where they are sent.
+        begin_within: Seconds that a request waits for a thread at most; then it is not sent. None: as long as it takes.
     """
 
-    def __init__(self, *, blocking: Blocking, threads: Threads) -> None:
+    def __init__(self, *, blocking: Blocking, threads: Threads, begin_within: float | None = None) -> None:
         self._blocking = blocking
         self._threads = threads
+        self._begin_within = begin_within
 
     def by(self, blocking: Blocking) -> Driver:
         """The same for another bucket or rate: on the same threads."""
@@ -187,7 +192,15 @@ class Driver:
             if isinstance(request, AtOnce):
                 return Each(answers=tuple(self._blocking.not_sent(look, error) for look in request.looks))
             return self._blocking.not_sent(request, error)
-        return await answer_of(wakeup.flight)
+        if self._begin_within is None or isinstance(request, AtOnce):
+            return await answer_of(wakeup.flight)
+        waiting = running_loop().call_later(self._begin_within, wakeup.flight.cancel)
+        try:
+            return await answer_of(wakeup.flight)
+        except NeverBegun:
+            return self._blocking.not_sent(request, NO_THREAD)
+        finally:
+            waiting.cancel()
 
 
 async def answer_of(flight: Future[Result]) -> Result:

@@ -66,7 +66,7 @@ class RateLimiter(NotSync, BelongsHere):
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         on_event: A plain function, called with each event, on the loop's thread: see `ddb_lease.rate_events`.
         on_unavailable: What decides where the service does not answer within `budget`.
-        budget: Seconds for a decision. How long a request waits for one of the `max_requests` threads is not limited.
+        budget: Seconds for a decision, with the wait for one of the `max_requests` threads.
         local_share: The part of the rate that this process admits by itself, for ``local``.
         max_requests: How many requests may be in flight at once.
 
@@ -124,7 +124,12 @@ class RateLimiter(NotSync, BelongsHere):
             local_share=local_share,
             fork_aware=(threads,),
         )
-        self._driver = Driver(blocking=self._core.driver, threads=threads)
+        contact = self._core.state.contact
+        self._driver = Driver(
+            blocking=self._core.driver,
+            threads=threads,
+            begin_within=None if contact is None or contact.budget is None else contact.patience,
+        )
         self._all = KeyLimiter(self._core, self._driver, self._runtime, "")
         self.name = self._core.name
         self.table = self._core.table

@@ -24,6 +24,7 @@ from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import running_loop
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.models import BucketStatus, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +59,7 @@ class SlidingWindow(NotSync, BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: `front_end_skew`, `retention` and `max_clock_skew` are used.
+        on_event: A plain function, called with each event: see `ddb_lease.rate_events`.
         max_requests: How many requests may be in flight at once.
 
     Raises:
@@ -89,6 +91,7 @@ class SlidingWindow(NotSync, BelongsHere):
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
+        on_event: OnRateEvent | None = None,
         max_requests: int = MAX_REQUESTS,
         runtime: Runtime | None = None,
     ) -> None:
@@ -104,6 +107,7 @@ class SlidingWindow(NotSync, BelongsHere):
             owner=owner,
             timing=timing,
             runtime=runtime,
+            on_event=on_event,
         )
         self._core = self._window.bucket
         self._bucket = AsyncBucket(self._core, max_requests=max_requests)
@@ -198,11 +202,14 @@ class SlidingWindow(NotSync, BelongsHere):
     async def _use(self, deadline: float, *, patient: bool) -> bool:
         """Win a slot, and let it expire; False if none came free in time."""
         window = self._window
-        for _ in range(TRIES):
-            try:
-                return await self._bucket.win(
-                    lambda wake: window.begin(deadline, patient=patient, wake=wake), window.used
-                )
-            except TooLate:
-                await self._bucket.settled()  # its slot is free again then
-        raise window.too_slow()
+        with window.reporting() as ended:
+            for _ in range(TRIES):
+                try:
+                    won = await self._bucket.win(
+                        lambda wake: window.begin(deadline, patient=patient, wake=wake), window.used
+                    )
+                except TooLate:
+                    await self._bucket.settled()  # its slot is free again then
+                else:
+                    return ended(won)
+            raise window.too_slow()

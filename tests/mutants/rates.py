@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
+_SPARES = "_state/spares.py"
 _CHARGING = "_protocol/rates/charging.py"
 _EXPRESSIONS = "dynamodb/rate_expressions.py"
 _KEY_BOOK = "_state/key_book.py"
@@ -42,9 +43,9 @@ RATES = Chapter(
         ),
         Mutant(
             name="a spare permit is forgone after a second",
-            module=_KEY_BOOK,
-            target="KeyBook._forgo",
-            code="dues and dues[0] + SPARE_NS < now",
+            module=_SPARES,
+            target="Spares._forgo",
+            code="entries[0][0] + SPARE_NS < now",
             without="False",
             noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
         ),
@@ -106,10 +107,10 @@ RATES = Chapter(
         ),
         Mutant(
             name="a permit in hand is dealt out once",
-            module=_KEY_BOOK,
-            target="KeyBook._take",
-            code="return dues.popleft()",
-            without="return dues[0]",
+            module=_SPARES,
+            target="Spares.take",
+            code="left + entries[number + 1 :]",
+            without="entries",
             noticed_by=_SIMULATED,
         ),
         Mutant(

@@ -91,8 +91,8 @@ RESERVATIONS = Chapter(
         Mutant(
             name="what is being reserved is not taken for something that nobody holds",
             module=_SETTLING,
-            target="_Sending._reserves",
-            code="bool(self._book.reserving)",
+            target="reserves",
+            code="bool(book.reserving)",
             without="False",
             noticed_by=(
                 f"{_PARENTS}::test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_holds",
@@ -112,7 +112,7 @@ RESERVATIONS = Chapter(
             target="Family.__init__",
             code="(own.core.name, own.key) in members",
             without="False",
-            noticed_by=("tests/test_key_limiter.py::test_what_cannot_work_is_refused_and_nothing_is_sent",),
+            noticed_by=("tests/test_parents.py::test_what_cannot_work_is_refused_and_nothing_is_sent",),
         ),
     ),
 )

@@ -9,9 +9,13 @@ from hypothesis import strategies as st
 
 from ddb_lease._operations import booking
 from ddb_lease._operations.booking import ATTEMPT_SECONDS
+from ddb_lease._operations.steer import read_key
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
-from ddb_lease._protocol.rates.messages import Charge, ReadPolicy
+from ddb_lease._protocol.rates.messages import Charge, KeyIs, ReadKey, ReadPolicy
+from ddb_lease._protocol.rates.steering import change_policy
+from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._state import booking_queue
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rate_world import NS, START, Fate, World, excess, jain
 
@@ -212,6 +216,33 @@ def test_who_waits_behind_one_who_may_not_book_yet_is_told_at_once_too():
     assert late.over_at == world.now
 
 
+def test_millions_of_prefetched_permits_are_a_few_entries():
+    world = World(Limit(1_000_000, burst=60_000_000), [0], prefetch=5_000_000)
+    assert world.call(0).outcome == Admitted()
+    spares = world.processes[0].state.book("")._spares
+    assert sum(len(entries) for entries in spares._entries.values()) <= 1_001
+    assert spares.in_hand(now=world.now) == 4_999_999
+    assert world.call(0, 4_999_999).outcome == Admitted()
+    assert len(world.charges) == 1
+
+
+@pytest.mark.parametrize("fate", [Fate(out=None), Fate(back=None)])
+def test_a_batch_that_is_found_out_about_under_another_policy_keeps_that_one(fate):
+    slow, fast = Limit(1, burst=10), Limit(10, burst=10)
+    world = World(slow, [0], fates=[Fate(), Fate(), Fate(), Fate(0, NS // 10), fate])
+    world.call(0, 10)
+    world.call(0, patience=60 * NS)
+    calls = [world.call(0, patience=60 * NS) for _ in range(5)]
+    world.run(START + NS // 2)
+    new = change_policy(world.items.policy, limit_policies({"permits": fast}), now=world.now).policy
+    world.items.policy = world.processes[0].state.policy = new
+    world.run(START + 60 * NS)
+    assert excess([(call.admitted_at, 1) for call in calls], fast) <= 1e-3
+    assert all(call.admitted_at <= START + 16 * NS for call in calls)
+    if fate.out is None:
+        assert calls[-1].admitted_at <= START + 2 * NS, "charged under the new policy"
+
+
 def test_prefetching_is_fair_and_economical():
     world = saturated(Limit(100, burst=100), 4, seconds=30, prefetch=50)
     shares = [sum(n for _, n in world.used(process)) for process in range(4)]
@@ -272,6 +303,21 @@ def test_waiters_for_several_limits_are_served_and_keep_both():
         times = [(call.admitted_at, call.wanted.booked[name]) for call in world.calls]
         late = 0.011 * limit.permits  # an answer is under way for so long
         assert excess(times, limit) <= late
+
+
+def test_a_waiter_for_a_limit_that_was_removed_is_told_and_harms_no_other():
+    limits = {name: Limit(10, burst=3) for name in ("a", "b", "c")}
+    world = World(limits, [0], delay=10_000_000)
+    world.call(0, a=3)
+    world.run(START + NS // 20)
+    calls = [world.call(0, patience=5 * NS, a=1, **{other: 1}) for other in ("b", "b", "c")]
+    policy = world.items.policy
+    changed = change_policy(policy, {"c": None}, now=world.now).policy
+    world.items.policy = world.processes[0].state.policy = changed
+    world.run(START + 5 * NS)
+    assert [call.outcome == Admitted() for call in calls] == [True, True, False]
+    assert isinstance(calls[2].raised, ConfigurationError)
+    assert "no limit 'c'" in str(calls[2].raised)
 
 
 # Lost answers, cancelled callers, dead leaders.
@@ -357,6 +403,111 @@ def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_close
     assert world.call(1).outcome == Admitted()
     assert world.items.policy.rev == world.items.keys[""].rev > world.items.keys["another"].rev
     assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
+
+
+def test_after_a_stall_of_the_whole_process_a_large_one_is_still_served_in_its_place():
+    world = World(Limit(100, burst=5), [0], delay=4_000_000)
+    stall, happens_at = (START + NS, START + NS * 3 // 2), world.at
+    world.at = lambda when, happens: happens_at(stall[1] if stall[0] <= when < stall[1] else when, happens)
+    end = START + 8 * NS
+
+    def again(call):
+        if world.now < end:
+            world.at(world.now + 20_000, lambda: world.call(0, patience=600 * NS, done=again))
+
+    for _ in range(100):
+        world.call(0, patience=600 * NS, done=again)
+    world.run(START + 3 * NS)
+    large = world.call(0, 5, patience=600 * NS)
+    world.run(START + 6 * NS)
+    assert large.admitted_at is not None
+    assert large.admitted_at - large.began <= 1.5 * NS, "about a hundred stood in front"
+
+
+def test_one_whose_thread_is_stuck_delays_those_behind_it_for_a_moment_and_not_each_of_them():
+    world = World(Limit(10, burst=1), [0])
+    world.call(0)
+    happens_at = world.at
+    world.at = lambda when, happens: happens_at(START + 20 * NS, happens)
+    stuck = world.call(0, patience=60 * NS)
+    world.at = happens_at
+    calls = [world.call(0, patience=60 * NS) for _ in range(10)]
+    world.run(START + 30 * NS)
+    waits = [(call.admitted_at - START) / NS for call in calls]
+    assert waits == sorted(waits)
+    assert waits[0] == pytest.approx(0.35, abs=0.001), "a quarter of a second after the stuck one was due"
+    assert waits[-1] <= 1.26
+    assert stuck.admitted_at == START + 20 * NS
+
+
+def test_an_attempt_that_its_sender_has_no_time_for_is_finished_by_those_it_was_made_for():
+    fates = [Fate(), Fate(), Fate(), Fate(0, NS // 10), Fate(back=None)]
+    world = World(Limit(10, burst=10), [0], fates=fates)
+    world.call(0)
+    world.call(0, patience=60 * NS)
+    hasty, *calls = [world.call(0, patience=patience * NS // 2) for patience in (1, 60, 60, 60)]
+    world.run(START + 30 * NS)
+    assert isinstance(hasty.outcome, Unavailable)
+    assert all(call.outcome == Admitted() for call in calls)
+    charged = sum(part.charged for _, charge in world.items.charges for part in charge.limits) * 10 // NS
+    assert charged == 2 + 4, "once for each"
+
+
+def test_one_reads_the_policy_again_while_the_others_go_on():
+    world = World(Limit(1_000), [0], delay=20_000_000)
+    world.call(0)
+    world.run(START + 31 * NS)
+    sent = len(world.requests)
+    calls = [world.call(0, key=f"key-{number}") for number in range(50)]
+    world.run(world.now + NS)
+    assert all(call.outcome == Admitted() for call in calls)
+    assert sum(isinstance(request, ReadPolicy) for request in world.requests[sent:]) == 1
+
+
+def test_what_was_booked_for_those_who_are_gone_serves_the_one_who_finds_out():
+    world = World(Limit(10, burst=50), [0], delay=20_000_000)
+    world.call(0)
+    world.run(START + NS)
+    gone = world.call(0, 50, patience=60 * NS)
+    gone.cancel()
+    call = world.call(0)
+    world.run(world.now + NS)
+    assert call.outcome == Admitted()
+    assert len(call.sent) == 1
+
+
+def test_once_the_table_answers_again_the_trouble_before_is_forgotten():
+    world = World(Limit(1, burst=1), [0, 0])
+    for process in (0, 1):
+        world.call(process)
+    book = world.processes[0].state.book("")
+    book.trouble = OSError("out")
+    for _ in range(40):
+        world.call(1, patience=600 * NS)
+    world.call(0, patience=600 * NS)
+    assert len(book.waiting()) == 1, "it may not book yet"
+    assert book.trouble is None
+
+
+def test_a_reading_that_a_charge_overtook_does_not_pass_for_permits_given_back():
+    world = World(Limit(10, burst=5), [0])
+    world.call(0, 2)
+    state = world.processes[0].state
+    before, book = world.items.keys[""], state.book("")
+    reading = read_key(state, "", deadline=1e9)
+    assert isinstance(next(reading), ReadKey)
+    world.run(world.now + NS // 100)
+    world.call(0, 3)
+    gate, after = book.gate, book.known
+    with pytest.raises(StopIteration):
+        reading.send(KeyIs(state=before))
+    assert book.gate is gate
+    assert book.known == after
+    reading = read_key(state, "", deadline=1e9)
+    next(reading)
+    with pytest.raises(StopIteration):
+        reading.send(KeyIs(state=None))
+    assert book.known is None
 
 
 def test_a_changed_policy_is_read_where_an_item_shows_it():

@@ -89,6 +89,8 @@ def test_reserving_and_settling_at_the_same_time_loses_nothing():
             world.settle(process, one, 1)
     world.run(world.now + 60 * NS)
     assert all(one.held.counted for _, one in live)
+    assert world.count()["Charge"] <= 1.05 * 200 + 4, "they do not refuse one another"
+    assert world.count()["Settle"] <= 1.05 * 200
     (charged,) = world.state().limits.values()
     assert charged.held == 0
     settled = [part for _, request in world.items.settled for part in request.limits]

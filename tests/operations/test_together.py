@@ -154,6 +154,7 @@ def test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_
     assert world.state("org").limits["permits"].held // INTERVAL == 5
     assert call.over_at is None
     world.settle(0, first, 0, key="org")
+    world.run(START + NS // 2)
     assert first.held.counted is True
     assert world.state("org").limits["permits"].held // INTERVAL == 3
     world.run(START + 2 * NS)

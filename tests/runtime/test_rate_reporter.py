@@ -1,6 +1,5 @@
 """The events of a rate: each call, booking, change of policy and outage, once, on the calling thread, without harm."""
 
-import asyncio
 import json
 import logging
 import re
@@ -12,7 +11,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, StoreUnavailable, aio, otel, rate_events
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit, StoreUnavailable, otel, rate_events
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
@@ -29,6 +28,7 @@ from ddb_lease.rate_events import (
 )
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
+from tests.rate_apis import APIS, limiter_of
 from tests.support import LOST, THROTTLED, UNSENT, Tap, every_lock_held
 
 HOUR = 3600.0
@@ -48,27 +48,7 @@ def loop():
     made.close()
 
 
-class Both:
-    """A limiter of either API, or a key of it; awaited methods run on a loop of their own."""
-
-    def __init__(self, limiter, loop):
-        self._limiter, self._loop = limiter, loop
-
-    def __getattr__(self, name):
-        found = getattr(self._limiter, name)
-        if name == "key":
-            return lambda key: Both(found(key), self._loop)
-        if not callable(found):
-            return found
-
-        def call(*args, **kwargs):
-            result = found(*args, **kwargs)
-            return self._loop.run(result) if asyncio.iscoroutine(result) else result
-
-        return call
-
-
-@pytest.fixture(params=["threads", "asyncio"])
+@pytest.fixture(params=APIS)
 def make(request, told, loop):
     """Makes limiters of one rate, each a process of its own: five permits, and one more each twelve minutes."""
     service, made = Simulated(), []
@@ -78,8 +58,9 @@ def make(request, told, loop):
         settings = {"rate": 5, "per": HOUR, "on_event": told.append} | settings
         if "limits" in settings:
             settings = {name: value for name, value in settings.items() if name not in {"rate", "per"}}
-        kind = aio.RateLimiter if request.param == "asyncio" else RateLimiter
-        one = kind(
+        one = limiter_of(
+            request.param,
+            loop,
             "api",
             session=service.session(),
             endpoint_url=service.endpoint_url,
@@ -87,8 +68,8 @@ def make(request, told, loop):
             **settings,
         )
         one.tap = tap
-        made.append(Both(one, loop))
-        return made[-1]
+        made.append(one)
+        return one
 
     yield limiter
     for one in made:

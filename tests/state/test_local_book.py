@@ -1,5 +1,7 @@
 """The local book: each key has its share exactly, and memory stays bounded however many keys there are."""
 
+import itertools
+
 import pytest
 
 from ddb_lease._protocol.rates.charging import NeverEnough, NotBefore, Wanted
@@ -24,10 +26,9 @@ def take(book, key, *, now=0, horizon=0, wanted=ONE, limits=LIMITS):
 
 def burst(book, key, *, now=0):
     """How many permits a key has at once."""
-    count = 0
-    while isinstance(take(book, key, now=now), int):
-        count += 1
-    return count
+    return len(
+        list(itertools.takewhile(lambda due: isinstance(due, int), (take(book, key, now=now) for _ in range(99))))
+    )
 
 
 def test_each_key_has_its_share_of_the_burst_and_then_of_the_rate():

@@ -260,6 +260,8 @@ def a_rates_observer() -> rate_events.OnRateEvent:
     ddb_lease.RateLimiter("mail", rate=5, on_event=seen.append, on_unavailable="local", budget=2, local_share=0.5)
     ddb_lease.RateLimiter("mail", rate=5, on_unavailable="ignore")  # type: ignore[arg-type]
     aio.RateLimiter("mail", rate=5, on_event=seen.append, on_unavailable="deny", budget=timedelta(seconds=1))
+    ddb_lease.SlidingWindow("sign-ups", max_tokens=1, period=60, on_event=seen.append)
+    aio.SlidingWindow("sign-ups", max_tokens=1, period=60, on_event=seen.append)
     return seen.append
 
 

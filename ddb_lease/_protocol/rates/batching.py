@@ -51,13 +51,11 @@ class Batch:
         size: How many of them.
         wanted: Their permits, together.
         horizon: How far ahead the charge may book; each waiter's own horizon then holds.
-        amounts: What the permits of each waiter cost, for `charging.due_times`.
     """
 
     size: int
     wanted: Wanted
     horizon: int
-    amounts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +93,7 @@ def plan(
     if due.at > now + _horizon(policy, state, first):
         return Wait(seconds=_until_next_try(policy, state, first, due.at - now), due=due.at)
     single = _single(first.wanted)
-    size, wanted, horizon, amounts = 1, first.wanted, _horizon(policy, state, first), [_cost(policy, state, first)]
+    size, wanted, horizon = 1, first.wanted, _horizon(policy, state, first)
     for place in places[1:MOST_TOGETHER]:
         if place.wanted.reserved or first.wanted.reserved or _single(place.wanted) != single:
             break
@@ -109,10 +107,9 @@ def plan(
         # A waiter is due before those behind it: their permits come on top of its horizon.
         horizon = min(horizon + cost, _horizon(policy, state, place)) if single else horizon
         size, wanted = size + 1, together
-        amounts.append(cost)
     if single and prefetch:
         wanted, horizon = _with_prefetch(policy, state, wanted, horizon, name=single, prefetch=prefetch, now=now)
-    return Batch(size=size, wanted=wanted, horizon=horizon, amounts=tuple(amounts))
+    return Batch(size=size, wanted=wanted, horizon=horizon)
 
 
 def _with_prefetch(

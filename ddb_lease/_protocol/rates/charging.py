@@ -46,17 +46,18 @@ class Wanted:
         booked: Permits by limit that are charged for good.
         reserved: Permits by limit that are held, and settled later.
         settle_within: How long after their due time reserved permits may be settled, in nanoseconds.
+        limits: The limits of which any permits are wanted, in the order of their names.
     """
 
     booked: Mapping[str, int] = field(default_factory=dict)
     reserved: Mapping[str, int] = field(default_factory=dict)
     settle_within: int = 0
+    limits: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """The limits of which any permits are wanted, in the order of their names."""
+    def __post_init__(self) -> None:
         both = (self.booked, self.reserved)
-        return tuple(sorted({name for wanted in both for name, count in wanted.items() if count}))
+        names = sorted({name for wanted in both for name, count in wanted.items() if count})
+        object.__setattr__(self, "limits", tuple(names))  # asked for again and again while permits are booked
 
     def booked_ns(self, name: str, limit: LimitPolicy) -> int:
         """What the booked permits of a limit cost."""
@@ -109,7 +110,7 @@ class HeldBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeverEnough:
-    """More permits are wanted than the limit's burst: they can never be had together."""
+    """More permits are wanted than the limit's burst: they can never be had together. 0: there is no such limit."""
 
     limit: str
     burst: int
@@ -123,9 +124,11 @@ class StalePolicy:
 Denial: TypeAlias = NotBefore | HeldBack | NeverEnough | StalePolicy
 
 
-def limits_of(policy: Policy, state: KeyState | None) -> dict[str, LimitPolicy]:
+def limits_of(policy: Policy, state: KeyState | None) -> Mapping[str, LimitPolicy]:
     """The limits that hold for a key: the policy's, and its override's where it has one."""
-    override = {} if state is None else state.override
+    if state is None or not state.override:
+        return policy.limits
+    override = state.override
     return {name: override.get(name, limit) for name, limit in policy.limits.items()}
 
 
@@ -156,7 +159,9 @@ def earliest_due(policy: Policy, state: KeyState | None, wanted: Wanted, *, now:
     limits, known = limits_of(policy, state), adopted(policy, state)
     due, last = now, ""
     for name in wanted.limits:
-        limit = limits[name]
+        limit = limits.get(name)
+        if limit is None:
+            return NeverEnough(limit=name, burst=0)
         amount = wanted.booked_ns(name, limit) + wanted.reserved_ns(name, limit)
         if amount > limit.tolerance:
             return NeverEnough(limit=name, burst=limit.burst)

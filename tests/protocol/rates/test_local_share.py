@@ -62,6 +62,16 @@ def test_of_permits_by_a_share_no_more_are_due_in_any_time_than_the_share_allows
                 assert first > last or within * part.interval <= last - first + part.tolerance
 
 
+def test_after_a_quiet_time_the_burst_is_to_be_had_and_no_more():
+    policy, now = share_of(limit_policies({"x": Limit(1, burst=40)}), 0.1), START
+    state, one = charged(policy, None, Wanted(booked={"x": 1}), due=START), Wanted(booked={"x": 1})
+    now += 1_000 * NS
+    for _ in range(policy.limits["x"].burst):
+        assert earliest_due(policy, state, one, now=now) == NotBefore(at=now, limit="")
+        state = charged(policy, state, one, due=now)
+    assert earliest_due(policy, state, one, now=now).at == now + policy.limits["x"].interval
+
+
 def test_a_key_is_idle_when_all_of_its_permits_are_paid_for():
     state = KeyState(limits={"a": LimitState(tat=5, reach=5), "b": LimitState(tat=9, reach=9)}, rev=0)
     assert not is_idle(state, now=8)

@@ -1,0 +1,314 @@
+"""A limiter whose service does not answer, in both APIs: what each setting decides, what is logged, what is refused."""
+
+import functools
+import logging
+import re
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ddb_lease import (
+    AcquireTimeout,
+    ConfigurationError,
+    Limit,
+    RateLimiter,
+    StoreRejected,
+    StoreUnavailable,
+    aio,
+    client_config,
+)
+from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._runtime.runtime import Runtime
+from scripts.harness.simulated_engine import Simulated
+from tests.apis import Loop
+from tests.rate_apis import APIS, limiter_of
+from tests.support import LOST, REJECTED, THROTTLED, UNSENT, Tap, every_lock_held
+
+PAGE = (Path(__file__).parents[1] / "docs" / "rates.md").read_text()
+HOUR = 3600.0
+BUDGET = 1.0
+BUSY_MACHINE = 10.0
+"""Seconds on top of a budget; a defect takes for ever."""
+
+
+@pytest.fixture(scope="module")
+def loop():
+    made = Loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def service():
+    return Simulated()
+
+
+@pytest.fixture(params=APIS)
+def make(request, service, loop):
+    """Makes limiters of one rate: twenty permits, and one more each three minutes; a tenth of it for this process."""
+    made = []
+
+    def limiter(**settings):
+        tap = Tap()
+        settings = {"rate": 20, "per": HOUR} | settings
+        if "limits" in settings:
+            settings = {name: value for name, value in settings.items() if name not in {"rate", "per"}}
+        if "client" not in settings:
+            settings |= {"session": service.session(), "endpoint_url": service.endpoint_url}
+        one = limiter_of(request.param, loop, "api", runtime=Runtime(wrap=tap.around), **settings)
+        one.tap = tap
+        made.append(one)
+        return one
+
+    yield limiter
+    for one in made:
+        one.close()
+
+
+def in_an_outage(limiter):
+    """After a use, no request is answered; returns the limiter when it knows that."""
+    limiter.acquire(timeout=5)
+    begin_outage(limiter)
+    return limiter
+
+
+def begin_outage(limiter):
+    limiter.tap.everything_fails = UNSENT
+    until = time.monotonic() + BUSY_MACHINE
+    while not limiter._core.state.contact.down:
+        limiter.key("another").try_acquire()
+        assert time.monotonic() < until
+
+
+# What each setting decides.
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [("allow", True), ("deny", False)])
+def test_allow_admits_everybody_and_deny_nobody(make, mode, allowed):
+    limiter = in_an_outage(make(on_unavailable=mode))
+    assert [limiter.key("k").try_acquire(20) for _ in range(3)] == [allowed] * 3
+    decision = limiter.key("k").check(3)
+    assert (decision.allowed, decision.decided_by, decision.tightest) == (allowed, mode, "permits")
+    assert decision.remaining == (20 if allowed else 0)
+    if allowed:
+        limiter.acquire(timeout=60)
+    else:
+        for timeout in (60, None):
+            with pytest.raises(AcquireTimeout, match=r"no permit of rate 'api' available: .*on_unavailable='deny'"):
+                limiter.acquire(timeout=timeout)
+        assert decision.retry_after <= 1.0
+
+
+def test_local_admits_its_share_of_each_key(make):
+    limiter = in_an_outage(make(on_unavailable="local"))
+    for key in ("a", "b"):
+        assert [limiter.key(key).try_acquire() for _ in range(3)] == [True, True, False]
+    limiter.key("c").acquire(2, timeout=1)
+    with pytest.raises(AcquireTimeout):
+        limiter.key("c").acquire(timeout=0.5)
+    decision = limiter.key("c").check()
+    assert (decision.allowed, decision.decided_by, decision.remaining) == (False, "local", 0)
+    assert HOUR / 2 - 60 < decision.retry_after <= HOUR / 2
+    assert decision.reset_after == pytest.approx(HOUR, abs=60)
+    assert not limiter.key("d").try_acquire(3), "more than its burst"
+
+
+def test_local_has_its_share_of_several_limits(make):
+    limiter = make(
+        on_unavailable="local",
+        local_share=0.5,
+        limits={"requests": Limit(4, per=HOUR), "tokens": Limit(100, per=HOUR)},
+    )
+    limiter.acquire(requests=1, tokens=1, timeout=5)
+    limiter.tap.everything_fails = UNSENT
+    while not limiter._core.state.contact.down:
+        limiter.key("another").try_acquire(requests=1)
+    assert limiter.key("k").try_acquire(requests=1, tokens=40)
+    decision = limiter.key("k").check(requests=1, tokens=20)
+    assert (decision.allowed, decision.tightest, decision.remaining) == (False, "tokens", 10)
+    assert limiter.key("k").try_acquire(requests=1, tokens=10)
+
+
+def test_raise_with_a_budget_raises_within_it_and_then_at_once(make):
+    limiter = make(on_unavailable="raise", budget=BUDGET)
+    limiter.acquire(timeout=5)
+    limiter.tap.everything_fails = LOST
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="the answer is lost"):
+        limiter.acquire()
+    assert time.monotonic() - began < BUDGET + BUSY_MACHINE
+    while not limiter._core.state.contact.down:
+        with pytest.raises(StoreUnavailable):
+            limiter.acquire()
+    sent = len(limiter.tap.sent)
+    for _ in range(20):
+        with pytest.raises(StoreUnavailable, match="the answer is lost"):
+            limiter.key("k").try_acquire()
+    assert len(limiter.tap.sent) <= sent + 3 * (1 + time.monotonic() - began)
+
+
+@pytest.mark.parametrize("mode", ["allow", "deny", "local"])
+def test_a_service_that_was_never_reached_is_decided_for_too(make, mode):
+    limiter = make(on_unavailable=mode)
+    limiter.tap.everything_fails = UNSENT
+    began = time.monotonic()
+    found = [limiter.try_acquire(), limiter.check().allowed, limiter.key("k").try_acquire()]
+    assert found == {"allow": [True] * 3, "deny": [False] * 3, "local": [True] * 3}[mode]
+    assert time.monotonic() - began < 3 * BUDGET + BUSY_MACHINE
+    limiter.tap.everything_fails = None
+
+
+@pytest.mark.parametrize("mode", ["allow", "deny", "local"])
+def test_what_the_service_refuses_for_good_is_raised_always(make, mode):
+    limiter = make(on_unavailable=mode)
+    limiter.tap.everything_fails = REJECTED
+    for _ in range(2):
+        with pytest.raises(StoreRejected, match="permission is missing"):
+            limiter.try_acquire()
+        with pytest.raises(StoreRejected, match="permission is missing"):
+            limiter.acquire(timeout=5)
+
+
+def test_a_request_that_is_throttled_for_its_budget_is_decided_for_and_others_are_not(make):
+    limiter = make(on_unavailable="allow")
+    limiter.acquire(timeout=5)
+    for _ in range(50):
+        limiter.tap.inject(Charge, answer=THROTTLED, commits=False)
+    assert limiter.key("hot").check().decided_by == "allow"
+    limiter.tap.faults.clear()
+    assert limiter.key("cold").check().decided_by == "table"
+
+
+def test_what_this_process_remembers_is_denied_as_ever(make):
+    limiter = make(on_unavailable="allow")
+    limiter.acquire(20, timeout=5)
+    assert not limiter.try_acquire()
+    begin_outage(limiter)
+    assert not limiter.try_acquire()
+    assert limiter.check().decided_by == "table"
+
+
+def test_a_decorated_function_runs_by_the_setting(make, loop):
+    limiter = in_an_outage(make(on_unavailable="allow"))
+    if isinstance(limiter._limiter, aio.RateLimiter):
+
+        @limiter._limiter.limited(timeout=5)
+        async def work():
+            return "done"
+
+        assert loop.run(work()) == "done"
+    else:
+
+        @limiter._limiter.limited(timeout=5)
+        def work():
+            return "done"
+
+        assert work() == "done"
+
+
+def test_reading_and_steering_raise_as_ever(make):
+    limiter = in_an_outage(make(on_unavailable="allow"))
+    for ask in (limiter.status, limiter.policy, lambda: limiter.set_policy(Limit(1))):
+        with pytest.raises(StoreUnavailable):
+            ask()
+
+
+def test_a_closed_limiter_decides_nothing(make):
+    limiter = in_an_outage(make(on_unavailable="allow"))
+    limiter.close()
+    with pytest.raises(ConfigurationError, match="closed"):
+        limiter.try_acquire()
+
+
+@pytest.mark.parametrize("make", ["threads"], indirect=True)
+def test_a_forked_child_of_a_process_in_an_outage_waits_for_no_lock_of_its_parent(make, in_thread):
+    limiter = in_an_outage(make(on_unavailable="local", on_event=lambda _: None))
+    core = limiter._core
+    with every_lock_held(core.state, core.state.rate_time, core.state.time, core.reporter):
+        core.after_fork_in_child()
+        decision = in_thread(lambda: limiter.key("k").check()).result(20)
+    assert (decision.allowed, decision.decided_by) == (True, "local")
+
+
+# And back; and what is logged.
+
+
+@pytest.mark.parametrize("mode", ["allow", "deny", "local"])
+def test_the_table_decides_again_and_the_log_says_each_once(make, mode, caplog):
+    with caplog.at_level(logging.INFO, logger="ddb_lease"):
+        limiter = in_an_outage(make(on_unavailable=mode))
+        for _ in range(5):
+            limiter.key("k").try_acquire()
+        limiter.tap.everything_fails = None
+        until = time.monotonic() + BUSY_MACHINE
+        while limiter.key("new").check().decided_by != "table":
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert limiter.key("newer").check().decided_by == "table"
+    said = [record.getMessage() for record in caplog.records if "DynamoDB" in record.getMessage()]
+    began, ended = said
+    assert "rate 'api': no answer from DynamoDB for " in began
+    assert f"; meanwhile on_unavailable={mode!r} decides" in began
+    assert began.endswith("with 0.1 of the rate") is (mode == "local")
+    assert "DynamoDB answers again" in ended
+
+
+def test_without_an_outage_there_is_nothing_to_see(make, caplog):
+    limiter = make(on_unavailable="local")
+    with caplog.at_level(logging.INFO, logger="ddb_lease"):
+        limiter.acquire(timeout=5)
+        assert [limiter.key("k").try_acquire() for _ in range(21)] == [True] * 20 + [False]
+        assert limiter.key("k").check().decided_by == "table"
+    assert not caplog.records
+    assert limiter.tap.count()["Charge"] <= 25
+
+
+def test_the_pages_example_runs(service, capsys):
+    section = PAGE.partition("## When the service does not answer")[2]
+    example = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    where = {"session": service.session(), "endpoint_url": service.endpoint_url}
+    made = {"RateLimiter": functools.partial(RateLimiter, **where)}
+    exec(example, made)
+    made["logins"].close()
+    assert capsys.readouterr().out == "True table\n"
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"on_unavailable": "ignore"}, "on_unavailable must be one of 'raise', 'allow', 'deny', 'local'"),
+        ({"on_unavailable": None}, "on_unavailable"),
+        ({"on_unavailable": "deny", "budget": 0.5}, "budget must be from 1 to 30 seconds"),
+        ({"budget": 31}, "budget"),
+        ({"budget": "1"}, "budget"),
+        ({"budget": float("nan")}, "budget"),
+        ({"on_unavailable": "local", "local_share": 0}, "local_share must be a number from 0.000001 to 1"),
+        ({"local_share": 1.1}, "local_share"),
+        ({"local_share": True}, "local_share"),
+        ({"local_share": float("nan")}, "local_share"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused(make, settings, what):
+    with pytest.raises(ConfigurationError, match=what):
+        make(**settings)
+
+
+@pytest.mark.parametrize("budget", [1, 2.5, timedelta(seconds=3)])
+def test_a_request_takes_half_of_the_budget_at_most(make, budget):
+    limiter = make(on_unavailable="deny", budget=budget)
+    seconds = limiter._core.state.contact.budget
+    config = limiter.tap.store._client.meta.config
+    assert config.connect_timeout + config.read_timeout == pytest.approx(seconds / 2)
+
+
+def test_a_client_that_waits_for_longer_than_the_budget_is_refused(make, service):
+    slow = service.session().client("dynamodb", config=client_config(60))
+    with pytest.raises(ConfigurationError, match=r"client_config\(2.5\)"):
+        make(on_unavailable="deny", client=slow)
+    quick = service.session().client("dynamodb", config=client_config(2.5))
+    assert make(on_unavailable="deny", client=quick).try_acquire()
