@@ -2,12 +2,17 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
+_BOOKING = "_operations/booking.py"
+_DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
 _CHARGING = "_protocol/rates/charging.py"
 _EXPRESSIONS = "dynamodb/rate_expressions.py"
 _KEY_BOOK = "_state/key_book.py"
+_POLICY = "_operations/policy.py"
+_RATE_STEERING = "_runtime/rate_steering.py"
 _RATE_TIME = "_state/rate_time.py"
 _WINDOW_CORE = "_runtime/window_core.py"
+_STEER = "_operations/steer.py"
 _USE_GATE = "_state/use_gate.py"
 
 _SIMULATED = ("tests/test_rate_simulation.py::test_no_schedule_breaks_an_invariant",)
@@ -48,6 +53,56 @@ RATES = Chapter(
             code="entries[0][0] + SPARE_NS < now",
             without="False",
             noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
+        ),
+        Mutant(
+            name="a process that has not seen a key's override reads the key before it refuses",
+            module=_BOOKING,
+            target="_look_for_override",
+            code="now - book.known_at < REMEMBERED and policy is not None",
+            without="policy is not None",
+            noticed_by=(
+                "tests/test_rate_steering.py::test_more_than_the_policys_burst_can_be_had_where_a_key_has_an_override",
+            ),
+        ),
+        Mutant(
+            name="looking at a key creates no policy",
+            module=_STEER,
+            target="look_at_key",
+            code="_look_at_policy(state, deadline)",
+            without="_ready(state, deadline)",
+            noticed_by=("tests/test_rate_steering.py::test_status_of_a_rate_that_was_never_used_writes_nothing",),
+        ),
+        Mutant(
+            name="who sets the policy has it as its own",
+            module=_STEER,
+            target="set_policy",
+            code="state.given = policy.limits",
+            without="pass",
+            noticed_by=("tests/test_rate_steering.py::test_who_changes_the_policy_is_not_warned_of_it",),
+        ),
+        Mutant(
+            name="an override is changed limit by limit",
+            module=_RATE_STEERING,
+            target="RateSteering.override",
+            code="{**before, **changes} if changes else {}",
+            without="changes",
+            noticed_by=("tests/test_rate_steering.py::test_an_override_is_changed_limit_by_limit",),
+        ),
+        Mutant(
+            name="an item of an older version is told of",
+            module=_POLICY,
+            target="tell_if_older",
+            code="answer.older",
+            without="False",
+            noticed_by=("tests/test_rate_steering.py::test_an_item_of_an_older_version_is_told_once_with_what_to_do",),
+        ),
+        Mutant(
+            name="what is no key is refused before a permit is taken",
+            module=_DECORATORS,
+            target="checked_key_function",
+            code="return checked_key(made)",
+            without="return made",
+            noticed_by=("tests/test_limited_by_key.py::test_what_is_no_key_is_refused_before_anything_is_taken",),
         ),
         Mutant(
             name="a charge stays within the burst, and within its horizon",
