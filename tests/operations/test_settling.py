@@ -169,10 +169,10 @@ def test_a_settlement_that_another_caller_found_to_be_over_is_not_sent_again():
     first = world.reserve(0, 6)
     world.settle(0, first, 2)  # it happens; its sender waits for an answer
     world.run(START + NS // 2)
-    second = world.reserve(0, 6)  # finds out, and holds as much again
-    assert second.outcome == Admitted()
+    second = world.reserve(0, 6, patience=10 * NS)  # finds out, and holds as much again
     world.run(START + 10 * NS)
     assert first.held.counted is True
+    assert second.outcome == Admitted()
     assert held(world) == 6
     world.settle(0, second, 0)
     assert [world.call(0, n).outcome == Admitted() for n in (8, 1)] == [True, False]
