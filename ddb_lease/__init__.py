@@ -42,6 +42,7 @@ if _typing.TYPE_CHECKING:
         Timing,
     )
     from ddb_lease.rate_limiter import RateLimiter
+    from ddb_lease.reservation import Reservation
     from ddb_lease.signals import exit_on_sigterm
     from ddb_lease.sliding_window import SlidingWindow
     from ddb_lease.token_bucket import DynamoDBTokenBucket
@@ -66,6 +67,7 @@ __all__ = [
     "RateLimiter",
     "RateStatus",
     "Repaired",
+    "Reservation",
     "Resized",
     "SlidingWindow",
     "StoreError",
@@ -82,6 +84,7 @@ _MODULES = {
     "Lease": "lease",
     "KeyLimiter": "key_limiter",
     "RateLimiter": "rate_limiter",
+    "Reservation": "reservation",
     "SlidingWindow": "sliding_window",
     "DynamoDBTokenBucket": "token_bucket",
     "client_config": "dynamodb",

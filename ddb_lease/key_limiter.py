@@ -5,14 +5,20 @@ Invariants: it is the synchronous way to drive a `RateLimiterCore` for one key, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from ddb_lease._operations.together import Call
+from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.family import NOT_PREPARED, Family, Relative
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.hold_ledger import Held
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds
+from ddb_lease.reservation import Reservation
 
 Result = TypeVar("Result")
 
@@ -35,18 +41,26 @@ class KeyLimiter:
         [True, False]
     """
 
-    __slots__ = ("_core", "_runtime", "key")
+    __slots__ = ("_core", "_family", "_runtime", "key")
 
-    def __init__(self, core: RateLimiterCore, runtime: Runtime, key: str) -> None:
+    def __init__(self, core: RateLimiterCore, runtime: Runtime, key: str, above: Sequence[Relative] = ()) -> None:
         self._core = core
         self._runtime = runtime
         self.key = key
+        self._family = Family(Relative(core, key), above) if above else None
+
+    @property
+    def _relatives(self) -> tuple[Relative, ...]:
+        """The key, and its parents."""
+        return (Relative(self._core, self.key),) if self._family is None else self._family.members
 
     def __repr__(self) -> str:
         return f"<key {self.key!r} of {self._core!r}>"
 
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
+        if self._family is not None:
+            return bool(self._try_all(self._family, self._family.wanted(n, permits)))
         return bool(self._try(self._core.wanted(n, permits, self.key)))
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
@@ -57,26 +71,56 @@ class KeyLimiter:
             timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
             **permits: How many of each limit, for a limiter with several.
         """
+        if self._family is not None:
+            self._take_all(self._family, self._family.wanted(n, permits), timeout)
+            return
         wanted = self._core.wanted(n, permits, self.key)
         wish = self._core.wait_for(self.key, wanted, timeout)
         if wish is not None and not self._ask(wish):
             raise self._core.timed_out(wanted, timeout)
 
+    def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for permits of this key, and hold them until it is known how many were used; as `RateLimiter.reserve`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
+            settle_within: Seconds, or a timedelta, after which all permits count as used.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        if self._family is not None:
+            call = self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
+            return Reservation(self._family.reservations(call), self._runtime)
+        wanted = reserved(self._core, n, permits, settle_within, key=self.key)
+        wish = self._core.to_hold(self.key, wanted, timeout)
+        held: list[Held] = []
+        verdict = self._ask(wish, held)
+        if not verdict:
+            raise self._core.timed_out(wanted, timeout)
+        return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
+
     def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+        if self._family is not None:
+            all_wanted = self._family.wanted(n, permits)
+            return self._family.decision(all_wanted, self._try_all(self._family, all_wanted))
         wanted = self._core.wanted(n, permits, self.key)
         allowed = self._try(wanted)
         return self._core.decision(self.key, wanted, allowed=allowed)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O."""
+        if self._family is not None:
+            return self._family.wait_time(self._family.wanted(n, permits))
         return self._core.wait_time(self.key, self._core.wanted(n, permits, self.key))
 
     def status(self) -> RateStatus:
         """Read the key: what is available, the limits that hold, whether it is blocked; as `RateLimiter.status`."""
         return self._run(self._core.steering.status(self.key))
 
-    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """Let limits of this key differ from the policy, for all processes: ``team.override(tokens=Limit(500_000))``.
 
         What is not named stays as it is. None removes a limit from the override, after which the policy's holds again;
@@ -152,14 +196,43 @@ class KeyLimiter:
         known = self._core.try_at_once(self.key, wanted)
         return self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    def _ask(self, wish: Wish) -> Verdict:
+    def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
         while True:
             wakeup = self._runtime.wakeup()
-            with self._core.in_queue(wish, wakeup.wake) as operation:
+            booking = self._core.booking(wish, wakeup.wake)
+            with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
                 outcome = self._core.driver.run(operation, wakeup)
+            if held is not None and booking.held is not None and isinstance(outcome, Admitted):
+                held.append(booking.held)
             instead = self._core.without_answer(wish, outcome)
             if instead is None:
                 return self._core.conclude(wish, outcome)
             decided = self._core.driver.run(instead, wakeup)
             if decided is not None:
                 return self._core.conclude(wish, decided)
+
+    def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> Verdict:
+        if family.denied_by_memory(wanted):
+            return Verdict(allowed=False)
+        with family.call(wanted, None, patient=False) as call:
+            return self._ask_all(family, call)
+
+    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+        with family.call(wanted, timeout, patient=True) as call:
+            if not self._ask_all(family, call):
+                raise self._core.timed_out(wanted[0], timeout)
+            return call
+
+    def _ask_all(self, family: Family, call: Call) -> Verdict:
+        while True:
+            wakeup, outcome = self._runtime.wakeup(), NOT_PREPARED
+            for step in family.steps(call):
+                outcome = step.driver.run(step.operation, wakeup)
+                if step.ends(outcome):
+                    break
+            instead = family.without_answer(call, outcome)
+            if instead is None:
+                return family.conclude(call, outcome)
+            decided = self._core.driver.run(instead, wakeup)
+            if decided is not None:
+                return family.conclude(call, decided)

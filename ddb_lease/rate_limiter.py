@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -15,13 +15,16 @@ from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
+from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
 from ddb_lease.rate_events import OnRateEvent
+from ddb_lease.reservation import Reservation
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,19 +42,23 @@ _LIMITED = Wording(
 class RateLimiter(NotAsync, BelongsHere):
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
-    It runs GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read in order to
-    decide. Constructing a limiter sends nothing, and nothing has to exist before. It is thread-safe. Make one for each
-    process and name: its threads then share one queue, and what the process knows of the rate. After a fork the child
-    may use it, and holds none of its parent's permits. A rate may have the same name as a bucket; they are independent.
+    It runs GCRA (ITU-T I.371): a charge is one conditional write to one item, and nothing is read in order to decide.
+    `acquire` books: it charges now, and sleeps until its permits are due. Constructing a limiter sends nothing, and
+    nothing has to exist before. It is thread-safe. Make one for each process and name: its threads then share one
+    queue, one write at a time, and what the process knows of the rate. After a fork the child may use it, and holds
+    none of its parent's permits. A rate may have the same name as a bucket; they are independent.
 
-    The promise: the permits taken in any t seconds, counted when their requests were sent, are at most ``rate * t +
-    burst + rate * s``. Here s is how far the clocks of the senders lie apart: twice the `uncertainty_seconds` of
-    `status` and, with the real service, the second by which its front ends may differ. That comes on top once, not
-    again for each second. With `prefetch`, the permits that processes hold come on top too. A permit is used later than
-    it was sent for, by the time that its answer takes.
+    The promise, for each limit of each key: of the permits that are due in any t seconds, at most ``rate * (t + s) +
+    burst``. Here s is how far apart the clocks of those processes lie; `uncertainty_seconds` of `status` says how far
+    this one's may be off. One process alone uses at most ``rate * t + burst``. Permits that are booked are due in the
+    order of the bookings, over all processes; who cannot book yet, as too much is booked already, has no place in that
+    order, and the one who has waited longest is the first who can. ``docs/rates.md`` has the promise in full.
 
-    Not promised: an order among processes; and that each permit charged is used, as a permit whose answer is lost for
-    good is forgone. Give all limiters of one name the same settings: each charges the one item by its own.
+    Not promised: that each permit charged is used. Those booked by a process that dies, or in an attempt whose answer
+    is lost for good, are forgone.
+
+    The first use stores the limits as the rate's policy, which rules for all processes from then on: one that was made
+    with other limits follows the stored ones, and logs that once. `set_policy` changes it.
 
     Args:
         name: The rate's name in the table; any non-empty string of up to 2048 bytes.
@@ -65,9 +72,10 @@ class RateLimiter(NotAsync, BelongsHere):
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
         endpoint_url: An endpoint other than DynamoDB's own.
-        prefetch: Take at least this many permits with one write, and hand them out in this process, each when it is
-            due. That divides the cost of a permit by this number. Meanwhile other processes wait for that much longer,
-            and permits in hand when the process ends are forgone.
+        prefetch: Take at least this many permits with one write, for limiters with one limit, and hand them out in this
+            process, each when it is due. That divides the cost of a permit by this number. Other processes wait for
+            that much longer, and permits that are in hand when the process ends, or that nobody wants within a second
+            of their due time, are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         on_event: Called with each event, for metrics: see `ddb_lease.rate_events`, which also says on which thread.
         on_unavailable: What decides where the service does not answer within `budget`. ``raise``: `StoreUnavailable`.
@@ -141,30 +149,42 @@ class RateLimiter(NotAsync, BelongsHere):
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take n permits if they can be had at once: all or none.
 
-        A denial is remembered: until the time that it gives, the answer is False and nothing is sent. The answer is
-        also False where other threads of this process wait and take all permits that there are.
+        A denial is remembered: until the time that it gives, the answer is False and nothing is sent, but for 30 s at
+        most; for a second at most where reservations may be given back. The answer is also False where other threads of
+        this process wait and take all permits that there are.
+
+        Args:
+            n: How many, up to `burst`, for a limiter with one unnamed limit.
+            **permits: How many of each limit, for a limiter with several.
 
         Returns:
             Whether the permits were taken.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
+            ConfigurationError: n is more than `burst`, or no whole number from 1 up; or there is no limit of this name.
+                Nothing was sent, but where only the stored policy, or the item of a key, tells.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each, or its answers do
                 not tell its time. Permits that were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
 
         Cost: 1 UpdateItem (1 WCU), and one more where others have charged since this process last saw the item and its
-            guess was wrong. A denial by the table costs the same; a denial from memory costs nothing. The first time
-            also two Queries of one item, eventually consistent, as two answers must agree on the time; likewise after
-            an hour or more without any request.
+            guess was wrong. A denial by the table costs the same; a denial from memory costs nothing. The policy is
+            read at the first use (1 RCU) and then every 30 s (0.5 RCU); the first use of all creates it (1 WCU). The
+            first time also two Queries of one item, as two answers must agree on the time.
         """
         return self._all.try_acquire(n, **permits)
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for n permits, and take them: all together.
 
-        Threads of one process queue, first come, first served. Among processes there is no order: a caller that wants
-        many permits may wait long where others take few. Nothing is sent before the permits are due.
+        It books them with one write, which tells when they are due, and sleeps until then. Threads of one process
+        queue, first come, first served, and the first one books for all who may book now. Over all processes, permits
+        are due in the order of the bookings, so a caller that wants many is not passed by others that take few.
+
+        A booking reaches at most 30 s ahead, or two intervals if they are longer, and never beyond the timeout; for a
+        new caller half as far. Who cannot book yet tries again, the earlier the longer it has waited. If it is
+        interrupted, its permits go to another caller of this process that wants them within a second of their due time,
+        and are else forgone.
 
         Args:
             n: How many, up to `burst`.
@@ -173,21 +193,54 @@ class RateLimiter(NotAsync, BelongsHere):
 
         Raises:
             AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
-            ConfigurationError: The arguments cannot work. Nothing was sent.
+            ConfigurationError: The arguments cannot work, as in `try_acquire`; or the limiter was closed meanwhile.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Permits that were charged without our knowing are forgone.
             StoreRejected: As in `try_acquire`.
 
-        Cost: as `try_acquire`. Where several processes want more permits than there are and another one is faster, a
-            wait costs one denial (1 WCU) more, and the next try is spread out.
+        Cost: as `try_acquire`, for all callers of the process that a charge books for together. Who cannot book yet
+            sends nothing until its next try.
         """
         self._all.acquire(n, timeout=timeout, **permits)
+
+    def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for n permits as `acquire` does, and hold them until it is known how many were used.
+
+        Every limit that is named is held. What is held counts as used, and does not come back with time: nothing is
+        booked on its end.
+
+        Args:
+            n: How many, up to `burst`: as many as may be needed.
+            timeout: As in `acquire`.
+            settle_within: Seconds, or a timedelta, from 1 s to a day, in which it is settled; from when the permits are
+                due. After that all permits count as used. If a process dies, others have to do without them so long.
+            **permits: How many of each limit, for a limiter with several.
+
+        Returns:
+            A `Reservation`, to be used as a block.
+
+        Raises:
+            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held. Where reservations of others
+                hold all there is, this is known only when the time is over.
+
+        Cost: as `acquire`, one UpdateItem for each reservation; and one to settle it.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> with RateLimiter("bytes", rate=1_000_000, **local.connect()) as limiter:
+            ...     with limiter.reserve(65_536, timeout=30) as reservation:
+            ...         reservation.settle(12_000)
+            True
+        """
+        return self._all.reserve(n, timeout=timeout, settle_within=settle_within, **permits)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O.
 
-        It is computed from what the item showed last, with the waiters of this process served first. Other processes
-        may be faster. It is 0.0 also where nothing is known yet.
+        It is computed from what the item showed last, with all that was booked by then. Others may have charged since.
+        It is 0.0 also where nothing is known yet.
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up.
@@ -207,13 +260,36 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._all.check(n, **permits)
 
-    def key(self, key: str) -> KeyLimiter:
+    def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
 
+        Args:
+            key: Any string of 1 to 512 bytes.
+            under: Its parents: keys of this limiter or of others, or limiters as a whole. Each permit is then one of
+                the key, of each parent, and of their own parents: all or none. Each of them must have the limits that a
+                call names. All limiters must have the same table. Nine at most.
+
         Raises:
-            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+            ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.
+
+        Cost: no I/O here. With parents, `acquire`, `try_acquire`, `check` and `reserve` each take one
+            TransactWriteItems, 2 WCU for each item: 4 WCU with one parent. Each of the items is written by all who are
+            under it, and transactions on one item conflict: what conflicts is tried again after a pause, up to the
+            timeout. There is no order then: who waits may be passed. For a parent that is charged more than some tens
+            of times a second, charge the key alone, and give each key its share of the parent's rate.
+
+        Example:
+            >>> from ddb_lease import RateLimiter, local
+            >>> at = local.connect()
+            >>> orgs, teams = RateLimiter("orgs", rate=3, per=60, **at), RateLimiter("teams", rate=2, per=60, **at)
+            >>> red, blue = (teams.key(team, under=[orgs.key("acme")]) for team in ("red", "blue"))
+            >>> [team.try_acquire() for team in (red, red, red, blue, blue)]
+            [True, True, False, True, False]
         """
-        return KeyLimiter(self._core, self._runtime, checked_key(key))
+        checked = checked_parents(under, (RateLimiter, KeyLimiter))
+        views = [parent._all if isinstance(parent, RateLimiter) else parent for parent in checked]  # noqa: SLF001 - its own class
+        above = [relative for view in views for relative in view._relatives]  # noqa: SLF001 - a view of ours
+        return KeyLimiter(self._core, self._runtime, checked_key(key), above)
 
     def policy(self) -> Mapping[str, Limit]:
         """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (1 RCU).
@@ -244,7 +320,7 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._core.driver.run(self._core.steering.set_policy(limit, limits), self._runtime.wakeup())
 
-    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
 
         A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
@@ -363,8 +439,8 @@ class RateLimiter(NotAsync, BelongsHere):
     def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
-        Permits in hand are forgone. Giving them back would move `tat` back, and then no denial could be remembered:
-        another process may have been told already when to come again.
+        Permits that are booked or in hand are forgone. Giving them back would move `tat` back, and break the promise:
+        what a bucket has overflowed by then would be given back, too.
         """
         self._core.close()
 

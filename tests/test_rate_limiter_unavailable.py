@@ -157,7 +157,13 @@ def test_a_service_that_was_never_reached_is_decided_for_too(make, mode):
     found = [limiter.try_acquire(), limiter.check().allowed, limiter.key("k").try_acquire()]
     assert found == {"allow": [True] * 3, "deny": [False] * 3, "local": [True] * 3}[mode]
     assert time.monotonic() - began < 3 * BUDGET + BUSY_MACHINE
+    while not limiter._core.state.contact.down:
+        limiter.try_acquire()
     limiter.tap.everything_fails = None
+    while limiter._core.state.contact.down:
+        limiter.try_acquire()
+        assert time.monotonic() - began < 10 * BUSY_MACHINE
+    assert limiter.key("new").check().decided_by == "table"
 
 
 @pytest.mark.parametrize("mode", ["allow", "deny", "local"])

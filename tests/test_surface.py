@@ -34,6 +34,7 @@ PUBLIC = {
     "Repaired": "what `repair` did",
     "RateLimiter": "a rate, instead of a number at once",
     "SlidingWindow": "a number in any period, exactly",
+    "Reservation": "permits of it that are held, and settled later",
     "RateStatus": "what its `status` returns",
     "KeyLimiter": "one key of it",
     "Limit": "one limit of several",
@@ -58,6 +59,7 @@ FOR_ASYNCIO = {
     "LeaseBucket": "where one gets it",
     "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
+    "Reservation": "permits that are held, and settled later",
     "SlidingWindow": "permits of a window",
 }
 FOR_TESTS = {
@@ -266,6 +268,7 @@ EXAMPLES = [
     "ddb_lease.aio.bucket",
     "ddb_lease.aio.lease",
     "ddb_lease.aio.rate_limiter",
+    "ddb_lease.aio.reservation",
     "ddb_lease.aio.sliding_window",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
@@ -274,6 +277,7 @@ EXAMPLES = [
     "ddb_lease.lease",
     "ddb_lease.rate_events",
     "ddb_lease.rate_limiter",
+    "ddb_lease.reservation",
     "ddb_lease.local",
     "ddb_lease.local.connection",
     "ddb_lease.local.embedded",

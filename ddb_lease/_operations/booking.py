@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from ddb_lease._operations.policy import ensure_policy
 from ddb_lease._operations.resend import UNANSWERED, send_until
+from ddb_lease._operations.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue, enter
 from ddb_lease._operations.sync_time import confirm, never_reached, without_time
 from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import (
@@ -98,6 +99,10 @@ IN_FRONT: Final = 100
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
 
+HELD_AHEAD_NS: Final = 2_000_000_000
+"""How much later than expected a reservation may be due: others may charge just before. A hold's time counts from then
+on, so with the whole horizon, holds of dead processes would stay for so much longer."""
+
 _NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 
 _PADDING_NS: Final = 1_000
@@ -163,12 +168,23 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
         return None
     denial = earliest_due(policy, known, wanted, now=now)
     if isinstance(denial, NotBefore):
-        return denial if denial.at > now and _remembered(policy, book, known, denial, now) else None
+        return denial if denial.at > now and _remembered(policy, known, book.known_at, denial, now) else None
     return None
 
 
-def _remembered(policy: Policy, book: KeyBook, known: KeyState, denial: NotBefore, now: int) -> bool:
-    return now < remembered_until(denial, known, limits_of(policy, known), now=book.known_at)
+def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
+    """The item as last seen, where that is still to be relied on."""
+    known = book.known
+    if known is None:
+        return None
+    denial = earliest_due(policy, known, wanted, now=now)
+    if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, known, book.known_at, denial, now):
+        return None
+    return known
+
+
+def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefore, now: int) -> bool:
+    return now < remembered_until(denial, known, limits_of(policy, known), now=known_at)
 
 
 def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operation[None]:
@@ -252,17 +268,13 @@ class _Tries:
         with state.lock:
             if not self._is_awaited(book.flight):
                 book.flight = None
-            if not isinstance(outcome, (Busy, Unavailable)):
+            if isinstance(outcome, (Busy, Unavailable)):
+                book.trouble = outcome.cause
+                book.failing_since = began if book.failing_since is None else book.failing_since
+            else:
                 book.failing_since = None
-            elif book.failing_since is None:
-                book.failing_since = began
-            match outcome:
-                case Denied() if booking.patient:
-                    book.rests(booking, until=state.time.steady() + outcome.retry_in)
-                case Busy() | Unavailable():
-                    book.trouble = outcome.cause
-                case _:
-                    pass
+            if isinstance(outcome, Denied) and booking.patient:
+                book.rests(booking, until=state.time.steady() + outcome.retry_in)
             others = book.others()
         _wake(others, but=booking)
 
@@ -288,7 +300,7 @@ class _Tries:
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
         give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS, self._budget_ends())
-        failure = yield from _prepare(state, give_up_at, self._budget_ends())
+        failure = yield from prepare_to_charge(state, give_up_at, self._budget_ends())
         if failure is not None:
             return failure
         if book.flight is None and self._others_come():
@@ -296,15 +308,16 @@ class _Tries:
         for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
-            if branch:  # the last answer may have taken long
-                yield from ensure_policy(state, deadline=give_up_at)
+            yield from self._clear_the_way(give_up_at, again=branch > 0)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
                 case Flight():
                     outcome = yield from self._fly(step, give_up_at)
                 case NeverEnough():
-                    outcome = yield from self._look_for_override(step, give_up_at)
+                    outcome = yield from _look_for_override(
+                        state, self._key, booking.wanted, refused=step, give_up_at=give_up_at
+                    )
                 case _:
                     outcome = step
             if isinstance(outcome, StalePolicy):
@@ -313,6 +326,17 @@ class _Tries:
             if outcome is not None:
                 return outcome
         return LostRace()
+
+    def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
+        """Before a charge is planned: read a policy that is old, sweep what is overdue, and let others settle first."""
+        state, book, known = self._state, self._book, self._book.known
+        if again:  # the last answer may have taken long
+            yield from ensure_policy(state, deadline=give_up_at)
+        if book.ledger is None and (known is None or not known.holds):
+            return
+        yield from clear_overdue(state, self._key, book, deadline=give_up_at)
+        if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
+            yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
 
     def _budget_ends(self) -> float:
         """Until when requests are sent again, on the steady clock, by the budget of a decision."""
@@ -329,36 +353,6 @@ class _Tries:
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
         with self._state.lock:
             return lately and 1 < book.last_size > len(book.waiting(book.last_size))
-
-    def _look_for_override(self, refused: NeverEnough, give_up_at: float) -> Operation[Admission | None]:
-        """Read the key, as it may have an override that allows more; None: it was read just now.
-
-        Raises:
-            ConfigurationError: What was read shows that the limits never allow it.
-        """
-        state, book = self._state, self._book
-        known, now = book.known, _reliable(state)
-        policy = state.policy
-        if now - book.known_at < REMEMBERED and policy is not None:
-            due = earliest_due(policy, known, self._booking.wanted, now=now)
-            if isinstance(due, NeverEnough):
-                raise ConfigurationError(
-                    f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
-                    f"{refused.limit!r}, or of the key's override)"
-                )
-        answer, _ = yield from send_until(
-            ReadKey(key=self._key),
-            again=UNANSWERED,
-            time=state.time,
-            chance=state.chance,
-            tries=TRIES_WHEN_UNKNOWN,
-            deadline=give_up_at,
-        )
-        if not isinstance(answer, KeyIs):
-            return failure_of(answer)
-        with state.lock:
-            book.learn(answer.state, now=_reliable(state))
-        return None
 
     def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
@@ -416,15 +410,7 @@ class _Tries:
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
     def _known(self, policy: Policy, now: int) -> KeyState | None:
-        """The item as last seen, where that is still to be relied on."""
-        book, first = self._book, self._booking
-        known = book.known
-        if known is None:
-            return None
-        denial = earliest_due(policy, known, first.wanted, now=now)
-        if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, book, known, denial, now):
-            return None
-        return known
+        return known_to_rely_on(policy, self._book, self._booking.wanted, now=now)
 
     def _require_possible(self, policy: Policy) -> None:
         missing = [name for name in self._booking.wanted.limits if name not in policy.limits]
@@ -448,7 +434,7 @@ class _Tries:
                 with state.lock:
                     if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
                         book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
-                    book.learn(answer.state, now=now, since=self._sent_at)
+                    book.learn(answer.state, now=now, since=self._sent_at, process=state.process)
                     book.trouble = None  # the table answered
                     flight.uncertain = False
                     flight.refusals += 1
@@ -474,12 +460,17 @@ class _Tries:
         dues = due_times(sent, found, [count * interval for count in (*counts, *more)])
         size = len(counts)
         with state.lock:
-            book.learn(found, now=now, since=self._sent_at)
+            if flight.wanted.reserved:
+                enter(book, flight, sent, dues[0])
+            book.learn(found, now=now, since=self._sent_at, process=state.process)
             steady = state.time.steady()
             woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
             # If those for whom it was charged are gone, their permits are for those who wait now.
             woken += book.deal(now=now, steady=steady)
+            settlers = [] if book.ledger is None else book.ledger.settlers[:1]
         _wake(woken, but=self._booking)
+        for settler in settlers:
+            settler.wake()
         return None if self._booking.due is None else Booked(due=self._booking.due)
 
     def _send_until_known(self, flight: Flight, give_up_at: float) -> Operation[Any]:
@@ -505,13 +496,22 @@ class _Tries:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
             known = self._known(policy, now)
+            horizon = max(0, flight.horizon - (now - flight.planned_at))
+            if flight.wanted.reserved:
+                horizon = min(horizon, _expected_wait(policy, known, flight.wanted, now) + HELD_AHEAD_NS)
             proposal = propose(
                 policy,
                 known,
                 flight.wanted,
-                attempt=Attempt(key=self._key, id=flight.attempt, lane=state.lane, process=state.process),
+                attempt=Attempt(
+                    key=self._key,
+                    id=flight.attempt,
+                    lane=state.lane,
+                    process=state.process,
+                    settle_by=now + horizon + flight.wanted.settle_within,
+                ),
                 now=now,
-                horizon=max(0, flight.horizon - (now - flight.planned_at)),
+                horizon=horizon,
                 retention=round(state.retention),
                 slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
             )
@@ -527,7 +527,9 @@ class _Tries:
         return answer
 
 
-def _prepare(state: LimiterState, give_up_at: float, budget_ends: float) -> Operation[Busy | Unavailable | None]:
+def prepare_to_charge(
+    state: LimiterState, give_up_at: float, budget_ends: float
+) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not."""
     failure = yield from ensure_policy(state, deadline=give_up_at)
     if failure is not None:
@@ -538,6 +540,42 @@ def _prepare(state: LimiterState, give_up_at: float, budget_ends: float) -> Oper
             return without_time(failed)
     if state.closed:
         raise state.closed_error()
+    return None
+
+
+def _expected_wait(policy: Policy, known: KeyState | None, wanted: Wanted, now: int) -> int:
+    due = earliest_due(policy, known, wanted, now=now)
+    return due.at - now if isinstance(due, NotBefore) else 0
+
+
+def _look_for_override(
+    state: LimiterState, key: str, wanted: Wanted, *, refused: NeverEnough, give_up_at: float
+) -> Operation[Admission | None]:
+    """Read the key, as it may have an override that allows more; None: it was read just now.
+
+    Raises:
+        ConfigurationError: What was read shows that the limits never allow it.
+    """
+    policy, book, now = state.policy, state.book(key), _reliable(state)
+    if now - book.known_at < REMEMBERED and policy is not None:
+        due = earliest_due(policy, book.known, wanted, now=now)
+        if isinstance(due, NeverEnough):
+            raise ConfigurationError(
+                f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+                f"{refused.limit!r}, or of the key's override)"
+            )
+    answer, _ = yield from send_until(
+        ReadKey(key=key),
+        again=UNANSWERED,
+        time=state.time,
+        chance=state.chance,
+        tries=TRIES_WHEN_UNKNOWN,
+        deadline=give_up_at,
+    )
+    if not isinstance(answer, KeyIs):
+        return failure_of(answer)
+    with state.lock:
+        book.learn(answer.state, now=_reliable(state), since=now, process=state.process)
     return None
 
 

@@ -157,7 +157,7 @@ def change_key(state: LimiterState, key: str, make: _Make, *, deadline: float) -
         answer = yield from _ask(state, request, "the key cannot be changed", deadline)
         if isinstance(answer, KeyWritten):
             with state.lock:
-                state.book(key).learn(answer.state, now=now)
+                state.book(key).learn(answer.state, now=now, process=state.process)
             return answer.state
     raise StoreUnavailable("the key cannot be changed: others change it at the same time")
 
@@ -193,7 +193,7 @@ def _read_key(state: LimiterState, key: str, deadline: float) -> Operation[tuple
     found: KeyState | None = answer.state if isinstance(answer, KeyIs) else None
     now = yield from _now(state)
     with state.lock:
-        state.book(key).learn(found, now=now, since=since)
+        state.book(key).learn(found, now=now, since=since, process=state.process)
     return found, now
 
 

@@ -122,6 +122,7 @@ class RateLimiterCore:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
+        whereabouts: Its table and endpoint: limiters that have these in common can be charged together.
         steering: What an operator does: the policy, overrides, blocks, status.
         reporter: Reports its events; None if nobody listens.
     """
@@ -156,6 +157,7 @@ class RateLimiterCore:
             lease_seconds=timeouts_of(contact),
             signing=shared.signing,
         )
+        self.whereabouts = store.whereabouts
         self._store = runtime.wrap(store)
         self.state = LimiterState(
             name=self.name,
@@ -219,7 +221,7 @@ class RateLimiterCore:
 
     def try_at_once(self, key: str, wanted: Wanted) -> bool | Wish:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
-        self._require_open()
+        self.require_open()
         known = self._from_memory(key, wanted)
         if known is not None:
             self._report(key, wanted, allowed=known)
@@ -229,11 +231,16 @@ class RateLimiterCore:
 
     def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
-        self._require_open()
-        seconds = checked_timeout(timeout)
+        wish = self.to_hold(key, wanted, timeout)
         if self._from_memory(key, wanted):
             self._report(key, wanted, allowed=True)
             return None
+        return wish
+
+    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish:
+        """What a call that reserves, and waits for it, asks the table for."""
+        self.require_open()
+        seconds = checked_timeout(timeout)
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
         return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
@@ -282,22 +289,30 @@ class RateLimiterCore:
 
     # Operations, for an API to drive.
 
+    @staticmethod
+    def booking(wish: Wish, wake: Callable[[], None]) -> Booking:
+        """A place in the queue for a call; arguments as for `in_queue`."""
+        return Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+
     @contextlib.contextmanager
-    def in_queue(self, wish: Wish, wake: Callable[[], None]) -> Iterator[Operation[Admission]]:
+    def in_queue(
+        self, wish: Wish, wake: Callable[[], None], *, booking: Booking | None = None
+    ) -> Iterator[Operation[Admission]]:
         """Stay in the queue while the operation runs, whatever ends it.
 
         Args:
             wish: What to ask the table for.
             wake: Ends the caller's pause, from any thread.
+            booking: The place in the queue, if the caller has made it.
         """
-        booking = Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+        booking = booking or self.booking(wish, wake)
         state = self.state
         with state.lock:
             key_book = state.book(wish.key)
             key_book.join(booking)
         # An interrupt may come between any two instructions here.
         try:
-            yield self._observed(book(state, wish.key, key_book, booking), wish.key, booking)
+            yield self.observed(book(state, wish.key, key_book, booking), wish.key, booking)
         finally:
             try:
                 self._leave(key_book, booking)
@@ -340,9 +355,10 @@ class RateLimiterCore:
 
     def timed_out(self, wanted: Wanted, timeout: Seconds | None) -> AcquireTimeout:
         """The error of a call that timed out."""
-        parts = [f"{count} {name}" for name, count in sorted(wanted.booked.items())]
-        if len(parts) == 1 and SINGLE in wanted.booked:
-            permits = "permit" if wanted.booked[SINGLE] == 1 else f"{wanted.booked[SINGLE]} permits"
+        counts = {**wanted.booked, **wanted.reserved}
+        parts = [f"{count} {name}" for name, count in sorted(counts.items())]
+        if len(parts) == 1 and SINGLE in counts:
+            permits = "permit" if counts[SINGLE] == 1 else f"{counts[SINGLE]} permits"
         else:
             permits = f"permits ({', '.join(parts)})"
         return AcquireTimeout(f"no {permits} of rate {self.name!r} available{in_vain(timeout, self.state.contact)}")
@@ -371,7 +387,8 @@ class RateLimiterCore:
 
     # Internals.
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raise if it is closed, and note that it is used."""
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
@@ -398,7 +415,8 @@ class RateLimiterCore:
             return TIME_UNKNOWN  # they have asked for long, and not even the policy was answered
         return trouble
 
-    def _observed(self, operation: Operation[Admission], key: str, booking: Booking) -> Operation[Admission]:
+    def observed(self, operation: Operation[Admission], key: str, booking: Booking | None) -> Operation[Admission]:
+        """The same operation; what comes of its requests is noted, and reported."""
         contact = self.state.contact
         if contact is not None:
             operation = noting(operation, self.state, contact)

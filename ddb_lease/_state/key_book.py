@@ -28,6 +28,7 @@ from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.booking_queue import BookingQueue
+from ddb_lease._state.hold_ledger import Held, HoldLedger
 from ddb_lease._state.pace import Pace
 from ddb_lease._state.remembered_key import Known, Remembered
 from ddb_lease._state.spares import Spares
@@ -56,10 +57,11 @@ class Booking:
 
     Attributes:
         due: When its permits are due; None until they are booked.
+        held: If it reserves: what it holds, once it is charged.
         comes_at: When its caller should come to the gate: when they are due, or when the gate told it to come again.
     """
 
-    __slots__ = ("__weakref__", "began", "comes_at", "deadline", "due", "patient", "wake", "wanted")
+    __slots__ = ("__weakref__", "began", "comes_at", "deadline", "due", "held", "patient", "wake", "wanted")
 
     def __init__(
         self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
@@ -70,6 +72,7 @@ class Booking:
         self.deadline = deadline
         self.patient = patient
         self.due: int | None = None
+        self.held: Held | None = None
         self.comes_at = 0
 
     def place(self, *, now: float) -> Place:
@@ -112,6 +115,9 @@ class KeyBook:
         known_at: When the item was seen last, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
+        ledger: This process's reservations; None if there never was one.
+        reserving: Charges under way, besides the flight, that reserve: their attempts, and what the hold showed before;
+            None if there never was one.
         trouble: Why the last charge failed; None if the table answered it.
         failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
             None if the last one did not fail.
@@ -133,8 +139,10 @@ class KeyBook:
         "known_at",
         "last_end",
         "last_size",
+        "ledger",
         "outrun_at",
         "pace",
+        "reserving",
         "trouble",
     )
 
@@ -146,6 +154,8 @@ class KeyBook:
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
+        self.ledger: HoldLedger | None = None
+        self.reserving: dict[str, str | None] | None = None
         self.trouble: Exception | None = None
         self.failing_since: float | None = None
         self.last_size = 0
@@ -159,12 +169,12 @@ class KeyBook:
 
     @property
     def idle(self) -> bool:
-        """Whether nobody waits, for a booking or for its permits: the book may be dropped.
+        """Whether nobody waits, for a booking or for its permits, and nothing is reserved: the book may be dropped.
 
         Permits in hand, and a charge that its caller left behind, do not keep it: if nobody asks for the key any more,
         nothing would ever end them.
         """
-        return not self._queue and not self._served
+        return not self._queue and not self._served and (self.ledger is None or not self.ledger.entries)
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
@@ -172,7 +182,7 @@ class KeyBook:
 
     # What the item shows.
 
-    def learn(self, state: KeyState | None, *, now: int, since: int | None = None) -> None:
+    def learn(self, state: KeyState | None, *, now: int, since: int | None = None, process: str = "") -> None:
         """Keep the item as it was just seen.
 
         Args:
@@ -180,7 +190,10 @@ class KeyBook:
             now: The service's time.
             since: The same when the request was sent whose answer shows the item. If another answer has come since,
                 and this one shows less, it is the older one: nothing was given back.
+            process: The name of this process's hold.
         """
+        if self.ledger is not None:
+            self.ledger.saw(state, process=process)
         before = self.known
         if before is not None and _gave_back(before, state):
             if since is not None and since < self.known_at:
@@ -202,6 +215,8 @@ class KeyBook:
         if booking.due is not None:
             self.give_back(booking.wanted, due=booking.due)
             booking.due = None
+            if booking.held is not None:
+                booking.held.give_up()
         first = self.first()
         return woken if first is None else [first, *woken]
 
@@ -325,6 +340,10 @@ class KeyBook:
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
         self._queue, self._spares, self._served, self.flight = None, None, None, None
+        if self.ledger is not None:
+            self.ledger.lose(self.ledger.entries)
+            self.ledger = None
+        self.reserving = None
         self._expected_at = math.inf
 
     # Internals.

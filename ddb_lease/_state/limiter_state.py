@@ -120,6 +120,11 @@ class LimiterState:
 
     def _drop_some(self) -> None:
         if len(self._books) > MOST_BOOKS:
+            now = self.rate_time.now_ns()
+            for key in list(islice(self._books, 16)):
+                ledger = self._books[key].ledger
+                if ledger is not None and now is not None:
+                    ledger.forget_overdue(now=now)
             # Those that are busy are few: the oldest ones are nearly always idle. The others stand aside for a while.
             oldest = [(key, self._books[key].idle) for key in islice(self._books, 16)]
             for key in [key for key, idle in oldest if idle][:2]:

@@ -19,7 +19,6 @@ from typing import Final
 
 from ddb_lease._protocol.messages import Answer, Rejected, Unknown, Unsent
 from ddb_lease._protocol.rates.contact import Contact
-from ddb_lease._state.key_book import Booking
 from ddb_lease._state.local_book import LocalBook
 from ddb_lease.models import OnUnavailable
 
@@ -75,7 +74,7 @@ class ServiceContact:
         self.transitions: deque[Began | Ended] = deque(maxlen=MOST_TRANSITIONS)
         self._contact = Contact()
         self._lock = threading.RLock()
-        self._prober: weakref.ref[Booking] | None = None
+        self._prober: weakref.ref[object] | None = None
 
     @property
     def down(self) -> bool:
@@ -87,7 +86,7 @@ class ServiceContact:
         contact = self._contact
         return max(0.0, contact.asks_at - now) if contact.down else 0.0
 
-    def may_ask(self, booking: Booking, *, now: float) -> bool:
+    def may_ask(self, booking: object, *, now: float) -> bool:
         """Whether this caller asks the service: in an outage, one at a time does."""
         if not self.down:
             return True

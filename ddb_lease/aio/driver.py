@@ -135,6 +135,10 @@ class Driver:
         self._threads = threads
         self._begin_within = begin_within
 
+    def by(self, blocking: Blocking) -> Driver:
+        """The same for another bucket or rate: on the same threads."""
+        return self if blocking is self._blocking else Driver(blocking=blocking, threads=self._threads)
+
     async def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:
         """Run a procedure to its end.
 

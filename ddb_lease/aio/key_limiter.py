@@ -5,15 +5,21 @@ Invariants: it is the asynchronous way to drive a `RateLimiterCore` for one key,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from ddb_lease._operations.together import Call
+from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.family import NOT_PREPARED, Family, Relative
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._state.hold_ledger import Held
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
+from ddb_lease.aio.reservation import Reservation
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds
 
 Result = TypeVar("Result")
@@ -26,13 +32,21 @@ class KeyLimiter:
         key: The key.
     """
 
-    __slots__ = ("_core", "_driver", "_runtime", "key")
+    __slots__ = ("_core", "_driver", "_family", "_runtime", "key")
 
-    def __init__(self, core: RateLimiterCore, driver: Driver, runtime: Runtime, key: str) -> None:
+    def __init__(
+        self, core: RateLimiterCore, driver: Driver, runtime: Runtime, key: str, above: Sequence[Relative] = ()
+    ) -> None:
         self._core = core
         self._driver = driver
         self._runtime = runtime
         self.key = key
+        self._family = Family(Relative(core, key), above) if above else None
+
+    @property
+    def _relatives(self) -> tuple[Relative, ...]:
+        """The key, and its parents."""
+        return (Relative(self._core, self.key),) if self._family is None else self._family.members
 
     def __repr__(self) -> str:
         return f"<key {self.key!r} of {self._core!r}>"
@@ -40,6 +54,8 @@ class KeyLimiter:
     @no_block("`if await limiter.try_acquire():`")
     async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
+        if self._family is not None:
+            return bool(await self._try_all(self._family, self._family.wanted(n, permits)))
         return bool(await self._try(self._core.wanted(n, permits, self.key)))
 
     @no_block("`await limiter.acquire()` before the work")
@@ -51,26 +67,57 @@ class KeyLimiter:
             timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
             **permits: How many of each limit, for a limiter with several.
         """
+        if self._family is not None:
+            await self._take_all(self._family, self._family.wanted(n, permits), timeout)
+            return
         wanted = self._core.wanted(n, permits, self.key)
         wish = self._core.wait_for(self.key, wanted, timeout)
         if wish is not None and not await self._ask(wish):
             raise self._core.timed_out(wanted, timeout)
 
+    @no_block("`async with await limiter.reserve() as reservation:`")
+    async def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for permits of this key, and hold them until it is known how many were used; as `RateLimiter.reserve`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
+            settle_within: Seconds, or a timedelta, after which all permits count as used.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        if self._family is not None:
+            call = await self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
+            return Reservation(self._family.reservations(call), self._driver, self._runtime)
+        wanted = reserved(self._core, n, permits, settle_within, key=self.key)
+        wish = self._core.to_hold(self.key, wanted, timeout)
+        held: list[Held] = []
+        verdict = await self._ask(wish, held)
+        if not verdict:
+            raise self._core.timed_out(wanted, timeout)
+        return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
+
     async def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+        if self._family is not None:
+            all_wanted = self._family.wanted(n, permits)
+            return self._family.decision(all_wanted, await self._try_all(self._family, all_wanted))
         wanted = self._core.wanted(n, permits, self.key)
         allowed = await self._try(wanted)
         return self._core.decision(self.key, wanted, allowed=allowed)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O, not awaited."""
+        if self._family is not None:
+            return self._family.wait_time(self._family.wanted(n, permits))
         return self._core.wait_time(self.key, self._core.wanted(n, permits, self.key))
 
     async def status(self) -> RateStatus:
         """Read the key; as `ddb_lease.KeyLimiter.status`."""
         return await self._run(self._core.steering.status(self.key))
 
-    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    async def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """Let limits of this key differ from the policy, for all processes; as `ddb_lease.KeyLimiter.override`.
 
         Args:
@@ -116,14 +163,43 @@ class KeyLimiter:
         known = self._core.try_at_once(self.key, wanted)
         return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    async def _ask(self, wish: Wish) -> Verdict:
+    async def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
         while True:
             wakeup = Wakeup(self._runtime)
-            with self._core.in_queue(wish, wakeup.wake) as operation:
+            booking = self._core.booking(wish, wakeup.wake)
+            with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
                 outcome = await self._driver.run(operation, wakeup)
+            if held is not None and booking.held is not None and isinstance(outcome, Admitted):
+                held.append(booking.held)
             instead = self._core.without_answer(wish, outcome)
             if instead is None:
                 return self._core.conclude(wish, outcome)
             decided = await self._driver.run(instead, wakeup)
             if decided is not None:
                 return self._core.conclude(wish, decided)
+
+    async def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> Verdict:
+        if family.denied_by_memory(wanted):
+            return Verdict(allowed=False)
+        with family.call(wanted, None, patient=False) as call:
+            return await self._ask_all(family, call)
+
+    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+        with family.call(wanted, timeout, patient=True) as call:
+            if not await self._ask_all(family, call):
+                raise self._core.timed_out(wanted[0], timeout)
+            return call
+
+    async def _ask_all(self, family: Family, call: Call) -> Verdict:
+        while True:
+            wakeup, outcome = Wakeup(self._runtime), NOT_PREPARED
+            for step in family.steps(call):
+                outcome = await self._driver.by(step.driver).run(step.operation, wakeup)
+                if step.ends(outcome):
+                    break
+            instead = family.without_answer(call, outcome)
+            if instead is None:
+                return family.conclude(call, outcome)
+            decided = await self._driver.run(instead, wakeup)
+            if decided is not None:
+                return family.conclude(call, decided)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -16,13 +16,16 @@ from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate_async, require_timeout
+from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.core import MAX_REQUESTS, checked_max_requests
 from ddb_lease.aio.driver import Driver, Wakeup, running_loop
 from ddb_lease.aio.key_limiter import KeyLimiter
+from ddb_lease.aio.reservation import Reservation
 from ddb_lease.aio.threads import Threads
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.models import Decision, Limit, OnUnavailable, RateStatus, Seconds, Timing
@@ -143,7 +146,12 @@ class RateLimiter(NotSync, BelongsHere):
     async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
-        If it is cancelled while its request is in flight, permits may have been charged: they are lost.
+        If it is cancelled while its request is in flight, permits may have been charged. They are forgone, unless
+        another caller of this process takes them.
+
+        Args:
+            n: How many, up to `burst`, for a limiter with one unnamed limit.
+            **permits: How many of each limit, for a limiter with several.
 
         Returns:
             Whether the permits were taken.
@@ -151,7 +159,7 @@ class RateLimiter(NotSync, BelongsHere):
         Raises:
             ConfigurationError: n is more than `burst`, or not a whole number from 1 up. Nothing was sent.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each. Permits that
-                were charged without our knowing are lost.
+                were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
         """
         return await self._all.try_acquire(n, **permits)
@@ -160,8 +168,10 @@ class RateLimiter(NotSync, BelongsHere):
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 
-        If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is in flight,
-        permits may have been charged: they are lost. The next waiter in the queue takes its turn.
+        It books the permits with one write, and sleeps until they are due. If it is cancelled before it has booked,
+        nothing is charged, and the next waiter takes its turn. If it is cancelled later, or while its request is in
+        flight, its permits go to another caller of this process that wants them within a second of their due time, and
+        are else forgone.
 
         Args:
             n: How many, up to `burst`.
@@ -175,6 +185,29 @@ class RateLimiter(NotSync, BelongsHere):
             StoreRejected: As in `try_acquire`.
         """
         await self._all.acquire(n, timeout=timeout, **permits)
+
+    @no_block("`async with await limiter.reserve() as reservation:`")
+    async def reserve(
+        self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
+    ) -> Reservation:
+        """Wait for n permits, and hold them until it is known how many were used. As `ddb_lease.RateLimiter.reserve`.
+
+        If it is cancelled after its permits were charged, none of them counts as used: they come back with the next
+        settlement of this process for the key. If none comes within `settle_within`, all of them count as used.
+
+        Args:
+            n: How many, up to `burst`: as many as may be needed.
+            timeout: As in `acquire`.
+            settle_within: Seconds, or a timedelta, after which all permits count as used.
+            **permits: How many of each limit, for a limiter with several.
+
+        Returns:
+            A `Reservation`: ``async with await limiter.reserve(5) as reservation:``.
+
+        Raises:
+            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held.
+        """
+        return await self._all.reserve(n, timeout=timeout, settle_within=settle_within, **permits)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O, not awaited.
@@ -197,13 +230,20 @@ class RateLimiter(NotSync, BelongsHere):
         """
         return await self._all.check(n, **permits)
 
-    def key(self, key: str) -> KeyLimiter:
+    def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.
 
+        Args:
+            key: Any string of 1 to 512 bytes.
+            under: Its parents; see `ddb_lease.RateLimiter.key`.
+
         Raises:
-            ConfigurationError: The key is empty, or too long: it may have 512 bytes.
+            ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.
         """
-        return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key))
+        checked = checked_parents(under, (RateLimiter, KeyLimiter))
+        views = [parent._all if isinstance(parent, RateLimiter) else parent for parent in checked]  # noqa: SLF001 - its own class
+        above = [relative for view in views for relative in view._relatives]  # noqa: SLF001 - a view of ours
+        return KeyLimiter(self._core, self._driver, self._runtime, checked_key(key), above)
 
     async def policy(self) -> Mapping[str, Limit]:
         """Read the stored policy, by which all processes limit: the limits by name. One consistent Query (1 RCU).
@@ -234,7 +274,7 @@ class RateLimiter(NotSync, BelongsHere):
         """
         return await self._driver.run(self._core.steering.set_policy(limit, limits), Wakeup(self._runtime))
 
-    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    async def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
 
         A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
@@ -344,7 +384,7 @@ class RateLimiter(NotSync, BelongsHere):
     async def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
-        Permits in hand are dropped.
+        Permits that are booked or in hand are forgone.
         """
         self._core.close()
 

@@ -46,6 +46,11 @@ class Store:
         self._forked = False
         self._no_credentials = False
 
+    @property
+    def whereabouts(self) -> tuple[str, str]:
+        """The table, and the endpoint that it is reached at."""
+        return self._address.table, str(getattr(self._client.meta, "endpoint_url", None))
+
     def send(self, request: Request) -> Reply:
         """Send one request once.
 

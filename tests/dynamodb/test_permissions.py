@@ -414,7 +414,12 @@ def test_every_public_operation_is_among_those_tried():
 def in_process(engine, watched_session, monkeypatch):
     """Runs a command line here, on the record."""
     monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: watched_session)
-    return lambda *arguments: main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
+
+    def run(*arguments):
+        return main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
+
+    run.engine = engine
+    return run
 
 
 @pytest.fixture
@@ -437,6 +442,24 @@ def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, 
     assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"}
     record.clear()
     assert in_process("status", *where) == 0
+    assert record.actions == allowed("reader")
+    assert {name for name in record.partitions if not within(bucket_name, name)} == set()
+
+
+def test_the_commands_of_rates_need_no_more_than_their_roles_have(record, in_process, table, bucket_name):
+    def rate(line):
+        what, *more = line.split()
+        where = (f"--table={TABLE}", f"--endpoint-url={in_process.engine.endpoint_url}", bucket_name)
+        assert main.main(["rate", what, *where, *more]) == 0
+
+    rate("set --rate 5/h")
+    rate("override --rate 9/h --key k")
+    rate("block --for 5m --key k")
+    rate("reset --key k")
+    assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"} <= allowed("operator")
+    record.clear()
+    rate("status --key k")
+    rate("keys")
     assert record.actions == allowed("reader")
     assert {name for name in record.partitions if not within(bucket_name, name)} == set()
 
@@ -466,7 +489,7 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "limit", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
+        *("run", "limit", "rate", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
         *("local", "template", "completion"),  # these ask nothing of AWS
         "conform",  # has a table of its own: tests/conformance/test_command.py
     }

@@ -14,6 +14,7 @@ from tests.mutants import (
     rates,
     renewing,
     requests,
+    reservations,
     searching,
     signing,
     time,
@@ -45,5 +46,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     rates.RATES,
     outages.OUTAGES,
     limits.LIMITS,
+    reservations.RESERVATIONS,
     conforming.CONFORMING,
 )

@@ -45,11 +45,13 @@ class Wanted:
     Attributes:
         booked: Permits by limit that are charged for good.
         reserved: Permits by limit that are held, and settled later.
+        settle_within: How long after their due time reserved permits may be settled, in nanoseconds.
         limits: The limits of which any permits are wanted, in the order of their names.
     """
 
     booked: Mapping[str, int] = field(default_factory=dict)
     reserved: Mapping[str, int] = field(default_factory=dict)
+    settle_within: int = 0
     limits: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

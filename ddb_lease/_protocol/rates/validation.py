@@ -31,7 +31,7 @@ LONGEST_NS = 365 * 86_400 * NS
 SINGLE = "permits"
 """The name of the limit of a limiter that has one without a name."""
 
-_RESERVED = frozenset({"self", "n", "timeout", "key", "under"})
+_RESERVED = frozenset({"self", "n", "timeout", "settle_within", "key", "under"})
 """Keyword arguments of the calls that take limits by name."""
 
 _LARGEST = 10**15

@@ -1,0 +1,41 @@
+"""A key and its parents after a charge of them all. Values in, values out.
+
+A transaction does not show the items that it wrote. What it made of an item as last seen is computed here: a hint for
+the next charge, whose condition decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ddb_lease._protocol.rates.messages import Charge, LimitCharge
+from ddb_lease._protocol.rates.records import KeyState, LimitState
+
+
+def after(charge: Charge, state: KeyState | None) -> KeyState:
+    """The item after a charge that happened, if it was before as it was seen last."""
+    before = state or KeyState(rev=charge.rev, override_rev=charge.override_rev)
+    limits = dict(before.limits)
+    for part in charge.limits:
+        found = _limit_after(part, before.limits.get(part.name), due=charge.due)
+        if found is not None:
+            limits[part.name] = found
+    holds = dict(before.holds)
+    if charge.hold is not None:
+        holds[charge.process] = charge.hold
+    lanes = {**before.lanes, charge.lane: charge.attempt}
+    return replace(before, limits=limits, rev=charge.rev, holds=holds, lanes=lanes)
+
+
+def _limit_after(part: LimitCharge, found: LimitState | None, *, due: int) -> LimitState | None:
+    held = (0 if found is None else found.held) + part.reserved
+    match part.branch:
+        case "idle":
+            tat = due + part.charged
+        case "busy":
+            tat = (due if found is None else found.tat) + part.charged
+        case "cut":
+            tat = (max(part.cut, due) if part.charged + part.reserved else part.cut) + part.charged
+        case "kept":
+            return found
+    return LimitState(tat=tat, held=held, reach=tat + held)

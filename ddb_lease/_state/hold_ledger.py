@@ -1,0 +1,245 @@
+"""The ledger of one key's reservations: what this process holds, and what it has to settle.
+
+The item has one hold for each process, so the item cannot tell the reservations of a process apart. The ledger can.
+
+Invariants:
+
+- An entry is in the ledger from the moment at which its charge is known until it is settled, swept or overdue.
+- All entries together are never more than the process's hold. If the item has less, the hold was swept and made anew,
+  and the oldest entries are over. If it shows more, charges were given up that the table carried out all the same: no
+  caller uses those permits, and the next settlement settles them in full.
+- One settlement is under way at a time, for every entry that is to be settled. It belongs to the ledger, and not to the
+  caller that sends it: if that caller is gone, the next one sends the same attempt again, and so finds out whether it
+  happened. So each entry is settled once.
+- What is seen never goes back: an answer may come late, and show a hold that this process has changed since.
+- No I/O and no clock: times come in. The limiter's lock guards all of it. Nobody is woken while it is held.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ddb_lease._protocol.rates.settling import SWEPT_AFTER, Reserved
+
+if TYPE_CHECKING:
+    from ddb_lease._protocol.rates.records import Hold, KeyState
+
+MOST_OVERWRITTEN = 64
+"""So many changes of its own are remembered, to tell an old answer from a new one."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Held:
+    """One reservation of this process.
+
+    Attributes:
+        reserved: Permits by limit, and what each of them cost when they were reserved.
+        until: When it must be settled, by the service's time; after that it counts in full.
+        used: Permits used, by limit, once that is known; a limit that is missing was used in full.
+        counted: Whether `used` counts; None while the reservation is held.
+    """
+
+    reserved: Mapping[str, Reserved]
+    until: int
+    used: Mapping[str, int] | None = None
+    counted: bool | None = None
+
+    def give_up(self) -> None:
+        """Note that nobody got the permits: none of them is used."""
+        if self.used is None:
+            self.used = dict.fromkeys(self.reserved, 0)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Settlement:
+    """One attempt at a settlement, for some entries together.
+
+    Attributes:
+        attempt: Its id, for all sendings.
+        process: Whose hold it changes.
+        lane: The lane that records it.
+        entries: What it settles.
+        held: What they hold together, in nanoseconds by limit.
+        used: What of that is charged.
+        bases: The attempts that the hold showed, by which its sendings were made.
+    """
+
+    attempt: str
+    process: str
+    lane: int
+    entries: tuple[Held, ...]
+    held: dict[str, int]
+    used: dict[str, int]
+    bases: set[str] = field(default_factory=set)
+
+    def happened(self, state: KeyState) -> bool:
+        """Whether the item shows this attempt."""
+        hold = state.holds.get(self.process)
+        return state.lanes.get(self.lane) == self.attempt or (hold is not None and hold.attempt == self.attempt)
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Settler:
+    """A caller that settles.
+
+    Attributes:
+        wake: Ends its pause, from any thread.
+        held: Its reservation.
+        deadline: When it gives up, on the steady clock.
+    """
+
+    wake: Callable[[], None]
+    held: Held
+    deadline: float
+
+
+@dataclass(slots=True, eq=False)
+class HoldLedger:
+    """The reservations of one key in one process.
+
+    Attributes:
+        seen: The item as last seen.
+        entries: What is held, the oldest first.
+        under_way: The settlement under way.
+        settlers: Callers that settle; the first one sends.
+    """
+
+    seen: KeyState | None = None
+    entries: list[Held] = field(default_factory=list)
+    under_way: Settlement | None = None
+    settlers: list[Settler] = field(default_factory=list)
+    _overwritten: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
+
+    def saw(self, state: KeyState | None, *, process: str) -> None:
+        """Keep the item as it was just seen, and note whether it shows the settlement under way."""
+        hold = None if state is None else state.holds.get(process)
+        if hold is not None and hold.attempt in self._overwritten:
+            return
+        self.seen = state
+        settlement = self.under_way
+        if settlement is not None and state is not None and settlement.happened(state):
+            self.over(settlement, counted=True)
+
+    def add(self, held: Held, *, bases: Collection[str | None]) -> None:
+        """Add a reservation.
+
+        Args:
+            held: The reservation.
+            bases: The attempts that the hold showed, by which the sendings of its charge were made. None: there was no
+                hold. If that is all, the charge made the hold anew, and all older reservations were swept.
+        """
+        if set(bases) == {None}:
+            self.lose(self.entries)
+        self._overwritten.extend(base for base in bases if base is not None)
+        self.entries.append(held)
+
+    def over(self, settlement: Settlement, *, counted: bool) -> None:
+        """Note that a settlement happened; or that it cannot, as what it settles is not held any more."""
+        for held in settlement.entries:
+            held.counted = counted
+        self._overwritten.extend(settlement.bases if counted else ())
+        self.entries = [held for held in self.entries if held.counted is None]
+        if self.under_way is settlement:
+            self.under_way = None
+
+    def lose(self, entries: list[Held]) -> None:
+        """Note that entries were swept: they count in full."""
+        for held in entries:
+            held.counted = False
+        self.entries = [held for held in self.entries if held.counted is None]
+        if self.under_way is not None and any(held.counted is False for held in self.under_way.entries):
+            self.under_way = None  # nothing that it is based on can come again
+
+    def forget_overdue(self, *, now: int) -> None:
+        """Drop entries that any process may have swept by now."""
+        self.lose([held for held in self.entries if held.until + SWEPT_AFTER < now])
+
+    def swept(self, hold: Hold | None) -> list[Held]:
+        """The oldest entries that a hold does not have any more, as it was swept, and made anew since."""
+        kept = list(self.entries)
+        while kept and (hold is None or _exceeds(_sum(kept), hold.held)):
+            del kept[0]
+        return self.entries[: len(self.entries) - len(kept)]
+
+    def settlement(
+        self, hold: Hold, *, process: str, lane: int, attempt: str, reserving: bool, now: int
+    ) -> Settlement | None:
+        """The settlement to send: the one under way, or a new one; None if nothing is to be settled.
+
+        Args:
+            hold: This process's, as last seen.
+            process: Its name.
+            lane: For a new one: the lane that records it.
+            attempt: For a new one: its id.
+            reserving: Whether a charge under way reserves: what the hold has beyond the entries may then be that.
+            now: The service's time.
+        """
+        if self.under_way is not None:
+            return self.under_way
+        ready = [held for held in self.entries if held.used is not None or held.until < now]
+        held, used = _sum(ready), _used(ready)
+        if not reserving:
+            entered = _sum(self.entries)
+            for name, amount in hold.held.items():
+                if amount > entered.get(name, 0):
+                    held[name] = held.get(name, 0) + amount - entered.get(name, 0)
+                    used[name] = used.get(name, 0) + amount - entered.get(name, 0)
+        if not held:
+            return None
+        self.under_way = Settlement(
+            attempt=attempt, process=process, lane=lane, entries=tuple(ready), held=held, used=used
+        )
+        return self.under_way
+
+    # Callers that settle: one sends for all.
+
+    def join(self, settler: Settler) -> None:
+        """Join those who settle."""
+        self.settlers.append(settler)
+
+    def leave(self, settler: Settler) -> list[Settler]:
+        """Leave, from any place; returns whom to wake."""
+        self.settlers = [other for other in self.settlers if other is not settler]
+        return self.others(settler)
+
+    def my_turn(self, settler: Settler) -> bool:
+        """Whether this one sends."""
+        return self.settlers[:1] == [settler]
+
+    def others(self, settler: Settler) -> list[Settler]:
+        """Whom to wake once something was settled: those whose reservations are over, and who is first."""
+        return [other for n, other in enumerate(self.settlers) if other is not settler and (n == 0 or is_over(other))]
+
+
+def is_over(settler: Settler) -> bool:
+    """Whether a caller has nothing left to do."""
+    return settler.held.counted is not None
+
+
+def covers(hold: Hold, settlement: Settlement) -> bool:
+    """Whether a hold still has what a settlement settles."""
+    return not _exceeds(settlement.held, hold.held)
+
+
+def _exceeds(amounts: Mapping[str, int], held: Mapping[str, int]) -> bool:
+    return any(amount > held.get(name, 0) for name, amount in amounts.items())
+
+
+def _sum(entries: list[Held]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for entry in entries:
+        for name, one in entry.reserved.items():
+            total[name] = total.get(name, 0) + one.held
+    return total
+
+
+def _used(entries: list[Held]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for entry in entries:
+        for name, one in entry.reserved.items():
+            permits = one.permits if entry.used is None else entry.used.get(name, one.permits)
+            total[name] = total.get(name, 0) + permits * one.interval
+    return total

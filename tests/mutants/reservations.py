@@ -1,0 +1,118 @@
+"""Reservations: what is settled, once, and what is swept; keys that are charged with their parents."""
+
+from tests.mutants.mutant import Chapter, Mutant
+
+_LEDGER = "_state/hold_ledger.py"
+_SETTLING = "_operations/settling.py"
+_TOGETHER = "_operations/together.py"
+_CORE = "_runtime/reservation_core.py"
+_TESTS = "tests/operations/test_settling.py"
+_PARENTS = "tests/operations/test_together.py"
+_UNIT = "tests/state/test_hold_ledger.py"
+
+RESERVATIONS = Chapter(
+    title="Reservations, and keys under parents",
+    mutants=(
+        Mutant(
+            name="a settlement that the item shows is not made again",
+            module=_LEDGER,
+            target="HoldLedger.saw",
+            code="settlement.happened(state)",
+            without="False",
+            noticed_by=(
+                f"{_TESTS}::test_each_settlement_counts_once_whatever_becomes_of_its_answer",
+                f"{_TESTS}::test_a_settlement_whose_sender_is_gone_is_finished_by_the_next_one",
+            ),
+        ),
+        Mutant(
+            name="what was seen of a hold never goes back",
+            module=_LEDGER,
+            target="HoldLedger.saw",
+            code="hold.attempt in self._overwritten",
+            without="False",
+            noticed_by=(f"{_UNIT}::test_an_answer_that_comes_late_does_not_undo_what_was_seen_since",),
+        ),
+        Mutant(
+            name="a reservation that was swept is over, if its process holds others since",
+            module=_LEDGER,
+            target="HoldLedger.add",
+            code="set(bases) == {None}",
+            without="False",
+            noticed_by=(f"{_UNIT}::test_a_hold_that_is_made_anew_ends_all_older_reservations",),
+        ),
+        Mutant(
+            name="permits that were charged without our knowing do not stay held",
+            module=_LEDGER,
+            target="HoldLedger.settlement",
+            code="not reserving",
+            without="False",
+            noticed_by=(f"{_TESTS}::test_what_an_attempt_reserved_that_was_given_up_is_settled_in_full",),
+        ),
+        Mutant(
+            name="a reservation that is overdue does not stay held",
+            module=_LEDGER,
+            target="HoldLedger.settlement",
+            code="held.until < now",
+            without="",
+            noticed_by=(f"{_TESTS}::test_a_process_that_reserves_on_and_on_does_not_keep_what_it_forgot",),
+        ),
+        Mutant(
+            name="the item is asked before a reservation is given up as swept",
+            module=_SETTLING,
+            target="_Sending.run",
+            code="all(held in checked for held in step.entries)",
+            without="",
+            noticed_by=(f"{_TESTS}::test_reserving_and_settling_at_the_same_time_loses_nothing",),
+        ),
+        Mutant(
+            name="a hold of a dead process is swept by whoever meets it",
+            module=_SETTLING,
+            target="_sweep",
+            code="not known.holds",
+            without="True",
+            noticed_by=(f"{_TESTS}::test_what_a_dead_process_held_is_swept_by_whoever_waits_for_it",),
+        ),
+        Mutant(
+            name="a reservation is settled once",
+            module=_CORE,
+            target="ReservationCore.checked",
+            code="self._noted",
+            without="False",
+            noticed_by=("tests/test_reservation.py::test_it_is_settled_once",),
+        ),
+        Mutant(
+            name="a transaction that the items show is charged",
+            module=_TOGETHER,
+            target="_Charging._send_until_known",
+            code="any(map(is_charged, request.charges, answer.found))",
+            without="False",
+            noticed_by=(f"{_PARENTS}::test_a_transaction_whose_token_was_forgotten_is_recognised_by_its_items",),
+        ),
+        Mutant(
+            name="what is being reserved is not taken for something that nobody holds",
+            module=_SETTLING,
+            target="reserves",
+            code="bool(book.reserving)",
+            without="False",
+            noticed_by=(
+                f"{_PARENTS}::test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_holds",
+            ),
+        ),
+        Mutant(
+            name="a key and its parents are used when the last of them is due",
+            module=_TOGETHER,
+            target="_until_used",
+            code="due - now",
+            without="0",
+            noticed_by=(f"{_PARENTS}::test_a_waiter_books_and_sleeps_until_the_last_of_them_is_due",),
+        ),
+        Mutant(
+            name="one item is not charged twice by one transaction",
+            module="_runtime/family.py",
+            target="Family.__init__",
+            code="(own.core.name, own.key) in members",
+            without="False",
+            noticed_by=("tests/test_parents.py::test_what_cannot_work_is_refused_and_nothing_is_sent",),
+        ),
+    ),
+)
