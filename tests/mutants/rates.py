@@ -21,6 +21,22 @@ RATES = Chapter(
     title="Rates and windows",
     mutants=(
         Mutant(
+            name="a key that is held, overridden or blocked is remembered whole",
+            module="_state/remembered_key.py",
+            target="remembered",
+            code="state.holds or state.override or state.override_rev or state.blocked_until",
+            without="False",
+            noticed_by=("tests/state/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",),
+        ),
+        Mutant(
+            name="a key of which something is held is remembered whole",
+            module="_state/remembered_key.py",
+            target="remembered",
+            code="limit.held == 0",
+            without="",
+            noticed_by=("tests/state/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",),
+        ),
+        Mutant(
             name="an odd answer does not move the time that rates go by",
             module=_RATE_TIME,
             target="Estimate.moved",
