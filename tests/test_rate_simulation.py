@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ddb_lease._state.key_book import KeyBook
+from ddb_lease._state.spares import Spares
 from ddb_lease.dynamodb import rate_expressions
 from scripts.harness.network import Fate
 from tests.simulation.exploring import Tally, explore_on_all_cores
@@ -115,8 +115,8 @@ def first_failure(laws, most=400):
 
 
 def test_a_permit_that_is_dealt_twice_is_noticed_shrunk_and_told(monkeypatch):
-    spare = KeyBook._spare
-    monkeypatch.setattr(KeyBook, "_spare", lambda *a: [spare(*a), spare(*a)])
+    put = Spares.put
+    monkeypatch.setattr(Spares, "put", lambda *a, due: [put(*a, due=due), put(*a, due=due)])
     record = first_failure({"R2", "R5"})
     small = shrink(record, play=play, tries=100)
     assert small.failure is not None

@@ -1,6 +1,7 @@
 """`ddb-lease rate`: what it shows, what it changes, and how it exits."""
 
 import json
+import re
 import shlex
 
 import pytest
@@ -87,7 +88,7 @@ def test_set_changes_several_limits_and_leaves_the_others(run):
         ("set NAME --burst 5", "--burst belongs to --rate"),
         ("set NAME --rate 5/s --limit a=5/s", "not both"),
         ("set NAME --limit a=5/s --limit a=6/s", "'a' is given twice"),
-        ("set NAME --limit self=5/s", "none of key, n, self, timeout, under; not 'self'"),
+        ("set NAME --limit self=5/s", "timeout, under; not 'self'"),
         ("set NAME --rate 5/s --burst 0", "burst must be a whole number"),
         ("override NAME", "say what to override"),
         ("override NAME --rate 5/s --end", "leave out the limits"),
@@ -136,7 +137,7 @@ def test_a_key_is_overridden_blocked_and_reset(run, limiter):
     assert first.startswith(f"NAME, key team-7, in table {TABLE}: none available, the next in ")
     assert "8 in 3600 s (override)" in row
     assert run("block NAME --key team-7 --for 10m") == (0, "NAME, key team-7: blocked for 10m\n", "")
-    assert run("status NAME --key team-7")[1].splitlines()[0].endswith(": blocked for 10m more")
+    assert re.search(r": blocked for (10m|9m\d\ds) more$", run("status NAME --key team-7")[1].splitlines()[0])
     assert run("block NAME --key team-7 --end") == (0, "NAME, key team-7: not blocked\n", "")
     assert run("reset NAME --key team-7") == (0, "NAME, key team-7: reset\n", "")
     assert key.status().available == 8
@@ -165,7 +166,7 @@ def test_keys_are_listed_with_what_is_left(run, limiter):
     head, *rows = run("keys NAME")[1].splitlines()
     assert head.split() == ["KEY", "AVAILABLE", "NEXT", "NOTES"]
     assert [row.split()[:2] for row in rows] == [["ann\N{REPLACEMENT CHARACTER}[2J", "0"], ["bob", "3"], ["eve", "0"]]
-    assert rows[2].endswith("blocked for 10m more, override")
+    assert re.search(r" blocked for (10m|9m\d\ds) more, override$", rows[2])
     lines = [json.loads(line) for line in run("keys NAME --json")[1].splitlines()]
     assert {line["key"]: line["available"] for line in lines} == {"ann\x1b[2J": 0, "bob": 3, "eve": 0}
 

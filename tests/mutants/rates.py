@@ -225,16 +225,6 @@ RATES = Chapter(
             noticed_by=_SIMULATED,
         ),
         Mutant(
-            name="a settlement that is over is not sent again",
-            module="_operations/settling.py",
-            target="_Sending._ask",
-            code="self._ledger.under_way is not step",
-            without="False",
-            noticed_by=(
-                "tests/operations/test_settling.py::test_a_settlement_that_another_caller_found_to_be_over_is_not_sent_again",
-            ),
-        ),
-        Mutant(
             name="an answer that was overtaken gives nothing back",
             module=_KEY_BOOK,
             target="KeyBook.learn",
