@@ -193,14 +193,6 @@ RATES = Chapter(
             noticed_by=_SIMULATED,
         ),
         Mutant(
-            name="who waits behind others is woken when a charge is answered",
-            module=_KEY_BOOK,
-            target="KeyBook.others",
-            code="return [booking for booking in waiting if booking is waiting[0] or not booking.patient]",
-            without="return []",
-            noticed_by=_SIMULATED,
-        ),
-        Mutant(
             name="a hold is changed only as it was seen, in any simulated schedule",
             module=_EXPRESSIONS,
             target="_settle_texts",
