@@ -327,6 +327,28 @@ def test_a_rate_that_stays_closed_is_seen(performance):
         finale.play(performance)
 
 
+def test_a_new_process_may_be_behind_all_that_were_ahead(performance):
+    performance.oracle.errors = {"p1": (5, 9), "p2": (2, 3)}
+    assert (performance.oracle.behind, performance.oracle.ahead) == (0, 9)
+    performance.oracle.errors["p3"] = (-4, 1)
+    assert performance.oracle.behind == 4
+
+
+def test_the_finale_waits_for_transactions_that_are_stuck(performance):
+    underway(performance)
+    update = {
+        "TableName": "table",
+        "Key": {"pk": {"S": "rate#45"}, "sk": {"S": "rate#"}},
+        "UpdateExpression": "SET #a = :a",
+    }
+    named = {"ExpressionAttributeNames": {"#a": "other"}, "ExpressionAttributeValues": {":a": {"N": "1"}}}
+    stuck = {"TransactItems": [{"Update": update | named}], "ClientRequestToken": "t"}
+    performance.service.stick(stuck, now=performance.world.now + 3_600, date=None, commits=False)
+    until = performance.service.stuck_until
+    finale._calls_end(performance)
+    assert performance.world.now > until > performance.world.now - 1
+
+
 def test_a_given_fate_befalls_the_request_it_is_given_to():
     lost = {("p1", 2): Fate("answer lost", out=0.002, back=None)}
     record = play(quiet_schedule(odds=0.5, faults=lost), watch=True)

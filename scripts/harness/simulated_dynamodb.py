@@ -167,6 +167,11 @@ class DynamoDB:
             return self.error(operation, refusal.code, refusal.message, date=date, **refusal.more)
         return self.error(operation, "TransactionInProgressException", _IN_PROGRESS, date=date)
 
+    @property
+    def stuck_until(self) -> float:
+        """When no transaction is stuck any more, by the service's time; 0 if none is."""
+        return max((stuck.until for stuck in self._stuck.values()), default=0.0)
+
     def recover(self, now: float) -> None:
         """Finish, or take back, the transactions that have been stuck for long enough."""
         due = [token for token, stuck in self._stuck.items() if now >= stuck.until]

@@ -61,6 +61,7 @@ def _calls_end(performance: Performance) -> None:
     waiting = performance.busy()
     if waiting:
         raise Violation("L1", f"{', '.join(waiting)} never ends")
+    performance.world.run(max(performance.world.now, performance.service.stuck_until + 0.001))
 
 
 def _all_die(performance: Performance) -> None:

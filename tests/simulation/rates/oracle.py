@@ -160,8 +160,8 @@ class Oracle:
 
     @property
     def behind(self) -> int:
-        """How far any clock was behind."""
-        return max((-low for low, _ in self.errors.values()), default=0)
+        """How far any clock was behind; 0 if all were ahead: that of a new process may be right."""
+        return max([0, *(-low for low, _ in self.errors.values())])
 
     # The end.
 
