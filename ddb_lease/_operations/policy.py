@@ -26,11 +26,12 @@ from ddb_lease._protocol.rates.validation import SINGLE
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.log import queued as _log
+from ddb_lease.errors import StoreUnavailable
 
 _TRIES = 3
 
-_MEANWHILE_SECONDS = 3.0
-"""For how long nobody else asks: who does may be cancelled."""
+_MEANWHILE_SECONDS = 1.5
+"""For how long others go on by an older policy while one asks. Then they ask too: who did may have been cancelled."""
 
 OLDER_SORT_KEY = "rate"
 """Under which versions before this one keep a rate, in one item."""
@@ -55,11 +56,33 @@ def ensure_policy(
         StoreRejected: The service refuses for good.
     """
     known = state.policy
-    if known is not None and not newer and state.time.steady() - state.policy_at < POLICY_SECONDS:
-        return None
-    if known is not None and not newer:  # one asks, and the others go on meanwhile
-        state.policy_at = state.time.steady() - POLICY_SECONDS + _MEANWHILE_SECONDS
-    answer = yield from _ask(state, ReadPolicy(consistent=known is None or newer), deadline)
+    if known is not None and not newer:
+        now = state.time.steady()
+        old, asking = now - state.policy_at - POLICY_SECONDS, now - state.policy_asking_at
+        if old < 0 or max(old, asking) < _MEANWHILE_SECONDS:
+            return None
+        state.policy_asking_at = now
+    failure: Busy | Unavailable = Unavailable(cause=StoreUnavailable("somebody deletes the policy again and again"))
+    for _ in range(_TRIES):
+        asked = state.time.steady()
+        found = yield from _stored(state, consistent=known is None or newer, shown=shown, deadline=deadline)
+        if isinstance(found, Policy):
+            learn_policy(state, found, asked=asked)
+            return None
+        if found is not None:
+            failure = found
+            break
+    if known is None or newer:
+        return failure
+    state.policy_at = state.time.steady()  # asked, in vain: not again with each charge
+    return None
+
+
+def _stored(
+    state: LimiterState, *, consistent: bool, shown: int, deadline: float
+) -> Operation[Policy | Busy | Unavailable | None]:
+    """The stored policy, which is made if there is none, and raised above `shown`; None: it was deleted meanwhile."""
+    answer = yield from _ask(state, ReadPolicy(consistent=consistent), deadline)
     tell_if_older(state, answer)
     if isinstance(answer, PolicyIs) and answer.policy is None:
         failed = yield from confirm(state.time)
@@ -67,30 +90,23 @@ def ensure_policy(
         if now is None:
             return without_time(failed)
         answer = yield from _ask(state, steering.create_policy(state.given, now=now), deadline)
-    found = _policy_in(answer)
-    if found is not None and found.rev < shown:
-        answer = yield from _ask(state, steering.raise_policy(found, above=shown), deadline)
-        found = _policy_in(answer)
-    if found is None:
-        failure = failure_of(answer)
-        if known is None or newer:
-            return failure
-        state.policy_at = state.time.steady()  # asked, in vain: not again with each charge
-        return None
-    learn_policy(state, found)
-    return None
+    if isinstance(answer, (PolicyIs, PolicyRefused)) and answer.policy is not None and answer.policy.rev < shown:
+        answer = yield from _ask(state, steering.raise_policy(answer.policy, above=shown), deadline)
+    return answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else failure_of(answer)
 
 
-def learn_policy(state: LimiterState, policy: Policy) -> None:
-    """Keep a policy that was just read or written; an older one changes nothing."""
-    state.policy_at = state.time.steady()
+def learn_policy(state: LimiterState, policy: Policy, *, asked: float) -> None:
+    """Keep a policy that was just read or written; an older one changes nothing.
+
+    Args:
+        state: Of the limiter.
+        policy: As the answer shows it.
+        asked: When the request was sent, on the steady clock: the policy may have been changed since then.
+    """
+    state.policy_at = max(state.policy_at, asked)
     if state.policy is None or policy.rev >= state.policy.rev:
         state.policy = policy
     _tell(state, policy)
-
-
-def _policy_in(answer: object) -> Policy | None:
-    return answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else None
 
 
 def tell_if_older(state: LimiterState, answer: object) -> None:

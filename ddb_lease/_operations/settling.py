@@ -223,7 +223,7 @@ class _Sending:
         if now is None:
             return None
         if hold is not None and self._is_made_anew(hold):
-            ledger.lose(ledger.entries)
+            ledger.made_anew()
         swept = ledger.swept(hold)
         if swept or hold is None:
             return _Gone(tuple(swept)) if swept else None

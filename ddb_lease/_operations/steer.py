@@ -51,11 +51,12 @@ def read_policy(state: LimiterState, *, deadline: float) -> Operation[Policy | N
         StoreUnavailable: The service did not answer.
         StoreRejected: The service refuses for good.
     """
+    asked = state.time.steady()
     answer = yield from _ask(state, ReadPolicy(consistent=True), "the policy cannot be read", deadline)
     tell_if_older(state, answer)
     policy: Policy | None = answer.policy
     if policy is not None:
-        learn_policy(state, policy)
+        learn_policy(state, policy, asked=asked)
     return policy
 
 
@@ -91,12 +92,13 @@ def _change_policy(
             request = steering.change_policy(policy, changes, now=now)
             if request is None:
                 return policy
+        asked = state.time.steady()
         answer = yield from _ask(state, request, "the policy cannot be changed", deadline)
         if isinstance(answer, PolicyIs) and answer.policy is not None:
-            learn_policy(state, answer.policy)
+            learn_policy(state, answer.policy, asked=asked)
             return answer.policy
         if isinstance(answer, PolicyRefused) and answer.policy == request.policy:
-            learn_policy(state, request.policy)  # an earlier sending did it
+            learn_policy(state, request.policy, asked=asked)  # an earlier sending did it
             return request.policy  # type: ignore[no-any-return] # a policy
     raise StoreUnavailable("the policy cannot be changed: others change it at the same time")
 

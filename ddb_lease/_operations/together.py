@@ -328,7 +328,7 @@ class _Charging:
                 state = shown or after(charge, member.book.known)
                 if member.wanted.reserved:
                     self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
-                member.book.learn(state, now=now, process=member.state.process)
+                member.book.learn(state, now=now, process=member.state.process, guessed=shown is None)
 
 
 def _plan_one(
@@ -369,22 +369,42 @@ def _addressed(charge: Charge, member: Member) -> Charge:
 
 
 def _until_used(call: Call, due: int) -> Operation[None]:
-    """Wait until permits are due, and let them pass the gates of all members."""
-    for member in call.members:
-        state, book = member.state, member.book
-        while True:
+    """Wait until permits are due, and let them pass the gates of all members, at one moment."""
+    states = sorted({id(member.state): member.state for member in call.members}.values(), key=id)
+    while True:
+        for state in states:
             if state.closed:
                 raise state.closed_error()
-            now = state.rate_time.now_ns()
-            wait = 0 if now is None else due - now
-            if wait <= 0:
-                with state.lock:
-                    gate = book.gate = book.gate or UseGate()
-                    limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-                    wait = gate.wait_ns(member.wanted, limits, now=round(state.time.steady() * NS))
-                if wait == 0:
-                    break
-            yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
+        times = [state.rate_time.now_ns() for state in states]
+        wait = max(0 if now is None else due - now for now in times)
+        if wait <= 0:
+            wait = _pass(call, states)
+        if wait == 0:
+            return
+        yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
+
+
+def _pass(call: Call, states: Sequence[LimiterState]) -> int:
+    """Let permits pass all gates, or none: who waited between two of them would be used later than the first one knows.
+
+    Args:
+        call: Whose permits.
+        states: Those of its members whose locks are still to be taken: always in this order.
+    """
+    if states:
+        with states[0].lock:
+            return _pass(call, states[1:])
+    waits = []
+    for passes in (False, True):
+        for member in call.members:
+            state, book = member.state, member.book
+            gate = book.gate = book.gate or UseGate()
+            limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
+            now = round(state.time.steady() * NS)
+            waits.append(gate.wait_ns(member.wanted, limits, now=now, passes=passes))
+        if any(waits):
+            break
+    return max(waits)
 
 
 def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:

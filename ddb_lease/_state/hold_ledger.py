@@ -132,7 +132,7 @@ class HoldLedger:
                 hold. If that is all, the charge made the hold anew, and all older reservations were swept.
         """
         if set(bases) == {None}:
-            self.lose(self.entries)
+            self.made_anew()
         self._overwritten.extend(base for base in bases if base is not None)
         self.entries.append(held)
 
@@ -152,6 +152,11 @@ class HoldLedger:
         self.entries = [held for held in self.entries if held.counted is None]
         if self.under_way is not None and any(held.counted is False for held in self.under_way.entries):
             self.under_way = None  # nothing that it is based on can come again
+
+    def made_anew(self) -> None:
+        """Note that the hold was made anew: all that it held before is settled or swept."""
+        self.lose(self.entries)
+        self.under_way = None  # also one of what nobody holds, which has no entries
 
     def forget_overdue(self, *, now: int) -> None:
         """Drop entries that any process may have swept by now."""

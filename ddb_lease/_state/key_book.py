@@ -30,7 +30,7 @@ from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.booking_queue import BookingQueue
 from ddb_lease._state.hold_ledger import Held, HoldLedger
 from ddb_lease._state.pace import Pace
-from ddb_lease._state.remembered_key import Known, Remembered
+from ddb_lease._state.remembered_key import Known, Remembered, recalled
 from ddb_lease._state.spares import Spares
 from ddb_lease._state.use_gate import UseGate
 
@@ -129,6 +129,7 @@ class KeyBook:
 
     __slots__ = (
         "_expected_at",
+        "_last_shown",
         "_queue",
         "_served",
         "_spares",
@@ -162,6 +163,7 @@ class KeyBook:
         self.last_end = -math.inf
         self.outrun_at = -math.inf
         self.pace: Pace | None = None
+        self._last_shown: tuple[Remembered] | None = None  # while `known` is a guess: what was seen before
         self._queue: BookingQueue[Booking] | None = None
         self._served: list[weakref.ref[Booking]] | None = None
         self._spares: Spares | None = None  # most keys have none
@@ -182,8 +184,10 @@ class KeyBook:
 
     # What the item shows.
 
-    def learn(self, state: KeyState | None, *, now: int, since: int | None = None, process: str = "") -> None:
-        """Keep the item as it was just seen.
+    def learn(
+        self, state: KeyState | None, *, now: int, since: int | None = None, process: str = "", guessed: bool = False
+    ) -> None:
+        """Keep the item as it was just seen, or as it must be by now.
 
         Args:
             state: The item.
@@ -191,14 +195,22 @@ class KeyBook:
             since: The same when the request was sent whose answer shows the item. If another answer has come since,
                 and this one shows less, it is the older one: nothing was given back.
             process: The name of this process's hold.
+            guessed: Whether the item is what this process made of what it saw last. What is seen next may show less,
+                and nothing was given back.
         """
         if self.ledger is not None:
             self.ledger.saw(state, process=process)
-        before = self.known
-        if before is not None and _gave_back(before, state):
-            if since is not None and since < self.known_at:
-                return
-            self.gate = None  # it counts what was forgiven
+        before, shown = self.known, self._last_shown
+        if guessed:
+            self._last_shown = shown or (self.kept,)
+        else:
+            if before is not None and _gave_back(before, state):
+                if since is not None and since < self.known_at:
+                    return
+                seen = before if shown is None else recalled(shown[0])
+                if seen is not None and _gave_back(seen, state):
+                    self.gate = None  # it counts what was forgiven
+            self._last_shown = None
         self.known, self.known_at = state, now
 
     # The queue.

@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -46,7 +47,8 @@ class LimiterState:
         chance: A source of randomness that no two processes share.
         contact: Whether the service answers; None if nobody wants to know, and decisions wait for it.
         policy: As last read; None before the first use.
-        policy_at: When it was read, on the steady clock.
+        policy_at: When it was asked for, on the steady clock: what the answer showed may have changed since.
+        policy_asking_at: When somebody last asked for it as it was old, on the steady clock.
         policy_told: Whether a policy that differs from `given` was logged.
         older_told: Whether an item of a version before this one was logged.
         lane: Where this process's attempts are recorded.
@@ -65,6 +67,7 @@ class LimiterState:
     contact: ServiceContact | None = None
     policy: Policy | None = None
     policy_at: float = 0.0
+    policy_asking_at: float = -math.inf
     policy_told: bool = False
     older_told: bool = False
     lane: int = 0

@@ -31,8 +31,15 @@ class UseGate:
     def __init__(self) -> None:
         self._tats: tuple[str | int, ...] = ()  # name, tat, name, tat: a dict would take three times as much memory
 
-    def wait_ns(self, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int) -> int:
-        """How long these permits must still wait; 0: they have passed, and count as used now."""
+    def wait_ns(self, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int, passes: bool = True) -> int:
+        """How long these permits must still wait; 0: they have passed, and count as used now.
+
+        Args:
+            wanted: The permits.
+            limits: Those that hold for the key.
+            now: On the steady clock.
+            passes: Whether they pass if they may; otherwise nothing is counted.
+        """
         tats = cast("dict[str, int]", dict(zip(self._tats[::2], self._tats[1::2], strict=True)))
         costs = {name: wanted.booked_ns(name, limits[name]) for name in wanted.limits if name in limits}
         was = {name: _tat(tats.get(name, now), limits[name], now) for name, cost in costs.items() if cost}
@@ -40,6 +47,8 @@ class UseGate:
         earliest = max((tat + min(0, costs[name] - limits[name].tolerance) for name, tat in was.items()), default=now)
         if earliest > now:
             return earliest - now
+        if not passes:
+            return 0
         tats.update({name: tat + costs[name] for name, tat in was.items()})
         self._tats = tuple(chain.from_iterable(tats.items()))
         return 0

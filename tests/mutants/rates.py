@@ -225,6 +225,36 @@ RATES = Chapter(
             noticed_by=("tests/state/test_key_book.py::test_an_answer_that_was_overtaken_shows_an_older_item",),
         ),
         Mutant(
+            name="an item that shows less than was guessed was forgiven nothing",
+            module=_KEY_BOOK,
+            target="KeyBook.learn",
+            code="before if shown is None else recalled(shown[0])",
+            without="before",
+            noticed_by=(
+                "tests/state/test_key_book.py::test_an_item_that_shows_less_than_was_guessed_was_forgiven_nothing",
+            ),
+        ),
+        Mutant(
+            name="a policy is as old as the question that was answered with it",
+            module="_operations/policy.py",
+            target="learn_policy",
+            code="max(state.policy_at, asked)",
+            without="state.time.steady()",
+            noticed_by=(
+                "tests/operations/test_booking.py::test_a_policy_is_as_old_as_the_question_that_was_answered_with_it",
+            ),
+        ),
+        Mutant(
+            name="nobody goes on by a policy that is old, while one asks",
+            module="_operations/policy.py",
+            target="ensure_policy",
+            code="max(old, asking)",
+            without="asking",
+            noticed_by=(
+                "tests/operations/test_booking.py::test_after_hours_of_idling_nobody_goes_on_by_the_old_policy_while_one_asks",
+            ),
+        ),
+        Mutant(
             name="permits found out about after a cut are due at the end of their horizon",
             module=_CHARGING,
             target="due_times",
@@ -237,8 +267,8 @@ RATES = Chapter(
         Mutant(
             name="a policy that was made anew below its keys is raised",
             module="_operations/policy.py",
-            target="ensure_policy",
-            code="found is not None and found.rev < shown",
+            target="_stored",
+            code="answer.policy.rev < shown",
             without="False",
             noticed_by=(
                 "tests/operations/test_booking.py::test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing",

@@ -11,7 +11,7 @@ from ddb_lease._operations import booking
 from ddb_lease._operations.booking import ATTEMPT_SECONDS
 from ddb_lease._operations.steer import read_key
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
-from ddb_lease._protocol.rates.messages import Charge, KeyIs, ReadKey, ReadPolicy
+from ddb_lease._protocol.rates.messages import ChangePolicy, Charge, KeyIs, ReadKey, ReadPolicy
 from ddb_lease._protocol.rates.steering import change_policy
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._state import booking_queue
@@ -403,6 +403,64 @@ def test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_close
     assert world.call(1).outcome == Admitted()
     assert world.items.policy.rev == world.items.keys[""].rev > world.items.keys["another"].rev
     assert world.call(0).outcome == world.call(1, key="another").outcome == Admitted()
+
+
+def test_a_policy_that_is_deleted_before_it_could_be_raised_is_read_again():
+    world = World(Limit(10, burst=3), [2 * NS, 0], fates=[Fate()] * 6 + [Fate(), Fate(), Fate(out=NS)])
+    assert world.call(0).outcome == Admitted()
+    world.items.policy = None
+    assert world.call(1, key="another").outcome == Admitted()
+    call = world.call(1, patience=60 * NS)
+    assert isinstance(world.requests[-1], ChangePolicy)
+    world.items.policy = None
+    world.run(world.now + 60 * NS)
+    assert call.raised is None
+    assert call.outcome == Admitted()
+    assert world.items.policy.rev == world.items.keys[""].rev
+
+
+def test_a_policy_is_as_old_as_the_question_that_was_answered_with_it():
+    slow = Fate(back=9 * NS)
+    world = World(Limit(10, burst=3), [0], fates=[Fate(), Fate(), Fate(), slow])
+    assert world.call(0).outcome == Admitted()
+    world.run(START + 31 * NS)
+    call = world.call(0, patience=60 * NS)
+    assert isinstance(world.requests[-1], ReadPolicy)
+    world.run(START + 60 * NS)
+    assert call.outcome == Admitted()
+    sent = world.requests.count(ReadPolicy(consistent=False))
+    assert world.call(0).outcome == Admitted()
+    assert world.requests.count(ReadPolicy(consistent=False)) == sent
+    world.run(START + 61 * NS)
+    assert world.call(0).outcome == Admitted()
+    assert world.requests.count(ReadPolicy(consistent=False)) == sent + 1
+
+
+def test_after_hours_of_idling_nobody_goes_on_by_the_old_policy_while_one_asks():
+    world = World(Limit(10, burst=3), [0], delay=20_000_000)
+    world.call(0)
+    world.run(START + 7_200 * NS)
+    changed = change_policy(world.items.policy, limit_policies({"permits": Limit(1, burst=1)}), now=world.now)
+    world.items.policy = changed.policy
+    calls = [world.call(0, key=key, patience=NS) for key in ("", "another")]
+    world.run(world.now + NS)
+    assert [call.outcome for call in calls] == [Admitted(), Admitted()]
+    assert {charge.rev for charge in world.charges[1:]} == {changed.policy.rev}
+
+
+def test_others_go_on_for_a_moment_while_one_asks_for_a_policy_that_has_just_become_old():
+    world = World(Limit(10, burst=3), [0], fates=[Fate()] * 3 + [Fate(back=10 * NS)])
+    world.call(0)
+    world.run(START + 30 * NS)
+    world.call(0, patience=20 * NS)
+    assert isinstance(world.requests[-1], ReadPolicy)
+    world.run(START + 30 * NS + NS // 2)
+    assert world.call(0, key="another").outcome == Admitted()
+    assert world.requests.count(ReadPolicy(consistent=False)) == 1
+    world.run(START + 32 * NS)
+    sent = len(world.requests)
+    assert world.call(0, key="third").outcome == Admitted()
+    assert isinstance(world.requests[sent], ReadPolicy), "not for long"
 
 
 def test_after_a_stall_of_the_whole_process_a_large_one_is_still_served_in_its_place():

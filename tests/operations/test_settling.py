@@ -181,6 +181,19 @@ def test_a_settlement_that_another_caller_found_to_be_over_is_not_sent_again():
     assert [world.call(0, n).outcome == Admitted() for n in (8, 1)] == [True, False]
 
 
+def test_a_settlement_that_another_caller_of_a_parent_found_to_be_over_is_not_sent_again():
+    world = ReservingWorld(HOUR, [0], fates=[Fate()] * 3 + [Fate(back=None)])
+    world.reserve(0, 5, key="org").held.give_up()
+    first = world.together(0, ("team", "org"), patience=9 * NS)  # settles what was given up, and waits for an answer
+    assert len(world.items.settled) == 1
+    world.run(START + NS // 2)
+    second = world.together(0, ("team", "org"), 6, patience=NS, within=60 * NS)  # finds out, and holds more
+    assert second.outcome == Admitted()
+    world.run(START + 10 * NS)
+    assert first.outcome == Admitted()
+    assert (held(world, key="org"), len(world.items.settled)) == (6, 1)
+
+
 def test_a_hold_that_an_older_answer_does_not_show_is_asked_for_before_it_is_given_up():
     world = ReservingWorld(HOUR, [0])
     reserved = world.reserve(0, 6)

@@ -1,10 +1,13 @@
 """Permits of a key and its parents: all or none, as of one time, each transaction once; contention and reservations."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
+from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
@@ -63,6 +66,20 @@ def test_a_waiter_books_and_sleeps_until_the_last_of_them_is_due():
     assert world.state("team").limits["permits"].tat == pytest.approx(START + 4 * NS, abs=20_000_000), (
         "as of the due time"
     )
+
+
+def test_permits_pass_the_gates_of_all_members_at_one_moment():
+    world = ReservingWorld(Limit(1, burst=2), [0])
+    assert world.together(0, ("team", "org")).outcome == Admitted()
+    world.run(START + 10 * NS)
+    state, two = world.processes[0].state, Wanted(booked={"permits": 2})
+    assert state.book("org").gate.wait_ns(two, state.limits, now=10 * NS - NS // 2) == 0
+    call = world.together(0, ("team", "org"), patience=5 * NS)
+    world.run(START + 20 * NS)
+    passed_at = 10 * NS + NS // 2
+    assert call.over_at == pytest.approx(START + passed_at, abs=10_000), "the parent's gate is passed then"
+    wait = state.book("team").gate.wait_ns(two, state.limits, now=passed_at)
+    assert wait == pytest.approx(NS, abs=10_000), "and so is the key's"
 
 
 def test_who_cannot_be_served_in_time_is_told_at_once():
@@ -127,6 +144,22 @@ def test_a_limit_that_the_policy_has_no_more_is_an_error():
     call = world.together(0, ("team", "org"), requests=1)
     assert isinstance(call.raised, ConfigurationError)
     assert "no limit 'requests'" in str(call.raised)
+
+
+def test_a_key_that_was_forgotten_while_it_was_charged_keeps_its_override():
+    world = ReservingWorld(HOUR, [0], fates=[Fate()] * 5 + [Fate(back=NS // 10)])
+    world.together(0, ("team", "org"), patience=NS, within=60 * NS)
+    item, (limit,) = world.items.item("team"), world.items.policy.limits.values()
+    item.state = replace(item.state, override={"permits": replace(limit, burst=5)}, override_rev=9)
+    assert world.together(0, ("team", "org"), patience=NS, within=60 * NS).outcome == Admitted()
+    call = world.together(0, ("team", "org"), 2, patience=NS, within=60 * NS)
+    world.processes[0].state.book("team").known = None  # as whoever waits for a settlement does
+    world.run(START + NS)
+    assert call.outcome == Admitted()
+    more = world.together(0, ("team", "org"), 3, patience=NS, within=60 * NS)
+    world.run(START + 5 * NS)
+    assert isinstance(more.outcome, Denied)
+    assert item.state.limits["permits"].held == 4 * INTERVAL
 
 
 # Reservations.

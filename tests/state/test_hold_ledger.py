@@ -93,6 +93,15 @@ def test_a_hold_that_is_made_anew_ends_all_older_reservations():
     assert book.entries == [new]
 
 
+def test_a_settlement_of_what_nobody_held_is_over_once_the_hold_is_made_anew():
+    book, new = ledger(held()), held(used={})
+    settlement(book, 50)
+    book.lose(book.entries)
+    book.add(new, bases=[None])
+    found = settlement(book, 30, attempt="another")
+    assert (found.attempt, found.entries) == ("another", (new,))
+
+
 def test_the_oldest_are_swept_if_a_hold_has_less():
     old, new = held(3), held(2)
     book = ledger(old, new)

@@ -13,8 +13,12 @@ from ddb_lease._protocol.rates.records import KeyState, LimitState
 
 
 def after(charge: Charge, state: KeyState | None) -> KeyState:
-    """The item after a charge that happened, if it was before as it was seen last."""
-    before = state or KeyState(rev=charge.rev, override_rev=charge.override_rev)
+    """The item after a charge that happened, if it was before as it was seen last.
+
+    Who forgot the item knows the `override_rev` of the charge, and not the override. An item with the one and not the
+    other would pass for one that the policy alone rules, and the table would take charges by it; so it has neither.
+    """
+    before = state or KeyState(rev=charge.rev)
     limits = dict(before.limits)
     for part in charge.limits:
         found = _limit_after(part, before.limits.get(part.name), due=charge.due)

@@ -180,8 +180,8 @@ class Oracle:
                     )
 
     def check_each_alone(self) -> None:
-        """R5. A transaction shows no item, so what a key under a parent has is a guess, and a gate may start anew."""
-        if self.steered or self.together:
+        """R5. Steering forgives, and then gates start anew."""
+        if self.steered:
             return
         for (key, name), uses in self.uses.items():
             rule = self.ledgers[key, name].rule

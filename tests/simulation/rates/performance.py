@@ -422,7 +422,7 @@ class Performance:
 
     def _some_key(self, deed: Deed) -> str:
         keys = sorted({job.key for threads in self.schedule.jobs for jobs in threads for job in jobs})
-        return keys[int(deed.size * 0.999 * len(keys))]
+        return keys[int(deed.size * 0.999 * len(keys))] if keys else ""
 
     def _delete_key(self, deed: Deed) -> bool:
         wanted = f"rate#{self._some_key(deed)}"
@@ -458,8 +458,6 @@ class Performance:
             self.note(process.name, f"#{ordinal} {_readable(operation, arguments)}{wrong}")
 
     def _answered(self, process: Any, ordinal: int, operation: str, told: Any) -> None:
-        if operation in READS and (process.name, ordinal) in self.network.fates:
-            self._troubled[process.name] = self.world.now  # what it shows may be as old as the request
         if self._watch:
             self.note(process.name, f"#{ordinal} is answered: {_short(told)}")
 
