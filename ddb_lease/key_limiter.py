@@ -120,7 +120,7 @@ class KeyLimiter:
         """Read the key: what is available, the limits that hold, whether it is blocked; as `RateLimiter.status`."""
         return self._run(self._core.steering.status(self.key))
 
-    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """Let limits of this key differ from the policy, for all processes: ``team.override(tokens=Limit(500_000))``.
 
         What is not named stays as it is. None removes a limit from the override, after which the policy's holds again;

@@ -42,19 +42,23 @@ _LIMITED = Wording(
 class RateLimiter(NotAsync, BelongsHere):
     """At most `rate` permits in `per` seconds, and `burst` at once, over all processes that use the name.
 
-    It runs GCRA (ITU-T I.371) on one item: each admission is one conditional write, and nothing is read in order to
-    decide. Constructing a limiter sends nothing, and nothing has to exist before. It is thread-safe. Make one for each
-    process and name: its threads then share one queue, and what the process knows of the rate. After a fork the child
-    may use it, and holds none of its parent's permits. A rate may have the same name as a bucket; they are independent.
+    It runs GCRA (ITU-T I.371): a charge is one conditional write to one item, and nothing is read in order to decide.
+    `acquire` books: it charges now, and sleeps until its permits are due. Constructing a limiter sends nothing, and
+    nothing has to exist before. It is thread-safe. Make one for each process and name: its threads then share one
+    queue, one write at a time, and what the process knows of the rate. After a fork the child may use it, and holds
+    none of its parent's permits. A rate may have the same name as a bucket; they are independent.
 
-    The promise: the permits taken in any t seconds, counted when their requests were sent, are at most ``rate * t +
-    burst + rate * s``. Here s is how far the clocks of the senders lie apart: twice the `uncertainty_seconds` of
-    `status` and, with the real service, the second by which its front ends may differ. That comes on top once, not
-    again for each second. With `prefetch`, the permits that processes hold come on top too. A permit is used later than
-    it was sent for, by the time that its answer takes.
+    The promise, for each limit of each key: of the permits that are due in any t seconds, at most ``rate * (t + s) +
+    burst``. Here s is how far apart the clocks of those processes lie; `uncertainty_seconds` of `status` says how far
+    this one's may be off. One process alone uses at most ``rate * t + burst``. Permits that are booked are due in the
+    order of the bookings, over all processes; who cannot book yet, as too much is booked already, has no place in that
+    order, and the one who has waited longest is the first who can. ``docs/rates.md`` has the promise in full.
 
-    Not promised: an order among processes; and that each permit charged is used, as a permit whose answer is lost for
-    good is forgone. Give all limiters of one name the same settings: each charges the one item by its own.
+    Not promised: that each permit charged is used. Those booked by a process that dies, or in an attempt whose answer
+    is lost for good, are forgone.
+
+    The first use stores the limits as the rate's policy, which rules for all processes from then on: one that was made
+    with other limits follows the stored ones, and logs that once. `set_policy` changes it.
 
     Args:
         name: The rate's name in the table; any non-empty string of up to 2048 bytes.
@@ -68,9 +72,10 @@ class RateLimiter(NotAsync, BelongsHere):
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
         endpoint_url: An endpoint other than DynamoDB's own.
-        prefetch: Take at least this many permits with one write, and hand them out in this process, each when it is
-            due. That divides the cost of a permit by this number. Meanwhile other processes wait for that much longer,
-            and permits in hand when the process ends are forgone.
+        prefetch: Take at least this many permits with one write, for limiters with one limit, and hand them out in this
+            process, each when it is due. That divides the cost of a permit by this number. Other processes wait for
+            that much longer, and permits that are in hand when the process ends, or that nobody wants within a second
+            of their due time, are forgone.
         timing: `retention`, `max_clock_skew` and `front_end_skew` are used.
         on_event: Called with each event, for metrics: see `ddb_lease.rate_events`, which also says on which thread.
         on_unavailable: What decides where the service does not answer within `budget`. ``raise``: `StoreUnavailable`.
@@ -144,30 +149,42 @@ class RateLimiter(NotAsync, BelongsHere):
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take n permits if they can be had at once: all or none.
 
-        A denial is remembered: until the time that it gives, the answer is False and nothing is sent. The answer is
-        also False where other threads of this process wait and take all permits that there are.
+        A denial is remembered: until the time that it gives, the answer is False and nothing is sent, but for 30 s at
+        most; for a second at most where reservations may be given back. The answer is also False where other threads of
+        this process wait and take all permits that there are.
+
+        Args:
+            n: How many, up to `burst`, for a limiter with one unnamed limit.
+            **permits: How many of each limit, for a limiter with several.
 
         Returns:
             Whether the permits were taken.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or no whole number from 1 up. Nothing was sent.
+            ConfigurationError: n is more than `burst`, or no whole number from 1 up; or there is no limit of this name.
+                Nothing was sent, but where only the stored policy, or the item of a key, tells.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each, or its answers do
                 not tell its time. Permits that were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
 
         Cost: 1 UpdateItem (1 WCU), and one more where others have charged since this process last saw the item and its
-            guess was wrong. A denial by the table costs the same; a denial from memory costs nothing. The first time
-            also two Queries of one item, eventually consistent, as two answers must agree on the time; likewise after
-            an hour or more without any request.
+            guess was wrong. A denial by the table costs the same; a denial from memory costs nothing. The policy is
+            read at the first use (1 RCU) and then every 30 s (0.5 RCU); the first use of all creates it (1 WCU). The
+            first time also two Queries of one item, as two answers must agree on the time.
         """
         return self._all.try_acquire(n, **permits)
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for n permits, and take them: all together.
 
-        Threads of one process queue, first come, first served. Among processes there is no order: a caller that wants
-        many permits may wait long where others take few. Nothing is sent before the permits are due.
+        It books them with one write, which tells when they are due, and sleeps until then. Threads of one process
+        queue, first come, first served, and the first one books for all who may book now. Over all processes, permits
+        are due in the order of the bookings, so a caller that wants many is not passed by others that take few.
+
+        A booking reaches at most 30 s ahead, or two intervals if they are longer, and never beyond the timeout; for a
+        new caller half as far. Who cannot book yet tries again, the earlier the longer it has waited. If it is
+        interrupted, its permits go to another caller of this process that wants them within a second of their due time,
+        and are else forgone.
 
         Args:
             n: How many, up to `burst`.
@@ -176,13 +193,13 @@ class RateLimiter(NotAsync, BelongsHere):
 
         Raises:
             AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
-            ConfigurationError: The arguments cannot work. Nothing was sent.
+            ConfigurationError: The arguments cannot work, as in `try_acquire`; or the limiter was closed meanwhile.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Permits that were charged without our knowing are forgone.
             StoreRejected: As in `try_acquire`.
 
-        Cost: as `try_acquire`. Where several processes want more permits than there are and another one is faster, a
-            wait costs one denial (1 WCU) more, and the next try is spread out.
+        Cost: as `try_acquire`, for all callers of the process that a charge books for together. Who cannot book yet
+            sends nothing until its next try.
         """
         self._all.acquire(n, timeout=timeout, **permits)
 
@@ -222,8 +239,8 @@ class RateLimiter(NotAsync, BelongsHere):
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until n permits could be had, as far as this process knows: no I/O.
 
-        It is computed from what the item showed last, with the waiters of this process served first. Other processes
-        may be faster. It is 0.0 also where nothing is known yet.
+        It is computed from what the item showed last, with all that was booked by then. Others may have charged since.
+        It is 0.0 also where nothing is known yet.
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up.
@@ -303,7 +320,7 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._core.driver.run(self._core.steering.set_policy(limit, limits), self._runtime.wakeup())
 
-    def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
 
         A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
@@ -422,8 +439,8 @@ class RateLimiter(NotAsync, BelongsHere):
     def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
-        Permits in hand are forgone. Giving them back would move `tat` back, and then no denial could be remembered:
-        another process may have been told already when to come again.
+        Permits that are booked or in hand are forgone. Giving them back would move `tat` back, and break the promise:
+        what a bucket has overflowed by then would be given back, too.
         """
         self._core.close()
 

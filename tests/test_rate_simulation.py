@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from ddb_lease._state.key_book import KeyBook
+from ddb_lease._state.spares import Spares
 from ddb_lease.dynamodb import rate_expressions
 from scripts.harness.network import Fate
 from tests.simulation.exploring import Tally, explore_on_all_cores
 from tests.simulation.rates import finale
 from tests.simulation.rates.ledger import NS, Ledger, Rule, Violation, beyond
 from tests.simulation.rates.performance import Performance, play
-from tests.simulation.rates.schedule import ACTS, DEEDS, SINGLE, Deed, Job, Schedule, schedule_for
+from tests.simulation.rates.schedule import DEEDS, RESERVES, SINGLE, Deed, Job, Schedule, schedule_for
 from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
@@ -56,15 +56,17 @@ def test_every_fault_and_every_mishap_occurs(tally):
 
 
 def test_schedules_do_what_rates_are_for(tally):
-    for what in ("permits", "charges", "booked", "timeouts", "denials"):
+    for what in ("permits", "charges", "booked", "timeouts", "denials", "reservations", "settlements"):
         assert tally.sums[what] > 2 * SCHEDULES, what
+    assert tally.sums["sweeps"] > SCHEDULES / 20
     assert tally.sums["events"] > 100 * SCHEDULES
 
 
 def test_schedules_are_of_all_kinds():
     schedules = [schedule_for(seed) for seed in range(500)]
     jobs = [job for one in schedules for threads in one.jobs for thread in threads for job in thread]
-    assert {job.act for job in jobs} == set(ACTS)
+    assert {job.act for job in jobs} == set(RESERVES)
+    assert sum(job.under is not None for job in jobs) > len(jobs) / 20
     assert {len(one.limits) for one in schedules} == {1, 2, 3}
     assert {one.calm for one in schedules} == {bool(one.prefetch) for one in schedules} == {True, False}
     assert min(Counter(len(one.jobs) for one in schedules).values()) > 50
@@ -113,8 +115,8 @@ def first_failure(laws, most=400):
 
 
 def test_a_permit_that_is_dealt_twice_is_noticed_shrunk_and_told(monkeypatch):
-    spare = KeyBook._spare
-    monkeypatch.setattr(KeyBook, "_spare", lambda *a: [spare(*a), spare(*a)])
+    put = Spares.put
+    monkeypatch.setattr(Spares, "put", lambda *a, due: [put(*a, due=due), put(*a, due=due)])
     record = first_failure({"R2", "R5"})
     small = shrink(record, play=play, tries=100)
     assert small.failure is not None
@@ -131,6 +133,7 @@ WEAKER = {
     "a charge under an older policy": ("_same_policy", {"R8", "R3"}),
     "a charge of a key that is blocked": ("_not_blocked", {"R7"}),
     "a charge that takes a key for idle": ("_paid_for", {"R3"}),
+    "a charge on the end of what is held": ("_room_beside_held", {"R3"}),
 }
 
 

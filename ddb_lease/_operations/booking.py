@@ -308,16 +308,16 @@ class _Tries:
         for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
-            if branch:  # the last answer may have taken long
-                yield from ensure_policy(state, deadline=give_up_at)
-            yield from self._settle_first(give_up_at)
+            yield from self._clear_the_way(give_up_at, again=branch > 0)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
                 case Flight():
                     outcome = yield from self._fly(step, give_up_at)
                 case NeverEnough():
-                    outcome = yield from self._look_for_override(step, give_up_at)
+                    outcome = yield from _look_for_override(
+                        state, self._key, booking.wanted, refused=step, give_up_at=give_up_at
+                    )
                 case _:
                     outcome = step
             if isinstance(outcome, StalePolicy):
@@ -327,12 +327,14 @@ class _Tries:
                 return outcome
         return LostRace()
 
-    def _settle_first(self, give_up_at: float) -> Operation[None]:
-        """Sweep what is overdue, and let others of this process settle before a charge that changes the hold too."""
-        book, known = self._book, self._book.known
+    def _clear_the_way(self, give_up_at: float, *, again: bool) -> Operation[None]:
+        """Before a charge is planned: read a policy that is old, sweep what is overdue, and let others settle first."""
+        state, book, known = self._state, self._book, self._book.known
+        if again:  # the last answer may have taken long
+            yield from ensure_policy(state, deadline=give_up_at)
         if book.ledger is None and (known is None or not known.holds):
             return
-        yield from clear_overdue(self._state, self._key, book, deadline=give_up_at)
+        yield from clear_overdue(state, self._key, book, deadline=give_up_at)
         if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
             yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
 
@@ -351,36 +353,6 @@ class _Tries:
         lately = self._state.time.steady() - book.last_end < LINGER_WITHIN_SECONDS
         with self._state.lock:
             return lately and 1 < book.last_size > len(book.waiting(book.last_size))
-
-    def _look_for_override(self, refused: NeverEnough, give_up_at: float) -> Operation[Admission | None]:
-        """Read the key, as it may have an override that allows more; None: it was read just now.
-
-        Raises:
-            ConfigurationError: What was read shows that the limits never allow it.
-        """
-        state, book = self._state, self._book
-        known, now = book.known, _reliable(state)
-        policy = state.policy
-        if now - book.known_at < REMEMBERED and policy is not None:
-            due = earliest_due(policy, known, self._booking.wanted, now=now)
-            if isinstance(due, NeverEnough):
-                raise ConfigurationError(
-                    f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
-                    f"{refused.limit!r}, or of the key's override)"
-                )
-        answer, _ = yield from send_until(
-            ReadKey(key=self._key),
-            again=UNANSWERED,
-            time=state.time,
-            chance=state.chance,
-            tries=TRIES_WHEN_UNKNOWN,
-            deadline=give_up_at,
-        )
-        if not isinstance(answer, KeyIs):
-            return failure_of(answer)
-        with state.lock:
-            book.learn(answer.state, now=_reliable(state), process=state.process)
-        return None
 
     def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
@@ -574,6 +546,37 @@ def prepare_to_charge(
 def _expected_wait(policy: Policy, known: KeyState | None, wanted: Wanted, now: int) -> int:
     due = earliest_due(policy, known, wanted, now=now)
     return due.at - now if isinstance(due, NotBefore) else 0
+
+
+def _look_for_override(
+    state: LimiterState, key: str, wanted: Wanted, *, refused: NeverEnough, give_up_at: float
+) -> Operation[Admission | None]:
+    """Read the key, as it may have an override that allows more; None: it was read just now.
+
+    Raises:
+        ConfigurationError: What was read shows that the limits never allow it.
+    """
+    policy, book, now = state.policy, state.book(key), _reliable(state)
+    if now - book.known_at < REMEMBERED and policy is not None:
+        due = earliest_due(policy, book.known, wanted, now=now)
+        if isinstance(due, NeverEnough):
+            raise ConfigurationError(
+                f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+                f"{refused.limit!r}, or of the key's override)"
+            )
+    answer, _ = yield from send_until(
+        ReadKey(key=key),
+        again=UNANSWERED,
+        time=state.time,
+        chance=state.chance,
+        tries=TRIES_WHEN_UNKNOWN,
+        deadline=give_up_at,
+    )
+    if not isinstance(answer, KeyIs):
+        return failure_of(answer)
+    with state.lock:
+        book.learn(answer.state, now=_reliable(state), since=now, process=state.process)
+    return None
 
 
 def _is_undecided(flight: Flight, answer: object) -> bool:

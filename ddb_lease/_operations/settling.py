@@ -102,12 +102,13 @@ def clear_overdue(state: LimiterState, key: str, book: KeyBook, *, deadline: flo
             request = _sweep(state, key, book)
         if request is None:
             break
+        since = state.rate_time.now_ns()
         answer: Any = yield request
         if isinstance(answer, Rejected):
             raise answer.error
         if not isinstance(answer, (KeyWritten, KeyRefused)):
             return
-        _learn(state, book, answer.state)
+        _learn(state, book, answer.state, since)
     ledger = book.ledger
     if ledger is not None and not ledger.settlers:
         yield from _Sending(state, key, book, ledger).run(deadline)
@@ -186,13 +187,14 @@ class _Sending:
                 checked = list(ledger.entries)
             if step is None:
                 return None
+            since = state.rate_time.now_ns()
             answer = yield from self._ask(step, deadline)
             if not isinstance(answer, (KeyWritten, KeyRefused, KeyIs)):
                 return failure_of(answer)
             if isinstance(answer, KeyWritten) and isinstance(step, Settlement):
                 with state.lock:
                     ledger.over(step, counted=True)
-            _learn(state, self._book, answer.state)  # this shows whether an earlier sending happened
+            _learn(state, self._book, answer.state, since)  # this shows whether an earlier sending happened
         return LostRace()
 
     def _ask(self, step: Settlement | _Gone, deadline: float) -> Operation[Any]:
@@ -203,6 +205,8 @@ class _Sending:
             nonlocal last
             if isinstance(step, Settlement):
                 with state.lock:
+                    if self._ledger.under_way is not step:
+                        return ReadKey(key=self._key)  # another caller has found out that it happened, or cannot
                     last = self._made(step) or last
                     step.bases.add(last.hold_before if isinstance(last, Settle) else "")
             return last
@@ -274,10 +278,10 @@ def _sweep(state: LimiterState, key: str, book: KeyBook) -> Settle | None:
     return sweep(policy, known, attempt=attempt, now=now, retention=round(state.retention))
 
 
-def _learn(state: LimiterState, book: KeyBook, found: Any) -> None:  # noqa: ANN401 - a key's state
+def _learn(state: LimiterState, book: KeyBook, found: Any, since: int | None) -> None:  # noqa: ANN401 - a key's state
     now = state.rate_time.now_ns()
     with state.lock:
-        book.learn(found, now=book.known_at if now is None else now, process=state.process)
+        book.learn(found, now=book.known_at if now is None else now, process=state.process, since=since)
 
 
 def _lane(state: LimiterState) -> int:

@@ -296,6 +296,7 @@ class _Charging:
 
     def _send_until_known(self, request: ChargeTogether) -> Operation[Admission | None]:
         state = self._first
+        since = state.rate_time.now_ns()
         ends = _budget_ends(state, self._call)
         give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
         answer, uncertain = yield from send_until(
@@ -317,7 +318,7 @@ class _Charging:
         for member, failed, found in zip(self._call.members, answer.failed, answer.found, strict=True):
             if failed:
                 with member.state.lock:
-                    member.book.learn(found, now=now, process=member.state.process)
+                    member.book.learn(found, now=now, process=member.state.process, since=since)
         return None
 
     def _charged(self, charges: Sequence[Charge], found: Sequence[KeyState | None]) -> None:

@@ -30,7 +30,7 @@ from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.booking_queue import BookingQueue
 from ddb_lease._state.hold_ledger import Held, HoldLedger
 from ddb_lease._state.pace import Pace
-from ddb_lease._state.remembered_key import Remembered, recalled, remembered
+from ddb_lease._state.remembered_key import Known, Remembered
 from ddb_lease._state.spares import Spares
 from ddb_lease._state.use_gate import UseGate
 
@@ -110,6 +110,8 @@ class KeyBook:
     """The book of one key in one process.
 
     Attributes:
+        known: The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time.
+        kept: The same, as it is kept.
         known_at: When the item was seen last, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
@@ -127,13 +129,13 @@ class KeyBook:
 
     __slots__ = (
         "_expected_at",
-        "_kept",
         "_queue",
         "_served",
         "_spares",
         "failing_since",
         "flight",
         "gate",
+        "kept",
         "known_at",
         "last_end",
         "last_size",
@@ -144,9 +146,11 @@ class KeyBook:
         "trouble",
     )
 
+    known = Known()
+
     def __init__(self) -> None:
         # Nobody waits for most keys: what their books do not need is not made.
-        self._kept: Remembered = None
+        self.kept: Remembered = None
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
@@ -171,15 +175,6 @@ class KeyBook:
         nothing would ever end them.
         """
         return not self._queue and not self._served and (self.ledger is None or not self.ledger.entries)
-
-    @property
-    def known(self) -> KeyState | None:
-        """The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time."""
-        return recalled(self._kept)
-
-    @known.setter
-    def known(self, state: KeyState | None) -> None:
-        self._kept = remembered(state)
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from ddb_lease._protocol.rates.records import KeyState, LimitState
 
@@ -50,6 +50,20 @@ def recalled(kept: Remembered) -> KeyState | None:
     shape: _Shape = kept[0]
     limits = {name: LimitState(tat=tat, reach=tat) for name, tat in zip(shape.names, kept[1:], strict=True)}
     return KeyState(limits=limits, rev=shape.rev)
+
+
+class _Keeps(Protocol):
+    kept: Remembered
+
+
+class Known:
+    """An attribute that is a key's item, of an object that keeps it in `kept`."""
+
+    def __get__(self, keeper: _Keeps, _owner: type) -> KeyState | None:
+        return recalled(keeper.kept)
+
+    def __set__(self, keeper: _Keeps, state: KeyState | None) -> None:
+        keeper.kept = remembered(state)
 
 
 @lru_cache(maxsize=256)

@@ -117,7 +117,7 @@ class KeyLimiter:
         """Read the key; as `ddb_lease.KeyLimiter.status`."""
         return await self._run(self._core.steering.status(self.key))
 
-    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    async def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """Let limits of this key differ from the policy, for all processes; as `ddb_lease.KeyLimiter.override`.
 
         Args:

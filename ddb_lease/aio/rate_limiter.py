@@ -146,7 +146,12 @@ class RateLimiter(NotSync, BelongsHere):
     async def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take n permits if they can be had at once: all or none. As `ddb_lease.RateLimiter.try_acquire`.
 
-        If it is cancelled while its request is in flight, permits may have been charged: they are lost.
+        If it is cancelled while its request is in flight, permits may have been charged. They are forgone, unless
+        another caller of this process takes them.
+
+        Args:
+            n: How many, up to `burst`, for a limiter with one unnamed limit.
+            **permits: How many of each limit, for a limiter with several.
 
         Returns:
             Whether the permits were taken.
@@ -154,7 +159,7 @@ class RateLimiter(NotSync, BelongsHere):
         Raises:
             ConfigurationError: n is more than `burst`, or not a whole number from 1 up. Nothing was sent.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each. Permits that
-                were charged without our knowing are lost.
+                were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
         """
         return await self._all.try_acquire(n, **permits)
@@ -163,8 +168,10 @@ class RateLimiter(NotSync, BelongsHere):
     async def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for n permits, and take them all together. As `ddb_lease.RateLimiter.acquire`.
 
-        If it is cancelled while it waits, nothing is charged. If it is cancelled while its request is in flight,
-        permits may have been charged: they are lost. The next waiter in the queue takes its turn.
+        It books the permits with one write, and sleeps until they are due. If it is cancelled before it has booked,
+        nothing is charged, and the next waiter takes its turn. If it is cancelled later, or while its request is in
+        flight, its permits go to another caller of this process that wants them within a second of their due time, and
+        are else forgone.
 
         Args:
             n: How many, up to `burst`.
@@ -267,7 +274,7 @@ class RateLimiter(NotSync, BelongsHere):
         """
         return await self._driver.run(self._core.steering.set_policy(limit, limits), Wakeup(self._runtime))
 
-    async def override(self, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
+    async def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
 
         A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
@@ -377,7 +384,7 @@ class RateLimiter(NotSync, BelongsHere):
     async def close(self) -> None:
         """Close the connections. Waiters get an error, and no permit is admitted any more. Raises nothing.
 
-        Permits in hand are dropped.
+        Permits that are booked or in hand are forgone.
         """
         self._core.close()
 

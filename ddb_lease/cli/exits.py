@@ -38,7 +38,7 @@ HELP: Final = f"""exit codes:
     0  done
     {DIFFERENT}  local status: no engine is running; conform: an answer differs
     {USAGE}  wrong arguments or settings; reset, local stop, conform: not confirmed
-   {UNKNOWN_BUCKET}  no such bucket, or no such lease
+   {UNKNOWN_BUCKET}  no such bucket, lease, or rate
    {UNAVAILABLE}  DynamoDB, or the embedded engine, does not answer
    {DEFECT}  a defect of ddb-lease
    {OUTPUT_LOST}  done, but the output cannot be written (disk full)

@@ -6,6 +6,7 @@ import argparse
 import math
 import re
 import textwrap
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from ddb_lease._numbers import duration_text
@@ -13,6 +14,7 @@ from ddb_lease._numbers import duration_text
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z", re.ASCII)
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*((?:\d+(?:\.\d+)?\s*)?(?:ms|s|m|h|d))\Z", re.ASCII)
+_LIMIT: Final = re.compile(r"([^=,\s]+)=([^=,]+?)(?:\s*,\s*burst\s*=\s*(\d{1,15}))?\Z", re.ASCII)
 shown: Final = duration_text
 
 
@@ -47,6 +49,18 @@ def rate(text: str) -> tuple[float, float]:
     return permits, seconds
 
 
+def limit(text: str) -> tuple[str, tuple[float, float], int | None]:
+    """A limit's name, its rate, and its burst, from `tokens=90000/m` or `tokens=90000/m,burst=500`.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is none of these.
+    """
+    match = _LIMIT.match(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a limit; write tokens=90000/m or tokens=90000/m,burst=500")
+    return match.group(1), rate(match.group(2)), int(match.group(3)) if match.group(3) else None
+
+
 def pair(text: str) -> tuple[str, str]:
     """Key and value from `KEY=VALUE`.
 
@@ -78,3 +92,22 @@ def paragraph(text: str) -> str:
 def printable(text: str) -> str:
     """Make a text safe for a terminal: what others wrote must not move the reader's cursor."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Collection[str]) -> list[str]:
+    """Rows as lines with aligned columns.
+
+    Args:
+        rows: The first is the head.
+        right: The columns that are aligned to the right, by their heads.
+    """
+    head = rows[0]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if name in right else cell.ljust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

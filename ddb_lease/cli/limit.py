@@ -10,11 +10,18 @@ import argparse
 import errno
 import os
 import signal
+import time
 from typing import Final
 
+from ddb_lease._runtime.process import LOG_SECONDS
+from ddb_lease._state import log
 from ddb_lease.cli import connection, exits, formatting, lookup, streams
 from ddb_lease.errors import ConfigurationError
+from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.rate_limiter import RateLimiter
+
+TELL_SECONDS: Final = 1.0
+"""A shorter wait is not worth a line."""
 
 _IGNORED_BY_PYTHON: Final = ("SIGPIPE", "SIGXFSZ")
 
@@ -27,7 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         usage="ddb-lease limit NAME --rate RATE [options] -- COMMAND [ARGUMENTS ...]",
         description=formatting.paragraph(
             "Wait until RATE allows a permit of NAME, over all machines that use the name, then replace this process "
-            "by COMMAND. How long COMMAND runs makes no difference; to limit how many run at once, see run."
+            "by COMMAND. The first use stores RATE; later the stored one rules, and a difference is told of: change it "
+            "with rate set. How long COMMAND runs makes no difference; to limit how many run at once, see run."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,6 +58,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="TIME",
         help="wait at most this long for them (default: for ever)",
     )
+    parser.add_argument(
+        "--key", metavar="KEY", help="of this key, which has a rate of its own, such as a customer or a host"
+    )
+    parser.add_argument("--quiet", action="store_true", help="do not say when it begins to wait, and when that is over")
     connection.add_options(parser)
     parser.set_defaults(execute=execute)
 
@@ -64,8 +76,25 @@ def execute(options: argparse.Namespace) -> int:
     rate, per = options.rate
     where = connection.arguments(options)
     with RateLimiter(options.name, rate=rate, per=per, burst=options.burst, **where) as limiter:
-        limiter.acquire(options.n, timeout=options.timeout)
+        _wait(limiter if options.key is None else limiter.key(options.key), options)
+    log.flush(LOG_SECONDS)  # what the library has to say, before this process is another program
     return _become(options.command)
+
+
+def _wait(rate: RateLimiter | KeyLimiter, options: argparse.Namespace) -> None:
+    """Take the permits; say so if that takes a while."""
+    if rate.try_acquire(options.n):
+        return
+    wait = rate.wait_time(options.n)
+    said = not options.quiet and wait >= TELL_SECONDS and (options.timeout is None or wait <= options.timeout)
+    permits = "a permit" if options.n == 1 else f"{options.n} permits"
+    of = f"of rate {options.name!r}" + ("" if options.key is None else f", key {options.key!r}")
+    if said:
+        streams.say(f"waiting for {permits} {of}, {formatting.shown(wait)} or longer")
+    began = time.monotonic()
+    rate.acquire(options.n, timeout=options.timeout)
+    if said:
+        streams.say(f"got {permits} {of} after {formatting.shown(time.monotonic() - began)}")
 
 
 def _become(command: list[str]) -> int:

@@ -16,6 +16,7 @@ from ddb_lease.cli import (
     lease,
     limit,
     operate,
+    rate,
     release,
     run,
     setup,
@@ -106,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="command", required=True)
     run.add_parser(subparsers)
     limit.add_parser(subparsers)
+    rate.add_parser(subparsers)
     status.add_parser(subparsers)
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)

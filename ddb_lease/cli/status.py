@@ -9,12 +9,11 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from typing import Final
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
-from ddb_lease.cli.formatting import printable, shown
+from ddb_lease.cli.formatting import printable, shown, table
 from ddb_lease.cli.screen import Screen
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
@@ -109,7 +108,7 @@ def as_table(status: BucketStatus) -> str:
         return head
     rows = [_row(lease) for lease in status.leases]
     columns = len(_HEAD) if any(row[-1] for row in rows) else len(_HEAD) - 1
-    return "\n".join([head, "", *_aligned([_HEAD[:columns], *(row[:columns] for row in rows)])])
+    return "\n".join([head, "", *table([_HEAD[:columns], *(row[:columns] for row in rows)], right=_RIGHT)])
 
 
 def _row(lease: LeaseInfo) -> tuple[str, ...]:
@@ -125,15 +124,3 @@ def _row(lease: LeaseInfo) -> tuple[str, ...]:
         printable(lease.lease_id),
         " ".join(data),
     )
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
-            for name, cell, width in zip(_HEAD, row, widths, strict=False)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines

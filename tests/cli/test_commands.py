@@ -140,6 +140,8 @@ def is_one_line(done, *, outage=False):
         "template --help",
         "completion --help",
         "limit --help",
+        "rate --help",
+        *(f"rate {what} --help" for what in ("status", "set", "override", "block", "reset", "keys")),
     ],
 )
 def test_every_command_has_a_help_page(cli, line):
@@ -185,6 +187,12 @@ def test_the_version_is_told(cli):
         ("local restart", "invalid choice"),
         ("status used --local -- true", "only run and limit take a command"),
         ("run b --max-tokens 1 --local echo 'a b'", "write the command after --: -- echo 'a b'"),
+        ("rate", "what"),
+        ("rate status", "NAME"),
+        ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
+        ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
+        ("rate block b --local", "--for"),
+        ("rate status b --local -- true", "only run and limit take a command"),
         ("limit b --rate 1/s --local true", "write the command after --: -- true"),
         ("run b --max-tokens 1 --locale -- true", "unrecognized arguments: --locale"),
         ("status used --local true", "unrecognized arguments: true"),
@@ -420,6 +428,7 @@ def test_the_table_can_come_from_the_environment_and_the_option_wins(cli):
     [
         "run b --local --max-tokens 1 --table mistyped -- echo ran",
         "limit b --local --rate 1/s --table mistyped -- echo ran",
+        "rate status b --local --table mistyped",
         "status b --local --table mistyped",
         "resize b 3 --local --table mistyped",
     ],

@@ -1,7 +1,9 @@
 """`ddb-lease limit` as a real process: the command takes its place once the rate allows it."""
 
+import argparse
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -118,6 +120,57 @@ def test_an_interrupt_while_waiting_runs_nothing(cli):
             process.kill()
 
 
+def waited(rate, capsys, *, n=1, key=None, timeout=None, quiet=False):
+    """What the command says while it waits."""
+    options = argparse.Namespace(name="mail", n=n, key=key, timeout=timeout, quiet=quiet)
+    limit._wait(rate, options)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_it_says_when_it_begins_to_wait_and_when_that_is_over(rates, capsys):
+    """On a clock that passes by itself; what is said of the time that it took is by the real one."""
+    limiter = rates(rate=1, per=20, burst=2)
+    assert waited(limiter, capsys) == []
+    began, ended = waited(limiter, capsys, n=2, timeout=60)
+    assert began == "ddb-lease: waiting for 2 permits of rate 'mail', 20s or longer"
+    assert re.fullmatch(r"ddb-lease: got 2 permits of rate 'mail' after \d+(\.\d)?s", ended)
+    assert limiter.key("ann").try_acquire(2)
+    began, _ = waited(limiter.key("ann"), capsys, key="ann")
+    assert began == "ddb-lease: waiting for a permit of rate 'mail', key 'ann', 20s or longer"
+    assert waited(limiter, capsys, quiet=True) == []
+
+
+def test_a_short_wait_is_not_worth_a_line(rates, capsys):
+    limiter = rates(rate=1, per=0.9, burst=1)
+    assert [waited(limiter, capsys) for _ in range(3)] == [[], [], []]
+
+
+def test_a_wait_that_is_not_begun_is_not_told(cli):
+    assert cli("limit hopeless --rate 1/h --local -- true")[0] == 0
+    code, _, err = cli("limit hopeless --rate 1/h --timeout 5s --local -- true")
+    assert (code, len(err.splitlines())) == (75, 1)
+
+
+def test_each_key_has_a_rate_of_its_own(cli):
+    line = "limit keyed --rate 1/h --timeout 0 --local --key {} -- true"
+    assert [cli(line.format(key))[0] for key in ("ann", "bob", "ann")] == [0, 0, 75]
+    assert cli("limit keyed --rate 1/h --timeout 0 --local -- true")[0] == 0
+    code, _, err = cli(line.format("''"))
+    assert (code, err) == (2, "ddb-lease: a key must be a string that is not empty, not ''\n")
+
+
+def test_a_rate_that_is_not_the_stored_one_is_told_once_with_the_command_that_changes_it(cli):
+    assert cli("limit mine --rate 5/h --local -- true")[2] == ""
+    code, out, err = cli("limit mine --rate 7/h --local -- echo ran")
+    assert (code, out, len(err.splitlines())) == (0, "ran\n", 1)
+    assert "the stored policy rules, and it differs from the limits given here: 5 in 3600 s" in err
+    command = err.rpartition("`ddb-lease ")[2].rstrip().removesuffix("`")
+    assert command == "rate set mine --rate 7/3600s --burst 7"
+    assert cli(f"{command} --local") == (0, "mine: 7 in 3600 s, burst 7\n", "")
+    assert cli("limit mine --rate 7/h --local -- echo ran") == (0, "ran\n", "")
+    assert cli("rate status mine --local")[1].startswith("mine in table ddb-lease: ")
+
+
 @pytest.mark.parametrize(
     ("command", "code", "says"),
     [("/no/such/command", 127, "No such file"), ("/", 126, "it is a directory")],
@@ -160,6 +213,8 @@ def test_its_help_page_tells_every_option(capsys):
         "--burst",
         "-n",
         "--timeout",
+        "--key",
+        "--quiet",
         "--table",
         "--region",
         "--profile",

@@ -273,6 +273,19 @@ def ask_for_more_than_the_burst_of_a_key(bucket, table):
         bucket(kind=RateLimiter).key("team-7").try_acquire(6)
 
 
+def reserve_permits(bucket, table):
+    with bucket(kind=RateLimiter).key("team-7").reserve(3, timeout=30) as reservation:
+        assert reservation.settle(1)
+
+
+def take_permits_of_a_key_and_its_parent(bucket, table):
+    limiter = bucket(kind=RateLimiter)
+    team = limiter.key("team-7", under=[limiter.key("org")])
+    team.acquire(timeout=30)
+    with team.reserve(2, timeout=30) as reservation:
+        reservation.settle(1)
+
+
 def steer_a_rate(bucket, table):
     limiter = bucket(kind=RateLimiter)
     limiter.set_policy(Limit(7, per=10.0))
@@ -320,6 +333,8 @@ OF = {
         status_of_a_rate,
         look_at_a_rate,
         ask_for_more_than_the_burst_of_a_key,
+        reserve_permits,
+        take_permits_of_a_key_and_its_parent,
     ],
     "operator": [
         release_by_id,
@@ -335,12 +350,6 @@ OF = {
     ],
     "reader": [status, status_of_nothing, status_of_a_rate, look_at_a_rate],
 }
-
-OLDER = {kind for kind in typing.get_args(Request) if kind.__name__ in {"Charge", "ReadMeter"}} - {rates.Charge}
-"""Of the one item for each rate, which no public operation sends any more."""
-
-NOT_YET = {rates.Settle, rates.ChargeTogether}
-"""Sent by no public operation so far."""
 
 OPERATORS = {Revoke, Snapshot, Grow, Recount}
 """What only an operator sends, of buckets."""
@@ -394,7 +403,7 @@ def test_a_role_may_do_what_it_does_and_nothing_else(role, record, watched_bucke
     assert table.bucket in record.partitions
     assert {name for name in record.partitions if not within(table.bucket, name)} == set()
     if role == "worker":
-        assert sent == set(typing.get_args(Request)) - OPERATORS - STEERING - NOT_YET - OLDER, (
+        assert sent == set(typing.get_args(Request)) - OPERATORS - STEERING, (
             "a kind of request that no operation here sends"
         )
     if role == "operator":
@@ -414,7 +423,12 @@ def test_every_public_operation_is_among_those_tried():
 def in_process(engine, watched_session, monkeypatch):
     """Runs a command line here, on the record."""
     monkeypatch.setattr("ddb_lease.cli.connection.new_session", lambda **_: watched_session)
-    return lambda *arguments: main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
+
+    def run(*arguments):
+        return main.main([arguments[0], f"--endpoint-url={engine.endpoint_url}", *arguments[1:]])
+
+    run.engine = engine
+    return run
 
 
 @pytest.fixture
@@ -437,6 +451,24 @@ def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, 
     assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"}
     record.clear()
     assert in_process("status", *where) == 0
+    assert record.actions == allowed("reader")
+    assert {name for name in record.partitions if not within(bucket_name, name)} == set()
+
+
+def test_the_commands_of_rates_need_no_more_than_their_roles_have(record, in_process, table, bucket_name):
+    def rate(line):
+        what, *more = line.split()
+        where = (f"--table={TABLE}", f"--endpoint-url={in_process.engine.endpoint_url}", bucket_name)
+        assert main.main(["rate", what, *where, *more]) == 0
+
+    rate("set --rate 5/h")
+    rate("override --rate 9/h --key k")
+    rate("block --for 5m --key k")
+    rate("reset --key k")
+    assert record.actions == {"dynamodb:UpdateItem", "dynamodb:Query"} <= allowed("operator")
+    record.clear()
+    rate("status --key k")
+    rate("keys")
     assert record.actions == allowed("reader")
     assert {name for name in record.partitions if not within(bucket_name, name)} == set()
 
@@ -466,7 +498,7 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "limit", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
+        *("run", "limit", "rate", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
         *("local", "template", "completion"),  # these ask nothing of AWS
         "conform",  # has a table of its own: tests/conformance/test_command.py
     }

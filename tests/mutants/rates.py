@@ -2,12 +2,17 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
+_BOOKING = "_operations/booking.py"
+_DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
 _CHARGING = "_protocol/rates/charging.py"
 _EXPRESSIONS = "dynamodb/rate_expressions.py"
 _KEY_BOOK = "_state/key_book.py"
+_POLICY = "_operations/policy.py"
+_RATE_STEERING = "_runtime/rate_steering.py"
 _RATE_TIME = "_state/rate_time.py"
 _WINDOW_CORE = "_runtime/window_core.py"
+_STEER = "_operations/steer.py"
 _USE_GATE = "_state/use_gate.py"
 
 _SIMULATED = ("tests/test_rate_simulation.py::test_no_schedule_breaks_an_invariant",)
@@ -15,6 +20,22 @@ _SIMULATED = ("tests/test_rate_simulation.py::test_no_schedule_breaks_an_invaria
 RATES = Chapter(
     title="Rates and windows",
     mutants=(
+        Mutant(
+            name="a key that is held, overridden or blocked is remembered whole",
+            module="_state/remembered_key.py",
+            target="remembered",
+            code="state.holds or state.override or state.override_rev or state.blocked_until",
+            without="False",
+            noticed_by=("tests/state/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",),
+        ),
+        Mutant(
+            name="a key of which something is held is remembered whole",
+            module="_state/remembered_key.py",
+            target="remembered",
+            code="limit.held == 0",
+            without="",
+            noticed_by=("tests/state/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",),
+        ),
         Mutant(
             name="an odd answer does not move the time that rates go by",
             module=_RATE_TIME,
@@ -48,6 +69,56 @@ RATES = Chapter(
             code="entries[0][0] + SPARE_NS < now",
             without="False",
             noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
+        ),
+        Mutant(
+            name="a process that has not seen a key's override reads the key before it refuses",
+            module=_BOOKING,
+            target="_look_for_override",
+            code="now - book.known_at < REMEMBERED and policy is not None",
+            without="policy is not None",
+            noticed_by=(
+                "tests/test_rate_steering.py::test_more_than_the_policys_burst_can_be_had_where_a_key_has_an_override",
+            ),
+        ),
+        Mutant(
+            name="looking at a key creates no policy",
+            module=_STEER,
+            target="look_at_key",
+            code="_look_at_policy(state, deadline)",
+            without="_ready(state, deadline)",
+            noticed_by=("tests/test_rate_steering.py::test_status_of_a_rate_that_was_never_used_writes_nothing",),
+        ),
+        Mutant(
+            name="who sets the policy has it as its own",
+            module=_STEER,
+            target="set_policy",
+            code="state.given = policy.limits",
+            without="pass",
+            noticed_by=("tests/test_rate_steering.py::test_who_changes_the_policy_is_not_warned_of_it",),
+        ),
+        Mutant(
+            name="an override is changed limit by limit",
+            module=_RATE_STEERING,
+            target="RateSteering.override",
+            code="{**before, **changes} if changes else {}",
+            without="changes",
+            noticed_by=("tests/test_rate_steering.py::test_an_override_is_changed_limit_by_limit",),
+        ),
+        Mutant(
+            name="an item of an older version is told of",
+            module=_POLICY,
+            target="tell_if_older",
+            code="answer.older",
+            without="False",
+            noticed_by=("tests/test_rate_steering.py::test_an_item_of_an_older_version_is_told_once_with_what_to_do",),
+        ),
+        Mutant(
+            name="what is no key is refused before a permit is taken",
+            module=_DECORATORS,
+            target="checked_key_function",
+            code="return checked_key(made)",
+            without="return made",
+            noticed_by=("tests/test_limited_by_key.py::test_what_is_no_key_is_refused_before_anything_is_taken",),
         ),
         Mutant(
             name="a charge stays within the burst, and within its horizon",
@@ -122,12 +193,74 @@ RATES = Chapter(
             noticed_by=_SIMULATED,
         ),
         Mutant(
-            name="who waits behind others is woken when a charge is answered",
-            module=_KEY_BOOK,
-            target="KeyBook.others",
-            code="return [booking for booking in waiting if booking is waiting[0] or not booking.patient]",
-            without="return []",
+            name="a hold is changed only as it was seen, in any simulated schedule",
+            module=_EXPRESSIONS,
+            target="_settle_texts",
+            code="_hold_as_known",
+            without='f"({_hold_as_known} OR #schema = :schema)"',
             noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="a hold that is past its time is swept, in any simulated schedule",
+            module="_protocol/rates/settling.py",
+            target="sweep",
+            code="hold.until + SWEPT_AFTER < now",
+            without="False",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="no hold is swept before its time, in any simulated schedule",
+            module="_protocol/rates/settling.py",
+            target="sweep",
+            code="hold.until + SWEPT_AFTER < now",
+            without="hold.until - 4 * NS < now",
+            noticed_by=_SIMULATED,
+        ),
+        Mutant(
+            name="an answer that was overtaken gives nothing back",
+            module=_KEY_BOOK,
+            target="KeyBook.learn",
+            code="since is not None and since < self.known_at",
+            without="False",
+            noticed_by=("tests/state/test_key_book.py::test_an_answer_that_was_overtaken_shows_an_older_item",),
+        ),
+        Mutant(
+            name="permits found out about after a cut are due at the end of their horizon",
+            module=_CHARGING,
+            target="due_times",
+            code="if (state.rev, state.override_rev) != (sent[-1].rev, sent[-1].override_rev): reached = last",
+            without="",
+            noticed_by=(
+                "tests/protocol/rates/test_charging.py::test_an_attempt_that_is_recognised_after_a_cut_is_due_at_the_end_of_its_horizon",
+            ),
+        ),
+        Mutant(
+            name="a policy that was made anew below its keys is raised",
+            module="_operations/policy.py",
+            target="ensure_policy",
+            code="found is not None and found.rev < shown",
+            without="False",
+            noticed_by=(
+                "tests/operations/test_booking.py::test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing",
+            ),
+        ),
+        Mutant(
+            name="a permit in hand goes to callers that are in time for it",
+            module=_KEY_BOOK,
+            target="KeyBook.deal",
+            code="now + booking.place(now=steady).left",
+            without="now + 10**12",
+            noticed_by=(
+                "tests/operations/test_booking.py::test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it",
+            ),
+        ),
+        Mutant(
+            name="what is prefetched is within the horizon",
+            module="_protocol/rates/batching.py",
+            target="_with_prefetch",
+            code="max(0, longest - wait) // limit.interval",
+            without="longest // limit.interval",
+            noticed_by=("tests/operations/test_booking.py::test_what_is_prefetched_is_within_the_horizon_too",),
         ),
         Mutant(
             name="a machine that stood still uses no permit that has ended",

@@ -62,7 +62,9 @@ RESERVATIONS = Chapter(
             target="_Sending.run",
             code="all(held in checked for held in step.entries)",
             without="",
-            noticed_by=(f"{_TESTS}::test_reserving_and_settling_at_the_same_time_loses_nothing",),
+            noticed_by=(
+                f"{_TESTS}::test_a_hold_that_an_older_answer_does_not_show_is_asked_for_before_it_is_given_up",
+            ),
         ),
         Mutant(
             name="a hold of a dead process is swept by whoever meets it",

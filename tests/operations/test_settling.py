@@ -1,5 +1,7 @@
 """Reserving and settling over several processes: cost, lost answers, sweeps, and who gets what comes back."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,6 +164,31 @@ def test_a_settlement_whose_sender_is_gone_is_finished_by_the_next_one():
     assert [one.held.counted for one in (first, second)] == [True, True]
     assert len({request.attempt for _, request in world.items.settled}) == len(world.items.settled)
     assert sum(part.used for _, request in world.items.settled for part in request.limits) == 2 * 3_600 * NS
+
+
+def test_a_settlement_that_another_caller_found_to_be_over_is_not_sent_again():
+    world = ReservingWorld(HOUR, [0], fates=[Fate()] * 3 + [Fate(back=None)])
+    first = world.reserve(0, 5)
+    world.settle(0, first, 2)  # it happens; its sender waits for an answer
+    world.run(START + NS // 2)
+    second = world.reserve(0, 5)  # waits a moment for it, then finds out, and holds as much again
+    world.run(world.now + NS // 5)
+    assert second.outcome == Admitted()
+    world.run(START + 10 * NS)
+    assert first.held.counted is True
+    assert held(world) == 5
+    world.settle(0, second, 0)
+    assert [world.call(0, n).outcome == Admitted() for n in (8, 1)] == [True, False]
+
+
+def test_a_hold_that_an_older_answer_does_not_show_is_asked_for_before_it_is_given_up():
+    world = ReservingWorld(HOUR, [0])
+    reserved = world.reserve(0, 6)
+    ledger = world.processes[0].state.book("").ledger
+    ledger.seen = replace(ledger.seen, holds={})
+    world.settle(0, reserved, 2)
+    assert reserved.held.counted is True
+    assert world.count() == {"ReadPolicy": 1, "CreatePolicy": 1, "Charge": 1, "ReadKey": 1, "Settle": 1}
 
 
 def test_a_reservation_that_is_cancelled_while_it_waits_is_given_back():

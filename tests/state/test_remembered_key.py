@@ -20,6 +20,7 @@ NOT_PLAIN = {
     "a hold": {"holds": {"p": Hold(held={"tokens": 9}, until=NOW, attempt="a")}},
     "what is held": {"limits": {"tokens": LimitState(tat=NOW, held=9, reach=NOW + 9)}},
     "an edited reach": {"limits": {"tokens": LimitState(tat=NOW, held=0, reach=NOW + 9)}},
+    "an edited hold": {"limits": {"tokens": LimitState(tat=NOW, held=9, reach=NOW)}},
     "an override": {"override": {"tokens": LimitPolicy(interval=1, burst=2, permits=1.0, per=1.0)}, "override_rev": 3},
     "an override that was removed": {"override_rev": 3},
     "a block": {"blocked_until": NOW + 5},

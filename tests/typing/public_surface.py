@@ -161,6 +161,9 @@ def keys_of_rates() -> None:
     assert_type(api.policy(), Mapping[str, ddb_lease.Limit])
     assert_type(api.set_policy(tokens=None), Mapping[str, ddb_lease.Limit])
     assert_type(list(api.keys()), list[ddb_lease.RateStatus])
+    with team.reserve(requests=1, tokens=9, timeout=1) as reservation:
+        assert_type(reservation, ddb_lease.Reservation)
+        reservation.settle(tokens=5)
 
 
 def values(
@@ -305,6 +308,7 @@ async def on_a_loop() -> None:
         assert_type(await key.override(ddb_lease.Limit(5)), Mapping[str, ddb_lease.Limit])
         await key.block(60)
         await key.reset()
+        assert_type(await key.reserve(5, timeout=1), aio.Reservation)
         async for used in limiter.keys():
             assert_type(used, ddb_lease.RateStatus)
 

@@ -14,13 +14,17 @@ def run(company: Company, tick: Tick, *, limiters: int = LIMITERS, keys: int = K
     """One row each; that of keys is short where the limiter has none yet."""
     rows: list[dict[str, Any]] = []
     for what, count in (("limiter", limiters), ("key", keys)):
-        bucket = company.bucket()
         with company.hired((RATE,), tokens=100_000) as (member,):
-            member.ask("open", bucket=bucket)
-            member.ask("permits", bucket=bucket, times=1)
-            member.ask("count")
-            made = member.ask("measure", bucket=bucket, what="make", kind=what, count=count)
-            requests = sum(member.ask("count")["requests"].values())
+            for metered in (True, False):  # a meter keeps what it counts, and that is no memory of ours
+                warm, bucket = company.bucket(), company.bucket()
+                for each in (warm, bucket):
+                    member.ask("open", bucket=each, metered=metered)
+                member.ask("measure", bucket=warm, what="make", kind=what, count=10)
+                member.ask("measure", bucket=bucket, what="make", kind=what, count=1)
+                member.ask("count")
+                made = member.ask("measure", bucket=bucket, what="make", kind=what, count=count)
+                if metered:
+                    requests = sum(member.ask("count")["requests"].values())
         if made:
             rows.append({"made": what, **made, "requests": requests / count})
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,7 +46,15 @@ def prepare(members: Sequence[Member], bucket: str, **settings: Any) -> None:
 
 def requests_of(members: Sequence[Member]) -> int:
     """The requests of all since they were counted last."""
-    return sum(sum(member.ask("count")["requests"].values()) for member in members)
+    return sum(counted(members).values())
+
+
+def counted(members: Sequence[Member]) -> Counter[str]:
+    """The same, by operation."""
+    requests: Counter[str] = Counter()
+    for member in members:
+        requests.update(member.ask("count")["requests"])
+    return requests
 
 
 def share(company: Company, tick: Tick, *, seconds: float) -> list[dict[str, Any]]:
@@ -59,6 +68,8 @@ def share(company: Company, tick: Tick, *, seconds: float) -> list[dict[str, Any
             calls, begin, until = contend(members, bucket, threads=threads, seconds=seconds, counts=[1] * processes)
             shares = served_by(within(calls, begin, until))
             permits = sum(shares.values())
+            # Of all calls: some began before the end and were served after it.
+            requests, served = counted(members), max(1, sum(served_by(calls).values()))
             rows.append(
                 {
                     "processes": processes,
@@ -68,8 +79,8 @@ def share(company: Company, tick: Tick, *, seconds: float) -> list[dict[str, Any
                     "jain": jain([shares.get(number, 0) for number in range(processes)]),
                     "fewest": min(shares.get(number, 0) for number in range(processes)),
                     "most": max(shares.values()),
-                    # Of all calls: some began before the end and were served after it.
-                    "requests_a_permit": requests_of(members) / max(1, sum(served_by(calls).values())),
+                    "requests_a_permit": sum(requests.values()) / served,
+                    "writes_a_permit": (requests["UpdateItem"] + requests["PutItem"]) / served,
                 }
             )
             tick(done / len(cells))

@@ -96,8 +96,8 @@ def _sweep(performance: Performance, name: str) -> None:
     """Holds of the dead are swept by whoever charges the key after their time, each with a charge at most."""
     world, service = performance.world, performance.service
     holds = {key[1]: _holds(item) for key, item in service.items.items() if _holds(item)}
-    if not holds:
-        return
+    if not holds or POLICY not in service.items:
+        return  # without a policy, nobody has anything to charge by
     last = max(hold["until"] for each in holds.values() for hold in each.values())
     if last > world.now * NS + performance.oracle.ahead + (performance.schedule.settle_within + 40.0) * NS:
         raise Violation("R9", f"permits are held until {last / NS - world.now:.1f} s from now")

@@ -180,8 +180,8 @@ class Oracle:
                     )
 
     def check_each_alone(self) -> None:
-        """R5."""
-        if self.steered:
+        """R5. A transaction shows no item, so what a key under a parent has is a guess, and a gate may start anew."""
+        if self.steered or self.together:
             return
         for (key, name), uses in self.uses.items():
             rule = self.ledgers[key, name].rule

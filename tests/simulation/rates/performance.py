@@ -458,6 +458,8 @@ class Performance:
             self.note(process.name, f"#{ordinal} {_readable(operation, arguments)}{wrong}")
 
     def _answered(self, process: Any, ordinal: int, operation: str, told: Any) -> None:
+        if operation in READS and (process.name, ordinal) in self.network.fates:
+            self._troubled[process.name] = self.world.now  # what it shows may be as old as the request
         if self._watch:
             self.note(process.name, f"#{ordinal} is answered: {_short(told)}")
 

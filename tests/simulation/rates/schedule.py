@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 
-from ddb_lease import Limit, RateLimiter
+from ddb_lease import Limit
 from scripts.harness.network import Fate
 
 ACTS = ("acquire",) * 6 + ("try",) * 3 + ("check",)
@@ -175,8 +175,6 @@ def schedule_for(seed: int) -> Schedule:
         lies=0.25 if not calm and chance.random() < 0.05 else 0.0,
         jump=chance.choice((1.1, 2.0, 30.0)) if chance.random() < 0.05 else 0.0,
     )
-    if not hasattr(RateLimiter, "reserve"):
-        return schedule
     if chance.random() < 0.3:
         schedule = _with_reservations(schedule, chance)
     return _with_parents(schedule, chance) if chance.random() < 0.1 else schedule

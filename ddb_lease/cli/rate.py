@@ -1,0 +1,264 @@
+"""`ddb-lease rate`: an operator looks at a rate, and steers it: status, set, override, block, reset, keys.
+
+Invariants: the settings are those of the stored policy; what only looks at a rate does not create it. Only `set` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ddb_lease._runtime.stored_rate import stored_limits
+from ddb_lease.cli import connection, exits, formatting, rate_output
+from ddb_lease.cli.formatting import printable
+from ddb_lease.cli.streams import show
+from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.errors import ConfigurationError, UnknownBucket
+from ddb_lease.key_limiter import KeyLimiter
+from ddb_lease.models import Limit
+from ddb_lease.rate_limiter import RateLimiter
+
+_Subparsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
+_Execute = Callable[[argparse.Namespace], int]
+
+
+def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
+    """Add the command, with a subcommand for each thing to do."""
+    parser = subparsers.add_parser(
+        "rate",
+        help="show and change a rate: its limits, for all or for one key",
+        description=formatting.paragraph(
+            "Show a rate, and change it at run time, for all processes that use it: those that take permits meet the "
+            "change with their next request, and within 30 s."
+        ),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = parser.add_subparsers(metavar="what", required=True)
+    status = _add(kinds, "status", execute_status, "show what is left", "Show the limits and what is left. Reads only.")
+    _add_key(status)
+    change = _add(
+        kinds,
+        "set",
+        execute_set,
+        "change the limits, for all processes",
+        "Change the stored limits. What is not named stays as it is. If the rate was never used, this stores its first "
+        "limits. What was charged before blocks nobody for longer than the new burst takes to come back.",
+    )
+    _add_limits(change)
+    override = _add(
+        kinds,
+        "override",
+        execute_override,
+        "let the limits of one key differ",
+        "Let limits of one key differ from the stored ones. What is not named stays as it is.",
+    )
+    _add_key(override)
+    _add_limits(override)
+    override.add_argument("--end", action="store_true", help="remove the whole override")
+    block = _add(
+        kinds,
+        "block",
+        execute_block,
+        "let nobody have permits of a key, for a time",
+        "Let nobody have permits of a key for a time, from now on. Permits that are booked may still be used.",
+    )
+    _add_key(block)
+    how = block.add_mutually_exclusive_group(required=True)
+    how.add_argument("--for", dest="seconds", type=formatting.duration, metavar="TIME", help="how long: 90, 30s, 10m")
+    how.add_argument("--end", action="store_true", help="end the block now")
+    reset = _add(
+        kinds,
+        "reset",
+        execute_reset,
+        "forgive a key all that was charged",
+        "Forgive a key all that was charged, and end its block: its whole burst can be had again.",
+    )
+    _add_key(reset)
+    _add(
+        kinds,
+        "keys",
+        execute_keys,
+        "list the keys that were used lately",
+        "List the keys that were used within the last day or so. Reads only: 64 Queries and more.",
+    )
+
+
+def execute_status(options: argparse.Namespace) -> int:
+    """Show it."""
+    with _limiter(options) as limiter:
+        status = _view(limiter, options).status()
+    show(rate_output.as_json(status) if options.json else rate_output.as_table(status))
+    return 0
+
+
+def execute_set(options: argparse.Namespace) -> int:
+    """Change the policy, or store the first one."""
+    limit, limits = _limits(options)
+    if limit is None and not limits:
+        raise ConfigurationError("say what to set: --rate RATE, --limit NAME=RATE, or --remove NAME")
+    where = connection.arguments(options)
+    stored = _stored(options, where)
+    given = stored or ({name: one for name, one in limits.items() if one is not None} if limit is None else None)
+    if given == {}:
+        raise _never_used(options)
+    settings: dict[str, Any] = {"limits": given}
+    if given is None and limit is not None:
+        settings = {"rate": limit.permits, "per": limit.per, "burst": limit.burst}
+    with RateLimiter(options.name, **settings, **where) as limiter:
+        held = limiter.set_policy(limit, **limits)
+    _tell(options, {"limits": _plain(held)}, rate_output.limits_text(held))
+    return 0
+
+
+def execute_override(options: argparse.Namespace) -> int:
+    """Override limits of a key."""
+    limit, limits = _limits(options)
+    if options.end and (limit is not None or limits):
+        raise ConfigurationError("--end removes the whole override: leave out the limits")
+    if not options.end and limit is None and not limits:
+        raise ConfigurationError("say what to override: --rate RATE, --limit NAME=RATE, --remove NAME, or --end")
+    whole = (None,) if options.end else () if limit is None else (limit,)
+    with _limiter(options) as limiter:
+        held = _view(limiter, options).override(*whole, **limits)
+    _tell(options, {"limits": _plain(held)}, rate_output.limits_text(held))
+    return 0
+
+
+def execute_block(options: argparse.Namespace) -> int:
+    """Block a key, or end its block."""
+    with _limiter(options) as limiter:
+        view = _view(limiter, options)
+        if options.end:
+            view.unblock()
+        else:
+            view.block(options.seconds)
+    text = "not blocked" if options.end else f"blocked for {formatting.shown(options.seconds)}"
+    _tell(options, {"blocked_seconds": 0.0 if options.end else options.seconds}, text)
+    return 0
+
+
+def execute_reset(options: argparse.Namespace) -> int:
+    """Reset a key."""
+    with _limiter(options) as limiter:
+        _view(limiter, options).reset()
+    _tell(options, {"reset": True}, "reset")
+    return 0
+
+
+def execute_keys(options: argparse.Namespace) -> int:
+    """List the keys: with JSON one line each, as they come."""
+    with _limiter(options) as limiter:
+        keys = limiter.keys()
+        if options.json:
+            for key in keys:
+                show(rate_output.as_json(key, indent=None))
+        else:
+            show(rate_output.keys_table(list(keys)))
+    return 0
+
+
+# Options.
+
+
+def _add(
+    kinds: _Subparsers[argparse.ArgumentParser], name: str, execute: _Execute, brief: str, description: str
+) -> argparse.ArgumentParser:
+    parser = kinds.add_parser(
+        name,
+        help=brief,
+        description=formatting.paragraph(description),
+        epilog=exits.HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--json", action="store_true", help="print JSON, times in seconds")
+    connection.add_options(parser)
+    parser.set_defaults(execute=execute, key=None)
+    return parser
+
+
+def _add_key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--key", metavar="KEY", help="of this key (default: of the rate itself, without keys)")
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rate", type=formatting.rate, metavar="RATE", help="permits in a period: 100/s, 10/m, 5/h, 3/2.5s"
+    )
+    parser.add_argument(
+        "--burst", type=int, metavar="N", help="with --rate: permits at once (default: those of one period)"
+    )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        type=formatting.limit,
+        metavar="NAME=RATE[,burst=N]",
+        help="for a rate with several limits, the one of this name; may be repeated",
+    )
+    parser.add_argument(
+        "--remove", action="append", default=[], metavar="NAME", help="remove the limit of this name; may be repeated"
+    )
+
+
+def _limits(options: argparse.Namespace) -> tuple[Limit | None, dict[str, Limit | None]]:
+    """The unnamed limit, and those by name, of which None are to be removed."""
+    if options.burst is not None and options.rate is None:
+        raise ConfigurationError("--burst belongs to --rate")
+    limits: dict[str, Limit | None] = dict.fromkeys(options.remove)
+    for name, (rate, per), burst in options.limit:
+        if name in limits:
+            raise ConfigurationError(f"the limit {name!r} is given twice")
+        limits[name] = Limit(rate, per=per, burst=burst)
+    if options.rate is not None and limits:
+        raise ConfigurationError("a rate has one limit, given by --rate, or several, given by --limit: not both")
+    rate = options.rate
+    return None if rate is None else Limit(rate[0], per=rate[1], burst=options.burst), limits
+
+
+# The rate.
+
+
+@contextlib.contextmanager
+def _limiter(options: argparse.Namespace) -> Iterator[RateLimiter]:
+    """The rate that a command names, with the stored limits.
+
+    Raises:
+        UnknownBucket: It was never used.
+    """
+    where = connection.arguments(options)
+    stored = _stored(options, where)
+    if stored is None:
+        raise _never_used(options)
+    with RateLimiter(options.name, limits=stored, **where) as limiter:
+        yield limiter
+
+
+def _never_used(options: argparse.Namespace) -> UnknownBucket:
+    return UnknownBucket(f"rate {options.name!r} was never used: its first use creates it, or `ddb-lease rate set`")
+
+
+def _stored(options: argparse.Namespace, where: dict[str, Any]) -> dict[str, Limit] | None:
+    settings = ConnectionSettings(session=where.get("session"), endpoint_url=where.get("endpoint_url"))
+    stored = stored_limits(options.name, table=where["table"], connection=settings)
+    return None if stored is None else dict(stored)
+
+
+def _view(limiter: RateLimiter, options: argparse.Namespace) -> RateLimiter | KeyLimiter:
+    return limiter if options.key is None else limiter.key(options.key)
+
+
+def _plain(limits: Any) -> dict[str, Any]:  # noqa: ANN401 - a mapping of limits
+    return {name: dataclasses.asdict(limit) for name, limit in limits.items()}
+
+
+def _tell(options: argparse.Namespace, for_programs: dict[str, Any], for_people: str) -> None:
+    key = {} if options.key is None else {"key": options.key}
+    of = "" if options.key is None else f", key {printable(options.key)}"
+    whole = {"rate": options.name, **key, **for_programs}
+    show(json.dumps(whole) if options.json else f"{printable(options.name)}{of}: {for_people}")
