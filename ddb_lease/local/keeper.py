@@ -57,7 +57,7 @@ class Keeper:
         if not until_ms:
             return None
         message = (
-            "an engine before this one ended while leases of this bucket ran, or permits of this rate were not paid for; "
+            "an engine before this one ended while leases of this bucket ran, or permits of this rate were unpaid; "
             f"their holders believe in them for another {duration_text(self._remaining_s(until_ms))}"
         )
         return error_response(400, "ThrottlingException", message)
