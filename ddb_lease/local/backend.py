@@ -100,12 +100,21 @@ class MotoBackend:
         kept = tuple((name, value) for name, value in headers if _is_kept(name))
         return HttpResponse(status=int(status.split()[0]), headers=kept, body=body)
 
-    def item(self, region: str, write: Write, names: Sequence[str]) -> Mapping[str, Any]:
-        """These attributes of an item, in DynamoDB's JSON; empty if there is no such item. Documents are not shown."""
+    def item(
+        self, region: str, write: Write, names: Sequence[str], prefixes: tuple[str, ...] = ()
+    ) -> Mapping[str, Any]:
+        """These attributes of an item, in DynamoDB's JSON; empty if there is no such item.
+
+        Args:
+            region: Where it is.
+            write: Which item.
+            names: The attributes.
+            prefixes: How the names of further ones begin.
+        """
         table = self._tables(region).get(write.table)
         item = None if table is None else find(table, write.names)
         attributes = {} if item is None else item.attrs
-        return {name: {attributes[name].type: attributes[name].value} for name in names if name in attributes}
+        return {name: _json(value) for name, value in attributes.items() if name in names or name.startswith(prefixes)}
 
     def delete_expired(self, now_s: float) -> int:
         """Delete the items that DynamoDB's TTL would have deleted by now; the number of items deleted."""
@@ -169,6 +178,14 @@ def _forget_instances() -> None:
 def _is_kept(header: str) -> bool:
     name = header.lower()
     return name not in _DROPPED_HEADERS and not name.startswith(_CORS_PREFIX)
+
+
+def _json(attribute: DynamoType) -> dict[str, Any]:
+    """An attribute in DynamoDB's JSON; lists are shown as they are kept."""
+    value = attribute.value
+    if attribute.type == "M":
+        value = {name: _json(part) for name, part in value.items()}
+    return {attribute.type: value}
 
 
 def _is_expired(attribute: DynamoType | None, now_s: float) -> bool:

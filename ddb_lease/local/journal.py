@@ -21,6 +21,7 @@ from typing import NamedTuple
 from ddb_lease.local.clock import Clock, elapsed_s
 from ddb_lease.local.folder import Folder
 from ddb_lease.local.place import open_private
+from ddb_lease.local.writes import RATE_KEY
 
 NAME = "leases.journal"
 
@@ -35,6 +36,19 @@ class Place(NamedTuple):
     table: str
     bucket: str
     item: str
+
+    @property
+    def whole(self) -> "Place":
+        """What is not granted while this item binds: all of a bucket, but one key alone of a rate."""
+        return self if self.item.startswith(RATE_KEY) else self._replace(item="")
+
+    @property
+    def shown(self) -> str:
+        """A bucket's name, or a rate's with the key, for people."""
+        if not self.item.startswith(RATE_KEY):
+            return self.bucket
+        rate, key = self.bucket.rpartition("#")[0], self.item.removeprefix(RATE_KEY)
+        return f"{rate}, key {key!r}" if key else rate
 
 
 Entries = dict[Place, int]
@@ -143,11 +157,11 @@ def load(folder: Folder, *, clock: Clock) -> Entries:
     return _later(entries, clock() * 1000)
 
 
-def by_bucket(entries: Entries) -> dict[tuple[str, str, str], int]:
-    """The last time for each region, table and bucket."""
-    last: dict[tuple[str, str, str], int] = {}
+def by_bucket(entries: Entries) -> Entries:
+    """The last time for each bucket, and for each key of a rate."""
+    last: Entries = {}
     for place, until_ms in entries.items():
-        last[place[:3]] = max(last.get(place[:3], 0), until_ms)
+        last[place.whole] = max(last.get(place.whole, 0), until_ms)
     return last
 
 

@@ -14,17 +14,19 @@ from ddb_lease._numbers import duration_text
 from ddb_lease.local.clock import Clock
 from ddb_lease.local.journal import Journal, Place, by_bucket
 from ddb_lease.local.messages import HttpResponse, error_response
-from ddb_lease.local.writes import Write, binds_until_ms, is_permit, text
+from ddb_lease.local.writes import HOLD, RATE_TIMES, REACH, Write, binds_until_ms, is_permit, text
 
-_BINDING = ("lease_id", "expires_at", "tat")
+_BINDING = ("lease_id", "expires_at", *RATE_TIMES)
 _TOLD = ("lease_id", "owner", "data")
 
 
 class Tables(Protocol):
     """The tables, as they are."""
 
-    def item(self, region: str, write: Write, names: Sequence[str]) -> Mapping[str, Any]:
-        """These attributes of an item, in DynamoDB's JSON; empty if there is no such item."""
+    def item(
+        self, region: str, write: Write, names: Sequence[str], prefixes: tuple[str, ...] = ()
+    ) -> Mapping[str, Any]:
+        """These attributes of an item, in DynamoDB's JSON, and those whose names begin so; empty if there is none."""
 
 
 class Keeper:
@@ -51,12 +53,12 @@ class Keeper:
         """
         self._journal.complete()
         last = by_bucket(self._journal.awaited())
-        until_ms = max((last.get(_place(region, write)[:3], 0) for write in written), default=0)
+        until_ms = max((last.get(_place(region, write).whole, 0) for write in written), default=0)
         if not until_ms:
             return None
         message = (
-            f"an engine before this one ended while leases of this bucket ran, and their holders believe in them for "
-            f"another {duration_text(self._remaining_s(until_ms))}"
+            "an engine before this one ended while leases of this bucket ran, or permits of this rate were unpaid; "
+            f"their holders believe in them for another {duration_text(self._remaining_s(until_ms))}"
         )
         return error_response(400, "ThrottlingException", message)
 
@@ -67,7 +69,10 @@ class Keeper:
             EngineError, OSError: The journal cannot be written: the request must not be answered with success.
         """
         self._journal.note(
-            {_place(region, write): binds_until_ms(self._tables.item(region, write, _BINDING)) for write in written}
+            {
+                _place(region, write): binds_until_ms(self._tables.item(region, write, _BINDING, (REACH, HOLD)))
+                for write in written
+            }
         )
 
     def binds(self) -> bool:
@@ -84,8 +89,8 @@ class Keeper:
                 if "lease_id" in (item := self._tables.item(place.region, _write(place), _TOLD))
             ],
             "awaited": [
-                {"table": table, "bucket": bucket, "remaining_s": self._remaining_s(until_ms)}
-                for (_, table, bucket), until_ms in sorted(by_bucket(self._journal.awaited()).items())
+                {"table": whole.table, "bucket": whole.shown, "remaining_s": self._remaining_s(until_ms)}
+                for whole, until_ms in sorted(by_bucket(self._journal.awaited()).items())
             ],
         }
 

@@ -1,13 +1,20 @@
 """Which items a request writes, and until when an item binds the engine. Pure.
 
-An item of ours binds until its lease ends, or until the permits that a rate has given are paid for. Whoever forgets it
-before that grants too much.
+An item of ours binds until its lease ends, or until the permits that a rate has given or holds are paid for. Whoever
+forgets it before that grants too much.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ddb_lease.models import PERMIT_KEY
+
+RATE_TIMES = ("tat", "blocked_until")
+"""Attributes of a rate's key: until when permits are paid for (of versions before this one), and until when it is
+blocked."""
+
+RATE_KEY, REACH, HOLD = "rate#", "reach#", "hold#"
+"""How the sort key of a rate's key begins, and in it the attribute of each limit, and of each process's hold."""
 
 _ACTIONS = ("Put", "Update", "Delete", "ConditionCheck")
 
@@ -54,7 +61,13 @@ def binds_until_ms(item: Mapping[str, Any]) -> int:
     """
     if "lease_id" in item:
         return _number(item.get("expires_at"))
-    return _number(item.get("tat")) // 1_000_000  # nanoseconds
+    reached = [_number(value) for name, value in item.items() if name in RATE_TIMES or name.startswith(REACH)]
+    holds = [_map(_map(value).get("M")) for name, value in item.items() if name.startswith(HOLD)]
+    if holds:
+        # Settled as late as they may be, they are charged from then on.
+        held = sum(_number(amount) for hold in holds for amount in _map(_map(hold.get("held")).get("M")).values())
+        reached.append(max(_number(hold.get("until")) for hold in holds) + held)
+    return max(reached, default=0) // 1_000_000  # nanoseconds
 
 
 def is_permit(item: Mapping[str, Any]) -> bool:

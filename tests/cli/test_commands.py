@@ -21,6 +21,7 @@ import pytest
 
 from ddb_lease import SlidingWindow
 from ddb_lease.cli import main
+from tests.cli import fork_server
 from tests.support import recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,9 +57,8 @@ class Cli:
     def __call__(self, line, *, env=None, **how):
         """Run a command line to its end."""
         how = {"capture_output": True, "text": True, "timeout": LONG, "stdin": subprocess.DEVNULL} | how
-        return subprocess.run(
-            command(line), env=environment(self.folder, **(env or {})), cwd=self.folder, check=False, **how
-        )
+        words = shlex.split(line) if isinstance(line, str) else line
+        return fork_server.run(words, env=environment(self.folder, **(env or {})), cwd=self.folder, **how)
 
     def recorded(self):
         """This environment's engine, with the key that it wants."""

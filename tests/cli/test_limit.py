@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lease.cli import exits, limit, main
+from tests.cli import fork_server
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = 60.0  # more than any command needs; a bound for failure, never an expectation
@@ -44,12 +45,9 @@ class Cli:
 
     def __call__(self, line):
         """Run a command line to its end: exit code, output, errors."""
-        with self.popen(line) as process:
-            try:
-                out, err = process.communicate(timeout=LONG)
-            finally:
-                process.kill()
-        return process.returncode, out, err
+        how = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": LONG}
+        done = fork_server.run(shlex.split(line), env=self._environment, cwd=self.folder, **how)
+        return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.cli import fork_server
 from tests.cli.test_commands import DUMMY, LONG, command, environment
 from tests.conftest import TABLE
 
@@ -33,21 +34,23 @@ class Place:
         self.log = folder / "log"
         self.jobs = []
 
-    def argv(self, what, *more):
-        return command([what, f"--endpoint-url={self.engine.endpoint_url}", f"--table={TABLE}", self.name, *more])
+    def words(self, what, *more):
+        return [what, f"--endpoint-url={self.engine.endpoint_url}", f"--table={TABLE}", self.name, *more]
+
+    def run(self, what, *more):
+        own = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL, "timeout": LONG}
+        return fork_server.run(self.words(what, *more), **self.how(), **own)
 
     def __call__(self, what, *more):
         """Run a command to its end; what it says."""
-        done = subprocess.run(
-            self.argv(what, *more), **self.how(), capture_output=True, text=True, timeout=LONG, check=False
-        )
+        done = self.run(what, *more)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def job(self, seconds, *options):
         """Start a job that writes when it began and ended."""
-        own = self.argv("run", *options, "--lease=9s", "--", sys.executable, "-c", JOB, str(self.log), str(seconds))
-        self.jobs.append(subprocess.Popen(own, **self.how(), stderr=subprocess.PIPE, text=True))
+        own = self.words("run", *options, "--lease=9s", "--", sys.executable, "-c", JOB, str(self.log), str(seconds))
+        self.jobs.append(subprocess.Popen(command(own), **self.how(), stderr=subprocess.PIPE, text=True))
         return self.jobs[-1]
 
     def how(self):
@@ -57,9 +60,7 @@ class Place:
         """The leases, once there are so many."""
         deadline = time.monotonic() + LONG
         while time.monotonic() < deadline:
-            done = subprocess.run(
-                self.argv("status", "--json"), **self.how(), capture_output=True, text=True, timeout=LONG, check=False
-            )
+            done = self.run("status", "--json")
             leases = json.loads(done.stdout)["leases"] if done.returncode == 0 else []
             if len(leases) == count:
                 return leases

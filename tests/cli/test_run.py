@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import fork_server
 from tests.support import Table, recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,8 +65,11 @@ class Cli:
         how = {"capture_output": True, "text": True, "timeout": LONG} | how
         if "input" not in how:
             how.setdefault("stdin", subprocess.DEVNULL)
-        line = [*self.before, sys.executable, "-m", "ddb_lease.cli", *words]
-        return subprocess.run(line, env=self.environment, cwd=self.folder, check=False, **how)
+        where = {"env": self.environment, "cwd": self.folder}
+        if self.before:
+            line = [*self.before, sys.executable, "-m", "ddb_lease.cli", *words]
+            return subprocess.run(line, check=False, **where, **how)
+        return fork_server.run(words, **where, **how)
 
     def popen(self, *words):
         return subprocess.Popen(

@@ -123,7 +123,13 @@ def test_without_a_folder_it_is_kept_in_memory(clock):
 
 def test_the_last_end_of_each_bucket_counts():
     same = A._replace(item="slot#00001")
-    assert by_bucket({A: 5, same: 7, B: 6}) == {("r", "t", "a"): 7, ("r", "t", "b"): 6}
+    assert by_bucket({A: 5, same: 7, B: 6}) == {Place("r", "t", "a", ""): 7, Place("r", "t", "b", ""): 6}
+
+
+def test_of_a_rate_each_key_binds_alone():
+    team, other = Place("r", "t", "api#07", "rate#team"), Place("r", "t", "api#07", "rate#other")
+    assert by_bucket({team: 5, other: 7}) == {team: 5, other: 7}
+    assert [place.shown for place in (team, Place("r", "t", "api#07", "rate#"), A)] == ["api, key 'team'", "api", "a"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/dev/full").exists(), reason="nothing fails here")
@@ -165,6 +171,12 @@ def test_what_cannot_be_recorded_is_not_granted(folder, monkeypatch):
     assert kept == before | {"4"}
 
 
+def hold(until, **held):
+    """A process's hold, in milliseconds."""
+    amounts = {name: {"N": str(amount * 1_000_000)} for name, amount in held.items()}
+    return {"M": {"held": {"M": amounts}, "until": {"N": str(until * 1_000_000)}, "attempt": {"S": "x"}}}
+
+
 @pytest.mark.parametrize(
     ("item", "until"),
     [
@@ -174,6 +186,10 @@ def test_what_cannot_be_recorded_is_not_granted(folder, monkeypatch):
         ({"lease_id": {"S": "x"}, "expires_at": {"S": "5"}}, 0),
         ({"lease_id": {"S": "x"}, "expires_at": {"N": "much"}}, 0),
         ({"tat": {"N": "7000000"}}, 7),
+        ({"tat#a": {"N": "9000000"}, "reach#a": {"N": "8000000"}, "reach#b": {"N": "7000000"}}, 8),
+        ({"reach#a": {"N": "8000000"}, "blocked_until": {"N": "9000000"}}, 9),
+        ({"reach#a": {"N": "8000000"}, "hold#p": hold(7, a=2), "hold#q": hold(6, a=1, b=3)}, 13),
+        ({"reach#a": {"N": "80000000"}, "hold#p": hold(7, a=2)}, 80),
         ({}, 0),
     ],
 )

@@ -101,6 +101,18 @@ def test_a_rate_that_gave_permits_in_advance_is_waited_for():
         limiter.acquire(1, timeout=0.5)
 
 
+def test_what_a_key_of_a_rate_holds_is_waited_for_and_other_keys_are_not():
+    where = connect()
+    with RateLimiter("r", rate=1, per=600.0, burst=2, **where) as limiter:
+        limiter.key("team").reserve(2, settle_within=3000)
+    end(start(), signal.SIGKILL)
+    assert 3000 < blocked("r, key 'team'") <= 4800
+    with RateLimiter("r", rate=1, per=600.0, burst=2, **connect()) as limiter:
+        assert limiter.key("other").try_acquire()
+        with pytest.raises(StoreUnavailable):
+            limiter.key("team").acquire(timeout=0.5)
+
+
 def test_the_wait_is_skipped_where_the_user_knows_that_the_holders_are_dead():
     with bucket(lease_seconds=3600.0) as first:
         first.acquire()

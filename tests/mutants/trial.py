@@ -72,14 +72,19 @@ class Trial:
 
 
 class Copy:
-    """A copy of the repository to try mutants in."""
+    """A copy of the repository to try mutants in.
+
+    With what Python compiled, as compiling it again would take most of a short trial. A compiled file counts only for the
+    source's time and size; a mutant's source is newer, and nothing is compiled for later (`-B`). What pytest compiled
+    stays behind, as that names the files of the original.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._root = folder
         for name in _COPIED:
             source = ROOT / name
             if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*-pytest-*"))
             elif source.exists():
                 shutil.copy2(source, folder / name)
 
