@@ -3,7 +3,7 @@
 Invariants:
 
 - The stored policy rules. A process that was made with other limits logs that once, with both and the command that
-  changes the policy.
+  changes the policy; where the limits have other names, the command that shows it.
 - The item in which a version before this one kept the rate is not taken for a policy, and not ignored: that is logged
   once.
 - A policy that was read stays in use while the service cannot be asked again: an outage of reads stops nothing.
@@ -135,12 +135,20 @@ def _tell(state: LimiterState, policy: Policy) -> None:
         return
     state.policy_told = True
     _log.warning(
-        "rate %r: the stored policy rules, and it differs from the limits given here: %s. To change it: "
-        "limiter.set_policy(...), or `%s`",
+        "rate %r: the stored policy rules, and it differs from the limits given here: %s. %s",
         state.name,
         "; ".join(_compared(name, policy.limits.get(name), state.given.get(name)) for name in differing),
-        _command(state.name, {name: state.given.get(name) for name in differing}),
+        _advice(state, policy, {name: state.given[name] for name in differing if name in state.given}),
     )
+
+
+def _advice(state: LimiterState, policy: Policy, limits: Mapping[str, LimitPolicy]) -> str:
+    """What to do. Where the limits have other names, no command that changes them: others count on those there are."""
+    if policy.limits.keys() != state.given.keys():
+        look = _command(state, "status")
+        return f"The limits have other names: look with `{look}`, and give this process the limits that are stored"
+    change = _command(state, "set", *_options(limits, alone=len(policy.limits) == 1))
+    return f"To change it: limiter.set_policy(...), or `{change}`"
 
 
 def _compared(name: str, stored: LimitPolicy | None, given: LimitPolicy | None) -> str:
@@ -152,17 +160,21 @@ def _shown(limit: LimitPolicy | None) -> str:
     return "no limit" if limit is None else f"{limit.permits:g} in {limit.per:g} s, burst {limit.burst:,}"
 
 
-def _command(name: str, limits: Mapping[str, LimitPolicy | None]) -> str:
-    """The command that makes these limits the stored ones; those that are None it removes."""
-    words = ["ddb-lease", "rate", "set", name]
+def _command(state: LimiterState, what: str, *options: str) -> str:
+    """A command on the rate, to be typed."""
+    command = shlex.join(["ddb-lease", "rate", what, state.name, *options])
+    return f"{command} {state.place}" if state.place else command
+
+
+def _options(limits: Mapping[str, LimitPolicy], *, alone: bool) -> list[str]:
+    """The options of `rate set` that make these limits the stored ones."""
+    options: list[str] = []
     for each, limit in limits.items():
-        if limit is None:
-            words += ["--remove", each]
-        elif each == SINGLE:
-            words += ["--rate", _rate(limit), "--burst", str(limit.burst)]
+        if each == SINGLE and alone:
+            options += ["--rate", _rate(limit), "--burst", str(limit.burst)]
         else:
-            words += ["--limit", f"{each}={_rate(limit)},burst={limit.burst}"]
-    return shlex.join(words)
+            options += ["--limit", f"{each}={_rate(limit)},burst={limit.burst}"]
+    return options
 
 
 def _rate(limit: LimitPolicy) -> str:

@@ -40,6 +40,7 @@ class LimiterState:
     Attributes:
         name: Its name in the table.
         given: Its own limits: what it creates the policy from.
+        place: The options with which `ddb-lease` reaches its table, for messages.
         prefetch: How many permits to take with one charge, at least, if one limit is charged.
         retention: Seconds that an item stays after all is paid for.
         time: Bounds on the service's time.
@@ -64,6 +65,7 @@ class LimiterState:
     time: ServiceTime
     rate_time: RateTime
     chance: Random
+    place: str = ""
     contact: ServiceContact | None = None
     policy: Policy | None = None
     policy_at: float = 0.0

@@ -26,6 +26,11 @@ class Endpoint:
         """A `ddb-lease` command on a table there, to be typed."""
         return " ".join(word for word in ("ddb-lease", name, "--table", shlex.quote(table), self.options) if word)
 
+    def place(self, *, table: str, default: str) -> str:
+        """The options that a command on a table there needs; without --table if it is the default one."""
+        own = "" if table == default else f"--table {shlex.quote(table)}"
+        return " ".join(word for word in (own, self.options) if word)
+
 
 AWS: Final = Endpoint()
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -165,10 +166,28 @@ def test_a_rate_that_is_not_the_stored_one_is_told_once_with_the_command_that_ch
     assert (code, out, len(err.splitlines())) == (0, "ran\n", 1)
     assert "the stored policy rules, and it differs from the limits given here: 5 in 3600 s" in err
     command = err.rpartition("`ddb-lease ")[2].rstrip().removesuffix("`")
-    assert command == "rate set mine --rate 7/3600s --burst 7"
-    assert cli(f"{command} --local") == (0, "mine: 7 in 3600 s, burst 7\n", "")
+    assert command == "rate set mine --rate 7/3600s --burst 7 --local"
+    assert cli(command) == (0, "mine: 7 in 3600 s, burst 7\n", "")
     assert cli("limit mine --rate 7/h --local -- echo ran") == (0, "ran\n", "")
     assert cli("rate status mine --local")[1].startswith("mine in table ddb-lease: ")
+
+
+def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_runs(cli):
+    assert cli("create-table --local --table own")[0] == 0
+    assert cli("rate set llm --limit requests=60/m --limit tokens=9000/m --local --table own")[0] == 0
+    stored = cli("rate status llm --local --table own --json")[1]
+    code, out, err = cli("limit llm --rate 1/s --local --table own -- echo ran")
+    assert (code, out) == (2, "")
+    told, refused = err.splitlines()
+    assert refused.startswith("ddb-lease: ")
+    assert "requests: 60 in 60 s, burst 60, and not no limit; tokens: 9000 in 60 s, burst 9,000, and not no" in told
+    command = told.rpartition("`ddb-lease ")[2].partition("`")[0]
+    assert command == "rate status llm --table own --local"
+    code, out, err = cli(command)
+    assert (code, out.splitlines()[0], err) == (0, "llm in table own: 60 available", "")
+    assert (
+        json.loads(cli("rate status llm --local --table own --json")[1])["settings"] == json.loads(stored)["settings"]
+    )
 
 
 @pytest.mark.parametrize(

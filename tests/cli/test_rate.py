@@ -190,7 +190,7 @@ def test_an_outage_exits_with_69(run, limiter, monkeypatch, line):
 
 
 def test_the_command_that_the_warning_names_makes_its_limits_the_stored_ones(run, bucket_name, rates, caplog):
-    run("set NAME --limit requests=3/m --limit other=1/h")
+    run("set NAME --limit requests=3/m --limit words=1/h")
     limits = {"requests": Limit(0.25, per=0.5, burst=3), "words": Limit(1e6, per=1)}
     rates(rate=None, burst=None, limits=limits).policy()
     (said,) = caplog.messages
