@@ -9,7 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ddb_lease._runtime.stored_rate import stored_limits
@@ -46,16 +46,19 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "set",
         execute_set,
         "change the limits, for all processes",
-        "Change the stored limits. What is not named stays as it is. If the rate was never used, this stores its first "
+        "Change the stored limits. A limit that is not named stays as it is; one that is named is given whole: "
+        "without a burst, it has that of one period. If the rate was never used, this stores its first "
         "limits. What was charged before blocks nobody for longer than the new burst takes to come back.",
     )
     _add_limits(change)
+    change.add_argument("--add", action="store_true", help="let --limit add limits that the rate does not have yet")
     override = _add(
         kinds,
         "override",
         execute_override,
         "let the limits of one key differ",
-        "Let limits of one key differ from the stored ones. What is not named stays as it is.",
+        "Let limits of one key differ from the stored ones. A limit that is not named stays as it is; one that is "
+        "named is given whole: without a burst, it has that of one period.",
     )
     _add_key(override)
     _add_limits(override)
@@ -106,6 +109,8 @@ def execute_set(options: argparse.Namespace) -> int:
     given = stored or ({name: one for name, one in limits.items() if one is not None} if limit is None else None)
     if given == {}:
         raise _never_used(options)
+    if stored is not None:
+        _require_known(options, limits, stored)
     settings: dict[str, Any] = {"limits": given}
     if given is None and limit is not None:
         settings = {"rate": limit.permits, "per": limit.per, "burst": limit.burst}
@@ -124,6 +129,8 @@ def execute_override(options: argparse.Namespace) -> int:
         raise ConfigurationError("say what to override: --rate RATE, --limit NAME=RATE, --remove NAME, or --end")
     whole = (None,) if options.end else () if limit is None else (limit,)
     with _limiter(options) as limiter:
+        if options.remove:
+            _require_overridden(options, _view(limiter, options).status().override)
         held = _view(limiter, options).override(*whole, **limits)
     _tell(options, {"limits": _plain(held)}, rate_output.limits_text(held))
     return 0
@@ -199,7 +206,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=formatting.limit,
         metavar="NAME=RATE[,burst=N]",
-        help="for a rate with several limits, the one of this name; may be repeated",
+        help="for a rate with several limits, the one of this name, whole; without a burst: that of one period; may be "
+        "repeated",
     )
     parser.add_argument(
         "--remove", action="append", default=[], metavar="NAME", help="remove the limit of this name; may be repeated"
@@ -219,6 +227,23 @@ def _limits(options: argparse.Namespace) -> tuple[Limit | None, dict[str, Limit 
         raise ConfigurationError("a rate has one limit, given by --rate, or several, given by --limit: not both")
     rate = options.rate
     return None if rate is None else Limit(rate[0], per=rate[1], burst=options.burst), limits
+
+
+def _require_known(
+    options: argparse.Namespace, limits: Mapping[str, Limit | None], stored: Mapping[str, Limit]
+) -> None:
+    """Refuse names that the policy does not have: a mistyped one would be a limit more, and remove none."""
+    for name, limit in limits.items():
+        if name not in stored and (limit is None or not options.add):
+            advice = "" if limit is None else "; to add one, give --add too"
+            raise ConfigurationError(f"rate {options.name!r} has no limit {name!r}: it has {', '.join(stored)}{advice}")
+
+
+def _require_overridden(options: argparse.Namespace, override: Mapping[str, Limit]) -> None:
+    for name in options.remove:
+        if name not in override:
+            found = f"it has {', '.join(override)}" if override else "there is none"
+            raise ConfigurationError(f"the override has no limit {name!r}: {found}")
 
 
 # The rate.

@@ -72,13 +72,41 @@ def test_set_stores_the_first_limits_and_changes_them(run, table):
 
 def test_set_changes_several_limits_and_leaves_the_others(run):
     run("set NAME --limit requests=60/m --limit tokens=90000/m,burst=500")
-    assert run("set NAME --limit words=5/s --remove requests") == (
+    assert run("set NAME --limit words=5/s --add --remove requests") == (
         0,
         "NAME: tokens 90000 in 60 s, burst 500; words 5 in 1 s, burst 5\n",
         "",
     )
     code, _, err = run("set NAME --rate 5/s")
     assert (code, err) == (2, "ddb-lease: name the limits to change: there are tokens, words\n")
+
+
+def test_a_mistyped_name_adds_no_limit_and_removes_none(run):
+    run("set NAME --limit requests=60/m --limit tokens=9000/m,burst=500")
+    before = run("status NAME")
+    code, out, err = run("set NAME --limit tokns=5/m")
+    assert (code, out) == (2, "")
+    assert err == "ddb-lease: rate 'NAME' has no limit 'tokns': it has requests, tokens; to add one, give --add too\n"
+    assert run("set NAME --limit tokens=5/m --remove tokns")[0] == 2
+    assert run("status NAME") == before
+    limits = "NAME: requests 60 in 60 s, burst 60; tokens 9000 in 60 s, burst 500; tokns 5 in 60 s, burst 5\n"
+    assert run("set NAME --limit tokns=5/m --add") == (0, limits, "")
+
+
+def test_a_limit_that_is_given_is_given_whole(run):
+    run("set NAME --limit requests=60/m --limit tokens=9000/m,burst=500")
+    assert run("set NAME --limit tokens=8000/m")[1] == (
+        "NAME: requests 60 in 60 s, burst 60; tokens 8000 in 60 s, burst 8000\n"
+    )
+
+
+def test_what_the_override_of_a_key_does_not_have_cannot_be_removed_from_it(run):
+    run("set NAME --limit requests=60/m --limit tokens=9000/m")
+    run("override NAME --key k --limit tokens=5/m")
+    code, _, err = run("override NAME --key k --remove requests")
+    assert (code, err) == (2, "ddb-lease: the override has no limit 'requests': it has tokens\n")
+    assert run("override NAME --key k --remove tokens")[0] == 0
+    assert json.loads(run("status NAME --key k --json")[1])["override"] == {}
 
 
 @pytest.mark.parametrize(
@@ -88,8 +116,13 @@ def test_set_changes_several_limits_and_leaves_the_others(run):
         ("set NAME --burst 5", "--burst belongs to --rate"),
         ("set NAME --rate 5/s --limit a=5/s", "not both"),
         ("set NAME --limit a=5/s --limit a=6/s", "'a' is given twice"),
-        ("set NAME --limit self=5/s", "timeout, under; not 'self'"),
+        ("set NAME --add --limit self=5/s", "timeout, under; not 'self'"),
         ("set NAME --rate 5/s --burst 0", "burst must be a whole number"),
+        ("set NAME --limit permts=5/s", "has no limit 'permts': it has permits; to add one, give --add too"),
+        ("set NAME --limit permits=5/s --remove permts", "has no limit 'permts': it has permits\n"),
+        ("set NAME --add --remove permts", "has no limit 'permts': it has permits\n"),
+        ("override NAME --remove permits", "the override has no limit 'permits': there is none\n"),
+        ("override NAME --remove permts", "the override has no limit 'permts': there is none\n"),
         ("override NAME", "say what to override"),
         ("override NAME --rate 5/s --end", "leave out the limits"),
         ("override NAME --limit self=5/s", "none of key"),
