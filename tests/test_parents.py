@@ -213,8 +213,15 @@ def test_what_cannot_work_is_refused_and_nothing_is_sent(teams, orgs, rates, buc
     with pytest.raises(ConfigurationError, match="must have the same table and endpoint"):
         teams.key("red", under=[elsewhere])
     named = rates(name=f"{bucket_name}-named", rate=None, burst=None, limits={"tokens": Limit(5)})
-    with pytest.raises(ConfigurationError, match="say how many permits of which limits: tokens"):
-        teams.key("red", under=[named]).try_acquire()
+    under_named = teams.key("red", under=[named])
+    said = f"^rate '{named.name}': say how many permits of which limits: tokens$"
+    for call in (under_named.try_acquire, under_named.acquire, under_named.check, under_named.reserve):
+        with pytest.raises(ConfigurationError, match=said):
+            call()
+    with pytest.raises(
+        ConfigurationError, match=f"^rate '{teams.name}': there is no limit 'tokens': there are permits$"
+    ):
+        under_named.try_acquire(tokens=1)
     assert teams.tap.sent == named.tap.sent == []
     with pytest.raises(ConfigurationError, match="from 1 to 6"):
         teams.key("red", under=[acme]).try_acquire(7)

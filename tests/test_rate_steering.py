@@ -448,6 +448,26 @@ def test_more_than_a_burst_of_a_key_is_refused_after_a_read_and_then_from_memory
     assert key.try_acquire(5)
 
 
+@pytest.mark.parametrize("under", [False, True], ids=["alone", "under a parent"])
+def test_what_is_too_many_is_named_by_its_limit(rates, bucket_name, under):
+    settings = {"rate": None, "burst": None, "limits": SETTINGS}
+    above = [rates(name=f"{bucket_name}-above", **settings).key("a")] if under else []
+    key = rates(**settings).key("k", under=above)
+    said = r"tokens must be a whole number from 1 to 100 \(the burst of the stored policy's limit 'tokens'"
+    with pytest.raises(ConfigurationError, match=said):
+        key.try_acquire(tokens=101)
+
+
+def test_a_mistyped_argument_is_named(rates):
+    for limiter in (rates(), rates(name="several", rate=None, burst=None, limits=SETTINGS)):
+        names = ", ".join(sorted(limiter.policy()))
+        for use in (limiter, limiter.key("k")):
+            with pytest.raises(ConfigurationError, match=f"^there is no limit 'timout': there are {names}$"):
+                use.acquire(5, timout=3)
+    with pytest.raises(ConfigurationError, match="n is for a limiter with one limit: name the limits"):
+        limiter.acquire(5, tokens=3)
+
+
 def test_a_waiter_for_more_than_the_policys_burst_is_served(limiter, rates, environment):
     limiter.key("big").override(Limit(100, burst=8))
     other = rates()

@@ -55,7 +55,7 @@ from ddb_lease._protocol.rates.charging import (
 )
 from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey
 from ddb_lease._protocol.rates.records import KeyState, Policy
-from ddb_lease._protocol.rates.validation import NS
+from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation, admitting, resending
 from ddb_lease._state.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
@@ -560,8 +560,9 @@ def _look_for_override(
     if now - book.known_at < REMEMBERED and policy is not None:
         due = earliest_due(policy, book.known, wanted, now=now)
         if isinstance(due, NeverEnough):
+            what = "n" if refused.limit == SINGLE else refused.limit
             raise ConfigurationError(
-                f"n must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+                f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
                 f"{refused.limit!r}, or of the key's override)"
             )
     answer, _ = yield from send_until(

@@ -49,7 +49,7 @@ from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, KeyIs, Re
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._protocol.rates.together import after
-from ddb_lease._protocol.rates.validation import NS
+from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.hold_ledger import Held
 from ddb_lease._state.key_book import KeyBook
@@ -418,8 +418,9 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case StalePolicy():
             return Unprepared()
         case NeverEnough():
+            what = "n" if step.limit == SINGLE else step.limit
             raise ConfigurationError(
-                f"n must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
+                f"{what} must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
                 f"{step.limit!r} of rate {member.state.name!r})"
             )
         case _:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -58,6 +58,14 @@ def checked_parents(under: Sequence[Parent], kinds: tuple[type, ...]) -> list[Pa
     return list(under)
 
 
+def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:
+    """What is wanted of one member; an error names its rate, as the caller has several."""
+    try:
+        return checked(one)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"rate {one.core.name!r}: {error}") from None
+
+
 class Family:
     """A key and all of its parents, and theirs.
 
@@ -84,11 +92,13 @@ class Family:
 
     def wanted(self, n: int, permits: Mapping[str, int]) -> tuple[Wanted, ...]:
         """The permits of each member; see `RateLimiterCore.wanted`."""
-        return tuple(one.core.wanted(n, permits, one.key) for one in self.members)
+        return tuple(_of(one, lambda one: one.core.wanted(n, permits, one.key)) for one in self.members)
 
     def reserved(self, n: int, permits: Mapping[str, int], settle_within: Seconds) -> tuple[Wanted, ...]:
         """The permits to reserve of each member; see `reservation_core.reserved`."""
-        return tuple(reserved(one.core, n, permits, settle_within, key=one.key) for one in self.members)
+        return tuple(
+            _of(one, lambda one: reserved(one.core, n, permits, settle_within, key=one.key)) for one in self.members
+        )
 
     def denied_by_memory(self, wanted: Sequence[Wanted]) -> bool:
         """Whether memory denies the permits of any member."""

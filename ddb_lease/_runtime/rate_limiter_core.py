@@ -209,9 +209,9 @@ class RateLimiterCore:
             return _single(_checked_count("n", n, self._most(key, SINGLE)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
+        booked = checked_permits(permits, limits)
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
-        booked = checked_permits(permits, limits)
         for name, count in booked.items():
             _checked_count(name, count, self._most(key, name))
         if not booked:
