@@ -35,7 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=formatting.paragraph(
             "Wait until RATE allows a permit of NAME, over all machines that use the name, then replace this process "
             "by COMMAND. The first use stores RATE; later the stored one rules, and a difference is told of: change it "
-            "with rate set. How long COMMAND runs makes no difference; to limit how many run at once, see run."
+            "with rate set. It charges one limit without a name, and no parents: a rate with several limits needs the "
+            "library. How long COMMAND runs makes no difference; to limit how many run at once, see run."
         ),
         epilog=exits.HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,

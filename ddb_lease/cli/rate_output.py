@@ -46,7 +46,7 @@ def keys_table(keys: Sequence[RateStatus]) -> str:
     if not keys:
         return "no key was used lately"
     rows = [
-        (printable(key.key), f"{key.available}", _in(key.wait_seconds), ", ".join(_notes(key)))
+        (printable(key.key), f"{key.available}{_tightest(key)}", _in(key.wait_seconds), ", ".join(_notes(key)))
         for key in sorted(keys, key=lambda key: key.key)
     ]
     return "\n".join(table([_KEYS_HEAD, *rows], right=_RIGHT))
@@ -71,6 +71,15 @@ def _standing(status: RateStatus) -> str:
 def _notes(key: RateStatus) -> list[str]:
     notes = [f"blocked for {shown(key.blocked_seconds)} more"] if key.blocked_seconds else []
     return [*notes, *(["override"] if key.override else [])]
+
+
+def _tightest(key: RateStatus) -> str:
+    """Of which limit the figures of a key are, where it has several: of the tightest one, as in `RateStatus`."""
+    if len(key.limits) == 1:
+        return ""
+    of = key.limits.items()
+    *_, name = min((-one.retry_after, one.remaining / (key.settings[name].burst or 1), name) for name, one in of)
+    return f" {name}"
 
 
 def _rate(limit: Limit) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from ddb_lease.cli import main
 from tests.conftest import TABLE
 from tests.rates import KeyTable
 from tests.support import LOST
+
+PAGE = (Path(__file__).parents[2] / "docs" / "rates.md").read_text()
 
 CONTRACT = True  # the simulator's DynamoDB too
 
@@ -202,6 +205,28 @@ def test_keys_are_listed_with_what_is_left(run, limiter):
     assert re.search(r" blocked for (10m|9m\d\ds) more, override$", rows[2])
     lines = [json.loads(line) for line in run("keys NAME --json")[1].splitlines()]
     assert {line["key"]: line["available"] for line in lines} == {"ann\x1b[2J": 0, "bob": 3, "eve": 0}
+
+
+def test_of_several_limits_the_list_of_keys_names_the_tightest(run, rates):
+    run("set NAME --limit requests=10/1000h --limit tokens=9000/1000h")
+    limits = {"requests": Limit(10, per=3_600_000), "tokens": Limit(9000, per=3_600_000)}
+    limiter = rates(rate=None, burst=None, limits=limits)
+    assert limiter.key("ann").try_acquire(requests=1, tokens=8990)
+    assert limiter.key("bob").try_acquire(requests=9, tokens=900)
+    assert limiter.key("eve").try_acquire(requests=10, tokens=900)
+    _, *rows = run("keys NAME")[1].splitlines()
+    assert [row.split()[:3] for row in rows] == [
+        ["ann", "10", "tokens"],
+        ["bob", "1", "requests"],
+        ["eve", "0", "requests"],
+    ]
+
+
+def test_the_pages_commands_run(run):
+    assert run("set NAME --limit requests=60/m --limit tokens=90000/m")[0] == 0
+    lines = re.findall(r"^\$ ddb-lease rate (.*)$", PAGE, flags=re.MULTILINE)
+    assert len(lines) == 8
+    assert [run(line.replace(" llm", " NAME"))[::2] for line in lines] == [(0, "")] * 8
 
 
 def test_looking_at_a_rate_warns_of_nothing_and_changes_nothing(run, limiter, table):
