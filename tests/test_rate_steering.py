@@ -295,7 +295,14 @@ def test_who_changes_the_policy_is_not_warned_of_it(limiter, rates, caplog):
     assert caplog.messages == []
 
 
-def test_a_process_with_other_limits_is_warned_once_with_both_and_the_command(rates, engine, bucket_name, caplog):
+@pytest.fixture
+def place(engine, session):
+    """How a command reaches the tests' table; a session of the package's own engine says --local."""
+    own = getattr(session, "ddb_lease_endpoint", None) is not None
+    return f"--table {TABLE} " + ("--local" if own else f"--endpoint-url {engine.endpoint_url}")
+
+
+def test_a_process_with_other_limits_is_warned_once_with_both_and_the_command(rates, place, bucket_name, caplog):
     rates().set_policy(Limit(100, burst=5))
     other = rates(rate=2.5, per=60, burst=3)
     with caplog.at_level(logging.WARNING, "ddb_lease"):
@@ -306,11 +313,11 @@ def test_a_process_with_other_limits_is_warned_once_with_both_and_the_command(ra
     assert said == (
         f"rate {bucket_name!r}: the stored policy rules, and it differs from the limits given here: 100 in 1 s, burst "
         f"5, and not 2.5 in 60 s, burst 3. To change it: limiter.set_policy(...), or `ddb-lease rate set {bucket_name} "
-        f"--rate 2.5/60s --burst 3 --table {TABLE} --endpoint-url {engine.endpoint_url}`"
+        f"--rate 2.5/60s --burst 3 {place}`"
     )
 
 
-def test_the_command_names_every_limit_that_differs(rates, engine, bucket_name, caplog):
+def test_the_command_names_every_limit_that_differs(rates, place, bucket_name, caplog):
     limits = SETTINGS | {"words": Limit(5)}
     rates(rate=None, burst=None, limits=limits).set_policy(tokens=SETTINGS["tokens"])
     other = rates(rate=None, burst=None, limits=limits | {"requests": Limit(3, per=60), "words": Limit(5, burst=9)})
@@ -319,10 +326,10 @@ def test_the_command_names_every_limit_that_differs(rates, engine, bucket_name, 
     (said,) = caplog.messages
     assert "requests: 2 in 60 s, burst 2, and not 3 in 60 s, burst 3; words: 5 in 1 s, burst 5, and not 5 in 1 " in said
     command = f"rate set {bucket_name} --limit requests=3/60s,burst=3 --limit words=5/1s,burst=9"
-    assert said.endswith(f", or `ddb-lease {command} --table {TABLE} --endpoint-url {engine.endpoint_url}`")
+    assert said.endswith(f", or `ddb-lease {command} {place}`")
 
 
-def test_where_the_limits_have_other_names_the_advice_is_to_look(rates, engine, bucket_name, caplog):
+def test_where_the_limits_have_other_names_the_advice_is_to_look(rates, place, bucket_name, caplog):
     rates(rate=None, burst=None, limits=SETTINGS).set_policy(tokens=SETTINGS["tokens"])
     limits = {"requests": Limit(3, per=60), "words": Limit(5, burst=9)}
     other = rates(rate=None, burst=None, limits=limits)
@@ -331,7 +338,7 @@ def test_where_the_limits_have_other_names_the_advice_is_to_look(rates, engine, 
     (said,) = caplog.messages
     assert "requests: 2 in 60 s, burst 2, and not 3 in 60 s, burst 3; " in said
     assert "tokens: 100 in 60 s, burst 100, and not no limit; words: no limit, and not 5 in 1 s, burst 9. " in said
-    command = f"ddb-lease rate status {bucket_name} --table {TABLE} --endpoint-url {engine.endpoint_url}"
+    command = f"ddb-lease rate status {bucket_name} {place}"
     assert said.endswith(
         f". The limits have other names: look with `{command}`, and give this process the limits that are stored"
     )
