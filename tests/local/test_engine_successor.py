@@ -96,7 +96,7 @@ def test_a_rate_that_gave_permits_in_advance_is_waited_for():
     with RateLimiter("r", rate=1, per=600.0, burst=2, **where) as limiter:
         limiter.acquire(2)
     end(start(), signal.SIGKILL)
-    assert 600 < blocked("r") <= 1200
+    assert 600 < blocked("r") <= 1202  # a process takes the time for up to a second later than it is
     with RateLimiter("r", rate=1, per=600.0, burst=2, **connect()) as limiter, pytest.raises(StoreUnavailable):
         limiter.acquire(1, timeout=0.5)
 
@@ -106,7 +106,7 @@ def test_what_a_key_of_a_rate_holds_is_waited_for_and_other_keys_are_not():
     with RateLimiter("r", rate=1, per=600.0, burst=2, **where) as limiter:
         limiter.key("team").reserve(2, settle_within=3000)
     end(start(), signal.SIGKILL)
-    assert 3000 < blocked("r, key 'team'") <= 4800
+    assert 3000 < blocked("r, key 'team'") <= 4804  # the same, and a hold may begin up to two seconds late
     with RateLimiter("r", rate=1, per=600.0, burst=2, **connect()) as limiter:
         assert limiter.key("other").try_acquire()
         with pytest.raises(StoreUnavailable):
