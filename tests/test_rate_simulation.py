@@ -287,6 +287,22 @@ def test_a_permit_that_is_used_before_it_is_due_is_seen(performance):
         performance.oracle.used(process, "", {SINGLE: 1})
 
 
+def test_what_was_due_stays_due_though_the_clock_steps_down(performance):
+    process, _ = underway(performance)
+    (dues,) = performance.oracle._permits.values()
+    performance.oracle._taken.clear()
+    process.told_ns = lambda: dues[-1]
+    performance.oracle.used(process, "", {SINGLE: len(dues) - 1})
+    process.told_ns = lambda: dues[0] - 1
+    performance.oracle.used(process, "", {SINGLE: 1})
+
+
+def test_what_is_given_back_makes_reservations_due_earlier_too(performance):
+    performance.oracle._held_permits["p1", "", SINGLE] = [100, 200]
+    performance.oracle._due_earlier("", SINGLE, 30)
+    assert performance.oracle._held_permits["p1", "", SINGLE] == [70, 170]
+
+
 def test_sums_that_do_not_fit_are_seen(performance):
     underway(performance)
     at, item = item_of(performance)

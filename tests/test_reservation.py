@@ -56,6 +56,23 @@ def test_reserving_and_settling_are_one_request_each(slow):
     assert available(slow) == 8
 
 
+def test_a_denial_for_what_is_held_says_what_is_left_and_when_to_come_again(slow):
+    slow.reserve(8, timeout=30)
+    for _ in range(2):
+        denied = slow.check(5)
+        assert (denied.allowed, denied.remaining) == (False, 2)
+        assert denied.retry_after == pytest.approx(3 * HOUR, abs=60), "as if all that is held was used"
+        assert denied.reset_after == pytest.approx(8 * HOUR, abs=60)
+
+
+def test_of_several_limits_the_one_that_denies_is_told(model):
+    team = model.key("team-7")
+    team.reserve(requests=1, tokens=900, timeout=30)
+    denied = team.check(requests=1, tokens=400)
+    assert (denied.tightest, denied.remaining, denied.limits["requests"].remaining) == ("tokens", 100, 9)
+    assert denied.retry_after == pytest.approx(3 * HOUR, abs=60)
+
+
 def test_a_limit_that_is_not_named_counts_in_full(model):
     team = model.key("team-7")
     with team.reserve(requests=2, tokens=900, timeout=30) as reservation:

@@ -56,7 +56,7 @@ from ddb_lease._protocol.rates.charging import (
 from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS, SINGLE
-from ddb_lease._protocol.retry import Operation, admitting, resending
+from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, admitting, resending
 from ddb_lease._state.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.limiter_state import LimiterState
 from ddb_lease._state.pace import Pace
@@ -274,7 +274,7 @@ class _Tries:
             else:
                 book.failing_since = None
             if isinstance(outcome, Denied) and booking.patient:
-                book.rests(booking, until=state.time.steady() + outcome.retry_in)
+                book.rests(booking, until=state.time.steady() + min(outcome.retry_in, LONGEST_DENIAL_SECONDS))
             others = book.others()
         _wake(others, but=booking)
 
@@ -284,15 +284,18 @@ class _Tries:
         now, policy = state.rate_time.now_ns(), state.policy
         with state.lock:
             trouble = book.trouble
-            if now is not None and policy is not None and book.flight is None and book.known is not None:
+            known = None
+            if now is not None and policy is not None and book.flight is None:
+                known = known_to_rely_on(policy, book, booking.wanted, now=now)
+            if now is not None and policy is not None and known is not None:
                 in_front = book.in_front_of(booking, most=IN_FRONT)
                 wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
-                due = earliest_due(policy, book.known, wanted, now=now)
+                due = earliest_due(policy, known, wanted, now=now)
                 left = booking.place(now=state.time.steady()).left
                 if isinstance(due, (HeldBack, NeverEnough)) and not booking.patient:
                     return _denied(now + 1, now)
                 if isinstance(due, NeverEnough):  # together; by itself it is not served any earlier
-                    due = earliest_due(policy, book.known, booking.wanted, now=now)
+                    due = earliest_due(policy, known, booking.wanted, now=now)
                 if isinstance(due, NotBefore) and due.at > now + left:
                     return _denied(due.at, now)
         return OutOfTurn() if booking.patient or trouble is None else Unavailable(cause=trouble)
@@ -387,7 +390,7 @@ class _Tries:
                 case Wait() | NotBefore():
                     return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
-                    book.known = None  # only the table shows what is given back
+                    book.doubted, book.known = book.known, None  # only the table shows what is given back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
                 case StalePolicy() | NeverEnough():
                     return step

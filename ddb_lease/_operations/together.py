@@ -412,8 +412,9 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case NotBefore():
             return Denied(retry_in=(max(0, step.at - now) + _PADDING_NS) / NS)
         case HeldBack():
+            book = member.book
             with member.state.lock:
-                member.book.known = None  # only the table shows what is given back
+                book.doubted, book.known = book.known, None  # only the table shows what is given back
             return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
         case StalePolicy():
             return Unprepared()

@@ -273,6 +273,11 @@ def until_next_look(expires_in: float | None, chance: Random) -> float:
     return min(poll, max(0.0, expires_in) + chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
 
 
+LONGEST_DENIAL_SECONDS = 30.0
+"""How long a denial is waited out without asking again: what closed the rate may be gone before it would end by itself,
+as a block that is ended, or a limit that is raised."""
+
+
 class _OutcomePause:
     """How long to pause, by what the last try met; failures in a row double the bound.
 
@@ -299,7 +304,7 @@ class _OutcomePause:
             self.failures += 1
         match outcome:
             case Denied():
-                return outcome.retry_in + self._chance.uniform(0.0, outcome.spread)
+                return min(outcome.retry_in, LONGEST_DENIAL_SECONDS) + self._chance.uniform(0.0, outcome.spread)
             case Full():
                 settled = outcome.look_in
                 return until_next_look(outcome.expires_in, self._chance) if settled is None else settled

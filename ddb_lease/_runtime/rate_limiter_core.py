@@ -23,7 +23,7 @@ from ddb_lease._operations.without_answer import decide_here, noting, unanswered
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
-from ddb_lease._protocol.rates.standing import standing
+from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import (
     LONGEST_NS,
     NS,
@@ -263,7 +263,8 @@ class RateLimiterCore:
         if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
             return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
         allowed = bool(allowed)
-        policy, known = state.policy, state.book(key).known
+        policy, book = state.policy, state.book(key)
+        known = book.known if book.doubted is None else book.doubted
         if now is None or policy is None:
             raise ConfigurationError("nothing is known of the key: a defect of this library")
         found = standing(policy, known, now=now)
@@ -273,19 +274,18 @@ class RateLimiterCore:
             )
             for name, one in found.limits.items()
         }
-        tightest = limits[found.tightest]
-        due = earliest_due(policy, known, wanted, now=now)
-        if allowed or not wanted.limits:
-            retry_after = 0.0
-        else:
-            retry_after = max(0, due.at - now) / NS if isinstance(due, NotBefore) else tightest.retry_after
+        tightest, retry_after = found.tightest, 0.0
+        lacks = {} if allowed else shortage(policy, known, wanted, now=now)
+        if lacks:
+            tightest = max(lacks, key=lambda name: lacks[name])
+            retry_after = max(0, lacks[tightest]) / NS
         return Decision(
             allowed=allowed,
-            remaining=tightest.remaining,
+            remaining=limits[tightest].remaining,
             retry_after=retry_after,
             reset_after=max(limit.reset_after for limit in limits.values()),
             limits=limits,
-            tightest=found.tightest,
+            tightest=tightest,
         )
 
     # Operations, for an API to drive.

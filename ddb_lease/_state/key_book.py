@@ -112,6 +112,8 @@ class KeyBook:
     Attributes:
         known: The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time.
         kept: The same, as it is kept.
+        doubted: The item as last seen, if nothing relies on it any more, as others may have given permits back. What it
+            shows is still told.
         known_at: When the item was seen last, by the service's time.
         flight: The charge under way.
         gate: What permits pass when they are used.
@@ -133,6 +135,7 @@ class KeyBook:
         "_queue",
         "_served",
         "_spares",
+        "doubted",
         "failing_since",
         "flight",
         "gate",
@@ -152,6 +155,7 @@ class KeyBook:
     def __init__(self) -> None:
         # Nobody waits for most keys: what their books do not need is not made.
         self.kept: Remembered = None
+        self.doubted: KeyState | None = None
         self.known_at = 0
         self.flight: Flight | None = None
         self.gate: UseGate | None = None
@@ -211,7 +215,7 @@ class KeyBook:
                 if seen is not None and _gave_back(seen, state):
                     self.gate = None  # it counts what was forgiven
             self._last_shown = None
-        self.known, self.known_at = state, now
+        self.known, self.known_at, self.doubted = state, now, None
 
     # The queue.
 

@@ -1,6 +1,7 @@
 """Booking: order, fairness and cost over several processes; lost answers; who is told at once."""
 
 import weakref
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -68,6 +69,19 @@ def test_a_denial_from_memory_sends_nothing():
 
 
 # Waiting.
+
+
+def test_who_waits_out_a_block_or_a_long_denial_meets_its_end_within_half_a_minute():
+    world = World(Limit(1, per=60, burst=1), [0, 0])
+    world.call(0, key="team")
+    items = world.items.keys
+    items["team"] = replace(items["team"], blocked_until=world.now + 3600 * NS)
+    waiting, sent = world.call(1, key="team", patience=7200 * NS), len(world.requests)
+    world.run(world.now + 300 * NS)
+    assert len(world.requests) - sent <= 20, "it asks twice a minute"
+    items["team"] = replace(items["team"], limits={}, blocked_until=0)
+    world.run(world.now + 31 * NS)
+    assert waiting.outcome == Admitted()
 
 
 def test_a_waiter_books_with_one_request_and_sleeps_until_its_permits_are_due():

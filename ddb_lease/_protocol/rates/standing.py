@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ddb_lease._protocol.rates.charging import adopted, limits_of
+from ddb_lease._protocol.rates.charging import Wanted, adopted, limits_of
 from ddb_lease._protocol.rates.records import KeyState, LimitPolicy, LimitState, Policy
 
 
@@ -54,10 +54,30 @@ def standing(policy: Policy, state: KeyState | None, *, now: int) -> Standing:
     return Standing(limits=found, tightest=tightest)
 
 
+def shortage(policy: Policy, state: KeyState | None, wanted: Wanted, *, now: int) -> dict[str, int]:
+    """How long each limit that is wanted needs until it has room, in nanoseconds, as if all that is held was used."""
+    limits, known = limits_of(policy, state), adopted(policy, state)
+    blocked = 0 if known is None else max(0, known.blocked_until - now)
+    return {
+        name: max(
+            blocked,
+            wanted.booked_ns(name, limits[name])
+            + wanted.reserved_ns(name, limits[name])
+            - _room(limits[name], None if known is None else known.limits.get(name), now),
+        )
+        for name in wanted.limits
+        if name in limits
+    }
+
+
+def _room(limit: LimitPolicy, state: LimitState | None, now: int) -> int:
+    return limit.tolerance if state is None else limit.tolerance - max(0, state.tat - now) - state.held
+
+
 def _one(limit: LimitPolicy, state: LimitState | None, now: int, blocked: int) -> LimitStanding:
     debt = 0 if state is None else max(0, state.tat - now)
     held = 0 if state is None else state.held
-    room = limit.tolerance - debt - held
+    room = _room(limit, state, now)
     return LimitStanding(
         remaining=0 if blocked else max(0, room // limit.interval),
         retry_after=max(blocked, limit.interval - room, 0),

@@ -84,6 +84,7 @@ class Oracle:
     uses: dict[tuple[str, str], list[Use]] = field(default_factory=lambda: defaultdict(list))
     _permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     _taken: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    _told_most: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _committed: set[tuple[str, str]] = field(default_factory=set)
     _charged_at: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     _held_permits: dict[tuple[str, str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -118,7 +119,7 @@ class Oracle:
         told = process.told_ns()
         assert told is not None, "permits without the time"
         for name, count in permits.items():
-            _take(process, key, name, count, self._permits, self._taken, told)
+            _take(process, key, name, count, self._permits, self._taken, self._latest(process, told))
             self.uses[key, name].append(self._use(process, told, count))
 
     def reserved(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
@@ -127,13 +128,18 @@ class Oracle:
         told = process.told_ns()
         assert told is not None, "permits without the time"
         for name, count in permits.items():
-            _take(process, key, name, count, self._held_permits, self._held_taken, told)
+            _take(process, key, name, count, self._held_permits, self._held_taken, self._latest(process, told))
 
     def used_of_held(self, process: LimiterProcess, key: str, permits: dict[str, int]) -> None:
         """A user uses some of the permits that it holds, at this instant."""
         self.noticed(process)
         for name, count in permits.items():
             self._held_uses[key, name].append(self._use(process, process.told_ns() or 0, count))
+
+    def _latest(self, process: LimiterProcess, told: int) -> int:
+        """The latest time that a process was told: a clock steps down after wrong answers, and what was due stays due."""
+        latest = self._told_most[process.name] = max(told, self._told_most[process.name])
+        return latest
 
     def _use(self, process: LimiterProcess, told: int, count: int) -> Use:
         return Use(process.name, round(self.world.now * NS), round(process.clock.steady() * NS), told, count)
@@ -353,7 +359,7 @@ class Oracle:
 
     def _due_earlier(self, key: str, name: str, by: int) -> None:
         """What was given back: an attempt that recognises itself takes its due time from the item as it is now."""
-        for (_, of, limit), dues in self._permits.items():
+        for (_, of, limit), dues in (*self._permits.items(), *self._held_permits.items()):
             if (of, limit) == (key, name):
                 dues[:] = [due - by for due in dues]
 
