@@ -186,7 +186,7 @@ NO_BLOCK = r"^an acquire is no block: write `async with bucket\.lease\(\) as lea
 WRITE = {
     "bucket": r"a LeaseBucket of ddb_lease has no `async with`: write `with bucket\.acquire\(\) as lease:`, or use",
     "limiter": r"a RateLimiter of ddb_lease has no `async with`: write `limiter\.acquire\(\)`, or use",
-    "window": r"a SlidingWindow of ddb_lease has no `async with`: write `window\.acquire\(\)`, or .*to_thread",
+    "window": r"a SlidingWindow of ddb_lease has no `async with`: write `window\.acquire\(\)`, or use ddb_lease\.aio in",
     "aio bucket": r"a LeaseBucket of ddb_lease\.aio has no `with`: write `async with bucket\.lease\(\) as lease:`$",
     "aio limiter": r"a RateLimiter of ddb_lease\.aio has no `with`: write `await limiter\.acquire\(\)`$",
 }

@@ -29,7 +29,7 @@ from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import caller, hand_out
 from ddb_lease._runtime.ports import Lock
 from ddb_lease._state.log import queued as _log
-from ddb_lease.aio.driver import Driver, Wakeup, answer_of
+from ddb_lease.aio.driver import Driver, Wakeup, answer_of, running_loop
 from ddb_lease.aio.threads import Threads
 from ddb_lease.errors import ConfigurationError, LeaseError, StoreError
 from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds
@@ -105,6 +105,7 @@ class AsyncBucket:
         handle: Callable[[HeldLease], Kept],
     ) -> Kept | None:
         """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
+        running_loop()  # under another library's, this says what is needed
         core, called, task = self.core, caller(), asyncio.current_task()
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
 

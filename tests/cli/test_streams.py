@@ -37,6 +37,8 @@ LINES = {  # the code; and whether it shows something on standard output
     "limit job --local --rate 1000/s -- sh -c 'exit 7'": (7, False),
     "limit used-up --local --rate 1/d --timeout 0 -- true": (75, False),
     "limit job --local --rate 1000/s -- no-such-command-anywhere": (127, False),
+    "rate status job --local": (0, True),
+    "rate keys unknown --local": (66, False),
     "status taken --local": (0, True),
     "status taken --local --json": (0, True),
     "status unknown --local": (66, False),

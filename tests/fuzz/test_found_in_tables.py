@@ -14,6 +14,7 @@ from ddb_lease._protocol.messages import Done, Grow, Look, Recount, Refused, Rej
 from ddb_lease._protocol.records import MAX_TOKENS
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.items import decode, read_counter, read_slot, slot_number
+from tests import rates
 from tests.conftest import QUICK, TABLE
 from tests.strategies import attributes, counter_items, found_items, no_number, slot_items, stored_number
 from tests.support import (
@@ -21,7 +22,6 @@ from tests.support import (
     LONG_AGO,
     TTL,
     bring_back,
-    charge,
     claim,
     claimant,
     create,
@@ -421,15 +421,14 @@ def test_a_stray_of_foreign_shape_is_not_retired(client, store, table, new_bucke
 # Items of another program, under our keys: nothing that we can send changes one.
 
 
+_OURS = ("fence", "minted", "rev", "schema", "tat#requests", "reach#requests")
 STRANGERS = {
     "nothing of ours": {"price": number(7), "currency": {"S": "EUR"}},
     "a TTL of its own": {"ttl": number(TTL)},
     "retired, too": {"retired": {"BOOL": True}, "price": number(7)},
-    "names of ours, as text": {name: {"S": "5"} for name in ("fence", "tat", "burst", "max_tokens", "minted", "rev")},
-    "names of ours, with nothing in them": {
-        name: {"NULL": True} for name in ("fence", "tat", "burst", "minted", "rev")
-    },
-    "a number of ours each": {"tat": number(500), "max_tokens": number(5), "retired": {"BOOL": True}},
+    "names of ours, as text": {name: {"S": "5"} for name in (*_OURS, "max_tokens")},
+    "names of ours, with nothing in them": {name: {"NULL": True} for name in _OURS},
+    "a number of ours each": {"tat#requests": number(500), "max_tokens": number(5), "retired": {"BOOL": True}},
 }
 WRITES = {
     "claim": lambda: claim(fence=10**15, expired_before=10**15),
@@ -456,9 +455,20 @@ WRITES = {
         re_mint=False,
         token=new_token(),
     ),
-    "idle charge": lambda: charge(now=10**18),
-    "busy charge": lambda: charge(idle=False, now=1, at_most=10**18),
+    "idle charge": lambda: rates.charge(due=10**18),
+    "busy charge": lambda: rates.charge(rates.part("busy", tolerance=10**18), due=1),
+    "settlement": rates.settlement,
 }
+
+
+def spot(table, sort):
+    """The key of an item; "rate" stands for that of a rate's key, in its shard."""
+    return rates.KeyTable(table).of("k").key("rate#k") if sort == "rate" else table.key(sort)
+
+
+def everything(table):
+    """All items of the bucket, and those in the shard of the rate's key."""
+    return table.all(), rates.KeyTable(table).of("k").all()
 
 
 @compares_types
@@ -466,11 +476,11 @@ WRITES = {
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
 def test_no_write_changes_an_item_of_another_program(engine, client, store, table, stranger, write):
     for sort in ("counter", 0, "rate"):
-        client.put_item(TableName=TABLE, Item={**stranger, **table.key(sort)})
-    before = table.all()
+        client.put_item(TableName=TABLE, Item={**stranger, **spot(table, sort)})
+    before = everything(table)
     answer = store.send(write()).answer
     assert isinstance(answer, (Refused, Rejected)), answer
-    assert table.all() == before
+    assert everything(table) == before
 
 
 @pytest.mark.parametrize(
@@ -483,6 +493,7 @@ def test_no_write_changes_an_item_of_another_program(engine, client, store, tabl
         (0, "bring back"),
         ("rate", "idle charge"),
         ("rate", "busy charge"),
+        ("rate", "settlement"),
     ],
     ids=str,
 )
@@ -496,14 +507,14 @@ def test_nor_does_one_beside_what_is_ours(client, store, table, sort_and_write):
     stranger = {"price": number(7), "currency": {"S": "EUR"}, "retired": {"BOOL": True}}
     if write == "retire":
         del stranger["retired"]
-    client.put_item(TableName=TABLE, Item={**stranger, **table.key(sort)})
-    before = table.all()
+    client.put_item(TableName=TABLE, Item={**stranger, **spot(table, sort)})
+    before = everything(table)
     answer = store.send(WRITES[write]()).answer
     assert isinstance(answer, (Refused, Rejected)), answer
-    assert table.all() == before
+    assert everything(table) == before
 
 
-@pytest.mark.parametrize("key", ["counter", "rate"])
+@pytest.mark.parametrize("key", ["counter", "policy"])
 def test_an_item_of_another_program_is_told_of_as_such(client, table, new_bucket, new_limiter, key):
     client.put_item(TableName=TABLE, Item={"price": number(7), **table.key(key)})
     before = table.all()
