@@ -568,6 +568,12 @@ def _look_for_override(
                 f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
                 f"{refused.limit!r}, or of the key's override)"
             )
+    return (yield from look_at_key(state, key, give_up_at=give_up_at))
+
+
+def look_at_key(state: LimiterState, key: str, *, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+    """Read a key and learn what its item shows; returns why it could not be read, if it could not."""
+    since = state.rate_time.now_ns()
     answer, _ = yield from send_until(
         ReadKey(key=key),
         again=UNANSWERED,
@@ -579,7 +585,7 @@ def _look_for_override(
     if not isinstance(answer, KeyIs):
         return failure_of(answer)
     with state.lock:
-        book.learn(answer.state, now=_reliable(state), since=now, process=state.process)
+        state.book(key).learn(answer.state, now=_reliable(state), since=since, process=state.process)
     return None
 
 

@@ -23,6 +23,7 @@ from ddb_lease._operations.booking import (
     HELD_SECONDS,
     SLACK_NS,
     known_to_rely_on,
+    look_at_key,
     prepare_to_charge,
 )
 from ddb_lease._operations.policy import ensure_policy
@@ -45,7 +46,7 @@ from ddb_lease._protocol.rates.charging import (
     limits_of,
     propose_together,
 )
-from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, KeyIs, ReadKey, TogetherRefused
+from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherRefused
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._protocol.rates.together import after
@@ -127,7 +128,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
         if failure is not None:
             return failure
         if known is None and _is_too_much(member):
-            failure = yield from _look_for_override(member, give_up_at)
+            failure = yield from look_at_key(member.state, member.key, give_up_at=give_up_at)
             if failure is not None:
                 return failure
         if book.ledger is not None or (known is not None and known.holds):
@@ -162,23 +163,6 @@ def _is_too_much(member: Member) -> bool:
     if policy is None or any(name not in policy.limits for name in member.wanted.limits):
         return False
     return isinstance(earliest_due(policy, None, member.wanted, now=0), NeverEnough)
-
-
-def _look_for_override(member: Member, give_up_at: float) -> Operation[Busy | Unavailable | None]:
-    state = member.state
-    answer, _ = yield from send_until(
-        ReadKey(key=member.key),
-        again=UNANSWERED,
-        time=state.time,
-        chance=state.chance,
-        tries=BRANCHES,
-        deadline=give_up_at,
-    )
-    if not isinstance(answer, KeyIs):
-        return failure_of(answer)
-    with state.lock:
-        member.book.learn(answer.state, now=state.rate_time.now_ns() or 0, process=state.process)
-    return None
 
 
 def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
