@@ -15,10 +15,10 @@ from ddb_lease._protocol.rates.validation import checked_key
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
-from ddb_lease._runtime.family import checked_parents
 from ddb_lease._runtime.mistaken import NotAsync
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, limits_given
-from ddb_lease._runtime.reservation_core import SETTLE_WITHIN
+from ddb_lease._runtime.rates.family import checked_parents
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
 from ddb_lease.key_limiter import KeyLimiter

@@ -7,7 +7,7 @@ from typing import Any
 
 from ddb_lease._protocol.rates.messages import Branch, Charge, LimitCharge, LimitSettlement, Settle
 from ddb_lease._protocol.rates.records import Hold, KeyState, LimitPolicy, LimitState, Policy
-from ddb_lease.dynamodb.rate_items import shard_name, shard_of
+from ddb_lease.dynamodb.rates.items import shard_name, shard_of
 from tests.support import TTL, Table
 
 REQUESTS = LimitPolicy(interval=10, burst=10, permits=1e8, per=1.0)

@@ -19,7 +19,7 @@ from ddb_lease.dynamodb.answers import read_answer, read_failure
 from ddb_lease.dynamodb.expressions import BucketAddress, call_for
 from ddb_lease.models import Limit
 from scripts.harness.simulated_dynamodb import DynamoDB
-from tests.operations.rate_world import NS, START, Fate, World, excess
+from tests.operations.rates.rate_world import NS, START, Fate, World, excess
 
 WHERE = BucketAddress(table="leases", bucket="api")
 ROUNDING = 1e-6

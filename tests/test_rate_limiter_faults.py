@@ -13,7 +13,7 @@ from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, Sl
 from ddb_lease._protocol.messages import Claim, Create, Mint
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.key_book import KeyBook
+from ddb_lease._state.rates.key_book import KeyBook
 from scripts.harness.simulated_engine import Simulated
 from tests.support import LOST, Tap, eventually, every_lock_held, wanted
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from ddb_lease._state.spares import Spares
-from ddb_lease.dynamodb import rate_expressions
+from ddb_lease.dynamodb.rates import expressions as rate_expressions
 from scripts.harness.network import Fate
 from tests.simulation.exploring import Tally, explore_on_all_cores
 from tests.simulation.rates import finale
@@ -319,7 +319,7 @@ def test_ttl_that_deletes_what_is_not_paid_for_is_seen(performance):
 
 
 def test_a_policy_that_is_not_followed_is_seen(monkeypatch):
-    monkeypatch.setattr("ddb_lease._operations.policy.POLICY_SECONDS", 300.0)
+    monkeypatch.setattr("ddb_lease._operations.rates.policy.POLICY_SECONDS", 300.0)
     idle = Job(act="acquire", key="", permits=((SINGLE, 0.0),), timeout=20.0, times=40, pause=1.2)
     failure = violated(
         quiet_schedule(jobs=(((idle,),),), deeds=(Deed(at=2.0, what="set policy", process=0, size=0.05),))
@@ -328,7 +328,7 @@ def test_a_policy_that_is_not_followed_is_seen(monkeypatch):
 
 
 def test_a_caller_that_waits_for_ever_is_seen(monkeypatch):
-    monkeypatch.setattr("ddb_lease._operations.booking._wake", lambda bookings, *, but: None)
+    monkeypatch.setattr("ddb_lease._operations.rates.booking._wake", lambda bookings, *, but: None)
     monkeypatch.setattr("ddb_lease._protocol.retry.TURN_SECONDS", 10_000.0)
     patient = replace(quiet_schedule().jobs[0][0][0], timeout=None)
     assert violated(quiet_schedule(jobs=(((patient,),) * 4,))).law == "L1"

@@ -374,7 +374,7 @@ def test_keys_are_those_that_were_used_each_once(limiter):
 
 
 def test_keys_come_page_by_page_and_as_they_are_asked_for(limiter, monkeypatch):
-    monkeypatch.setattr("ddb_lease._operations.steer.PAGE", 2)
+    monkeypatch.setattr("ddb_lease._operations.rates.steer.PAGE", 2)
     names = [f"k{n}" for n in range(200)]
     for name in names:
         limiter.key(name).try_acquire()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease._state.rate_time import RateTime
+from ddb_lease._state.rates.rate_time import RateTime
 from ddb_lease._state.service_time import Clock, ServiceTime
 from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb import ConnectionSettings

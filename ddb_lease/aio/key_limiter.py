@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from ddb_lease._operations.together import Call
+from ddb_lease._operations.rates.together import Call
 from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.family import NOT_PREPARED, Family, Relative
-from ddb_lease._runtime.rate_limiter_core import RateLimiterCore, Verdict, Wish
-from ddb_lease._runtime.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
+from ddb_lease._runtime.rates.family import NOT_PREPARED, Family, Relative
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.hold_ledger import Held
+from ddb_lease._state.rates.hold_ledger import Held
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.aio.reservation import Reservation

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.mistaken import NotSync
-from ddb_lease._runtime.reservation_core import ReservationCore, note_all
+from ddb_lease._runtime.rates.reservation_core import ReservationCore, note_all
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.errors import ConfigurationError, StoreError

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ddb_lease._runtime.stored_rate import stored_limits
+from ddb_lease._runtime.rates.stored_rate import stored_limits
 from ddb_lease.cli import connection, exits, formatting, rate_output
 from ddb_lease.cli.formatting import printable
 from ddb_lease.cli.streams import show

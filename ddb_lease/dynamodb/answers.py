@@ -52,7 +52,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
-from ddb_lease.dynamodb.rate_answers import read_rate_answer, read_rate_refusal, read_together_refusal
+from ddb_lease.dynamodb.rates.answers import read_rate_answer, read_rate_refusal, read_together_refusal
 from ddb_lease.dynamodb.reasons import cancelled_by, code_of, error_code, limit_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable

@@ -43,7 +43,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
 )
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
-from ddb_lease.dynamodb.rate_expressions import rate_call_for
+from ddb_lease.dynamodb.rates.expressions import rate_call_for
 
 _in_circulation: Final = "attribute_not_exists(#retired)"
 _is_retired: Final = "attribute_exists(#retired)"

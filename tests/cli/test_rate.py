@@ -241,7 +241,7 @@ def test_looking_at_a_rate_warns_of_nothing_and_changes_nothing(run, limiter, ta
 @pytest.mark.parametrize("line", ["status NAME", "set NAME --rate 5/s", "keys NAME", "block NAME --for 5s"])
 def test_an_outage_exits_with_69(run, limiter, monkeypatch, line):
     monkeypatch.setattr("ddb_lease.dynamodb.store.Store.send", lambda *_: Reply(answer=LOST, genuine=False, date=None))
-    monkeypatch.setattr("ddb_lease._runtime.rate_steering.STEER_SECONDS", 0.1)
+    monkeypatch.setattr("ddb_lease._runtime.rates.steering.STEER_SECONDS", 0.1)
     code, out, err = run(line)
     assert (code, out, len(err.splitlines())) == (69, "", 1)
     assert err.startswith("ddb-lease: the policy cannot be ")

@@ -2,10 +2,10 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_EXPRESSIONS = "dynamodb/rate_expressions.py"
+_EXPRESSIONS = "dynamodb/rates/expressions.py"
 _CHARGING = "_protocol/rates/charging.py"
 _SETTLING = "_protocol/rates/settling.py"
-_REQUESTS = "tests/dynamodb/test_requests_rates.py"
+_REQUESTS = "tests/dynamodb/rates/test_expressions.py"
 _CASES = "tests/protocol/rates/test_charging.py"
 _SETTLED = "tests/protocol/rates/test_settling.py"
 

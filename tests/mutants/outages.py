@@ -2,12 +2,12 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_BOOKING = "_operations/booking.py"
+_BOOKING = "_operations/rates/booking.py"
 _CONTACT = "_protocol/rates/contact.py"
-_LOCAL_BOOK = "_state/local_book.py"
+_LOCAL_BOOK = "_state/rates/local_book.py"
 _LOCAL_SHARE = "_protocol/rates/local_share.py"
-_SERVICE_CONTACT = "_state/service_contact.py"
-_WITHOUT_ANSWER = "tests/operations/test_without_answer.py"
+_SERVICE_CONTACT = "_state/rates/service_contact.py"
+_WITHOUT_ANSWER = "tests/operations/rates/test_without_answer.py"
 
 OUTAGES = Chapter(
     title="Rates in an outage",
@@ -62,7 +62,9 @@ OUTAGES = Chapter(
             target="ServiceContact.note",
             code="isinstance(answer, Rejected) or (isinstance(answer, Unknown) and answer.raised_here)",
             without="False",
-            noticed_by=("tests/state/test_service_contact.py::test_what_may_not_come_from_the_service_says_nothing",),
+            noticed_by=(
+                "tests/state/rates/test_service_contact.py::test_what_may_not_come_from_the_service_says_nothing",
+            ),
         ),
         Mutant(
             name="a share is exact for several limits",
@@ -91,7 +93,7 @@ OUTAGES = Chapter(
             code="(len(self._keys) < MOST_KEYS, self._shared)",
             without="(len(self._keys) < MOST_KEYS, None)",
             noticed_by=(
-                "tests/state/test_local_book.py::test_a_key_that_gets_an_entry_of_its_own_begins_where_the_shared_one_stands",
+                "tests/state/rates/test_local_book.py::test_a_key_that_gets_an_entry_of_its_own_begins_where_the_shared_one_stands",
             ),
         ),
         Mutant(
@@ -101,7 +103,7 @@ OUTAGES = Chapter(
             code="is_idle(self._keys[old], now=now)",
             without="True",
             noticed_by=(
-                "tests/state/test_local_book.py::test_each_key_has_its_share_of_the_burst_and_then_of_the_rate",
+                "tests/state/rates/test_local_book.py::test_each_key_has_its_share_of_the_burst_and_then_of_the_rate",
             ),
         ),
         Mutant(

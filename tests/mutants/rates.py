@@ -2,18 +2,18 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_BOOKING = "_operations/booking.py"
+_BOOKING = "_operations/rates/booking.py"
 _DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
 _CHARGING = "_protocol/rates/charging.py"
-_EXPRESSIONS = "dynamodb/rate_expressions.py"
-_KEY_BOOK = "_state/key_book.py"
-_POLICY = "_operations/policy.py"
-_RATE_STEERING = "_runtime/rate_steering.py"
-_RATE_TIME = "_state/rate_time.py"
+_EXPRESSIONS = "dynamodb/rates/expressions.py"
+_KEY_BOOK = "_state/rates/key_book.py"
+_POLICY = "_operations/rates/policy.py"
+_RATE_STEERING = "_runtime/rates/steering.py"
+_RATE_TIME = "_state/rates/rate_time.py"
 _WINDOW_CORE = "_runtime/window_core.py"
-_STEER = "_operations/steer.py"
-_USE_GATE = "_state/use_gate.py"
+_STEER = "_operations/rates/steer.py"
+_USE_GATE = "_state/rates/use_gate.py"
 
 _SIMULATED = ("tests/test_rate_simulation.py::test_no_schedule_breaks_an_invariant",)
 
@@ -22,19 +22,23 @@ RATES = Chapter(
     mutants=(
         Mutant(
             name="a key that is held, overridden or blocked is remembered whole",
-            module="_state/remembered_key.py",
+            module="_state/rates/remembered_key.py",
             target="remembered",
             code="state.holds or state.override or state.override_rev or state.blocked_until",
             without="False",
-            noticed_by=("tests/state/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",),
+            noticed_by=(
+                "tests/state/rates/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",
+            ),
         ),
         Mutant(
             name="a key of which something is held is remembered whole",
-            module="_state/remembered_key.py",
+            module="_state/rates/remembered_key.py",
             target="remembered",
             code="limit.held == 0",
             without="",
-            noticed_by=("tests/state/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",),
+            noticed_by=(
+                "tests/state/rates/test_remembered_key.py::test_what_is_remembered_comes_back_without_the_lanes",
+            ),
         ),
         Mutant(
             name="an odd answer does not move the time that rates go by",
@@ -42,7 +46,7 @@ RATES = Chapter(
             target="Estimate.moved",
             code="if bounds is None: return Estimate(offset, now)",
             without="if bounds is None: bounds = Interval(offset - 1.0, offset - 0.5, now)",
-            noticed_by=("tests/state/test_rate_time.py::test_answers_that_contradict_one_another_move_nothing",),
+            noticed_by=("tests/state/rates/test_rate_time.py::test_answers_that_contradict_one_another_move_nothing",),
         ),
         Mutant(
             name="the time that rates go by never jumps down",
@@ -50,7 +54,7 @@ RATES = Chapter(
             target="Estimate.moved",
             code="offset - SLOWER * elapsed",
             without="bounds.high",
-            noticed_by=("tests/state/test_rate_time.py::test_the_estimate_is_monotone_and_its_speed_is_bounded",),
+            noticed_by=("tests/state/rates/test_rate_time.py::test_the_estimate_is_monotone_and_its_speed_is_bounded",),
         ),
         Mutant(
             name="permits pass the gate when they are used",
@@ -59,7 +63,7 @@ RATES = Chapter(
             code="earliest > now",
             without="False",
             noticed_by=(
-                "tests/operations/test_booking.py::test_one_process_alone_never_exceeds_its_rate_at_the_times_of_use",
+                "tests/operations/rates/test_booking.py::test_one_process_alone_never_exceeds_its_rate_at_the_times_of_use",
             ),
         ),
         Mutant(
@@ -68,7 +72,7 @@ RATES = Chapter(
             target="Spares._forgo",
             code="entries[0][0] + SPARE_NS < now",
             without="False",
-            noticed_by=("tests/operations/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
+            noticed_by=("tests/operations/rates/test_booking.py::test_what_nobody_takes_in_time_is_forgone",),
         ),
         Mutant(
             name="a process that has not seen a key's override reads the key before it refuses",
@@ -170,7 +174,7 @@ RATES = Chapter(
         ),
         Mutant(
             name="a changed policy is followed within 30 seconds",
-            module="_state/limiter_state.py",
+            module="_state/rates/limiter_state.py",
             target="POLICY_SECONDS",
             code="30.0",
             without="300.0",
@@ -222,7 +226,7 @@ RATES = Chapter(
             target="KeyBook.learn",
             code="since is not None and since < self.known_at",
             without="False",
-            noticed_by=("tests/state/test_key_book.py::test_an_answer_that_was_overtaken_shows_an_older_item",),
+            noticed_by=("tests/state/rates/test_key_book.py::test_an_answer_that_was_overtaken_shows_an_older_item",),
         ),
         Mutant(
             name="an item that shows less than was guessed was forgiven nothing",
@@ -231,27 +235,27 @@ RATES = Chapter(
             code="before if shown is None else recalled(shown[0])",
             without="before",
             noticed_by=(
-                "tests/state/test_key_book.py::test_an_item_that_shows_less_than_was_guessed_was_forgiven_nothing",
+                "tests/state/rates/test_key_book.py::test_an_item_that_shows_less_than_was_guessed_was_forgiven_nothing",
             ),
         ),
         Mutant(
             name="a policy is as old as the question that was answered with it",
-            module="_operations/policy.py",
+            module="_operations/rates/policy.py",
             target="learn_policy",
             code="max(state.policy_at, asked)",
             without="state.time.steady()",
             noticed_by=(
-                "tests/operations/test_booking.py::test_a_policy_is_as_old_as_the_question_that_was_answered_with_it",
+                "tests/operations/rates/test_booking.py::test_a_policy_is_as_old_as_the_question_that_was_answered_with_it",
             ),
         ),
         Mutant(
             name="nobody goes on by a policy that is old, while one asks",
-            module="_operations/policy.py",
+            module="_operations/rates/policy.py",
             target="ensure_policy",
             code="max(old, asking)",
             without="asking",
             noticed_by=(
-                "tests/operations/test_booking.py::test_after_hours_of_idling_nobody_goes_on_by_the_old_policy_while_one_asks",
+                "tests/operations/rates/test_booking.py::test_after_hours_of_idling_nobody_goes_on_by_the_old_policy_while_one_asks",
             ),
         ),
         Mutant(
@@ -266,12 +270,12 @@ RATES = Chapter(
         ),
         Mutant(
             name="a policy that was made anew below its keys is raised",
-            module="_operations/policy.py",
+            module="_operations/rates/policy.py",
             target="_stored",
             code="answer.policy.rev < shown",
             without="False",
             noticed_by=(
-                "tests/operations/test_booking.py::test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing",
+                "tests/operations/rates/test_booking.py::test_a_policy_that_was_deleted_and_made_anew_by_a_clock_that_is_behind_closes_nothing",
             ),
         ),
         Mutant(
@@ -281,7 +285,7 @@ RATES = Chapter(
             code="now + booking.place(now=steady).left",
             without="now + 10**12",
             noticed_by=(
-                "tests/operations/test_booking.py::test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it",
+                "tests/operations/rates/test_booking.py::test_permits_in_hand_that_are_due_after_a_callers_deadline_are_not_for_it",
             ),
         ),
         Mutant(
@@ -290,7 +294,7 @@ RATES = Chapter(
             target="_with_prefetch",
             code="max(0, longest - wait) // limit.interval",
             without="longest // limit.interval",
-            noticed_by=("tests/operations/test_booking.py::test_what_is_prefetched_is_within_the_horizon_too",),
+            noticed_by=("tests/operations/rates/test_booking.py::test_what_is_prefetched_is_within_the_horizon_too",),
         ),
         Mutant(
             name="a machine that stood still uses no permit that has ended",

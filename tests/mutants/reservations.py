@@ -2,13 +2,13 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_LEDGER = "_state/hold_ledger.py"
-_SETTLING = "_operations/settling.py"
-_TOGETHER = "_operations/together.py"
-_CORE = "_runtime/reservation_core.py"
-_TESTS = "tests/operations/test_settling.py"
-_PARENTS = "tests/operations/test_together.py"
-_UNIT = "tests/state/test_hold_ledger.py"
+_LEDGER = "_state/rates/hold_ledger.py"
+_SETTLING = "_operations/rates/settling.py"
+_TOGETHER = "_operations/rates/together.py"
+_CORE = "_runtime/rates/reservation_core.py"
+_TESTS = "tests/operations/rates/test_settling.py"
+_PARENTS = "tests/operations/rates/test_together.py"
+_UNIT = "tests/state/rates/test_hold_ledger.py"
 
 RESERVATIONS = Chapter(
     title="Reservations, and keys under parents",
@@ -144,7 +144,7 @@ RESERVATIONS = Chapter(
         ),
         Mutant(
             name="one item is not charged twice by one transaction",
-            module="_runtime/family.py",
+            module="_runtime/rates/family.py",
             target="Family.__init__",
             code="(own.core.name, own.key) in members",
             without="False",

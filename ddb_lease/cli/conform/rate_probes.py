@@ -40,7 +40,7 @@ from ddb_lease.cli.conform.rate_samples import (
 )
 from ddb_lease.cli.conform.samples import LATER
 from ddb_lease.dynamodb.items import Wire, number, text
-from ddb_lease.dynamodb.rate_items import encode_limits, shard_of
+from ddb_lease.dynamodb.rates.items import encode_limits, shard_of
 
 _REFUSED: Final = "ConditionalCheckFailedException"
 _SHOWN: Final = "ok, shows the item"

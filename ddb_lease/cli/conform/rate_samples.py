@@ -9,7 +9,7 @@ from ddb_lease._protocol.rates.messages import Branch, Charge, LimitCharge, Limi
 from ddb_lease._protocol.rates.records import RATES_SCHEMA, Hold, LimitPolicy, Policy
 from ddb_lease.cli.conform.samples import LATER
 from ddb_lease.dynamodb.items import Wire, number, text
-from ddb_lease.dynamodb.rate_items import encode_hold, encode_limits, shard_name, shard_of
+from ddb_lease.dynamodb.rates.items import encode_hold, encode_limits, shard_name, shard_of
 
 KEY: Final = "team-7"
 PARENT: Final = "org-52"

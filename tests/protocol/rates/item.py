@@ -1,6 +1,6 @@
 """A key's item in memory: charges and settlements, carried out as their messages say, without expressions.
 
-It is written from the messages' docstrings, not from `dynamodb`: `tests/dynamodb/test_rates_model.py` holds the two
+It is written from the messages' docstrings, not from `dynamodb`: `tests/dynamodb/rates/test_model.py` holds the two
 against each other.
 """
 

@@ -22,7 +22,7 @@ from ddb_lease import (
     StoreRejected,
     StoreUnavailable,
 )
-from ddb_lease._operations.steer import change_key
+from ddb_lease._operations.rates.steer import change_key
 from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._protocol.signing import MOST_REPEATS

@@ -1,0 +1,1 @@
+"""Operations on rates: charging, reserving, settling, policies, steering. Generators; no I/O, clock or threads."""

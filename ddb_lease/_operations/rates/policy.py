@@ -1,0 +1,186 @@
+"""The policy of a limiter: read, created by the first use, and read again from time to time.
+
+Invariants:
+
+- The stored policy rules. A process that was made with other limits logs that once, with both and the command that
+  changes the policy; where the limits have other names, the command that shows it.
+- The item in which a version before this one kept the rate is not taken for a policy, and not ignored: that is logged
+  once.
+- A policy that was read stays in use while the service cannot be asked again: an outage of reads stops nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from ddb_lease._operations.resend import UNANSWERED, send_until
+from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
+from ddb_lease._protocol.rates import steering
+from ddb_lease._protocol.rates.messages import PolicyIs, PolicyRefused, ReadPolicy
+from ddb_lease._protocol.rates.records import LimitPolicy, Policy
+from ddb_lease._protocol.rates.validation import SINGLE
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.log import queued as _log
+from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
+from ddb_lease.errors import StoreUnavailable
+
+_TRIES = 3
+
+_MEANWHILE_SECONDS = 1.5
+"""For how long others go on by an older policy while one asks. Then they ask too: who did may have been cancelled."""
+
+OLDER_SORT_KEY = "rate"
+"""Under which versions before this one keep a rate, in one item."""
+
+
+def ensure_policy(
+    state: LimiterState, *, newer: bool = False, shown: int = 0, deadline: float
+) -> Operation[Busy | Unavailable | None]:
+    """Have a policy to charge by: read it, and create it where there is none.
+
+    Args:
+        state: Of the limiter.
+        newer: Whether an item shows that there is a newer one than we know: read it consistently, now.
+        shown: The `rev` that the item shows. If the stored one is older, the policy was deleted, and made anew by a
+            process whose clock was behind: it is raised above, as no item could be charged under it otherwise.
+        deadline: When to give up, on the steady clock.
+
+    Returns:
+        Why there is none; None if there is one.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+    """
+    known = state.policy
+    if known is not None and not newer:
+        now = state.time.steady()
+        old, asking = now - state.policy_at - POLICY_SECONDS, now - state.policy_asking_at
+        if old < 0 or max(old, asking) < _MEANWHILE_SECONDS:
+            return None
+        state.policy_asking_at = now
+    failure: Busy | Unavailable = Unavailable(cause=StoreUnavailable("somebody deletes the policy again and again"))
+    for _ in range(_TRIES):
+        asked = state.time.steady()
+        found = yield from _stored(state, consistent=known is None or newer, shown=shown, deadline=deadline)
+        if isinstance(found, Policy):
+            learn_policy(state, found, asked=asked)
+            return None
+        if found is not None:
+            failure = found
+            break
+    if known is None or newer:
+        return failure
+    state.policy_at = state.time.steady()  # asked, in vain: not again with each charge
+    return None
+
+
+def _stored(
+    state: LimiterState, *, consistent: bool, shown: int, deadline: float
+) -> Operation[Policy | Busy | Unavailable | None]:
+    """The stored policy, which is made if there is none, and raised above `shown`; None: it was deleted meanwhile."""
+    answer = yield from _ask(state, ReadPolicy(consistent=consistent), deadline)
+    tell_if_older(state, answer)
+    if isinstance(answer, PolicyIs) and answer.policy is None:
+        failed = yield from confirm(state.time)
+        now = state.rate_time.now_ns()
+        if now is None:
+            return without_time(failed)
+        answer = yield from _ask(state, steering.create_policy(state.given, now=now), deadline)
+    if isinstance(answer, (PolicyIs, PolicyRefused)) and answer.policy is not None and answer.policy.rev < shown:
+        answer = yield from _ask(state, steering.raise_policy(answer.policy, above=shown), deadline)
+    return answer.policy if isinstance(answer, (PolicyIs, PolicyRefused)) else failure_of(answer)
+
+
+def learn_policy(state: LimiterState, policy: Policy, *, asked: float) -> None:
+    """Keep a policy that was just read or written; an older one changes nothing.
+
+    Args:
+        state: Of the limiter.
+        policy: As the answer shows it.
+        asked: When the request was sent, on the steady clock: the policy may have been changed since then.
+    """
+    state.policy_at = max(state.policy_at, asked)
+    if state.policy is None or policy.rev >= state.policy.rev:
+        state.policy = policy
+    _tell(state, policy)
+
+
+def tell_if_older(state: LimiterState, answer: object) -> None:
+    """Log, once, that a version before this one keeps a rate of this name too, if an answer shows that."""
+    if isinstance(answer, PolicyIs) and answer.older and not state.older_told:
+        state.older_told = True
+        _log.warning(
+            "rate %r: the table also has an item in which a version before this one keeps a rate of this name (sort "
+            "key %r). It is neither counted nor written: while processes of that version run, both versions together "
+            "admit up to twice the rate. Stop them; the item then goes by itself, within days, or delete it",
+            state.name,
+            OLDER_SORT_KEY,
+        )
+
+
+def _ask(state: LimiterState, request: Any, deadline: float) -> Operation[Any]:  # noqa: ANN401 - a rate request
+    answer, _ = yield from send_until(
+        request, again=UNANSWERED, time=state.time, chance=state.chance, tries=_TRIES, deadline=deadline
+    )
+    return answer
+
+
+def _tell(state: LimiterState, policy: Policy) -> None:
+    differing = steering.differing(policy, state.given)
+    if not differing or state.policy_told:
+        return
+    state.policy_told = True
+    _log.warning(
+        "rate %r: the stored policy rules, and it differs from the limits given here: %s. %s",
+        state.name,
+        "; ".join(_compared(name, policy.limits.get(name), state.given.get(name)) for name in differing),
+        _advice(state, policy, {name: state.given[name] for name in differing if name in state.given}),
+    )
+
+
+def _advice(state: LimiterState, policy: Policy, limits: Mapping[str, LimitPolicy]) -> str:
+    """What to do. Where the limits have other names, no command that changes them: others count on those there are."""
+    if policy.limits.keys() != state.given.keys():
+        look = _command(state, "status")
+        return f"The limits have other names: look with `{look}`, and give this process the limits that are stored"
+    change = _command(state, "set", *_options(limits, alone=len(policy.limits) == 1))
+    return f"To change it: limiter.set_policy(...), or `{change}`"
+
+
+def _compared(name: str, stored: LimitPolicy | None, given: LimitPolicy | None) -> str:
+    named = "" if name == SINGLE else f"{name}: "
+    return f"{named}{_shown(stored)}, and not {_shown(given)}"
+
+
+def _shown(limit: LimitPolicy | None) -> str:
+    return "no limit" if limit is None else f"{limit.permits:g} in {limit.per:g} s, burst {limit.burst:,}"
+
+
+def _command(state: LimiterState, what: str, *options: str) -> str:
+    """A command on the rate, to be typed."""
+    command = shlex.join(["ddb-lease", "rate", what, state.name, *options])
+    return f"{command} {state.place}" if state.place else command
+
+
+def _options(limits: Mapping[str, LimitPolicy], *, alone: bool) -> list[str]:
+    """The options of `rate set` that make these limits the stored ones."""
+    options: list[str] = []
+    for each, limit in limits.items():
+        if each == SINGLE and alone:
+            options += ["--rate", _rate(limit), "--burst", str(limit.burst)]
+        else:
+            options += ["--limit", f"{each}={_rate(limit)},burst={limit.burst}"]
+    return options
+
+
+def _rate(limit: LimitPolicy) -> str:
+    return f"{_decimal(limit.permits)}/{_decimal(limit.per)}s"
+
+
+def _decimal(number: float) -> str:
+    """A number without an exponent, exactly."""
+    return f"{Decimal(repr(number)).normalize():f}"

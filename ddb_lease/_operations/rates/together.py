@@ -1,0 +1,426 @@
+"""Permits of a key and of its parents: all of them, or none.
+
+Invariants:
+
+- One transaction charges all of them, as of the time at which all are due: other charges in between may refuse it, and
+  nothing moves it. It is planned by the items as last seen; a refused one brings the items, and is planned anew.
+- A transaction whose outcome is unknown is sent again as it was, with its token: it happens once.
+- Each caller sends for itself, and there is no order among callers. A transaction may conflict with other writes of the
+  same items; it is then tried again after a pause.
+- Policies, and sweeps, are each limiter's own business, and are sent to its own store: see `prepare`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ddb_lease._operations.rates.booking import (
+    ATTEMPT_SECONDS,
+    BRANCHES,
+    HELD_SECONDS,
+    SLACK_NS,
+    known_to_rely_on,
+    look_at_key,
+    prepare_to_charge,
+)
+from ddb_lease._operations.rates.policy import ensure_policy
+from ddb_lease._operations.rates.settling import clear_overdue, hold
+from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
+from ddb_lease._operations.sync_time import never_reached
+from ddb_lease._protocol.messages import Done, Pause
+from ddb_lease._protocol.outcomes import Admission, Admitted, Booked, Busy, Denied, LostRace, Unavailable, failure_of
+from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
+from ddb_lease._protocol.rates.charging import (
+    Attempt,
+    HeldBack,
+    KeyWanted,
+    NeverEnough,
+    NotBefore,
+    StalePolicy,
+    Wanted,
+    earliest_due,
+    is_charged,
+    limits_of,
+    propose_together,
+)
+from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherRefused
+from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._protocol.rates.settling import SWEPT_AFTER
+from ddb_lease._protocol.rates.together import after
+from ddb_lease._protocol.rates.validation import NS, SINGLE
+from ddb_lease._protocol.retry import Operation, admitting
+from ddb_lease._state.rates.hold_ledger import Held
+from ddb_lease._state.rates.key_book import KeyBook
+from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.use_gate import UseGate
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
+
+_NO_ANSWER: Final = StoreUnavailable("the service did not answer")
+_PADDING_NS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A key, or one of its parents.
+
+    Attributes:
+        state: Its limiter's state.
+        key: The key; empty for a limiter without keys.
+        book: The key's book.
+        wanted: Permits of its limits.
+    """
+
+    state: LimiterState
+    key: str
+    book: KeyBook
+    wanted: Wanted
+
+
+@dataclass(eq=False, kw_only=True)
+class Call:
+    """One caller.
+
+    Attributes:
+        members: The key first, then its parents; all of one table.
+        began: When the call began, on the steady clock.
+        deadline: When it gives up.
+        patient: Whether it waits.
+        failing_since: When the first of the tries in a row began that have failed; None if the last one did not.
+        held: What it holds of each member, once that is charged.
+        admitted: Whether its permits were taken.
+    """
+
+    members: tuple[Member, ...]
+    began: float
+    deadline: float
+    patient: bool
+    failing_since: float | None = None
+    held: list[Held] = field(default_factory=list)
+    admitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unprepared:
+    """A policy is stale, or a hold is overdue: `prepare` first."""
+
+
+def prepare(member: Member, call: Call) -> Operation[Admission]:
+    """Have what a charge of one member needs: its policy, and no holds that are overdue. It is sent to its own store.
+
+    Returns:
+        `Admitted` once it is done; or why not, at the deadline.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+    """
+    state, book = member.state, member.book
+
+    def once() -> Operation[Admission]:
+        ends = _budget_ends(state, call)
+        give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
+        failure = yield from prepare_to_charge(state, give_up_at, ends)
+        known, policy = book.known, state.policy
+        if failure is None and known is not None and policy is not None and known.rev > policy.rev:
+            failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
+        if failure is not None:
+            return failure
+        if known is None and _is_too_much(member):
+            failure = yield from look_at_key(member.state, member.key, give_up_at=give_up_at)
+            if failure is not None:
+                return failure
+        if book.ledger is not None or (known is not None and known.holds):
+            yield from clear_overdue(state, member.key, book, deadline=give_up_at)
+        return Admitted()
+
+    outcome: Admission = yield from _until_admitted(once, state, call)
+    return outcome
+
+
+def charge_together(call: Call) -> Operation[Admission | Unprepared]:
+    """Get permits of all members, and wait until they are due; it is sent to the first member's store.
+
+    Returns:
+        `Admitted`, or why not; `Unprepared`: prepare the members, and call it again.
+
+    Raises:
+        StoreRejected: The service refuses for good.
+        ConfigurationError: A limiter was closed, or a stored policy can never admit this.
+    """
+    charging = _Charging(call)
+    outcome: Any = yield from _until_admitted(charging.once, call.members[0].state, call)
+    if isinstance(outcome, Booked):
+        yield from _until_used(call, outcome.due)
+        return Admitted()
+    return outcome  # type: ignore[no-any-return] # as annotated
+
+
+def _is_too_much(member: Member) -> bool:
+    """Whether the policy alone never allows it. An override may."""
+    policy = member.state.policy
+    if policy is None or any(name not in policy.limits for name in member.wanted.limits):
+        return False
+    return isinstance(earliest_due(policy, None, member.wanted, now=0), NeverEnough)
+
+
+def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
+    contact, steady = state.contact, state.time.steady
+
+    def tried() -> Operation[Any]:
+        began = steady()
+        if contact is not None and contact.down and not contact.may_ask(call, now=began):
+            return Unavailable(cause=contact.cause or _NO_ANSWER)
+        outcome = yield from once()
+        if not isinstance(outcome, (Busy, Unavailable)):
+            call.failing_since = None
+        elif call.failing_since is None:
+            call.failing_since = began
+        return outcome
+
+    never = never_reached(state.time, since=call.began)
+
+    def give_up(outcome: Admission) -> bool:
+        if contact is None or never(outcome) or not isinstance(outcome, (Busy, Unavailable)):
+            return never(outcome)
+        now = steady()
+        return contact.gives_up(since=now if call.failing_since is None else call.failing_since, now=now)
+
+    policy = admitting(
+        steady=steady,
+        deadline=call.deadline,
+        chance=state.chance,
+        patient=call.patient,
+        give_up=give_up,
+        longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
+    )
+    return (yield from policy.after((yield from tried()), tried))
+
+
+def _budget_ends(state: LimiterState, call: Call) -> float:
+    """Until when requests are sent again, on the steady clock, by the budget of a decision."""
+    contact, now = state.contact, state.time.steady()
+    if contact is None or contact.budget is None:
+        return math.inf
+    if contact.down:
+        return now  # this call is the probe: one answer is enough
+    return contact.patience + (now if call.failing_since is None else call.failing_since)
+
+
+class _Charging:
+    """The tries of one call."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._first = call.members[0].state
+
+    def once(self) -> Operation[Admission | Unprepared]:
+        """One try: some transactions, until one is charged, or it is known when to come again."""
+        for refusals in range(BRANCHES):
+            step = self._plan(refusals)
+            if not isinstance(step, ChargeTogether):
+                return step
+            outcome = yield from self._send(step)
+            if outcome is not None:
+                return outcome
+        return LostRace()
+
+    def _plan(self, refusals: int) -> ChargeTogether | Denied | Unprepared:
+        call, now = self._call, self._first.rate_time.now_ns()
+        if now is None:
+            return Unprepared()
+        steady = self._first.time.steady()
+        left = min(call.deadline - steady, 1e9) if call.patient else 0.0
+        age = max(0, round((steady - call.began) * NS))
+        place = Place(wanted=Wanted(), left=max(0, round(left * NS)), age=age)
+        attempt = f"{self._first.chance.getrandbits(64):016x}"
+        waits, horizon, keys = [0.0], 1 << 62, []
+        for member in call.members:
+            step = _plan_one(member, place, attempt, now=now)
+            match step:
+                case Wait():
+                    waits.append(step.seconds)
+                case Denied() | Unprepared():
+                    return step
+                case (ahead, key):
+                    horizon = min(horizon, ahead)
+                    keys.append(key)
+        if len(keys) < len(call.members):
+            return Denied(retry_in=max(waits))
+        proposal = propose_together(
+            keys,
+            token=f"{self._first.chance.getrandbits(128):032x}",
+            now=now,
+            horizon=horizon,
+            retention=round(self._first.retention),
+            slack=SLACK_NS << min(refusals - 1, 6) if refusals else 0,
+        )
+        match proposal:
+            case ChargeTogether():
+                return replace(proposal, charges=tuple(map(_addressed, proposal.charges, call.members)))
+            case NotBefore():  # within another member's horizon, but not within the shortest
+                return Denied(retry_in=(proposal.at - now - horizon + _PADDING_NS) / NS)
+            case _:
+                return Unprepared()
+
+    def _send(self, request: ChargeTogether) -> Operation[Admission | None]:
+        # The ledgers of the keys must not take what is charged meanwhile for something that nobody holds.
+        for member, charge in zip(self._call.members, request.charges, strict=True):
+            if charge.hold is not None:
+                with member.state.lock:
+                    member.book.reserving = {**(member.book.reserving or {}), charge.attempt: charge.hold_before}
+        try:
+            return (yield from self._send_until_known(request))
+        finally:
+            for member, charge in zip(self._call.members, request.charges, strict=True):
+                with member.state.lock:
+                    if member.book.reserving:
+                        member.book.reserving.pop(charge.attempt, None)
+
+    def _send_until_known(self, request: ChargeTogether) -> Operation[Admission | None]:
+        state = self._first
+        since = state.rate_time.now_ns()
+        ends = _budget_ends(state, self._call)
+        give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
+        answer, uncertain = yield from send_until(
+            request, again=UNKNOWN, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
+        )
+        if uncertain and isinstance(answer, UNANSWERED):
+            answer, _ = yield from send_until(
+                request, again=UNANSWERED, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
+            )
+        if isinstance(answer, Done):
+            self._charged(request.charges, (None,) * len(request.charges))
+            return Booked(due=request.charges[0].due)
+        if not isinstance(answer, TogetherRefused):
+            return failure_of(answer)
+        if any(map(is_charged, request.charges, answer.found)):
+            self._charged(request.charges, answer.found)
+            return Booked(due=request.charges[0].due)
+        now = state.rate_time.now_ns() or 0
+        for member, failed, found in zip(self._call.members, answer.failed, answer.found, strict=True):
+            if failed:
+                with member.state.lock:
+                    member.book.learn(found, now=now, process=member.state.process, since=since)
+        return None
+
+    def _charged(self, charges: Sequence[Charge], found: Sequence[KeyState | None]) -> None:
+        now = self._first.rate_time.now_ns() or 0
+        for member, charge, shown in zip(self._call.members, charges, found, strict=True):
+            with member.state.lock:
+                state = shown or after(charge, member.book.known)
+                if member.wanted.reserved:
+                    self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
+                member.book.learn(state, now=now, process=member.state.process, guessed=shown is None)
+
+
+def _plan_one(
+    member: Member, place: Place, attempt: str, *, now: int
+) -> tuple[int, KeyWanted] | Wait | Denied | Unprepared:
+    """What is wanted of one member, and how far ahead it may be booked; or why it cannot be had now."""
+    state, policy = member.state, member.state.policy
+    if state.closed:
+        raise state.closed_error()
+    if policy is None or _overdue(member.book.known, now):
+        return Unprepared()
+    _require_limits(member)
+    known = known_to_rely_on(policy, member.book, member.wanted, now=now)
+    step = plan(policy, known, [replace(place, wanted=member.wanted)], now=now)
+    if isinstance(step, Wait):
+        return step
+    if not isinstance(step, Batch):
+        return _denied(step, member, now)
+    own = Attempt(
+        key=member.key,
+        id=attempt,
+        lane=state.lane,
+        process=state.process,
+        settle_by=now + step.horizon + member.wanted.settle_within,
+    )
+    return step.horizon, KeyWanted(policy=policy, state=known, wanted=member.wanted, attempt=own)
+
+
+def _addressed(charge: Charge, member: Member) -> Charge:
+    """A charge with its limiter's name, and a hold that ends as long after the due time as was asked for."""
+    held = charge.hold
+    if held is not None:
+        known = member.book.known
+        before = None if known is None else known.holds.get(charge.process)
+        until = max(charge.due + member.wanted.settle_within, 0 if before is None else before.until)
+        held = replace(held, until=min(held.until, until))
+    return replace(charge, limiter=member.state.name, hold=held)
+
+
+def _until_used(call: Call, due: int) -> Operation[None]:
+    """Wait until permits are due, and let them pass the gates of all members, at one moment."""
+    states = sorted({id(member.state): member.state for member in call.members}.values(), key=id)
+    while True:
+        for state in states:
+            if state.closed:
+                raise state.closed_error()
+        times = [state.rate_time.now_ns() for state in states]
+        wait = max(0 if now is None else due - now for now in times)
+        if wait <= 0:
+            wait = _pass(call, states)
+        if wait == 0:
+            return
+        yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
+
+
+def _pass(call: Call, states: Sequence[LimiterState]) -> int:
+    """Let permits pass all gates, or none: who waited between two of them would be used later than the first one knows.
+
+    Args:
+        call: Whose permits.
+        states: Those of its members whose locks are still to be taken: always in this order.
+    """
+    if states:
+        with states[0].lock:
+            return _pass(call, states[1:])
+    waits = []
+    for passes in (False, True):
+        for member in call.members:
+            state, book = member.state, member.book
+            gate = book.gate = book.gate or UseGate()
+            limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
+            now = round(state.time.steady() * NS)
+            waits.append(gate.wait_ns(member.wanted, limits, now=now, passes=passes))
+        if any(waits):
+            break
+    return max(waits)
+
+
+def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
+    match step:
+        case NotBefore():
+            return Denied(retry_in=(max(0, step.at - now) + _PADDING_NS) / NS)
+        case HeldBack():
+            book = member.book
+            with member.state.lock:
+                book.doubted, book.known = book.known, None  # only the table shows what is given back
+            return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
+        case StalePolicy():
+            return Unprepared()
+        case NeverEnough():
+            what = "n" if step.limit == SINGLE else step.limit
+            raise ConfigurationError(
+                f"{what} must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
+                f"{step.limit!r} of rate {member.state.name!r})"
+            )
+        case _:
+            raise ConfigurationError(f"unexpected plan: {step}")
+
+
+def _overdue(known: KeyState | None, now: int) -> bool:
+    return known is not None and any(hold.until + SWEPT_AFTER < now for hold in known.holds.values())
+
+
+def _require_limits(member: Member) -> None:
+    limits = member.state.limits
+    for name in member.wanted.limits:
+        if name not in limits:
+            raise ConfigurationError(
+                f"the stored policy of rate {member.state.name!r} has no limit {name!r}: it has "
+                f"{', '.join(sorted(limits))}"
+            )

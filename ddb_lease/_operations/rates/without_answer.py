@@ -1,0 +1,110 @@
+"""What a limiter decides by itself where the service does not answer within a decision's budget.
+
+Invariants:
+
+- It sends nothing. Whether the service answers again is found out by the calls that ask it, one at a time.
+- ``local`` books at most `LOCAL_HORIZON_SECONDS` ahead: a caller that waits longer asks for the service again in
+  between, and so meets its recovery.
+- A booking here is not in the table. If the service answers meanwhile, it is used all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ddb_lease._protocol.messages import Pause
+from ddb_lease._protocol.outcomes import Admission, Busy, DecidedHere, OutOfTurn, Unavailable
+from ddb_lease._protocol.rates.charging import NotBefore, Wanted, limits_of
+from ddb_lease._protocol.rates.records import LimitPolicy, Policy
+from ddb_lease._protocol.rates.validation import NS
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.service_contact import ServiceContact
+
+LOCAL_HORIZON_SECONDS: Final = 5.0
+"""How far ahead permits are booked here."""
+
+AGAIN_SECONDS: Final = 1.0
+"""After how long a waiting caller asks again."""
+
+
+def noting(operation: Operation[Admission], state: LimiterState, contact: ServiceContact) -> Operation[Admission]:
+    """The same operation; what comes of its requests is noted as contact with the service."""
+    answer: Any = None
+    while True:
+        try:
+            effect = operation.send(answer)
+        except StopIteration as stop:
+            outcome: Admission = stop.value
+            return outcome
+        sent = state.time.steady()
+        answer = yield effect
+        if not isinstance(effect, Pause):
+            contact.note(answer, sent=sent, now=state.time.steady())
+
+
+def unanswered(outcome: Admission, trouble: Exception | None) -> Exception | None:
+    """Why the table has not decided; None: it has.
+
+    Args:
+        outcome: Of a call.
+        trouble: Why the callers in front of it could not ask.
+    """
+    if isinstance(outcome, (Busy, Unavailable)):
+        return outcome.cause
+    return trouble if isinstance(outcome, OutOfTurn) else None
+
+
+def decide_here(
+    state: LimiterState, contact: ServiceContact, key: str, wanted: Wanted, *, deadline: float, patient: bool
+) -> Operation[DecidedHere | None]:
+    """Decide without the table, and wait until the permits may be used.
+
+    Args:
+        state: Of the limiter.
+        contact: Its settings are `allow`, `deny` or `local`.
+        key: Of which key permits are wanted.
+        wanted: The permits.
+        deadline: When to give up, on the steady clock.
+        patient: Whether to wait for permits.
+
+    Returns:
+        The decision; None: ask the service again.
+    """
+    if contact.on_unavailable == "allow":
+        return DecidedHere(allowed=True, by="allow")
+    began = state.time.steady()
+    if contact.on_unavailable == "deny":
+        return DecidedHere(allowed=False, by="deny", retry_in=contact.asks_in(began))
+    left = max(0.0, deadline - began)
+    now, horizon = round(began * NS), round(min(left, LOCAL_HORIZON_SECONDS) * NS) if patient else 0
+    with state.lock:
+        due = contact.local.take(key, _possible(state, wanted), limits_here(state, key), now=now, horizon=horizon)
+    if isinstance(due, int):
+        while (wait := due / NS - state.time.steady()) > 0:
+            yield Pause(seconds=wait, wakeable=False)
+            if state.closed:
+                raise state.closed_error()
+        return DecidedHere(allowed=True, by="local")
+    if not patient or left <= 0:
+        retry_in = (due.at - now) / NS if isinstance(due, NotBefore) else contact.asks_in(began)
+        return DecidedHere(allowed=False, by="local", retry_in=max(0.0, retry_in))
+    yield Pause(seconds=min(left, AGAIN_SECONDS), wakeable=False)
+    return None
+
+
+def limits_here(state: LimiterState, key: str) -> Mapping[str, LimitPolicy]:
+    """The limits that hold for a key, as far as this process knows."""
+    return limits_of(Policy(limits=state.limits, rev=0), state.book(key).known)
+
+
+def _possible(state: LimiterState, wanted: Wanted) -> Wanted:
+    """What is wanted, without limits that the policy has no more."""
+    limits = state.limits
+    if all(name in limits for name in wanted.limits):
+        return wanted
+    booked, reserved = (
+        {name: count for name, count in some.items() if name in limits} for some in (wanted.booked, wanted.reserved)
+    )
+    return Wanted(booked=booked, reserved=reserved)

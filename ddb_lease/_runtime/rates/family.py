@@ -1,0 +1,218 @@
+"""A key under its parents: what the synchronous and the asyncio API have in common.
+
+Invariants:
+
+- It returns operations, and each API drives them: each with the driver of the limiter that it belongs to.
+- A permit is one of the key and of each parent. All of them are in one table; each item is charged once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from ddb_lease._numbers import checked_timeout, shown
+from ddb_lease._operations.rates.booking import known_denial
+from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
+from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, LostRace
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.rates.reservation_core import ReservationCore, nothing_held, reserved
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.models import Decision, Seconds
+
+MOST_PARENTS: Final = 9
+"""With the key itself, ten items in a transaction."""
+
+MOST_PREPARED: Final = 8
+"""How often one call prepares: a policy may change again, or there may be more holds than are swept at once."""
+
+_TRY_SECONDS: Final = 10.0
+
+Parent = TypeVar("Parent")
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A key, or one of its parents."""
+
+    core: RateLimiterCore
+    key: str
+
+
+def checked_parents(under: Sequence[Parent], kinds: tuple[type, ...]) -> list[Parent]:
+    """The parents that a caller gave, checked.
+
+    Raises:
+        ConfigurationError: They are none.
+    """
+    if not isinstance(under, (list, tuple)) or not all(isinstance(parent, kinds) for parent in under):
+        raise ConfigurationError(
+            f"under must be a list of keys and limiters, as in under=[orgs.key('acme')], not {shown(under)}"
+        )
+    return list(under)
+
+
+def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:
+    """What is wanted of one member; an error names its rate, as the caller has several."""
+    try:
+        return checked(one)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"rate {one.core.name!r}: {error}") from None
+
+
+class Family:
+    """A key and all of its parents, and theirs.
+
+    Args:
+        own: The key.
+        above: Its parents, and theirs.
+
+    Raises:
+        ConfigurationError: They cannot be charged together. Nothing was sent.
+    """
+
+    __slots__ = ("members",)
+
+    def __init__(self, own: Relative, above: Sequence[Relative]) -> None:
+        members = {(one.core.name, one.key): one for one in above}
+        if (own.core.name, own.key) in members:
+            raise ConfigurationError(f"the key {shown(own.key)} of {own.core!r} cannot be under itself")
+        if len(members) > MOST_PARENTS:
+            raise ConfigurationError(f"a key may have {MOST_PARENTS} parents, with theirs, not {len(members)}")
+        for one in members.values():
+            if one.core.whereabouts != own.core.whereabouts:
+                raise ConfigurationError(f"{own.core!r} and {one.core!r} must have the same table and endpoint")
+        self.members = (own, *members.values())
+
+    def wanted(self, n: int, permits: Mapping[str, int]) -> tuple[Wanted, ...]:
+        """The permits of each member; see `RateLimiterCore.wanted`."""
+        return tuple(_of(one, lambda one: one.core.wanted(n, permits, one.key)) for one in self.members)
+
+    def reserved(self, n: int, permits: Mapping[str, int], settle_within: Seconds) -> tuple[Wanted, ...]:
+        """The permits to reserve of each member; see `reservation_core.reserved`."""
+        return tuple(
+            _of(one, lambda one: reserved(one.core, n, permits, settle_within, key=one.key)) for one in self.members
+        )
+
+    def denied_by_memory(self, wanted: Sequence[Wanted]) -> bool:
+        """Whether memory denies the permits of any member."""
+        for one, own in zip(self.members, wanted, strict=True):
+            one.core.require_open()
+            state, now = one.core.state, one.core.state.rate_time.now_ns()
+            if now is None:
+                continue
+            with state.lock:
+                denial = known_denial(state, state.book(one.key), own, now=now)
+            if denial is not None:
+                if one.core.reporter is not None:
+                    one.core.reporter.decided(one.key, own, allowed=False, began=None, by="table")
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def call(self, wanted: Sequence[Wanted], timeout: Seconds | None, *, patient: bool) -> Iterator[Call]:
+        """One call. If it ends without `conclude`, nothing that it reserved is used."""
+        first = self.members[0].core.state
+        began = first.time.steady()
+        seconds = checked_timeout(timeout) if patient else _TRY_SECONDS
+        members = []
+        for one, own in zip(self.members, wanted, strict=True):
+            one.core.require_open()
+            members.append(Member(state=one.core.state, key=one.key, book=one.core.state.book(one.key), wanted=own))
+        deadline = math.inf if seconds is None else began + seconds
+        call = Call(members=tuple(members), began=began, deadline=deadline, patient=patient)
+        try:
+            yield call
+        finally:
+            if not call.admitted:
+                for member, held in zip(call.members, call.held, strict=False):
+                    with member.state.lock:
+                        held.give_up()
+
+    def steps(self, call: Call) -> Iterator[Step]:
+        """What to drive, one after the other, until one of them ends the call: see `Step.ends`."""
+        for _ in range(MOST_PREPARED):
+            for relative, member in zip(self.members, call.members, strict=True):
+                preparing = relative.core.observed(prepare(member, call), member.key, None)
+                yield Step(relative.core.driver, preparing, prepares=True)
+            own = self.members[0]
+            charging: Any = own.core.observed(charge_together(call), own.key, None)  # type: ignore[arg-type] # any result
+            yield Step(own.core.driver, charging, prepares=False)
+
+    def without_answer(self, call: Call, outcome: Any) -> Operation[DecidedHere | None] | None:  # noqa: ANN401 - as driven
+        """What decides in place of the table; see `RateLimiterCore.without_answer`. The key's own limiter decides."""
+        return self.members[0].core.without_answer(self._wish(call), outcome)
+
+    def conclude(self, call: Call, outcome: Any) -> Verdict:  # noqa: ANN401 - as driven
+        """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""
+        verdict = self.members[0].core.conclude(self._wish(call), outcome)
+        call.admitted = bool(verdict)
+        return verdict
+
+    def _wish(self, call: Call) -> Wish:
+        own = call.members[0]
+        return Wish(key=own.key, wanted=own.wanted, began=call.began, deadline=call.deadline, patient=call.patient)
+
+    def reservations(self, call: Call) -> tuple[ReservationCore, ...]:
+        """What a call that was admitted holds, of each member."""
+        each = zip(self.members, call.members, strict=True)
+        held = call.held or [nothing_held(one.core, member.wanted) for one, member in each]
+        return tuple(ReservationCore(one.core, one.key, own) for one, own in zip(self.members, held, strict=True))
+
+    def wait_time(self, wanted: Sequence[Wanted]) -> float:
+        """Seconds until the permits could be had of all members, as far as this process knows."""
+        return max(one.core.wait_time(one.key, own) for one, own in zip(self.members, wanted, strict=True))
+
+    def decision(self, wanted: Sequence[Wanted], allowed: Verdict) -> Decision:
+        """What this process knows of all members: of each limit, what the one that has least of it says."""
+        own = self.members[0]
+        if allowed.by != "table":
+            return own.core.decision(own.key, wanted[0], allowed=allowed)
+        each = [
+            one.core.decision(one.key, want, allowed=bool(allowed))
+            for one, want in zip(self.members, wanted, strict=True)
+        ]
+        limits = dict(each[0].limits)
+        for decision in each[1:]:
+            for name, one in decision.limits.items():
+                found = limits.get(name)
+                if found is None or (one.retry_after, -one.remaining) > (found.retry_after, -found.remaining):
+                    limits[name] = one
+        tightest = min(each, key=lambda one: (-one.limits[one.tightest].retry_after, one.remaining))
+        return Decision(
+            allowed=bool(allowed),
+            remaining=tightest.remaining,
+            retry_after=max(one.retry_after for one in each),
+            reset_after=max(one.reset_after for one in each),
+            limits=limits,
+            tightest=tightest.tightest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a call.
+
+    Attributes:
+        driver: Of the limiter that it is sent by.
+        operation: What to drive.
+        prepares: Whether it only prepares the charge.
+    """
+
+    driver: Driver
+    operation: Operation[Admission | Unprepared]
+    prepares: bool
+
+    def ends(self, outcome: Any) -> bool:  # noqa: ANN401 - an outcome
+        """Whether the call is over with this outcome."""
+        return not isinstance(outcome, Admitted if self.prepares else Unprepared)
+
+
+NOT_PREPARED: Final[Admission | Unprepared] = LostRace()
+"""The outcome where no step ended the call."""

@@ -1,0 +1,496 @@
+"""The core of a limiter: what the synchronous and the asyncio API have in common.
+
+Invariants:
+
+- It returns operations, and each API drives them: this module sends nothing and waits for nothing.
+- It handles forks, the interpreter's exit and closing; the APIs do not.
+- It belongs to one process and one limiter; all threads, and all keys, share it. A key costs its book, and no thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ddb_lease._numbers import checked_timeout, shown
+from ddb_lease._operations.rates.booking import book, known_denial
+from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
+from ddb_lease._operations.sync_time import TIME_UNKNOWN
+from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
+from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.records import LimitPolicy
+from ddb_lease._protocol.rates.standing import shortage, standing
+from ddb_lease._protocol.rates.validation import (
+    LONGEST_NS,
+    NS,
+    SINGLE,
+    checked_permits,
+    limit_policies,
+    positive,
+)
+from ddb_lease._protocol.retry import Operation
+from ddb_lease._runtime import process
+from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_text, checked_timing, require_callback
+from ddb_lease._runtime.block import ClosingBlock
+from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.rates.reporter import RateReporter
+from ddb_lease._runtime.rates.steering import RateSteering
+from ddb_lease._runtime.rates.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
+from ddb_lease._runtime.runtime import Runtime
+from ddb_lease._runtime.shared_time import shared_time
+from ddb_lease._state.rates.key_book import Booking, KeyBook
+from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.use_gate import UseGate
+from ddb_lease.dynamodb import ConnectionSettings, Store
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
+from ddb_lease.models import DecidedBy, Decision, Limit, LimitDecision, OnUnavailable, Seconds, Timing
+from ddb_lease.rate_events import OnRateEvent
+
+_TRY_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What one call asks the table for.
+
+    Attributes:
+        key: Of which key; empty for a limiter without keys.
+        wanted: The permits.
+        began: When the call began, on the steady clock.
+        deadline: When to give up, on the steady clock.
+        patient: Whether it waits for them.
+    """
+
+    key: str
+    wanted: Wanted
+    began: float
+    deadline: float
+    patient: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How a call ended; true if the permits were taken.
+
+    Attributes:
+        allowed: Whether they were.
+        by: Who decided.
+        retry_in: Seconds until it is worth asking again, where the table did not decide.
+    """
+
+    allowed: bool
+    by: DecidedBy = "table"
+    retry_in: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.allowed
+
+
+class ForkAware(Protocol):
+    """What must be told of forks."""
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: drop what belongs to the parent."""
+        ...
+
+
+class RateLimiterCore:
+    """One limiter of one process, without a way to wait: the APIs add that.
+
+    Args:
+        name: The limiter's name.
+        limits: Its limits; one named `SINGLE` if it has one without a name.
+        table: The DynamoDB table.
+        connection: How to reach it.
+        prefetch: How many permits to take with one charge, at least.
+        timing: Retention and clock skews.
+        runtime: Clocks, threads and locks.
+        on_event: Called with each event; None: there are none.
+        on_unavailable: What decides where the service does not answer in time.
+        budget: Seconds within which a decision is made, with the service or without.
+        local_share: Of the rate, for ``local``.
+        fork_aware: What else of this limiter must be told of forks.
+
+    Raises:
+        ConfigurationError: A setting cannot work. Nothing was sent.
+
+    Attributes:
+        state: What its operations know.
+        driver: Carries out requests, on the calling thread.
+        block: The `with` block that closes it.
+        whereabouts: Its table and endpoint: limiters that have these in common can be charged together.
+        steering: What an operator does: the policy, overrides, blocks, status.
+        reporter: Reports its events; None if nobody listens.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        limits: Mapping[str, Limit],
+        table: str,
+        connection: ConnectionSettings,
+        prefetch: int,
+        timing: Timing | None,
+        runtime: Runtime,
+        on_event: OnRateEvent | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        budget: Seconds | None = None,
+        local_share: float = 0.1,
+        fork_aware: tuple[ForkAware, ...] = (),
+    ) -> None:
+        self.name = checked_text("a rate's name", name)
+        self.table = checked_text("table", table)
+        given = limit_policies(limits)
+        timing = checked_timing(timing)
+        require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
+        contact = contact_for(on_unavailable, budget, local_share, connection, listens=on_event is not None)
+        shared = shared_time(connection, table=self.table, timing=timing, clock=runtime.clock)
+        store = Store(
+            table=table,
+            bucket=self.name,
+            connection=connection,
+            lease_seconds=timeouts_of(contact),
+            signing=shared.signing,
+        )
+        self.whereabouts = store.whereabouts
+        self._store = runtime.wrap(store)
+        self.state = LimiterState(
+            name=self.name,
+            given=given,
+            place=connection.endpoint.place(table=self.table, default=DEFAULT_TABLE),
+            prefetch=_checked_prefetch(prefetch, given),
+            retention=timing.retention,
+            time=shared.time,
+            rate_time=shared.rate_time,
+            chance=runtime.chance,
+            contact=contact,
+        )
+        self.driver = Driver(
+            sender=self._store,
+            time=shared.time,
+            signing=shared.signing,
+            runtime=runtime,
+            whose=f"rate {self.name!r}",
+            meanwhile=meanwhile(contact),
+        )
+        self.reporter = None if on_event is None else RateReporter(self.state, on_event, runtime=runtime)
+        self.block = ClosingBlock(f"rate {self.name!r}")
+        self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
+        self._clock = runtime.clock
+        self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
+        if self.reporter is not None:
+            self._fork_aware += (self.reporter,)
+        process.register(self)
+
+    def __repr__(self) -> str:
+        return f"<RateLimiter {self.name!r} in table {self.table!r}>"
+
+    # What is wanted.
+
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
+        """The permits that a call asks for, checked.
+
+        Args:
+            n: As the caller gave it: for a limiter with one unnamed limit.
+            permits: By limit, for a limiter with several.
+            key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
+
+        Raises:
+            ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
+        """
+        limits = self.state.limits
+        single = len(limits) == 1 and SINGLE in limits
+        if single and not permits:
+            return _single(_checked_count("n", n, self._most(key, SINGLE)))
+        if not permits:
+            raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
+        booked = checked_permits(permits, limits)
+        if n != 1:
+            raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
+        for name, count in booked.items():
+            _checked_count(name, count, self._most(key, name))
+        if not booked:
+            raise ConfigurationError("no permits are wanted: at least one limit must have one")
+        return Wanted(booked=booked)
+
+    # The part of a call that needs no I/O.
+
+    def try_at_once(self, key: str, wanted: Wanted) -> bool | Wish:
+        """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
+        self.require_open()
+        known = self._from_memory(key, wanted)
+        if known is not None:
+            self._report(key, wanted, allowed=known)
+            return known
+        began = self._clock.steady()
+        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False)
+
+    def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish | None:
+        """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
+        wish = self.to_hold(key, wanted, timeout)
+        if self._from_memory(key, wanted):
+            self._report(key, wanted, allowed=True)
+            return None
+        return wish
+
+    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish:
+        """What a call that reserves, and waits for it, asks the table for."""
+        self.require_open()
+        seconds = checked_timeout(timeout)
+        began = self._clock.steady()
+        deadline = math.inf if seconds is None else began + seconds
+        return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
+
+    def wait_time(self, key: str, wanted: Wanted) -> float:
+        """Seconds until the permits could be had, as far as this process knows."""
+        self.block.use()
+        state, now = self.state, self.state.rate_time.now_ns()
+        with state.lock:
+            known, policy = state.book(key).known, state.policy
+        if now is None or policy is None:
+            return 0.0
+        due = earliest_due(policy, known, wanted, now=now)
+        return max(0, due.at - now) / NS if isinstance(due, NotBefore) else 0.0
+
+    def decision(self, key: str, wanted: Wanted, *, allowed: Verdict | bool) -> Decision:
+        """What this process knows of a key, after it was asked for permits."""
+        state, now = self.state, self.state.rate_time.now_ns()
+        if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
+            return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
+        allowed = bool(allowed)
+        policy, book = state.policy, state.book(key)
+        known = book.known if book.doubted is None else book.doubted
+        if now is None or policy is None:
+            raise ConfigurationError("nothing is known of the key: a defect of this library")
+        found = standing(policy, known, now=now)
+        limits = {
+            name: LimitDecision(
+                remaining=one.remaining, retry_after=one.retry_after / NS, reset_after=one.reset_after / NS
+            )
+            for name, one in found.limits.items()
+        }
+        tightest, retry_after = found.tightest, 0.0
+        lacks = {} if allowed else shortage(policy, known, wanted, now=now)
+        if lacks:
+            tightest = max(lacks, key=lambda name: lacks[name])
+            retry_after = max(0, lacks[tightest]) / NS
+        return Decision(
+            allowed=allowed,
+            remaining=limits[tightest].remaining,
+            retry_after=retry_after,
+            reset_after=max(limit.reset_after for limit in limits.values()),
+            limits=limits,
+            tightest=tightest,
+        )
+
+    # Operations, for an API to drive.
+
+    @staticmethod
+    def booking(wish: Wish, wake: Callable[[], None]) -> Booking:
+        """A place in the queue for a call; arguments as for `in_queue`."""
+        return Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+
+    @contextlib.contextmanager
+    def in_queue(
+        self, wish: Wish, wake: Callable[[], None], *, booking: Booking | None = None
+    ) -> Iterator[Operation[Admission]]:
+        """Stay in the queue while the operation runs, whatever ends it.
+
+        Args:
+            wish: What to ask the table for.
+            wake: Ends the caller's pause, from any thread.
+            booking: The place in the queue, if the caller has made it.
+        """
+        booking = booking or self.booking(wish, wake)
+        state = self.state
+        with state.lock:
+            key_book = state.book(wish.key)
+            key_book.join(booking)
+        # An interrupt may come between any two instructions here.
+        try:
+            yield self.observed(book(state, wish.key, key_book, booking), wish.key, booking)
+        finally:
+            try:
+                self._leave(key_book, booking)
+            except BaseException:  # interrupted: a place left at the front would block all others
+                self._leave(key_book, booking)
+                raise
+
+    def without_answer(self, wish: Wish, outcome: Admission) -> Operation[DecidedHere | None] | None:
+        """What decides in place of the table, if it did not; None: nothing does, and `conclude` tells the outcome.
+
+        If the operation returns None, the service is to be asked again.
+        """
+        state = self.state
+        contact = state.contact
+        if contact is None or contact.budget is None or contact.on_unavailable == "raise" or state.closed:
+            return None
+        if unanswered(outcome, self._trouble(wish)) is None:
+            return None
+        return decide_here(state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient)
+
+    def conclude(self, wish: Wish, outcome: Admission) -> Verdict:
+        """Whether the permits were taken, and who decided that.
+
+        Raises:
+            ConfigurationError: The limiter was closed while we waited. It admits nothing any more.
+            StoreUnavailable: The service did not answer.
+        """
+        state = self.state
+        if state.closed:
+            raise state.closed_error()
+        cause = unanswered(outcome, self._trouble(wish))
+        if cause is not None:
+            raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(cause)}") from cause
+        if isinstance(outcome, DecidedHere):
+            verdict = Verdict(allowed=outcome.allowed, by=outcome.by, retry_in=outcome.retry_in)
+        else:
+            verdict = Verdict(allowed=isinstance(outcome, Admitted))
+        self._report(wish.key, wish.wanted, allowed=verdict.allowed, began=wish.began, by=verdict.by)
+        return verdict
+
+    def timed_out(self, wanted: Wanted, timeout: Seconds | None) -> AcquireTimeout:
+        """The error of a call that timed out."""
+        counts = {**wanted.booked, **wanted.reserved}
+        parts = [f"{count} {name}" for name, count in sorted(counts.items())]
+        if len(parts) == 1 and SINGLE in counts:
+            permits = "permit" if counts[SINGLE] == 1 else f"{counts[SINGLE]} permits"
+        else:
+            permits = f"permits ({', '.join(parts)})"
+        return AcquireTimeout(f"no {permits} of rate {self.name!r} available{in_vain(timeout, self.state.contact)}")
+
+    # Closing, fork and exit.
+
+    def close(self) -> None:
+        """Close the connections and wake all waiters, which then raise. Permits in hand are forgone."""
+        self.state.closed = True
+        woken: list[Booking] = []
+        with self.state.lock:
+            for each in self.state.books():
+                each.drop_spares()
+                woken += each.everybody()
+        for booking in woken:
+            booking.wake()
+        self._store.close()
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: hold none of the parent's permits, and share no lane, lock or connection with it."""
+        for part in self._fork_aware:
+            part.after_fork_in_child()
+
+    def at_exit(self, deadline: float) -> None:
+        """At the interpreter's exit: permits in hand are forgone, and there is nothing to do."""
+
+    # Internals.
+
+    def require_open(self) -> None:
+        """Raise if it is closed, and note that it is used."""
+        self.block.use()
+        if self.state.closed:
+            raise self.state.closed_error()
+
+    def _most(self, key: str | None, name: str) -> int | None:
+        """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
+
+        An override that we have not seen may allow a key more than the policy does.
+        """
+        if key is None:
+            return None
+        state = self.state
+        book = state.known_book(key)
+        known = None if book is None else book.known
+        if known is not None and name in known.override:
+            return known.override[name].burst
+        return None if key else state.limits[name].burst
+
+    def _trouble(self, wish: Wish) -> Exception | None:
+        """Why others of this process could not ask for a caller."""
+        state = self.state
+        trouble = state.book(wish.key).trouble
+        if trouble is None and not wish.patient and (state.policy is None or state.rate_time.now_ns() is None):
+            return TIME_UNKNOWN  # they have asked for long, and not even the policy was answered
+        return trouble
+
+    def observed(self, operation: Operation[Admission], key: str, booking: Booking | None) -> Operation[Admission]:
+        """The same operation; what comes of its requests is noted, and reported."""
+        contact = self.state.contact
+        if contact is not None:
+            operation = noting(operation, self.state, contact)
+        return operation if self.reporter is None else self.reporter.watch(operation, key, booking)
+
+    def _report(
+        self, key: str, wanted: Wanted, *, allowed: bool, began: float | None = None, by: DecidedBy = "table"
+    ) -> None:
+        if self.reporter is not None:
+            self.reporter.decided(key, wanted, allowed=allowed, began=began, by=by)
+
+    def _from_memory(self, key: str, wanted: Wanted) -> bool | None:
+        state, now = self.state, self.state.rate_time.now_ns()
+        if now is None:
+            return None
+        with state.lock:
+            key_book = state.book(key)
+            if key_book.take_now(wanted, now=now):
+                if self._passes(key_book, wanted):
+                    if key_book.pace is not None:
+                        key_book.pace.note(max(wanted.booked.values()), now=state.time.steady())
+                    return True
+                key_book.give_back(wanted, due=now)
+                return None
+            return False if known_denial(state, key_book, wanted, now=now) is not None else None
+
+    def _passes(self, key_book: KeyBook, wanted: Wanted) -> bool:
+        state = self.state
+        gate = key_book.gate = key_book.gate or UseGate()
+        limits = state.limits if state.policy is None else limits_of(state.policy, key_book.known)
+        return gate.wait_ns(wanted, limits, now=round(state.time.steady() * NS)) == 0
+
+    def _leave(self, key_book: KeyBook, booking: Booking) -> None:
+        with self.state.lock:
+            woken = key_book.leave(booking)
+        for other in woken:
+            other.wake()
+
+
+@functools.lru_cache(maxsize=1024)
+def _single(n: int) -> Wanted:
+    return Wanted(booked={SINGLE: n})
+
+
+def limits_given(
+    rate: float | None, per: Seconds, burst: int | None, limits: Mapping[str, Limit] | None
+) -> Mapping[str, Limit]:
+    """The limits of a limiter: those by name, or one without a name.
+
+    Raises:
+        ConfigurationError: Both were given, or neither.
+    """
+    if rate is not None and limits is None:
+        positive("rate", rate)  # named as the caller knows it
+    if (rate is None) == (limits is None):
+        raise ConfigurationError("give a rate, or limits by name, as in limits={'requests': Limit(100, per=60)}")
+    if limits is not None:
+        if per != 1.0 or burst is not None:
+            raise ConfigurationError("per and burst belong to each of the limits: Limit(100, per=60, burst=10)")
+        return limits
+    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is checked where it is used
+
+
+def _checked_count(what: str, n: object, burst: int | None) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
+        most = "" if burst is None else f" to {burst:,} (the burst)"
+        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
+    return int(n)
+
+
+def _checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
+    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
+        raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
+    if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
+        raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
+    return prefetch

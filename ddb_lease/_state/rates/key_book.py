@@ -1,0 +1,401 @@
+"""The book of one key: what one process knows of it, who waits for it, and the permits that are booked.
+
+Invariants:
+
+- The item as last seen is a hint that saves requests. Others charge meanwhile, so it may allow too much; then the
+  condition of a charge fails. It denies too much only where permits were given back, or the item was deleted.
+- Callers queue: first come, first served. The first one sends one charge for all who wait, and deals the permits out.
+- A permit that is booked has its own due time, and is used by whom it was dealt to. If that caller leaves before, the
+  permit goes to another one of this process: it is then a spare.
+- A spare that nobody wanted within a second of its due time is forgone. If it were kept, this process could use it
+  later, together with others: more than the rate.
+- A charge under way (`Flight`) belongs to the book, and not to the caller that sends it. If that caller is gone, the
+  next one sends the same attempt again, and so finds out whether it was charged.
+- No I/O and no clock: times come in. The limiter's lock guards all of it. It is reentrant, as a signal handler may end
+  a wait while its own thread holds it. Nobody is woken while it is held.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from bisect import insort
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ddb_lease._protocol.rates.batching import Place
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.rates.booking_queue import BookingQueue
+from ddb_lease._state.rates.hold_ledger import Held, HoldLedger
+from ddb_lease._state.rates.pace import Pace
+from ddb_lease._state.rates.remembered_key import Known, Remembered, recalled
+from ddb_lease._state.rates.use_gate import UseGate
+from ddb_lease._state.spares import Spares
+
+STALE_SECONDS = 15.0
+"""If the first in the queue is overdue by this much, the others stop relying on it."""
+
+IN_ORDER_NS = 250_000_000
+"""How long permits that are due wait for those that were due before, after these should have come to the gate: their
+thread or event loop may be blocked. Those that come and are told to wait are not overtaken, however late they are: many
+permits may be late at once, and then whoever wants few of them would pass again and again."""
+
+
+class Booking:
+    """One caller's place in the queue, and then its permits.
+
+    The queue has only a weak reference to it: if an interrupt ends a caller before it leaves, its place disappears.
+
+    Args:
+        wake: Ends its owner's pause, from any thread.
+        wanted: Its permits.
+        began: When its call began, on the steady clock.
+        deadline: When it gives up, on the steady clock.
+        patient: Whether it waits for permits.
+
+    Attributes:
+        due: When its permits are due; None until they are booked.
+        held: If it reserves: what it holds, once it is charged.
+        comes_at: When its caller should come to the gate: when they are due, or when the gate told it to come again.
+    """
+
+    __slots__ = ("__weakref__", "began", "comes_at", "deadline", "due", "held", "patient", "wake", "wanted")
+
+    def __init__(
+        self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
+    ) -> None:
+        self.wake = wake
+        self.wanted = wanted
+        self.began = began
+        self.deadline = deadline
+        self.patient = patient
+        self.due: int | None = None
+        self.held: Held | None = None
+        self.comes_at = 0
+
+    def place(self, *, now: float) -> Place:
+        """Its place, as of this time of the steady clock."""
+        left = min(self.deadline - now, 1e9) if self.patient else 0.0
+        return Place(wanted=self.wanted, left=max(0, round(left * 1e9)), age=max(0, round((now - self.began) * 1e9)))
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Flight:
+    """One attempt at a charge, for the callers at the head of the queue.
+
+    Attributes:
+        attempt: Its id, for all sendings.
+        batch: Whom it books for, and what each of them wants.
+        wanted: Their permits together, and those that are prefetched.
+        horizon: How far ahead it may book, as of `planned_at`.
+        planned_at: The service's time when it was planned.
+        sent: All sendings so far.
+        uncertain: Whether any of them may have been charged without our knowing.
+        refusals: How often it was refused.
+    """
+
+    attempt: str
+    batch: Sequence[tuple[weakref.ref[Booking], Wanted]]
+    wanted: Wanted
+    horizon: int
+    planned_at: int
+    sent: list[Charge] = field(default_factory=list)
+    uncertain: bool = False
+    refusals: int = 0
+
+
+class KeyBook:
+    """The book of one key in one process.
+
+    Attributes:
+        known: The item as last seen, without its lanes; None if none was seen, or there is none. Made anew each time.
+        kept: The same, as it is kept.
+        doubted: The item as last seen, if nothing relies on it any more, as others may have given permits back. What it
+            shows is still told.
+        known_at: When the item was seen last, by the service's time.
+        flight: The charge under way.
+        gate: What permits pass when they are used.
+        ledger: This process's reservations; None if there never was one.
+        reserving: Charges under way, besides the flight, that reserve: their attempts, and what the hold showed before;
+            None if there never was one.
+        trouble: Why the last charge failed; None if the table answered it.
+        failing_since: When the first of the tries began that have failed since any other outcome, on the steady clock;
+            None if the last one did not fail.
+        last_size: For how many callers the last charge booked.
+        last_end: When the last charge for several callers was answered, on the steady clock.
+        outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
+        pace: How fast permits are used here; None until a charge was refused like that.
+    """
+
+    __slots__ = (
+        "_expected_at",
+        "_last_shown",
+        "_queue",
+        "_served",
+        "_spares",
+        "doubted",
+        "failing_since",
+        "flight",
+        "gate",
+        "kept",
+        "known_at",
+        "last_end",
+        "last_size",
+        "ledger",
+        "outrun_at",
+        "pace",
+        "reserving",
+        "trouble",
+    )
+
+    known = Known()
+
+    def __init__(self) -> None:
+        # Nobody waits for most keys: what their books do not need is not made.
+        self.kept: Remembered = None
+        self.doubted: KeyState | None = None
+        self.known_at = 0
+        self.flight: Flight | None = None
+        self.gate: UseGate | None = None
+        self.ledger: HoldLedger | None = None
+        self.reserving: dict[str, str | None] | None = None
+        self.trouble: Exception | None = None
+        self.failing_since: float | None = None
+        self.last_size = 0
+        self.last_end = -math.inf
+        self.outrun_at = -math.inf
+        self.pace: Pace | None = None
+        self._last_shown: tuple[Remembered] | None = None  # while `known` is a guess: what was seen before
+        self._queue: BookingQueue[Booking] | None = None
+        self._served: list[weakref.ref[Booking]] | None = None
+        self._spares: Spares | None = None  # most keys have none
+        self._expected_at = math.inf
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody waits, for a booking or for its permits, and nothing is reserved: the book may be dropped.
+
+        Permits in hand, and a charge that its caller left behind, do not keep it: if nobody asks for the key any more,
+        nothing would ever end them.
+        """
+        return not self._queue and not self._served and (self.ledger is None or not self.ledger.entries)
+
+    def in_hand(self, *, now: int) -> int:
+        """How many spare permits there are, due or not."""
+        return 0 if self._spares is None else self._spares.in_hand(now=now)
+
+    # What the item shows.
+
+    def learn(
+        self, state: KeyState | None, *, now: int, since: int | None = None, process: str = "", guessed: bool = False
+    ) -> None:
+        """Keep the item as it was just seen, or as it must be by now.
+
+        Args:
+            state: The item.
+            now: The service's time.
+            since: The same when the request was sent whose answer shows the item. If another answer has come since,
+                and this one shows less, it is the older one: nothing was given back.
+            process: The name of this process's hold.
+            guessed: Whether the item is what this process made of what it saw last. What is seen next may show less,
+                and nothing was given back.
+        """
+        if self.ledger is not None:
+            self.ledger.saw(state, process=process)
+        before, shown = self.known, self._last_shown
+        if guessed:
+            self._last_shown = shown or (self.kept,)
+        else:
+            if before is not None and _gave_back(before, state):
+                if since is not None and since < self.known_at:
+                    return
+                seen = before if shown is None else recalled(shown[0])
+                if seen is not None and _gave_back(seen, state):
+                    self.gate = None  # it counts what was forgiven
+            self._last_shown = None
+        self.known, self.known_at, self.doubted = state, now, None
+
+    # The queue.
+
+    def join(self, booking: Booking) -> None:
+        """Join the queue at its end."""
+        self._queue = self._queue or BookingQueue()
+        self._queue.join(booking)
+
+    def leave(self, booking: Booking) -> list[Booking]:
+        """Leave, from any place, and hand back permits that were not used; returns whom to wake."""
+        self._leave_queue(booking)
+        woken = self._no_longer_served(booking)
+        if booking.due is not None:
+            self.give_back(booking.wanted, due=booking.due)
+            booking.due = None
+            if booking.held is not None:
+                booking.held.give_up()
+        first = self.first()
+        return woken if first is None else [first, *woken]
+
+    def everybody(self) -> list[Booking]:
+        """Those who wait for a booking, and those whose permits are booked."""
+        served = [booking for booking in (place() for place in self._served or ()) if booking is not None]
+        return [*self.waiting(), *served]
+
+    def first(self) -> Booking | None:
+        """The first of those who wait for a booking."""
+        return None if self._queue is None else self._queue.first()
+
+    def awaits(self, booking: Booking | None) -> bool:
+        """Whether this one waits for a booking."""
+        return booking is not None and self._queue is not None and booking in self._queue
+
+    def waiting(self, most: int | None = None) -> list[Booking]:
+        """Those who wait for a booking, in order, at most so many from the front."""
+        return [] if self._queue is None else self._queue.waiting(most)
+
+    def in_front_of(self, booking: Booking, *, most: int) -> list[Booking]:
+        """Those who wait in front of this one, at most so many from the front."""
+        waiting = self.waiting(most)
+        return waiting[: waiting.index(booking)] if booking in waiting else waiting
+
+    def my_turn(self, booking: Booking, *, now: float) -> bool:
+        """Whether this one may send: it is first, or the first is overdue, as on an event loop that is blocked.
+
+        Args:
+            booking: In the queue.
+            now: On the steady clock.
+        """
+        if self.first() is booking or now > self._expected_at:
+            self._expected_at = now + STALE_SECONDS
+            return True
+        return False
+
+    def rests(self, booking: Booking, *, until: float) -> None:
+        """Note that the first in the queue tries again at this time of the steady clock. It is not overdue before."""
+        if self.first() is booking:
+            self._expected_at = until + STALE_SECONDS
+
+    # Permits.
+
+    def deal(self, *, now: int, steady: float) -> list[Booking]:
+        """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
+        dealt: list[Booking] = []
+        while self._spares and (booking := self.first()) is not None:
+            due = self._spares.take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
+            if due is None:
+                break
+            self._serve(booking, due)
+            dealt.append(booking)
+        return dealt
+
+    def take_now(self, wanted: Wanted, *, now: int) -> bool:
+        """Take spare permits that are due, for a newcomer, if nobody waits."""
+        if not self._spares or self.first() is not None:
+            return False
+        return self._spares.take(wanted, now=now, by=now) is not None
+
+    def waits_for_others(self, booking: Booking, *, now: int) -> int:
+        """How long permits that are due wait for those that were due before, at most; 0: they are next."""
+        for place in self._served or ():
+            earlier = place()
+            if earlier is booking:
+                break
+            wait = 0 if earlier is None or earlier.due is None else earlier.comes_at + IN_ORDER_NS - now
+            if wait > 0:
+                return wait
+        return 0
+
+    def used(self, booking: Booking) -> list[Booking]:
+        """Note that these permits are used; returns who may use his next."""
+        booking.due = None
+        return self._no_longer_served(booking)
+
+    def give_back(self, wanted: Wanted, *, due: int) -> None:
+        """Keep permits that were booked or taken, and that nobody uses yet."""
+        self._spares = self._spares or Spares()
+        self._spares.put(wanted, due=due)
+
+    def book(
+        self, flight: Flight, dues: Sequence[int], extra: Sequence[tuple[int, int]], *, now: float
+    ) -> list[Booking]:
+        """Deal out what a flight was charged for; returns whom to wake.
+
+        Args:
+            flight: If it is not under way any more, another caller has dealt it out.
+            dues: When the permits of each caller of the batch are due.
+            extra: When permits that were prefetched are due, and how many of them.
+            now: On the steady clock.
+        """
+        if self.flight is not flight:
+            return []
+        self.flight, self.trouble = None, None
+        self.last_size = len(flight.batch)
+        if self.last_size > 1:
+            self.last_end = now
+        woken = []
+        for (place, wanted), due in zip(flight.batch, dues, strict=True):
+            booking = place()
+            if booking is not None and self.awaits(booking):
+                self._serve(booking, due)
+                woken.append(booking)
+            else:
+                self.give_back(wanted, due=due)
+        for due, count in extra:
+            self.give_back(Wanted(booked={flight.wanted.limits[0]: count}), due=due)
+        return woken + self.others()
+
+    def others(self) -> list[Booking]:
+        """Whom to wake when a charge was answered, or failed: who is first now, and those who do not wait."""
+        waiting = self.waiting()
+        return [booking for booking in waiting if booking is waiting[0] or not booking.patient]
+
+    def drop_spares(self) -> None:
+        """Forgo the permits in hand."""
+        self._spares = None
+
+    def after_fork_in_child(self) -> None:
+        """In a forked child: nobody waits, and permits and attempts are the parent's."""
+        self._queue, self._spares, self._served, self.flight = None, None, None, None
+        if self.ledger is not None:
+            self.ledger.lose(self.ledger.entries)
+            self.ledger = None
+        self.reserving = None
+        self._expected_at = math.inf
+
+    # Internals.
+
+    def _serve(self, booking: Booking, due: int) -> None:
+        booking.due = booking.comes_at = due
+        if self._served is None:
+            self._served = []
+        insort(self._served, weakref.ref(booking), key=_due_of)
+        self._leave_queue(booking)
+
+    def _leave_queue(self, booking: Booking) -> None:
+        if self._queue is not None:
+            self._queue.leave(booking)
+            self._queue = self._queue or None
+        if self._queue is None:
+            self._expected_at = math.inf
+
+    def _no_longer_served(self, booking: Booking) -> list[Booking]:
+        """Remove it from those whose permits are booked; returns who comes after it, and may have waited for it."""
+        served = [] if self._served is None else self._served
+        for number, place in enumerate(served):
+            if place() is booking:
+                before, after = served[:number], served[number + 1 :]  # it is nearly always the first
+                self._served = [*(one for one in before if one() is not None), *after] or None
+                return [other for other in (one() for one in after[:1]) if other is not None]
+        return []
+
+
+def _due_of(place: weakref.ref[Booking]) -> float:
+    booking = place()
+    return math.inf if booking is None or booking.due is None else booking.due
+
+
+def _gave_back(before: KeyState, after: KeyState | None) -> bool:
+    """Whether the item shows less than before: it was reset, deleted, or cut by a changed policy."""
+    if after is None or after.rev != before.rev or after.override_rev != before.override_rev:
+        return True
+    return any(name not in after.limits or after.limits[name].tat < limit.tat for name, limit in before.limits.items())

@@ -1,0 +1,1 @@
+"""The requests of rates: their items, every expression, and what the answers mean."""

@@ -1,0 +1,257 @@
+"""Permits of a key and its parents: all or none, as of one time, each transaction once; contention and reservations."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
+from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.messages import ChargeTogether
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.models import Limit
+from tests.operations.rates.rate_world import NS, START, Fate, excess
+from tests.operations.rates.reserving_world import ReservingWorld
+
+SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
+"""Each example is a whole schedule."""
+HOUR = Limit(10, per=36_000, burst=10)
+INTERVAL = 3_600 * NS
+
+
+def charged(world, key):
+    state = world.state(key)
+    return 0 if state is None else (state.limits["permits"].tat - START) // INTERVAL
+
+
+def test_all_of_them_or_none_in_one_request():
+    world = ReservingWorld(HOUR, [0])
+    world.call(0, 8, key="org")
+    assert isinstance(world.together(0, ("team", "org"), 3).outcome, Denied)
+    assert charged(world, "team") == 0
+    sent = len(world.requests)
+    assert world.together(0, ("team", "org"), 2).outcome == Admitted()
+    assert len(world.requests) == sent + 1
+    assert (charged(world, "team"), charged(world, "org")) == (2, 10)
+
+
+def test_a_parent_is_shared_by_its_keys():
+    world = ReservingWorld(HOUR, [0, 0])
+    taken = [world.together(number % 2, (f"team-{number}", "org"), 3).outcome == Admitted() for number in range(5)]
+    assert taken == [True, True, True, False, False]
+    assert [charged(world, key) for key in ("team-0", "team-1", "team-2", "org")] == [3, 3, 3, 9]
+
+
+def test_one_process_alone_needs_one_request_a_call():
+    world = ReservingWorld(Limit(10, burst=10), [0])
+    world.together(0, ("team", "org"))
+    sent = len(world.requests)
+    for _ in range(20):
+        call = world.together(0, ("team", "org"), patience=60 * NS)
+        world.run(world.now + 100_000_000)
+        assert call.outcome == Admitted()
+    assert len(world.requests) == sent + 20
+
+
+def test_a_waiter_books_and_sleeps_until_the_last_of_them_is_due():
+    world = ReservingWorld(Limit(1, burst=5), [0, 0])
+    world.call(1, 5, key="org")
+    call = world.together(0, ("team", "org"), 2, patience=60 * NS)
+    assert call.over_at is None
+    sent = len(world.requests)
+    world.run(START + 10 * NS)
+    assert call.over_at == pytest.approx(START + 2 * NS, abs=20_000_000)
+    assert len(world.requests) == sent
+    assert world.state("team").limits["permits"].tat == pytest.approx(START + 4 * NS, abs=20_000_000), (
+        "as of the due time"
+    )
+
+
+def test_permits_pass_the_gates_of_all_members_at_one_moment():
+    world = ReservingWorld(Limit(1, burst=2), [0])
+    assert world.together(0, ("team", "org")).outcome == Admitted()
+    world.run(START + 10 * NS)
+    state, two = world.processes[0].state, Wanted(booked={"permits": 2})
+    assert state.book("org").gate.wait_ns(two, state.limits, now=10 * NS - NS // 2) == 0
+    call = world.together(0, ("team", "org"), patience=5 * NS)
+    world.run(START + 20 * NS)
+    passed_at = 10 * NS + NS // 2
+    assert call.over_at == pytest.approx(START + passed_at, abs=10_000), "the parent's gate is passed then"
+    wait = state.book("team").gate.wait_ns(two, state.limits, now=passed_at)
+    assert wait == pytest.approx(NS, abs=10_000), "and so is the key's"
+
+
+def test_who_cannot_be_served_in_time_is_told_at_once():
+    world = ReservingWorld(Limit(1, burst=5), [0])
+    world.call(0, 5, key="org")
+    call = world.together(0, ("team", "org"), 3, patience=2 * NS)
+    assert (call.over_at, type(call.outcome)) == (START, Denied)
+    assert world.state("team") is None
+
+
+@pytest.mark.parametrize("fate", [Fate(out=None), Fate(back=None), Fate(back=None, again=2 * NS)])
+def test_a_transaction_whose_answer_is_lost_is_sent_again_as_it_was_and_counts_once(fate):
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), fate])
+    call = world.together(0, ("team", "org"), 3, patience=60 * NS)
+    world.run(START + 20 * NS)
+    assert call.outcome == Admitted()
+    sent = [request for request in world.requests if isinstance(request, ChargeTogether)]
+    assert len(set(map(repr, sent))) == 1
+    assert (charged(world, "team"), charged(world, "org")) == (3, 3)
+
+
+def test_a_transaction_whose_token_was_forgotten_is_recognised_by_its_items():
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(back=None)])
+    call = world.together(0, ("team", "org"), 3, patience=60 * NS)
+    world.items.tokens.clear()
+    world.run(START + 20 * NS)
+    assert call.outcome == Admitted()
+    assert (charged(world, "team"), charged(world, "org")) == (3, 3)
+
+
+def test_conflicts_are_tried_again_and_reported_where_they_do_not_end():
+    world = ReservingWorld(HOUR, [0])
+    world.items.conflicts = 3
+    call = world.together(0, ("team", "org"), patience=60 * NS)
+    world.run(START + 60 * NS)
+    assert call.outcome == Admitted()
+    world.items.conflicts = 10_000
+    call = world.together(0, ("team", "org"))
+    world.run(START + 120 * NS)
+    assert isinstance(call.outcome, Busy)
+
+
+def test_a_policy_that_changed_is_read_again():
+    world = ReservingWorld(Limit(10, burst=5), [0, 0])
+    world.together(0, ("team", "org"))
+    world.together(1, ("team", "org"))
+    policy = world.items.policy
+    limit = policy.limits["permits"].__class__(
+        interval=NS, burst=2, permits=1.0, per=1.0, rev=policy.rev + 1, since=START
+    )
+    world.items.policy = policy.__class__(limits={"permits": limit}, rev=policy.rev + 1)
+    world.run(START + 31 * NS)
+    assert [world.together(0, ("team", "org")).outcome == Admitted() for _ in range(3)] == [True, True, False]
+    assert isinstance(world.together(1, ("team", "org")).outcome, Denied)
+
+
+def test_a_limit_that_the_policy_has_no_more_is_an_error():
+    world = ReservingWorld({"requests": HOUR, "tokens": HOUR}, [0])
+    world.together(0, ("team", "org"), requests=1)
+    policy = world.processes[0].state.policy
+    world.processes[0].state.policy = policy.__class__(limits={"tokens": policy.limits["tokens"]}, rev=policy.rev)
+    call = world.together(0, ("team", "org"), requests=1)
+    assert isinstance(call.raised, ConfigurationError)
+    assert "no limit 'requests'" in str(call.raised)
+
+
+def test_a_key_that_was_forgotten_while_it_was_charged_keeps_its_override():
+    world = ReservingWorld(HOUR, [0], fates=[Fate()] * 5 + [Fate(back=NS // 10)])
+    world.together(0, ("team", "org"), patience=NS, within=60 * NS)
+    item, (limit,) = world.items.item("team"), world.items.policy.limits.values()
+    item.state = replace(item.state, override={"permits": replace(limit, burst=5)}, override_rev=9)
+    assert world.together(0, ("team", "org"), patience=NS, within=60 * NS).outcome == Admitted()
+    call = world.together(0, ("team", "org"), 2, patience=NS, within=60 * NS)
+    world.processes[0].state.book("team").known = None  # as whoever waits for a settlement does
+    world.run(START + NS)
+    assert call.outcome == Admitted()
+    more = world.together(0, ("team", "org"), 3, patience=NS, within=60 * NS)
+    world.run(START + 5 * NS)
+    assert isinstance(more.outcome, Denied)
+    assert item.state.limits["permits"].held == 4 * INTERVAL
+
+
+# Reservations.
+
+
+def test_a_reservation_holds_of_each_and_is_settled_for_each():
+    world = ReservingWorld(HOUR, [0])
+    call = world.together(0, ("team", "org"), 6, patience=NS, within=60 * NS)
+    assert call.outcome == Admitted()
+    assert [world.state(key).limits["permits"].held // INTERVAL for key in ("team", "org")] == [6, 6]
+    assert isinstance(world.call(0, 5, key="org").outcome, Denied)
+    for key, held in zip(("team", "org"), call.call.held, strict=True):
+        reserved = type(call)(held=held)
+        world.settle(0, reserved, 2, key=key)
+        assert held.counted is True
+    assert [charged(world, key) for key in ("team", "org")] == [2, 2]
+    assert [world.state(key).holds for key in ("team", "org")] == [{}, {}]
+
+
+def test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_holds():
+    slow_answer = Fate(back=NS)
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), slow_answer])
+    first = world.reserve(0, 2, key="org")
+    call = world.together(0, ("team", "org"), 3, patience=9 * NS, within=60 * NS)
+    assert world.state("org").limits["permits"].held // INTERVAL == 5
+    assert call.over_at is None
+    world.settle(0, first, 0, key="org")
+    world.run(START + NS // 2)
+    assert first.held.counted is True
+    assert world.state("org").limits["permits"].held // INTERVAL == 3
+    world.run(START + 2 * NS)
+    assert call.outcome == Admitted()
+    assert [held.counted for held in call.call.held] == [None, None]
+
+
+def test_holds_of_dead_processes_are_swept_before_a_charge():
+    world = ReservingWorld(Limit(1, burst=10), [0, 0])
+    world.together(0, ("team", "org"), 10, patience=NS, within=20 * NS)
+    call = world.together(1, ("other", "org"), 2, patience=100 * NS)
+    world.run(START + 100 * NS)
+    assert call.outcome == Admitted()
+    assert world.state("org").holds == {}
+    assert world.state("team").holds != {}, "who uses it will sweep it"
+
+
+# Random schedules.
+
+SECONDS_AWAY = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
+FATES = st.lists(
+    st.builds(
+        lambda out, back, again: Fate(*(None if x is None else round(x * NS) for x in (out, back, again))),
+        st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY),
+        st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY),
+        st.one_of(st.none(), st.none(), SECONDS_AWAY),
+    ),
+    max_size=40,
+)
+STEPS = st.lists(
+    st.tuples(
+        st.one_of(st.just(0.0), st.floats(0, 4)),
+        st.integers(0, 2),
+        st.integers(1, 8),
+        st.sampled_from([("a", "org"), ("b", "org"), ("org",), ("a",), ("b", "a", "org")]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@SEARCH
+@given(rate=st.sampled_from([1, 3, 10]), burst=st.integers(1, 8), processes=st.integers(1, 3), steps=STEPS, fates=FATES)
+def test_whatever_happens_no_key_and_no_parent_admits_too_much(rate, burst, processes, steps, fates):
+    limit = Limit(rate, burst=burst)
+    world = ReservingWorld(limit, [0] * processes, fates=fates)
+    singles = []
+    for seconds, number, n, keys, patient in steps:
+        world.run(world.now + round(seconds * NS))
+        process, permits = number % processes, min(n, burst)
+        patience = 20 * NS if patient else 0
+        if len(keys) == 1:
+            singles.append((keys[0], world.call(process, permits, key=keys[0], patience=patience)))
+        else:
+            world.together(process, keys, permits, patience=patience)
+    world.run(world.now + 1_000 * NS)
+    assert all(call.over_at is not None and call.raised is None for call in world.together_calls)
+    late = 12.0 if fates else 0.001
+    for key in ("a", "b", "org"):
+        used = [
+            (call.over_at, call.n) for call in world.together_calls if key in call.keys and call.outcome == Admitted()
+        ]
+        used += [(call.admitted_at, call.n) for name, call in singles if name == key and call.admitted_at is not None]
+        assert excess(used, limit) <= rate * late + 1e-3
+        attempts = [charge.attempt for _, charge in world.items.charges if charge.key == key]
+        assert len(attempts) == len(set(attempts)) or fates, "each is charged once"
