@@ -18,6 +18,7 @@ from typing import TypeAlias
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
 from ddb_lease.events import ThrottledBy
+from ddb_lease.models import Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +211,14 @@ class Recount:
     minted: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOrder:
+    """Set the order in which waiters are served; the counter must be as seen (`rev`): one UpdateItem."""
+
+    rev: int
+    order: Order
+
+
 Request: TypeAlias = (
     Look
     | Claim
@@ -225,6 +234,7 @@ Request: TypeAlias = (
     | Snapshot
     | Grow
     | Recount
+    | SetOrder
     | RateRequest
 )
 

@@ -9,6 +9,7 @@ import json
 import sys
 import threading
 import time
+from datetime import datetime
 from typing import Final
 
 from ddb_lease.bucket import LeaseBucket
@@ -88,6 +89,8 @@ def as_json(status: BucketStatus, *, indent: int | None = 2) -> str:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
     # Our leases hold no such values, but another program may have put them there: bytes, numbers that no float holds.
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 

@@ -32,6 +32,7 @@ from ddb_lease._protocol.messages import (
     RenewEach,
     Request,
     Seen,
+    SetOrder,
     Shown,
     Snapshot,
     Take,
@@ -218,7 +219,7 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
     found = error.response.get("Item")
     if isinstance(request, _RATE_REQUESTS):
         return read_rate_refusal(request, found, error, address)
-    if not isinstance(request, (Grow, Recount)):
+    if not isinstance(request, (Grow, Recount, SetOrder)):
         return Refused(slot=_slot_in(found))
     try:
         return Refused(slot_failed=False, counter=_counter_in(found, address), counter_failed=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import ConfigurationError, LeaseBucket, Limit, RateLimiter, UnknownBucket
-from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, Snapshot
+from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, SetOrder, Snapshot
 from ddb_lease._protocol.rates import messages as rates
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
@@ -228,6 +228,11 @@ def grow(bucket, table):
     assert bucket().resize(5).after == 5
 
 
+def configure(bucket, table):
+    put_counter(table)
+    assert bucket().configure(order="fifo").after == "fifo"
+
+
 def repair(bucket, table):
     put_counter(table, max_tokens=200, minted=3)
     put_free(table, 0, 150)
@@ -341,6 +346,7 @@ OF = {
         revoke,
         shrink,
         grow,
+        configure,
         repair,
         reset,
         status,
@@ -351,7 +357,7 @@ OF = {
     "reader": [status, status_of_nothing, status_of_a_rate, look_at_a_rate],
 }
 
-OPERATORS = {Revoke, Snapshot, Grow, Recount}
+OPERATORS = {Revoke, Snapshot, Grow, Recount, SetOrder}
 """What only an operator sends, of buckets."""
 
 STEERING = {rates.Override, rates.Block, rates.Reset, rates.ChangePolicy}
@@ -364,6 +370,7 @@ LIBRARY = {
     "release": release_by_id,
     "revoke": revoke,
     "resize": shrink,
+    "configure": configure,
     "repair": repair,
     "reset": reset,
     "status": status,
