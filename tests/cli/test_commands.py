@@ -134,6 +134,7 @@ def is_one_line(done, *, outage=False):
         "--help",
         "run --help",
         "status --help",
+        "ls --help",
         "create-table --help",
         "conform --help",
         "local --help",
