@@ -41,6 +41,17 @@ def cut(text: str, most: int) -> str:
     return text if columns_of(text) <= most else _beginning(text, most - 1) + _ELLIPSIS[: max(0, most)]
 
 
+def wrapped(text: str, most: int) -> str:
+    """A text in lines of at most so many columns; words that are longer than a line are shortened."""
+    lines: list[str] = []
+    for word in (shortened(word, most) for word in text.split(" ")):
+        if lines and columns_of(lines[-1]) + 1 + columns_of(word) <= most:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
 def _beginning(text: str, most: int) -> str:
     at = used = 0
     while at < len(text) and used + _columns(text[at]) <= most:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddb_lease.cli.fitting import columns_of, cut, fitted, shortened
+from ddb_lease.cli.fitting import columns_of, cut, fitted, shortened, wrapped
 
 WIDE, COMBINED = "\u4e2d\u6587", "e\u0301"
 
@@ -49,3 +49,8 @@ def test_columns_are_squeezed_in_their_order_and_no_further_than_said():
     _, line = fitted(rows, right=set(), squeezed={"OWNER": 10, "NAME": 10}, width=30)
     assert [columns_of(part) for part in line.split("  ")] == [15, 10, 1]
     assert fitted(rows, right=set(), squeezed={}, width=None)[1] == "n" * 30 + "  " + "o" * 30 + "  5"
+
+
+def test_a_text_is_wrapped_at_its_words():
+    assert wrapped("four of nine leased, 5 free", 12) == "four of nine\nleased, 5\nfree"
+    assert wrapped(f"a {WIDE * 9} b", 9) == f"a\n{WIDE}…{WIDE}\nb"
