@@ -90,7 +90,7 @@ ON_DYNOXIDE = (
     "tests.dynamodb.",
     "tests.conformance.",
     *(f"tests.operations.test_{name}" for name in ("acquire_errors", "acquire_many", "acquire_recovery", "admit")),
-    *(f"tests.operations.test_{name}" for name in ("resize", "revoke", "status", "sync_time")),
+    *(f"tests.operations.test_{name}" for name in ("listing", "resize", "revoke", "status", "sync_time")),
 )
 """What dynoxide runs without `--dynoxide-everywhere`: the contract, and operations in which the engine's answers matter
 most. The other tests are of waiting, of processes and of this process's memory: one more engine tells little about

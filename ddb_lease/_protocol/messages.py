@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
 from ddb_lease.events import ThrottledBy
@@ -235,6 +236,7 @@ Request: TypeAlias = (
     | Grow
     | Recount
     | SetOrder
+    | ListPage
     | RateRequest
 )
 
@@ -355,7 +357,18 @@ class Rejected:
 
 
 Answer: TypeAlias = (
-    Done | Each | Seen | Shown | Refused | RateAnswer | Conflict | ThrottledAnswer | Unsent | Unknown | Rejected
+    Done
+    | Each
+    | Seen
+    | Shown
+    | PageIs
+    | Refused
+    | RateAnswer
+    | Conflict
+    | ThrottledAnswer
+    | Unsent
+    | Unknown
+    | Rejected
 )
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     BringBack,
     Claim,
@@ -43,6 +44,7 @@ from ddb_lease.dynamodb.items import (
     encode_map,
     slot_key,
 )
+from ddb_lease.dynamodb.listing import list_page
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.expressions import rate_call_for
 
@@ -173,6 +175,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
         case SetOrder():
             values = {":rev": {"N": str(request.rev)}, ":order": {"S": request.order}, ":one": _ONE}
             return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
+        case ListPage():
+            return "scan", list_page(request, address)
         case _:
             return rate_call_for(request, address)
 
