@@ -52,6 +52,7 @@ from ddb_lease._protocol.rates.charging import (
     limits_of,
     propose,
     remembered_until,
+    without_charges,
 )
 from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey
 from ddb_lease._protocol.rates.records import KeyState, Policy
@@ -173,13 +174,13 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
 
 
 def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
-    """The item as last seen, where that is still to be relied on."""
+    """The item as last seen, where that is still to be relied on; what is left of it where only the table can tell."""
     known = book.known
     if known is None:
         return None
     denial = earliest_due(policy, known, wanted, now=now)
     if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, known, book.known_at, denial, now):
-        return None
+        return without_charges(known)
     return known
 
 
@@ -267,7 +268,7 @@ class _Tries:
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
             if not self._is_awaited(book.flight):
-                book.flight = None
+                _give_up(book)
             if isinstance(outcome, (Busy, Unavailable)):
                 book.trouble = outcome.cause
                 book.failing_since = began if book.failing_since is None else book.failing_since
@@ -390,7 +391,7 @@ class _Tries:
                 case Wait() | NotBefore():
                     return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
-                    book.doubted, book.known = book.known, None  # only the table shows what is given back
+                    book.doubt()
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
                 case StalePolicy() | NeverEnough():
                     return step
@@ -444,6 +445,8 @@ class _Tries:
                 return None
             case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
+                    if flight.uncertain and flight.wanted.reserved:
+                        book.left_behind()
                     flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
                 return None
             case Conflict() | ThrottledAnswer():
@@ -528,6 +531,13 @@ class _Tries:
             if book.flight is flight:
                 flight.uncertain = before or isinstance(answer, Unknown)
         return answer
+
+
+def _give_up(book: KeyBook) -> None:
+    """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
+    flight, book.flight = book.flight, None
+    if flight is not None and flight.uncertain and flight.wanted.reserved:
+        book.left_behind()
 
 
 def prepare_to_charge(

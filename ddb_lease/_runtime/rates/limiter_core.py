@@ -21,7 +21,7 @@ from ddb_lease._operations.rates.booking import book, known_denial
 from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
-from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import (
@@ -397,15 +397,15 @@ class RateLimiterCore:
     def _most(self, key: str | None, name: str) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        An override that we have not seen may allow a key more than the policy does.
+        An override that we have not seen may allow a key more than the policy does, or than the one that we have seen.
         """
         if key is None:
             return None
         state = self.state
         book = state.known_book(key)
-        known = None if book is None else book.known
-        if known is not None and name in known.override:
-            return known.override[name].burst
+        known, now = None if book is None else book.known, state.rate_time.now_ns()
+        if book is not None and known is not None and name in known.override:
+            return known.override[name].burst if now is None or now - book.known_at < REMEMBERED else None
         return None if key else state.limits[name].burst
 
     def _trouble(self, wish: Wish) -> Exception | None:

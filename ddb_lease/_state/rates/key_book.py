@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ddb_lease._protocol.rates.batching import Place
-from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.charging import Wanted, without_charges
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.rates.booking_queue import BookingQueue
@@ -216,6 +216,15 @@ class KeyBook:
                     self.gate = None  # it counts what was forgiven
             self._last_shown = None
         self.known, self.known_at, self.doubted = state, now, None
+
+    def doubt(self) -> None:
+        """Rely no more on what the item showed of its limits: only the table shows what others have given back."""
+        self.doubted, self.known = self.known, without_charges(self.known)
+
+    def left_behind(self) -> None:
+        """Note that a charge that reserves was given up, and may have been carried out: it is looked for later."""
+        self.ledger = self.ledger or HoldLedger()
+        self.ledger.unsure = True
 
     # The queue.
 
