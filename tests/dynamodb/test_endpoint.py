@@ -13,6 +13,7 @@ from botocore import exceptions as aws
 from ddb_lease import LeaseBucket, LeaseLost, StoreRejected, StoreUnavailable
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.endpoint import AWS, endpoint_of
 from ddb_lease.dynamodb.expressions import BucketAddress
