@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.rates.booking import known_denial
+from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, LostRace
 from ddb_lease._protocol.rates.charging import Wanted

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.rates.booking import book, known_denial
+from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text

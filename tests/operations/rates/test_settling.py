@@ -112,6 +112,20 @@ def test_a_waiter_of_the_same_process_gets_what_a_settlement_gives_back():
     assert call.outcome == Admitted()
 
 
+@pytest.mark.parametrize("held_by", [0, 1], ids=["this process", "another"])
+def test_a_try_behind_a_reservation_that_waits_is_denied_at_once(held_by):
+    world = ReservingWorld(HOUR, [0, 0], delay=10_000_000)
+    world.reserve(held_by, 9)
+    world.run(START + NS)
+    waiting = world.reserve(0, 5, patience=600 * NS)
+    for seconds in range(2, 58):
+        world.run(START + seconds * NS)
+        tried = world.call(0, 2)
+        world.run(world.now + 100_000_000)
+        assert isinstance(tried.outcome, Denied), seconds
+    assert waiting.over_at is None
+
+
 # Answers that are lost.
 
 
