@@ -34,6 +34,8 @@ MOST_PREPARED: Final = 8
 
 _TRY_SECONDS: Final = 10.0
 
+_PARENTS: Final = "keys and limiters, as in under=[orgs.key('acme')]"
+
 Parent = TypeVar("Parent")
 
 
@@ -51,11 +53,23 @@ def checked_parents(under: Sequence[Parent], kinds: tuple[type, ...]) -> list[Pa
     Raises:
         ConfigurationError: They are none.
     """
-    if not isinstance(under, (list, tuple)) or not all(isinstance(parent, kinds) for parent in under):
-        raise ConfigurationError(
-            f"under must be a list of keys and limiters, as in under=[orgs.key('acme')], not {shown(under)}"
-        )
+    if not isinstance(under, (list, tuple)):
+        raise ConfigurationError(f"under must be a list of {_PARENTS}, not {shown(under)}")
+    for parent in under:
+        if isinstance(parent, kinds):
+            continue
+        kind, own = type(parent), kinds[0]
+        if kind.__name__ in {each.__name__ for each in kinds}:
+            raise ConfigurationError(
+                f"the parents of a key of {_api_of(own)} must be of {_api_of(own)} too, and one is a {kind.__name__} "
+                f"of {_api_of(kind)}"
+            )
+        raise ConfigurationError(f"under must be a list of {_PARENTS}, and one of them is {shown(parent)}")
     return list(under)
+
+
+def _api_of(kind: type) -> str:
+    return "ddb_lease.aio" if kind.__module__.startswith("ddb_lease.aio") else "ddb_lease"
 
 
 def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:

@@ -34,7 +34,7 @@ from ddb_lease._protocol.rates.validation import (
 )
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_text, checked_timing, require_callback
+from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rates.reporter import RateReporter
@@ -162,7 +162,7 @@ class RateLimiterCore:
         self.state = LimiterState(
             name=self.name,
             given=given,
-            place=connection.endpoint.place(table=self.table, default=DEFAULT_TABLE),
+            place=connection.endpoint.place(table=self.table),
             prefetch=_checked_prefetch(prefetch, given),
             retention=timing.retention,
             time=shared.time,
