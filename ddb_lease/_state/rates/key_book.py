@@ -398,6 +398,13 @@ class KeyBook:
         return []
 
 
+def wake(bookings: Sequence[Booking], *, but: Booking | None = None) -> None:
+    """End the pauses of callers, but one's own; no lock is held."""
+    for booking in bookings:
+        if booking is not but:
+            booking.wake()
+
+
 def _due_of(place: weakref.ref[Booking]) -> float:
     booking = place()
     return math.inf if booking is None or booking.due is None else booking.due
