@@ -44,7 +44,7 @@ def until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operatio
 
 def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, now: int) -> int:
     """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
-    wait = book.waits_for_others(booking, now=now)
+    wait = 0 if book.booked is None else book.booked.waits_for_others(booking, now=now)
     if wait:
         return wait
     gate = book.gate = book.gate or UseGate()
