@@ -58,6 +58,7 @@ from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWri
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, admitting, resending
+from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.pace import Pace
@@ -391,7 +392,7 @@ class _Tries:
                 case Wait() | NotBefore():
                     return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
-                    book.doubt()
+                    book.doubted, book.known = book.known, without_charges(book.known)  # the table shows what came back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
                 case StalePolicy() | NeverEnough():
                     return step
@@ -446,7 +447,7 @@ class _Tries:
             case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
                     if flight.uncertain and flight.wanted.reserved:
-                        book.left_behind()
+                        book.ledger = left_behind(book.ledger)
                     flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
                 return None
             case Conflict() | ThrottledAnswer():
@@ -537,7 +538,7 @@ def _give_up(book: KeyBook) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
-        book.left_behind()
+        book.ledger = left_behind(book.ledger)
 
 
 def prepare_to_charge(
