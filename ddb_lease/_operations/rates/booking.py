@@ -44,10 +44,12 @@ from ddb_lease._protocol.rates.charging import (
     Wanted,
     earliest_due,
     limits_of,
+    without_charges,
 )
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, admitting
+from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
@@ -311,7 +313,7 @@ class _Tries:
                 case Wait() | NotBefore():
                     return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
-                    book.doubt()
+                    book.doubted, book.known = book.known, without_charges(book.known)  # the table shows what came back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
                 case StalePolicy() | NeverEnough():
                     return step
@@ -346,7 +348,7 @@ def _give_up(book: KeyBook) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
-        book.left_behind()
+        book.ledger = left_behind(book.ledger)
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -42,14 +42,16 @@ from ddb_lease._protocol.rates.charging import (
     is_charged,
     limits_of,
     propose_together,
+    without_charges,
 )
 from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherRefused
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
-from ddb_lease._protocol.rates.together import after
+from ddb_lease._protocol.rates.together import after_others
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation, admitting
-from ddb_lease._state.rates.hold_ledger import Held
+from ddb_lease._state.rates.callers import Callers
+from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
@@ -83,6 +85,10 @@ class Member:
     wanted: Wanted
 
 
+def _nobody() -> None:
+    """Wakes nobody."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Call:
     """One caller.
@@ -96,6 +102,7 @@ class Call:
         held: What it holds of each member, once that is charged.
         admitted: Whether its permits were taken.
         sending: The charge that reserves, and that is not known yet.
+        wake: Ends its pause, from any thread.
         prepared: How often in a row it was prepared, and then not charged.
         sweeps_at: When holds that are overdue are a reason to prepare again, on the steady clock.
     """
@@ -110,12 +117,24 @@ class Call:
     sending: ChargeTogether | None = None
     prepared: int = 0
     sweeps_at: float = -math.inf
+    wake: Callable[[], None] = _nobody
+
+    def join(self) -> None:
+        """Join the callers of each member."""
+        for member in self.members:
+            with member.state.lock:
+                member.book.callers = member.book.callers or Callers()
+                member.book.callers.join(self)
 
     def leave(self) -> None:
         """End it, from any place: nobody uses what it holds, unless it was admitted; and what it sends is not its own.
 
         If a charge that it left behind is carried out, this process's next call settles in full what that holds.
         """
+        for member in self.members:
+            with member.state.lock:
+                if member.book.callers is not None:
+                    member.book.callers.leave(self)
         _forget_sending(self, known=False)
         if not self.admitted:
             for member, held in zip(self.members, self.held, strict=False):
@@ -258,6 +277,7 @@ class _Charging:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._planned: list[KeyWanted] = []
         self._first = call.members[0].state
 
     def once(self) -> Operation[Admission | Unprepared]:
@@ -304,6 +324,7 @@ class _Charging:
         )
         match proposal:
             case ChargeTogether():
+                self._planned = keys
                 return replace(proposal, charges=tuple(map(_addressed, proposal.charges, call.members, keys)))
             case NotBefore():  # within another member's horizon, but not within the shortest
                 return Denied(retry_in=(proposal.at - now - horizon + _PADDING_NS) / NS)
@@ -350,9 +371,9 @@ class _Charging:
 
     def _charged(self, charges: Sequence[Charge], found: Sequence[KeyState | None]) -> None:
         now = self._first.rate_time.now_ns() or 0
-        for member, charge, shown in zip(self._call.members, charges, found, strict=True):
+        for member, charge, shown, key in zip(self._call.members, charges, found, self._planned, strict=True):
             with member.state.lock:
-                state = shown or after(charge, member.book.known)
+                state = shown or after_others(charge, key.state, member.book.known)
                 if member.wanted.reserved:
                     self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
                     # At the same moment: a charge that is in the ledger and not known yet would pass for another one.
@@ -368,7 +389,7 @@ def _forget_sending(call: Call, *, known: bool) -> None:
             with member.state.lock:
                 _forget_reserving(member, charge)
                 if charge.hold is not None and not known:
-                    member.book.left_behind()
+                    member.book.ledger = left_behind(member.book.ledger)
 
 
 def _forget_reserving(member: Member, charge: Charge) -> None:
@@ -464,7 +485,7 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case HeldBack():
             book = member.book
             with member.state.lock:
-                book.doubt()
+                book.doubted, book.known = book.known, without_charges(book.known)  # the table shows what came back
             return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
         case StalePolicy():
             return Unprepared()

@@ -139,12 +139,19 @@ class Family:
         deadline = math.inf if seconds is None else began + seconds
         call = Call(members=tuple(members), began=began, deadline=deadline, patient=patient)
         try:
+            call.join()
             yield call
         finally:
             call.leave()
 
-    def steps(self, call: Call) -> Iterator[Step]:
-        """What to drive, one after the other, until one of them ends the call: see `Step.ends`."""
+    def steps(self, call: Call, wake: Callable[[], None]) -> Iterator[Step]:
+        """What to drive, one after the other, until one of them ends the call: see `Step.ends`.
+
+        Args:
+            call: The call.
+            wake: Ends its pause, from any thread.
+        """
+        call.wake = wake
         while True:
             for relative, member in zip(self.members, call.members, strict=True):
                 preparing = relative.core.observed(prepare(member, call), member.key, None)
