@@ -149,7 +149,6 @@ def test_every_command_has_a_help_page(cli, line):
     assert done.returncode == 0
     assert done.stdout.startswith("usage: ddb-lease")
     assert done.stderr == ""
-    assert "exit codes:" in done.stdout or line.startswith("local")
 
 
 def test_every_option_of_a_command_is_in_its_help(cli):
@@ -172,10 +171,9 @@ def test_the_version_is_told(cli):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("", "command"),
-        ("frobnicate", "invalid choice"),
+        ("", "COMMAND"),
+        ("frobnicate", "no such command: 'frobnicate'"),
         ("run", "BUCKET"),
-        ("run b --local -- true", "--max-tokens"),
         ("run b --max-tokens x --local -- true", "invalid int value"),
         ("run b --max-tokens 1 --lease soon --local -- true", "'soon' is not a duration"),
         ("run b --max-tokens 1 --timeout -1 --local -- true", "--timeout"),
@@ -186,14 +184,17 @@ def test_the_version_is_told(cli):
         ("create-table --local --wait never", "'never' is not a duration"),
         ("local restart", "invalid choice"),
         ("status used --local -- true", "only run and limit take a command"),
-        ("run b --max-tokens 1 --local echo 'a b'", "write the command after --: -- echo 'a b'"),
+        (
+            "run b --max-tokens 1 --local echo 'a b'",
+            "write the command after --: ddb-lease run b --max-tokens 1 --local -- echo 'a b'",
+        ),
         ("rate", "what"),
         ("rate status", "NAME"),
         ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
         ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
         ("rate block b --local", "--for"),
         ("rate status b --local -- true", "only run and limit take a command"),
-        ("limit b --rate 1/s --local true", "write the command after --: -- true"),
+        ("limit b --rate 1/s --local true", "write the command after --: ddb-lease limit b --rate 1/s --local -- true"),
         ("run b --max-tokens 1 --locale -- true", "unrecognized arguments: --locale"),
         ("status used --local true", "unrecognized arguments: true"),
     ],
@@ -214,7 +215,7 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
     done = cli("run b --max-tokens 1 --lease soon --local -- true")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
-        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 10m, 2h or 1d"
+        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 1m30s, 10m, 2h or 1d"
     )
     assert "Traceback" not in done.stderr
 
@@ -227,7 +228,15 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
         ("run b --max-tokens 1 --lease 0.1s --local --short-leases -- true", "too short"),
         ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (4.3 s)"),
         ("run b --max-tokens 1 --lease 3s --short-leases -- true", "--short-leases needs --local"),
-        ("run b --max-tokens 1 --lease 10s --grace 9s --local -- true", "too short"),
+        (
+            "run b --max-tokens 1 --lease 10s --grace 9s --local -- true",
+            "--grace 9s is too long for a lease of 10s: it may be 2.3s at most",
+        ),
+        (
+            "run b --max-tokens 1 --grace 1h --local -- true",
+            "--grace 1h is too long for a lease of 1m: it may be 18s at most",
+        ),
+        ("limit b --burst 5 --local -- true", "--burst belongs to --rate"),
         ("run b --max-tokens 1 --lease 0 --local -- true", "lease_seconds must be"),
         ("run '' --max-tokens 1 --local -- true", "non-empty"),
         ("status used --local --region us-east-1", "--local means this machine's engine"),
