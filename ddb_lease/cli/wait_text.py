@@ -13,10 +13,14 @@ from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.models import BucketStatus
 
 _OWNER: Final = 24
-"""Columns of an owner at most, and at least where there is little room."""
+"""Columns of an owner at most."""
+_MORE: Final = ", and {} more"
+_PLUS: Final = " +{}"
+_READABLE: Final = 14
 _SHORTEST: Final = 8
+"""Columns of an owner at least, where there is little room."""
 _NAMED: Final = 5
-"""So many holders are named, where there is no end of room."""
+"""So many holders are named in a line without end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +91,21 @@ def held_by(holders: tuple[Holder, ...], *, aged: float = 0.0, width: int | None
     """`held by A (36s), B (2h), and 3 more`: as many as fit; empty if not even one does, or there is none."""
     texts = [(printable(h.owner), f" ({shown(h.seconds + aged)})") for h in holders]
     most = _NAMED if width is None else len(texts)
-    for named in range(min(most, len(texts)), 0, -1):
-        for size in (_OWNER, _SHORTEST):
-            left = len(texts) - named
-            more = f", and {left} more" if left else ""
-            line = f"held by {', '.join(shortened(owner, size) + age for owner, age in texts[:named])}{more}"
-            if width is None or columns_of(line) <= width:
-                return line
+    # Fewer holders before names that nobody can read.
+    tries = (
+        (named, size, more)
+        for largest, least, more in (
+            (_OWNER, _READABLE, _MORE),
+            (_READABLE - 1, _SHORTEST, _MORE),
+            (_OWNER, _SHORTEST, _PLUS),
+        )
+        for named in range(min(most, len(texts)), 0, -1)
+        for size in range(largest, least - 1, -1)
+    )
+    for named, size, more in tries:
+        left = len(texts) - named
+        held = ", ".join(shortened(owner, size) + age for owner, age in texts[:named])
+        line = f"held by {held}{more.format(left) if left else ''}"
+        if width is None or columns_of(line) <= width:
+            return line
     return ""

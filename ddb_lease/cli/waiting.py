@@ -120,7 +120,7 @@ class Waiting:
         next_line = 0.0
         while True:
             if _in_front():
-                streams.show_line(f"ddb-lease: {self._text(width=_room())}")
+                streams.show_line(self._text(width=_room()))
                 if self.seconds >= next_line:
                     next_line = self.seconds + self._each
             elif self.seconds >= next_line:
@@ -189,4 +189,4 @@ def _room() -> int:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or PLAIN_COLUMNS
     except (OSError, ValueError):
         columns = PLAIN_COLUMNS
-    return max(1, columns - len("ddb-lease: ") - 1)  # a terminal wraps after its last column
+    return max(1, columns - 1)  # a terminal wraps after its last column

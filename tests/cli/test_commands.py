@@ -735,6 +735,36 @@ def test_a_command_with_local_starts_the_engine_by_itself(tmp_path):
         assert cli("local stop").returncode == 0
 
 
+# Waiting.
+
+
+def test_waiting_speaks_on_a_terminal_in_one_line_and_says_at_the_end_how_long_it_took(cli, client):
+    name = put_nine(client, leased=9)
+    (lease,) = [lease for lease in _leases(cli, name) if lease["slot"] == 4]
+    said, code = on_terminal(
+        cli,
+        f"run {name} --local -- sh -c 'echo ran >&2'",
+        after="held by",
+        act=lambda: cli(f"release {name} {lease['lease_id']} --local"),
+        columns=80,
+    )
+    assert code == 0
+    drawn = re.findall(r"\r(waiting for .*?)\x1b\[K", said)
+    assert drawn
+    assert max(map(len, drawn)) < 80
+    for line in drawn:
+        assert re.match(rf"waiting for {name}: full, \d+s; held by host:\d \(\S+\) \+8", line)
+    assert re.search(rf"\r\x1b\[Kddb-lease: slot 4 of {name} after \S+s\r\nran\r\n\Z", said)
+
+
+def test_an_interrupted_wait_leaves_a_clean_terminal(cli, client):
+    name = put_nine(client, leased=9)
+    said, code = on_terminal(cli, f"run {name} --local -- true", after="held by", keys=b"\x03")
+    assert code == 130
+    assert said.endswith("\r\x1b[K")
+    assert "\n" not in said
+
+
 # One lease, by its id.
 
 
@@ -863,8 +893,8 @@ def test_a_size_that_cannot_be_is_told(cli, tokens):
 # Watching.
 
 
-def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100):
-    """Run a command on a terminal of its own; type once it has said something. What it said, and its code."""
+def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, columns=100):
+    """Run a command on a terminal of its own; type, or act, once it has said something. What it said, and its code."""
     pid, fd = pty.fork()
     if not pid:
         os.chdir(cli.folder)
@@ -877,6 +907,9 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100
             if pending and after in said:
                 os.write(fd, pending)
                 pending = b""
+            if act is not None and after in said:
+                act()
+                act = None
             if select.select([fd], [], [], 0.1)[0]:
                 try:
                     said += os.read(fd, 65536).decode(errors="replace")
