@@ -36,9 +36,11 @@ class Described:
     """Settings in a log message: readable as a text, and as what they are."""
 
     settings: Settings
+    with_order: bool = False
 
     def __str__(self) -> str:
-        return f"max_tokens={self.settings.max_tokens}, lease_seconds={self.settings.lease_ms / 1000:g}"
+        order = f", order={self.settings.order}" if self.with_order else ""
+        return f"max_tokens={self.settings.max_tokens}, lease_seconds={self.settings.lease_ms / 1000:g}{order}"
 
 
 def require_quick_answers(answer_seconds: float, lease_seconds: float) -> None:
@@ -162,9 +164,11 @@ class BucketState:
             self.settings = stored
         if not self.hints.learn_counter(counter, sure=sure):
             return
-        if stored != self.wanted and not self._warned:
+        if self.wanted.differ(stored) and not self._warned:
             self._warned = True
-            _log.warning(OTHER_SETTINGS_TEXT, self.called, Described(stored), Described(self.wanted))
+            with_order = self.wanted.order not in {None, stored.order}
+            described = (Described(settings, with_order=with_order) for settings in (stored, self.wanted))
+            _log.warning(OTHER_SETTINGS_TEXT, self.called, *described)
 
     def settings_changed(self) -> None:
         """This client changed them itself: it needs no warning, and reads the table again."""

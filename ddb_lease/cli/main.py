@@ -14,6 +14,7 @@ from ddb_lease.cli import (
     defaults,
     exits,
     formatting,
+    known_names,
     lease,
     limit,
     operate,
@@ -27,6 +28,7 @@ from ddb_lease.cli import (
     template,
 )
 from ddb_lease.cli.conform import command as conform
+from ddb_lease.cli.seeing import ls
 from ddb_lease.errors import LeaseError
 
 _EXAMPLES = """\
@@ -90,7 +92,7 @@ def _execute(arguments: Sequence[str]) -> int:
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
     except LeaseError as error:
-        streams.say(_one_line(error))
+        streams.say(_one_line(error) + known_names.hint(error, options))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -130,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     limit.add_parser(subparsers)
     rate.add_parser(subparsers)
     status.add_parser(subparsers)
+    ls.add_parser(subparsers)
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)
     setup.add_parsers(subparsers)

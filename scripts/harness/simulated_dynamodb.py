@@ -223,6 +223,12 @@ class DynamoDB:
         """Write or delete an item by hand."""
         self._commit({key: item}, now)
 
+    def drop(self, which: Callable[[Key], bool]) -> None:
+        """Forget items, and what they were before, as if they had never been; nobody is told."""
+        for known in (self.items, self._before):
+            for key in [key for key in known if which(key)]:
+                del known[key]
+
     def write(self, items: dict[Key, Item], now: float) -> None:
         """An operator's transaction whose conditions hold."""
         self._commit(dict(items), now, transaction=True)

@@ -21,7 +21,11 @@ import pytest
 
 from ddb_lease import SlidingWindow
 from ddb_lease.cli import main
+from ddb_lease.cli import status as status_command
+from ddb_lease.errors import StoreUnavailable, UnknownBucket
 from tests.cli import fork_server
+from tests.cli.test_formatting import lease as a_lease
+from tests.cli.test_formatting import status as a_status
 from tests.support import recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +138,7 @@ def is_one_line(done, *, outage=False):
         "--help",
         "run --help",
         "status --help",
+        "ls --help",
         "create-table --help",
         "conform --help",
         "local --help",
@@ -192,6 +197,7 @@ def test_the_version_is_told(cli):
         ("rate status", "NAME"),
         ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
         ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
+        ("rate set b --limit tokens=9/s,burst=1.5 --local", "the burst must be a whole number from 1 up, not 1.5"),
         ("rate block b --local", "--for"),
         ("rate status b --local -- true", "only run and limit take a command"),
         ("limit b --rate 1/s --local true", "write the command after --: ddb-lease limit b --rate 1/s --local -- true"),
@@ -494,8 +500,10 @@ def test_status_shows_each_lease_in_a_line(cli, client):
     assert blank == ""
     assert columns.split("  ")[0] == "SLOT"
     assert columns.split() == ["SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE", "ID", "DATA"]
-    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){16}$", first)
-    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){16}  job=nightly$", second)
+    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){4}$", first)
+    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){4}  job=nightly$", second)
+    wide = cli("status shown --local --wide").stdout.splitlines()
+    assert re.search(r"  7-(ab){16}  job=nightly$", wide[-1])
 
 
 def test_status_as_json_has_all_of_it(cli, client):
@@ -810,6 +818,31 @@ def test_a_release_by_id_ends_a_lease(cli, holder):
     assert again.stderr == f"ddb-lease: lease {lease_id} is not held: nothing was changed\n"
 
 
+def test_a_lease_is_meant_by_what_status_shows_or_by_its_slot(cli, client):
+    name = put_nine(client)
+    whole = f"7-{'ab' * 16}"
+    done = cli(f"revoke {name} 7-abab --local")
+    assert (done.returncode, done.stdout) == (0, f"lease {whole} of host:7 is revoked\n")
+    done = cli(f"release {name} --slot 7 --local --json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"lease_id": whole, "released": True})
+    for given, said in (("--slot 7", "slot 7 is not leased"), ("7-abab", "lease 7-abab is not held")):
+        done = cli(f"release {name} {given} --local")
+        assert (done.returncode, done.stderr) == (66, f"ddb-lease: {said}: nothing was changed\n")
+    assert {lease["slot"] for lease in _leases(cli, name)} == {6, 8}
+    for given in ("", "8-abab --slot 8"):
+        done = cli(f"release {name} {given} --local")
+        assert (done.returncode, "say which lease" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("what", ["release", "revoke"])
+@pytest.mark.parametrize("lease", [f"0-{'ab' * 16}", "0-abcdef", "--slot=0"])
+def test_a_lease_of_a_bucket_that_does_not_exist_is_told_as_such(cli, what, lease):
+    done = cli(f"{what} usd {lease} --local")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert done.stderr.startswith("ddb-lease: bucket 'usd' does not exist in table 'ddb-lease'; ")
+    assert done.stderr.endswith("; did you mean used?; `ddb-lease ls --local` lists what there is\n")
+
+
 @pytest.mark.parametrize("what", ["release", "revoke"])
 def test_what_is_no_lease_id_is_told(cli, what):
     done = cli(f"{what} used nonsense --local")
@@ -927,7 +960,7 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, c
 def test_a_watch_shows_the_bucket_in_place_and_leaves_the_terminal_as_it_was(cli, client):
     name = put_nine(client)
     said, code = on_terminal(
-        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3 s", rows=8
+        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3s", rows=8
     )
     assert code == 128 + signal.SIGINT
     assert said.startswith("\x1b[?1049h\x1b[?25l\x1b[H"), "another screen, without a cursor"
@@ -973,8 +1006,42 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
             process.kill()
 
 
-@pytest.mark.parametrize("interval", ["0", "0.1", "-1", "nan", "inf", "1e10"])
-def test_an_interval_that_cannot_be_is_told(cli, interval):
-    done = cli(["status", "used", "--local", "--watch", f"--interval={interval}"])
-    assert done.returncode == 2
-    assert "--interval must be from 0.2 seconds to a day" in done.stderr
+@pytest.mark.parametrize("interval", ["0", "0.1", "2d"])
+def test_an_interval_that_cannot_be_is_told(interval, capsys):
+    assert main.main(["status", "used", "--local", "--watch", f"--interval={interval}"]) == 2
+    assert "--interval must be from 0.2 seconds to a day" in capsys.readouterr().err
+
+
+class Failing:
+    """A bucket whose reads go as told."""
+
+    def __init__(self, *answers):
+        self._answers = iter(answers)
+
+    def status(self):
+        answer = next(self._answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def test_in_an_outage_a_watch_keeps_the_last_table_and_says_how_old_it_is(capsys):
+    outage = StoreUnavailable(f"no answer: {'x' * 60} {'y' * 60}")
+    answers = outage, a_status(a_lease()), StoreUnavailable("no answer"), KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        status_command._watch(Failing(*answers), interval=0.01, for_programs=False, wide=False)
+    out = capsys.readouterr().out
+    first, table, kept = re.split(r"^\d\d:\d\d:\d\d, every 0s, until Ctrl-C\n\n", out, flags=re.MULTILINE)[1:]
+    assert max(map(len, first.splitlines())) <= 80
+    assert re.fullmatch(r"no answer\n\nas of \d\d:\d\d:\d\d, \d\S*s ago:\n(.*)", kept, re.DOTALL)[1] == table
+
+
+def test_a_bucket_that_is_gone_is_no_outage(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        status_command._watch(
+            Failing(a_status(a_lease()), UnknownBucket("it is gone"), KeyboardInterrupt()),
+            interval=0.01,
+            for_programs=False,
+            wide=False,
+        )
+    assert capsys.readouterr().out.endswith("until Ctrl-C\n\nit is gone\n")

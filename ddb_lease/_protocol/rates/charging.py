@@ -132,6 +132,17 @@ def limits_of(policy: Policy, state: KeyState | None) -> Mapping[str, LimitPolic
     return {name: override.get(name, limit) for name, limit in policy.limits.items()}
 
 
+def without_charges(state: KeyState | None) -> KeyState | None:
+    """A key as if nothing were charged or held; None if no override says which limits it has.
+
+    A caller whose permits may have come free sends a charge by it, and the table decides. An override stays: by the
+    policy alone, permits that the key may have would seem too many.
+    """
+    if state is None or not state.override_rev:
+        return None
+    return KeyState(rev=state.rev, override=state.override, override_rev=state.override_rev)
+
+
 def adopted(policy: Policy, state: KeyState | None) -> KeyState | None:
     """A key's state as the policy takes it: what was charged under an older one is cut at `since` + the tolerance."""
     cuts = _cuts(policy, state)

@@ -105,12 +105,14 @@ class HoldLedger:
         entries: What is held, the oldest first.
         under_way: The settlement under way.
         settlers: Callers that settle; the first one sends.
+        unsure: Whether a charge was given up that may have been carried out. Only the item shows what it holds.
     """
 
     seen: KeyState | None = None
     entries: list[Held] = field(default_factory=list)
     under_way: Settlement | None = None
     settlers: list[Settler] = field(default_factory=list)
+    unsure: bool = False
     _overwritten: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
 
     def saw(self, state: KeyState | None, *, process: str) -> None:
