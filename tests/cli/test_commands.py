@@ -877,6 +877,14 @@ def test_a_resize_tells_what_it_did(cli, client):
     assert "3 more on retired slots until they end" in status
 
 
+def test_a_configure_tells_what_it_did(cli, client):
+    name = put_nine(client)
+    lines = [f"configure {name} --local --order fifo"] * 2 + [f"configure {name} --local --order any --json"]
+    said = [cli(line).stdout for line in lines]
+    assert said[:2] == [f"{name} has order fifo, and had any\n", f"{name} has order fifo already\n"]
+    assert json.loads(said[2]) == {"bucket": name, "before": "fifo", "after": "any"}
+
+
 def test_a_repair_tells_what_it_did(cli, client):
     name = put_nine(client)
     assert "drift: 3 slots are in circulation" in cli(f"status {name} --local").stdout
@@ -908,7 +916,9 @@ def test_a_reset_that_is_told_not_to_ask_does_not(cli, client):
     assert _leases(cli, name) == []
 
 
-@pytest.mark.parametrize("line", ["resize nobody 3", "repair nobody", "reset nobody --yes", "reset nobody"])
+@pytest.mark.parametrize(
+    "line", ["resize nobody 3", "configure nobody --order fifo", "repair nobody", "reset nobody --yes", "reset nobody"]
+)
 def test_what_does_not_exist_is_not_made_by_an_operator(cli, line):
     done = cli(f"{line} --local")
     assert done.returncode == 66
