@@ -58,6 +58,7 @@ settings.register_profile(
     "deep", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+os.environ["DDB_LEASE_CONFIG"] = ""  # none of the settings of whoever runs the tests
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -167,12 +167,8 @@ class BucketState:
         if self.wanted.differ(stored) and not self._warned:
             self._warned = True
             with_order = self.wanted.order not in {None, stored.order}
-            _log.warning(
-                OTHER_SETTINGS_TEXT,
-                self.called,
-                Described(stored, with_order=with_order),
-                Described(self.wanted, with_order=with_order),
-            )
+            described = (Described(settings, with_order=with_order) for settings in (stored, self.wanted))
+            _log.warning(OTHER_SETTINGS_TEXT, self.called, *described)
 
     def settings_changed(self) -> None:
         """This client changed them itself: it needs no warning, and reads the table again."""

@@ -56,7 +56,13 @@ def asked_bucket(options: argparse.Namespace) -> tuple[LeaseBucket, int]:
             )
     require_room(timing, lease, grace=options.grace)
     bucket = LeaseBucket(
-        options.bucket, max_tokens=max_tokens, lease_seconds=lease, timing=timing, owner=options.owner, **where
+        options.bucket,
+        max_tokens=max_tokens,
+        lease_seconds=lease,
+        timing=timing,
+        owner=options.owner,
+        order="fifo" if options.fifo else None,
+        **where,
     )
     return bucket, max_tokens
 

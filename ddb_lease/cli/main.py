@@ -14,6 +14,7 @@ from ddb_lease.cli import (
     defaults,
     exits,
     formatting,
+    known_names,
     lease,
     limit,
     operate,
@@ -91,7 +92,7 @@ def _execute(arguments: Sequence[str]) -> int:
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
     except LeaseError as error:
-        streams.say(_one_line(error))
+        streams.say(_one_line(error) + known_names.hint(error, options))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from typing import Any
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.cli.streams import confirmed, say, show
-from ddb_lease.models import Repaired, Resized
+from ddb_lease.models import ORDERS, Configured, Repaired, Resized
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,6 +27,19 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "resize gpus 2 --json",
     )
     resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="the new number of tokens")
+    configure = connection.add_bucket_command(
+        subparsers,
+        "configure",
+        execute_configure,
+        "change in which order those who wait are served",
+        "Change in which order those who wait for a bucket's slots are served, while it is in use: fifo, first come, "
+        "first served, over all machines, or any, whoever looks first when a slot comes free. How many tokens it has, "
+        "resize changes.",
+        "configure gpus --order fifo",
+        "configure gpus --order any --json",
+    )
+    configure.add_argument("--order", choices=ORDERS, required=True, help="the new order")
+    configure.set_defaults(only_typed=("order",))
     connection.add_bucket_command(
         subparsers,
         "repair",
@@ -67,6 +81,19 @@ def execute_resize(options: argparse.Namespace) -> int:
     return 0
 
 
+def execute_configure(options: argparse.Namespace) -> int:
+    """Configure it."""
+
+    def told(done: Configured) -> str:
+        name = formatting.printable(options.bucket)
+        return f"{name} has order {done.after}{' already' if done.before == done.after else f', and had {done.before}'}"
+
+    with connection.bucket(options, max_tokens=1) as bucket:
+        done = bucket.configure(order=options.order)
+    _tell(options, dataclasses.asdict(done), told(done))
+    return 0
+
+
 def execute_repair(options: argparse.Namespace) -> int:
     """Repair it."""
 
@@ -104,7 +131,7 @@ def _confirmed(bucket: LeaseBucket) -> bool:
     return confirmed(question, refusal=lambda why: f"reset asks for confirmation, and {why}: give --yes")
 
 
-def _tell(options: argparse.Namespace, for_programs: dict[str, int], for_people: str) -> None:
+def _tell(options: argparse.Namespace, for_programs: dict[str, Any], for_people: str) -> None:
     show(json.dumps({"bucket": options.bucket} | for_programs) if options.json else for_people)
 
 

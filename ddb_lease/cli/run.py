@@ -86,6 +86,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--count", type=int, default=1, metavar="N", help="how many slots to take at once, all or nothing (default: 1)"
     )
     parser.add_argument(
+        "--fifo",
+        action="store_true",
+        help="make the bucket one that serves first come, first served (if it exists, its stored order counts)",
+    )
+    parser.add_argument(
         "--lease",
         type=formatting.duration,
         default=60.0,

@@ -64,4 +64,10 @@ def different(options: argparse.Namespace, *, stored: Described, wanted: Describ
             f"{name} has leases of {length}, and that counts, not the {asked} of --lease; the length is set when a "
             "bucket is made"
         )
+    if "fifo" in options.given and stored.settings.order != wanted.settings.order:
+        words = ["ddb-lease", "configure", options.bucket, "--order", "fifo", *connection.words(options)]
+        said.append(
+            f"{name} has order={stored.settings.order}, and that counts, not --fifo; "
+            f"to change that: {printable(shlex.join(words))}"
+        )
     return said

@@ -66,4 +66,4 @@ class SlotWait:
             return UNKNOWN
         status = self._bucket.status()
         self._is_large = status.max_tokens > MOST_TOKENS
-        return wait_text.standing(status, count=self._count)
+        return wait_text.standing(status, owner=self._bucket.owner, count=self._count)

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, pages
+from ddb_lease.cli import connection, formatting, pages
 from ddb_lease.cli.abbreviations import abbreviated
 from ddb_lease.cli.fitting import fitted, wrapped
 from ddb_lease.cli.formatting import printable, shown
@@ -52,10 +52,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--interval",
-        type=float,
+        type=formatting.duration,
         default=2.0,
-        metavar="SECONDS",
-        help="pause of --watch between two reads of the whole bucket (default: 2)",
+        metavar="TIME",
+        help="pause of --watch between two reads of the whole bucket (default: 2s)",
     )
     connection.add_options(parser)
     parser.set_defaults(execute=execute)
@@ -65,7 +65,7 @@ def execute(options: argparse.Namespace) -> int:
     """Show the bucket."""
     if not _SHORTEST_INTERVAL <= options.interval <= _LONGEST_INTERVAL:
         raise ConfigurationError(
-            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {options.interval:g}"
+            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {shown(options.interval)}"
         )
     with connection.bucket(options, max_tokens=1) as bucket:
         if options.watch:
@@ -80,17 +80,27 @@ def _width(*, wide: bool) -> int | None:
 
 
 def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool, wide: bool) -> None:
-    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that."""
+    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that.
+
+    For people the last table stays in an outage, with its age.
+    """
+    last, read_at, told = "", 0.0, ""
     with Screen(sys.stdout) as screen:
         while True:
+            now, width = time.strftime("%H:%M:%S"), _width(wide=wide)
             try:
                 status = bucket.status()
-                text = as_json(status, indent=None) if for_programs else as_table(status, width=_width(wide=wide))
+                text = as_json(status, indent=None) if for_programs else as_table(status, width=width)
+                last, read_at, told = text, time.monotonic(), now
             except (StoreUnavailable, UnknownBucket) as error:
                 said = printable(" ".join(str(error).split()))
                 text = json.dumps({"error": type(error).__name__, "message": said}) if for_programs else said
+                if not for_programs:
+                    text = said if width is None else wrapped(said, width)
+                if last and not for_programs and isinstance(error, StoreUnavailable):
+                    text += f"\n\nas of {told}, {shown(time.monotonic() - read_at)} ago:\n{last}"
             if not for_programs:
-                text = f"{time.strftime('%H:%M:%S')}, every {interval:g} s, until Ctrl-C\n\n{text}"
+                text = f"{now}, every {shown(interval)}, until Ctrl-C\n\n{text}"
             screen.show(text)
             threading.Event().wait(interval)
 

@@ -52,14 +52,17 @@ class Standing:
 UNKNOWN: Final = Standing()
 
 
-def standing(status: BucketStatus, *, count: int) -> Standing:
-    """How a status shows a wait for `count` slots."""
+def standing(status: BucketStatus, *, owner: str, count: int) -> Standing:
+    """How a status shows a wait for `count` slots by this owner."""
     running = {lease.lease_id: lease for lease in status.leases if not lease.expired}
     holders = sorted(
         (Holder(owner=lease.owner, seconds=lease.age_seconds) for lease in running.values()), key=lambda h: -h.seconds
     )
+    place = next((waiter.place for waiter in status.queue if waiter.owner == owner), None)
     few = f"{status.free} free of {count} wanted" if status.free < count else ""
     state = few if status.free else "full"
+    if place is not None:
+        state = f"place {place} of {max(status.waiting, place)}"
     return Standing(state=state, holders=tuple(holders))
 
 

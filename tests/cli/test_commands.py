@@ -21,7 +21,11 @@ import pytest
 
 from ddb_lease import SlidingWindow
 from ddb_lease.cli import main
+from ddb_lease.cli import status as status_command
+from ddb_lease.errors import StoreUnavailable, UnknownBucket
 from tests.cli import fork_server
+from tests.cli.test_formatting import lease as a_lease
+from tests.cli.test_formatting import status as a_status
 from tests.support import recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,8 +122,10 @@ def put_bucket(client, name, leases, *, table="ddb-lease"):
 
 
 def is_one_line(done, *, outage=False):
-    """An error is one line, with its name, without a traceback; after a while of waiting, one more told of the outage."""
-    lines = done.stderr.splitlines()
+    """An error is one line, with its name, without a traceback; after a while of waiting, others told of that."""
+    lines = [
+        line for line in done.stderr.splitlines() if not (outage and line.startswith("ddb-lease: waiting for b: "))
+    ]
     if outage and lines[0].startswith("ddb-lease: bucket 'b': no answer from DynamoDB for "):
         del lines[0]
     return len(lines) == 1 and lines[0].startswith("ddb-lease: ") and "defect" not in lines[0]
@@ -757,7 +763,7 @@ def test_waiting_speaks_on_a_terminal_in_one_line_and_says_at_the_end_how_long_i
     assert drawn
     assert max(map(len, drawn)) < 80
     for line in drawn:
-        assert re.match(rf"waiting for {name}: full, \d+s; held by host:\d \(\S+\) \+8", line)
+        assert re.match(rf"waiting for {name}: full, \S+; held by host:\d \(\S+\) \+8", line)
     assert re.search(rf"\r\x1b\[Kddb-lease: slot 4 of {name} after \S+s\r\nran\r\n\Z", said)
 
 
@@ -831,6 +837,15 @@ def test_a_lease_is_meant_by_what_status_shows_or_by_its_slot(cli, client):
 
 
 @pytest.mark.parametrize("what", ["release", "revoke"])
+@pytest.mark.parametrize("lease", [f"0-{'ab' * 16}", "0-abcdef", "--slot=0"])
+def test_a_lease_of_a_bucket_that_does_not_exist_is_told_as_such(cli, what, lease):
+    done = cli(f"{what} usd {lease} --local")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert done.stderr.startswith("ddb-lease: bucket 'usd' does not exist in table 'ddb-lease'; ")
+    assert done.stderr.endswith("; did you mean used?; `ddb-lease ls --local` lists what there is\n")
+
+
+@pytest.mark.parametrize("what", ["release", "revoke"])
 def test_what_is_no_lease_id_is_told(cli, what):
     done = cli(f"{what} used nonsense --local")
     assert done.returncode == 2
@@ -864,6 +879,14 @@ def test_a_resize_tells_what_it_did(cli, client):
     assert "3 more on retired slots until they end" in status
 
 
+def test_a_configure_tells_what_it_did(cli, client):
+    name = put_nine(client)
+    lines = [f"configure {name} --local --order fifo"] * 2 + [f"configure {name} --local --order any --json"]
+    said = [cli(line).stdout for line in lines]
+    assert said[:2] == [f"{name} has order fifo, and had any\n", f"{name} has order fifo already\n"]
+    assert json.loads(said[2]) == {"bucket": name, "before": "fifo", "after": "any"}
+
+
 def test_a_repair_tells_what_it_did(cli, client):
     name = put_nine(client)
     assert "drift: 3 slots are in circulation" in cli(f"status {name} --local").stdout
@@ -895,7 +918,9 @@ def test_a_reset_that_is_told_not_to_ask_does_not(cli, client):
     assert _leases(cli, name) == []
 
 
-@pytest.mark.parametrize("line", ["resize nobody 3", "repair nobody", "reset nobody --yes", "reset nobody"])
+@pytest.mark.parametrize(
+    "line", ["resize nobody 3", "configure nobody --order fifo", "repair nobody", "reset nobody --yes", "reset nobody"]
+)
 def test_what_does_not_exist_is_not_made_by_an_operator(cli, line):
     done = cli(f"{line} --local")
     assert done.returncode == 66
@@ -947,7 +972,7 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, c
 def test_a_watch_shows_the_bucket_in_place_and_leaves_the_terminal_as_it_was(cli, client):
     name = put_nine(client)
     said, code = on_terminal(
-        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3 s", rows=8
+        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3s", rows=8
     )
     assert code == 128 + signal.SIGINT
     assert said.startswith("\x1b[?1049h\x1b[?25l\x1b[H"), "another screen, without a cursor"
@@ -993,8 +1018,42 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
             process.kill()
 
 
-@pytest.mark.parametrize("interval", ["0", "0.1", "-1", "nan", "inf", "1e10"])
-def test_an_interval_that_cannot_be_is_told(cli, interval):
-    done = cli(["status", "used", "--local", "--watch", f"--interval={interval}"])
-    assert done.returncode == 2
-    assert "--interval must be from 0.2 seconds to a day" in done.stderr
+@pytest.mark.parametrize("interval", ["0", "0.1", "2d"])
+def test_an_interval_that_cannot_be_is_told(interval, capsys):
+    assert main.main(["status", "used", "--local", "--watch", f"--interval={interval}"]) == 2
+    assert "--interval must be from 0.2 seconds to a day" in capsys.readouterr().err
+
+
+class Failing:
+    """A bucket whose reads go as told."""
+
+    def __init__(self, *answers):
+        self._answers = iter(answers)
+
+    def status(self):
+        answer = next(self._answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def test_in_an_outage_a_watch_keeps_the_last_table_and_says_how_old_it_is(capsys):
+    outage = StoreUnavailable(f"no answer: {'x' * 60} {'y' * 60}")
+    answers = outage, a_status(a_lease()), StoreUnavailable("no answer"), KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        status_command._watch(Failing(*answers), interval=0.01, for_programs=False, wide=False)
+    out = capsys.readouterr().out
+    first, table, kept = re.split(r"^\d\d:\d\d:\d\d, every 0s, until Ctrl-C\n\n", out, flags=re.MULTILINE)[1:]
+    assert max(map(len, first.splitlines())) <= 80
+    assert re.fullmatch(r"no answer\n\nas of \d\d:\d\d:\d\d, \d\S*s ago:\n(.*)", kept, re.DOTALL)[1] == table
+
+
+def test_a_bucket_that_is_gone_is_no_outage(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        status_command._watch(
+            Failing(a_status(a_lease()), UnknownBucket("it is gone"), KeyboardInterrupt()),
+            interval=0.01,
+            for_programs=False,
+            wide=False,
+        )
+    assert capsys.readouterr().out.endswith("until Ctrl-C\n\nit is gone\n")

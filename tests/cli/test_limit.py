@@ -191,6 +191,16 @@ def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_run
     )
 
 
+def test_a_rate_that_is_stored_need_not_be_typed_and_a_mistyped_name_makes_none(cli):
+    assert cli("limit known --rate 5/h --local -- true")[0] == 0
+    assert cli("limit known --local -- echo ran") == (0, "ran\n", "")
+    told = (
+        "ddb-lease: rate 'knwon' was never used in table 'ddb-lease'; to make it, say what it allows: --rate RATE; "
+        "did you mean known?; `ddb-lease ls --local` lists what there is\n"
+    )
+    assert cli("limit knwon --local -- echo ran") == (66, "", told)
+
+
 @pytest.mark.parametrize(
     ("command", "code", "says"),
     [("/no/such/command", 127, "No such file"), ("/", 126, "it is a directory")],

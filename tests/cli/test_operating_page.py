@@ -91,4 +91,12 @@ def test_the_page_shows_what_comes_out(session):
 
 
 def test_every_command_of_an_operator_is_on_the_page():
-    assert {shlex.split(line)[0] for line, _ in STEPS} >= {"status", "resize", "revoke", "release", "repair", "reset"}
+    assert {shlex.split(line)[0] for line, _ in STEPS} >= {
+        "status",
+        "resize",
+        "configure",
+        "revoke",
+        "release",
+        "repair",
+        "reset",
+    }

@@ -274,6 +274,16 @@ def test_of_an_existing_bucket_the_stored_settings_rule_and_it_is_said_once(cli,
     assert table.get("counter")["max_tokens"] == 5
 
 
+def test_a_bucket_may_be_made_to_serve_in_order_and_another_says_how_to_make_it_one(cli, bucket_name, table):
+    assert cli(*run_line(bucket_name, "true", options="--fifo")).stderr == ""
+    assert table.get("counter")["order"] == "fifo"
+    assert cli("configure", bucket_name, "--order", "any", "--local").returncode == 0
+    assert cli(*run_line(bucket_name, "true", options="--fifo")).stderr == (
+        f"ddb-lease: bucket {bucket_name!r} has order=any, and that counts, not --fifo; to change that: "
+        f"ddb-lease configure {bucket_name} --order fifo --local\n"
+    )
+
+
 def test_of_settings_that_were_not_typed_nothing_is_said(cli, bucket_name):
     cli(*run_line(bucket_name, "true", max_tokens=3))
     for typed in ([], ["--max-tokens", "3"], ["--grace", "100ms"]):
@@ -284,8 +294,8 @@ def test_of_settings_that_were_not_typed_nothing_is_said(cli, bucket_name):
 def test_a_bucket_is_made_only_if_it_was_said_how_many_tokens_it_is_to_have(cli, bucket_name):
     done = cli("run", bucket_name, "--local", "--", "true")
     assert (done.returncode, done.stdout) == (66, "")
-    assert done.stderr.endswith(
-        "does not exist in table 'ddb-lease'; to make it, say how many tokens it is to have: --max-tokens N\n"
+    assert "does not exist in table 'ddb-lease'; to make it, say how many tokens it is to have: --max-tokens N; `" in (
+        done.stderr
     )
     assert cli("status", bucket_name, "--local").returncode == 66
 

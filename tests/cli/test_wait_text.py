@@ -1,5 +1,7 @@
 """The line of a command that waits: what it says, and that it fits."""
 
+from datetime import datetime, timezone
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from ddb_lease.cli import wait_text
 from ddb_lease.cli.fitting import columns_of
 from ddb_lease.cli.wait_text import Holder, Standing
+from ddb_lease.models import Waiter
 from tests.cli.test_formatting import lease, status
 
 A, B = Holder(owner="A", seconds=7200.0), Holder(owner="B", seconds=36.0)
@@ -63,9 +66,18 @@ def test_no_owner_makes_it_longer_than_the_terminal_or_moves_its_cursor(subject,
 def test_a_standing_is_what_a_status_shows():
     held = [lease(slot=n, lease_id=f"{n}-a", age_seconds=float(n)) for n in range(11)]
     expired = lease(slot=11, lease_id="11-a", remaining_seconds=-1.0)
-    assert wait_text.standing(status(*held, expired), count=1).state == ""
-    assert wait_text.standing(status(*held, expired), count=2).state == "1 free of 2 wanted"
-    full = wait_text.standing(status(*held, lease(slot=11, lease_id="10-a", age_seconds=10.0)), count=1)
+    assert wait_text.standing(status(*held, expired), owner="me", count=1).state == ""
+    assert wait_text.standing(status(*held, expired), owner="me", count=2).state == "1 free of 2 wanted"
+    full = wait_text.standing(status(*held, lease(slot=11, lease_id="10-a", age_seconds=10.0)), owner="me", count=1)
     assert full.state == "full"
     assert [holder.seconds for holder in full.holders] == [10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
     assert Standing() == wait_text.UNKNOWN
+
+
+def test_in_an_ordered_bucket_it_says_the_place():
+    since = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    queue = tuple(
+        Waiter(place=n + 1, owner=owner, since=since, count=1, priority=5) for n, owner in enumerate(("a", "me", "b"))
+    )
+    assert wait_text.standing(status(queue=queue, waiting=7), owner="me", count=1).state == "place 2 of 7"
+    assert wait_text.standing(status(queue=queue, waiting=7, max_tokens=0), owner="x", count=1).state == "full"

@@ -3,6 +3,7 @@
 from tests.mutants import (
     acquiring,
     answers,
+    commanding,
     conforming,
     deciding,
     guarding,
@@ -39,6 +40,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     acquiring.ACQUIRING,
     searching.SEARCHING,
     guarding.GUARDS,
+    commanding.COMMANDS,
     renewing.RENEWING,
     renewing.BATCHES,
     renewing.TROUBLES,
