@@ -104,7 +104,7 @@ def _weaker(half: Condition) -> Iterator[tuple[str, Condition]]:
 def _updates(update: Update) -> Iterator[tuple[str, Update]]:
     for number, (target, term) in enumerate(update.sets):
         rest = update.sets[:number] + update.sets[number + 1 :]
-        yield f"without `{target} = {term}`", replace(update, sets=rest)
+        yield f"does not set `{target} = {term}`", replace(update, sets=rest)
         if isinstance(term, IfNotExists):
             other: Any = (target, term.instead)
             yield f"`{target} = {term}` as `{target} = {term.instead}`", replace(update, sets=(*rest, other))

@@ -86,13 +86,18 @@ Sent: TypeAlias = tuple[Write, ...]
 """The writes of one request: all of them happen at one instant, or none."""
 
 
-def sent(request: Callable[[Run], Any], maker: CallFor = call_for) -> list[Way[Sent]]:
+def sent(request: Callable[[Run], Any], maker: CallFor = call_for, *given: z3.BoolRef) -> list[Way[Sent]]:
     """What the library sends for a request, on every way through the code that makes it.
+
+    Args:
+        request: Makes the request.
+        maker: Makes its call.
+        given: What is known of the symbols: ways that it rules out are left out.
 
     A batch is no transaction: its statements are requests by themselves, and so one way each.
     """
     found = []
-    for way in ways(lambda run: maker(request(run), ADDRESS)):
+    for way in ways(lambda run: maker(request(run), ADDRESS), *given):
         method, arguments = way.returned
         if method == "batch_execute_statement":
             found += [Way(way.run, (_statement(one, way.run),)) for one in arguments["Statements"]]

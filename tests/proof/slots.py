@@ -132,7 +132,7 @@ def a_state() -> State:
     attempts = {name: z3.Function(name, _INTS, _BOOL) for name in ("sent", "had", "ended", "leaving")}
     plans = {name: z3.Function(name, _INTS, _BOOL) for name in ("planned", "read", "found")}
     return State(
-        slot=any_item("", SLOT),
+        slot=any_item("slot.", SLOT),
         counter=any_item("counter.", COUNTER),
         time=T0,
         highest=z3.Int("highest fence"),

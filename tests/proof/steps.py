@@ -51,7 +51,7 @@ class Setting:
         maker: What makes a request's call.
         dropped: Names of assumptions that are not made.
         altered: Writes in place of the shipped ones, by request, way and place.
-        only: The request whose steps alone are wanted; None for all steps.
+        only: The request that is altered, if only the steps of its altered ways are wanted; None for all steps.
         assumed: Names of the assumptions that were asked for.
     """
 
@@ -78,7 +78,11 @@ class Setting:
             self._sent[name] = build(request, self.maker)
         if self.only not in {None, name}:
             return []
-        return self._with_alterations(name)
+        ways = self._with_alterations(name)
+        if self.only is None:
+            return ways
+        touched = {number for _, number, _ in self.altered}
+        return [way for number, way in enumerate(ways) if number in touched]
 
     def requests(self) -> dict[str, list[Way[Sent]]]:
         """All requests that were asked for, as `sent` gives them, whichever are wanted."""

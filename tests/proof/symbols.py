@@ -79,6 +79,7 @@ class Run:
     """
 
     _prefix: list[bool] = field(default_factory=list)
+    _given: tuple[z3.BoolRef, ...] = ()
     _taken: list[bool] = field(default_factory=list)
     _known: dict[str, bool] = field(default_factory=dict)
     _tokens: list[z3.ArithRef] = field(default_factory=list)
@@ -108,12 +109,26 @@ class Run:
             return z3.is_true(simple)
         name = simple.sexpr()
         if name not in self._known:
+            forced = self._forced(simple)
+            if forced is not None:
+                self._known[name] = forced
+                return forced
             number = len(self._taken)
             answer = self._prefix[number] if number < len(self._prefix) else False
             self._taken.append(answer)
             self._known[name] = answer
             self.supposed.append(simple if answer else z3.Not(simple))
         return self._known[name]
+
+    def _forced(self, question: z3.BoolRef) -> bool | None:
+        """The only answer that goes with what is given and supposed; None if both do."""
+        if not self._given:
+            return None
+        solver = z3.SolverFor("QF_UFLIA")
+        solver.add(*self._given, *self.supposed)
+        if solver.check(question) == z3.unsat:
+            return False
+        return True if solver.check(z3.Not(question)) == z3.unsat else None
 
     @property
     def taken(self) -> list[bool]:
@@ -132,12 +147,15 @@ class Way(Generic[T]):
         return self.run.supposed
 
 
-def ways(code: Callable[[Run], T]) -> Iterator[Way[T]]:
-    """Every way through the code. One that raises ValueError is left out: the code refuses to send such a request."""
+def ways(code: Callable[[Run], T], *given: z3.BoolRef) -> Iterator[Way[T]]:
+    """Every way through the code that is possible with what is given.
+
+    One that raises ValueError is left out: the code refuses to send such a request.
+    """
     ahead: list[list[bool]] = [[]]
     while ahead:
         prefix = ahead.pop()
-        run = Run(prefix)
+        run = Run(prefix, given)
         try:
             returned = code(run)
         except ValueError:

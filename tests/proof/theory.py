@@ -66,8 +66,10 @@ class Theory:
         beginning: What holds at the beginning.
         parts: What is proved; the first part's invariant must hold at the beginning.
         where: What item a write is to, for people.
+        alike: What writes of a request have in common that are altered together.
         also_removed: Attributes that an alteration removes, by where.
-        redundant: Alterations that break nothing, and why, by what they alter: (where, what), for any request.
+        looked_at: Whether an alteration, by its words, is of what is looked at.
+        redundant: Why some alterations break nothing, by the item, the part, and the request's first words.
         shown: A state, for people: labels and terms, and a formula that says whether a row matters.
     """
 
@@ -76,7 +78,9 @@ class Theory:
     beginning: Callable[[Any], list[Any]]
     parts: tuple[Part, ...]
     where: Callable[[Write], str]
+    alike: Callable[[Write], Any]
     also_removed: Mapping[str, tuple[str, ...]]
+    looked_at: Callable[[str], bool]
     redundant: Mapping[tuple[str, str, str], str]
     shown: Callable[[Any], list[tuple[str, Any, Any]]]
     _setting: Setting = field(default_factory=Setting, compare=False)
@@ -120,19 +124,26 @@ class Theory:
         return next(self.failures(self.setting().but(altered=alteration.altered, only=alteration.request)), None)
 
     def alterations(self) -> Iterator[Alteration]:
-        """Every alteration of every request. Of several ways that send the same, all are altered alike."""
+        """Every alteration of every request, each in all writes that are `alike` and have the part."""
         for request, sent in self.setting().requests().items():
-            alike: dict[Any, list[tuple[int, int]]] = {}
+            found: dict[Any, dict[tuple[str, int, int], Write]] = {}
             for number, way in enumerate(sent):
                 for place, write in enumerate(way.returned):
-                    alike.setdefault(write.texts, []).append((number, place))
-            for places in alike.values():
-                written = [(place, sent[place[0]].returned[place[1]]) for place in places]
-                where = self.where(written[0][1])
-                each = [alterations(write, also_removed=self.also_removed[where]) for _, write in written]
-                for together in zip(*each, strict=True):
-                    altered = {(request, *place): one.write for (place, _), one in zip(written, together, strict=True)}
-                    yield Alteration(request, where, together[0].what, altered)
+                    where = self.where(write)
+                    for one in alterations(write, also_removed=self.also_removed[where]):
+                        altered = found.setdefault((where, self.alike(write), one.what), {})
+                        altered[request, number, place] = one.write
+            for (where, _, what), altered in found.items():
+                if not self.looked_at(what):
+                    continue
+                yield Alteration(request, where, what, altered)
+
+    def reason(self, alteration: Alteration) -> str | None:
+        """Why nothing breaks with an alteration; None if no reason is known."""
+        for (where, what, request), reason in self.redundant.items():
+            if (where, what) == (alteration.where, alteration.what) and alteration.request.startswith(request):
+                return reason
+        return None
 
     def table(self, failure: Failure) -> str:
         """A counterexample: the state before the step, and what of it is another one after."""
