@@ -92,6 +92,7 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
             for number, slot in sorted(slots.items())
             if slot.lease is not None
         ),
+        order=counter.order,
     )
 
 

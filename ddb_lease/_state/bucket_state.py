@@ -148,16 +148,14 @@ class BucketState:
             self.settings = stored
         if not self.hints.learn_counter(counter, sure=sure):
             return
-        if stored != self.wanted and not self._warned:
+        if self.wanted.differ(stored) and not self._warned:
             self._warned = True
+            with_order = self.wanted.order not in {None, stored.order}
             _log.warning(
-                "%s exists with max_tokens=%d, lease_seconds=%g: these settings are used, "
-                "not max_tokens=%d, lease_seconds=%g",
+                "%s exists with %s: these settings are used, not %s",
                 self.called,
-                stored.max_tokens,
-                stored.lease_ms / 1000,
-                self.wanted.max_tokens,
-                self.wanted.lease_ms / 1000,
+                _said(stored, with_order=with_order),
+                _said(self.wanted, with_order=with_order),
             )
 
     def settings_changed(self) -> None:
@@ -187,3 +185,8 @@ class BucketState:
         self._held = {}
         self.hints.empty()
         self.time.after_fork_in_child()
+
+
+def _said(settings: Settings, *, with_order: bool) -> str:
+    order = f", order={settings.order}" if with_order else ""
+    return f"max_tokens={settings.max_tokens}, lease_seconds={settings.lease_ms / 1000:g}{order}"

@@ -134,6 +134,7 @@ def is_one_line(done, *, outage=False):
         "--help",
         "run --help",
         "status --help",
+        "ls --help",
         "create-table --help",
         "conform --help",
         "local --help",
@@ -191,6 +192,7 @@ def test_the_version_is_told(cli):
         ("rate status", "NAME"),
         ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
         ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
+        ("rate set b --limit tokens=9/s,burst=1.5 --local", "the burst must be a whole number from 1 up, not 1.5"),
         ("rate block b --local", "--for"),
         ("rate status b --local -- true", "only run and limit take a command"),
         ("limit b --rate 1/s --local true", "write the command after --: -- true"),
@@ -485,8 +487,10 @@ def test_status_shows_each_lease_in_a_line(cli, client):
     assert blank == ""
     assert columns.split("  ")[0] == "SLOT"
     assert columns.split() == ["SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE", "ID", "DATA"]
-    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){16}$", first)
-    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){16}  job=nightly$", second)
+    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){4}$", first)
+    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){4}  job=nightly$", second)
+    wide = cli("status shown --local --wide").stdout.splitlines()
+    assert re.search(r"  7-(ab){16}  job=nightly$", wide[-1])
 
 
 def test_status_as_json_has_all_of_it(cli, client):
@@ -769,6 +773,22 @@ def test_a_release_by_id_ends_a_lease(cli, holder):
     again = cli(f"release {name} {lease_id} --local")
     assert (again.returncode, again.stdout) == (66, "")
     assert again.stderr == f"ddb-lease: lease {lease_id} is not held: nothing was changed\n"
+
+
+def test_a_lease_is_meant_by_what_status_shows_or_by_its_slot(cli, client):
+    name = put_nine(client)
+    whole = f"7-{'ab' * 16}"
+    done = cli(f"revoke {name} 7-abab --local")
+    assert (done.returncode, done.stdout) == (0, f"lease {whole} of host:7 is revoked\n")
+    done = cli(f"release {name} --slot 7 --local --json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"lease_id": whole, "released": True})
+    for given, said in (("--slot 7", "slot 7 is not leased"), ("7-abab", "lease 7-abab is not held")):
+        done = cli(f"release {name} {given} --local")
+        assert (done.returncode, done.stderr) == (66, f"ddb-lease: {said}: nothing was changed\n")
+    assert {lease["slot"] for lease in _leases(cli, name)} == {6, 8}
+    for given in ("", "8-abab --slot 8"):
+        done = cli(f"release {name} {given} --local")
+        assert (done.returncode, "say which lease" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("what", ["release", "revoke"])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ddb_lease import errors
 from ddb_lease.cli import exits, formatting, main
 from ddb_lease.cli import status as status_command
+from ddb_lease.cli.fitting import columns_of
 from ddb_lease.models import BucketStatus, LeaseInfo
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=300)
@@ -305,3 +306,14 @@ def test_json_for_a_terminal_escapes_what_would_move_its_cursor(text):
     told = status_command.as_json(status(lease(owner=text)))
     assert text not in told
     assert json.loads(told)["leases"][0]["owner"] == text
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_table_fits_whatever_the_owner_and_the_data_are(width):
+    long = "a-host-with-a-long-name.example.com:" + "\u4e2d" * 40
+    leases = [lease(slot=n, lease_id=f"{n}-{'ab' * 16}", owner=long, data={"job": long}, retired=True) for n in (0, 11)]
+    text = status_command.as_table(status(*leases, lease(revoked=True, retired=True), name=long), width=width)
+    assert all(columns_of(line) <= width for line in text.splitlines())
+    row = text.splitlines()[-2]
+    assert " a-" in row and "\u2026" in row
+    assert width < 80 or "11-abababab" in row
