@@ -25,7 +25,8 @@ from typing import Any, TypeAlias
 from botocore.exceptions import ClientError
 
 from scripts.harness import partiql
-from scripts.harness.expressions import BadExpression, Item, condition, placeholders, update
+from scripts.harness.expression_tree import BadExpression
+from scripts.harness.expressions import Item, condition, placeholders, update
 
 Key: TypeAlias = tuple[str, str]
 Arguments: TypeAlias = dict[str, Any]

@@ -53,6 +53,16 @@ def test_more_than_was_reserved_is_a_debt():
     assert call.admitted_at == pytest.approx(START + 16 * NS, abs=10_000)
 
 
+def test_a_debt_is_settled_where_an_override_came_in_between():
+    world = ReservingWorld(Limit(1, burst=10), [0])
+    reserved = world.reserve(0, 5)
+    item = world.items.item()
+    item.state = replace(item.state, override=dict(world.processes[0].state.policy.limits), override_rev=5)
+    assert world.settle(0, reserved, 25).outcome is None
+    assert [request.ttl for _, request in world.items.settled] == [None], "an override must stay"
+    assert reserved.held.counted is True
+
+
 def test_reservations_are_booked_in_order_like_permits():
     world = ReservingWorld(Limit(1, burst=5), [0, 0])
     world.call(0, 5)
