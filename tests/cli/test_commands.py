@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import pty
@@ -135,6 +136,8 @@ def is_one_line(done, *, outage=False):
         "run --help",
         "status --help",
         "ls --help",
+        "serve --help",
+        "timeline --help",
         "create-table --help",
         "conform --help",
         "local --help",
@@ -871,6 +874,27 @@ def test_a_size_that_cannot_be_is_told(cli, tokens):
 
 
 # Watching.
+
+
+def test_a_page_is_served_until_it_is_interrupted(cli):
+    process = subprocess.Popen(
+        command("serve used --local --port 0"),
+        env=environment(cli.folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = process.stdout.readline()
+    found = re.fullmatch(r"ddb-lease is at http://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", said)
+    assert found, said
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=LONG)
+    connection.request("GET", "/data.json")
+    told = json.loads(connection.getresponse().read())
+    connection.close()
+    assert [(one["name"], one["used"], one["max"]) for one in told["buckets"]] == [("used", 0, 2)]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=LONG) == ("", "")
+    assert process.returncode == 130
 
 
 def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100):

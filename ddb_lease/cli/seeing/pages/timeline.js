@@ -113,7 +113,10 @@
         pen.textAlign = "left";
         pen.fillText(clipped(told.owners[bar[OWNER]], right - left - 18), left + 6, y + high / 2);
       }
-      if (bar[ENDING] === "lost") cross(right, y, high, ink);
+      if (bar[ENDING] === "lost" && right - left < 9) {
+        pen.fillStyle = ink.bad; // too near to the next: a stroke
+        pen.fillRect(Math.max(labels, right - 1.5), y - 2, 1.5, high + 4);
+      } else if (bar[ENDING] === "lost") cross(right, y, high, ink);
       if (bar[ENDING] === "expired") diamond(right, y, high, ink);
       if (bar[ENDING] === "open") arrow(right, y, high, ink, COLOURS[colour]);
       if (bar[REVOKED] !== null) triangle(x(bar[REVOKED]), y, ink);
@@ -154,10 +157,15 @@
   const waits = (one, ink) => {
     const y = one.y - chart.scrollTop + 2, high = one.high - 4;
     pen.font = "11px system-ui, sans-serif";
+    let filled = -1;
     for (let n = from(one.bars, view[0]); n < one.bars.length && one.bars[n][START] <= view[1]; n += 1) {
       const bar = one.bars[n], left = Math.max(x(bar[START]), labels), right = Math.max(x(bar[END]), left + 1.5);
       pen.globalAlpha = lit >= 0 && lit !== bar[OWNER] ? 0.22 : 1;
       pen.strokeStyle = pen.fillStyle = ink.wait;
+      if (right - left < 4) {
+        if (right > filled) { pen.globalAlpha *= 0.45; pen.fillRect(left, y, 1.5, high); filled = left + 1.5; }
+        continue;
+      }
       pen.lineWidth = 1.4;
       pen.setLineDash(bar[ENDING] === "gone" ? [3, 3] : []);
       pen.strokeRect(left + 0.5, y + 0.5, Math.max(1, right - left - 2), high - 1);
@@ -170,6 +178,7 @@
       }
       pen.globalAlpha = 1;
     }
+    pen.globalAlpha = 1;
     pen.font = "12px system-ui, sans-serif";
   };
 
@@ -290,7 +299,7 @@
     canvas.style.width = `${width}px`;
     canvas.style.height = `${height}px`;
     spacer.style.height = `${Math.max(0, total - height)}px`;
-    later();
+    draw(); // at once: setting the size has cleared it
   };
 
   const SHORTEST = 0.02;
