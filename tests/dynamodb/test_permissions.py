@@ -531,7 +531,7 @@ def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
         *("run", "limit", "rate", "status", "release", "revoke", "resize", "repair", "reset", "create-table", "ls"),
-        "serve",  # as ls and status: one reader, again and again
+        *("serve", "top"),  # as ls and status: one reader, again and again
         *("local", "template", "completion", "timeline"),  # these ask nothing of AWS
         "conform",  # has a table of its own: tests/conformance/test_command.py
     }

@@ -36,7 +36,7 @@
     by("state").textContent = age < 2 ? "now" : `${lasting(age)} ago`;
     const trouble = failed || told.error || (late ? "Nothing new has come." : "");
     by("trouble").hidden = !trouble;
-    by("trouble").textContent = trouble ? `${trouble} This picture is ${lasting(age)} old.` : "";
+    by("trouble").textContent = trouble ? `${trouble.replace(/\.?$/, ".")} This picture is ${lasting(age)} old.` : "";
   };
   const table = (columns, rows) => {
     const made = make("table", "");
