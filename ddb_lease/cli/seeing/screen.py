@@ -30,7 +30,8 @@ _HOLDERS: Final = 8
 """Holders of a bucket among several; of one alone, as many as there is room for."""
 
 _BAR, _FREE, _PLAIN_BAR, _PLAIN_FREE = "█", "░", "#", "."
-_USED, _FULL, _SOFT, _BAD, _WAIT = "blue", "bold yellow", "dim", "bold red", "bold magenta"
+_USED, _SOFT, _BAD, _WAIT = "bright_blue", "dim", "bold bright_red", "bold bright_magenta"
+_FULL, _FULL_BAR = "bold", "yellow"
 
 
 def drawn(picture: Picture, *, width: int, height: int, interval: float, plain: bool = False) -> Text:
@@ -168,7 +169,9 @@ def _rate(rate: RateListing, width: int, *, plain: bool) -> Text:
 def _bar(part: int, whole: int, columns: int, *, full: bool, plain: bool) -> Text:
     filled = min(columns, -(-part * columns // max(1, whole)))
     bar, free = (_PLAIN_BAR, _PLAIN_FREE) if plain else (_BAR, _FREE)
-    return Text().append(bar * filled, style=_FULL if full else _USED).append(free * (columns - filled), style=_SOFT)
+    return (
+        Text().append(bar * filled, style=_FULL_BAR if full else _USED).append(free * (columns - filled), style=_SOFT)
+    )
 
 
 def _left(text: str, columns: int, *, style: str = "") -> Text:

@@ -69,12 +69,16 @@ def as_text(found: Sequence[BucketHistory]) -> str:
 
 def _sentence(row: Sequence[str]) -> str:
     name, _, leases, held, longest, waits, waited, longest_wait, lost, revoked = row
-    parts = [f"{name}: {leases} leases"]
+    parts = [f"{name}: {_counted(leases, 'lease')}"]
     if held:
         parts.append(f"held for {held} (median; longest {longest})")
-    parts.append(f"{waits} waits, {waited} (median; longest {longest_wait})" if waited else "no waits")
+    parts.append(f"{_counted(waits, 'wait')}, {waited} (median; longest {longest_wait})" if waited else "no waits")
     parts.append("none lost" if lost == "0" else f"lost or expired: {lost}")
     return "; ".join([*parts, f"{revoked} revoked"] if revoked != "0" else parts)
+
+
+def _counted(number: str, noun: str) -> str:
+    return f"{number} {noun}" if number == "1" else f"{number} {noun}s"
 
 
 def _read(name: str, problems: list[Problem]) -> list[Line]:
