@@ -227,7 +227,7 @@ class KeyLimiter:
         while True:
             wakeup = self._runtime.wakeup()
             outcome: Any = None
-            for step in family.steps(call):
+            for step in family.steps(call, wakeup.wake):
                 outcome = step.driver.run(step.operation, wakeup)
                 if step.ends(outcome):
                     break

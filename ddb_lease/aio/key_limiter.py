@@ -194,7 +194,7 @@ class KeyLimiter:
         while True:
             wakeup = Wakeup(self._runtime)
             outcome: Any = None
-            for step in family.steps(call):
+            for step in family.steps(call, wakeup.wake):
                 outcome = await self._driver.by(step.driver).run(step.operation, wakeup)
                 if step.ends(outcome):
                     break

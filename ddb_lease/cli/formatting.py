@@ -14,7 +14,8 @@ from ddb_lease._numbers import duration_text
 _UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z", re.ASCII)
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*((?:\d+(?:\.\d+)?\s*)?(?:ms|s|m|h|d))\Z", re.ASCII)
-_LIMIT: Final = re.compile(r"([^=,\s]+)=([^=,]+?)(?:\s*,\s*burst\s*=\s*(\d{1,15}))?\Z", re.ASCII)
+_LIMIT: Final = re.compile(r"([^=,\s]+)=([^=,]+?)(?:\s*,\s*burst\s*=\s*([^=,\s]+))?\Z", re.ASCII)
+_BURST: Final = re.compile(r"\d{1,15}\Z", re.ASCII)
 shown: Final = duration_text
 
 
@@ -58,7 +59,10 @@ def limit(text: str) -> tuple[str, tuple[float, float], int | None]:
     match = _LIMIT.match(text.strip())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a limit; write tokens=90000/m or tokens=90000/m,burst=500")
-    return match.group(1), rate(match.group(2)), int(match.group(3)) if match.group(3) else None
+    name, of, burst = match.groups()
+    if burst is not None and not _BURST.match(burst):
+        raise argparse.ArgumentTypeError(f"{text!r}: the burst must be a whole number from 1 up, not {burst}")
+    return name, rate(of), None if burst is None else int(burst)
 
 
 def pair(text: str) -> tuple[str, str]:

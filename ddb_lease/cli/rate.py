@@ -87,7 +87,8 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "keys",
         execute_keys,
         "list the keys that were used lately",
-        "List the keys that were used within the last day or so. Reads only: 64 Queries and more.",
+        "List the keys that were used within the last day or so. Reads only: 64 Queries and more. With --json, each "
+        "key is an object on a line of its own, as it is read; the other commands print one object.",
     )
 
 
@@ -104,6 +105,8 @@ def execute_set(options: argparse.Namespace) -> int:
     limit, limits = _limits(options)
     if limit is None and not limits:
         raise ConfigurationError("say what to set: --rate RATE, --limit NAME=RATE, or --remove NAME")
+    if options.add and not options.limit:
+        raise ConfigurationError("--add belongs to --limit: it lets a rate have a limit more")
     where = connection.arguments(options)
     stored = _stored(options, where)
     given = stored or ({name: one for name, one in limits.items() if one is not None} if limit is None else None)

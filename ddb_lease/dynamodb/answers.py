@@ -43,7 +43,8 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.rates.messages import ChargeTogether, RateRequest
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Slot, View
-from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import DECIDING
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import (

@@ -15,7 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
@@ -37,7 +37,7 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
-from ddb_lease.dynamodb.endpoint import AWS, Endpoint
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     Wire,
@@ -121,18 +121,6 @@ _LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
 
 _ONE: Final = {"N": "1"}
 _NUMBER: Final = {":number": {"S": "N"}}
-
-
-class BucketAddress(NamedTuple):
-    """A bucket's table and name, which every request needs; and where that is, for messages."""
-
-    table: str
-    bucket: str
-    endpoint: Endpoint = AWS
-
-    def key(self, sort: str) -> Wire:
-        """An item's primary key."""
-        return {"pk": {"S": self.bucket}, "sk": {"S": sort}}
 
 
 Call: TypeAlias = tuple[str, dict[str, Any]]

@@ -24,7 +24,7 @@ from ddb_lease.errors import StoreUnavailable
 from ddb_lease.models import PERMIT_KEY
 
 if TYPE_CHECKING:
-    from ddb_lease.dynamodb.expressions import BucketAddress
+    from ddb_lease.dynamodb.address import BucketAddress
 
 _leased: Final = "attribute_exists(#lease_id)"
 _no_slot: Final = "NOT #sk BETWEEN :first AND :last"

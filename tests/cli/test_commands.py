@@ -196,6 +196,7 @@ def test_the_version_is_told(cli):
         ("rate status", "NAME"),
         ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
         ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
+        ("rate set b --limit tokens=9/s,burst=1.5 --local", "the burst must be a whole number from 1 up, not 1.5"),
         ("rate block b --local", "--for"),
         ("rate status b --local -- true", "only run and limit take a command"),
         ("limit b --rate 1/s --local true", "write the command after --: -- true"),

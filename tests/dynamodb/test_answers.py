@@ -50,8 +50,9 @@ from ddb_lease._protocol.rates.messages import (
     ReadPolicy,
     Reset,
 )
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.failures import CERTAIN, PASSING
 from tests import rates
 from tests.support import (

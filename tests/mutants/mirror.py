@@ -22,6 +22,7 @@ _ELSEWHERE = {
     "_protocol/rates/messages.py": ("tests/protocol/rates", "tests/dynamodb"),
     "_protocol/rates/records.py": ("tests/protocol/rates", "tests/dynamodb"),
     "_operations/rates/booking.py": ("tests/test_rate_limiter_waiting.py", "tests/test_rate_limiter_faults.py"),
+    "_operations/rates/preparing.py": ("tests/operations/rates", "tests/test_rate_steering.py"),
     "_operations/rates/policy.py": ("tests/test_rate_steering.py", "tests/operations/rates/test_booking.py"),
     "_operations/rates/steer.py": ("tests/test_rate_steering.py",),
     "_operations/maintain.py": ("tests/test_token_bucket.py",),

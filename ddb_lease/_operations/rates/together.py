@@ -18,16 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ddb_lease._operations.rates.booking import (
-    ATTEMPT_SECONDS,
-    BRANCHES,
-    HELD_SECONDS,
-    SLACK_NS,
-    known_to_rely_on,
-    look_at_key,
-    prepare_to_charge,
-)
+from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
+from ddb_lease._operations.rates.flights import SLACK_NS
+from ddb_lease._operations.rates.memory import known_to_rely_on
 from ddb_lease._operations.rates.policy import ensure_policy
+from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, prepare_to_charge
 from ddb_lease._operations.rates.settling import clear_overdue, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
@@ -47,14 +42,16 @@ from ddb_lease._protocol.rates.charging import (
     is_charged,
     limits_of,
     propose_together,
+    without_charges,
 )
 from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherRefused
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
-from ddb_lease._protocol.rates.together import after
+from ddb_lease._protocol.rates.together import after_others
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation, admitting
-from ddb_lease._state.rates.hold_ledger import Held
+from ddb_lease._state.rates.callers import Callers
+from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
@@ -88,6 +85,10 @@ class Member:
     wanted: Wanted
 
 
+def _nobody() -> None:
+    """Wakes nobody."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Call:
     """One caller.
@@ -101,6 +102,7 @@ class Call:
         held: What it holds of each member, once that is charged.
         admitted: Whether its permits were taken.
         sending: The charge that reserves, and that is not known yet.
+        wake: Ends its pause, from any thread.
         prepared: How often in a row it was prepared, and then not charged.
         sweeps_at: When holds that are overdue are a reason to prepare again, on the steady clock.
     """
@@ -115,12 +117,24 @@ class Call:
     sending: ChargeTogether | None = None
     prepared: int = 0
     sweeps_at: float = -math.inf
+    wake: Callable[[], None] = _nobody
+
+    def join(self) -> None:
+        """Join the callers of each member."""
+        for member in self.members:
+            with member.state.lock:
+                member.book.callers = member.book.callers or Callers()
+                member.book.callers.join(self)
 
     def leave(self) -> None:
         """End it, from any place: nobody uses what it holds, unless it was admitted; and what it sends is not its own.
 
         If a charge that it left behind is carried out, this process's next call settles in full what that holds.
         """
+        for member in self.members:
+            with member.state.lock:
+                if member.book.callers is not None:
+                    member.book.callers.leave(self)
         _forget_sending(self, known=False)
         if not self.admitted:
             for member, held in zip(self.members, self.held, strict=False):
@@ -145,10 +159,10 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
     state, book = member.state, member.book
 
     def once() -> Operation[Admission]:
-        ends = _budget_ends(state, call)
-        give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
-        failure = yield from prepare_to_charge(state, give_up_at, ends)
-        known, policy = book.known, state.policy
+        failure = yield from prepare_to_charge(
+            state, lambda: _gives_up_at(state, call), lambda: _budget_ends(state, call)
+        )
+        give_up_at, known, policy = _gives_up_at(state, call), book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
@@ -243,6 +257,11 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
     return (yield from policy.after((yield from tried()), tried))
 
 
+def _gives_up_at(state: LimiterState, call: Call) -> float:
+    """Until when one attempt is sent again, on the steady clock."""
+    return min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, _budget_ends(state, call))
+
+
 def _budget_ends(state: LimiterState, call: Call) -> float:
     """Until when requests are sent again, on the steady clock, by the budget of a decision."""
     contact, now = state.contact, state.time.steady()
@@ -258,6 +277,7 @@ class _Charging:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._planned: list[KeyWanted] = []
         self._first = call.members[0].state
 
     def once(self) -> Operation[Admission | Unprepared]:
@@ -304,6 +324,7 @@ class _Charging:
         )
         match proposal:
             case ChargeTogether():
+                self._planned = keys
                 return replace(proposal, charges=tuple(map(_addressed, proposal.charges, call.members, keys)))
             case NotBefore():  # within another member's horizon, but not within the shortest
                 return Denied(retry_in=(proposal.at - now - horizon + _PADDING_NS) / NS)
@@ -325,8 +346,7 @@ class _Charging:
         """Returns the outcome, None if it was refused; and whether it is known whether it was carried out."""
         state = self._first
         since = state.rate_time.now_ns()
-        ends = _budget_ends(state, self._call)
-        give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
+        give_up_at = _gives_up_at(state, self._call)
         answer, uncertain = yield from send_until(
             request, again=UNKNOWN, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
         )
@@ -351,9 +371,9 @@ class _Charging:
 
     def _charged(self, charges: Sequence[Charge], found: Sequence[KeyState | None]) -> None:
         now = self._first.rate_time.now_ns() or 0
-        for member, charge, shown in zip(self._call.members, charges, found, strict=True):
+        for member, charge, shown, key in zip(self._call.members, charges, found, self._planned, strict=True):
             with member.state.lock:
-                state = shown or after(charge, member.book.known)
+                state = shown or after_others(charge, key.state, member.book.known)
                 if member.wanted.reserved:
                     self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
                     # At the same moment: a charge that is in the ledger and not known yet would pass for another one.
@@ -369,7 +389,7 @@ def _forget_sending(call: Call, *, known: bool) -> None:
             with member.state.lock:
                 _forget_reserving(member, charge)
                 if charge.hold is not None and not known:
-                    member.book.left_behind()
+                    member.book.ledger = left_behind(member.book.ledger)
 
 
 def _forget_reserving(member: Member, charge: Charge) -> None:
@@ -465,7 +485,7 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case HeldBack():
             book = member.book
             with member.state.lock:
-                book.doubt()
+                book.doubted, book.known = book.known, without_charges(book.known)  # the table shows what came back
             return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
         case StalePolicy():
             return Unprepared()

@@ -322,12 +322,13 @@ def ttl_of(
         retention: Seconds from when all is paid for.
         until: The latest time that the write itself sets, for a hold or a block.
     """
-    times = [due + max((limit.tolerance for limit in limits.values()), default=0), until]
+    longest = max((limit.tolerance for limit in limits.values()), default=0)
+    times = [due + longest, until]
     if state is not None:
         if state.override:
             return None
         times += [limit.reach for limit in state.limits.values()]
-        times += [hold.until for hold in state.holds.values()]
+        times += [hold.until + longest for hold in state.holds.values()]
         times.append(state.blocked_until)
     return -(-max(times) // NS) + retention
 
@@ -349,6 +350,7 @@ def _charge(
         for name in sorted({*wanted.limits, *cuts})
     ]
     reserving = any(part.reserved for part in parts)
+    longest = max((limit.tolerance for limit in limits.values()), default=0)
     before = state.holds.get(attempt.process) if reserving and state is not None else None
     hold = _hold_after(parts, before, attempt) if reserving else None
     return Charge(
@@ -364,7 +366,8 @@ def _charge(
         hold_before=None if before is None else before.attempt,
         lane=attempt.lane,
         attempt=attempt.id,
-        ttl=ttl_of(limits, state, due=due + horizon, retention=retention, until=hold.until if hold else 0),
+        # What is held may be charged as late as it may be settled, and is then paid for so much later.
+        ttl=ttl_of(limits, state, due=due + horizon, retention=retention, until=hold.until + longest if hold else 0),
     )
 
 

@@ -7,7 +7,7 @@ that placeholders stand for, never in an expression.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease._protocol.rates.messages import (
     Block,
@@ -26,6 +26,7 @@ from ddb_lease._protocol.rates.messages import (
     Settle,
 )
 from ddb_lease._protocol.rates.records import RATES_SCHEMA, Policy
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.items import METER_KEY, Wire, lane_name, number, text
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.items import (
@@ -41,9 +42,6 @@ from ddb_lease.dynamodb.rates.items import (
     shard_name,
     shard_of,
 )
-
-if TYPE_CHECKING:
-    from ddb_lease.dynamodb.expressions import BucketAddress
 
 Call: TypeAlias = tuple[str, dict[str, Any]]
 

@@ -25,7 +25,8 @@ from ddb_lease._protocol.rates.messages import (
     TogetherRefused,
 )
 from ddb_lease._protocol.rates.records import SHARDS, Hold, Policy
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.rates.items import shard_of
 from tests.rates import HOLD, POLICY, REQUESTS, KeyTable, charge, key_state, limit, ours, part, settlement
 from tests.support import TTL, new_token

@@ -128,6 +128,20 @@ def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it()
     assert call.outcome == Admitted()
 
 
+@pytest.mark.parametrize("held_by", [0, 1], ids=["this process", "another"])
+def test_a_try_behind_a_reservation_that_waits_is_denied_at_once(held_by):
+    world = ReservingWorld(HOUR, [0, 0], delay=10_000_000)
+    world.reserve(held_by, 9)
+    world.run(START + NS)
+    waiting = world.reserve(0, 5, patience=600 * NS)
+    for seconds in range(2, 58):
+        world.run(START + seconds * NS)
+        tried = world.call(0, 2)
+        world.run(world.now + 100_000_000)
+        assert isinstance(tried.outcome, Denied), seconds
+    assert waiting.over_at is None
+
+
 # Answers that are lost.
 
 

@@ -164,6 +164,17 @@ def test_a_key_that_was_forgotten_while_it_was_charged_keeps_its_override():
     assert item.state.limits["permits"].held == 4 * INTERVAL
 
 
+def test_what_was_seen_of_a_charge_before_its_own_answer_came_is_not_counted_twice():
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), Fate(back=NS)])
+    world.together(0, ("a", "org"))
+    slow = world.together(0, ("a", "org"), 5)
+    assert isinstance(world.together(0, ("b", "org"), 6).outcome, Denied), "it sees the parent as it is"
+    world.run(START + 2 * NS)
+    assert slow.outcome == Admitted()
+    assert world.together(0, ("b", "org"), 4).outcome == Admitted()
+    assert charged(world, "org") == 10
+
+
 # Reservations.
 
 
