@@ -104,6 +104,7 @@ def test_events_are_believed_before_snapshots():
         snapshot(6, row(age=2)),
         event(8, "Lost", reason="unreachable"),
         snapshot(9, row(age=4)),
+        snapshot(11, row(age=6, remaining=-1.0)),
         snapshot(12),
     )
     assert spans(bucket) == [(0, 5, 8, "lost")]
