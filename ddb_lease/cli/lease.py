@@ -23,6 +23,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "End a lease at once, by its id or its slot (see status). Use it when the holder is surely dead: a holder "
         "that still works learns of it only at its next renewal, and another may have the slot by then. Ask a living "
         "one with revoke.",
+        "release gpus 3-60f961de62a726e6f50a1bafd6f9d2d7",
+        "release gpus --slot 3 --json",
     )
     revoke = connection.add_bucket_command(
         subparsers,
@@ -32,8 +34,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Mark a lease as revoked, by its id or its slot (see status). Its holder finds the mark at its next renewal, "
         "within a third of the lease, stops (run ends its command), and gives the slot back. Nobody else can have the "
         "slot before that, or before the lease expires.",
+        "revoke gpus 0-4cd741161868288421800ff76d59af2d",
+        "revoke gpus --slot 0 --table staging",
     )
     for parser in (release, revoke):
+        parser.usage = f"{parser.prog} BUCKET (LEASE_ID | --slot N) [options]"
         parser.add_argument(
             "lease_id", metavar="LEASE_ID", nargs="?", help="the lease's id, or its beginning as status shows it"
         )

@@ -22,6 +22,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Change how many tokens a bucket has, while it is in use. Shrinking ends no lease: leases on slots that are "
         "retired run on until they are released or expire, and nobody gets these slots again. If the command is cut "
         "short, the bucket has a size in between: run it again.",
+        "resize gpus 8",
+        "resize gpus 2 --json",
     )
     resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="the new number of tokens")
     connection.add_bucket_command(
@@ -31,6 +33,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "count a bucket's slots again",
         "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed only after "
         "edits by hand: acquirers repair what they meet.",
+        "repair gpus",
+        "repair gpus --json",
     )
     reset = connection.add_bucket_command(
         subparsers,
@@ -40,6 +44,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "End all leases at once, whoever holds them, and repair the bucket. Its size stays. Use it when the holders "
         "are surely dead: those that still work learn of it only at their next renewal, and others may have their "
         "slots by then. Ask living ones with revoke.",
+        "reset gpus",
+        "reset gpus --yes --json",
     )
     reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, pages
 from ddb_lease.cli.abbreviations import abbreviated
 from ddb_lease.cli.fitting import fitted, wrapped
 from ddb_lease.cli.formatting import printable, shown
@@ -36,9 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="show who holds which slot",
-        description=formatting.paragraph("Show a bucket's limits and leases. Reads only."),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **pages.page(
+            "Show a bucket's limits and leases. Reads only.", "status gpus", "status gpus --watch --interval 5"
+        ),
     )
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument("--json", action="store_true", help="print JSON: everything, times in seconds")

@@ -154,7 +154,6 @@ def test_every_command_has_a_help_page(cli, line):
     assert done.returncode == 0
     assert done.stdout.startswith("usage: ddb-lease")
     assert done.stderr == ""
-    assert "exit codes:" in done.stdout or line.startswith("local")
 
 
 def test_every_option_of_a_command_is_in_its_help(cli):
@@ -177,10 +176,9 @@ def test_the_version_is_told(cli):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("", "command"),
-        ("frobnicate", "invalid choice"),
+        ("", "COMMAND"),
+        ("frobnicate", "no such command: 'frobnicate'"),
         ("run", "BUCKET"),
-        ("run b --local -- true", "--max-tokens"),
         ("run b --max-tokens x --local -- true", "invalid int value"),
         ("run b --max-tokens 1 --lease soon --local -- true", "'soon' is not a duration"),
         ("run b --max-tokens 1 --timeout -1 --local -- true", "--timeout"),
@@ -191,7 +189,10 @@ def test_the_version_is_told(cli):
         ("create-table --local --wait never", "'never' is not a duration"),
         ("local restart", "invalid choice"),
         ("status used --local -- true", "only run and limit take a command"),
-        ("run b --max-tokens 1 --local echo 'a b'", "write the command after --: -- echo 'a b'"),
+        (
+            "run b --max-tokens 1 --local echo 'a b'",
+            "write the command after --: ddb-lease run b --max-tokens 1 --local -- echo 'a b'",
+        ),
         ("rate", "what"),
         ("rate status", "NAME"),
         ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
@@ -199,7 +200,7 @@ def test_the_version_is_told(cli):
         ("rate set b --limit tokens=9/s,burst=1.5 --local", "the burst must be a whole number from 1 up, not 1.5"),
         ("rate block b --local", "--for"),
         ("rate status b --local -- true", "only run and limit take a command"),
-        ("limit b --rate 1/s --local true", "write the command after --: -- true"),
+        ("limit b --rate 1/s --local true", "write the command after --: ddb-lease limit b --rate 1/s --local -- true"),
         ("run b --max-tokens 1 --locale -- true", "unrecognized arguments: --locale"),
         ("status used --local true", "unrecognized arguments: true"),
     ],
@@ -220,7 +221,7 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
     done = cli("run b --max-tokens 1 --lease soon --local -- true")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
-        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 10m, 2h or 1d"
+        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 1m30s, 10m, 2h or 1d"
     )
     assert "Traceback" not in done.stderr
 
@@ -233,7 +234,15 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
         ("run b --max-tokens 1 --lease 0.1s --local --short-leases -- true", "too short"),
         ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (4.3 s)"),
         ("run b --max-tokens 1 --lease 3s --short-leases -- true", "--short-leases needs --local"),
-        ("run b --max-tokens 1 --lease 10s --grace 9s --local -- true", "too short"),
+        (
+            "run b --max-tokens 1 --lease 10s --grace 9s --local -- true",
+            "--grace 9s is too long for a lease of 10s: it may be 2.3s at most",
+        ),
+        (
+            "run b --max-tokens 1 --grace 1h --local -- true",
+            "--grace 1h is too long for a lease of 1m: it may be 18s at most",
+        ),
+        ("limit b --burst 5 --local -- true", "--burst belongs to --rate"),
         ("run b --max-tokens 1 --lease 0 --local -- true", "lease_seconds must be"),
         ("run '' --max-tokens 1 --local -- true", "non-empty"),
         ("status used --local --region us-east-1", "--local means this machine's engine"),
@@ -734,6 +743,36 @@ def test_a_command_with_local_starts_the_engine_by_itself(tmp_path):
         assert cli("local stop").returncode == 0
 
 
+# Waiting.
+
+
+def test_waiting_speaks_on_a_terminal_in_one_line_and_says_at_the_end_how_long_it_took(cli, client):
+    name = put_nine(client, leased=9)
+    (lease,) = [lease for lease in _leases(cli, name) if lease["slot"] == 4]
+    said, code = on_terminal(
+        cli,
+        f"run {name} --local -- sh -c 'echo ran >&2'",
+        after="held by",
+        act=lambda: cli(f"release {name} {lease['lease_id']} --local"),
+        columns=80,
+    )
+    assert code == 0
+    drawn = re.findall(r"\r(waiting for .*?)\x1b\[K", said)
+    assert drawn
+    assert max(map(len, drawn)) < 80
+    for line in drawn:
+        assert re.match(rf"waiting for {name}: full, \d+s; held by host:\d \(\S+\) \+8", line)
+    assert re.search(rf"\r\x1b\[Kddb-lease: slot 4 of {name} after \S+s\r\nran\r\n\Z", said)
+
+
+def test_an_interrupted_wait_leaves_a_clean_terminal(cli, client):
+    name = put_nine(client, leased=9)
+    said, code = on_terminal(cli, f"run {name} --local -- true", after="held by", keys=b"\x03")
+    assert code == 130
+    assert said.endswith("\r\x1b[K")
+    assert "\n" not in said
+
+
 # One lease, by its id.
 
 
@@ -899,8 +938,8 @@ def test_a_page_is_served_until_it_is_interrupted(cli):
     assert process.returncode == 130
 
 
-def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100, env=None):
-    """Run a command on a terminal of its own; type once it has said something. What it said, and its code."""
+def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, columns=100, env=None):
+    """Run a command on a terminal of its own; type, or act, once it has said something. What it said, and its code."""
     pid, fd = pty.fork()
     if not pid:
         os.chdir(cli.folder)
@@ -913,6 +952,9 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100
             if pending and after in said:
                 os.write(fd, pending)
                 pending = b""
+            if act is not None and after in said:
+                act()
+                act = None
             if select.select([fd], [], [], 0.1)[0]:
                 try:
                     said += os.read(fd, 65536).decode(errors="replace")

@@ -20,7 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from ddb_lease._protocol.listing import BucketListing, RateListing
-from ddb_lease.cli import exits, formatting, rate_output
+from ddb_lease.cli import pages as help_pages
+from ddb_lease.cli import rate_output
 from ddb_lease.cli.formatting import printable
 from ddb_lease.cli.seeing import pages, watching
 from ddb_lease.cli.seeing.ls import COST, by_pressure, cost_of
@@ -42,13 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "serve",
         help="show a table live in a browser on this machine",
-        description=formatting.paragraph(
+        **help_pages.page(
             "Show a table, or some of its buckets, live on a page for a browser on this machine, or for a wall screen. "
             "Read-only, on loopback only. It looks only while a browser asks, however many do. Without a bucket: "
-            f"{COST[0].lower()}{COST[1:]}"
+            f"{COST[0].lower()}{COST[1:]}",
+            "serve",
+            "serve gpus --port 8080",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     watching.add_options(parser)
     parser.add_argument("--port", type=int, default=PORT, help=f"the port; 0 for any that is free (default: {PORT})")

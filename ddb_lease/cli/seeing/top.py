@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ddb_lease.cli import exits, formatting
+from ddb_lease.cli import pages
 from ddb_lease.cli.seeing import watching
 from ddb_lease.cli.seeing.ls import COST
 from ddb_lease.cli.seeing.watching import Watching
@@ -34,12 +34,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "top",
         help="watch a table live on the terminal",
-        description=formatting.paragraph(
+        **pages.page(
             "Watch a table, or some of its buckets, live: the fullest first, until q or Ctrl-C (needs "
-            f"ddb-lease[terminal]). NO_COLOR turns colours off. Without a bucket: {COST[0].lower()}{COST[1:]}"
+            f"ddb-lease[terminal]). NO_COLOR turns colours off. Without a bucket: {COST[0].lower()}{COST[1:]}",
+            "top",
+            "top gpus nightly --interval 2",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     watching.add_options(parser)
     parser.set_defaults(execute=execute)

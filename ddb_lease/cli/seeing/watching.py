@@ -122,6 +122,7 @@ class Watching:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what the commands that watch have in common."""
+    parser.usage = f"{parser.prog} [BUCKET ...] [options]"
     parser.add_argument(
         "buckets",
         metavar="BUCKET",
