@@ -38,6 +38,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "revoke gpus --slot 0 --table staging",
     )
     for parser in (release, revoke):
+        parser.usage = f"{parser.prog} BUCKET (LEASE_ID | --slot N) [options]"
         parser.add_argument(
             "lease_id", metavar="LEASE_ID", nargs="?", help="the lease's id, or its beginning as status shows it"
         )

@@ -28,7 +28,7 @@ from ddb_lease.cli import (
     template,
 )
 from ddb_lease.cli.conform import command as conform
-from ddb_lease.cli.seeing import ls
+from ddb_lease.cli.seeing import commands as seeing
 from ddb_lease.errors import LeaseError
 
 _EXAMPLES = """\
@@ -132,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
     limit.add_parser(subparsers)
     rate.add_parser(subparsers)
     status.add_parser(subparsers)
-    ls.add_parser(subparsers)
+    seeing.add_parsers(subparsers)
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)
     setup.add_parsers(subparsers)

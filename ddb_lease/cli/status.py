@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, formatting, pages
@@ -18,6 +18,7 @@ from ddb_lease.cli.abbreviations import abbreviated
 from ddb_lease.cli.fitting import fitted, wrapped
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.screen import Screen
+from ddb_lease.cli.seeing import stamps
 from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
@@ -90,11 +91,11 @@ def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool, wide: bo
             now, width = time.strftime("%H:%M:%S"), _width(wide=wide)
             try:
                 status = bucket.status()
-                text = as_json(status, indent=None) if for_programs else as_table(status, width=width)
+                text = as_line(status, at=time.time()) if for_programs else as_table(status, width=width)
                 last, read_at, told = text, time.monotonic(), now
             except (StoreUnavailable, UnknownBucket) as error:
                 said = printable(" ".join(str(error).split()))
-                text = json.dumps({"error": type(error).__name__, "message": said}) if for_programs else said
+                text = _error_line(bucket.name, error, said) if for_programs else said
                 if not for_programs:
                     text = said if width is None else wrapped(said, width)
                 if last and not for_programs and isinstance(error, StoreUnavailable):
@@ -107,9 +108,24 @@ def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool, wide: bo
 
 def as_json(status: BucketStatus, *, indent: int | None = 2) -> str:
     """The status as one JSON object."""
+    return json.dumps(_whole(status), indent=indent, default=_plain)
+
+
+def as_line(status: BucketStatus, *, at: float) -> str:
+    """The status as one line, with its time and the bucket's name as in all lines that `ddb-lease timeline` reads."""
+    return json.dumps({stamps.KEY: stamps.stamp(at), "bucket": status.name} | _whole(status), default=_plain)
+
+
+def _error_line(bucket: str, error: Exception, message: str) -> str:
+    line = {stamps.KEY: stamps.stamp(time.time()), "bucket": bucket, "error": type(error).__name__, "message": message}
+    return json.dumps(line)
+
+
+def _whole(status: BucketStatus) -> dict[str, Any]:
+    # As JSON in ASCII: what others wrote must not reach a terminal as it is.
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
     whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
-    return json.dumps(whole, indent=indent, default=_plain)  # in ASCII: text of others must not reach a terminal raw
+    return whole
 
 
 def _plain(value: object) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import pty
@@ -141,6 +142,9 @@ def is_one_line(done, *, outage=False):
         "run --help",
         "status --help",
         "ls --help",
+        "top --help",
+        "serve --help",
+        "timeline --help",
         "create-table --help",
         "conform --help",
         "local --help",
@@ -938,12 +942,33 @@ def test_a_size_that_cannot_be_is_told(cli, tokens):
 # Watching.
 
 
-def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, columns=100):
+def test_a_page_is_served_until_it_is_interrupted(cli):
+    process = subprocess.Popen(
+        command("serve used --local --port 0"),
+        env=environment(cli.folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = process.stdout.readline()
+    found = re.fullmatch(r"ddb-lease is at http://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", said)
+    assert found, said
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=LONG)
+    connection.request("GET", "/data.json")
+    told = json.loads(connection.getresponse().read())
+    connection.close()
+    assert [(one["name"], one["used"], one["max"]) for one in told["buckets"]] == [("used", 0, 2)]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=LONG) == ("", "")
+    assert process.returncode == 130
+
+
+def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, columns=100, env=None):
     """Run a command on a terminal of its own; type, or act, once it has said something. What it said, and its code."""
     pid, fd = pty.fork()
     if not pid:
         os.chdir(cli.folder)
-        os.execve(sys.executable, command(line), environment(cli.folder))
+        os.execve(sys.executable, command(line), environment(cli.folder, **(env or {})))
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     said, deadline = "", time.monotonic() + LONG
     pending = types.encode() or keys
@@ -967,6 +992,31 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, c
         _, status = os.waitpid(pid, 0)
         os.close(fd)
     return said, os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.parametrize(
+    ("keys", "env", "code"),
+    [(b"q", {"TERM": "xterm-256color"}, 0), (b"\x03", {"TERM": "xterm", "NO_COLOR": "1"}, 130)],
+    ids=["q", "Ctrl-C, without colours"],
+)
+def test_top_shows_the_table_until_a_key_ends_it(cli, client, keys, env, code):
+    put_bucket(client, "topped", {0: ("host:1", {})})
+    said, returned = on_terminal(cli, "top topped used --local", keys=keys, after="q ends", columns=80, env=env)
+    assert returned == code
+    assert "topped" in said and "1 of 9" in said and "host:1" in said
+    assert said.count("\x1b[?1049h") == said.count("\x1b[?1049l") == 1, "another screen, and back"
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor is back"
+    assert bool(re.search(r"\x1b\[[0-9;]*[39][0-9]m", said)) == ("NO_COLOR" not in env)
+
+
+def test_top_needs_a_terminal(cli):
+    done = cli("top --local")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ddb-lease: top needs a terminal; elsewhere, use ls, status --watch or serve\n",
+    )
+    said, code = on_terminal(cli, "top --local", env={"TERM": "dumb"})
+    assert (code, "top needs a terminal that can move its cursor" in said) == (2, True)
 
 
 def test_a_watch_shows_the_bucket_in_place_and_leaves_the_terminal_as_it_was(cli, client):

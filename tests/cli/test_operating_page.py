@@ -21,6 +21,7 @@ VARY = {
     re.compile(r"\b\d{13}\b"): "FENCE",
     re.compile(r"\S+:\d+(?=\s+(\d|is))"): "OWNER",
     re.compile(r"\b\d+(\.\d)?s(?=\s)"): "TIME",
+    re.compile(r"[\d.]+ RCU"): "RCU",
     re.compile(r" +"): " ",
 }
 
