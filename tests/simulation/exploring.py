@@ -57,6 +57,7 @@ KINDS = {
             "charged_again",
             "timeouts",
             "denials",
+            "conflicts",
             "reservations",
             "settlements",
             "sweeps",
