@@ -24,7 +24,10 @@ TRIES_WHEN_UNKNOWN: Final = 6
 
 
 def prepare_to_charge(
-    state: LimiterState, gives_up_at: Callable[[], float], budget_ends: Callable[[], float]
+    state: LimiterState,
+    gives_up_at: Callable[[], float],
+    budget_ends: Callable[[], float],
+    wake: Callable[[], None] | None = None,
 ) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not.
 
@@ -32,8 +35,9 @@ def prepare_to_charge(
         state: Of the limiter.
         gives_up_at: Until when the policy is asked for, on the steady clock.
         budget_ends: Until when the time is asked for: asked once the policy was answered, as that may end an outage.
+        wake: As for `ensure_policy`.
     """
-    failure = yield from ensure_policy(state, deadline=gives_up_at())
+    failure = yield from ensure_policy(state, deadline=gives_up_at(), wake=wake)
     if failure is not None:
         return failure
     if state.rate_time.now_ns() is None:

@@ -42,7 +42,7 @@ from ddb_lease._runtime.rates.steering import RateSteering
 from ddb_lease._runtime.rates.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
-from ddb_lease._state.rates.key_book import Booking, KeyBook
+from ddb_lease._state.rates.key_book import Booking, KeyBook, last_seen
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
@@ -263,8 +263,7 @@ class RateLimiterCore:
         if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
             return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
         allowed = bool(allowed)
-        policy, book = state.policy, state.book(key)
-        known = book.known if book.doubted is None else book.doubted
+        policy, known = state.policy, last_seen(state.book(key))
         if now is None or policy is None:
             raise ConfigurationError("nothing is known of the key: a defect of this library")
         found = standing(policy, known, now=now)
