@@ -77,9 +77,9 @@ RATES = Chapter(
         Mutant(
             name="a process that has not seen a key's override reads the key before it refuses",
             module="_operations/rates/preparing.py",
-            target="look_for_override",
-            code="now - book.known_at < REMEMBERED and policy is not None",
-            without="policy is not None",
+            target="just_read",
+            code="key_is_new and state.time.steady() - state.policy_at < JUST_READ_SECONDS",
+            without="True",
             noticed_by=(
                 "tests/test_rate_steering.py::test_more_than_the_policys_burst_can_be_had_where_a_key_has_an_override",
             ),

@@ -22,7 +22,13 @@ from typing import Final
 from ddb_lease._operations.rates.flights import FlightSender
 from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
 from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_for_override, prepare_to_charge
+from ddb_lease._operations.rates.preparing import (
+    ATTEMPT_SECONDS,
+    just_read,
+    prepare_to_charge,
+    read_before_refusing,
+    too_many,
+)
 from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue
 from ddb_lease._operations.rates.using import PADDING_NS, until_used
 from ddb_lease._operations.sync_time import never_reached
@@ -241,9 +247,9 @@ class _Tries:
                 case Flight():
                     outcome = yield from self._sender.send(step, give_up_at)
                 case NeverEnough():
-                    outcome = yield from look_for_override(
-                        state, self._key, booking.wanted, refused=step, give_up_at=give_up_at
-                    )
+                    if just_read(state, book):
+                        raise too_many(step, rate=state.name)
+                    outcome = yield from read_before_refusing(state, self._key, give_up_at=give_up_at)
                 case _:
                     outcome = step
             if isinstance(outcome, StalePolicy):

@@ -21,7 +21,13 @@ from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
 from ddb_lease._operations.rates.flights import SLACK_NS
 from ddb_lease._operations.rates.memory import known_to_rely_on
 from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, prepare_to_charge
+from ddb_lease._operations.rates.preparing import (
+    ATTEMPT_SECONDS,
+    just_read,
+    prepare_to_charge,
+    read_before_refusing,
+    too_many,
+)
 from ddb_lease._operations.rates.settling import clear_overdue, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
@@ -45,7 +51,7 @@ from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherR
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._protocol.rates.together import after
-from ddb_lease._protocol.rates.validation import NS, SINGLE
+from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.rates.hold_ledger import Held
 from ddb_lease._state.rates.key_book import KeyBook
@@ -122,8 +128,8 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
             return failure
-        if known is None and _is_too_much(member):
-            failure = yield from look_at_key(member.state, member.key, give_up_at=give_up_at)
+        if _is_too_much(member) and not just_read(state, book):
+            failure = yield from read_before_refusing(state, member.key, give_up_at=give_up_at)
             if failure is not None:
                 return failure
         if book.ledger is not None or (known is not None and known.holds):
@@ -153,11 +159,11 @@ def charge_together(call: Call) -> Operation[Admission | Unprepared]:
 
 
 def _is_too_much(member: Member) -> bool:
-    """Whether the policy alone never allows it. An override may."""
+    """Whether it is never allowed, by what is known."""
     policy = member.state.policy
     if policy is None or any(name not in policy.limits for name in member.wanted.limits):
         return False
-    return isinstance(earliest_due(policy, None, member.wanted, now=0), NeverEnough)
+    return isinstance(earliest_due(policy, member.book.known, member.wanted, now=0), NeverEnough)
 
 
 def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
@@ -402,11 +408,9 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case StalePolicy():
             return Unprepared()
         case NeverEnough():
-            what = "n" if step.limit == SINGLE else step.limit
-            raise ConfigurationError(
-                f"{what} must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
-                f"{step.limit!r} of rate {member.state.name!r})"
-            )
+            if not just_read(member.state, member.book):
+                return Unprepared()
+            raise too_many(step, rate=member.state.name)
         case _:
             raise ConfigurationError(f"unexpected plan: {step}")
 

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 from ddb_lease._numbers import checked_timeout, positive, shown
 from ddb_lease._operations.rates.booking import book
 from ddb_lease._operations.rates.memory import known_denial
+from ddb_lease._operations.rates.preparing import just_read
 from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
@@ -192,13 +193,14 @@ class RateLimiterCore:
 
     # What is wanted.
 
-    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "", *, asks: bool = True) -> Wanted:
         """The permits that a call asks for, checked.
 
         Args:
             n: As the caller gave it: for a limiter with one unnamed limit.
             permits: By limit, for a limiter with several.
             key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
+            asks: Whether the table is asked before they are refused, where what is known of it is old.
 
         Raises:
             ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
@@ -206,14 +208,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return _single(_checked_count("n", n, self._most(key, SINGLE)))
+            return _single(_checked_count("n", n, self._most(key, SINGLE, asks=asks)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         booked = checked_permits(permits, limits)
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         for name, count in booked.items():
-            _checked_count(name, count, self._most(key, name))
+            _checked_count(name, count, self._most(key, name, asks=asks))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -393,19 +395,20 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _most(self, key: str | None, name: str) -> int | None:
+    def _most(self, key: str | None, name: str, *, asks: bool) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        An override that we have not seen may allow a key more than the policy does.
+        What others have set meanwhile may allow more. Before the first use, a limiter's own limits hold.
         """
         if key is None:
             return None
         state = self.state
         book = state.known_book(key)
+        fresh = not asks or (state.policy is None and not key) or (book is not None and just_read(state, book))
         known = None if book is None else book.known
-        if known is not None and name in known.override:
+        if fresh and known is not None and name in known.override:
             return known.override[name].burst
-        return None if key else state.limits[name].burst
+        return state.limits[name].burst if fresh and not key else None
 
     def _trouble(self, wish: Wish) -> Exception | None:
         """Why others of this process could not ask for a caller."""
