@@ -446,6 +446,15 @@ def test_more_than_the_policys_burst_can_be_had_where_a_key_has_an_override(limi
         other.key("big").try_acquire(9)
 
 
+def test_an_override_that_was_raised_since_is_read_before_more_is_refused(limiter, rates, environment):
+    limiter.key("big").override(Limit(100, burst=8))
+    other = rates()
+    assert other.key("big").try_acquire(8)
+    limiter.key("big").override(Limit(100, burst=20))
+    environment.clock.pass_time(40)
+    assert other.key("big").try_acquire(20)
+
+
 def test_more_than_a_burst_of_a_key_is_refused_after_a_read_and_then_from_memory(limiter):
     key = limiter.key("k")
     for _ in range(3):

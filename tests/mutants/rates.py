@@ -301,7 +301,7 @@ RATES = Chapter(
         Mutant(
             name="nobody goes on by a policy that is old, while one asks",
             module="_operations/rates/policy.py",
-            target="ensure_policy",
+            target="_will_do",
             code="max(old, asking)",
             without="asking",
             noticed_by=(

@@ -52,10 +52,12 @@ from ddb_lease._protocol.rates.charging import (
     Wanted,
     earliest_due,
     limits_of,
+    without_charges,
 )
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, RetryPolicy, admitting
+from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
@@ -193,7 +195,7 @@ class _Tries:
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
             if not self._is_awaited(book.flight):
-                book.flight = None
+                _give_up(book)
             if isinstance(outcome, (Busy, Unavailable)):
                 book.trouble = outcome.cause
                 book.failing_since = began if book.failing_since is None else book.failing_since
@@ -326,7 +328,7 @@ class _Tries:
                 case Wait() | NotBefore():
                     return Denied(retry_in=step.seconds) if isinstance(step, Wait) else _denied(step.at, now)
                 case HeldBack():
-                    book.doubted, book.known = book.known, None  # only the table shows what is given back
+                    book.doubted, book.known = book.known, without_charges(book.known)  # the table shows what came back
                     return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
                 case StalePolicy() | NeverEnough():
                     return step
@@ -355,6 +357,13 @@ class _Tries:
                 f"the stored policy of rate {self._state.name!r} has no limit {missing[0]!r}: it has "
                 f"{', '.join(sorted(policy.limits))}"
             )
+
+
+def _give_up(book: KeyBook) -> None:
+    """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
+    flight, book.flight = book.flight, None
+    if flight is not None and flight.uncertain and flight.wanted.reserved:
+        book.ledger = left_behind(book.ledger)
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -32,6 +32,7 @@ from ddb_lease._protocol.rates.charging import (
 from ddb_lease._protocol.rates.messages import Charge, KeyRefused, KeyWritten
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.retry import Operation, resending
+from ddb_lease._state.rates.hold_ledger import left_behind
 from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.pace import Pace
@@ -87,6 +88,8 @@ class FlightSender:
                 return None
             case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
+                    if flight.uncertain and flight.wanted.reserved:
+                        book.ledger = left_behind(book.ledger)
                     flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
                 return None
             case Conflict() | ThrottledAnswer():

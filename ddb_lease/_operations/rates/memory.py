@@ -13,6 +13,7 @@ from ddb_lease._protocol.rates.charging import (
     earliest_due,
     limits_of,
     remembered_until,
+    without_charges,
 )
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.rates.validation import NS
@@ -32,13 +33,13 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
 
 
 def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
-    """The item as last seen, where that is still to be relied on."""
+    """The item as last seen, where that is still to be relied on; what is left of it where only the table can tell."""
     known = book.known
     if known is None:
         return None
     denial = earliest_due(policy, known, wanted, now=now)
     if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, known, book.known_at, denial, now):
-        return None
+        return without_charges(known)
     return known
 
 

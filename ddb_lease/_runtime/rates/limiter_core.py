@@ -43,6 +43,7 @@ from ddb_lease._runtime.rates.steering import RateSteering
 from ddb_lease._runtime.rates.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
+from ddb_lease._state.rates.callers import Sleeper
 from ddb_lease._state.rates.key_book import Booking, KeyBook, last_seen
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
@@ -370,13 +371,13 @@ class RateLimiterCore:
     def close(self) -> None:
         """Close the connections and wake all waiters, which then raise. Permits in hand are forgone."""
         self.state.closed = True
-        woken: list[Booking] = []
+        woken: list[Sleeper] = []
         with self.state.lock:
             for each in self.state.books():
                 each.drop_spares()
                 woken += each.everybody()
-        for booking in woken:
-            booking.wake()
+        for caller in woken:
+            caller.wake()
         self._store.close()
 
     def after_fork_in_child(self) -> None:

@@ -28,6 +28,7 @@ from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.rates.booked_callers import BookedCallers
 from ddb_lease._state.rates.booking_queue import BookingQueue
+from ddb_lease._state.rates.callers import Callers, Sleeper
 from ddb_lease._state.rates.hold_ledger import Held, HoldLedger
 from ddb_lease._state.rates.pace import Pace
 from ddb_lease._state.rates.remembered_key import Known, Remembered, recalled
@@ -113,6 +114,7 @@ class KeyBook:
         flight: The charge under way.
         gate: What permits pass when they are used.
         ledger: This process's reservations; None if there never was one.
+        callers: Those that charge the key together with others, in no queue; None if there never was one.
         reserving: Charges under way, besides the flight, that reserve: their attempts, and what the hold showed before;
             None if there never was one.
         trouble: Why the last charge failed; None if the table answered it.
@@ -131,6 +133,7 @@ class KeyBook:
         "_queue",
         "_spares",
         "booked",
+        "callers",
         "doubted",
         "failing_since",
         "flight",
@@ -157,6 +160,7 @@ class KeyBook:
         self.gate: UseGate | None = None
         self.ledger: HoldLedger | None = None
         self.reserving: dict[str, str | None] | None = None
+        self.callers: Callers | None = None
         self.trouble: Exception | None = None
         self.failing_since: float | None = None
         self.last_size = 0
@@ -173,9 +177,13 @@ class KeyBook:
     def idle(self) -> bool:
         """Whether nobody waits, for a booking or for its permits, and nothing is reserved: the book may be dropped.
 
+        Of a key that is charged together with others, a caller holds the book. Its reservation is looked for here.
+
         Permits in hand, and a charge that its caller left behind, do not keep it: if nobody asks for the key any more,
         nothing would ever end them.
         """
+        if self.callers:
+            return False
         return not self._queue and not self.booked and (self.ledger is None or not self.ledger.entries)
 
     def in_hand(self, *, now: int) -> int:
@@ -232,9 +240,9 @@ class KeyBook:
         first = self.first()
         return woken if first is None else [first, *woken]
 
-    def everybody(self) -> list[Booking]:
-        """Those who wait for a booking, and those whose permits are booked."""
-        return [*self.waiting(), *(self.booked.everybody() if self.booked else ())]
+    def everybody(self) -> list[Sleeper]:
+        """Those who wait for a booking, those whose permits are booked, and those that charge it with others."""
+        return [*self.waiting(), *(self.booked.everybody() if self.booked else ()), *(self.callers or ())]
 
     def first(self) -> Booking | None:
         """The first of those who wait for a booking."""
@@ -352,7 +360,7 @@ class KeyBook:
         if self.ledger is not None:
             self.ledger.lose(self.ledger.entries)
             self.ledger = None
-        self.reserving = None
+        self.reserving = self.callers = None
         self._expected_at = math.inf
 
     # Internals.
@@ -380,7 +388,7 @@ def last_seen(book: KeyBook) -> KeyState | None:
     return book.known if book.doubted is None else book.doubted
 
 
-def wake(bookings: Sequence[Booking], *, but: Booking | None = None) -> None:
+def wake(bookings: Sequence[Sleeper], *, but: Sleeper | None = None) -> None:
     """End the pauses of callers, but one's own; no lock is held."""
     for booking in bookings:
         if booking is not but:

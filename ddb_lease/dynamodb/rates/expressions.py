@@ -53,6 +53,7 @@ _new_or_of_this_policy: Final = f"({DOES_NOT_EXIST} OR ({_our_schema} AND {_same
 _not_blocked: Final = "(attribute_not_exists(#blocked_until) OR #blocked_until <= :due)"
 _never_overridden: Final = "attribute_not_exists(#override_rev)"
 _override_as_known: Final = "#override_rev = :override_rev"
+_without_override: Final = "attribute_not_exists(#override)"
 _not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
 _holds_nothing: Final = "attribute_not_exists(#hold)"
 _hold_as_known: Final = "#hold.#attempt = :hold_before"
@@ -312,6 +313,7 @@ def _settle_texts(shape: _SettleShape) -> _Texts:
             sets += [f"#t{i} = #t{i} + :t{i}", f"#r{i} = #r{i} + :r{i}", f"#h{i} = #h{i} - :h{i}"]
         names |= _limit_names(i, name)
     if shape.dated:
+        conditions.append(_without_override)  # set since we looked: its item must stay
         sets.append("#ttl = :ttl")
     if not shape.ends:
         sets.append("#hold = :hold")

@@ -274,6 +274,16 @@ def test_more_than_was_held_is_a_debt(store, keys):
     assert keys.get()["ttl"] == TTL + 5
 
 
+def test_a_debt_gives_no_ttl_to_an_item_that_has_an_override_by_now(store, keys):
+    override = {"M": {}}
+    keys.set(**ours(tokens=(1_000, 9)), **{"hold#p": HELD}, override=override, override_rev=3)
+    debt = settlement(LimitSettlement(name="tokens", idle=False, used=500, held=9))
+    assert refused(store, replace(debt, ttl=TTL)).holds.keys() == {"p"}
+    assert "ttl" not in keys.get()
+    written(store, debt)
+    assert "ttl" not in keys.get()
+
+
 def test_what_is_not_settled_yet_stays_held(store, keys):
     keys.set(**ours(tokens=(900, 9)), **{"hold#p": HELD})
     rest = Hold(held={"tokens": 3}, until=5_000, attempt="settled")
