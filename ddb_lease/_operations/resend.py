@@ -40,10 +40,11 @@ from ddb_lease._protocol.rates.messages import (
     TogetherRefused,
 )
 from ddb_lease._protocol.retry import RECOVERY_SECONDS, Operation, resending
+from ddb_lease._protocol.tickets import QueueSeen
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
-Answered: TypeAlias = Done | Each | Seen | Shown | Refused | RateAnswer
+Answered: TypeAlias = Done | Each | Seen | Shown | QueueSeen | Refused | RateAnswer
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -124,7 +125,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Each() | Seen() | Shown() | Refused():
+        case Done() | Each() | Seen() | Shown() | QueueSeen() | Refused():
             return answer
         case KeyWritten() | KeyRefused() | TogetherRefused() | KeyIs() | KeysAre() | PolicyIs() | PolicyRefused():
             return answer

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
+from ddb_lease._protocol.tickets import QueueSeen, TicketRequest
 from ddb_lease.events import ThrottledBy
 from ddb_lease.models import Order
 
@@ -235,6 +236,7 @@ Request: TypeAlias = (
     | Grow
     | Recount
     | SetOrder
+    | TicketRequest
     | RateRequest
 )
 
@@ -355,7 +357,18 @@ class Rejected:
 
 
 Answer: TypeAlias = (
-    Done | Each | Seen | Shown | Refused | RateAnswer | Conflict | ThrottledAnswer | Unsent | Unknown | Rejected
+    Done
+    | Each
+    | Seen
+    | Shown
+    | QueueSeen
+    | Refused
+    | RateAnswer
+    | Conflict
+    | ThrottledAnswer
+    | Unsent
+    | Unknown
+    | Rejected
 )
 
 

@@ -23,6 +23,7 @@ from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.configure import configure
+from ddb_lease._operations.queue import drop_ticket
 from ddb_lease._operations.release import require_answers, send_release
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
@@ -32,6 +33,7 @@ from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
@@ -214,6 +216,7 @@ class BucketCore:
         patient: bool,
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
+        priority: int = 0,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
@@ -224,13 +227,15 @@ class BucketCore:
             patient: Whether it waits for a full bucket.
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
+            priority: Whose turn comes first.
         """
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
         require_count(count)
+        require_priority(priority)
         data = _checked_data(data, count)
-        waiter = Waiter(wake, count)
+        waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
         observer = None if self._reporter is None else AcquireObserver(self._reporter, now=began)
         writes = SlotWrites(
@@ -313,6 +318,7 @@ class BucketCore:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
         self.state.hints.leave(pending.waiter)
         self.give_back_all(pending.open_grants, unanswered=pending.unanswered)
+        drop_ticket_of(pending.waiter, self)
 
     def give_back_all(self, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
         """Release grants that may be leased but have no holder, on the calling thread.
@@ -457,6 +463,13 @@ class BucketCore:
         return self._context
 
 
+def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:
+    """Delete the ticket of an acquire that has ended by an interrupt, on the calling thread, if there may be one."""
+    ticket, waiter.ticket = waiter.ticket, None
+    if ticket is not None:
+        core.run(drop_ticket(core.state, ticket))
+
+
 def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
     """Each lease in the table: its id, slots and fence."""
     found: dict[str, list[LeaseInfo]] = {}
@@ -516,6 +529,16 @@ def require_count(count: object) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
         raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {shown(count)}")
+
+
+def require_priority(priority: object) -> None:
+    """Check a priority.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= HIGHEST_PRIORITY:
+        raise ConfigurationError(f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {shown(priority)}")
 
 
 def _checked_data(data: object, count: int) -> Data:
