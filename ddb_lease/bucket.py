@@ -410,7 +410,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         return ended
 
     def status(self) -> BucketStatus:
-        """Read the bucket: limits, minted slots and all leases. Cost: 1 consistent Query for each 1,000 slots or MB.
+        """Read the bucket: limits, minted slots, all leases, and who waits for it, if it is ordered.
+
+        Cost: 1 consistent Query for each 1,000 slots or MB; if it is ordered, another one, eventually consistent.
 
         Raises:
             UnknownBucket: It does not exist (yet).

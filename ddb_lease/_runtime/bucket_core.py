@@ -42,9 +42,10 @@ from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
+from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
 from ddb_lease._runtime.own_holders import WARN_SECONDS, OwnHolders, SelfWait
+from ddb_lease._runtime.queue_observer import QueueObserver
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
@@ -237,7 +238,11 @@ class BucketCore:
         data = _checked_data(data, count)
         waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
-        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=began)
+        observer = None
+        also: Observer | None = None
+        if self._reporter is not None:
+            observer = AcquireObserver(self._reporter, now=began)
+            also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
             self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
         )
@@ -254,7 +259,7 @@ class BucketCore:
                 by=by,
                 warn_at=began + WARN_SECONDS,
                 steady=self.state.time.steady,
-                also=None if observer is None else observer.observe,
+                also=also,
             ).observe,
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
