@@ -6,13 +6,13 @@ Invariants: it is the synchronous way to drive a `RateLimiterCore` for one key, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ddb_lease._operations.rates.together import Call
 from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.rates.family import NOT_PREPARED, Family, Relative
+from ddb_lease._runtime.rates.family import Family, Relative
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.runtime import Runtime
@@ -225,8 +225,9 @@ class KeyLimiter:
 
     def _ask_all(self, family: Family, call: Call) -> Verdict:
         while True:
-            wakeup, outcome = self._runtime.wakeup(), NOT_PREPARED
-            for step in family.steps(call):
+            wakeup = self._runtime.wakeup()
+            outcome: Any = None
+            for step in family.steps(call, wakeup.wake):
                 outcome = step.driver.run(step.operation, wakeup)
                 if step.ends(outcome):
                     break

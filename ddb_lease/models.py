@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
-from ddb_lease._numbers import as_seconds, shown
+from ddb_lease._numbers import as_seconds, long_text, positive, shown
 from ddb_lease.errors import ConfigurationError
 
 Data = Mapping[str, Any]
@@ -112,8 +112,9 @@ class Timing:
         """
         if not lease_seconds >= MARGINS_PER_LEASE * self.margin_for(lease_seconds):
             raise ConfigurationError(
-                f"a lease of {lease_seconds:g} s is too short: its margin is {self.margin_for(lease_seconds):.3g} s, "
-                f"and a lease must be at least three margins ({self._shortest():.1f} s) long"
+                f"a lease of {lease_seconds:g} s is too short: its margin is "
+                f"{long_text(self.margin_for(lease_seconds), '.3g')}, and a lease must be at least three margins "
+                f"({long_text(self._shortest(), '.1f')}) long"
             )
 
     def _shortest(self) -> float:
@@ -128,13 +129,16 @@ class Timing:
 class Limit:
     """One limit of a rate limiter: so many permits in so much time, and so many at once.
 
-    Of the permits used in any t seconds it admits at most ``permits / per * t + burst``. What cannot work is refused
-    where the limit is given to a limiter, with `ConfigurationError`.
+    Of the permits used in any t seconds it admits at most ``permits / per * t + burst``. A limiter takes up to a
+    million permits a second, and a burst that comes back within a year.
 
     Attributes:
         permits: How many; a number above 0.
         per: The time in which they are admitted: seconds, or a timedelta.
         burst: How many at once, a whole number; None for those of one `per`, and one at least.
+
+    Raises:
+        ConfigurationError: A number is none, or not above 0.
 
     Example:
         >>> from ddb_lease.models import Limit
@@ -146,6 +150,13 @@ class Limit:
     permits: float
     per: Seconds = 1.0
     burst: int | None = None
+
+    def __post_init__(self) -> None:
+        positive("permits", self.permits)
+        positive("per", self.per)
+        burst: object = 1 if self.burst is None else self.burst
+        if isinstance(burst, bool) or not isinstance(burst, int) or burst < 1:
+            raise ConfigurationError(f"burst must be a whole number from 1 up, not {shown(burst)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

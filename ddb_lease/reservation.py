@@ -89,7 +89,8 @@ class Reservation(NotAsync, BelongsHere):
             each parent of the key.
         """
         note_all(self._parts, n, used)
-        told = [self._settled(part) for part in self._parts]
+        deadline = self._reservation.deadline()
+        told = [self._settled(part, deadline) for part in self._parts]
         return all(told)
 
     def __enter__(self) -> Reservation:
@@ -108,8 +109,8 @@ class Reservation(NotAsync, BelongsHere):
         except (StoreError, ConfigurationError) as error:
             self._reservation.failed(error)
 
-    def _settled(self, part: ReservationCore) -> bool:
+    def _settled(self, part: ReservationCore, deadline: float) -> bool:
         wakeup = self._runtime.wakeup()
-        with part.settling(wakeup.wake) as operation:
+        with part.settling(wakeup.wake, deadline=deadline) as operation:
             outcome = part.driver.run(operation, wakeup)
         return part.conclude(outcome)

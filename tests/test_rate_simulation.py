@@ -328,7 +328,8 @@ def test_a_policy_that_is_not_followed_is_seen(monkeypatch):
 
 
 def test_a_caller_that_waits_for_ever_is_seen(monkeypatch):
-    monkeypatch.setattr("ddb_lease._operations.rates.booking._wake", lambda bookings, *, but: None)
+    for module in ("booking", "flights", "using"):
+        monkeypatch.setattr(f"ddb_lease._operations.rates.{module}.wake", lambda bookings, *, but: None)
     monkeypatch.setattr("ddb_lease._protocol.retry.TURN_SECONDS", 10_000.0)
     patient = replace(quiet_schedule().jobs[0][0][0], timeout=None)
     assert violated(quiet_schedule(jobs=(((patient,),) * 4,))).law == "L1"
@@ -370,3 +371,21 @@ def test_a_given_fate_befalls_the_request_it_is_given_to():
     record = play(quiet_schedule(odds=0.5, faults=lost), watch=True)
     assert record.failure is None
     assert any("#2" in what and "answer lost" in what for _, _, what in record.timeline)
+
+
+def test_transactions_that_meet_conflict_and_each_is_charged_once():
+    job = Job(act="acquire", key="a", under="", permits=((SINGLE, 0.0),), timeout=40.0, times=5, pause=0.0)
+    both = ((job,), (replace(job, key="b"),))
+    schedule = quiet_schedule(
+        limits=((SINGLE, 10.0, 1.0, 10),),
+        jobs=(both,) * 3,
+        rates=(0.0,) * 3,
+        walls=(0.0,) * 3,
+        transacting=0.05,
+    )
+    record = play(schedule)
+    assert record.failure is None
+    assert 10 < record.conflicts < 4 * 30, "they pause, each for a time of its own"
+    # What 30 calls take, of the key and its parent; then of three keys ten at once, and three times ten.
+    assert record.permits == 30 + 3 * (10 + 3 * 10)
+    assert (record.charges, record.charged_again) == (2 * 30 + 3 * (1 + 3), 0)

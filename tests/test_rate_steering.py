@@ -85,7 +85,7 @@ def test_an_override_costs_a_read_and_a_write(llm):
         ((), {"token": Limit(1)}, "has no limit 'token': it has requests, tokens"),
         ((Limit(1),), {}, "has no limit 'permits': it has requests, tokens"),
         ((), {"tokens": 5}, "a limit must be a Limit"),
-        ((), {"tokens": Limit(0)}, "permits must be a number above 0"),
+        ((), {"tokens": Limit(10**7)}, "permits may be up to 1,000,000 a second"),
     ],
 )
 def test_an_override_that_cannot_work_is_refused(llm, whole, limits, says):
@@ -444,6 +444,15 @@ def test_more_than_the_policys_burst_can_be_had_where_a_key_has_an_override(limi
     assert not other.key("big").try_acquire(8)
     with pytest.raises(ConfigurationError, match=r"n must be a whole number from 1 to 8 \(the burst\)"):
         other.key("big").try_acquire(9)
+
+
+def test_an_override_that_was_raised_since_is_read_before_more_is_refused(limiter, rates, environment):
+    limiter.key("big").override(Limit(100, burst=8))
+    other = rates()
+    assert other.key("big").try_acquire(8)
+    limiter.key("big").override(Limit(100, burst=20))
+    environment.clock.pass_time(40)
+    assert other.key("big").try_acquire(20)
 
 
 def test_more_than_a_burst_of_a_key_is_refused_after_a_read_and_then_from_memory(limiter):

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
 from ddb_lease._protocol.tickets import QueueSeen, TicketRequest
@@ -237,6 +238,7 @@ Request: TypeAlias = (
     | Recount
     | SetOrder
     | TicketRequest
+    | ListPage
     | RateRequest
 )
 
@@ -362,6 +364,7 @@ Answer: TypeAlias = (
     | Seen
     | Shown
     | QueueSeen
+    | PageIs
     | Refused
     | RateAnswer
     | Conflict

@@ -78,7 +78,8 @@ class Reservation(NotSync, BelongsHere):
             StoreRejected: The service refuses for good. It counts in full when its time is over.
         """
         note_all(self._parts, n, used)
-        told = [await self._settled(part) for part in self._parts]
+        deadline = self._reservation.deadline()
+        told = [await self._settled(part, deadline) for part in self._parts]
         return all(told)
 
     async def __aenter__(self) -> Reservation:
@@ -97,8 +98,8 @@ class Reservation(NotSync, BelongsHere):
         except (StoreError, ConfigurationError) as error:
             self._reservation.failed(error)
 
-    async def _settled(self, part: ReservationCore) -> bool:
+    async def _settled(self, part: ReservationCore, deadline: float) -> bool:
         wakeup = Wakeup(self._runtime)
-        with part.settling(wakeup.wake) as operation:
+        with part.settling(wakeup.wake, deadline=deadline) as operation:
             outcome = await self._driver.by(part.driver).run(operation, wakeup)
         return part.conclude(outcome)

@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 
 from botocore import exceptions as aws
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Answer,
     Conflict,
@@ -43,7 +44,8 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.rates.messages import ChargeTogether, RateRequest
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Slot, View
 from ddb_lease._protocol.tickets import LookAtQueue
-from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import DECIDING
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import (
@@ -54,6 +56,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
+from ddb_lease.dynamodb.listing import read_page
 from ddb_lease.dynamodb.rates.answers import read_rate_answer, read_rate_refusal, read_together_refusal
 from ddb_lease.dynamodb.reasons import cancelled_by, code_of, error_code, limit_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
@@ -111,6 +114,8 @@ def read_answer(  # noqa: PLR0911 - one for each kind
             return read_queue(response) or Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
         case Snapshot():
             return _shown(request, response, address)
+        case ListPage():
+            return read_page(response)
         case Renew():
             return Done(slot=read_slot(as_map(response.get("Attributes")), request.slot))
         case RenewEach():

@@ -15,8 +15,9 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     BringBack,
     Claim,
@@ -37,13 +38,14 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
 from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket
-from ddb_lease.dynamodb.endpoint import AWS, Endpoint
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     Wire,
     encode_map,
     slot_key,
 )
+from ddb_lease.dynamodb.listing import list_page
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.expressions import rate_call_for
 from ddb_lease.dynamodb.tickets import ticket_call_for
@@ -123,18 +125,6 @@ _ONE: Final = {"N": "1"}
 _NUMBER: Final = {":number": {"S": "N"}}
 
 
-class BucketAddress(NamedTuple):
-    """A bucket's table and name, which every request needs; and where that is, for messages."""
-
-    table: str
-    bucket: str
-    endpoint: Endpoint = AWS
-
-    def key(self, sort: str) -> Wire:
-        """An item's primary key."""
-        return {"pk": {"S": self.bucket}, "sk": {"S": sort}}
-
-
 Call: TypeAlias = tuple[str, dict[str, Any]]
 """A client method's name, and its keyword arguments."""
 
@@ -177,6 +167,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
         case PutTicket() | RefreshTicket() | DropTicket() | LookAtQueue():
             return ticket_call_for(request, address)
+        case ListPage():
+            return "scan", list_page(request, address)
         case _:
             return rate_call_for(request, address)
 

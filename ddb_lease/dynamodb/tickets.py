@@ -29,7 +29,7 @@ from ddb_lease.dynamodb.items import Wire, number, string, text, whole
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, ON_FAILURE, names_in
 
 if TYPE_CHECKING:
-    from ddb_lease.dynamodb.expressions import BucketAddress
+    from ddb_lease.dynamodb.address import BucketAddress
 
 Call: TypeAlias = tuple[str, dict[str, Any]]
 

@@ -172,7 +172,10 @@ class Network:
         dated: Whether answers carry a Date at all.
         odds: How likely each fault is, 0 to 1 in all; 0 once faults are off.
         lies: How likely a Date is wrong, beside that.
+        transacting: How long the service takes for a transaction, in seconds: meanwhile, what writes its items
+            conflicts with it. 0: no time.
         latency: About how long a request takes in each direction, in seconds.
+        conflicts: How many requests conflicted with a transaction.
         latest: When the last copy in flight reaches the service, in true time.
         untimely: Requests whose signature was refused for its time, by process and ordinal: whether the answer has a
             Date.
@@ -200,6 +203,8 @@ class Network:
         self.fates: dict[tuple[str, int], Fate] = {}
         self.untimely: dict[tuple[str, int], bool] = {}
         self.latest = 0.0
+        self.transacting = 0.0
+        self.conflicts = 0
         self.latency = latency
         self._given = given
         self._told = told
@@ -399,8 +404,30 @@ class _Call:
             done(self._error(fate.instead, date))
         elif self._operation == "batch_execute_statement" and self._network.service.takes_batch(self._arguments):
             self._arrive_in_parts(date, lambda told: done(self._garbled(told, date)))
+        elif self._network.transacting and self._operation == "transact_write_items":
+            self._transact(date, done)
         else:
-            done(self._garbled(self._carried_out(date), date))
+            self._carry_out(date, done)
+
+    def _carry_out(self, date: float | None, done: Callable[[Any], None]) -> None:
+        told = self._carried_out(date)
+        if isinstance(told, Exception) and "TransactionConflict" in str(told):
+            self._network.conflicts += 1
+        done(self._garbled(told, date))
+
+    def _transact(self, date: float | None, done: Callable[[Any], None]) -> None:
+        """A transaction takes its time, in two phases."""
+        end = self._network.service.prepare(self._arguments)
+        if end is None:
+            self._carry_out(date, done)
+            return
+
+        def commit() -> None:
+            end()
+            self._carry_out(date, done)
+
+        self._network.latest = max(self._network.latest, self._process.world.now + self._network.transacting)
+        self._process.world.after(self._network.transacting, commit)
 
     def _stuck(self, date: float | None) -> Any:
         """The service gets stuck amid a transaction; seconds later it finishes it, or takes it back."""

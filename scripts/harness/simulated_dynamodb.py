@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
@@ -24,7 +25,8 @@ from typing import Any, TypeAlias
 from botocore.exceptions import ClientError
 
 from scripts.harness import partiql
-from scripts.harness.expressions import BadExpression, Item, condition, placeholders, update
+from scripts.harness.expression_tree import BadExpression
+from scripts.harness.expressions import Item, condition, placeholders, update
 
 Key: TypeAlias = tuple[str, str]
 Arguments: TypeAlias = dict[str, Any]
@@ -167,10 +169,32 @@ class DynamoDB:
             return self.error(operation, refusal.code, refusal.message, date=date, **refusal.more)
         return self.error(operation, "TransactionInProgressException", _IN_PROGRESS, date=date)
 
+    def prepare(self, arguments: Arguments) -> Callable[[], None] | None:
+        """The first phase of a transaction: what else writes its items meanwhile conflicts with it.
+
+        Returns:
+            Ends the phase: what `execute` then carries out is as it was prepared. None if there is nothing to prepare:
+            the transaction is refused, or was carried out before.
+        """
+        token = arguments["ClientRequestToken"]
+        if token in self._stuck or token in self._tokens:
+            return None
+        try:
+            keys = frozenset(self._prepared(arguments))
+        except (BadExpression, _Refused):
+            return None
+        prepared = self._stuck[token] = _Stuck(math.inf, keys, arguments, commits=True)
+
+        def end() -> None:
+            if self._stuck.get(token) is prepared:
+                del self._stuck[token]
+
+        return end
+
     @property
     def stuck_until(self) -> float:
         """When no transaction is stuck any more, by the service's time; 0 if none is."""
-        return max((stuck.until for stuck in self._stuck.values()), default=0.0)
+        return max((stuck.until for stuck in self._stuck.values() if stuck.until < math.inf), default=0.0)
 
     def recover(self, now: float) -> None:
         """Finish, or take back, the transactions that have been stuck for long enough."""
@@ -222,6 +246,12 @@ class DynamoDB:
     def edit(self, key: Key, now: float, item: Item | None) -> None:
         """Write or delete an item by hand."""
         self._commit({key: item}, now)
+
+    def drop(self, which: Callable[[Key], bool]) -> None:
+        """Forget items, and what they were before, as if they had never been; nobody is told."""
+        for known in (self.items, self._before):
+            for key in [key for key in known if which(key)]:
+                del known[key]
 
     def write(self, items: dict[Key, Item], now: float) -> None:
         """An operator's transaction whose conditions hold."""

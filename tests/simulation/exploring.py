@@ -56,6 +56,7 @@ KINDS = {
             "charged_again",
             "timeouts",
             "denials",
+            "conflicts",
             "reservations",
             "settlements",
             "sweeps",

@@ -6,6 +6,8 @@ Invariants:
   item is read, as what was seen last may be older than the reservation.
 - One caller sends for all that settle at that moment. A settlement whose outcome is unknown is sent again, by whoever
   comes next, with the same id: it happens once.
+- If a charge that reserves was given up, and may have been carried out, the item is read once too: else nobody would
+  settle it before its time.
 - A hold that is past its time is swept by whoever meets it before a charge: settled in full, on condition that it is as
   seen. So nobody has to look for holds of processes that died.
 - Nothing here fails a charge: what cannot be swept now is swept by the next one.
@@ -165,6 +167,11 @@ class _Gone:
     entries: tuple[Held, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """Only the item shows what a charge that was given up has left."""
+
+
 class _Sending:
     """Sends what is to be settled of one key."""
 
@@ -194,10 +201,12 @@ class _Sending:
             if isinstance(answer, KeyWritten) and isinstance(step, Settlement):
                 with state.lock:
                     ledger.over(step, counted=True)
+            if isinstance(step, _Unsure):
+                ledger.unsure = False
             _learn(state, self._book, answer.state, since)  # this shows whether an earlier sending happened
         return LostRace()
 
-    def _ask(self, step: Settlement | _Gone, deadline: float) -> Operation[Any]:
+    def _ask(self, step: Settlement | _Gone | _Unsure, deadline: float) -> Operation[Any]:
         state = self._state
         last: Settle | ReadKey = ReadKey(key=self._key)
 
@@ -216,12 +225,14 @@ class _Sending:
         )
         return answer
 
-    def _next(self) -> Settlement | _Gone | None:
+    def _next(self) -> Settlement | _Gone | _Unsure | None:
         """What is to be settled; the limiter's lock is held."""
         state, ledger = self._state, self._ledger
         hold, now = self._hold(), state.rate_time.now_ns()
         if now is None:
             return None
+        if ledger.unsure and not reserves(self._book):
+            return _Unsure()
         if hold is not None and self._is_made_anew(hold):
             ledger.made_anew()
         swept = ledger.swept(hold)

@@ -7,6 +7,7 @@ Invariants:
 - A transaction whose outcome is unknown is sent again as it was, with its token: it happens once.
 - Each caller sends for itself, and there is no order among callers. A transaction may conflict with other writes of the
   same items; it is then tried again after a pause.
+- A hold that is overdue and cannot be swept keeps nobody from charging: it counts as held, and is tried again later.
 - Policies, and sweeps, are each limiter's own business, and are sent to its own store: see `prepare`.
 """
 
@@ -17,16 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ddb_lease._operations.rates.booking import (
-    ATTEMPT_SECONDS,
-    BRANCHES,
-    HELD_SECONDS,
-    SLACK_NS,
-    known_to_rely_on,
-    look_at_key,
-    prepare_to_charge,
-)
+from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
+from ddb_lease._operations.rates.flights import SLACK_NS
+from ddb_lease._operations.rates.memory import known_to_rely_on
 from ddb_lease._operations.rates.policy import ensure_policy
+from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, prepare_to_charge
 from ddb_lease._operations.rates.settling import clear_overdue, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
@@ -34,6 +30,7 @@ from ddb_lease._protocol.messages import Done, Pause
 from ddb_lease._protocol.outcomes import Admission, Admitted, Booked, Busy, Denied, LostRace, Unavailable, failure_of
 from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
+    REMEMBERED,
     Attempt,
     HeldBack,
     KeyWanted,
@@ -45,18 +42,27 @@ from ddb_lease._protocol.rates.charging import (
     is_charged,
     limits_of,
     propose_together,
+    without_charges,
 )
 from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherRefused
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
-from ddb_lease._protocol.rates.together import after
+from ddb_lease._protocol.rates.together import after_others
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation, admitting
-from ddb_lease._state.rates.hold_ledger import Held
+from ddb_lease._state.rates.callers import Callers
+from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
+
+MOST_PREPARED: Final = 8
+"""How often one call prepares before it pauses: a policy may change again, and there may be more holds than are swept
+at once."""
+
+SWEEPS_AGAIN_SECONDS: Final = 1.0
+"""After how long a call tries again to sweep holds that it could not sweep."""
 
 _NO_ANSWER: Final = StoreUnavailable("the service did not answer")
 _PADDING_NS: Final = 1_000
@@ -79,6 +85,10 @@ class Member:
     wanted: Wanted
 
 
+def _nobody() -> None:
+    """Wakes nobody."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Call:
     """One caller.
@@ -91,6 +101,10 @@ class Call:
         failing_since: When the first of the tries in a row began that have failed; None if the last one did not.
         held: What it holds of each member, once that is charged.
         admitted: Whether its permits were taken.
+        sending: The charge that reserves, and that is not known yet.
+        wake: Ends its pause, from any thread.
+        prepared: How often in a row it was prepared, and then not charged.
+        sweeps_at: When holds that are overdue are a reason to prepare again, on the steady clock.
     """
 
     members: tuple[Member, ...]
@@ -100,6 +114,32 @@ class Call:
     failing_since: float | None = None
     held: list[Held] = field(default_factory=list)
     admitted: bool = False
+    sending: ChargeTogether | None = None
+    prepared: int = 0
+    sweeps_at: float = -math.inf
+    wake: Callable[[], None] = _nobody
+
+    def join(self) -> None:
+        """Join the callers of each member."""
+        for member in self.members:
+            with member.state.lock:
+                member.book.callers = member.book.callers or Callers()
+                member.book.callers.join(self)
+
+    def leave(self) -> None:
+        """End it, from any place: nobody uses what it holds, unless it was admitted; and what it sends is not its own.
+
+        If a charge that it left behind is carried out, this process's next call settles in full what that holds.
+        """
+        for member in self.members:
+            with member.state.lock:
+                if member.book.callers is not None:
+                    member.book.callers.leave(self)
+        _forget_sending(self, known=False)
+        if not self.admitted:
+            for member, held in zip(self.members, self.held, strict=False):
+                with member.state.lock:
+                    held.give_up()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +159,21 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
     state, book = member.state, member.book
 
     def once() -> Operation[Admission]:
-        ends = _budget_ends(state, call)
-        give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
-        failure = yield from prepare_to_charge(state, give_up_at, ends)
-        known, policy = book.known, state.policy
+        failure = yield from prepare_to_charge(
+            state, lambda: _gives_up_at(state, call), lambda: _budget_ends(state, call)
+        )
+        give_up_at, known, policy = _gives_up_at(state, call), book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
             return failure
-        if known is None and _is_too_much(member):
+        if _is_too_much(member):
             failure = yield from look_at_key(member.state, member.key, give_up_at=give_up_at)
             if failure is not None:
                 return failure
+        known = book.known
         if book.ledger is not None or (known is not None and known.holds):
-            yield from clear_overdue(state, member.key, book, deadline=give_up_at)
+            yield from _sweep(member, call, give_up_at)
         return Admitted()
 
     outcome: Admission = yield from _until_admitted(once, state, call)
@@ -149,20 +190,38 @@ def charge_together(call: Call) -> Operation[Admission | Unprepared]:
         StoreRejected: The service refuses for good.
         ConfigurationError: A limiter was closed, or a stored policy can never admit this.
     """
-    charging = _Charging(call)
-    outcome: Any = yield from _until_admitted(charging.once, call.members[0].state, call)
+    charging, state = _Charging(call), call.members[0].state
+    outcome: Any = yield from _until_admitted(charging.once, state, call)
     if isinstance(outcome, Booked):
         yield from _until_used(call, outcome.due)
         return Admitted()
-    return outcome  # type: ignore[no-any-return] # as annotated
+    if not isinstance(outcome, Unprepared):
+        return outcome  # type: ignore[no-any-return] # as annotated
+    left, call.prepared = call.deadline - state.time.steady(), call.prepared + 1
+    if left <= 0 or (call.prepared > MOST_PREPARED and not call.patient):
+        return LostRace()
+    if call.prepared > MOST_PREPARED:
+        yield Pause(seconds=min(left, state.chance.uniform(0.0, SWEEPS_AGAIN_SECONDS)), wakeable=True)
+    return outcome
+
+
+def _sweep(member: Member, call: Call, give_up_at: float) -> Operation[None]:
+    """Clear what is overdue. What is left may have conflicted, or may be too much for one call: it waits a while."""
+    state, book = member.state, member.book
+    before = _overdue(book.known, state.rate_time.now_ns())
+    yield from clear_overdue(state, member.key, book, deadline=give_up_at)
+    left = _overdue(book.known, state.rate_time.now_ns())
+    if left and (left >= before or call.prepared >= MOST_PREPARED):
+        call.sweeps_at = state.time.steady() + SWEEPS_AGAIN_SECONDS
 
 
 def _is_too_much(member: Member) -> bool:
-    """Whether the policy alone never allows it. An override may."""
-    policy = member.state.policy
-    if policy is None or any(name not in policy.limits for name in member.wanted.limits):
+    """Whether the limits never allow it, as far as is known, and that was not seen lately. An override may."""
+    policy, book, now = member.state.policy, member.book, member.state.rate_time.now_ns()
+    if policy is None or now is None or any(name not in policy.limits for name in member.wanted.limits):
         return False
-    return isinstance(earliest_due(policy, None, member.wanted, now=0), NeverEnough)
+    seen_lately = now - book.known_at < REMEMBERED
+    return not seen_lately and isinstance(earliest_due(policy, book.known, member.wanted, now=now), NeverEnough)
 
 
 def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
@@ -198,6 +257,11 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
     return (yield from policy.after((yield from tried()), tried))
 
 
+def _gives_up_at(state: LimiterState, call: Call) -> float:
+    """Until when one attempt is sent again, on the steady clock."""
+    return min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, _budget_ends(state, call))
+
+
 def _budget_ends(state: LimiterState, call: Call) -> float:
     """Until when requests are sent again, on the steady clock, by the budget of a decision."""
     contact, now = state.contact, state.time.steady()
@@ -213,6 +277,7 @@ class _Charging:
 
     def __init__(self, call: Call) -> None:
         self._call = call
+        self._planned: list[KeyWanted] = []
         self._first = call.members[0].state
 
     def once(self) -> Operation[Admission | Unprepared]:
@@ -221,6 +286,7 @@ class _Charging:
             step = self._plan(refusals)
             if not isinstance(step, ChargeTogether):
                 return step
+            self._call.prepared = 0
             outcome = yield from self._send(step)
             if outcome is not None:
                 return outcome
@@ -237,7 +303,7 @@ class _Charging:
         attempt = f"{self._first.chance.getrandbits(64):016x}"
         waits, horizon, keys = [0.0], 1 << 62, []
         for member in call.members:
-            step = _plan_one(member, place, attempt, now=now)
+            step = _plan_one(member, place, attempt, now=now, sweeps=steady >= call.sweeps_at)
             match step:
                 case Wait():
                     waits.append(step.seconds)
@@ -258,7 +324,8 @@ class _Charging:
         )
         match proposal:
             case ChargeTogether():
-                return replace(proposal, charges=tuple(map(_addressed, proposal.charges, call.members)))
+                self._planned = keys
+                return replace(proposal, charges=tuple(map(_addressed, proposal.charges, call.members, keys)))
             case NotBefore():  # within another member's horizon, but not within the shortest
                 return Denied(retry_in=(proposal.at - now - horizon + _PADDING_NS) / NS)
             case _:
@@ -266,23 +333,20 @@ class _Charging:
 
     def _send(self, request: ChargeTogether) -> Operation[Admission | None]:
         # The ledgers of the keys must not take what is charged meanwhile for something that nobody holds.
+        self._call.sending = request
         for member, charge in zip(self._call.members, request.charges, strict=True):
             if charge.hold is not None:
                 with member.state.lock:
                     member.book.reserving = {**(member.book.reserving or {}), charge.attempt: charge.hold_before}
-        try:
-            return (yield from self._send_until_known(request))
-        finally:
-            for member, charge in zip(self._call.members, request.charges, strict=True):
-                with member.state.lock:
-                    if member.book.reserving:
-                        member.book.reserving.pop(charge.attempt, None)
+        outcome, known = yield from self._send_until_known(request)
+        _forget_sending(self._call, known=known)
+        return outcome
 
-    def _send_until_known(self, request: ChargeTogether) -> Operation[Admission | None]:
+    def _send_until_known(self, request: ChargeTogether) -> Operation[tuple[Admission | None, bool]]:
+        """Returns the outcome, None if it was refused; and whether it is known whether it was carried out."""
         state = self._first
         since = state.rate_time.now_ns()
-        ends = _budget_ends(state, self._call)
-        give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
+        give_up_at = _gives_up_at(state, self._call)
         answer, uncertain = yield from send_until(
             request, again=UNKNOWN, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
         )
@@ -292,37 +356,55 @@ class _Charging:
             )
         if isinstance(answer, Done):
             self._charged(request.charges, (None,) * len(request.charges))
-            return Booked(due=request.charges[0].due)
+            return Booked(due=request.charges[0].due), True
         if not isinstance(answer, TogetherRefused):
-            return failure_of(answer)
+            return failure_of(answer), not uncertain
         if any(map(is_charged, request.charges, answer.found)):
             self._charged(request.charges, answer.found)
-            return Booked(due=request.charges[0].due)
+            return Booked(due=request.charges[0].due), True
         now = state.rate_time.now_ns() or 0
         for member, failed, found in zip(self._call.members, answer.failed, answer.found, strict=True):
             if failed:
                 with member.state.lock:
                     member.book.learn(found, now=now, process=member.state.process, since=since)
-        return None
+        return None, True
 
     def _charged(self, charges: Sequence[Charge], found: Sequence[KeyState | None]) -> None:
         now = self._first.rate_time.now_ns() or 0
-        for member, charge, shown in zip(self._call.members, charges, found, strict=True):
+        for member, charge, shown, key in zip(self._call.members, charges, found, self._planned, strict=True):
             with member.state.lock:
-                state = shown or after(charge, member.book.known)
+                state = shown or after_others(charge, key.state, member.book.known)
                 if member.wanted.reserved:
                     self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
+                    # At the same moment: a charge that is in the ledger and not known yet would pass for another one.
+                    _forget_reserving(member, charge)
                 member.book.learn(state, now=now, process=member.state.process, guessed=shown is None)
 
 
+def _forget_sending(call: Call, *, known: bool) -> None:
+    """The charge that a call has sent is over, or is left behind: whether it was carried out is then not known."""
+    request, call.sending = call.sending, None
+    if request is not None:
+        for member, charge in zip(call.members, request.charges, strict=True):
+            with member.state.lock:
+                _forget_reserving(member, charge)
+                if charge.hold is not None and not known:
+                    member.book.ledger = left_behind(member.book.ledger)
+
+
+def _forget_reserving(member: Member, charge: Charge) -> None:
+    if member.book.reserving:
+        member.book.reserving.pop(charge.attempt, None)
+
+
 def _plan_one(
-    member: Member, place: Place, attempt: str, *, now: int
+    member: Member, place: Place, attempt: str, *, now: int, sweeps: bool
 ) -> tuple[int, KeyWanted] | Wait | Denied | Unprepared:
     """What is wanted of one member, and how far ahead it may be booked; or why it cannot be had now."""
     state, policy = member.state, member.state.policy
     if state.closed:
         raise state.closed_error()
-    if policy is None or _overdue(member.book.known, now):
+    if policy is None or (sweeps and _overdue(member.book.known, now)):
         return Unprepared()
     _require_limits(member)
     known = known_to_rely_on(policy, member.book, member.wanted, now=now)
@@ -341,12 +423,17 @@ def _plan_one(
     return step.horizon, KeyWanted(policy=policy, state=known, wanted=member.wanted, attempt=own)
 
 
-def _addressed(charge: Charge, member: Member) -> Charge:
-    """A charge with its limiter's name, and a hold that ends as long after the due time as was asked for."""
+def _addressed(charge: Charge, member: Member, key: KeyWanted) -> Charge:
+    """A charge with its limiter's name, and a hold that ends as long after the due time as was asked for.
+
+    Args:
+        charge: Of this member.
+        member: Whose.
+        key: By what it was planned. By now, others may have seen, or forgotten, what the item shows.
+    """
     held = charge.hold
     if held is not None:
-        known = member.book.known
-        before = None if known is None else known.holds.get(charge.process)
+        before = None if key.state is None else key.state.holds.get(charge.process)
         until = max(charge.due + member.wanted.settle_within, 0 if before is None else before.until)
         held = replace(held, until=min(held.until, until))
     return replace(charge, limiter=member.state.name, hold=held)
@@ -398,7 +485,7 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case HeldBack():
             book = member.book
             with member.state.lock:
-                book.doubted, book.known = book.known, None  # only the table shows what is given back
+                book.doubted, book.known = book.known, without_charges(book.known)  # the table shows what came back
             return Denied(retry_in=HELD_SECONDS / 2, spread=HELD_SECONDS)
         case StalePolicy():
             return Unprepared()
@@ -412,8 +499,11 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
             raise ConfigurationError(f"unexpected plan: {step}")
 
 
-def _overdue(known: KeyState | None, now: int) -> bool:
-    return known is not None and any(hold.until + SWEPT_AFTER < now for hold in known.holds.values())
+def _overdue(known: KeyState | None, now: int | None) -> int:
+    """How many holds may be swept."""
+    if known is None or now is None:
+        return 0
+    return sum(hold.until + SWEPT_AFTER < now for hold in known.holds.values())
 
 
 def _require_limits(member: Member) -> None:

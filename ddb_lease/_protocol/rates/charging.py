@@ -132,6 +132,17 @@ def limits_of(policy: Policy, state: KeyState | None) -> Mapping[str, LimitPolic
     return {name: override.get(name, limit) for name, limit in policy.limits.items()}
 
 
+def without_charges(state: KeyState | None) -> KeyState | None:
+    """A key as if nothing were charged or held; None if no override says which limits it has.
+
+    A caller whose permits may have come free sends a charge by it, and the table decides. An override stays: by the
+    policy alone, permits that the key may have would seem too many.
+    """
+    if state is None or not state.override_rev:
+        return None
+    return KeyState(rev=state.rev, override=state.override, override_rev=state.override_rev)
+
+
 def adopted(policy: Policy, state: KeyState | None) -> KeyState | None:
     """A key's state as the policy takes it: what was charged under an older one is cut at `since` + the tolerance."""
     cuts = _cuts(policy, state)
@@ -311,12 +322,13 @@ def ttl_of(
         retention: Seconds from when all is paid for.
         until: The latest time that the write itself sets, for a hold or a block.
     """
-    times = [due + max((limit.tolerance for limit in limits.values()), default=0), until]
+    longest = max((limit.tolerance for limit in limits.values()), default=0)
+    times = [due + longest, until]
     if state is not None:
         if state.override:
             return None
         times += [limit.reach for limit in state.limits.values()]
-        times += [hold.until for hold in state.holds.values()]
+        times += [hold.until + longest for hold in state.holds.values()]
         times.append(state.blocked_until)
     return -(-max(times) // NS) + retention
 
@@ -338,6 +350,7 @@ def _charge(
         for name in sorted({*wanted.limits, *cuts})
     ]
     reserving = any(part.reserved for part in parts)
+    longest = max((limit.tolerance for limit in limits.values()), default=0)
     before = state.holds.get(attempt.process) if reserving and state is not None else None
     hold = _hold_after(parts, before, attempt) if reserving else None
     return Charge(
@@ -353,7 +366,8 @@ def _charge(
         hold_before=None if before is None else before.attempt,
         lane=attempt.lane,
         attempt=attempt.id,
-        ttl=ttl_of(limits, state, due=due + horizon, retention=retention, until=hold.until if hold else 0),
+        # What is held may be charged as late as it may be settled, and is then paid for so much later.
+        ttl=ttl_of(limits, state, due=due + horizon, retention=retention, until=hold.until + longest if hold else 0),
     )
 
 

@@ -31,6 +31,34 @@ def after(charge: Charge, state: KeyState | None) -> KeyState:
     return replace(before, limits=limits, rev=charge.rev, holds=holds, lanes=lanes)
 
 
+def after_others(charge: Charge, planned: KeyState | None, known: KeyState | None) -> KeyState:
+    """The same where the item may have been seen since, with this charge or without it: what is certain.
+
+    To add the charge to what was seen since might count it twice, and permits would be denied that can be had.
+
+    Args:
+        charge: The charge that happened.
+        planned: The item by which it was planned.
+        known: The item as last seen by now.
+    """
+    if known is None or known == planned:
+        return after(charge, known)
+    least = after(charge, planned)
+    limits = {name: _later(least.limits.get(name), known.limits.get(name)) for name in {*least.limits, *known.limits}}
+    holds = dict(known.holds)
+    found = holds.get(charge.process)
+    if charge.hold is not None and (found.attempt if found else None) == charge.hold_before:
+        holds[charge.process] = charge.hold
+    return replace(known, limits=limits, holds=holds)
+
+
+def _later(least: LimitState | None, known: LimitState | None) -> LimitState:
+    if least is None or known is None:
+        return known or least or LimitState(tat=0, reach=0)
+    tat = max(least.tat, known.tat)
+    return LimitState(tat=tat, held=known.held, reach=tat + known.held)
+
+
 def _limit_after(part: LimitCharge, found: LimitState | None, *, due: int) -> LimitState | None:
     held = (0 if found is None else found.held) + part.reserved
     match part.branch:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.rates.booking import known_denial
+from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
-from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, LostRace
+from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
@@ -29,10 +29,9 @@ from ddb_lease.models import Decision, Seconds
 MOST_PARENTS: Final = 9
 """With the key itself, ten items in a transaction."""
 
-MOST_PREPARED: Final = 8
-"""How often one call prepares: a policy may change again, or there may be more holds than are swept at once."""
-
 _TRY_SECONDS: Final = 10.0
+
+_PARENTS: Final = "keys and limiters, as in under=[orgs.key('acme')]"
 
 Parent = TypeVar("Parent")
 
@@ -51,11 +50,23 @@ def checked_parents(under: Sequence[Parent], kinds: tuple[type, ...]) -> list[Pa
     Raises:
         ConfigurationError: They are none.
     """
-    if not isinstance(under, (list, tuple)) or not all(isinstance(parent, kinds) for parent in under):
-        raise ConfigurationError(
-            f"under must be a list of keys and limiters, as in under=[orgs.key('acme')], not {shown(under)}"
-        )
+    if not isinstance(under, (list, tuple)):
+        raise ConfigurationError(f"under must be a list of {_PARENTS}, not {shown(under)}")
+    for parent in under:
+        if isinstance(parent, kinds):
+            continue
+        kind, own = type(parent), kinds[0]
+        if kind.__name__ in {each.__name__ for each in kinds}:
+            raise ConfigurationError(
+                f"the parents of a key of {_api_of(own)} must be of {_api_of(own)} too, and one is a {kind.__name__} "
+                f"of {_api_of(kind)}"
+            )
+        raise ConfigurationError(f"under must be a list of {_PARENTS}, and one of them is {shown(parent)}")
     return list(under)
+
+
+def _api_of(kind: type) -> str:
+    return "ddb_lease.aio" if kind.__module__.startswith("ddb_lease.aio") else "ddb_lease"
 
 
 def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:
@@ -128,16 +139,20 @@ class Family:
         deadline = math.inf if seconds is None else began + seconds
         call = Call(members=tuple(members), began=began, deadline=deadline, patient=patient)
         try:
+            call.join()
             yield call
         finally:
-            if not call.admitted:
-                for member, held in zip(call.members, call.held, strict=False):
-                    with member.state.lock:
-                        held.give_up()
+            call.leave()
 
-    def steps(self, call: Call) -> Iterator[Step]:
-        """What to drive, one after the other, until one of them ends the call: see `Step.ends`."""
-        for _ in range(MOST_PREPARED):
+    def steps(self, call: Call, wake: Callable[[], None]) -> Iterator[Step]:
+        """What to drive, one after the other, until one of them ends the call: see `Step.ends`.
+
+        Args:
+            call: The call.
+            wake: Ends its pause, from any thread.
+        """
+        call.wake = wake
+        while True:
             for relative, member in zip(self.members, call.members, strict=True):
                 preparing = relative.core.observed(prepare(member, call), member.key, None)
                 yield Step(relative.core.driver, preparing, prepares=True)
@@ -212,7 +227,3 @@ class Step:
     def ends(self, outcome: Any) -> bool:  # noqa: ANN401 - an outcome
         """Whether the call is over with this outcome."""
         return not isinstance(outcome, Admitted if self.prepares else Unprepared)
-
-
-NOT_PREPARED: Final[Admission | Unprepared] = LostRace()
-"""The outcome where no step ended the call."""

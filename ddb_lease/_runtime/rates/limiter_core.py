@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.rates.booking import book, known_denial
+from ddb_lease._numbers import checked_timeout, positive, shown
+from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
-from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import (
@@ -30,11 +31,10 @@ from ddb_lease._protocol.rates.validation import (
     SINGLE,
     checked_permits,
     limit_policies,
-    positive,
 )
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_text, checked_timing, require_callback
+from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rates.reporter import RateReporter
@@ -42,6 +42,7 @@ from ddb_lease._runtime.rates.steering import RateSteering
 from ddb_lease._runtime.rates.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
+from ddb_lease._state.rates.callers import Sleeper
 from ddb_lease._state.rates.key_book import Booking, KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
@@ -162,7 +163,7 @@ class RateLimiterCore:
         self.state = LimiterState(
             name=self.name,
             given=given,
-            place=connection.endpoint.place(table=self.table, default=DEFAULT_TABLE),
+            place=connection.endpoint.place(table=self.table),
             prefetch=_checked_prefetch(prefetch, given),
             retention=timing.retention,
             time=shared.time,
@@ -369,13 +370,13 @@ class RateLimiterCore:
     def close(self) -> None:
         """Close the connections and wake all waiters, which then raise. Permits in hand are forgone."""
         self.state.closed = True
-        woken: list[Booking] = []
+        woken: list[Sleeper] = []
         with self.state.lock:
             for each in self.state.books():
                 each.drop_spares()
                 woken += each.everybody()
-        for booking in woken:
-            booking.wake()
+        for caller in woken:
+            caller.wake()
         self._store.close()
 
     def after_fork_in_child(self) -> None:
@@ -397,15 +398,15 @@ class RateLimiterCore:
     def _most(self, key: str | None, name: str) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        An override that we have not seen may allow a key more than the policy does.
+        An override that we have not seen may allow a key more than the policy does, or than the one that we have seen.
         """
         if key is None:
             return None
         state = self.state
         book = state.known_book(key)
-        known = None if book is None else book.known
-        if known is not None and name in known.override:
-            return known.override[name].burst
+        known, now = None if book is None else book.known, state.rate_time.now_ns()
+        if book is not None and known is not None and name in known.override:
+            return known.override[name].burst if now is None or now - book.known_at < REMEMBERED else None
         return None if key else state.limits[name].burst
 
     def _trouble(self, wish: Wish) -> Exception | None:
@@ -478,7 +479,7 @@ def limits_given(
         if per != 1.0 or burst is not None:
             raise ConfigurationError("per and burst belong to each of the limits: Limit(100, per=60, burst=10)")
         return limits
-    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is checked where it is used
+    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is not None
 
 
 def _checked_count(what: str, n: object, burst: int | None) -> int:
@@ -491,6 +492,8 @@ def _checked_count(what: str, n: object, burst: int | None) -> int:
 def _checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
+    if prefetch and len(limits) > 1:
+        raise ConfigurationError("prefetch is for a limiter with one limit: calls of several take all of them together")
     if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
     return prefetch

@@ -15,7 +15,7 @@ from typing import Final
 
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.rates.settling import SECONDS, NotSettled, settle_held
-from ddb_lease._protocol.outcomes import reason_text
+from ddb_lease._protocol.outcomes import OutOfTurn, reason_text
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.settling import Reserved
 from ddb_lease._protocol.rates.validation import LONGEST_NS, NS, SINGLE, checked_permits
@@ -23,7 +23,7 @@ from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Wish
 from ddb_lease._state.log import log as _log
-from ddb_lease._state.rates.hold_ledger import Held, Settler
+from ddb_lease._state.rates.hold_ledger import Held, HoldLedger, Settler
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Seconds
 from ddb_lease.rate_events import Settled
@@ -48,10 +48,14 @@ def reserved(core: RateLimiterCore, n: int, permits: Mapping[str, int], settle_w
     Raises:
         ConfigurationError: They cannot be had, ever, or the time cannot work. Nothing was sent.
     """
-    seconds = checked_timeout(settle_within, what="settle_within")
+    seconds, kept = checked_timeout(settle_within, what="settle_within"), core.state.retention
     if seconds is None or not LEAST_SECONDS <= seconds <= MOST_SECONDS:
         raise ConfigurationError(
             f"settle_within must be {LEAST_SECONDS:g} to {MOST_SECONDS:,.0f} s, not {shown(settle_within)}"
+        )
+    if seconds > kept:  # others that charge the key write its TTL, and need not know of the hold
+        raise ConfigurationError(
+            f"settle_within must be at most Timing.retention ({kept:,.0f} s), not {shown(settle_within)}"
         )
     return Wanted(reserved=core.wanted(n, permits, key).booked, settle_within=round(seconds * NS))
 
@@ -137,24 +141,21 @@ class ReservationCore:
                 raise ConfigurationError(f"{count:,} {name} would take more than a year to come back")
         return counts
 
-    def note(self, counts: Mapping[str, int]) -> None:
-        """Note what was used, as it was checked. The first of several threads is the one that counts."""
-        with self._core.state.lock:
-            self.checked(None, {})
-            self._noted = True
-            if self._held.used is None:
-                self._held.used = counts
+    def deadline(self) -> float:
+        """When a settlement that begins now gives up, with those of all parents, on the steady clock."""
+        state = self._core.state
+        budget = None if state.contact is None else state.contact.budget
+        return state.time.steady() + (SECONDS if budget is None else min(SECONDS, budget))
 
     @contextlib.contextmanager
-    def settling(self, wake: Callable[[], None]) -> Iterator[Operation[NotSettled | None]]:
+    def settling(self, wake: Callable[[], None], *, deadline: float) -> Iterator[Operation[NotSettled | None]]:
         """Stay among those who settle while the operation runs, whatever ends it.
 
         Args:
             wake: Ends the caller's pause, from any thread.
+            deadline: When it gives up.
         """
         state = self._core.state
-        budget = None if state.contact is None else state.contact.budget
-        deadline = state.time.steady() + (SECONDS if budget is None else min(SECONDS, budget))
         settler = Settler(wake=wake, held=self._held, deadline=deadline)
         with state.lock:
             book = state.book(self._key)
@@ -167,19 +168,27 @@ class ReservationCore:
             yield settle_held(state, self._key, book, settler)
         finally:
             if ledger is not None:
-                with state.lock:
-                    others = ledger.leave(settler)
-                for other in others:
-                    other.wake()
+                try:
+                    self._leave(ledger, settler)
+                except BaseException:  # interrupted: a settler left at the front would block all others
+                    self._leave(ledger, settler)
+                    raise
+
+    def _leave(self, ledger: HoldLedger, settler: Settler) -> None:
+        with self._core.state.lock:
+            others = ledger.leave(settler)
+        for other in others:
+            other.wake()
 
     def conclude(self, outcome: NotSettled | None) -> bool:
         """Whether the numbers count. If that is not known, the log says why."""
         if self._held.counted is None and outcome is not None:
             cause = getattr(outcome, "cause", None)
+            why = "no time was left to send it" if isinstance(outcome, OutOfTurn) else "others were faster"
             _log.warning(
                 "rate %r: a reservation is not settled yet, and is settled with the next one, or counts in full: %s",
                 self._core.name,
-                "others were faster" if cause is None else reason_text(cause),
+                why if cause is None else reason_text(cause),
             )
         self._report(written=self._held.counted is True)
         return self._held.counted is True
@@ -199,11 +208,18 @@ class ReservationCore:
 
 
 def note_all(parts: Sequence[ReservationCore], n: int | None, used: Mapping[str, int]) -> None:
-    """Note what was used, for a key and its parents.
+    """Note what was used, for a key and its parents. The first of several threads is the one that counts.
+
+    An interrupt may come between any two of them: it is settled once the numbers of all are noted, and not before.
 
     Raises:
         ConfigurationError: It was settled before, or a number cannot be. Nothing was noted, or sent.
     """
     counts = [part.checked(n, used) for part in parts]
-    for part, own in zip(parts, counts, strict=True):
-        part.note(own)
+    with parts[0]._core.state.lock:  # noqa: SLF001 - its own class's
+        parts[0].checked(None, {})
+        for part, own in zip(parts, counts, strict=True):
+            if part._held.used is None:  # noqa: SLF001
+                part._held.used = own  # noqa: SLF001
+        for part in parts:
+            part._noted = True  # noqa: SLF001

@@ -17,6 +17,7 @@ Invariants:
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class Settlement:
         entries: What it settles.
         held: What they hold together, in nanoseconds by limit.
         used: What of that is charged.
+        in_full: Entries whose time was over before anybody told what was used of them: they count in full.
         bases: The attempts that the hold showed, by which its sendings were made.
     """
 
@@ -73,6 +75,7 @@ class Settlement:
     entries: tuple[Held, ...]
     held: dict[str, int]
     used: dict[str, int]
+    in_full: tuple[Held, ...] = ()
     bases: set[str] = field(default_factory=set)
 
     def happened(self, state: KeyState) -> bool:
@@ -81,9 +84,11 @@ class Settlement:
         return state.lanes.get(self.lane) == self.attempt or (hold is not None and hold.attempt == self.attempt)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Settler:
     """A caller that settles.
+
+    The ledger has only a weak reference to it: if interrupts end a caller before it leaves, its place disappears.
 
     Attributes:
         wake: Ends its pause, from any thread.
@@ -104,13 +109,14 @@ class HoldLedger:
         seen: The item as last seen.
         entries: What is held, the oldest first.
         under_way: The settlement under way.
-        settlers: Callers that settle; the first one sends.
+        unsure: Whether a charge was given up that may have been carried out. Only the item shows what it holds.
     """
 
     seen: KeyState | None = None
     entries: list[Held] = field(default_factory=list)
     under_way: Settlement | None = None
-    settlers: list[Settler] = field(default_factory=list)
+    unsure: bool = False
+    _settlers: list[weakref.ref[Settler]] = field(default_factory=list)
     _overwritten: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
 
     def saw(self, state: KeyState | None, *, process: str) -> None:
@@ -139,7 +145,7 @@ class HoldLedger:
     def over(self, settlement: Settlement, *, counted: bool) -> None:
         """Note that a settlement happened; or that it cannot, as what it settles is not held any more."""
         for held in settlement.entries:
-            held.counted = counted
+            held.counted = counted and held not in settlement.in_full
         self._overwritten.extend(settlement.bases if counted else ())
         self.entries = [held for held in self.entries if held.counted is None]
         if self.under_way is settlement:
@@ -195,19 +201,30 @@ class HoldLedger:
         if not held:
             return None
         self.under_way = Settlement(
-            attempt=attempt, process=process, lane=lane, entries=tuple(ready), held=held, used=used
+            attempt=attempt,
+            process=process,
+            lane=lane,
+            entries=tuple(ready),
+            held=held,
+            used=used,
+            in_full=tuple(entry for entry in ready if entry.used is None),
         )
         return self.under_way
 
     # Callers that settle: one sends for all.
 
+    @property
+    def settlers(self) -> list[Settler]:
+        """Those who settle; the first one sends."""
+        return [settler for settler in (place() for place in self._settlers) if settler is not None]
+
     def join(self, settler: Settler) -> None:
         """Join those who settle."""
-        self.settlers.append(settler)
+        self._settlers.append(weakref.ref(settler))
 
     def leave(self, settler: Settler) -> list[Settler]:
         """Leave, from any place; returns whom to wake."""
-        self.settlers = [other for other in self.settlers if other is not settler]
+        self._settlers = [place for place in self._settlers if place() not in {None, settler}]
         return self.others(settler)
 
     def my_turn(self, settler: Settler) -> bool:
@@ -217,6 +234,13 @@ class HoldLedger:
     def others(self, settler: Settler) -> list[Settler]:
         """Whom to wake once something was settled: those whose reservations are over, and who is first."""
         return [other for n, other in enumerate(self.settlers) if other is not settler and (n == 0 or is_over(other))]
+
+
+def left_behind(ledger: HoldLedger | None) -> HoldLedger:
+    """The ledger of a key of which a charge that reserves was given up, and may have been carried out."""
+    ledger = ledger or HoldLedger()
+    ledger.unsure = True
+    return ledger
 
 
 def is_over(settler: Settler) -> bool:

@@ -36,12 +36,16 @@ class HoldingItems(Items):
         self.settled = []
         self.tokens = set()
         self.conflicts = 0
+        self.settle_conflicts = 0
 
     def execute(self, request, *, sent_at):
         if isinstance(request, ReadKey):
             return KeyIs(state=self.item(request.key).state)
         if isinstance(request, ChargeTogether):
             return self._together(request, sent_at)
+        if isinstance(request, Settle) and self.settle_conflicts:
+            self.settle_conflicts -= 1
+            return Conflict(cause=StoreUnavailable("a conflict"))
         if not isinstance(request, (Charge, Settle)):
             return super().execute(request, sent_at=sent_at)
         item = self.item(request.key)
@@ -150,7 +154,7 @@ class ReservingWorld(World):
         ended.call = call
 
         def steps():
-            for _ in range(8):
+            while True:
                 for member in members:
                     outcome = yield from prepare(member, call)
                     if not isinstance(outcome, Admitted):
@@ -158,12 +162,10 @@ class ReservingWorld(World):
                 outcome = yield from charge_together(call)
                 if not isinstance(outcome, Unprepared):
                     return outcome
-            return None
 
         def over():
-            if not isinstance(ended.outcome, Admitted):
-                for held in call.held:
-                    held.give_up()
+            call.admitted = isinstance(ended.outcome, Admitted)
+            call.leave()
 
         self.together_calls.append(ended)
         self.drive(steps(), ended, self._waker(), over)

@@ -1,11 +1,13 @@
 """Permits of a key and its parents: all or none, as of one time, each transaction once; contention and reservations."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddb_lease._operations.rates.settling import clear_overdue
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether
@@ -162,6 +164,17 @@ def test_a_key_that_was_forgotten_while_it_was_charged_keeps_its_override():
     assert item.state.limits["permits"].held == 4 * INTERVAL
 
 
+def test_what_was_seen_of_a_charge_before_its_own_answer_came_is_not_counted_twice():
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), Fate(back=NS)])
+    world.together(0, ("a", "org"))
+    slow = world.together(0, ("a", "org"), 5)
+    assert isinstance(world.together(0, ("b", "org"), 6).outcome, Denied), "it sees the parent as it is"
+    world.run(START + 2 * NS)
+    assert slow.outcome == Admitted()
+    assert world.together(0, ("b", "org"), 4).outcome == Admitted()
+    assert charged(world, "org") == 10
+
+
 # Reservations.
 
 
@@ -203,6 +216,151 @@ def test_holds_of_dead_processes_are_swept_before_a_charge():
     assert call.outcome == Admitted()
     assert world.state("org").holds == {}
     assert world.state("team").holds != {}, "who uses it will sweep it"
+
+
+def test_a_hold_that_cannot_be_swept_keeps_nobody_from_charging():
+    world = ReservingWorld(Limit(1, burst=10), [0, 0])
+    world.together(0, ("team", "org"), 2, patience=NS, within=20 * NS)
+    assert world.call(1, key="org").outcome == Admitted(), "the hold is seen"
+    world.run(START + 30 * NS)
+    world.items.settle_conflicts = 10_000
+    assert world.together(1, ("other", "org"), 2).outcome == Admitted()
+    waits = world.together(1, ("other", "org"), 9, patience=3_600 * NS)
+    world.run(START + 100 * NS)
+    assert waits.over_at is None, "what is held is held"
+    world.items.settle_conflicts = 0
+    world.run(START + 200 * NS)
+    assert waits.outcome == Admitted()
+
+
+@pytest.mark.parametrize("patience", [0, 600 * NS])
+def test_however_many_dead_processes_hold_permits_a_caller_is_not_told_before_its_time(patience):
+    world = ReservingWorld(Limit(1, burst=100), [0] * 101)
+    for dead in range(100):
+        world.reserve(dead, 1, within=NS, key="org")
+    world.run(START + 300 * NS)
+    call = world.together(100, ("team", "org"), 90, patience=patience)
+    world.run(START + 900 * NS)
+    assert call.over_at is not None
+    if patience:
+        assert call.outcome == Admitted()
+        assert world.state("org").holds == {}
+    else:
+        assert call.over_at == START + 300 * NS, "a try does not wait"
+
+
+def test_a_long_wait_meets_any_number_of_overdue_holds():
+    world = ReservingWorld(Limit(1, burst=10), [0] * 31)
+    call = None
+    for dies in range(1, 31):
+        world.reserve(dies, 1, within=NS, key="org", patience=30 * NS)
+        call = call or world.together(0, ("team", "org"), 10, patience=10_000 * NS)
+        world.run(world.now + 2 * NS)
+        assert call.over_at is None
+    world.run(world.now + 60 * NS)
+    assert call.outcome == Admitted()
+
+
+class Passing:
+    """A lock that lets others do something whenever it is left: the worst that threads can do to one another."""
+
+    def __init__(self, lock, others):
+        self._lock, self._others, self._depth = lock, others, 0
+
+    def __enter__(self):
+        self._lock.acquire()
+        self._depth += 1
+
+    def __exit__(self, *_):
+        self._depth -= 1
+        if not self._depth:
+            self._depth = 1  # what they do does not let others in
+            self._others()
+            self._depth = 0
+        self._lock.release()
+
+
+def test_whoever_comes_when_a_reservation_is_known_does_not_take_it_for_swept():
+    world = ReservingWorld(HOUR, [0])
+    world.call(0, key="org")
+    state = world.processes[0].state
+
+    def another_thread_settles():
+        book = state.book("org")
+        if book.ledger is not None:
+            next(clear_overdue(state, "org", book, deadline=1e9), None)
+
+    state.lock = Passing(state.lock, another_thread_settles)
+    call = world.together(0, ("team", "org"), 3, patience=NS, within=60 * NS)
+    assert call.outcome == Admitted()
+    assert [held.counted for held in call.call.held] == [None, None]
+
+
+def test_a_hold_is_never_shortened_whatever_others_forget_meanwhile():
+    world = ReservingWorld(HOUR, [0])
+    world.together(0, ("team", "org"), 2, patience=NS, within=3_600 * NS)
+    state = world.processes[0].state
+    until = world.state("org").holds[state.process].until
+
+    class Forgetting(Random):
+        """Another thread has found that it must ask the table, just when a charge was planned."""
+
+        def getrandbits(self, bits):
+            if bits == 128:
+                state.book("org").known = None
+            return super().getrandbits(bits)
+
+    state.chance = Forgetting(1)
+    world.together(0, ("team", "org"), 2, patience=NS, within=60 * NS)
+    assert len(world.state("org").holds) == 1
+    assert world.state("org").limits["permits"].held == 4 * INTERVAL
+    assert world.state("org").holds[state.process].until == until
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_a_reservation_that_was_cancelled_under_way_is_settled_by_the_next_call(commits):
+    on_the_way = Fate(out=NS // 10 if commits else None, back=None)
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), on_the_way])
+    call = world.together(0, ("team", "org"), 6, patience=30 * NS, within=3_600 * NS)
+    call.cancel()
+    world.run(START + NS)
+    assert world.together(0, ("team", "org"), 1).outcome == Admitted()
+    assert world.together(0, ("team", "org"), 1).outcome == Admitted()
+    for key in ("team", "org"):
+        assert world.state(key).holds == {}, "nobody else would settle it before its time"
+        assert charged(world, key) == (8 if commits else 2), "in full: who knows whether it was used"
+
+
+def test_an_override_that_was_raised_is_read_before_more_is_refused():
+    world = ReservingWorld(HOUR, [0])
+    world.together(0, ("team", "org"))
+    item, (limit,) = world.items.item("team"), world.items.policy.limits.values()
+    item.state = replace(item.state, override={"permits": replace(limit, burst=50)}, override_rev=9)
+    early = world.together(0, ("team", "other"), 20)
+    assert isinstance(early.raised, ConfigurationError), "remembered for 30 s"
+    world.run(START + 31 * NS)
+    assert isinstance(world.together(0, ("team", "org"), 20).raised, ConfigurationError), "the parent has no override"
+    parent = world.items.item("org")
+    parent.state = replace(parent.state, override={"permits": replace(limit, burst=50)}, override_rev=9)
+    world.run(START + 62 * NS)
+    assert world.together(0, ("team", "org"), 20).outcome == Admitted()
+
+
+def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it():
+    world = ReservingWorld(HOUR, [0, 0])
+    for key in ("team", "org"):
+        world.call(0, key=key)
+        item, (limit,) = world.items.item(key), world.items.policy.limits.values()
+        item.state = replace(item.state, override={"permits": replace(limit, burst=20)}, override_rev=9)
+    world.run(START + 31 * NS)
+    held = world.reserve(1, 15, key="org")
+    assert held.outcome == Admitted()
+    call = world.together(0, ("team", "org"), 12, patience=60 * NS)
+    world.run(START + 40 * NS)
+    assert (call.over_at, call.raised) == (None, None)
+    world.settle(1, held, 0, key="org")
+    world.run(START + 60 * NS)
+    assert call.outcome == Admitted()
 
 
 # Random schedules.

@@ -158,8 +158,18 @@ def test_a_ttl_is_a_retention_after_all_is_paid_for():
     state = key_state(limits={"tokens": limit(50 * second, 2 * second)})
     assert proposed(state, now=second).ttl == 52 + HOUR
     hold = Hold(held={}, until=70 * second, attempt="x")
-    assert proposed(replace(state, holds={"q": hold}), now=second).ttl == 70 + HOUR
+    assert proposed(replace(state, holds={"q": hold}), now=second).ttl == 71 + HOUR, "a burst after it is settled"
     assert proposed(replace(state, blocked_until=80 * second), now=second, horizon=90 * second).ttl == 92 + HOUR
+
+
+def test_what_is_held_keeps_the_item_until_it_is_paid_for_however_late_it_is_settled():
+    second = 10**9
+    slow = LimitPolicy(interval=600 * second, burst=6, permits=6, per=3_600)
+    policy = replace(POLICY, limits={"requests": slow})
+    attempt = replace(ATTEMPT, settle_by=3_000 * second)
+    wanted = Wanted(reserved={"requests": 6}, settle_within=3_000 * second)
+    found = propose(policy, None, wanted, attempt=attempt, now=second, horizon=0, retention=HOUR)
+    assert found.ttl == 3_000 + 3_600 + HOUR
 
 
 def test_a_key_and_its_parents_are_due_together():

@@ -62,6 +62,7 @@ class Record:
     charged_again: int = 0
     timeouts: int = 0
     denials: int = 0
+    conflicts: int = 0
     seconds: float = 0.0
     faults: dict[tuple[str, int], Fate] = field(default_factory=dict)
     deeds: dict[str, int] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Performance:
             told=self._told,
             answered=self._answered,
         )
+        self.network.transacting = schedule.transacting
         self.cast: list[LimiterProcess] = []
         self.processes: list[LimiterProcess] = []
         self.closing = False
@@ -499,6 +501,7 @@ class Performance:
         record.faults = dict(self.network.fates) if self.schedule.faults is None else dict(self.schedule.faults)
         record.events = self.world.events
         record.charges, record.booked, record.charged_again = oracle.charges, oracle.booked, oracle.again
+        record.conflicts = self.network.conflicts
         record.settlements, record.sweeps = oracle.settlements, oracle.sweeps
         record.seconds = self.world.now - BEGIN
 

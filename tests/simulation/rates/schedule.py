@@ -98,6 +98,8 @@ class Schedule:
         walls: By how much each process's wall clock is wrong.
         dated: Whether answers have a Date at all.
         settle_within: Seconds in which what is reserved is to be settled.
+        transacting: How long the service takes for a transaction, in seconds; others that write its items meanwhile
+            conflict with it.
         jump: Hours that pass in the middle, and TTL deletes what is due; then the jobs are done once more. 0 for none.
     """
 
@@ -115,6 +117,7 @@ class Schedule:
     lies: float = 0.0
     jump: float = 0.0
     settle_within: float = 5.0
+    transacting: float = 0.0
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
     @property
@@ -138,7 +141,7 @@ class Schedule:
     @property
     def calm(self) -> bool:
         """Whether nothing goes wrong: each request arrives and is answered, and nobody dies, stops or steers."""
-        return not self.deeds and not self.odds + self.lies + self.jump and self.faults is None
+        return not self.deeds and not self.odds + self.lies + self.jump + self.transacting and self.faults is None
 
 
 def schedule_for(seed: int) -> Schedule:
@@ -208,12 +211,17 @@ def _reserving(job: Job, within: float, chance: Random) -> Job:
 
 
 def _with_parents(schedule: Schedule, chance: Random) -> Schedule:
-    """The same, of which many calls are of keys under another one."""
-    jobs = tuple(
-        tuple(tuple(replace(job, key=chance.choice(KEYS[1:]), under="") for job in thread) for thread in threads)
-        for threads in schedule.jobs
-    )
-    return replace(schedule, jobs=jobs)
+    """The same, of which many calls are of keys under another one, and some of that one alone."""
+
+    def under(job: Job) -> Job:
+        return (
+            replace(job, key="", under=None)
+            if chance.random() < 0.2
+            else replace(job, key=chance.choice(KEYS[1:]), under="")
+        )
+
+    jobs = tuple(tuple(tuple(under(job) for job in thread) for thread in threads) for threads in schedule.jobs)
+    return replace(schedule, jobs=jobs, transacting=chance.choice((0.0, 0.005, 0.02, 0.1)))
 
 
 def _job(chance: Random, names: tuple[str, ...], keys: tuple[str, ...], span: float) -> Job:

@@ -1,0 +1,168 @@
+"""Keys under parents, and reservations, amid outages, interrupts, closing and forks.
+
+Our own code is tried out, not the engine: the simulator's DynamoDB is enough.
+"""
+
+import threading
+import time
+
+import pytest
+
+from ddb_lease import AcquireTimeout, ConfigurationError, StoreUnavailable, Timing
+from ddb_lease._protocol.messages import Conflict
+from ddb_lease._protocol.rates.messages import Settle
+from ddb_lease._state.rates import limiter_state
+from tests.interrupting import interrupted
+from tests.support import NO_ANSWERS
+
+CONTRACT = True  # the simulator's DynamoDB too
+NOT_ON = ("embedded", "ministack")
+HOUR = 3_600.0
+TEN = {"rate": 10, "per": 10 * HOUR, "burst": 10}
+
+
+def available(view):
+    return view.status().available
+
+
+@pytest.fixture
+def family(rates, bucket_name):
+    """A key and three parents, ten permits each, and one more each hour."""
+    limiters = [rates(name=f"{bucket_name}-{number}", **TEN) for number in range(4)]
+    return limiters[0].key("k", under=limiters[1:]), limiters
+
+
+# Settling.
+
+
+def test_an_outage_delays_the_end_of_a_block_once_and_not_for_each_parent(family, environment):
+    key, limiters = family
+    reservation = key.reserve(5)
+    for limiter in limiters:
+        for _ in range(6):
+            hangs = {"before": lambda _: environment.clock.pass_time(2), "answer": NO_ANSWERS[0], "commits": False}
+            limiter.tap.inject(Settle, **hangs)
+    began = environment.clock.steady()
+    assert reservation.settle(1) is False
+    assert environment.clock.steady() - began < 13
+    for limiter in limiters:
+        limiter.tap.faults.clear()
+    assert key.try_acquire(9), "the numbers were noted, for all of them"
+
+
+def test_a_parent_that_conflicts_for_a_while_is_settled_all_the_same(family):
+    key, limiters = family
+    reservation = key.reserve(5)
+    for _ in range(4):
+        limiters[3].tap.inject(Settle, answer=Conflict(cause=StoreUnavailable("a conflict")), commits=False)
+    assert reservation.settle(1) is True
+    assert {available(limiter) for limiter in limiters[1:]} == {9}
+
+
+def test_numbers_that_come_after_it_was_settled_in_full_do_not_count(rates, environment):
+    limiter = rates(**TEN)
+    reservation = limiter.reserve(5, settle_within=60)
+    environment.clock.pass_time(61)  # over, and nobody has swept it yet
+    assert limiter.try_acquire()
+    assert available(limiter) == 4
+    assert reservation.settle(0) is False
+    assert available(limiter) == 4
+
+
+def test_a_hold_does_not_outlive_its_item(rates):
+    limiter = rates(timing=Timing(retention=3_600), **TEN)
+    with pytest.raises(ConfigurationError, match=r"settle_within must be at most Timing\.retention \(3,600 s\)"):
+        limiter.reserve(settle_within=3_601)
+    assert limiter.tap.sent == []
+    assert limiter.reserve(settle_within=3_600).settle(0)
+
+
+def test_a_reservation_is_found_whatever_other_keys_were_used_while_it_waited(rates, bucket_name, monkeypatch):
+    monkeypatch.setattr(limiter_state, "MOST_BOOKS", 4)
+    orgs, teams = rates(name=f"{bucket_name}-orgs", rate=1, burst=10), rates(rate=10, burst=10)
+    state = teams._core.state
+    orgs.key("acme").block(60)
+
+    class Crowd:
+        """While the call waits, many other keys are used."""
+
+        def __init__(self, wakeup):
+            self._wakeup = wakeup
+            self.wake, self.sleep = wakeup.wake, wakeup.sleep
+
+        def pause(self, seconds):
+            for number in range(50):
+                state.book(f"other-{number}")
+            self._wakeup.pause(seconds)
+
+    red = teams.key("red", under=[orgs.key("acme")])
+    makes = red._runtime.wakeup
+    monkeypatch.setattr(red._runtime.__class__, "wakeup", property(lambda _: lambda: Crowd(makes())), raising=False)
+    reservation = red.reserve(5, timeout=100)
+    assert reservation.settle(0) is True
+
+
+# Interrupts.
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of generators that are thrown away
+def test_a_settlement_that_is_interrupted_at_any_point_keeps_its_numbers_and_blocks_no_other(rates, bucket_name):
+    """Interrupted twice: the second time at the first step of the clean-up."""
+    org = rates(name=f"{bucket_name}-org", rate=1_000, per=8_000 * HOUR, burst=1_000)
+    limiter = rates(rate=1_000, per=8_000 * HOUR, burst=1_000)
+    key, used, strike_at = limiter.key("k", under=[org]), 0, 1
+    books = [limiter._core.state.book("k"), org._core.state.book("")]
+    while True:
+        reservation = key.reserve(2)
+        struck = interrupted(strike_at, lambda reservation=reservation: reservation.settle(1), again=strike_at % 2)
+        if not reservation.settled:
+            assert struck is not None
+            reservation.settle(1)
+        used += 1
+        assert [book.ledger.settlers for book in books] == [[], []], struck.struck_at
+        if struck is None:
+            break
+        strike_at += 1
+    assert key.reserve(1).settle(0)
+    assert [book.ledger.entries for book in books] == [[], []]
+    assert (available(limiter.key("k")), available(org)) == (1_000 - used, 1_000 - used)
+
+
+# Closing.
+
+
+@pytest.mark.parametrize("closes", ["key", "parent"])
+@pytest.mark.parametrize("books", [True, False], ids=["until it is due", "until others settle"])
+def test_closing_wakes_who_waits_under_parents(new_limiter, bucket_name, closes, books):
+    orgs, teams = new_limiter(f"{bucket_name}-orgs", **TEN), new_limiter(**TEN)
+    red = teams.key("red", under=[orgs])
+    red.reserve(1, timeout=30)
+    if books:
+        orgs.set_policy(type(orgs.policy()["permits"])(1, per=20, burst=1))
+    else:
+        orgs.block(300)
+    raised = []
+
+    def wait():
+        try:
+            red.acquire(timeout=300)
+        except ConfigurationError as error:
+            raised.append(error)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    deadline = time.monotonic() + 20
+    while not teams._core.state.book("red").callers and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.2)
+    {"key": teams, "parent": orgs}[closes].close()
+    waiting.join(20)
+    assert len(raised) == 1
+
+
+def test_nobody_waits_for_ever_and_a_timeout_holds(family):
+    key, limiters = family
+    limiters[2].acquire(10)
+    with pytest.raises(AcquireTimeout):
+        key.acquire(timeout=5)
+    assert [limiter._core.state.book("").idle for limiter in limiters[1:]] == [True, True, True]
