@@ -152,6 +152,16 @@ RATES = Chapter(
             noticed_by=(f"{_ANSWERS}::test_a_call_of_a_blocked_key_says_so",),
         ),
         Mutant(
+            name="who waits under parents reads a policy that is old",
+            module="_operations/rates/together.py",
+            target="_plan_one",
+            code="state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS",
+            without="False",
+            noticed_by=(
+                "tests/operations/rates/test_together.py::test_a_waiter_that_has_not_booked_meets_a_faster_policy_within_half_a_minute",
+            ),
+        ),
+        Mutant(
             name="looking at a key creates no policy",
             module=_STEER,
             target="look_at_key",
