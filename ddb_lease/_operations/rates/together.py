@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
 from ddb_lease._operations.rates.flights import SLACK_NS
-from ddb_lease._operations.rates.memory import known_to_rely_on
-from ddb_lease._operations.rates.policy import ensure_policy
+from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
+from ddb_lease._operations.rates.policy import MEANWHILE_SECONDS, ensure_policy
 from ddb_lease._operations.rates.preparing import (
     ATTEMPT_SECONDS,
     just_read,
@@ -58,7 +58,7 @@ from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.rates.callers import Callers
 from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
-from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
@@ -257,6 +257,7 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
         patient=call.patient,
         give_up=give_up,
         longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
+        looks_in=lambda: min(looks_in(member.state, member.book) for member in call.members),
     )
     return (yield from policy.after((yield from tried()), tried))
 
@@ -410,6 +411,8 @@ def _plan_one(
         raise state.closed_error()
     if policy is None or (sweeps and _overdue(member.book.known, now)):
         return Unprepared()
+    if state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS:
+        return Unprepared()  # who waits for long meets a new policy, though nobody charges under it
     _require_limits(member)
     known = known_to_rely_on(policy, member.book, member.wanted, now=now)
     step = plan(policy, known, [replace(place, wanted=member.wanted)], now=now)
