@@ -170,6 +170,7 @@ class _Reader:
         self._leases: dict[str, dict[int, Hold]] = {}
         self._shown: dict[tuple[str, int], Hold] = {}  # in the last snapshot, and not ended
         self._waiting: dict[tuple[str, str], Wait] = {}  # in the last snapshot
+        self._asking: dict[str, Wait] = {}  # by owner, from events
         self._last: float | None = None
         self._outage: Outage | None = None
 
@@ -201,6 +202,8 @@ class _Reader:
         lease_id = str(line.get("lease_id", ""))
         if event == "Acquired":
             self._acquired(at, lease_id, line)
+        elif event == "Waiting":
+            self._asks(at, line)
         elif event in _MARKS:
             text = " ".join(str(line[name]) for name in ("operation", "reason", "limit", "slot") if name in line)
             self._bucket.marks.append(Mark(at, _MARKS[event], text))
@@ -216,11 +219,25 @@ class _Reader:
             hold.fence = line.get("fence") if isinstance(line.get("fence"), int) else hold.fence
         waited = line.get("waited_seconds")
         if isinstance(waited, (int, float)) and waited >= SHORTEST_WAIT:
-            key = next((key for key in self._waiting if key[0] == owner), None)
-            wait = self._waiting.pop(key) if key else Wait(owner or lease_id[:12], at - waited, at)
-            if key is None:
+            wait = self._asking.pop(owner, None) or self._queued(owner)
+            if wait is None:
+                wait = Wait(owner or lease_id[:12], at - waited, at)
                 self._bucket.waits.append(wait)
             wait.start, wait.end, wait.outcome = at - waited, at, "served"
+
+    def _asks(self, at: float, line: Mapping[str, Any]) -> None:
+        owner, waited = str(line.get("owner") or ""), line.get("waited_seconds")
+        if not owner or any(key[0] == owner for key in self._waiting):
+            return  # a snapshot shows it, too
+        if owner not in self._asking:
+            start = at - waited if isinstance(waited, (int, float)) else at
+            self._asking[owner] = Wait(owner, start, at)
+            self._bucket.waits.append(self._asking[owner])
+        self._asking[owner].end = at
+
+    def _queued(self, owner: str) -> Wait | None:
+        key = next((key for key in self._waiting if key[0] == owner), None)
+        return None if key is None else self._waiting.pop(key)
 
     def _changed(self, hold: Hold, at: float, event: str, line: Mapping[str, Any]) -> None:
         if event == "Renewed":
@@ -261,8 +278,12 @@ class _Reader:
         lease_id, slot, age = lease.get("lease_id"), lease.get("slot"), lease.get("age_seconds")
         if not isinstance(lease_id, str) or not isinstance(slot, int) or not isinstance(age, (int, float)):
             return None
-        remaining = lease.get("remaining_seconds")
-        hold = self._hold(lease_id, slot, str(lease.get("owner", "")), at - age)
+        remaining, owner = lease.get("remaining_seconds"), str(lease.get("owner", ""))
+        hold = self._hold(lease_id, slot, owner, at - age)
+        asked = self._asking.get(owner)
+        if asked is not None and hold.start >= asked.start:
+            del self._asking[owner]
+            asked.end, asked.outcome = hold.start, "served"
         if hold.end is not None:
             return hold  # by an event: the table shows a lost lease until somebody else has the slot
         hold.owner = str(lease.get("owner") or hold.owner)
@@ -295,6 +316,8 @@ class _Reader:
             key = (waiter["owner"], str(waiter["since"]))
             wait = self._waiting.pop(key, None)
             if wait is None:
+                wait = self._asking.pop(waiter["owner"], None)
+            if wait is None:
                 wait = Wait(waiter["owner"], since, at, count=waiter["count"] if _is_count(waiter.get("count")) else 1)
                 self._bucket.waits.append(wait)
             wait.end = at
@@ -306,6 +329,8 @@ class _Reader:
         self._waiting = waiting
 
     def _no_answer(self, at: float, line: Mapping[str, Any]) -> None:
+        if line["error"] == "UnknownBucket":
+            return  # that is an answer: nobody has used it yet
         if self._outage is None:
             self._outage = Outage(at if self._last is None else self._last, at, "")
             self._bucket.outages.append(self._outage)
