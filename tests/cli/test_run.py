@@ -294,7 +294,7 @@ def test_of_settings_that_were_not_typed_nothing_is_said(cli, bucket_name):
 def test_a_bucket_is_made_only_if_it_was_said_how_many_tokens_it_is_to_have(cli, bucket_name):
     done = cli("run", bucket_name, "--local", "--", "true")
     assert (done.returncode, done.stdout) == (66, "")
-    assert "does not exist in table 'ddb-lease'; to make it, say how many tokens it is to have: --max-tokens N; `" in (
+    assert "does not exist in table 'ddb-lease'; to make it, say how many tokens it is to have: --max-tokens N; " in (
         done.stderr
     )
     assert cli("status", bucket_name, "--local").returncode == 66
