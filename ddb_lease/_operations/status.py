@@ -55,7 +55,7 @@ def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[
     if counter.order == "any":
         return status
     waiting = yield from _waiting(state, seconds=seconds, now_ms=now_lo)
-    return replace(status, queue=tuple(starmap(_waiter, enumerate(waiting[:SEEN], start=1))), waiting=len(waiting))
+    return replace(status, queue=tuple(starmap(waiter_of, enumerate(waiting[:SEEN], start=1))), waiting=len(waiting))
 
 
 def _waiting(state: BucketState, *, seconds: float, now_ms: int) -> Operation[list[Ticket]]:
@@ -68,7 +68,8 @@ def _waiting(state: BucketState, *, seconds: float, now_ms: int) -> Operation[li
     return [ticket for ticket in tickets if ticket.expires_at >= now_ms]
 
 
-def _waiter(place: int, ticket: Ticket) -> Waiter:
+def waiter_of(place: int, ticket: Ticket) -> Waiter:
+    """A ticket for people."""
     return Waiter(
         place=place,
         owner=ticket.owner,
