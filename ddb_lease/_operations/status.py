@@ -134,9 +134,9 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
 
 
 def _page(
-    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int = PAGE
+    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int | None = None
 ) -> Operation[Seen]:
-    look = Look(start=start, limit=limit, consistent=True, whole=whole, counter=counter)
+    look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"{state.called} cannot be read")
