@@ -28,6 +28,8 @@ Line: TypeAlias = tuple[float, Mapping[str, Any]]
 SHORTEST_WAIT: Final = 0.02
 """Seconds; what is shorter is no wait, but the time of a request."""
 
+_OF_LEASE: Final = ("lease_id", "slot", "age_seconds", "remaining_seconds", "owner", "fence", "revoked")
+_OF_SNAPSHOT: Final = ("bucket", "name", "max_tokens", "queue")
 _MARKS: Final = {"Throttled": "throttled", "Contended": "contended", "ReMinted": "minted again"}
 
 
@@ -123,6 +125,7 @@ class Problem:
 def parsed(file: str, texts: Iterable[str], problems: list[Problem]) -> list[Line]:
     """The lines of a file; those that cannot be read are added to `problems`, empty ones are skipped."""
     lines: list[Line] = []
+    texts_seen: dict[Any, Any] = {}
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             continue
@@ -142,8 +145,21 @@ def parsed(file: str, texts: Iterable[str], problems: list[Problem]) -> list[Lin
         except (ValueError, OverflowError) as problem:
             problems.append(Problem(file, number, str(problem)))
             continue
+        if isinstance(line.get("leases"), list):
+            line = _lean(line, texts_seen)  # a long watch has millions of leases
         lines.append((at, line))
     return lines
+
+
+def _lean(line: Mapping[str, Any], texts: dict[Any, Any]) -> dict[str, Any]:
+    """What is needed of a snapshot, with one copy of each text."""
+    leases = [
+        tuple(texts.setdefault(one, one) if isinstance(one, str) else one for one in map(lease.get, _OF_LEASE))
+        for lease in line["leases"]
+        if isinstance(lease, dict)
+    ]
+    rest = {name: line[name] for name in _OF_SNAPSHOT if name in line}
+    return rest | {"leases": leases}
 
 
 def histories(lines: Sequence[Line]) -> list[BucketHistory]:
@@ -265,7 +281,7 @@ class _Reader:
             self._outage.end, self._outage = at, None
         shown: dict[tuple[str, int], Hold] = {}
         for lease in line["leases"]:
-            hold = self._seen(at, lease) if isinstance(lease, dict) else None
+            hold = self._seen(at, lease)
             if hold is not None and hold.end is None:
                 shown[hold.lease_id, hold.slot] = hold
         for key, hold in self._shown.items():
@@ -274,11 +290,11 @@ class _Reader:
         self._shown, self._last = shown, at
         self._queue(at, at if before is None else before, line.get("queue"))
 
-    def _seen(self, at: float, lease: Mapping[str, Any]) -> Hold | None:
-        lease_id, slot, age = lease.get("lease_id"), lease.get("slot"), lease.get("age_seconds")
+    def _seen(self, at: float, lease: Sequence[Any]) -> Hold | None:
+        lease_id, slot, age, remaining, owner, fence, revoked = lease
         if not isinstance(lease_id, str) or not isinstance(slot, int) or not isinstance(age, (int, float)):
             return None
-        remaining, owner = lease.get("remaining_seconds"), str(lease.get("owner", ""))
+        owner = str(owner or "")
         hold = self._hold(lease_id, slot, owner, at - age)
         asked = self._asking.get(owner)
         if asked is not None and hold.start >= asked.start:
@@ -286,10 +302,10 @@ class _Reader:
             asked.end, asked.outcome = hold.start, "served"
         if hold.end is not None:
             return hold  # by an event: the table shows a lost lease until somebody else has the slot
-        hold.owner = str(lease.get("owner") or hold.owner)
-        if isinstance(lease.get("fence"), int):
-            hold.fence = lease["fence"]
-        if lease.get("revoked") and hold.revoked_at is None:
+        hold.owner = owner or hold.owner
+        if isinstance(fence, int):
+            hold.fence = fence
+        if revoked and hold.revoked_at is None:
             hold.revoked_at = at
         if isinstance(remaining, (int, float)) and remaining < 0:
             hold.end, hold.ending = max(hold.start, at + remaining), "expired"

@@ -33,8 +33,16 @@ def snapshot(at, *leases, **more):
     return T + at, {"bucket": "gpus", "name": "gpus", "max_tokens": 2, "leases": list(leases)} | more
 
 
+def read(lines):
+    """The histories in these lines, through a file."""
+    problems = []
+    found = histories(parsed("file", [json.dumps({"at": at} | line) for at, line in lines], problems))
+    assert problems == []
+    return found
+
+
 def told(*lines):
-    (bucket,) = histories(lines)
+    (bucket,) = read(lines)
     return bucket
 
 
@@ -182,7 +190,7 @@ def test_what_throttles_and_gets_in_the_way_is_marked_and_what_is_not_known_is_i
 def test_each_bucket_has_a_history_and_rates_have_none():
     other = T + 2, acquired(2)[1] | {"bucket": "aaa"}
     rate = T + 3, {"rate": "news", "event": "Admitted"}
-    assert [bucket.name for bucket in histories([acquired(1), other, rate])] == ["aaa", "gpus"]
+    assert [bucket.name for bucket in read([acquired(1), other, rate])] == ["aaa", "gpus"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +236,7 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number_and_left_out(text, w
     ],
 )
 def test_fields_of_other_types_are_no_defect(line):
-    histories([(T, {"bucket": "b"} | line), (T + 1, {"bucket": "b", "leases": []})])
+    read([(T, {"bucket": "b"} | line), (T + 1, {"bucket": "b", "leases": []})])
 
 
 def test_a_time_is_written_as_it_is_read():
