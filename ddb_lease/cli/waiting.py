@@ -131,6 +131,9 @@ class Waiting:
                 break
             if self._is_stale(next_line):
                 self._ask()
+        self._say_end()
+
+    def _say_end(self) -> None:
         streams.clear_line()
         if self._end:
             streams.say(f"{self._end} after {shown(self.seconds)}")
