@@ -163,4 +163,4 @@ def failures(
 
 
 def _broken(clauses: Clauses, model: z3.ModelRef) -> str:
-    return next(name for name, formula in clauses.items() if z3.is_false(model.eval(formula, model_completion=True)))
+    return next(name for name, formula in clauses.items() if z3.is_false(model.eval(z3.And([formula]), True)))
