@@ -25,6 +25,7 @@ _LARGEST = 10**15
 
 _MINUTE = 60
 _HOUR = 3600
+_YEAR = 365 * 86_400
 
 
 def as_number(value: object) -> float:
@@ -84,6 +85,11 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - an int of 5,000 digits, an object with a broken repr
         return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def long_text(seconds: float, form: str) -> str:
+    """Seconds in this form, `4.3 s`; from a minute up, and below a year, as a duration."""
+    return duration_text(seconds) if _MINUTE <= seconds < _YEAR else f"{seconds:{form}} s"
 
 
 def duration_text(seconds: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
-from ddb_lease._numbers import as_seconds, positive, shown
+from ddb_lease._numbers import as_seconds, long_text, positive, shown
 from ddb_lease.errors import ConfigurationError
 
 Data = Mapping[str, Any]
@@ -112,8 +112,9 @@ class Timing:
         """
         if not lease_seconds >= MARGINS_PER_LEASE * self.margin_for(lease_seconds):
             raise ConfigurationError(
-                f"a lease of {lease_seconds:g} s is too short: its margin is {self.margin_for(lease_seconds):.3g} s, "
-                f"and a lease must be at least three margins ({self._shortest():.1f} s) long"
+                f"a lease of {lease_seconds:g} s is too short: its margin is "
+                f"{long_text(self.margin_for(lease_seconds), '.3g')}, and a lease must be at least three margins "
+                f"({long_text(self._shortest(), '.1f')}) long"
             )
 
     def _shortest(self) -> float:
@@ -335,7 +336,7 @@ class BucketStatus:
         leases: Every lease in the table, by slot, expired ones included.
         order: In which order a full bucket's slots go to its waiters.
         queue: Who waits for slots of a bucket with ``order="fifo"``, first to last; the first 32 at most.
-        waiting: How many wait, `queue` and the others: the processes, not their threads.
+        waiting: How many wait, `queue` and the others: the processes, not their threads. 1,000: so many, or more.
     """
 
     name: str

@@ -427,7 +427,7 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         require_timeout(timeout, wording=_LIMITED)
         of_call = checked_key_function(key, wording=_LIMITED)
-        self._core.wanted(n, permits, "" if key is None else None)
+        self._core.wanted(n, permits, "" if key is None else None, asks=False)
 
         @contextlib.contextmanager
         def admitted(key: str = "") -> Iterator[None]:

@@ -164,6 +164,7 @@ def _bucket(name: str, counter: Counter, slots: Sequence[Slot], now_ms: int) -> 
         kind="window" if permits else "bucket",
         max_tokens=counter.max_tokens,
         lease_seconds=counter.lease_ms / 1000,
+        order=counter.order,
         leases=tuple(
             LeaseInfo(
                 lease_id=slot.lease.lease_id,

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.records import Counter, Slot
-from ddb_lease.models import LeaseInfo, Limit
+from ddb_lease.models import BucketStatus, LeaseInfo, Limit, Order, Waiter
 
 Position: TypeAlias = tuple[str, str]
 """The key of an item: where a page ends."""
@@ -88,6 +88,9 @@ class BucketListing:
     Attributes:
         kind: A ``window`` is a bucket whose leases are the permits of a `SlidingWindow`.
         leases: Every lease, by slot, expired ones included; without data.
+        order: In which order a full bucket's slots go to its waiters.
+        queue: Who waits, if that is ``fifo``, first to last; the first 32 at most.
+        waiting: How many wait, if that is ``fifo``: of other buckets nobody knows.
     """
 
     name: str
@@ -95,6 +98,9 @@ class BucketListing:
     max_tokens: int
     lease_seconds: float
     leases: tuple[LeaseInfo, ...] = ()
+    order: Order = "any"
+    queue: tuple[Waiter, ...] = ()
+    waiting: int = 0
 
     @property
     def running(self) -> tuple[LeaseInfo, ...]:
@@ -110,6 +116,19 @@ class BucketListing:
     def oldest(self) -> LeaseInfo | None:
         """The running lease that was acquired first."""
         return max(self.running, key=lambda lease: lease.age_seconds, default=None)
+
+
+def listed(status: BucketStatus) -> BucketListing:
+    """A bucket that was read by itself, as in a listing."""
+    return BucketListing(
+        name=status.name,
+        max_tokens=status.max_tokens,
+        lease_seconds=status.lease_seconds,
+        leases=status.leases,
+        order=status.order,
+        queue=status.queue,
+        waiting=status.waiting,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -23,8 +24,23 @@ from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
 
+OTHER_SETTINGS_TEXT: Final = "%s exists with %s: these settings are used, not %s"
+"""What is logged if a client was made with other settings than those stored; both as `Described`."""
+
 _LATELY: Final = 64
 """How many ended leases we still know as ours: a look that was in flight may still show one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Settings in a log message: readable as a text, and as what they are."""
+
+    settings: Settings
+    with_order: bool = False
+
+    def __str__(self) -> str:
+        order = f", order={self.settings.order}" if self.with_order else ""
+        return f"max_tokens={self.settings.max_tokens}, lease_seconds={self.settings.lease_ms / 1000:g}{order}"
 
 
 def require_quick_answers(answer_seconds: float, lease_seconds: float) -> None:
@@ -151,12 +167,8 @@ class BucketState:
         if self.wanted.differ(stored) and not self._warned:
             self._warned = True
             with_order = self.wanted.order not in {None, stored.order}
-            _log.warning(
-                "%s exists with %s: these settings are used, not %s",
-                self.called,
-                _said(stored, with_order=with_order),
-                _said(self.wanted, with_order=with_order),
-            )
+            described = (Described(settings, with_order=with_order) for settings in (stored, self.wanted))
+            _log.warning(OTHER_SETTINGS_TEXT, self.called, *described)
 
     def settings_changed(self) -> None:
         """This client changed them itself: it needs no warning, and reads the table again."""
@@ -185,8 +197,3 @@ class BucketState:
         self._held = {}
         self.hints.empty()
         self.time.after_fork_in_child()
-
-
-def _said(settings: Settings, *, with_order: bool) -> str:
-    order = f", order={settings.order}" if with_order else ""
-    return f"max_tokens={settings.max_tokens}, lease_seconds={settings.lease_ms / 1000:g}{order}"

@@ -23,6 +23,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "End a lease at once, by its id or its slot (see status). Use it when the holder is surely dead: a holder "
         "that still works learns of it only at its next renewal, and another may have the slot by then. Ask a living "
         "one with revoke.",
+        "release gpus 3-60f961de",
+        "release gpus --slot 3 --json",
     )
     revoke = connection.add_bucket_command(
         subparsers,
@@ -32,8 +34,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Mark a lease as revoked, by its id or its slot (see status). Its holder finds the mark at its next renewal, "
         "within a third of the lease, stops (run ends its command), and gives the slot back. Nobody else can have the "
         "slot before that, or before the lease expires.",
+        "revoke gpus 0-4cd74116",
+        "revoke gpus --slot 0 --table staging",
     )
     for parser in (release, revoke):
+        parser.usage = f"{parser.prog} BUCKET (LEASE_ID | --slot N) [options]"
         parser.add_argument(
             "lease_id", metavar="LEASE_ID", nargs="?", help="the lease's id, or its beginning as status shows it"
         )
@@ -60,9 +65,10 @@ def _to_lease(options: argparse.Namespace, what: str, change: Callable[[LeaseBuc
         raise ConfigurationError("say which lease: its id, as status shows it, or --slot and the number of its slot")
     with connection.bucket(options, max_tokens=1) as bucket:
         lease_id, owner = _meant(options, bucket)
-        return _told(
-            options, what, lease_id=lease_id, owner=owner, done=lease_id is not None and change(bucket, lease_id)
-        )
+        done = lease_id is not None and change(bucket, lease_id)
+        if not done and not owner:
+            bucket.status()  # a bucket that does not exist is told as such
+        return _told(options, what, lease_id=lease_id, owner=owner, done=done)
 
 
 def _meant(options: argparse.Namespace, bucket: LeaseBucket) -> tuple[str | None, str]:

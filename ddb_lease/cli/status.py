@@ -10,14 +10,15 @@ import sys
 import threading
 import time
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, formatting, pages
 from ddb_lease.cli.abbreviations import abbreviated
 from ddb_lease.cli.fitting import fitted, wrapped
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.screen import Screen
+from ddb_lease.cli.seeing import stamps
 from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
@@ -35,9 +36,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="show who holds which slot",
-        description=formatting.paragraph("Show a bucket's limits and leases. Reads only."),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **pages.page(
+            "Show a bucket's limits and leases. Reads only.", "status gpus", "status gpus --watch --interval 5"
+        ),
     )
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument("--json", action="store_true", help="print JSON: everything, times in seconds")
@@ -52,10 +53,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--interval",
-        type=float,
+        type=formatting.duration,
         default=2.0,
-        metavar="SECONDS",
-        help="pause of --watch between two reads of the whole bucket (default: 2)",
+        metavar="TIME",
+        help="pause of --watch between two reads of the whole bucket (default: 2s)",
     )
     connection.add_options(parser)
     parser.set_defaults(execute=execute)
@@ -65,7 +66,7 @@ def execute(options: argparse.Namespace) -> int:
     """Show the bucket."""
     if not _SHORTEST_INTERVAL <= options.interval <= _LONGEST_INTERVAL:
         raise ConfigurationError(
-            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {options.interval:g}"
+            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {shown(options.interval)}"
         )
     with connection.bucket(options, max_tokens=1) as bucket:
         if options.watch:
@@ -80,26 +81,51 @@ def _width(*, wide: bool) -> int | None:
 
 
 def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool, wide: bool) -> None:
-    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that."""
+    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that.
+
+    For people the last table stays in an outage, with its age.
+    """
+    last, read_at, told = "", 0.0, ""
     with Screen(sys.stdout) as screen:
         while True:
+            now, width = time.strftime("%H:%M:%S"), _width(wide=wide)
             try:
                 status = bucket.status()
-                text = as_json(status, indent=None) if for_programs else as_table(status, width=_width(wide=wide))
+                text = as_line(status, at=time.time()) if for_programs else as_table(status, width=width)
+                last, read_at, told = text, time.monotonic(), now
             except (StoreUnavailable, UnknownBucket) as error:
                 said = printable(" ".join(str(error).split()))
-                text = json.dumps({"error": type(error).__name__, "message": said}) if for_programs else said
+                text = _error_line(bucket.name, error, said) if for_programs else said
+                if not for_programs:
+                    text = said if width is None else wrapped(said, width)
+                if last and not for_programs and isinstance(error, StoreUnavailable):
+                    text += f"\n\nas of {told}, {shown(time.monotonic() - read_at)} ago:\n{last}"
             if not for_programs:
-                text = f"{time.strftime('%H:%M:%S')}, every {interval:g} s, until Ctrl-C\n\n{text}"
+                text = f"{now}, every {shown(interval)}, until Ctrl-C\n\n{text}"
             screen.show(text)
             threading.Event().wait(interval)
 
 
 def as_json(status: BucketStatus, *, indent: int | None = 2) -> str:
     """The status as one JSON object."""
+    return json.dumps(_whole(status), indent=indent, default=_plain)
+
+
+def as_line(status: BucketStatus, *, at: float) -> str:
+    """The status as one line, with its time and the bucket's name as in all lines that `ddb-lease timeline` reads."""
+    return json.dumps({stamps.KEY: stamps.stamp(at), "bucket": status.name} | _whole(status), default=_plain)
+
+
+def _error_line(bucket: str, error: Exception, message: str) -> str:
+    line = {stamps.KEY: stamps.stamp(time.time()), "bucket": bucket, "error": type(error).__name__, "message": message}
+    return json.dumps(line)
+
+
+def _whole(status: BucketStatus) -> dict[str, Any]:
+    # As JSON in ASCII: what others wrote must not reach a terminal as it is.
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
     whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
-    return json.dumps(whole, indent=indent, default=_plain)  # in ASCII: text of others must not reach a terminal raw
+    return whole
 
 
 def _plain(value: object) -> str:

@@ -30,7 +30,7 @@ _leased: Final = "attribute_exists(#lease_id)"
 _no_slot: Final = "NOT #sk BETWEEN :first AND :last"
 FILTER: Final = f"{_leased} OR {_no_slot}"
 
-_FOR_BUCKETS: Final = "#pk, #sk, #max_tokens, #minted, #rev, #lease_ms, #schema, #fence, #retired"
+_FOR_BUCKETS: Final = "#pk, #sk, #max_tokens, #minted, #rev, #lease_ms, #schema, #order, #fence, #retired"
 _FOR_LEASES: Final = "#lease_id, #owner, #acquired_at, #expires_at, #revoked, #data.#permit"
 _FOR_RATES: Final = "#limits, #tat, #held, #reach, #override, #override_rev, #blocked_until"
 PROJECTION: Final = f"{_FOR_BUCKETS}, {_FOR_LEASES}, {_FOR_RATES}"

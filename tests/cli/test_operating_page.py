@@ -21,6 +21,7 @@ VARY = {
     re.compile(r"\b\d{13}\b"): "FENCE",
     re.compile(r"\S+:\d+(?=\s+(\d|is))"): "OWNER",
     re.compile(r"\b\d+(\.\d)?s(?=\s)"): "TIME",
+    re.compile(r"[\d.]+ RCU"): "RCU",
     re.compile(r" +"): " ",
 }
 
@@ -91,4 +92,12 @@ def test_the_page_shows_what_comes_out(session):
 
 
 def test_every_command_of_an_operator_is_on_the_page():
-    assert {shlex.split(line)[0] for line, _ in STEPS} >= {"status", "resize", "revoke", "release", "repair", "reset"}
+    assert {shlex.split(line)[0] for line, _ in STEPS} >= {
+        "status",
+        "resize",
+        "configure",
+        "revoke",
+        "release",
+        "repair",
+        "reset",
+    }

@@ -19,10 +19,11 @@ from typing import Final, Protocol
 from ddb_lease._numbers import checked_timeout, positive, shown
 from ddb_lease._operations.rates.booking import book
 from ddb_lease._operations.rates.memory import known_denial
+from ddb_lease._operations.rates.preparing import just_read
 from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
-from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import (
@@ -43,7 +44,7 @@ from ddb_lease._runtime.rates.unavailability import contact_for, decision_here, 
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
 from ddb_lease._state.rates.callers import Sleeper
-from ddb_lease._state.rates.key_book import Booking, KeyBook
+from ddb_lease._state.rates.key_book import Booking, KeyBook, last_seen
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
@@ -193,13 +194,14 @@ class RateLimiterCore:
 
     # What is wanted.
 
-    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "", *, asks: bool = True) -> Wanted:
         """The permits that a call asks for, checked.
 
         Args:
             n: As the caller gave it: for a limiter with one unnamed limit.
             permits: By limit, for a limiter with several.
             key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
+            asks: Whether the table is asked before they are refused, where what is known of it is old.
 
         Raises:
             ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
@@ -207,14 +209,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return _single(_checked_count("n", n, self._most(key, SINGLE)))
+            return _single(_checked_count("n", n, self._most(key, SINGLE, asks=asks)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         booked = checked_permits(permits, limits)
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         for name, count in booked.items():
-            _checked_count(name, count, self._most(key, name))
+            _checked_count(name, count, self._most(key, name, asks=asks))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -264,8 +266,7 @@ class RateLimiterCore:
         if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
             return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
         allowed = bool(allowed)
-        policy, book = state.policy, state.book(key)
-        known = book.known if book.doubted is None else book.doubted
+        policy, known = state.policy, last_seen(state.book(key))
         if now is None or policy is None:
             raise ConfigurationError("nothing is known of the key: a defect of this library")
         found = standing(policy, known, now=now)
@@ -395,19 +396,20 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _most(self, key: str | None, name: str) -> int | None:
+    def _most(self, key: str | None, name: str, *, asks: bool) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        An override that we have not seen may allow a key more than the policy does, or than the one that we have seen.
+        What others have set meanwhile may allow more. Before the first use, a limiter's own limits hold.
         """
         if key is None:
             return None
         state = self.state
         book = state.known_book(key)
-        known, now = None if book is None else book.known, state.rate_time.now_ns()
-        if book is not None and known is not None and name in known.override:
-            return known.override[name].burst if now is None or now - book.known_at < REMEMBERED else None
-        return None if key else state.limits[name].burst
+        fresh = not asks or (state.policy is None and not key) or (book is not None and just_read(state, book))
+        known = None if book is None else book.known
+        if fresh and known is not None and name in known.override:
+            return known.override[name].burst
+        return state.limits[name].burst if fresh and not key else None
 
     def _trouble(self, wish: Wish) -> Exception | None:
         """Why others of this process could not ask for a caller."""

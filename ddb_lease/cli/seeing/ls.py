@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
 from ddb_lease._runtime.listing import TableReader
-from ddb_lease.cli import connection, exits, formatting, rate_output
+from ddb_lease.cli import connection, pages, rate_output
 from ddb_lease.cli.fitting import fitted
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.seeing.terminal import columns
@@ -39,9 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "ls",
         help="list all buckets and rates of a table",
-        description=formatting.paragraph(f"List all buckets and rates of a table. Reads only. {COST}"),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **pages.page(f"List all buckets and rates of a table. Reads only. {COST}", "ls", "ls --table staging --json"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON: times in seconds")
     connection.add_options(parser)
