@@ -155,16 +155,18 @@ class Unprepared:
 def prepare(member: Member, call: Call) -> Operation[Admission]:
     """Have what a charge of one member needs: its policy, and no holds that are overdue. It is sent to its own store.
 
+    What the key's own limiter decides in an outage, and within which budget, holds for its parents too.
+
     Returns:
         `Admitted` once it is done; or why not, at the deadline.
 
     Raises:
         StoreRejected: The service refuses for good.
     """
-    state, book = member.state, member.book
+    state, book, first = member.state, member.book, call.members[0].state
 
     def once() -> Operation[Admission]:
-        ends = _budget_ends(state, call)
+        ends = _budget_ends(first, call)
         give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
         failure = yield from prepare_to_charge(state, give_up_at, ends)
         known, policy = book.known, state.policy
@@ -181,7 +183,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
             yield from _sweep(member, call, give_up_at)
         return Admitted()
 
-    outcome: Admission = yield from _until_admitted(once, state, call)
+    outcome: Admission = yield from _until_admitted(once, first, call)
     return outcome
 
 

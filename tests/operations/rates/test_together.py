@@ -363,6 +363,22 @@ def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it()
     assert call.outcome == Admitted()
 
 
+def test_no_limit_is_left_held_whatever_is_forgotten_while_a_charge_is_under_way():
+    world = ReservingWorld({"requests": HOUR, "tokens": HOUR}, [0], fates=[Fate()] * 4 + [Fate(back=NS // 10)])
+    first = world.together(0, ("team", "org"), patience=NS, within=60 * NS, requests=2, tokens=3)
+    assert world.call(0, key="another", requests=1).outcome == Admitted()
+    second = world.together(0, ("team", "org"), patience=NS, within=60 * NS, tokens=1)
+    world.processes[0].state.book("org").known = None  # as whoever waits for a settlement does
+    world.run(START + NS)
+    for one in (second, first):
+        for key, held in zip(("team", "org"), one.call.held, strict=True):
+            world.settle(0, type(one)(held=held), key=key, tokens=0)
+            assert held.counted is True
+    for key in ("team", "org"):
+        assert world.state(key).holds == {}
+        assert [limit.held for limit in world.state(key).limits.values()] == [0, 0]
+
+
 # Random schedules.
 
 SECONDS_AWAY = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
