@@ -8,6 +8,7 @@ _TOGETHER = "_operations/rates/together.py"
 _CORE = "_runtime/rates/reservation_core.py"
 _TESTS = "tests/operations/rates/test_settling.py"
 _PARENTS = "tests/operations/rates/test_together.py"
+_FAULTS = "tests/test_parents_faults.py"
 _PROPOSED = "tests/protocol/rates/test_charging.py"
 _UNIT = "tests/state/rates/test_hold_ledger.py"
 
@@ -140,9 +141,15 @@ RESERVATIONS = Chapter(
             target="HoldLedger.over",
             code="counted and held not in settlement.in_full",
             without="counted",
-            noticed_by=(
-                "tests/test_parents_faults.py::test_numbers_that_come_after_it_was_settled_in_full_do_not_count",
-            ),
+            noticed_by=(f"{_FAULTS}::test_numbers_that_come_after_it_was_settled_in_full_do_not_count",),
+        ),
+        Mutant(
+            name="permits that were booked before a fork are the parent's",
+            module="_state/rates/limiter_state.py",
+            target="LimiterState.require_usable",
+            code="process != self.process",
+            without="False",
+            noticed_by=(f"{_FAULTS}::test_a_call_that_is_doubled_by_a_signal_handlers_fork_has_its_permits_once",),
         ),
         Mutant(
             name="a waiter for what is held remembers the override",

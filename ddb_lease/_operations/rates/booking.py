@@ -12,6 +12,7 @@ Invariants:
 - An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone. While
   others wait for it, it is not given up before `ATTEMPT_SECONDS`, whoever sends it.
 - Who cannot be served within its timeout is told as soon as that is known.
+- A call that a signal handler's fork has doubled ends in the child with an error: its permits are its parent's.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         StoreRejected: The service refuses for good.
         ConfigurationError: The limiter was closed, or the stored policy can never admit this.
     """
-    tries = _Tries(state, key, book, booking)
+    tries, process = _Tries(state, key, book, booking), state.process
     outcome = yield from tries.run()
     if not isinstance(outcome, Booked):
         contact = state.contact
@@ -142,7 +143,7 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         last: Admission = yield from policy.after(outcome, tries.run)
         outcome = last
     if isinstance(outcome, Booked):
-        yield from _until_used(state, book, booking)
+        yield from _until_used(state, book, booking, process)
         return Admitted()
     return outcome
 
@@ -189,11 +190,10 @@ def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefor
     return now < remembered_until(denial, known, limits_of(policy, known), now=known_at)
 
 
-def _until_used(state: LimiterState, book: KeyBook, booking: Booking) -> Operation[None]:
+def _until_used(state: LimiterState, book: KeyBook, booking: Booking, process: str) -> Operation[None]:
     """Wait until booked permits are due, and let them pass the gate. The booking is then without permits: used."""
     while True:
-        if state.closed:
-            raise state.closed_error()
+        state.require_usable(process)
         now, due = state.rate_time.now_ns(), booking.due
         if due is None or now is None:
             raise ConfigurationError("permits were used twice: a defect of this library")
@@ -230,13 +230,13 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
+        self._process = state.process
         self._sent_at = 0
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
-        if state.closed:
-            raise state.closed_error()
+        state.require_usable(self._process)
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
@@ -314,6 +314,7 @@ class _Tries:
             if booking.due is not None:
                 return Booked(due=booking.due)
             yield from self._clear_the_way(give_up_at, again=branch > 0)
+            state.require_usable(self._process)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:

@@ -108,6 +108,7 @@ class Call:
         admitted: Whether its permits were taken.
         sending: The charge that reserves, and that is not known yet.
         wake: Ends its pause, from any thread.
+        process: The process that it is a call of.
         prepared: How often in a row it was prepared, and then not charged.
         sweeps_at: When holds that are overdue are a reason to prepare again, on the steady clock.
     """
@@ -123,6 +124,10 @@ class Call:
     prepared: int = 0
     sweeps_at: float = -math.inf
     wake: Callable[[], None] = _nobody
+    process: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = self.members[0].state.process
 
     def join(self) -> None:
         """Join the callers of each member."""
@@ -166,6 +171,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
     state, book, first = member.state, member.book, call.members[0].state
 
     def once() -> Operation[Admission]:
+        first.require_usable(call.process)
         ends = _budget_ends(first, call)
         give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
         failure = yield from prepare_to_charge(state, give_up_at, ends)
@@ -296,6 +302,7 @@ class _Charging:
 
     def _plan(self, refusals: int) -> ChargeTogether | Denied | Unprepared:
         call, now = self._call, self._first.rate_time.now_ns()
+        self._first.require_usable(call.process)
         if now is None:
             return Unprepared()
         steady = self._first.time.steady()
@@ -357,6 +364,7 @@ class _Charging:
             answer, _ = yield from send_until(
                 request, again=UNANSWERED, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
             )
+        state.require_usable(self._call.process)
         if isinstance(answer, Done):
             self._charged(request.charges, (None,) * len(request.charges))
             return Booked(due=request.charges[0].due), True
@@ -446,6 +454,7 @@ def _until_used(call: Call, due: int) -> Operation[None]:
     """Wait until permits are due, and let them pass the gates of all members, at one moment."""
     states = sorted({id(member.state): member.state for member in call.members}.values(), key=id)
     while True:
+        call.members[0].state.require_usable(call.process)
         for state in states:
             if state.closed:
                 raise state.closed_error()
