@@ -269,7 +269,7 @@ class _Tries:
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
             if not self._is_awaited(book.flight):
-                _give_up(book)
+                _give_up(book, state.rate_time.now_ns())
             if isinstance(outcome, (Busy, Unavailable)):
                 book.trouble = outcome.cause
                 book.failing_since = began if book.failing_since is None else book.failing_since
@@ -448,7 +448,7 @@ class _Tries:
             case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
                     if flight.uncertain and flight.wanted.reserved:
-                        book.ledger = left_behind(book.ledger)
+                        book.ledger = left_behind(book.ledger, now=now)
                     flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
                 return None
             case Conflict() | ThrottledAnswer():
@@ -535,11 +535,11 @@ class _Tries:
         return answer
 
 
-def _give_up(book: KeyBook) -> None:
+def _give_up(book: KeyBook, now: int | None) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
-        book.ledger = left_behind(book.ledger)
+        book.ledger = left_behind(book.ledger, now=now or 0)
 
 
 def prepare_to_charge(

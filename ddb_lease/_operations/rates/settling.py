@@ -6,8 +6,8 @@ Invariants:
   item is read, as what was seen last may be older than the reservation.
 - One caller sends for all that settle at that moment. A settlement whose outcome is unknown is sent again, by whoever
   comes next, with the same id: it happens once.
-- If a charge that reserves was given up, and may have been carried out, the item is read once too: else nobody would
-  settle it before its time.
+- If a charge that reserves was given up, and may have been carried out, the item is read too: else nobody would settle
+  it before its time.
 - A hold that is past its time is swept by whoever meets it before a charge: settled in full, on condition that it is as
   seen. So nobody has to look for holds of processes that died.
 - Nothing here fails a charge: what cannot be swept now is swept by the next one.
@@ -202,7 +202,7 @@ class _Sending:
                 with state.lock:
                     ledger.over(step, counted=True)
             if isinstance(step, _Unsure):
-                ledger.unsure = False
+                ledger.looked(now=state.rate_time.now_ns() or 0)
             _learn(state, self._book, answer.state, since)  # this shows whether an earlier sending happened
         return LostRace()
 
@@ -231,7 +231,7 @@ class _Sending:
         hold, now = self._hold(), state.rate_time.now_ns()
         if now is None:
             return None
-        if ledger.unsure and not reserves(self._book):
+        if ledger.is_unsure(now=now) and not reserves(self._book):
             return _Unsure()
         if hold is not None and self._is_made_anew(hold):
             ledger.made_anew()

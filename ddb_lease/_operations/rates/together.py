@@ -400,7 +400,8 @@ def _forget_sending(call: Call, *, known: bool) -> None:
             with member.state.lock:
                 _forget_reserving(member, charge)
                 if charge.hold is not None and not known:
-                    member.book.ledger = left_behind(member.book.ledger)
+                    now = member.state.rate_time.now_ns() or 0
+                    member.book.ledger = left_behind(member.book.ledger, now=now)
 
 
 def _forget_reserving(member: Member, charge: Charge) -> None:

@@ -317,18 +317,26 @@ def test_a_hold_is_never_shortened_whatever_others_forget_meanwhile():
     assert world.state("org").holds[state.process].until == until
 
 
-@pytest.mark.parametrize("commits", [True, False])
-def test_a_reservation_that_was_cancelled_under_way_is_settled_by_the_next_call(commits):
-    on_the_way = Fate(out=NS // 10 if commits else None, back=None)
-    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), on_the_way])
-    call = world.together(0, ("team", "org"), 6, patience=30 * NS, within=3_600 * NS)
+@pytest.mark.parametrize(
+    ("arrives", "seconds_later"),
+    [(0.1, [1]), (None, [1]), (1.5, [1, 2, 3.1])],
+    ids=["before the next call", "never", "after the next call"],
+)
+def test_a_reservation_that_was_cancelled_under_way_is_settled_by_the_next_call(arrives, seconds_later):
+    on_the_way = Fate(out=None if arrives is None else round(arrives * NS), back=None)
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), on_the_way])
+    world.together(0, ("team", "org"), 1)
+    call = world.together(0, ("team", "org"), 4, patience=30 * NS, within=3_600 * NS)
     call.cancel()
-    world.run(START + NS)
-    assert world.together(0, ("team", "org"), 1).outcome == Admitted()
+    for seconds in seconds_later:
+        world.run(START + round(seconds * NS))
+        assert world.together(0, ("team", "org"), 1).outcome == Admitted()
     assert world.together(0, ("team", "org"), 1).outcome == Admitted()
     for key in ("team", "org"):
         assert world.state(key).holds == {}, "nobody else would settle it before its time"
-        assert charged(world, key) == (8 if commits else 2), "in full: who knows whether it was used"
+        assert charged(world, key) == len(seconds_later) + 2 + (4 if arrives else 0), (
+            "in full: who knows whether it was used"
+        )
 
 
 def test_an_override_that_was_raised_is_read_before_more_is_refused():
