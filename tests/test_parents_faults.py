@@ -3,6 +3,7 @@
 Our own code is tried out, not the engine: the simulator's DynamoDB is enough.
 """
 
+import asyncio
 import os
 import signal
 import threading
@@ -10,14 +11,17 @@ import time
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, StoreUnavailable, Timing
+from ddb_lease import AcquireTimeout, ConfigurationError, StoreUnavailable, Timing, aio
 from ddb_lease._protocol.messages import Conflict
 from ddb_lease._protocol.rates.charging import Wanted
-from ddb_lease._protocol.rates.messages import Settle
+from ddb_lease._protocol.rates.messages import ChargeTogether, Settle
+from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates import limiter_state
 from ddb_lease._state.rates.key_book import Booking
+from tests.conftest import TABLE
 from tests.interrupting import interrupted
-from tests.support import NO_ANSWERS
+from tests.rates import KeyTable
+from tests.support import NO_ANSWERS, Table, Tap
 
 CONTRACT = True  # the simulator's DynamoDB too
 NOT_ON = ("embedded", "ministack")
@@ -239,3 +243,52 @@ def test_nobody_waits_for_ever_and_a_timeout_holds(family):
     with pytest.raises(AcquireTimeout):
         key.acquire(timeout=5)
     assert [limiter._core.state.book("").idle for limiter in limiters[1:]] == [True, True, True]
+
+
+# Tasks.
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(("at", "kind"), [(0, ChargeTogether), (0, Settle), (1, Settle)])
+def test_a_task_that_is_cancelled_amid_a_request_leaves_no_hold_behind(
+    engine, session, bucket_name, table, at, kind, when
+):
+    """The request is carried out all the same, and its answer comes to nobody."""
+    settings = {"table": TABLE, "session": session, "endpoint_url": engine.endpoint_url, **TEN}
+    names, taps = (bucket_name, f"{bucket_name}-org"), (Tap(), Tap())
+    told = []
+
+    async def work(key):
+        reservation = await key.reserve(4, timeout=30)
+        told.append(await reservation.settle(1))
+
+    async def main():
+        team, org = (
+            aio.RateLimiter(name, runtime=Runtime(wrap=tap.around), **settings)
+            for name, tap in zip(names, taps, strict=True)
+        )
+        async with team, org:
+            key, loop, over = team.key("k", under=[org]), asyncio.get_running_loop(), threading.Event()
+            await key.acquire()
+            task = asyncio.create_task(work(key))
+            task.add_done_callback(lambda _: over.set())
+
+            def cancel(_):
+                loop.call_soon_threadsafe(task.cancel)
+                assert over.wait(30)
+
+            taps[at].inject(kind, commits=True, **{when: cancel})
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled()
+            async with await key.reserve(1, timeout=30) as reservation:
+                assert await reservation.settle(0)
+            return [10 - (await each.status()).available for each in (key, org)]
+
+    charged = asyncio.run(main())
+    assert told == []
+    # Nobody knows whether a charge that was given up was used; what was noted of a settlement counts.
+    assert charged == [1 + (4 if kind is ChargeTogether else 1)] * 2
+    for name, key in zip(names, ("k", ""), strict=True):
+        item = KeyTable(Table(table.client, TABLE, name)).get(key)
+        assert [attribute for attribute in item if attribute.startswith("hold#")] == []
+        assert item["held#permits"] == 0
