@@ -32,6 +32,7 @@ if _typing.TYPE_CHECKING:
     from ddb_lease.lease import Lease
     from ddb_lease.models import (
         BucketStatus,
+        Configured,
         Decision,
         LeaseInfo,
         Limit,
@@ -40,6 +41,7 @@ if _typing.TYPE_CHECKING:
         Repaired,
         Resized,
         Timing,
+        Waiter,
     )
     from ddb_lease.rate_limiter import RateLimiter
     from ddb_lease.reservation import Reservation
@@ -51,6 +53,7 @@ __all__ = [
     "AcquireTimeout",
     "BucketStatus",
     "ConfigurationError",
+    "Configured",
     "Decision",
     "DynamoDBTokenBucket",
     "EngineError",
@@ -75,6 +78,7 @@ __all__ = [
     "StoreUnavailable",
     "Timing",
     "UnknownBucket",
+    "Waiter",
     "client_config",
     "exit_on_sigterm",
 ]
@@ -92,6 +96,7 @@ _MODULES = {
     **dict.fromkeys(
         (
             "BucketStatus",
+            "Configured",
             "Decision",
             "LeaseInfo",
             "Limit",
@@ -100,6 +105,7 @@ _MODULES = {
             "Repaired",
             "Resized",
             "Timing",
+            "Waiter",
         ),
         "models",
     ),

@@ -13,14 +13,19 @@ from __future__ import annotations
 import math
 import numbers
 from datetime import timedelta
+from fractions import Fraction
 
 from ddb_lease.errors import ConfigurationError
 
 _LONGEST = 60
 """Characters of a value in a message."""
 
+_LARGEST = 10**15
+"""Of a number that is given as an int: beyond any rate or time that makes sense, and exact as a float."""
+
 _MINUTE = 60
 _HOUR = 3600
+_YEAR = 365 * 86_400
 
 
 def as_number(value: object) -> float:
@@ -39,6 +44,23 @@ def as_number(value: object) -> float:
 def as_seconds(value: object) -> float:
     """A time as seconds; NaN if it is none."""
     return value.total_seconds() if isinstance(value, timedelta) else as_number(value)
+
+
+def positive(what: str, value: object) -> Fraction:
+    """A number above 0, or a time, in seconds; exactly as it was meant.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    # A float by way of its text: 0.1 is meant as 0.1. The base types' own, whatever a subclass makes of it.
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
+        return Fraction(int(value))
+    number = as_number(value)
+    if not isinstance(value, int) and math.isfinite(number) and number > 0:
+        return Fraction(float.__repr__(number))
+    raise ConfigurationError(f"{what} must be a number above 0, not {shown(value)}")
 
 
 def checked_timeout(timeout: object, *, what: str = "timeout") -> float | None:
@@ -63,6 +85,11 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - an int of 5,000 digits, an object with a broken repr
         return f"a {type(value).__name__} that cannot be shown"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def long_text(seconds: float, form: str) -> str:
+    """Seconds in this form, `4.3 s`; from a minute up, and below a year, as a duration."""
+    return duration_text(seconds) if _MINUTE <= seconds < _YEAR else f"{seconds:{form}} s"
 
 
 def duration_text(seconds: float) -> str:

@@ -28,7 +28,7 @@ from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease, OnLost, require_on_lost
-from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Timing
+from ddb_lease.models import BucketStatus, Configured, Data, Order, Repaired, Resized, Seconds, Timing
 
 _BLOCK = "`with bucket.acquire() as lease:` holds a lease for a block; make one bucket for the process."
 
@@ -62,6 +62,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
+        order: ``fifo``: first come, first served, over all processes, the higher priority first; for work that is held
+            for seconds and more. ``any``: whoever looks first when a slot comes free. It is stored with the bucket, so
+            that all clients follow. None, the default: what is stored, and ``any`` for a new bucket.
         on_event: Called with each event, for metrics: see `ddb_lease.events`, which also says on which thread. If it is
             slow, an acquire, a renewal by hand or a release waits for it; no heartbeat does. It must not use the bucket
             or its leases. It is called with no lock held. The first exception that it raises is logged; none has any
@@ -92,6 +95,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
+        order: Order | None = None,
         on_event: OnEvent | None = None,
         runtime: Runtime | None = None,
     ) -> None:
@@ -105,6 +109,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             endpoint_url=endpoint_url,
             owner=owner,
             timing=timing,
+            order=order,
             on_event=on_event,
             runtime=runtime,
         )
@@ -306,6 +311,37 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             True
         """
         return self._core.run(self._core.resize(max_tokens))
+
+    def configure(self, *, order: Order) -> Configured:
+        """Change in which order the bucket's waiters are served, while it is in use.
+
+        All clients notice it with their next look at the counter. A process that claims back to back the slot that it
+        released itself does not look, as long as it meets nobody.
+
+        Args:
+            order: ``fifo`` or ``any``; see `LeaseBucket`.
+
+        Returns:
+            What was done; nothing if the bucket already has that order.
+
+        Raises:
+            ConfigurationError: `order` is none. Nothing was sent.
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            StoreUnavailable: The service did not answer, or other clients keep changing the counter. The bucket has its
+                old order or the new one; may be repeated.
+            StoreRejected: The service refuses for good; else as above.
+
+        Cost: 1 Query and 1 UpdateItem (1 WCU).
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("trainers", max_tokens=2, **local.connect())
+            >>> bucket.acquire(timeout=60).release()
+            True
+            >>> bucket.configure(order="fifo")
+            Configured(before='any', after='fifo')
+        """
+        return self._core.run(self._core.configure(order=order))
 
     def repair(self) -> Repaired:
         """Recount the slots: corrects `minted`, and retires slots beyond `max_tokens`.

@@ -51,6 +51,7 @@ class Lease(NotAsync, BelongsHere):
             lease of the slot; with several slots, with every lease of any of them.
         owner: Who acquired it.
         data: What was attached to it.
+        waited: Seconds from the call of `acquire` until it was had, on the steady clock.
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
@@ -64,6 +65,7 @@ class Lease(NotAsync, BelongsHere):
         self.fence = held.fence
         self.owner = held.owner
         self.data: Data = held.data
+        self.waited = held.waited
         self._held = held
         self._entered = False
         self._on_lost: OnLost | None = None

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Literal, TypeAlias
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeAlias, get_args
 
-from ddb_lease._numbers import as_seconds, shown
+from ddb_lease._numbers import as_seconds, long_text, positive, shown
 from ddb_lease.errors import ConfigurationError
 
 Data = Mapping[str, Any]
@@ -27,6 +27,12 @@ Decimal if no float holds it.
 Seconds = float | timedelta
 """A time that a user gives: a number of seconds (an int, a float, a Fraction; not a string, Decimal or bool), or a
 timedelta."""
+
+Order: TypeAlias = Literal["any", "fifo"]
+"""In which order a full bucket's slots go to its waiters: in any, or first come, first served: see `LeaseBucket`."""
+
+ORDERS: tuple[Order, ...] = get_args(Order)
+"""Each order."""
 
 OnUnavailable: TypeAlias = Literal["raise", "allow", "deny", "local"]
 """How a rate decides while the service does not answer: see `RateLimiter`."""
@@ -106,8 +112,9 @@ class Timing:
         """
         if not lease_seconds >= MARGINS_PER_LEASE * self.margin_for(lease_seconds):
             raise ConfigurationError(
-                f"a lease of {lease_seconds:g} s is too short: its margin is {self.margin_for(lease_seconds):.3g} s, "
-                f"and a lease must be at least three margins ({self._shortest():.1f} s) long"
+                f"a lease of {lease_seconds:g} s is too short: its margin is "
+                f"{long_text(self.margin_for(lease_seconds), '.3g')}, and a lease must be at least three margins "
+                f"({long_text(self._shortest(), '.1f')}) long"
             )
 
     def _shortest(self) -> float:
@@ -122,13 +129,16 @@ class Timing:
 class Limit:
     """One limit of a rate limiter: so many permits in so much time, and so many at once.
 
-    Of the permits used in any t seconds it admits at most ``permits / per * t + burst``. What cannot work is refused
-    where the limit is given to a limiter, with `ConfigurationError`.
+    Of the permits used in any t seconds it admits at most ``permits / per * t + burst``. A limiter takes up to a
+    million permits a second, and a burst that comes back within a year.
 
     Attributes:
         permits: How many; a number above 0.
         per: The time in which they are admitted: seconds, or a timedelta.
         burst: How many at once, a whole number; None for those of one `per`, and one at least.
+
+    Raises:
+        ConfigurationError: A number is none, or not above 0.
 
     Example:
         >>> from ddb_lease.models import Limit
@@ -140,6 +150,13 @@ class Limit:
     permits: float
     per: Seconds = 1.0
     burst: int | None = None
+
+    def __post_init__(self) -> None:
+        positive("permits", self.permits)
+        positive("per", self.per)
+        burst: object = 1 if self.burst is None else self.burst
+        if isinstance(burst, bool) or not isinstance(burst, int) or burst < 1:
+            raise ConfigurationError(f"burst must be a whole number from 1 up, not {shown(burst)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +270,38 @@ class Repaired:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """What a change of a bucket's settings did.
+
+    Attributes:
+        before: The order as it was.
+        after: The order as it is.
+    """
+
+    before: Order
+    after: Order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiter:
+    """A process that waits for slots of a bucket with ``order="fifo"``, in a `BucketStatus`.
+
+    Attributes:
+        place: Its place in the queue; the first has 1.
+        owner: Who waits.
+        since: When it came, by the service's clock, in UTC.
+        count: How many slots it wants together.
+        priority: 9 is served first, 0 last.
+    """
+
+    place: int
+    owner: str
+    since: datetime
+    count: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseInfo:
     """One lease on one slot, in a `BucketStatus`. A lease on several slots has one `LeaseInfo` for each.
 
@@ -285,6 +334,9 @@ class BucketStatus:
         minted: The counter's count of slots.
         in_circulation: Slots that exist and are not retired.
         leases: Every lease in the table, by slot, expired ones included.
+        order: In which order a full bucket's slots go to its waiters.
+        queue: Who waits for slots of a bucket with ``order="fifo"``, first to last; the first 32 at most.
+        waiting: How many wait, `queue` and the others: the processes, not their threads.
     """
 
     name: str
@@ -294,6 +346,9 @@ class BucketStatus:
     minted: int
     in_circulation: int
     leases: tuple[LeaseInfo, ...]
+    order: Order = "any"
+    queue: tuple[Waiter, ...] = ()
+    waiting: int = 0
 
     @property
     def free(self) -> int:

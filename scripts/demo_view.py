@@ -30,10 +30,10 @@ class Screen:
             if slot in holders:
                 cells.append(f"slot {slot}: job {holders[slot]}")
             elif slot == dead:
-                cells.append(f"slot {slot}: -- (killed)")
+                cells.append(f"slot {slot}: killed")
             else:
                 cells.append(f"slot {slot}: --")
-        state = "   ".join(f"{cell:<18}" for cell in cells) + f"waiting: {waiting}   done: {done}"
+        state = "  ".join([*(f"{cell:<14}" for cell in cells), f"waiting: {waiting}", f"done: {done}"])
         if self.terminal:
             self.erase()
             print(f"{elapsed:5.1f} s  {state}{_CLEAR}", flush=True)

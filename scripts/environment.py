@@ -147,11 +147,14 @@ def run(*command: str | Path, **environment: str) -> int:
 
 
 def _pip(home: Path, requirements: tuple[str, ...]) -> None:
+    """Install; what pip says is shown only if it fails, as its warnings are not about us."""
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input", "--no-compile")
     try:
-        subprocess.run([home / "bin" / "python", "-m", "pip", "install", *quiet, *requirements], check=True)
-    except subprocess.CalledProcessError:
+        command = [home / "bin" / "python", "-m", "pip", "install", *quiet, *requirements]
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except subprocess.CalledProcessError as error:
         shutil.rmtree(home, ignore_errors=True)
+        print(error.stdout, file=sys.stderr, end="", flush=True)
         sys.exit("the packages could not be installed: is the package index within reach?")
 
 

@@ -173,6 +173,9 @@ class LeaseBucket:
     def resize(self, max_tokens: int) -> Any:
         return self._loop.run(self._bucket.resize(max_tokens))
 
+    def configure(self, **how: Any) -> Any:
+        return self._loop.run(self._bucket.configure(**how))
+
     def repair(self) -> Any:
         return self._loop.run(self._bucket.repair())
 

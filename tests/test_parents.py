@@ -230,6 +230,22 @@ def test_what_cannot_work_is_refused_and_nothing_is_sent(teams, orgs, rates, buc
         teams.key("red", under=[acme]).try_acquire()
 
 
+def test_a_parent_of_the_other_api_is_refused_with_what_it_is(engine, session):
+    where = {"session": session, "endpoint_url": engine.endpoint_url}
+    sync, other = RateLimiter("orgs", rate=1, **where), aio.RateLimiter("orgs", rate=1, **where)
+    for limiter, parent, apis in (
+        (other, sync, ("ddb_lease.aio", "ddb_lease")),
+        (sync, other, ("ddb_lease", "ddb_lease.aio")),
+    ):
+        own, theirs = apis
+        for one in (parent, parent.key("acme")):
+            says = f"of a key of {own} must be of {own} too, and one is a {type(one).__name__} of {theirs}$"
+            with pytest.raises(ConfigurationError, match=says):
+                limiter.key("red", under=[one])
+    with pytest.raises(ConfigurationError, match="under must be a list of .*, and one of them is 3"):
+        sync.key("red", under=[sync.key("acme"), 3])
+
+
 def test_a_parent_that_is_closed_admits_nothing(red, orgs):
     orgs.close()
     with pytest.raises(ConfigurationError, match="closed"):

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.validation import limit_policies
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import read_answer, read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.models import Limit
 from scripts.harness.simulated_dynamodb import DynamoDB
 from tests.operations.rates.rate_world import NS, START, Fate, World, excess

@@ -171,6 +171,13 @@ def test_no_process_can_take_more_than_a_year_in_advance(make):
     make(rate=1_000, prefetch=1_000)
 
 
+def test_a_limiter_with_several_limits_prefetches_nothing_and_says_so_when_it_is_made(make):
+    limits = {"requests": Limit(5), "tokens": Limit(5)}
+    with pytest.raises(ConfigurationError, match="prefetch is for a limiter with one limit"):
+        make(rate=None, burst=None, limits=limits, prefetch=5)
+    make(rate=None, burst=None, limits={"requests": Limit(5)}, prefetch=5)
+
+
 class Seats(enum.IntEnum):
     FIVE = 5
 

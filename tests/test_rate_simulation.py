@@ -328,7 +328,8 @@ def test_a_policy_that_is_not_followed_is_seen(monkeypatch):
 
 
 def test_a_caller_that_waits_for_ever_is_seen(monkeypatch):
-    monkeypatch.setattr("ddb_lease._operations.rates.booking._wake", lambda bookings, *, but: None)
+    for module in ("booking", "flights", "using"):
+        monkeypatch.setattr(f"ddb_lease._operations.rates.{module}.wake", lambda bookings, *, but: None)
     monkeypatch.setattr("ddb_lease._protocol.retry.TURN_SECONDS", 10_000.0)
     patient = replace(quiet_schedule().jobs[0][0][0], timeout=None)
     assert violated(quiet_schedule(jobs=(((patient,),) * 4,))).law == "L1"

@@ -24,7 +24,16 @@ def row(section, name):
 
 
 @pytest.mark.parametrize(
-    "kind", [models.BucketStatus, models.LeaseInfo, models.RateStatus, models.Resized, models.Repaired]
+    "kind",
+    [
+        models.BucketStatus,
+        models.LeaseInfo,
+        models.RateStatus,
+        models.Resized,
+        models.Repaired,
+        models.Waiter,
+        models.Configured,
+    ],
 )
 def test_each_value_is_listed_with_all_its_fields(kind):
     after = PAGE.partition(f"**`{kind.__name__}`**")[2]

@@ -30,6 +30,8 @@ PUBLIC = {
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
     "LeaseInfo": "one lease of it",
+    "Configured": "what `configure` did",
+    "Waiter": "one process in its queue",
     "Resized": "what `resize` did",
     "Repaired": "what `repair` did",
     "RateLimiter": "a rate, instead of a number at once",

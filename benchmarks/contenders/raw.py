@@ -12,7 +12,8 @@ from typing import Any
 from benchmarks.contenders import Setting
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew
 from ddb_lease._protocol.records import Claimant
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 
 
 class Raw:

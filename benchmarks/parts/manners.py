@@ -36,8 +36,9 @@ from ddb_lease._protocol.records import Grant, Settings
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.waiters import Waiter
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.models import Timing
 from scripts.harness.rate_referee import jain
 from scripts.harness.simulated_dynamodb import DynamoDB

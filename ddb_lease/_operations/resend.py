@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.listing import PageIs
 from ddb_lease._protocol.messages import (
     Answer,
     Conflict,
@@ -43,7 +44,7 @@ from ddb_lease._protocol.retry import RECOVERY_SECONDS, Operation, resending
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
-Answered: TypeAlias = Done | Each | Seen | Shown | Refused | RateAnswer
+Answered: TypeAlias = Done | Each | Seen | Shown | PageIs | Refused | RateAnswer
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -124,7 +125,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Each() | Seen() | Shown() | Refused():
+        case Done() | Each() | Seen() | Shown() | PageIs() | Refused():
             return answer
         case KeyWritten() | KeyRefused() | TogetherRefused() | KeyIs() | KeysAre() | PolicyIs() | PolicyRefused():
             return answer

@@ -193,7 +193,13 @@ class SlotWrites:
         _log.info(
             "%s is created: max_tokens=%d, lease_seconds=%g", state.called, wanted.max_tokens, wanted.lease_ms / 1000
         )
-        made = Counter(max_tokens=state.wanted.max_tokens, minted=minted, rev=now_hi, lease_ms=state.wanted.lease_ms)
+        made = Counter(
+            max_tokens=wanted.max_tokens,
+            minted=minted,
+            rev=now_hi,
+            lease_ms=wanted.lease_ms,
+            order=wanted.order or "any",
+        )
         state.adopt(made, sure=True)
         free = {number: Slot(number=number, fence=now_hi) for number in range(slots)}
         view = replace(view, counter=made, slots={**view.slots, **free})

@@ -68,6 +68,12 @@ def read_whole(
     return counter, slots
 
 
+def read_counter(state: BucketState, *, seconds: float) -> Operation[Counter | None]:
+    """Read the counter, None where the bucket does not exist: one Query of two items; errors as `read_status`."""
+    seen = yield from _page(state, 0, seconds, counter=True, whole=False, limit=1)
+    return seen.view.counter
+
+
 def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: str, now_ms: int) -> BucketStatus:
     """The status that a bucket's items show at this time of the service."""
     return BucketStatus(
@@ -92,11 +98,14 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
             for number, slot in sorted(slots.items())
             if slot.lease is not None
         ),
+        order=counter.order,
     )
 
 
-def _page(state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True) -> Operation[Seen]:
-    look = Look(start=start, limit=PAGE, consistent=True, whole=whole, counter=counter)
+def _page(
+    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int = PAGE
+) -> Operation[Seen]:
+    look = Look(start=start, limit=limit, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"{state.called} cannot be read")

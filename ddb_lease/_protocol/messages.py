@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
 from ddb_lease.events import ThrottledBy
+from ddb_lease.models import Order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +212,14 @@ class Recount:
     minted: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetOrder:
+    """Set the order in which waiters are served; the counter must be as seen (`rev`): one UpdateItem."""
+
+    rev: int
+    order: Order
+
+
 Request: TypeAlias = (
     Look
     | Claim
@@ -225,6 +235,8 @@ Request: TypeAlias = (
     | Snapshot
     | Grow
     | Recount
+    | SetOrder
+    | ListPage
     | RateRequest
 )
 
@@ -345,7 +357,18 @@ class Rejected:
 
 
 Answer: TypeAlias = (
-    Done | Each | Seen | Shown | Refused | RateAnswer | Conflict | ThrottledAnswer | Unsent | Unknown | Rejected
+    Done
+    | Each
+    | Seen
+    | Shown
+    | PageIs
+    | Refused
+    | RateAnswer
+    | Conflict
+    | ThrottledAnswer
+    | Unsent
+    | Unknown
+    | Rejected
 )
 
 

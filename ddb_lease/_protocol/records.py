@@ -10,9 +10,9 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ddb_lease.models import Data
+from ddb_lease.models import Data, Order
 
 SCHEMA = 1
 """Version of the data model that this library writes and reads."""
@@ -32,10 +32,15 @@ PER_BATCH = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a bucket is created with."""
+    """What a bucket is created with; `order` is None where the client takes what is stored, and else makes ``any``."""
 
     max_tokens: int
     lease_ms: int
+    order: Order | None = None
+
+    def differ(self, stored: Settings) -> bool:
+        """Whether these, which a client wants, are others than those stored."""
+        return replace(self, order=self.order or stored.order) != stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +52,12 @@ class Counter:
     rev: int
     lease_ms: int
     schema: int = SCHEMA
+    order: Order = "any"
 
     @property
     def settings(self) -> Settings:
         """The settings, which a client chooses."""
-        return Settings(max_tokens=self.max_tokens, lease_ms=self.lease_ms)
+        return Settings(max_tokens=self.max_tokens, lease_ms=self.lease_ms, order=self.order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

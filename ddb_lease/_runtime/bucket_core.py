@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
+from ddb_lease._operations.configure import configure
 from ddb_lease._operations.release import require_answers, send_release
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
@@ -55,7 +56,18 @@ from ddb_lease.dynamodb import Client, ConnectionSettings, Session, Store
 from ddb_lease.dynamodb.items import encode_map
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreError, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
-from ddb_lease.models import BucketStatus, Data, LeaseInfo, Repaired, Resized, Seconds, Timing
+from ddb_lease.models import (
+    ORDERS,
+    BucketStatus,
+    Configured,
+    Data,
+    LeaseInfo,
+    Order,
+    Repaired,
+    Resized,
+    Seconds,
+    Timing,
+)
 
 Result = TypeVar("Result")
 
@@ -74,6 +86,7 @@ class PendingAcquire:
     Attributes:
         operation: The operation to drive.
         waiter: Its place in the process's queue.
+        began: When it was called for, on the steady clock.
         observer: Reports its events; None if nobody listens.
         observe: Called with each of its requests and the answer.
         open_grants: Grants that may be leased; released unless the caller keeps them.
@@ -82,6 +95,7 @@ class PendingAcquire:
 
     operation: Operation[Outcome]
     waiter: Waiter
+    began: float
     observer: AcquireObserver | None
     observe: Observer
     open_grants: list[Grant]
@@ -119,13 +133,14 @@ class BucketCore:
         on_event: OnEvent | None,
         runtime: Runtime | None,
         words: Words = BUCKET,
+        order: Order | None = None,
     ) -> None:
         self.name = checked_text(f"a {words.whole}'s name", name)
         self.table = checked_text("table", table)
         self._owner = owner and checked_text("owner", owner)
         self.runtime = runtime or Runtime()
         timing = checked_timing(timing)
-        wanted = _checked_settings(max_tokens, lease_seconds)
+        wanted = _checked_settings(max_tokens, lease_seconds, order)
         lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
         require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
@@ -216,7 +231,8 @@ class BucketCore:
         require_count(count)
         data = _checked_data(data, count)
         waiter = Waiter(wake, count)
-        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=self.state.time.steady())
+        began = self.state.time.steady()
+        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=began)
         writes = SlotWrites(
             self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
         )
@@ -225,12 +241,13 @@ class BucketCore:
         return PendingAcquire(
             operation=operation,
             waiter=waiter,
+            began=began,
             observer=observer,
             observe=SelfWait(
                 holders=self.own_holders,
                 bucket=self.name,
                 by=by,
-                warn_at=self.state.time.steady() + WARN_SECONDS,
+                warn_at=began + WARN_SECONDS,
                 steady=self.state.time.steady,
                 also=None if observer is None else observer.observe,
             ).observe,
@@ -268,6 +285,7 @@ class BucketCore:
         if grant is None:
             return None
         lease = self.new_lease(grant)
+        lease.waited = max(0.0, self.state.time.steady() - pending.began)
         self.leases[lease.id] = lease
         self.state.began(lease.id, lease.slots)
         self._made.add(lease)
@@ -349,6 +367,10 @@ class BucketCore:
     def resize(self, max_tokens: int) -> Operation[Resized]:
         """Change how many tokens the bucket has."""
         return self._changing_settings(resize(self.state, max_tokens=_checked_max_tokens(max_tokens)))
+
+    def configure(self, *, order: Order) -> Operation[Configured]:
+        """Change in which order its waiters are served."""
+        return self._changing_settings(configure(self.state, order=_checked_order(order)))
 
     def repair(self) -> Operation[Repaired]:
         """Recount the slots."""
@@ -469,13 +491,21 @@ def _checked_max_tokens(max_tokens: object) -> int:
     return max_tokens
 
 
-def _checked_settings(max_tokens: object, lease_seconds: object) -> Settings:
+def _checked_order(order: Order) -> Order:
+    if order not in ORDERS:
+        raise ConfigurationError(f"order must be one of {', '.join(map(repr, ORDERS))}, not {shown(order)}")
+    return order
+
+
+def _checked_settings(max_tokens: object, lease_seconds: object, order: Order | None) -> Settings:
     max_tokens = _checked_max_tokens(max_tokens)
     longest = LONGEST_LEASE_MS / 1000
     seconds = as_seconds(lease_seconds)
     if not 0 < seconds <= longest:
         raise ConfigurationError(f"lease_seconds must be a number of seconds up to a year, not {shown(lease_seconds)}")
-    return Settings(max_tokens=max_tokens, lease_ms=round(seconds * 1000))
+    if order is not None:
+        _checked_order(order)
+    return Settings(max_tokens=max_tokens, lease_ms=round(seconds * 1000), order=order)
 
 
 def require_count(count: object) -> None:

@@ -48,6 +48,7 @@ class HeldLease:
         fence: The fencing token.
         owner: Who acquired it.
         data: What was attached to it.
+        waited: Seconds from the call of `acquire` until it was had.
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
         attempts: How it is renewed.
@@ -68,6 +69,7 @@ class HeldLease:
         self.fence = grant.fence
         self.owner = grant.owner
         self.data: Data = grant.data
+        self.waited = 0.0
         self.group = context.renewer
         self.bucket = context.state.bucket
         self.origin: object = None

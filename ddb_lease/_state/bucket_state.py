@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from random import Random
 from typing import Final
 
@@ -23,8 +24,23 @@ from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
 
+OTHER_SETTINGS_TEXT: Final = "%s exists with %s: these settings are used, not %s"
+"""What is logged if a client was made with other settings than those stored; both as `Described`."""
+
 _LATELY: Final = 64
 """How many ended leases we still know as ours: a look that was in flight may still show one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Settings in a log message: readable as a text, and as what they are."""
+
+    settings: Settings
+    with_order: bool = False
+
+    def __str__(self) -> str:
+        order = f", order={self.settings.order}" if self.with_order else ""
+        return f"max_tokens={self.settings.max_tokens}, lease_seconds={self.settings.lease_ms / 1000:g}{order}"
 
 
 def require_quick_answers(answer_seconds: float, lease_seconds: float) -> None:
@@ -148,17 +164,11 @@ class BucketState:
             self.settings = stored
         if not self.hints.learn_counter(counter, sure=sure):
             return
-        if stored != self.wanted and not self._warned:
+        if self.wanted.differ(stored) and not self._warned:
             self._warned = True
-            _log.warning(
-                "%s exists with max_tokens=%d, lease_seconds=%g: these settings are used, "
-                "not max_tokens=%d, lease_seconds=%g",
-                self.called,
-                stored.max_tokens,
-                stored.lease_ms / 1000,
-                self.wanted.max_tokens,
-                self.wanted.lease_ms / 1000,
-            )
+            with_order = self.wanted.order not in {None, stored.order}
+            described = (Described(settings, with_order=with_order) for settings in (stored, self.wanted))
+            _log.warning(OTHER_SETTINGS_TEXT, self.called, *described)
 
     def settings_changed(self) -> None:
         """This client changed them itself: it needs no warning, and reads the table again."""

@@ -27,7 +27,7 @@ from ddb_lease.aio.driver import running_loop
 from ddb_lease.aio.lease import Lease, OnLost, require_on_lost
 from ddb_lease.dynamodb import Client, Session
 from ddb_lease.events import OnEvent
-from ddb_lease.models import BucketStatus, Data, Repaired, Resized, Seconds, Timing
+from ddb_lease.models import BucketStatus, Configured, Data, Order, Repaired, Resized, Seconds, Timing
 
 _BLOCK = "`async with bucket.lease() as lease:` holds a lease for a block; make one bucket for the process."
 
@@ -62,6 +62,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         endpoint_url: An endpoint other than DynamoDB's own.
         owner: A name for the holder, shown by `status`; ``host:pid`` by default.
         timing: The time budget around a lease.
+        order: In which order waiters are served, ``any`` or ``fifo``; see `ddb_lease.LeaseBucket`.
         on_event: Called with each event, see `ddb_lease.LeaseBucket`: on the loop, or on another thread. It must be
             quick.
         max_requests: How many requests may be in flight at once; further ones wait, first come, first served. Clients
@@ -98,6 +99,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         endpoint_url: str | None = None,
         owner: str | None = None,
         timing: Timing | None = None,
+        order: Order | None = None,
         on_event: OnEvent | None = None,
         max_requests: int = MAX_REQUESTS,
         runtime: Runtime | None = None,
@@ -113,6 +115,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             endpoint_url=endpoint_url,
             owner=owner,
             timing=timing,
+            order=order,
             on_event=on_event,
             runtime=runtime,
         )
@@ -318,6 +321,24 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             StoreRejected: The service refuses for good; else as above.
         """
         return await self._bucket.resize(max_tokens)
+
+    async def configure(self, *, order: Order) -> Configured:
+        """Change in which order the bucket's waiters are served; see `ddb_lease.LeaseBucket.configure`.
+
+        Args:
+            order: ``fifo`` or ``any``.
+
+        Returns:
+            What was done; nothing if the bucket already has that order.
+
+        Raises:
+            ConfigurationError: `order` is none. Nothing was sent.
+            UnknownBucket: The bucket does not exist (yet). Nothing was changed.
+            StoreUnavailable: The service did not answer, or other clients keep changing the counter. The bucket has its
+                old order or the new one; may be repeated. The same after a cancellation.
+            StoreRejected: The service refuses for good; else as above.
+        """
+        return await self._bucket.run(self._core.configure(order=order))
 
     async def repair(self) -> Repaired:
         """Recount the slots; see `ddb_lease.LeaseBucket.repair`.

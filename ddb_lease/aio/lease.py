@@ -49,6 +49,7 @@ class Lease(NotSync, BelongsHere):
             any of them.
         owner: Who acquired it.
         data: What was attached to it.
+        waited: Seconds from the call of `acquire` until it was had, on the steady clock.
     """
 
     _instead = "pass its id, which LeaseBucket.release takes, and its fence, with the bucket's name"
@@ -61,6 +62,7 @@ class Lease(NotSync, BelongsHere):
         self.fence = held.fence
         self.owner = held.owner
         self.data: Data = held.data
+        self.waited = held.waited
         self._held = held
         self._entered = False
         self._bucket = bucket

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 
-from ddb_lease.cli import exits, formatting
+from ddb_lease.cli import pages
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError
 
@@ -17,12 +17,12 @@ def add_parser(
     parser = subparsers.add_parser(
         "completion",
         help="print a shell's completion script",
-        description=formatting.paragraph(
+        **pages.page(
             "Print a script that completes commands and options in your shell (needs ddb-lease[completion]). "
-            'In ~/.bashrc: eval "$(ddb-lease completion bash)"'
+            'In ~/.bashrc: eval "$(ddb-lease completion bash)"',
+            "completion bash",
+            "completion zsh > ~/.zfunc/_ddb-lease",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     parser.set_defaults(execute=functools.partial(execute, whole=whole))

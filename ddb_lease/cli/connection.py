@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import exits, formatting
+from ddb_lease.cli import pages
 from ddb_lease.dynamodb import ConnectionSettings, new_session
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.models import Timing
-
-TABLE_VARIABLE: Final = "DDB_LEASE_TABLE"
-
-LOCAL_SKEW_SECONDS: Final = 0.1
-"""With `--short-leases`: the embedded engine has one clock; the front ends of a service differ by up to a second."""
 
 
 def add_options(parser: argparse.ArgumentParser, *, table: bool = True) -> None:
@@ -42,15 +35,10 @@ def add_bucket_command(
     execute: Callable[[argparse.Namespace], int],
     brief: str,
     description: str,
+    *examples: str,
 ) -> argparse.ArgumentParser:
     """Add a command that works on a bucket and can print JSON."""
-    parser = subparsers.add_parser(
-        name,
-        help=brief,
-        description=formatting.paragraph(description),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = subparsers.add_parser(name, help=brief, **pages.page(description, *examples))
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_options(parser)
@@ -62,8 +50,8 @@ def add_table_option(parser: argparse._ActionsContainer) -> None:
     """Add the option that names the table; commands that send nothing to it need it too."""
     parser.add_argument(
         "--table",
-        default=os.environ.get(TABLE_VARIABLE, DEFAULT_TABLE),
-        help=f"the DynamoDB table (default: ${TABLE_VARIABLE}, else {DEFAULT_TABLE})",
+        default=DEFAULT_TABLE,
+        help=f"the DynamoDB table (default: {DEFAULT_TABLE})",
     )
 
 
@@ -109,19 +97,17 @@ def settings(options: argparse.Namespace) -> ConnectionSettings:
     return ConnectionSettings(session=where["session"], endpoint_url=where["endpoint_url"])
 
 
-def bucket(
-    options: argparse.Namespace, *, max_tokens: int, lease_seconds: float = 60.0, timing: Timing | None = None
-) -> LeaseBucket:
-    """The bucket that a command names."""
-    timing = timing or Timing()
-    if getattr(options, "short_leases", False):
-        if not options.local:
-            raise ConfigurationError("--short-leases needs --local: the real service's clocks differ too much for them")
-        timing = dataclasses.replace(timing, front_end_skew=LOCAL_SKEW_SECONDS)
-    return LeaseBucket(
-        options.bucket,
-        max_tokens=max_tokens,
-        lease_seconds=lease_seconds,
-        timing=timing,
-        **arguments(options),
-    )
+def words(options: argparse.Namespace) -> list[str]:
+    """The options that lead another command to the same place."""
+    given = {
+        "--table": "" if options.table == DEFAULT_TABLE else options.table,
+        "--region": options.region,
+        "--profile": options.profile,
+        "--endpoint-url": options.endpoint_url,
+    }
+    return [word for name, value in given.items() if value for word in (name, value)] + ["--local"] * options.local
+
+
+def bucket(options: argparse.Namespace, *, max_tokens: int) -> LeaseBucket:
+    """The bucket that a command names, for one that acquires nothing."""
+    return LeaseBucket(options.bucket, max_tokens=max_tokens, **arguments(options))

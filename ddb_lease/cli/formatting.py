@@ -11,23 +11,40 @@ from typing import Final
 
 from ddb_lease._numbers import duration_text
 
-_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\Z", re.ASCII)
+_UNITS: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
+_NUMBER: Final = r"(\d+(?:\.\d+)?)"
+_PLAIN: Final = re.compile(rf"{_NUMBER}\Z", re.ASCII)
+# Each unit once, the larger ones first: what is in another order is a slip of the fingers.
+_DURATION: Final = re.compile(
+    r"(?=\d)" + r"\s*".join(rf"(?:{_NUMBER}\s*{unit}(?![a-z]))?" for unit in _UNITS if unit) + r"\Z", re.ASCII
+)
+_SIGNED: Final = re.compile(r"[+-]\s*\d", re.ASCII)
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*((?:\d+(?:\.\d+)?\s*)?(?:ms|s|m|h|d))\Z", re.ASCII)
-_LIMIT: Final = re.compile(r"([^=,\s]+)=([^=,]+?)(?:\s*,\s*burst\s*=\s*(\d{1,15}))?\Z", re.ASCII)
+_LIMIT: Final = re.compile(r"([^=,\s]+)=([^=,]+?)(?:\s*,\s*burst\s*=\s*([^=,\s]+))?\Z", re.ASCII)
+_BURST: Final = re.compile(r"\d{1,15}\Z", re.ASCII)
+_DURATIONS: Final = "90, 250ms, 30s, 1m30s, 10m, 2h or 1d"
 shown: Final = duration_text
 
 
 def duration(text: str) -> float:
-    """Seconds from `90`, `30s`, `10m`, `2h`, `1d`, `250ms`.
+    """Seconds from `90`, `30s`, `10m`, `1m30s`, `2h`, `1d`, `250ms`.
 
     Raises:
         argparse.ArgumentTypeError: The text is none of these.
     """
-    match = _DURATION.match(text.strip())
-    seconds = float(match.group(1)) * _UNITS[match.group(2)] if match else math.inf
+    text = text.strip()
+    if _SIGNED.match(text) and text.startswith("-"):
+        raise argparse.ArgumentTypeError(f"{text!r} is negative; a duration is 0 or more, as in {_DURATIONS}")
+    plain = _PLAIN.match(text)
+    parts = None if plain else _DURATION.match(text)
+    seconds = math.inf
+    if plain:
+        seconds = float(plain.group(1))
+    elif parts:
+        given = zip(parts.groups(), _UNITS.values(), strict=False)
+        seconds = sum(float(number) * unit for number, unit in given if number)
     if math.isinf(seconds):  # a number with too many digits becomes infinite, and is refused too
-        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write 90, 250ms, 30s, 10m, 2h or 1d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write {_DURATIONS}")
     return seconds
 
 
@@ -58,7 +75,10 @@ def limit(text: str) -> tuple[str, tuple[float, float], int | None]:
     match = _LIMIT.match(text.strip())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a limit; write tokens=90000/m or tokens=90000/m,burst=500")
-    return match.group(1), rate(match.group(2)), int(match.group(3)) if match.group(3) else None
+    name, of, burst = match.groups()
+    if burst is not None and not _BURST.match(burst):
+        raise argparse.ArgumentTypeError(f"{text!r}: the burst must be a whole number from 1 up, not {burst}")
+    return name, rate(of), None if burst is None else int(burst)
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -1,12 +1,16 @@
-"""`ddb-lease release` and `ddb-lease revoke`: an operator ends one lease, or asks for it back, by its id."""
+"""`ddb-lease release` and `ddb-lease revoke`: an operator ends one lease, or asks for it back, by its id or slot."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 
+from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli.abbreviations import is_whole, meant_by
 from ddb_lease.cli.streams import say, show
+from ddb_lease.errors import ConfigurationError
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -16,41 +20,76 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "release",
         execute_release,
         "end a lease whose holder is gone",
-        "End a lease at once, by its id (see status). Use it when the holder is surely dead: a holder that still works "
-        "learns of it only at its next renewal, and another may have the slot by then. Ask a living one with revoke.",
+        "End a lease at once, by its id or its slot (see status). Use it when the holder is surely dead: a holder "
+        "that still works learns of it only at its next renewal, and another may have the slot by then. Ask a living "
+        "one with revoke.",
+        "release gpus 3-60f961de",
+        "release gpus --slot 3 --json",
     )
     revoke = connection.add_bucket_command(
         subparsers,
         "revoke",
         execute_revoke,
         "ask a holder for its slot back",
-        "Mark a lease as revoked, by its id (see status). Its holder finds the mark at its next renewal, within a "
-        "third of the lease, stops (run ends its command), and gives the slot back. Nobody else can have the slot "
-        "before that, or before the lease expires.",
+        "Mark a lease as revoked, by its id or its slot (see status). Its holder finds the mark at its next renewal, "
+        "within a third of the lease, stops (run ends its command), and gives the slot back. Nobody else can have the "
+        "slot before that, or before the lease expires.",
+        "revoke gpus 0-4cd74116",
+        "revoke gpus --slot 0 --table staging",
     )
     for parser in (release, revoke):
-        parser.add_argument("lease_id", metavar="LEASE_ID")
+        parser.usage = f"{parser.prog} BUCKET (LEASE_ID | --slot N) [options]"
+        parser.add_argument(
+            "lease_id", metavar="LEASE_ID", nargs="?", help="the lease's id, or its beginning as status shows it"
+        )
+        parser.add_argument(
+            "--slot",
+            type=int,
+            metavar="N",
+            help="instead of an id: the lease that is on this slot when the command runs",
+        )
 
 
 def execute_release(options: argparse.Namespace) -> int:
     """End the lease."""
-    with connection.bucket(options, max_tokens=1) as bucket:
-        return _told(options, "released", done=bucket.release(options.lease_id))
+    return _to_lease(options, "released", LeaseBucket.release)
 
 
 def execute_revoke(options: argparse.Namespace) -> int:
     """Ask for the slot."""
+    return _to_lease(options, "revoked", LeaseBucket.revoke)
+
+
+def _to_lease(options: argparse.Namespace, what: str, change: Callable[[LeaseBucket, str], bool]) -> int:
+    if (options.lease_id is None) == (options.slot is None):
+        raise ConfigurationError("say which lease: its id, as status shows it, or --slot and the number of its slot")
     with connection.bucket(options, max_tokens=1) as bucket:
-        return _told(options, "revoked", done=bucket.revoke(options.lease_id))
+        lease_id, owner = _meant(options, bucket)
+        done = lease_id is not None and change(bucket, lease_id)
+        if not done and not owner:
+            bucket.status()  # a bucket that does not exist is told as such
+        return _told(options, what, lease_id=lease_id, owner=owner, done=done)
 
 
-def _told(options: argparse.Namespace, what: str, *, done: bool) -> int:
-    if options.json:
-        show(json.dumps({"lease_id": options.lease_id, what: done}))
+def _meant(options: argparse.Namespace, bucket: LeaseBucket) -> tuple[str | None, str]:
+    """The whole id of the lease, None if it is not there; and its owner, if the bucket had to be read to find it."""
+    if options.lease_id is not None and is_whole(options.lease_id):
+        return options.lease_id, ""
+    leases = bucket.status().leases
+    if options.slot is not None:
+        found = next((lease for lease in leases if lease.slot == options.slot), None)
     else:
-        lease = f"lease {formatting.printable(options.lease_id)}"
-        if done:
-            show(f"{lease} is {what}")
-        else:
-            say(f"{lease} is not held: nothing was changed")
+        found = meant_by(options.lease_id, leases)
+    return (None, "") if found is None else (found.lease_id, found.owner)
+
+
+def _told(options: argparse.Namespace, what: str, *, lease_id: str | None, owner: str, done: bool) -> int:
+    given = f"slot {options.slot}" if options.slot is not None else f"lease {formatting.printable(options.lease_id)}"
+    if options.json:
+        show(json.dumps({"lease_id": lease_id or options.lease_id, what: done}))
+    elif done:
+        of = f" of {formatting.printable(owner)}" if owner else ""
+        show(f"lease {formatting.printable(lease_id or '')}{of} is {what}")
+    else:
+        say(f"{given} is not {'leased' if options.slot is not None else 'held'}: nothing was changed")
     return 0 if done else exits.UNKNOWN_BUCKET

@@ -10,18 +10,18 @@ import argparse
 import errno
 import os
 import signal
-import time
-from typing import Final
+from typing import Any, Final
 
 from ddb_lease._runtime.process import LOG_SECONDS
+from ddb_lease._runtime.rates.stored_rate import stored_limits
 from ddb_lease._state import log
-from ddb_lease.cli import connection, exits, formatting, lookup, streams
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.cli import connection, exits, formatting, lookup, pages, streams
+from ddb_lease.cli.wait_text import Standing
+from ddb_lease.cli.waiting import TELL_SECONDS, Waiting
+from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.errors import ConfigurationError, UnknownBucket
 from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.rate_limiter import RateLimiter
-
-TELL_SECONDS: Final = 1.0
-"""A shorter wait is not worth a line."""
 
 _IGNORED_BY_PYTHON: Final = ("SIGPIPE", "SIGXFSZ")
 
@@ -31,26 +31,28 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "limit",
         help="run a command when a rate allows it",
-        usage="ddb-lease limit NAME --rate RATE [options] -- COMMAND [ARGUMENTS ...]",
-        description=formatting.paragraph(
+        usage="ddb-lease limit NAME [options] -- COMMAND [ARGUMENTS ...]",
+        **pages.page(
             "Wait until RATE allows a permit of NAME, over all machines that use the name, then replace this process "
             "by COMMAND. The first use stores RATE; later the stored one rules, and a difference is told of: change it "
             "with rate set. It charges one limit without a name, and no parents: a rate with several limits needs the "
-            "library. How long COMMAND runs makes no difference; to limit how many run at once, see run."
+            "library. How long COMMAND runs makes no difference; to limit how many run at once, see run.",
+            "limit mail --rate 100/s -- ./send.sh",
+            "limit api --rate 10/m --key customer-7 --timeout 30s -- ./call.sh",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME")
     parser.add_argument(
         "--rate",
         type=formatting.rate,
-        required=True,
         metavar="RATE",
-        help="permits in a period: 100/s, 10/m, 5/h, 3/2.5s",
+        help="permits in a period: 100/s, 10/m, 5/h, 3/2.5s; needed for the first use (later the stored rate counts)",
     )
     parser.add_argument(
-        "--burst", type=int, metavar="N", help="permits at once after a quiet time (default: those of one period)"
+        "--burst",
+        type=int,
+        metavar="N",
+        help="with --rate: permits at once after a quiet time (default: those of one period)",
     )
     parser.add_argument("-n", type=int, default=1, metavar="N", help="how many permits to take (default: 1)")
     parser.add_argument(
@@ -62,9 +64,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument(
         "--key", metavar="KEY", help="of this key, which has a rate of its own, such as a customer or a host"
     )
-    parser.add_argument("--quiet", action="store_true", help="do not say when it begins to wait, and when that is over")
+    parser.add_argument("--quiet", action="store_true", help="do not say that it waits, and for how long")
     connection.add_options(parser)
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, takes_command=True, only_typed=("key",))
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -74,12 +76,28 @@ def execute(options: argparse.Namespace) -> int:
     trouble = lookup.trouble_with(options.command[0], os.environ)
     if trouble is not None:  # before a permit is used
         return _not_run(options.command[0], trouble, lookup.reason(trouble))
-    rate, per = options.rate
     where = connection.arguments(options)
-    with RateLimiter(options.name, rate=rate, per=per, burst=options.burst, **where) as limiter:
+    with RateLimiter(options.name, **_settings(options, where), **where) as limiter:
         _wait(limiter if options.key is None else limiter.key(options.key), options)
     log.flush(LOG_SECONDS)  # what the library has to say, before this process is another program
     return _become(options.command)
+
+
+def _settings(options: argparse.Namespace, where: dict[str, Any]) -> dict[str, Any]:
+    """The limiter's settings: those given, else those stored, which take a Query."""
+    if options.rate is not None:
+        rate, per = options.rate
+        return {"rate": rate, "per": per, "burst": options.burst}
+    if options.burst is not None:
+        raise ConfigurationError("--burst belongs to --rate")
+    connect = ConnectionSettings(session=where.get("session"), endpoint_url=where.get("endpoint_url"))
+    stored = stored_limits(options.name, table=where["table"], connection=connect)
+    if stored is None:
+        raise UnknownBucket(
+            f"rate {options.name!r} was never used in table {where['table']!r}; to make it, say what it allows: "
+            "--rate RATE"
+        )
+    return {"limits": stored}
 
 
 def _wait(rate: RateLimiter | KeyLimiter, options: argparse.Namespace) -> None:
@@ -87,15 +105,13 @@ def _wait(rate: RateLimiter | KeyLimiter, options: argparse.Namespace) -> None:
     if rate.try_acquire(options.n):
         return
     wait = rate.wait_time(options.n)
-    said = not options.quiet and wait >= TELL_SECONDS and (options.timeout is None or wait <= options.timeout)
+    said = wait >= TELL_SECONDS and (options.timeout is None or wait <= options.timeout)
     permits = "a permit" if options.n == 1 else f"{options.n} permits"
-    of = f"of rate {options.name!r}" + ("" if options.key is None else f", key {options.key!r}")
-    if said:
-        streams.say(f"waiting for {permits} {of}, {formatting.shown(wait)} or longer")
-    began = time.monotonic()
-    rate.acquire(options.n, timeout=options.timeout)
-    if said:
-        streams.say(f"got {permits} {of} after {formatting.shown(time.monotonic() - began)}")
+    permits += f" of rate {options.name!r}" + ("" if options.key is None else f", key {options.key!r}")
+    least = Standing(state=f"{formatting.shown(wait)} or longer")
+    with Waiting(permits, patience=0, quiet=options.quiet or not said, standing=least) as waiting:
+        rate.acquire(options.n, timeout=options.timeout)
+        waiting.done(f"got {permits}")
 
 
 def _become(command: list[str]) -> int:

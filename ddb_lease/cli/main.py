@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
 
 from ddb_lease.cli import (
     completion,
+    connection,
+    defaults,
     exits,
     formatting,
+    known_names,
     lease,
     limit,
     operate,
+    parsing,
     rate,
     release,
     run,
@@ -25,7 +28,24 @@ from ddb_lease.cli import (
     template,
 )
 from ddb_lease.cli.conform import command as conform
+from ddb_lease.cli.seeing import commands as seeing
 from ddb_lease.errors import LeaseError
+
+_EXAMPLES = """\
+examples:
+  $ ddb-lease run gpus --max-tokens 4 -- ./train.sh
+  $ ddb-lease status gpus --watch"""
+
+_SETTINGS = """\
+variables and configuration file:
+  The value of --max-tokens is that of DDB_LEASE_MAX_TOKENS where the option is
+  not given, and so for each option, but those that say what one call is to do
+  (--yes, --end). Then comes the file ~/.config/ddb-lease/config.ini, or the one
+  that DDB_LEASE_CONFIG names, with a section for each command:
+    [global]
+    table = staging
+    [run]
+    timeout = 10m"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,25 +73,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _execute(arguments: Sequence[str]) -> int:
     own, command = split_command(arguments)
+    top = parser()
     try:
-        options, left = parser().parse_known_args(own)
-        takes_command = options.execute in {run.execute, limit.execute}
-        if command and not takes_command:
-            parser().error(f"only run and limit take a command after --: {' '.join(command)}")
-        if left and takes_command and not command and not left[0].startswith("-"):
-            parser().error(f"write the command after --: -- {shlex.join(left)}")
+        words = parsing.arranged(own, top, everywhere=everywhere())
+        options, left = top.parse_known_args(words)
+        if command and not options.leaf.get_default(parsing.TAKES_COMMAND):
+            options.leaf.error(f"only run and limit take a command after --: {' '.join(command)}")
         if left:
-            parser().error(f"unrecognized arguments: {' '.join(left)}")
+            options.leaf.error(formatting.printable(parsing.unknown(left, options.leaf)))
     except OSError as error:  # help or usage were not written; newer versions of argparse do not tell
         return streams.OutputLost(error).exit_code
     options.command = command
     logging.basicConfig(handlers=[streams.Diagnostics()], format="%(message)s", level=logging.WARNING)
-    # Our own logger only: botocore's debug log shows session tokens and signed requests.
-    logging.getLogger("ddb_lease").setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(options.verbose, 2)])
     try:
+        defaults.fill(options, top=top)
+        # Our own logger only: botocore's debug log shows session tokens and signed requests.
+        level = (logging.WARNING, logging.INFO, logging.DEBUG)[max(0, min(options.verbose, 2))]
+        logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
     except LeaseError as error:
-        streams.say(_one_line(error))
+        streams.say(_one_line(error) + known_names.hint(error, options))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -96,26 +117,46 @@ def split_command(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top: argparse.ArgumentParser = parsing.Parser(
         prog="ddb-lease",
+        usage="ddb-lease [options] COMMAND ...",
         description="Renewable leases on DynamoDB: at most N holders at once, across all machines.",
-        epilog=exits.HELP,
+        epilog=f"{_EXAMPLES}\n\n{_SETTINGS}\n\n{exits.HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"ddb-lease {release.installed()}")
-    top.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: in detail")
-    subparsers = top.add_subparsers(metavar="command", required=True)
+    _add_verbosity(top)
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True, title="commands", prog=top.prog)
+    connection.add_options(top)
     run.add_parser(subparsers)
     limit.add_parser(subparsers)
     rate.add_parser(subparsers)
     status.add_parser(subparsers)
+    seeing.add_parsers(subparsers)
     lease.add_parsers(subparsers)
     operate.add_parsers(subparsers)
     setup.add_parsers(subparsers)
     conform.add_parser(subparsers)
     template.add_parser(subparsers)
     completion.add_parser(subparsers, whole=top)
+    defaults.defer(top)  # it only shows them: see `parsing.arranged`
+    for leaf in parsing.leaves(top):
+        _add_verbosity(leaf)
+        defaults.defer(leaf)
+        leaf.usage = leaf.usage or parsing.brief_usage(leaf)
     return top
+
+
+def everywhere() -> argparse.ArgumentParser:
+    """The options that may stand before the command as well as after it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_verbosity(parser)
+    connection.add_options(parser)
+    return parser
+
+
+def _add_verbosity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="log what happens; twice: in detail")
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from typing import Any
 
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.cli.streams import confirmed, say, show
-from ddb_lease.models import Repaired, Resized
+from ddb_lease.models import ORDERS, Configured, Repaired, Resized
 
 
 def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,8 +23,23 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "Change how many tokens a bucket has, while it is in use. Shrinking ends no lease: leases on slots that are "
         "retired run on until they are released or expire, and nobody gets these slots again. If the command is cut "
         "short, the bucket has a size in between: run it again.",
+        "resize gpus 8",
+        "resize gpus 2 --json",
     )
     resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="the new number of tokens")
+    configure = connection.add_bucket_command(
+        subparsers,
+        "configure",
+        execute_configure,
+        "change in which order those who wait are served",
+        "Change in which order those who wait for a bucket's slots are served, while it is in use: fifo, first come, "
+        "first served, over all machines, or any, whoever looks first when a slot comes free. How many tokens it has, "
+        "resize changes.",
+        "configure gpus --order fifo",
+        "configure gpus --order any --json",
+    )
+    configure.add_argument("--order", choices=ORDERS, required=True, help="the new order")
+    configure.set_defaults(only_typed=("order",))
     connection.add_bucket_command(
         subparsers,
         "repair",
@@ -31,6 +47,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "count a bucket's slots again",
         "Count the slots in circulation, correct the counter, and retire slots beyond its limit. Needed only after "
         "edits by hand: acquirers repair what they meet.",
+        "repair gpus",
+        "repair gpus --json",
     )
     reset = connection.add_bucket_command(
         subparsers,
@@ -40,6 +58,8 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "End all leases at once, whoever holds them, and repair the bucket. Its size stays. Use it when the holders "
         "are surely dead: those that still work learn of it only at their next renewal, and others may have their "
         "slots by then. Ask living ones with revoke.",
+        "reset gpus",
+        "reset gpus --yes --json",
     )
     reset.add_argument("--yes", action="store_true", help="do not ask for confirmation")
 
@@ -57,6 +77,19 @@ def execute_resize(options: argparse.Namespace) -> int:
 
     with connection.bucket(options, max_tokens=1) as bucket:
         done = bucket.resize(options.max_tokens)
+    _tell(options, dataclasses.asdict(done), told(done))
+    return 0
+
+
+def execute_configure(options: argparse.Namespace) -> int:
+    """Configure it."""
+
+    def told(done: Configured) -> str:
+        name = formatting.printable(options.bucket)
+        return f"{name} has order {done.after}{' already' if done.before == done.after else f', and had {done.before}'}"
+
+    with connection.bucket(options, max_tokens=1) as bucket:
+        done = bucket.configure(order=options.order)
     _tell(options, dataclasses.asdict(done), told(done))
     return 0
 
@@ -98,7 +131,7 @@ def _confirmed(bucket: LeaseBucket) -> bool:
     return confirmed(question, refusal=lambda why: f"reset asks for confirmation, and {why}: give --yes")
 
 
-def _tell(options: argparse.Namespace, for_programs: dict[str, int], for_people: str) -> None:
+def _tell(options: argparse.Namespace, for_programs: dict[str, Any], for_people: str) -> None:
     show(json.dumps({"bucket": options.bucket} | for_programs) if options.json else for_people)
 
 

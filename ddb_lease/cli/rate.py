@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ddb_lease._runtime.rates.stored_rate import stored_limits
-from ddb_lease.cli import connection, exits, formatting, rate_output
+from ddb_lease.cli import connection, formatting, pages, rate_output
 from ddb_lease.cli.formatting import printable
 from ddb_lease.cli.streams import show
 from ddb_lease.dynamodb import ConnectionSettings
@@ -25,21 +25,32 @@ from ddb_lease.rate_limiter import RateLimiter
 _Subparsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
 _Execute = Callable[[argparse.Namespace], int]
 
+_OF_ONE_CALL = ("rate", "burst", "limit", "remove", "add", "end", "seconds", "key")
+"""What is done, and to what: no variable and no file says that."""
+
 
 def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     """Add the command, with a subcommand for each thing to do."""
     parser = subparsers.add_parser(
         "rate",
         help="show and change a rate: its limits, for all or for one key",
-        description=formatting.paragraph(
+        **pages.page(
             "Show a rate, and change it at run time, for all processes that use it: those that take permits meet the "
-            "change with their next request, and within 30 s."
+            "change with their next request, and within 30 s.",
+            "rate status mail",
+            "rate set mail --rate 100/s --burst 500",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(metavar="what", required=True)
-    status = _add(kinds, "status", execute_status, "show what is left", "Show the limits and what is left. Reads only.")
+    status = _add(
+        kinds,
+        "status",
+        execute_status,
+        "show what is left",
+        "Show the limits and what is left. Reads only.",
+        "rate status mail",
+        "rate status api --key customer-7 --json",
+    )
     _add_key(status)
     change = _add(
         kinds,
@@ -49,6 +60,8 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "Change the stored limits. A limit that is not named stays as it is; one that is named is given whole: "
         "without a burst, it has that of one period. If the rate was never used, this stores its first "
         "limits. What was charged before blocks nobody for longer than the new burst takes to come back.",
+        "rate set mail --rate 100/s --burst 500",
+        "rate set llm --limit requests=60/m --limit tokens=9000/m,burst=50",
     )
     _add_limits(change)
     change.add_argument("--add", action="store_true", help="let --limit add limits that the rate does not have yet")
@@ -59,6 +72,8 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "let the limits of one key differ",
         "Let limits of one key differ from the stored ones. A limit that is not named stays as it is; one that is "
         "named is given whole: without a burst, it has that of one period.",
+        "rate override api --key customer-7 --rate 500/s",
+        "rate override api --key customer-7 --end",
     )
     _add_key(override)
     _add_limits(override)
@@ -69,6 +84,8 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         execute_block,
         "let nobody have permits of a key, for a time",
         "Let nobody have permits of a key for a time, from now on. Permits that are booked may still be used.",
+        "rate block api --key customer-7 --for 10m",
+        "rate block api --key customer-7 --end",
     )
     _add_key(block)
     how = block.add_mutually_exclusive_group(required=True)
@@ -80,6 +97,8 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         execute_reset,
         "forgive a key all that was charged",
         "Forgive a key all that was charged, and end its block: its whole burst can be had again.",
+        "rate reset api --key customer-7",
+        "rate reset mail --json",
     )
     _add_key(reset)
     _add(
@@ -87,7 +106,10 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "keys",
         execute_keys,
         "list the keys that were used lately",
-        "List the keys that were used within the last day or so. Reads only: 64 Queries and more.",
+        "List the keys that were used within the last day or so. Reads only: 64 Queries and more. With --json, each "
+        "key is an object on a line of its own, as it is read; the other commands print one object.",
+        "rate keys api",
+        "rate keys api --json",
     )
 
 
@@ -104,6 +126,8 @@ def execute_set(options: argparse.Namespace) -> int:
     limit, limits = _limits(options)
     if limit is None and not limits:
         raise ConfigurationError("say what to set: --rate RATE, --limit NAME=RATE, or --remove NAME")
+    if options.add and not options.limit:
+        raise ConfigurationError("--add belongs to --limit: it lets a rate have a limit more")
     where = connection.arguments(options)
     stored = _stored(options, where)
     given = stored or ({name: one for name, one in limits.items() if one is not None} if limit is None else None)
@@ -173,19 +197,18 @@ def execute_keys(options: argparse.Namespace) -> int:
 
 
 def _add(
-    kinds: _Subparsers[argparse.ArgumentParser], name: str, execute: _Execute, brief: str, description: str
+    kinds: _Subparsers[argparse.ArgumentParser],
+    name: str,
+    execute: _Execute,
+    brief: str,
+    description: str,
+    *examples: str,
 ) -> argparse.ArgumentParser:
-    parser = kinds.add_parser(
-        name,
-        help=brief,
-        description=formatting.paragraph(description),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = kinds.add_parser(name, help=brief, **pages.page(description, *examples))
     parser.add_argument("name", metavar="NAME")
     parser.add_argument("--json", action="store_true", help="print JSON, times in seconds")
     connection.add_options(parser)
-    parser.set_defaults(execute=execute, key=None)
+    parser.set_defaults(execute=execute, only_typed=_OF_ONE_CALL)
     return parser
 
 
@@ -275,7 +298,12 @@ def _stored(options: argparse.Namespace, where: dict[str, Any]) -> dict[str, Lim
 
 
 def _view(limiter: RateLimiter, options: argparse.Namespace) -> RateLimiter | KeyLimiter:
-    return limiter if options.key is None else limiter.key(options.key)
+    key = _key(options)
+    return limiter if key is None else limiter.key(key)
+
+
+def _key(options: argparse.Namespace) -> str | None:
+    return getattr(options, "key", None)  # not every command has it
 
 
 def _plain(limits: Any) -> dict[str, Any]:  # noqa: ANN401 - a mapping of limits
@@ -283,7 +311,7 @@ def _plain(limits: Any) -> dict[str, Any]:  # noqa: ANN401 - a mapping of limits
 
 
 def _tell(options: argparse.Namespace, for_programs: dict[str, Any], for_people: str) -> None:
-    key = {} if options.key is None else {"key": options.key}
-    of = "" if options.key is None else f", key {printable(options.key)}"
-    whole = {"rate": options.name, **key, **for_programs}
+    key = _key(options)
+    of = "" if key is None else f", key {printable(key)}"
+    whole = {"rate": options.name, **({} if key is None else {"key": key}), **for_programs}
     show(json.dumps(whole) if options.json else f"{printable(options.name)}{of}: {for_people}")

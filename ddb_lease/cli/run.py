@@ -12,6 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import os
@@ -20,9 +21,12 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from ddb_lease.cli import connection, exits, formatting, lookup, nesting
+from ddb_lease.cli import connection, exits, formatting, lookup, nesting, pages
+from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
+from ddb_lease.cli.settings_notice import SettingsNotice
+from ddb_lease.cli.slot_wait import SlotWait
 from ddb_lease.cli.streams import say
 from ddb_lease.cli.supervisor import (
     CommandNotStarted,
@@ -37,15 +41,12 @@ from ddb_lease.cli.supervisor import (
 )
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason
 from ddb_lease.lease import Lease
-from ddb_lease.models import Timing
 
 FEED_SECONDS: Final = 1.0
 """The longest time between two deadlines fed to the watchdog, for long leases; a tenth of the lease for short ones."""
 
 _log = logging.getLogger("ddb_lease")
 
-_GRACE_PART: Final = 0.1
-_GRACE_MOST: Final = 5.0
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -62,35 +63,39 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "run",
         help="run a command under a lease",
-        usage="ddb-lease run BUCKET --max-tokens N [options] -- COMMAND [ARGUMENTS ...]",
-        description=formatting.paragraph(
+        usage="ddb-lease run BUCKET [options] -- COMMAND [ARGUMENTS ...]",
+        **pages.page(
             "Wait for a slot of BUCKET, run COMMAND while renewing the lease, release it, and exit with the "
             "command's code. If the lease is lost, the command's whole process group is ended before anyone else can "
             "hold the slot; on Linux also what left the group. What runs as another user (sudo) may not be signalled: "
             "it keeps the slot while it runs. -v says what can be ended here. The command finds DDB_LEASE_BUCKET, "
             "DDB_LEASE_SLOT, DDB_LEASE_SLOTS (all of them, with commas), DDB_LEASE_FENCE and DDB_LEASE_ID in its "
-            "environment."
+            "environment.",
+            "run gpus --max-tokens 4 -- ./train.sh --epochs 10",
+            "run nightly-report --timeout 10m --owner ann -- ./report.sh",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument(
         "--max-tokens",
         type=int,
-        required=True,
         metavar="N",
-        help="at most N at once (if the bucket exists, its stored number)",
+        help="at most N at once; needed to make the bucket (if it exists, its stored number counts)",
     )
     parser.add_argument(
         "--count", type=int, default=1, metavar="N", help="how many slots to take at once, all or nothing (default: 1)"
+    )
+    parser.add_argument(
+        "--fifo",
+        action="store_true",
+        help="make the bucket one that serves first come, first served (if it exists, its stored order counts)",
     )
     parser.add_argument(
         "--lease",
         type=formatting.duration,
         default=60.0,
         metavar="TIME",
-        help="length of the lease (default: 60s; if the bucket exists, its stored length)",
+        help="length of the lease (default: 60s; if the bucket exists, its stored length counts)",
     )
     parser.add_argument(
         "--short-leases",
@@ -117,14 +122,30 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
     )
     parser.add_argument(
+        "--owner", metavar="NAME", help="who holds the lease, for status and for those who wait (default: host:pid)"
+    )
+    parser.add_argument(
+        "--quiet", action="store_true", help="do not say that it waits, for how long, and who holds the slots"
+    )
+    parser.add_argument(
         "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
     )
     parser.add_argument(
-        "--no-slot-code", type=formatting.exit_code, default=exits.NO_SLOT, metavar="N", help="default: 75"
+        "--no-slot-code",
+        type=formatting.exit_code,
+        default=exits.NO_SLOT,
+        metavar="N",
+        help="exit code if no slot came free in time (default: 75)",
     )
-    parser.add_argument("--lost-code", type=formatting.exit_code, default=exits.LOST, metavar="N", help="default: 76")
+    parser.add_argument(
+        "--lost-code",
+        type=formatting.exit_code,
+        default=exits.LOST,
+        metavar="N",
+        help="exit code if the lease was lost (default: 76)",
+    )
     connection.add_options(parser)
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, takes_command=True)
 
 
 def _kill_after(text: str) -> float:
@@ -141,21 +162,18 @@ def execute(options: argparse.Namespace) -> int:
     except CommandNotStarted as error:
         say(str(error))
         return error.exit_code
-    # The stored length of the lease applies, so the grace is a fraction of that one, unless it is given.
-    timing = Timing(grace=options.grace, grace_part=_GRACE_PART, grace_most=_GRACE_MOST)
     try:
-        with (
-            _Signals() as signals,
-            connection.bucket(
-                options, max_tokens=options.max_tokens, lease_seconds=options.lease, timing=timing
-            ) as bucket,
-        ):
+        with _Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
+            bucket, tokens = asked_bucket(options)
+            stack.enter_context(bucket)
+            slots = SlotWait(bucket, tokens=tokens, count=options.count, quiet=options.quiet)
             try:
-                with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested:
+                with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
                     lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
+                    slots.won(lease)
             except AcquireTimeout as error:
                 nested.warn()
-                say(str(error))
+                say(f"{error}{slots.holders()}")
                 return int(options.no_slot_code)
             signals.note_only()
             try:

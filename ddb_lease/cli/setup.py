@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ddb_lease._runtime.clock import SystemClock
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, exits, formatting, pages
 from ddb_lease.cli.streams import confirmed, say, show
 from ddb_lease.dynamodb.table import check_table, create_table
 from ddb_lease.dynamodb.table_options import TableOptions
@@ -25,13 +25,13 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     table = subparsers.add_parser(
         "create-table",
         help="make the DynamoDB table",
-        description=formatting.paragraph(
+        **pages.page(
             "Make the table: on-demand billing, TTL on, and wait until it is active. Safe to repeat. The options for "
             "deletion protection and caps are set on a table that exists, too, if it has others: that needs the "
-            "permission dynamodb:UpdateTable."
+            "permission dynamodb:UpdateTable.",
+            "create-table --region eu-central-1 --deletion-protection",
+            "create-table --table staging --check",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     table.add_argument(
         "--wait", type=formatting.duration, default=120.0, metavar="TIME", help="wait at most this long (default: 2m)"
@@ -52,25 +52,25 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "--check", action="store_true", help="change nothing: only say whether the table is fit for leases"
     )
     connection.add_options(table)
-    table.set_defaults(execute=execute_create_table)
+    table.set_defaults(execute=execute_create_table, only_typed=("check",))
 
     engine = subparsers.add_parser(
         "local",
         help="the embedded engine of this machine",
-        description=formatting.paragraph(
+        **pages.page(
             "The embedded engine that --local uses: in memory, on loopback only, shared by your processes, stopped "
             "after half an hour without a request. An engine that is killed, or stopped while leases run, leaves their "
-            "ends on disk: the next one grants nothing in their buckets before that."
+            "ends on disk: the next one grants nothing in their buckets before that.",
+            "local status",
+            "local stop --yes",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     engine.add_argument("action", choices=("start", "stop", "status"))
     engine.add_argument("--yes", action="store_true", help="stop: even while leases are held; do not ask")
     engine.add_argument(
         "--no-wait", action="store_true", help="start: grant at once what an earlier engine's leases hold back"
     )
-    engine.set_defaults(execute=execute_local)
+    engine.set_defaults(execute=execute_local, only_typed=("no_wait",))
 
 
 def execute_create_table(options: argparse.Namespace) -> int:

@@ -9,18 +9,24 @@ import json
 import sys
 import threading
 import time
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, exits, formatting
-from ddb_lease.cli.formatting import printable, shown, table
+from ddb_lease.cli import connection, formatting, pages
+from ddb_lease.cli.abbreviations import abbreviated
+from ddb_lease.cli.fitting import fitted, wrapped
+from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.screen import Screen
+from ddb_lease.cli.seeing import stamps
+from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
 from ddb_lease.models import BucketStatus, LeaseInfo
 
 _HEAD = ("SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE ID", "DATA")
 _RIGHT = {"SLOT", "AGE", "REMAINING"}
+_SQUEEZED: Final = {"OWNER": 12, "DATA": 8, "FENCE": 5, "LEASE ID": 10}
 _SHORTEST_INTERVAL: Final = 0.2
 _LONGEST_INTERVAL: Final = 86_400.0
 
@@ -30,21 +36,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "status",
         help="show who holds which slot",
-        description=formatting.paragraph("Show a bucket's limits and leases. Reads only."),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **pages.page(
+            "Show a bucket's limits and leases. Reads only.", "status gpus", "status gpus --watch --interval 5"
+        ),
     )
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument("--json", action="store_true", help="print JSON: everything, times in seconds")
+    parser.add_argument(
+        "--wide",
+        action="store_true",
+        help="whole owners, lease ids and data, however long (default: 80 columns, or "
+        "those of the terminal; release and revoke take the short ids, too)",
+    )
     parser.add_argument(
         "--watch", action="store_true", help="repeat, in place on a terminal; with --json, one line each time"
     )
     parser.add_argument(
         "--interval",
-        type=float,
+        type=formatting.duration,
         default=2.0,
-        metavar="SECONDS",
-        help="pause of --watch between two reads of the whole bucket (default: 2)",
+        metavar="TIME",
+        help="pause of --watch between two reads of the whole bucket (default: 2s)",
     )
     connection.add_options(parser)
     parser.set_defaults(execute=execute)
@@ -54,46 +66,82 @@ def execute(options: argparse.Namespace) -> int:
     """Show the bucket."""
     if not _SHORTEST_INTERVAL <= options.interval <= _LONGEST_INTERVAL:
         raise ConfigurationError(
-            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {options.interval:g}"
+            f"--interval must be from {_SHORTEST_INTERVAL} seconds to a day, not {shown(options.interval)}"
         )
     with connection.bucket(options, max_tokens=1) as bucket:
         if options.watch:
-            _watch(bucket, interval=options.interval, for_programs=options.json)
+            _watch(bucket, interval=options.interval, for_programs=options.json, wide=options.wide)
         status = bucket.status()
-    show(as_json(status) if options.json else as_table(status))
+    show(as_json(status) if options.json else as_table(status, width=_width(wide=options.wide)))
     return 0
 
 
-def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool) -> None:
-    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that."""
+def _width(*, wide: bool) -> int | None:
+    return None if wide else columns()
+
+
+def _watch(bucket: LeaseBucket, *, interval: float, for_programs: bool, wide: bool) -> None:
+    """Show it until interrupted. If the service does not answer, or the bucket does not exist yet, show that.
+
+    For people the last table stays in an outage, with its age.
+    """
+    last, read_at, told = "", 0.0, ""
     with Screen(sys.stdout) as screen:
         while True:
+            now, width = time.strftime("%H:%M:%S"), _width(wide=wide)
             try:
                 status = bucket.status()
-                text = as_json(status, indent=None) if for_programs else as_table(status)
+                text = as_line(status, at=time.time()) if for_programs else as_table(status, width=width)
+                last, read_at, told = text, time.monotonic(), now
             except (StoreUnavailable, UnknownBucket) as error:
                 said = printable(" ".join(str(error).split()))
-                text = json.dumps({"error": type(error).__name__, "message": said}) if for_programs else said
+                text = _error_line(bucket.name, error, said) if for_programs else said
+                if not for_programs:
+                    text = said if width is None else wrapped(said, width)
+                if last and not for_programs and isinstance(error, StoreUnavailable):
+                    text += f"\n\nas of {told}, {shown(time.monotonic() - read_at)} ago:\n{last}"
             if not for_programs:
-                text = f"{time.strftime('%H:%M:%S')}, every {interval:g} s, until Ctrl-C\n\n{text}"
+                text = f"{now}, every {shown(interval)}, until Ctrl-C\n\n{text}"
             screen.show(text)
             threading.Event().wait(interval)
 
 
 def as_json(status: BucketStatus, *, indent: int | None = 2) -> str:
     """The status as one JSON object."""
+    return json.dumps(_whole(status), indent=indent, default=_plain)
+
+
+def as_line(status: BucketStatus, *, at: float) -> str:
+    """The status as one line, with its time and the bucket's name as in all lines that `ddb-lease timeline` reads."""
+    return json.dumps({stamps.KEY: stamps.stamp(at), "bucket": status.name} | _whole(status), default=_plain)
+
+
+def _error_line(bucket: str, error: Exception, message: str) -> str:
+    line = {stamps.KEY: stamps.stamp(time.time()), "bucket": bucket, "error": type(error).__name__, "message": message}
+    return json.dumps(line)
+
+
+def _whole(status: BucketStatus) -> dict[str, Any]:
+    # As JSON in ASCII: what others wrote must not reach a terminal as it is.
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
     whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
-    return json.dumps(whole, indent=indent, default=_plain)  # in ASCII: text of others must not reach a terminal raw
+    return whole
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
     # Our leases hold no such values, but another program may have put them there: bytes, numbers that no float holds.
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def as_table(status: BucketStatus) -> str:
-    """The status for people: one line that sums it up, then a line for each lease."""
+def as_table(status: BucketStatus, *, width: int | None = None) -> str:
+    """The status for people: one line that sums it up, then a line for each lease.
+
+    Args:
+        status: The status.
+        width: Columns of a line; None for as many as it takes, with whole ids.
+    """
     running = [lease for lease in status.leases if not lease.expired]
     retired = sum(lease.retired for lease in running)
     head = (
@@ -104,14 +152,17 @@ def as_table(status: BucketStatus) -> str:
         head += f"\n{retired} more on retired slots until they end"
     if status.drift:
         head += f"\ndrift: {status.in_circulation} slots are in circulation; the others are minted again when needed"
+    if width is not None:
+        head = "\n".join(wrapped(line, width) for line in head.splitlines())
     if not status.leases:
         return head
-    rows = [_row(lease) for lease in status.leases]
-    columns = len(_HEAD) if any(row[-1] for row in rows) else len(_HEAD) - 1
-    return "\n".join([head, "", *table([_HEAD[:columns], *(row[:columns] for row in rows)], right=_RIGHT)])
+    rows = [_row(lease, short=width is not None) for lease in status.leases]
+    shown_columns = len(_HEAD) if any(row[-1] for row in rows) else len(_HEAD) - 1
+    whole = [_HEAD[:shown_columns], *(row[:shown_columns] for row in rows)]
+    return "\n".join([head, "", *fitted(whole, right=_RIGHT, squeezed=_SQUEEZED, width=width)])
 
 
-def _row(lease: LeaseInfo) -> tuple[str, ...]:
+def _row(lease: LeaseInfo, *, short: bool) -> tuple[str, ...]:
     remaining = "expired" if lease.expired else shown(lease.remaining_seconds)
     marks = [word for word, on in (("revoked", lease.revoked), ("retired", lease.retired)) if on]
     data = [f"{printable(str(key))}={printable(str(value))}" for key, value in lease.data.items()]
@@ -121,6 +172,6 @@ def _row(lease: LeaseInfo) -> tuple[str, ...]:
         shown(lease.age_seconds),
         " ".join([remaining, *marks]),
         str(lease.fence),
-        printable(lease.lease_id),
+        printable(abbreviated(lease) if short else lease.lease_id),
         " ".join(data),
     )

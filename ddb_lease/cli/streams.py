@@ -30,9 +30,11 @@ SAY_SECONDS: Final = 1.0
 """How long a diagnostic waits for room in an unread pipe. After one that waited in vain, the next ones do not wait."""
 
 _STANDARD: Final = 3  # 0, 1 and 2
+_REST_OF_LINE: Final = "\x1b[K"
 
 _lock = threading.Lock()
 _unread = threading.Event()  # a diagnostic has waited in vain
+_drawn = threading.Event()  # the terminal's last line is one that is to be drawn again
 _failures: list[OSError] = []  # of standard output: a large text that failed is not buffered, so no flush fails again
 
 
@@ -85,14 +87,18 @@ def say(text: str) -> bool:
 
 def ask(text: str) -> bool:
     """The same for a question: as it is, without a new line."""
-    if not _lock.acquire(timeout=2 * SAY_SECONDS):
-        return False
-    try:
-        return _write(text)
-    except (OSError, ValueError):  # ValueError: somebody closed the stream
-        return False
-    finally:
-        _lock.release()
+    return _put(text, draws=False)
+
+
+def show_line(text: str) -> bool:
+    """Draw a line on the terminal that standard error is, in place of the last one; what `say` prints replaces it."""
+    return _put(f"\r{text}{_REST_OF_LINE}", draws=True)
+
+
+def clear_line() -> None:
+    """Erase the line that was drawn last, if it is still there."""
+    if _drawn.is_set():
+        _put("", draws=False)
 
 
 def confirmed(question: str, *, refusal: Callable[[str], str]) -> bool:
@@ -141,6 +147,20 @@ class Diagnostics(logging.Handler):
         except Exception as error:  # noqa: BLE001 - a log call must not raise
             text = f"a log record cannot be shown: {error!r}"
         say(text)
+
+
+def _put(text: str, *, draws: bool) -> bool:
+    if not _lock.acquire(timeout=2 * SAY_SECONDS):
+        return False
+    try:
+        if _drawn.is_set() and not draws:
+            text = f"\r{_REST_OF_LINE}{text}"
+        (_drawn.set if draws else _drawn.clear)()
+        return _write(text)
+    except (OSError, ValueError):  # ValueError: somebody closed the stream
+        return False
+    finally:
+        _lock.release()
 
 
 def _write(text: str) -> bool:

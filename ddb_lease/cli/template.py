@@ -13,7 +13,7 @@ import re
 import textwrap
 from typing import Final
 
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, pages
 from ddb_lease.cli.streams import show
 from ddb_lease.dynamodb.permissions import ROLES, actions, policy
 from ddb_lease.dynamodb.table import KEYS, TTL_ATTRIBUTE
@@ -40,18 +40,42 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "template",
         help="print the table and its permissions for CloudFormation, Terraform or IAM",
-        description=formatting.paragraph(
-            "Print a template of the table and of the permissions of each role. Sends nothing."
+        **pages.page(
+            "Print a template of the table and of the permissions of each role. Sends nothing.",
+            "template cloudformation > ddb-lease.yaml",
+            "template iam --role worker",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     kinds = parser.add_subparsers(metavar="kind", required=True)
-    stack = kinds.add_parser("cloudformation", help="the table and a managed policy for each role, in YAML")
+    stack = kinds.add_parser(
+        "cloudformation",
+        help="the table and a managed policy for each role, in YAML",
+        **pages.page(
+            "Print the table and a managed policy for each role as a CloudFormation template, in YAML.",
+            "template cloudformation > ddb-lease.yaml",
+            "template cloudformation --table staging",
+        ),
+    )
     stack.set_defaults(execute=execute_cloudformation)
-    configuration = kinds.add_parser("terraform", help="the same for Terraform's AWS provider, in HCL")
+    configuration = kinds.add_parser(
+        "terraform",
+        help="the same for Terraform's AWS provider, in HCL",
+        **pages.page(
+            "Print the table and a policy for each role for Terraform's AWS provider, in HCL.",
+            "template terraform > ddb-lease.tf",
+            "template terraform --table staging",
+        ),
+    )
     configuration.set_defaults(execute=execute_terraform)
-    policies = kinds.add_parser("iam", help="the policies alone, in JSON")
+    policies = kinds.add_parser(
+        "iam",
+        help="the policies alone, in JSON",
+        **pages.page(
+            "Print the policy of each role, or of one, in JSON.",
+            "template iam --role worker",
+            "template iam --role deployer --optional",
+        ),
+    )
     policies.set_defaults(execute=execute_iam)
     for kind in (stack, configuration, policies):
         connection.add_table_option(kind)

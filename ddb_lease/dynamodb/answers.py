@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 
 from botocore import exceptions as aws
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Answer,
     Conflict,
@@ -32,6 +33,7 @@ from ddb_lease._protocol.messages import (
     RenewEach,
     Request,
     Seen,
+    SetOrder,
     Shown,
     Snapshot,
     Take,
@@ -41,7 +43,8 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.rates.messages import ChargeTogether, RateRequest
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Slot, View
-from ddb_lease.dynamodb.expressions import DECIDING, BucketAddress
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import DECIDING
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import (
@@ -52,6 +55,7 @@ from ddb_lease.dynamodb.items import (
     slot_key,
     slot_number,
 )
+from ddb_lease.dynamodb.listing import read_page
 from ddb_lease.dynamodb.rates.answers import read_rate_answer, read_rate_refusal, read_together_refusal
 from ddb_lease.dynamodb.reasons import cancelled_by, code_of, error_code, limit_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
@@ -91,7 +95,9 @@ _SERVER_ERROR: Final = 500
 _RATE_REQUESTS: Final = get_args(RateRequest)
 
 
-def read_answer(request: Request, response: Mapping[str, Any], address: BucketAddress | None = None) -> Answer:
+def read_answer(  # noqa: PLR0911 - one for each kind
+    request: Request, response: Mapping[str, Any], address: BucketAddress | None = None
+) -> Answer:
     """The answer in a response that botocore accepted as a success.
 
     Args:
@@ -104,6 +110,8 @@ def read_answer(request: Request, response: Mapping[str, Any], address: BucketAd
             return _seen(request, response, address)
         case Snapshot():
             return _shown(request, response, address)
+        case ListPage():
+            return read_page(response)
         case Renew():
             return Done(slot=read_slot(as_map(response.get("Attributes")), request.slot))
         case RenewEach():
@@ -218,7 +226,7 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
     found = error.response.get("Item")
     if isinstance(request, _RATE_REQUESTS):
         return read_rate_refusal(request, found, error, address)
-    if not isinstance(request, (Grow, Recount)):
+    if not isinstance(request, (Grow, Recount, SetOrder)):
         return Refused(slot=_slot_in(found))
     try:
         return Refused(slot_failed=False, counter=_counter_in(found, address), counter_failed=True)

@@ -14,9 +14,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.service_time import Clock
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import Client
-from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal
 from ddb_lease.dynamodb.reasons import error_code
 from ddb_lease.dynamodb.signing import refused_as_untimely

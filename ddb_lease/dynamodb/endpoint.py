@@ -24,12 +24,11 @@ class Endpoint:
 
     def command(self, name: str, *, table: str) -> str:
         """A `ddb-lease` command on a table there, to be typed."""
-        return " ".join(word for word in ("ddb-lease", name, "--table", shlex.quote(table), self.options) if word)
+        return f"ddb-lease {name} {self.place(table=table)}"
 
-    def place(self, *, table: str, default: str) -> str:
-        """The options that a command on a table there needs; without --table if it is the default one."""
-        own = "" if table == default else f"--table {shlex.quote(table)}"
-        return " ".join(word for word in (own, self.options) if word)
+    def place(self, *, table: str) -> str:
+        """The options that a command on a table there needs: in another shell, variables may name another table."""
+        return " ".join(word for word in (f"--table {shlex.quote(table)}", self.options) if word)
 
 
 AWS: Final = Endpoint()

@@ -15,8 +15,9 @@ Invariants:
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     BringBack,
     Claim,
@@ -31,17 +32,19 @@ from ddb_lease._protocol.messages import (
     Request,
     Retire,
     Revoke,
+    SetOrder,
     Snapshot,
     Take,
 )
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
-from ddb_lease.dynamodb.endpoint import AWS, Endpoint
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     Wire,
     encode_map,
     slot_key,
 )
+from ddb_lease.dynamodb.listing import list_page
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.expressions import rate_call_for
 
@@ -75,6 +78,7 @@ RE_MINT_TAKE_COUNTER: Final = all_of(_max_as_seen, _drifted_for_all)
 RETIRE_COUNTER: Final = _as_seen
 GROW: Final = _as_seen
 RECOUNT: Final = _as_seen
+SET_ORDER: Final = _as_seen
 CREATE_COUNTER: Final = DOES_NOT_EXIST
 
 _SET_RENEW: Final = "SET #expires_at = :expires_at, #ttl = :ttl"
@@ -97,12 +101,13 @@ _SET_RETIRE_COUNTER: Final = "SET #max_tokens = :max_tokens, #minted = :minted, 
 
 _SET_GROW: Final = "SET #max_tokens = :max_tokens, #rev = #rev + :one"
 _SET_RECOUNT: Final = "SET #minted = :minted, #rev = #rev + :one"
+_SET_ORDER: Final = "SET #order = :order, #rev = #rev + :one"
 
 DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
 """The attributes of a slot that decisions need; the others are for people."""
 
 _LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
-_LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema"
+_LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
 _CLAIM_NAMES: Final = names_in(CLAIM)
@@ -116,18 +121,6 @@ _LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
 
 _ONE: Final = {"N": "1"}
 _NUMBER: Final = {":number": {"S": "N"}}
-
-
-class BucketAddress(NamedTuple):
-    """A bucket's table and name, which every request needs; and where that is, for messages."""
-
-    table: str
-    bucket: str
-    endpoint: Endpoint = AWS
-
-    def key(self, sort: str) -> Wire:
-        """An item's primary key."""
-        return {"pk": {"S": self.bucket}, "sk": {"S": sort}}
 
 
 Call: TypeAlias = tuple[str, dict[str, Any]]
@@ -167,6 +160,11 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
         case Recount():
             values = {":rev": {"N": str(request.rev)}, ":minted": {"N": str(request.minted)}, ":one": _ONE}
             return "update_item", _change(address, COUNTER_KEY, RECOUNT, _SET_RECOUNT, values)
+        case SetOrder():
+            values = {":rev": {"N": str(request.rev)}, ":order": {"S": request.order}, ":one": _ONE}
+            return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
+        case ListPage():
+            return "scan", list_page(request, address)
         case _:
             return rate_call_for(request, address)
 
@@ -392,4 +390,6 @@ def _create(request: Create, address: BucketAddress) -> dict[str, Any]:
         "lease_ms": {"N": str(request.settings.lease_ms)},
         "schema": {"N": str(SCHEMA)},
     }
+    if request.settings.order == "fifo":
+        counter["order"] = {"S": "fifo"}
     return _transaction(request.token, slots, _put(address, counter, CREATE_COUNTER))

@@ -6,10 +6,9 @@ and never guessed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ddb_lease.dynamodb.expressions import BucketAddress
+from ddb_lease.dynamodb.address import BucketAddress
 
 
 def as_map(found: Any) -> dict[str, Any]:  # noqa: ANN401 - as botocore returns it

@@ -157,6 +157,7 @@ def read_counter(item: Wire) -> Counter:
             rev=whole(item, "rev"),
             lease_ms=whole(item, "lease_ms"),
             schema=whole(item, "schema") if "schema" in item else SCHEMA,
+            order="fifo" if string(item, "order") == "fifo" else "any",
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as problem:
         raise ValueError(f"attribute {problem}") from problem

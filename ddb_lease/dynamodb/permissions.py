@@ -13,11 +13,12 @@ from typing import Any, Final
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
     "worker": ("PutItem", "UpdateItem", "PartiQLUpdate", "Query"),
-    "operator": ("GetItem", "UpdateItem", "Query"),
+    "operator": ("GetItem", "UpdateItem", "Query", "Scan"),
     "reader": ("Query",),
     "deployer": ("CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"),
 }
-"""The DynamoDB actions of each role, all on the table itself and on nothing else."""
+"""The DynamoDB actions of each role, all on the table itself and on nothing else. Only commands that list a whole table
+(`ls`, `top`, `serve`) scan: buckets have no index of their own, as keeping one would cost every acquire."""
 
 OPTIONAL: Final[dict[str, tuple[str, ...]]] = {"deployer": ("DescribeGlobalTable", "UpdateTable")}
 """Actions that a role does without. The first, on the global table of that name, recognises one of version 2017.11.29,

@@ -19,9 +19,10 @@ from botocore import exceptions as aws
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ddb_lease._protocol.messages import Answer, Rejected, Request
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import Client, ConnectionSettings, client_config
-from ddb_lease.dynamodb.expressions import BucketAddress, Call, call_for
+from ddb_lease.dynamodb.expressions import Call, call_for
 from ddb_lease.dynamodb.failures import read_exception
 from ddb_lease.dynamodb.reasons import error_code
 from ddb_lease.dynamodb.timely import TimelySender

@@ -16,9 +16,10 @@ from botocore import exceptions as aws
 
 from ddb_lease._protocol.messages import Reply, Request, Unknown
 from ddb_lease._state.signing_time import SigningTime
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.client import Client, ConnectionSettings, timeout_for
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.failures import while_fetching_credentials
 from ddb_lease.dynamodb.signing import call
 from ddb_lease.errors import StoreUnavailable

@@ -16,9 +16,9 @@ from tenacity import Retrying, retry_if_exception, retry_if_result, wait_random
 from ddb_lease._protocol.retry import until
 from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Clock
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.client import ConnectionSettings
-from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.failures import CERTAIN, refusal, with_reason
 from ddb_lease.dynamodb.global_tables import why_unfit
 from ddb_lease.dynamodb.reasons import error_code

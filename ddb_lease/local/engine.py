@@ -57,7 +57,7 @@ class _EngineSession(boto3.session.Session):
     ddb_lease_endpoint = Endpoint(
         options="--local",
         gone="the embedded engine that this program uses has ended, and its tables with it; another one has another "
-        "address. Start the program again, or make the bucket anew with local.connect()",
+        "address. Start the program again, or make the bucket or limiter anew with local.connect()",
     )
 
 

@@ -12,7 +12,8 @@ import functools
 import re
 from typing import Any
 
-from scripts.harness.expressions import BadExpression, Item, condition, update
+from scripts.harness.expression_tree import BadExpression
+from scripts.harness.expressions import Item, condition, update
 
 _NAME = r'"((?:[^"]|"")+)"'
 _ONE = rf"{_NAME} = \?"

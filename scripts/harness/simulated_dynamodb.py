@@ -25,7 +25,8 @@ from typing import Any, TypeAlias
 from botocore.exceptions import ClientError
 
 from scripts.harness import partiql
-from scripts.harness.expressions import BadExpression, Item, condition, placeholders, update
+from scripts.harness.expression_tree import BadExpression
+from scripts.harness.expressions import Item, condition, placeholders, update
 
 Key: TypeAlias = tuple[str, str]
 Arguments: TypeAlias = dict[str, Any]
@@ -245,6 +246,12 @@ class DynamoDB:
     def edit(self, key: Key, now: float, item: Item | None) -> None:
         """Write or delete an item by hand."""
         self._commit({key: item}, now)
+
+    def drop(self, which: Callable[[Key], bool]) -> None:
+        """Forget items, and what they were before, as if they had never been; nobody is told."""
+        for known in (self.items, self._before):
+            for key in [key for key in known if which(key)]:
+                del known[key]
 
     def write(self, items: dict[Key, Item], now: float) -> None:
         """An operator's transaction whose conditions hold."""

@@ -33,6 +33,11 @@ class Simulated:
         with self._lock:
             return list(self._service.items.values())
 
+    def drop(self, prefix: str) -> None:
+        """Forget all partitions whose names begin so, as if they had never been."""
+        with self._lock:
+            self._service.drop(lambda key: key[0].startswith(prefix))
+
     def execute(self, operation: str, **arguments: Any) -> Any:
         """Carry out one request at once."""
         with self._lock:

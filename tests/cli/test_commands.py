@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import pty
@@ -21,7 +22,11 @@ import pytest
 
 from ddb_lease import SlidingWindow
 from ddb_lease.cli import main
+from ddb_lease.cli import status as status_command
+from ddb_lease.errors import StoreUnavailable, UnknownBucket
 from tests.cli import fork_server
+from tests.cli.test_formatting import lease as a_lease
+from tests.cli.test_formatting import status as a_status
 from tests.support import recorded_engine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,8 +123,10 @@ def put_bucket(client, name, leases, *, table="ddb-lease"):
 
 
 def is_one_line(done, *, outage=False):
-    """An error is one line, with its name, without a traceback; after a while of waiting, one more told of the outage."""
-    lines = done.stderr.splitlines()
+    """An error is one line, with its name, without a traceback; after a while of waiting, others told of that."""
+    lines = [
+        line for line in done.stderr.splitlines() if not (outage and line.startswith("ddb-lease: waiting for b: "))
+    ]
     if outage and lines[0].startswith("ddb-lease: bucket 'b': no answer from DynamoDB for "):
         del lines[0]
     return len(lines) == 1 and lines[0].startswith("ddb-lease: ") and "defect" not in lines[0]
@@ -134,6 +141,10 @@ def is_one_line(done, *, outage=False):
         "--help",
         "run --help",
         "status --help",
+        "ls --help",
+        "top --help",
+        "serve --help",
+        "timeline --help",
         "create-table --help",
         "conform --help",
         "local --help",
@@ -149,7 +160,6 @@ def test_every_command_has_a_help_page(cli, line):
     assert done.returncode == 0
     assert done.stdout.startswith("usage: ddb-lease")
     assert done.stderr == ""
-    assert "exit codes:" in done.stdout or line.startswith("local")
 
 
 def test_every_option_of_a_command_is_in_its_help(cli):
@@ -172,10 +182,9 @@ def test_the_version_is_told(cli):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("", "command"),
-        ("frobnicate", "invalid choice"),
+        ("", "COMMAND"),
+        ("frobnicate", "no such command: 'frobnicate'"),
         ("run", "BUCKET"),
-        ("run b --local -- true", "--max-tokens"),
         ("run b --max-tokens x --local -- true", "invalid int value"),
         ("run b --max-tokens 1 --lease soon --local -- true", "'soon' is not a duration"),
         ("run b --max-tokens 1 --timeout -1 --local -- true", "--timeout"),
@@ -186,14 +195,18 @@ def test_the_version_is_told(cli):
         ("create-table --local --wait never", "'never' is not a duration"),
         ("local restart", "invalid choice"),
         ("status used --local -- true", "only run and limit take a command"),
-        ("run b --max-tokens 1 --local echo 'a b'", "write the command after --: -- echo 'a b'"),
+        (
+            "run b --max-tokens 1 --local echo 'a b'",
+            "write the command after --: ddb-lease run b --max-tokens 1 --local -- echo 'a b'",
+        ),
         ("rate", "what"),
         ("rate status", "NAME"),
         ("rate set b --limit tokens --local", "'tokens' is not a limit; write tokens=90000/m"),
         ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
+        ("rate set b --limit tokens=9/s,burst=1.5 --local", "the burst must be a whole number from 1 up, not 1.5"),
         ("rate block b --local", "--for"),
         ("rate status b --local -- true", "only run and limit take a command"),
-        ("limit b --rate 1/s --local true", "write the command after --: -- true"),
+        ("limit b --rate 1/s --local true", "write the command after --: ddb-lease limit b --rate 1/s --local -- true"),
         ("run b --max-tokens 1 --locale -- true", "unrecognized arguments: --locale"),
         ("status used --local true", "unrecognized arguments: true"),
     ],
@@ -214,7 +227,7 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
     done = cli("run b --max-tokens 1 --lease soon --local -- true")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1] == (
-        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 10m, 2h or 1d"
+        "ddb-lease run: error: argument --lease: 'soon' is not a duration; write 90, 250ms, 30s, 1m30s, 10m, 2h or 1d"
     )
     assert "Traceback" not in done.stderr
 
@@ -227,7 +240,15 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
         ("run b --max-tokens 1 --lease 0.1s --local --short-leases -- true", "too short"),
         ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (4.3 s)"),
         ("run b --max-tokens 1 --lease 3s --short-leases -- true", "--short-leases needs --local"),
-        ("run b --max-tokens 1 --lease 10s --grace 9s --local -- true", "too short"),
+        (
+            "run b --max-tokens 1 --lease 10s --grace 9s --local -- true",
+            "--grace 9s is too long for a lease of 10s: it may be 2.3s at most",
+        ),
+        (
+            "run b --max-tokens 1 --grace 1h --local -- true",
+            "--grace 1h is too long for a lease of 1m: it may be 18s at most",
+        ),
+        ("limit b --burst 5 --local -- true", "--burst belongs to --rate"),
         ("run b --max-tokens 1 --lease 0 --local -- true", "lease_seconds must be"),
         ("run '' --max-tokens 1 --local -- true", "non-empty"),
         ("status used --local --region us-east-1", "--local means this machine's engine"),
@@ -485,8 +506,10 @@ def test_status_shows_each_lease_in_a_line(cli, client):
     assert blank == ""
     assert columns.split("  ")[0] == "SLOT"
     assert columns.split() == ["SLOT", "OWNER", "AGE", "REMAINING", "FENCE", "LEASE", "ID", "DATA"]
-    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){16}$", first)
-    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){16}  job=nightly$", second)
+    assert re.match(r"   0  host:1 +\d.*s +(59m\d\ds|1h)  \d{13}  0-(ab){4}$", first)
+    assert re.match(r"   7  other-host:22 +\d.*s +(59m\d\ds|1h)  \d{13}  7-(ab){4}  job=nightly$", second)
+    wide = cli("status shown --local --wide").stdout.splitlines()
+    assert re.search(r"  7-(ab){16}  job=nightly$", wide[-1])
 
 
 def test_status_as_json_has_all_of_it(cli, client):
@@ -726,6 +749,36 @@ def test_a_command_with_local_starts_the_engine_by_itself(tmp_path):
         assert cli("local stop").returncode == 0
 
 
+# Waiting.
+
+
+def test_waiting_speaks_on_a_terminal_in_one_line_and_says_at_the_end_how_long_it_took(cli, client):
+    name = put_nine(client, leased=9)
+    (lease,) = [lease for lease in _leases(cli, name) if lease["slot"] == 4]
+    said, code = on_terminal(
+        cli,
+        f"run {name} --local -- sh -c 'echo ran >&2'",
+        after="held by",
+        act=lambda: cli(f"release {name} {lease['lease_id']} --local"),
+        columns=80,
+    )
+    assert code == 0
+    drawn = re.findall(r"\r(waiting for .*?)\x1b\[K", said)
+    assert drawn
+    assert max(map(len, drawn)) < 80
+    for line in drawn:
+        assert re.match(rf"waiting for {name}: full, \S+; held by host:\d \(\S+\) \+8", line)
+    assert re.search(rf"\r\x1b\[Kddb-lease: slot 4 of {name} after \S+s\r\nran\r\n\Z", said)
+
+
+def test_an_interrupted_wait_leaves_a_clean_terminal(cli, client):
+    name = put_nine(client, leased=9)
+    said, code = on_terminal(cli, f"run {name} --local -- true", after="held by", keys=b"\x03")
+    assert code == 130
+    assert said.endswith("\r\x1b[K")
+    assert "\n" not in said
+
+
 # One lease, by its id.
 
 
@@ -771,6 +824,31 @@ def test_a_release_by_id_ends_a_lease(cli, holder):
     assert again.stderr == f"ddb-lease: lease {lease_id} is not held: nothing was changed\n"
 
 
+def test_a_lease_is_meant_by_what_status_shows_or_by_its_slot(cli, client):
+    name = put_nine(client)
+    whole = f"7-{'ab' * 16}"
+    done = cli(f"revoke {name} 7-abab --local")
+    assert (done.returncode, done.stdout) == (0, f"lease {whole} of host:7 is revoked\n")
+    done = cli(f"release {name} --slot 7 --local --json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"lease_id": whole, "released": True})
+    for given, said in (("--slot 7", "slot 7 is not leased"), ("7-abab", "lease 7-abab is not held")):
+        done = cli(f"release {name} {given} --local")
+        assert (done.returncode, done.stderr) == (66, f"ddb-lease: {said}: nothing was changed\n")
+    assert {lease["slot"] for lease in _leases(cli, name)} == {6, 8}
+    for given in ("", "8-abab --slot 8"):
+        done = cli(f"release {name} {given} --local")
+        assert (done.returncode, "say which lease" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("what", ["release", "revoke"])
+@pytest.mark.parametrize("lease", [f"0-{'ab' * 16}", "0-abcdef", "--slot=0"])
+def test_a_lease_of_a_bucket_that_does_not_exist_is_told_as_such(cli, what, lease):
+    done = cli(f"{what} usd {lease} --local")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert done.stderr.startswith("ddb-lease: bucket 'usd' does not exist in table 'ddb-lease'; ")
+    assert done.stderr.endswith("; did you mean used?; `ddb-lease ls --local` lists what there is\n")
+
+
 @pytest.mark.parametrize("what", ["release", "revoke"])
 def test_what_is_no_lease_id_is_told(cli, what):
     done = cli(f"{what} used nonsense --local")
@@ -805,6 +883,14 @@ def test_a_resize_tells_what_it_did(cli, client):
     assert "3 more on retired slots until they end" in status
 
 
+def test_a_configure_tells_what_it_did(cli, client):
+    name = put_nine(client)
+    lines = [f"configure {name} --local --order fifo"] * 2 + [f"configure {name} --local --order any --json"]
+    said = [cli(line).stdout for line in lines]
+    assert said[:2] == [f"{name} has order fifo, and had any\n", f"{name} has order fifo already\n"]
+    assert json.loads(said[2]) == {"bucket": name, "before": "fifo", "after": "any"}
+
+
 def test_a_repair_tells_what_it_did(cli, client):
     name = put_nine(client)
     assert "drift: 3 slots are in circulation" in cli(f"status {name} --local").stdout
@@ -836,7 +922,9 @@ def test_a_reset_that_is_told_not_to_ask_does_not(cli, client):
     assert _leases(cli, name) == []
 
 
-@pytest.mark.parametrize("line", ["resize nobody 3", "repair nobody", "reset nobody --yes", "reset nobody"])
+@pytest.mark.parametrize(
+    "line", ["resize nobody 3", "configure nobody --order fifo", "repair nobody", "reset nobody --yes", "reset nobody"]
+)
 def test_what_does_not_exist_is_not_made_by_an_operator(cli, line):
     done = cli(f"{line} --local")
     assert done.returncode == 66
@@ -854,12 +942,33 @@ def test_a_size_that_cannot_be_is_told(cli, tokens):
 # Watching.
 
 
-def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100):
-    """Run a command on a terminal of its own; type once it has said something. What it said, and its code."""
+def test_a_page_is_served_until_it_is_interrupted(cli):
+    process = subprocess.Popen(
+        command("serve used --local --port 0"),
+        env=environment(cli.folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    said = process.stdout.readline()
+    found = re.fullmatch(r"ddb-lease is at http://127\.0\.0\.1:(\d+)/ until Ctrl-C\n", said)
+    assert found, said
+    connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=LONG)
+    connection.request("GET", "/data.json")
+    told = json.loads(connection.getresponse().read())
+    connection.close()
+    assert [(one["name"], one["used"], one["max"]) for one in told["buckets"]] == [("used", 0, 2)]
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=LONG) == ("", "")
+    assert process.returncode == 130
+
+
+def on_terminal(cli, line, *, types="", after="", keys=b"", act=None, rows=24, columns=100, env=None):
+    """Run a command on a terminal of its own; type, or act, once it has said something. What it said, and its code."""
     pid, fd = pty.fork()
     if not pid:
         os.chdir(cli.folder)
-        os.execve(sys.executable, command(line), environment(cli.folder))
+        os.execve(sys.executable, command(line), environment(cli.folder, **(env or {})))
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     said, deadline = "", time.monotonic() + LONG
     pending = types.encode() or keys
@@ -868,6 +977,9 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100
             if pending and after in said:
                 os.write(fd, pending)
                 pending = b""
+            if act is not None and after in said:
+                act()
+                act = None
             if select.select([fd], [], [], 0.1)[0]:
                 try:
                     said += os.read(fd, 65536).decode(errors="replace")
@@ -882,10 +994,35 @@ def on_terminal(cli, line, *, types="", after="", keys=b"", rows=24, columns=100
     return said, os.waitstatus_to_exitcode(status)
 
 
+@pytest.mark.parametrize(
+    ("keys", "env", "code"),
+    [(b"q", {"TERM": "xterm-256color"}, 0), (b"\x03", {"TERM": "xterm", "NO_COLOR": "1"}, 130)],
+    ids=["q", "Ctrl-C, without colours"],
+)
+def test_top_shows_the_table_until_a_key_ends_it(cli, client, keys, env, code):
+    put_bucket(client, "topped", {0: ("host:1", {})})
+    said, returned = on_terminal(cli, "top topped used --local", keys=keys, after="q ends", columns=80, env=env)
+    assert returned == code
+    assert "topped" in said and "1 of 9" in said and "host:1" in said
+    assert said.count("\x1b[?1049h") == said.count("\x1b[?1049l") == 1, "another screen, and back"
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor is back"
+    assert bool(re.search(r"\x1b\[[0-9;]*[39][0-9]m", said)) == ("NO_COLOR" not in env)
+
+
+def test_top_needs_a_terminal(cli):
+    done = cli("top --local")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ddb-lease: top needs a terminal; elsewhere, use ls, status --watch or serve\n",
+    )
+    said, code = on_terminal(cli, "top --local", env={"TERM": "dumb"})
+    assert (code, "top needs a terminal that can move its cursor" in said) == (2, True)
+
+
 def test_a_watch_shows_the_bucket_in_place_and_leaves_the_terminal_as_it_was(cli, client):
     name = put_nine(client)
     said, code = on_terminal(
-        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3 s", rows=8
+        cli, f"status {name} --local --watch --interval 0.3", keys=b"\x03", after="every 0.3s", rows=8
     )
     assert code == 128 + signal.SIGINT
     assert said.startswith("\x1b[?1049h\x1b[?25l\x1b[H"), "another screen, without a cursor"
@@ -931,8 +1068,42 @@ def test_a_watch_for_programs_is_a_line_each_time_and_waits_for_the_bucket(cli, 
             process.kill()
 
 
-@pytest.mark.parametrize("interval", ["0", "0.1", "-1", "nan", "inf", "1e10"])
-def test_an_interval_that_cannot_be_is_told(cli, interval):
-    done = cli(["status", "used", "--local", "--watch", f"--interval={interval}"])
-    assert done.returncode == 2
-    assert "--interval must be from 0.2 seconds to a day" in done.stderr
+@pytest.mark.parametrize("interval", ["0", "0.1", "2d"])
+def test_an_interval_that_cannot_be_is_told(interval, capsys):
+    assert main.main(["status", "used", "--local", "--watch", f"--interval={interval}"]) == 2
+    assert "--interval must be from 0.2 seconds to a day" in capsys.readouterr().err
+
+
+class Failing:
+    """A bucket whose reads go as told."""
+
+    def __init__(self, *answers):
+        self._answers = iter(answers)
+
+    def status(self):
+        answer = next(self._answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def test_in_an_outage_a_watch_keeps_the_last_table_and_says_how_old_it_is(capsys):
+    outage = StoreUnavailable(f"no answer: {'x' * 60} {'y' * 60}")
+    answers = outage, a_status(a_lease()), StoreUnavailable("no answer"), KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        status_command._watch(Failing(*answers), interval=0.01, for_programs=False, wide=False)
+    out = capsys.readouterr().out
+    first, table, kept = re.split(r"^\d\d:\d\d:\d\d, every 0s, until Ctrl-C\n\n", out, flags=re.MULTILINE)[1:]
+    assert max(map(len, first.splitlines())) <= 80
+    assert re.fullmatch(r"no answer\n\nas of \d\d:\d\d:\d\d, \d\S*s ago:\n(.*)", kept, re.DOTALL)[1] == table
+
+
+def test_a_bucket_that_is_gone_is_no_outage(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        status_command._watch(
+            Failing(a_status(a_lease()), UnknownBucket("it is gone"), KeyboardInterrupt()),
+            interval=0.01,
+            for_programs=False,
+            wide=False,
+        )
+    assert capsys.readouterr().out.endswith("until Ctrl-C\n\nit is gone\n")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ddb_lease import errors
 from ddb_lease.cli import exits, formatting, main
 from ddb_lease.cli import status as status_command
+from ddb_lease.cli.fitting import columns_of
 from ddb_lease.models import BucketStatus, LeaseInfo
 
 REPEATABLE = settings(derandomize=True, deadline=None, max_examples=300)
@@ -32,9 +33,16 @@ REPEATABLE = settings(derandomize=True, deadline=None, max_examples=300)
         ("0", 0.0),
         (" 5 s ", 5.0),
         ("007", 7.0),
+        ("1m30s", 90.0),
+        ("1h30m", 5400.0),
+        ("2d1h5m3s250ms", 176_703.25),
+        ("1h 30m", 5400.0),
+        ("1 h 0.5 m", 3630.0),
+        ("1s500ms", 1.5),
+        ("1m5ms", 60.005),
     ],
 )
-def test_a_duration_is_a_number_with_an_optional_unit(text, seconds):
+def test_a_duration_is_numbers_with_units_or_one_without(text, seconds):
     assert formatting.duration(text) == pytest.approx(seconds)
 
 
@@ -44,11 +52,13 @@ def test_a_duration_is_a_number_with_an_optional_unit(text, seconds):
         "",
         "s",
         "abc",
-        "-5",
         "+5",
         "5 x",
         "5min",
-        "1h30m",
+        "30s1m",
+        "1m1m",
+        "1h30",
+        "30 1h",
         "1e3",
         "inf",
         "nan",
@@ -61,12 +71,20 @@ def test_a_duration_is_a_number_with_an_optional_unit(text, seconds):
     ],
 )
 def test_what_is_no_duration_is_refused_with_an_example(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="write 90, 250ms, 30s, 10m, 2h or 1d"):
+    with pytest.raises(
+        argparse.ArgumentTypeError, match="is not a duration; write 90, 250ms, 30s, 1m30s, 10m, 2h or 1d"
+    ):
+        formatting.duration(text)
+
+
+@pytest.mark.parametrize("text", ["-5", "-1s", " - 2m", "-1m30s"])
+def test_of_a_negative_duration_it_is_said_that_it_is_negative(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text.strip()}' is negative; a duration is 0 or more"):
         formatting.duration(text)
 
 
 @REPEATABLE
-@given(st.text(max_size=20))
+@given(st.one_of(st.text(max_size=20), st.text(alphabet="0123456789.msdh -", max_size=12)))
 def test_no_text_breaks_the_reading_of_a_duration(text):
     with contextlib.suppress(argparse.ArgumentTypeError):
         assert formatting.duration(text) >= 0.0
@@ -305,3 +323,14 @@ def test_json_for_a_terminal_escapes_what_would_move_its_cursor(text):
     told = status_command.as_json(status(lease(owner=text)))
     assert text not in told
     assert json.loads(told)["leases"][0]["owner"] == text
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_the_table_fits_whatever_the_owner_and_the_data_are(width):
+    long = "a-host-with-a-long-name.example.com:" + "\u4e2d" * 40
+    leases = [lease(slot=n, lease_id=f"{n}-{'ab' * 16}", owner=long, data={"job": long}, retired=True) for n in (0, 11)]
+    text = status_command.as_table(status(*leases, lease(revoked=True, retired=True), name=long), width=width)
+    assert all(columns_of(line) <= width for line in text.splitlines())
+    row = text.splitlines()[-2]
+    assert " a-" in row and "\u2026" in row
+    assert width < 80 or "11-abababab" in row

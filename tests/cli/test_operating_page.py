@@ -15,12 +15,13 @@ SESSION = "".join(re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL))
 STEPS = [
     (line, said) for line, said in re.findall(r"^\$ ddb-lease (.*)\n((?:(?!\$ ).*\n)*)", SESSION, flags=re.MULTILINE)
 ]
-LEASE_ID = re.compile(r"\b(\d+)-[0-9a-f]{32}\b")
+LEASE_ID = re.compile(r"\b(\d+)-[0-9a-f]{8}(?:[0-9a-f]{24})?\b")
 VARY = {
     LEASE_ID: r"\1-ID",
     re.compile(r"\b\d{13}\b"): "FENCE",
-    re.compile(r"\S+:\d+(?=\s+\d)"): "OWNER",
+    re.compile(r"\S+:\d+(?=\s+(\d|is))"): "OWNER",
     re.compile(r"\b\d+(\.\d)?s(?=\s)"): "TIME",
+    re.compile(r"[\d.]+ RCU"): "RCU",
     re.compile(r" +"): " ",
 }
 
@@ -56,7 +57,7 @@ class Session:
 
     def run(self, line):
         """A command, on the lease ids that there are here; what it says."""
-        return self.cli(LEASE_ID.sub(lambda found: self.holders[int(found.group(1))]["lease_id"], line))
+        return self.cli(LEASE_ID.sub(lambda found: self.holders[int(found[1])]["lease_id"][: len(found[0])], line))
 
     def says_at_its_end(self, slot):
         """The output of the job on this slot when it ends normally."""
@@ -91,4 +92,12 @@ def test_the_page_shows_what_comes_out(session):
 
 
 def test_every_command_of_an_operator_is_on_the_page():
-    assert {shlex.split(line)[0] for line, _ in STEPS} >= {"status", "resize", "revoke", "release", "repair", "reset"}
+    assert {shlex.split(line)[0] for line, _ in STEPS} >= {
+        "status",
+        "resize",
+        "configure",
+        "revoke",
+        "release",
+        "repair",
+        "reset",
+    }

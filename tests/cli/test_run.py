@@ -260,8 +260,59 @@ def test_of_an_existing_bucket_the_stored_settings_rule_and_it_is_said_once(cli,
     cli(*run_line(bucket_name, "true", max_tokens=1))
     done = cli(*run_line(bucket_name, "true", max_tokens=5, lease=30, options=options))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("exists with max_tokens=1, lease_seconds=2") == 1
+    tokens, lease = done.stderr.splitlines()
+    assert tokens == (
+        f"ddb-lease: bucket {bucket_name!r} has max_tokens=1, and that counts, not the 5 of --max-tokens; to change that: "
+        f"ddb-lease resize {bucket_name} 5 --local"
+    )
+    assert lease.startswith(
+        f"ddb-lease: bucket {bucket_name!r} has leases of 2s, and that counts, not the 30s of --lease"
+    )
     assert table.get("counter")["max_tokens"] == 1
+    command = shlex.split(tokens.rpartition("ddb-lease ")[2])
+    assert cli(*command).returncode == 0
+    assert table.get("counter")["max_tokens"] == 5
+
+
+def test_a_bucket_may_be_made_to_serve_in_order_and_another_says_how_to_make_it_one(cli, bucket_name, table):
+    assert cli(*run_line(bucket_name, "true", options="--fifo")).stderr == ""
+    assert table.get("counter")["order"] == "fifo"
+    assert cli("configure", bucket_name, "--order", "any", "--local").returncode == 0
+    assert cli(*run_line(bucket_name, "true", options="--fifo")).stderr == (
+        f"ddb-lease: bucket {bucket_name!r} has order=any, and that counts, not --fifo; to change that: "
+        f"ddb-lease configure {bucket_name} --order fifo --local\n"
+    )
+
+
+def test_of_settings_that_were_not_typed_nothing_is_said(cli, bucket_name):
+    cli(*run_line(bucket_name, "true", max_tokens=3))
+    for typed in ([], ["--max-tokens", "3"], ["--grace", "100ms"]):
+        done = cli("run", bucket_name, "--local", "--short-leases", *typed, "--", "true")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_bucket_is_made_only_if_it_was_said_how_many_tokens_it_is_to_have(cli, bucket_name):
+    done = cli("run", bucket_name, "--local", "--", "true")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert "does not exist in table 'ddb-lease'; to make it, say how many tokens it is to have: --max-tokens N; `" in (
+        done.stderr
+    )
+    assert cli("status", bucket_name, "--local").returncode == 66
+
+
+def test_a_grace_is_held_against_the_stored_lease(cli, bucket_name):
+    cli(*run_line(bucket_name, "true", lease=10))
+    done = cli("run", bucket_name, "--local", "--grace", "9s", "--", "true")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "ddb-lease: --grace 9s is too long for a lease of 10s: it may be 2.3s at most\n",
+    )
+
+
+def test_the_owner_may_be_named(start, cli, bucket_name):
+    first_line(start(READY, options="--owner ann"))
+    (lease,) = json.loads(cli("status", bucket_name, "--local", "--json").stdout)["leases"]
+    assert lease["owner"] == "ann"
 
 
 # Waiting.
@@ -273,7 +324,8 @@ def test_no_slot_in_time_is_75_or_the_code_that_was_asked_for_and_nothing_is_run
     for options, code in (("--timeout 300ms", 75), ("--timeout 0 --no-slot-code 9", 9)):
         done = run(f"touch {tmp_path}/ran", options=options)
         assert done.returncode == code
-        assert re.fullmatch(r"ddb-lease: no slot of bucket '\S+' came free in \S+ s\n", done.stderr)
+        said = rf"ddb-lease: no slot of bucket '\S+' came free in \S+ s: held by \S+:{holder.pid} \(\S+s\)\n"
+        assert re.fullmatch(said, done.stderr)
     assert not (tmp_path / "ran").exists()
     assert holder.poll() is None
     holder.terminate()
@@ -295,7 +347,7 @@ def test_a_signal_while_waiting_ends_it_and_leaves_nothing_leased(start, table, 
     holder = start(READY)
     first_line(holder)
     held = leased(table)
-    waiter = start(f"touch {tmp_path}/ran")
+    waiter = start(f"touch {tmp_path}/ran", options="--quiet")
     # It waits once it has its handlers and has looked; an earlier signal would also end it, by default.
     # (HUP and QUIT show it: Python itself catches INT, from its first moment on.)
     until(lambda: catches(waiter.pid, signal.SIGHUP) and catches(waiter.pid, signal.SIGQUIT), "the waiter's handlers")

@@ -45,6 +45,7 @@ LINES = {  # the code; and whether it shows something on standard output
     "release taken 0-00 --local": (66, False),
     "revoke taken 0-00 --local": (66, False),
     "resize other 3 --local": (0, True),
+    "configure other --order any --local": (0, True),
     "repair other --local": (0, True),
     "reset other --local --yes": (0, True),
     "reset other --local": (2, False),

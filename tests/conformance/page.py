@@ -13,7 +13,8 @@ from typing import Any
 from ddb_lease.cli import main
 from ddb_lease.cli.conform.probe import Finding
 from ddb_lease.cli.conform.probing import all_probes, findings
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from scripts.harness.simulated_engine import Simulated
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"

@@ -14,6 +14,7 @@ from botocore.validate import ParamValidator
 from urllib3.exceptions import NewConnectionError, ProxyError
 
 from ddb_lease import StoreRejected
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Conflict,
     Done,
@@ -26,6 +27,7 @@ from ddb_lease._protocol.messages import (
     Request,
     Revoke,
     Seen,
+    SetOrder,
     Shown,
     Snapshot,
     Take,
@@ -48,8 +50,9 @@ from ddb_lease._protocol.rates.messages import (
     ReadPolicy,
     Reset,
 )
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.failures import CERTAIN, PASSING
 from tests import rates
 from tests.support import (
@@ -632,6 +635,7 @@ EVERY_REQUEST = {
     "snapshot of slots alone": Snapshot(slots=(0, 4), counter=False),
     "grow": Grow(rev=7, max_tokens=9),
     "recount": Recount(rev=7, minted=2),
+    "set the order": SetOrder(rev=7, order="fifo"),
     "charge limits": rates.charge(rates.part(), rates.part("busy", name="tokens")),
     "charge and reserve": rates.charge(rates.part("busy", reserved=3), process="p", hold=rates.HOLD),
     "charge and reserve more": rates.charge(rates.part(reserved=3), process="p", hold=rates.HOLD, hold_before="held"),
@@ -663,6 +667,8 @@ EVERY_REQUEST = {
         others=("tokens",),
     ),
     "read a policy": ReadPolicy(consistent=False),
+    "list a table": ListPage(),
+    "list more of a table": ListPage(after=("b", "slot#00001"), limit=9),
     "create a policy": CreatePolicy(policy=rates.POLICY),
     "change a policy": ChangePolicy(policy=rates.POLICY, rev_before=6),
 }
@@ -673,7 +679,7 @@ EACH = pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQ
 def operations():
     """Input shapes of the real service's operations by method name."""
     model = botocore.session.get_session().get_service_model("dynamodb")
-    names = {"query": "Query", "put_item": "PutItem", "update_item": "UpdateItem"}
+    names = {"query": "Query", "scan": "Scan", "put_item": "PutItem", "update_item": "UpdateItem"}
     names |= {"transact_write_items": "TransactWriteItems", "transact_get_items": "TransactGetItems"}
     names["batch_execute_statement"] = "BatchExecuteStatement"
     return {method: model.operation_model(name).input_shape for method, name in names.items()}
@@ -755,7 +761,7 @@ def test_each_placeholder_is_defined_and_used(request_, mark, defined_in):
 
 @EACH
 def test_no_attribute_is_named_in_an_expression_but_by_a_placeholder(request_):
-    words = {"AND", "OR", "SET", "REMOVE", "BETWEEN"}
+    words = {"AND", "NOT", "OR", "SET", "REMOVE", "BETWEEN"}
     words |= {"attribute_exists", "attribute_not_exists", "attribute_type", "if_not_exists"}
     for part in parts_of(request_):
         expressions = " ".join(text for name, text in part.items() if name.endswith("Expression"))
@@ -768,7 +774,7 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
         # A statement of a batch does not: the service never shows it, and an engine that would must not either.
         if is_conditional(part):
             assert part.get("ReturnValuesOnConditionCheckFailure") == (None if "Statement" in part else "ALL_OLD")
-    reads = isinstance(request_, (Look, Snapshot, ReadKey, ListKeys, ReadPolicy))
+    reads = isinstance(request_, (Look, Snapshot, ReadKey, ListKeys, ReadPolicy, ListPage))
     assert reads or all(map(is_conditional, parts_of(request_)))
 
 

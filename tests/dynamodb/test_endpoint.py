@@ -13,9 +13,9 @@ from botocore import exceptions as aws
 from ddb_lease import LeaseBucket, LeaseLost, StoreRejected, StoreUnavailable
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import explain
 from ddb_lease.dynamodb.endpoint import AWS, endpoint_of
-from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.table import check_table, create_table
 from ddb_lease.local.app import App
 from ddb_lease.local.embedded import serve
@@ -50,6 +50,13 @@ def test_a_missing_table_is_made_where_the_requests_go(plain_session):
     with serve() as engine:
         own = endpoint_of(engine.session(), engine.endpoint_url)
     assert "`ddb-lease create-table --table t --local`" in told(own)
+
+
+def test_a_command_that_is_advised_names_its_table_whatever_the_variables_of_a_shell_say():
+    assert AWS.place(table="ddb-lease") == "--table ddb-lease"
+    assert (
+        endpoint_of(None, "http://127.0.0.1:1").place(table="a b") == "--table 'a b' --endpoint-url http://127.0.0.1:1"
+    )
 
 
 def test_the_embedded_engine_says_how_its_tables_are_made():

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import ConfigurationError, LeaseBucket, Limit, RateLimiter, UnknownBucket
-from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, Snapshot
+from ddb_lease._protocol.listing import ListPage
+from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, SetOrder, Snapshot
 from ddb_lease._protocol.rates import messages as rates
 from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.listing import TableReader
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.cli import main
 from ddb_lease.dynamodb import ConnectionSettings
@@ -228,6 +230,11 @@ def grow(bucket, table):
     assert bucket().resize(5).after == 5
 
 
+def configure(bucket, table):
+    put_counter(table)
+    assert bucket().configure(order="fifo").after == "fifo"
+
+
 def repair(bucket, table):
     put_counter(table, max_tokens=200, minted=3)
     put_free(table, 0, 150)
@@ -305,6 +312,20 @@ def status(bucket, table):
     assert bucket().status().in_circulation == 1
 
 
+class Listed:
+    """What reads the whole table, made like the others."""
+
+    def __init__(self, name, *, table, session, endpoint_url, runtime, **_):
+        connection = ConnectionSettings(session=session, endpoint_url=endpoint_url)
+        reader = TableReader(table, connection=connection, runtime=runtime)
+        self.read, self.close = reader.read, reader.close
+
+
+def list_the_table(bucket, table):
+    put_counter(table)
+    assert table.bucket in {one.name for one in bucket(kind=Listed).read().buckets}
+
+
 def status_of_nothing(bucket, table):
     with pytest.raises(UnknownBucket):
         bucket().status()
@@ -341,18 +362,20 @@ OF = {
         revoke,
         shrink,
         grow,
+        configure,
         repair,
         reset,
         status,
         status_of_nothing,
         steer_a_rate,
         look_at_a_rate,
+        list_the_table,
     ],
     "reader": [status, status_of_nothing, status_of_a_rate, look_at_a_rate],
 }
 
-OPERATORS = {Revoke, Snapshot, Grow, Recount}
-"""What only an operator sends, of buckets."""
+OPERATORS = {Revoke, Snapshot, Grow, Recount, SetOrder, ListPage}
+"""What only an operator sends, of buckets and tables."""
 
 STEERING = {rates.Override, rates.Block, rates.Reset, rates.ChangePolicy}
 """What only an operator sends, of rates."""
@@ -364,6 +387,7 @@ LIBRARY = {
     "release": release_by_id,
     "revoke": revoke,
     "resize": shrink,
+    "configure": configure,
     "repair": repair,
     "reset": reset,
     "status": status,
@@ -473,6 +497,14 @@ def test_the_commands_of_rates_need_no_more_than_their_roles_have(record, in_pro
     assert {name for name in record.partitions if not within(bucket_name, name)} == set()
 
 
+def test_listing_a_table_needs_a_scan_and_nothing_else(record, in_process, table, capsys):
+    put_counter(table)
+    assert in_process("ls", f"--table={TABLE}", "--json") == 0
+    assert record.actions == {"dynamodb:Scan"}
+    (found,) = [one for one in json.loads(capsys.readouterr().out)["buckets"] if one["name"] == table.bucket]
+    assert (found["used"], found["max_tokens"], found["oldest"]) == (0, 3, None)
+
+
 def test_making_the_table_needs_what_the_deployer_has(record, in_process, new_table):
     assert in_process("create-table", f"--table={new_table}") == 0
     assert record.actions == allowed("deployer")
@@ -498,8 +530,10 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "limit", "rate", "status", "release", "revoke", "resize", "repair", "reset", "create-table"),
-        *("local", "template", "completion"),  # these ask nothing of AWS
+        *("run", "limit", "rate", "status", "release", "revoke", "resize", "configure", "repair", "reset"),
+        *("create-table", "ls"),
+        *("serve", "top"),  # as ls and status: one reader, again and again
+        *("local", "template", "completion", "timeline"),  # these ask nothing of AWS
         "conform",  # has a table of its own: tests/conformance/test_command.py
     }
 

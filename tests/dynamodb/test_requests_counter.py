@@ -4,8 +4,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ddb_lease._protocol.messages import Done, Refused, Rejected
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from tests.conftest import TABLE
 from tests.support import (
     LEASE_MS,

@@ -7,7 +7,8 @@ from botocore.exceptions import ClientError
 
 from ddb_lease._protocol.messages import Done, Each, Refused, Rejected, Renew, RenewEach
 from ddb_lease.dynamodb import expressions
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from tests.conftest import TABLE
 from tests.support import (
     LEASE_MS,

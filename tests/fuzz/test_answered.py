@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ddb_lease import StoreRejected, client_config
 from ddb_lease._protocol.messages import Conflict, Done, Look, Refused, Rejected, Seen, ThrottledAnswer, Unknown, Unsent
 from ddb_lease.dynamodb import ConnectionSettings
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress
 from tests.strategies import KNOWN_CODES, as_json, codes, found_items, json_values, reasons
 from tests.support import bring_back, claim, create, mint, release, renew, retire, store_of
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, LeaseBucket, StoreRejected
-from ddb_lease._protocol.messages import Done, Grow, Look, Recount, Refused, Rejected, Revoke, Seen, Take
+from ddb_lease._protocol.messages import Done, Grow, Look, Recount, Refused, Rejected, Revoke, Seen, SetOrder, Take
 from ddb_lease._protocol.records import MAX_TOKENS
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.items import decode, read_counter, read_slot, slot_number
@@ -444,6 +444,7 @@ WRITES = {
     "create beside slots": lambda: create(slots=0),
     "grow": lambda: Grow(rev=5, max_tokens=9),
     "recount": lambda: Recount(rev=5, minted=1),
+    "set the order": lambda: SetOrder(rev=5, order="fifo"),
     "take": lambda: Take(
         claims=(0,),
         mints=(1,),

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, LeaseBucket
 from ddb_lease._protocol.messages import Look
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.items import decode_map
 from tests.strategies import any_data, any_text, nested, same, sound_data, sound_text
 from tests.support import bring_back, claim, claimant, create, mint, release, renew, retire

@@ -47,6 +47,24 @@ OUTAGES = Chapter(
             noticed_by=(f"{_WITHOUT_ANSWER}::test_in_an_outage_all_but_one_caller_a_second_are_answered_at_once",),
         ),
         Mutant(
+            name="the first answer of all ends the outage for its own call",
+            module="_operations/rates/preparing.py",
+            target="prepare_to_charge",
+            code="budget_ends()",
+            without="0.0",
+            noticed_by=(f"{_WITHOUT_ANSWER}::test_the_first_answer_of_all_ends_an_outage_for_the_call_that_gets_it",),
+        ),
+        Mutant(
+            name="a try does not wait for those in front who wait for others",
+            module=_BOOKING,
+            target="_Tries._behind_others",
+            code="relied if waits else book.known or book.doubted",
+            without="relied",
+            noticed_by=(
+                "tests/operations/rates/test_settling.py::test_a_try_behind_a_reservation_that_waits_is_denied_at_once",
+            ),
+        ),
+        Mutant(
             name="an answer while a request hangs is no outage",
             module=_CONTACT,
             target="Contact.unanswered",

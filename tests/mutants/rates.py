@@ -2,7 +2,6 @@
 
 from tests.mutants.mutant import Chapter, Mutant
 
-_BOOKING = "_operations/rates/booking.py"
 _DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
 _CHARGING = "_protocol/rates/charging.py"
@@ -76,8 +75,8 @@ RATES = Chapter(
         ),
         Mutant(
             name="a process that has not seen a key's override reads the key before it refuses",
-            module=_BOOKING,
-            target="_look_for_override",
+            module="_operations/rates/preparing.py",
+            target="look_for_override",
             code="now - book.known_at < REMEMBERED and policy is not None",
             without="policy is not None",
             noticed_by=(

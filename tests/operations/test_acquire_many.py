@@ -23,7 +23,8 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, Claimant, Counter, Slot, View
 from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.testing import MovableClock
 from ddb_lease.testing.manual_heartbeat import ManualHeartbeats
 from tests.support import (

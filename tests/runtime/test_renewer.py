@@ -25,8 +25,9 @@ from ddb_lease._runtime import renewer
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.renewer import AHEAD, MOST_AHEAD_SECONDS, take_batch
 from ddb_lease._runtime.workers import Workers
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import read_answer
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.events import Renewed
 from tests.support import (
     CONFLICT,

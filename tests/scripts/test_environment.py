@@ -154,3 +154,45 @@ def test_an_active_virtual_environment_makes_no_other_environment(tmp_path):
     plain = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     told.add(subprocess.check_output([plain, "-c", program, ROOT / "scripts"], text=True))
     assert len(told) == 1
+
+
+# What people see.
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_what_the_package_manager_says_is_shown_only_if_it_fails(tmp_path, code):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\necho 'WARNING: a newer pip'\necho 'more of it' >&2\nexit {code}\n")
+    python.chmod(0o755)
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment; environment._pip(pathlib.Path(sys.argv[2]), ())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(ROOT / "scripts"), str(tmp_path / ".venv")],
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+    )
+    failed = (
+        "WARNING: a newer pip\nmore of it\nthe packages could not be installed: is the package index within reach?\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", failed if code else "")
+
+
+DRAW = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from demo_view import Screen
+screen = Screen()
+screen.show(99.9, 3, {0: 8, 2: 1}, 1, 8, 8)
+screen.show(100.9, 3, {0: 8}, 2, 8, 8)
+"""
+
+
+def test_the_demo_fits_80_columns_and_its_words_stand_apart():
+    done = subprocess.run(
+        [sys.executable, "-c", DRAW, str(ROOT / "scripts")], capture_output=True, text=True, timeout=LONG, check=True
+    )
+    first, second = done.stdout.splitlines()
+    assert first == " 99.9 s  slot 0: job 8   slot 1: killed  slot 2: job 1   waiting: 8  done: 8"
+    assert second == "100.9 s  slot 0: job 8   slot 1: --      slot 2: killed  waiting: 8  done: 8"
+    assert max(map(len, done.stdout.splitlines())) < 80

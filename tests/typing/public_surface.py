@@ -45,6 +45,8 @@ def bucket_and_lease() -> None:
     assert_type(bucket.release("0-x"), bool)
     assert_type(bucket.revoke("0-x"), bool)
     assert_type(bucket.resize(3), ddb_lease.Resized)
+    assert_type(bucket.configure(order="fifo"), ddb_lease.Configured)
+    bucket.configure(order="lifo")  # type: ignore[arg-type]
     assert_type(bucket.repair(), ddb_lease.Repaired)
     assert_type(bucket.reset(), int)
     assert_type(bucket.status(), ddb_lease.BucketStatus)
@@ -171,6 +173,8 @@ def values(
 ) -> None:
     assert_type(status.leases, tuple[ddb_lease.LeaseInfo, ...])
     assert_type(status.free, int)
+    assert_type(status.queue, tuple[ddb_lease.Waiter, ...])
+    assert_type(status.waiting, int)
     assert_type(status.drift, int)
     assert_type(status.lease_seconds, float)
     assert_type(info.remaining_seconds, float)
@@ -275,6 +279,7 @@ async def on_a_loop() -> None:
         assert_type(await bucket.try_acquire(), aio.Lease | None)
         assert_type(await bucket.release("0-x"), bool)
         assert_type(await bucket.resize(3), ddb_lease.Resized)
+        assert_type(await bucket.configure(order="any"), ddb_lease.Configured)
         assert_type(await bucket.status(), ddb_lease.BucketStatus)
         bucket.acquire().release()  # type: ignore[attr-defined]
         as_context: AbstractAsyncContextManager[aio.Lease] = bucket.lease(timeout=1)

@@ -6,11 +6,7 @@ Invariants:
   seen; a refused charge brings the item, and is planned anew.
 - The first in a key's queue sends one charge at a time, for all who wait and may book now. Its answer says when their
   permits are due; each sleeps until then, and sends nothing more.
-- An attempt has one id for all its sendings, and charges the same permits for the same callers each time. If the item
-  that refused it shows the id, an earlier sending was charged: it counts once, and its permits are due by the item as
-  it is then, which is the later time.
-- An attempt that is given up with an unknown outcome was not booked. If it was charged, its permits are forgone. While
-  others wait for it, it is not given up before `ATTEMPT_SECONDS`, whoever sends it.
+- An attempt with an unknown outcome that others wait for is not given up before `ATTEMPT_SECONDS`, whoever sends it.
 - Who cannot be served within its timeout is told as soon as that is known.
 - A call that a signal handler's fork has doubled ends in the child with an error: its permits are its parent's.
 """
@@ -20,13 +16,16 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
+from ddb_lease._operations.rates.flights import FlightSender
+from ddb_lease._operations.rates.memory import known_to_rely_on
 from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue, enter
-from ddb_lease._operations.resend import UNANSWERED, send_until
-from ddb_lease._operations.sync_time import confirm, never_reached, without_time
-from ddb_lease._protocol.messages import Conflict, Pause, Rejected, ThrottledAnswer, Unknown, Unsent
+from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_for_override, prepare_to_charge
+from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue
+from ddb_lease._operations.rates.using import PADDING_NS, until_used
+from ddb_lease._operations.sync_time import never_reached
+from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.outcomes import (
     Admission,
     Admitted,
@@ -36,48 +35,30 @@ from ddb_lease._protocol.outcomes import (
     LostRace,
     OutOfTurn,
     Unavailable,
-    failure_of,
 )
 from ddb_lease._protocol.rates.batching import MOST_TOGETHER, Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
-    REMEMBERED,
-    Attempt,
     HeldBack,
     NeverEnough,
     NotBefore,
     StalePolicy,
     Wanted,
-    due_times,
     earliest_due,
-    is_charged,
     limits_of,
-    propose,
-    remembered_until,
     without_charges,
 )
-from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWritten, ReadKey
-from ddb_lease._protocol.rates.records import KeyState, Policy
-from ddb_lease._protocol.rates.validation import NS, SINGLE
-from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, admitting, resending
+from ddb_lease._protocol.rates.records import Policy
+from ddb_lease._protocol.rates.validation import NS
+from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, admitting
 from ddb_lease._state.rates.hold_ledger import left_behind
-from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook
+from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
-from ddb_lease._state.rates.pace import Pace
-from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
 BRANCHES: Final = 6
 """Requests that one attempt may make, unknown answers apart. A charge of one limit needs two at most; one of several
 limits may be refused again while others charge in between."""
 
-ATTEMPT_SECONDS: Final = 5.0
-"""How long an attempt with an unknown outcome is sent again."""
-
-TRIES_WHEN_UNKNOWN: Final = 6
-"""How often one attempt is sent in all while its answers are lost."""
-
-SLACK_NS: Final = 10_000_000
-"""How much later than necessary a refused charge of several limits is proposed; twice as much after each refusal."""
 
 LINGER_SECONDS: Final = 0.001
 """How long the first in the queue waits for others, where the last charge booked for more than wait now: those that it
@@ -92,9 +73,6 @@ AHEAD_NS: Final = 20_000_000
 OUTRUN_SECONDS: Final = 1.0
 """For how long after that."""
 
-PREFETCHED_PARTS: Final = 1_000
-"""Into how many parts prefetched permits are split at most, each due with its last permit: a rate of bytes may have
-millions of them."""
 
 IN_FRONT: Final = 100
 """How many of those in front a waiter counts to see whether it can be served in time: each waiter does so."""
@@ -102,14 +80,8 @@ IN_FRONT: Final = 100
 HELD_SECONDS: Final = 1.0
 """After how long it is tried again where reservations hold all there is."""
 
-HELD_AHEAD_NS: Final = 2_000_000_000
-"""How much later than expected a reservation may be due: others may charge just before. A hold's time counts from then
-on, so with the whole horizon, holds of dead processes would stay for so much longer."""
 
 _NO_ANSWER: Final = StoreUnavailable("the service did not answer")
-
-_PADDING_NS: Final = 1_000
-"""Added to a wait, as a pause that ends a moment too soon would be followed by another."""
 
 
 def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Operation[Admission]:
@@ -128,7 +100,7 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         StoreRejected: The service refuses for good.
         ConfigurationError: The limiter was closed, or the stored policy can never admit this.
     """
-    tries, process = _Tries(state, key, book, booking), state.process
+    tries = _Tries(state, key, book, booking)
     outcome = yield from tries.run()
     if not isinstance(outcome, Booked):
         contact = state.contact
@@ -143,7 +115,7 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         last: Admission = yield from policy.after(outcome, tries.run)
         outcome = last
     if isinstance(outcome, Booked):
-        yield from _until_used(state, book, booking, process)
+        yield from until_used(state, book, booking, process=tries.process)
         return Admitted()
     return outcome
 
@@ -164,64 +136,6 @@ def _gives_up(state: LimiterState, book: KeyBook, booking: Booking) -> Callable[
     return give_up
 
 
-def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int) -> NotBefore | HeldBack | None:
-    """Why permits cannot be had now, by memory alone; None: ask the table."""
-    policy, known = state.policy, book.known
-    if policy is None or known is None:
-        return None
-    denial = earliest_due(policy, known, wanted, now=now)
-    if isinstance(denial, NotBefore):
-        return denial if denial.at > now and _remembered(policy, known, book.known_at, denial, now) else None
-    return None
-
-
-def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
-    """The item as last seen, where that is still to be relied on; what is left of it where only the table can tell."""
-    known = book.known
-    if known is None:
-        return None
-    denial = earliest_due(policy, known, wanted, now=now)
-    if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, known, book.known_at, denial, now):
-        return without_charges(known)
-    return known
-
-
-def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefore, now: int) -> bool:
-    return now < remembered_until(denial, known, limits_of(policy, known), now=known_at)
-
-
-def _until_used(state: LimiterState, book: KeyBook, booking: Booking, process: str) -> Operation[None]:
-    """Wait until booked permits are due, and let them pass the gate. The booking is then without permits: used."""
-    while True:
-        state.require_usable(process)
-        now, due = state.rate_time.now_ns(), booking.due
-        if due is None or now is None:
-            raise ConfigurationError("permits were used twice: a defect of this library")
-        wait = due - now
-        if wait <= 0:
-            with state.lock:
-                wait = _pass(state, book, booking, now=now)
-                woken = book.used(booking) if wait == 0 else []
-                if wait == 0 and book.pace is not None:
-                    book.pace.note(max(booking.wanted.booked.values(), default=0), now=state.time.steady())
-            _wake(woken, but=booking)
-            if wait == 0:
-                return
-        yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
-
-
-def _pass(state: LimiterState, book: KeyBook, booking: Booking, *, now: int) -> int:
-    """Let permits that are due pass the gate, in the order of their due times; returns how long they still wait."""
-    wait = book.waits_for_others(booking, now=now)
-    if wait:
-        return wait
-    gate = book.gate = book.gate or UseGate()
-    limits = state.limits if state.policy is None else limits_of(state.policy, book.known)
-    wait = gate.wait_ns(booking.wanted, limits, now=round(state.time.steady() * NS))
-    booking.comes_at = now + wait
-    return wait
-
-
 class _Tries:
     """The tries of one call."""
 
@@ -230,18 +144,18 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
-        self._process = state.process
-        self._sent_at = 0
+        self.process = state.process
+        self._sender = FlightSender(state, key, book, booking)
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
-        state.require_usable(self._process)
+        state.require_usable(self.process)
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
                 dealt = book.deal(now=now, steady=state.time.steady())
-            _wake(dealt, but=booking)
+            wake(dealt, but=booking)
         if booking.due is not None:
             return Booked(due=booking.due)
         began, contact = state.time.steady(), state.contact
@@ -278,7 +192,7 @@ class _Tries:
             if isinstance(outcome, Denied) and booking.patient:
                 book.rests(booking, until=state.time.steady() + min(outcome.retry_in, LONGEST_DENIAL_SECONDS))
             others = book.others()
-        _wake(others, but=booking)
+        wake(others, but=booking)
 
     def _behind_others(self) -> Admission:
         """What can be told without sending, as others stand in front."""
@@ -288,7 +202,10 @@ class _Tries:
             trouble = book.trouble
             known = None
             if now is not None and policy is not None and book.flight is None:
-                known = known_to_rely_on(policy, book, booking.wanted, now=now)
+                # A try does not wait until those in front look again: by what they know, they have all there is.
+                relied = known_to_rely_on(policy, book, booking.wanted, now=now)
+                waits = booking.patient or trouble is not None
+                known = relied if waits else book.known or book.doubted
             if now is not None and policy is not None and known is not None:
                 in_front = book.in_front_of(booking, most=IN_FRONT)
                 wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
@@ -304,24 +221,24 @@ class _Tries:
 
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
-        give_up_at = min(booking.deadline, state.time.steady() + ATTEMPT_SECONDS, self._budget_ends())
-        failure = yield from prepare_to_charge(state, give_up_at, self._budget_ends())
+        failure = yield from prepare_to_charge(state, self._gives_up_at, self._budget_ends)
         if failure is not None:
             return failure
+        give_up_at = self._gives_up_at()
         if book.flight is None and self._others_come():
             yield Pause(seconds=LINGER_SECONDS, wakeable=False)
         for branch in range(BRANCHES):
             if booking.due is not None:
                 return Booked(due=booking.due)
             yield from self._clear_the_way(give_up_at, again=branch > 0)
-            state.require_usable(self._process)
+            state.require_usable(self.process)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
                 case Flight():
-                    outcome = yield from self._fly(step, give_up_at)
+                    outcome = yield from self._sender.send(step, give_up_at)
                 case NeverEnough():
-                    outcome = yield from _look_for_override(
+                    outcome = yield from look_for_override(
                         state, self._key, booking.wanted, refused=step, give_up_at=give_up_at
                     )
                 case _:
@@ -344,6 +261,10 @@ class _Tries:
         if self._booking.wanted.reserved and book.ledger is not None and book.ledger.settlers:
             yield Pause(seconds=WAIT_FOR_ANOTHER_SECONDS, wakeable=True)
 
+    def _gives_up_at(self) -> float:
+        """Until when one attempt is sent again, on the steady clock."""
+        return min(self._booking.deadline, self._state.time.steady() + ATTEMPT_SECONDS, self._budget_ends())
+
     def _budget_ends(self) -> float:
         """Until when requests are sent again, on the steady clock, by the budget of a decision."""
         contact, since = self._state.contact, self._book.failing_since
@@ -363,7 +284,7 @@ class _Tries:
     def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
         state, book = self._state, self._book
-        policy, now = state.policy, _reliable(state)
+        policy, now = state.policy, state.now()
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
@@ -375,7 +296,8 @@ class _Tries:
             steady = state.time.steady()
             most = sum(limit.burst for limit in limits_of(policy, book.known).values())
             places = [booking.place(now=steady) for booking in book.waiting(min(most, MOST_TOGETHER))]
-            step = plan(policy, self._known(policy, now), places, now=now, prefetch=self._prefetch(policy, places))
+            known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
+            step = plan(policy, known, places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
                     batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting(step.size))
@@ -415,9 +337,6 @@ class _Tries:
         more = min(AHEAD_NS // limit.interval, limit.burst // 8, int(book.pace.a_second(now=steady) / 2))
         return max(state.prefetch, wanted + more) if more else state.prefetch
 
-    def _known(self, policy: Policy, now: int) -> KeyState | None:
-        return known_to_rely_on(policy, self._book, self._booking.wanted, now=now)
-
     def _require_possible(self, policy: Policy) -> None:
         missing = [name for name in self._booking.wanted.limits if name not in policy.limits]
         if missing:
@@ -426,203 +345,12 @@ class _Tries:
                 f"{', '.join(sorted(policy.limits))}"
             )
 
-    def _fly(self, flight: Flight, give_up_at: float) -> Operation[Admission | StalePolicy | None]:
-        """Send a flight until its outcome is known; None: it was refused, and is to be planned anew."""
-        state, book = self._state, self._book
-        answer = yield from self._send_until_known(flight, give_up_at)
-        now = _reliable(state)
-        match answer:
-            case KeyWritten():
-                return self._booked(flight, flight.sent[-1:], answer.state, now)
-            case KeyRefused() if flight.sent and is_charged(flight.sent[-1], answer.state):
-                return self._booked(flight, flight.sent, answer.state, now)
-            case KeyRefused():
-                with state.lock:
-                    if book.known is not None and flight.sent and flight.sent[-1].limits[0].branch == "idle":
-                        book.outrun_at, book.pace = state.time.steady(), book.pace or Pace()
-                    book.learn(answer.state, now=now, since=self._sent_at, process=state.process)
-                    book.trouble = None  # the table answered
-                    flight.uncertain = False
-                    flight.refusals += 1
-                return None
-            case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
-                with state.lock:
-                    if flight.uncertain and flight.wanted.reserved:
-                        book.ledger = left_behind(book.ledger, now=now)
-                    flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
-                return None
-            case Conflict() | ThrottledAnswer():
-                return Busy(cause=answer.cause)
-            case Unsent() | Unknown():
-                return failure_of(answer)
-            case Rejected():
-                raise answer.error
-            case _:
-                raise ConfigurationError(f"unexpected answer: {answer}")
-
-    def _booked(self, flight: Flight, sent: list[Charge], found: KeyState | None, now: int) -> Admission | None:
-        state, book = self._state, self._book
-        if found is None:
-            raise ConfigurationError("a charge left no item: a defect of this library")
-        counts, more, interval = _shares(flight)
-        dues = due_times(sent, found, [count * interval for count in (*counts, *more)])
-        size = len(counts)
-        with state.lock:
-            if flight.wanted.reserved:
-                enter(book, flight, sent, dues[0])
-            book.learn(found, now=now, since=self._sent_at, process=state.process)
-            steady = state.time.steady()
-            woken = book.book(flight, dues[:size], list(zip(dues[size:], more, strict=True)), now=steady)
-            # If those for whom it was charged are gone, their permits are for those who wait now.
-            woken += book.deal(now=now, steady=steady)
-            settlers = [] if book.ledger is None else book.ledger.settlers[:1]
-        _wake(woken, but=self._booking)
-        for settler in settlers:
-            settler.wake()
-        return None if self._booking.due is None else Booked(due=self._booking.due)
-
-    def _send_until_known(self, flight: Flight, give_up_at: float) -> Operation[Any]:
-        answer = yield from self._send(flight)
-        if not _is_undecided(flight, answer):
-            return answer
-        policy = resending(
-            again=lambda answer: self._booking.due is None and _is_undecided(flight, answer),
-            steady=self._state.time.steady,
-            deadline=give_up_at,
-            chance=self._state.chance,
-            tries=TRIES_WHEN_UNKNOWN,
-        )
-        return (yield from policy.after(answer, lambda: self._send(flight)))
-
-    def _send(self, flight: Flight) -> Operation[Any]:
-        """Send it once, as of now."""
-        state, book = self._state, self._book
-        if state.closed:
-            raise state.closed_error()
-        policy, now = state.policy, _reliable(state)
-        if policy is None:
-            raise ConfigurationError("no policy: a defect of this library")
-        with state.lock:
-            known = self._known(policy, now)
-            horizon = max(0, flight.horizon - (now - flight.planned_at))
-            if flight.wanted.reserved:
-                horizon = min(horizon, _expected_wait(policy, known, flight.wanted, now) + HELD_AHEAD_NS)
-            proposal = propose(
-                policy,
-                known,
-                flight.wanted,
-                attempt=Attempt(
-                    key=self._key,
-                    id=flight.attempt,
-                    lane=state.lane,
-                    process=state.process,
-                    settle_by=now + horizon + flight.wanted.settle_within,
-                ),
-                now=now,
-                horizon=horizon,
-                retention=round(state.retention),
-                slack=SLACK_NS << min(flight.refusals - 1, 6) if flight.refusals else 0,
-            )
-            if not isinstance(proposal, Charge):
-                return proposal
-            flight.sent.append(proposal)
-            before, flight.uncertain = flight.uncertain, True  # if we are interrupted now, nobody knows
-            self._sent_at = now
-        answer: Any = yield proposal
-        with state.lock:
-            if book.flight is flight:
-                flight.uncertain = before or isinstance(answer, Unknown)
-        return answer
-
 
 def _give_up(book: KeyBook, now: int | None) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
         book.ledger = left_behind(book.ledger, now=now or 0)
-
-
-def prepare_to_charge(
-    state: LimiterState, give_up_at: float, budget_ends: float
-) -> Operation[Busy | Unavailable | None]:
-    """Have a policy and the time; returns why we have not."""
-    failure = yield from ensure_policy(state, deadline=give_up_at)
-    if failure is not None:
-        return failure
-    if state.rate_time.now_ns() is None:
-        failed = yield from confirm(state.time, until=budget_ends)
-        if state.rate_time.now_ns() is None:
-            return without_time(failed)
-    if state.closed:
-        raise state.closed_error()
-    return None
-
-
-def _expected_wait(policy: Policy, known: KeyState | None, wanted: Wanted, now: int) -> int:
-    due = earliest_due(policy, known, wanted, now=now)
-    return due.at - now if isinstance(due, NotBefore) else 0
-
-
-def _look_for_override(
-    state: LimiterState, key: str, wanted: Wanted, *, refused: NeverEnough, give_up_at: float
-) -> Operation[Admission | None]:
-    """Read the key, as it may have an override that allows more; None: it was read just now.
-
-    Raises:
-        ConfigurationError: What was read shows that the limits never allow it.
-    """
-    policy, book, now = state.policy, state.book(key), _reliable(state)
-    if now - book.known_at < REMEMBERED and policy is not None:
-        due = earliest_due(policy, book.known, wanted, now=now)
-        if isinstance(due, NeverEnough):
-            what = "n" if refused.limit == SINGLE else refused.limit
-            raise ConfigurationError(
-                f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
-                f"{refused.limit!r}, or of the key's override)"
-            )
-    return (yield from look_at_key(state, key, give_up_at=give_up_at))
-
-
-def look_at_key(state: LimiterState, key: str, *, give_up_at: float) -> Operation[Busy | Unavailable | None]:
-    """Read a key and learn what its item shows; returns why it could not be read, if it could not."""
-    since = state.rate_time.now_ns()
-    answer, _ = yield from send_until(
-        ReadKey(key=key),
-        again=UNANSWERED,
-        time=state.time,
-        chance=state.chance,
-        tries=TRIES_WHEN_UNKNOWN,
-        deadline=give_up_at,
-    )
-    if not isinstance(answer, KeyIs):
-        return failure_of(answer)
-    with state.lock:
-        state.book(key).learn(answer.state, now=_reliable(state), since=since, process=state.process)
-    return None
-
-
-def _is_undecided(flight: Flight, answer: object) -> bool:
-    # Once it may have been charged, any other attempt would be a second charge.
-    unanswered = isinstance(answer, (Conflict, ThrottledAnswer, Unsent))
-    return isinstance(answer, Unknown) or (unanswered and flight.uncertain)
-
-
-def _shares(flight: Flight) -> tuple[list[int], list[int], int]:
-    """How many permits each caller gets, the same of each part of those that are prefetched, and what a permit costs.
-
-    By what was sent last: since it was planned, the policy may have changed. For several limits, nothing is prefetched,
-    and all are due together: one permit for each caller stands for all of its own.
-    """
-    names = flight.wanted.limits
-    if len(names) != 1 or flight.wanted.reserved:
-        return [1] * len(flight.batch), [], 0
-    (name,) = names
-    part = next(part for part in flight.sent[-1].limits if part.name == name)
-    counts = [wanted.booked[name] for _, wanted in flight.batch]
-    more = flight.wanted.booked[name] - sum(counts)
-    each = max(1, -(-more // PREFETCHED_PARTS))
-    parts = [each] * (more // each) + ([more % each] if more % each else [])
-    return counts, parts, part.charged // flight.wanted.booked[name]
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:
@@ -634,18 +362,5 @@ def _sum(wanted: list[Wanted]) -> Wanted:
     return Wanted(booked=total)
 
 
-def _wake(bookings: list[Booking], *, but: Booking) -> None:
-    for booking in bookings:
-        if booking is not but:
-            booking.wake()
-
-
-def _reliable(state: LimiterState) -> int:
-    now = state.rate_time.now_ns()
-    if now is None:
-        raise ConfigurationError("the time is unknown again: a defect of this library")
-    return now
-
-
 def _denied(at: int, now: int) -> Denied:
-    return Denied(retry_in=(max(0, at - now) + _PADDING_NS) / NS)
+    return Denied(retry_in=(max(0, at - now) + PADDING_NS) / NS)

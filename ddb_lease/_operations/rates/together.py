@@ -18,16 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from ddb_lease._operations.rates.booking import (
-    ATTEMPT_SECONDS,
-    BRANCHES,
-    HELD_SECONDS,
-    SLACK_NS,
-    known_to_rely_on,
-    look_at_key,
-    prepare_to_charge,
-)
+from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
+from ddb_lease._operations.rates.flights import SLACK_NS
+from ddb_lease._operations.rates.memory import known_to_rely_on
 from ddb_lease._operations.rates.policy import ensure_policy
+from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, prepare_to_charge
 from ddb_lease._operations.rates.settling import clear_overdue, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
@@ -172,10 +167,10 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
 
     def once() -> Operation[Admission]:
         first.require_usable(call.process)
-        ends = _budget_ends(first, call)
-        give_up_at = min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
-        failure = yield from prepare_to_charge(state, give_up_at, ends)
-        known, policy = book.known, state.policy
+        failure = yield from prepare_to_charge(
+            state, lambda: _gives_up_at(first, call), lambda: _budget_ends(first, call)
+        )
+        give_up_at, known, policy = _gives_up_at(first, call), book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
@@ -270,6 +265,11 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
     return (yield from policy.after((yield from tried()), tried))
 
 
+def _gives_up_at(state: LimiterState, call: Call) -> float:
+    """Until when one attempt is sent again, on the steady clock."""
+    return min(call.deadline, state.time.steady() + ATTEMPT_SECONDS, _budget_ends(state, call))
+
+
 def _budget_ends(state: LimiterState, call: Call) -> float:
     """Until when requests are sent again, on the steady clock, by the budget of a decision."""
     contact, now = state.contact, state.time.steady()
@@ -355,8 +355,7 @@ class _Charging:
         """Returns the outcome, None if it was refused; and whether it is known whether it was carried out."""
         state = self._first
         since = state.rate_time.now_ns()
-        ends = _budget_ends(state, self._call)
-        give_up_at = min(self._call.deadline, state.time.steady() + ATTEMPT_SECONDS, ends)
+        give_up_at = _gives_up_at(state, self._call)
         answer, uncertain = yield from send_until(
             request, again=UNKNOWN, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
         )

@@ -135,8 +135,8 @@ class LimitSettlement:
 class Settle:
     """Settle reservations of one process: one UpdateItem. Answered by `KeyWritten` or `KeyRefused`.
 
-    It requires that the process's hold shows the attempt `hold_before`. To sweep is to settle in full a hold that is
-    past its time.
+    It requires that the process's hold shows the attempt `hold_before`; and, to set `ttl`, that there is no override.
+    To sweep is to settle in full a hold that is past its time.
 
     Attributes:
         limits: What was used may be less than what was held, or more: then the excess is a debt.

@@ -85,14 +85,6 @@ def settle(
     return _settle(policy, state, hold, parts, attempt=attempt, now=now, retention=retention)
 
 
-def is_settled(request: Settle, state: KeyState | None) -> bool:
-    """Whether the item that refused a settlement shows its attempt: an earlier sending of it happened."""
-    if state is None:
-        return False
-    hold = state.holds.get(request.process)
-    return state.lanes.get(request.lane) == request.attempt or (hold is not None and hold.attempt == request.attempt)
-
-
 def sweep(policy: Policy, state: KeyState, *, attempt: Attempt, now: int, retention: int) -> Settle | None:
     """The settlement, in full, of a hold that is past its time; None if there is none.
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from fractions import Fraction
 
-from ddb_lease._numbers import as_number, shown
+from ddb_lease._numbers import positive, shown
 from ddb_lease._protocol.rates.records import LONGEST_KEY_BYTES, LONGEST_LIMIT_NAME, MOST_LIMITS, LimitPolicy
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
@@ -33,9 +31,6 @@ SINGLE = "permits"
 
 _RESERVED = frozenset({"self", "n", "timeout", "settle_within", "key", "under"})
 """Keyword arguments of the calls that take limits by name."""
-
-_LARGEST = 10**15
-"""Of a number that is given as an int: beyond any rate or time that makes sense, and exact as a float."""
 
 
 def limit_policies(limits: object) -> dict[str, LimitPolicy]:
@@ -60,14 +55,12 @@ def limit_policy(limit: object) -> LimitPolicy:
     if not isinstance(limit, Limit):
         raise ConfigurationError(f"a limit must be a Limit, as in Limit(100, per=60), not {shown(limit)}")
     permits = positive("permits", limit.permits)
-    seconds = positive("per", limit.per.total_seconds() if isinstance(limit.per, timedelta) else limit.per)
+    seconds = positive("per", limit.per)
     if permits > FASTEST * seconds:
         raise ConfigurationError(
             f"permits may be up to {FASTEST:,} a second, not {shown(limit.permits)} in {shown(limit.per)} s"
         )
-    burst: object = max(1, math.floor(permits)) if limit.burst is None else limit.burst
-    if isinstance(burst, bool) or not isinstance(burst, int) or burst < 1:
-        raise ConfigurationError(f"burst must be a whole number from 1 up, not {shown(burst)}")
+    burst = max(1, math.floor(permits)) if limit.burst is None else limit.burst
     interval = math.ceil(seconds * NS / permits)
     if burst * interval > LONGEST_NS:
         raise ConfigurationError(f"a burst of {shown(burst)} permits would take more than a year to come back")
@@ -109,21 +102,6 @@ def checked_permits(wanted: Mapping[str, object], limits: Iterable[str], *, leas
         if isinstance(permits, bool) or not isinstance(permits, int) or permits < least:
             raise ConfigurationError(f"{name} must be a whole number from {least} up, not {shown(permits)}")
     return {name: int(permits) for name, permits in wanted.items() if isinstance(permits, int) and permits}
-
-
-def positive(what: str, value: object) -> Fraction:
-    """A number above 0, exactly as it was meant.
-
-    Raises:
-        ConfigurationError: It is none.
-    """
-    # A float by way of its text: 0.1 is meant as 0.1. The base types' own, whatever a subclass makes of it.
-    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST:
-        return Fraction(int(value))
-    number = as_number(value)
-    if not isinstance(value, int) and math.isfinite(number) and number > 0:
-        return Fraction(float.__repr__(number))
-    raise ConfigurationError(f"{what} must be a number above 0, not {shown(value)}")
 
 
 def _require_name(name: object) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.rates.booking import known_denial
+from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
 from ddb_lease._operations.rates.without_answer import Beside, noting
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
@@ -31,6 +31,8 @@ MOST_PARENTS: Final = 9
 """With the key itself, ten items in a transaction."""
 
 _TRY_SECONDS: Final = 10.0
+
+_PARENTS: Final = "keys and limiters, as in under=[orgs.key('acme')]"
 
 Parent = TypeVar("Parent")
 
@@ -49,11 +51,23 @@ def checked_parents(under: Sequence[Parent], kinds: tuple[type, ...]) -> list[Pa
     Raises:
         ConfigurationError: They are none.
     """
-    if not isinstance(under, (list, tuple)) or not all(isinstance(parent, kinds) for parent in under):
-        raise ConfigurationError(
-            f"under must be a list of keys and limiters, as in under=[orgs.key('acme')], not {shown(under)}"
-        )
+    if not isinstance(under, (list, tuple)):
+        raise ConfigurationError(f"under must be a list of {_PARENTS}, not {shown(under)}")
+    for parent in under:
+        if isinstance(parent, kinds):
+            continue
+        kind, own = type(parent), kinds[0]
+        if kind.__name__ in {each.__name__ for each in kinds}:
+            raise ConfigurationError(
+                f"the parents of a key of {_api_of(own)} must be of {_api_of(own)} too, and one is a {kind.__name__} "
+                f"of {_api_of(kind)}"
+            )
+        raise ConfigurationError(f"under must be a list of {_PARENTS}, and one of them is {shown(parent)}")
     return list(under)
+
+
+def _api_of(kind: type) -> str:
+    return "ddb_lease.aio" if kind.__module__.startswith("ddb_lease.aio") else "ddb_lease"
 
 
 def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ddb_lease._numbers import checked_timeout, shown
-from ddb_lease._operations.rates.booking import book, known_denial
+from ddb_lease._numbers import checked_timeout, positive, shown
+from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
@@ -30,11 +31,10 @@ from ddb_lease._protocol.rates.validation import (
     SINGLE,
     checked_permits,
     limit_policies,
-    positive,
 )
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_text, checked_timing, require_callback
+from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.rates.reporter import RateReporter
@@ -163,7 +163,7 @@ class RateLimiterCore:
         self.state = LimiterState(
             name=self.name,
             given=given,
-            place=connection.endpoint.place(table=self.table, default=DEFAULT_TABLE),
+            place=connection.endpoint.place(table=self.table),
             prefetch=_checked_prefetch(prefetch, given),
             retention=timing.retention,
             time=shared.time,
@@ -495,7 +495,7 @@ def limits_given(
         if per != 1.0 or burst is not None:
             raise ConfigurationError("per and burst belong to each of the limits: Limit(100, per=60, burst=10)")
         return limits
-    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is checked where it is used
+    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is not None
 
 
 def _checked_count(what: str, n: object, burst: int | None) -> int:
@@ -508,6 +508,8 @@ def _checked_count(what: str, n: object, burst: int | None) -> int:
 def _checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
     if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
         raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
+    if prefetch and len(limits) > 1:
+        raise ConfigurationError("prefetch is for a limiter with one limit: calls of several take all of them together")
     if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
         raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
     return prefetch

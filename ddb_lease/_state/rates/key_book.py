@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from bisect import insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +26,7 @@ from ddb_lease._protocol.rates.batching import Place
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
+from ddb_lease._state.rates.booked_callers import BookedCallers
 from ddb_lease._state.rates.booking_queue import BookingQueue
 from ddb_lease._state.rates.callers import Callers, Sleeper
 from ddb_lease._state.rates.hold_ledger import Held, HoldLedger
@@ -37,11 +37,6 @@ from ddb_lease._state.spares import Spares
 
 STALE_SECONDS = 15.0
 """If the first in the queue is overdue by this much, the others stop relying on it."""
-
-IN_ORDER_NS = 250_000_000
-"""How long permits that are due wait for those that were due before, after these should have come to the gate: their
-thread or event loop may be blocked. Those that come and are told to wait are not overtaken, however late they are: many
-permits may be late at once, and then whoever wants few of them would pass again and again."""
 
 
 class Booking:
@@ -129,14 +124,15 @@ class KeyBook:
         last_end: When the last charge for several callers was answered, on the steady clock.
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
         pace: How fast permits are used here; None until a charge was refused like that.
+        booked: Callers whose permits are booked; None or empty if there are none.
     """
 
     __slots__ = (
         "_expected_at",
         "_last_shown",
         "_queue",
-        "_served",
         "_spares",
+        "booked",
         "callers",
         "doubted",
         "failing_since",
@@ -171,9 +167,9 @@ class KeyBook:
         self.last_end = -math.inf
         self.outrun_at = -math.inf
         self.pace: Pace | None = None
+        self.booked: BookedCallers | None = None
         self._last_shown: tuple[Remembered] | None = None  # while `known` is a guess: what was seen before
         self._queue: BookingQueue[Booking] | None = None
-        self._served: list[weakref.ref[Booking]] | None = None
         self._spares: Spares | None = None  # most keys have none
         self._expected_at = math.inf
 
@@ -188,7 +184,7 @@ class KeyBook:
         """
         if self.callers:
             return False
-        return not self._queue and not self._served and (self.ledger is None or not self.ledger.entries)
+        return not self._queue and not self.booked and (self.ledger is None or not self.ledger.entries)
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
@@ -216,11 +212,11 @@ class KeyBook:
         if guessed:
             self._last_shown = shown or (self.kept,)
         else:
-            if before is not None and _gave_back(before, state):
+            if before is not None and gave_back(before, state):
                 if since is not None and since < self.known_at:
                     return
                 seen = before if shown is None else recalled(shown[0])
-                if seen is not None and _gave_back(seen, state):
+                if seen is not None and gave_back(seen, state):
                     self.gate = None  # it counts what was forgiven
             self._last_shown = None
         self.known, self.known_at, self.doubted = state, now, None
@@ -235,7 +231,7 @@ class KeyBook:
     def leave(self, booking: Booking) -> list[Booking]:
         """Leave, from any place, and hand back permits that were not used; returns whom to wake."""
         self._leave_queue(booking)
-        woken = self._no_longer_served(booking)
+        woken = self._no_longer_booked(booking)
         if booking.due is not None:
             self.give_back(booking.wanted, due=booking.due)
             booking.due = None
@@ -246,8 +242,7 @@ class KeyBook:
 
     def everybody(self) -> list[Sleeper]:
         """Those who wait for a booking, those whose permits are booked, and those that charge it with others."""
-        served = [booking for booking in (place() for place in self._served or ()) if booking is not None]
-        return [*self.waiting(), *served, *(self.callers or ())]
+        return [*self.waiting(), *(self.booked.everybody() if self.booked else ()), *(self.callers or ())]
 
     def first(self) -> Booking | None:
         """The first of those who wait for a booking."""
@@ -302,21 +297,19 @@ class KeyBook:
             return False
         return self._spares.take(wanted, now=now, by=now) is not None
 
-    def waits_for_others(self, booking: Booking, *, now: int) -> int:
-        """How long permits that are due wait for those that were due before, at most; 0: they are next."""
-        for place in self._served or ():
-            earlier = place()
-            if earlier is booking:
-                break
-            wait = 0 if earlier is None or earlier.due is None else earlier.comes_at + IN_ORDER_NS - now
-            if wait > 0:
-                return wait
-        return 0
-
     def used(self, booking: Booking) -> list[Booking]:
         """Note that these permits are used; returns who may use his next."""
         booking.due = None
-        return self._no_longer_served(booking)
+        return self._no_longer_booked(booking)
+
+    def forgo(self, booking: Booking) -> list[Booking]:
+        """Give up permits that are booked: nobody uses them, and their caller waits again; returns whom to wake."""
+        woken = self.used(booking)
+        if booking.held is not None:
+            booking.held.give_up()
+            booking.held = None
+        self.join(booking)
+        return woken
 
     def give_back(self, wanted: Wanted, *, due: int) -> None:
         """Keep permits that were booked or taken, and that nobody uses yet."""
@@ -363,7 +356,7 @@ class KeyBook:
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
-        self._queue, self._spares, self._served, self.flight = None, None, None, None
+        self._queue, self._spares, self.booked, self.flight = None, None, None, None
         if self.ledger is not None:
             self.ledger.lose(self.ledger.entries)
             self.ledger = None
@@ -373,10 +366,8 @@ class KeyBook:
     # Internals.
 
     def _serve(self, booking: Booking, due: int) -> None:
-        booking.due = booking.comes_at = due
-        if self._served is None:
-            self._served = []
-        insort(self._served, weakref.ref(booking), key=_due_of)
+        self.booked = self.booked or BookedCallers()
+        self.booked.add(booking, due=due)
         self._leave_queue(booking)
 
     def _leave_queue(self, booking: Booking) -> None:
@@ -386,23 +377,20 @@ class KeyBook:
         if self._queue is None:
             self._expected_at = math.inf
 
-    def _no_longer_served(self, booking: Booking) -> list[Booking]:
-        """Remove it from those whose permits are booked; returns who comes after it, and may have waited for it."""
-        served = [] if self._served is None else self._served
-        for number, place in enumerate(served):
-            if place() is booking:
-                before, after = served[:number], served[number + 1 :]  # it is nearly always the first
-                self._served = [*(one for one in before if one() is not None), *after] or None
-                return [other for other in (one() for one in after[:1]) if other is not None]
-        return []
+    def _no_longer_booked(self, booking: Booking) -> list[Booking]:
+        woken = [] if self.booked is None else self.booked.remove(booking)
+        self.booked = self.booked or None
+        return woken
 
 
-def _due_of(place: weakref.ref[Booking]) -> float:
-    booking = place()
-    return math.inf if booking is None or booking.due is None else booking.due
+def wake(bookings: Sequence[Booking], *, but: Booking | None = None) -> None:
+    """End the pauses of callers, but one's own; no lock is held."""
+    for booking in bookings:
+        if booking is not but:
+            booking.wake()
 
 
-def _gave_back(before: KeyState, after: KeyState | None) -> bool:
+def gave_back(before: KeyState, after: KeyState | None) -> bool:
     """Whether the item shows less than before: it was reset, deleted, or cut by a changed policy."""
     if after is None or after.rev != before.rev or after.override_rev != before.override_rev:
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from ddb_lease._protocol.messages import Grow, Recount, Snapshot
+from ddb_lease._protocol.messages import Grow, Recount, SetOrder, Snapshot
 from ddb_lease._protocol.records import PER_TRANSACTION
 from ddb_lease.cli.conform.probe import Items, Probe
 from ddb_lease.cli.conform.samples import (
@@ -24,7 +24,7 @@ from ddb_lease.cli.conform.samples import (
     retire,
     take,
 )
-from ddb_lease.dynamodb.items import number, slot_key
+from ddb_lease.dynamodb.items import number, slot_key, text
 
 Tokens: TypeAlias = Callable[[], str]
 """A new request token at each call."""
@@ -279,10 +279,13 @@ def _counters() -> Iterator[Probe]:
     refused = "ConditionalCheckFailedException"
     bucket: Items = {"counter": counter()}
     grow, recount = Grow(rev=7, max_tokens=9), Recount(rev=7, minted=2)
+    ordered = SetOrder(rev=7, order="fifo")
     yield Probe(name="grow", request=grow, before=bucket, units=1, after={"counter": counted(MAX, max_tokens=9)})
     yield Probe(name="correct the count", request=recount, before=bucket, units=1, after={"counter": counted(2)})
+    in_order: Items = {"counter": {"order": text("fifo"), "rev": number(8)}}
+    yield Probe(name="set the order", request=ordered, before=bucket, units=1, after=in_order)
     changed: Items = {"counter": counter(rev=6)}
-    for what, request in (("grow", grow), ("correct the count", recount)):
+    for what, request in (("grow", grow), ("correct the count", recount), ("set the order", ordered)):
         yield Probe(
             name=f"{what} where the counter is not as seen",
             request=request,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ddb_lease.cli import connection, exits, formatting
+from ddb_lease.cli import connection, pages
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -12,15 +12,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "conform",
         help="try every request of the protocol on a table of its own",
-        description=formatting.paragraph(
+        **pages.page(
             "Make a table, send it every request of the protocol in every outcome, compare the answers with those that "
             "DynamoDB is known to give, and delete the table, whatever happens. No other table is touched. Needs the "
             "deployer's, worker's and operator's permissions, and dynamodb:DeleteTable, on tables ddb-lease-conform-*. "
             "It takes a minute or two and costs less than a cent; it says so, and asks first. What the answers mean: "
-            "docs/conformance.md."
+            "docs/conformance.md.",
+            "conform --local",
+            "conform --region eu-central-1 --quick",
         ),
-        epilog=exits.HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     parser.add_argument("--quick", action="store_true", help="the probes alone: no Dates, no collisions")
@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--json", action="store_true", help="print JSON, an object a line")
     connection.add_options(parser, table=False)
-    parser.set_defaults(execute=execute)
+    parser.set_defaults(execute=execute, only_typed=("record",))
 
 
 def execute(options: argparse.Namespace) -> int:

@@ -19,8 +19,8 @@ from ddb_lease._state.offset import Interval
 from ddb_lease._state.service_time import Clock
 from ddb_lease.cli.conform.probing import left_in
 from ddb_lease.cli.conform.samples import counter, mint
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.client import Client
-from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.raw import RawAnswer, put_items, send_raw
 from ddb_lease.errors import StoreUnavailable
 from ddb_lease.models import Timing

@@ -11,8 +11,8 @@ from ddb_lease.cli.conform.other_probes import table_probes
 from ddb_lease.cli.conform.probe import Finding, Items, Probe, judge
 from ddb_lease.cli.conform.rate_probes import rate_probes
 from ddb_lease.cli.conform.slot_probes import slot_probes
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.client import Client
-from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.raw import put_items, read_items, send_raw
 
 _KEY: Final = ("pk", "sk")

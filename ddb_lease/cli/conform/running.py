@@ -37,8 +37,8 @@ from ddb_lease.cli.conform.recording import Recording
 from ddb_lease.cli.conform.samples import renew
 from ddb_lease.cli.streams import confirmed, say, show
 from ddb_lease.dynamodb import ConnectionSettings, new_session
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.client import Client
-from ddb_lease.dynamodb.expressions import BucketAddress
 from ddb_lease.dynamodb.raw import patient_client, send_raw
 from ddb_lease.dynamodb.timely import TimelySender
 from ddb_lease.errors import ConfigurationError

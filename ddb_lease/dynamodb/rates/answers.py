@@ -6,7 +6,7 @@ Invariants: as in `answers`. An item of another shape is a refusal with what to 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ddb_lease._protocol.messages import Answer, Done, Rejected, Unknown
 from ddb_lease._protocol.rates.messages import (
@@ -31,13 +31,11 @@ from ddb_lease._protocol.rates.messages import (
     TogetherRefused,
 )
 from ddb_lease._protocol.rates.records import KeyState, Policy
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import is_meter, string
 from ddb_lease.dynamodb.rates.items import POLICY_KEY, NewerVersion, key_of, read_policy, read_state
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
-
-if TYPE_CHECKING:
-    from ddb_lease.dynamodb.expressions import BucketAddress
 
 R = TypeVar("R")
 

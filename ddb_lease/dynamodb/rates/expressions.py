@@ -7,7 +7,7 @@ that placeholders stand for, never in an expression.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ddb_lease._protocol.rates.messages import (
     Block,
@@ -26,6 +26,7 @@ from ddb_lease._protocol.rates.messages import (
     Settle,
 )
 from ddb_lease._protocol.rates.records import RATES_SCHEMA, Policy
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.items import METER_KEY, Wire, lane_name, number, text
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.items import (
@@ -42,9 +43,6 @@ from ddb_lease.dynamodb.rates.items import (
     shard_of,
 )
 
-if TYPE_CHECKING:
-    from ddb_lease.dynamodb.expressions import BucketAddress
-
 Call: TypeAlias = tuple[str, dict[str, Any]]
 
 _our_schema: Final = "#schema = :schema"
@@ -55,6 +53,7 @@ _new_or_of_this_policy: Final = f"({DOES_NOT_EXIST} OR ({_our_schema} AND {_same
 _not_blocked: Final = "(attribute_not_exists(#blocked_until) OR #blocked_until <= :due)"
 _never_overridden: Final = "attribute_not_exists(#override_rev)"
 _override_as_known: Final = "#override_rev = :override_rev"
+_without_override: Final = "attribute_not_exists(#override)"
 _not_charged_yet: Final = "(attribute_not_exists(#lane) OR #lane <> :attempt)"
 _holds_nothing: Final = "attribute_not_exists(#hold)"
 _hold_as_known: Final = "#hold.#attempt = :hold_before"
@@ -314,6 +313,7 @@ def _settle_texts(shape: _SettleShape) -> _Texts:
             sets += [f"#t{i} = #t{i} + :t{i}", f"#r{i} = #r{i} + :r{i}", f"#h{i} = #h{i} - :h{i}"]
         names |= _limit_names(i, name)
     if shape.dated:
+        conditions.append(_without_override)  # set since we looked: its item must stay
         sets.append("#ttl = :ttl")
     if not shape.ends:
         sets.append("#hold = :hold")

@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -160,7 +161,8 @@ def _read_limit(content: Wire) -> LimitPolicy:
         rev=whole(content, "rev"),
         since=whole(content, "since"),
     )
-    if limit.interval < 1 or limit.burst < 1 or limit.tolerance > LONGEST_NS:
+    readable = all(math.isfinite(number) and number > 0 for number in (limit.permits, limit.per))
+    if not readable or limit.interval < 1 or limit.burst < 1 or limit.tolerance > LONGEST_NS:
         raise ValueError("limits")
     return limit
 

@@ -25,7 +25,8 @@ from ddb_lease._protocol.rates.messages import (
     TogetherRefused,
 )
 from ddb_lease._protocol.rates.records import SHARDS, Hold, Policy
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.rates.items import shard_of
 from tests.rates import HOLD, POLICY, REQUESTS, KeyTable, charge, key_state, limit, ours, part, settlement
 from tests.support import TTL, new_token
@@ -271,6 +272,16 @@ def test_more_than_was_held_is_a_debt(store, keys):
     over = LimitSettlement(name="tokens", idle=False, used=500, held=9)
     assert written(store, settlement(over, ttl=TTL + 5)).limits == {"tokens": limit(1_500)}
     assert keys.get()["ttl"] == TTL + 5
+
+
+def test_a_debt_gives_no_ttl_to_an_item_that_has_an_override_by_now(store, keys):
+    override = {"M": {}}
+    keys.set(**ours(tokens=(1_000, 9)), **{"hold#p": HELD}, override=override, override_rev=3)
+    debt = settlement(LimitSettlement(name="tokens", idle=False, used=500, held=9))
+    assert refused(store, replace(debt, ttl=TTL)).holds.keys() == {"p"}
+    assert "ttl" not in keys.get()
+    written(store, debt)
+    assert "ttl" not in keys.get()
 
 
 def test_what_is_not_settled_yet_stays_held(store, keys):

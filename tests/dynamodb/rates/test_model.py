@@ -5,8 +5,9 @@ from random import Random
 import pytest
 from botocore.exceptions import ClientError
 
+from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import read_answer, read_failure
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.expressions import call_for
 from scripts.harness.simulated_dynamodb import DynamoDB
 from tests.protocol.rates.item import Item
 from tests.protocol.rates.world import Setting, World

@@ -96,7 +96,7 @@ class Items:
             case Charge():
                 return self._charge(request, sent_at)
             case Look():
-                return Seen(view=View(counter=None, slots={}, window=None))
+                return Seen(view=View(counter=None, slots={}, covered=range(0)), more=False)
         raise AssertionError(request)
 
     def _charge(self, charge, sent_at):

@@ -53,6 +53,16 @@ def test_more_than_was_reserved_is_a_debt():
     assert call.admitted_at == pytest.approx(START + 16 * NS, abs=10_000)
 
 
+def test_a_debt_is_settled_where_an_override_came_in_between():
+    world = ReservingWorld(Limit(1, burst=10), [0])
+    reserved = world.reserve(0, 5)
+    item = world.items.item()
+    item.state = replace(item.state, override=dict(world.processes[0].state.policy.limits), override_rev=5)
+    assert world.settle(0, reserved, 25).outcome is None
+    assert [request.ttl for _, request in world.items.settled] == [None], "an override must stay"
+    assert reserved.held.counted is True
+
+
 def test_reservations_are_booked_in_order_like_permits():
     world = ReservingWorld(Limit(1, burst=5), [0, 0])
     world.call(0, 5)
@@ -126,6 +136,20 @@ def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it()
     world.settle(1, reserved, 0)
     world.run(START + 60 * NS)
     assert call.outcome == Admitted()
+
+
+@pytest.mark.parametrize("held_by", [0, 1], ids=["this process", "another"])
+def test_a_try_behind_a_reservation_that_waits_is_denied_at_once(held_by):
+    world = ReservingWorld(HOUR, [0, 0], delay=10_000_000)
+    world.reserve(held_by, 9)
+    world.run(START + NS)
+    waiting = world.reserve(0, 5, patience=600 * NS)
+    for seconds in range(2, 58):
+        world.run(START + seconds * NS)
+        tried = world.call(0, 2)
+        world.run(world.now + 100_000_000)
+        assert isinstance(tried.outcome, Denied), seconds
+    assert waiting.over_at is None
 
 
 # Answers that are lost.

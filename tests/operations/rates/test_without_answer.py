@@ -5,16 +5,18 @@ import math
 import pytest
 
 from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.together import Call, Member, prepare
 from ddb_lease._operations.rates.without_answer import AGAIN_SECONDS, decide_here, noting, unanswered
-from ddb_lease._protocol.messages import Pause, ThrottledAnswer
+from ddb_lease._protocol.messages import Look, Pause, ThrottledAnswer
 from ddb_lease._protocol.outcomes import Admitted, Busy, DecidedHere, Denied, OutOfTurn, Unavailable
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.contact import PROBE_SECONDS
 from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._protocol.rates.steering import create_policy
 from ddb_lease._state.rates.key_book import Booking
 from ddb_lease._state.rates.service_contact import ServiceContact
 from ddb_lease.models import Limit
-from tests.operations.rates.rate_world import FINE, NS, START, Fate, World, excess
+from tests.operations.rates.rate_world import FINE, NS, START, Fate, Told, World, excess
 from tests.support import LOST
 
 BUDGET, CALL = 4.0, 1.0
@@ -115,6 +117,31 @@ class Outage(World):
             for _, ended, outcome in self.decided
             if isinstance(outcome, DecidedHere) and outcome.allowed and ended >= since
         ]
+
+
+class Untold(Told):
+    """Knows no time until two looks were answered."""
+
+    looks = 0
+
+    def __init__(self, world):
+        super().__init__(world, 0)
+        execute = world.items.execute
+
+        def noted(request, **how):
+            self.looks += isinstance(request, Look)
+            return execute(request, **how)
+
+        world.items.execute = noted
+
+    @property
+    def confirmed(self):
+        return self.looks > 1
+
+    known = confirmed
+
+    def now_ns(self):
+        return super().now_ns() if self.confirmed else None
 
 
 def in_an_outage(mode="local", **settings):
@@ -291,6 +318,33 @@ def test_when_the_service_answers_again_the_next_caller_that_asks_ends_the_outag
     assert DecidedHere not in kinds[first:]
     assert kinds.count(Admitted) + kinds.count(Denied) == 60 - first
     assert not world.contact.down
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["a key", "under parents"])
+def test_the_first_answer_of_all_ends_an_outage_for_the_call_that_gets_it(together):
+    world = Outage("deny")
+    process = world.processes[0]
+    process.time = process.state.time = process.state.rate_time = Untold(world)
+    world.items.policy = create_policy(process.state.given, now=START).policy
+    world.down = True
+    world.decide()
+    world.pass_time(BUDGET)
+    assert world.contact.down
+    world.outcomes()
+    world.down = False
+    world.pass_time(PROBE_SECONDS)
+    if together:
+        member = Member(state=process.state, key="", book=process.state.book(""), wanted=Wanted(booked={"permits": 1}))
+        call = Call(members=(member,), began=process.time.steady(), deadline=math.inf, patient=False)
+        told = world.decided
+        world._drive(
+            noting(prepare(member, call), process.state, world.contact), [], lambda got: told.append((0, 0, got))
+        )
+    else:
+        world.decide()
+    assert [type(outcome) for outcome in world.outcomes()] == [Admitted], (
+        "the policy was answered: the time is asked for"
+    )
 
 
 def test_a_waiter_meets_the_recovery_and_gets_its_permits_from_the_table():

@@ -95,6 +95,8 @@ class Item:
         hold = None if before is None else before.holds.get(request.process)
         if before is None or hold is None or hold.attempt != request.hold_before:
             return None
+        if request.ttl is not None and before.override:
+            return None
         limits = dict(before.limits)
         for part in request.limits:
             found = _limit_settled(part, limits.get(part.name), request.now)

@@ -7,7 +7,7 @@ import pytest
 from ddb_lease._protocol.rates.charging import Attempt
 from ddb_lease._protocol.rates.messages import LimitSettlement
 from ddb_lease._protocol.rates.records import Hold
-from ddb_lease._protocol.rates.settling import SWEPT_AFTER, Reserved, Swept, is_settled, settle, sweep
+from ddb_lease._protocol.rates.settling import SWEPT_AFTER, Reserved, Swept, settle, sweep
 from tests.rates import HOLD, POLICY, key_state, limit, settlement
 
 ATTEMPT = Attempt(key="k", id="settled", lane=1, process="p")
@@ -46,14 +46,6 @@ def test_a_hold_that_is_gone_or_made_anew_was_swept(state):
 
 def test_any_change_that_this_process_made_is_known():
     assert settled(known=("older", "held")).hold_before == "held"
-
-
-def test_a_settlement_is_recognised_by_its_lane_or_its_hold():
-    request = settlement(hold=replace(HOLD, attempt="settled"))
-    assert not is_settled(request, None)
-    assert not is_settled(request, STATE)
-    assert is_settled(request, replace(STATE, lanes={1: "settled"}))
-    assert is_settled(request, replace(STATE, holds={"p": replace(HOLD, attempt="settled")}))
 
 
 def swept(state=STATE, *, now, process="other"):

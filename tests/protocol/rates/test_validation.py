@@ -39,18 +39,22 @@ def test_a_float_is_meant_as_it_is_written():
 
 
 @pytest.mark.parametrize(
-    "limit",
+    "settings",
     [
-        *(Limit(permits) for permits in (0, -1, float("nan"), float("inf"), True, "5", None, 10**16, 1_000_001)),
-        *(Limit(1, per=per) for per in (0, -1, "60", timedelta(0))),
-        *(Limit(1, burst=burst) for burst in (0, -1, 1.5, True, "2")),
-        Limit(1, per=60, burst=LONGEST_NS // (60 * NS) + 1),
-        100,
-        None,
-        {"permits": 1},
+        *({"permits": permits} for permits in (0, -1, float("nan"), float("inf"), True, "5", None, 10**16)),
+        *({"permits": 1, "per": per} for per in (0, -1, float("nan"), float("inf"), "60", None, timedelta(0))),
+        *({"permits": 1, "burst": burst} for burst in (0, -1, 1.5, float("inf"), True, "2")),
     ],
 )
-def test_what_is_no_limit_is_refused(limit):
+def test_a_limit_that_cannot_work_is_refused_when_it_is_made(settings):
+    with pytest.raises(ConfigurationError, match=f"{list(settings)[-1]} must be a .*number"):
+        Limit(**settings)
+
+
+@pytest.mark.parametrize(
+    "limit", [Limit(1_000_001), Limit(1, per=60, burst=LONGEST_NS // (60 * NS) + 1), 100, None, {"permits": 1}]
+)
+def test_what_is_no_limit_of_a_limiter_is_refused(limit):
     with pytest.raises(ConfigurationError):
         limit_policy(limit)
 

@@ -289,7 +289,7 @@ class World:
                 self.pass_time(self.chance.randrange(4))
                 continue
             process.seen = answer.state
-            if isinstance(answer, KeyWritten) or settling.is_settled(request, answer.state):
+            if isinstance(answer, KeyWritten) or _shows(request, answer.state):
                 process.known.add(attempt.id)
                 return
         process.known.add(attempt.id)  # whether it happened is not known
@@ -407,3 +407,11 @@ def most_beyond(uses: list[tuple[int, int]], interval: int) -> float:
         total += permits
         most = max(most, total - at / interval + best)
     return most
+
+
+def _shows(request: Settle, state: KeyState | None) -> bool:
+    """Whether the item that refused a settlement shows its attempt: an earlier sending of it happened."""
+    if state is None:
+        return False
+    hold = state.holds.get(request.process)
+    return state.lanes.get(request.lane) == request.attempt or (hold is not None and hold.attempt == request.attempt)

@@ -139,3 +139,11 @@ def test_one_sends_for_all_and_those_who_are_done_are_woken():
     assert book.others(first) == [third]
     assert book.leave(first) == [second, third]
     assert book.my_turn(second)
+
+
+def test_a_settlement_is_recognised_by_its_lane_or_its_hold():
+    made = settlement(ledger(held(used={})), 30)
+    assert made.happened(shows("s"))
+    assert made.happened(shows("later", lanes={1: "s"}))
+    assert not made.happened(shows("later", lanes={2: "s"}))
+    assert not made.happened(shows(None))

@@ -1,0 +1,131 @@
+"""Where the value of an option comes from: the command line, a variable, the configuration file, its default.
+
+Invariants:
+
+- In this order, and whole: what was typed is never mixed with what a file says of the same thing. So `--local` typed
+  leaves out a region of the file, and a typed rate leaves out the file's burst.
+- What one call does, or does without being asked, is only ever typed: to confirm, to end, to remove. Nor is the name
+  that it does this to.
+- A value that cannot be is told with its variable, or with its file and line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ddb_lease.cli import config_file, parsing
+from ddb_lease.cli.config_file import ConfigFile, Setting
+from ddb_lease.cli.formatting import printable
+from ddb_lease.errors import ConfigurationError
+
+PREFIX: Final = "DDB_LEASE_"
+
+ONLY_TYPED: Final = "only_typed"
+"""The name of a parser's default: the options that a command takes from its command line only."""
+
+_NEVER: Final = frozenset({"yes", "bucket", "slot", "slots", "fence", "id", "held", "config"})
+"""Of no command: what confirms, and the names of variables that mean something else (`run` sets them)."""
+
+_TYPED, _VARIABLE, _FILE, _DEFAULT = 3, 2, 1, 0
+
+_YIELDING: Final = (
+    (frozenset({"local"}), frozenset({"region", "profile", "endpoint_url"})),
+    (frozenset({"region", "profile", "endpoint_url"}), frozenset({"local"})),
+    (frozenset({"rate"}), frozenset({"burst"})),
+)
+"""Those on the right count only if none on the left comes from a place that goes first."""
+
+_WORDS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def defer(leaf: argparse.ArgumentParser) -> None:
+    """Leave out of a command's namespace what was not typed: `fill` puts it in."""
+    deferred = {}
+    for action in parsing.options(leaf):
+        deferred[action.dest] = action.default
+        action.default = argparse.SUPPRESS
+    leaf.set_defaults(leaf=leaf, deferred=deferred)
+
+
+def fill(options: argparse.Namespace, *, top: argparse.ArgumentParser, env: Mapping[str, str] = os.environ) -> None:
+    """Put into a namespace what was not typed. Its `given` has the names of the options that were.
+
+    Raises:
+        ConfigurationError: A variable or the configuration file says something that cannot be.
+    """
+    leaf: argparse.ArgumentParser = options.leaf
+    only_typed = {config_file.command_name(one): _only_typed(one) for one in parsing.leaves(top)}
+    config = config_file.read(top, env, only_typed=only_typed)
+    actions = {action.dest: action for action in parsing.options(leaf)}
+    options.given = frozenset(dest for dest in actions if hasattr(options, dest))
+    levels = dict.fromkeys(options.given, _TYPED)
+    settings: dict[str, Setting] = {}
+    for dest in actions.keys() - options.given - _only_typed(leaf):
+        found = _setting(actions[dest], leaf, env, config)
+        if found is not None:
+            levels[dest], settings[dest] = found
+    for first, second in _YIELDING:
+        highest = max((levels.get(dest, _DEFAULT) for dest in first), default=_DEFAULT)
+        for dest in second & settings.keys():
+            if levels[dest] < highest:
+                del settings[dest]
+    for dest, action in actions.items():
+        if dest in settings:
+            setattr(options, dest, _value(action, settings[dest], default=options.deferred[dest]))
+        elif dest not in options.given:
+            setattr(options, dest, options.deferred[dest])
+
+
+def variable(action: argparse.Action) -> str:
+    """The variable that stands for an option; empty if there is none."""
+    name = config_file.option_name(action)
+    return PREFIX + name.upper().replace("-", "_") if name else ""
+
+
+def _only_typed(leaf: argparse.ArgumentParser) -> frozenset[str]:
+    return _NEVER | frozenset(leaf.get_default(ONLY_TYPED) or ())
+
+
+def _setting(
+    action: argparse.Action, leaf: argparse.ArgumentParser, env: Mapping[str, str], config: ConfigFile
+) -> tuple[int, Setting] | None:
+    name = variable(action)
+    if env.get(name):  # an empty one counts as none
+        return _VARIABLE, Setting(text=env[name], where=name)
+    found = config.get(config_file.command_name(leaf), config_file.option_name(action))
+    return None if found is None else (_FILE, found)
+
+
+def _value(action: argparse.Action, setting: Setting, *, default: Any) -> Any:  # noqa: ANN401 - what an option holds
+    try:
+        return _read(action, setting.text, default=default)
+    except ValueError as error:
+        raise ConfigurationError(printable(f"{setting.where}: {error}")) from error
+
+
+def _read(action: argparse.Action, text: str, *, default: Any) -> Any:  # noqa: ANN401 - as above
+    kind = action.type if callable(action.type) else str
+    if action.dest == "verbose":
+        return parsing.typed_as(int, text)
+    if action.nargs == 0:
+        if text.strip().lower() not in _WORDS:
+            raise ValueError(f"{text!r} is neither true nor false")
+        return _WORDS[text.strip().lower()]
+    if isinstance(default, list):
+        return [parsing.typed_as(kind, line) for line in text.splitlines() if line.strip()]
+    value = parsing.typed_as(kind, text)
+    if action.choices is not None and value not in action.choices:
+        raise ValueError(f"{text!r} is not one of {', '.join(map(str, action.choices))}")
+    return value

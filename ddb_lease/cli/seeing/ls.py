@@ -1,0 +1,138 @@
+"""`ddb-lease ls`: all buckets and rates of a table, by one Scan of it.
+
+Invariant: the cost is said: in the help before, and as the service counted it after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
+from ddb_lease._runtime.listing import TableReader
+from ddb_lease.cli import connection, pages, rate_output
+from ddb_lease.cli.fitting import fitted
+from ddb_lease.cli.formatting import printable, shown
+from ddb_lease.cli.seeing.terminal import columns
+from ddb_lease.cli.streams import show
+
+COST: Final = (
+    "It reads the whole table, by Scans: half an RCU for each 4 KB of it, at most 1,000 RCU a second. A table of 1 MB "
+    "(some 5,000 slots) costs 128 RCU, $0.000016 on demand. It needs the permission dynamodb:Scan, which an operator "
+    "has."
+)
+"""What a listing costs, for the help of the commands that list."""
+
+_BUCKETS: Final = ("BUCKET", "USED", "OLDEST HOLDER", "FOR")
+_RATES: Final = ("RATE", "AVAILABLE", "LIMITS")
+_SQUEEZED: Final = {"OLDEST HOLDER": 16, "BUCKET": 12, "RATE": 12, "LIMITS": 20}
+_RIGHT: Final = {"USED", "FOR", "AVAILABLE"}
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "ls",
+        help="list all buckets and rates of a table",
+        **pages.page(f"List all buckets and rates of a table. Reads only. {COST}", "ls", "ls --table staging --json"),
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON: times in seconds")
+    connection.add_options(parser)
+    parser.set_defaults(execute=execute)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """List the table."""
+    with table_reader(options) as reader:
+        listing = reader.read()
+    show(as_json(listing) if options.json else as_table(listing, width=columns()))
+    return 0
+
+
+@contextlib.contextmanager
+def table_reader(options: argparse.Namespace) -> Iterator[TableReader]:
+    """What reads the table that the options name."""
+    with contextlib.closing(TableReader(options.table, connection=connection.settings(options))) as reader:
+        yield reader
+
+
+def as_json(listing: TableListing) -> str:
+    """A listing as one JSON object."""
+    whole = dataclasses.asdict(listing) | {
+        "buckets": [_plain_bucket(bucket) for bucket in listing.buckets],
+        "rates": [_plain_rate(rate) for rate in listing.rates],
+    }
+    return json.dumps(whole, indent=2)
+
+
+def _plain_bucket(bucket: BucketListing) -> dict[str, Any]:
+    oldest = bucket.oldest
+    return {
+        "name": bucket.name,
+        "kind": bucket.kind,
+        "max_tokens": bucket.max_tokens,
+        "used": bucket.used,
+        "expired": len(bucket.leases) - len(bucket.running),
+        "lease_seconds": bucket.lease_seconds,
+        "oldest": oldest and {"owner": oldest.owner, "slot": oldest.slot, "age_seconds": oldest.age_seconds},
+    }
+
+
+def _plain_rate(rate: RateListing) -> dict[str, Any]:
+    return dataclasses.asdict(rate)
+
+
+def as_table(listing: TableListing, *, width: int | None) -> str:
+    """A listing for people, in so many columns."""
+    counted = f"{_counted(len(listing.buckets), 'bucket')}, {_counted(len(listing.rates), 'rate')}"
+    parts = [f"table {printable(listing.table)}: {counted}"]
+    if listing.buckets:
+        rows = [_bucket_row(bucket) for bucket in by_pressure(listing.buckets)]
+        parts.append("\n".join(fitted([_BUCKETS, *rows], right=_RIGHT, squeezed=_SQUEEZED, width=width)))
+    if listing.rates:
+        rows = [_rate_row(rate) for rate in listing.rates]
+        parts.append("\n".join(fitted([_RATES, *rows], right=_RIGHT, squeezed=_SQUEEZED, width=width)))
+    parts.append(cost_of(listing))
+    return "\n\n".join(parts)
+
+
+def by_pressure(buckets: Sequence[BucketListing]) -> list[BucketListing]:
+    """The fullest first."""
+    return sorted(buckets, key=lambda bucket: (-bucket.used / max(1, bucket.max_tokens), bucket.name))
+
+
+def cost_of(listing: TableListing) -> str:
+    """What a listing took."""
+    units = "" if listing.read_units is None else f", {units_text(listing.read_units)}"
+    bad = f"; {_counted(listing.unreadable, 'item')} cannot be read" if listing.unreadable else ""
+    return f"{_counted(listing.items, 'item')} read in {_counted(listing.pages, 'request')}{units}{bad}"
+
+
+def units_text(units: float) -> str:
+    """A number of RCU."""
+    return f"{units:g} RCU" if units < 1_000 else f"{math.ceil(units):,} RCU"  # noqa: PLR2004 - enough digits
+
+
+def _bucket_row(bucket: BucketListing) -> tuple[str, ...]:
+    oldest = bucket.oldest
+    used = f"{bucket.used} of {bucket.max_tokens}"
+    if bucket.kind == "window" or oldest is None:
+        return printable(bucket.name), used, "(a window)" if bucket.kind == "window" else "", ""
+    return printable(bucket.name), used, printable(oldest.owner), shown(oldest.age_seconds)
+
+
+def _rate_row(rate: RateListing) -> tuple[str, ...]:
+    limits = rate_output.limits_text(rate.limits)
+    notes = [_counted(rate.keys, "key")] if rate.keys else []
+    notes += [f"{rate.blocked} blocked"] if rate.keys and rate.blocked else ["blocked"] if rate.blocked else []
+    available = "" if rate.available is None else f"{rate.available}"
+    return printable(rate.name), available, printable("; ".join([limits, *notes]))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,73 @@
+"""What `run` says of settings that the bucket was not made with.
+
+Invariant: only what was typed is told of, with the command that changes it. The library's warning, which names all
+settings that a client was made with, is not logged besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+from types import TracebackType
+
+from ddb_lease._state.bucket_state import OTHER_SETTINGS_TEXT, Described
+from ddb_lease.cli import connection
+from ddb_lease.cli.formatting import printable, shown
+from ddb_lease.cli.streams import say
+
+_log = logging.getLogger("ddb_lease")
+
+
+class SettingsNotice(logging.Filter):
+    """Filters the library's log while its block runs."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__()
+        self._options = options
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the log shows this record; says what there is to say instead."""
+        if record.msg != OTHER_SETTINGS_TEXT or not isinstance(record.args, tuple):
+            return True
+        _, stored, wanted = record.args
+        if not (isinstance(stored, Described) and isinstance(wanted, Described)):
+            return True
+        for text in different(self._options, stored=stored, wanted=wanted):
+            say(text)
+        return False
+
+    def __enter__(self) -> SettingsNotice:
+        _log.addFilter(self)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _log.removeFilter(self)
+
+
+def different(options: argparse.Namespace, *, stored: Described, wanted: Described) -> list[str]:
+    """A line on each setting that was typed and is not the stored one."""
+    name = f"bucket {options.bucket!r}"
+    said = []
+    if "max_tokens" in options.given and stored.settings.max_tokens != wanted.settings.max_tokens:
+        tokens = wanted.settings.max_tokens
+        words = ["ddb-lease", "resize", options.bucket, str(tokens), *connection.words(options)]
+        said.append(
+            f"{name} has max_tokens={stored.settings.max_tokens}, and that counts, not the {tokens} of --max-tokens; "
+            f"to change that: {printable(shlex.join(words))}"
+        )
+    if "lease" in options.given and stored.settings.lease_ms != wanted.settings.lease_ms:
+        length, asked = (shown(one.settings.lease_ms / 1000) for one in (stored, wanted))
+        said.append(
+            f"{name} has leases of {length}, and that counts, not the {asked} of --lease; the length is set when a "
+            "bucket is made"
+        )
+    if "fifo" in options.given and stored.settings.order != wanted.settings.order:
+        words = ["ddb-lease", "configure", options.bucket, "--order", "fifo", *connection.words(options)]
+        said.append(
+            f"{name} has order={stored.settings.order}, and that counts, not --fifo; "
+            f"to change that: {printable(shlex.join(words))}"
+        )
+    return said

@@ -1,0 +1,69 @@
+"""Waiting for slots, as `run` says it: how long, and who holds them.
+
+Invariants:
+
+- What it asks is `status`: one consistent Query (1 RCU for each 4 KB, some 15 slots), after a second of waiting, then
+  each 10 s on a terminal and each minute elsewhere. Of a bucket with more than `MOST_TOKENS` tokens it asks nothing
+  again, as that takes a Query for each 1,000.
+- It decides nothing, and nothing that it meets reaches the acquire: see `waiting`.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final
+
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.cli import wait_text
+from ddb_lease.cli.formatting import printable
+from ddb_lease.cli.wait_text import UNKNOWN, Standing
+from ddb_lease.cli.waiting import Waiting
+from ddb_lease.lease import Lease
+
+MOST_TOKENS: Final = 1_000
+"""So many slots come in one Query."""
+
+
+class SlotWait:
+    """Around an acquire of `run`.
+
+    Args:
+        bucket: The bucket.
+        tokens: How many tokens it has, as far as that is known.
+        count: How many slots are wanted.
+        quiet: Whether to say nothing while it waits.
+    """
+
+    def __init__(self, bucket: LeaseBucket, *, tokens: int, count: int, quiet: bool) -> None:
+        self._bucket = bucket
+        self._count = count
+        self._name = printable(bucket.name)
+        self._is_large = tokens > MOST_TOKENS
+        self._waiting = Waiting(self._name, look=self._look, quiet=quiet)
+
+    def won(self, lease: Lease) -> None:
+        """The wait is over."""
+        slots = ", ".join(map(str, lease.slots))
+        self._waiting.done(f"slot{'s' if len(lease.slots) > 1 else ''} {slots} of {self._name}")
+
+    def holders(self) -> str:
+        """What the message of a timeout says of the holders; asks if nobody did so far."""
+        standing = self._waiting.standing
+        held = wait_text.held_by((self._waiting.ask() if standing is UNKNOWN else standing).holders)
+        return f": {held}" if held else ""
+
+    def __enter__(self) -> SlotWait:
+        self._waiting.__enter__()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._waiting.__exit__(exc_type, exc, traceback)
+
+    def _look(self) -> Standing:
+        if self._is_large:
+            return UNKNOWN
+        status = self._bucket.status()
+        self._is_large = status.max_tokens > MOST_TOKENS
+        return wait_text.standing(status, owner=self._bucket.owner, count=self._count)

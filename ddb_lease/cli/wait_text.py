@@ -1,0 +1,114 @@
+"""What a command says while it waits: one line, as wide as there is room. Pure.
+
+Invariant: what others wrote (an owner) is made safe for a terminal, and is shortened before what matters more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from ddb_lease.cli.fitting import columns_of, cut, shortened
+from ddb_lease.cli.formatting import printable, shown
+from ddb_lease.models import BucketStatus
+
+_OWNER: Final = 24
+"""Columns of an owner at most."""
+_MORE: Final = ", and {} more"
+_PLUS: Final = " +{}"
+_READABLE: Final = 14
+_SHORTEST: Final = 8
+"""Columns of an owner at least, where there is little room."""
+_NAMED: Final = 5
+"""So many holders are named in a line without end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """One who holds a lease, and since when.
+
+    Attributes:
+        owner: Its name.
+        seconds: How long it had held it, when that was read.
+    """
+
+    owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How things stood with a wait when that was read.
+
+    Attributes:
+        state: `full`, `place 3 of 7`; empty if there is nothing to say.
+        holders: Who holds the bucket's leases, the one that has held longest first.
+    """
+
+    state: str = ""
+    holders: tuple[Holder, ...] = ()
+
+
+UNKNOWN: Final = Standing()
+
+
+def standing(status: BucketStatus, *, owner: str, count: int) -> Standing:
+    """How a status shows a wait for `count` slots by this owner."""
+    running = {lease.lease_id: lease for lease in status.leases if not lease.expired}
+    holders = sorted(
+        (Holder(owner=lease.owner, seconds=lease.age_seconds) for lease in running.values()), key=lambda h: -h.seconds
+    )
+    place = next((waiter.place for waiter in status.queue if waiter.owner == owner), None)
+    few = f"{status.free} free of {count} wanted" if status.free < count else ""
+    state = few if status.free else "full"
+    if place is not None:
+        state = f"place {place} of {max(status.waiting, place)}"
+    return Standing(state=state, holders=tuple(holders))
+
+
+def waiting(
+    subject: str, state: str, holders: tuple[Holder, ...], *, waited: float, aged: float, width: int | None = None
+) -> str:
+    """The line of one who waits.
+
+    Args:
+        subject: What is waited for.
+        state: As in `Standing`.
+        holders: As in `Standing`.
+        waited: Seconds since the wait began.
+        aged: Seconds since the holders were read.
+        width: Columns that there are; None for as many as it takes.
+    """
+    parts = ", ".join(part for part in (state, shown(waited) if waited >= 1 else "") if part)
+    parts = f": {parts}" if parts else ""
+    head = f"waiting for {subject}{parts}"
+    if width is not None and columns_of(head) > width:
+        short = max(_SHORTEST, width - columns_of(head) + columns_of(subject))
+        head = cut(f"waiting for {shortened(subject, short)}{parts}", width)
+    room = None if width is None else width - columns_of(head) - 2
+    held = held_by(holders, aged=aged, width=room)
+    return f"{head}; {held}" if held else head
+
+
+def held_by(holders: tuple[Holder, ...], *, aged: float = 0.0, width: int | None = None) -> str:
+    """`held by A (36s), B (2h), and 3 more`: as many as fit; empty if not even one does, or there is none."""
+    texts = [(printable(h.owner), f" ({shown(h.seconds + aged)})") for h in holders]
+    most = _NAMED if width is None else len(texts)
+    # Fewer holders before names that nobody can read.
+    tries = (
+        (named, size, more)
+        for largest, least, more in (
+            (_OWNER, _READABLE, _MORE),
+            (_READABLE - 1, _SHORTEST, _MORE),
+            (_OWNER, _SHORTEST, _PLUS),
+        )
+        for named in range(min(most, len(texts)), 0, -1)
+        for size in range(largest, least - 1, -1)
+    )
+    for named, size, more in tries:
+        left = len(texts) - named
+        held = ", ".join(shortened(owner, size) + age for owner, age in texts[:named])
+        line = f"held by {held}{more.format(left) if left else ''}"
+        if width is None or columns_of(line) <= width:
+            return line
+    return ""

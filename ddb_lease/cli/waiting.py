@@ -1,0 +1,192 @@
+"""Says that a command waits: on a terminal one line that is drawn again and again, elsewhere a line now and then.
+
+Invariants:
+
+- It is for people only: nothing that it meets (a closed stream, a service that does not answer, no thread to be had)
+  reaches the command that waits, or delays it by more than `_LEAVE_SECONDS`.
+- All lines come from a thread of its own. What it asks the service, it asks on another one, so that the clock of the
+  line goes on, and the end of the wait is told at once.
+- On a terminal it draws only while this process is in the foreground: what runs behind a prompt leaves it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+from ddb_lease.cli import streams, wait_text
+from ddb_lease.cli.fitting import PLAIN_COLUMNS
+from ddb_lease.cli.formatting import shown
+from ddb_lease.cli.wait_text import UNKNOWN, Standing
+
+TELL_SECONDS: Final = 1.0
+"""A shorter wait is not worth a line."""
+
+_LEAVE_SECONDS: Final = 0.5
+_FIRST_SECONDS: Final = 1.0
+"""How long the first line waits for what is asked."""
+
+_TICK_SECONDS: Final = 1.0
+_LINE_SECONDS: Final = 60.0
+_ASK_SECONDS: Final = 10.0
+"""On a terminal, where there is one reader a process; elsewhere it is asked once a line."""
+
+Look = Callable[[], Standing]
+
+
+class Waiting:
+    """Around a wait: says what is waited for, how long, and who is in the way.
+
+    Args:
+        subject: What is waited for: a bucket, permits.
+        look: Asks how things stand; may fail, and may take long. None if there is nothing to ask.
+        patience: Seconds of silence at first.
+        quiet: Whether to say nothing at all.
+        standing: What is known before anything is asked.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        *,
+        look: Look | None = None,
+        patience: float = TELL_SECONDS,
+        quiet: bool = False,
+        standing: Standing = UNKNOWN,
+        tick: float = _TICK_SECONDS,
+        each: float = _LINE_SECONDS,
+    ) -> None:
+        self._subject = subject
+        self._look = look
+        self._patience = patience
+        self._quiet = quiet
+        self._tick = tick
+        self._each = each
+        self._began = self._read_at = time.monotonic()
+        self._standing = standing
+        self._asking = threading.Event()
+        self._answered = threading.Event()
+        self._over = threading.Event()
+        self._end = ""
+        self._thread: threading.Thread | None = None
+
+    @property
+    def standing(self) -> Standing:
+        """What was last read."""
+        return self._standing
+
+    @property
+    def seconds(self) -> float:
+        """How long the wait has lasted."""
+        return time.monotonic() - self._began
+
+    def done(self, end: str) -> None:
+        """The wait is over, and this is said of it, if it was said that it had begun."""
+        self._end = end
+
+    def ask(self) -> Standing:
+        """Ask how things stand, and wait for it, but not for long; returns what is known then."""
+        self._ask()
+        if self._look is not None:
+            self._answered.wait(_FIRST_SECONDS)
+        return self._standing
+
+    def __enter__(self) -> Waiting:
+        self._began = self._read_at = time.monotonic()
+        if not self._quiet:
+            thread = threading.Thread(target=self._run, name="ddb-lease-waiting", daemon=True)
+            with contextlib.suppress(RuntimeError):  # no thread to be had: the wait goes on in silence
+                thread.start()
+                self._thread = thread
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(_LEAVE_SECONDS)
+
+    def _run(self) -> None:
+        if self._patience and self._over.wait(self._patience):
+            return
+        self.ask()
+        next_line = 0.0
+        while True:
+            if _in_front():
+                streams.show_line(self._text(width=_room()))
+                if self.seconds >= next_line:
+                    next_line = self.seconds + self._each
+            elif self.seconds >= next_line:
+                streams.clear_line()
+                streams.say(self._text())
+                next_line = self.seconds + self._each
+            if self._over.wait(self._tick):
+                break
+            if self._is_stale(next_line):
+                self._ask()
+        streams.clear_line()
+        if self._end:
+            streams.say(f"{self._end} after {shown(self.seconds)}")
+
+    def _text(self, width: int | None = None) -> str:
+        standing = self._standing
+        return wait_text.waiting(
+            self._subject,
+            standing.state,
+            standing.holders,
+            waited=self.seconds,
+            aged=time.monotonic() - self._read_at,
+            width=width,
+        )
+
+    def _is_stale(self, next_line: float) -> bool:
+        if _in_front():
+            return time.monotonic() - self._read_at >= _ASK_SECONDS
+        soon = next_line - self.seconds <= 2 * self._tick
+        return soon and time.monotonic() - self._read_at >= self._each / 2
+
+    def _ask(self) -> None:
+        """Ask how things stand, unless it is being asked."""
+        if self._look is None or self._asking.is_set():
+            return
+        self._asking.set()
+        asking = threading.Thread(target=self._read, name="ddb-lease-standing", daemon=True)
+        try:
+            asking.start()
+        except RuntimeError:  # no thread to be had
+            self._asking.clear()
+
+    def _read(self) -> None:
+        try:
+            if self._look is not None:
+                self._standing = self._look()
+        except Exception:  # noqa: BLE001 - the wait itself says what is wrong; this is a courtesy
+            self._standing = UNKNOWN
+        finally:
+            self._read_at = time.monotonic()
+            self._answered.set()
+            self._asking.clear()
+
+
+def _in_front() -> bool:
+    """Whether standard error is a terminal that one can draw on, and is ours now."""
+    try:
+        fd = sys.stderr.fileno()
+        return os.isatty(fd) and os.environ.get("TERM", "") != "dumb" and os.tcgetpgrp(fd) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+
+
+def _room() -> int:
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns or PLAIN_COLUMNS
+    except (OSError, ValueError):
+        columns = PLAIN_COLUMNS
+    return max(1, columns - 1)  # a terminal wraps after its last column

@@ -1,0 +1,179 @@
+"""`ddb-lease serve`: who gets what from the page's server, and what a real browser makes of it."""
+
+import http.client
+import json
+import re
+import socket
+import threading
+from datetime import datetime, timezone
+
+import pytest
+
+from ddb_lease.cli import main
+from ddb_lease.cli.seeing.serve import PageServer, live_page, plain
+from ddb_lease.cli.seeing.watching import Picture, Watching
+from ddb_lease.errors import StoreUnavailable
+from ddb_lease.models import Waiter
+from tests.cli.seeing import browser
+from tests.cli.seeing.test_ls import bucket, lease, listing
+from tests.cli.seeing.test_timeline import EVIL, Document
+from tests.cli.seeing.test_watching import Looks
+
+
+class Shown(Looks):
+    """Looks at a bucket with an owner who means mischief."""
+
+    def __call__(self):
+        super().__call__()
+        held = lease(0, EVIL, lease_id="0-secret", data={"token": "secret"})
+        waiter = Waiter(place=1, owner="w:1", since=datetime.now(timezone.utc), count=2, priority=7)
+        one = bucket("gpus", held, lease(1, "b:2", remaining=-1.0), lease(2, "c:3", retired=True))
+        return listing(type(one)(**{f: getattr(one, f) for f in one.__slots__} | {"queue": (waiter,), "waiting": 1}))
+
+
+@pytest.fixture
+def looks():
+    return Shown()
+
+
+@pytest.fixture
+def server(looks):
+    watching = Watching(looks, interval=0.2, always=False)
+    with PageServer(watching, port=0, interval=0.2) as server, watching:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server, path="/", *, method="GET", host=None, **headers):
+    port = server.server_address[1]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.putrequest(method, path, skip_host=True)
+    for one in [f"127.0.0.1:{port}"] if host is None else host:
+        connection.putheader("Host", one.format(port=port))
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    body = answer.read()
+    connection.close()
+    return answer, body.decode()
+
+
+def test_it_serves_its_page_and_its_data(server):
+    answer, page = ask(server)
+    assert (answer.status, page) == (200, live_page())
+    answer, data = ask(server, "/data.json?x=1")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(data)["table"] == "ddb-lease"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert answer.headers["X-Frame-Options"] == "DENY"
+
+
+def test_it_listens_on_loopback_only(server):
+    assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:{port}", "localhost:{port}", "[::1]:{port}"])
+def test_it_answers_to_the_names_of_this_machine(server, host):
+    assert ask(server, "/data.json", host=[host])[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        ["evil.example:{port}"],
+        ["evil.example"],
+        ["127.0.0.1"],
+        ["127.0.0.1:1"],
+        ["127.0.0.1:{port}.evil.example"],
+        ["localhost.evil.example:{port}"],
+        [""],
+        [],
+        ["127.0.0.1:{port}", "evil.example"],
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/data.json"])
+def test_a_page_elsewhere_whose_name_leads_here_gets_nothing(server, host, path):
+    answer, body = ask(server, path, host=host)
+    assert (answer.status, body) == (421, "this is another host\n")
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "/../data.json", "/%2e%2e/", "/index.html"])
+def test_there_is_nothing_else(server, path):
+    assert ask(server, path)[0].status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_it_changes_nothing(server, method):
+    assert ask(server, "/data.json", method=method)[0].status == 501
+
+
+def test_a_head_has_no_body(server):
+    answer, body = ask(server, "/", method="HEAD")
+    assert (answer.status, body) == (200, "")
+    assert int(answer.headers["Content-Length"]) == len(live_page().encode())
+
+
+def test_many_viewers_cost_one_look(server, looks):
+    before = looks.count
+    for _ in range(30):
+        ask(server, "/data.json")
+    assert looks.count <= before + 30 // 5 + 2
+
+
+def test_what_it_shows_has_owners_and_no_secrets(looks):
+    told = plain(Picture(listing=looks(), number=3, age_seconds=1.25, error="no answer"), interval=2.0)
+    assert "secret" not in json.dumps(told)
+    assert (told["number"], told["age"], told["error"]) == (3, 1.2, "no answer")
+    (one,) = told["buckets"]
+    assert (one["name"], one["used"], one["max"], one["waiting"], one["held"]) == ("gpus", 2, 4, 1, 3)
+    assert one["cells"] == [[0, False, False], [1, True, False], [2, False, True]]
+    assert one["holders"][0]["owner"].startswith("</script>")
+    assert one["queue"] == [{"place": 1, "owner": "w:1", "waited": pytest.approx(0, abs=5), "count": 2, "priority": 7}]
+
+
+def test_the_page_loads_nothing_and_may_only_ask_its_server():
+    page = live_page()
+    document = Document(page)
+    assert [one for one in document.attributes if one[1] in {"src", "href", "action"} or one[1].startswith("on")] == []
+    (policy,) = [value for _, name, value in document.attributes if name == "content" and "default-src" in value]
+    assert "default-src 'none'" in policy
+    assert "connect-src 'self'" in policy
+    assert "'unsafe" not in policy
+    assert not re.search(r"https?://", page)
+
+
+def test_a_real_browser_shows_it(server, looks):
+    dom, console = browser.rendered(server.url)
+    assert 'data-shown="1"' in dom
+    assert console == []
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in dom, "as text"
+    assert "expired" in dom and "1 waiting" in dom and "w:1" in dom
+    assert '<div id="trouble" role="alert" hidden' in dom
+
+
+def test_a_real_browser_shows_how_old_the_picture_is_in_an_outage(server, looks):
+    looks.error = StoreUnavailable("DynamoDB does not answer.")
+    ask(server, "/data.json")
+    dom, _ = browser.rendered(server.url, milliseconds=4_000)
+    assert re.search(r'role="alert">DynamoDB does not answer\. This picture is \d+ s old\.<', dom)
+    assert 'class="stale"' in dom
+    assert "of 4 leased" in dom, "the last picture stays"
+
+
+def test_a_port_in_use_is_told(tmp_path, capsys, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(Exception, match=rf"cannot listen on port {port}: Address already in use"):
+            PageServer(Watching(Shown(), interval=1, always=False), port=port, interval=1)
+    for words, said in ((["--port", "70000"], "--port must be"), (["--interval", "0"], "--interval must be")):
+        assert main.main(["serve", "--region=us-east-1", *words]) == 2
+        assert said in capsys.readouterr().err

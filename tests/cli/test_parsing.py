@@ -1,0 +1,164 @@
+"""The command line as a newcomer types it: options in either place, slips of the fingers, help pages. Nothing is sent."""
+
+import argparse
+import re
+import shlex
+
+import pytest
+
+from ddb_lease.cli import main, parsing
+
+LEAVES = {leaf.prog: leaf for leaf in parsing.leaves(main.parser())}
+
+
+def refused(line, capsys):
+    """The last line that a command line which cannot be ends with."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(shlex.split(line))
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err.startswith("usage: ddb-lease")
+    return err.splitlines()[-1]
+
+
+def parsed(line):
+    own, command = main.split_command(shlex.split(line))
+    words = parsing.arranged(own, main.parser(), everywhere=main.everywhere())
+    options = main.parser().parse_args(words)
+    return vars(options) | {"command": command}
+
+
+# Options in either place.
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("--table t status b", "status b --table t"),
+        ("--local --endpoint-url=u status b --json", "status b --json --local --endpoint-url u"),
+        ("-v run b -- true", "run b -v -- true"),
+        ("-vv run b -- true", "run b -v -v -- true"),
+        ("-v run -v b -- true", "run b -vv -- true"),
+        ("--table t rate status m", "rate status m --table t"),
+        ("rate --table t --local status m", "rate status --table t --local m"),
+        ("--tab t status b", "status b --table t"),
+        ("--table t template iam", "template iam --table t"),
+    ],
+)
+def test_an_option_of_all_commands_means_the_same_before_and_after_the_command(before, after):
+    first, second = parsed(before), parsed(after)
+    same = first.keys() - {"leaf", "deferred"}
+    assert {name: first[name] for name in same if not callable(first[name])} == {
+        name: second[name] for name in same if not callable(second[name])
+    }
+
+
+def test_an_option_that_the_command_does_not_have_is_refused_before_it_too(capsys):
+    assert "unrecognized arguments: --table t" in refused("--table t completion bash", capsys)
+    assert "arguments: --json; options of a command stand after it" in refused("--json status b", capsys)
+    assert "arguments: --tabel; did you mean --table?" in refused("--tabel t status b", capsys)
+
+
+# The command after --.
+
+
+@pytest.mark.parametrize(
+    ("line", "right"),
+    [
+        ("run gpus --max-tokens 2 sleep 1", "ddb-lease run gpus --max-tokens 2 -- sleep 1"),
+        ("run gpus sleep 1", "ddb-lease run gpus -- sleep 1"),
+        ("run gpus python -c 'print(1)'", "ddb-lease run gpus -- python -c 'print(1)'"),
+        ("run gpus --timeout 5s ls -l --table", "ddb-lease run gpus --timeout 5s -- ls -l --table"),
+        ("--local run gpus ls -v", "ddb-lease --local run gpus -- ls -v"),
+        ("limit mail --rate 1/s ./send.sh -n 3", "ddb-lease limit mail --rate 1/s -- ./send.sh -n 3"),
+    ],
+)
+def test_without_the_two_dashes_the_whole_line_is_shown_with_them(line, right, capsys):
+    said = refused(line, capsys)
+    assert said == f"ddb-lease {line.replace('--local ', '').split()[0]}: error: write the command after --: {right}"
+    own, _ = main.split_command(shlex.split(right)[1:])
+    assert parsing.arranged(own, main.parser(), everywhere=main.everywhere())
+
+
+# Slips of the fingers.
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("runn b", "no such command: 'runn'; did you mean run?"),
+        ("satus b", "no such command: 'satus'; did you mean status?"),
+        ("exec b", "no such command: 'exec'; did you mean run?"),
+        ("zzz", "no such command: 'zzz'"),
+        ("rate statsu m", "no such command: 'statsu'; did you mean status?"),
+        ("run b --tiemout 5s -- true", "unrecognized arguments: --tiemout 5s; did you mean --timeout?"),
+        ("run b --ownr=x -- true", "unrecognized arguments: --ownr=x; did you mean --owner?"),
+        ("status b --jsno", "unrecognized arguments: --jsno; did you mean --json?"),
+        ("local restart", "invalid choice: 'restart'; did you mean start? (one of start, stop, status)"),
+        ("template iam --role wroker", "invalid choice: 'wroker'; did you mean worker?"),
+    ],
+)
+def test_of_a_mistyped_word_it_is_said_which_may_be_meant(line, says, capsys):
+    assert says in refused(line, capsys)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("run b --timeout -1s -- true", "argument --timeout: '-1s' is negative; a duration is 0 or more"),
+        ("run b --lease=-5 -- true", "argument --lease: '-5' is negative"),
+        ("run b --count -1s -- true", "argument --count: invalid int value: '-1s'"),
+        ("limit b --rate -5/s -- true", "argument --rate: '-5/s' is not a rate"),
+        ("limit b --rate 5/s -n -x -- true", "expected one argument"),
+    ],
+)
+def test_of_a_value_with_a_minus_sign_it_is_said_what_is_wrong_with_it(line, says, capsys):
+    assert says in refused(line, capsys)
+
+
+def test_what_was_typed_does_not_move_the_cursor(capsys):
+    for line in ("run b '--\x1b[2J' -- true", "'\x1b[2J'", "local '\x1b[2J'"):
+        assert "\x1b" not in refused(line, capsys)
+
+
+# Help pages.
+
+
+@pytest.fixture
+def help_of(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def page(leaf):
+        with pytest.raises(SystemExit) as ended:
+            main.main([*leaf.split()[1:], "--help"])
+        assert ended.value.code == 0
+        return capsys.readouterr().out
+
+    return page
+
+
+@pytest.mark.parametrize("leaf", ["ddb-lease", "ddb-lease rate", "ddb-lease template", *LEAVES])
+def test_a_help_page_is_80_columns_wide_and_has_two_examples(leaf, help_of):
+    page = help_of(leaf)
+    assert max(map(len, page.splitlines())) <= 80
+    examples = re.findall(r"^  \$ (ddb-lease .*)$", page, re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        line = example.partition(" > ")[0]
+        assert example.startswith(leaf)
+        assert parsed(line.removeprefix("ddb-lease "))["execute"]
+
+
+@pytest.mark.parametrize("leaf", ["ddb-lease", *LEAVES])
+def test_the_exit_codes_are_listed_once(leaf, help_of):
+    page = help_of(leaf)
+    assert ("exit codes:" in page) is (leaf == "ddb-lease")
+    assert leaf == "ddb-lease" or "Exit codes, variables and the configuration file: ddb-lease --help" in page
+
+
+def test_every_command_has_the_options_that_may_stand_before_it_or_says_that_it_has_not():
+    everywhere = {name for action in parsing.options(main.everywhere()) for name in action.option_strings}
+    assert {"-v", "--table", "--local"} <= everywhere
+    for leaf in LEAVES.values():
+        assert isinstance(leaf, argparse.ArgumentParser)
+        assert "-v" in {name for action in parsing.options(leaf) for name in action.option_strings}

@@ -1,0 +1,170 @@
+"""What is said while a command waits, and that nothing which happens to it reaches the wait."""
+
+import io
+import re
+import threading
+import time
+
+import pytest
+
+from ddb_lease.cli import streams, waiting
+from ddb_lease.cli.wait_text import Holder, Standing
+from ddb_lease.cli.waiting import Waiting
+
+FULL = Standing(state="full", holders=(Holder(owner="ann", seconds=36.0),))
+LONG = 10.0
+
+
+def until(condition):
+    end = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+class Terminal(io.StringIO):
+    """What standard error showed."""
+
+    def lines(self):
+        return self.getvalue().splitlines()
+
+    def drawn(self):
+        return re.findall(r"\r([^\r\n]+?)\x1b\[K", self.getvalue())
+
+
+@pytest.fixture
+def err(monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr(streams, "_write", shown.write)
+    monkeypatch.setattr(waiting, "_in_front", lambda: False)
+    return shown
+
+
+@pytest.fixture
+def on_terminal(err, monkeypatch):
+    monkeypatch.setattr(waiting, "_in_front", lambda: True)
+    return err
+
+
+def wait(**how):
+    return Waiting("gpus", **{"patience": 0.01, "tick": 0.01, "each": 0.05} | how)
+
+
+def test_elsewhere_a_line_says_that_it_begins_one_now_and_then_that_it_goes_on_and_one_that_it_is_over(err):
+    with wait(look=lambda: FULL) as it:
+        until(lambda: len(err.lines()) >= 3)
+        it.done("slot 1 of gpus")
+    *during, end = err.lines()
+    assert set(during) == {"ddb-lease: waiting for gpus: full; held by ann (36s)"}
+    assert re.fullmatch(r"ddb-lease: slot 1 of gpus after \d\.\ds", end)
+
+
+def test_on_a_terminal_one_line_is_drawn_again_and_again_and_replaced_at_the_end(on_terminal):
+    with wait(look=lambda: FULL) as it:
+        until(lambda: len(on_terminal.drawn()) >= 3)
+        it.done("slot 1 of gpus")
+    assert set(on_terminal.drawn()) == {"waiting for gpus: full; held by ann (36s)"}
+    assert re.search(r"\r\x1b\[Kddb-lease: slot 1 of gpus after \S+s\n\Z", on_terminal.getvalue())
+    assert on_terminal.getvalue().count("\n") == 1
+
+
+def test_a_short_wait_is_not_told(err):
+    with wait(patience=LONG) as it:
+        it.done("slot 1 of gpus")
+    assert err.getvalue() == ""
+
+
+def test_a_quiet_wait_is_not_told(err):
+    asked = []
+    with wait(quiet=True, look=lambda: asked.append(1) or FULL) as it:
+        it.done("slot 1 of gpus")
+    assert (err.getvalue(), asked) == ("", [])
+
+
+def test_a_wait_that_fails_leaves_no_line_on_the_terminal(on_terminal):
+    def fail():
+        with wait():
+            until(on_terminal.drawn)
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        fail()
+    assert on_terminal.getvalue().endswith("\r\x1b[K")
+    assert "\n" not in on_terminal.getvalue()
+
+
+def test_what_is_said_meanwhile_stands_above_the_line(on_terminal):
+    with wait():
+        until(on_terminal.drawn)
+        streams.say("no answer from DynamoDB")
+        drawn = len(on_terminal.drawn())
+        until(lambda: len(on_terminal.drawn()) > drawn)
+    assert "\r\x1b[Kddb-lease: no answer from DynamoDB\n\rwaiting for gpus" in on_terminal.getvalue()
+
+
+def test_in_the_background_the_terminal_is_left_alone(on_terminal, monkeypatch):
+    with wait():
+        until(on_terminal.drawn)
+        monkeypatch.setattr(waiting, "_in_front", lambda: False)
+        until(lambda: on_terminal.getvalue().count("\n") >= 2)
+    assert "\r\x1b[Kddb-lease: waiting for gpus\nddb-lease: waiting for gpus\n" in on_terminal.getvalue()
+
+
+def test_what_is_asked_may_fail(err):
+    def look():
+        raise OSError("no answer")
+
+    with wait(look=look):
+        until(lambda: len(err.lines()) >= 2)
+    assert set(err.lines()) == {"ddb-lease: waiting for gpus"}
+
+
+def test_what_is_asked_may_hang(err, monkeypatch):
+    monkeypatch.setattr(waiting, "_FIRST_SECONDS", 0.01)
+    answer = threading.Event()
+    try:
+        with wait(look=lambda: answer.wait(LONG) and FULL):
+            until(lambda: len(err.lines()) >= 2)
+            began = time.monotonic()
+        assert time.monotonic() - began < LONG / 2
+    finally:
+        answer.set()
+
+
+def test_a_terminal_that_hangs_does_not_hold_up_the_end(on_terminal, monkeypatch):
+    monkeypatch.setattr(waiting, "_LEAVE_SECONDS", 0.01)
+    stuck, let_go = threading.Event(), threading.Event()
+    monkeypatch.setattr(streams, "show_line", lambda _: stuck.set() or let_go.wait(LONG))
+    try:
+        with wait():
+            assert stuck.wait(LONG)
+        assert not let_go.is_set()
+    finally:
+        let_go.set()
+
+
+def test_a_stream_that_is_closed_ends_nothing(err):
+    err.close()
+    asked = threading.Event()
+    with wait(look=lambda: asked.set() or FULL) as it:
+        assert asked.wait(LONG)
+        it.done("slot 1 of gpus")
+
+
+def test_where_no_thread_is_to_be_had_it_waits_in_silence(err, monkeypatch):
+    def start(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with wait(look=lambda: FULL) as it:
+        it.done("slot 1 of gpus")
+    assert err.getvalue() == ""
+
+
+@pytest.mark.parametrize("in_front", [True, False])
+def test_the_service_is_asked_seldom(err, monkeypatch, in_front):
+    monkeypatch.setattr(waiting, "_in_front", lambda: in_front)
+    asked = []
+    with wait(look=lambda: asked.append(1) or FULL, each=LONG):
+        until(lambda: len(err.getvalue()) > (3_000 if in_front else 10))
+    assert len(asked) == 1

@@ -1,0 +1,171 @@
+"""The proof holds, of the shipped requests; it can fail; and what it takes expressions for is what they are.
+
+`scripts/prove` tries every alteration of every request; here are some of each kind. docs/proof.md says what is proved.
+"""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import pytest
+import z3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddb_lease._protocol.messages import Mint
+from ddb_lease._protocol.records import Claimant
+from ddb_lease.dynamodb import expressions as shipped_expressions
+from scripts.harness import expressions
+from scripts.harness.expression_tree import BadExpression, parse_condition, parse_update
+from tests.proof.leases import LEASES
+from tests.proof.shipped import ADDRESS, sent
+from tests.proof.steps import Setting
+from tests.proof.symbols import Run, ways
+from tests.proof.translation import ABSENT, Meaning, flat
+
+THEORIES = {theory.name: theory for theory in (LEASES,)}
+each_theory = pytest.mark.parametrize("theory", THEORIES.values(), ids=THEORIES.keys())
+MODULE = Path(shipped_expressions.__file__)
+
+
+# The proof.
+
+
+@each_theory
+def test_the_invariant_holds_at_the_beginning_and_after_every_step(theory):
+    assert theory.beginning_breaks() is None
+    assert [theory.table(failure) for failure in theory.failures()] == []
+
+
+@each_theory
+def test_every_step_can_happen(theory):
+    assert theory.impossible() == []
+
+
+# That it can fail.
+
+
+def made_by(old, new):
+    """What makes calls, in a library whose source has another text in one place."""
+    source = MODULE.read_text()
+    assert source.count(old) == 1
+    module = types.ModuleType("changed")
+    exec(compile(source.replace(old, new), str(MODULE), "exec"), module.__dict__)
+    return module.call_for
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "broken"),
+    [
+        ('"#fence < :fence"', '"#fence <= :fence"', "S3"),
+        ("#expires_at < :expired_before", "#expires_at <= :expired_before", "S2"),
+        ('"#max_tokens > :slot"', '"#max_tokens >= :slot"', "S1"),
+    ],
+)
+def test_a_changed_source_breaks_the_proof_with_a_counterexample(old, new, broken):
+    failure = next(LEASES.failures(Setting(maker=made_by(old, new))))
+    assert failure.broken.startswith(broken)
+    shown = LEASES.table(failure)
+    assert shown.startswith(f"step: {failure.step}\nbreaks: {failure.broken}\n")
+    assert "slot: fence" in shown
+
+
+# What expressions mean, against the simulator's DynamoDB.
+
+WRITES = [
+    write
+    for theory in THEORIES.values()
+    for sent_ways in theory.setting().requests().values()
+    for way in sent_ways
+    for write in way.returned
+]
+NUMBERS = st.integers(-2, 3).map(lambda n: {"N": str(n)})
+TEXTS = st.sampled_from(["a", "b"]).map(lambda text: {"S": text})
+ATTRIBUTES = st.one_of(
+    st.none(),
+    NUMBERS,
+    st.just({"S": "a"}),  # no request compares strings by order
+    st.just({"BOOL": True}),
+    st.builds(lambda text: {"M": {"attempt": text}}, TEXTS),
+)
+
+
+def like(value):
+    """A value of the same type."""
+    if "M" in value:
+        return st.builds(lambda text: {"M": {"attempt": text}}, TEXTS)
+    return NUMBERS if "N" in value else TEXTS if "S" in value and value["S"] != "N" else st.just(value)
+
+
+@given(data=st.data())
+def test_the_translation_means_what_the_simulators_dynamodb_does(data):
+    write = data.draw(st.sampled_from(WRITES), label="write")
+    found = {name: data.draw(ATTRIBUTES, label=name) for name in sorted(set(write.names.values()))}
+    item = {name: value for name, value in found.items() if value is not None}
+    values = {name: data.draw(like(value), label=name) for name, value in write.values.items()}
+    run, formula = Run(), {}
+    meaning = Meaning(write.names, values, run)
+    for name, value in item.items():
+        formula |= flat(name, value, run)
+    holds = z3.simplify(meaning.holds(write.condition, formula))
+    assert z3.is_true(holds) == expressions.condition(str(write.condition))(item, write.names, values)
+    assert z3.is_true(holds) or z3.is_false(holds)
+    if write.update is None:
+        return
+    needs, after = meaning.applied(write.update, formula)
+    changed = dict(item)
+    try:
+        expressions.update(str(write.update))(changed, write.names, values)
+    except BadExpression:
+        assert z3.is_false(z3.simplify(needs))
+        return
+    assert z3.is_true(z3.simplify(needs))
+    expected = {}
+    for name, value in changed.items():
+        expected |= flat(name, value, run)
+    for name in {*after, *expected} - {"pk"}:
+        left, right = after.get(name, ABSENT), expected.get(name, ABSENT)
+        assert z3.is_true(z3.simplify(left.kind == right.kind)), name
+        assert z3.is_true(z3.simplify(z3.Or(left.kind == 0, left.value == right.value))), name
+
+
+def test_an_expression_is_printed_as_it_was_read():
+    for write in WRITES:
+        assert parse_condition(str(write.condition)) == write.condition
+        assert write.update is None or parse_update(str(write.update)) == write.update
+
+
+# How the shipped code is run on symbols.
+
+
+def test_code_is_run_along_every_way_with_what_it_supposes():
+    found = {
+        way.returned: len(way.supposed)
+        for way in ways(lambda run: max(run.symbol("x"), run.symbol("y"), run.symbol("z")).term)
+    }
+    assert {str(term) for term in found} == {"x", "y", "z"}
+    assert set(found.values()) == {2}
+
+
+def test_what_the_code_refuses_to_send_is_left_out():
+    def request(run):
+        if run.symbol("x") >= run.symbol("y"):
+            raise ValueError
+        return run
+
+    (way,) = ways(request)
+    assert [str(z3.simplify(one)) for one in way.supposed] == ["Not(x >= y)"]
+
+
+def test_the_values_of_a_request_are_those_that_the_library_computed():
+    def mint(run):
+        lease = Claimant(lease_id=run.symbol("id"), owner="o", acquired_at=1, expires_at=run.symbol("now") + 5)
+        return Mint(slot=run.symbol("n"), fence=run.symbol("f"), lease=lease, ttl=3, re_mint=False, token="t")
+
+    ((slot, counter),) = (way.returned for way in sent(mint))
+    assert str(slot.slot) == "n"
+    _, item = slot.on({})
+    assert str(item["expires_at"].value) == "now + 5"
+    assert counter.slot is None
+    assert ADDRESS.bucket == "bucket"
