@@ -112,6 +112,16 @@ RESERVATIONS = Chapter(
             noticed_by=(f"{_PARENTS}::test_whoever_comes_when_a_reservation_is_known_does_not_take_it_for_swept",),
         ),
         Mutant(
+            name="an answer that comes late does not end what was reserved since",
+            module=_LEDGER,
+            target="HoldLedger.add",
+            code="attempt not in self._overwritten",
+            without="True",
+            noticed_by=(
+                f"{_PARENTS}::test_who_reserved_first_and_learns_it_last_does_not_end_what_others_reserved_since",
+            ),
+        ),
+        Mutant(
             name="a hold lasts as long as it did when it was planned",
             module=_TOGETHER,
             target="_addressed",

@@ -84,10 +84,11 @@ def settle_held(state: LimiterState, key: str, book: KeyBook, settler: Settler) 
         failure = yield from _Sending(state, key, book, ledger).run(settler.deadline)
         with state.lock:
             settlers, bookings = ledger.others(settler), book.others()
+            callers = [] if book.callers is None else list(book.callers)[:1]  # all at once would only conflict
         for other in settlers:
             other.wake()
-        for booking in bookings:
-            booking.wake()  # there may be room for them by now
+        for waiter in [*bookings, *callers]:
+            waiter.wake()  # there may be room for them by now
         if failure is not None and settler.held.counted is None:
             return failure
     return None
@@ -156,7 +157,7 @@ def hold(book: KeyBook, sent: Sequence[Charge], wanted: Wanted, due: int) -> Hel
     )
     if book.ledger is None:
         book.ledger = HoldLedger()
-    book.ledger.add(held, bases=[charge.hold_before for charge in sent])
+    book.ledger.add(held, bases=[charge.hold_before for charge in sent], attempt=sent[-1].attempt)
     return held
 
 

@@ -206,7 +206,7 @@ def charge_together(call: Call) -> Operation[Admission | Unprepared]:
     if not isinstance(outcome, Unprepared):
         return outcome  # type: ignore[no-any-return] # as annotated
     left, call.prepared = call.deadline - state.time.steady(), call.prepared + 1
-    if left <= 0 or (call.prepared > MOST_PREPARED and not call.patient):
+    if call.prepared > MOST_PREPARED and (left <= 0 or not call.patient):
         return LostRace()
     if call.prepared > MOST_PREPARED:
         yield Pause(seconds=min(left, state.chance.uniform(0.0, SWEEPS_AGAIN_SECONDS)), wakeable=True)

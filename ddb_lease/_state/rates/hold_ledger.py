@@ -140,15 +140,17 @@ class HoldLedger:
         if settlement is not None and state is not None and settlement.happened(state):
             self.over(settlement, counted=True)
 
-    def add(self, held: Held, *, bases: Collection[str | None]) -> None:
+    def add(self, held: Held, *, bases: Collection[str | None], attempt: str = "") -> None:
         """Add a reservation.
 
         Args:
             held: The reservation.
             bases: The attempts that the hold showed, by which the sendings of its charge were made. None: there was no
                 hold. If that is all, the charge made the hold anew, and all older reservations were swept.
+            attempt: The charge. If others of this process have built upon it, its answer came after theirs. Then their
+                reservations are in the ledger by now, and by what the hold has, the oldest ones are over.
         """
-        if set(bases) == {None}:
+        if set(bases) == {None} and attempt not in self._overwritten:
             self.made_anew()
         self._overwritten.extend(base for base in bases if base is not None)
         self.entries.append(held)

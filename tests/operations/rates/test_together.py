@@ -192,6 +192,17 @@ def test_a_reservation_holds_of_each_and_is_settled_for_each():
     assert [world.state(key).holds for key in ("team", "org")] == [{}, {}]
 
 
+def test_a_waiter_under_the_parent_gets_what_a_settlement_of_its_process_gives_back():
+    world = ReservingWorld(HOUR, [0])
+    reserved = world.reserve(0, 10, key="org")
+    call = world.together(0, ("team", "org"), 4, patience=60 * NS)
+    world.run(START + 5 * NS)
+    assert call.over_at is None
+    world.settle(0, reserved, 0, key="org")
+    world.run(START + 5 * NS + 1_000_000)
+    assert call.outcome == Admitted()
+
+
 def test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_holds():
     slow_answer = Fate(back=NS)
     world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), slow_answer])
@@ -247,6 +258,17 @@ def test_however_many_dead_processes_hold_permits_a_caller_is_not_told_before_it
         assert world.state("org").holds == {}
     else:
         assert call.over_at == START + 300 * NS, "a try does not wait"
+
+
+def test_who_does_not_wait_sweeps_what_it_meets_all_the_same():
+    world = ReservingWorld(Limit(1, burst=10), [0, 0], delay=2_000_000)
+    world.together(1, ("team", "org"))
+    world.reserve(0, 5, within=NS, key="org")
+    world.run(START + 60 * NS)
+    call = world.together(1, ("team", "org"), 9, patience=1)
+    world.run(START + 61 * NS)
+    assert isinstance(call.outcome, Denied), "it is swept, and counts as used by now"
+    assert world.state("org").holds == {}
 
 
 def test_a_long_wait_meets_any_number_of_overdue_holds():
@@ -369,6 +391,27 @@ def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it()
     world.settle(1, held, 0, key="org")
     world.run(START + 60 * NS)
     assert call.outcome == Admitted()
+
+
+@pytest.mark.parametrize("second", ["together", "alone"])
+def test_who_reserved_first_and_learns_it_last_does_not_end_what_others_reserved_since(second):
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), Fate(back=None)])
+    world.call(0, key="org")
+    slow = world.together(0, ("a", "org"), 3, patience=60 * NS, within=60 * NS)
+    if second == "together":
+        swift = world.together(0, ("b", "org"), 2, patience=60 * NS, within=60 * NS)
+        held_by_swift = swift.call.held[1]
+    else:
+        swift = world.reserve(0, 2, key="org")
+        held_by_swift = swift.held
+    assert (slow.outcome, swift.outcome) == (None, Admitted())
+    world.run(START + 10 * NS)
+    assert slow.outcome == Admitted()
+    for held in (held_by_swift, slow.call.held[1]):
+        world.settle(0, type(slow)(held=held), 1, key="org")
+        assert held.counted is True
+    assert world.state("org").holds == {}
+    assert charged(world, "org") == 3
 
 
 def test_no_limit_is_left_held_whatever_is_forgotten_while_a_charge_is_under_way():
