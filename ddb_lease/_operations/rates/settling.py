@@ -44,6 +44,9 @@ WAIT_FOR_ANOTHER_SECONDS: Final = 0.1
 """How long a settlement waits for the answer to a charge that reserves, and such a charge for that to a settlement, at
 most: each needs to know what the other makes of the process's hold."""
 
+CONTENDED_SECONDS: Final = 0.5
+"""The longest pause after the service has refused a settlement `TRIES` times, as others write the item too."""
+
 _TURN_SECONDS: Final = 1.0
 """How long a caller that another one sends for sleeps at most before it looks again."""
 
@@ -89,8 +92,10 @@ def settle_held(state: LimiterState, key: str, book: KeyBook, settler: Settler) 
             other.wake()
         for waiter in [*bookings, *callers]:
             waiter.wake()  # there may be room for them by now
-        if failure is not None and settler.held.counted is None:
+        if isinstance(failure, Unavailable) and settler.held.counted is None:
             return failure
+        if failure is not None:  # others write the item too: the service answers, and so it will be settled
+            yield Pause(seconds=max(0.0, min(left, state.chance.uniform(0.0, CONTENDED_SECONDS))), wakeable=True)
     return None
 
 
