@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import socketserver
 import threading
 from datetime import datetime, timezone
@@ -119,8 +120,9 @@ class PageServer(ThreadingHTTPServer):
         finally:
             self._places.release()
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that hangs up is no error of ours."""
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class calls it
+        """A browser that hangs up is no error of ours: it is logged with -vv."""
+        logging.getLogger("ddb_lease").debug("a request of a page was not answered", exc_info=True)  # noqa: LOG014 - one is handled
 
 
 class _Handler(BaseHTTPRequestHandler):
