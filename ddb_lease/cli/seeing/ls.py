@@ -15,35 +15,16 @@ from typing import Any, Final
 
 from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
 from ddb_lease._runtime.listing import TableReader
-from ddb_lease.cli import connection, pages, rate_output
+from ddb_lease.cli import connection, rate_output
 from ddb_lease.cli.fitting import fitted
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.streams import show
 
-COST: Final = (
-    "It reads the whole table, by Scans: half an RCU for each 4 KB of it, at most 1,000 RCU a second. A table of 1 MB "
-    "(some 5,000 slots) costs 128 RCU, $0.000016 on demand. It needs the permission dynamodb:Scan, which an operator "
-    "has."
-)
-"""What a listing costs, for the help of the commands that list."""
-
 _BUCKETS: Final = ("BUCKET", "USED", "WAITING", "OLDEST HOLDER", "FOR")
 _RATES: Final = ("RATE", "AVAILABLE", "LIMITS")
 _SQUEEZED: Final = {"OLDEST HOLDER": 16, "BUCKET": 12, "RATE": 12, "LIMITS": 20}
 _RIGHT: Final = {"USED", "WAITING", "FOR", "AVAILABLE"}
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "ls",
-        help="list all buckets and rates of a table",
-        **pages.page(f"List all buckets and rates of a table. Reads only. {COST}", "ls", "ls --table staging --json"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON: times in seconds")
-    connection.add_options(parser)
-    parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
