@@ -227,6 +227,8 @@ def every_event(event: events.Event) -> str:
             assert_type(event.limit, events.ThrottledBy)
         case events.ReMinted():
             assert_type(event.slot, int)
+        case events.Waiting():
+            assert_type((event.place, event.exact), tuple[int, bool])
         case _:
             assert_never(event)
     return event.bucket
