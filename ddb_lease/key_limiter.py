@@ -205,7 +205,11 @@ class KeyLimiter:
             wakeup = self._runtime.wakeup()
             booking = self._core.booking(wish, wakeup.wake)
             with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
-                outcome = self._core.driver.run(operation, wakeup)
+                try:
+                    outcome = self._core.driver.run(operation, wakeup)
+                except BaseException:
+                    self._core.wake_all(self.key)  # an interrupt may have come before who was dealt permits was woken
+                    raise
             if held is not None and booking.held is not None and isinstance(outcome, Admitted):
                 held.append(booking.held)
             instead = self._core.without_answer(wish, outcome)

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
+from ddb_lease._operations.rates.without_answer import Beside, noting
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
@@ -152,18 +153,20 @@ class Family:
             call: The call.
             wake: Ends its pause, from any thread.
         """
-        call.wake = wake
+        call.wake, own = wake, self.members[0].core
         while True:
             for relative, member in zip(self.members, call.members, strict=True):
                 preparing = relative.core.observed(prepare(member, call), member.key, None)
+                if relative.core is not own and own.state.contact is not None:
+                    preparing = noting(preparing, own.state, own.state.contact)  # it decides, in an outage
                 yield Step(relative.core.driver, preparing, prepares=True)
-            own = self.members[0]
-            charging: Any = own.core.observed(charge_together(call), own.key, None)  # type: ignore[arg-type] # any result
-            yield Step(own.core.driver, charging, prepares=False)
+            charging: Any = own.observed(charge_together(call), self.members[0].key, None)  # type: ignore[arg-type] # any result
+            yield Step(own.driver, charging, prepares=False)
 
     def without_answer(self, call: Call, outcome: Any) -> Operation[DecidedHere | None] | None:  # noqa: ANN401 - as driven
         """What decides in place of the table; see `RateLimiterCore.without_answer`. The key's own limiter decides."""
-        return self.members[0].core.without_answer(self._wish(call), outcome)
+        beside = [Beside(one.state, one.key, one.wanted) for one in call.members[1:]]
+        return self.members[0].core.without_answer(self._wish(call), outcome, beside=beside)
 
     def conclude(self, call: Call, outcome: Any) -> Verdict:  # noqa: ANN401 - as driven
         """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""

@@ -12,14 +12,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.rates.booking import book
 from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.preparing import just_read
-from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
+from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, Denied, reason_text
 from ddb_lease._protocol.rates.charging import Wanted, limits_of
@@ -246,10 +246,24 @@ class RateLimiterCore:
                 self._leave(key_book, booking)
                 raise
 
-    def without_answer(self, wish: Wish, outcome: Admission) -> Operation[DecidedHere | None] | None:
+    def wake_all(self, key: str) -> None:
+        """Wake all who wait for a key or for its permits. Those who have none sleep on."""
+        with self.state.lock:
+            everybody = self.state.book(key).everybody()
+        for other in everybody:
+            other.wake()
+
+    def without_answer(
+        self, wish: Wish, outcome: Admission, *, beside: Sequence[Beside] = ()
+    ) -> Operation[DecidedHere | None] | None:
         """What decides in place of the table, if it did not; None: nothing does, and `conclude` tells the outcome.
 
         If the operation returns None, the service is to be asked again.
+
+        Args:
+            wish: What was wanted.
+            outcome: What came of it.
+            beside: The key's parents.
         """
         state = self.state
         contact = state.contact
@@ -257,7 +271,9 @@ class RateLimiterCore:
             return None
         if unanswered(outcome, self._trouble(wish)) is None:
             return None
-        return decide_here(state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient)
+        return decide_here(
+            state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient, beside=beside
+        )
 
     def conclude(self, wish: Wish, outcome: Admission) -> Verdict:
         """Whether the permits were taken, and who decided that.
