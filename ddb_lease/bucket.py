@@ -18,7 +18,7 @@ from types import TracebackType
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count, require_priority
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
@@ -132,6 +132,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         count: int = 1,
         data: Data | None = None,
         on_lost: OnLost | None = None,
+        priority: int = 0,
     ) -> Lease:
         """Wait for a slot, or for several together, and lease it.
 
@@ -148,6 +149,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             data: What to attach to the lease for others to read: string keys, values as in JSON; under 1 KB, or each
                 claim and renewal costs more.
             on_lost: See `Lease.on_lost`.
+            priority: 0 to 9. In a bucket with ``order="fifo"``, waiters of a higher priority are served before all
+                others; elsewhere only before those of this process.
 
         Returns:
             The lease, held and renewed in the background.
@@ -171,7 +174,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         each 128 slots until one shows a free slot, up to eight at a time, eventually consistent, some 3.5 RCU each. A
         process does so once in the time in which its polls come round: 10 s with 1,000 slots, 11 minutes with 100,000.
         """
-        lease = self._acquire(timeout, data, on_lost, count=count, patient=True)
+        lease = self._acquire(timeout, data, on_lost, count=count, patient=True, priority=priority)
         if lease is None:
             raise self._core.timed_out(timeout, count)
         return lease
@@ -202,7 +205,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         """
         return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
 
-    def leased(self, timeout: Seconds | None = None, *, count: int = 1, data: Data | None = None) -> PassesLease[Lease]:
+    def leased(
+        self, timeout: Seconds | None = None, *, count: int = 1, data: Data | None = None, priority: int = 0
+    ) -> PassesLease[Lease]:
         """Decorate a function: each call gets its own lease, as first argument.
 
         In a method it comes after `self`, in a classmethod after `cls`, and so in any function whose first parameter
@@ -219,6 +224,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             timeout: As in `acquire`.
             count: As in `acquire`.
             data: As in `acquire`.
+            priority: As in `acquire`.
 
         Raises:
             ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
@@ -237,7 +243,12 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         """
         require_timeout(timeout, wording=_LEASED)
         require_count(count)
-        return functools.partial(decorate, enter=lambda: self.acquire(timeout, count=count, data=data), wording=_LEASED)
+        require_priority(priority)
+        return functools.partial(
+            decorate,
+            enter=lambda: self.acquire(timeout, count=count, data=data, priority=priority),
+            wording=_LEASED,
+        )
 
     def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
@@ -399,7 +410,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         return ended
 
     def status(self) -> BucketStatus:
-        """Read the bucket: limits, minted slots and all leases. Cost: 1 consistent Query for each 1,000 slots or MB.
+        """Read the bucket: limits, minted slots, all leases, and who waits for it, if it is ordered.
+
+        Cost: 1 consistent Query for each 1,000 slots or MB; if it is ordered, another one, eventually consistent.
 
         Raises:
             UnknownBucket: It does not exist (yet).
@@ -445,7 +458,14 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             self.close()
 
     def _acquire(
-        self, timeout: Seconds | None, data: Data | None, on_lost: OnLost | None, *, count: int, patient: bool
+        self,
+        timeout: Seconds | None,
+        data: Data | None,
+        on_lost: OnLost | None,
+        *,
+        count: int,
+        patient: bool,
+        priority: int = 0,
     ) -> Lease | None:
         """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
         if on_lost is not None:
@@ -453,7 +473,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         core = self._core
         wakeup, called, by = core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
         deadline = core.deadline(timeout)
-        pending = core.begin_acquire(deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by)
+        pending = core.begin_acquire(
+            deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by, priority=priority
+        )
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)

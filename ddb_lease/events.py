@@ -42,6 +42,7 @@ __all__ = [
     "Renewed",
     "Throttled",
     "ThrottledBy",
+    "Waiting",
 ]
 
 ThrottledBy: TypeAlias = Literal["key range", "table", "account", "unknown"]
@@ -155,6 +156,26 @@ class Throttled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """An acquire waits in the queue of a bucket with ``order="fifo"``, and its place has changed.
+
+    Reported when it joins the queue, and with each look that shows another place, on the thread that acquires. Of a
+    process's waiters only the first has a place; in other buckets there are none.
+
+    Attributes:
+        bucket: The bucket's name.
+        place: Its place; the first has 1. It may rise: those of a higher priority come before it.
+        exact: Whether it was seen; beyond the first 32 it is estimated.
+        waited_seconds: Since the call of `acquire`, on the steady clock.
+    """
+
+    bucket: str
+    place: int
+    exact: bool
+    waited_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReMinted:
     """A missing slot, deleted by TTL or by hand, was minted again. Reported on the thread that acquires.
 
@@ -167,7 +188,7 @@ class ReMinted:
     slot: int
 
 
-Event: TypeAlias = Acquired | Renewed | Released | Lost | Contended | Throttled | ReMinted
+Event: TypeAlias = Acquired | Renewed | Released | Lost | Contended | Throttled | ReMinted | Waiting
 """All events that `on_event` can be called with. There may be more later: ignore what you do not know."""
 
 OnEvent: TypeAlias = Callable[[Event], object]

@@ -44,7 +44,7 @@ from typing import Final, TypeAlias, get_args
 from opentelemetry.metrics import Counter, Meter
 
 from ddb_lease import rate_events
-from ddb_lease.events import Acquired, Contended, Event, Lost, Released, ReMinted, Renewed, Throttled
+from ddb_lease.events import Acquired, Contended, Event, Lost, Released, ReMinted, Renewed, Throttled, Waiting
 from ddb_lease.rate_events import RateEvent
 
 __all__ = ["instrument"]
@@ -166,6 +166,8 @@ def _for_buckets(meter: Meter) -> Callable[[Event], None]:
                 throttled.add(1, {**bucket, OPERATION: event.operation, LIMIT: event.limit})
             case ReMinted():
                 re_minted.add(1, bucket)
+            case Waiting():
+                pass  # how long it waited is recorded when it is over
 
     return record
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ddb_lease._operations.queue import InTurn, Queue
 from ddb_lease._operations.search import Search, Wanted
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol import decisions
 from ddb_lease._protocol.messages import Refused
 from ddb_lease._protocol.outcomes import Failure, Full, GaveWay, Outcome, OutOfTurn
-from ddb_lease._protocol.records import Grant, View
+from ddb_lease._protocol.records import Counter, Grant, View
 from ddb_lease._protocol.retry import Operation, acquiring, until_next_look
 from ddb_lease._protocol.steps import (
     BringBackSlot,
@@ -77,6 +78,7 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
             give_up=never_reached(state.time, since=began),
         )
         outcome = yield from policy.after(outcome, tries.run_again)
+    yield from tries.leave()
     if waiter is not None:
         state.hints.leave(waiter)
     return outcome
@@ -89,10 +91,12 @@ class AcquireOne:
     Attributes:
         writes: The writes of this acquire.
         extra_steps: Requests that one try may make besides the usual ones.
+        count: How many slots.
     """
 
     writes: SlotWrites
     extra_steps: int = 0
+    count: int = 1
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
         """Claim slots that were last seen free, or mint one that was seen missing."""
@@ -142,16 +146,23 @@ class AcquireOne:
         return decisions.brought_back(view, step)
 
 
+def _out_of_turn() -> Operation[Outcome]:
+    return OutOfTurn()
+    yield
+
+
 class _Tries:
     """The tries of one acquire, which began at steady time `began`."""
 
     def __init__(self, wanted: Wanted, began: float, *, patient: bool) -> None:
         self._began = began
-        self._patient = patient
         self._wanted = wanted
         self._writes = wanted.writes
         self._state = wanted.writes.state
+        self._patient = patient
         self._search: Search | None = None
+        self._queue: Queue | None = None
+        self._late = False
         self._complain_after = COMPLAIN_SECONDS
         self._elsewhere = False
 
@@ -165,8 +176,21 @@ class _Tries:
         state, hints = self._state, self._state.hints
         if state.closed:  # after the queue was asked: closing wakes only those in it
             raise state.closed_error()
-        if not in_turn:
-            return OutOfTurn()
+        waiter = self._writes.waiter
+        if not in_turn and (waiter is None or waiter.ticket is None):
+            self._late = True
+            return _out_of_turn()
+        counter = hints.counter
+        return self._in_any_order(now) if counter is None or counter.order != "fifo" else self._in_order(counter, now)
+
+    def leave(self) -> Operation[None]:
+        """The acquire is over: leave the queue of an ordered bucket."""
+        if self._queue is not None:
+            yield from self._queue.leave()
+
+    def _in_any_order(self, now: float) -> Operation[Outcome]:
+        """One try in a bucket whose waiters have no order."""
+        hints = self._state.hints
         pause = 0.0 if self._writes.waiter is None else self._break(now)
         if pause:
             return GaveWay(pause)
@@ -177,10 +201,13 @@ class _Tries:
             if look_in > AT_ONCE_SECONDS:
                 outcome = Full(expires_in=None, look_in=look_in)
             else:
-                self._search = self._search or Search(self._wanted, patient=self._patient)
+                self._search = self._search or Search(InTurn(self._wanted), patient=self._patient)
                 outcome = yield from self._search.run()
+                counter = hints.counter  # it may only be seen now that the bucket has an order
+                if isinstance(outcome, Full) and counter is not None and counter.order == "fifo":
+                    return (yield from self._in_order(counter, now))
         if isinstance(outcome, Grant):
-            now = state.time.steady()
+            now = self._state.time.steady()
             hints.fairness.won(now)
             if self._elsewhere:
                 hints.fairness.restart(now)  # the slot that it had before is left for others
@@ -188,14 +215,29 @@ class _Tries:
             return self._full(outcome, changes)
         return outcome
 
-    def _full(self, outcome: Full, changes: int) -> Full:
-        """Settle when this process looks next."""
-        hints = self._state.hints
-        now = self._state.time.steady()
+    def _in_order(self, counter: Counter, now: float) -> Operation[Outcome]:
+        """One try in an ordered bucket: nothing is guessed, and nobody gives way."""
+        changes = self._state.hints.changes
+        if self._queue is None:
+            arrived = self._began if self._late else None
+            self._queue = Queue(self._wanted, patient=self._patient, arrived=arrived)
+        outcome = yield from self._queue.run(counter)
+        self._complain(now)
+        if isinstance(outcome, Full) and self._state.hints.changes != changes:
+            return replace(outcome, look_in=0.0)
+        return outcome
+
+    def _complain(self, now: float) -> None:
         waited = now - self._began
         if waited >= self._complain_after:
             _log.info("%s has been full for %.0f s", self._state.called, waited)
             self._complain_after = 2 * waited
+
+    def _full(self, outcome: Full, changes: int) -> Full:
+        """Settle when this process looks next."""
+        hints = self._state.hints
+        now = self._state.time.steady()
+        self._complain(now)
         if hints.changes != changes:
             return replace(outcome, look_in=0.0)  # a slot was released here, or all were woken, meanwhile
         if outcome.look_in is None:

@@ -34,15 +34,15 @@ class AcquireMany:
 
     def __init__(self, writes: SlotWrites, *, count: int) -> None:
         self.writes = writes
+        self.count = count
         self.extra_steps = count  # each retired slot that is needed is brought back by a request of its own
-        self._count = count
         self._known: dict[int, Slot | None] = {}
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:  # noqa: ARG002 - one slot's affair
         """Take slots that were last seen free, if there are enough of them."""
         state, writes = self.writes.state, self.writes
         counter = state.hints.counter
-        if counter is not None and self._count > counter.max_tokens:
+        if counter is not None and self.count > counter.max_tokens:
             # It may have grown: nothing is refused by a hint.
             seen = yield from read_page(0, consistent=True)
             if not isinstance(seen, Seen):
@@ -55,7 +55,7 @@ class AcquireMany:
         if counter is None or not state.time.known:
             return None
         self._require_enough(counter.max_tokens)
-        free = state.hints.take_free_together(self._count, state.chance)
+        free = state.hints.take_free_together(self.count, state.chance)
         if not free:
             return None
         claims = tuple(ClaimSlot(slot=slot, fence=fence) for slot, fence in free)
@@ -82,7 +82,7 @@ class AcquireMany:
         return decisions.choose_together(
             view,
             known=self._known | here,
-            count=self._count,
+            count=self.count,
             counter=counter,
             expired_before=expired_before,
             chance=state.chance,
@@ -111,8 +111,8 @@ class AcquireMany:
             self._known.pop(number, None)
 
     def _require_enough(self, max_tokens: int) -> None:
-        if self._count > max_tokens:
+        if self.count > max_tokens:
             bucket = self.writes.state.bucket
             raise ConfigurationError(
-                f"{self._count} slots cannot be had together: bucket {bucket!r} has max_tokens={max_tokens}"
+                f"{self.count} slots cannot be had together: bucket {bucket!r} has max_tokens={max_tokens}"
             )

@@ -41,10 +41,11 @@ from ddb_lease._protocol.rates.messages import (
     TogetherRefused,
 )
 from ddb_lease._protocol.retry import RECOVERY_SECONDS, Operation, resending
+from ddb_lease._protocol.tickets import QueueSeen
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
-Answered: TypeAlias = Done | Each | Seen | Shown | PageIs | Refused | RateAnswer
+Answered: TypeAlias = Done | Each | Seen | Shown | QueueSeen | PageIs | Refused | RateAnswer
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -125,7 +126,7 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         StoreRejected: The service refuses for good.
     """
     match answer:
-        case Done() | Each() | Seen() | Shown() | PageIs() | Refused():
+        case Done() | Each() | Seen() | Shown() | QueueSeen() | PageIs() | Refused():
             return answer
         case KeyWritten() | KeyRefused() | TogetherRefused() | KeyIs() | KeysAre() | PolicyIs() | PolicyRefused():
             return answer

@@ -39,10 +39,12 @@ class Wanted(Protocol):
 
     Attributes:
         writes: The writes of this acquire.
+        count: How many slots.
         extra_steps: How many requests more than usual one try may make upon one look.
     """
 
     writes: SlotWrites
+    count: int
     extra_steps: int
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:

@@ -5,17 +5,23 @@ Invariants: it only reads, page by page, strongly consistent. What it returns is
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timezone
+from itertools import starmap
+
 from ddb_lease._operations.resend import require_answered, resend_until_answered
 from ddb_lease._protocol.decisions import circulates
 from ddb_lease._protocol.messages import Look, Seen
+from ddb_lease._protocol.queueing import SEEN
 from ddb_lease._protocol.records import Counter, Slot
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.tickets import LookAtQueue, QueueSeen, Ticket
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease.errors import StoreUnavailable
-from ddb_lease.models import BucketStatus, LeaseInfo
+from ddb_lease.models import BucketStatus, LeaseInfo, Waiter
 
 PAGE = 1_000
-"""Slots in one page at most. DynamoDB ends a page at 1 MB, which is some thousands of slots without data."""
+"""Slots in one page, and tickets in all, at most. DynamoDB ends one at 1 MB: some thousands of slots without data."""
 
 TRIES = 5
 """How often one page is asked for, and how often the time, until there is an answer."""
@@ -45,7 +51,32 @@ def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[
     if not state.time.known:
         raise StoreUnavailable(f"{state.called} cannot be read: the answers do not tell the service's time")
     now_lo, now_hi = state.time.now_ms()
-    return describe(counter, slots, bucket=state.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
+    status = describe(counter, slots, bucket=state.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
+    if counter.order == "any":
+        return status
+    waiting = yield from _waiting(state, seconds=seconds, now_ms=now_lo)
+    return replace(status, queue=tuple(starmap(waiter_of, enumerate(waiting[:SEEN], start=1))), waiting=len(waiting))
+
+
+def _waiting(state: BucketState, *, seconds: float, now_ms: int) -> Operation[list[Ticket]]:
+    """The waiters whose tickets count, by place."""
+    look = LookAtQueue(limit=PAGE, consistent=False)
+    until = state.time.steady() + seconds
+    answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
+    seen = require_answered(answer, f"the queue of {state.called} cannot be read")
+    tickets = seen.tickets if isinstance(seen, QueueSeen) else ()
+    return [ticket for ticket in tickets if ticket.expires_at >= now_ms]
+
+
+def waiter_of(place: int, ticket: Ticket) -> Waiter:
+    """A ticket for people."""
+    return Waiter(
+        place=place,
+        owner=ticket.owner,
+        since=datetime.fromtimestamp(ticket.arrival / 1000, tz=timezone.utc),
+        count=ticket.count,
+        priority=ticket.priority,
+    )
 
 
 def read_whole(
@@ -103,9 +134,9 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
 
 
 def _page(
-    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int = PAGE
+    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int | None = None
 ) -> Operation[Seen]:
-    look = Look(start=start, limit=limit, consistent=True, whole=whole, counter=counter)
+    look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"{state.called} cannot be read")

@@ -18,6 +18,7 @@ from typing import TypeAlias
 from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
+from ddb_lease._protocol.tickets import QueueSeen, TicketRequest
 from ddb_lease.events import ThrottledBy
 from ddb_lease.models import Order
 
@@ -236,6 +237,7 @@ Request: TypeAlias = (
     | Grow
     | Recount
     | SetOrder
+    | TicketRequest
     | ListPage
     | RateRequest
 )
@@ -361,6 +363,7 @@ Answer: TypeAlias = (
     | Each
     | Seen
     | Shown
+    | QueueSeen
     | PageIs
     | Refused
     | RateAnswer

@@ -23,6 +23,7 @@ from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.configure import configure
+from ddb_lease._operations.queue import drop_ticket
 from ddb_lease._operations.release import require_answers, send_release
 from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
@@ -32,6 +33,7 @@ from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
@@ -40,9 +42,10 @@ from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer
+from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
 from ddb_lease._runtime.own_holders import WARN_SECONDS, OwnHolders, SelfWait
+from ddb_lease._runtime.queue_observer import QueueObserver
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.bucket_state import BucketState
@@ -214,6 +217,7 @@ class BucketCore:
         patient: bool,
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
+        priority: int = 0,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
@@ -224,15 +228,21 @@ class BucketCore:
             patient: Whether it waits for a full bucket.
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
+            priority: Whose turn comes first.
         """
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
         require_count(count)
+        require_priority(priority)
         data = _checked_data(data, count)
-        waiter = Waiter(wake, count)
+        waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
-        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=began)
+        observer = None
+        also: Observer | None = None
+        if self._reporter is not None:
+            observer = AcquireObserver(self._reporter, now=began)
+            also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
             self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
         )
@@ -249,7 +259,7 @@ class BucketCore:
                 by=by,
                 warn_at=began + WARN_SECONDS,
                 steady=self.state.time.steady,
-                also=None if observer is None else observer.observe,
+                also=also,
             ).observe,
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
@@ -313,6 +323,7 @@ class BucketCore:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
         self.state.hints.leave(pending.waiter)
         self.give_back_all(pending.open_grants, unanswered=pending.unanswered)
+        drop_ticket_of(pending.waiter, self)
 
     def give_back_all(self, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
         """Release grants that may be leased but have no holder, on the calling thread.
@@ -457,6 +468,13 @@ class BucketCore:
         return self._context
 
 
+def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:
+    """Delete the ticket of an acquire that has ended by an interrupt, on the calling thread, if there may be one."""
+    ticket, waiter.ticket = waiter.ticket, None
+    if ticket is not None:
+        core.run(drop_ticket(core.state, ticket))
+
+
 def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
     """Each lease in the table: its id, slots and fence."""
     found: dict[str, list[LeaseInfo]] = {}
@@ -516,6 +534,16 @@ def require_count(count: object) -> None:
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= PER_TRANSACTION:
         raise ConfigurationError(f"count must be a whole number from 1 to {PER_TRANSACTION}, not {shown(count)}")
+
+
+def require_priority(priority: object) -> None:
+    """Check a priority.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= HIGHEST_PRIORITY:
+        raise ConfigurationError(f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {shown(priority)}")
 
 
 def _checked_data(data: object, count: int) -> Data:

@@ -39,6 +39,16 @@ Observer: TypeAlias = Callable[[Request, Answer], None]
 """Called with each request that was sent and its answer."""
 
 
+def both(one: Observer, other: Observer) -> Observer:
+    """An observer that calls two."""
+
+    def observe(request: Request, answer: Answer) -> None:
+        one(request, answer)
+        other(request, answer)
+
+    return observe
+
+
 class EventReporter:
     """Reports one bucket's events. Thread-safe.
 

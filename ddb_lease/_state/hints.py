@@ -244,13 +244,14 @@ class Hints:
         self.fairness.released(now)
         with self._lock:
             self._free.put(number, fence)
-            woken = self._to_be_served()
+            ordered = self.counter is not None and self.counter.order == "fifo"
+            woken = self._first() if ordered else self._to_be_served()
         _wake(woken)
 
     def join(self, waiter: Waiter, *, now: float) -> bool:
         """Join the queue at its end; returns whether the waiter may send requests at once, as `is_first` does."""
         with self._lock:
-            return self._may_try(now, first=self._queue.join(waiter, len(self._free)))
+            return self._may_try(now, first=self._queue.join(waiter, self._room))
 
     def leave(self, waiter: Waiter) -> None:
         """Leave the queue, from any place in it; the first waiters are then woken."""
@@ -274,13 +275,17 @@ class Hints:
         if waiter is None:
             return True
         with self._lock:
-            first = self._queue.is_first(waiter, len(self._free))
+            first = self._queue.is_first(waiter, self._room)
             return first is None or self._may_try(now, first=first)
 
     def empty(self) -> None:
         """In a forked child: forget the waiters, and make a new lock."""
         self._lock = threading.RLock()
         self._queue = WaitQueue()
+
+    def rely_until(self, at: float) -> None:
+        """The first waiter tries again at this time, and not before: the others need not."""
+        self._tried_at = max(self._tried_at, at)
 
     def _may_try(self, now: float, *, first: bool) -> bool:
         if first or now - self._tried_at > _STALE_SECONDS:
@@ -290,10 +295,15 @@ class Hints:
 
     def _to_be_served(self) -> list[Waiter]:
         """The first waiters for which there are enough free slots: the others would look in vain."""
-        return [waiter for waiter in self._first() if waiter.count <= len(self._free)]
+        return [waiter for waiter in self._first() if waiter.count <= self._room]
 
     def _first(self) -> list[Waiter]:
-        return self._queue.first(len(self._free))
+        return self._queue.first(self._room)
+
+    @property
+    def _room(self) -> int:
+        """For how many free slots waiters of this process may look: in an ordered bucket, others may come first."""
+        return 0 if self.counter is not None and self.counter.order == "fifo" else len(self._free)
 
 
 def _is_free(slot: Slot) -> bool:

@@ -2,7 +2,8 @@
 
 Invariants:
 
-- Waiters are served in the order in which they came. The first one looks for all. When it leaves, the next is woken;
+- Waiters are served in the order in which they came, those of a higher priority first. The first one looks for all.
+  When it leaves, the next is woken;
   when slots come free, as many waiters are woken as these can serve. So the process sends one poll, however many of its
   threads wait. If the first wants several slots together, the next that wants fewer looks too: it may be served while
   the first still waits.
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ddb_lease._protocol.records import PER_TRANSACTION
+from ddb_lease._protocol.tickets import HIGHEST_PRIORITY, Ticket
 
 
 @dataclass(eq=False)
@@ -31,26 +33,30 @@ class Waiter:
     Attributes:
         wake: Ends its holder's pause.
         count: How many slots it wants together.
-        place: Its number in the queue.
+        priority: Those of a higher one come first.
+        place: What the queue is sorted by.
+        ticket: Its ticket in an ordered bucket's queue, once it may be in the table.
     """
 
     wake: Callable[[], None]
     count: int = 1
-    place: int = -1
+    priority: int = 0
+    place: tuple[int, int] = (0, -1)
+    ticket: Ticket | None = None
 
 
 class WaitQueue:
     """Waiters in the order in which they came. Finding the first costs the same however many others wait."""
 
     def __init__(self) -> None:
-        self._places: dict[int, OrderedDict[int, weakref.ref[Waiter]]] = {}
+        self._places: dict[tuple[int, int], OrderedDict[tuple[int, int], weakref.ref[Waiter]]] = {}
         self._serial = itertools.count()
 
     def __len__(self) -> int:
         return sum(map(len, list(self._places.values())))
 
     def __contains__(self, waiter: Waiter) -> bool:
-        places = self._places.get(waiter.count)
+        places = self._places.get(_kind(waiter))
         reference = None if places is None else places.get(waiter.place)
         return reference is not None and reference() is waiter
 
@@ -60,19 +66,19 @@ class WaitQueue:
 
     def join(self, waiter: Waiter, free: int) -> bool:
         """Join at the end; returns whether the waiter is one of the `first`."""
-        waiter.place = next(self._serial)
-        self._places.setdefault(waiter.count, OrderedDict())[waiter.place] = weakref.ref(waiter)
+        waiter.place = HIGHEST_PRIORITY - waiter.priority, next(self._serial)
+        self._places.setdefault(_kind(waiter), OrderedDict())[waiter.place] = weakref.ref(waiter)
         return waiter in self.first(free)
 
     def leave(self, waiter: Waiter) -> bool:
         """Leave from any place, if the waiter is in the queue; returns whether others are left."""
         if waiter in self:
-            self._places[waiter.count].pop(waiter.place, None)
+            self._places[_kind(waiter)].pop(waiter.place, None)
         return any(list(self._places.values()))
 
     def all(self) -> list[Waiter]:
         """All waiters."""
-        return [waiter for _, waiter in heapq.merge(*(self._front(count, len(self)) for count in list(self._places)))]
+        return [waiter for _, waiter in heapq.merge(*(self._front(kind, len(self)) for kind in list(self._places)))]
 
     def first(self, free: int) -> list[Waiter]:
         """The longest prefix of waiters that `free` slots can satisfy, and some more, which look for slots as well.
@@ -80,9 +86,9 @@ class WaitQueue:
         Those are any later waiters that want fewer slots than all before them.
         """
         fronts = [
-            # Of the waiters that want equally many, only these can be among the first.
-            self._front(count, free // count + 1)
-            for count, places in list(self._places.items())
+            # Of the waiters of one priority that want equally many, only these can be among the first.
+            self._front(kind, free // kind[1] + 1)
+            for kind, places in list(self._places.items())
             if places
         ]
         if not fronts:
@@ -100,11 +106,11 @@ class WaitQueue:
                 break
         return first
 
-    def _front(self, count: int, most: int) -> list[tuple[int, Waiter]]:
-        places = self._places[count]
+    def _front(self, kind: tuple[int, int], most: int) -> list[tuple[tuple[int, int], Waiter]]:
+        places = self._places[kind]
         while True:
-            front: list[tuple[int, Waiter]] = []
-            vacant: list[int] = []
+            front: list[tuple[tuple[int, int], Waiter]] = []
+            vacant: list[tuple[int, int]] = []
             for place, reference in tuple(itertools.islice(places.items(), most)):
                 waiter = reference()
                 if waiter is None:
@@ -115,3 +121,8 @@ class WaitQueue:
                 return front
             for place in vacant:
                 places.pop(place, None)
+
+
+def _kind(waiter: Waiter) -> tuple[int, int]:
+    """Within these, waiters are in the order in which they came."""
+    return waiter.priority, waiter.count

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count, require_priority
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NoLease, NotSync
@@ -139,6 +139,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int = 1,
         data: Data | None = None,
         on_lost: OnLost | None = None,
+        priority: int = 0,
     ) -> AsyncIterator[Lease]:
         """Hold a lease for a block, guarded: ``async with bucket.lease(timeout=60) as lease:``.
 
@@ -150,6 +151,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             on_lost: As in `acquire`.
+            priority: As in `acquire`.
 
         Raises:
             LeaseLost: At the block's end: the lease was lost meanwhile. It is not held any more.
@@ -166,7 +168,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             >>> asyncio.run(main())
             'on slot 0'
         """
-        async with await self.acquire(timeout, count=count, data=data, on_lost=on_lost) as lease, lease.guard():
+        won = await self.acquire(timeout, count=count, data=data, on_lost=on_lost, priority=priority)
+        async with won as lease, lease.guard():
             yield lease
 
     @no_block(_HOLDS)
@@ -177,6 +180,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int = 1,
         data: Data | None = None,
         on_lost: OnLost | None = None,
+        priority: int = 0,
     ) -> Lease:
         """Wait for a slot, or for several together, and lease it.
 
@@ -193,6 +197,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             count: How many slots, 1 to 99, in one lease; see `ddb_lease.LeaseBucket.acquire`.
             data: What to attach to the lease for others to read: string keys, values as in JSON.
             on_lost: See `Lease.on_lost`.
+            priority: 0 to 9; see `ddb_lease.LeaseBucket.acquire`.
 
         Returns:
             The lease, held and renewed in the background.
@@ -207,7 +212,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
 
         Cost: that of `ddb_lease.LeaseBucket.acquire`; without contention 1 PutItem, 1 WCU.
         """
-        lease = await self._win(timeout, data, on_lost, count=count, patient=True)
+        lease = await self._win(timeout, data, on_lost, count=count, patient=True, priority=priority)
         if lease is None:
             raise self._core.timed_out(timeout, count)
         return lease
@@ -243,6 +248,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         *,
         count: int = 1,
         data: Data | None = None,
+        priority: int = 0,
     ) -> PassesLeaseAwaited[Lease]:
         """Decorate a coroutine function: each call gets its own lease, as first argument; see `lease`.
 
@@ -254,6 +260,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             timeout: As in `acquire`.
             count: As in `acquire`.
             data: As in `acquire`.
+            priority: As in `acquire`.
 
         Raises:
             ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
@@ -273,8 +280,11 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         """
         require_timeout(timeout, wording=_LEASED)
         require_count(count)
+        require_priority(priority)
         return functools.partial(
-            decorate_async, enter=lambda: self.lease(timeout, count=count, data=data), wording=_LEASED
+            decorate_async,
+            enter=lambda: self.lease(timeout, count=count, data=data, priority=priority),
+            wording=_LEASED,
         )
 
     async def release(self, lease_id: str) -> bool:
@@ -367,7 +377,9 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         return await self._bucket.reset()
 
     async def status(self) -> BucketStatus:
-        """Read the bucket: limits, minted slots and all leases. Cost: 1 consistent Query for each 1,000 slots or MB.
+        """Read the bucket: limits, minted slots, all leases, and who waits for it, if it is ordered.
+
+        Cost: 1 consistent Query for each 1,000 slots or MB; if it is ordered, another one, eventually consistent.
 
         Raises:
             UnknownBucket: It does not exist (yet).
@@ -415,6 +427,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         *,
         count: int,
         patient: bool,
+        priority: int = 0,
     ) -> Lease | None:
         if on_lost is not None:
             require_on_lost(on_lost)
@@ -422,4 +435,4 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         def handle(held: HeldLease) -> Lease:
             return Lease(held, bucket=self._bucket, on_lost=on_lost)
 
-        return await self._bucket.acquire(timeout, data, count=count, patient=patient, handle=handle)
+        return await self._bucket.acquire(timeout, data, count=count, patient=patient, handle=handle, priority=priority)

@@ -23,7 +23,7 @@ from ddb_lease._protocol.messages import Answer, Unknown
 from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, leases_of
+from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, drop_ticket_of, leases_of
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, hand_over
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import caller, hand_out
@@ -103,6 +103,7 @@ class AsyncBucket:
         count: int,
         patient: bool,
         handle: Callable[[HeldLease], Kept],
+        priority: int = 0,
     ) -> Kept | None:
         """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
         running_loop()  # under another library's, this says what is needed
@@ -110,7 +111,7 @@ class AsyncBucket:
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
 
         def begin(wake: Callable[[], None]) -> PendingAcquire:
-            return core.begin_acquire(deadline, data, count=count, patient=patient, wake=wake, by=by)
+            return core.begin_acquire(deadline, data, count=count, patient=patient, wake=wake, by=by, priority=priority)
 
         def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
             held = core.hold(pending, outcome)
@@ -270,13 +271,14 @@ class AsyncBucket:
 
     def _owe(self, pending: PendingAcquire, wakeup: Wakeup) -> None:
         self.core.state.hints.leave(pending.waiter)
-        if not pending.open_grants:
+        if not pending.open_grants and pending.waiter.ticket is None:
             return
 
         def pay() -> None:
             try:
                 unanswered = () if _is_answered(wakeup.flight) else pending.unanswered
                 self.core.give_back_all(pending.open_grants, unanswered=unanswered)
+                drop_ticket_of(pending.waiter, self.core)
             finally:
                 self._debts.discard(debt)
 

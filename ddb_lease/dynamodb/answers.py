@@ -43,6 +43,7 @@ from ddb_lease._protocol.messages import (
 )
 from ddb_lease._protocol.rates.messages import ChargeTogether, RateRequest
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Counter, Slot, View
+from ddb_lease._protocol.tickets import LookAtQueue
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.expressions import DECIDING
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
@@ -59,6 +60,7 @@ from ddb_lease.dynamodb.listing import read_page
 from ddb_lease.dynamodb.rates.answers import read_rate_answer, read_rate_refusal, read_together_refusal
 from ddb_lease.dynamodb.reasons import cancelled_by, code_of, error_code, limit_of, telling_reason
 from ddb_lease.dynamodb.signing import is_untimely
+from ddb_lease.dynamodb.tickets import read_queue
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 _CONFLICT: Final = {"TransactionConflictException", "TransactionConflict", "ReplicatedWriteConflictException"}
@@ -108,6 +110,8 @@ def read_answer(  # noqa: PLR0911 - one for each kind
     match request:
         case Look():
             return _seen(request, response, address)
+        case LookAtQueue():
+            return read_queue(response) or Unknown(cause=StoreUnavailable("the answer to a Query has no list of items"))
         case Snapshot():
             return _shown(request, response, address)
         case ListPage():

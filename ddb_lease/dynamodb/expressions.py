@@ -37,6 +37,7 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
+from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
@@ -47,6 +48,7 @@ from ddb_lease.dynamodb.items import (
 from ddb_lease.dynamodb.listing import list_page
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, EXISTS, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.expressions import rate_call_for
+from ddb_lease.dynamodb.tickets import ticket_call_for
 
 _in_circulation: Final = "attribute_not_exists(#retired)"
 _is_retired: Final = "attribute_exists(#retired)"
@@ -163,6 +165,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
         case SetOrder():
             values = {":rev": {"N": str(request.rev)}, ":order": {"S": request.order}, ":one": _ONE}
             return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
+        case PutTicket() | RefreshTicket() | DropTicket() | LookAtQueue():
+            return ticket_call_for(request, address)
         case ListPage():
             return "scan", list_page(request, address)
         case _:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 ROLES: Final[dict[str, tuple[str, ...]]] = {
-    "worker": ("PutItem", "UpdateItem", "PartiQLUpdate", "Query"),
+    "worker": ("PutItem", "UpdateItem", "DeleteItem", "PartiQLUpdate", "Query"),
     "operator": ("GetItem", "UpdateItem", "Query", "Scan"),
     "reader": ("Query",),
     "deployer": ("CreateTable", "DescribeTable", "DescribeTimeToLive", "UpdateTimeToLive"),

@@ -405,7 +405,8 @@ class DynamoDB:
         ]
         found: list[Item] = []
         more = False
-        for key in sorted(keys):
+        backwards = not arguments.get("ScanIndexForward", True)
+        for key in sorted(keys, reverse=backwards):
             if after is not None and key[1] <= after:
                 continue
             item = self._shown(key, now, coin, consistent=consistent)

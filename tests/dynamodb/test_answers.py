@@ -50,6 +50,7 @@ from ddb_lease._protocol.rates.messages import (
     ReadPolicy,
     Reset,
 )
+from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket, Ticket
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
 from ddb_lease.dynamodb.expressions import call_for
@@ -610,6 +611,7 @@ def take(claims, mints, *, re_mint=False):
     return Take(claims=claims, mints=mints, re_mint=re_mint, **what)
 
 
+TICKET = Ticket(priority=0, arrival=1, name="0" * 16, owner="me")
 EVERY_REQUEST = {
     "look": look(),
     "look further": look(start=128),
@@ -635,6 +637,11 @@ EVERY_REQUEST = {
     "snapshot of slots alone": Snapshot(slots=(0, 4), counter=False),
     "grow": Grow(rev=7, max_tokens=9),
     "recount": Recount(rev=7, minted=2),
+    "put a ticket": PutTicket(ticket=TICKET, ttl=1),
+    "refresh a ticket": RefreshTicket(ticket=TICKET, ttl=1),
+    "drop a ticket": DropTicket(ticket=TICKET),
+    "look at the queue": LookAtQueue(limit=32, consistent=False),
+    "look at its last": LookAtQueue(limit=1, consistent=True, last_of=3),
     "set the order": SetOrder(rev=7, order="fifo"),
     "charge limits": rates.charge(rates.part(), rates.part("busy", name="tokens")),
     "charge and reserve": rates.charge(rates.part("busy", reserved=3), process="p", hold=rates.HOLD),
@@ -680,6 +687,7 @@ def operations():
     """Input shapes of the real service's operations by method name."""
     model = botocore.session.get_session().get_service_model("dynamodb")
     names = {"query": "Query", "scan": "Scan", "put_item": "PutItem", "update_item": "UpdateItem"}
+    names["delete_item"] = "DeleteItem"
     names |= {"transact_write_items": "TransactWriteItems", "transact_get_items": "TransactGetItems"}
     names["batch_execute_statement"] = "BatchExecuteStatement"
     return {method: model.operation_model(name).input_shape for method, name in names.items()}
@@ -774,7 +782,7 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
         # A statement of a batch does not: the service never shows it, and an engine that would must not either.
         if is_conditional(part):
             assert part.get("ReturnValuesOnConditionCheckFailure") == (None if "Statement" in part else "ALL_OLD")
-    reads = isinstance(request_, (Look, Snapshot, ReadKey, ListKeys, ReadPolicy, ListPage))
+    reads = isinstance(request_, (Look, LookAtQueue, Snapshot, ReadKey, ListKeys, ReadPolicy, ListPage))
     assert reads or all(map(is_conditional, parts_of(request_)))
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import ConfigurationError, LeaseBucket, Limit, RateLimiter, UnknownBucket
+from ddb_lease import AcquireTimeout, ConfigurationError, LeaseBucket, Limit, RateLimiter, UnknownBucket
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, SetOrder, Snapshot
 from ddb_lease._protocol.rates import messages as rates
+from ddb_lease._protocol.tickets import PutTicket, RefreshTicket
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.listing import TableReader
 from ddb_lease._runtime.runtime import Runtime
@@ -22,7 +23,7 @@ from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.dynamodb.permissions import OPTIONAL, ROLES, actions, policy
 from ddb_lease.dynamodb.table import create_table
 from tests.conftest import QUICK, TABLE
-from tests.support import Tap, eventually, put_counter, put_free
+from tests.support import Tap, eventually, put_counter, put_free, put_leased
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 SECTION = re.search(r"^## Permissions\n(.*?)(?=^## )", PAGE, flags=re.MULTILINE | re.DOTALL).group(1)
@@ -178,6 +179,21 @@ def try_a_full_bucket(bucket, table):
     put_counter(table, max_tokens=1, minted=1)
     table.set(0, fence=1, ttl=4_000_000_000, lease_id="0-x", owner="x", acquired_at=1, expires_at=4_102_444_800_000)
     assert bucket().try_acquire() is None
+
+
+def wait_in_order(bucket, table):
+    """A ticket is put and deleted; one that lasts is refreshed, too."""
+    put_counter(table, max_tokens=1, minted=1, order="fifo")
+    put_leased(table, 0, expires_at=4_102_444_800_000)
+    one = bucket()
+    with pytest.raises(AcquireTimeout):
+        one.acquire(timeout=0.6)
+    assert {"PutTicket", "DropTicket", "LookAtQueue"} <= one.tap.count().keys()
+    one._core.run(_once(RefreshTicket(ticket=one.tap.of(PutTicket)[0].ticket, ttl=1)))
+
+
+def _once(request):
+    yield request
 
 
 def renew(bucket, table):
@@ -341,6 +357,7 @@ OF = {
         bring_back,
         bring_back_by_re_mint,
         retire_strays,
+        wait_in_order,
         create_over_leftovers,
         try_a_full_bucket,
         renew,
@@ -465,7 +482,8 @@ def new_table(client):
 def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, table, bucket_name, tmp_path):
     where = (f"--table={TABLE}", bucket_name)
     assert in_process("run", *where, "--max-tokens=1", "--lease=30s", "--", "true") == 0
-    assert record.actions == allowed("worker") - {"dynamodb:PartiQLUpdate"}  # a command has one lease
+    # A command has one lease, and does not wait in order here.
+    assert record.actions == allowed("worker") - {"dynamodb:PartiQLUpdate", "dynamodb:DeleteItem"}
     record.clear()
     # `limit` becomes its command, if that can be run.
     without_interpreter = tmp_path / "command"

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from ddb_lease import LossReason, StoreUnavailable, events, otel
+from ddb_lease import AcquireTimeout, LossReason, StoreUnavailable, events, otel
 from ddb_lease._protocol.messages import Claim, Look, Release, Renew
 from ddb_lease._runtime.instrumentation import EventReporter
 from ddb_lease._runtime.runtime import Runtime
@@ -231,6 +231,11 @@ def play(environment, on_event, table):
     table.delete(lease.slot)
     environment.run(12, bucket)
     assert lease.lost is LossReason.GONE
+    table.delete_all()
+    put_counter(table, max_tokens=1, minted=1, order="fifo")
+    put_leased(table, 0, expires_at=4_000_000_000_000)
+    with pytest.raises(AcquireTimeout):
+        environment.bucket(max_tokens=1, on_event=on_event).acquire(0.1)
 
 
 def test_without_on_event_no_event_is_made(environment, told, table, monkeypatch):

@@ -20,9 +20,15 @@ from typing import Any, Final
 
 from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
 from ddb_lease._operations.rates.flights import SLACK_NS
-from ddb_lease._operations.rates.memory import known_to_rely_on
-from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, prepare_to_charge
+from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
+from ddb_lease._operations.rates.policy import MEANWHILE_SECONDS, ensure_policy
+from ddb_lease._operations.rates.preparing import (
+    ATTEMPT_SECONDS,
+    just_read,
+    prepare_to_charge,
+    read_before_refusing,
+    too_many,
+)
 from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
@@ -30,7 +36,6 @@ from ddb_lease._protocol.messages import Done, Pause
 from ddb_lease._protocol.outcomes import Admission, Admitted, Booked, Busy, Denied, LostRace, Unavailable, failure_of
 from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
-    REMEMBERED,
     Attempt,
     HeldBack,
     KeyWanted,
@@ -48,12 +53,12 @@ from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherR
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._protocol.rates.together import after_others
-from ddb_lease._protocol.rates.validation import NS, SINGLE
+from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.rates.callers import Callers
 from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
-from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
@@ -175,8 +180,8 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
             return failure
-        if _is_too_much(member):
-            failure = yield from look_at_key(member.state, member.key, give_up_at=give_up_at)
+        if _is_too_much(member) and not just_read(state, book):
+            failure = yield from read_before_refusing(state, member.key, give_up_at=give_up_at)
             if failure is not None:
                 return failure
         known = book.known
@@ -224,12 +229,11 @@ def _sweep(member: Member, call: Call, give_up_at: float) -> Operation[None]:
 
 
 def _is_too_much(member: Member) -> bool:
-    """Whether the limits never allow it, as far as is known, and that was not seen lately. An override may."""
-    policy, book, now = member.state.policy, member.book, member.state.rate_time.now_ns()
+    """Whether the limits never allow it, as far as is known. An override may."""
+    policy, now = member.state.policy, member.state.rate_time.now_ns()
     if policy is None or now is None or any(name not in policy.limits for name in member.wanted.limits):
         return False
-    seen_lately = now - book.known_at < REMEMBERED
-    return not seen_lately and isinstance(earliest_due(policy, book.known, member.wanted, now=now), NeverEnough)
+    return isinstance(earliest_due(policy, member.book.known, member.wanted, now=now), NeverEnough)
 
 
 def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
@@ -261,6 +265,7 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
         patient=call.patient,
         give_up=give_up,
         longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
+        looks_in=lambda: min(looks_in(member.state, member.book) for member in call.members),
     )
     return (yield from policy.after((yield from tried()), tried))
 
@@ -419,6 +424,8 @@ def _plan_one(
         raise state.closed_error()
     if policy is None or (sweeps and _overdue(member.book.known, now)):
         return Unprepared()
+    if state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS:
+        return Unprepared()  # who waits for long meets a new policy, though nobody charges under it
     _require_limits(member)
     known = known_to_rely_on(policy, member.book, member.wanted, now=now)
     step = plan(policy, known, [replace(place, wanted=member.wanted)], now=now)
@@ -504,11 +511,9 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case StalePolicy():
             return Unprepared()
         case NeverEnough():
-            what = "n" if step.limit == SINGLE else step.limit
-            raise ConfigurationError(
-                f"{what} must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
-                f"{step.limit!r} of rate {member.state.name!r})"
-            )
+            if not just_read(member.state, member.book):
+                return Unprepared()
+            raise too_many(step, rate=member.state.name)
         case _:
             raise ConfigurationError(f"unexpected plan: {step}")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import checked_timeout, shown
@@ -22,9 +22,10 @@ from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import ReservationCore, nothing_held, reserved
-from ddb_lease.errors import ConfigurationError
+from ddb_lease._runtime.rates.wish import Verdict, Wish
+from ddb_lease.errors import ConfigurationError, RateTimeout
 from ddb_lease.models import Decision, Seconds
 
 MOST_PARENTS: Final = 9
@@ -102,9 +103,9 @@ class Family:
                 raise ConfigurationError(f"{own.core!r} and {one.core!r} must have the same table and endpoint")
         self.members = (own, *members.values())
 
-    def wanted(self, n: int, permits: Mapping[str, int]) -> tuple[Wanted, ...]:
+    def wanted(self, n: int, permits: Mapping[str, int], *, asks: bool = True) -> tuple[Wanted, ...]:
         """The permits of each member; see `RateLimiterCore.wanted`."""
-        return tuple(_of(one, lambda one: one.core.wanted(n, permits, one.key)) for one in self.members)
+        return tuple(_of(one, lambda one: one.core.wanted(n, permits, one.key, asks=asks)) for one in self.members)
 
     def reserved(self, n: int, permits: Mapping[str, int], settle_within: Seconds) -> tuple[Wanted, ...]:
         """The permits to reserve of each member; see `reservation_core.reserved`."""
@@ -190,15 +191,15 @@ class Family:
 
     def wait_time(self, wanted: Sequence[Wanted]) -> float:
         """Seconds until the permits could be had of all members, as far as this process knows."""
-        return max(one.core.wait_time(one.key, own) for one, own in zip(self.members, wanted, strict=True))
+        return max(one.core.answers.wait_time(one.key, own) for one, own in zip(self.members, wanted, strict=True))
 
     def decision(self, wanted: Sequence[Wanted], allowed: Verdict) -> Decision:
         """What this process knows of all members: of each limit, what the one that has least of it says."""
         own = self.members[0]
         if allowed.by != "table":
-            return own.core.decision(own.key, wanted[0], allowed=allowed)
+            return own.core.answers.decision(own.key, wanted[0], allowed=allowed)
         each = [
-            one.core.decision(one.key, want, allowed=bool(allowed))
+            one.core.answers.decision(one.key, want, allowed=bool(allowed))
             for one, want in zip(self.members, wanted, strict=True)
         ]
         limits = dict(each[0].limits)
@@ -215,7 +216,17 @@ class Family:
             reset_after=max(one.reset_after for one in each),
             limits=limits,
             tightest=tightest.tightest,
+            blocked_seconds=max(one.blocked_seconds for one in each),
         )
+
+    def timed_out(self, wanted: Sequence[Wanted], timeout: Seconds | None, verdict: Verdict) -> RateTimeout:
+        """The error of a call that timed out; it names the member that lets wait longest."""
+        each, by_itself = zip(self.members, wanted, strict=True), replace(verdict, retry_in=0.0)
+        lacks = [one.core.answers.lack(one.key, own, by_itself) for one, own in each]
+        longest = max(lacks, key=lambda lack: (lack.seconds, lack.blocked))
+        longest = replace(longest, seconds=max(longest.seconds, verdict.retry_in))
+        own = self.members[0]
+        return own.core.answers.timed_out(own.key, wanted[0], timeout, lack=longest)
 
 
 @dataclass(frozen=True, slots=True)

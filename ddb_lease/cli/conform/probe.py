@@ -53,7 +53,7 @@ class Probe:
     answer: str = "ok"
     read: str = "Done"
     units: float | None = None
-    after: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    after: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
 
     @property
     def expected(self) -> str:
@@ -65,6 +65,9 @@ class Probe:
         """The items that are expected afterwards."""
         items = {sort: dict(item) for sort, item in self.before.items()}
         for sort, changes in self.after.items():
+            if changes is None:
+                items.pop(sort, None)
+                continue
             item = {**items.get(sort, {}), **changes}
             items[sort] = {name: value for name, value in item.items() if value is not None}
         return items

@@ -11,6 +11,7 @@ from ddb_lease.cli.conform.other_probes import table_probes
 from ddb_lease.cli.conform.probe import Finding, Items, Probe, judge
 from ddb_lease.cli.conform.rate_probes import rate_probes
 from ddb_lease.cli.conform.slot_probes import slot_probes
+from ddb_lease.cli.conform.ticket_probes import ticket_probes
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.client import Client
 from ddb_lease.dynamodb.raw import put_items, read_items, send_raw
@@ -29,7 +30,7 @@ def all_probes(run: str) -> list[Probe]:
     def token() -> str:
         return f"{run}-{next(numbers)}"
 
-    return [*slot_probes(), *bucket_probes(token), *rate_probes(token), *table_probes(token)]
+    return [*slot_probes(), *bucket_probes(token), *ticket_probes(), *rate_probes(token), *table_probes(token)]
 
 
 def requests_of(probes: list[Probe]) -> int:

@@ -20,10 +20,12 @@ from ddb_lease._protocol.rates.messages import (
     ChangePolicy,
     Charge,
     CreatePolicy,
+    KeyIs,
     KeyRefused,
     KeyWritten,
     PolicyIs,
     PolicyRefused,
+    ReadKey,
     ReadPolicy,
 )
 from ddb_lease._protocol.rates.records import KeyState, LimitState
@@ -95,6 +97,8 @@ class Items:
                 return PolicyIs(policy=self.policy)
             case Charge():
                 return self._charge(request, sent_at)
+            case ReadKey():
+                return KeyIs(state=self.keys.get(request.key))
             case Look():
                 return Seen(view=View(counter=None, slots={}, covered=range(0)), more=False)
         raise AssertionError(request)

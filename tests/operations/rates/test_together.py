@@ -11,6 +11,8 @@ from ddb_lease._operations.rates.settling import clear_overdue
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether
+from ddb_lease._protocol.rates.steering import change_policy
+from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import NS, START, Fate, excess
@@ -136,6 +138,22 @@ def test_a_policy_that_changed_is_read_again():
     world.run(START + 31 * NS)
     assert [world.together(0, ("team", "org")).outcome == Admitted() for _ in range(3)] == [True, True, False]
     assert isinstance(world.together(1, ("team", "org")).outcome, Denied)
+
+
+def test_a_waiter_that_has_not_booked_meets_a_faster_policy_within_half_a_minute():
+    world = ReservingWorld(Limit(1, per=120, burst=1), [0, 0], delay=20_000_000)
+    world.together(0, ("team", "another"))  # it reads the policy
+    for _ in range(3):
+        world.call(1, key="org", patience=7_200 * NS)
+    world.run(START + 5 * NS)
+    faster = limit_policies({"permits": Limit(100, burst=10)})
+    world.items.policy = change_policy(world.items.policy, faster, now=world.now).policy
+    world.run(START + 29 * NS)
+    waiting = world.together(0, ("red", "org"), patience=7_200 * NS)
+    world.run(START + 30 * NS)
+    assert waiting.over_at is None
+    world.run(START + (5 + 34) * NS)
+    assert waiting.outcome == Admitted()
 
 
 def test_a_limit_that_the_policy_has_no_more_is_an_error():

@@ -1,0 +1,155 @@
+"""Waiting in order: ordered buckets beside unordered ones, with many waiting processes.
+
+On the simulated service of `manners`, without threads and without real time; the code that decides on each request is
+the shipped one. Each worker is a process of its own, which acquires, holds, releases, and wants the next slot at once.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.parts.manners import BUCKET, Carrier, Service, World
+from ddb_lease._operations.acquire import AcquireOne, acquire
+from ddb_lease._operations.acquire_many import AcquireMany
+from ddb_lease._operations.release import send_release
+from ddb_lease._operations.slot_writes import SlotWrites
+from ddb_lease._protocol.records import Grant, Settings
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.waiters import Waiter
+from ddb_lease.models import Order, Timing
+from scripts.harness.rate_referee import jain
+
+LEASE_MS = 3_600_000
+"""So long that nothing expires: workers do not renew here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One simulation.
+
+    Attributes:
+        name: For people.
+        order: The bucket's.
+        processes: How many want slots, all the time.
+        tokens: The bucket's.
+        hold: Seconds for which each holds a slot.
+        seconds: Of simulated time that are counted.
+        warm: Seconds before that.
+        wants: How many slots the first process wants together.
+        rounds: How often each acquires; 0 for as often as time allows.
+    """
+
+    name: str
+    order: Order
+    processes: int
+    tokens: int
+    hold: float
+    seconds: float
+    warm: float = 30.0
+    wants: int = 1
+
+
+@dataclass
+class Shared:
+    """What the workers of a simulation note.
+
+    Attributes:
+        arrivals: When each grant's acquire was called for, in the order of the grants; with when it was won.
+        held: Slot seconds that were held.
+    """
+
+    arrivals: list[tuple[float, float]] = field(default_factory=list)
+    held: float = 0.0
+
+
+@dataclass
+class Log:
+    """What one worker notes."""
+
+    waits: list[float] = field(default_factory=list)
+
+
+def worker(
+    case: Case, world: World, time: ServiceTime, log: Log, shared: Shared, chance: random.Random, count: int
+) -> Generator[Any, Any, None]:
+    """Acquires, holds and releases, for ever."""
+    state = BucketState(
+        bucket=BUCKET,
+        wanted=Settings(max_tokens=case.tokens, lease_ms=LEASE_MS, order=case.order),
+        timing=Timing(),
+        time=time,
+        chance=chance,
+    )
+    while True:
+        wanted = world.now
+        writes = SlotWrites(
+            state, owner="host.example:1", data={}, deadline=math.inf, waiter=Waiter(lambda: None, count)
+        )
+        grant = yield from acquire(AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count), patient=True)
+        assert isinstance(grant, Grant)
+        state.began(grant.lease_id, grant.slots)
+        log.waits.append(world.now - wanted)
+        shared.arrivals.append((wanted, world.now))
+        held_from = world.now
+        yield case.hold * chance.uniform(0.95, 1.05)
+        state.ended(grant.lease_id)
+        endings = yield from send_release(
+            state, slots=grant.slots, lease_id=grant.lease_id, fence=grant.fence, tries=8, deadline=world.now + 30
+        )
+        shared.held += count * (world.now - held_from)
+        for slot in [ending.slot for ending in endings if ending.ended]:
+            state.hints.released(slot, fence=grant.fence, now=world.now)
+
+
+def play(case: Case, *, seed: int = 1) -> dict[str, Any]:
+    """One simulation."""
+    chance, world, shared = random.Random(f"{seed} {case.name}"), World(), Shared()
+    service = Service(world, chance)
+    logs = [Log() for _ in range(case.processes)]
+    for number, log in enumerate(logs):
+        time = ServiceTime(world)
+        count = case.wants if number == case.processes - 1 else 1
+        job = worker(case, world, time, log, shared, random.Random(chance.random()), count)
+        carrier = Carrier(world, service, job, time)
+        world.later(chance.uniform(0.05, min(case.warm, 10.0)), carrier.go_on)
+    world.run(case.warm)
+    service.clear()
+    shared.held, before = 0.0, [len(log.waits) for log in logs]
+    counted = len(shared.arrivals)
+    world.run(case.warm + case.seconds)
+    shares = [len(log.waits) - was for log, was in zip(logs, before, strict=True)]
+    grants = max(1, sum(shares))
+    return {
+        "name": case.name,
+        "order": case.order,
+        "processes": case.processes,
+        "tokens": case.tokens,
+        "hold_s": case.hold,
+        "grants": sum(shares),
+        "least": min(shares),
+        "jain": jain(shares),
+        "use": shared.held / (case.tokens * case.seconds),
+        "requests_a_grant": service.requests / grants,
+        "writes_a_grant": (service.requests - service.reads) / grants,
+        "lost_writes_a_grant": service.wasted / grants,
+        "rcu_a_second": service.rcu / case.seconds,
+        "throttled_a_second": service.throttled / case.seconds,
+        "out_of_order": out_of_order(shared.arrivals[counted:]),
+        "wants": case.wants,
+        "grants_of_who_wants_several": shares[-1] if case.wants > 1 else None,
+    }
+
+
+def out_of_order(grants: Sequence[tuple[float, float]], *, apart: float = 0.25) -> int:
+    """Grants before that of somebody who came by more than `apart` seconds earlier, and still waited."""
+    found = 0
+    latest = math.inf
+    for wanted, _ in reversed(grants):
+        found += wanted > latest + apart
+        latest = min(latest, wanted)
+    return found

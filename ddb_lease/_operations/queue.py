@@ -1,0 +1,304 @@
+"""Waiting in order: what one try of an acquire does in a bucket with ``order="fifo"``.
+
+Invariants:
+
+- It looks at the queue first. It looks at slots only where it may be its turn, and claims only what is left over by
+  those before it: see `queueing`.
+- A waiter has one ticket. It is put when the bucket is full, refreshed while it waits, and deleted when it is served or
+  gives up. If it is gone all the same, it is put again at its old place.
+- The ticket is noted in the `Waiter` before it is sent for: whoever drives an interrupted acquire finds there what to
+  delete. What nobody deletes expires.
+- Tickets are hints: no failure of theirs takes a slot that was won, unless the service refuses them for good. Without
+  the permission to delete them, the queue would fill with dead ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ddb_lease._operations.resend import UNANSWERED, send_until
+from ddb_lease._operations.search import Search, Wanted
+from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._protocol import queueing
+from ddb_lease._protocol.messages import Done, Refused, Rejected, Request
+from ddb_lease._protocol.outcomes import Failure, Full, failure_of
+from ddb_lease._protocol.queueing import Share, Standing
+from ddb_lease._protocol.records import Counter, Grant, View
+from ddb_lease._protocol.retry import EXPIRY_JITTER_SECONDS, Operation
+from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, MintSlot, Step, TakeSlots
+from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, QueueSeen, RefreshTicket, Ticket
+from ddb_lease._state.bucket_state import BucketState
+from ddb_lease._state.queue_memory import FreeFor, Pace
+
+LAST = 10**13 - 1
+"""An arrival after all others, of a newcomer that has no ticket yet: a key has 13 digits for it."""
+
+LAG_SECONDS = 2.0
+"""How long a ticket may be missing in eventually consistent looks after it was put."""
+
+DROPS = 4
+"""Dead tickets that one look removes at most."""
+
+DROP_TRIES = 3
+DROP_SECONDS = 1.0
+"""How often, and how long, a deletion is tried."""
+
+
+class InTurn:
+    """What an acquire wants, limited to what is left over by those before it in an ordered bucket.
+
+    Args:
+        wanted: What is wanted.
+
+    Attributes:
+        standing: Where the acquire stands; None until it has looked at the queue: then it takes nothing.
+        share: What of the free slots was its to take, as last seen.
+    """
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.writes = wanted.writes
+        self.extra_steps = wanted.extra_steps
+        self.count = wanted.count
+        self.standing: Standing | None = None
+        self.share = Share(slots=frozenset())
+        self._wanted = wanted
+        self._free = FreeFor()
+
+    def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
+        """As what it wraps: only an unordered bucket's acquire guesses."""
+        return self._wanted.guess(elsewhere=elsewhere)
+
+    def choose(self, view: View, *, expired_before: int) -> Step:
+        """The next step upon a look; in an ordered bucket, others' slots are left to them."""
+        state = self.writes.state
+        counter = state.hints.counter
+        if counter is None or not counter.ordered or queueing.has_strays(view, counter.max_tokens):
+            return self._wanted.choose(view, expired_before=expired_before)
+        free = queueing.free_slots(view, max_tokens=counter.max_tokens, expired_before=expired_before)
+        free_for = self._free.note(view, free, state.time.steady())
+        self.share = Share(slots=frozenset())
+        if self.standing is not None:
+            self.share = queueing.share(self.standing.ahead, self.count, free_for)
+        return self._wanted.choose(queueing.only(view, free=free, ours=self.share.slots), expired_before=expired_before)
+
+    def note_refused(self, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> None:
+        """As what it wraps."""
+        self._wanted.note_refused(step, refused)
+
+    def brought_back(self, view: View, step: BringBackSlot) -> View:
+        """As what it wraps."""
+        return self._wanted.brought_back(view, step)
+
+
+class Queue:
+    """One acquire in an ordered bucket.
+
+    Args:
+        wanted: What is wanted.
+        patient: Whether it waits.
+        arrived: When it came, on the steady clock, if it has waited behind others of its process; else None: now.
+    """
+
+    def __init__(self, wanted: Wanted, *, patient: bool, arrived: float | None) -> None:
+        self._turn = InTurn(wanted)
+        self._search = Search(self._turn, patient=patient)
+        self._patient = patient
+        self._arrived = arrived
+        self._writes = wanted.writes
+        self._state: BucketState = wanted.writes.state
+        self._pace = Pace()
+        self._own: Ticket | None = None
+        self._put = False
+        self._put_at = 0.0
+        self._refresh_at = 0.0
+
+    def run(self, counter: Counter) -> Operation[Grant | Full | Failure]:
+        """One try.
+
+        Raises:
+            StoreRejected: The service refuses for good.
+            ConfigurationError: As `Search.run`.
+        """
+        time = self._state.time
+        if not time.confirmed:
+            failed = yield from confirm(time)
+            if not time.confirmed:
+                return without_time(failed)
+        seen = yield LookAtQueue(limit=queueing.SEEN, consistent=not self._put)
+        if not isinstance(seen, QueueSeen):
+            return failure_of(seen)
+        own, now_ms = self._ticket(), time.now_ms()[0]
+        standing = queueing.standing(seen.tickets, own, more=seen.more, now_ms=now_ms)
+        self._turn.standing, self._turn.share = standing, Share(slots=frozenset())
+        yield from self._remove_dead(queueing.expired(seen.tickets, now_ms), standing)
+        outcome = yield from self._look_at_slots(standing, counter)
+        if not isinstance(outcome, Full) or not self._patient:
+            return outcome
+        failed_to = yield from self._stand(seen, standing)
+        if failed_to is not None:
+            return failed_to
+        if self._own is not None and own.arrival == LAST:  # it knows its place only now
+            standing = queueing.standing(seen.tickets, self._own, more=seen.more, now_ms=now_ms)
+        self._pace.note(standing.place, time.steady(), exact=standing.exact)
+        return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in))
+
+    def _look_at_slots(self, standing: Standing, counter: Counter) -> Operation[Grant | Full | Failure]:
+        """Look at the slots if it may be our turn, and claim what is left to us."""
+        count = self._turn.count
+        in_range = standing.may_be_served(count, counter.max_tokens) or count > counter.max_tokens
+        if not in_range and not (standing.exact and self._counter_is_old()):
+            return Full(expires_in=None)
+        outcome = yield from self._search.run()
+        if isinstance(outcome, Grant):
+            for ticket in self._turn.share.passed_over:
+                yield from self._drop(ticket)
+        return outcome
+
+    def leave(self) -> Operation[None]:
+        """Delete the ticket, if there is one: the waiter is served, or gives up."""
+        if self._put and self._own is not None:
+            self._put = False
+            yield from self._drop(self._own)
+            if self._writes.waiter is not None:
+                self._writes.waiter.ticket = None
+
+    def _ticket(self) -> Ticket:
+        """Our own: put, or where it would stand."""
+        if self._own is not None:
+            return self._own
+        state, waiter = self._state, self._writes.waiter
+        arrival, priority = LAST, 0
+        if waiter is not None:
+            priority = waiter.priority
+            if self._arrived is not None:
+                arrival = self._now_ms() - round(1000 * (state.time.steady() - self._arrived))
+        return Ticket(
+            priority=priority,
+            arrival=arrival,
+            name=f"{state.chance.getrandbits(64):016x}",
+            owner=self._writes.owner,
+            count=self._turn.count,
+        )
+
+    def _now_ms(self) -> int:
+        now_lo, now_hi = self._state.time.now_ms()
+        return (now_lo + now_hi) // 2
+
+    def _counter_is_old(self) -> bool:
+        return self._state.time.steady() - self._state.hints.looked_at > queueing.FAR_SECONDS
+
+    def _stand(self, seen: QueueSeen, standing: Standing) -> Operation[Failure | None]:
+        """Have a ticket, and keep it; returns why that failed."""
+        time, waiter = self._state.time, self._writes.waiter
+        now = time.steady()
+        if now >= self._writes.deadline or waiter is None:
+            return None
+        request: Request
+        if not self._put:
+            own = self._ticket()
+            if own.arrival == LAST:
+                last = yield from self._last(seen, own.priority)
+                if last is not None and not isinstance(last, Ticket):
+                    return last
+                own = replace(own, arrival=queueing.arrival_after(last, now_ms=self._now_ms()))
+            request = self._put_request(own, standing)
+        elif self._is_gone(seen, now):
+            request = self._put_request(self._own or self._ticket(), standing)
+        elif now >= self._refresh_at:
+            request = RefreshTicket(ticket=self._renewed(standing), ttl=self._ttl())
+        else:
+            return None
+        answer = yield request
+        if isinstance(answer, Refused) and isinstance(request, RefreshTicket):
+            answer = yield self._put_request(request.ticket, standing)
+        if not isinstance(answer, (Done, Refused)):
+            self._refresh_at = now
+            return failure_of(answer)
+        return None
+
+    def _put_request(self, own: Ticket, standing: Standing) -> PutTicket:
+        self._own, self._put, self._put_at = own, True, self._state.time.steady()
+        ticket = self._renewed(standing)
+        return PutTicket(ticket=ticket, ttl=self._ttl())
+
+    def _renewed(self, standing: Standing) -> Ticket:
+        """Our ticket with a new expiry; noted before it is sent."""
+        time, waiter = self._state.time, self._writes.waiter
+        now = time.steady()
+        every = queueing.longest(standing.place, pace=self._pace_at(standing), least=queueing.REFRESH_SECONDS)
+        expires_at = time.now_ms()[1] + round(1000 * queueing.LIVES * every)
+        own = self._own or self._ticket()
+        self._own = replace(own, expires_at=max(own.expires_at, expires_at))
+        self._refresh_at = now + every
+        if waiter is not None:
+            waiter.ticket = self._own
+        return self._own
+
+    def _ttl(self) -> int:
+        own = self._own
+        return self._state.ttl(self._state.time.now_ms()[1], expires_at=own.expires_at if own else None, fence=0)
+
+    def _last(self, seen: QueueSeen, priority: int) -> Operation[Ticket | Failure | None]:
+        """The last ticket of a priority."""
+        if seen.more:
+            answer = yield LookAtQueue(limit=1, consistent=True, last_of=priority)
+            if not isinstance(answer, QueueSeen):
+                return failure_of(answer)
+            seen = answer
+        return next((ticket for ticket in reversed(seen.tickets) if ticket.priority == priority), None)
+
+    def _is_gone(self, seen: QueueSeen, now: float) -> bool:
+        """Whether a look that would show our ticket does not."""
+        own = self._own
+        if own is None or now - self._put_at < LAG_SECONDS:
+            return False
+        covered = not seen.more or (bool(seen.tickets) and seen.tickets[-1].place > own.place)
+        return covered and all(ticket.name != own.name for ticket in seen.tickets)
+
+    def _remove_dead(self, dead: Sequence[Ticket], standing: Standing) -> Operation[None]:
+        """Delete expired tickets: the first two of the queue do, and whoever sees none but these."""
+        if standing.place <= 2 or not (standing.exact or standing.ahead):  # noqa: PLR2004 - see above
+            for ticket in dead[:DROPS]:
+                yield from self._drop(ticket)
+
+    def _drop(self, ticket: Ticket) -> Operation[None]:
+        time = self._state.time
+        answer, _ = yield from send_until(
+            DropTicket(ticket=ticket),
+            again=UNANSWERED,
+            time=time,
+            chance=self._state.chance,
+            tries=DROP_TRIES,
+            deadline=time.steady() + DROP_SECONDS,
+        )
+        if isinstance(answer, Rejected) and not answer.unexamined:
+            raise answer.error
+
+    def _pace_at(self, standing: Standing) -> float:
+        return queueing.pace_of(standing, seen=self._pace.seconds)
+
+    def _next_look_in(self, standing: Standing, expires_in: float | None) -> float:
+        """Seconds until this waiter looks again."""
+        state = self._state
+        now = state.time.steady()
+        look_in = queueing.next_look(standing.place, pace=self._pace_at(standing))
+        look_in *= state.chance.uniform(0.8, 1.0)  # so that waiters do not all look at once
+        if standing.place == 1 and expires_in is not None:
+            look_in = min(look_in, max(0.0, expires_in) + state.chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
+        look_in = min(look_in, max(queueing.QUICKEST_SECONDS, self._turn.share.turn_in))
+        look_in = max(0.0, min(look_in, max(queueing.QUICKEST_SECONDS, self._refresh_at - now)))
+        state.hints.rely_until(now + look_in)
+        return look_in
+
+
+def drop_ticket(state: BucketState, ticket: Ticket) -> Operation[None]:
+    """Delete the ticket of an acquire that was interrupted; if it fails, the ticket expires."""
+    yield from send_until(
+        DropTicket(ticket=ticket),
+        again=UNANSWERED,
+        time=state.time,
+        chance=state.chance,
+        tries=DROP_TRIES,
+        deadline=state.time.steady() + DROP_SECONDS,
+    )

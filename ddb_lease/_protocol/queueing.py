@@ -1,0 +1,219 @@
+"""Queueing: who may claim which slot of an ordered bucket, and when a waiter looks again.
+
+Invariants:
+
+- No I/O, no clock, no randomness: times come in as arguments, in seconds if nothing else is said.
+- Tickets that have not expired are served strictly by place: the i-th takes the i-th free slot, so that no two go for
+  the same; if the first wants more slots than are free, nobody behind it takes any.
+- A dead waiter blocks nobody for long: if enough slots for a ticket have been free for `PATIENCE_SECONDS`, its waiter
+  has had its turn, and the next is served in its place.
+- All rests on what was seen, which may be stale: then two waiters go for one slot, and the claim's condition lets one
+  have it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ddb_lease._protocol.decisions import circulates, is_idle
+from ddb_lease._protocol.records import Slot, View
+from ddb_lease._protocol.tickets import Ticket
+
+SEEN = 32
+"""Tickets in one look at the queue: some 6 KB, one RCU if eventually consistent, however long the queue is."""
+
+HEAD_SECONDS = 0.25
+"""How long the first of the queue waits between two looks."""
+
+QUICKEST_SECONDS = 0.05
+"""The shortest time between two looks of one waiter, however quickly the queue moves."""
+
+PATIENCE_SECONDS = 2 * HEAD_SECONDS + 1.0
+"""How long slots have been free that a ticket could have had, when its waiter is taken for dead."""
+
+FAR_SECONDS = 30.0
+"""The longest time between two looks of a waiter that expects to be served within ten minutes."""
+
+FARTHEST_SECONDS = 120.0
+"""The longest for any."""
+
+FAR_PART = 1 / 20
+"""What part of the time that it expects to wait a waiter lets pass between two looks, where that is more than
+`FAR_SECONDS`."""
+
+LOOK_PART = 1 / 4
+"""What part of the time that the queue needs to reach it a waiter lets pass between two looks: the queue may move four
+times as quickly as it thinks."""
+
+REFRESH_SECONDS = 20.0
+"""How often a ticket is refreshed; less often by one that expects to wait for longer than 20 times this."""
+
+LIVES = 3
+"""How many times as long as this a ticket lasts: two refreshments may fail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a waiter stands in the queue.
+
+    Attributes:
+        ahead: The tickets before its own that count, by place, as far as they were seen.
+        place: Its place; 1 is the first.
+        exact: Whether the place was seen; else it is estimated from the arrivals.
+        first_waits: Seconds for which the first of the queue has waited.
+    """
+
+    ahead: tuple[Ticket, ...]
+    place: int
+    exact: bool
+    first_waits: float = 0.0
+
+    def slots_ahead(self) -> int:
+        """How many slots those before it want together."""
+        return sum(ticket.count for ticket in self.ahead)
+
+    def may_be_served(self, count: int, max_tokens: int) -> bool:
+        """Whether it could be its turn if every slot came free: only then is a look at the slots of use."""
+        return self.exact and self.slots_ahead() + count <= max_tokens
+
+
+def standing(tickets: Sequence[Ticket], own: Ticket, *, more: bool, now_ms: int) -> Standing:
+    """Where a ticket stands, or would stand, that may not be among those seen.
+
+    Args:
+        tickets: The first of the queue, by place.
+        own: The waiter's own, put or not.
+        more: Whether there may be further ones.
+        now_ms: The service's time, not later than it is.
+    """
+    others = [ticket for ticket in tickets if ticket.name != own.name]
+    live = [ticket for ticket in others if ticket.expires_at >= now_ms]
+    ahead = tuple(ticket for ticket in live if ticket.place < own.place)
+    first_waits = max(0.0, (now_ms - min([own.arrival, *(ticket.arrival for ticket in ahead)])) / 1000)
+    if not more or (others and others[-1].place > own.place) or (tickets and tickets[-1].name == own.name):
+        return Standing(ahead=ahead, place=len(ahead) + 1, exact=True, first_waits=first_waits)
+    place = len(ahead) + 1 + _beyond(live, own)
+    return Standing(ahead=ahead, place=place, exact=False, first_waits=first_waits)
+
+
+def _beyond(seen: Sequence[Ticket], own: Ticket) -> int:
+    """About how many tickets lie between the last one seen and our own, if they came at an even pace."""
+    same = [ticket.arrival for ticket in seen if ticket.priority == own.priority]
+    if len(same) < 2:  # noqa: PLR2004 - it takes two for a pace
+        return SEEN
+    each = max(1.0, (same[-1] - same[0]) / (len(same) - 1))
+    return max(1, round((own.arrival - same[-1]) / each))
+
+
+def expired(tickets: Sequence[Ticket], now_ms: int) -> tuple[Ticket, ...]:
+    """Those whose waiters are dead."""
+    return tuple(ticket for ticket in tickets if ticket.expires_at < now_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What of the free slots is a waiter's to take.
+
+    Attributes:
+        slots: The numbers of those slots; none if it is not its turn.
+        passed_over: Tickets before its own whose waiters are taken for dead.
+        turn_in: Seconds after which it will be its turn, if those before it do not move; infinite if that is unknown.
+    """
+
+    slots: frozenset[int]
+    passed_over: tuple[Ticket, ...] = ()
+    turn_in: float = math.inf
+
+
+def share(ahead: Sequence[Ticket], count: int, free_for: Mapping[int, float]) -> Share:
+    """Which free slots are a waiter's to take.
+
+    Args:
+        ahead: The tickets before its own.
+        count: How many slots it wants together.
+        free_for: The free slots, each with the seconds for which it has been seen free.
+    """
+    left = sorted(free_for)
+    dwell = sorted(free_for.values(), reverse=True)
+    passed: list[Ticket] = []
+    turn_in = math.inf
+    for ticket in ahead:
+        had = dwell[ticket.count - 1] if ticket.count <= len(dwell) else -math.inf
+        patience = PATIENCE_SECONDS * (len(passed) + 1)
+        if had >= patience and turn_in == math.inf:
+            passed.append(ticket)
+            continue
+        if turn_in == math.inf and had >= 0.0:
+            # If none of those before it moves, each is passed over after another such time.
+            turn_in = patience - had + PATIENCE_SECONDS * (len(ahead) - len(passed) - 1)
+        if ticket.count > len(left):
+            left = []
+        left = left[ticket.count :]
+    if len(left) < count:
+        return Share(slots=frozenset(), passed_over=tuple(passed), turn_in=turn_in)
+    return Share(slots=frozenset(left[:count]), passed_over=tuple(passed), turn_in=0.0)
+
+
+def free_slots(view: View, *, max_tokens: int, expired_before: int) -> list[int]:
+    """The slots of a view that can be had: free, expired, missing or retired ones."""
+    numbers = range(view.covered.start, min(view.covered.stop, max_tokens))
+    return [n for n in numbers if n not in view.slots or is_idle(view.slots[n], expired_before=expired_before)]
+
+
+def only(view: View, *, free: Sequence[int], ours: frozenset[int]) -> View:
+    """The view as it looks to a waiter to whom of the free slots only `ours` are left."""
+    # A foreign item is neither claimed nor minted over, and does not circulate: just what holds for others' slots.
+    others = {n: replace(view.slots.get(n) or Slot(number=n, fence=0), foreign=True, lease=None) for n in free}
+    return replace(view, slots={**view.slots, **{n: slot for n, slot in others.items() if n not in ours}})
+
+
+def has_strays(view: View, max_tokens: int) -> bool:
+    """Whether a slot in circulation lies at or above `max_tokens`."""
+    return any(n >= max_tokens and circulates(slot) for n, slot in view.slots.items())
+
+
+def pace_of(standing: Standing, *, seen: float | None) -> float:
+    """Seconds for which the queue needs to move by one.
+
+    In a queue that neither grows nor shrinks, the first has waited for as long as all now in it will need. A crowd that
+    has just come has an older first before long, so what this says too quickly is corrected in time.
+
+    Args:
+        standing: Where a waiter stands.
+        seen: The pace at which it has moved itself; None if it has not moved yet.
+    """
+    by_first = standing.first_waits / max(1, standing.place - 1)
+    return by_first if seen is None else min(seen, by_first)
+
+
+def next_look(place: int, *, pace: float) -> float:
+    """Seconds until a waiter looks again.
+
+    The first looks often. Others look after half of the time that the queue needs to reach them, at its pace. But
+    whoever is near looks more often than a slow queue would need, as several slots may come free at once, and as those
+    before it may be dead.
+
+    Args:
+        place: Its place; 1 is the first.
+        pace: Seconds for which the queue needs to move by one.
+    """
+    wait = HEAD_SECONDS * place * math.sqrt(math.sqrt(place))
+    at_pace = max(QUICKEST_SECONDS, LOOK_PART * pace * place)
+    return min(wait, at_pace, longest(place, pace=pace, least=FAR_SECONDS))
+
+
+def longest(place: int, *, pace: float, least: float) -> float:
+    """How much time may pass at most between two looks, or two refreshments, of a waiter at a place."""
+    return max(least, min(FARTHEST_SECONDS, FAR_PART * pace * place))
+
+
+def arrival_after(last: Ticket | None, *, now_ms: int) -> int:
+    """The arrival of a newcomer: now, but later than the last one's of its priority, whose clock may be ahead.
+
+    An arrival that lies far ahead, which only an edit by hand makes, is not followed.
+    """
+    if last is None or last.arrival > now_ms + 1000 * LIVES * FARTHEST_SECONDS:
+        return now_ms
+    return max(now_ms, last.arrival + 1)

@@ -1,0 +1,51 @@
+"""Watches one waiter of an ordered bucket, and reports its place to `on_event`.
+
+Invariants: as in `instrumentation`: it only observes, and exists only where somebody listens. It finds the place in the
+same answer by the same decision as the operation.
+"""
+
+from __future__ import annotations
+
+from ddb_lease._protocol import queueing
+from ddb_lease._protocol.messages import Answer, Request
+from ddb_lease._protocol.tickets import LookAtQueue, PutTicket, QueueSeen, Ticket
+from ddb_lease._runtime.instrumentation import EventReporter
+from ddb_lease._state.service_time import ServiceTime
+from ddb_lease.events import Waiting
+
+
+class QueueObserver:
+    """Watches one acquire.
+
+    Args:
+        reporter: Calls `on_event`.
+        time: Tells which tickets have expired.
+        began: When the acquire began, on the steady clock.
+    """
+
+    def __init__(self, reporter: EventReporter, *, time: ServiceTime, began: float) -> None:
+        self._reporter = reporter
+        self._time = time
+        self._began = began
+        self._own: Ticket | None = None
+        self._seen: QueueSeen | None = None
+        self._told: tuple[int, bool] | None = None
+
+    def observe(self, request: Request, answer: Answer) -> None:
+        """Report the place whenever an answer shows another one."""
+        if isinstance(request, PutTicket):
+            self._own = request.ticket
+        elif isinstance(request, LookAtQueue) and request.last_of is None and isinstance(answer, QueueSeen):
+            self._seen = answer
+        else:
+            return
+        own, seen = self._own, self._seen
+        if own is None or seen is None or not self._time.known:
+            return
+        stands = queueing.standing(seen.tickets, own, more=seen.more, now_ms=self._time.now_ms()[0])
+        if (stands.place, stands.exact) == self._told:
+            return
+        self._told = stands.place, stands.exact
+        waited = self._time.steady() - self._began
+        bucket = self._reporter.bucket
+        self._reporter.tell(Waiting(bucket=bucket, place=stands.place, exact=stands.exact, waited_seconds=waited))

@@ -1,0 +1,315 @@
+"""Waiting in order: what one waiter of an ordered bucket sends, and when it is served."""
+
+import itertools
+
+import pytest
+
+from ddb_lease import AcquireTimeout, ConfigurationError, StoreRejected
+from ddb_lease._protocol.messages import Claim, Take
+from ddb_lease._protocol.queueing import PATIENCE_SECONDS
+from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket, Ticket
+from ddb_lease.dynamodb.tickets import ticket_key
+from tests.support import LONG_AGO, LOST, REJECTED, UNSENT, eventually, leases_in, put_counter, put_free, put_leased
+
+CONTRACT = True  # the simulator's DynamoDB too
+APIS = ("simulated",)  # over asyncio too
+NOT_ON = ("ministack", "dynoxide")  # the requests are tested there; what is tested here is the waiter
+
+FAR = 4_000_000_000_000
+LOOK = 0.6
+"""Seconds: more than between two looks of the first of the queue, less than its patience."""
+
+
+def put_ticket(table, environment, ago, *, priority=0, count=1, lasts=60.0, name=0):
+    """A ticket of another process, which came so many seconds ago."""
+    now = environment.now_ms
+    ticket = Ticket(
+        priority=priority,
+        arrival=now - round(1000 * ago),
+        name=f"{name:016x}",
+        owner="other",
+        count=count,
+        expires_at=now + round(1000 * lasts),
+    )
+    key = ticket_key(ticket)
+    table.set(key, owner="other", count=count, expires_at=ticket.expires_at, ttl=FAR // 1000)
+    return key
+
+
+def tickets_in(table):
+    return [key for key in table.all() if key.startswith("wait#")]
+
+
+@pytest.fixture
+def bucket(environment, table):
+    """A client that has looked at an ordered bucket of two slots, both leased, and knows the time."""
+    put_counter(table, max_tokens=2, minted=2, order="fifo")
+    put_leased(table, 0, expires_at=FAR)
+    put_leased(table, 1, "1-other", expires_at=FAR)
+    bucket = environment.bucket()
+    for _ in range(2):
+        assert bucket.try_acquire() is None
+    bucket.tap.clear()
+    environment.pauses.clear()
+    return bucket
+
+
+def in_pause(environment, number, act):
+    """Do something in a waiter's pause of this number, 0 being the first."""
+    environment.meanwhile.append(lambda: act() if len(environment.pauses) == number + 1 else None)
+
+
+# The costs of one wait
+
+
+def test_a_free_slot_that_nobody_waits_for_costs_two_looks_and_the_claim(bucket, table):
+    put_free(table, 0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    bucket.acquire(5)
+    assert bucket.tap.count() == {"Claim": 1, "Look": 1, "LookAtQueue": 1}
+    assert tickets_in(table) == []
+
+
+def test_a_waiter_joins_the_queue_is_served_and_leaves_it_with_two_writes(environment, bucket, table):
+    seen = []
+
+    def release():
+        seen.extend(tickets_in(table))
+        table.unset(1, "lease_id", "owner", "acquired_at", "expires_at")
+
+    in_pause(environment, 10, release)
+    lease = bucket.acquire(60)
+    assert lease.slots == (1,)
+    assert len(seen) == 1
+    assert tickets_in(table) == []
+    writes = {kind: n for kind, n in bucket.tap.count().items() if not kind.startswith("Look")}
+    assert writes == {"Claim": 1, "DropTicket": 1, "PutTicket": 1}
+    assert lease.waited == pytest.approx(sum(environment.pauses))
+    assert environment.pauses[-1] <= 0.25, "the first of the queue looks four times a second"
+
+
+def test_a_ticket_says_who_waits_since_when_and_for_how_much(environment, bucket, table):
+    came = environment.now_ms
+    bucket.try_acquire()
+    in_pause(environment, 0, lambda: seen.update(table.all()))
+    seen = {}
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(1, count=2, priority=7)
+    ((key, item),) = [(key, item) for key, item in seen.items() if key.startswith("wait#")]
+    assert key.startswith("wait#2#")
+    assert abs(int(key.split("#")[2]) - came) <= 1000, "the service's time is known to a second"
+    assert (item["count"], item["owner"]) == (2, bucket.owner)
+    assert item["expires_at"] - came == pytest.approx(60_000, abs=1500)
+
+
+def test_who_gives_up_leaves_no_ticket(bucket, table):
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(3)
+    assert tickets_in(table) == []
+    assert bucket.tap.count()["PutTicket"] == bucket.tap.count()["DropTicket"] == 1
+
+
+def test_who_does_not_wait_writes_nothing(bucket, table):
+    assert bucket.try_acquire() is None
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(0)
+    assert set(bucket.tap.count()) == {"Look", "LookAtQueue"}
+
+
+def test_a_ticket_is_refreshed_every_twenty_seconds(environment, bucket, table):
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(65)
+    refreshed = [request.ticket.expires_at for request in bucket.tap.of(RefreshTicket)]
+    assert len(refreshed) == 3
+    assert [later - earlier for earlier, later in itertools.pairwise(refreshed)] == pytest.approx(
+        [20_000] * 2, abs=1000
+    )
+
+
+# Order
+
+
+def test_a_slot_is_left_to_those_who_came_before(environment, bucket, table):
+    put_ticket(table, environment, ago=9)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is None
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK)
+    assert bucket.tap.of(Claim) == []
+    table.unset(1, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.acquire(LOOK).slots == (1,), "the first slot is the first waiter's"
+
+
+def test_a_higher_priority_comes_before_all_lower_ones(environment, bucket, table):
+    put_ticket(table, environment, ago=9, priority=4)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK, priority=4)
+    assert bucket.acquire(LOOK, priority=5).slots == (0,)
+
+
+@pytest.mark.parametrize("priority", [-1, 10, True, "5", 1.0])
+def test_what_is_no_priority_is_refused(bucket, priority):
+    with pytest.raises(ConfigurationError, match="priority must be a whole number from 0 to 9"):
+        bucket.acquire(1, priority=priority)
+    assert bucket.tap.sent == []
+
+
+def test_a_waiter_for_several_slots_is_not_overtaken(environment, bucket, table):
+    put_ticket(table, environment, ago=9, count=2)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(10)
+    assert bucket.tap.of(Claim) == []
+
+
+def test_several_slots_are_taken_together_when_it_is_their_turn(environment, bucket, table):
+    in_pause(environment, 2, lambda: table.unset(0, "lease_id", "owner", "acquired_at", "expires_at"))
+    in_pause(environment, 30, lambda: table.unset(1, "lease_id", "owner", "acquired_at", "expires_at"))
+    assert bucket.acquire(60, count=2).slots == (0, 1)
+    assert len(bucket.tap.of(Take)) == 1
+
+
+def test_more_slots_than_there_are_is_told_at_once(bucket):
+    with pytest.raises(ConfigurationError, match="3 slots cannot be had together"):
+        bucket.acquire(60, count=3)
+
+
+def test_a_newcomer_comes_after_the_last_one_whose_clock_is_ahead(environment, bucket, table):
+    ahead = put_ticket(table, environment, ago=-7)
+    in_pause(environment, 0, lambda: seen.extend(tickets_in(table)))
+    seen = []
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK)
+    assert seen[0] == ahead
+    assert len(seen) == 2
+
+
+def test_the_end_of_a_long_queue_is_looked_for_once(environment, bucket, table):
+    for number in range(40):
+        put_ticket(table, environment, ago=100 - number, name=number)
+    last = put_ticket(table, environment, ago=-3, name=99)
+    in_pause(environment, 0, lambda: seen.extend(tickets_in(table)))
+    seen = []
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK)
+    assert seen.index(last) == 40
+    assert len(seen) == 42
+    assert [request.last_of for request in bucket.tap.of(LookAtQueue) if request.limit == 1] == [0]
+    assert bucket.tap.count().get("Look", 0) == 0, "who is not among those seen looks at no slots"
+
+
+# The dead
+
+
+def test_an_expired_ticket_is_skipped_and_removed(environment, bucket, table):
+    put_ticket(table, environment, ago=9, lasts=-5.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.acquire(LOOK).slots == (0,)
+    assert tickets_in(table) == []
+
+
+def test_one_who_does_not_take_its_slot_is_passed_over_and_removed(environment, bucket, table):
+    put_ticket(table, environment, ago=9)
+    in_pause(environment, 3, lambda: table.unset(0, "lease_id", "owner", "acquired_at", "expires_at"))
+    lease = bucket.acquire(60)
+    waited = sum(environment.pauses[4:])
+    assert PATIENCE_SECONDS - 0.01 <= waited <= PATIENCE_SECONDS + 1.0, "two polls and a second, and a look"
+    assert lease.slots == (0,)
+    assert tickets_in(table) == []
+
+
+def test_where_all_that_is_seen_are_dead_whoever_looks_removes_some(environment, bucket, table):
+    for number in range(40):
+        put_ticket(table, environment, ago=100, name=number, lasts=-5.0)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK)
+    assert len(bucket.tap.of(DropTicket)) >= 4
+    assert len(tickets_in(table)) <= 36
+
+
+def test_a_waiter_whose_ticket_was_removed_keeps_its_place(environment, bucket, table):
+    own = []
+
+    def remove():
+        own.extend(tickets_in(table))
+        table.delete(own[0])
+
+    in_pause(environment, 2, remove)
+    environment.meanwhile.append(lambda: again.update(tickets_in(table)) if sum(environment.pauses) > 5 else None)
+    again = set()
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(10)
+    assert again == set(own)
+    assert tickets_in(table) == []
+
+
+def test_an_expired_lease_is_taken_by_the_first_of_the_queue(environment, bucket, table):
+    table.set(1, expires_at=LONG_AGO)
+    put_ticket(table, environment, ago=9)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK)
+    assert leases_in(table)[1] == "1-other"
+    assert bucket.acquire(LOOK, priority=1).slots == (1,)
+
+
+# Failures
+
+
+@pytest.mark.parametrize("answer", [LOST, UNSENT])
+@pytest.mark.parametrize("kind", [PutTicket, RefreshTicket, DropTicket, LookAtQueue])
+def test_a_failure_leaves_no_ticket_and_no_second_one(environment, bucket, table, kind, answer):
+    bucket.tap.inject(kind, answer=answer, commits=answer is LOST)
+    most = []
+    environment.meanwhile.append(lambda: most.append(len(tickets_in(table))))
+    in_pause(environment, 130, lambda: table.unset(1, "lease_id", "owner", "acquired_at", "expires_at"))
+    assert bucket.acquire(100).slots == (1,)
+    assert max(most) == 1
+    assert tickets_in(table) == []
+
+
+def test_a_ticket_that_cannot_be_deleted_for_good_is_an_error_and_nothing_is_held(environment, bucket, table):
+    bucket.tap.inject(DropTicket, answer=REJECTED, commits=False)
+    in_pause(environment, 3, lambda: table.unset(1, "lease_id", "owner", "acquired_at", "expires_at"))
+    with pytest.raises(StoreRejected):
+        bucket.acquire(60)
+    eventually(lambda: 1 not in leases_in(table))
+
+
+@pytest.mark.parametrize("at", [PutTicket, LookAtQueue])
+def test_an_interrupted_waiter_leaves_no_ticket(environment, bucket, table, at):
+    def interrupt():
+        bucket.tap.inject(LookAtQueue, raises=KeyboardInterrupt())
+
+    if at is PutTicket:
+        bucket.tap.inject(PutTicket, raises=KeyboardInterrupt())
+    else:
+        in_pause(environment, 3, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        bucket.acquire(60)
+    eventually(lambda: tickets_in(table) == [])  # in asyncio, a worker sees to it
+
+
+def test_a_closed_bucket_leaves_no_ticket(environment, bucket, table):
+    in_pause(environment, 3, bucket._core.begin_closing)
+    with pytest.raises(ConfigurationError, match="is closed"):
+        bucket.acquire(60)
+    eventually(lambda: tickets_in(table) == [])
+
+
+# Others
+
+
+def test_a_bucket_that_becomes_unordered_serves_its_waiters(environment, bucket, table):
+    put_ticket(table, environment, ago=9)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    in_pause(environment, 1, lambda: environment.bucket().configure(order="any"))
+    assert bucket.acquire(LOOK * 2).slots == (0,)
+
+
+def test_the_order_is_learned_with_the_first_look(environment, bucket, table):
+    put_ticket(table, environment, ago=9)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    newcomer = environment.bucket()
+    assert newcomer.try_acquire() is None
+    assert newcomer.tap.of(Claim) == []
