@@ -246,13 +246,6 @@ class RateLimiterCore:
                 self._leave(key_book, booking)
                 raise
 
-    def wake_all(self, key: str) -> None:
-        """Wake all who wait for a key or for its permits. Those who have none sleep on."""
-        with self.state.lock:
-            everybody = self.state.book(key).everybody()
-        for other in everybody:
-            other.wake()
-
     def without_answer(
         self, wish: Wish, outcome: Admission, *, beside: Sequence[Beside] = ()
     ) -> Operation[DecidedHere | None] | None:
