@@ -123,9 +123,9 @@ class Undecided(Exception):
     """The solver could not tell."""
 
 
-def check(formulas: Iterable[Any], *, seconds: float = 10.0) -> z3.ModelRef | None:
+def check(formulas: Iterable[Any], *, logic: str = "QF_UFLIA", seconds: float = 10.0) -> z3.ModelRef | None:
     """A model of all formulas; None if there is none."""
-    solver = z3.SolverFor("QF_UFLIA")
+    solver = z3.SolverFor(logic)
     solver.set("timeout", int(seconds * 1000))
     solver.add(*formulas)
     found = solver.check()
@@ -156,11 +156,14 @@ def failures(
         first = {name: formula for name, formula in wanted.items() if name not in by_counting}
         second = {name: formula for name, formula in wanted.items() if name in by_counting}
         for clauses, more in ((first, []), (second, step.counted)):
-            model = check([*given, *more, z3.Not(z3.And(list(clauses.values())))]) if clauses else None
-            if model is not None:
-                yield Failure(step.name, _broken(clauses, model), model, step)
+            every = [*given, *more]
+            if clauses and check([*every, z3.Not(z3.And(list(clauses.values())))]) is not None:
+                yield _first_broken(step, every, clauses)
                 break
 
 
-def _broken(clauses: Clauses, model: z3.ModelRef) -> str:
-    return next(name for name, formula in clauses.items() if z3.is_false(model.eval(z3.And([formula]), True)))
+def _first_broken(step: Step[S], given: list[Any], clauses: Clauses) -> Failure:
+    """The first clause that can break: which one a model breaks is the solver's choice, and may change with it."""
+    models = ((name, check([*given, z3.Not(z3.And([formula]))])) for name, formula in clauses.items())
+    name, model = next((name, model) for name, model in models if model is not None)
+    return Failure(step.name, name, model, step)

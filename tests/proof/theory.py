@@ -57,7 +57,7 @@ class Alteration:
     altered: Mapping[tuple[str, int, int], Write]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Theory:
     """What is proved of one kind of items.
 
