@@ -22,7 +22,7 @@ from ddb_lease._protocol.listing import TableListing, listed
 from ddb_lease._runtime.listing import TableReader
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection
-from ddb_lease.cli.formatting import printable
+from ddb_lease.cli.formatting import duration, printable
 from ddb_lease.errors import ConfigurationError, LeaseError
 
 Look = Callable[[], TableListing]
@@ -130,7 +130,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="show these, with their queues, by a Query each (default: all of the table, by Scans)",
     )
     parser.add_argument(
-        "--interval", type=float, default=5.0, metavar="SECONDS", help="pause between two looks (default: 5)"
+        "--interval", type=duration, default=5.0, metavar="TIME", help="pause between two looks (default: 5s)"
     )
     connection.add_options(parser)
 
