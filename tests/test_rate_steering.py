@@ -487,6 +487,8 @@ def test_a_larger_policy_is_found_before_a_call_is_refused(rates, environment):
         other.try_acquire(8)
     steering.set_policy(Limit(100, burst=8))
     environment.clock.pass_time(1.5)
+    with pytest.raises(ConfigurationError, match=r"from 1 to 5 \(the burst\)"):
+        other.wait_time(8)  # it asks nobody
     assert other.try_acquire(8)
     with pytest.raises(ConfigurationError, match="from 1 to 8"):
         other.try_acquire(9)

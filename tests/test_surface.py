@@ -49,6 +49,7 @@ PUBLIC = {
     "ConfigurationError": "nothing was sent",
     "UnknownBucket": "nothing was changed",
     "AcquireTimeout": "nothing is held",
+    "RateTimeout": "permits cannot be had in time",
     "Overtaken": "another resize came in between",
     "LeaseLost": "stop working",
     "LossReason": "why",
@@ -324,6 +325,8 @@ def made(kind):
         return kind("lease 3-a is gone", reason=ddb_lease.LossReason.REVOKED, lease_id="3-a")
     if kind is ddb_lease.Overtaken:
         return kind("another resize came in between", max_tokens=5)
+    if kind is ddb_lease.RateTimeout:
+        return kind("no permit", rate="api", key="k", limit="tokens", retry_after=2.5, blocked_seconds=1.0)
     return kind("what happened")
 
 

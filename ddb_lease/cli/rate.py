@@ -36,7 +36,7 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         help="show and change a rate: its limits, for all or for one key",
         **pages.page(
             "Show a rate, and change it at run time, for all processes that use it: those that take permits meet the "
-            "change with their next request, and within 30 s.",
+            "change with their next request, and within some 30 s.",
             "rate status mail",
             "rate set mail --rate 100/s --burst 500",
         ),

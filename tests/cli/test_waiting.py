@@ -161,6 +161,25 @@ def test_where_no_thread_is_to_be_had_it_waits_in_silence(err, monkeypatch):
     assert err.getvalue() == ""
 
 
+def test_what_is_known_besides_is_said_too(err):
+    state = iter(["place 2", "place 1", *["here"] * 1000]).__next__
+    with wait(look=lambda: FULL, state=lambda standing: f"{standing.state}, {state()}"):
+        until(lambda: len(err.lines()) >= 2)
+    first, second, *_ = err.lines()
+    assert first == "ddb-lease: waiting for gpus: full, place 2; held by ann (36s)"
+    assert second == "ddb-lease: waiting for gpus: full, place 1; held by ann (36s)"
+
+
+def test_where_many_wait_the_service_is_asked_more_seldom(err):
+    asked = []
+    with wait(look=lambda: asked.append(1) or FULL, pause=lambda standing: 0.0):
+        until(lambda: len(asked) >= 3)
+    asked.clear()
+    with wait(look=lambda: asked.append(1) or FULL, pause=lambda standing: LONG if standing is FULL else 0.0):
+        until(lambda: len(err.lines()) >= 6)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("in_front", [True, False])
 def test_the_service_is_asked_seldom(err, monkeypatch, in_front):
     monkeypatch.setattr(waiting, "_in_front", lambda: in_front)

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
+_ANSWERS = "tests/runtime/rates/test_answers.py"
 _BOOKED = "tests/operations/rates/test_booking.py"
 _CHARGING = "_protocol/rates/charging.py"
 _EXPRESSIONS = "dynamodb/rates/expressions.py"
@@ -133,6 +134,32 @@ RATES = Chapter(
             code="LONGEST_DENIAL_SECONDS if self._looks_in is None else self._looks_in()",
             without="LONGEST_DENIAL_SECONDS",
             noticed_by=(f"{_BOOKED}::test_whoever_waits_and_has_not_booked_meets_a_change_within_half_a_minute",),
+        ),
+        Mutant(
+            name="a call in vain under parents names the one that lets wait longest",
+            module="_runtime/rates/family.py",
+            target="Family.timed_out",
+            code="max(lacks, key=lambda lack: (lack.seconds, lack.blocked))",
+            without="lacks[0]",
+            noticed_by=(f"{_ANSWERS}::test_under_parents_the_one_that_lets_wait_longest_is_named",),
+        ),
+        Mutant(
+            name="a call in vain says that its key is blocked",
+            module="_runtime/rates/answers.py",
+            target="RateAnswers.lack",
+            code="blocked and longest <= blocked / NS",
+            without="False",
+            noticed_by=(f"{_ANSWERS}::test_a_call_of_a_blocked_key_says_so",),
+        ),
+        Mutant(
+            name="who waits under parents reads a policy that is old",
+            module="_operations/rates/together.py",
+            target="_plan_one",
+            code="state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS",
+            without="False",
+            noticed_by=(
+                "tests/operations/rates/test_together.py::test_a_waiter_that_has_not_booked_meets_a_faster_policy_within_half_a_minute",
+            ),
         ),
         Mutant(
             name="looking at a key creates no policy",

@@ -10,6 +10,7 @@ Invariants:
 - Permits that are booked far ahead are forgone, and booked anew, where a new policy, an override or a reset admits
   them earlier: see `using`.
 - Who cannot be served within its timeout is told as soon as that is known.
+- A call that a signal handler's fork has doubled ends in the child with an error: its permits are its parent's.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
             outcome = last
         if not isinstance(outcome, Booked):
             return outcome
-        if (yield from until_used(state, key, book, booking)):
+        if (yield from until_used(state, key, book, booking, process=tries.process)):
             return Admitted()
 
 
@@ -156,13 +157,13 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
+        self.process = state.process
         self._sender = FlightSender(state, key, book, booking)
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
-        if state.closed:
-            raise state.closed_error()
+        state.require_usable(self.process)
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
@@ -195,7 +196,7 @@ class _Tries:
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
             if not self._is_awaited(book.flight):
-                _give_up(book)
+                _give_up(book, state.rate_time.now_ns())
             if isinstance(outcome, (Busy, Unavailable)):
                 book.trouble = outcome.cause
                 book.failing_since = began if book.failing_since is None else book.failing_since
@@ -243,6 +244,7 @@ class _Tries:
             if booking.due is not None:
                 return Booked(due=booking.due)
             yield from self._clear_the_way(give_up_at, again=branch > 0)
+            state.require_usable(self.process)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
@@ -359,11 +361,11 @@ class _Tries:
             )
 
 
-def _give_up(book: KeyBook) -> None:
+def _give_up(book: KeyBook, now: int | None) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
-        book.ledger = left_behind(book.ledger)
+        book.ledger = left_behind(book.ledger, now=now or 0)
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -20,8 +20,8 @@ from typing import Any, Final
 
 from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
 from ddb_lease._operations.rates.flights import SLACK_NS
-from ddb_lease._operations.rates.memory import known_to_rely_on
-from ddb_lease._operations.rates.policy import ensure_policy
+from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
+from ddb_lease._operations.rates.policy import MEANWHILE_SECONDS, ensure_policy
 from ddb_lease._operations.rates.preparing import (
     ATTEMPT_SECONDS,
     just_read,
@@ -58,7 +58,7 @@ from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.rates.callers import Callers
 from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
-from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
@@ -108,6 +108,7 @@ class Call:
         admitted: Whether its permits were taken.
         sending: The charge that reserves, and that is not known yet.
         wake: Ends its pause, from any thread.
+        process: The process that it is a call of.
         prepared: How often in a row it was prepared, and then not charged.
         sweeps_at: When holds that are overdue are a reason to prepare again, on the steady clock.
     """
@@ -123,6 +124,10 @@ class Call:
     prepared: int = 0
     sweeps_at: float = -math.inf
     wake: Callable[[], None] = _nobody
+    process: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = self.members[0].state.process
 
     def join(self) -> None:
         """Join the callers of each member."""
@@ -155,19 +160,22 @@ class Unprepared:
 def prepare(member: Member, call: Call) -> Operation[Admission]:
     """Have what a charge of one member needs: its policy, and no holds that are overdue. It is sent to its own store.
 
+    What the key's own limiter decides in an outage, and within which budget, holds for its parents too.
+
     Returns:
         `Admitted` once it is done; or why not, at the deadline.
 
     Raises:
         StoreRejected: The service refuses for good.
     """
-    state, book = member.state, member.book
+    state, book, first = member.state, member.book, call.members[0].state
 
     def once() -> Operation[Admission]:
+        first.require_usable(call.process)
         failure = yield from prepare_to_charge(
-            state, lambda: _gives_up_at(state, call), lambda: _budget_ends(state, call)
+            state, lambda: _gives_up_at(first, call), lambda: _budget_ends(first, call)
         )
-        give_up_at, known, policy = _gives_up_at(state, call), book.known, state.policy
+        give_up_at, known, policy = _gives_up_at(first, call), book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
@@ -181,7 +189,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
             yield from _sweep(member, call, give_up_at)
         return Admitted()
 
-    outcome: Admission = yield from _until_admitted(once, state, call)
+    outcome: Admission = yield from _until_admitted(once, first, call)
     return outcome
 
 
@@ -203,7 +211,7 @@ def charge_together(call: Call) -> Operation[Admission | Unprepared]:
     if not isinstance(outcome, Unprepared):
         return outcome  # type: ignore[no-any-return] # as annotated
     left, call.prepared = call.deadline - state.time.steady(), call.prepared + 1
-    if left <= 0 or (call.prepared > MOST_PREPARED and not call.patient):
+    if call.prepared > MOST_PREPARED and (left <= 0 or not call.patient):
         return LostRace()
     if call.prepared > MOST_PREPARED:
         yield Pause(seconds=min(left, state.chance.uniform(0.0, SWEEPS_AGAIN_SECONDS)), wakeable=True)
@@ -257,6 +265,7 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
         patient=call.patient,
         give_up=give_up,
         longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
+        looks_in=lambda: min(looks_in(member.state, member.book) for member in call.members),
     )
     return (yield from policy.after((yield from tried()), tried))
 
@@ -298,6 +307,7 @@ class _Charging:
 
     def _plan(self, refusals: int) -> ChargeTogether | Denied | Unprepared:
         call, now = self._call, self._first.rate_time.now_ns()
+        self._first.require_usable(call.process)
         if now is None:
             return Unprepared()
         steady = self._first.time.steady()
@@ -358,6 +368,7 @@ class _Charging:
             answer, _ = yield from send_until(
                 request, again=UNANSWERED, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
             )
+        state.require_usable(self._call.process)
         if isinstance(answer, Done):
             self._charged(request.charges, (None,) * len(request.charges))
             return Booked(due=request.charges[0].due), True
@@ -393,7 +404,8 @@ def _forget_sending(call: Call, *, known: bool) -> None:
             with member.state.lock:
                 _forget_reserving(member, charge)
                 if charge.hold is not None and not known:
-                    member.book.ledger = left_behind(member.book.ledger)
+                    now = member.state.rate_time.now_ns() or 0
+                    member.book.ledger = left_behind(member.book.ledger, now=now)
 
 
 def _forget_reserving(member: Member, charge: Charge) -> None:
@@ -410,6 +422,8 @@ def _plan_one(
         raise state.closed_error()
     if policy is None or (sweeps and _overdue(member.book.known, now)):
         return Unprepared()
+    if state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS:
+        return Unprepared()  # who waits for long meets a new policy, though nobody charges under it
     _require_limits(member)
     known = known_to_rely_on(policy, member.book, member.wanted, now=now)
     step = plan(policy, known, [replace(place, wanted=member.wanted)], now=now)
@@ -447,6 +461,7 @@ def _until_used(call: Call, due: int) -> Operation[None]:
     """Wait until permits are due, and let them pass the gates of all members, at one moment."""
     states = sorted({id(member.state): member.state for member in call.members}.values(), key=id)
     while True:
+        call.members[0].state.require_usable(call.process)
         for state in states:
             if state.closed:
                 raise state.closed_error()

@@ -41,20 +41,26 @@ LOOK_AGAIN_SECONDS: Final = 5.0
 """How long a caller sleeps before it sees whether others have looked, or after a look that failed."""
 
 
-def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Operation[bool]:
+def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking, *, process: str) -> Operation[bool]:
     """Wait until booked permits are due, and let them pass the gate.
+
+    Args:
+        state: The limiter's state.
+        key: The key.
+        book: Its book.
+        booking: Whose permits.
+        process: The process that booked them.
 
     Returns:
         Whether they are used: the booking is then without permits. If not, they were forgone, as new ones would be due
         earlier, and the booking is in the queue again.
 
     Raises:
-        ConfigurationError: The limiter was closed.
+        ConfigurationError: The limiter was closed, or this is a child that was forked amid the call.
     """
     shown = last_seen(book)
     while True:
-        if state.closed:
-            raise state.closed_error()
+        state.require_usable(process)
         now, due = state.rate_time.now_ns(), booking.due
         if due is None or now is None:
             raise ConfigurationError("permits were used twice: a defect of this library")

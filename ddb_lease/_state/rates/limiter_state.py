@@ -119,6 +119,22 @@ class LimiterState:
         """The error of a closed limiter."""
         return ConfigurationError(f"the limiter of rate {self.name!r} is closed")
 
+    def require_usable(self, process: str) -> None:
+        """Raise if a call may not go on.
+
+        Args:
+            process: As `process` was when the call began. In a forked child, its permits are the parent's.
+
+        Raises:
+            ConfigurationError: The limiter was closed, or this is a forked child.
+        """
+        if self.closed:
+            raise self.closed_error()
+        if process != self.process:
+            raise ConfigurationError(
+                f"the process was forked amid a call for permits of {self.name!r}: they are its parent's. Repeat it"
+            )
+
     def after_fork_in_child(self) -> None:
         """In a forked child: share no lock, permit, lane or hold with the parent."""
         self.lock = threading.RLock()

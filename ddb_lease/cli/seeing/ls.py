@@ -28,10 +28,10 @@ COST: Final = (
 )
 """What a listing costs, for the help of the commands that list."""
 
-_BUCKETS: Final = ("BUCKET", "USED", "OLDEST HOLDER", "FOR")
+_BUCKETS: Final = ("BUCKET", "USED", "WAITING", "OLDEST HOLDER", "FOR")
 _RATES: Final = ("RATE", "AVAILABLE", "LIMITS")
 _SQUEEZED: Final = {"OLDEST HOLDER": 16, "BUCKET": 12, "RATE": 12, "LIMITS": 20}
-_RIGHT: Final = {"USED", "FOR", "AVAILABLE"}
+_RIGHT: Final = {"USED", "WAITING", "FOR", "AVAILABLE"}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -78,6 +78,8 @@ def _plain_bucket(bucket: BucketListing) -> dict[str, Any]:
         "max_tokens": bucket.max_tokens,
         "used": bucket.used,
         "expired": len(bucket.leases) - len(bucket.running),
+        "order": bucket.order,
+        "waiting": bucket.waiting,
         "lease_seconds": bucket.lease_seconds,
         "oldest": oldest and {"owner": oldest.owner, "slot": oldest.slot, "age_seconds": oldest.age_seconds},
     }
@@ -92,8 +94,10 @@ def as_table(listing: TableListing, *, width: int | None) -> str:
     counted = f"{_counted(len(listing.buckets), 'bucket')}, {_counted(len(listing.rates), 'rate')}"
     parts = [f"table {printable(listing.table)}: {counted}"]
     if listing.buckets:
-        rows = [_bucket_row(bucket) for bucket in by_pressure(listing.buckets)]
-        parts.append("\n".join(fitted([_BUCKETS, *rows], right=_RIGHT, squeezed=_SQUEEZED, width=width)))
+        rows = [_BUCKETS, *(_bucket_row(bucket) for bucket in by_pressure(listing.buckets))]
+        if all(bucket.order == "any" for bucket in listing.buckets):
+            rows = [row[:2] + row[3:] for row in rows]  # of these nobody knows who waits
+        parts.append("\n".join(fitted(rows, right=_RIGHT, squeezed=_SQUEEZED, width=width)))
     if listing.rates:
         rows = [_rate_row(rate) for rate in listing.rates]
         parts.append("\n".join(fitted([_RATES, *rows], right=_RIGHT, squeezed=_SQUEEZED, width=width)))
@@ -102,8 +106,13 @@ def as_table(listing: TableListing, *, width: int | None) -> str:
 
 
 def by_pressure(buckets: Sequence[BucketListing]) -> list[BucketListing]:
-    """The fullest first."""
-    return sorted(buckets, key=lambda bucket: (-bucket.used / max(1, bucket.max_tokens), bucket.name))
+    """Where most wait, for what there is; then the fullest."""
+
+    def key(bucket: BucketListing) -> tuple[float, float, str]:
+        size = max(1, bucket.max_tokens)
+        return -bucket.waiting / size, -bucket.used / size, bucket.name
+
+    return sorted(buckets, key=key)
 
 
 def cost_of(listing: TableListing) -> str:
@@ -121,9 +130,10 @@ def units_text(units: float) -> str:
 def _bucket_row(bucket: BucketListing) -> tuple[str, ...]:
     oldest = bucket.oldest
     used = f"{bucket.used} of {bucket.max_tokens}"
+    head = printable(bucket.name), used, f"{bucket.waiting}" if bucket.order == "fifo" else ""
     if bucket.kind == "window" or oldest is None:
-        return printable(bucket.name), used, "(a window)" if bucket.kind == "window" else "", ""
-    return printable(bucket.name), used, printable(oldest.owner), shown(oldest.age_seconds)
+        return *head, "(a window)" if bucket.kind == "window" else "", ""
+    return *head, printable(oldest.owner), shown(oldest.age_seconds)
 
 
 def _rate_row(rate: RateListing) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """`ddb-lease ls`: what it prints of a listing."""
 
+import dataclasses
 import json
 
 import pytest
@@ -50,9 +51,21 @@ def test_expired_leases_use_nothing_and_are_no_oldest_holder():
         "max_tokens": 4,
         "used": 0,
         "expired": 1,
+        "order": "any",
+        "waiting": 0,
         "lease_seconds": 60.0,
         "oldest": None,
     }
+
+
+def test_where_somebody_waits_comes_first_if_that_is_known():
+    queued = dataclasses.replace(bucket("queued", lease(), max_tokens=9), order="fifo", waiting=12)
+    text = ls.as_table(listing(bucket("full", lease(), max_tokens=1), queued), width=80)
+    assert text.splitlines()[2:5] == [
+        "BUCKET    USED  WAITING  OLDEST HOLDER  FOR",
+        "queued  1 of 9       12  host:1          5s",
+        "full    1 of 1           host:1          5s",
+    ]
 
 
 def test_a_rate_shows_its_limits_and_its_keys():
