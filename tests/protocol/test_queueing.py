@@ -228,3 +228,19 @@ def test_a_newcomer_comes_after_the_last_one_whatever_their_clocks_show(last, ar
 
 def test_an_arrival_that_only_a_hand_can_have_written_is_not_followed():
     assert queueing.arrival_after(ticket(NOW + 10**9), now_ms=NOW) == NOW
+
+
+def test_a_ticket_for_more_slots_than_there_are_counts_no_more():
+    shrunk, other = ticket(1, count=3), ticket(2, count=2)
+    assert standing((shrunk, other), ticket(5), more=False, now_ms=NOW, max_tokens=2).ahead == (other,)
+
+
+def test_slots_that_several_looks_have_shown_are_chosen_among_together():
+    seen = queueing.ours_alone({3: Slot(number=3, fence=1), 5: None}, view=view())
+    assert seen.covered == range(3, 6)
+    assert seen.slots[4].foreign
+    assert set(seen.slots) == {3, 4}
+
+
+def test_whoever_waits_looks_at_the_slots_now_and_then():
+    assert [queueing.glance(place) for place in (2, 3, 99)] == [PATIENCE_SECONDS, 2 * PATIENCE_SECONDS, 30.0]
