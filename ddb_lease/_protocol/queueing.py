@@ -153,9 +153,7 @@ def share(ahead: Sequence[Ticket], count: int, free_for: Mapping[int, float]) ->
         if turn_in == math.inf and had >= 0.0:
             # If none of those before it moves, each is passed over after another such time.
             turn_in = patience - had + PATIENCE_SECONDS * (len(ahead) - len(passed) - 1)
-        if ticket.count > len(left):
-            left = []
-        left = left[ticket.count :]
+        left = left[ticket.count :]  # nothing, if it wants more: nobody overtakes it
     if len(left) < count:
         return Share(slots=frozenset(), passed_over=tuple(passed), turn_in=turn_in)
     return Share(slots=frozenset(left[:count]), left=tuple(left), passed_over=tuple(passed), turn_in=0.0)

@@ -37,20 +37,15 @@ QUEUEING = Chapter(
             noticed_by=(f"{_PURE}test_a_ticket_for_more_slots_than_there_are_counts_no_more",),
         ),
         Mutant(
-            name="a waiter for several slots is waited for",
-            module=_DECISIONS,
-            target="share",
-            code="if ticket.count > len(left): left = []",
-            without="",
-            noticed_by=(f"{_PURE}test_a_waiter_for_several_slots_is_waited_for",),
-        ),
-        Mutant(
             name="the free slots of those before are theirs",
             module=_DECISIONS,
             target="share",
             code="left[ticket.count:]",
             without="left",
-            noticed_by=(f"{_PURE}test_the_i_th_of_the_queue_takes_the_i_th_free_slot",),
+            noticed_by=(
+                f"{_PURE}test_the_i_th_of_the_queue_takes_the_i_th_free_slot",
+                f"{_PURE}test_a_waiter_for_several_slots_is_waited_for",
+            ),
         ),
         Mutant(
             name="a waiter that does not take its slot is passed over",
