@@ -199,14 +199,14 @@ def test_the_first_looks_four_times_a_second_and_the_others_the_more_seldom_the_
     assert max(waits) <= queueing.FARTHEST_SECONDS
 
 
-@given(place=st.integers(1, 10_000), pace=st.floats(0.0, 1e4))
+@given(place=st.integers(1, 10_000), pace=st.floats(queueing.QUICKEST_PACE, 1e4))
 def test_nobody_sleeps_past_a_quarter_of_the_way(place, pace):
     wait = queueing.next_look(place, pace=pace)
     assert QUICKEST_SECONDS <= wait <= max(QUICKEST_SECONDS, pace * place / 4)
 
 
 def test_long_waits_are_looked_at_seldom():
-    assert queueing.next_look(10_000, pace=0.01) == pytest.approx(25.0)
+    assert queueing.next_look(10_000, pace=0.01) == 30.0
     assert queueing.next_look(10_000, pace=0.1) == pytest.approx(50.0)
     assert queueing.next_look(10_000, pace=1.0) == queueing.FARTHEST_SECONDS
 
@@ -244,3 +244,10 @@ def test_slots_that_several_looks_have_shown_are_chosen_among_together():
 
 def test_whoever_waits_looks_at_the_slots_now_and_then():
     assert [queueing.glance(place) for place in (2, 3, 99)] == [PATIENCE_SECONDS, 2 * PATIENCE_SECONDS, 30.0]
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.01, 0.025, 0.1, 1.0, 10.0])
+def test_ten_thousand_waiters_read_less_than_a_table_gives(pace):
+    """A look is one read unit (32 tickets of up to 256 bytes); who may be served looks at the slots, too: some more."""
+    looks = [1 / (0.9 * queueing.next_look(place, pace=pace)) for place in range(1, 10_001)]
+    assert sum(looks) + sum(looks[:8]) < 1_000
