@@ -102,7 +102,7 @@ def _setting(
     action: argparse.Action, leaf: argparse.ArgumentParser, env: Mapping[str, str], config: ConfigFile
 ) -> tuple[int, Setting] | None:
     name = variable(action)
-    if env.get(name):  # an empty one counts as none
+    if name and env.get(name):  # an empty one counts as none, and one without a name as nobody's
         return _VARIABLE, Setting(text=env[name], where=name)
     found = config.get(config_file.command_name(leaf), config_file.option_name(action))
     return None if found is None else (_FILE, found)

@@ -66,6 +66,7 @@ def test_only_what_was_typed_counts_as_given(options):
 
 def test_an_empty_variable_counts_as_none(options):
     assert options("run b", DDB_LEASE_TIMEOUT="", DDB_LEASE_TABLE="").timeout is None
+    assert options("limit m", **{"": "x"}).n == 1, "an option without a long name has no variable"
 
 
 @pytest.mark.parametrize(
