@@ -168,7 +168,7 @@ def test_a_rate_that_is_not_the_stored_one_is_told_once_with_the_command_that_ch
     assert (code, out, len(err.splitlines())) == (0, "ran\n", 1)
     assert "the stored policy rules, and it differs from the limits given here: 5 in 3600 s" in err
     command = err.rpartition("`ddb-lease ")[2].rstrip().removesuffix("`")
-    assert command == "rate set mine --rate 7/3600s --burst 7 --local"
+    assert command == "rate set mine --rate 7/3600s --burst 7 --table ddb-lease --local"
     assert cli(command) == (0, "mine: 7 in 3600 s, burst 7\n", "")
     assert cli("limit mine --rate 7/h --local -- echo ran") == (0, "ran\n", "")
     assert cli("rate status mine --local")[1].startswith("mine in table ddb-lease: ")
