@@ -192,12 +192,19 @@ def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_run
     )
 
 
+def test_of_a_burst_that_was_not_typed_nothing_is_said(cli):
+    assert cli("limit bursty --rate 5/h --burst 9 --local -- true")[0] == 0
+    assert cli("limit bursty --rate 5/h --local -- true") == (0, "", "")
+    assert "burst 9, and not 5 in 3600 s, burst 7" in cli("limit bursty --rate 5/h --burst 7 --local -- true")[2]
+    assert "burst 9, and not 6 in 3600 s, burst 6" in cli("limit bursty --rate 6/h --local -- true")[2]
+
+
 def test_a_rate_that_is_stored_need_not_be_typed_and_a_mistyped_name_makes_none(cli):
     assert cli("limit known --rate 5/h --local -- true")[0] == 0
     assert cli("limit known --local -- echo ran") == (0, "ran\n", "")
     told = (
         "ddb-lease: rate 'knwon' was never used in table 'ddb-lease'; to make it, say what it allows: --rate RATE; "
-        "did you mean known?; `ddb-lease ls --local` lists what there is\n"
+        "did you mean known?; `ddb-lease ls --table ddb-lease --local` lists what there is\n"
     )
     assert cli("limit knwon --local -- echo ran") == (66, "", told)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.proof.clients import LEMMAS
 from tests.proof.leases import LEASES
 from tests.proof.limits import RATES
-from tests.proof.theory import Theory
+from tests.proof.theory import Alteration, Theory
 
 THEORIES = (LEASES, RATES)
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "proof.md"
@@ -28,43 +30,53 @@ def keys(theory: Theory) -> list[Key]:
     return [(one.request, one.where, one.what) for one in theory.alterations()]
 
 
+def _tried(theory_number: int, number: int) -> tuple[Key, str]:
+    """What becomes of one alteration."""
+    theory = THEORIES[theory_number]
+    one = _alterations_of(theory_number)[number]
+    failure, reason = theory.with_altered(one), theory.reason(one)
+    if failure is None and reason is None:
+        raise Unexplained(f"{theory.name}: {one.request}, {one.where}, {one.what}: nothing breaks")
+    if failure is not None and reason is not None:
+        raise Unexplained(f"{theory.name}: {one.request}, {one.where}, {one.what}: breaks {failure.broken}")
+    return (one.request, one.where, one.what), failure.broken if failure else f"*nothing*: {reason}"
+
+
+def _dropped(theory_number: int, assumption: str) -> str:
+    """What becomes of the proof without an assumption, as a row."""
+    failure = THEORIES[theory_number].without(assumption)
+    if failure is None:
+        raise Unexplained(f"{THEORIES[theory_number].name}: nothing breaks without {assumption!r}")
+    return f"| {assumption} | {failure.broken} | {failure.step} |\n"
+
+
 @functools.cache
-def results(theory: Theory) -> dict[Key, str]:
-    """What becomes of each alteration.
-
-    Raises:
-        Unexplained: See there.
-    """
-    found = {}
-    for one in theory.alterations():
-        failure, reason = theory.with_altered(one), theory.reason(one)
-        if failure is None and reason is None:
-            raise Unexplained(f"{theory.name}: {one.request}, {one.where}, {one.what}: nothing breaks")
-        if failure is not None and reason is not None:
-            raise Unexplained(f"{theory.name}: {one.request}, {one.where}, {one.what}: breaks {failure.broken}")
-        found[one.request, one.where, one.what] = failure.broken if failure else f"*nothing*: {reason}"
-    return found
+def _alterations_of(theory_number: int) -> list[Alteration]:
+    return list(THEORIES[theory_number].alterations())
 
 
-def _alterations(theory: Theory) -> str:
+def _computed(theory_number: int) -> tuple[list[tuple[Key, str]], list[str]]:
+    """All results about a theory: one process for each core, which begin with the requests that are read by now."""
+    theory, every = THEORIES[theory_number], range(len(_alterations_of(theory_number)))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
+        dropped = [pool.submit(_dropped, theory_number, assumption) for assumption in theory.assumptions()]
+        tried = pool.map(_tried, [theory_number] * len(every), every, chunksize=8)
+        return list(tried), [one.result() for one in dropped]
+
+
+def _results(theory_number: int) -> str:
+    """The two tables of a theory."""
+    tried, dropped = _computed(theory_number)
     rows: dict[tuple[str, str, str], list[str]] = {}
-    for (request, where, what), result in results(theory).items():
+    for (request, where, what), result in tried:
         rows.setdefault((where, what, result), []).append(request)
     lines = [
         f"| {'; '.join(requests)} | {where} | {what} | {result} |\n" for (where, what, result), requests in rows.items()
     ]
-    return f"\n### {theory.name}: parts of requests\n\n{_COLUMNS}{''.join(sorted(lines))}"
-
-
-def _assumptions(theory: Theory) -> str:
-    lines = []
-    for assumption in theory.assumptions():
-        failure = theory.without(assumption)
-        if failure is None:
-            raise Unexplained(f"{theory.name}: nothing breaks without {assumption!r}")
-        lines.append(f"| {assumption} | {failure.broken} | {failure.step} |\n")
+    name = THEORIES[theory_number].name
     head = "| assumption | what breaks without it | by this step, for one |\n|---|---|---|\n"
-    return f"\n### {theory.name}: assumptions\n\n{head}{''.join(lines)}"
+    assumptions = f"\n### {name}: assumptions\n\n{head}{''.join(dropped)}"
+    return f"{assumptions}\n### {name}: parts of requests\n\n{_COLUMNS}{''.join(sorted(lines))}"
 
 
 def _steps(theory: Theory) -> str:
@@ -93,8 +105,8 @@ def _lemmas() -> str:
 def tables() -> str:
     """All that is computed."""
     parts = [BEGIN, "\n## The tables\n"]
-    for theory in THEORIES:
-        parts += [_steps(theory), _assumptions(theory), _alterations(theory)]
+    for number, theory in enumerate(THEORIES):
+        parts += [_steps(theory), _results(number)]
     return "".join([*parts, _lemmas()])
 
 
@@ -105,4 +117,5 @@ def by_hand() -> str:
 
 def document() -> str:
     """The whole page."""
-    return by_hand() + tables()
+    computed = tables()
+    return by_hand() + computed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from scripts.harness.expression_tree import Exists
 from tests.proof import slots
 from tests.proof.shipped import Write
 from tests.proof.theory import Part, Theory
@@ -39,7 +40,9 @@ REDUNDANT = {
 
 def where(write: Write) -> str:
     """What a write is to."""
-    return "counter" if write.slot is None else "slot"
+    if write.slot is None:
+        return "counter"
+    return "new slot" if write.condition == Exists("#pk", wanted=False) else "slot"
 
 
 LEASES = Theory(
@@ -52,7 +55,11 @@ LEASES = Theory(
     ),
     where=where,
     alike=lambda write: write.texts,
-    also_removed={"slot": ("fence", "ttl", "lease_id", "expires_at"), "counter": ("max_tokens", "minted", "rev")},
+    also_removed={
+        "new slot": (),
+        "slot": ("fence", "ttl", "lease_id", "expires_at"),
+        "counter": ("max_tokens", "minted", "rev"),
+    },
     looked_at=lambda what: True,
     redundant=REDUNDANT,
     shown=slots.shown,

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import z3
 
+from ddb_lease.dynamodb.address import BucketAddress
 from tests.proof.shipped import CallFor, Sent, call_for, sent
 from tests.proof.symbols import Run, Way
 
@@ -53,6 +54,7 @@ class Setting:
         altered: Writes in place of the shipped ones, by request, way and place.
         only: The request that is altered, if only the steps of its altered ways are wanted; None for all steps.
         assumed: Names of the assumptions that were asked for.
+        kinds: The kinds of requests that were asked for.
     """
 
     maker: CallFor = call_for
@@ -60,6 +62,7 @@ class Setting:
     altered: Mapping[tuple[str, int, int], Any] = field(default_factory=dict)
     only: str | None = None
     assumed: dict[str, None] = field(default_factory=dict)
+    kinds: set[type] = field(default_factory=set)
     _sent: dict[str, list[Way[Sent]]] = field(default_factory=dict)
 
     def assume(self, name: str, formula: Any) -> Any:
@@ -75,7 +78,7 @@ class Setting:
     def sent(self, name: str, request: Callable[[Run], Any], *, build: Build = sent) -> list[Way[Sent]]:
         """The writes of a request, on every way, as `shipped.sent`; altered ones in place of the shipped ones."""
         if name not in self._sent:
-            self._sent[name] = build(request, self.maker)
+            self._sent[name] = build(request, self._noted)
         if self.only not in {None, name}:
             return []
         ways = self._with_alterations(name)
@@ -83,6 +86,10 @@ class Setting:
             return ways
         touched = {number for _, number, _ in self.altered}
         return [way for number, way in enumerate(ways) if number in touched]
+
+    def _noted(self, request: Any, address: BucketAddress) -> tuple[str, dict[str, Any]]:
+        self.kinds.add(type(request))
+        return self.maker(request, address)
 
     def requests(self) -> dict[str, list[Way[Sent]]]:
         """All requests that were asked for, as `sent` gives them, whichever are wanted."""

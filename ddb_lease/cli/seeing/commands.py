@@ -10,7 +10,7 @@ import functools
 import importlib
 from typing import Final
 
-from ddb_lease.cli import connection, pages
+from ddb_lease.cli import connection, formatting, pages
 
 PORT: Final = 8_736
 
@@ -104,7 +104,11 @@ def _add_watching(parser: argparse.ArgumentParser) -> None:
         help="show these, with their queues, by a Query each (default: all of the table, by Scans)",
     )
     parser.add_argument(
-        "--interval", type=float, default=5.0, metavar="SECONDS", help="pause between two looks (default: 5)"
+        "--interval",
+        type=formatting.duration,
+        default=5.0,
+        metavar="TIME",
+        help="pause between two looks (default: 5s)",
     )
     connection.add_options(parser)
 
