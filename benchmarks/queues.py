@@ -34,8 +34,8 @@ LEASE_MS = 3_600_000
 
 
 LOOK_SECONDS = 0.5
-"""Two looks of the first of a queue: whoever gets a slot so much after somebody who came later was overtaken. Those who
-get slots at the same time, each its own, need not get them in order."""
+"""Two looks of the first of a queue: whoever gets a slot so much later than somebody who came later was overtaken.
+Those who get their slots at the same time, each its own, need not get them in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

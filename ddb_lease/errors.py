@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Any
 
 
@@ -79,6 +80,47 @@ def _rebuild_overtaken(message: str, max_tokens: int) -> Overtaken:
 
 class AcquireTimeout(LeaseError, TimeoutError):
     """No slot came free in time. Nothing is held."""
+
+
+class RateTimeout(AcquireTimeout):
+    """Permits of a rate cannot be had in time: nothing is held, and nothing was charged.
+
+    Attributes:
+        rate: The rate that lets wait longest: of a key under parents, it may be a parent's.
+        key: Its key; empty for a rate without keys.
+        limit: Its limit that comes last, ``permits`` for one without a name; empty if a block comes last, or if nothing
+            is known.
+        retry_after: Seconds until the permits could be had, as far as this process knows.
+        blocked_seconds: Until a block of the key ends; 0.0 if it is not blocked.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rate: str = "",
+        key: str = "",
+        limit: str = "",
+        retry_after: float = 0.0,
+        blocked_seconds: float = 0.0,
+    ) -> None:
+        super().__init__(message)
+        self.rate = rate
+        self.key = key
+        self.limit = limit
+        self.retry_after = retry_after
+        self.blocked_seconds = blocked_seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild = functools.partial(
+            RateTimeout,
+            rate=self.rate,
+            key=self.key,
+            limit=self.limit,
+            retry_after=self.retry_after,
+            blocked_seconds=self.blocked_seconds,
+        )
+        return rebuild, (str(self),)
 
 
 class LeaseLost(LeaseError):

@@ -13,10 +13,13 @@ from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.rates.family import Family, Relative
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.rates.interrupts import handing_over, interrupted
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
+from ddb_lease._runtime.rates.wish import Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.hold_ledger import Held
+from ddb_lease.errors import RateTimeout
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds
 from ddb_lease.reservation import Reservation
 
@@ -76,8 +79,9 @@ class KeyLimiter:
             return
         wanted = self._core.wanted(n, permits, self.key)
         wish = self._core.wait_for(self.key, wanted, timeout)
-        if wish is not None and not self._ask(wish):
-            raise self._core.timed_out(wanted, timeout)
+        verdict = Verdict(allowed=True) if wish is None else self._ask(wish)
+        if not verdict:
+            raise self._timed_out(wanted, timeout, verdict)
 
     def reserve(
         self, n: int = 1, *, timeout: Seconds | None = None, settle_within: Seconds = SETTLE_WITHIN, **permits: int
@@ -91,15 +95,15 @@ class KeyLimiter:
             **permits: How many of each limit, for a limiter with several.
         """
         if self._family is not None:
-            call = self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
-            return Reservation(self._family.reservations(call), self._runtime)
+            return self._hold_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
         wanted = reserved(self._core, n, permits, settle_within, key=self.key)
         wish = self._core.to_hold(self.key, wanted, timeout)
         held: list[Held] = []
-        verdict = self._ask(wish, held)
-        if not verdict:
-            raise self._core.timed_out(wanted, timeout)
-        return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
+        with handing_over(self._core.state, held):
+            verdict = self._ask(wish, held)
+            if not verdict:
+                raise self._timed_out(wanted, timeout, verdict)
+            return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
 
     def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
@@ -108,13 +112,13 @@ class KeyLimiter:
             return self._family.decision(all_wanted, self._try_all(self._family, all_wanted))
         wanted = self._core.wanted(n, permits, self.key)
         allowed = self._try(wanted)
-        return self._core.decision(self.key, wanted, allowed=allowed)
+        return self._core.answers.decision(self.key, wanted, allowed=allowed)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O."""
         if self._family is not None:
-            return self._family.wait_time(self._family.wanted(n, permits))
-        return self._core.wait_time(self.key, self._core.wanted(n, permits, self.key))
+            return self._family.wait_time(self._family.wanted(n, permits, asks=False))
+        return self._core.answers.wait_time(self.key, self._core.wanted(n, permits, self.key, asks=False))
 
     def status(self) -> RateStatus:
         """Read the key: what is available, the limits that hold, whether it is blocked; as `RateLimiter.status`."""
@@ -127,8 +131,9 @@ class KeyLimiter:
         ``override(None)`` removes all of it. The item of a key with an override is kept until the override is removed.
 
         A process follows with the next answer that it gets about the key. Until then it goes by what it remembers: a
-        denial for 30 s at most, and permits that it has booked or prefetched. What was charged before blocks nobody for
-        longer than the new burst takes to come back.
+        denial for 30 s at most, and permits that it has booked or prefetched. Who waits asks again within some 30 s,
+        and who has booked more than 5 s ahead books anew where that is due earlier. What was charged before blocks
+        nobody for longer than the new burst takes to come back.
 
         Args:
             *limit: A `Limit`, for a limiter with one unnamed limit; or None.
@@ -185,7 +190,7 @@ class KeyLimiter:
 
         Reservations that run are forgotten, and settling them later changes nothing. Permits that were booked may still
         be used, so for a moment the key may exceed its limits. The override stays. Other processes may deny for up to
-        30 s more, from memory. Errors and cost as `override`.
+        30 s more, from memory; their waiters follow within some 30 s, as in `override`. Errors and cost as `override`.
         """
         self._run(self._core.steering.reset(self.key))
 
@@ -201,9 +206,13 @@ class KeyLimiter:
             wakeup = self._runtime.wakeup()
             booking = self._core.booking(wish, wakeup.wake)
             with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
-                outcome = self._core.driver.run(operation, wakeup)
-            if held is not None and booking.held is not None and isinstance(outcome, Admitted):
-                held.append(booking.held)
+                try:
+                    outcome = self._core.driver.run(operation, wakeup)
+                    if held is not None and booking.held is not None and isinstance(outcome, Admitted):
+                        held.append(booking.held)
+                except BaseException:
+                    interrupted(self._core.state, self.key, booking)
+                    raise
             instead = self._core.without_answer(wish, outcome)
             if instead is None:
                 return self._core.conclude(wish, outcome)
@@ -211,17 +220,28 @@ class KeyLimiter:
             if decided is not None:
                 return self._core.conclude(wish, decided)
 
+    def _timed_out(self, wanted: Wanted, timeout: Seconds | None, verdict: Verdict) -> RateTimeout:
+        answers = self._core.answers
+        return answers.timed_out(self.key, wanted, timeout, lack=answers.lack(self.key, wanted, verdict))
+
     def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> Verdict:
         if family.denied_by_memory(wanted):
             return Verdict(allowed=False)
         with family.call(wanted, None, patient=False) as call:
             return self._ask_all(family, call)
 
-    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
         with family.call(wanted, timeout, patient=True) as call:
-            if not self._ask_all(family, call):
-                raise self._core.timed_out(wanted[0], timeout)
-            return call
+            verdict = self._ask_all(family, call)
+            if not verdict:
+                raise family.timed_out(wanted, timeout, verdict)
+
+    def _hold_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Reservation:
+        with family.call(wanted, timeout, patient=True) as call:
+            verdict = self._ask_all(family, call)
+            if not verdict:
+                raise family.timed_out(wanted, timeout, verdict)
+            return Reservation(family.reservations(call), self._runtime)
 
     def _ask_all(self, family: Family, call: Call) -> Verdict:
         while True:

@@ -189,6 +189,7 @@ class Decision:
         tightest: The limit that made or would make one wait longest; with none, the one with the least left.
         decided_by: ``table``, as usual. While the service does not answer, the limiter's `on_unavailable` decides:
             ``local`` then has the figures of this process's share; ``allow`` and ``deny`` have none to be relied on.
+        blocked_seconds: Until the block of the key, or of one of its parents, ends; 0.0 if there is none.
     """
 
     allowed: bool
@@ -198,6 +199,7 @@ class Decision:
     limits: Mapping[str, LimitDecision]
     tightest: str
     decided_by: DecidedBy = "table"
+    blocked_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

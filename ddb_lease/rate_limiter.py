@@ -17,7 +17,8 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate, require_timeout
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.rates.family import checked_parents
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.rates.given import limits_given
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.dynamodb import Client, ConnectionSettings, Session
@@ -162,7 +163,8 @@ class RateLimiter(NotAsync, BelongsHere):
 
         Raises:
             ConfigurationError: n is more than `burst`, or no whole number from 1 up; or there is no limit of this name.
-                Nothing was sent, but where only the stored policy, or the item of a key, tells.
+                Mostly nothing was sent. More than a burst is refused by what was read within the last second: else the
+                policy and the key are read before (1 RCU each), as they may allow more by now.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each, or its answers do
                 not tell its time. Permits that were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
@@ -192,7 +194,8 @@ class RateLimiter(NotAsync, BelongsHere):
             **permits: How many of each limit, for a limiter with several.
 
         Raises:
-            AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
+            RateTimeout: The permits cannot be had in time; raised as soon as that is known. It is an `AcquireTimeout`,
+                and names the rate, the key and the limit that lets wait longest, how long that takes, and a block.
             ConfigurationError: The arguments cannot work, as in `try_acquire`; or the limiter was closed meanwhile.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Permits that were charged without our knowing are forgone.
@@ -214,15 +217,16 @@ class RateLimiter(NotAsync, BelongsHere):
         Args:
             n: How many, up to `burst`: as many as may be needed.
             timeout: As in `acquire`.
-            settle_within: Seconds, or a timedelta, from 1 s to a day, in which it is settled; from when the permits are
-                due. After that all permits count as used. If a process dies, others have to do without them so long.
+            settle_within: Seconds, or a timedelta, from 1 s to a day and to `Timing.retention` at most, in which it is
+                settled; from when the permits are due. After that all permits count as used. If a process dies, others
+                have to do without them so long.
             **permits: How many of each limit, for a limiter with several.
 
         Returns:
             A `Reservation`, to be used as a block.
 
         Raises:
-            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held. Where reservations of others
+            RateTimeout: As in `acquire`, and so are its other errors. Nothing is held. Where reservations of others
                 hold all there is, this is known only when the time is over.
 
         Cost: as `acquire`, one UpdateItem for each reservation; and one to settle it.
@@ -267,7 +271,8 @@ class RateLimiter(NotAsync, BelongsHere):
             key: Any string of 1 to 512 bytes.
             under: Its parents: keys of this limiter or of others, or limiters as a whole. Each permit is then one of
                 the key, of each parent, and of their own parents: all or none. Each of them must have the limits that a
-                call names. All limiters must have the same table. Nine at most.
+                call names. All limiters must have the same table. Nine at most. In an outage,
+                this limiter decides for its parents too, by its `on_unavailable` and within its `budget`.
 
         Raises:
             ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.
@@ -305,8 +310,9 @@ class RateLimiter(NotAsync, BelongsHere):
     def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
         """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
 
-        A process follows as soon as it meets an item that was charged under the new policy, and within 30 s at most.
-        What was charged under the old one blocks nobody for longer than the new burst takes to come back.
+        A process follows as soon as it meets an item that was charged under the new policy, and within some 30 s at
+        most, and so do its waiters: who has booked more than 5 s ahead books anew where that is due earlier. What was
+        charged under the old policy blocks nobody for longer than the new burst takes to come back.
 
         Returns:
             The policy as it is then.
@@ -322,8 +328,6 @@ class RateLimiter(NotAsync, BelongsHere):
 
     def override(self, /, *limit: Limit | None, **limits: Limit | None) -> Mapping[str, Limit]:
         """As `KeyLimiter.override`, for a limiter without keys; mostly `set_policy` is what you want.
-
-        A process that has not met the override yet, by a charge or by `status`, refuses more than the policy's burst.
 
         Raises:
             ConfigurationError: As in `KeyLimiter.override`, and so are its other errors.
@@ -427,7 +431,7 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         require_timeout(timeout, wording=_LIMITED)
         of_call = checked_key_function(key, wording=_LIMITED)
-        self._core.wanted(n, permits, "" if key is None else None)
+        self._core.wanted(n, permits, "" if key is None else None, asks=False)
 
         @contextlib.contextmanager
         def admitted(key: str = "") -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import gc
 import itertools
 import logging
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 
+import botocore.session
 import pytest
 from botocore.config import Config
 from hypothesis import HealthCheck, settings
@@ -26,7 +28,6 @@ from ddb_lease._state import log
 from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
-from scripts.harness import engines
 from scripts.harness.simulated_engine import simulated
 from tests import apis
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap, store_of
@@ -40,6 +41,10 @@ for _signum in {
 }:
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
+
+# What botocore reads of its own files, it keeps for one session, and the tests make hundreds.
+_LOADER = botocore.session.create_loader()
+botocore.session.create_loader = lambda *_: _LOADER
 
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)
@@ -68,6 +73,13 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[TERMINAL] = os.dup(2)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported and collected, and let it look through the rest less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Keep a test from hanging the run, and the run from hanging its caller.
@@ -81,12 +93,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[TERMINAL])
 
 
-ENGINES = {
-    "embedded": engines.embedded,
-    "ministack": engines.ministack,
-    "dynoxide": engines.dynoxide,
-    "simulated": simulated,
-}
+ENGINES = ("embedded", "ministack", "dynoxide", "simulated")
 ON_DYNOXIDE = (
     "tests.dynamodb.",
     "tests.conformance.",
@@ -145,18 +152,23 @@ def api(request: pytest.FixtureRequest) -> str:
     return getattr(request, "param", "threads")
 
 
-@pytest.fixture(scope="session", params=list(ENGINES))
+@pytest.fixture(scope="session", params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> Iterator[object]:
     """Each engine in turn; all must pass the same suite."""
+    if request.param == "simulated":
+        with simulated() as running:
+            yield running
+        return
+    from scripts.harness import engines  # importing these takes longer than most runs on the simulator's DynamoDB
+
     if request.param == "dynoxide" and not engines.dynoxide_executable().exists():
         pytest.skip("dynoxide is not here: scripts/test brings it where npm is at hand")
-    with ENGINES[request.param]() as running:
-        if request.param != "simulated":
-            create_table(
-                TABLE,
-                connection=ConnectionSettings(session=running.session(), endpoint_url=running.endpoint_url),
-                clock=SystemClock(),
-            )
+    with getattr(engines, request.param)() as running:
+        create_table(
+            TABLE,
+            connection=ConnectionSettings(session=running.session(), endpoint_url=running.endpoint_url),
+            clock=SystemClock(),
+        )
         yield running
 
 
@@ -193,12 +205,11 @@ def bucket_name() -> str:
 def table(engine, hands, bucket_name) -> Iterator[Table]:
     """Direct access to the table: reads and edits items by hand, as an operator might.
 
-    What a test leaves there stays: no other test has its name, and no request costs an engine more for it. The
-    simulator's DynamoDB looks through all items for each query: there they are dropped.
+    What a test leaves there is dropped by the engine itself, if that makes the next test cheaper: deleting the items of a
+    rate takes dozens of requests.
     """
     yield Table(hands, TABLE, bucket_name)
-    if engine.name == "simulated":
-        engine.drop(bucket_name)
+    engine.drop(bucket_name)
 
 
 @pytest.fixture

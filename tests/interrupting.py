@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,7 +37,7 @@ class Interrupter:
         self.on_entry_of: str | None = None
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
-        if self.strikes or event not in {"call", "c_return"} or not _is_ours(frame):
+        if self.strikes or event not in {"call", "c_return"} or not _is_ours(frame.f_code.co_filename):
             return
         self.left -= 1
         if self.left <= 0:
@@ -44,7 +47,7 @@ class Interrupter:
 
     def strike_again(self, frame: FrameType, _event: str, _: Any) -> None:
         """For `sys.settrace`: a profiler that has raised is not called any more."""
-        if self.strikes != 1 or not _is_ours(frame):
+        if self.strikes != 1 or not _is_ours(frame.f_code.co_filename):
             return
         self.again -= 1
         if self.again <= 0:
@@ -56,23 +59,34 @@ class Interrupter:
         self.struck_at = f"{frame.f_code.co_filename.rsplit('/', 1)[-1]}:{frame.f_lineno}"
 
 
-def _is_ours(frame: FrameType) -> bool:
-    name = frame.f_code.co_filename
-    return name.startswith(PACKAGE) and not name.startswith(PACKAGE + "local/")
+@functools.cache
+def _is_ours(path: str) -> bool:
+    return path.startswith(PACKAGE) and not path.startswith(PACKAGE + "local/")
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Let the garbage collector rest: what it ends by chance, such as an earlier test's generator, is not on the path."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def interrupted(strike_at: int, action: Callable[[], object], *, again: int = 0) -> Interrupter | None:
     """Do something, interrupted at that point, and perhaps again; None if it ended before."""
     interrupter = Interrupter(strike_at, again=again)
     tracing = sys.gettrace()
-    sys.setprofile(interrupter)
-    if again:
-        sys.settrace(interrupter.strike_again)
-    try:
-        action()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.setprofile(None)
-        sys.settrace(tracing)
+    with without_collector():
+        sys.setprofile(interrupter)
+        if again:
+            sys.settrace(interrupter.strike_again)
+        try:
+            action()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.setprofile(None)
+            sys.settrace(tracing)
     return interrupter if interrupter.strikes else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
-from ddb_lease import RateLimiter, aio
+from ddb_lease import RateLimiter, Reservation, aio
 from tests.apis import APIS, Loop
 
 __all__ = ["APIS", "Both", "limiter_of"]
@@ -20,15 +21,19 @@ class Both:
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._limiter, name)
         if name == "key":
-            return lambda key: Both(found(key), self._loop)
-        if not callable(found):
+            return self._key
+        if not callable(found) or isinstance(found, type):
             return found
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = found(*args, **kwargs)
-            return self._loop.run(result) if self._loop is not None and asyncio.iscoroutine(result) else result
+            result = self._loop.run(result) if self._loop is not None and asyncio.iscoroutine(result) else result
+            return Both(result, self._loop) if isinstance(result, (Reservation, aio.Reservation)) else result
 
         return call
+
+    def _key(self, key: str, *, under: Sequence[Both] = ()) -> Both:
+        return Both(self._limiter.key(key, under=[each._limiter for each in under]), self._loop)
 
 
 def limiter_of(api: str, loop: Loop | None, name: str, **settings: Any) -> Both:

@@ -19,7 +19,7 @@ from ddb_lease import (
     aio,
     client_config,
 )
-from ddb_lease._protocol.rates.messages import Charge
+from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, Settle
 from ddb_lease._runtime.runtime import Runtime
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
@@ -57,7 +57,8 @@ def make(request, service, loop):
             settings = {name: value for name, value in settings.items() if name not in {"rate", "per"}}
         if "client" not in settings:
             settings |= {"session": service.session(), "endpoint_url": service.endpoint_url}
-        one = limiter_of(request.param, loop, "api", runtime=Runtime(wrap=tap.around), **settings)
+        name = settings.pop("name", "api")
+        one = limiter_of(request.param, loop, name, runtime=Runtime(wrap=tap.around), **settings)
         one.tap = tap
         made.append(one)
         return one
@@ -129,6 +130,71 @@ def test_local_has_its_share_of_several_limits(make):
     decision = limiter.key("k").check(requests=1, tokens=20)
     assert (decision.allowed, decision.tightest, decision.remaining) == (False, "tokens", 10)
     assert limiter.key("k").try_acquire(requests=1, tokens=10)
+
+
+# Under parents.
+
+
+def under_a_parent(make, **settings):
+    """A limiter, and keys of it under a key of another one; both were used. Only the first says what decides."""
+    orgs, teams = make(name="orgs"), make(name="teams", **settings)
+    keys = [teams.key(name, under=[orgs.key("acme")]) for name in ("red", "blue")]
+    for key in keys:
+        key.acquire(timeout=5)
+    for each in (orgs, teams):
+        each.tap.everything_fails = UNSENT
+    return orgs, teams, keys
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [("allow", True), ("deny", False), ("local", True)])
+def test_under_parents_the_keys_own_limiter_decides_within_its_budget(make, mode, allowed):
+    orgs, teams, (red, blue) = under_a_parent(make, on_unavailable=mode, local_share=0.5)
+    for key in (red, blue):
+        decision = key.check()
+        assert (decision.allowed, decision.decided_by) == (allowed, mode)
+    if allowed:
+        reservation = blue.reserve(timeout=5)
+        assert reservation.settle(0) is False, "nothing is held in the table"
+    else:
+        with pytest.raises(AcquireTimeout):
+            blue.acquire(timeout=60)
+    for each in (orgs, teams):
+        each.tap.everything_fails = None
+        each.tap.clear()
+    until = time.monotonic() + BUSY_MACHINE
+    while mode == "local" and red.check().decided_by != "table":
+        assert time.monotonic() < until
+    assert not orgs.tap.of(Settle) + teams.tap.of(Settle)
+
+
+def test_under_a_parent_that_was_never_reached_it_is_decided_within_the_budget_too(make):
+    orgs, teams = make(name="orgs"), make(name="teams", on_unavailable="deny")
+    teams.acquire(timeout=5)
+    orgs.tap.everything_fails = UNSENT
+    began = time.monotonic()
+    with pytest.raises(AcquireTimeout, match="on_unavailable='deny'"):
+        teams.key("red", under=[orgs]).acquire(timeout=3 * BUSY_MACHINE)
+    assert time.monotonic() - began < BUDGET + BUSY_MACHINE
+    assert not [request for request in teams.tap.sent if isinstance(request, ChargeTogether)]
+
+
+@pytest.mark.parametrize("parent", ["raise", "local"])
+def test_local_has_a_share_of_each_parent_too(make, parent):
+    orgs = make(name="orgs", on_unavailable=parent)
+    teams = make(name="teams", on_unavailable="local")
+    red, blue = (teams.key(name, under=[orgs.key("acme")]) for name in ("red", "blue"))
+    red.acquire(timeout=5)
+    for each in (orgs, teams):
+        each.tap.everything_fails = UNSENT
+    until = time.monotonic() + BUSY_MACHINE
+    while not teams._core.state.contact.down:
+        teams.key("another").try_acquire()
+        assert time.monotonic() < until
+    assert [key.try_acquire() for key in (red, blue, red, blue)] == [True, True, False, False], "two of the parent"
+    assert teams.key("blue").try_acquire(), "of itself it has one more"
+    if parent == "local":
+        assert orgs.key("other").try_acquire(2)
+        assert not orgs.key("acme").try_acquire(), "used up by its keys"
 
 
 def test_raise_with_a_budget_raises_within_it_and_then_at_once(make):

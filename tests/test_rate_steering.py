@@ -465,6 +465,36 @@ def test_more_than_a_burst_of_a_key_is_refused_after_a_read_and_then_from_memory
 
 
 @pytest.mark.parametrize("under", [False, True], ids=["alone", "under a parent"])
+def test_a_larger_override_is_found_before_a_call_is_refused(rates, bucket_name, environment, under):
+    steering, other = rates(), rates()
+    above = [rates(name=f"{bucket_name}-above", burst=20)] if under else []
+    key = other.key("big", under=above)
+    for burst in (8, 10):
+        with pytest.raises(ConfigurationError, match="from 1 to"):
+            key.try_acquire(burst)
+        steering.key("big").override(Limit(100, burst=burst))
+        environment.clock.pass_time(1.5)
+        other.tap.clear()
+        assert key.try_acquire(burst)
+        assert other.tap.count().keys() <= {"ReadKey", "ReadPolicy", "Charge", "ChargeTogether"}
+        assert other.tap.count()["ReadKey"] <= 1
+
+
+def test_a_larger_policy_is_found_before_a_call_is_refused(rates, environment):
+    steering, other = rates(), rates()
+    assert other.try_acquire()
+    with pytest.raises(ConfigurationError, match=r"from 1 to 5 \(the burst\)"):
+        other.try_acquire(8)
+    steering.set_policy(Limit(100, burst=8))
+    environment.clock.pass_time(1.5)
+    with pytest.raises(ConfigurationError, match=r"from 1 to 5 \(the burst\)"):
+        other.wait_time(8)  # it asks nobody
+    assert other.try_acquire(8)
+    with pytest.raises(ConfigurationError, match="from 1 to 8"):
+        other.try_acquire(9)
+
+
+@pytest.mark.parametrize("under", [False, True], ids=["alone", "under a parent"])
 def test_what_is_too_many_is_named_by_its_limit(rates, bucket_name, under):
     settings = {"rate": None, "burst": None, "limits": SETTINGS}
     above = [rates(name=f"{bucket_name}-above", **settings).key("a")] if under else []

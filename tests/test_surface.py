@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import doctest
+import functools
 import importlib
 import inspect
 import logging
@@ -48,6 +49,7 @@ PUBLIC = {
     "ConfigurationError": "nothing was sent",
     "UnknownBucket": "nothing was changed",
     "AcquireTimeout": "nothing is held",
+    "RateTimeout": "permits cannot be had in time",
     "Overtaken": "another resize came in between",
     "LeaseLost": "stop working",
     "LossReason": "why",
@@ -143,8 +145,7 @@ def test_what_tests_need_is_one_import_away():
 def test_what_asyncio_needs_is_one_import_away_and_nothing_else_imports_asyncio():
     assert sorted(FOR_ASYNCIO) == aio.__all__
     assert aio.LeaseBucket is not ddb_lease.LeaseBucket
-    out = run_python("import sys, ddb_lease.cli.main\nprint('asyncio' in sys.modules, 'ddb_lease.aio' in sys.modules)")
-    assert out.split() == ["False", "False"]
+    assert not {"asyncio", "ddb_lease.aio"} & brought_in_by("ddb_lease.cli.main")
 
 
 ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
@@ -193,10 +194,7 @@ def test_an_event_is_a_documented_value_that_travels_and_cannot_be_changed(kind)
 
 
 def test_opentelemetry_is_imported_by_its_own_module_only():
-    out = run_python(
-        "import sys, ddb_lease.cli.main\nprint('opentelemetry' in sys.modules, 'ddb_lease.otel' in sys.modules)"
-    )
-    assert out.split() == ["False", "False"]
+    assert not {"opentelemetry", "ddb_lease.otel"} & brought_in_by("ddb_lease.cli.main")
 
 
 # Docstrings.
@@ -327,6 +325,8 @@ def made(kind):
         return kind("lease 3-a is gone", reason=ddb_lease.LossReason.REVOKED, lease_id="3-a")
     if kind is ddb_lease.Overtaken:
         return kind("another resize came in between", max_tokens=5)
+    if kind is ddb_lease.RateTimeout:
+        return kind("no permit", rate="api", key="k", limit="tokens", retry_after=2.5, blocked_seconds=1.0)
     return kind("what happened")
 
 
@@ -423,22 +423,31 @@ def run_python(code):
     return done.stdout
 
 
+HEAVY = {"moto", "flask", "flask_cors", "werkzeug"}
+
+
+@functools.cache
+def brought_in_by(module):
+    """What a new interpreter has imported after it imported this."""
+    return set(run_python(f"import sys, {module}\nprint(*sys.modules)").split())
+
+
 @pytest.mark.parametrize("module", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
 def test_importing_brings_in_no_engine(module):
-    out = run_python(
-        f"import sys, {module}\n"
-        "heavy = {'moto', 'flask', 'flask_cors', 'werkzeug'}\n"
-        "print([m for m in sys.modules if m.partition('.')[0] in heavy or m == 'ddb_lease.local.server'])"
-    )
-    assert out.strip() == "[]"
+    found = brought_in_by(module)
+    assert module in found
+    assert not {name for name in found if name.partition(".")[0] in HEAVY or name == "ddb_lease.local.server"}
 
 
 @pytest.mark.parametrize("module", ["ddb_lease", "ddb_lease.local", "ddb_lease.cli.main", "ddb_lease.testing"])
-def test_importing_brings_in_no_pytest_and_only_the_fixtures_need_it(module):
-    run_python(f"import sys, {module}\nassert not any('pytest' in name for name in sys.modules)")
-    run_python(
-        "import sys, ddb_lease.testing.fixtures\nassert 'pytest' in sys.modules\nassert 'moto' not in sys.modules"
-    )
+def test_importing_brings_in_no_pytest(module):
+    assert not {name for name in brought_in_by(module) if "pytest" in name}
+
+
+def test_only_the_fixtures_need_pytest_and_no_engine():
+    found = brought_in_by("ddb_lease.testing.fixtures")
+    assert "pytest" in found
+    assert "moto" not in found
 
 
 def test_importing_starts_no_thread_and_prints_nothing():

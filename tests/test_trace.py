@@ -1,5 +1,6 @@
 """`scripts/trace` prints the path of an operation, and its figures match the listed path."""
 
+import functools
 import os
 import re
 import subprocess
@@ -12,8 +13,9 @@ ROOT = Path(__file__).parent.parent
 LINE = r"{name} +(\d+) modules +(\d+) functions +(\d+) calls +(\d+) moves +(\d+) steps"
 
 
+@functools.cache
 def trace(*arguments):
-    """Run it in the environment of the tests."""
+    """Run it in the environment of the tests, once."""
     return subprocess.run(
         [sys.executable, ROOT / "scripts" / "trace", *arguments],
         env=os.environ | {"DDB_LEASE_TRACE_INSIDE": "1"},
@@ -51,6 +53,6 @@ def test_the_figures_are_those_of_the_path_that_is_listed():
     ("operation", "most_modules", "most_moves"), [("acquire", 43, 157), ("renew", 29, 135), ("release", 34, 115)]
 )
 def test_no_path_is_longer_than_it_was(operation, most_modules, most_moves):
-    modules, _, _, moves, _ = figures(trace(operation), operation)
+    modules, _, _, moves, _ = figures(trace(), operation)
     assert modules <= most_modules
     assert moves <= most_moves

@@ -10,11 +10,13 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import starmap
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from ddb_lease._operations.resend import require_answered, resend_until_answered
+from ddb_lease._operations.status import waiter_of
 from ddb_lease._protocol.listing import (
     BucketListing,
     Found,
@@ -26,11 +28,13 @@ from ddb_lease._protocol.listing import (
     TableListing,
 )
 from ddb_lease._protocol.messages import Pause
+from ddb_lease._protocol.queueing import SEEN
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.standing import standing
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.records import Counter, Slot
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._protocol.tickets import Ticket
 from ddb_lease._state.rates.rate_time import RateTime
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
@@ -50,6 +54,7 @@ TRIES: Final = 5
 class _Bucket:
     counter: Counter | None = None
     slots: list[Slot] = field(default_factory=list)
+    tickets: list[Ticket] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -82,6 +87,8 @@ class _Sum:
                 self._buckets.setdefault(found.name, _Bucket()).counter = found.item
             case Slot():
                 self._buckets.setdefault(found.name, _Bucket()).slots.append(found.item)
+            case Ticket():
+                self._buckets.setdefault(found.name, _Bucket()).tickets.append(found.item)
             case Policy():
                 self._rates.setdefault(found.name, _Rate()).policy = found.item
             case RateKey():
@@ -89,7 +96,7 @@ class _Sum:
 
     def listing(self, table: str, *, now_ms: int, rates_now: int) -> TableListing:
         buckets = [
-            _bucket(name, one.counter, one.slots, now_ms)
+            replace(_bucket(name, one.counter, one.slots, now_ms), **_queue(one.counter, one.tickets, now_ms))
             for name, one in sorted(self._buckets.items())
             if one.counter is not None  # slots alone are left over from a bucket that was deleted by hand
         ]
@@ -181,6 +188,13 @@ def _bucket(name: str, counter: Counter, slots: Sequence[Slot], now_ms: int) -> 
             if slot.lease is not None
         ),
     )
+
+
+def _queue(counter: Counter, tickets: Sequence[Ticket], now_ms: int) -> dict[str, Any]:
+    if counter.order == "any":
+        return {}  # left over from when it had an order
+    waiting = sorted((ticket for ticket in tickets if ticket.expires_at >= now_ms), key=lambda ticket: ticket.place)
+    return {"queue": tuple(starmap(waiter_of, enumerate(waiting[:SEEN], start=1))), "waiting": len(waiting)}
 
 
 def _rate(name: str, policy: Policy, keys: Sequence[RateKey], now: int) -> RateListing:

@@ -55,7 +55,7 @@ def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[
     if counter.order == "any":
         return status
     waiting = yield from _waiting(state, seconds=seconds, now_ms=now_lo)
-    return replace(status, queue=tuple(starmap(_waiter, enumerate(waiting[:SEEN], start=1))), waiting=len(waiting))
+    return replace(status, queue=tuple(starmap(waiter_of, enumerate(waiting[:SEEN], start=1))), waiting=len(waiting))
 
 
 def _waiting(state: BucketState, *, seconds: float, now_ms: int) -> Operation[list[Ticket]]:
@@ -68,7 +68,8 @@ def _waiting(state: BucketState, *, seconds: float, now_ms: int) -> Operation[li
     return [ticket for ticket in tickets if ticket.expires_at >= now_ms]
 
 
-def _waiter(place: int, ticket: Ticket) -> Waiter:
+def waiter_of(place: int, ticket: Ticket) -> Waiter:
+    """A ticket for people."""
     return Waiter(
         place=place,
         owner=ticket.owner,
@@ -133,9 +134,9 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
 
 
 def _page(
-    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int = PAGE
+    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int | None = None
 ) -> Operation[Seen]:
-    look = Look(start=start, limit=limit, consistent=True, whole=whole, counter=counter)
+    look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"{state.called} cannot be read")

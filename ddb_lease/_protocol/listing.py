@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.records import Counter, Slot
+from ddb_lease._protocol.tickets import Ticket
 from ddb_lease.models import BucketStatus, LeaseInfo, Limit, Order, Waiter
 
 Position: TypeAlias = tuple[str, str]
@@ -24,8 +25,8 @@ Position: TypeAlias = tuple[str, str]
 class ListPage:
     """Read a page of the table: one Scan, eventually consistent, of at most 1 MB (128 RCU).
 
-    It shows counters, leased slots, policies and keys of rates, without what holders attached; free slots are not
-    sent, though they are read and paid for.
+    It shows counters, leased slots, tickets, policies and keys of rates, without what holders attached. Free slots are
+    not sent, though they are read and paid for.
 
     Attributes:
         after: The item that the last page ended with; None for the first page.
@@ -59,7 +60,7 @@ class Found:
     """
 
     name: str
-    item: Counter | Slot | Policy | RateKey
+    item: Counter | Slot | Ticket | Policy | RateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -277,6 +277,9 @@ LONGEST_DENIAL_SECONDS = 30.0
 """How long a denial is waited out without asking again: what closed the rate may be gone before it would end by itself,
 as a block that is ended, or a limit that is raised."""
 
+SHORTEST_LOOK_SECONDS = 1.0
+"""A denial is waited out for so long at least, if it lasts."""
+
 
 class _OutcomePause:
     """How long to pause, by what the last try met; failures in a row double the bound.
@@ -285,13 +288,22 @@ class _OutcomePause:
         chance: For the jitter.
         ends_row: Outcomes after which failures are counted from zero again. `OutOfTurn` is never counted as a failure.
         longest: Seconds that a pause after a failure takes at most.
+        looks_in: Seconds until a denial is not to be relied on any more.
 
     Attributes:
         failures: How many failures there were in a row.
     """
 
-    def __init__(self, chance: Random, *, ends_row: tuple[type, ...], longest: float = math.inf) -> None:
+    def __init__(
+        self,
+        chance: Random,
+        *,
+        ends_row: tuple[type, ...],
+        longest: float = math.inf,
+        looks_in: Callable[[], float] | None = None,
+    ) -> None:
         self._chance = chance
+        self._looks_in = looks_in
         self._ends_row = ends_row
         self._longest = longest
         self.failures = 0
@@ -304,7 +316,9 @@ class _OutcomePause:
             self.failures += 1
         match outcome:
             case Denied():
-                return min(outcome.retry_in, LONGEST_DENIAL_SECONDS) + self._chance.uniform(0.0, outcome.spread)
+                looks_in = LONGEST_DENIAL_SECONDS if self._looks_in is None else self._looks_in()
+                longest = min(max(looks_in, SHORTEST_LOOK_SECONDS), LONGEST_DENIAL_SECONDS)
+                return min(outcome.retry_in, longest) + self._chance.uniform(0.0, outcome.spread)
             case Full():
                 settled = outcome.look_in
                 return until_next_look(outcome.expires_in, self._chance) if settled is None else settled
@@ -329,6 +343,7 @@ def admitting(
     patient: bool,
     give_up: Callable[[Admission], bool],
     longest_pause: float = math.inf,
+    looks_in: Callable[[], float] | None = None,
 ) -> RetryPolicy:
     """The policy for permits of a rate.
 
@@ -339,8 +354,9 @@ def admitting(
         patient: Whether to wait for permits (`acquire`), or not (`try_acquire`).
         give_up: Whether an outcome ends it, whatever the time.
         longest_pause: Seconds between a failure and the next try, at most.
+        looks_in: Seconds until a denial is not to be relied on any more: then it is tried again, whatever it says.
     """
-    pause = _OutcomePause(chance, ends_row=(Denied,), longest=longest_pause)
+    pause = _OutcomePause(chance, ends_row=(Denied,), longest=longest_pause, looks_in=looks_in)
 
     def again(outcome: Admission) -> bool:
         match outcome:

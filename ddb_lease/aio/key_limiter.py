@@ -13,13 +13,16 @@ from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.rates.family import Family, Relative
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.rates.interrupts import handing_over
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
+from ddb_lease._runtime.rates.wish import Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates.hold_ledger import Held
 from ddb_lease.aio.acquiring import no_block
 from ddb_lease.aio.driver import Driver, Wakeup
 from ddb_lease.aio.reservation import Reservation
+from ddb_lease.errors import RateTimeout
 from ddb_lease.models import Decision, Limit, RateStatus, Seconds
 
 Result = TypeVar("Result")
@@ -72,8 +75,9 @@ class KeyLimiter:
             return
         wanted = self._core.wanted(n, permits, self.key)
         wish = self._core.wait_for(self.key, wanted, timeout)
-        if wish is not None and not await self._ask(wish):
-            raise self._core.timed_out(wanted, timeout)
+        verdict = Verdict(allowed=True) if wish is None else await self._ask(wish)
+        if not verdict:
+            raise self._timed_out(wanted, timeout, verdict)
 
     @no_block("`async with await limiter.reserve() as reservation:`")
     async def reserve(
@@ -88,15 +92,15 @@ class KeyLimiter:
             **permits: How many of each limit, for a limiter with several.
         """
         if self._family is not None:
-            call = await self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
-            return Reservation(self._family.reservations(call), self._driver, self._runtime)
+            return await self._hold_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
         wanted = reserved(self._core, n, permits, settle_within, key=self.key)
         wish = self._core.to_hold(self.key, wanted, timeout)
         held: list[Held] = []
-        verdict = await self._ask(wish, held)
-        if not verdict:
-            raise self._core.timed_out(wanted, timeout)
-        return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
+        with handing_over(self._core.state, held):
+            verdict = await self._ask(wish, held)
+            if not verdict:
+                raise self._timed_out(wanted, timeout, verdict)
+            return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
 
     async def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
@@ -105,13 +109,13 @@ class KeyLimiter:
             return self._family.decision(all_wanted, await self._try_all(self._family, all_wanted))
         wanted = self._core.wanted(n, permits, self.key)
         allowed = await self._try(wanted)
-        return self._core.decision(self.key, wanted, allowed=allowed)
+        return self._core.answers.decision(self.key, wanted, allowed=allowed)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O, not awaited."""
         if self._family is not None:
-            return self._family.wait_time(self._family.wanted(n, permits))
-        return self._core.wait_time(self.key, self._core.wanted(n, permits, self.key))
+            return self._family.wait_time(self._family.wanted(n, permits, asks=False))
+        return self._core.answers.wait_time(self.key, self._core.wanted(n, permits, self.key, asks=False))
 
     async def status(self) -> RateStatus:
         """Read the key; as `ddb_lease.KeyLimiter.status`."""
@@ -178,17 +182,28 @@ class KeyLimiter:
             if decided is not None:
                 return self._core.conclude(wish, decided)
 
+    def _timed_out(self, wanted: Wanted, timeout: Seconds | None, verdict: Verdict) -> RateTimeout:
+        answers = self._core.answers
+        return answers.timed_out(self.key, wanted, timeout, lack=answers.lack(self.key, wanted, verdict))
+
     async def _try_all(self, family: Family, wanted: Sequence[Wanted]) -> Verdict:
         if family.denied_by_memory(wanted):
             return Verdict(allowed=False)
         with family.call(wanted, None, patient=False) as call:
             return await self._ask_all(family, call)
 
-    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
         with family.call(wanted, timeout, patient=True) as call:
-            if not await self._ask_all(family, call):
-                raise self._core.timed_out(wanted[0], timeout)
-            return call
+            verdict = await self._ask_all(family, call)
+            if not verdict:
+                raise family.timed_out(wanted, timeout, verdict)
+
+    async def _hold_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Reservation:
+        with family.call(wanted, timeout, patient=True) as call:
+            verdict = await self._ask_all(family, call)
+            if not verdict:
+                raise family.timed_out(wanted, timeout, verdict)
+            return Reservation(family.reservations(call), self._driver, self._runtime)
 
     async def _ask_all(self, family: Family, call: Call) -> Verdict:
         while True:

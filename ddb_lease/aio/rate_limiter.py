@@ -18,7 +18,8 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.decorators import KeyFunction, Wording, checked_key_function, decorate_async, require_timeout
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.rates.family import checked_parents
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, limits_given
+from ddb_lease._runtime.rates.given import limits_given
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.aio.acquiring import no_block
@@ -157,7 +158,8 @@ class RateLimiter(NotSync, BelongsHere):
             Whether the permits were taken.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or not a whole number from 1 up. Nothing was sent.
+            ConfigurationError: n is more than `burst`, or not a whole number from 1 up. Mostly nothing was sent; see
+                `ddb_lease.RateLimiter.try_acquire`.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each. Permits that
                 were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
@@ -179,7 +181,8 @@ class RateLimiter(NotSync, BelongsHere):
             **permits: How many of each limit, for a limiter with several.
 
         Raises:
-            AcquireTimeout: The permits cannot be had in time; raised as soon as that is known.
+            RateTimeout: The permits cannot be had in time; raised as soon as that is known. It is an `AcquireTimeout`,
+                and names the rate, the key and the limit that lets wait longest, how long that takes, and a block.
             ConfigurationError: The arguments cannot work. Nothing was sent.
             StoreUnavailable: As in `try_acquire`; without a timeout, the service has never answered in 20 s.
             StoreRejected: As in `try_acquire`.
@@ -205,7 +208,7 @@ class RateLimiter(NotSync, BelongsHere):
             A `Reservation`: ``async with await limiter.reserve(5) as reservation:``.
 
         Raises:
-            AcquireTimeout: As in `acquire`, and so are its other errors. Nothing is held.
+            RateTimeout: As in `acquire`, and so are its other errors. Nothing is held.
         """
         return await self._all.reserve(n, timeout=timeout, settle_within=settle_within, **permits)
 
@@ -259,7 +262,8 @@ class RateLimiter(NotSync, BelongsHere):
     async def set_policy(self, limit: Limit | None = None, /, **limits: Limit | None) -> Mapping[str, Limit]:
         """Change the stored policy, for all processes: the one unnamed limit, or limits by name; None removes one.
 
-        A process follows as soon as it meets an item that was charged under the new policy, and within 30 s at most.
+        A process follows as soon as it meets an item that was charged under the new policy, and within some 30 s at
+        most, and so do its waiters.
         What was charged under the old one blocks nobody for longer than the new burst takes to come back.
 
         Returns:
@@ -372,7 +376,7 @@ class RateLimiter(NotSync, BelongsHere):
         """
         require_timeout(timeout, wording=_LIMITED)
         of_call = checked_key_function(key, wording=_LIMITED)
-        self._core.wanted(n, permits, "" if key is None else None)
+        self._core.wanted(n, permits, "" if key is None else None, asks=False)
 
         @contextlib.asynccontextmanager
         async def admitted(key: str = "") -> AsyncIterator[None]:

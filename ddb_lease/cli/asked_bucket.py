@@ -18,6 +18,7 @@ from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection
 from ddb_lease.cli.formatting import shown
 from ddb_lease.errors import ConfigurationError, UnknownBucket
+from ddb_lease.events import OnEvent
 from ddb_lease.models import MARGINS_PER_LEASE, Timing
 
 LOCAL_SKEW_SECONDS: Final = 0.1
@@ -27,7 +28,7 @@ _GRACE_PART: Final = 0.1
 _GRACE_MOST: Final = 5.0
 
 
-def asked_bucket(options: argparse.Namespace) -> tuple[LeaseBucket, int]:
+def asked_bucket(options: argparse.Namespace, *, on_event: OnEvent | None = None) -> tuple[LeaseBucket, int]:
     """The bucket, and how many tokens it has as far as that is known.
 
     Sends a Query if it was not said how many tokens, or if a grace was given: the stored lease counts.
@@ -62,6 +63,7 @@ def asked_bucket(options: argparse.Namespace) -> tuple[LeaseBucket, int]:
         timing=timing,
         owner=options.owner,
         order="fifo" if options.fifo else None,
+        on_event=on_event,
         **where,
     )
     return bucket, max_tokens

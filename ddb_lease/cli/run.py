@@ -26,7 +26,7 @@ from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
 from ddb_lease.cli.settings_notice import SettingsNotice
-from ddb_lease.cli.slot_wait import SlotWait
+from ddb_lease.cli.slot_wait import Places, SlotWait
 from ddb_lease.cli.streams import say
 from ddb_lease.cli.supervisor import (
     CommandNotStarted,
@@ -89,6 +89,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--fifo",
         action="store_true",
         help="make the bucket one that serves first come, first served (if it exists, its stored order counts)",
+    )
+    parser.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="0 to 9: in a bucket with --fifo, be served before those of a lower priority (default: 0)",
     )
     parser.add_argument(
         "--lease",
@@ -164,12 +171,15 @@ def execute(options: argparse.Namespace) -> int:
         return error.exit_code
     try:
         with _Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
-            bucket, tokens = asked_bucket(options)
+            places = Places()
+            bucket, tokens = asked_bucket(options, on_event=places.note)
             stack.enter_context(bucket)
-            slots = SlotWait(bucket, tokens=tokens, count=options.count, quiet=options.quiet)
+            slots = SlotWait(bucket, tokens=tokens, count=options.count, places=places, quiet=options.quiet)
             try:
                 with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
-                    lease = bucket.acquire(options.timeout, count=options.count, data=dict(options.data))
+                    lease = bucket.acquire(
+                        options.timeout, count=options.count, data=dict(options.data), priority=options.priority
+                    )
                     slots.won(lease)
             except AcquireTimeout as error:
                 nested.warn()

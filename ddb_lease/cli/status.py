@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Final
 
 from ddb_lease.bucket import LeaseBucket
@@ -17,6 +17,7 @@ from ddb_lease.cli import connection, formatting, pages
 from ddb_lease.cli.abbreviations import abbreviated
 from ddb_lease.cli.fitting import fitted, wrapped
 from ddb_lease.cli.formatting import printable, shown
+from ddb_lease.cli.queue_table import queue_lines
 from ddb_lease.cli.screen import Screen
 from ddb_lease.cli.seeing import stamps
 from ddb_lease.cli.seeing.terminal import columns
@@ -148,18 +149,22 @@ def as_table(status: BucketStatus, *, width: int | None = None) -> str:
         f"{printable(status.name)} in table {printable(status.table)}: {len(running) - retired} of {status.max_tokens} "
         f"leased, {status.free} free, leases of {shown(status.lease_seconds)}, {status.minted} slots minted"
     )
+    if status.order == "fifo":
+        head += f"\nfirst come, first served: {status.waiting:,} waiting"
     if retired:
         head += f"\n{retired} more on retired slots until they end"
     if status.drift:
         head += f"\ndrift: {status.in_circulation} slots are in circulation; the others are minted again when needed"
     if width is not None:
         head = "\n".join(wrapped(line, width) for line in head.splitlines())
+    queue = queue_lines(status, now=datetime.now(timezone.utc), width=width)
+    below = "\n".join(["\n", *queue]) if queue else ""
     if not status.leases:
-        return head
+        return head + below
     rows = [_row(lease, short=width is not None) for lease in status.leases]
     shown_columns = len(_HEAD) if any(row[-1] for row in rows) else len(_HEAD) - 1
     whole = [_HEAD[:shown_columns], *(row[:shown_columns] for row in rows)]
-    return "\n".join([head, "", *fitted(whole, right=_RIGHT, squeezed=_SQUEEZED, width=width)])
+    return "\n".join([head, "", *fitted(whole, right=_RIGHT, squeezed=_SQUEEZED, width=width)]) + below
 
 
 def _row(lease: LeaseInfo, *, short: bool) -> tuple[str, ...]:

@@ -43,10 +43,12 @@ class Standing:
     Attributes:
         state: `full`, `place 3 of 7`; empty if there is nothing to say.
         holders: Who holds the bucket's leases, the one that has held longest first.
+        waiting: How many wait, in an ordered bucket.
     """
 
     state: str = ""
     holders: tuple[Holder, ...] = ()
+    waiting: int = 0
 
 
 UNKNOWN: Final = Standing()
@@ -62,8 +64,13 @@ def standing(status: BucketStatus, *, owner: str, count: int) -> Standing:
     few = f"{status.free} free of {count} wanted" if status.free < count else ""
     state = few if status.free else "full"
     if place is not None:
-        state = f"place {place} of {max(status.waiting, place)}"
-    return Standing(state=state, holders=tuple(holders))
+        state = placed(place, status.waiting)
+    return Standing(state=state, holders=tuple(holders), waiting=status.waiting)
+
+
+def placed(place: int, waiting: int) -> str:
+    """`place 3 of 7`; without the number of those who wait, if that is not known."""
+    return f"place {place} of {waiting}" if waiting >= place else f"place {place}"
 
 
 def waiting(
@@ -79,7 +86,7 @@ def waiting(
         aged: Seconds since the holders were read.
         width: Columns that there are; None for as many as it takes.
     """
-    parts = ", ".join(part for part in (state, shown(waited) if waited >= 1 else "") if part)
+    parts = ", ".join(part for part in (state, shown(int(waited)) if waited >= 1 else "") if part)
     parts = f": {parts}" if parts else ""
     head = f"waiting for {subject}{parts}"
     if width is not None and columns_of(head) > width:

@@ -46,6 +46,8 @@ class Waiting:
     Args:
         subject: What is waited for: a bucket, permits.
         look: Asks how things stand; may fail, and may take long. None if there is nothing to ask.
+        state: What a standing means now, where more is known than what was read.
+        pause: Seconds at least between two questions, by what was read.
         patience: Seconds of silence at first.
         quiet: Whether to say nothing at all.
         standing: What is known before anything is asked.
@@ -56,6 +58,8 @@ class Waiting:
         subject: str,
         *,
         look: Look | None = None,
+        state: Callable[[Standing], str] = lambda standing: standing.state,
+        pause: Callable[[Standing], float] = lambda _: 0.0,
         patience: float = TELL_SECONDS,
         quiet: bool = False,
         standing: Standing = UNKNOWN,
@@ -64,6 +68,8 @@ class Waiting:
     ) -> None:
         self._subject = subject
         self._look = look
+        self._state = state
+        self._pause = pause
         self._patience = patience
         self._quiet = quiet
         self._tick = tick
@@ -131,6 +137,9 @@ class Waiting:
                 break
             if self._is_stale(next_line):
                 self._ask()
+        self._say_end()
+
+    def _say_end(self) -> None:
         streams.clear_line()
         if self._end:
             streams.say(f"{self._end} after {shown(self.seconds)}")
@@ -139,7 +148,7 @@ class Waiting:
         standing = self._standing
         return wait_text.waiting(
             self._subject,
-            standing.state,
+            self._state(standing),
             standing.holders,
             waited=self.seconds,
             aged=time.monotonic() - self._read_at,
@@ -147,6 +156,8 @@ class Waiting:
         )
 
     def _is_stale(self, next_line: float) -> bool:
+        if time.monotonic() - self._read_at < self._pause(self._standing):
+            return False
         if _in_front():
             return time.monotonic() - self._read_at >= _ASK_SECONDS
         soon = next_line - self.seconds <= 2 * self._tick

@@ -20,6 +20,7 @@ from ddb_lease.dynamodb.foreign import as_map
 from ddb_lease.dynamodb.items import Wire, is_counter, read_counter, read_slot, slot_number, string
 from ddb_lease.dynamodb.placeholders import names_in
 from ddb_lease.dynamodb.rates.items import HELD, POLICY_KEY, REACH, TAT, key_of, read_policy, read_state
+from ddb_lease.dynamodb.tickets import TICKET_PREFIX, read_queue
 from ddb_lease.errors import StoreUnavailable
 from ddb_lease.models import PERMIT_KEY
 
@@ -32,8 +33,9 @@ FILTER: Final = f"{_leased} OR {_no_slot}"
 
 _FOR_BUCKETS: Final = "#pk, #sk, #max_tokens, #minted, #rev, #lease_ms, #schema, #order, #fence, #retired"
 _FOR_LEASES: Final = "#lease_id, #owner, #acquired_at, #expires_at, #revoked, #data.#permit"
+_FOR_TICKETS: Final = "#count"  # and some of the above
 _FOR_RATES: Final = "#limits, #tat, #held, #reach, #override, #override_rev, #blocked_until"
-PROJECTION: Final = f"{_FOR_BUCKETS}, {_FOR_LEASES}, {_FOR_RATES}"
+PROJECTION: Final = f"{_FOR_BUCKETS}, {_FOR_LEASES}, {_FOR_TICKETS}, {_FOR_RATES}"
 
 _NAMES: Final = names_in(FILTER, PROJECTION) | {
     "#permit": PERMIT_KEY,
@@ -103,6 +105,11 @@ def _found(item: Wire) -> Found | None:
         if slot.foreign:
             raise ValueError(sort)
         return Found(name=name, item=slot)
+    if sort.startswith(TICKET_PREFIX):
+        seen = read_queue({"Items": [item]})
+        if seen is None or not seen.tickets:
+            raise ValueError(sort)
+        return Found(name=name, item=seen.tickets[0])
     if sort == POLICY_KEY:
         return Found(name=name, item=read_policy(item))
     key = key_of(item)

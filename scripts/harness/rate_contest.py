@@ -64,6 +64,7 @@ class Plan:
     Attributes:
         counts: How many permits each caller of a process wants at a time.
         hows: The ways of the processes, in turn; see `RateJob.how`.
+        share: The rate of each key under the rate, as a part of it.
         troubles: Whether anything goes wrong.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     per: float = 1.0
     counts: tuple[int, ...] = (1, 1, 1)
     hows: tuple[str, ...] = ("threads", "aio")
+    share: float = 1.0
     seconds: float
     seed: int = 1
     troubles: bool = False
@@ -294,6 +296,7 @@ class _Crowd:
             counts=plan.counts,
             seconds=plan.seconds,
             how=plan.hows[number % len(plan.hows)],
+            share=plan.share,
             table=TABLE,
         )
         return Holder(use, job)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ddb_lease import AcquireTimeout, RateLimiter, StoreUnavailable, aio
+from ddb_lease import AcquireTimeout, KeyLimiter, RateLimiter, StoreUnavailable, aio
 from ddb_lease.models import RateStatus
 from scripts.harness.holders import TABLE, main, say, session, wait_to_be_told
 
@@ -37,8 +37,10 @@ class RateJob:
         counts: How many permits each of its callers wants at a time; there are as many callers as numbers.
         seconds: About how long it calls; it is told when to end.
         timeout: Seconds that a call waits at most.
-        how: "threads", "aio" (tasks on one loop), "trying" (threads that never wait), or "own rates": broken on
-            purpose, as each process has a rate to itself.
+        how: "threads", "aio" (tasks on one loop), "trying" (threads that never wait), "under" (threads with a key of
+            their process's own under the rate; who wants more than one reserves, and uses one), or "own rates": broken
+            on purpose, as each process has a rate to itself.
+        share: The rate of each key under the rate, as a part of it.
     """
 
     endpoint_url: str
@@ -53,6 +55,7 @@ class RateJob:
     timeout: float = 30.0
     prefetch: int = 0
     how: str = "threads"
+    share: float = 1.0
     table: str = TABLE
 
     def settings(self) -> dict[str, Any]:
@@ -124,11 +127,16 @@ def use(job: RateJob) -> None:
             while not notes.state(limiter.status):
                 time.sleep(PAUSE)
             over = _begin()
-            callers = [threading.Thread(target=_call, args=(job, notes, limiter, n, over)) for n in job.counts]
-            for caller in callers:
-                caller.start()
-            for caller in callers:
-                caller.join()
+            with contextlib.ExitStack() as stack:
+                call: Callable[..., None] = _call
+                used: RateLimiter | KeyLimiter = limiter
+                if job.how == "under":
+                    call, used = _call_under, _key_under(job, limiter, stack)
+                callers = [threading.Thread(target=call, args=(job, notes, used, n, over)) for n in job.counts]
+                for caller in callers:
+                    caller.start()
+                for caller in callers:
+                    caller.join()
             notes.state(limiter.status)
     say("done", troubles=notes.troubles)
 
@@ -155,6 +163,23 @@ def _call(job: RateJob, notes: Notes, limiter: RateLimiter, n: int, over: thread
             elif not limiter.try_acquire(n):
                 denied()
                 time.sleep(PAUSE)
+
+
+def _key_under(job: RateJob, parent: RateLimiter, stack: contextlib.ExitStack) -> KeyLimiter:
+    """This process's own key of another rate, under the rate."""
+    keys = {"name": f"{job.name}-keys", "rate": job.rate * job.share}
+    limiter = stack.enter_context(RateLimiter(**job.settings() | keys))
+    return limiter.key(f"process-{job.number}", under=[parent])
+
+
+def _call_under(job: RateJob, notes: Notes, key: KeyLimiter, n: int, over: threading.Event) -> None:
+    while not over.is_set():
+        with notes.call(1):
+            if n == 1:
+                key.acquire(timeout=job.timeout)
+            else:
+                with key.reserve(n, timeout=job.timeout) as reservation:
+                    reservation.settle(1)
 
 
 async def _use_in_asyncio(job: RateJob, notes: Notes) -> None:

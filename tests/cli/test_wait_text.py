@@ -80,4 +80,5 @@ def test_in_an_ordered_bucket_it_says_the_place():
         Waiter(place=n + 1, owner=owner, since=since, count=1, priority=5) for n, owner in enumerate(("a", "me", "b"))
     )
     assert wait_text.standing(status(queue=queue, waiting=7), owner="me", count=1).state == "place 2 of 7"
+    assert wait_text.placed(8, 7) == "place 8"
     assert wait_text.standing(status(queue=queue, waiting=7, max_tokens=0), owner="x", count=1).state == "full"

@@ -10,11 +10,15 @@ from ddb_lease.dynamodb.table import create_table
 from scripts.harness import engines
 from scripts.harness.holders import TABLE
 from scripts.harness.rate_contest import Plan, hold_rate_contest, judge, shown
+from scripts.harness.rate_referee import Allowed, served_by, worst_window
 
 # Rates are low: a busy machine sends some requests a second, and what is judged does not depend on the rate.
 IN_PEACE = Plan(name="in-peace", processes=4, rate=4, burst=4, counts=(1, 1), seconds=9.0)
 AMID_TROUBLES = Plan(name="amid-troubles", processes=4, rate=5, burst=5, counts=(1, 1, 3), seconds=8.0, troubles=True)
 ALONE = Plan(name="alone", processes=1, rate=8, burst=1, counts=(1,), hows=("trying",), seconds=4.0)
+UNDER_ONE_PARENT = Plan(
+    name="under", processes=3, rate=6, burst=3, counts=(1, 2), hows=("under",), share=0.75, seconds=4.0
+)
 BROKEN = Plan(name="broken", processes=3, rate=2, burst=2, counts=(1,), hows=("own rates",), seconds=3.0)
 
 
@@ -62,6 +66,18 @@ def test_a_process_alone_never_exceeds_the_rate_at_all(own_engine, tmp_path):
     noted, facts = contest(own_engine, tmp_path, ALONE)
     assert noted.apart == 0.0
     assert broken(facts, "noted", "envelope") == {}
+
+
+def test_keys_of_three_processes_under_one_parent_exceed_neither_their_rates_nor_its_own(own_engine, tmp_path):
+    noted, facts = contest(own_engine, tmp_path, UNDER_ONE_PARENT)
+    assert broken(facts, "noted", "envelope") == {}
+    served = served_by(noted.calls)
+    assert sum(served.values()) > 6, served
+    allowed = Allowed(permits=6 * 0.75, burst=3)
+    for process in served:
+        window = worst_window([call for call in noted.calls if call.process == process], allowed, apart=0.0)
+        assert window is not None
+        assert window.excess <= 0, f"process {process}: {window}"
 
 
 @only_embedded

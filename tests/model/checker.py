@@ -84,11 +84,11 @@ def explore(system: System, *, cap: int, keep_edges: bool = False) -> Exploratio
         following: list[State] = []
         for label, after, fault in system.steps(state):
             found.landmarks.add(label[0])
-            broken = fault
-            if after not in found.states:
-                if len(found.states) >= cap:
+            broken, known = fault, len(found.states)
+            found.states.setdefault(after, (state, label))  # once: hashing a state is half of the work here
+            if len(found.states) > known:
+                if known >= cap:
                     raise TooLarge(f"more than {cap} states")
-                found.states[after] = (state, label)
                 todo.append(after)
                 broken = fault or system.broken_in(after)
             if broken is not None:

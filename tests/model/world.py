@@ -75,6 +75,7 @@ class World:
         self.service = Service(self.keep)
         self.watch = frozenset(scenario.watch if watch is None else watch)
         self._forget_the_dead = forget_the_dead
+        self._mortal = self._kinds_that_die()
         self._margin = scenario.margin if self.keep.MARGIN else 0
 
     # Called by the explorer.
@@ -121,23 +122,28 @@ class World:
         if not (s.net and self._forget_the_dead):
             return s
         known = {client.lease for client in s.clients}
-        leased = known.union(slot.lease for slot in s.table.slots if slot is not None)
-        leased.update([m.request.lease for m in s.net if m.kind in ACQUISITIONS])
-        alive = tuple([m for m in s.net if not self._dead(s, m, known, leased)])
+        alive = tuple([m for m in s.net if not self._dead(s, m, known)])
         return s if len(alive) == len(s.net) else s._replace(net=alive)
 
-    def _dead(self, s: State, m: Message, known: set[int], leased: set[int]) -> bool:
-        """Whether a request is dead; `known` leases have a client, `leased` ones are in the table, or may still be."""
-        kind, keep = m.kind, self.keep
-        if kind == "claim":
-            if not (keep.CLAIM_FENCE_RISES and keep.RELEASE_KEEPS_FENCE) or self.scenario.deletions:
-                return False
+    def _kinds_that_die(self) -> frozenset[str]:
+        """The kinds of request that can become certain to do nothing, by the clauses that are kept."""
+        keep = self.keep
+        fenced = keep.CLAIM_FENCE_RISES and keep.RELEASE_KEEPS_FENCE and not self.scenario.deletions
+        found = {"claim": fenced, "renew": keep.RENEW_MINE, "release": keep.RELEASE_MINE}
+        return frozenset(kind for kind, dies in found.items() if dies)
+
+    def _dead(self, s: State, m: Message, known: set[int]) -> bool:
+        """Whether a request is dead; `known` leases have a client."""
+        if m.kind not in self._mortal or m.request.lease in known:
+            return False
+        if m.kind == "claim":
             # A slot's fence never falls while its item lives, and nothing but TTL ends that.
             slot = s.table.slots[m.request.slot]
-            return slot is not None and slot.fence >= m.request.fence and m.request.lease not in known
-        if kind == "renew":
-            return keep.RENEW_MINE and m.request.lease not in leased
-        return kind == "release" and keep.RELEASE_MINE and m.request.lease not in leased
+            return slot is not None and slot.fence >= m.request.fence
+        lease = m.request.lease  # in the table, or it may still be
+        if any(slot is not None and slot.lease == lease for slot in s.table.slots):
+            return False
+        return not any(other.kind in ACQUISITIONS and other.request.lease == lease for other in s.net)
 
     def _all(self, s: State) -> Iterator[Step]:
         for i, client in enumerate(s.clients):

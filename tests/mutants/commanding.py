@@ -50,7 +50,7 @@ COMMANDS = Chapter(
         Mutant(
             name="a wait that fails leaves no line on the terminal",
             module="cli/waiting.py",
-            target="_run",
+            target="_say_end",
             code="streams.clear_line()",
             without="",
             noticed_by=("tests/cli/test_waiting.py::test_a_wait_that_fails_leaves_no_line_on_the_terminal",),

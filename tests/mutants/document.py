@@ -25,7 +25,9 @@ runs, and still sends requests that DynamoDB takes: the test notices that a prom
 not work. Without any mutant the same tests pass. `tests/test_mutants.py` fails when a mutant does not fit the code any
 more, or this page does not fit the table.
 
-These are the promises by name. What a random sample of all other changes leaves alive is in [survivors.md](survivors.md).
+The halves of the requests' conditions, their edges and effects are not here, where [the proof](proof.md) fails without
+them: it leaves out every one. These are the promises by name. What a random sample of all other changes leaves alive is
+in [survivors.md](survivors.md).
 
 """
 

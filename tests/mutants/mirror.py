@@ -55,7 +55,6 @@ _ELSEWHERE = {
     "cli/config_file.py": ("tests/cli/test_defaults.py",),
     "cli/known_names.py": ("tests/cli/test_commands.py", "tests/cli/test_limit.py"),
     "cli/pages.py": ("tests/cli/test_parsing.py",),
-    "cli/slot_wait.py": ("tests/cli/test_commands.py", "tests/cli/test_run.py"),
     "cli/rate_output.py": ("tests/cli/test_rate.py",),
     "cli/supervisor.py": ("tests/cli/test_watchdog.py", "tests/cli/test_run.py"),
     "dynamodb/dropping.py": ("tests/conformance/test_own_table.py",),

@@ -51,7 +51,7 @@ class Mutant:
             self._change_fragment(nodes)
         else:
             self._change_body(nodes)
-        return ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+        return ast.unparse(tree) + "\n"
 
     def path(self, root: Path = ROOT) -> Path:
         """Where its module is in a copy of the repository."""
@@ -82,7 +82,8 @@ class Mutant:
         if isinstance(old, ast.expr) and isinstance(new, ast.stmt):
             old = ast.Expr(old)
         wanted = ast.dump(old)
-        places = [place for node in nodes for place in _places(node) if ast.dump(place.node) == wanted]
+        alike = (place for node in nodes for place in _places(node) if type(place.node) is type(old))
+        places = [place for place in alike if ast.dump(place.node) == wanted]
         if len(places) != 1:
             raise self._wrong(f"{self.code!r} is in {self.target} {len(places)} times, not once")
         if new is not None:

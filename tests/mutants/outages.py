@@ -58,7 +58,7 @@ OUTAGES = Chapter(
             name="a try does not wait for those in front who wait for others",
             module=_BOOKING,
             target="_Tries._behind_others",
-            code="relied if waits else book.known or book.doubted",
+            code="relied if waits else last_seen(book)",
             without="relied",
             noticed_by=(
                 "tests/operations/rates/test_settling.py::test_a_try_behind_a_reservation_that_waits_is_denied_at_once",

@@ -4,6 +4,8 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _DECORATORS = "_runtime/decorators.py"
 _SPARES = "_state/spares.py"
+_ANSWERS = "tests/runtime/rates/test_answers.py"
+_BOOKED = "tests/operations/rates/test_booking.py"
 _CHARGING = "_protocol/rates/charging.py"
 _EXPRESSIONS = "dynamodb/rates/expressions.py"
 _KEY_BOOK = "_state/rates/key_book.py"
@@ -76,11 +78,87 @@ RATES = Chapter(
         Mutant(
             name="a process that has not seen a key's override reads the key before it refuses",
             module="_operations/rates/preparing.py",
-            target="look_for_override",
-            code="now - book.known_at < REMEMBERED and policy is not None",
-            without="policy is not None",
+            target="just_read",
+            code="key_is_new and state.time.steady() - state.policy_at < JUST_READ_SECONDS",
+            without="True",
             noticed_by=(
                 "tests/test_rate_steering.py::test_more_than_the_policys_burst_can_be_had_where_a_key_has_an_override",
+            ),
+        ),
+        Mutant(
+            name="a waiter that has booked far ahead looks twice a minute",
+            module="_operations/rates/using.py",
+            target="until_used",
+            code="again_in if again_in > 0 else LOOK_AGAIN_SECONDS",
+            without="1e9",
+            noticed_by=(f"{_BOOKED}::test_whoever_waits_far_ahead_has_its_permits_within_half_a_minute_of_a_change",),
+        ),
+        Mutant(
+            name="a waiter that has booked reads its key again",
+            module="_operations/rates/using.py",
+            target="_look",
+            code="state.now() - book.known_at >= REMEMBERED",
+            without="False",
+            noticed_by=(f"{_BOOKED}::test_whoever_waits_far_ahead_has_its_permits_within_half_a_minute_of_a_change",),
+        ),
+        Mutant(
+            name="who has booked keeps its place under a slower policy",
+            module="_operations/rates/using.py",
+            target="_forgone",
+            code="due.at + GAIN_NS >= booking.due",
+            without="False",
+            noticed_by=(f"{_BOOKED}::test_a_slower_policy_takes_no_place_from_whoever_has_booked",),
+        ),
+        Mutant(
+            name="a newer policy wakes all who wait",
+            module="_operations/rates/policy.py",
+            target="learn_policy",
+            code="before is not None and policy.rev > before.rev",
+            without="False",
+            noticed_by=(f"{_BOOKED}::test_a_process_that_learns_of_a_faster_policy_frees_all_its_waiters_at_once",),
+        ),
+        Mutant(
+            name="callers of any keys share one question for the policy",
+            module="_operations/rates/policy.py",
+            target="ensure_policy",
+            code="wake is not None and _is_asked(state)",
+            without="False",
+            noticed_by=(
+                f"{_BOOKED}::test_callers_of_any_keys_share_one_question_for_the_policy_at_first_and_after_idling",
+            ),
+        ),
+        Mutant(
+            name="a caller that waits for permits tries again once what it knows is old",
+            module="_protocol/retry.py",
+            target="_OutcomePause.__call__",
+            code="LONGEST_DENIAL_SECONDS if self._looks_in is None else self._looks_in()",
+            without="LONGEST_DENIAL_SECONDS",
+            noticed_by=(f"{_BOOKED}::test_whoever_waits_and_has_not_booked_meets_a_change_within_half_a_minute",),
+        ),
+        Mutant(
+            name="a call in vain under parents names the one that lets wait longest",
+            module="_runtime/rates/family.py",
+            target="Family.timed_out",
+            code="max(lacks, key=lambda lack: (lack.seconds, lack.blocked))",
+            without="lacks[0]",
+            noticed_by=(f"{_ANSWERS}::test_under_parents_the_one_that_lets_wait_longest_is_named",),
+        ),
+        Mutant(
+            name="a call in vain says that its key is blocked",
+            module="_runtime/rates/answers.py",
+            target="RateAnswers.lack",
+            code="blocked and longest <= blocked / NS",
+            without="False",
+            noticed_by=(f"{_ANSWERS}::test_a_call_of_a_blocked_key_says_so",),
+        ),
+        Mutant(
+            name="who waits under parents reads a policy that is old",
+            module="_operations/rates/together.py",
+            target="_plan_one",
+            code="state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS",
+            without="False",
+            noticed_by=(
+                "tests/operations/rates/test_together.py::test_a_waiter_that_has_not_booked_meets_a_faster_policy_within_half_a_minute",
             ),
         ),
         Mutant(
@@ -250,7 +328,7 @@ RATES = Chapter(
         Mutant(
             name="nobody goes on by a policy that is old, while one asks",
             module="_operations/rates/policy.py",
-            target="ensure_policy",
+            target="_will_do",
             code="max(old, asking)",
             without="asking",
             noticed_by=(

@@ -8,6 +8,8 @@ _TOGETHER = "_operations/rates/together.py"
 _CORE = "_runtime/rates/reservation_core.py"
 _TESTS = "tests/operations/rates/test_settling.py"
 _PARENTS = "tests/operations/rates/test_together.py"
+_FAULTS = "tests/test_parents_faults.py"
+_PROPOSED = "tests/protocol/rates/test_charging.py"
 _UNIT = "tests/state/rates/test_hold_ledger.py"
 
 RESERVATIONS = Chapter(
@@ -91,12 +93,91 @@ RESERVATIONS = Chapter(
             noticed_by=(f"{_PARENTS}::test_a_transaction_whose_token_was_forgotten_is_recognised_by_its_items",),
         ),
         Mutant(
-            name="what is guessed of an item that was forgotten does not pass for one without an override",
+            name="what is guessed of an item that was forgotten has all that the charge was planned by",
             module="_protocol/rates/together.py",
-            target="after",
-            code="KeyState(rev=charge.rev)",
-            without="KeyState(rev=charge.rev, override_rev=charge.override_rev)",
-            noticed_by=(f"{_PARENTS}::test_a_key_that_was_forgotten_while_it_was_charged_keeps_its_override",),
+            target="after_others",
+            code="after(charge, planned)",
+            without="after(charge, known)",
+            noticed_by=(
+                f"{_PARENTS}::test_no_limit_is_left_held_whatever_is_forgotten_while_a_charge_is_under_way",
+                f"{_PARENTS}::test_what_was_seen_of_a_charge_before_its_own_answer_came_is_not_counted_twice",
+            ),
+        ),
+        Mutant(
+            name="a charge that is in the ledger is not one that is not known yet",
+            module=_TOGETHER,
+            target="_Charging._charged",
+            code="_forget_reserving(member, charge)",
+            without="pass",
+            noticed_by=(f"{_PARENTS}::test_whoever_comes_when_a_reservation_is_known_does_not_take_it_for_swept",),
+        ),
+        Mutant(
+            name="an answer that comes late does not end what was reserved since",
+            module=_LEDGER,
+            target="HoldLedger.add",
+            code="attempt not in self._overwritten",
+            without="True",
+            noticed_by=(
+                f"{_PARENTS}::test_who_reserved_first_and_learns_it_last_does_not_end_what_others_reserved_since",
+            ),
+        ),
+        Mutant(
+            name="a hold lasts as long as it did when it was planned",
+            module=_TOGETHER,
+            target="_addressed",
+            code="None if key.state is None else key.state.holds.get(charge.process)",
+            without="None if member.book.known is None else member.book.known.holds.get(charge.process)",
+            noticed_by=(f"{_PARENTS}::test_a_hold_is_never_shortened_whatever_others_forget_meanwhile",),
+        ),
+        Mutant(
+            name="a hold that cannot be swept is left for later",
+            module=_TOGETHER,
+            target="_plan_one",
+            code="sweeps and _overdue(member.book.known, now)",
+            without="_overdue(member.book.known, now)",
+            noticed_by=(f"{_PARENTS}::test_a_hold_that_cannot_be_swept_keeps_nobody_from_charging",),
+        ),
+        Mutant(
+            name="a charge that was given up is looked for",
+            module=_TOGETHER,
+            target="_forget_sending",
+            code="charge.hold is not None and not known",
+            without="False",
+            noticed_by=(f"{_PARENTS}::test_a_reservation_that_was_cancelled_under_way_is_settled_by_the_next_call",),
+        ),
+        Mutant(
+            name="numbers that come after it was settled in full do not count",
+            module=_LEDGER,
+            target="HoldLedger.over",
+            code="counted and held not in settlement.in_full",
+            without="counted",
+            noticed_by=(f"{_FAULTS}::test_numbers_that_come_after_it_was_settled_in_full_do_not_count",),
+        ),
+        Mutant(
+            name="permits that were booked before a fork are the parent's",
+            module="_state/rates/limiter_state.py",
+            target="LimiterState.require_usable",
+            code="process != self.process",
+            without="False",
+            noticed_by=(f"{_FAULTS}::test_a_call_that_is_doubled_by_a_signal_handlers_fork_has_its_permits_once",),
+        ),
+        Mutant(
+            name="a waiter for what is held remembers the override",
+            module="_protocol/rates/charging.py",
+            target="without_charges",
+            code="state is None or not state.override_rev",
+            without="True",
+            noticed_by=(f"{_TESTS}::test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it",),
+        ),
+        Mutant(
+            name="what is held keeps the item until it is paid for",
+            module="_protocol/rates/charging.py",
+            target="_charge",
+            code="hold.until + longest",
+            without="hold.until",
+            noticed_by=(
+                f"{_PROPOSED}::test_what_is_held_keeps_the_item_until_it_is_paid_for_however_late_it_is_settled",
+            ),
         ),
         Mutant(
             name="permits of a key and its parents pass all gates at one moment",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ddb_lease._state.hints import Hints
-from tests.interrupting import Interrupter
+from tests.interrupting import Interrupter, without_collector
 
 CONTRACT = True  # the simulator's DynamoDB too
 
@@ -20,13 +20,14 @@ STRIDE = 1
 
 def acquire_with(interrupter: Interrupter, bucket: Any) -> Any:
     """Acquire under the interrupter; returns the lease, or None if the interrupt was raised."""
-    sys.setprofile(interrupter)
-    try:
-        return bucket.acquire(timeout=5)
-    except KeyboardInterrupt:
-        return None
-    finally:
-        sys.setprofile(None)
+    with without_collector():
+        sys.setprofile(interrupter)
+        try:
+            return bucket.acquire(timeout=5)
+        except KeyboardInterrupt:
+            return None
+        finally:
+            sys.setprofile(None)
 
 
 @pytest.mark.parametrize("state", ["warm", "cold"])

@@ -10,7 +10,7 @@ from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import StoreRejected, StoreUnavailable
 from ddb_lease.models import PERMIT_KEY
 from tests.conftest import TABLE
-from tests.support import LOST, REJECTED, Tap, put_counter, put_free, put_leased
+from tests.support import LONG_AGO, LOST, NOW, REJECTED, TTL, Tap, put_counter, put_free, put_leased
 
 LISTING = "ddb_lease._operations.listing"
 
@@ -74,6 +74,27 @@ def test_every_page_is_read_and_its_cost_added_up(own, tap, table, monkeypatch):
     assert whole.pages == tap.count()["ListPage"] >= 5
     assert whole.items >= 10, "free slots are read and paid for, though they are not sent"
     assert whole.read_units is None or whole.read_units > 0
+
+
+def test_an_ordered_bucket_is_listed_with_its_queue(own, table):
+    put_counter(table, max_tokens=1, minted=1, order="fifo")
+    put_leased(table, 0)
+    for key, owner, expires_at in (
+        ("wait#4#0000000002000#00000000000000aa", "later", NOW),
+        ("wait#0#0000000003000#00000000000000ab", "urgent", NOW),
+        ("wait#4#0000000001000#00000000000000ac", "earlier", NOW),
+        ("wait#4#0000000000500#00000000000000ad", "dead", LONG_AGO),
+    ):
+        table.set(key, owner=owner, count=1, expires_at=expires_at, ttl=TTL)
+    found, _ = own()
+    assert (found.order, found.waiting) == ("fifo", 3)
+    assert [(waiter.place, waiter.owner, waiter.priority) for waiter in found.queue] == [
+        (1, "urgent", 9),
+        (2, "earlier", 5),
+        (3, "later", 5),
+    ]
+    table.set("counter", order="any")
+    assert own()[0].waiting == 0
 
 
 def test_free_slots_are_not_sent(reader, table):

@@ -331,8 +331,12 @@ def _change_policy(run: Run) -> ChangePolicy:
     return ChangePolicy(policy=_policy(run), rev_before=run.symbol(REV_SEEN))
 
 
-def _charged(request: Callable[[Run], Charge], maker: CallFor) -> list[Way[Sent]]:
+def _charged(request: Callable[[Run], Any], maker: CallFor) -> list[Way[Sent]]:
     return sent(request, maker, *_AMOUNTS)
+
+
+def _charged_some(request: Callable[[Run], Any], maker: CallFor) -> list[Way[Sent]]:
+    return sent(request, maker, *_AMOUNTS, CHARGED + RESERVED > 0, z3.Int("charged_y") > 0)
 
 
 _AMOUNTS = (*(amount >= 0 for amount in (CHARGED, RESERVED, HORIZON)), OVERRIDE_REV > 0)
@@ -345,10 +349,12 @@ def steps(s: State, setting: Setting) -> Iterator[Step[State]]:
     """All that may happen to the key and the policy."""
     for name, shape in CHARGES.items():
         request = _maker(name)
-        for way in setting.sent(name, request, build=_charged):
+        # Only a limit that is cut or kept may be written without any permits.
+        build = _charged if shape["branch"] in {"cut", "kept"} else _charged_some
+        for way in setting.sent(name, request, build=build):
             yield _charges(s, name, way, _due(request), shape, setting)
     shape = {"branch": "busy", "adopts": False}
-    for way in setting.sent("charge together", _together, build=_charged):
+    for way in setting.sent("charge together", _together, build=_charged_some):
         yield _charges(s, "charge together", way, _due(_first_together), shape, setting)
     for idle in (True, False):
         name = "settle, idle" if idle else "settle, busy"
@@ -534,7 +540,8 @@ def _steering(s: State, setting: Setting) -> Iterator[Step[State]]:
             )
     for stays in (False, True):
         name = "block, with an override" if stays else "block"
-        for way in setting.sent(name, lambda run, t=stays: _block(run, stays=t)):
+        build = _charged if stays else sent
+        for way in setting.sent(name, lambda run, t=stays: _block(run, stays=t), build=build):
             happens, item = way.returned[0].on(s.item)
             promises = {
                 "a block stands in the item": z3.And(

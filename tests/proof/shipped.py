@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import z3
 
-from ddb_lease.dynamodb.expressions import BucketAddress, call_for
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.expressions import call_for
 from scripts.harness import partiql
 from scripts.harness.expression_tree import (
     AllOf,

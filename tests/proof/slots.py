@@ -30,6 +30,7 @@ from ddb_lease._protocol.messages import (
     RenewEach,
     Retire,
     Revoke,
+    SetOrder,
     Take,
 )
 from ddb_lease._protocol.records import PER_TRANSACTION, Claimant, Settings
@@ -37,11 +38,12 @@ from tests.proof.lifting import lifted
 from tests.proof.shipped import Sent, Write
 from tests.proof.steps import Clauses, Setting, Step
 from tests.proof.symbols import Run, Way
-from tests.proof.translation import ABSENT, MISSING, NUMBER, STRING, Item, any_item, exists, has, is_number
+from tests.proof.translation import ABSENT, MISSING, NUMBER, STRING, Attr, Item, any_item, exists, has, is_number
 
 SLOT = ("pk", "fence", "ttl", "lease_id", "owner", "acquired_at", "expires_at", "data", "revoked", "retired")
 LEASE = ("lease_id", "owner", "acquired_at", "expires_at", "data", "revoked")
-COUNTER = ("pk", "max_tokens", "minted", "rev")
+COUNTER = ("pk", "max_tokens", "minted", "rev", "order")
+NUMBERS = ("max_tokens", "minted", "rev")
 S4 = "S4: minted is not below the number of slots in circulation"
 D = "D: minted is exact where nothing was deleted or edited"
 BY_COUNTING = frozenset({S4, D})
@@ -74,6 +76,7 @@ ACTOR, ONE, OTHER, PLAN, ONE_PLAN = z3.Ints("actor one other plan one_plan")
 SLOTS_MINTED = z3.Int("slots minted together")
 SEEN = z3.Int("seen_max")
 """What a take of several slots goes by."""
+_ANOTHER = z3.Int("another slot's number")
 NEW_EXPIRY, NEW_TTL, NEW_TIME, HEARD, HAND = z3.Ints("new_expiry new_ttl new_time heard hand")
 
 
@@ -206,7 +209,7 @@ def _of_tables(s: State) -> Clauses:
         ),
         "shape of the counter": z3.If(
             exists(counter),
-            z3.And([is_number(counter, name) for name in COUNTER[1:]]),
+            z3.And([is_number(counter, name) for name in NUMBERS]),
             z3.And([counter.get(name, ABSENT).kind == MISSING for name in COUNTER]),
         ),
         "N: a slot in circulation is below max_tokens": z3.Implies(
@@ -424,6 +427,10 @@ def recount(run: Run) -> Recount:
     return Recount(rev=run.symbol(REV(PLAN)), minted=run.symbol(NEW_MINTED(PLAN)))
 
 
+def set_order(run: Run) -> SetOrder:
+    return SetOrder(rev=run.symbol(REV(PLAN)), order="fifo")
+
+
 def create(run: Run) -> Create:
     """A counter and two slots; the numbers of its slots are 0 and 1, and stand for any below their number."""
     return Create(
@@ -543,14 +550,14 @@ def _counted(s: State, name: str, way: Way[Sent], counter: Write, *, many: Any) 
     """The same, of other slots than the one that is looked at."""
     counts, after_counter = counter.on(s.counter)
     after = s.but(counter=after_counter, circulating=s.circulating + many)
-    others = z3.substitute(z3.And(counts, *way.supposed), (N, z3.Int("another slot's number")))
+    others = z3.substitute(z3.And(counts, *way.supposed), (N, _ANOTHER))
     after = after.but(counter={k: _of_another(v) for k, v in after_counter.items()})
     room = (
         []
         if many is SLOTS_MINTED
         else [
             z3.Implies(
-                z3.Int("another slot's number") < value(s.counter, "max_tokens"),
+                value(s.counter, "max_tokens") > _ANOTHER,
                 s.circulating + 1 <= value(s.counter, "max_tokens"),
             )
         ]
@@ -559,7 +566,7 @@ def _counted(s: State, name: str, way: Way[Sent], counter: Write, *, many: Any) 
 
 
 def _of_another(attribute: Any) -> Any:
-    return type(attribute)(*(z3.substitute(part, (N, z3.Int("another slot's number"))) for part in attribute))
+    return Attr(*(z3.substitute(part, (N, _ANOTHER)) if isinstance(part, z3.ExprRef) else part for part in attribute))
 
 
 def _unchanged(s: State, after: State, *names: str) -> Any:
@@ -668,6 +675,16 @@ def _operators(s: State, setting: Setting) -> Iterator[Step[State]]:
         yield Step(
             "max_tokens grows", [s.planned(PLAN), KIND(PLAN) == GROW, happens], after, resized(counter), counted(after)
         )
+    for way in setting.sent("set the order", set_order):
+        happens, counter = way.returned[0].on(s.counter)
+        after = s.but(counter=counter)
+        promises = {
+            "R: the counter is as it was seen, and says that it was written": z3.And(
+                value(s.counter, "rev") == REV(PLAN), value(counter, "rev") > REV(PLAN)
+            ),
+            "the order is as it was asked for": counter.get("order", ABSENT).kind == STRING,
+        }
+        yield Step("the order is set", [happens], after, promises, counted(after))
     for way in setting.sent("recount", recount):
         happens, counter = way.returned[0].on(s.counter)
         after = s.but(counter=counter, edited=z3.BoolVal(False), drifted=z3.BoolVal(True))
@@ -753,7 +770,7 @@ def _around(s: State, setting: Setting) -> Iterator[Step[State]]:
     others = s.circulating - 1 >= z3.If(circulates(s), 1, 0)
     yield Step("TTL deletes another slot", [others], fewer, {}, counted(fewer))
     edited = s.but(
-        counter=s.counter | {"minted": type(ABSENT)(z3.IntVal(NUMBER), HAND)},
+        counter=s.counter | {"minted": Attr(NUMBER, HAND)},
         edited=z3.BoolVal(True),
         drifted=z3.BoolVal(True),
     )

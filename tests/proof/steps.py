@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import z3
 
+from ddb_lease.dynamodb.address import BucketAddress
 from tests.proof.shipped import CallFor, Sent, call_for, sent
 from tests.proof.symbols import Run, Way
 
@@ -53,6 +54,7 @@ class Setting:
         altered: Writes in place of the shipped ones, by request, way and place.
         only: The request that is altered, if only the steps of its altered ways are wanted; None for all steps.
         assumed: Names of the assumptions that were asked for.
+        kinds: The kinds of requests that were asked for.
     """
 
     maker: CallFor = call_for
@@ -60,6 +62,7 @@ class Setting:
     altered: Mapping[tuple[str, int, int], Any] = field(default_factory=dict)
     only: str | None = None
     assumed: dict[str, None] = field(default_factory=dict)
+    kinds: set[type] = field(default_factory=set)
     _sent: dict[str, list[Way[Sent]]] = field(default_factory=dict)
 
     def assume(self, name: str, formula: Any) -> Any:
@@ -75,7 +78,7 @@ class Setting:
     def sent(self, name: str, request: Callable[[Run], Any], *, build: Build = sent) -> list[Way[Sent]]:
         """The writes of a request, on every way, as `shipped.sent`; altered ones in place of the shipped ones."""
         if name not in self._sent:
-            self._sent[name] = build(request, self.maker)
+            self._sent[name] = build(request, self._noted)
         if self.only not in {None, name}:
             return []
         ways = self._with_alterations(name)
@@ -83,6 +86,10 @@ class Setting:
             return ways
         touched = {number for _, number, _ in self.altered}
         return [way for number, way in enumerate(ways) if number in touched]
+
+    def _noted(self, request: Any, address: BucketAddress) -> tuple[str, dict[str, Any]]:
+        self.kinds.add(type(request))
+        return self.maker(request, address)
 
     def requests(self) -> dict[str, list[Way[Sent]]]:
         """All requests that were asked for, as `sent` gives them, whichever are wanted."""
@@ -123,9 +130,9 @@ class Undecided(Exception):
     """The solver could not tell."""
 
 
-def check(formulas: Iterable[Any], *, seconds: float = 10.0) -> z3.ModelRef | None:
+def check(formulas: Iterable[Any], *, logic: str = "QF_UFLIA", seconds: float = 10.0) -> z3.ModelRef | None:
     """A model of all formulas; None if there is none."""
-    solver = z3.SolverFor("QF_UFLIA")
+    solver = z3.SolverFor(logic)
     solver.set("timeout", int(seconds * 1000))
     solver.add(*formulas)
     found = solver.check()
@@ -156,11 +163,14 @@ def failures(
         first = {name: formula for name, formula in wanted.items() if name not in by_counting}
         second = {name: formula for name, formula in wanted.items() if name in by_counting}
         for clauses, more in ((first, []), (second, step.counted)):
-            model = check([*given, *more, z3.Not(z3.And(list(clauses.values())))]) if clauses else None
-            if model is not None:
-                yield Failure(step.name, _broken(clauses, model), model, step)
+            every = [*given, *more]
+            if clauses and check([*every, z3.Not(z3.And(list(clauses.values())))]) is not None:
+                yield _first_broken(step, every, clauses)
                 break
 
 
-def _broken(clauses: Clauses, model: z3.ModelRef) -> str:
-    return next(name for name, formula in clauses.items() if z3.is_false(model.eval(formula, model_completion=True)))
+def _first_broken(step: Step[S], given: list[Any], clauses: Clauses) -> Failure:
+    """The first clause that can break: which one a model breaks is the solver's choice, and may change with it."""
+    models = ((name, check([*given, z3.Not(z3.And([formula]))])) for name, formula in clauses.items())
+    name, model = next((name, model) for name, model in models if model is not None)
+    return Failure(step.name, name, model, step)

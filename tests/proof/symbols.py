@@ -45,10 +45,22 @@ class Symbol:
     def __rsub__(self, other: Any) -> Symbol:
         return Symbol(term_of(other) - self.term, self._run)
 
-    __radd__ = __add__
+    def __mul__(self, other: Any) -> Symbol:
+        return Symbol(self.term * term_of(other), self._run)
+
+    def __truediv__(self, other: Any) -> Symbol:
+        return Symbol(self.term / term_of(other), self._run)
+
+    def __floordiv__(self, other: int) -> Symbol:
+        return Symbol(self.term / other, self._run)  # of ints, by a positive one: rounds down, as in Python
+
+    def __neg__(self) -> Symbol:
+        return Symbol(-self.term, self._run)
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, (Symbol, int)):
+        if not isinstance(other, (Symbol, int, float)):
             return False
         return self._run.decide(self.term == term_of(other))
 
@@ -67,7 +79,9 @@ class Symbol:
 
 def term_of(value: Any) -> z3.ArithRef:
     """The term of a symbol, or of a number."""
-    return value.term if isinstance(value, Symbol) else z3.IntVal(value)
+    if isinstance(value, Symbol):
+        return value.term
+    return z3.RealVal(repr(value)) if isinstance(value, float) else z3.IntVal(value)
 
 
 @dataclass

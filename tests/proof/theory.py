@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,7 +57,7 @@ class Alteration:
     altered: Mapping[tuple[str, int, int], Write]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Theory:
     """What is proved of one kind of items.
 
@@ -69,7 +70,7 @@ class Theory:
         alike: What writes of a request have in common that are altered together.
         also_removed: Attributes that an alteration removes, by where.
         looked_at: Whether an alteration, by its words, is of what is looked at.
-        redundant: Why some alterations break nothing, by the item, the part, and the request's first words.
+        redundant: Why some alterations break nothing, by the item, the part, and the requests (as a pattern).
         shown: A state, for people: labels and terms, and a formula that says whether a row matters.
     """
 
@@ -141,7 +142,9 @@ class Theory:
     def reason(self, alteration: Alteration) -> str | None:
         """Why nothing breaks with an alteration; None if no reason is known."""
         for (where, what, request), reason in self.redundant.items():
-            if (where, what) == (alteration.where, alteration.what) and alteration.request.startswith(request):
+            if (where, what) == (alteration.where, alteration.what) and fnmatch.fnmatchcase(
+                alteration.request, request
+            ):
                 return reason
         return None
 
@@ -160,9 +163,9 @@ class Theory:
 
 def _text(term: Any, model: z3.ModelRef) -> str:
     def value(part: Any) -> Any:
-        return model.eval(part, model_completion=True)
+        return model.eval(part, model_completion=True) if isinstance(part, z3.ExprRef) else part
 
     if not isinstance(term, Attr):
         return str(value(term))
-    kind = value(term.kind).as_long()
+    kind = term.kind if isinstance(term.kind, int) else value(term.kind).as_long()
     return {MISSING: "-", NUMBER: str(value(term.value)), STRING: f'"{value(term.value)}"'}.get(kind, "there")

@@ -34,7 +34,10 @@ TYPES = {"N": NUMBER, "S": STRING}
 
 
 class Attr(NamedTuple):
-    """An attribute: its type, and its number, or the number of its string. Only these two have a value here."""
+    """An attribute: its type, and its number, or the number of its string. Only these two have a value here.
+
+    A type that is known is an int.
+    """
 
     kind: Any
     value: Any
@@ -43,8 +46,8 @@ class Attr(NamedTuple):
 Item: TypeAlias = dict[str, Attr]
 """An item; what is within a map has a name with dots. A name that is not there is a missing attribute."""
 
-ABSENT = Attr(z3.IntVal(MISSING), z3.IntVal(0))
-PRESENT = Attr(z3.IntVal(STRING), z3.IntVal(0))
+ABSENT = Attr(MISSING, z3.IntVal(0))
+PRESENT = Attr(STRING, z3.IntVal(0))
 """A key attribute: which key it is does not matter, as a request names one item."""
 
 _strings: dict[str, int] = {}
@@ -79,11 +82,11 @@ def constant(wire: Mapping[str, Any], run: Run) -> Attr:
     """A value of a request."""
     ((kind, content),) = wire.items()
     if kind == "N":
-        return Attr(z3.IntVal(NUMBER), run.read(content))
+        return Attr(NUMBER, run.read(content))
     if kind == "S":
         symbolic = isinstance(content, Symbol)
-        return Attr(z3.IntVal(STRING), run.read(content) if symbolic else z3.IntVal(number_of(content)))
-    return Attr(z3.IntVal(OTHER), z3.IntVal(0))
+        return Attr(STRING, run.read(content) if symbolic else z3.IntVal(number_of(content)))
+    return Attr(OTHER, z3.IntVal(0))
 
 
 def flat(name: str, wire: Mapping[str, Any], run: Run) -> Item:
@@ -151,7 +154,7 @@ class Meaning:
             case Sum(first, sign, second):
                 a, b = self._term(first, item, needs)[""], self._term(second, item, needs)[""]
                 needs += [a.kind == NUMBER, b.kind == NUMBER]
-                return {"": Attr(z3.IntVal(NUMBER), a.value + b.value if sign == "+" else a.value - b.value)}
+                return {"": Attr(NUMBER, a.value + b.value if sign == "+" else a.value - b.value)}
             case Attribute():
                 found = self._operand(term, item)
                 needs.append(found.kind != MISSING)
@@ -173,4 +176,7 @@ def _either(which: Any, one: Item, other: Item, name: str) -> Attr:
 def _compared(a: Attr, operator: str, b: Attr) -> Any:
     x, y = a.value, b.value
     compared = {"=": x == y, "<>": x != y, "<": x < y, "<=": x <= y, ">": x > y, ">=": x >= y}[operator]
-    return z3.And(a.kind == b.kind, z3.Or(a.kind == NUMBER, a.kind == STRING), compared)
+    known = [kind for kind in (a.kind, b.kind) if isinstance(kind, int)]
+    if not all(kind in {NUMBER, STRING} for kind in known):
+        return z3.BoolVal(False)
+    return z3.And(a.kind == b.kind, compared, *([] if known else [z3.Or(a.kind == NUMBER, a.kind == STRING)]))

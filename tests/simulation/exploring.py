@@ -7,6 +7,7 @@ seed and a description.
 from __future__ import annotations
 
 import functools
+import gc
 import multiprocessing
 import os
 from collections import Counter
@@ -121,6 +122,8 @@ def explore_on_all_cores(
 
 
 def _settle_down(places: Any) -> None:
+    gc.freeze()  # what was imported need not be looked through again and again
+    gc.set_threshold(20_000, 20, 20)
     # Threads that alternate switch faster on one core than across two.
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))

@@ -197,6 +197,9 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
         assert_type(lost.lease_id, str)
     except ddb_lease.Overtaken as overtaken:
         assert_type(overtaken.max_tokens, int)
+    except ddb_lease.RateTimeout as in_vain:
+        assert_type((in_vain.rate, in_vain.key, in_vain.limit), tuple[str, str, str])
+        assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
     a_lookup_error: type[LookupError] = ddb_lease.UnknownBucket

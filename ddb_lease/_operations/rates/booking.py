@@ -7,7 +7,10 @@ Invariants:
 - The first in a key's queue sends one charge at a time, for all who wait and may book now. Its answer says when their
   permits are due; each sleeps until then, and sends nothing more.
 - An attempt with an unknown outcome that others wait for is not given up before `ATTEMPT_SECONDS`, whoever sends it.
+- Permits that are booked far ahead are forgone, and booked anew, where a new policy, an override or a reset admits
+  them earlier: see `using`.
 - Who cannot be served within its timeout is told as soon as that is known.
+- A call that a signal handler's fork has doubled ends in the child with an error: its permits are its parent's.
 """
 
 from __future__ import annotations
@@ -18,9 +21,15 @@ from collections.abc import Callable
 from typing import Final
 
 from ddb_lease._operations.rates.flights import FlightSender
-from ddb_lease._operations.rates.memory import known_to_rely_on
+from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
 from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_for_override, prepare_to_charge
+from ddb_lease._operations.rates.preparing import (
+    ATTEMPT_SECONDS,
+    just_read,
+    prepare_to_charge,
+    read_before_refusing,
+    too_many,
+)
 from ddb_lease._operations.rates.settling import WAIT_FOR_ANOTHER_SECONDS, clear_overdue
 from ddb_lease._operations.rates.using import PADDING_NS, until_used
 from ddb_lease._operations.sync_time import never_reached
@@ -48,9 +57,9 @@ from ddb_lease._protocol.rates.charging import (
 )
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.validation import NS
-from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, admitting
+from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, RetryPolicy, admitting
 from ddb_lease._state.rates.hold_ledger import left_behind
-from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, wake
+from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
@@ -100,23 +109,28 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
         ConfigurationError: The limiter was closed, or the stored policy can never admit this.
     """
     tries = _Tries(state, key, book, booking)
-    outcome = yield from tries.run()
-    if not isinstance(outcome, Booked):
-        contact = state.contact
-        policy = admitting(
-            steady=state.time.steady,
-            deadline=booking.deadline,
-            chance=state.chance,
-            patient=booking.patient,
-            give_up=_gives_up(state, book, booking),
-            longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
-        )
-        last: Admission = yield from policy.after(outcome, tries.run)
-        outcome = last
-    if isinstance(outcome, Booked):
-        yield from until_used(state, book, booking)
-        return Admitted()
-    return outcome
+    while True:
+        outcome = yield from tries.run()
+        if not isinstance(outcome, Booked):
+            last: Admission = yield from _patience(state, book, booking).after(outcome, tries.run)
+            outcome = last
+        if not isinstance(outcome, Booked):
+            return outcome
+        if (yield from until_used(state, key, book, booking, process=tries.process)):
+            return Admitted()
+
+
+def _patience(state: LimiterState, book: KeyBook, booking: Booking) -> RetryPolicy:
+    contact = state.contact
+    return admitting(
+        steady=state.time.steady,
+        deadline=booking.deadline,
+        chance=state.chance,
+        patient=booking.patient,
+        give_up=_gives_up(state, book, booking),
+        longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
+        looks_in=lambda: looks_in(state, book),
+    )
 
 
 def _gives_up(state: LimiterState, book: KeyBook, booking: Booking) -> Callable[[Admission], bool]:
@@ -143,13 +157,13 @@ class _Tries:
         self._key = key
         self._book = book
         self._booking = booking
+        self.process = state.process
         self._sender = FlightSender(state, key, book, booking)
 
     def run(self) -> Operation[Admission]:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
-        if state.closed:
-            raise state.closed_error()
+        state.require_usable(self.process)
         now = state.rate_time.now_ns()
         if now is not None:
             with state.lock:
@@ -182,7 +196,7 @@ class _Tries:
         state, book, booking = self._state, self._book, self._booking
         with state.lock:
             if not self._is_awaited(book.flight):
-                _give_up(book)
+                _give_up(book, state.rate_time.now_ns())
             if isinstance(outcome, (Busy, Unavailable)):
                 book.trouble = outcome.cause
                 book.failing_since = began if book.failing_since is None else book.failing_since
@@ -204,7 +218,7 @@ class _Tries:
                 # A try does not wait until those in front look again: by what they know, they have all there is.
                 relied = known_to_rely_on(policy, book, booking.wanted, now=now)
                 waits = booking.patient or trouble is not None
-                known = relied if waits else book.known or book.doubted
+                known = relied if waits else last_seen(book)
             if now is not None and policy is not None and known is not None:
                 in_front = book.in_front_of(booking, most=IN_FRONT)
                 wanted = _sum([*(other.wanted for other in in_front), booking.wanted])
@@ -220,7 +234,7 @@ class _Tries:
 
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
-        failure = yield from prepare_to_charge(state, self._gives_up_at, self._budget_ends)
+        failure = yield from prepare_to_charge(state, self._gives_up_at, self._budget_ends, booking.wake)
         if failure is not None:
             return failure
         give_up_at = self._gives_up_at()
@@ -230,20 +244,23 @@ class _Tries:
             if booking.due is not None:
                 return Booked(due=booking.due)
             yield from self._clear_the_way(give_up_at, again=branch > 0)
+            state.require_usable(self.process)
             step = self._plan()
             outcome: Admission | StalePolicy | None
             match step:
                 case Flight():
                     outcome = yield from self._sender.send(step, give_up_at)
                 case NeverEnough():
-                    outcome = yield from look_for_override(
-                        state, self._key, booking.wanted, refused=step, give_up_at=give_up_at
-                    )
+                    if just_read(state, book):
+                        raise too_many(step, rate=state.name)
+                    outcome = yield from read_before_refusing(state, self._key, give_up_at=give_up_at)
                 case _:
                     outcome = step
             if isinstance(outcome, StalePolicy):
                 shown = 0 if book.known is None else book.known.rev
-                outcome = yield from ensure_policy(state, newer=True, shown=shown, deadline=give_up_at)
+                outcome = yield from ensure_policy(
+                    state, newer=True, shown=shown, deadline=give_up_at, wake=booking.wake
+                )
             if outcome is not None:
                 return outcome
         return LostRace()
@@ -252,7 +269,7 @@ class _Tries:
         """Before a charge is planned: read a policy that is old, sweep what is overdue, and let others settle first."""
         state, book, known = self._state, self._book, self._book.known
         if again:  # the last answer may have taken long
-            yield from ensure_policy(state, deadline=give_up_at)
+            yield from ensure_policy(state, deadline=give_up_at, wake=self._booking.wake)
         if book.ledger is None and (known is None or not known.holds):
             return
         yield from clear_overdue(state, self._key, book, deadline=give_up_at)
@@ -344,11 +361,11 @@ class _Tries:
             )
 
 
-def _give_up(book: KeyBook) -> None:
+def _give_up(book: KeyBook, now: int | None) -> None:
     """No attempt is under way any more; if one was carried out all the same, what it holds is looked for later."""
     flight, book.flight = book.flight, None
     if flight is not None and flight.uncertain and flight.wanted.reserved:
-        book.ledger = left_behind(book.ledger)
+        book.ledger = left_behind(book.ledger, now=now or 0)
 
 
 def _sum(wanted: list[Wanted]) -> Wanted:

@@ -89,7 +89,7 @@ class FlightSender:
             case NotBefore() | HeldBack() | NeverEnough() | StalePolicy():
                 with state.lock:
                     if flight.uncertain and flight.wanted.reserved:
-                        book.ledger = left_behind(book.ledger)
+                        book.ledger = left_behind(book.ledger, now=now)
                     flight.uncertain = False  # if an earlier sending was charged, its permits are forgone
                 return None
             case Conflict() | ThrottledAnswer():

@@ -6,6 +6,7 @@ Invariants: a denial by memory sends nothing, and ends where the item may have c
 from __future__ import annotations
 
 from ddb_lease._protocol.rates.charging import (
+    REMEMBERED,
     HeldBack,
     NotBefore,
     Wanted,
@@ -15,8 +16,9 @@ from ddb_lease._protocol.rates.charging import (
     without_charges,
 )
 from ddb_lease._protocol.rates.records import KeyState, Policy
+from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._state.rates.key_book import KeyBook
-from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 
 
 def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int) -> NotBefore | HeldBack | None:
@@ -39,6 +41,13 @@ def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int)
     if isinstance(denial, NotBefore) and denial.at > now and not _remembered(policy, known, book.known_at, denial, now):
         return without_charges(known)
     return known
+
+
+def looks_in(state: LimiterState, book: KeyBook) -> float:
+    """Seconds until what is remembered of the policy and of a key is too old to be waited by; it may be negative."""
+    now, steady = state.rate_time.now_ns(), state.time.steady()
+    policy_in = POLICY_SECONDS - (steady - state.policy_at)
+    return policy_in if now is None else min(policy_in, (REMEMBERED - (now - book.known_at)) / NS)
 
 
 def _remembered(policy: Policy, known: KeyState, known_at: int, denial: NotBefore, now: int) -> bool:

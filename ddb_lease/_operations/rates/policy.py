@@ -7,17 +7,22 @@ Invariants:
 - The item in which a version before this one kept the rate is not taken for a policy, and not ignored: that is logged
   once.
 - A policy that was read stays in use while the service cannot be asked again: an outage of reads stops nothing.
+- Callers of any keys that need it at the same time share one question.
+- A newer policy wakes all who wait: it may admit them earlier.
 """
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._operations.sync_time import confirm, without_time
+from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
 from ddb_lease._protocol.rates import steering
 from ddb_lease._protocol.rates.messages import PolicyIs, PolicyRefused, ReadPolicy
@@ -25,20 +30,30 @@ from ddb_lease._protocol.rates.records import LimitPolicy, Policy
 from ddb_lease._protocol.rates.validation import SINGLE
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.log import queued as _log
+from ddb_lease._state.rates.key_book import wake as wake_all
 from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
-from ddb_lease.errors import StoreUnavailable
+from ddb_lease.errors import LeaseError, StoreUnavailable
 
 _TRIES = 3
 
-_MEANWHILE_SECONDS = 1.5
-"""For how long others go on by an older policy while one asks. Then they ask too: who did may have been cancelled."""
+MEANWHILE_SECONDS = 1.5
+"""For how long others go on by an older policy while one asks, or wait for it. Then they ask too: who did may have been
+cancelled."""
+
+OTHER_LIMITS_TEXT = "rate %r: the stored policy rules, and it differs from the limits given here: %s. %s"
+"""What is logged if a limiter was made with other limits than those stored: its name, `Compared`, and what to do."""
 
 OLDER_SORT_KEY = "rate"
 """Under which versions before this one keep a rate, in one item."""
 
 
 def ensure_policy(
-    state: LimiterState, *, newer: bool = False, shown: int = 0, deadline: float
+    state: LimiterState,
+    *,
+    newer: bool = False,
+    shown: int = 0,
+    deadline: float,
+    wake: Callable[[], None] | None = None,
 ) -> Operation[Busy | Unavailable | None]:
     """Have a policy to charge by: read it, and create it where there is none.
 
@@ -48,6 +63,7 @@ def ensure_policy(
         shown: The `rev` that the item shows. If the stored one is older, the policy was deleted, and made anew by a
             process whose clock was behind: it is raised above, as no item could be charged under it otherwise.
         deadline: When to give up, on the steady clock.
+        wake: Ends the caller's pause, so that it can wait for another one's question; None: it asks itself.
 
     Returns:
         Why there is none; None if there is one.
@@ -55,13 +71,59 @@ def ensure_policy(
     Raises:
         StoreRejected: The service refuses for good.
     """
-    known = state.policy
-    if known is not None and not newer:
-        now = state.time.steady()
-        old, asking = now - state.policy_at - POLICY_SECONDS, now - state.policy_asking_at
-        if old < 0 or max(old, asking) < _MEANWHILE_SECONDS:
+    if _will_do(state, newer=newer, shown=shown):
+        return None
+    if wake is not None and _is_asked(state):
+        yield from _until_asked(state, wake, deadline)
+        if _will_do(state, newer=newer, shown=shown):
             return None
-        state.policy_asking_at = now
+    state.policy_asking_at = state.time.steady()
+    try:
+        failure = yield from _ask_for_policy(state, newer=newer, shown=shown, deadline=deadline)
+    except LeaseError:
+        _asked(state)
+        raise
+    _asked(state)
+    return failure
+
+
+def _will_do(state: LimiterState, *, newer: bool, shown: int) -> bool:
+    """Whether the policy that is known is new enough."""
+    if state.policy is None:
+        return False
+    if newer:
+        return 0 < shown <= state.policy.rev
+    now = state.time.steady()
+    old, asking = now - state.policy_at - POLICY_SECONDS, now - state.policy_asking_at
+    return old < 0 or max(old, asking) < MEANWHILE_SECONDS
+
+
+def _is_asked(state: LimiterState) -> bool:
+    return state.time.steady() - state.policy_asking_at < MEANWHILE_SECONDS
+
+
+def _until_asked(state: LimiterState, wake: Callable[[], None], deadline: float) -> Operation[None]:
+    """Wait until another caller has asked for the policy, or has been asking for long."""
+    with state.lock:
+        state.policy_awaited.append(wake)
+    ends = min(deadline, state.policy_asking_at + MEANWHILE_SECONDS)
+    while _is_asked(state) and (left := ends - state.time.steady()) > 0:
+        yield Pause(seconds=left, wakeable=True)
+
+
+def _asked(state: LimiterState) -> None:
+    """Note that nobody asks any more, and wake those who wait for that."""
+    with state.lock:
+        state.policy_asking_at = -math.inf
+        awaited, state.policy_awaited = state.policy_awaited, []
+    for wake in awaited:
+        wake()
+
+
+def _ask_for_policy(
+    state: LimiterState, *, newer: bool, shown: int, deadline: float
+) -> Operation[Busy | Unavailable | None]:
+    known = state.policy
     failure: Busy | Unavailable = Unavailable(cause=StoreUnavailable("somebody deletes the policy again and again"))
     for _ in range(_TRIES):
         asked = state.time.steady()
@@ -104,9 +166,14 @@ def learn_policy(state: LimiterState, policy: Policy, *, asked: float) -> None:
         asked: When the request was sent, on the steady clock: the policy may have been changed since then.
     """
     state.policy_at = max(state.policy_at, asked)
-    if state.policy is None or policy.rev >= state.policy.rev:
+    before = state.policy
+    if before is None or policy.rev >= before.rev:
         state.policy = policy
     _tell(state, policy)
+    if before is not None and policy.rev > before.rev:
+        with state.lock:
+            waiting = [booking for book in state.books() for booking in book.everybody()]
+        wake_all(waiting)
 
 
 def tell_if_older(state: LimiterState, answer: object) -> None:
@@ -135,11 +202,21 @@ def _tell(state: LimiterState, policy: Policy) -> None:
         return
     state.policy_told = True
     _log.warning(
-        "rate %r: the stored policy rules, and it differs from the limits given here: %s. %s",
+        OTHER_LIMITS_TEXT,
         state.name,
-        "; ".join(_compared(name, policy.limits.get(name), state.given.get(name)) for name in differing),
+        Compared(tuple((name, policy.limits.get(name), state.given.get(name)) for name in differing)),
         _advice(state, policy, {name: state.given[name] for name in differing if name in state.given}),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Limits in a log message, as stored and as given, by name: readable as a text, and as what they are."""
+
+    limits: tuple[tuple[str, LimitPolicy | None, LimitPolicy | None], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(_compared(*each) for each in self.limits)
 
 
 def _advice(state: LimiterState, policy: Policy, limits: Mapping[str, LimitPolicy]) -> str:

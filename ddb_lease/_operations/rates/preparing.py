@@ -1,4 +1,8 @@
-"""Before a charge: the policy and the time, and a look at a key that asks for more than the limits seem to allow."""
+"""Before a charge: the policy and the time; and a look at the policy and the key before a call is refused for good.
+
+Invariant: a call for more than a burst is refused by what was read within the last second: an override, or another
+policy, may allow it by now.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +12,30 @@ from typing import Final
 from ddb_lease._operations.rates.policy import ensure_policy
 from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._operations.sync_time import confirm, without_time
-from ddb_lease._protocol.outcomes import Admission, Busy, Unavailable, failure_of
-from ddb_lease._protocol.rates.charging import REMEMBERED, NeverEnough, Wanted, earliest_due
+from ddb_lease._protocol.outcomes import Busy, Unavailable, failure_of
+from ddb_lease._protocol.rates.charging import NeverEnough
 from ddb_lease._protocol.rates.messages import KeyIs, ReadKey
-from ddb_lease._protocol.rates.validation import SINGLE
+from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.errors import ConfigurationError
 
 ATTEMPT_SECONDS: Final = 5.0
 """How long an attempt with an unknown outcome is sent again."""
 
+JUST_READ_SECONDS: Final = 1.0
+"""What was read so long ago refuses a call for more than a burst without being read again."""
+
 TRIES_WHEN_UNKNOWN: Final = 6
 """How often one attempt is sent in all while its answers are lost."""
 
 
 def prepare_to_charge(
-    state: LimiterState, gives_up_at: Callable[[], float], budget_ends: Callable[[], float]
+    state: LimiterState,
+    gives_up_at: Callable[[], float],
+    budget_ends: Callable[[], float],
+    wake: Callable[[], None] | None = None,
 ) -> Operation[Busy | Unavailable | None]:
     """Have a policy and the time; returns why we have not.
 
@@ -32,8 +43,9 @@ def prepare_to_charge(
         state: Of the limiter.
         gives_up_at: Until when the policy is asked for, on the steady clock.
         budget_ends: Until when the time is asked for: asked once the policy was answered, as that may end an outage.
+        wake: As for `ensure_policy`.
     """
-    failure = yield from ensure_policy(state, deadline=gives_up_at())
+    failure = yield from ensure_policy(state, deadline=gives_up_at(), wake=wake)
     if failure is not None:
         return failure
     if state.rate_time.now_ns() is None:
@@ -45,24 +57,31 @@ def prepare_to_charge(
     return None
 
 
-def look_for_override(
-    state: LimiterState, key: str, wanted: Wanted, *, refused: NeverEnough, give_up_at: float
-) -> Operation[Admission | None]:
-    """Read the key, as it may have an override that allows more; None: it was read just now.
+def just_read(state: LimiterState, book: KeyBook) -> bool:
+    """Whether the policy and a key were read so lately that a call for more than they allow is refused."""
+    now = state.rate_time.now_ns()
+    key_is_new = now is not None and now - book.known_at < JUST_READ_SECONDS * NS
+    return key_is_new and state.time.steady() - state.policy_at < JUST_READ_SECONDS
 
-    Raises:
-        ConfigurationError: What was read shows that the limits never allow it.
-    """
-    policy, book, now = state.policy, state.book(key), state.now()
-    if now - book.known_at < REMEMBERED and policy is not None:
-        due = earliest_due(policy, book.known, wanted, now=now)
-        if isinstance(due, NeverEnough):
-            what = "n" if refused.limit == SINGLE else refused.limit
-            raise ConfigurationError(
-                f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
-                f"{refused.limit!r}, or of the key's override)"
-            )
+
+def read_before_refusing(state: LimiterState, key: str, *, give_up_at: float) -> Operation[Busy | Unavailable | None]:
+    """Read the policy and the key, as they may allow more than they did; returns why they could not be read."""
+    if state.time.steady() - state.policy_at >= JUST_READ_SECONDS:
+        failure = yield from ensure_policy(state, newer=True, deadline=give_up_at)
+        if failure is not None:
+            return failure
+    if state.now() - state.book(key).known_at < JUST_READ_SECONDS * NS:
+        return None
     return (yield from look_at_key(state, key, give_up_at=give_up_at))
+
+
+def too_many(refused: NeverEnough, *, rate: str) -> ConfigurationError:
+    """The error of a call for more than its limits ever allow."""
+    what = "n" if refused.limit == SINGLE else refused.limit
+    return ConfigurationError(
+        f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+        f"{refused.limit!r} of rate {rate!r}, or of the key's override)"
+    )
 
 
 def look_at_key(state: LimiterState, key: str, *, give_up_at: float) -> Operation[Busy | Unavailable | None]:

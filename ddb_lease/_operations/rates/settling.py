@@ -6,8 +6,8 @@ Invariants:
   item is read, as what was seen last may be older than the reservation.
 - One caller sends for all that settle at that moment. A settlement whose outcome is unknown is sent again, by whoever
   comes next, with the same id: it happens once.
-- If a charge that reserves was given up, and may have been carried out, the item is read once too: else nobody would
-  settle it before its time.
+- If a charge that reserves was given up, and may have been carried out, the item is read too: else nobody would settle
+  it before its time.
 - A hold that is past its time is swept by whoever meets it before a charge: settled in full, on condition that it is as
   seen. So nobody has to look for holds of processes that died.
 - Nothing here fails a charge: what cannot be swept now is swept by the next one.
@@ -43,6 +43,9 @@ MOST_SWEPT: Final = 8
 WAIT_FOR_ANOTHER_SECONDS: Final = 0.1
 """How long a settlement waits for the answer to a charge that reserves, and such a charge for that to a settlement, at
 most: each needs to know what the other makes of the process's hold."""
+
+CONTENDED_SECONDS: Final = 0.5
+"""The longest pause after the service has refused a settlement `TRIES` times, as others write the item too."""
 
 _TURN_SECONDS: Final = 1.0
 """How long a caller that another one sends for sleeps at most before it looks again."""
@@ -84,12 +87,15 @@ def settle_held(state: LimiterState, key: str, book: KeyBook, settler: Settler) 
         failure = yield from _Sending(state, key, book, ledger).run(settler.deadline)
         with state.lock:
             settlers, bookings = ledger.others(settler), book.others()
+            callers = [] if book.callers is None else list(book.callers)[:1]  # all at once would only conflict
         for other in settlers:
             other.wake()
-        for booking in bookings:
-            booking.wake()  # there may be room for them by now
-        if failure is not None and settler.held.counted is None:
+        for waiter in [*bookings, *callers]:
+            waiter.wake()  # there may be room for them by now
+        if isinstance(failure, Unavailable) and settler.held.counted is None:
             return failure
+        if failure is not None:  # others write the item too: the service answers, and so it will be settled
+            yield Pause(seconds=max(0.0, min(left, state.chance.uniform(0.0, CONTENDED_SECONDS))), wakeable=True)
     return None
 
 
@@ -133,17 +139,18 @@ def enter(book: KeyBook, flight: Flight, sent: Sequence[Charge], due: int) -> No
     """
     if book.flight is not flight:
         return  # another caller has entered it
-    held = hold(book, sent, flight.wanted, due)
+    held = held_by(sent, flight.wanted, due)
     booking = flight.batch[0][0]()
     if booking is not None and booking in book.waiting():
-        booking.held = held
+        booking.held = held  # first: an interrupt may come before it is in the ledger, and then nobody uses it
     else:
         held.give_up()
+    hold(book, sent, held)
 
 
-def hold(book: KeyBook, sent: Sequence[Charge], wanted: Wanted, due: int) -> Held:
-    """Enter what a charge reserved into the ledger; arguments as for `enter`."""
-    held = Held(
+def held_by(sent: Sequence[Charge], wanted: Wanted, due: int) -> Held:
+    """What a charge reserved; arguments as for `enter`. Give it to whoever uses it, and then to `hold`."""
+    return Held(
         reserved={
             part.name: Reserved(
                 permits=wanted.reserved[part.name], interval=part.reserved // wanted.reserved[part.name]
@@ -154,10 +161,13 @@ def hold(book: KeyBook, sent: Sequence[Charge], wanted: Wanted, due: int) -> Hel
         # A recognised attempt may be due later than the sending that was charged reckoned with.
         until=min(due + wanted.settle_within, *(charge.hold.until for charge in sent if charge.hold is not None)),
     )
+
+
+def hold(book: KeyBook, sent: Sequence[Charge], held: Held) -> None:
+    """Enter what a charge reserved into the ledger."""
     if book.ledger is None:
         book.ledger = HoldLedger()
-    book.ledger.add(held, bases=[charge.hold_before for charge in sent])
-    return held
+    book.ledger.add(held, bases=[charge.hold_before for charge in sent], attempt=sent[-1].attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +212,7 @@ class _Sending:
                 with state.lock:
                     ledger.over(step, counted=True)
             if isinstance(step, _Unsure):
-                ledger.unsure = False
+                ledger.looked(now=state.rate_time.now_ns() or 0)
             _learn(state, self._book, answer.state, since)  # this shows whether an earlier sending happened
         return LostRace()
 
@@ -231,7 +241,7 @@ class _Sending:
         hold, now = self._hold(), state.rate_time.now_ns()
         if now is None:
             return None
-        if ledger.unsure and not reserves(self._book):
+        if ledger.is_unsure(now=now) and not reserves(self._book):
             return _Unsure()
         if hold is not None and self._is_made_anew(hold):
             ledger.made_anew()

@@ -20,17 +20,22 @@ from typing import Any, Final
 
 from ddb_lease._operations.rates.booking import BRANCHES, HELD_SECONDS
 from ddb_lease._operations.rates.flights import SLACK_NS
-from ddb_lease._operations.rates.memory import known_to_rely_on
-from ddb_lease._operations.rates.policy import ensure_policy
-from ddb_lease._operations.rates.preparing import ATTEMPT_SECONDS, look_at_key, prepare_to_charge
-from ddb_lease._operations.rates.settling import clear_overdue, hold
+from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
+from ddb_lease._operations.rates.policy import MEANWHILE_SECONDS, ensure_policy
+from ddb_lease._operations.rates.preparing import (
+    ATTEMPT_SECONDS,
+    just_read,
+    prepare_to_charge,
+    read_before_refusing,
+    too_many,
+)
+from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol.messages import Done, Pause
 from ddb_lease._protocol.outcomes import Admission, Admitted, Booked, Busy, Denied, LostRace, Unavailable, failure_of
 from ddb_lease._protocol.rates.batching import Batch, Place, Wait, plan
 from ddb_lease._protocol.rates.charging import (
-    REMEMBERED,
     Attempt,
     HeldBack,
     KeyWanted,
@@ -48,12 +53,12 @@ from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, TogetherR
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease._protocol.rates.together import after_others
-from ddb_lease._protocol.rates.validation import NS, SINGLE
+from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation, admitting
 from ddb_lease._state.rates.callers import Callers
 from ddb_lease._state.rates.hold_ledger import Held, left_behind
 from ddb_lease._state.rates.key_book import KeyBook
-from ddb_lease._state.rates.limiter_state import LimiterState
+from ddb_lease._state.rates.limiter_state import POLICY_SECONDS, LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 
@@ -100,9 +105,10 @@ class Call:
         patient: Whether it waits.
         failing_since: When the first of the tries in a row began that have failed; None if the last one did not.
         held: What it holds of each member, once that is charged.
-        admitted: Whether its permits were taken.
+        handed_over: Whether somebody has got its reservation.
         sending: The charge that reserves, and that is not known yet.
         wake: Ends its pause, from any thread.
+        process: The process that it is a call of.
         prepared: How often in a row it was prepared, and then not charged.
         sweeps_at: When holds that are overdue are a reason to prepare again, on the steady clock.
     """
@@ -113,11 +119,15 @@ class Call:
     patient: bool
     failing_since: float | None = None
     held: list[Held] = field(default_factory=list)
-    admitted: bool = False
+    handed_over: bool = False
     sending: ChargeTogether | None = None
     prepared: int = 0
     sweeps_at: float = -math.inf
     wake: Callable[[], None] = _nobody
+    process: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.process = self.members[0].state.process
 
     def join(self) -> None:
         """Join the callers of each member."""
@@ -127,7 +137,7 @@ class Call:
                 member.book.callers.join(self)
 
     def leave(self) -> None:
-        """End it, from any place: nobody uses what it holds, unless it was admitted; and what it sends is not its own.
+        """End it, from any place: nobody uses what it holds, unless it was handed over; what it sends is not its own.
 
         If a charge that it left behind is carried out, this process's next call settles in full what that holds.
         """
@@ -136,7 +146,7 @@ class Call:
                 if member.book.callers is not None:
                     member.book.callers.leave(self)
         _forget_sending(self, known=False)
-        if not self.admitted:
+        if not self.handed_over:
             for member, held in zip(self.members, self.held, strict=False):
                 with member.state.lock:
                     held.give_up()
@@ -150,25 +160,28 @@ class Unprepared:
 def prepare(member: Member, call: Call) -> Operation[Admission]:
     """Have what a charge of one member needs: its policy, and no holds that are overdue. It is sent to its own store.
 
+    What the key's own limiter decides in an outage, and within which budget, holds for its parents too.
+
     Returns:
         `Admitted` once it is done; or why not, at the deadline.
 
     Raises:
         StoreRejected: The service refuses for good.
     """
-    state, book = member.state, member.book
+    state, book, first = member.state, member.book, call.members[0].state
 
     def once() -> Operation[Admission]:
+        first.require_usable(call.process)
         failure = yield from prepare_to_charge(
-            state, lambda: _gives_up_at(state, call), lambda: _budget_ends(state, call)
+            state, lambda: _gives_up_at(first, call), lambda: _budget_ends(first, call)
         )
-        give_up_at, known, policy = _gives_up_at(state, call), book.known, state.policy
+        give_up_at, known, policy = _gives_up_at(first, call), book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:
             failure = yield from ensure_policy(state, newer=True, shown=known.rev, deadline=give_up_at)
         if failure is not None:
             return failure
-        if _is_too_much(member):
-            failure = yield from look_at_key(member.state, member.key, give_up_at=give_up_at)
+        if _is_too_much(member) and not just_read(state, book):
+            failure = yield from read_before_refusing(state, member.key, give_up_at=give_up_at)
             if failure is not None:
                 return failure
         known = book.known
@@ -176,7 +189,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
             yield from _sweep(member, call, give_up_at)
         return Admitted()
 
-    outcome: Admission = yield from _until_admitted(once, state, call)
+    outcome: Admission = yield from _until_admitted(once, first, call)
     return outcome
 
 
@@ -198,7 +211,7 @@ def charge_together(call: Call) -> Operation[Admission | Unprepared]:
     if not isinstance(outcome, Unprepared):
         return outcome  # type: ignore[no-any-return] # as annotated
     left, call.prepared = call.deadline - state.time.steady(), call.prepared + 1
-    if left <= 0 or (call.prepared > MOST_PREPARED and not call.patient):
+    if call.prepared > MOST_PREPARED and (left <= 0 or not call.patient):
         return LostRace()
     if call.prepared > MOST_PREPARED:
         yield Pause(seconds=min(left, state.chance.uniform(0.0, SWEEPS_AGAIN_SECONDS)), wakeable=True)
@@ -216,12 +229,11 @@ def _sweep(member: Member, call: Call, give_up_at: float) -> Operation[None]:
 
 
 def _is_too_much(member: Member) -> bool:
-    """Whether the limits never allow it, as far as is known, and that was not seen lately. An override may."""
-    policy, book, now = member.state.policy, member.book, member.state.rate_time.now_ns()
+    """Whether the limits never allow it, as far as is known. An override may."""
+    policy, now = member.state.policy, member.state.rate_time.now_ns()
     if policy is None or now is None or any(name not in policy.limits for name in member.wanted.limits):
         return False
-    seen_lately = now - book.known_at < REMEMBERED
-    return not seen_lately and isinstance(earliest_due(policy, book.known, member.wanted, now=now), NeverEnough)
+    return isinstance(earliest_due(policy, member.book.known, member.wanted, now=now), NeverEnough)
 
 
 def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, call: Call) -> Operation[Any]:
@@ -253,6 +265,7 @@ def _until_admitted(once: Callable[[], Operation[Any]], state: LimiterState, cal
         patient=call.patient,
         give_up=give_up,
         longest_pause=math.inf if contact is None or contact.longest_pause is None else contact.longest_pause,
+        looks_in=lambda: min(looks_in(member.state, member.book) for member in call.members),
     )
     return (yield from policy.after((yield from tried()), tried))
 
@@ -294,6 +307,7 @@ class _Charging:
 
     def _plan(self, refusals: int) -> ChargeTogether | Denied | Unprepared:
         call, now = self._call, self._first.rate_time.now_ns()
+        self._first.require_usable(call.process)
         if now is None:
             return Unprepared()
         steady = self._first.time.steady()
@@ -354,6 +368,7 @@ class _Charging:
             answer, _ = yield from send_until(
                 request, again=UNANSWERED, time=state.time, chance=state.chance, tries=BRANCHES, deadline=give_up_at
             )
+        state.require_usable(self._call.process)
         if isinstance(answer, Done):
             self._charged(request.charges, (None,) * len(request.charges))
             return Booked(due=request.charges[0].due), True
@@ -375,7 +390,9 @@ class _Charging:
             with member.state.lock:
                 state = shown or after_others(charge, key.state, member.book.known)
                 if member.wanted.reserved:
-                    self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
+                    held = held_by([charge], member.wanted, charge.due)
+                    self._call.held.append(held)
+                    hold(member.book, [charge], held)
                     # At the same moment: a charge that is in the ledger and not known yet would pass for another one.
                     _forget_reserving(member, charge)
                 member.book.learn(state, now=now, process=member.state.process, guessed=shown is None)
@@ -389,7 +406,8 @@ def _forget_sending(call: Call, *, known: bool) -> None:
             with member.state.lock:
                 _forget_reserving(member, charge)
                 if charge.hold is not None and not known:
-                    member.book.ledger = left_behind(member.book.ledger)
+                    now = member.state.rate_time.now_ns() or 0
+                    member.book.ledger = left_behind(member.book.ledger, now=now)
 
 
 def _forget_reserving(member: Member, charge: Charge) -> None:
@@ -406,6 +424,8 @@ def _plan_one(
         raise state.closed_error()
     if policy is None or (sweeps and _overdue(member.book.known, now)):
         return Unprepared()
+    if state.time.steady() - state.policy_at >= POLICY_SECONDS + MEANWHILE_SECONDS:
+        return Unprepared()  # who waits for long meets a new policy, though nobody charges under it
     _require_limits(member)
     known = known_to_rely_on(policy, member.book, member.wanted, now=now)
     step = plan(policy, known, [replace(place, wanted=member.wanted)], now=now)
@@ -443,6 +463,7 @@ def _until_used(call: Call, due: int) -> Operation[None]:
     """Wait until permits are due, and let them pass the gates of all members, at one moment."""
     states = sorted({id(member.state): member.state for member in call.members}.values(), key=id)
     while True:
+        call.members[0].state.require_usable(call.process)
         for state in states:
             if state.closed:
                 raise state.closed_error()
@@ -490,11 +511,9 @@ def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
         case StalePolicy():
             return Unprepared()
         case NeverEnough():
-            what = "n" if step.limit == SINGLE else step.limit
-            raise ConfigurationError(
-                f"{what} must be a whole number from 1 to {step.burst:,} (the burst of the stored policy's limit "
-                f"{step.limit!r} of rate {member.state.name!r})"
-            )
+            if not just_read(member.state, member.book):
+                return Unprepared()
+            raise too_many(step, rate=member.state.name)
         case _:
             raise ConfigurationError(f"unexpected plan: {step}")
 

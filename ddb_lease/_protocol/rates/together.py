@@ -13,11 +13,7 @@ from ddb_lease._protocol.rates.records import KeyState, LimitState
 
 
 def after(charge: Charge, state: KeyState | None) -> KeyState:
-    """The item after a charge that happened, if it was before as it was seen last.
-
-    Who forgot the item knows the `override_rev` of the charge, and not the override. An item with the one and not the
-    other would pass for one that the policy alone rules, and the table would take charges by it; so it has neither.
-    """
+    """The item after a charge that happened, if it was before as it was seen last."""
     before = state or KeyState(rev=charge.rev)
     limits = dict(before.limits)
     for part in charge.limits:
@@ -41,9 +37,11 @@ def after_others(charge: Charge, planned: KeyState | None, known: KeyState | Non
         planned: The item by which it was planned.
         known: The item as last seen by now.
     """
-    if known is None or known == planned:
-        return after(charge, known)
     least = after(charge, planned)
+    # If the item was forgotten since, what it showed still counts: the charge has its hold and its override's `rev`.
+    # Without those limits, nobody would settle them, or know what the override allows.
+    if known is None or known == planned:
+        return least
     limits = {name: _later(least.limits.get(name), known.limits.get(name)) for name in {*least.limits, *known.limits}}
     holds = dict(known.holds)
     found = holds.get(charge.process)

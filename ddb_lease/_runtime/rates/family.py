@@ -11,19 +11,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.together import Call, Member, Unprepared, charge_together, prepare
+from ddb_lease._operations.rates.without_answer import Beside, noting
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Verdict, Wish
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import ReservationCore, nothing_held, reserved
-from ddb_lease.errors import ConfigurationError
+from ddb_lease._runtime.rates.wish import Verdict, Wish
+from ddb_lease.errors import ConfigurationError, RateTimeout
 from ddb_lease.models import Decision, Seconds
 
 MOST_PARENTS: Final = 9
@@ -101,9 +103,9 @@ class Family:
                 raise ConfigurationError(f"{own.core!r} and {one.core!r} must have the same table and endpoint")
         self.members = (own, *members.values())
 
-    def wanted(self, n: int, permits: Mapping[str, int]) -> tuple[Wanted, ...]:
+    def wanted(self, n: int, permits: Mapping[str, int], *, asks: bool = True) -> tuple[Wanted, ...]:
         """The permits of each member; see `RateLimiterCore.wanted`."""
-        return tuple(_of(one, lambda one: one.core.wanted(n, permits, one.key)) for one in self.members)
+        return tuple(_of(one, lambda one: one.core.wanted(n, permits, one.key, asks=asks)) for one in self.members)
 
     def reserved(self, n: int, permits: Mapping[str, int], settle_within: Seconds) -> tuple[Wanted, ...]:
         """The permits to reserve of each member; see `reservation_core.reserved`."""
@@ -128,7 +130,7 @@ class Family:
 
     @contextlib.contextmanager
     def call(self, wanted: Sequence[Wanted], timeout: Seconds | None, *, patient: bool) -> Iterator[Call]:
-        """One call. If it ends without `conclude`, nothing that it reserved is used."""
+        """One call. If it ends without `reservations`, nothing that it reserved is used."""
         first = self.members[0].core.state
         began = first.time.steady()
         seconds = checked_timeout(timeout) if patient else _TRY_SECONDS
@@ -142,7 +144,12 @@ class Family:
             call.join()
             yield call
         finally:
-            call.leave()
+            try:
+                call.leave()
+            except BaseException:  # interrupted: nobody gets its reservation
+                call.handed_over = False
+                call.leave()
+                raise
 
     def steps(self, call: Call, wake: Callable[[], None]) -> Iterator[Step]:
         """What to drive, one after the other, until one of them ends the call: see `Step.ends`.
@@ -151,46 +158,48 @@ class Family:
             call: The call.
             wake: Ends its pause, from any thread.
         """
-        call.wake = wake
+        call.wake, own = wake, self.members[0].core
         while True:
             for relative, member in zip(self.members, call.members, strict=True):
                 preparing = relative.core.observed(prepare(member, call), member.key, None)
+                if relative.core is not own and own.state.contact is not None:
+                    preparing = noting(preparing, own.state, own.state.contact)  # it decides, in an outage
                 yield Step(relative.core.driver, preparing, prepares=True)
-            own = self.members[0]
-            charging: Any = own.core.observed(charge_together(call), own.key, None)  # type: ignore[arg-type] # any result
-            yield Step(own.core.driver, charging, prepares=False)
+            charging: Any = own.observed(charge_together(call), self.members[0].key, None)  # type: ignore[arg-type] # any result
+            yield Step(own.driver, charging, prepares=False)
 
     def without_answer(self, call: Call, outcome: Any) -> Operation[DecidedHere | None] | None:  # noqa: ANN401 - as driven
         """What decides in place of the table; see `RateLimiterCore.without_answer`. The key's own limiter decides."""
-        return self.members[0].core.without_answer(self._wish(call), outcome)
+        beside = [Beside(one.state, one.key, one.wanted) for one in call.members[1:]]
+        return self.members[0].core.without_answer(self._wish(call), outcome, beside=beside)
 
     def conclude(self, call: Call, outcome: Any) -> Verdict:  # noqa: ANN401 - as driven
         """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""
-        verdict = self.members[0].core.conclude(self._wish(call), outcome)
-        call.admitted = bool(verdict)
-        return verdict
+        return self.members[0].core.conclude(self._wish(call), outcome)
 
     def _wish(self, call: Call) -> Wish:
         own = call.members[0]
         return Wish(key=own.key, wanted=own.wanted, began=call.began, deadline=call.deadline, patient=call.patient)
 
     def reservations(self, call: Call) -> tuple[ReservationCore, ...]:
-        """What a call that was admitted holds, of each member."""
+        """What a call that was admitted holds, of each member. From now on, the call gives up none of it."""
         each = zip(self.members, call.members, strict=True)
         held = call.held or [nothing_held(one.core, member.wanted) for one, member in each]
-        return tuple(ReservationCore(one.core, one.key, own) for one, own in zip(self.members, held, strict=True))
+        cores = tuple(ReservationCore(one.core, one.key, own) for one, own in zip(self.members, held, strict=True))
+        call.handed_over = True
+        return cores
 
     def wait_time(self, wanted: Sequence[Wanted]) -> float:
         """Seconds until the permits could be had of all members, as far as this process knows."""
-        return max(one.core.wait_time(one.key, own) for one, own in zip(self.members, wanted, strict=True))
+        return max(one.core.answers.wait_time(one.key, own) for one, own in zip(self.members, wanted, strict=True))
 
     def decision(self, wanted: Sequence[Wanted], allowed: Verdict) -> Decision:
         """What this process knows of all members: of each limit, what the one that has least of it says."""
         own = self.members[0]
         if allowed.by != "table":
-            return own.core.decision(own.key, wanted[0], allowed=allowed)
+            return own.core.answers.decision(own.key, wanted[0], allowed=allowed)
         each = [
-            one.core.decision(one.key, want, allowed=bool(allowed))
+            one.core.answers.decision(one.key, want, allowed=bool(allowed))
             for one, want in zip(self.members, wanted, strict=True)
         ]
         limits = dict(each[0].limits)
@@ -207,7 +216,17 @@ class Family:
             reset_after=max(one.reset_after for one in each),
             limits=limits,
             tightest=tightest.tightest,
+            blocked_seconds=max(one.blocked_seconds for one in each),
         )
+
+    def timed_out(self, wanted: Sequence[Wanted], timeout: Seconds | None, verdict: Verdict) -> RateTimeout:
+        """The error of a call that timed out; it names the member that lets wait longest."""
+        each, by_itself = zip(self.members, wanted, strict=True), replace(verdict, retry_in=0.0)
+        lacks = [one.core.answers.lack(one.key, own, by_itself) for one, own in each]
+        longest = max(lacks, key=lambda lack: (lack.seconds, lack.blocked))
+        longest = replace(longest, seconds=max(longest.seconds, verdict.retry_in))
+        own = self.members[0]
+        return own.core.answers.timed_out(own.key, wanted[0], timeout, lack=longest)
 
 
 @dataclass(frozen=True, slots=True)

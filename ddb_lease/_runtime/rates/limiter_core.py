@@ -12,21 +12,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from ddb_lease._numbers import checked_timeout, positive, shown
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.rates.booking import book
 from ddb_lease._operations.rates.memory import known_denial
-from ddb_lease._operations.rates.without_answer import decide_here, noting, unanswered
+from ddb_lease._operations.rates.preparing import just_read
+from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
-from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, reason_text
-from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, Wanted, earliest_due, limits_of
-from ddb_lease._protocol.rates.records import LimitPolicy
-from ddb_lease._protocol.rates.standing import shortage, standing
+from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, Denied, reason_text
+from ddb_lease._protocol.rates.charging import Wanted, limits_of
 from ddb_lease._protocol.rates.validation import (
-    LONGEST_NS,
     NS,
     SINGLE,
     checked_permits,
@@ -37,9 +34,12 @@ from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.rates.answers import RateAnswers
+from ddb_lease._runtime.rates.given import checked_count, checked_prefetch
 from ddb_lease._runtime.rates.reporter import RateReporter
 from ddb_lease._runtime.rates.steering import RateSteering
-from ddb_lease._runtime.rates.unavailability import contact_for, decision_here, in_vain, meanwhile, timeouts_of
+from ddb_lease._runtime.rates.unavailability import contact_for, meanwhile, timeouts_of
+from ddb_lease._runtime.rates.wish import Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
 from ddb_lease._state.rates.callers import Sleeper
@@ -47,48 +47,11 @@ from ddb_lease._state.rates.key_book import Booking, KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, StoreUnavailable
-from ddb_lease.models import DecidedBy, Decision, Limit, LimitDecision, OnUnavailable, Seconds, Timing
+from ddb_lease.errors import ConfigurationError, StoreUnavailable
+from ddb_lease.models import DecidedBy, Limit, OnUnavailable, Seconds, Timing
 from ddb_lease.rate_events import OnRateEvent
 
 _TRY_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What one call asks the table for.
-
-    Attributes:
-        key: Of which key; empty for a limiter without keys.
-        wanted: The permits.
-        began: When the call began, on the steady clock.
-        deadline: When to give up, on the steady clock.
-        patient: Whether it waits for them.
-    """
-
-    key: str
-    wanted: Wanted
-    began: float
-    deadline: float
-    patient: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """How a call ended; true if the permits were taken.
-
-    Attributes:
-        allowed: Whether they were.
-        by: Who decided.
-        retry_in: Seconds until it is worth asking again, where the table did not decide.
-    """
-
-    allowed: bool
-    by: DecidedBy = "table"
-    retry_in: float = 0.0
-
-    def __bool__(self) -> bool:
-        return self.allowed
 
 
 class ForkAware(Protocol):
@@ -124,6 +87,7 @@ class RateLimiterCore:
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
         whereabouts: Its table and endpoint: limiters that have these in common can be charged together.
+        answers: What it tells its callers.
         steering: What an operator does: the policy, overrides, blocks, status.
         reporter: Reports its events; None if nobody listens.
     """
@@ -164,7 +128,7 @@ class RateLimiterCore:
             name=self.name,
             given=given,
             place=connection.endpoint.place(table=self.table),
-            prefetch=_checked_prefetch(prefetch, given),
+            prefetch=checked_prefetch(prefetch, given),
             retention=timing.retention,
             time=shared.time,
             rate_time=shared.rate_time,
@@ -181,6 +145,7 @@ class RateLimiterCore:
         )
         self.reporter = None if on_event is None else RateReporter(self.state, on_event, runtime=runtime)
         self.block = ClosingBlock(f"rate {self.name!r}")
+        self.answers = RateAnswers(self.state, block=self.block)
         self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
@@ -193,13 +158,14 @@ class RateLimiterCore:
 
     # What is wanted.
 
-    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "") -> Wanted:
+    def wanted(self, n: int, permits: Mapping[str, int], key: str | None = "", *, asks: bool = True) -> Wanted:
         """The permits that a call asks for, checked.
 
         Args:
             n: As the caller gave it: for a limiter with one unnamed limit.
             permits: By limit, for a limiter with several.
             key: Of which key: an override may allow it more than the policy does, or less. None: that is not known yet.
+            asks: Whether the table is asked before they are refused, where what is known of it is old.
 
         Raises:
             ConfigurationError: They cannot be had, ever, or there is no such limit. Nothing was sent.
@@ -207,14 +173,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return _single(_checked_count("n", n, self._most(key, SINGLE)))
+            return _single(checked_count("n", n, self._most(key, SINGLE, n, asks=asks)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         booked = checked_permits(permits, limits)
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         for name, count in booked.items():
-            _checked_count(name, count, self._most(key, name))
+            checked_count(name, count, self._most(key, name, count, asks=asks))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -246,48 +212,6 @@ class RateLimiterCore:
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
         return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
-
-    def wait_time(self, key: str, wanted: Wanted) -> float:
-        """Seconds until the permits could be had, as far as this process knows."""
-        self.block.use()
-        state, now = self.state, self.state.rate_time.now_ns()
-        with state.lock:
-            known, policy = state.book(key).known, state.policy
-        if now is None or policy is None:
-            return 0.0
-        due = earliest_due(policy, known, wanted, now=now)
-        return max(0, due.at - now) / NS if isinstance(due, NotBefore) else 0.0
-
-    def decision(self, key: str, wanted: Wanted, *, allowed: Verdict | bool) -> Decision:
-        """What this process knows of a key, after it was asked for permits."""
-        state, now = self.state, self.state.rate_time.now_ns()
-        if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
-            return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
-        allowed = bool(allowed)
-        policy, book = state.policy, state.book(key)
-        known = book.known if book.doubted is None else book.doubted
-        if now is None or policy is None:
-            raise ConfigurationError("nothing is known of the key: a defect of this library")
-        found = standing(policy, known, now=now)
-        limits = {
-            name: LimitDecision(
-                remaining=one.remaining, retry_after=one.retry_after / NS, reset_after=one.reset_after / NS
-            )
-            for name, one in found.limits.items()
-        }
-        tightest, retry_after = found.tightest, 0.0
-        lacks = {} if allowed else shortage(policy, known, wanted, now=now)
-        if lacks:
-            tightest = max(lacks, key=lambda name: lacks[name])
-            retry_after = max(0, lacks[tightest]) / NS
-        return Decision(
-            allowed=allowed,
-            remaining=limits[tightest].remaining,
-            retry_after=retry_after,
-            reset_after=max(limit.reset_after for limit in limits.values()),
-            limits=limits,
-            tightest=tightest,
-        )
 
     # Operations, for an API to drive.
 
@@ -322,10 +246,17 @@ class RateLimiterCore:
                 self._leave(key_book, booking)
                 raise
 
-    def without_answer(self, wish: Wish, outcome: Admission) -> Operation[DecidedHere | None] | None:
+    def without_answer(
+        self, wish: Wish, outcome: Admission, *, beside: Sequence[Beside] = ()
+    ) -> Operation[DecidedHere | None] | None:
         """What decides in place of the table, if it did not; None: nothing does, and `conclude` tells the outcome.
 
         If the operation returns None, the service is to be asked again.
+
+        Args:
+            wish: What was wanted.
+            outcome: What came of it.
+            beside: The key's parents.
         """
         state = self.state
         contact = state.contact
@@ -333,7 +264,9 @@ class RateLimiterCore:
             return None
         if unanswered(outcome, self._trouble(wish)) is None:
             return None
-        return decide_here(state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient)
+        return decide_here(
+            state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient, beside=beside
+        )
 
     def conclude(self, wish: Wish, outcome: Admission) -> Verdict:
         """Whether the permits were taken, and who decided that.
@@ -351,19 +284,10 @@ class RateLimiterCore:
         if isinstance(outcome, DecidedHere):
             verdict = Verdict(allowed=outcome.allowed, by=outcome.by, retry_in=outcome.retry_in)
         else:
-            verdict = Verdict(allowed=isinstance(outcome, Admitted))
+            retry_in = outcome.retry_in if isinstance(outcome, Denied) else 0.0
+            verdict = Verdict(allowed=isinstance(outcome, Admitted), retry_in=retry_in)
         self._report(wish.key, wish.wanted, allowed=verdict.allowed, began=wish.began, by=verdict.by)
         return verdict
-
-    def timed_out(self, wanted: Wanted, timeout: Seconds | None) -> AcquireTimeout:
-        """The error of a call that timed out."""
-        counts = {**wanted.booked, **wanted.reserved}
-        parts = [f"{count} {name}" for name, count in sorted(counts.items())]
-        if len(parts) == 1 and SINGLE in counts:
-            permits = "permit" if counts[SINGLE] == 1 else f"{counts[SINGLE]} permits"
-        else:
-            permits = f"permits ({', '.join(parts)})"
-        return AcquireTimeout(f"no {permits} of rate {self.name!r} available{in_vain(timeout, self.state.contact)}")
 
     # Closing, fork and exit.
 
@@ -395,19 +319,25 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _most(self, key: str | None, name: str) -> int | None:
+    def _most(self, key: str | None, name: str, wanted: object, *, asks: bool) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        An override that we have not seen may allow a key more than the policy does, or than the one that we have seen.
+        What others have set meanwhile may allow more. Before the first use, a limiter's own limits hold.
         """
         if key is None:
             return None
         state = self.state
         book = state.known_book(key)
-        known, now = None if book is None else book.known, state.rate_time.now_ns()
-        if book is not None and known is not None and name in known.override:
-            return known.override[name].burst if now is None or now - book.known_at < REMEMBERED else None
-        return None if key else state.limits[name].burst
+        known = None if book is None else book.known
+        if known is not None and name in known.override:
+            most = known.override[name].burst
+        elif key:
+            return None
+        else:
+            most = state.limits[name].burst
+        if not asks or not isinstance(wanted, int) or wanted <= most or (state.policy is None and not key):
+            return most
+        return most if book is not None and just_read(state, book) else None
 
     def _trouble(self, wish: Wish) -> Exception | None:
         """Why others of this process could not ask for a caller."""
@@ -461,39 +391,3 @@ class RateLimiterCore:
 @functools.lru_cache(maxsize=1024)
 def _single(n: int) -> Wanted:
     return Wanted(booked={SINGLE: n})
-
-
-def limits_given(
-    rate: float | None, per: Seconds, burst: int | None, limits: Mapping[str, Limit] | None
-) -> Mapping[str, Limit]:
-    """The limits of a limiter: those by name, or one without a name.
-
-    Raises:
-        ConfigurationError: Both were given, or neither.
-    """
-    if rate is not None and limits is None:
-        positive("rate", rate)  # named as the caller knows it
-    if (rate is None) == (limits is None):
-        raise ConfigurationError("give a rate, or limits by name, as in limits={'requests': Limit(100, per=60)}")
-    if limits is not None:
-        if per != 1.0 or burst is not None:
-            raise ConfigurationError("per and burst belong to each of the limits: Limit(100, per=60, burst=10)")
-        return limits
-    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is not None
-
-
-def _checked_count(what: str, n: object, burst: int | None) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
-        most = "" if burst is None else f" to {burst:,} (the burst)"
-        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
-    return int(n)
-
-
-def _checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
-    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
-        raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
-    if prefetch and len(limits) > 1:
-        raise ConfigurationError("prefetch is for a limiter with one limit: calls of several take all of them together")
-    if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
-        raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
-    return prefetch

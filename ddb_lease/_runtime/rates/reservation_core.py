@@ -21,7 +21,8 @@ from ddb_lease._protocol.rates.settling import Reserved
 from ddb_lease._protocol.rates.validation import LONGEST_NS, NS, SINGLE, checked_permits
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.driver import Driver
-from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Wish
+from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
+from ddb_lease._runtime.rates.wish import Wish
 from ddb_lease._state.log import log as _log
 from ddb_lease._state.rates.hold_ledger import Held, HoldLedger, Settler
 from ddb_lease.errors import ConfigurationError

@@ -24,12 +24,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER, Reserved
+from ddb_lease._protocol.rates.validation import NS
 
 if TYPE_CHECKING:
     from ddb_lease._protocol.rates.records import Hold, KeyState
 
 MOST_OVERWRITTEN = 64
 """So many changes of its own are remembered, to tell an old answer from a new one."""
+
+
+UNDER_WAY = 10 * NS
+"""For so long after a charge was given up its request may be under way, by all timeouts of a client."""
+
+LOOKS_AGAIN = 2 * NS
+"""After how long the item is read again within that time, if the key is used."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -109,13 +117,16 @@ class HoldLedger:
         seen: The item as last seen.
         entries: What is held, the oldest first.
         under_way: The settlement under way.
-        unsure: Whether a charge was given up that may have been carried out. Only the item shows what it holds.
+        unsure_since: When a charge was given up that may be carried out, by the service's time; None: none was, or
+            what it holds was looked for. Only the item shows that.
+        looks_at: When it is looked for next.
     """
 
     seen: KeyState | None = None
     entries: list[Held] = field(default_factory=list)
     under_way: Settlement | None = None
-    unsure: bool = False
+    unsure_since: int | None = None
+    looks_at: int = 0
     _settlers: list[weakref.ref[Settler]] = field(default_factory=list)
     _overwritten: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_OVERWRITTEN))
 
@@ -129,15 +140,17 @@ class HoldLedger:
         if settlement is not None and state is not None and settlement.happened(state):
             self.over(settlement, counted=True)
 
-    def add(self, held: Held, *, bases: Collection[str | None]) -> None:
+    def add(self, held: Held, *, bases: Collection[str | None], attempt: str = "") -> None:
         """Add a reservation.
 
         Args:
             held: The reservation.
             bases: The attempts that the hold showed, by which the sendings of its charge were made. None: there was no
                 hold. If that is all, the charge made the hold anew, and all older reservations were swept.
+            attempt: The charge. If others of this process have built upon it, its answer came after theirs. Then their
+                reservations are in the ledger by now, and by what the hold has, the oldest ones are over.
         """
-        if set(bases) == {None}:
+        if set(bases) == {None} and attempt not in self._overwritten:
             self.made_anew()
         self._overwritten.extend(base for base in bases if base is not None)
         self.entries.append(held)
@@ -158,6 +171,16 @@ class HoldLedger:
         self.entries = [held for held in self.entries if held.counted is None]
         if self.under_way is not None and any(held.counted is False for held in self.under_way.entries):
             self.under_way = None  # nothing that it is based on can come again
+
+    def is_unsure(self, *, now: int) -> bool:
+        """Whether to look for what a charge may have left that was given up."""
+        return self.unsure_since is not None and now >= self.looks_at
+
+    def looked(self, *, now: int) -> None:
+        """Note that the item was read. The charge may have been under way still, so it is read again for a while."""
+        self.looks_at = now + LOOKS_AGAIN
+        if self.unsure_since is not None and now - self.unsure_since > UNDER_WAY:
+            self.unsure_since = None
 
     def made_anew(self) -> None:
         """Note that the hold was made anew: all that it held before is settled or swept."""
@@ -236,10 +259,10 @@ class HoldLedger:
         return [other for n, other in enumerate(self.settlers) if other is not settler and (n == 0 or is_over(other))]
 
 
-def left_behind(ledger: HoldLedger | None) -> HoldLedger:
-    """The ledger of a key of which a charge that reserves was given up, and may have been carried out."""
+def left_behind(ledger: HoldLedger | None, *, now: int) -> HoldLedger:
+    """The ledger of a key of which a charge that reserves was given up now, and may be carried out."""
     ledger = ledger or HoldLedger()
-    ledger.unsure = True
+    ledger.unsure_since, ledger.looks_at = now, now
     return ledger
 
 

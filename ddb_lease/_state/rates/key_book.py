@@ -383,7 +383,12 @@ class KeyBook:
         return woken
 
 
-def wake(bookings: Sequence[Booking], *, but: Booking | None = None) -> None:
+def last_seen(book: KeyBook) -> KeyState | None:
+    """The item of a key as last seen, whether or not anything relies on it."""
+    return book.known if book.doubted is None else book.doubted
+
+
+def wake(bookings: Sequence[Sleeper], *, but: Sleeper | None = None) -> None:
     """End the pauses of callers, but one's own; no lock is held."""
     for booking in bookings:
         if booking is not but:

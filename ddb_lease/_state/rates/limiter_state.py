@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from random import Random
@@ -49,7 +49,8 @@ class LimiterState:
         contact: Whether the service answers; None if nobody wants to know, and decisions wait for it.
         policy: As last read; None before the first use.
         policy_at: When it was asked for, on the steady clock: what the answer showed may have changed since.
-        policy_asking_at: When somebody last asked for it as it was old, on the steady clock.
+        policy_asking_at: Since when somebody asks for it, on the steady clock; minus infinity if nobody does.
+        policy_awaited: How to wake those who wait for that.
         policy_told: Whether a policy that differs from `given` was logged.
         older_told: Whether an item of a version before this one was logged.
         lane: Where this process's attempts are recorded.
@@ -70,6 +71,7 @@ class LimiterState:
     policy: Policy | None = None
     policy_at: float = 0.0
     policy_asking_at: float = -math.inf
+    policy_awaited: list[Callable[[], None]] = field(default_factory=list)
     policy_told: bool = False
     older_told: bool = False
     lane: int = 0
@@ -117,9 +119,26 @@ class LimiterState:
         """The error of a closed limiter."""
         return ConfigurationError(f"the limiter of rate {self.name!r} is closed")
 
+    def require_usable(self, process: str) -> None:
+        """Raise if a call may not go on.
+
+        Args:
+            process: As `process` was when the call began. In a forked child, its permits are the parent's.
+
+        Raises:
+            ConfigurationError: The limiter was closed, or this is a forked child.
+        """
+        if self.closed:
+            raise self.closed_error()
+        if process != self.process:
+            raise ConfigurationError(
+                f"the process was forked amid a call for permits of {self.name!r}: they are its parent's. Repeat it"
+            )
+
     def after_fork_in_child(self) -> None:
         """In a forked child: share no lock, permit, lane or hold with the parent."""
         self.lock = threading.RLock()
+        self.policy_awaited, self.policy_asking_at = [], -math.inf
         for book in self._books.values():
             book.after_fork_in_child()
         if self.contact is not None:

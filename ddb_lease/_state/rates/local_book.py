@@ -39,8 +39,12 @@ class LocalBook:
         self._keys: OrderedDict[str, KeyState] = OrderedDict()
         self._shared: KeyState | None = None
 
+    def due(self, key: str, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int) -> Denial:
+        """When permits could be had, as `NotBefore`, or why never; arguments as for `take`. Nothing is charged."""
+        return earliest_due(share_of(limits, self.share), self.state_of(key), wanted, now=now)
+
     def take(
-        self, key: str, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int, horizon: int
+        self, key: str, wanted: Wanted, limits: Mapping[str, LimitPolicy], *, now: int, horizon: int, at: int = 0
     ) -> int | Denial:
         """Charge permits that are due within the horizon; returns when they are due, or why they are not had.
 
@@ -50,18 +54,19 @@ class LocalBook:
             limits: As they hold for the key.
             now: On the steady clock, in nanoseconds.
             horizon: How much later the permits may be due, in nanoseconds.
+            at: When they are used at the earliest: those of others are, with which they are taken together.
         """
         policy = share_of(limits, self.share)
         own, state = self._entry(key, now)
         due = earliest_due(policy, state, wanted, now=now)
-        if not isinstance(due, NotBefore) or due.at > now + horizon:
+        if not isinstance(due, NotBefore) or max(due.at, at) > now + horizon:
             return due
-        after = charged(policy, state, wanted, due=due.at)
+        after = charged(policy, state, wanted, due=max(due.at, at))
         if own:
             self._keys[key] = after
         else:
             self._shared = after
-        return due.at
+        return max(due.at, at)
 
     def state_of(self, key: str) -> KeyState | None:
         """Where a key stands."""

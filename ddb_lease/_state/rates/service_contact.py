@@ -58,6 +58,7 @@ class ServiceContact:
     Attributes:
         cause: Why the last request had no answer.
         local: What this process has admitted by itself.
+        beside: The same of parents that are in other limiters, by their limiters' names.
         transitions: What is to be reported.
     """
 
@@ -71,6 +72,7 @@ class ServiceContact:
         self.longest_pause = None if budget is None else free * (1 - SENDING_PART)
         self.cause: Exception | None = None
         self.local = LocalBook(share)
+        self.beside: dict[str, LocalBook] = {}
         self.transitions: deque[Began | Ended] = deque(maxlen=MOST_TRANSITIONS)
         self._contact = Contact()
         self._lock = threading.RLock()
@@ -85,6 +87,18 @@ class ServiceContact:
         """Seconds until a caller may ask the service again; 0.0 if it may now."""
         contact = self._contact
         return max(0.0, contact.asks_at - now) if contact.down else 0.0
+
+    def book_of(self, name: str, contact: ServiceContact | None) -> LocalBook:
+        """The local book of a limiter in which a parent is: its own, if it decides by that too; else one kept here.
+
+        Args:
+            name: The limiter's name.
+            contact: Its contact.
+        """
+        if contact is not None and contact.on_unavailable == "local":
+            return contact.local
+        with self._lock:
+            return self.beside.setdefault(name, LocalBook(self.local.share))
 
     def may_ask(self, booking: object, *, now: float) -> bool:
         """Whether this caller asks the service: in an outage, one at a time does."""

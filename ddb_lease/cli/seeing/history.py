@@ -28,6 +28,8 @@ Line: TypeAlias = tuple[float, Mapping[str, Any]]
 SHORTEST_WAIT: Final = 0.02
 """Seconds; what is shorter is no wait, but the time of a request."""
 
+_OF_LEASE: Final = ("lease_id", "slot", "age_seconds", "remaining_seconds", "owner", "fence", "revoked")
+_OF_SNAPSHOT: Final = ("bucket", "name", "max_tokens", "queue")
 _MARKS: Final = {"Throttled": "throttled", "Contended": "contended", "ReMinted": "minted again"}
 
 
@@ -123,6 +125,7 @@ class Problem:
 def parsed(file: str, texts: Iterable[str], problems: list[Problem]) -> list[Line]:
     """The lines of a file; those that cannot be read are added to `problems`, empty ones are skipped."""
     lines: list[Line] = []
+    texts_seen: dict[Any, Any] = {}
     for number, text in enumerate(texts, start=1):
         if not text.strip():
             continue
@@ -142,8 +145,21 @@ def parsed(file: str, texts: Iterable[str], problems: list[Problem]) -> list[Lin
         except (ValueError, OverflowError) as problem:
             problems.append(Problem(file, number, str(problem)))
             continue
+        if isinstance(line.get("leases"), list):
+            line = _lean(line, texts_seen)  # a long watch has millions of leases
         lines.append((at, line))
     return lines
+
+
+def _lean(line: Mapping[str, Any], texts: dict[Any, Any]) -> dict[str, Any]:
+    """What is needed of a snapshot, with one copy of each text."""
+    leases = [
+        tuple(texts.setdefault(one, one) if isinstance(one, str) else one for one in map(lease.get, _OF_LEASE))
+        for lease in line["leases"]
+        if isinstance(lease, dict)
+    ]
+    rest = {name: line[name] for name in _OF_SNAPSHOT if name in line}
+    return rest | {"leases": leases}
 
 
 def histories(lines: Sequence[Line]) -> list[BucketHistory]:
@@ -170,6 +186,7 @@ class _Reader:
         self._leases: dict[str, dict[int, Hold]] = {}
         self._shown: dict[tuple[str, int], Hold] = {}  # in the last snapshot, and not ended
         self._waiting: dict[tuple[str, str], Wait] = {}  # in the last snapshot
+        self._asking: dict[str, Wait] = {}  # by owner, from events
         self._last: float | None = None
         self._outage: Outage | None = None
 
@@ -201,6 +218,8 @@ class _Reader:
         lease_id = str(line.get("lease_id", ""))
         if event == "Acquired":
             self._acquired(at, lease_id, line)
+        elif event == "Waiting":
+            self._asks(at, line)
         elif event in _MARKS:
             text = " ".join(str(line[name]) for name in ("operation", "reason", "limit", "slot") if name in line)
             self._bucket.marks.append(Mark(at, _MARKS[event], text))
@@ -216,11 +235,25 @@ class _Reader:
             hold.fence = line.get("fence") if isinstance(line.get("fence"), int) else hold.fence
         waited = line.get("waited_seconds")
         if isinstance(waited, (int, float)) and waited >= SHORTEST_WAIT:
-            key = next((key for key in self._waiting if key[0] == owner), None)
-            wait = self._waiting.pop(key) if key else Wait(owner or lease_id[:12], at - waited, at)
-            if key is None:
+            wait = self._asking.pop(owner, None) or self._queued(owner)
+            if wait is None:
+                wait = Wait(owner or lease_id[:12], at - waited, at)
                 self._bucket.waits.append(wait)
             wait.start, wait.end, wait.outcome = at - waited, at, "served"
+
+    def _asks(self, at: float, line: Mapping[str, Any]) -> None:
+        owner, waited = str(line.get("owner") or ""), line.get("waited_seconds")
+        if not owner or any(key[0] == owner for key in self._waiting):
+            return  # a snapshot shows it, too
+        if owner not in self._asking:
+            start = at - waited if isinstance(waited, (int, float)) else at
+            self._asking[owner] = Wait(owner, start, at)
+            self._bucket.waits.append(self._asking[owner])
+        self._asking[owner].end = at
+
+    def _queued(self, owner: str) -> Wait | None:
+        key = next((key for key in self._waiting if key[0] == owner), None)
+        return None if key is None else self._waiting.pop(key)
 
     def _changed(self, hold: Hold, at: float, event: str, line: Mapping[str, Any]) -> None:
         if event == "Renewed":
@@ -248,7 +281,7 @@ class _Reader:
             self._outage.end, self._outage = at, None
         shown: dict[tuple[str, int], Hold] = {}
         for lease in line["leases"]:
-            hold = self._seen(at, lease) if isinstance(lease, dict) else None
+            hold = self._seen(at, lease)
             if hold is not None and hold.end is None:
                 shown[hold.lease_id, hold.slot] = hold
         for key, hold in self._shown.items():
@@ -257,18 +290,22 @@ class _Reader:
         self._shown, self._last = shown, at
         self._queue(at, at if before is None else before, line.get("queue"))
 
-    def _seen(self, at: float, lease: Mapping[str, Any]) -> Hold | None:
-        lease_id, slot, age = lease.get("lease_id"), lease.get("slot"), lease.get("age_seconds")
+    def _seen(self, at: float, lease: Sequence[Any]) -> Hold | None:
+        lease_id, slot, age, remaining, owner, fence, revoked = lease
         if not isinstance(lease_id, str) or not isinstance(slot, int) or not isinstance(age, (int, float)):
             return None
-        remaining = lease.get("remaining_seconds")
-        hold = self._hold(lease_id, slot, str(lease.get("owner", "")), at - age)
+        owner = str(owner or "")
+        hold = self._hold(lease_id, slot, owner, at - age)
+        asked = self._asking.get(owner)
+        if asked is not None and hold.start >= asked.start:
+            del self._asking[owner]
+            asked.end, asked.outcome = hold.start, "served"
         if hold.end is not None:
             return hold  # by an event: the table shows a lost lease until somebody else has the slot
-        hold.owner = str(lease.get("owner") or hold.owner)
-        if isinstance(lease.get("fence"), int):
-            hold.fence = lease["fence"]
-        if lease.get("revoked") and hold.revoked_at is None:
+        hold.owner = owner or hold.owner
+        if isinstance(fence, int):
+            hold.fence = fence
+        if revoked and hold.revoked_at is None:
             hold.revoked_at = at
         if isinstance(remaining, (int, float)) and remaining < 0:
             hold.end, hold.ending = max(hold.start, at + remaining), "expired"
@@ -295,6 +332,8 @@ class _Reader:
             key = (waiter["owner"], str(waiter["since"]))
             wait = self._waiting.pop(key, None)
             if wait is None:
+                wait = self._asking.pop(waiter["owner"], None)
+            if wait is None:
                 wait = Wait(waiter["owner"], since, at, count=waiter["count"] if _is_count(waiter.get("count")) else 1)
                 self._bucket.waits.append(wait)
             wait.end = at
@@ -306,6 +345,8 @@ class _Reader:
         self._waiting = waiting
 
     def _no_answer(self, at: float, line: Mapping[str, Any]) -> None:
+        if line["error"] == "UnknownBucket":
+            return  # that is an answer: nobody has used it yet
         if self._outage is None:
             self._outage = Outage(at if self._last is None else self._last, at, "")
             self._bucket.outages.append(self._outage)

@@ -13,45 +13,48 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
+from ddb_lease._protocol.listing import BucketListing, PageIs, RateListing, TableListing
 from ddb_lease._runtime.listing import TableReader
-from ddb_lease.cli import connection, pages, rate_output
+from ddb_lease.cli import connection, rate_output
 from ddb_lease.cli.fitting import fitted
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.seeing.terminal import columns
-from ddb_lease.cli.streams import show
+from ddb_lease.cli.streams import say, show
 
-COST: Final = (
-    "It reads the whole table, by Scans: half an RCU for each 4 KB of it, at most 1,000 RCU a second. A table of 1 MB "
-    "(some 5,000 slots) costs 128 RCU, $0.000016 on demand. It needs the permission dynamodb:Scan, which an operator "
-    "has."
-)
-"""What a listing costs, for the help of the commands that list."""
+_TOLD_EACH: Final = 50
+"""Pages after which it is told how far it is: 50 MB, about 6 s."""
 
-_BUCKETS: Final = ("BUCKET", "USED", "OLDEST HOLDER", "FOR")
+_BUCKETS: Final = ("BUCKET", "USED", "WAITING", "OLDEST HOLDER", "FOR")
 _RATES: Final = ("RATE", "AVAILABLE", "LIMITS")
 _SQUEEZED: Final = {"OLDEST HOLDER": 16, "BUCKET": 12, "RATE": 12, "LIMITS": 20}
-_RIGHT: Final = {"USED", "FOR", "AVAILABLE"}
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "ls",
-        help="list all buckets and rates of a table",
-        **pages.page(f"List all buckets and rates of a table. Reads only. {COST}", "ls", "ls --table staging --json"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON: times in seconds")
-    connection.add_options(parser)
-    parser.set_defaults(execute=execute)
+_RIGHT: Final = {"USED", "WAITING", "FOR", "AVAILABLE"}
 
 
 def execute(options: argparse.Namespace) -> int:
     """List the table."""
     with table_reader(options) as reader:
-        listing = reader.read()
+        listing = reader.read(observe=_Progress().observe)
     show(as_json(listing) if options.json else as_table(listing, width=columns()))
     return 0
+
+
+class _Progress:
+    """Says, while a large table is read, that it goes on and what it has cost so far."""
+
+    def __init__(self) -> None:
+        self._pages = self._items = 0
+        self._units = 0.0
+
+    def observe(self, _request: object, answer: object) -> None:
+        if not isinstance(answer, PageIs) or answer.after is None:
+            return
+        self._pages += 1
+        self._items += answer.scanned
+        self._units += answer.read_units or 0.0
+        if self._pages == 1:
+            say("the table is larger than one page: reading on, 128 RCU for each 1 MB of it, until Ctrl-C")
+        elif self._pages % _TOLD_EACH == 0:
+            say(f"{self._items:,} items so far, {units_text(self._units)}")
 
 
 @contextlib.contextmanager
@@ -78,6 +81,8 @@ def _plain_bucket(bucket: BucketListing) -> dict[str, Any]:
         "max_tokens": bucket.max_tokens,
         "used": bucket.used,
         "expired": len(bucket.leases) - len(bucket.running),
+        "order": bucket.order,
+        "waiting": bucket.waiting,
         "lease_seconds": bucket.lease_seconds,
         "oldest": oldest and {"owner": oldest.owner, "slot": oldest.slot, "age_seconds": oldest.age_seconds},
     }
@@ -92,8 +97,10 @@ def as_table(listing: TableListing, *, width: int | None) -> str:
     counted = f"{_counted(len(listing.buckets), 'bucket')}, {_counted(len(listing.rates), 'rate')}"
     parts = [f"table {printable(listing.table)}: {counted}"]
     if listing.buckets:
-        rows = [_bucket_row(bucket) for bucket in by_pressure(listing.buckets)]
-        parts.append("\n".join(fitted([_BUCKETS, *rows], right=_RIGHT, squeezed=_SQUEEZED, width=width)))
+        rows = [_BUCKETS, *(_bucket_row(bucket) for bucket in by_pressure(listing.buckets))]
+        if all(bucket.order == "any" for bucket in listing.buckets):
+            rows = [row[:2] + row[3:] for row in rows]  # of these nobody knows who waits
+        parts.append("\n".join(fitted(rows, right=_RIGHT, squeezed=_SQUEEZED, width=width)))
     if listing.rates:
         rows = [_rate_row(rate) for rate in listing.rates]
         parts.append("\n".join(fitted([_RATES, *rows], right=_RIGHT, squeezed=_SQUEEZED, width=width)))
@@ -102,8 +109,13 @@ def as_table(listing: TableListing, *, width: int | None) -> str:
 
 
 def by_pressure(buckets: Sequence[BucketListing]) -> list[BucketListing]:
-    """The fullest first."""
-    return sorted(buckets, key=lambda bucket: (-bucket.used / max(1, bucket.max_tokens), bucket.name))
+    """Where most wait, for what there is; then the fullest."""
+
+    def key(bucket: BucketListing) -> tuple[float, float, str]:
+        size = max(1, bucket.max_tokens)
+        return -bucket.waiting / size, -bucket.used / size, bucket.name
+
+    return sorted(buckets, key=key)
 
 
 def cost_of(listing: TableListing) -> str:
@@ -121,9 +133,10 @@ def units_text(units: float) -> str:
 def _bucket_row(bucket: BucketListing) -> tuple[str, ...]:
     oldest = bucket.oldest
     used = f"{bucket.used} of {bucket.max_tokens}"
+    head = printable(bucket.name), used, f"{bucket.waiting}" if bucket.order == "fifo" else ""
     if bucket.kind == "window" or oldest is None:
-        return printable(bucket.name), used, "(a window)" if bucket.kind == "window" else "", ""
-    return printable(bucket.name), used, printable(oldest.owner), shown(oldest.age_seconds)
+        return *head, "(a window)" if bucket.kind == "window" else "", ""
+    return *head, printable(oldest.owner), shown(oldest.age_seconds)
 
 
 def _rate_row(rate: RateListing) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def _troubles(found: Sequence[BucketHistory]) -> str:
     if outages:
         lines = [(name, _clock(one.start), shown(one.end - one.start), printable(one.message)) for name, one in outages]
         head = ("Bucket", "From (UTC)", "For", "Message")
-        parts.append(pages.table(_first(outages, "times without an answer"), head, lines[:MOST_ROWS]))
+        parts.append(pages.table(_first(outages, "outages"), head, lines[:MOST_ROWS]))
     return f"<section><h2>Losses and revocations</h2>{''.join(parts)}</section>"
 
 
@@ -170,6 +170,8 @@ def _all_leases(found: Sequence[BucketHistory]) -> str:
 
 
 def _first(rows: Sequence[object], what: str) -> str:
+    if len(rows) == 1:
+        return f"1 {what.removesuffix('s')}"
     return f"{len(rows):,} {what}" if len(rows) <= MOST_ROWS else f"The first {MOST_ROWS:,} of {len(rows):,} {what}"
 
 

@@ -33,8 +33,16 @@ def snapshot(at, *leases, **more):
     return T + at, {"bucket": "gpus", "name": "gpus", "max_tokens": 2, "leases": list(leases)} | more
 
 
+def read(lines):
+    """The histories in these lines, through a file."""
+    problems = []
+    found = histories(parsed("file", [json.dumps({"at": at} | line) for at, line in lines], problems))
+    assert problems == []
+    return found
+
+
 def told(*lines):
-    (bucket,) = histories(lines)
+    (bucket,) = read(lines)
     return bucket
 
 
@@ -137,6 +145,32 @@ def test_a_wait_that_both_tell_of_is_one():
     assert [(round(one.start - T, 3), one.end - T, one.outcome) for one in bucket.waits] == [(2.8, 6, "served")]
 
 
+def waits(at, owner="a:1", waited=0.5):
+    return T + at, {"bucket": "gpus", "event": "Waiting", "owner": owner, "place": 2, "waited_seconds": waited}
+
+
+@pytest.mark.parametrize(
+    "served", [(T + 6, acquired(6)[1] | {"waited_seconds": 3.5}), snapshot(7, row(age=1.0))], ids=["event", "snapshot"]
+)
+def test_a_wait_that_is_told_while_it_lasts_ends_when_the_slot_is_had(served):
+    bucket = told(waits(3), waits(4, waited=1.5), served, waits(20, "b:2"))
+    assert [(one.owner, one.start - T, one.end - T, one.outcome) for one in bucket.waits] == [
+        ("a:1", 2.5, 6, "served"),
+        ("b:2", 19.5, 20, "open"),
+    ]
+
+
+def test_a_wait_that_a_snapshot_shows_too_is_one():
+    waiter = {"owner": "a:1", "since": stamp(T + 3), "count": 1}
+    bucket = told(waits(3), snapshot(4, queue=[waiter]), waits(5), snapshot(6, row(age=0.5)))
+    assert [(one.start - T, one.end - T, one.outcome) for one in bucket.waits] == [(2.5, 5.5, "served")]
+
+
+def test_a_bucket_that_is_not_there_yet_is_no_outage():
+    bucket = told((T + 1, {"bucket": "gpus", "error": "UnknownBucket", "message": "never used"}), snapshot(2, row()))
+    assert bucket.outages == []
+
+
 def test_what_throttles_and_gets_in_the_way_is_marked_and_what_is_not_known_is_ignored():
     bucket = told(
         acquired(1),
@@ -156,7 +190,7 @@ def test_what_throttles_and_gets_in_the_way_is_marked_and_what_is_not_known_is_i
 def test_each_bucket_has_a_history_and_rates_have_none():
     other = T + 2, acquired(2)[1] | {"bucket": "aaa"}
     rate = T + 3, {"rate": "news", "event": "Admitted"}
-    assert [bucket.name for bucket in histories([acquired(1), other, rate])] == ["aaa", "gpus"]
+    assert [bucket.name for bucket in read([acquired(1), other, rate])] == ["aaa", "gpus"]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +199,7 @@ def test_each_bucket_has_a_history_and_rates_have_none():
         ("{", "is not JSON"),
         ("[1]", "is no JSON object"),
         ('{"bucket": "b"}', "has no 'at'"),
-        ('{"bucket": "b", "at": "yesterday"}', "yesterday"),
+        ('{"bucket": "b", "at": "yesterday"}', "not a time: 'yesterday'"),
         ('{"bucket": "b", "at": true}', "not a time"),
         ('{"bucket": "b", "at": 1e300}', "not a time"),
         ('{"at": 1}', "names no bucket"),
@@ -202,7 +236,7 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number_and_left_out(text, w
     ],
 )
 def test_fields_of_other_types_are_no_defect(line):
-    histories([(T, {"bucket": "b"} | line), (T + 1, {"bucket": "b", "leases": []})])
+    read([(T, {"bucket": "b"} | line), (T + 1, {"bucket": "b", "leases": []})])
 
 
 def test_a_time_is_written_as_it_is_read():

@@ -1,11 +1,12 @@
 """`ddb-lease ls`: what it prints of a listing."""
 
+import dataclasses
 import json
 
 import pytest
 
 from ddb_lease import Limit
-from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
+from ddb_lease._protocol.listing import BucketListing, ListPage, PageIs, RateListing, TableListing
 from ddb_lease.cli.fitting import columns_of
 from ddb_lease.cli.seeing import ls
 from ddb_lease.models import LeaseInfo
@@ -50,9 +51,21 @@ def test_expired_leases_use_nothing_and_are_no_oldest_holder():
         "max_tokens": 4,
         "used": 0,
         "expired": 1,
+        "order": "any",
+        "waiting": 0,
         "lease_seconds": 60.0,
         "oldest": None,
     }
+
+
+def test_where_somebody_waits_comes_first_if_that_is_known():
+    queued = dataclasses.replace(bucket("queued", lease(), max_tokens=9), order="fifo", waiting=12)
+    text = ls.as_table(listing(bucket("full", lease(), max_tokens=1), queued), width=80)
+    assert text.splitlines()[2:5] == [
+        "BUCKET    USED  WAITING  OLDEST HOLDER  FOR",
+        "queued  1 of 9       12  host:1          5s",
+        "full    1 of 1           host:1          5s",
+    ]
 
 
 def test_a_rate_shows_its_limits_and_its_keys():
@@ -82,3 +95,16 @@ def test_what_cannot_be_read_is_said_and_a_cost_that_is_not_known_is_not():
     text = ls.as_table(listing(read_units=None, unreadable=2, items=12345, pages=3), width=80)
     assert text.splitlines()[-1] == "12,345 items read in 3 requests; 2 items cannot be read"
     assert ls.units_text(1234567.5) == "1,234,568 RCU"
+
+
+def test_while_a_large_table_is_read_it_says_so_and_what_that_costs(capsys):
+    progress = ls._Progress()
+    page = PageIs(found=(), unreadable=0, scanned=5_000, after=("a", "b"), read_units=128.0)
+    progress.observe(ListPage(), dataclasses.replace(page, after=None))
+    assert capsys.readouterr().err == "", "one page is soon there"
+    for _ in range(51):
+        progress.observe(ListPage(), page)
+    assert capsys.readouterr().err.splitlines() == [
+        "ddb-lease: the table is larger than one page: reading on, 128 RCU for each 1 MB of it, until Ctrl-C",
+        "ddb-lease: 250,000 items so far, 6,400 RCU",
+    ]

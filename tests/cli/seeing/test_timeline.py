@@ -14,9 +14,8 @@ import pytest
 from ddb_lease.cli import main
 from ddb_lease.cli.fitting import columns_of
 from ddb_lease.cli.seeing import pages, timeline, timeline_page
-from ddb_lease.cli.seeing.history import histories
 from tests.cli.seeing import browser
-from tests.cli.seeing.test_history import T, acquired, event, row, snapshot
+from tests.cli.seeing.test_history import T, acquired, event, read, row, snapshot
 
 EVIL = "</script><script>alert(1)</script><b onclick='x'>\u2028"
 LINES = [
@@ -58,7 +57,7 @@ class Document(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def page():
-    return timeline_page.timeline_page(histories(LINES), source="1 file, 7 lines.")
+    return timeline_page.timeline_page(read(LINES), source="1 file, 7 lines.")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +124,7 @@ def test_a_real_browser_draws_it(page, tmp_path):
 def test_a_long_record_keeps_its_tables_short_and_its_picture_whole(monkeypatch):
     monkeypatch.setattr(timeline_page, "MOST_ROWS", 2)
     lines = [line for n in range(5) for line in (acquired(2 * n, f"0-{n}"), event(2 * n + 1, "Lost", f"0-{n}"))]
-    document = Document(timeline_page.timeline_page(histories(lines), source=""))
+    document = Document(timeline_page.timeline_page(read(lines), source=""))
     assert "The first 2 of 5 leases" in document.texts["caption", None]
     assert len(json.loads(document.text("script", "told"))["buckets"][0]["slots"][0][1]) == 5
 

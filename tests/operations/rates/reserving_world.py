@@ -151,7 +151,8 @@ class ReservingWorld(World):
         )
         began = client.time.steady()
         call = Call(members=members, began=began, deadline=began + (patience or 10 * NS) / NS, patient=patience > 0)
-        ended.call = call
+        ended.call, call.wake = call, self._waker()
+        call.join()
 
         def steps():
             while True:
@@ -164,11 +165,11 @@ class ReservingWorld(World):
                     return outcome
 
         def over():
-            call.admitted = isinstance(ended.outcome, Admitted)
+            call.handed_over = isinstance(ended.outcome, Admitted)
             call.leave()
 
         self.together_calls.append(ended)
-        self.drive(steps(), ended, self._waker(), over)
+        self.drive(steps(), ended, call.wake, over)
         return ended
 
     def _waker(self):

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from ddb_lease._operations.rates import booking
 from ddb_lease._operations.rates.booking import ATTEMPT_SECONDS
+from ddb_lease._operations.rates.policy import learn_policy
 from ddb_lease._operations.rates.steer import read_key
 from ddb_lease._protocol.outcomes import Admitted, Denied, Unavailable
-from ddb_lease._protocol.rates.messages import ChangePolicy, Charge, KeyIs, ReadKey, ReadPolicy
+from ddb_lease._protocol.rates.messages import ChangePolicy, Charge, CreatePolicy, KeyIs, ReadKey, ReadPolicy
+from ddb_lease._protocol.rates.records import LimitState
 from ddb_lease._protocol.rates.steering import change_policy
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._state.rates import booking_queue
@@ -460,6 +462,118 @@ def test_after_hours_of_idling_nobody_goes_on_by_the_old_policy_while_one_asks()
     world.run(world.now + NS)
     assert [call.outcome for call in calls] == [Admitted(), Admitted()]
     assert {charge.rev for charge in world.charges[1:]} == {changed.policy.rev}
+
+
+def test_callers_of_any_keys_share_one_question_for_the_policy_at_first_and_after_idling():
+    world = World(Limit(10, burst=3), [0], delay=20_000_000)
+    for since in (START, START + 7_200 * NS):
+        world.run(since)
+        sent = len(world.requests)
+        calls = [world.call(0, key=f"k{number}", patience=NS) for number in range(20)]
+        world.run(world.now + NS)
+        assert {str(call.outcome) for call in calls} == {"Admitted()"}
+        names = [type(request).__name__ for request in world.requests[sent:]]
+        assert (names.count("ReadPolicy"), names.count("Charge")) == (1, 20)
+    assert sum(isinstance(request, CreatePolicy) for request in world.requests) == 1
+
+
+def test_those_who_wait_for_anothers_question_for_the_policy_do_not_wait_for_long():
+    world = World(Limit(10, burst=3), [0], delay=20_000_000)
+    asking, waiting = (world.call(0, key=key, patience=10 * NS) for key in ("a", "b"))
+    asking.cancel()
+    world.run(world.now + 2 * NS)
+    assert waiting.outcome == Admitted()
+
+
+# What waiters make of a changed policy, an override, and a reset.
+
+
+def change(world, limit):
+    world.items.policy = change_policy(world.items.policy, limit_policies({"permits": limit}), now=world.now).policy
+
+
+def raise_the_rate(world):
+    change(world, Limit(100, burst=10))
+
+
+def override_the_key(world):
+    item, override = world.items.keys["k"], limit_policies({"permits": Limit(100, burst=10)})
+    tat = world.now + NS // 10
+    item = replace(item, limits={"permits": LimitState(tat=tat, reach=tat)}, override=override, override_rev=1)
+    world.items.keys["k"] = item
+
+
+def reset_the_key(world):
+    world.items.keys["k"] = replace(world.items.keys["k"], limits={})
+
+
+@pytest.mark.parametrize("changed_after", [1, 13, 28])
+@pytest.mark.parametrize("changed", [raise_the_rate, override_the_key, reset_the_key])
+def test_whoever_waits_far_ahead_has_its_permits_within_half_a_minute_of_a_change(changed, changed_after):
+    world = World(Limit(1, per=120, burst=1), [0, 0], delay=20_000_000)
+    assert world.call(1, key="k") is not None
+    world.run(START + NS)
+    waiting = [world.call(process, key="k", patience=7_200 * NS) for process in (0, 0, 0, 1)]
+    world.run(START + (60 + changed_after) * NS)
+    assert any(call.booking.due is not None for call in waiting), "they have booked, two minutes ahead"
+    changed(world)
+    since, many = world.now, 1 if changed is reset_the_key else 4
+    world.run(since + 32 * NS)
+    assert sum(call.outcome == Admitted() for call in waiting) >= many
+    world.run(since + 7_200 * NS)
+    assert all(call.outcome == Admitted() for call in waiting)
+
+
+def test_whoever_waits_and_has_not_booked_meets_a_change_within_half_a_minute():
+    world = World(Limit(1, per=120, burst=1), [0, 0], delay=20_000_000)
+    world.call(0)  # it reads the policy
+    for _ in range(3):
+        world.call(1, key="k", patience=7_200 * NS)
+    world.run(START + 5 * NS)
+    raise_the_rate(world)
+    world.run(START + 29 * NS)
+    waiting = world.call(0, key="k", patience=7_200 * NS)
+    world.run(START + 30 * NS)
+    assert waiting.booking.due is None, "the table is booked as far ahead as it may be"
+    world.run(START + (5 + 32) * NS)
+    assert waiting.outcome == Admitted()
+
+
+def test_a_waiter_looks_twice_a_minute_and_keeps_its_place_if_nothing_changed():
+    world = World(Limit(1, per=120, burst=1), [0], delay=20_000_000)
+    world.call(0, key="k")
+    world.run(START + NS)
+    waiting = [world.call(0, key="k", patience=7_200 * NS) for _ in range(2)]
+    world.run(START + 110 * NS)
+    names = [type(request).__name__ for request in world.requests]
+    assert names.count("ReadKey") <= 4
+    assert names.count("ReadPolicy") <= 5
+    world.run(START + 300 * NS)
+    assert [round((call.admitted_at - START) / NS) for call in waiting] == [120, 240]
+    assert len(world.charges) <= 6
+
+
+def test_a_slower_policy_takes_no_place_from_whoever_has_booked():
+    world = World(Limit(1, per=120, burst=1), [0], delay=20_000_000)
+    world.call(0, key="k")
+    world.run(START + NS)
+    waiting = world.call(0, key="k", patience=7_200 * NS)
+    world.run(START + 61 * NS)
+    change(world, Limit(1, per=600, burst=1))
+    world.run(START + 121 * NS)
+    assert round((waiting.admitted_at - START) / NS) == 120
+
+
+def test_a_process_that_learns_of_a_faster_policy_frees_all_its_waiters_at_once():
+    world = World(Limit(1, per=120, burst=1), [0], delay=20_000_000)
+    world.call(0, key="k")
+    world.run(START + NS)
+    waiting = [world.call(0, key="k", patience=7_200 * NS) for _ in range(3)]
+    world.run(START + 70 * NS)
+    raise_the_rate(world)
+    learn_policy(world.processes[0].state, world.items.policy, asked=world.processes[0].time.steady())
+    world.run(world.now + NS)
+    assert all(call.outcome == Admitted() for call in waiting)
 
 
 def test_others_go_on_for_a_moment_while_one_asks_for_a_policy_that_has_just_become_old():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddb_lease._protocol.outcomes import Admitted, Denied
+from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.messages import ReadKey, Settle
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease.models import Limit
@@ -150,6 +150,22 @@ def test_a_try_behind_a_reservation_that_waits_is_denied_at_once(held_by):
         world.run(world.now + 100_000_000)
         assert isinstance(tried.outcome, Denied), seconds
     assert waiting.over_at is None
+
+
+def test_a_settlement_outlasts_others_that_write_the_item():
+    world = ReservingWorld(HOUR, [0])
+    reserved = world.reserve(0, 6)
+    world.items.settle_conflicts = 15
+    call = world.settle(0, reserved, 2)
+    world.run(START + 11 * NS)
+    assert (call.outcome, call.held.counted) == (None, True)
+    reserved = world.reserve(0, 6)
+    world.items.settle_conflicts = 10_000
+    call = world.settle(0, reserved, 2)
+    world.run(START + 60 * NS)
+    assert isinstance(call.outcome, Busy)
+    assert call.held.counted is None
+    assert call.over_at < START + 23 * NS, "ten seconds, and a request"
 
 
 # Answers that are lost.

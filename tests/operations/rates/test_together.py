@@ -11,6 +11,8 @@ from ddb_lease._operations.rates.settling import clear_overdue
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether
+from ddb_lease._protocol.rates.steering import change_policy
+from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import NS, START, Fate, excess
@@ -138,6 +140,22 @@ def test_a_policy_that_changed_is_read_again():
     assert isinstance(world.together(1, ("team", "org")).outcome, Denied)
 
 
+def test_a_waiter_that_has_not_booked_meets_a_faster_policy_within_half_a_minute():
+    world = ReservingWorld(Limit(1, per=120, burst=1), [0, 0], delay=20_000_000)
+    world.together(0, ("team", "another"))  # it reads the policy
+    for _ in range(3):
+        world.call(1, key="org", patience=7_200 * NS)
+    world.run(START + 5 * NS)
+    faster = limit_policies({"permits": Limit(100, burst=10)})
+    world.items.policy = change_policy(world.items.policy, faster, now=world.now).policy
+    world.run(START + 29 * NS)
+    waiting = world.together(0, ("red", "org"), patience=7_200 * NS)
+    world.run(START + 30 * NS)
+    assert waiting.over_at is None
+    world.run(START + (5 + 34) * NS)
+    assert waiting.outcome == Admitted()
+
+
 def test_a_limit_that_the_policy_has_no_more_is_an_error():
     world = ReservingWorld({"requests": HOUR, "tokens": HOUR}, [0])
     world.together(0, ("team", "org"), requests=1)
@@ -190,6 +208,17 @@ def test_a_reservation_holds_of_each_and_is_settled_for_each():
         assert held.counted is True
     assert [charged(world, key) for key in ("team", "org")] == [2, 2]
     assert [world.state(key).holds for key in ("team", "org")] == [{}, {}]
+
+
+def test_a_waiter_under_the_parent_gets_what_a_settlement_of_its_process_gives_back():
+    world = ReservingWorld(HOUR, [0])
+    reserved = world.reserve(0, 10, key="org")
+    call = world.together(0, ("team", "org"), 4, patience=60 * NS)
+    world.run(START + 5 * NS)
+    assert call.over_at is None
+    world.settle(0, reserved, 0, key="org")
+    world.run(START + 5 * NS + 1_000_000)
+    assert call.outcome == Admitted()
 
 
 def test_what_is_reserved_at_this_moment_is_not_taken_for_something_that_nobody_holds():
@@ -247,6 +276,17 @@ def test_however_many_dead_processes_hold_permits_a_caller_is_not_told_before_it
         assert world.state("org").holds == {}
     else:
         assert call.over_at == START + 300 * NS, "a try does not wait"
+
+
+def test_who_does_not_wait_sweeps_what_it_meets_all_the_same():
+    world = ReservingWorld(Limit(1, burst=10), [0, 0], delay=2_000_000)
+    world.together(1, ("team", "org"))
+    world.reserve(0, 5, within=NS, key="org")
+    world.run(START + 60 * NS)
+    call = world.together(1, ("team", "org"), 9, patience=1)
+    world.run(START + 61 * NS)
+    assert isinstance(call.outcome, Denied), "it is swept, and counts as used by now"
+    assert world.state("org").holds == {}
 
 
 def test_a_long_wait_meets_any_number_of_overdue_holds():
@@ -317,18 +357,26 @@ def test_a_hold_is_never_shortened_whatever_others_forget_meanwhile():
     assert world.state("org").holds[state.process].until == until
 
 
-@pytest.mark.parametrize("commits", [True, False])
-def test_a_reservation_that_was_cancelled_under_way_is_settled_by_the_next_call(commits):
-    on_the_way = Fate(out=NS // 10 if commits else None, back=None)
-    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), on_the_way])
-    call = world.together(0, ("team", "org"), 6, patience=30 * NS, within=3_600 * NS)
+@pytest.mark.parametrize(
+    ("arrives", "seconds_later"),
+    [(0.1, [1]), (None, [1]), (1.5, [1, 2, 3.1])],
+    ids=["before the next call", "never", "after the next call"],
+)
+def test_a_reservation_that_was_cancelled_under_way_is_settled_by_the_next_call(arrives, seconds_later):
+    on_the_way = Fate(out=None if arrives is None else round(arrives * NS), back=None)
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), on_the_way])
+    world.together(0, ("team", "org"), 1)
+    call = world.together(0, ("team", "org"), 4, patience=30 * NS, within=3_600 * NS)
     call.cancel()
-    world.run(START + NS)
-    assert world.together(0, ("team", "org"), 1).outcome == Admitted()
+    for seconds in seconds_later:
+        world.run(START + round(seconds * NS))
+        assert world.together(0, ("team", "org"), 1).outcome == Admitted()
     assert world.together(0, ("team", "org"), 1).outcome == Admitted()
     for key in ("team", "org"):
         assert world.state(key).holds == {}, "nobody else would settle it before its time"
-        assert charged(world, key) == (8 if commits else 2), "in full: who knows whether it was used"
+        assert charged(world, key) == len(seconds_later) + 2 + (4 if arrives else 0), (
+            "in full: who knows whether it was used"
+        )
 
 
 def test_an_override_that_was_raised_is_read_before_more_is_refused():
@@ -361,6 +409,43 @@ def test_a_waiter_for_what_is_held_does_not_forget_the_override_that_allows_it()
     world.settle(1, held, 0, key="org")
     world.run(START + 60 * NS)
     assert call.outcome == Admitted()
+
+
+@pytest.mark.parametrize("second", ["together", "alone"])
+def test_who_reserved_first_and_learns_it_last_does_not_end_what_others_reserved_since(second):
+    world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), Fate(back=None)])
+    world.call(0, key="org")
+    slow = world.together(0, ("a", "org"), 3, patience=60 * NS, within=60 * NS)
+    if second == "together":
+        swift = world.together(0, ("b", "org"), 2, patience=60 * NS, within=60 * NS)
+        held_by_swift = swift.call.held[1]
+    else:
+        swift = world.reserve(0, 2, key="org")
+        held_by_swift = swift.held
+    assert (slow.outcome, swift.outcome) == (None, Admitted())
+    world.run(START + 10 * NS)
+    assert slow.outcome == Admitted()
+    for held in (held_by_swift, slow.call.held[1]):
+        world.settle(0, type(slow)(held=held), 1, key="org")
+        assert held.counted is True
+    assert world.state("org").holds == {}
+    assert charged(world, "org") == 3
+
+
+def test_no_limit_is_left_held_whatever_is_forgotten_while_a_charge_is_under_way():
+    world = ReservingWorld({"requests": HOUR, "tokens": HOUR}, [0], fates=[Fate()] * 4 + [Fate(back=NS // 10)])
+    first = world.together(0, ("team", "org"), patience=NS, within=60 * NS, requests=2, tokens=3)
+    assert world.call(0, key="another", requests=1).outcome == Admitted()
+    second = world.together(0, ("team", "org"), patience=NS, within=60 * NS, tokens=1)
+    world.processes[0].state.book("org").known = None  # as whoever waits for a settlement does
+    world.run(START + NS)
+    for one in (second, first):
+        for key, held in zip(("team", "org"), one.call.held, strict=True):
+            world.settle(0, type(one)(held=held), key=key, tokens=0)
+            assert held.counted is True
+    for key in ("team", "org"):
+        assert world.state(key).holds == {}
+        assert [limit.held for limit in world.state(key).limits.values()] == [0, 0]
 
 
 # Random schedules.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, StoreUnavailable
+from ddb_lease import ConfigurationError, StoreUnavailable
 from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, OutOfTurn, Unavailable
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._runtime.driver import Wakeup
@@ -84,7 +84,7 @@ def test_before_anything_is_known_the_table_is_to_be_asked(make, tap):
     assert isinstance(wanted, Wish)
     assert (wanted.wanted, wanted.patient) == (some(2), False)
     assert wanted.deadline - wanted.began == pytest.approx(10.0)
-    assert core.wait_time("", some(5)) == 0.0
+    assert core.answers.wait_time("", some(5)) == 0.0
     assert tap.sent == []
 
 
@@ -105,7 +105,7 @@ def test_permits_in_hand_are_taken_without_asking(make, tap):
     assert core.try_at_once("", some(2)) is True
     assert core.wait_for("", some(2), 0) is None
     assert core.try_at_once("", some(1)) is False
-    assert core.wait_time("", some(1)) > 60.0
+    assert core.answers.wait_time("", some(1)) > 60.0
     assert tap.sent == []
 
 
@@ -164,13 +164,6 @@ def test_a_try_that_stood_behind_others_in_vain_is_no_denial_where_nothing_is_kn
         core.conclude(a_wish(patient=False), OutOfTurn())
     assert admit(core)
     assert core.conclude(a_wish(patient=False), OutOfTurn()).allowed is False
-
-
-def test_a_wait_in_vain_says_what_was_wanted(make):
-    core = make()
-    assert isinstance(core.timed_out(some(1), 2.5), AcquireTimeout)
-    assert str(core.timed_out(some(1), 2.5)) == "no permit of rate 'api' available within 2.5 s"
-    assert str(core.timed_out(some(3), 2)) == "no 3 permits of rate 'api' available within 2 s"
 
 
 def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):

@@ -131,6 +131,7 @@ def test_what_fails_is_neither_admitted_nor_denied(make, told):
     limiter.tap.everything_fails = UNSENT
     with pytest.raises(StoreUnavailable):
         limiter.try_acquire()
+    limiter.tap.everything_fails = None
     with pytest.raises(ConfigurationError):
         limiter.try_acquire(17)
     assert not of((Admitted, Denied), told)

@@ -1,0 +1,57 @@
+"""What users give a limiter, as numbers and limits: checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ddb_lease._numbers import positive, shown
+from ddb_lease._protocol.rates.records import LimitPolicy
+from ddb_lease._protocol.rates.validation import LONGEST_NS, SINGLE
+from ddb_lease.errors import ConfigurationError
+from ddb_lease.models import Limit, Seconds
+
+
+def limits_given(
+    rate: float | None, per: Seconds, burst: int | None, limits: Mapping[str, Limit] | None
+) -> Mapping[str, Limit]:
+    """The limits of a limiter: those by name, or one without a name.
+
+    Raises:
+        ConfigurationError: Both were given, or neither.
+    """
+    if rate is not None and limits is None:
+        positive("rate", rate)  # named as the caller knows it
+    if (rate is None) == (limits is None):
+        raise ConfigurationError("give a rate, or limits by name, as in limits={'requests': Limit(100, per=60)}")
+    if limits is not None:
+        if per != 1.0 or burst is not None:
+            raise ConfigurationError("per and burst belong to each of the limits: Limit(100, per=60, burst=10)")
+        return limits
+    return {SINGLE: Limit(rate, per=per, burst=burst)}  # type: ignore[arg-type] # it is not None
+
+
+def checked_count(what: str, n: object, burst: int | None) -> int:
+    """A number of permits, checked; `burst` is the most that there can be, None if that is not known.
+
+    Raises:
+        ConfigurationError: It is no whole number, or too large.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
+        most = "" if burst is None else f" to {burst:,} (the burst)"
+        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
+    return int(n)
+
+
+def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:
+    """How many permits to take with one charge, checked.
+
+    Raises:
+        ConfigurationError: It is no whole number, or too large, or there are several limits.
+    """
+    if isinstance(prefetch, bool) or not isinstance(prefetch, int) or prefetch < 0:
+        raise ConfigurationError(f"prefetch must be a whole number from 0 up, not {shown(prefetch)}")
+    if prefetch and len(limits) > 1:
+        raise ConfigurationError("prefetch is for a limiter with one limit: calls of several take all of them together")
+    if prefetch * max(limit.interval for limit in limits.values()) > LONGEST_NS:
+        raise ConfigurationError(f"prefetch is too large: {shown(prefetch)} permits of this rate take more than a year")
+    return prefetch

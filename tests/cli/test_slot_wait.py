@@ -1,0 +1,73 @@
+"""What `run` asks while it waits, and what it makes of it."""
+
+import pytest
+
+from ddb_lease import events
+from ddb_lease.cli import slot_wait, streams
+from ddb_lease.cli.slot_wait import Places, SlotWait
+from ddb_lease.cli.wait_text import Standing
+from ddb_lease.errors import StoreUnavailable
+from tests.cli.test_formatting import lease, status
+
+
+class Bucket:
+    name, owner = "gpus", "me"
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.asked = 0
+
+    def status(self):
+        self.asked += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def wait(bucket, *, tokens=1, places=None):
+    return SlotWait(bucket, tokens=tokens, count=1, places=places or Places(), quiet=True)
+
+
+def test_a_timeout_names_the_holders_also_if_nobody_asked_before():
+    bucket = Bucket(status(lease(owner="ann\x1b", age_seconds=36.0), max_tokens=1))
+    it = wait(bucket)
+    with it:
+        assert bucket.asked == 0, "it is quiet"
+    assert it.holders() == ": held by ann\N{REPLACEMENT CHARACTER} (36s)"
+    assert it.holders() == ": held by ann\N{REPLACEMENT CHARACTER} (36s)"
+    assert bucket.asked == 1
+
+
+@pytest.mark.parametrize("answer", [StoreUnavailable("no answer"), status(max_tokens=1)])
+def test_where_the_holders_are_not_known_a_timeout_names_none(answer):
+    assert wait(Bucket(answer)).holders() == ""
+
+
+def test_a_large_bucket_is_not_asked():
+    known, found = Bucket(status()), Bucket(status(lease(), max_tokens=slot_wait.MOST_TOKENS + 1))
+    assert wait(known, tokens=slot_wait.MOST_TOKENS + 1).holders() == ""
+    assert known.asked == 0
+    it = wait(found)
+    assert (it._look().holders != (), it._look().holders) == (True, ())
+    assert found.asked == 1
+
+
+def test_the_place_is_the_one_that_the_acquire_saw():
+    places = Places()
+    it = wait(Bucket(status()), places=places)
+    assert it._state(Standing(state="full")) == "full"
+    for place in (9, 3):
+        places.note(events.Waiting(bucket="gpus", place=place, exact=True, waited_seconds=1.0))
+    places.note(object())
+    assert it._state(Standing(state="full", waiting=7)) == "place 3 of 7"
+    assert it._state(Standing(state="full", waiting=2)) == "place 3"
+
+
+@pytest.mark.parametrize(("slots", "told"), [((1,), "slot 1 of gpus"), ((1, 4), "slots 1, 4 of gpus")])
+def test_the_end_names_the_slots(slots, told, monkeypatch):
+    said = []
+    monkeypatch.setattr(streams, "say", said.append)
+    it = wait(Bucket(status()))
+    it.won(type("Lease", (), {"slots": slots})())
+    it._waiting._say_end()
+    assert said[0].startswith(f"{told} after ")
