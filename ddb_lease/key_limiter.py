@@ -13,6 +13,7 @@ from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.rates.family import Family, Relative
+from ddb_lease._runtime.rates.interrupts import handing_over, interrupted
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.rates.wish import Verdict, Wish
@@ -94,15 +95,15 @@ class KeyLimiter:
             **permits: How many of each limit, for a limiter with several.
         """
         if self._family is not None:
-            call = self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
-            return Reservation(self._family.reservations(call), self._runtime)
+            return self._hold_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
         wanted = reserved(self._core, n, permits, settle_within, key=self.key)
         wish = self._core.to_hold(self.key, wanted, timeout)
         held: list[Held] = []
-        verdict = self._ask(wish, held)
-        if not verdict:
-            raise self._timed_out(wanted, timeout, verdict)
-        return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
+        with handing_over(self._core.state, held):
+            verdict = self._ask(wish, held)
+            if not verdict:
+                raise self._timed_out(wanted, timeout, verdict)
+            return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
 
     def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
@@ -207,11 +208,11 @@ class KeyLimiter:
             with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
                 try:
                     outcome = self._core.driver.run(operation, wakeup)
+                    if held is not None and booking.held is not None and isinstance(outcome, Admitted):
+                        held.append(booking.held)
                 except BaseException:
-                    self._core.wake_all(self.key)  # an interrupt may have come before who was dealt permits was woken
+                    interrupted(self._core.state, self.key, booking)
                     raise
-            if held is not None and booking.held is not None and isinstance(outcome, Admitted):
-                held.append(booking.held)
             instead = self._core.without_answer(wish, outcome)
             if instead is None:
                 return self._core.conclude(wish, outcome)
@@ -229,12 +230,18 @@ class KeyLimiter:
         with family.call(wanted, None, patient=False) as call:
             return self._ask_all(family, call)
 
-    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
         with family.call(wanted, timeout, patient=True) as call:
             verdict = self._ask_all(family, call)
             if not verdict:
                 raise family.timed_out(wanted, timeout, verdict)
-            return call
+
+    def _hold_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Reservation:
+        with family.call(wanted, timeout, patient=True) as call:
+            verdict = self._ask_all(family, call)
+            if not verdict:
+                raise family.timed_out(wanted, timeout, verdict)
+            return Reservation(family.reservations(call), self._runtime)
 
     def _ask_all(self, family: Family, call: Call) -> Verdict:
         while True:

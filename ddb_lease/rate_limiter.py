@@ -217,8 +217,9 @@ class RateLimiter(NotAsync, BelongsHere):
         Args:
             n: How many, up to `burst`: as many as may be needed.
             timeout: As in `acquire`.
-            settle_within: Seconds, or a timedelta, from 1 s to a day, in which it is settled; from when the permits are
-                due. After that all permits count as used. If a process dies, others have to do without them so long.
+            settle_within: Seconds, or a timedelta, from 1 s to a day and to `Timing.retention` at most, in which it is
+                settled; from when the permits are due. After that all permits count as used. If a process dies, others
+                have to do without them so long.
             **permits: How many of each limit, for a limiter with several.
 
         Returns:
@@ -270,7 +271,8 @@ class RateLimiter(NotAsync, BelongsHere):
             key: Any string of 1 to 512 bytes.
             under: Its parents: keys of this limiter or of others, or limiters as a whole. Each permit is then one of
                 the key, of each parent, and of their own parents: all or none. Each of them must have the limits that a
-                call names. All limiters must have the same table. Nine at most.
+                call names. All limiters must have the same table. Nine at most. In an outage,
+                this limiter decides for its parents too, by its `on_unavailable` and within its `budget`.
 
         Raises:
             ConfigurationError: The key is empty, or too long; or the parents cannot be charged with it.

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 
+import botocore.session
 import pytest
 from botocore.config import Config
 from hypothesis import HealthCheck, settings
@@ -40,6 +41,10 @@ for _signum in {
 }:
     if signal.getsignal(_signum) is signal.SIG_IGN:
         signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
+
+# What botocore reads of its own files, it keeps for one session, and the tests make hundreds.
+_LOADER = botocore.session.create_loader()
+botocore.session.create_loader = lambda *_: _LOADER
 
 TABLE = "leases"
 QUICK = Timing(front_end_skew=0.1)

@@ -128,6 +128,10 @@ ARGUMENTS = {
         lambda p: p.bucket(lease_seconds=3, timing=Timing()),
         r"a lease of 3 s is too short: .* at least three margins \(3\.\d+ s\)",
     ),
+    "a grace too long for its lease": (
+        lambda p: p.bucket(lease_seconds=60, timing=Timing(grace=3600)),
+        r"a lease of 60 s is too short: its margin is 1h, .* at least three margins \(3h\)",
+    ),
     "a timeout in the past": (lambda p: p.old().acquire(timeout=-1), "timeout must be 0 or more"),
     "no slots together": (lambda p: p.old().acquire(5, count=0), "count must be a whole number from 1 to 99"),
     "too many together": (lambda p: p.old().try_acquire(count=100), "count must be a whole number from 1 to 99"),

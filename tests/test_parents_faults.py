@@ -35,8 +35,8 @@ thrown_away = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcepti
 
 
 def farther(strike_at):
-    """The next point to strike at: each of the first, and then one in nine, as a request takes hundreds."""
-    return strike_at + (1 if strike_at < 200 else 9)
+    """The next point to strike at: each of the first, and then one in fifteen, as a request takes hundreds."""
+    return strike_at + (1 if strike_at < 200 else 15)
 
 
 def available(view):
@@ -144,6 +144,31 @@ def test_a_settlement_that_is_interrupted_at_any_point_keeps_its_numbers_and_blo
     assert key.reserve(1).settle(0)
     assert [book.ledger.entries for book in books] == [[], []]
     assert (available(limiter.key("k")), available(org)) == (1_000 - used, 1_000 - used)
+
+
+@thrown_away
+@pytest.mark.parametrize("under", [False, True], ids=["alone", "under a parent"])
+def test_a_reserve_that_is_interrupted_at_any_point_leaves_no_hold_behind(rates, bucket_name, under):
+    settings = {"rate": 1_000, "per": 8_000 * HOUR, "burst": 1_000}
+    org, limiter = rates(name=f"{bucket_name}-org", **settings), rates(**settings)
+    key = limiter.key("k", under=[org] if under else [])
+    key.reserve(1).settle(0)
+    strike_at = 1
+    while True:
+        got = []
+        struck = interrupted(strike_at, lambda got=got: got.append(key.reserve(2)))
+        for reservation in got:
+            reservation.settle(0)
+        key.reserve(1).settle(0)  # finds what was left
+        held = [
+            [one.used for one in book.ledger.entries] + list(book.ledger.seen.holds)
+            for book in (limiter._core.state.book("k"), org._core.state.book(""))
+            if book.ledger is not None
+        ]
+        assert not any(held), struck and struck.struck_at
+        if struck is None:
+            break
+        strike_at = farther(strike_at)
 
 
 @thrown_away

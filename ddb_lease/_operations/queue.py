@@ -73,17 +73,25 @@ class InTurn:
         """The next step upon a look; in an ordered bucket, others' slots are left to them."""
         state = self.writes.state
         counter = state.hints.counter
-        if counter is None or not counter.ordered or queueing.has_strays(view, counter.max_tokens):
+        if counter is None or counter.order != "fifo" or queueing.has_strays(view, counter.max_tokens):
             return self._wanted.choose(view, expired_before=expired_before)
         free = queueing.free_slots(view, max_tokens=counter.max_tokens, expired_before=expired_before)
-        free_for = self._free.note(view, free, state.time.steady())
+        seen = self._free.note(view, free, state.time.steady())
+        free_for = {n: seconds for n, seconds in seen.items() if n < counter.max_tokens}
         self.share = Share(slots=frozenset())
         if self.standing is not None:
             self.share = queueing.share(self.standing.ahead, self.count, free_for)
-        return self._wanted.choose(queueing.only(view, free=free, ours=self.share.slots), expired_before=expired_before)
+        ours = self.share.slots
+        if self.count == 1:  # one that this look shows: what others have shown may be taken by now
+            ours = frozenset([n for n in self.share.left if n in free][:1])
+        elif ours:
+            slots = {n: self._free.slot(n) for n in ours}
+            return self._wanted.choose(queueing.ours_alone(slots, view=view), expired_before=expired_before)
+        return self._wanted.choose(queueing.only(view, free=free, ours=ours), expired_before=expired_before)
 
     def note_refused(self, step: ClaimSlot | MintSlot | BringBackSlot | TakeSlots, refused: Refused) -> None:
-        """As what it wraps."""
+        """As what it wraps; and what was refused is not free any more."""
+        self._free.forget(refused.found)
         self._wanted.note_refused(step, refused)
 
     def brought_back(self, view: View, step: BringBackSlot) -> View:
@@ -112,6 +120,7 @@ class Queue:
         self._put = False
         self._put_at = 0.0
         self._refresh_at = 0.0
+        self._slots_at = wanted.writes.state.time.steady()
 
     def run(self, counter: Counter) -> Operation[Grant | Full | Failure]:
         """One try.
@@ -129,7 +138,7 @@ class Queue:
         if not isinstance(seen, QueueSeen):
             return failure_of(seen)
         own, now_ms = self._ticket(), time.now_ms()[0]
-        standing = queueing.standing(seen.tickets, own, more=seen.more, now_ms=now_ms)
+        standing = self._standing(seen, own, counter)
         self._turn.standing, self._turn.share = standing, Share(slots=frozenset())
         yield from self._remove_dead(queueing.expired(seen.tickets, now_ms), standing)
         outcome = yield from self._look_at_slots(standing, counter)
@@ -139,16 +148,22 @@ class Queue:
         if failed_to is not None:
             return failed_to
         if self._own is not None and own.arrival == LAST:  # it knows its place only now
-            standing = queueing.standing(seen.tickets, self._own, more=seen.more, now_ms=now_ms)
+            standing = self._standing(seen, self._own, counter)
         self._pace.note(standing.place, time.steady(), exact=standing.exact)
         return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in))
+
+    def _standing(self, seen: QueueSeen, own: Ticket, counter: Counter) -> Standing:
+        now_ms = self._state.time.now_ms()[0]
+        return queueing.standing(seen.tickets, own, more=seen.more, now_ms=now_ms, max_tokens=counter.max_tokens)
 
     def _look_at_slots(self, standing: Standing, counter: Counter) -> Operation[Grant | Full | Failure]:
         """Look at the slots if it may be our turn, and claim what is left to us."""
         count = self._turn.count
+        now = self._state.time.steady()
         in_range = standing.may_be_served(count, counter.max_tokens) or count > counter.max_tokens
-        if not in_range and not (standing.exact and self._counter_is_old()):
+        if not in_range and (not standing.exact or now < self._slots_at + queueing.glance(standing.place)):
             return Full(expires_in=None)
+        self._slots_at = now
         outcome = yield from self._search.run()
         if isinstance(outcome, Grant):
             for ticket in self._turn.share.passed_over:
@@ -184,9 +199,6 @@ class Queue:
     def _now_ms(self) -> int:
         now_lo, now_hi = self._state.time.now_ms()
         return (now_lo + now_hi) // 2
-
-    def _counter_is_old(self) -> bool:
-        return self._state.time.steady() - self._state.hints.looked_at > queueing.FAR_SECONDS
 
     def _stand(self, seen: QueueSeen, standing: Standing) -> Operation[Failure | None]:
         """Have a ticket, and keep it; returns why that failed."""

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ddb_lease._protocol.decisions import circulates, is_idle
-from ddb_lease._protocol.records import Slot, View
+from ddb_lease._protocol.records import PER_TRANSACTION, Slot, View
 from ddb_lease._protocol.tickets import Ticket
 
 SEEN = 32
@@ -42,6 +42,10 @@ FARTHEST_SECONDS = 120.0
 FAR_PART = 1 / 20
 """What part of the time that it expects to wait a waiter lets pass between two looks, where that is more than
 `FAR_SECONDS`."""
+
+QUICKEST_PACE = 1 / 16
+"""A queue that moves more quickly is taken for one of this pace: else 10,000 waiters of it would read more than a table
+gives. They sleep for more than a quarter of their way, then."""
 
 LOOK_PART = 1 / 4
 """What part of the time that the queue needs to reach it a waiter lets pass between two looks: the queue may move four
@@ -79,7 +83,9 @@ class Standing:
         return self.exact and self.slots_ahead() + count <= max_tokens
 
 
-def standing(tickets: Sequence[Ticket], own: Ticket, *, more: bool, now_ms: int) -> Standing:
+def standing(
+    tickets: Sequence[Ticket], own: Ticket, *, more: bool, now_ms: int, max_tokens: int = PER_TRANSACTION
+) -> Standing:
     """Where a ticket stands, or would stand, that may not be among those seen.
 
     Args:
@@ -87,9 +93,10 @@ def standing(tickets: Sequence[Ticket], own: Ticket, *, more: bool, now_ms: int)
         own: The waiter's own, put or not.
         more: Whether there may be further ones.
         now_ms: The service's time, not later than it is.
+        max_tokens: The bucket's: a ticket for more slots, from before a shrink, counts no more.
     """
     others = [ticket for ticket in tickets if ticket.name != own.name]
-    live = [ticket for ticket in others if ticket.expires_at >= now_ms]
+    live = [ticket for ticket in others if ticket.expires_at >= now_ms and ticket.count <= max_tokens]
     ahead = tuple(ticket for ticket in live if ticket.place < own.place)
     first_waits = max(0.0, (now_ms - min([own.arrival, *(ticket.arrival for ticket in ahead)])) / 1000)
     if not more or (others and others[-1].place > own.place) or (tickets and tickets[-1].name == own.name):
@@ -118,11 +125,13 @@ class Share:
 
     Attributes:
         slots: The numbers of those slots; none if it is not its turn.
+        left: All free slots that are left over by those before it, in order; more than it wants, perhaps.
         passed_over: Tickets before its own whose waiters are taken for dead.
         turn_in: Seconds after which it will be its turn, if those before it do not move; infinite if that is unknown.
     """
 
     slots: frozenset[int]
+    left: tuple[int, ...] = ()
     passed_over: tuple[Ticket, ...] = ()
     turn_in: float = math.inf
 
@@ -148,12 +157,10 @@ def share(ahead: Sequence[Ticket], count: int, free_for: Mapping[int, float]) ->
         if turn_in == math.inf and had >= 0.0:
             # If none of those before it moves, each is passed over after another such time.
             turn_in = patience - had + PATIENCE_SECONDS * (len(ahead) - len(passed) - 1)
-        if ticket.count > len(left):
-            left = []
-        left = left[ticket.count :]
+        left = left[ticket.count :]  # nothing, if it wants more: nobody overtakes it
     if len(left) < count:
         return Share(slots=frozenset(), passed_over=tuple(passed), turn_in=turn_in)
-    return Share(slots=frozenset(left[:count]), passed_over=tuple(passed), turn_in=0.0)
+    return Share(slots=frozenset(left[:count]), left=tuple(left), passed_over=tuple(passed), turn_in=0.0)
 
 
 def free_slots(view: View, *, max_tokens: int, expired_before: int) -> list[int]:
@@ -167,6 +174,14 @@ def only(view: View, *, free: Sequence[int], ours: frozenset[int]) -> View:
     # A foreign item is neither claimed nor minted over, and does not circulate: just what holds for others' slots.
     others = {n: replace(view.slots.get(n) or Slot(number=n, fence=0), foreign=True, lease=None) for n in free}
     return replace(view, slots={**view.slots, **{n: slot for n, slot in others.items() if n not in ours}})
+
+
+def ours_alone(slots: Mapping[int, Slot | None], *, view: View) -> View:
+    """A view of these slots, None for a missing one, as if all between them were others'."""
+    numbers = range(min(slots), max(slots) + 1)
+    others = {n: Slot(number=n, fence=0, foreign=True) for n in numbers if n not in slots}
+    there = {n: slot for n, slot in slots.items() if slot is not None}
+    return replace(view, slots=others | there, covered=numbers)
 
 
 def has_strays(view: View, max_tokens: int) -> bool:
@@ -200,8 +215,16 @@ def next_look(place: int, *, pace: float) -> float:
         pace: Seconds for which the queue needs to move by one.
     """
     wait = HEAD_SECONDS * place * math.sqrt(math.sqrt(place))
-    at_pace = max(QUICKEST_SECONDS, LOOK_PART * pace * place)
+    at_pace = max(QUICKEST_SECONDS, LOOK_PART * max(pace, QUICKEST_PACE) * place)
     return min(wait, at_pace, longest(place, pace=pace, least=FAR_SECONDS))
+
+
+def glance(place: int) -> float:
+    """How often a waiter looks at slots that are too few for it: the bucket may have grown, or all before it be dead.
+
+    Those before it have as much time together, each its own `PATIENCE_SECONDS`.
+    """
+    return min(FAR_SECONDS, PATIENCE_SECONDS * (place - 1))
 
 
 def longest(place: int, *, pace: float, least: float) -> float:

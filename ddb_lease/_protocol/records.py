@@ -55,11 +55,6 @@ class Counter:
     order: Order = "any"
 
     @property
-    def ordered(self) -> bool:
-        """Whether waiters are served first come, first served."""
-        return self.order == "fifo"
-
-    @property
     def settings(self) -> Settings:
         """The settings, which a client chooses."""
         return Settings(max_tokens=self.max_tokens, lease_ms=self.lease_ms, order=self.order)

@@ -11,6 +11,7 @@ from ddb_lease._operations.listing import list_table
 from ddb_lease._protocol.listing import TableListing
 from ddb_lease._runtime.arguments import checked_text
 from ddb_lease._runtime.driver import Driver
+from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
 from ddb_lease.dynamodb import ConnectionSettings, Store
@@ -52,8 +53,11 @@ class TableReader:
             whose=f"table {table!r}",
         )
 
-    def read(self) -> TableListing:
+    def read(self, *, observe: Observer | None = None) -> TableListing:
         """Read the whole table: a Scan for each 1 MB of it, 1 RCU for each 8 KB, at most 1,000 RCU a second.
+
+        Args:
+            observe: Called with each request and its answer.
 
         Raises:
             StoreUnavailable: The service did not answer.
@@ -61,7 +65,7 @@ class TableReader:
         """
         shared = self._shared
         operation = list_table(shared.time, shared.rate_time, self._runtime.chance, table=self._table, seconds=_SECONDS)
-        return self._driver.run(operation, self._runtime.wakeup())
+        return self._driver.run(operation, self._runtime.wakeup(), observe=observe)
 
     def close(self) -> None:
         """Close the connection, unless others use it."""

@@ -5,9 +5,9 @@ Invariants: no I/O, no clock: times come in as arguments, in seconds of the stea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ddb_lease._protocol.records import View
+from ddb_lease._protocol.records import Slot, View
 
 FEWEST = 3
 """Places by which a waiter must have moved, as it saw them, to tell a pace from two looks."""
@@ -47,13 +47,26 @@ class FreeFor:
 
     def __init__(self) -> None:
         self._since: dict[int, tuple[int, float]] = {}
+        self._slots: dict[int, Slot] = {}
 
     def note(self, view: View, free: Sequence[int], now: float) -> dict[int, float]:
-        """A look showed these as free; returns for how long each has been so, without a lease in between."""
+        """A look showed these as free; returns for how long each slot has been so, those of other windows too."""
         seen = {n: view.slots[n].fence if n in view.slots else -1 for n in free}
         kept = {n: since for n, since in self._since.items() if n not in view.covered}
         for n, fence in seen.items():
             before = self._since.get(n)
             kept[n] = before if before is not None and before[0] == fence else (fence, now)
         self._since = kept
-        return {n: now - kept[n][1] for n in free}
+        self._slots = {n: slot for n, slot in self._slots.items() if n in kept and n not in view.covered}
+        self._slots |= {n: view.slots[n] for n in free if n in view.slots}
+        return {n: now - since for n, (_, since) in kept.items()}
+
+    def slot(self, number: int) -> Slot | None:
+        """A free slot as it was seen; None if it has no item."""
+        return self._slots.get(number)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """These are not free any more."""
+        for number in numbers:
+            self._since.pop(number, None)
+            self._slots.pop(number, None)

@@ -13,6 +13,7 @@ from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.rates.family import Family, Relative
+from ddb_lease._runtime.rates.interrupts import handing_over
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore
 from ddb_lease._runtime.rates.reservation_core import SETTLE_WITHIN, ReservationCore, reserved
 from ddb_lease._runtime.rates.wish import Verdict, Wish
@@ -91,15 +92,15 @@ class KeyLimiter:
             **permits: How many of each limit, for a limiter with several.
         """
         if self._family is not None:
-            call = await self._take_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
-            return Reservation(self._family.reservations(call), self._driver, self._runtime)
+            return await self._hold_all(self._family, self._family.reserved(n, permits, settle_within), timeout)
         wanted = reserved(self._core, n, permits, settle_within, key=self.key)
         wish = self._core.to_hold(self.key, wanted, timeout)
         held: list[Held] = []
-        verdict = await self._ask(wish, held)
-        if not verdict:
-            raise self._timed_out(wanted, timeout, verdict)
-        return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
+        with handing_over(self._core.state, held):
+            verdict = await self._ask(wish, held)
+            if not verdict:
+                raise self._timed_out(wanted, timeout, verdict)
+            return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
 
     async def check(self, n: int = 1, **permits: int) -> Decision:
         """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
@@ -191,12 +192,18 @@ class KeyLimiter:
         with family.call(wanted, None, patient=False) as call:
             return await self._ask_all(family, call)
 
-    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Call:
+    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
         with family.call(wanted, timeout, patient=True) as call:
             verdict = await self._ask_all(family, call)
             if not verdict:
                 raise family.timed_out(wanted, timeout, verdict)
-            return call
+
+    async def _hold_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Reservation:
+        with family.call(wanted, timeout, patient=True) as call:
+            verdict = await self._ask_all(family, call)
+            if not verdict:
+                raise family.timed_out(wanted, timeout, verdict)
+            return Reservation(family.reservations(call), self._driver, self._runtime)
 
     async def _ask_all(self, family: Family, call: Call) -> Verdict:
         while True:

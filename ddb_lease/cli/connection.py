@@ -98,9 +98,9 @@ def settings(options: argparse.Namespace) -> ConnectionSettings:
 
 
 def words(options: argparse.Namespace) -> list[str]:
-    """The options that lead another command to the same place."""
+    """The options that lead another command to the same place: another shell's variables may lead elsewhere."""
     given = {
-        "--table": "" if options.table == DEFAULT_TABLE else options.table,
+        "--table": options.table,
         "--region": options.region,
         "--profile": options.profile,
         "--endpoint-url": options.endpoint_url,

@@ -26,8 +26,8 @@ PREFIX: Final = "DDB_LEASE_"
 ONLY_TYPED: Final = "only_typed"
 """The name of a parser's default: the options that a command takes from its command line only."""
 
-_NEVER: Final = frozenset({"yes", "bucket", "slot", "slots", "fence", "id", "held", "config"})
-"""Of no command: what confirms, and the names of variables that mean something else (`run` sets them)."""
+_NEVER: Final = frozenset({"yes", "bucket", "slot", "slots", "fence", "id", "held", "config", "html"})
+"""Of no command: what confirms, where to write, and the names of variables that mean something else."""
 
 _TYPED, _VARIABLE, _FILE, _DEFAULT = 3, 2, 1, 0
 

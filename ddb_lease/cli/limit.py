@@ -16,6 +16,7 @@ from ddb_lease._runtime.process import LOG_SECONDS
 from ddb_lease._runtime.rates.stored_rate import stored_limits
 from ddb_lease._state import log
 from ddb_lease.cli import connection, exits, formatting, lookup, pages, streams
+from ddb_lease.cli.settings_notice import BurstNotice
 from ddb_lease.cli.wait_text import Standing
 from ddb_lease.cli.waiting import TELL_SECONDS, Waiting
 from ddb_lease.dynamodb import ConnectionSettings
@@ -77,9 +78,10 @@ def execute(options: argparse.Namespace) -> int:
     if trouble is not None:  # before a permit is used
         return _not_run(options.command[0], trouble, lookup.reason(trouble))
     where = connection.arguments(options)
-    with RateLimiter(options.name, **_settings(options, where), **where) as limiter:
-        _wait(limiter if options.key is None else limiter.key(options.key), options)
-    log.flush(LOG_SECONDS)  # what the library has to say, before this process is another program
+    with BurstNotice(options):
+        with RateLimiter(options.name, **_settings(options, where), **where) as limiter:
+            _wait(limiter if options.key is None else limiter.key(options.key), options)
+        log.flush(LOG_SECONDS)  # what the library has to say, before this process is another program
     return _become(options.command)
 
 

@@ -49,6 +49,8 @@ class Parser(argparse.ArgumentParser):
                 f"argument {found['what']}: invalid choice: {found['given']!r}{meant(found['given'], choices)} "
                 f"(one of {', '.join(choices)})"
             )
+        elif subcommands(self) and message.startswith("the following arguments are required"):
+            message += f"; {self.prog} --help lists them"
         super().error(message)
 
 
@@ -131,7 +133,8 @@ class _Line:
 
     def _enter(self, word: str, commands: dict[str, argparse.ArgumentParser]) -> None:
         if word not in commands:
-            self._parser.error(f"no such command: {word!r}{meant(word, commands)}")
+            hint = meant(word, commands) or f"; {self._parser.prog} --help lists them"
+            self._parser.error(f"no such command: {word!r}{hint}")
         self._out.append(word)
         self._parser = commands[word]
         if not subcommands(self._parser):

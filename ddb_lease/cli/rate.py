@@ -42,6 +42,15 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         ),
     )
     kinds = parser.add_subparsers(metavar="what", required=True)
+    _add_status(kinds)
+    _add_set(kinds)
+    _add_override(kinds)
+    _add_block(kinds)
+    _add_reset(kinds)
+    _add_keys(kinds)
+
+
+def _add_status(kinds: _Subparsers[argparse.ArgumentParser]) -> None:
     status = _add(
         kinds,
         "status",
@@ -52,6 +61,9 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "rate status api --key customer-7 --json",
     )
     _add_key(status)
+
+
+def _add_set(kinds: _Subparsers[argparse.ArgumentParser]) -> None:
     change = _add(
         kinds,
         "set",
@@ -65,6 +77,9 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     )
     _add_limits(change)
     change.add_argument("--add", action="store_true", help="let --limit add limits that the rate does not have yet")
+
+
+def _add_override(kinds: _Subparsers[argparse.ArgumentParser]) -> None:
     override = _add(
         kinds,
         "override",
@@ -78,6 +93,9 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     _add_key(override)
     _add_limits(override)
     override.add_argument("--end", action="store_true", help="remove the whole override")
+
+
+def _add_block(kinds: _Subparsers[argparse.ArgumentParser]) -> None:
     block = _add(
         kinds,
         "block",
@@ -91,6 +109,9 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
     how = block.add_mutually_exclusive_group(required=True)
     how.add_argument("--for", dest="seconds", type=formatting.duration, metavar="TIME", help="how long: 90, 30s, 10m")
     how.add_argument("--end", action="store_true", help="end the block now")
+
+
+def _add_reset(kinds: _Subparsers[argparse.ArgumentParser]) -> None:
     reset = _add(
         kinds,
         "reset",
@@ -101,6 +122,9 @@ def add_parser(subparsers: _Subparsers[argparse.ArgumentParser]) -> None:
         "rate reset mail --json",
     )
     _add_key(reset)
+
+
+def _add_keys(kinds: _Subparsers[argparse.ArgumentParser]) -> None:
     _add(
         kinds,
         "keys",

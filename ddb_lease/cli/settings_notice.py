@@ -1,4 +1,4 @@
-"""What `run` says of settings that the bucket was not made with.
+"""What `run` and `limit` say of settings that the bucket, or the rate, was not made with.
 
 Invariant: only what was typed is told of, with the command that changes it. The library's warning, which names all
 settings that a client was made with, is not logged besides.
@@ -11,6 +11,7 @@ import logging
 import shlex
 from types import TracebackType
 
+from ddb_lease._operations.rates.policy import OTHER_LIMITS_TEXT, Compared
 from ddb_lease._state.bucket_state import OTHER_SETTINGS_TEXT, Described
 from ddb_lease.cli import connection
 from ddb_lease.cli.formatting import printable, shown
@@ -38,6 +39,32 @@ class SettingsNotice(logging.Filter):
         return False
 
     def __enter__(self) -> SettingsNotice:
+        _log.addFilter(self)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _log.removeFilter(self)
+
+
+class BurstNotice(logging.Filter):
+    """Of a rate: drops the warning if all that differs is a burst, and none was typed."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__()
+        self._is_typed = "burst" in options.given
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the log shows this record."""
+        if record.msg != OTHER_LIMITS_TEXT or self._is_typed or not isinstance(record.args, tuple):
+            return True
+        compared = record.args[1]
+        return not isinstance(compared, Compared) or any(
+            stored is None or given is None or stored.interval != given.interval for _, stored, given in compared.limits
+        )
+
+    def __enter__(self) -> BurstNotice:
         _log.addFilter(self)
         return self
 

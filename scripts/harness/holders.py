@@ -34,6 +34,7 @@ from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.local.engine import Engine
 from scripts.harness.rate_referee import jain
 from scripts.harness.referee import note, now
+from scripts.harness.warm import Forked
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = "leases"
@@ -46,6 +47,8 @@ LIFETIME = 120.0
 UNANSWERED = {"unreachable", "suspended"}
 """The reasons of a lease that could not be renewed. The second appears if the machine was so busy that the process did
 not run for half a second at the deadline. Tests on their own clock tell the two apart."""
+WARM = {"scripts.harness.holders", "scripts.harness.rate_users", "tests.faults.programs"}
+"""The modules whose programs may start in forks of a warm process; others try out how an interpreter starts and ends."""
 ANSWERS_LOST = "answers lost"
 """The way of a contest in which a release may not know whether it took effect."""
 
@@ -104,13 +107,18 @@ class Holder:
 
     def __init__(self, program: Callable[[Any], None], job: Any) -> None:
         self.name = program.__name__
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", program.__module__, self.name, json.dumps(asdict(job))],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # so that its forks can be ended with it
+        arguments = [self.name, json.dumps(asdict(job))]
+        self.process: Any = (
+            Forked(program.__module__, arguments)
+            if program.__module__ in WARM
+            else subprocess.Popen(
+                [sys.executable, "-m", program.__module__, *arguments],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,  # so that its forks can be ended with it
+            )
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -18,6 +18,7 @@ from typing import Any
 from ddb_lease import Lease, LeaseBucket, Timing
 from ddb_lease._runtime.heartbeat import Heartbeats
 from ddb_lease._runtime.runtime import Runtime
+from ddb_lease.models import Order
 from scripts.harness.network import Client, Network
 from scripts.harness.simulated_machine import Machine, SimulatedLock, SimulatedWakeup
 from scripts.harness.world import Actor, World
@@ -66,6 +67,7 @@ class Process(Machine):
         lease_seconds: float,
         rate: float = 0.0,
         wall: float = 0.0,
+        order: Order | None = None,
     ) -> None:
         super().__init__(name, world=world, seed=seed, lease_seconds=lease_seconds, rate=rate, wall=wall)
         self.held: list[Held] = []
@@ -78,6 +80,7 @@ class Process(Machine):
             client=Client(network, self, lease_seconds),
             owner=name,
             timing=TIMING,
+            order=order,
             runtime=Runtime(
                 clock=self.clock,
                 chance=Random(f"{seed} {name} chance"),

@@ -846,7 +846,7 @@ def test_a_lease_of_a_bucket_that_does_not_exist_is_told_as_such(cli, what, leas
     done = cli(f"{what} usd {lease} --local")
     assert (done.returncode, done.stdout) == (66, "")
     assert done.stderr.startswith("ddb-lease: bucket 'usd' does not exist in table 'ddb-lease'; ")
-    assert done.stderr.endswith("; did you mean used?; `ddb-lease ls --local` lists what there is\n")
+    assert done.stderr.endswith("; did you mean used?; `ddb-lease ls --table ddb-lease --local` lists what there is\n")
 
 
 @pytest.mark.parametrize("what", ["release", "revoke"])

@@ -202,3 +202,13 @@ def test_each_option_is_typed_or_has_a_long_name():
         for action in parsing.options(leaf):
             assert isinstance(action, argparse.Action)
             assert defaults.variable(action) or action.dest == "n"
+
+
+def test_an_option_of_one_name_is_read_alike_in_all_commands():
+    """As one variable is for all of them."""
+    read = {}
+    for leaf in LEAVES:
+        for action in parsing.options(leaf):
+            if action.dest not in defaults._only_typed(leaf):
+                read.setdefault(defaults.variable(action), set()).add((action.type, action.nargs))
+    assert {name: kinds for name, kinds in read.items() if len(kinds) > 1} == {}

@@ -168,7 +168,7 @@ def test_a_rate_that_is_not_the_stored_one_is_told_once_with_the_command_that_ch
     assert (code, out, len(err.splitlines())) == (0, "ran\n", 1)
     assert "the stored policy rules, and it differs from the limits given here: 5 in 3600 s" in err
     command = err.rpartition("`ddb-lease ")[2].rstrip().removesuffix("`")
-    assert command == "rate set mine --rate 7/3600s --burst 7 --local"
+    assert command == "rate set mine --rate 7/3600s --burst 7 --table ddb-lease --local"
     assert cli(command) == (0, "mine: 7 in 3600 s, burst 7\n", "")
     assert cli("limit mine --rate 7/h --local -- echo ran") == (0, "ran\n", "")
     assert cli("rate status mine --local")[1].startswith("mine in table ddb-lease: ")
@@ -192,12 +192,19 @@ def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_run
     )
 
 
+def test_of_a_burst_that_was_not_typed_nothing_is_said(cli):
+    assert cli("limit bursty --rate 5/h --burst 9 --local -- true")[0] == 0
+    assert cli("limit bursty --rate 5/h --local -- true") == (0, "", "")
+    assert "burst 9, and not 5 in 3600 s, burst 7" in cli("limit bursty --rate 5/h --burst 7 --local -- true")[2]
+    assert "burst 9, and not 6 in 3600 s, burst 6" in cli("limit bursty --rate 6/h --local -- true")[2]
+
+
 def test_a_rate_that_is_stored_need_not_be_typed_and_a_mistyped_name_makes_none(cli):
     assert cli("limit known --rate 5/h --local -- true")[0] == 0
     assert cli("limit known --local -- echo ran") == (0, "ran\n", "")
     told = (
         "ddb-lease: rate 'knwon' was never used in table 'ddb-lease'; to make it, say what it allows: --rate RATE; "
-        "did you mean known?; `ddb-lease ls --local` lists what there is\n"
+        "did you mean known?; `ddb-lease ls --table ddb-lease --local` lists what there is\n"
     )
     assert cli("limit knwon --local -- echo ran") == (66, "", told)
 

@@ -8,7 +8,8 @@ import pytest
 
 from ddb_lease.cli import main, parsing
 
-LEAVES = {leaf.prog: leaf for leaf in parsing.leaves(main.parser())}
+TOP = main.parser()
+LEAVES = {leaf.prog: leaf for leaf in parsing.leaves(TOP)}
 
 
 def refused(line, capsys):
@@ -23,8 +24,8 @@ def refused(line, capsys):
 
 def parsed(line):
     own, command = main.split_command(shlex.split(line))
-    words = parsing.arranged(own, main.parser(), everywhere=main.everywhere())
-    options = main.parser().parse_args(words)
+    words = parsing.arranged(own, TOP, everywhere=main.everywhere())
+    options = TOP.parse_args(words)
     return vars(options) | {"command": command}
 
 
@@ -77,7 +78,7 @@ def test_without_the_two_dashes_the_whole_line_is_shown_with_them(line, right, c
     said = refused(line, capsys)
     assert said == f"ddb-lease {line.replace('--local ', '').split()[0]}: error: write the command after --: {right}"
     own, _ = main.split_command(shlex.split(right)[1:])
-    assert parsing.arranged(own, main.parser(), everywhere=main.everywhere())
+    assert parsing.arranged(own, TOP, everywhere=main.everywhere())
 
 
 # Slips of the fingers.
@@ -89,7 +90,9 @@ def test_without_the_two_dashes_the_whole_line_is_shown_with_them(line, right, c
         ("runn b", "no such command: 'runn'; did you mean run?"),
         ("satus b", "no such command: 'satus'; did you mean status?"),
         ("exec b", "no such command: 'exec'; did you mean run?"),
-        ("zzz", "no such command: 'zzz'"),
+        ("zzz", "no such command: 'zzz'; ddb-lease --help lists them"),
+        ("", "required: COMMAND; ddb-lease --help lists them"),
+        ("rate", "ddb-lease rate --help lists them"),
         ("rate statsu m", "no such command: 'statsu'; did you mean status?"),
         ("run b --tiemout 5s -- true", "unrecognized arguments: --tiemout 5s; did you mean --timeout?"),
         ("run b --ownr=x -- true", "unrecognized arguments: --ownr=x; did you mean --owner?"),

@@ -43,7 +43,7 @@ def limiter(engine, session, bucket_name, table):
         yield limiter
 
 
-NEVER_USED = "ddb-lease: rate 'NAME' was never used: its first use creates it, or `ddb-lease rate set`\n"
+NEVER_USED = "ddb-lease: rate 'NAME' was never used: its first use creates it, or `ddb-lease rate set`"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ NEVER_USED = "ddb-lease: rate 'NAME' was never used: its first use creates it, o
     ],
 )
 def test_a_rate_that_was_never_used_is_no_bucket_and_is_not_created(run, table, line):
-    assert run(line) == (66, "", NEVER_USED)
+    code, out, err = run(line)
+    assert (code, out) == (66, "")
+    assert err.startswith(f"{NEVER_USED}; `ddb-lease ls --table leases --endpoint-url ")
     assert table.all() == {}
 
 

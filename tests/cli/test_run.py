@@ -263,13 +263,13 @@ def test_of_an_existing_bucket_the_stored_settings_rule_and_it_is_said_once(cli,
     tokens, lease = done.stderr.splitlines()
     assert tokens == (
         f"ddb-lease: bucket {bucket_name!r} has max_tokens=1, and that counts, not the 5 of --max-tokens; to change that: "
-        f"ddb-lease resize {bucket_name} 5 --local"
+        f"ddb-lease resize {bucket_name} 5 --table ddb-lease --local"
     )
     assert lease.startswith(
         f"ddb-lease: bucket {bucket_name!r} has leases of 2s, and that counts, not the 30s of --lease"
     )
     assert table.get("counter")["max_tokens"] == 1
-    command = shlex.split(tokens.rpartition("ddb-lease ")[2])
+    command = shlex.split(tokens.partition("to change that: ddb-lease ")[2])
     assert cli(*command).returncode == 0
     assert table.get("counter")["max_tokens"] == 5
 
@@ -280,7 +280,7 @@ def test_a_bucket_may_be_made_to_serve_in_order_and_another_says_how_to_make_it_
     assert cli("configure", bucket_name, "--order", "any", "--local").returncode == 0
     assert cli(*run_line(bucket_name, "true", options="--fifo")).stderr == (
         f"ddb-lease: bucket {bucket_name!r} has order=any, and that counts, not --fifo; to change that: "
-        f"ddb-lease configure {bucket_name} --order fifo --local\n"
+        f"ddb-lease configure {bucket_name} --order fifo --table ddb-lease --local\n"
     )
 
 

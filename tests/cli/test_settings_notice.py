@@ -27,7 +27,7 @@ def typed(*given):
             [
                 (
                     "bucket 'gpus' has max_tokens=4, and that counts, not the 2 of --max-tokens; to change that: "
-                    "ddb-lease resize gpus 2 --local"
+                    "ddb-lease resize gpus 2 --table ddb-lease --local"
                 )
             ],
         ),
@@ -45,7 +45,7 @@ def typed(*given):
             [
                 (
                     "bucket 'gpus' has order=any, and that counts, not --fifo; to change that: "
-                    "ddb-lease configure gpus --order fifo --local"
+                    "ddb-lease configure gpus --order fifo --table ddb-lease --local"
                 )
             ],
         ),

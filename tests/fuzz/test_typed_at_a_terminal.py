@@ -156,7 +156,7 @@ def test_what_was_typed_is_what_status_shows(engine, client, where, name, data):
     shown = []
 
     def look(*_):
-        shown.extend((ran("status", *where, "--json", name), ran("status", *where, name)))
+        shown.extend((ran("status", *where, "--json", name), ran("status", *where, "--wide", name)))
         return 7
 
     is_told_well(*ran("status", *where, name)[::2], code_of=(exits.UNKNOWN_BUCKET,))

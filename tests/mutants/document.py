@@ -26,7 +26,8 @@ not work. Without any mutant the same tests pass. `tests/test_mutants.py` fails 
 more, or this page does not fit the table.
 
 The halves of the requests' conditions, their edges and effects are not here, where [the proof](proof.md) fails without
-them: it leaves out every one. These are the promises by name. What a random sample of all other changes leaves alive is in [survivors.md](survivors.md).
+them: it leaves out every one. These are the promises by name. What a random sample of all other changes leaves alive is
+in [survivors.md](survivors.md).
 
 """
 

@@ -125,8 +125,8 @@ RESERVATIONS = Chapter(
             name="a hold lasts as long as it did when it was planned",
             module=_TOGETHER,
             target="_addressed",
-            code="key.state is None else key.state.holds",
-            without="member.book.known is None else member.book.known.holds",
+            code="None if key.state is None else key.state.holds.get(charge.process)",
+            without="None if member.book.known is None else member.book.known.holds.get(charge.process)",
             noticed_by=(f"{_PARENTS}::test_a_hold_is_never_shortened_whatever_others_forget_meanwhile",),
         ),
         Mutant(

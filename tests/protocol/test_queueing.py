@@ -199,14 +199,14 @@ def test_the_first_looks_four_times_a_second_and_the_others_the_more_seldom_the_
     assert max(waits) <= queueing.FARTHEST_SECONDS
 
 
-@given(place=st.integers(1, 10_000), pace=st.floats(0.0, 1e4))
+@given(place=st.integers(1, 10_000), pace=st.floats(queueing.QUICKEST_PACE, 1e4))
 def test_nobody_sleeps_past_a_quarter_of_the_way(place, pace):
     wait = queueing.next_look(place, pace=pace)
     assert QUICKEST_SECONDS <= wait <= max(QUICKEST_SECONDS, pace * place / 4)
 
 
 def test_long_waits_are_looked_at_seldom():
-    assert queueing.next_look(10_000, pace=0.01) == pytest.approx(25.0)
+    assert queueing.next_look(10_000, pace=0.01) == 30.0
     assert queueing.next_look(10_000, pace=0.1) == pytest.approx(50.0)
     assert queueing.next_look(10_000, pace=1.0) == queueing.FARTHEST_SECONDS
 
@@ -228,3 +228,26 @@ def test_a_newcomer_comes_after_the_last_one_whatever_their_clocks_show(last, ar
 
 def test_an_arrival_that_only_a_hand_can_have_written_is_not_followed():
     assert queueing.arrival_after(ticket(NOW + 10**9), now_ms=NOW) == NOW
+
+
+def test_a_ticket_for_more_slots_than_there_are_counts_no_more():
+    shrunk, other = ticket(1, count=3), ticket(2, count=2)
+    assert standing((shrunk, other), ticket(5), more=False, now_ms=NOW, max_tokens=2).ahead == (other,)
+
+
+def test_slots_that_several_looks_have_shown_are_chosen_among_together():
+    seen = queueing.ours_alone({3: Slot(number=3, fence=1), 5: None}, view=view())
+    assert seen.covered == range(3, 6)
+    assert seen.slots[4].foreign
+    assert set(seen.slots) == {3, 4}
+
+
+def test_whoever_waits_looks_at_the_slots_now_and_then():
+    assert [queueing.glance(place) for place in (2, 3, 99)] == [PATIENCE_SECONDS, 2 * PATIENCE_SECONDS, 30.0]
+
+
+@pytest.mark.parametrize("pace", [0.0, 0.01, 0.025, 0.1, 1.0, 10.0])
+def test_ten_thousand_waiters_read_less_than_a_table_gives(pace):
+    """A look is one read unit (32 tickets of up to 256 bytes); who may be served looks at the slots, too: some more."""
+    looks = [1 / (0.9 * queueing.next_look(place, pace=pace)) for place in range(1, 10_001)]
+    assert sum(looks) + sum(looks[:8]) < 1_000

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ddb_lease import LeaseLost, LossReason
-from tests.operations.test_acquire_interrupts import Interrupter
+from tests.interrupting import Interrupter, without_collector
 
 CONTRACT = True  # the simulator's DynamoDB too
 NOT_ON = ("embedded", "ministack")  # what is tried out is this process, not the engine: once is enough
@@ -15,15 +15,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def renew_with(interrupter, lease):
     """Renew under the interrupter; returns what came of it."""
-    sys.setprofile(interrupter)
-    try:
-        lease.renew()
-    except (KeyboardInterrupt, LeaseLost) as raised:
-        return type(raised)
-    else:
-        return None
-    finally:
-        sys.setprofile(None)
+    with without_collector():
+        sys.setprofile(interrupter)
+        try:
+            lease.renew()
+        except (KeyboardInterrupt, LeaseLost) as raised:
+            return type(raised)
+        else:
+            return None
+        finally:
+            sys.setprofile(None)
 
 
 def sweep(bucket, environment, before, after):

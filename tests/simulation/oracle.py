@@ -74,7 +74,7 @@ class Oracle:
         self._strays = {slot for slot in self._circulating() if slot >= limit}
         self._uncounted = set(self._strays)
         for key, item in self.service.items.items():
-            if key != COUNTER:
+            if key[1].startswith("slot#"):
                 self._fences[int(key[1].removeprefix("slot#"))] = int(item["fence"]["N"])
 
     def granted(self) -> None:
@@ -94,7 +94,7 @@ class Oracle:
             if change.key == COUNTER:
                 made_anew = change.before is None
                 self._counter_changed(change)
-            else:
+            elif change.key[1].startswith("slot#"):  # tickets decide nothing that must hold
                 self._slot_changed(change)
         self._count(made_anew=made_anew)
 
@@ -259,7 +259,7 @@ class Oracle:
         return [
             int(key[1].removeprefix("slot#"))
             for key, item in self.service.items.items()
-            if key != COUNTER and "retired" not in item
+            if key[1].startswith("slot#") and "retired" not in item
         ]
 
     def _counter(self, name: str) -> int:

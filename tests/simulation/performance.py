@@ -32,11 +32,13 @@ from ddb_lease import (
 )
 from ddb_lease._operations.resize import resize
 from ddb_lease._protocol import decisions
+from ddb_lease._protocol.queueing import HEAD_SECONDS, PATIENCE_SECONDS
 from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.signing import MOST_REPEATS
 from ddb_lease._runtime.renewer import Renewer
 from ddb_lease._state.log import emitted_at_once
 from ddb_lease._state.windows import POLLED, lately
+from ddb_lease.models import Order
 from scripts.harness.network import PERMANENT, READS, Fate, Network
 from scripts.harness.simulated_dynamodb import Arguments, DynamoDB, Item
 from scripts.harness.simulated_process import BUCKET, Held, Process
@@ -190,7 +192,8 @@ class Performance:
             lease_ms = round(schedule.lease_seconds * 1000)
             settings = {"max_tokens": schedule.max_tokens, "minted": minted, "rev": now_ms, "lease_ms": lease_ms}
             numbers = {name: {"N": str(number)} for name, number in (settings | {"schema": 1}).items()}
-            self.service.items[COUNTER] = {"pk": {"S": BUCKET}, "sk": {"S": "counter"}, **numbers}
+            order = {"order": {"S": schedule.order}} if schedule.order == "fifo" else {}
+            self.service.items[COUNTER] = {"pk": {"S": BUCKET}, "sk": {"S": "counter"}, **numbers, **order}
         self.oracle.begin()
 
     def _start(self, name: str, number: int) -> Process:
@@ -206,6 +209,7 @@ class Performance:
             lease_seconds=lease_seconds,
             rate=rates[number % len(rates)],
             wall=walls[number % len(walls)],
+            order=None if schedule.order == "any" else schedule.order,
         )
         self.oracle.processes.append(process)
         self._renewers.append(process.bucket._core._renewer)
@@ -285,7 +289,9 @@ class Performance:
         self._note(process.name, f"wants {slots} ({f'within {job.timeout:.3g} s' if job.patient else 'at once'})")
         try:
             if job.patient:
-                lease: Lease | None = process.bucket.acquire(job.timeout, count=job.count, data=data, on_lost=on_lost)
+                lease: Lease | None = process.bucket.acquire(
+                    job.timeout, count=job.count, data=data, on_lost=on_lost, priority=job.priority
+                )
             else:
                 lease = process.bucket.try_acquire(count=job.count, data=data, on_lost=on_lost)
         except (*EXPECTED, StoreRejected) as error:
@@ -429,6 +435,9 @@ class Performance:
                 return self._resize(deed, by=-1) is not False and self._resize(deed, by=1 - int(deed.size * 3))
             case "repair":
                 self._operate(deed, "repairs", lambda operator: operator.bucket.repair())
+            case "reorder":
+                order: Order = "any" if deed.size < 0.5 else "fifo"
+                self._operate(deed, f"sets the order: {order}", lambda operator: operator.bucket.configure(order=order))
             case "reset":
                 self._operate(deed, "resets", lambda operator: operator.bucket.reset())
             case "edit minted":
@@ -674,7 +683,8 @@ class Performance:
         """How many slots are in circulation, from this one on."""
         first = f"slot#{from_slot:05d}"
         items = self.service.items.items()
-        return sum("retired" not in item for key, item in items if key != COUNTER and key[1] >= first)
+        slots = [(key, item) for key, item in items if key[1].startswith("slot#")]
+        return sum("retired" not in item for key, item in slots if key[1] >= first)
 
     def _unseen_strays(self) -> int:
         """How many strays nobody has had to see: acquires look at a large bucket's windows until they have a slot."""
@@ -689,7 +699,7 @@ class Performance:
         """How long the longest lease in the table still lasts."""
         now_ms = self.world.now * 1000
         rest = max(
-            (int(item["expires_at"]["N"]) - now_ms for item in self.service.items.values() if "expires_at" in item),
+            (int(item["expires_at"]["N"]) - now_ms for item in self.service.items.values() if "lease_id" in item),
             default=0.0,
         )
         # A holder that saw a wrong Date and had to renew before other answers corrected it has written a later expiry: by
@@ -698,7 +708,7 @@ class Performance:
         for key, item in self.service.items.items():
             owner = item.get("owner", {}).get("S")
             longest = self._longest_ms() + (1000 * MISLED_SECONDS + self._lease_ms() if owner in misled else 0.0)
-            if owner is not None and int(item["expires_at"]["N"]) - now_ms > longest:
+            if owner is not None and "lease_id" in item and int(item["expires_at"]["N"]) - now_ms > longest:
                 ahead = int(item["expires_at"]["N"]) - now_ms
                 raise Violation("L1", f"{key[1]} is leased for {ahead / 1000:.1f} s from now, of {longest / 1000:g} s")
         return rest
@@ -719,7 +729,12 @@ class Performance:
     def _patience(self) -> float:
         # A claim may be in flight; then 2 s until it has certainly expired, a poll, and the requests' own time.
         rest = max(self._rest_ms() / 1000, self.schedule.lease_seconds)
-        return rest + 2.0 + 2.5 + self._round() + 100 * self.schedule.latency
+        return rest + 2.0 + 2.5 + self._round() + 100 * self.schedule.latency + self._tickets_of_the_dead()
+
+    def _tickets_of_the_dead(self) -> float:
+        """How much longer it takes if waiters are passed over one after another: two polls and a second each."""
+        tickets = sum(key[1].startswith("wait#") for key in self.service.items)
+        return tickets * (PATIENCE_SECONDS + 2 * HEAD_SECONDS + 20 * self.schedule.latency)
 
     def _round(self) -> float:
         """How much longer than to the next poll it may take until a poll comes round to a slot."""
@@ -743,7 +758,7 @@ class Performance:
         waiter.act("thread", wait)
         self.world.run(waited_from + 30.0, stop=lambda: bool(seen))
         self.world.run(self.world.now + 3.0)
-        if self._writes(waiter) != writes and not strays:
+        if self.schedule.order == "any" and self._writes(waiter) != writes and not strays:
             raise Violation("L4", f"a waiter of a full bucket wrote {self._writes(waiter) - writes} times")
         if seen != ["tried"]:
             raise Violation("L3", f"a full bucket gave {seen}")
@@ -899,7 +914,8 @@ def _describe(fate: Fate) -> str:
 
 def _readable(operation: str, arguments: Arguments) -> str:  # noqa: PLR0911 - one for each kind
     if operation == "query":
-        return "look" + ("" if arguments.get("ConsistentRead") else " (eventually consistent)")
+        what = "look at the queue" if "wait#" in arguments["ExpressionAttributeValues"][":first"]["S"] else "look"
+        return what + ("" if arguments.get("ConsistentRead") else " (eventually consistent)")
     if operation == "transact_get_items":
         return "snapshot of " + ", ".join(part["Get"]["Key"]["sk"]["S"] for part in arguments["TransactItems"])
     if operation == "batch_execute_statement":
@@ -908,11 +924,13 @@ def _readable(operation: str, arguments: Arguments) -> str:  # noqa: PLR0911 - o
     if operation != "transact_write_items":
         where = (arguments.get("Key") or arguments.get("Item"))["sk"]["S"]
         item = arguments.get("Item")
+        if where.startswith("wait#"):
+            return f"{operation} {where}"
         if item is not None:
             return f"claim {where} as {_brief(item)}"
         values = arguments["ExpressionAttributeValues"]
         if ":lease_id" not in values:
-            numbers = ", ".join(f"{name[1:]} {value['N']}" for name, value in values.items() if name != ":one")
+            numbers = ", ".join(f"{name[1:]} {next(iter(v.values()))}" for name, v in values.items() if name != ":one")
             return f"set the counter: {numbers}"
         expiry = values.get(":expires_at")
         lease = values[":lease_id"]["S"][:8]
@@ -954,6 +972,8 @@ def _short(told: Any) -> str:
 def _item(item: dict[str, Any]) -> str:
     if item["sk"]["S"] == "counter":
         return f"counter {item['minted']['N']} of {item['max_tokens']['N']}"
+    if item["sk"]["S"].startswith("wait#"):
+        return str(item["sk"]["S"])
     lease = f"{item['lease_id']['S'][:8]} until {_clock(item['expires_at'])}" if "lease_id" in item else "free"
     return f"{item['sk']['S']} {'retired, ' if 'retired' in item else ''}{lease}"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from ddb_lease._protocol.decisions import WINDOW
+from ddb_lease.models import Order
 from scripts.harness.network import Fate
 
 ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew", "error", "shared", "status")
@@ -23,6 +24,9 @@ SETUPS = ("nothing",) * 8 + ("room", "retired", "stray", "leftover", "dead")
 """The table at the beginning: mostly empty. A counter with `room` to mint, slots that are `retired` (a lease still
 runs on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases of holders
 long `dead`."""
+
+ORDERED = 0.1
+"""What part of the schedules has a bucket whose waiters are served in order."""
 
 DEEDS = (
     "crash",
@@ -63,6 +67,7 @@ class Job:
     count: int = 1
     acts: bool = False
     """Whether its lost-callback uses the lease and the bucket."""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +97,7 @@ class Schedule:
         setup: One of `SETUPS`.
         due: Whether TTL may delete what is free, or dead for long, at the beginning.
         window: How many slots a look shows. With few, a small bucket is searched as a large one is.
+        order: In which order waiters are served. In an ordered bucket, an operator may change it.
         jump: Hours that pass in the middle, while nobody holds anything; 0 for none. Holders die before; the other
             processes idle.
     """
@@ -114,12 +120,14 @@ class Schedule:
     lies: float = 0.0
     setup: str = "nothing"
     window: int = WINDOW
+    order: Order = "any"
     faults: dict[tuple[str, int], Fate] | None = field(default=None, hash=False)
 
     @property
     def about(self) -> str:
         """What the processes want, for people."""
-        return f"{self.max_tokens} tokens, leases of {self.lease_seconds:g} s"
+        ordered = ", in order" if self.order == "fifo" else ""
+        return f"{self.max_tokens} tokens{ordered}, leases of {self.lease_seconds:g} s"
 
 
 def schedule_for(seed: int) -> Schedule:
@@ -166,7 +174,23 @@ def schedule_for(seed: int) -> Schedule:
     if chance.random() < 0.1:
         schedule = _crowded(schedule, chance)
     windowed = Random(f"{seed} window")
-    return _windowed(schedule, windowed) if windowed.random() < 0.2 else schedule
+    schedule = _windowed(schedule, windowed) if windowed.random() < 0.2 else schedule
+    ordered = Random(f"{seed} order")
+    return _ordered(schedule, ordered) if ordered.random() < ORDERED else schedule
+
+
+def _ordered(schedule: Schedule, chance: Random) -> Schedule:
+    """Waiters have an order, and some are urgent; an operator may change the order."""
+    jobs = tuple(
+        tuple(tuple(replace(job, priority=chance.choice((0, 0, 0, 5, 9))) for job in thread) for thread in threads)
+        for threads in schedule.jobs
+    )
+    deeds = schedule.deeds
+    if chance.random() < 0.2:
+        at = chance.uniform(0.0, 2.5 * schedule.lease_seconds)
+        deed = Deed(at=at, what="reorder", process=chance.randrange(len(jobs)), size=chance.random())
+        deeds = tuple(sorted([*deeds, deed], key=lambda deed: deed.at))
+    return replace(schedule, jobs=jobs, deeds=deeds, order="fifo")
 
 
 def _windowed(schedule: Schedule, chance: Random) -> Schedule:

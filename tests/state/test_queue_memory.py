@@ -55,5 +55,8 @@ def test_a_slot_that_was_leased_meanwhile_begins_anew():
 def test_slots_of_other_windows_are_remembered():
     free = FreeFor()
     free.note(view(Slot(number=1, fence=5), covered=range(2)), [1], 10.0)
-    free.note(view(covered=range(2, 4)), [2], 11.0)
-    assert free.note(view(Slot(number=1, fence=5), covered=range(2)), [1], 12.0) == {1: 2.0}
+    assert free.note(view(covered=range(2, 4)), [2], 11.0) == {1: 1.0, 2: 0.0}
+    assert (free.slot(1), free.slot(2)) == (Slot(number=1, fence=5), None)
+    assert free.note(view(covered=range(2)), [], 12.0) == {2: 1.0}
+    free.forget([2])
+    assert free.note(view(covered=range(2)), [], 12.0) == {}

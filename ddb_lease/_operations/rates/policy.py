@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -38,6 +39,9 @@ _TRIES = 3
 MEANWHILE_SECONDS = 1.5
 """For how long others go on by an older policy while one asks, or wait for it. Then they ask too: who did may have been
 cancelled."""
+
+OTHER_LIMITS_TEXT = "rate %r: the stored policy rules, and it differs from the limits given here: %s. %s"
+"""What is logged if a limiter was made with other limits than those stored: its name, `Compared`, and what to do."""
 
 OLDER_SORT_KEY = "rate"
 """Under which versions before this one keep a rate, in one item."""
@@ -198,11 +202,21 @@ def _tell(state: LimiterState, policy: Policy) -> None:
         return
     state.policy_told = True
     _log.warning(
-        "rate %r: the stored policy rules, and it differs from the limits given here: %s. %s",
+        OTHER_LIMITS_TEXT,
         state.name,
-        "; ".join(_compared(name, policy.limits.get(name), state.given.get(name)) for name in differing),
+        Compared(tuple((name, policy.limits.get(name), state.given.get(name)) for name in differing)),
         _advice(state, policy, {name: state.given[name] for name in differing if name in state.given}),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Limits in a log message, as stored and as given, by name: readable as a text, and as what they are."""
+
+    limits: tuple[tuple[str, LimitPolicy | None, LimitPolicy | None], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(_compared(*each) for each in self.limits)
 
 
 def _advice(state: LimiterState, policy: Policy, limits: Mapping[str, LimitPolicy]) -> str:

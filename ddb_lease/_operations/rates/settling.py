@@ -139,17 +139,18 @@ def enter(book: KeyBook, flight: Flight, sent: Sequence[Charge], due: int) -> No
     """
     if book.flight is not flight:
         return  # another caller has entered it
-    held = hold(book, sent, flight.wanted, due)
+    held = held_by(sent, flight.wanted, due)
     booking = flight.batch[0][0]()
     if booking is not None and booking in book.waiting():
-        booking.held = held
+        booking.held = held  # first: an interrupt may come before it is in the ledger, and then nobody uses it
     else:
         held.give_up()
+    hold(book, sent, held)
 
 
-def hold(book: KeyBook, sent: Sequence[Charge], wanted: Wanted, due: int) -> Held:
-    """Enter what a charge reserved into the ledger; arguments as for `enter`."""
-    held = Held(
+def held_by(sent: Sequence[Charge], wanted: Wanted, due: int) -> Held:
+    """What a charge reserved; arguments as for `enter`. Give it to whoever uses it, and then to `hold`."""
+    return Held(
         reserved={
             part.name: Reserved(
                 permits=wanted.reserved[part.name], interval=part.reserved // wanted.reserved[part.name]
@@ -160,10 +161,13 @@ def hold(book: KeyBook, sent: Sequence[Charge], wanted: Wanted, due: int) -> Hel
         # A recognised attempt may be due later than the sending that was charged reckoned with.
         until=min(due + wanted.settle_within, *(charge.hold.until for charge in sent if charge.hold is not None)),
     )
+
+
+def hold(book: KeyBook, sent: Sequence[Charge], held: Held) -> None:
+    """Enter what a charge reserved into the ledger."""
     if book.ledger is None:
         book.ledger = HoldLedger()
     book.ledger.add(held, bases=[charge.hold_before for charge in sent], attempt=sent[-1].attempt)
-    return held
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from ddb_lease._operations.rates.preparing import (
     read_before_refusing,
     too_many,
 )
-from ddb_lease._operations.rates.settling import clear_overdue, hold
+from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol.messages import Done, Pause
@@ -105,7 +105,7 @@ class Call:
         patient: Whether it waits.
         failing_since: When the first of the tries in a row began that have failed; None if the last one did not.
         held: What it holds of each member, once that is charged.
-        admitted: Whether its permits were taken.
+        handed_over: Whether somebody has got its reservation.
         sending: The charge that reserves, and that is not known yet.
         wake: Ends its pause, from any thread.
         process: The process that it is a call of.
@@ -119,7 +119,7 @@ class Call:
     patient: bool
     failing_since: float | None = None
     held: list[Held] = field(default_factory=list)
-    admitted: bool = False
+    handed_over: bool = False
     sending: ChargeTogether | None = None
     prepared: int = 0
     sweeps_at: float = -math.inf
@@ -137,7 +137,7 @@ class Call:
                 member.book.callers.join(self)
 
     def leave(self) -> None:
-        """End it, from any place: nobody uses what it holds, unless it was admitted; and what it sends is not its own.
+        """End it, from any place: nobody uses what it holds, unless it was handed over; what it sends is not its own.
 
         If a charge that it left behind is carried out, this process's next call settles in full what that holds.
         """
@@ -146,7 +146,7 @@ class Call:
                 if member.book.callers is not None:
                     member.book.callers.leave(self)
         _forget_sending(self, known=False)
-        if not self.admitted:
+        if not self.handed_over:
             for member, held in zip(self.members, self.held, strict=False):
                 with member.state.lock:
                     held.give_up()
@@ -390,7 +390,9 @@ class _Charging:
             with member.state.lock:
                 state = shown or after_others(charge, key.state, member.book.known)
                 if member.wanted.reserved:
-                    self._call.held.append(hold(member.book, [charge], member.wanted, charge.due))
+                    held = held_by([charge], member.wanted, charge.due)
+                    self._call.held.append(held)
+                    hold(member.book, [charge], held)
                     # At the same moment: a charge that is in the ledger and not known yet would pass for another one.
                     _forget_reserving(member, charge)
                 member.book.learn(state, now=now, process=member.state.process, guessed=shown is None)

@@ -130,7 +130,7 @@ class Family:
 
     @contextlib.contextmanager
     def call(self, wanted: Sequence[Wanted], timeout: Seconds | None, *, patient: bool) -> Iterator[Call]:
-        """One call. If it ends without `conclude`, nothing that it reserved is used."""
+        """One call. If it ends without `reservations`, nothing that it reserved is used."""
         first = self.members[0].core.state
         began = first.time.steady()
         seconds = checked_timeout(timeout) if patient else _TRY_SECONDS
@@ -144,7 +144,12 @@ class Family:
             call.join()
             yield call
         finally:
-            call.leave()
+            try:
+                call.leave()
+            except BaseException:  # interrupted: nobody gets its reservation
+                call.handed_over = False
+                call.leave()
+                raise
 
     def steps(self, call: Call, wake: Callable[[], None]) -> Iterator[Step]:
         """What to drive, one after the other, until one of them ends the call: see `Step.ends`.
@@ -170,19 +175,19 @@ class Family:
 
     def conclude(self, call: Call, outcome: Any) -> Verdict:  # noqa: ANN401 - as driven
         """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""
-        verdict = self.members[0].core.conclude(self._wish(call), outcome)
-        call.admitted = bool(verdict)
-        return verdict
+        return self.members[0].core.conclude(self._wish(call), outcome)
 
     def _wish(self, call: Call) -> Wish:
         own = call.members[0]
         return Wish(key=own.key, wanted=own.wanted, began=call.began, deadline=call.deadline, patient=call.patient)
 
     def reservations(self, call: Call) -> tuple[ReservationCore, ...]:
-        """What a call that was admitted holds, of each member."""
+        """What a call that was admitted holds, of each member. From now on, the call gives up none of it."""
         each = zip(self.members, call.members, strict=True)
         held = call.held or [nothing_held(one.core, member.wanted) for one, member in each]
-        return tuple(ReservationCore(one.core, one.key, own) for one, own in zip(self.members, held, strict=True))
+        cores = tuple(ReservationCore(one.core, one.key, own) for one, own in zip(self.members, held, strict=True))
+        call.handed_over = True
+        return cores
 
     def wait_time(self, wanted: Sequence[Wanted]) -> float:
         """Seconds until the permits could be had of all members, as far as this process knows."""

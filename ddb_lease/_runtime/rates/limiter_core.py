@@ -173,14 +173,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return _single(checked_count("n", n, self._most(key, SINGLE, asks=asks)))
+            return _single(checked_count("n", n, self._most(key, SINGLE, n, asks=asks)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         booked = checked_permits(permits, limits)
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         for name, count in booked.items():
-            checked_count(name, count, self._most(key, name, asks=asks))
+            checked_count(name, count, self._most(key, name, count, asks=asks))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -245,13 +245,6 @@ class RateLimiterCore:
             except BaseException:  # interrupted: a place left at the front would block all others
                 self._leave(key_book, booking)
                 raise
-
-    def wake_all(self, key: str) -> None:
-        """Wake all who wait for a key or for its permits. Those who have none sleep on."""
-        with self.state.lock:
-            everybody = self.state.book(key).everybody()
-        for other in everybody:
-            other.wake()
 
     def without_answer(
         self, wish: Wish, outcome: Admission, *, beside: Sequence[Beside] = ()
@@ -326,7 +319,7 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _most(self, key: str | None, name: str, *, asks: bool) -> int | None:
+    def _most(self, key: str | None, name: str, wanted: object, *, asks: bool) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
         What others have set meanwhile may allow more. Before the first use, a limiter's own limits hold.
@@ -335,11 +328,16 @@ class RateLimiterCore:
             return None
         state = self.state
         book = state.known_book(key)
-        fresh = not asks or (state.policy is None and not key) or (book is not None and just_read(state, book))
         known = None if book is None else book.known
-        if fresh and known is not None and name in known.override:
-            return known.override[name].burst
-        return state.limits[name].burst if fresh and not key else None
+        if known is not None and name in known.override:
+            most = known.override[name].burst
+        elif key:
+            return None
+        else:
+            most = state.limits[name].burst
+        if not asks or not isinstance(wanted, int) or wanted <= most or (state.policy is None and not key):
+            return most
+        return most if book is not None and just_read(state, book) else None
 
     def _trouble(self, wish: Wish) -> Exception | None:
         """Why others of this process could not ask for a caller."""

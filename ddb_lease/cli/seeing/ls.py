@@ -13,20 +13,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
+from ddb_lease._protocol.listing import BucketListing, PageIs, RateListing, TableListing
 from ddb_lease._runtime.listing import TableReader
-from ddb_lease.cli import connection, pages, rate_output
+from ddb_lease.cli import connection, rate_output
 from ddb_lease.cli.fitting import fitted
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.seeing.terminal import columns
-from ddb_lease.cli.streams import show
+from ddb_lease.cli.streams import say, show
 
-COST: Final = (
-    "It reads the whole table, by Scans: half an RCU for each 4 KB of it, at most 1,000 RCU a second. A table of 1 MB "
-    "(some 5,000 slots) costs 128 RCU, $0.000016 on demand. It needs the permission dynamodb:Scan, which an operator "
-    "has."
-)
-"""What a listing costs, for the help of the commands that list."""
+_TOLD_EACH: Final = 50
+"""Pages after which it is told how far it is: 50 MB, about 6 s."""
 
 _BUCKETS: Final = ("BUCKET", "USED", "WAITING", "OLDEST HOLDER", "FOR")
 _RATES: Final = ("RATE", "AVAILABLE", "LIMITS")
@@ -34,24 +30,31 @@ _SQUEEZED: Final = {"OLDEST HOLDER": 16, "BUCKET": 12, "RATE": 12, "LIMITS": 20}
 _RIGHT: Final = {"USED", "WAITING", "FOR", "AVAILABLE"}
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "ls",
-        help="list all buckets and rates of a table",
-        **pages.page(f"List all buckets and rates of a table. Reads only. {COST}", "ls", "ls --table staging --json"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON: times in seconds")
-    connection.add_options(parser)
-    parser.set_defaults(execute=execute)
-
-
 def execute(options: argparse.Namespace) -> int:
     """List the table."""
     with table_reader(options) as reader:
-        listing = reader.read()
+        listing = reader.read(observe=_Progress().observe)
     show(as_json(listing) if options.json else as_table(listing, width=columns()))
     return 0
+
+
+class _Progress:
+    """Says, while a large table is read, that it goes on and what it has cost so far."""
+
+    def __init__(self) -> None:
+        self._pages = self._items = 0
+        self._units = 0.0
+
+    def observe(self, _request: object, answer: object) -> None:
+        if not isinstance(answer, PageIs) or answer.after is None:
+            return
+        self._pages += 1
+        self._items += answer.scanned
+        self._units += answer.read_units or 0.0
+        if self._pages == 1:
+            say("the table is larger than one page: reading on, 128 RCU for each 1 MB of it, until Ctrl-C")
+        elif self._pages % _TOLD_EACH == 0:
+            say(f"{self._items:,} items so far, {units_text(self._units)}")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import socketserver
 import threading
 from datetime import datetime, timezone
@@ -20,40 +21,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
 from ddb_lease._protocol.listing import BucketListing, RateListing
-from ddb_lease.cli import pages as help_pages
 from ddb_lease.cli import rate_output
 from ddb_lease.cli.formatting import printable
 from ddb_lease.cli.seeing import pages, watching
-from ddb_lease.cli.seeing.ls import COST, by_pressure, cost_of
+from ddb_lease.cli.seeing.ls import by_pressure, cost_of
 from ddb_lease.cli.seeing.watching import Picture, Watching
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import LeaseInfo
 
 LOOPBACK: Final = "127.0.0.1"
-PORT: Final = 8_736
 _NAMES: Final = (LOOPBACK, "localhost", "[::1]")
 _MOST_HOLDERS: Final = 64
 _MOST_CONNECTIONS: Final = 64
 _MOST_PORT: Final = 65_535
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "serve",
-        help="show a table live in a browser on this machine",
-        **help_pages.page(
-            "Show a table, or some of its buckets, live on a page for a browser on this machine, or for a wall screen. "
-            "Read-only, on loopback only. It looks only while a browser asks, however many do. Without a bucket: "
-            f"{COST[0].lower()}{COST[1:]}",
-            "serve",
-            "serve gpus --port 8080",
-        ),
-    )
-    watching.add_options(parser)
-    parser.add_argument("--port", type=int, default=PORT, help=f"the port; 0 for any that is free (default: {PORT})")
-    parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:
@@ -119,8 +100,9 @@ class PageServer(ThreadingHTTPServer):
         finally:
             self._places.release()
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that hangs up is no error of ours."""
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class calls it
+        """A browser that hangs up is no error of ours: it is logged with -vv."""
+        logging.getLogger("ddb_lease").debug("a request of a page was not answered", exc_info=True)  # noqa: LOG014 - one is handled
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,6 +5,7 @@ Invariants: it is UTC, in the form of RFC 3339 with milliseconds; what is read m
 
 from __future__ import annotations
 
+import contextlib
 import math
 from datetime import datetime, timezone
 from typing import Final
@@ -26,8 +27,9 @@ def seconds_in(value: object) -> float:
         ValueError: It is neither.
     """
     if isinstance(value, str):
-        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+        with contextlib.suppress(ValueError, OverflowError):
+            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         seconds = float(value)
         if math.isfinite(seconds) and _EARLIEST <= seconds <= _LATEST:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ddb_lease.cli import pages
 from ddb_lease.cli.fitting import wrapped
 from ddb_lease.cli.formatting import printable
 from ddb_lease.cli.seeing.history import BucketHistory, Line, Problem, histories, parsed
@@ -24,25 +23,6 @@ from ddb_lease.cli.streams import say, show
 from ddb_lease.errors import ConfigurationError
 
 _MOST_TOLD: Final = 10
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "timeline",
-        help="draw who held which slot when",
-        **pages.page(
-            "Draw who held which slot when, who waited, what was lost and revoked, from files of lines: those that "
-            "`ddb-lease status BUCKET --watch --json` prints, and events that a program writes (docs/seeing.md). "
-            "Prints a summary; --html writes a page that needs no network. Sends nothing.",
-            "timeline gpus.jsonl --html gpus.html",
-            "timeline *.jsonl",
-        ),
-    )
-    parser.usage = "ddb-lease timeline FILE ... [options]"
-    parser.add_argument("files", metavar="FILE", nargs="+", help="a file of JSON lines; - is standard input")
-    parser.add_argument("--html", metavar="OUT", help="write the page to this file")
-    parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

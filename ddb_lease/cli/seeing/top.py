@@ -15,9 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from ddb_lease.cli import pages
 from ddb_lease.cli.seeing import watching
-from ddb_lease.cli.seeing.ls import COST
 from ddb_lease.cli.seeing.watching import Watching
 from ddb_lease.errors import ConfigurationError
 
@@ -27,22 +25,6 @@ if TYPE_CHECKING:
 _DRAWN_EACH: Final = 1.0  # seconds
 _ENDS: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _QUIT: Final = {b"q", b"Q", b"\x1b", b"\x04"}  # Escape, and end of input
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = subparsers.add_parser(
-        "top",
-        help="watch a table live on the terminal",
-        **pages.page(
-            "Watch a table, or some of its buckets, live: the fullest first, until q or Ctrl-C (needs "
-            f"ddb-lease[terminal]). NO_COLOR turns colours off. Without a bucket: {COST[0].lower()}{COST[1:]}",
-            "top",
-            "top gpus nightly --interval 2",
-        ),
-    )
-    watching.add_options(parser)
-    parser.set_defaults(execute=execute)
 
 
 def execute(options: argparse.Namespace) -> int:

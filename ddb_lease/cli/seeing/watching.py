@@ -120,21 +120,6 @@ class Watching:
             self._changed.notify_all()
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the commands that watch have in common."""
-    parser.usage = f"{parser.prog} [BUCKET ...] [options]"
-    parser.add_argument(
-        "buckets",
-        metavar="BUCKET",
-        nargs="*",
-        help="show these, with their queues, by a Query each (default: all of the table, by Scans)",
-    )
-    parser.add_argument(
-        "--interval", type=float, default=5.0, metavar="SECONDS", help="pause between two looks (default: 5)"
-    )
-    connection.add_options(parser)
-
-
 @contextlib.contextmanager
 def looking(options: argparse.Namespace) -> Iterator[Look]:
     """What reads the buckets, or the table, that the options name.

@@ -199,7 +199,7 @@ def test_each_bucket_has_a_history_and_rates_have_none():
         ("{", "is not JSON"),
         ("[1]", "is no JSON object"),
         ('{"bucket": "b"}', "has no 'at'"),
-        ('{"bucket": "b", "at": "yesterday"}', "yesterday"),
+        ('{"bucket": "b", "at": "yesterday"}', "not a time: 'yesterday'"),
         ('{"bucket": "b", "at": true}', "not a time"),
         ('{"bucket": "b", "at": 1e300}', "not a time"),
         ('{"at": 1}', "names no bucket"),

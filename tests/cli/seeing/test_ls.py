@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ddb_lease import Limit
-from ddb_lease._protocol.listing import BucketListing, RateListing, TableListing
+from ddb_lease._protocol.listing import BucketListing, ListPage, PageIs, RateListing, TableListing
 from ddb_lease.cli.fitting import columns_of
 from ddb_lease.cli.seeing import ls
 from ddb_lease.models import LeaseInfo
@@ -95,3 +95,16 @@ def test_what_cannot_be_read_is_said_and_a_cost_that_is_not_known_is_not():
     text = ls.as_table(listing(read_units=None, unreadable=2, items=12345, pages=3), width=80)
     assert text.splitlines()[-1] == "12,345 items read in 3 requests; 2 items cannot be read"
     assert ls.units_text(1234567.5) == "1,234,568 RCU"
+
+
+def test_while_a_large_table_is_read_it_says_so_and_what_that_costs(capsys):
+    progress = ls._Progress()
+    page = PageIs(found=(), unreadable=0, scanned=5_000, after=("a", "b"), read_units=128.0)
+    progress.observe(ListPage(), dataclasses.replace(page, after=None))
+    assert capsys.readouterr().err == "", "one page is soon there"
+    for _ in range(51):
+        progress.observe(ListPage(), page)
+    assert capsys.readouterr().err.splitlines() == [
+        "ddb-lease: the table is larger than one page: reading on, 128 RCU for each 1 MB of it, until Ctrl-C",
+        "ddb-lease: 250,000 items so far, 6,400 RCU",
+    ]

@@ -1,6 +1,5 @@
 """`ddb-lease top`: what it draws, in terminals of any size."""
 
-import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 
@@ -108,11 +107,6 @@ def test_colours_are_where_they_mean_something():
 
 def test_an_empty_table_says_so():
     assert "no bucket and no rate is here yet" in lines(listing())
-
-
-def test_rich_is_imported_by_no_other_command():
-    code = "import sys; from ddb_lease.cli import main; main.parser(); sys.exit('rich' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_without_rich_the_extra_is_named(monkeypatch, capsys):

@@ -345,7 +345,9 @@ def excess(times, limit: Limit):
     """By how many permits those used at these (time, count) exceed, at most, what the limit admits in their time."""
     policy = limit_policies({"x": limit})["x"]
     worst, most_before, total = 0.0, None, 0
-    for time, count in sorted(times):
+    first = min((time for time, _ in times), default=0)
+    for since_the_epoch, count in sorted(times):
+        time = since_the_epoch - first  # a float of the whole would be off by some millionths of a permit
         earlier = time / policy.interval - total
         most_before = earlier if most_before is None else max(most_before, earlier)
         total += count

@@ -165,7 +165,7 @@ class ReservingWorld(World):
                     return outcome
 
         def over():
-            call.admitted = isinstance(ended.outcome, Admitted)
+            call.handed_over = isinstance(ended.outcome, Admitted)
             call.leave()
 
         self.together_calls.append(ended)

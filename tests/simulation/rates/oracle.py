@@ -375,7 +375,9 @@ class Oracle:
             tat, held = _number(before, TAT + name), _number(before, HELD + name) or 0
             new_tat, new_held = int(after[TAT + name]["N"]), int(after[HELD + name]["N"])
             rules = [override[name]] if name in override else [r[name] for r in self.policies[rev] if name in r]
-            fitting = (rule for rule in rules if not (new_tat - max(now, tat or 0)) % rule.interval)
+            # A policy that was deleted, and made anew by a process whose clock is behind, may have the same `rev`.
+            more_of_each = (new_tat - max(now, tat or 0), new_held - held)
+            fitting = (rule for rule in rules if not any(more % rule.interval for more in more_of_each))
             rule = next(fitting, rules[0] if rules else None)
             if rule is None:
                 if (new_tat, new_held) != (tat, held):

@@ -61,6 +61,14 @@
     }));
   };
   const more = (count) => (count > 0 ? [make("p", "soft", `and ${count} more`)] : []);
+  // An owner, of which the end stays where there is no room: a host's name is long, and its processes differ there.
+  const owner = (text) => {
+    const parts = Array.from(text), cut = parts.length > 16 ? parts.length - 8 : parts.length;
+    const made = make("td", "", make("div", "owner", make("span", "", parts.slice(0, cut).join("")),
+      make("span", "", parts.slice(cut).join(""))));
+    made.title = text;
+    return made;
+  };
   const named = (tag, kind, text) => { const made = make(tag, kind, text); made.title = text; return made; };
   const card = (bucket) => {
     const made = make("article", "", make("div", "top", named("h2", "", bucket.name),
@@ -71,7 +79,7 @@
       made.append(table([["slot", "slot"], ["holder", ""], ["held", "time", 1], ["left", "time", 1]],
         bucket.holders.slice(0, MOST_ROWS).map((one) => [
           make("td", "", `${one.slot}`),
-          named("td", "", (one.revoked ? "revoked: " : "") + (one.retired ? "retired: " : "") + one.owner),
+          owner((one.revoked ? "revoked: " : "") + (one.retired ? "retired: " : "") + one.owner),
           ticking("td", "n", one.age, 1), ticking("td", "n", one.left, -1)])));
       made.append(...more(bucket.held - Math.min(bucket.holders.length, MOST_ROWS)));
     }
@@ -79,7 +87,7 @@
       made.append(make("h3", "", "Queue"));
       made.append(table([["place", "slot"], ["waiter", ""], ["waits", "time", 1], ["wants", "slot", 1], ["priority", "time", 1]],
         bucket.queue.slice(0, MOST_ROWS).map((one) => [
-          make("td", "", `${one.place}`), named("td", "", one.owner), ticking("td", "n", one.waited, 1),
+          make("td", "", `${one.place}`), owner(one.owner), ticking("td", "n", one.waited, 1),
           make("td", "n", `${one.count}`), make("td", "n", `${one.priority}`)])));
       made.append(...more(bucket.waiting - Math.min(bucket.queue.length, MOST_ROWS)));
     }

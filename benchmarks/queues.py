@@ -1,11 +1,16 @@
 """Waiting in order: ordered buckets beside unordered ones, with many waiting processes.
 
-On the simulated service of `manners`, without threads and without real time; the code that decides on each request is
-the shipped one. Each worker is a process of its own, which acquires, holds, releases, and wants the next slot at once.
+    python -m benchmarks.queues            all cases; some ten minutes
+    python -m benchmarks.queues 16-on-8    some of them
+
+On the simulated service of `benchmarks.parts.manners`, without threads and without real time; the code that decides on
+each request is the shipped one. Each worker is a process of its own, which acquires, holds, releases, and wants the
+next slot at once.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import random
 from collections.abc import Generator, Sequence
@@ -28,6 +33,11 @@ LEASE_MS = 3_600_000
 """So long that nothing expires: workers do not renew here."""
 
 
+LOOK_SECONDS = 0.5
+"""Two looks of the first of a queue: whoever gets a slot so much later than somebody who came later was overtaken.
+Those who get their slots at the same time, each its own, need not get them in order."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One simulation.
@@ -41,7 +51,6 @@ class Case:
         seconds: Of simulated time that are counted.
         warm: Seconds before that.
         wants: How many slots the first process wants together.
-        rounds: How often each acquires; 0 for as often as time allows.
     """
 
     name: str
@@ -140,16 +149,48 @@ def play(case: Case, *, seed: int = 1) -> dict[str, Any]:
         "rcu_a_second": service.rcu / case.seconds,
         "throttled_a_second": service.throttled / case.seconds,
         "out_of_order": out_of_order(shared.arrivals[counted:]),
+        "overtaken": out_of_order(shared.arrivals[counted:], longer=LOOK_SECONDS),
         "wants": case.wants,
         "grants_of_who_wants_several": shares[-1] if case.wants > 1 else None,
     }
 
 
-def out_of_order(grants: Sequence[tuple[float, float]], *, apart: float = 0.25) -> int:
-    """Grants before that of somebody who came by more than `apart` seconds earlier, and still waited."""
+def out_of_order(grants: Sequence[tuple[float, float]], *, apart: float = 0.25, longer: float = 0.0) -> int:
+    """Grants before that of somebody who came by more than `apart` seconds earlier, and then waited `longer` still."""
     found = 0
-    latest = math.inf
-    for wanted, _ in reversed(grants):
-        found += wanted > latest + apart
-        latest = min(latest, wanted)
+    for place, (wanted, won) in enumerate(grants):
+        later = grants[place + 1 : place + 200]
+        found += any(came < wanted - apart and had > won + longer for came, had in later)
     return found
+
+
+CASES = (
+    Case(name="16-on-8", order="fifo", processes=16, tokens=8, hold=1.0, seconds=120),
+    Case(name="16-on-8-any", order="any", processes=16, tokens=8, hold=1.0, seconds=120),
+    Case(name="6-of-8", order="fifo", processes=21, tokens=8, hold=1.0, seconds=120, wants=6),
+    Case(name="6-of-8-any", order="any", processes=21, tokens=8, hold=1.0, seconds=120, wants=6),
+    Case(name="300-on-8", order="fifo", processes=300, tokens=8, hold=1.0, seconds=900, warm=60),
+    Case(name="300-on-8-any", order="any", processes=300, tokens=8, hold=1.0, seconds=100, warm=60),
+    Case(name="300-on-8-10s", order="fifo", processes=300, tokens=8, hold=10.0, seconds=400, warm=60),
+    Case(name="1000-on-4", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=300, warm=300),
+    Case(name="1000-on-4-any", order="any", processes=1000, tokens=4, hold=10.0, seconds=60),
+)
+
+
+def main() -> None:
+    """Play the cases, and print a table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description=__doc__.partition("\n")[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(case.name for case in CASES)}")
+    wanted = parser.parse_args().cases
+    columns = ("name", "grants", "jain", "use", "requests_a_grant", "writes_a_grant", "rcu_a_second", "overtaken")
+    print("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
+    print("| --- " * len(columns) + "|")
+    for case in CASES:
+        if not wanted or case.name in wanted:
+            row = play(case)
+            cells = [f"{row[name]:.3g}" if isinstance(row[name], float) else str(row[name]) for name in columns]
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
