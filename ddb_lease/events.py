@@ -159,7 +159,7 @@ class Throttled:
 class Waiting:
     """An acquire waits in the queue of a bucket with ``order="fifo"``, and its place has changed.
 
-    Reported when it joins the queue, and with each look that shows another place, on the thread that acquires. Of a
+    Reported on the thread that acquires, when it joins the queue, and with each look that shows another place. Of a
     process's waiters only the first has a place; in other buckets there are none.
 
     Attributes:

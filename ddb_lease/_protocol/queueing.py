@@ -34,12 +34,12 @@ PATIENCE_SECONDS = 2 * HEAD_SECONDS + 1.0
 """How long slots have been free that a ticket could have had, when its waiter is taken for dead."""
 
 FAR_SECONDS = 30.0
-"""The longest time between two looks of a waiter that expects to be served within ten minutes."""
+"""The longest time between two looks of a waiter that expects to be served within three minutes."""
 
-FARTHEST_SECONDS = 120.0
+FARTHEST_SECONDS = 240.0
 """The longest for any."""
 
-FAR_PART = 1 / 20
+FAR_PART = 1 / 6
 """What part of the time that it expects to wait a waiter lets pass between two looks, where that is more than
 `FAR_SECONDS`."""
 
@@ -52,7 +52,7 @@ LOOK_PART = 1 / 4
 times as quickly as it thinks."""
 
 REFRESH_SECONDS = 20.0
-"""How often a ticket is refreshed; less often by one that expects to wait for longer than 20 times this."""
+"""How often a ticket is refreshed; less often by one that expects to wait for longer than six times this."""
 
 LIVES = 3
 """How many times as long as this a ticket lasts: two refreshments may fail."""
@@ -214,7 +214,7 @@ def next_look(place: int, *, pace: float) -> float:
         place: Its place; 1 is the first.
         pace: Seconds for which the queue needs to move by one.
     """
-    wait = HEAD_SECONDS * place * math.sqrt(math.sqrt(place))
+    wait = HEAD_SECONDS * place * math.sqrt(place)
     at_pace = max(QUICKEST_SECONDS, LOOK_PART * max(pace, QUICKEST_PACE) * place)
     return min(wait, at_pace, longest(place, pace=pace, least=FAR_SECONDS))
 

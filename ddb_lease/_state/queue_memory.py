@@ -13,6 +13,10 @@ FEWEST = 3
 """Places by which a waiter must have moved, as it saw them, to tell a pace from two looks."""
 
 
+MOST_TIMES = 8
+"""How many times as far back as now a waiter is believed to have been when it came: that is an estimate."""
+
+
 class Pace:
     """How quickly a queue moves, as one waiter in it sees: since it came, and since it last looked."""
 
@@ -27,7 +31,8 @@ class Pace:
         if self._first is None:
             self._first = place, now
         elif self._first[0] > place:
-            self._since_first = (now - self._first[1]) / (self._first[0] - place)
+            moved = min(self._first[0], MOST_TIMES * place) - place
+            self._since_first = (now - self._first[1]) / moved
         if exact and self._last is None:
             self._last = place, now
         elif exact and self._last is not None and self._last[0] - place >= FEWEST:

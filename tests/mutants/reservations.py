@@ -122,6 +122,14 @@ RESERVATIONS = Chapter(
             ),
         ),
         Mutant(
+            name="an attempt that any answer has shown is not sent again",
+            module="_state/rates/key_book.py",
+            target="KeyBook.learn",
+            code="is_charged(flight.sent[-1], state)",
+            without="False",
+            noticed_by=(f"{_TESTS}::test_a_reservation_that_any_answer_has_shown_is_not_made_again",),
+        ),
+        Mutant(
             name="a hold lasts as long as it did when it was planned",
             module=_TOGETHER,
             target="_addressed",

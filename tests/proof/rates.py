@@ -16,7 +16,7 @@ from typing import Any
 
 import z3
 
-from ddb_lease._protocol.rates.charging import due_of
+from ddb_lease._protocol.rates.charging import due_of, due_times
 from ddb_lease._protocol.rates.messages import (
     Block,
     Branch,
@@ -57,6 +57,7 @@ DUE, HORIZON, CHARGED, RESERVED, CUT, NEW_REV, OVERRIDE_REV, NEW_TTL = z3.Ints(
     "due horizon charged reserved cut new_rev override_rev new_ttl"
 )
 NOW, USED, SETTLED, UNTIL, NEW_OVERRIDE_REV, REACHED = z3.Ints("now used settled until new_override_rev reach_after")
+LATER_WAITERS = z3.Int("permits of later waiters")
 SEEN_HELD, LAST_USE, REV_SEEN = z3.Ints("held_as_seen last_use_of_what_is_held rev_as_seen")
 FIRST, CHANGED = z3.Bool("the process holds nothing"), z3.Bool("the limit was changed since")
 
@@ -352,10 +353,10 @@ def steps(s: State, setting: Setting) -> Iterator[Step[State]]:
         # Only a limit that is cut or kept may be written without any permits.
         build = _charged if shape["branch"] in {"cut", "kept"} else _charged_some
         for way in setting.sent(name, request, build=build):
-            yield _charges(s, name, way, _due(request), shape, setting)
+            yield _charges(s, name, way, _dues(request), shape, setting)
     shape = {"branch": "busy", "adopts": False}
     for way in setting.sent("charge together", _together, build=_charged_some):
-        yield _charges(s, "charge together", way, _due(_first_together), shape, setting)
+        yield _charges(s, "charge together", way, _dues(_first_together), shape, setting)
     for idle in (True, False):
         name = "settle, idle" if idle else "settle, busy"
         for way in setting.sent(name, lambda run, i=idle: _settle(run, idle=i)):
@@ -374,7 +375,10 @@ def _first_together(run: Run) -> Charge:
     return _together(run).charges[0]
 
 
-def _charges(s: State, name: str, way: Way[Sent], at: Any, shape: dict[str, Any], setting: Setting) -> Step[State]:
+def _charges(
+    s: State, name: str, way: Way[Sent], dues: tuple[Any, Any], shape: dict[str, Any], setting: Setting
+) -> Step[State]:
+    at, first = dues
     happens, item = way.returned[0].on(s.item)
     held, held_after = value(s.item, "held#x"), value(item, "held#x")
     tat, tat_after, reach_after = value(s.item, "tat#x"), value(item, "tat#x"), value(item, "reach#x")
@@ -421,6 +425,10 @@ def _charges(s: State, name: str, way: Way[Sent], at: Any, shape: dict[str, Any]
         "E: what is used from the window's start to this due time is within the envelope": z3.Implies(
             z3.And(uses, at >= START), after.counted + held_after <= (at - START) + tolerance
         ),
+        "E: and so is what the first of several waiters use, who share the charge": z3.Implies(
+            z3.And(uses, RESERVED == 0, LATER_WAITERS >= 0, LATER_WAITERS <= CHARGED, first >= START),
+            base + CHARGED - LATER_WAITERS + held_after <= (first - START) + tolerance,
+        ),
         "no charge reaches into a block": value(s.item, "blocked_until") <= at,
         "no charge goes by an older policy than the key was charged by": z3.Implies(
             exists(s.item), value(item, "rev") >= value(s.item, "rev")
@@ -457,20 +465,23 @@ def _reserves(way: Way[Sent]) -> bool:
 
 
 @functools.cache
-def _due(request: Callable[[Run], Charge]) -> Any:
-    """When the permits are due, by the library's own code, run on the item after the charge."""
+def _dues(request: Callable[[Run], Charge]) -> tuple[Any, Any]:
+    """When all permits are due, and when those of the first waiters are, by the library's own code after the charge."""
 
     def code(run: Run) -> Any:
         charge = request(run)
         found = LimitState(tat=0, held=0, reach=run.symbol(REACHED))
         limits = {part.name: found for part in charge.limits}
-        return due_of((charge,), KeyState(limits=limits, rev=charge.rev, override_rev=charge.override_rev))
+        state = KeyState(limits=limits, rev=charge.rev, override_rev=charge.override_rev)
+        amounts = (run.symbol(CHARGED + RESERVED - LATER_WAITERS), run.symbol(LATER_WAITERS))
+        return due_of((charge,), state), due_times((charge,), state, amounts)[0]
 
     (first, *others) = ways(code, *_AMOUNTS)
-    due = term_of(first.returned)
+    dues = [term_of(due) for due in first.returned]
     for other in others:
-        due = z3.If(z3.And(other.supposed), term_of(other.returned), due)
-    return due
+        each = zip(other.returned, dues, strict=True)
+        dues = [z3.If(z3.And(other.supposed), term_of(due), due_before) for due, due_before in each]
+    return dues[0], dues[1]
 
 
 def _settles(s: State, name: str, way: Way[Sent], setting: Setting) -> Step[State]:

@@ -32,6 +32,8 @@ def test_estimated_places_tell_no_pace_of_late():
     pace.note(400, 101.0, exact=False)
     pace.note(90, 101.5, exact=False)
     assert pace.seconds == 101.5 / 210
+    pace.note(10, 160.0, exact=True)
+    assert pace.seconds == 160.0 / 70, "it is not believed to have come from more than eight times as far back"
 
 
 def view(*slots, covered=range(100)):

@@ -144,6 +144,8 @@ class FlightSender:
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
+            if flight.shown is not None:
+                return KeyRefused(state=flight.shown)  # as the table would have answered
             known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
             horizon = max(0, flight.horizon - (now - flight.planned_at))
             if flight.wanted.reserved:

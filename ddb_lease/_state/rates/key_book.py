@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ddb_lease._protocol.rates.batching import Place
-from ddb_lease._protocol.rates.charging import Wanted
+from ddb_lease._protocol.rates.charging import Wanted, is_charged
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._state.rates.booked_callers import BookedCallers
@@ -90,6 +90,7 @@ class Flight:
         sent: All sendings so far.
         uncertain: Whether any of them may have been charged without our knowing.
         refusals: How often it was refused.
+        shown: The item, once any answer has shown that one of the sendings was charged.
     """
 
     attempt: str
@@ -100,6 +101,7 @@ class Flight:
     sent: list[Charge] = field(default_factory=list)
     uncertain: bool = False
     refusals: int = 0
+    shown: KeyState | None = None
 
 
 class KeyBook:
@@ -206,6 +208,9 @@ class KeyBook:
             guessed: Whether the item is what this process made of what it saw last. What is seen next may show less,
                 and nothing was given back.
         """
+        flight = self.flight
+        if flight is not None and flight.sent and is_charged(flight.sent[-1], state):
+            flight.shown = state  # later ones may not show it: others use its lane too, and this process settles
         if self.ledger is not None:
             self.ledger.saw(state, process=process)
         before, shown = self.known, self._last_shown

@@ -171,6 +171,26 @@ def test_a_settlement_outlasts_others_that_write_the_item():
 # Answers that are lost.
 
 
+@pytest.mark.parametrize("settles", [True, False])
+def test_a_reservation_that_any_answer_has_shown_is_not_made_again(settles):
+    world = ReservingWorld(HOUR, [0, 0], fates=[Fate()] * 3 + [Fate(back=None)])
+    first = world.reserve(0, 1)
+    second = world.reserve(0, 2, patience=60 * NS)
+    for process in world.processes:
+        process.state.lane = world.processes[0].state.lane
+    if not settles:
+        world.items.settle_conflicts = 1
+    third = world.settle(0, first, 1)  # it is refused by the item, which shows the second reservation
+    world.call(1)  # in the same lane: the item shows no more that the second one was charged
+    world.run(START + 20 * NS)
+    assert (second.outcome, third.held.counted) == (Admitted(), True)
+    assert set(world.items.item().commits.values()) == {1}
+    world.settle(0, second, 2)
+    assert second.held.counted is True
+    assert world.state().holds == {}
+    assert held(world) == 0
+
+
 @pytest.mark.parametrize("fate", [Fate(out=None), Fate(back=None), Fate(back=None, again=2 * NS), Fate(again=NS)])
 def test_each_settlement_counts_once_whatever_becomes_of_its_answer(fate):
     world = ReservingWorld(HOUR, [0], fates=[Fate(), Fate(), Fate(), fate])

@@ -1,0 +1,41 @@
+"""Many processes that wait for an ordered bucket, on the simulated service: order, fairness, cost, and use of the slots."""
+
+import pytest
+
+from benchmarks.queues import Case, out_of_order, play
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Twelve processes on four slots, held for a second each, for twenty seconds."""
+    return play(Case(name="crowd", order="fifo", processes=12, tokens=4, hold=1.0, seconds=20.0, warm=12.0))
+
+
+def test_nobody_is_overtaken_and_all_have_equal_shares(crowd):
+    assert crowd["overtaken"] == 0
+    assert crowd["jain"] >= 0.99
+    assert crowd["least"] >= 5
+
+
+def test_slots_are_in_use_nearly_all_the_time(crowd):
+    assert crowd["use"] >= 0.9
+
+
+def test_a_wait_costs_two_writes_and_no_lost_ones(crowd):
+    assert crowd["writes_a_grant"] == pytest.approx(4.0, abs=0.2), "ticket, claim, ticket, release"
+    assert crowd["lost_writes_a_grant"] < 0.05
+
+
+def test_a_waiter_for_most_slots_gets_its_share_beside_a_stream_of_small_ones():
+    case = Case(name="big", order="fifo", processes=9, tokens=4, hold=1.0, seconds=25.0, warm=12.0, wants=3)
+    found = play(case)
+    assert found["grants_of_who_wants_several"] >= found["grants"] / found["processes"] - 2
+    assert found["jain"] >= 0.99
+
+
+def test_the_measure_tells_who_was_overtaken():
+    came_first, came_later = (0.0, 9.0), (1.0, 8.0)
+    assert out_of_order([came_later, came_first]) == 1
+    assert out_of_order([came_first, came_later]) == 0
+    assert out_of_order([came_later, came_first], longer=2.0) == 0
+    assert out_of_order([(0.1, 8.0), came_first]) == 0, "less than a look apart"
