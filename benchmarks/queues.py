@@ -182,7 +182,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(case.name for case in CASES)}")
     wanted = parser.parse_args().cases
-    columns = ("name", "grants", "jain", "use", "requests_a_grant", "writes_a_grant", "rcu_a_second", "overtaken")
+    columns = ("name", "grants", "jain", "use", "requests_a_grant", "writes_a_grant", "rcu_a_second")
+    columns += ("out_of_order", "overtaken")
     print("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("| --- " * len(columns) + "|")
     for case in CASES:
