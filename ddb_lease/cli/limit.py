@@ -12,6 +12,7 @@ import os
 import signal
 from typing import Any, Final
 
+from ddb_lease._protocol.rates.validation import SINGLE
 from ddb_lease._runtime.process import LOG_SECONDS
 from ddb_lease._runtime.rates.stored_rate import stored_limits
 from ddb_lease._state import log
@@ -98,6 +99,11 @@ def _settings(options: argparse.Namespace, where: dict[str, Any]) -> dict[str, A
         raise UnknownBucket(
             f"rate {options.name!r} was never used in table {where['table']!r}; to make it, say what it allows: "
             "--rate RATE"
+        )
+    if set(stored) != {SINGLE}:
+        raise ConfigurationError(
+            f"rate {options.name!r} has limits with names ({', '.join(sorted(stored))}): limit charges only one "
+            "without a name; charge them with the library's RateLimiter"
         )
     return {"limits": stored}
 

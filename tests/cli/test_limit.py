@@ -192,6 +192,15 @@ def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_run
     )
 
 
+def test_of_limits_with_names_it_is_said_that_the_command_cannot_charge_them(cli):
+    assert cli("rate set named --limit requests=60/m --limit tokens=9000/m --local")[0] == 0
+    told = (
+        "ddb-lease: rate 'named' has limits with names (requests, tokens): limit charges only one without a name; "
+        "charge them with the library's RateLimiter\n"
+    )
+    assert cli("limit named --local -- echo ran") == (2, "", told)
+
+
 def test_of_a_burst_that_was_not_typed_nothing_is_said(cli):
     assert cli("limit bursty --rate 5/h --burst 9 --local -- true")[0] == 0
     assert cli("limit bursty --rate 5/h --local -- true") == (0, "", "")
