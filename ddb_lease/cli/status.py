@@ -145,9 +145,10 @@ def as_table(status: BucketStatus, *, width: int | None = None) -> str:
     """
     running = [lease for lease in status.leases if not lease.expired]
     retired = sum(lease.retired for lease in running)
+    minted = "1 slot" if status.minted == 1 else f"{status.minted} slots"
     head = (
         f"{printable(status.name)} in table {printable(status.table)}: {len(running) - retired} of {status.max_tokens} "
-        f"leased, {status.free} free, leases of {shown(status.lease_seconds)}, {status.minted} slots minted"
+        f"leased, {status.free} free, leases of {shown(status.lease_seconds)}, {minted} minted"
     )
     if status.order == "fifo":
         head += f"\nfirst come, first served: {status.waiting:,} waiting"

@@ -275,6 +275,10 @@ def status(*leases, **changes):
     return BucketStatus(**values | changes)
 
 
+def test_one_slot_is_not_called_slots():
+    assert status_command.as_table(status(minted=1)).splitlines()[0].endswith(", leases of 1m, 1 slot minted")
+
+
 def test_the_table_is_laid_out_for_a_person():
     shown = status_command.as_table(
         status(
