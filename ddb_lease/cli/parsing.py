@@ -30,8 +30,9 @@ _ALIKE: Final = {
     "init": "create-table",
     "watch": "top",
     "history": "timeline",
+    "--order": "--fifo",
 }
-"""What other tools call our commands."""
+"""What other tools call our commands, and the library our options."""
 
 TAKES_COMMAND: Final = "takes_command"
 """The name of a parser's default: True where a command follows after ``--``."""

@@ -96,6 +96,7 @@ def test_without_the_two_dashes_the_whole_line_is_shown_with_them(line, right, c
         ("rate statsu m", "no such command: 'statsu'; did you mean status?"),
         ("run b --tiemout 5s -- true", "unrecognized arguments: --tiemout 5s; did you mean --timeout?"),
         ("run b --ownr=x -- true", "unrecognized arguments: --ownr=x; did you mean --owner?"),
+        ("run b --order fifo -- true", "unrecognized arguments: --order fifo; did you mean --fifo?"),
         ("status b --jsno", "unrecognized arguments: --jsno; did you mean --json?"),
         ("local restart", "invalid choice: 'restart'; did you mean start? (one of start, stop, status)"),
         ("template iam --role wroker", "invalid choice: 'wroker'; did you mean worker?"),
