@@ -40,6 +40,9 @@ LAG_SECONDS = 2.0
 DROPS = 4
 """Dead tickets that one look removes at most."""
 
+FURTHER_LOOKS = 4
+"""Looks at what lies behind dead tickets in one try at most: at 2,000 tickets."""
+
 DROP_TRIES = 3
 DROP_SECONDS = 1.0
 """How often, and how long, a deletion is tried."""
@@ -134,9 +137,9 @@ class Queue:
             failed = yield from confirm(time)
             if not time.confirmed:
                 return without_time(failed)
-        seen = yield LookAtQueue(limit=queueing.SEEN, consistent=not self._put)
+        seen = yield from self._see()
         if not isinstance(seen, QueueSeen):
-            return failure_of(seen)
+            return seen
         own, now_ms = self._ticket(), time.now_ms()[0]
         standing = self._standing(seen, own, counter)
         self._turn.standing, self._turn.share = standing, Share(slots=frozenset())
@@ -151,6 +154,22 @@ class Queue:
             standing = self._standing(seen, self._own, counter)
         self._pace.note(standing.place, time.steady(), exact=standing.exact)
         return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in))
+
+    def _see(self) -> Operation[QueueSeen | Failure]:
+        """Look at the queue: at its first tickets, and further where these are dead, or no tickets at all."""
+        look = LookAtQueue(limit=queueing.SEEN, consistent=not self._put)
+        tickets: tuple[Ticket, ...] = ()
+        further = FURTHER_LOOKS
+        while True:
+            answer = yield look
+            if not isinstance(answer, QueueSeen):
+                return failure_of(answer)
+            tickets += answer.tickets
+            hidden = queueing.hides_the_living(tickets, self._state.time.now_ms()[0])
+            if not (further and answer.more and answer.end and hidden):
+                return replace(answer, tickets=tickets)
+            look = replace(look, limit=queueing.FURTHER, after=answer.end)
+            further -= 1
 
     def _standing(self, seen: QueueSeen, own: Ticket, counter: Counter) -> Standing:
         now_ms = self._state.time.now_ms()[0]

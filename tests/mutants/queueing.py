@@ -64,6 +64,17 @@ QUEUEING = Chapter(
             noticed_by=(f"{_PURE}test_slots_that_were_left_free_for_long_belong_to_the_next",),
         ),
         Mutant(
+            name="what lies behind dead tickets is looked at",
+            module=_OPERATION,
+            target="Queue._see",
+            code="further and answer.more and answer.end and hidden",
+            without="False",
+            noticed_by=(
+                f"{_WAITERS}test_slots_are_had_at_once_however_many_expired_tickets_lie_before",
+                f"{_WAITERS}test_items_with_tickets_keys_that_are_none_block_nobody",
+            ),
+        ),
+        Mutant(
             name="nobody sleeps past its turn",
             module=_DECISIONS,
             target="next_look",

@@ -228,6 +228,31 @@ def test_where_all_that_is_seen_are_dead_whoever_looks_removes_some(environment,
     assert len(tickets_in(table)) <= 36
 
 
+def test_slots_are_had_at_once_however_many_expired_tickets_lie_before(environment, bucket, table):
+    for number in range(1000):  # TTL has not deleted them yet, or is off
+        put_ticket(table, environment, ago=2000 - number, name=number, lasts=-5.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is not None
+    assert environment.pauses == []
+    assert bucket.tap.count()["LookAtQueue"] == 3
+
+
+def test_items_with_tickets_keys_that_are_none_block_nobody(bucket, table):
+    for number in range(33):
+        table.set(f"wait#0#of another version {number:03d}", owner="x")
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is not None
+
+
+def test_who_waits_behind_expired_tickets_is_not_overtaken(environment, bucket, table):
+    put_ticket(table, environment, ago=9, name=99)
+    for number in range(40):
+        put_ticket(table, environment, ago=100 - number, name=number, lasts=-5.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is None
+    assert bucket.tap.of(Claim) == []
+
+
 def test_a_waiter_whose_ticket_was_removed_keeps_its_place(environment, bucket, table):
     own = []
 
