@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -84,6 +85,8 @@ class InTurn:
         self.share = Share(slots=frozenset())
         if self.standing is not None:
             self.share = queueing.share(self.standing.ahead, self.count, free_for)
+            if not self.standing.exact:  # others stand between those seen and us
+                self.share = replace(self.share, slots=frozenset(), left=())
         ours = self.share.slots
         if self.count == 1:  # one that this look shows: what others have shown may be taken by now
             ours = frozenset([n for n in self.share.left if n in free][:1])
@@ -123,6 +126,8 @@ class Queue:
         self._put = False
         self._put_at = 0.0
         self._refresh_at = 0.0
+        self._first: tuple[str, float] | None = None
+        self._watches_until = -math.inf
         self._slots_at = wanted.writes.state.time.steady()
 
     def run(self, counter: Counter) -> Operation[Grant | Full | Failure]:
@@ -180,14 +185,24 @@ class Queue:
         count = self._turn.count
         now = self._state.time.steady()
         in_range = standing.may_be_served(count, counter.max_tokens) or count > counter.max_tokens
-        if not in_range and (not standing.exact or now < self._slots_at + queueing.glance(standing.place)):
+        since = self._slots_at if standing.exact else max(self._slots_at, self._first_since(standing, now))
+        if not in_range and now < since + queueing.glance(standing.place):
             return Full(expires_in=None)
         self._slots_at = now
         outcome = yield from self._search.run()
-        if isinstance(outcome, Grant):
+        if isinstance(outcome, Grant) or not standing.exact:
             for ticket in self._turn.share.passed_over:
                 yield from self._drop(ticket)
         return outcome
+
+    def _first_since(self, standing: Standing, now: float) -> float:
+        """Since when this waiter, which is far, has seen the same one before all others."""
+        first = standing.ahead[0].name if standing.ahead else ""
+        if self._first is None or self._first[0] != first:
+            # Of a newcomer to a queue that does not move, it looks soon whether all that it sees are dead.
+            self._watches_until = now + queueing.glance(standing.place) if self._first is None else -math.inf
+            self._first = first, now
+        return self._first[1]
 
     def leave(self) -> Operation[None]:
         """Delete the ticket, if there is one: the waiter is served, or gives up."""
@@ -318,6 +333,8 @@ class Queue:
         if standing.place == 1 and expires_in is not None:
             look_in = min(look_in, max(0.0, expires_in) + state.chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
         look_in = min(look_in, max(queueing.QUICKEST_SECONDS, self._turn.share.turn_in))
+        if now < self._watches_until:
+            look_in = min(look_in, self._watches_until - now)
         look_in = max(0.0, min(look_in, max(queueing.QUICKEST_SECONDS, self._refresh_at - now)))
         state.hints.rely_until(now + look_in)
         return look_in

@@ -75,6 +75,25 @@ QUEUEING = Chapter(
             ),
         ),
         Mutant(
+            name="whoever is far sees in time that all before it are dead",
+            module=_OPERATION,
+            target="Queue._next_look_in",
+            code="now < self._watches_until",
+            without="False",
+            noticed_by=(
+                f"{_WAITERS}test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire",
+                f"{_WAITERS}test_who_is_far_takes_no_slot_that_it_sees_free",
+            ),
+        ),
+        Mutant(
+            name="whoever is far takes no slot",
+            module=_OPERATION,
+            target="InTurn.choose",
+            code="not self.standing.exact",
+            without="False",
+            noticed_by=(f"{_WAITERS}test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire",),
+        ),
+        Mutant(
             name="nobody sleeps past its turn",
             module=_DECISIONS,
             target="next_look",

@@ -253,6 +253,35 @@ def test_who_waits_behind_expired_tickets_is_not_overtaken(environment, bucket, 
     assert bucket.tap.of(Claim) == []
 
 
+def test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire(environment, bucket, table):
+    for number in range(33):  # a crowd that was killed after it had waited for long
+        put_ticket(table, environment, ago=1000 - number, name=number, lasts=720.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    bucket.acquire(33 * PATIENCE_SECONDS + 30)
+    assert sum(environment.pauses) >= 32 * PATIENCE_SECONDS, "each of them has had its time"
+    assert tickets_in(table) == []
+
+
+def test_who_is_far_takes_no_slot_that_it_sees_free(environment, bucket, table):
+    for number in range(40):
+        put_ticket(table, environment, ago=1000 - number, name=number, lasts=720.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(31 * PATIENCE_SECONDS)
+    assert bucket.tap.count()["Look"] == 1
+    assert bucket.tap.of(Claim) == []
+    assert len(tickets_in(table)) == 40
+
+
+def test_who_is_far_from_the_head_of_a_queue_that_moves_looks_seldom(environment, bucket, table):
+    keys = [put_ticket(table, environment, ago=9000 - number, name=number, lasts=9000.0) for number in range(60)]
+    environment.meanwhile.append(lambda: table.delete(keys[len(environment.pauses) - 1]))
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(900)
+    assert len(environment.pauses) < 12
+    assert bucket.tap.count().get("Look", 0) == 0
+
+
 def test_a_waiter_whose_ticket_was_removed_keeps_its_place(environment, bucket, table):
     own = []
 
