@@ -191,8 +191,7 @@ class Queue:
         self._slots_at = now
         outcome = yield from self._search.run()
         if isinstance(outcome, Grant) or not standing.exact:
-            for ticket in self._turn.share.passed_over:
-                yield from self._drop(ticket)
+            yield from self._drop_each(self._turn.share.passed_over)
         return outcome
 
     def _first_since(self, standing: Standing, now: float) -> float:
@@ -305,10 +304,16 @@ class Queue:
     def _remove_dead(self, dead: Sequence[Ticket], standing: Standing) -> Operation[None]:
         """Delete expired tickets: the first two of the queue do, and whoever sees none but these."""
         if standing.place <= 2 or not (standing.exact or standing.ahead):  # noqa: PLR2004 - see above
-            for ticket in dead[:DROPS]:
-                yield from self._drop(ticket)
+            yield from self._drop_each(dead[:DROPS])
 
-    def _drop(self, ticket: Ticket) -> Operation[None]:
+    def _drop_each(self, tickets: Sequence[Ticket]) -> Operation[None]:
+        """Delete others' tickets, until one deletion is not answered: a lease that was won runs meanwhile."""
+        for ticket in tickets:
+            if not (yield from self._drop(ticket)):
+                return
+
+    def _drop(self, ticket: Ticket) -> Operation[bool]:
+        """Delete a ticket; returns whether that was answered."""
         time = self._state.time
         answer, _ = yield from send_until(
             DropTicket(ticket=ticket),
@@ -320,6 +325,7 @@ class Queue:
         )
         if isinstance(answer, Rejected) and not answer.unexamined:
             raise answer.error
+        return isinstance(answer, (Done, Refused))
 
     def _pace_at(self, standing: Standing) -> float:
         return queueing.pace_of(standing, seen=self._pace.seconds)

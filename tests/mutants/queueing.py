@@ -94,6 +94,16 @@ QUEUEING = Chapter(
             noticed_by=(f"{_WAITERS}test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire",),
         ),
         Mutant(
+            name="a lease that was won does not wait for each dead ticket that cannot be deleted",
+            module=_OPERATION,
+            target="Queue._drop_each",
+            code="not (yield from self._drop(ticket))",
+            without="(yield from self._drop(ticket)) is None",
+            noticed_by=(
+                f"{_WAITERS}test_a_lease_that_was_won_does_not_wait_for_each_dead_ticket_that_cannot_be_deleted",
+            ),
+        ),
+        Mutant(
             name="nobody sleeps past its turn",
             module=_DECISIONS,
             target="next_look",

@@ -330,6 +330,16 @@ def test_a_ticket_that_cannot_be_deleted_for_good_is_an_error_and_nothing_is_hel
     eventually(lambda: 1 not in leases_in(table))
 
 
+def test_a_lease_that_was_won_does_not_wait_for_each_dead_ticket_that_cannot_be_deleted(environment, bucket, table):
+    for number in range(8):
+        put_ticket(table, environment, ago=100 - number, name=number)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    for _ in range(40):
+        bucket.tap.inject(DropTicket, answer=LOST, commits=False)
+    bucket.acquire(60)
+    assert bucket.tap.count()["DropTicket"] == 6, "three for the first of them, three for its own"
+
+
 @pytest.mark.parametrize("at", [PutTicket, LookAtQueue])
 def test_an_interrupted_waiter_leaves_no_ticket(environment, bucket, table, at):
     def interrupt():
