@@ -14,6 +14,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,6 +40,9 @@ LAG_SECONDS = 2.0
 
 DROPS = 4
 """Dead tickets that one look removes at most."""
+
+FURTHER_LOOKS = 4
+"""Looks at what lies behind dead tickets in one try at most: at 2,000 tickets."""
 
 DROP_TRIES = 3
 DROP_SECONDS = 1.0
@@ -81,6 +85,8 @@ class InTurn:
         self.share = Share(slots=frozenset())
         if self.standing is not None:
             self.share = queueing.share(self.standing.ahead, self.count, free_for)
+            if not self.standing.exact:  # others stand between those seen and us
+                self.share = replace(self.share, slots=frozenset(), left=())
         ours = self.share.slots
         if self.count == 1:  # one that this look shows: what others have shown may be taken by now
             ours = frozenset([n for n in self.share.left if n in free][:1])
@@ -120,6 +126,8 @@ class Queue:
         self._put = False
         self._put_at = 0.0
         self._refresh_at = 0.0
+        self._first: tuple[str, float] | None = None
+        self._watches_until = -math.inf
         self._slots_at = wanted.writes.state.time.steady()
 
     def run(self, counter: Counter) -> Operation[Grant | Full | Failure]:
@@ -134,9 +142,9 @@ class Queue:
             failed = yield from confirm(time)
             if not time.confirmed:
                 return without_time(failed)
-        seen = yield LookAtQueue(limit=queueing.SEEN, consistent=not self._put)
+        seen = yield from self._see()
         if not isinstance(seen, QueueSeen):
-            return failure_of(seen)
+            return seen
         own, now_ms = self._ticket(), time.now_ms()[0]
         standing = self._standing(seen, own, counter)
         self._turn.standing, self._turn.share = standing, Share(slots=frozenset())
@@ -152,6 +160,22 @@ class Queue:
         self._pace.note(standing.place, time.steady(), exact=standing.exact)
         return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in))
 
+    def _see(self) -> Operation[QueueSeen | Failure]:
+        """Look at the queue: at its first tickets, and further where these are dead, or no tickets at all."""
+        look = LookAtQueue(limit=queueing.SEEN, consistent=not self._put)
+        tickets: tuple[Ticket, ...] = ()
+        further = FURTHER_LOOKS
+        while True:
+            answer = yield look
+            if not isinstance(answer, QueueSeen):
+                return failure_of(answer)
+            tickets += answer.tickets
+            hidden = queueing.hides_the_living(tickets, self._state.time.now_ms()[0])
+            if not (further and answer.more and answer.end and hidden):
+                return replace(answer, tickets=tickets)
+            look = replace(look, limit=queueing.FURTHER, after=answer.end)
+            further -= 1
+
     def _standing(self, seen: QueueSeen, own: Ticket, counter: Counter) -> Standing:
         now_ms = self._state.time.now_ms()[0]
         return queueing.standing(seen.tickets, own, more=seen.more, now_ms=now_ms, max_tokens=counter.max_tokens)
@@ -161,14 +185,23 @@ class Queue:
         count = self._turn.count
         now = self._state.time.steady()
         in_range = standing.may_be_served(count, counter.max_tokens) or count > counter.max_tokens
-        if not in_range and (not standing.exact or now < self._slots_at + queueing.glance(standing.place)):
+        since = self._slots_at if standing.exact else max(self._slots_at, self._first_since(standing, now))
+        if not in_range and now < since + queueing.glance(standing.place):
             return Full(expires_in=None)
         self._slots_at = now
         outcome = yield from self._search.run()
-        if isinstance(outcome, Grant):
-            for ticket in self._turn.share.passed_over:
-                yield from self._drop(ticket)
+        if isinstance(outcome, Grant) or not standing.exact:
+            yield from self._drop_each(self._turn.share.passed_over)
         return outcome
+
+    def _first_since(self, standing: Standing, now: float) -> float:
+        """Since when this waiter, which is far, has seen the same one before all others."""
+        first = standing.ahead[0].name if standing.ahead else ""
+        if self._first is None or self._first[0] != first:
+            # Of a newcomer to a queue that does not move, it looks soon whether all that it sees are dead.
+            self._watches_until = now + queueing.glance(standing.place) if self._first is None else -math.inf
+            self._first = first, now
+        return self._first[1]
 
     def leave(self) -> Operation[None]:
         """Delete the ticket, if there is one: the waiter is served, or gives up."""
@@ -271,10 +304,16 @@ class Queue:
     def _remove_dead(self, dead: Sequence[Ticket], standing: Standing) -> Operation[None]:
         """Delete expired tickets: the first two of the queue do, and whoever sees none but these."""
         if standing.place <= 2 or not (standing.exact or standing.ahead):  # noqa: PLR2004 - see above
-            for ticket in dead[:DROPS]:
-                yield from self._drop(ticket)
+            yield from self._drop_each(dead[:DROPS])
 
-    def _drop(self, ticket: Ticket) -> Operation[None]:
+    def _drop_each(self, tickets: Sequence[Ticket]) -> Operation[None]:
+        """Delete others' tickets, until one deletion is not answered: a lease that was won runs meanwhile."""
+        for ticket in tickets:
+            if not (yield from self._drop(ticket)):
+                return
+
+    def _drop(self, ticket: Ticket) -> Operation[bool]:
+        """Delete a ticket; returns whether that was answered."""
         time = self._state.time
         answer, _ = yield from send_until(
             DropTicket(ticket=ticket),
@@ -286,6 +325,7 @@ class Queue:
         )
         if isinstance(answer, Rejected) and not answer.unexamined:
             raise answer.error
+        return isinstance(answer, (Done, Refused))
 
     def _pace_at(self, standing: Standing) -> float:
         return queueing.pace_of(standing, seen=self._pace.seconds)
@@ -299,6 +339,8 @@ class Queue:
         if standing.place == 1 and expires_in is not None:
             look_in = min(look_in, max(0.0, expires_in) + state.chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
         look_in = min(look_in, max(queueing.QUICKEST_SECONDS, self._turn.share.turn_in))
+        if now < self._watches_until:
+            look_in = min(look_in, self._watches_until - now)
         look_in = max(0.0, min(look_in, max(queueing.QUICKEST_SECONDS, self._refresh_at - now)))
         state.hints.rely_until(now + look_in)
         return look_in

@@ -24,6 +24,9 @@ from ddb_lease._protocol.tickets import Ticket
 SEEN = 32
 """Tickets in one look at the queue: some 6 KB, one RCU if eventually consistent, however long the queue is."""
 
+FURTHER = 500
+"""Tickets in each further look of a try, where many of those seen have expired."""
+
 HEAD_SECONDS = 0.25
 """How long the first of the queue waits between two looks."""
 
@@ -112,6 +115,11 @@ def _beyond(seen: Sequence[Ticket], own: Ticket) -> int:
         return SEEN
     each = max(1.0, (same[-1] - same[0]) / (len(same) - 1))
     return max(1, round((own.arrival - same[-1]) / each))
+
+
+def hides_the_living(tickets: Sequence[Ticket], now_ms: int) -> bool:
+    """Whether so few of the first tickets count that those behind them must be seen, too."""
+    return sum(ticket.expires_at >= now_ms for ticket in tickets) < SEEN // 2
 
 
 def expired(tickets: Sequence[Ticket], now_ms: int) -> tuple[Ticket, ...]:

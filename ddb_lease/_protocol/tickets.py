@@ -10,7 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 HIGHEST_PRIORITY = 9
@@ -73,20 +73,23 @@ class LookAtQueue:
     Attributes:
         limit: How many at most, from the first.
         last_of: Instead the last ticket of this priority, alone.
+        after: Only what lies behind this, the `end` of an earlier look.
         consistent: Strongly consistent, or eventually, at half the price.
     """
 
     limit: int
     consistent: bool
     last_of: int | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSeen:
-    """Tickets, by place, expired ones included. `more` says that there may be further ones."""
+    """Tickets, by place, expired ones included. `more` says that there may be further ones, behind `end`."""
 
     tickets: tuple[Ticket, ...]
     more: bool
+    end: str | None = field(default=None, compare=False)
 
 
 TicketRequest: TypeAlias = PutTicket | RefreshTicket | DropTicket | LookAtQueue

@@ -6,6 +6,8 @@ same answer by the same decision as the operation.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ddb_lease._protocol import queueing
 from ddb_lease._protocol.messages import Answer, Request
 from ddb_lease._protocol.tickets import LookAtQueue, PutTicket, QueueSeen, Ticket
@@ -36,7 +38,8 @@ class QueueObserver:
         if isinstance(request, PutTicket):
             self._own = request.ticket
         elif isinstance(request, LookAtQueue) and request.last_of is None and isinstance(answer, QueueSeen):
-            self._seen = answer
+            before = self._seen.tickets if request.after is not None and self._seen is not None else ()
+            self._seen = replace(answer, tickets=before + answer.tickets)
         else:
             return
         own, seen = self._own, self._seen

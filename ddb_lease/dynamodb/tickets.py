@@ -36,6 +36,8 @@ Call: TypeAlias = tuple[str, dict[str, Any]]
 TICKET_PREFIX: Final = "wait#"
 _AFTER: Final = "~"
 """Sorts after whatever a ticket's key has behind its prefix."""
+_BEHIND: Final = "!"
+"""What a key sorts after, with this at its end, is that key; no ticket's key lies between the two."""
 
 _KEY: Final = re.compile(r"wait#(\d)#(\d{13})#([0-9a-f]{16})\Z", re.ASCII)
 
@@ -97,9 +99,9 @@ def read_queue(response: Mapping[str, Any]) -> QueueSeen | None:
     if not isinstance(items, list):
         return None
     found = [ticket for ticket in map(_read, map(as_map, items)) if ticket is not None]
-    return QueueSeen(
-        tickets=tuple(sorted(found, key=lambda ticket: ticket.place)), more=bool(response.get("LastEvaluatedKey"))
-    )
+    tickets = tuple(sorted(found, key=lambda ticket: ticket.place))
+    last = as_map(response.get("LastEvaluatedKey"))
+    return QueueSeen(tickets=tickets, more=bool(last), end=string(last, "sk") or None)
 
 
 def _read(item: Wire) -> Ticket | None:
@@ -150,7 +152,7 @@ def _look(request: LookAtQueue, address: BucketAddress) -> dict[str, Any]:
         "ExpressionAttributeNames": _LOOK_NAMES,
         "ExpressionAttributeValues": {
             ":pk": {"S": address.bucket},
-            ":first": {"S": prefix},
+            ":first": {"S": prefix if request.after is None else request.after + _BEHIND},
             ":last": {"S": f"{prefix}{_AFTER}"},
         },
         "ConsistentRead": request.consistent,

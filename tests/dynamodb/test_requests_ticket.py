@@ -86,6 +86,10 @@ def test_a_look_shows_the_queue_in_order_and_nothing_else(store, table):
     put(store, *reversed(tickets))
     assert answer_to(store, LookAtQueue(limit=20, consistent=True)) == QueueSeen(tickets=tuple(tickets), more=False)
     assert answer_to(store, LookAtQueue(limit=2, consistent=True)) == QueueSeen(tickets=tuple(tickets[:2]), more=True)
+    first = answer_to(store, LookAtQueue(limit=2, consistent=True))
+    rest = answer_to(store, LookAtQueue(limit=20, consistent=True, after=first.end))
+    assert rest == QueueSeen(tickets=tuple(tickets[2:]), more=False)
+    assert rest.end is None
     seen = answer_to(store, Look(limit=9, consistent=True))
     assert set(seen.view.slots) == {0, 1}
     assert not seen.more, "a look at slots reads no tickets"

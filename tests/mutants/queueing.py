@@ -64,6 +64,46 @@ QUEUEING = Chapter(
             noticed_by=(f"{_PURE}test_slots_that_were_left_free_for_long_belong_to_the_next",),
         ),
         Mutant(
+            name="what lies behind dead tickets is looked at",
+            module=_OPERATION,
+            target="Queue._see",
+            code="further and answer.more and answer.end and hidden",
+            without="False",
+            noticed_by=(
+                f"{_WAITERS}test_slots_are_had_at_once_however_many_expired_tickets_lie_before",
+                f"{_WAITERS}test_items_with_tickets_keys_that_are_none_block_nobody",
+            ),
+        ),
+        Mutant(
+            name="whoever is far sees in time that all before it are dead",
+            module=_OPERATION,
+            target="Queue._next_look_in",
+            code="now < self._watches_until",
+            without="False",
+            noticed_by=(
+                f"{_WAITERS}test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire",
+                f"{_WAITERS}test_who_is_far_takes_no_slot_that_it_sees_free",
+            ),
+        ),
+        Mutant(
+            name="whoever is far takes no slot",
+            module=_OPERATION,
+            target="InTurn.choose",
+            code="not self.standing.exact",
+            without="False",
+            noticed_by=(f"{_WAITERS}test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire",),
+        ),
+        Mutant(
+            name="a lease that was won does not wait for each dead ticket that cannot be deleted",
+            module=_OPERATION,
+            target="Queue._drop_each",
+            code="not (yield from self._drop(ticket))",
+            without="(yield from self._drop(ticket)) is None",
+            noticed_by=(
+                f"{_WAITERS}test_a_lease_that_was_won_does_not_wait_for_each_dead_ticket_that_cannot_be_deleted",
+            ),
+        ),
+        Mutant(
             name="nobody sleeps past its turn",
             module=_DECISIONS,
             target="next_look",

@@ -228,6 +228,60 @@ def test_where_all_that_is_seen_are_dead_whoever_looks_removes_some(environment,
     assert len(tickets_in(table)) <= 36
 
 
+def test_slots_are_had_at_once_however_many_expired_tickets_lie_before(environment, bucket, table):
+    for number in range(1000):  # TTL has not deleted them yet, or is off
+        put_ticket(table, environment, ago=2000 - number, name=number, lasts=-5.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is not None
+    assert environment.pauses == []
+    assert bucket.tap.count()["LookAtQueue"] == 3
+
+
+def test_items_with_tickets_keys_that_are_none_block_nobody(bucket, table):
+    for number in range(33):
+        table.set(f"wait#0#of another version {number:03d}", owner="x")
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is not None
+
+
+def test_who_waits_behind_expired_tickets_is_not_overtaken(environment, bucket, table):
+    put_ticket(table, environment, ago=9, name=99)
+    for number in range(40):
+        put_ticket(table, environment, ago=100 - number, name=number, lasts=-5.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    assert bucket.try_acquire() is None
+    assert bucket.tap.of(Claim) == []
+
+
+def test_slots_left_by_more_dead_than_one_look_shows_are_had_before_these_expire(environment, bucket, table):
+    for number in range(33):  # a crowd that was killed after it had waited for long
+        put_ticket(table, environment, ago=1000 - number, name=number, lasts=720.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    bucket.acquire(33 * PATIENCE_SECONDS + 30)
+    assert sum(environment.pauses) >= 32 * PATIENCE_SECONDS, "each of them has had its time"
+    assert tickets_in(table) == []
+
+
+def test_who_is_far_takes_no_slot_that_it_sees_free(environment, bucket, table):
+    for number in range(40):
+        put_ticket(table, environment, ago=1000 - number, name=number, lasts=720.0)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(31 * PATIENCE_SECONDS)
+    assert bucket.tap.count()["Look"] == 1
+    assert bucket.tap.of(Claim) == []
+    assert len(tickets_in(table)) == 40
+
+
+def test_who_is_far_from_the_head_of_a_queue_that_moves_looks_seldom(environment, bucket, table):
+    keys = [put_ticket(table, environment, ago=9000 - number, name=number, lasts=9000.0) for number in range(60)]
+    environment.meanwhile.append(lambda: table.delete(keys[len(environment.pauses) - 1]))
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(900)
+    assert len(environment.pauses) < 12
+    assert bucket.tap.count().get("Look", 0) == 0
+
+
 def test_a_waiter_whose_ticket_was_removed_keeps_its_place(environment, bucket, table):
     own = []
 
@@ -274,6 +328,16 @@ def test_a_ticket_that_cannot_be_deleted_for_good_is_an_error_and_nothing_is_hel
     with pytest.raises(StoreRejected):
         bucket.acquire(60)
     eventually(lambda: 1 not in leases_in(table))
+
+
+def test_a_lease_that_was_won_does_not_wait_for_each_dead_ticket_that_cannot_be_deleted(environment, bucket, table):
+    for number in range(8):
+        put_ticket(table, environment, ago=100 - number, name=number)
+    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    for _ in range(40):
+        bucket.tap.inject(DropTicket, answer=LOST, commits=False)
+    bucket.acquire(60)
+    assert bucket.tap.count()["DropTicket"] == 6, "three for the first of them, three for its own"
 
 
 @pytest.mark.parametrize("at", [PutTicket, LookAtQueue])
