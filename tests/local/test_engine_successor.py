@@ -60,7 +60,7 @@ def test_after_an_engine_ended_nobody_is_let_in_while_a_holder_believes(how):
         end(engine, how)
         believed_until = steady() + lease.remaining
         with bucket() as second:  # finds no engine, and starts one
-            assert blocked("b") > 0
+            assert blocked("b") > 0 or steady() >= believed_until  # on a busy machine, an engine starts late
             with second.acquire(timeout=PATIENCE_S):
                 assert steady() >= believed_until
                 assert not lease.held

@@ -1,6 +1,7 @@
 """`ddb-lease top`: what it draws, in terminals of any size."""
 
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -56,7 +57,9 @@ def test_the_fullest_bucket_comes_first_with_a_bar_and_who_waits():
 
 
 def test_named_buckets_show_their_holders_and_their_queues():
-    shown = lines(listing(GPUS, read_units=None))
+    since = datetime.now(timezone.utc) - timedelta(minutes=90, seconds=20)
+    gpus = replace(GPUS, queue=tuple(replace(waiter, since=since) for waiter in QUEUE))
+    shown = lines(listing(gpus, read_units=None))
     assert [line.split() for line in shown[4:]] == [
         ["0", "a:1", "2h05m", "20s", "left"],
         ["1", "b:2", "5s", "20s", "left,", "revoked"],
