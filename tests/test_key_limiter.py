@@ -71,9 +71,10 @@ def test_a_key_that_was_used_takes_less_than_a_kilobyte_and_neither_thread_nor_s
     limiter = rates(limits=limits, rate=None, burst=None)
     use = [limiter.key(f"key-{number}") for number in range(3)]
     assert use[0].try_acquire(requests=1, tokens=9, bytes=5)
-    threads, files = threading.active_count(), len(os.listdir("/dev/fd"))
+    threads, files = set(threading.enumerate()), len(os.listdir("/dev/fd"))
     assert all(key.try_acquire(requests=1, tokens=9, bytes=5) for key in use[1:])
-    assert (threading.active_count(), len(os.listdir("/dev/fd"))) == (threads, files)
+    assert set(threading.enumerate()) <= threads  # some of other tests may end meanwhile
+    assert len(os.listdir("/dev/fd")) <= files
     shared = {}
     own_bytes(limiter._core.state.book("key-1"), shared=shared)
     assert 200 <= own_bytes(limiter._core.state.book("key-2"), shared=shared) <= 700

@@ -242,7 +242,7 @@ def test_closing_wakes_who_waits_under_parents(new_limiter, bucket_name, closes,
     if books:
         orgs.set_policy(type(orgs.policy()["permits"])(1, per=20, burst=1))
     else:
-        orgs.block(300)
+        orgs.block(100)
     raised = []
 
     def wait():
