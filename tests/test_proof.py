@@ -18,8 +18,9 @@ from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import Look, Mint, Request, Snapshot
 from ddb_lease._protocol.rates.messages import ListKeys, ReadKey, ReadPolicy
 from ddb_lease._protocol.records import Claimant
-from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket
+from ddb_lease._protocol.tickets import LookAtQueue
 from ddb_lease.dynamodb import expressions as shipped_expressions
+from ddb_lease.dynamodb import tickets as shipped_tickets
 from scripts.harness import expressions
 from scripts.harness.expression_tree import BadExpression, parse_condition, parse_update
 from tests.proof.clients import LEMMAS
@@ -29,11 +30,11 @@ from tests.proof.limits import RATES
 from tests.proof.shipped import ADDRESS, sent
 from tests.proof.steps import Setting
 from tests.proof.symbols import Run, ways
+from tests.proof.tickets import TICKETS, is_ticket
 from tests.proof.translation import ABSENT, Meaning, flat
 
-THEORIES = {theory.name: theory for theory in (LEASES, RATES)}
+THEORIES = {theory.name: theory for theory in (LEASES, RATES, TICKETS)}
 each_theory = pytest.mark.parametrize("theory", THEORIES.values(), ids=THEORIES.keys())
-MODULE = Path(shipped_expressions.__file__)
 
 
 # The proof.
@@ -58,18 +59,27 @@ def test_clients_compute_what_the_proof_assumes_of_them(lemma):
 
 
 READS = {Look, LookAtQueue, Snapshot, ListPage, ReadKey, ListKeys, ReadPolicy}
-TICKETS = {PutTicket, RefreshTicket, DropTicket}
-"""Of items of their own: no promise that is proved here rests on them."""
 
 
 def test_every_request_that_writes_is_part_of_the_proof():
     proved = {kind for theory in THEORIES.values() for kind in theory.setting().kinds}
-    assert proved | READS | TICKETS == set(kinds_in(Request))
+    assert proved | READS == set(kinds_in(Request))
+
+
+def test_tickets_are_items_of_their_own():
+    for theory in THEORIES.values():
+        assert {is_ticket(write) for write in writes_of(theory)} == {theory is TICKETS}
 
 
 def kinds_in(union):
     parts = get_args(union)
     return [kind for part in parts for kind in kinds_in(part)] if parts else [union]
+
+
+def writes_of(theory):
+    """All writes of all requests."""
+    sent_ways = theory.setting().requests().values()
+    return [write for found in sent_ways for way in found for write in way.returned]
 
 
 # That it can fail.
@@ -92,6 +102,11 @@ BROKEN = [
     ("Rates", "charge, idle", "without `attribute_not_exists(a0) OR a0 <> :attempt`", "an attempt is charged once"),
     ("Rates", "settle, busy", "without `hold#p.attempt = :hold_before`", "a reservation is settled once"),
     ("Rates", "settle, idle", "without `attribute_not_exists(override)`", "an item has an override, or a ttl"),
+    ("Tickets", "put a ticket", "without `attribute_not_exists(pk)`", "a put overwrites no ticket"),
+    ("Tickets", "refresh a ticket", "without `expires_at <= :expires_at`", "a refresh makes no ticket"),
+    ("Tickets", "refresh a ticket", "does not set `ttl = :ttl`", "ttl is not before the expiry"),
+    ("Tickets", "refresh a ticket", "removes count too", "shape"),
+    ("Tickets", "drop a ticket", "without `expires_at <= :expires_at`", "a drop deletes nothing that was refreshed"),
 ]
 """Some of each kind; `scripts/prove` tries all."""
 
@@ -139,13 +154,13 @@ def test_the_page_has_every_alteration_and_every_assumption(theory):
     )
 
 
-def made_by(old, new):
-    """What makes calls, in a library whose source has another text in one place."""
-    source = MODULE.read_text()
+def changed(module, old, new):
+    """A module of the library whose source has another text in one place."""
+    source = Path(module.__file__).read_text()
     assert source.count(old) == 1
-    module = types.ModuleType("changed")
-    exec(compile(source.replace(old, new), str(MODULE), "exec"), module.__dict__)
-    return module.call_for
+    other = types.ModuleType("changed")
+    exec(compile(source.replace(old, new), module.__file__, "exec"), other.__dict__)
+    return other
 
 
 @pytest.mark.parametrize(
@@ -157,22 +172,43 @@ def made_by(old, new):
     ],
 )
 def test_a_changed_source_breaks_the_proof_with_a_counterexample(old, new, broken):
-    failure = next(LEASES.failures(Setting(maker=made_by(old, new))))
+    failure = next(LEASES.failures(Setting(maker=changed(shipped_expressions, old, new).call_for)))
     assert failure.broken.startswith(broken)
     shown = LEASES.table(failure)
     assert shown.startswith(f"step: {failure.step}\nbreaks: {failure.broken}\n")
     assert "slot: fence" in shown
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "broken"),
+    [
+        (
+            "REFRESH_TICKET: Final = _never_shorter",
+            'REFRESH_TICKET: Final = "attribute_exists(#expires_at)"',
+            "a refresh shortens",
+        ),
+        (
+            '_never_shorter: Final = "',
+            '_never_shorter: Final = "attribute_not_exists(#expires_at) OR ',
+            "a refresh makes",
+        ),
+        (
+            "DROP_TICKET: Final = _not_refreshed_since",
+            'DROP_TICKET: Final = "attribute_exists(#expires_at)"',
+            "a drop deletes",
+        ),
+        ('TICKET_PREFIX: Final = "wait#"', 'TICKET_PREFIX: Final = "slot#"', "what is written is a ticket"),
+    ],
+)
+def test_a_changed_request_of_tickets_breaks_the_proof(old, new, broken):
+    # Both halves of a refresh's condition are one comparison: it is false of an earlier expiry, and where there is none.
+    failure = next(TICKETS.failures(Setting(maker=changed(shipped_tickets, old, new).ticket_call_for)))
+    assert failure.broken.startswith(broken)
+
+
 # What expressions mean, against the simulator's DynamoDB.
 
-WRITES = [
-    write
-    for theory in THEORIES.values()
-    for sent_ways in theory.setting().requests().values()
-    for way in sent_ways
-    for write in way.returned
-]
+WRITES = [write for theory in THEORIES.values() for write in writes_of(theory)]
 NUMBERS = st.integers(-2, 3).map(lambda n: {"N": str(n)})
 TEXTS = st.sampled_from(["a", "b"]).map(lambda text: {"S": text})
 ATTRIBUTES = st.one_of(

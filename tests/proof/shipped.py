@@ -40,8 +40,8 @@ class Write:
     Attributes:
         sort: The item's sort key; a symbol's token in it stands for the symbol.
         condition: The condition.
-        update: The update; None for a put.
-        item: What a put leaves, in the wire form.
+        update: The update; None for a put or a deletion.
+        item: What a put leaves, in the wire form; nothing for a deletion.
         names: What the placeholders of names stand for.
         values: The values, in the wire form.
         run: The run that made the request.
