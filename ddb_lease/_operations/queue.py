@@ -22,7 +22,7 @@ from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._operations.search import Search, Wanted
 from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol import queueing
-from ddb_lease._protocol.messages import Done, Refused, Rejected, Request
+from ddb_lease._protocol.messages import Answer, Done, Refused, Rejected, Request
 from ddb_lease._protocol.outcomes import Failure, Full, failure_of
 from ddb_lease._protocol.queueing import Share, Standing
 from ddb_lease._protocol.records import Counter, Grant, View
@@ -314,15 +314,7 @@ class Queue:
 
     def _drop(self, ticket: Ticket) -> Operation[bool]:
         """Delete a ticket; returns whether that was answered."""
-        time = self._state.time
-        answer, _ = yield from send_until(
-            DropTicket(ticket=ticket),
-            again=UNANSWERED,
-            time=time,
-            chance=self._state.chance,
-            tries=DROP_TRIES,
-            deadline=time.steady() + DROP_SECONDS,
-        )
+        answer = yield from drop_ticket(self._state, ticket)
         if isinstance(answer, Rejected) and not answer.unexamined:
             raise answer.error
         return isinstance(answer, (Done, Refused))
@@ -346,9 +338,9 @@ class Queue:
         return look_in
 
 
-def drop_ticket(state: BucketState, ticket: Ticket) -> Operation[None]:
-    """Delete the ticket of an acquire that was interrupted; if it fails, the ticket expires."""
-    yield from send_until(
+def drop_ticket(state: BucketState, ticket: Ticket) -> Operation[Answer]:
+    """Delete a ticket, if nobody refreshed it; returns the last answer. If it fails, the ticket expires."""
+    answer, _ = yield from send_until(
         DropTicket(ticket=ticket),
         again=UNANSWERED,
         time=state.time,
@@ -356,3 +348,4 @@ def drop_ticket(state: BucketState, ticket: Ticket) -> Operation[None]:
         tries=DROP_TRIES,
         deadline=state.time.steady() + DROP_SECONDS,
     )
+    return answer
