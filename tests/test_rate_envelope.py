@@ -20,7 +20,7 @@ from ddb_lease.dynamodb.answers import read_answer, read_failure
 from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.models import Limit
 from scripts.harness.simulated_dynamodb import DynamoDB
-from tests.operations.rates.rate_world import NS, START, Fate, World, excess
+from tests.operations.rates.rate_world import NS, START, World, excess, fates_of
 
 WHERE = BucketAddress(table="leases", bucket="api")
 ROUNDING = 1e-6
@@ -184,15 +184,7 @@ ERRORS = st.lists(st.floats(-1, 1), min_size=1, max_size=5)
 """In parts of what a schedule takes for the largest error."""
 
 SECONDS = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
-FATES = st.lists(
-    st.builds(
-        lambda out, back, again: Fate(*(None if x is None else round(x * NS) for x in (out, back, again))),
-        st.one_of(st.none(), SECONDS),
-        st.one_of(st.none(), SECONDS),
-        st.one_of(st.none(), SECONDS),
-    ),
-    max_size=60,
-)
+FATES = fates_of(st.one_of(st.none(), SECONDS), again=st.one_of(st.none(), SECONDS), most=60)
 STEPS = st.lists(
     st.tuples(
         st.one_of(st.just(0.0), st.floats(0, 4)), st.integers(0, 4), st.integers(1, 12), st.booleans(), st.booleans()

@@ -12,6 +12,8 @@ import math
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from hypothesis import strategies as st
+
 from ddb_lease._operations.rates.booking import book
 from ddb_lease._protocol.messages import Look, Pause, Seen
 from ddb_lease._protocol.outcomes import Admitted
@@ -54,6 +56,19 @@ class Fate:
 
 
 FINE = Fate()
+
+
+def fates_of(
+    delay: st.SearchStrategy[float | None], *, again: st.SearchStrategy[float | None], most: int
+) -> st.SearchStrategy[list[Fate]]:
+    """Lists of fates at random: of seconds for the way out and back, and of seconds until a second copy."""
+    made = st.builds(
+        lambda out, back, copy: Fate(*(None if x is None else round(x * NS) for x in (out, back, copy))),
+        delay,
+        delay,
+        again,
+    )
+    return st.lists(made, max_size=most)
 
 
 class Told:

@@ -20,7 +20,7 @@ from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._state.rates import booking_queue
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
-from tests.operations.rates.rate_world import NS, START, Fate, World, excess, jain
+from tests.operations.rates.rate_world import NS, START, Fate, World, excess, fates_of, jain
 
 SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
 """Each example is a whole schedule."""
@@ -716,15 +716,7 @@ def test_a_changed_policy_is_read_where_an_item_shows_it():
 # Random schedules.
 
 SECONDS = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
-FATES = st.lists(
-    st.builds(
-        lambda out, back, again: Fate(*(None if x is None else round(x * NS) for x in (out, back, again))),
-        st.one_of(st.none(), SECONDS),
-        st.one_of(st.none(), SECONDS),
-        st.one_of(st.none(), SECONDS),
-    ),
-    max_size=60,
-)
+FATES = fates_of(st.one_of(st.none(), SECONDS), again=st.one_of(st.none(), SECONDS), most=60)
 STEPS = st.lists(
     st.tuples(
         st.one_of(st.just(0.0), st.floats(0, 4)), st.integers(0, 3), st.integers(1, 12), st.booleans(), st.booleans()

@@ -10,7 +10,7 @@ from ddb_lease._protocol.outcomes import Admitted, Busy, Denied
 from ddb_lease._protocol.rates.messages import ReadKey, Settle
 from ddb_lease._protocol.rates.settling import SWEPT_AFTER
 from ddb_lease.models import Limit
-from tests.operations.rates.rate_world import NS, START, Fate, excess
+from tests.operations.rates.rate_world import NS, START, Fate, excess, fates_of
 from tests.operations.rates.reserving_world import ReservingWorld
 
 SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
@@ -398,15 +398,8 @@ def test_what_an_attempt_reserved_that_was_given_up_is_settled_in_full():
 # Random schedules.
 
 SECONDS_AWAY = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
-FATES = st.lists(
-    st.builds(
-        lambda out, back, again: Fate(*(None if x is None else round(x * NS) for x in (out, back, again))),
-        st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY),
-        st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY),
-        st.one_of(st.none(), st.none(), SECONDS_AWAY),
-    ),
-    max_size=60,
-)
+DELAY = st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY)
+FATES = fates_of(DELAY, again=st.one_of(st.none(), st.none(), SECONDS_AWAY), most=60)
 STEPS = st.lists(
     st.tuples(
         st.one_of(st.just(0.0), st.floats(0, 4)),

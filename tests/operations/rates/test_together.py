@@ -15,7 +15,7 @@ from ddb_lease._protocol.rates.steering import change_policy
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Limit
-from tests.operations.rates.rate_world import NS, START, Fate, excess
+from tests.operations.rates.rate_world import NS, START, Fate, excess, fates_of
 from tests.operations.rates.reserving_world import ReservingWorld
 
 SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
@@ -451,15 +451,8 @@ def test_no_limit_is_left_held_whatever_is_forgotten_while_a_charge_is_under_way
 # Random schedules.
 
 SECONDS_AWAY = st.one_of(st.just(0.0), st.floats(0, 0.05), st.floats(0, 3))
-FATES = st.lists(
-    st.builds(
-        lambda out, back, again: Fate(*(None if x is None else round(x * NS) for x in (out, back, again))),
-        st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY),
-        st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY),
-        st.one_of(st.none(), st.none(), SECONDS_AWAY),
-    ),
-    max_size=40,
-)
+DELAY = st.one_of(st.none(), SECONDS_AWAY, SECONDS_AWAY)
+FATES = fates_of(DELAY, again=st.one_of(st.none(), st.none(), SECONDS_AWAY), most=40)
 STEPS = st.lists(
     st.tuples(
         st.one_of(st.just(0.0), st.floats(0, 4)),
