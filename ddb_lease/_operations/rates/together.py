@@ -30,6 +30,7 @@ from ddb_lease._operations.rates.preparing import (
     too_many,
 )
 from ddb_lease._operations.rates.settling import clear_overdue, held_by, hold
+from ddb_lease._operations.rates.using import PADDING_NS
 from ddb_lease._operations.resend import UNANSWERED, UNKNOWN, send_until
 from ddb_lease._operations.sync_time import never_reached
 from ddb_lease._protocol.messages import Done, Pause
@@ -70,7 +71,6 @@ SWEEPS_AGAIN_SECONDS: Final = 1.0
 """After how long a call tries again to sweep holds that it could not sweep."""
 
 _NO_ANSWER: Final = StoreUnavailable("the service did not answer")
-_PADDING_NS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +341,7 @@ class _Charging:
                 self._planned = keys
                 return replace(proposal, charges=tuple(map(_addressed, proposal.charges, call.members, keys)))
             case NotBefore():  # within another member's horizon, but not within the shortest
-                return Denied(retry_in=(proposal.at - now - horizon + _PADDING_NS) / NS)
+                return Denied(retry_in=(proposal.at - now - horizon + PADDING_NS) / NS)
             case _:
                 return Unprepared()
 
@@ -473,7 +473,7 @@ def _until_used(call: Call, due: int) -> Operation[None]:
             wait = _pass(call, states)
         if wait == 0:
             return
-        yield Pause(seconds=(wait + _PADDING_NS) / NS, wakeable=True)
+        yield Pause(seconds=(wait + PADDING_NS) / NS, wakeable=True)
 
 
 def _pass(call: Call, states: Sequence[LimiterState]) -> int:
@@ -502,7 +502,7 @@ def _pass(call: Call, states: Sequence[LimiterState]) -> int:
 def _denied(step: object, member: Member, now: int) -> Denied | Unprepared:
     match step:
         case NotBefore():
-            return Denied(retry_in=(max(0, step.at - now) + _PADDING_NS) / NS)
+            return Denied(retry_in=(max(0, step.at - now) + PADDING_NS) / NS)
         case HeldBack():
             book = member.book
             with member.state.lock:
