@@ -1,4 +1,4 @@
-"""Slot writes: claim, mint, take several, bring back, retire, create. Acquiring and maintenance are made of these.
+"""Slot writes: claim, mint, take several, adopt, bring back, retire, create. Operations that lease are made of these.
 
 Invariants:
 
@@ -20,11 +20,31 @@ from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
 from ddb_lease._operations.sync_time import ask_patiently, confirm, without_time
 from ddb_lease._protocol import decisions, grants
-from ddb_lease._protocol.messages import Answer, BringBack, Claim, Create, Done, Mint, Refused, Request, Retire, Take
+from ddb_lease._protocol.messages import (
+    Adopt,
+    Answer,
+    BringBack,
+    Claim,
+    Create,
+    Done,
+    Mint,
+    Refused,
+    Request,
+    Retire,
+    Take,
+)
 from ddb_lease._protocol.outcomes import Failure, LostRace, failure_of
 from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, RetireStrays, TakeSlots
+from ddb_lease._protocol.steps import (
+    AdoptLease,
+    BringBackSlot,
+    ClaimSlot,
+    CreateBucket,
+    MintSlot,
+    RetireStrays,
+    TakeSlots,
+)
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Reading
@@ -55,6 +75,7 @@ class SlotWrites:
         waiter: The place in this process's queue; None where none is taken.
         open_grants: What may be leased: noted before it is first sent for, and struck out once it is surely not leased.
         unanswered: The ids of those of them whose request has no answer yet: it may still be under way.
+        abandoned: Whether one of them was given up and released.
     """
 
     state: BucketState
@@ -65,9 +86,10 @@ class SlotWrites:
     waiter: Waiter | None = None
     open_grants: list[Grant] = field(default_factory=list, init=False)
     unanswered: set[str] = field(default_factory=set, init=False)
+    abandoned: bool = field(default=False, init=False)
 
-    def win(self, step: ClaimSlot | MintSlot | TakeSlots) -> Operation[Grant | Refused | Failure]:
-        """Lease one slot, or several together.
+    def win(self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease) -> Operation[Grant | Refused | Failure]:
+        """Lease one slot, or several together; or adopt a lease of one or several.
 
         Returns:
             The grant, which stays in `open_grants`; `Refused` where others were faster; or why it failed, with nothing
@@ -115,6 +137,7 @@ class SlotWrites:
 
     def abandon(self, grant: Grant) -> Operation[None]:
         """Release a grant that may be leased; what this cannot reach dies by expiry."""
+        self.abandoned = True
         state = self.state
         outcomes = yield from send_release(
             state,
@@ -221,7 +244,9 @@ class SlotWrites:
             chance=self.state.chance,
         )
 
-    def _request(self, step: ClaimSlot | MintSlot | TakeSlots, grant: Grant, now: Reading) -> Claim | Mint | Take:
+    def _request(
+        self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease, grant: Grant, now: Reading
+    ) -> Claim | Mint | Take | Adopt:
         state = self.state
         lease = Claimant(
             lease_id=grant.lease_id,
@@ -252,6 +277,10 @@ class SlotWrites:
                     seen_max=step.seen_max,
                     re_mint=step.re_mint,
                     token=state.token(),
+                )
+            case AdoptLease():
+                return Adopt(
+                    slots=step.slots, giver=step.giver, fence=grant.fence, lease=lease, ttl=ttl, token=state.token()
                 )
 
     def _is_sound(self, grant: Grant) -> Operation[bool]:
@@ -295,7 +324,7 @@ def _verifies(now: Reading, grant: Grant) -> bool:
     return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms, latest=now.latest_ms)
 
 
-def _slots(step: ClaimSlot | MintSlot | TakeSlots) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def _slots(step: ClaimSlot | MintSlot | TakeSlots | AdoptLease) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """All slots in rising order; those that are claimed; the highest fence seen on these, 0 where there are none."""
     match step:
         case ClaimSlot():
@@ -306,10 +335,12 @@ def _slots(step: ClaimSlot | MintSlot | TakeSlots) -> tuple[tuple[int, ...], tup
             claimed = tuple(claim.slot for claim in step.claims)
             fence_seen = max((claim.fence for claim in step.claims), default=0)
             return tuple(sorted(claimed + step.mints)), claimed, fence_seen
+        case AdoptLease():
+            return step.slots, (), step.fence
 
 
-def _is_own_write(request: Claim | Mint | Take, answer: Refused, grant: Grant) -> bool:
+def _is_own_write(request: Claim | Mint | Take | Adopt, answer: Refused, grant: Grant) -> bool:
     """Whether a condition failed because an earlier sending of the same attempt had worked."""
-    if isinstance(request, Take):
+    if isinstance(request, Take) or (isinstance(request, Adopt) and len(request.slots) > 1):
         return grants.are_own_writes(answer, grant)
     return grants.is_own_write(answer, grant.lease_id)

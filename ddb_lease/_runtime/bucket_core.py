@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
+from ddb_lease._operations.adopt import ADOPT_SECONDS, adopt
 from ddb_lease._operations.configure import configure
 from ddb_lease._operations.queue import drop_ticket
 from ddb_lease._operations.release import require_answers, send_release
@@ -30,6 +31,7 @@ from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.grants import slots_of
+from ddb_lease._protocol.offers import read_token
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
@@ -42,7 +44,7 @@ from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both
+from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both, ignore
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
 from ddb_lease._runtime.own_holders import WARN_SECONDS, OwnHolders, SelfWait
 from ddb_lease._runtime.queue_observer import QueueObserver
@@ -73,6 +75,7 @@ from ddb_lease.models import (
 )
 
 Result = TypeVar("Result")
+Kept = TypeVar("Kept")
 
 _DATA_BYTES: Final = 300_000
 _TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB's limit is 4 MB
@@ -261,6 +264,30 @@ class BucketCore:
                 steady=self.state.time.steady,
                 also=also,
             ).observe,
+            open_grants=writes.open_grants,
+            unanswered=writes.unanswered,
+        )
+
+    def begin_adopt(self, token: object, data: Data | None, *, wake: Callable[[], None]) -> PendingAcquire:
+        """An adoption to drive, as `begin_acquire`; it joins no queue.
+
+        Raises:
+            ConfigurationError: The token is none of this bucket's, or the bucket is closed. Nothing was sent.
+        """
+        self.block.use()
+        if self.state.closed:
+            raise self.state.closed_error()
+        offer = read_token(token, bucket=self.name)
+        began = self.state.time.steady()
+        data = _checked_data(data, len(offer.slots))
+        writes = SlotWrites(self.state, owner=self.owner, data=data, deadline=began + ADOPT_SECONDS)
+        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=began)
+        return PendingAcquire(
+            operation=adopt(writes, offer),
+            waiter=Waiter(wake, len(offer.slots)),
+            began=began,
+            observer=observer,
+            observe=ignore if observer is None else observer.observe,
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
         )
@@ -464,6 +491,7 @@ class BucketCore:
                 runtime=self.runtime,
                 connection=self._connection,
                 reporter=self._reporter,
+                table=self.table,
             )
         return self._context
 
@@ -473,6 +501,13 @@ def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:
     ticket, waiter.ticket = waiter.ticket, None
     if ticket is not None:
         core.run(drop_ticket(core.state, ticket))
+
+
+def kept(lease: Kept | None) -> Kept:
+    """The lease that an adoption brought: it brings one, or raises."""
+    if lease is None:
+        raise StoreUnavailable("an adoption has brought no lease (a bug)")
+    return lease
 
 
 def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
