@@ -16,6 +16,7 @@ import weakref
 from types import TracebackType
 
 from ddb_lease._runtime import process
+from ddb_lease._runtime.adopting import begin_adopt, kept
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import (
@@ -23,7 +24,6 @@ from ddb_lease._runtime.bucket_core import (
     BucketCore,
     PendingAcquire,
     checked_lease_id,
-    kept,
     require_count,
     require_priority,
 )
@@ -261,7 +261,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         if on_lost is not None:
             require_on_lost(on_lost)
         wakeup, called, by = self._core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
-        pending = self._core.begin_adopt(token, data, wake=wakeup.wake)
+        pending = begin_adopt(self._core, token, data, wake=wakeup.wake)
         return kept(self._win(pending, wakeup, on_lost, called, by))
 
     def leased(

@@ -37,7 +37,7 @@ class LossReason(str, enum.Enum):
     """We released it ourselves."""
     FORKED = "forked"
     """The lease belongs to the parent process; a child holds nothing."""
-    HANDED_OVER = "handed over"
+    HANDED_OVER = "handed_over"
     """We handed it over, for another process to adopt."""
     EXPIRED = "expired"
     """It was handed over, and not adopted in time."""

@@ -173,7 +173,7 @@ class Lease(NotAsync, BelongsHere):
         Pass the token on, as in a queue's message, to `LeaseBucket.adopt`. Until somebody adopts it, nobody holds the
         lease, and nobody else can get its slots. If nobody does within the time, they are free. First end all work that
         it guards here: when this returns, the lease is not held any more, and `check` raises `LeaseLost` (reason
-        ``handed over``). Nothing is renewed or released here any more, neither at the end of a ``with`` block, nor by
+        ``handed_over``). Nothing is renewed or released here any more, neither at the end of a ``with`` block, nor by
         `LeaseBucket.close`, nor at the process's end. It is no loss: the lost-callback is not called, and `lost` stays
         None.
 

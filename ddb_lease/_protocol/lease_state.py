@@ -22,7 +22,7 @@ from random import Random
 
 from ddb_lease._protocol.messages import Answer, Conflict, Done, Refused, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import reason_text
-from ddb_lease._protocol.records import Grant
+from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import full_jitter
 from ddb_lease.errors import LossReason
 
@@ -91,9 +91,8 @@ def _trouble(answer: Answer, now: float) -> Trouble | None:
             return None
 
 
-def _is_revoked(answer: Done) -> bool:
-    lease = answer.slot.lease if answer.slot else None
-    return lease is not None and lease.revoked
+def _is_revoked(slot: Slot | None) -> bool:
+    return slot is not None and slot.lease is not None and slot.lease.revoked
 
 
 class Belief:
@@ -157,9 +156,9 @@ class Belief:
         if self.state is not State.HELD or now >= deadline:
             return None  # too late: `expire` gives the reason, and an extension is released
         match answer:
-            case Done():
+            case Done(slot=slot):
                 self._extend(renewal, deadline)
-                return self.lose(LossReason.REVOKED, now) if _is_revoked(answer) else None
+                return self.lose(LossReason.REVOKED, now) if _is_revoked(slot) else None
             case Refused(slot=None):
                 return self.lose(LossReason.GONE, now)
             case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:
@@ -233,7 +232,7 @@ class Belief:
 
         Anything else leaves the lease held: what is not answered moves no deadline, whether it was carried out or not.
         """
-        if not isinstance(answer, Done) or _is_revoked(answer):
+        if not isinstance(answer, Done) or _is_revoked(answer.slot):
             if isinstance(answer, Unknown) and self.state is State.HELD:
                 self._expires_at = max(self._expires_at, renewal.expires_at)  # the table may have it already
             if isinstance(answer, (Done, Refused)):

@@ -26,7 +26,7 @@ _ANY_VERSION: Final = "h"
 
 _PARTS: Final = 4
 
-_MOST_CHARACTERS: Final = 8_192
+_MOST_CHARACTERS: Final = 20_000
 """A token is shorter, whatever the bucket's name: a longer text is not read at all."""
 
 
@@ -51,7 +51,9 @@ class Offer:
 
 def token_of(offer: Offer) -> str:
     """The offer as a token."""
-    content = json.dumps([offer.bucket, offer.lease_id, offer.fence, offer.until], separators=(",", ":"))
+    content = json.dumps(
+        [offer.bucket, offer.lease_id, offer.fence, offer.until], separators=(",", ":"), ensure_ascii=False
+    )
     body = f"{_VERSION}.{base64.urlsafe_b64encode(content.encode()).decode().rstrip('=')}"
     return f"{body}.{_checksum(body)}"
 

@@ -22,7 +22,6 @@ from typing import Any, Final, TypeVar
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
-from ddb_lease._operations.adopt import ADOPT_SECONDS, adopt
 from ddb_lease._operations.configure import configure
 from ddb_lease._operations.queue import drop_ticket
 from ddb_lease._operations.release import require_answers, send_release
@@ -31,7 +30,6 @@ from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.grants import slots_of
-from ddb_lease._protocol.offers import read_token
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
@@ -44,7 +42,7 @@ from ddb_lease._runtime.callables import with_article
 from ddb_lease._runtime.driver import Driver
 from ddb_lease._runtime.give_back import give_back
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both, ignore
+from ddb_lease._runtime.instrumentation import AcquireObserver, EventReporter, Observer, both
 from ddb_lease._runtime.lease_end import RELEASE_SECONDS, RELEASE_TRIES, LeaseContext
 from ddb_lease._runtime.own_holders import WARN_SECONDS, OwnHolders, SelfWait
 from ddb_lease._runtime.queue_observer import QueueObserver
@@ -75,7 +73,6 @@ from ddb_lease.models import (
 )
 
 Result = TypeVar("Result")
-Kept = TypeVar("Kept")
 
 _DATA_BYTES: Final = 300_000
 _TRANSACTION_BYTES: Final = 3_900_000  # DynamoDB's limit is 4 MB
@@ -118,6 +115,7 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
+        reporter: Reports its events; None if nobody listens.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -150,8 +148,8 @@ class BucketCore:
         lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
         require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
-        self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
-        self.observe = None if self._reporter is None else self._reporter.observe
+        self.reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
+        self.observe = None if self.reporter is None else self.reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         time = ServiceTime(
             self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
@@ -179,7 +177,7 @@ class BucketCore:
             state=self.state,
             driver=self.driver,
             runtime=self.runtime,
-            reporter=self._reporter,
+            reporter=self.reporter,
         )
         self._context: LeaseContext | None = None
         self.own_holders = OwnHolders(self.name, self.runtime)
@@ -238,14 +236,14 @@ class BucketCore:
             raise self.state.closed_error()
         require_count(count)
         require_priority(priority)
-        data = _checked_data(data, count)
+        data = checked_data(data, count)
         waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
         observer = None
         also: Observer | None = None
-        if self._reporter is not None:
-            observer = AcquireObserver(self._reporter, now=began)
-            also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
+        if self.reporter is not None:
+            observer = AcquireObserver(self.reporter, now=began)
+            also = both(observer.observe, QueueObserver(self.reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
             self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
         )
@@ -264,30 +262,6 @@ class BucketCore:
                 steady=self.state.time.steady,
                 also=also,
             ).observe,
-            open_grants=writes.open_grants,
-            unanswered=writes.unanswered,
-        )
-
-    def begin_adopt(self, token: object, data: Data | None, *, wake: Callable[[], None]) -> PendingAcquire:
-        """An adoption to drive, as `begin_acquire`; it joins no queue.
-
-        Raises:
-            ConfigurationError: The token is none of this bucket's, or the bucket is closed. Nothing was sent.
-        """
-        self.block.use()
-        if self.state.closed:
-            raise self.state.closed_error()
-        offer = read_token(token, bucket=self.name)
-        began = self.state.time.steady()
-        data = _checked_data(data, len(offer.slots))
-        writes = SlotWrites(self.state, owner=self.owner, data=data, deadline=began + ADOPT_SECONDS)
-        observer = None if self._reporter is None else AcquireObserver(self._reporter, now=began)
-        return PendingAcquire(
-            operation=adopt(writes, offer),
-            waiter=Waiter(wake, len(offer.slots)),
-            began=began,
-            observer=observer,
-            observe=ignore if observer is None else observer.observe,
             open_grants=writes.open_grants,
             unanswered=writes.unanswered,
         )
@@ -458,8 +432,8 @@ class BucketCore:
         self.leases = {}
         self.owed = {}
         self._renewer.after_fork_in_child()
-        if self._reporter is not None:
-            self._reporter.after_fork_in_child()
+        if self.reporter is not None:
+            self.reporter.after_fork_in_child()
         self.state.after_fork_in_child()
         self._store.after_fork_in_child()
 
@@ -490,7 +464,7 @@ class BucketCore:
                 owed=self.owed,
                 runtime=self.runtime,
                 connection=self._connection,
-                reporter=self._reporter,
+                reporter=self.reporter,
                 table=self.table,
             )
         return self._context
@@ -501,13 +475,6 @@ def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:
     ticket, waiter.ticket = waiter.ticket, None
     if ticket is not None:
         core.run(drop_ticket(core.state, ticket))
-
-
-def kept(lease: Kept | None) -> Kept:
-    """The lease that an adoption brought: it brings one, or raises."""
-    if lease is None:
-        raise StoreUnavailable("an adoption has brought no lease (a bug)")
-    return lease
 
 
 def leases_of(status: BucketStatus) -> list[tuple[str, tuple[int, ...], int | None]]:
@@ -581,7 +548,12 @@ def require_priority(priority: object) -> None:
         raise ConfigurationError(f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {shown(priority)}")
 
 
-def _checked_data(data: object, count: int) -> Data:
+def checked_data(data: object, count: int) -> Data:
+    """What to attach to a lease of so many slots.
+
+    Raises:
+        ConfigurationError: It cannot be attached.
+    """
     if data is None:
         return {}
     if not isinstance(data, Mapping):

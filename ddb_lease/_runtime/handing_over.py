@@ -13,6 +13,7 @@ import contextvars
 from typing import Final
 
 from ddb_lease._numbers import as_seconds, shown
+from ddb_lease._protocol.lease_state import State
 from ddb_lease._protocol.messages import Answer, Request
 from ddb_lease._protocol.records import LONGEST_LEASE_MS
 from ddb_lease._runtime.attempts import Attempts
@@ -38,6 +39,7 @@ class HandOver:
 
     Attributes:
         until: The expiry that was asked for, in ms; 0 if nothing was sent.
+        done: Whether this attempt has handed the lease over.
     """
 
     def __init__(self, lease: Attempts, *, within_ms: int, owner: str) -> None:
@@ -46,6 +48,7 @@ class HandOver:
         self.belief = lease.belief
         self.batch: BatchCall | None = None
         self.until = 0
+        self.done = False
         self._lease = lease
         self._within_ms = within_ms
         self._owner = HANDED_OVER_TEXT.format(owner=owner)
@@ -88,7 +91,10 @@ class HandOver:
             for request, each in zip(planned.requests, answers.answers, strict=False):  # the rest was not sent
                 self.observe(request, each)
         with self._lease.lock:
-            return self.belief.end_hand_over(planned.renewal, answers.decisive, self._lease.steady())
+            held = self.belief.state is State.HELD
+            reason = self.belief.end_hand_over(planned.renewal, answers.decisive, self._lease.steady())
+            self.done = held and self.belief.state is State.HANDED_OVER
+        return reason
 
     def end(self) -> None:
         """Nothing: the caller releases what it took."""

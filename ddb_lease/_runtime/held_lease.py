@@ -244,10 +244,11 @@ class HeldLease:
             if isinstance(answer, Refused) and self.held:
                 # The table had a later expiry of ours already: it is known now, and the second try goes by it.
                 answer = self._send_hand_over(attempt)
-            if self.belief.state is State.HANDED_OVER:
+            if attempt.done:
                 return self._handed_over(attempt)
         except BaseException:
-            self.take_back()
+            if attempt.done:  # an interrupt: nobody gets the token
+                self.take_back()
             raise
         attempt.after()
         self.check()

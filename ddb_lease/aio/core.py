@@ -23,7 +23,8 @@ from ddb_lease._protocol.messages import Answer, Unknown
 from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, drop_ticket_of, kept, leases_of
+from ddb_lease._runtime.adopting import begin_adopt, kept
+from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, drop_ticket_of, leases_of
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, release_later
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import Caller, caller, hand_out
@@ -120,7 +121,7 @@ class AsyncBucket:
         running_loop()
         core, called, task = self.core, caller(), asyncio.current_task()
         keep = self._keeper(handle, called, None if task is None else weakref.ref(task))
-        return kept(await self.win(lambda wake: core.begin_adopt(token, data, wake=wake), keep))
+        return kept(await self.win(lambda wake: begin_adopt(core, token, data, wake=wake), keep))
 
     def _keeper(
         self, handle: Callable[[HeldLease], Kept], called: Caller, by: weakref.ref[Any] | None
@@ -246,10 +247,15 @@ class AsyncBucket:
     async def hand_over(self, held: HeldLease, within: object) -> str:
         """Hand a lease over on a thread. If cancelled, nobody has the token: the lease is held still, or released."""
         handing = self.driver.submit(lambda: held.hand_over(within))
+
+        def take_back(handed: Future[str]) -> None:
+            if not handed.cancelled() and handed.exception() is None:
+                held.take_back()
+
         try:
             return await answer_of(handing)
-        except BaseException:
-            handing.add_done_callback(lambda _: held.take_back())
+        except asyncio.CancelledError:
+            handing.add_done_callback(take_back)
             raise
 
     # Called by `process`.

@@ -28,6 +28,12 @@ class Clause(enum.Enum):
     RELEASE_KEEPS_FENCE = "release: keeps the fence"
     RELEASE_DROPS_REVOKED = "release: drops revoked"
 
+    GIVER_STOPS = "hand over: the giver stops believing before anybody has the token"
+    ADOPT_GIVERS = "adopt: lease_id = the giver's"
+    ADOPT_FENCE_RISES = "adopt: fence < :fence"
+    ADOPT_NOT_REVOKED = "adopt: not revoked"
+    ADOPT_KEEPS_RETIRED = "adopt: an Update, a retired slot stays retired"
+
     MINT_NEW = "mint: the slot does not exist"
     MINT_ALLOWED = "mint: max_tokens > slot number"
     MINT_ROOM = "mint: minted < max_tokens"
