@@ -249,7 +249,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
                 written, and the token is as good as before.
 
         Cost: 1 UpdateItem (1 WCU); for several slots, 1 TransactWriteItems (2 WCU a slot). A process that has not used
-        the bucket yet sends two Queries before, of one item each. To give back a revoked one, 1 WCU a slot.
+        the bucket yet sends three Queries before, of one item each: three answers must agree on the time. To give back
+        a revoked one, 1 WCU a slot.
 
         Example:
             >>> from ddb_lease import LeaseBucket, local

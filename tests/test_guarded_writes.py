@@ -1,11 +1,12 @@
 """A user's own transaction with `Lease.conditions`, by boto3's client and by its resource: it happens only while the lease is ours."""
 
-import time
+import contextlib
+import threading
 
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lease import LeaseLost
+from ddb_lease import LeaseLost, StoreUnavailable
 from tests.conftest import TABLE
 from tests.support import leases_in
 
@@ -66,17 +67,28 @@ def test_the_client_of_a_resource_takes_plain_values(bucket, session, engine, bu
     assert written(client, bucket_name) == 7
 
 
-def test_guarded_writes_in_a_loop_lose_no_lease(new_bucket, client, bucket_name, table):
-    bucket = new_bucket(max_tokens=1, lease_seconds=4)
-    lease, conflicts = bucket.acquire(5), 0
-    ends = time.monotonic() + 3
-    while time.monotonic() < ends:
-        try:
-            client.transact_write_items(TransactItems=[*lease.conditions(), put(bucket_name, 1)])
-        except client.exceptions.TransactionCanceledException as error:
-            codes = {reason["Code"] for reason in error.response["CancellationReasons"]}
-            assert codes <= {"TransactionConflict", "None"}
-            conflicts += 1
+def test_guarded_writes_in_a_loop_and_renewals_do_each_other_no_harm(bucket, client, bucket_name, table, in_thread):
+    lease, over = bucket.acquire(5), threading.Event()
+    before = table.get(lease.slot)["expires_at"]
+
+    def write():
+        codes = set()
+        while not over.is_set():
+            try:
+                client.transact_write_items(TransactItems=[*lease.conditions(), put(bucket_name, 1)])
+            except client.exceptions.TransactionCanceledException as error:
+                codes |= {reason["Code"] for reason in error.response["CancellationReasons"]}
+        return codes
+
+    writing = in_thread(write)
+    try:
+        for _ in range(20):
+            with contextlib.suppress(StoreUnavailable):  # a conflict: a heartbeat would try again
+                lease.renew()
+    finally:
+        over.set()
+    assert writing.result(60) <= {"TransactionConflict", "None"}
     lease.check()
-    assert leases_in(table) == {0: lease.id}
+    assert leases_in(table) == {lease.slot: lease.id}
+    assert table.get(lease.slot)["expires_at"] > before
     assert lease.release()

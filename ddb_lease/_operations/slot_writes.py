@@ -14,11 +14,12 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
-from ddb_lease._operations.sync_time import ask_patiently, confirm, without_time
+from ddb_lease._operations.sync_time import ask_patiently, confirm, make_certain, without_time
 from ddb_lease._protocol import decisions, grants
 from ddb_lease._protocol.messages import (
     Adopt,
@@ -98,10 +99,12 @@ class SlotWrites:
         state = self.state
         now = state.time.read()
         failed: Answer | None = None
-        if now is None or not _is_settled(now):
-            failed = yield from confirm(state.time)
+        # An acquire whose time turns out to be odd is tried anew; an adoption would give back what it cannot get again.
+        adopting = isinstance(step, AdoptLease)
+        if now is None or not _is_settled(now) or (adopting and not now.certain):
+            failed = yield from make_certain(state.time) if adopting else confirm(state.time)
             now = state.time.read()
-        if now is None or not now.confirmed:
+        if now is None or not now.confirmed or (adopting and not now.certain):
             # After an odd first answer, the expiry might lie far ahead: if we crashed amid the claim, the slot would
             # come back late. And a new slot's fence, which no condition compares, might be below those of a slot that
             # TTL has deleted, or above what the clock will pass for hours.
@@ -112,6 +115,8 @@ class SlotWrites:
         if now.wide:
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
             return without_time(failed)
+        if adopting:
+            now = replace(now, high_ms=now.latest_ms)  # as a renewal: nothing that is learnt later speaks against it
         grant = self._new_grant(slots, fence_seen, now)
         request = self._request(step, grant, now)
         self.unanswered.add(grant.lease_id)
@@ -126,7 +131,7 @@ class SlotWrites:
             self.open_grants.remove(grant)
             return answer
         won = isinstance(answer, (Done, Refused))
-        if won and (yield from self._is_sound(grant)):
+        if won and (yield from self._is_sound(grant, ahead=math.inf if adopting else grants.FAR_AHEAD_SECONDS)):
             if isinstance(step, MintSlot) and step.re_mint:
                 _log.info("%s: slot %d was missing and is re-minted", state.called, step.slot)
             return grant
@@ -283,13 +288,13 @@ class SlotWrites:
                     slots=step.slots, giver=step.giver, fence=grant.fence, lease=lease, ttl=ttl, token=state.token()
                 )
 
-    def _is_sound(self, grant: Grant) -> Operation[bool]:
+    def _is_sound(self, grant: Grant, *, ahead: float) -> Operation[bool]:
         """Whether a grant that was just won may be handed out."""
         time = self.state.time
 
         def verified() -> bool:
             now = time.read()
-            return now is not None and _verifies(now, grant)
+            return now is not None and _verifies(now, grant, ahead=ahead)
 
         if verified():  # as a rule: its own answer is the third
             return True
@@ -316,12 +321,12 @@ def _is_settled(now: Reading) -> bool:
     return now.confirmed and not now.doubtful and not now.wide
 
 
-def _verifies(now: Reading, grant: Grant) -> bool:
+def _verifies(now: Reading, grant: Grant, *, ahead: float) -> bool:
     """Whether the time as known after the answer shows that a grant may be handed out."""
     # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
     if not now.certain or now.doubtful or now.wide:
         return False
-    return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms, latest=now.latest_ms)
+    return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms, latest=now.latest_ms, ahead=ahead)
 
 
 def _slots(step: ClaimSlot | MintSlot | TakeSlots | AdoptLease) -> tuple[tuple[int, ...], tuple[int, ...], int]:

@@ -58,7 +58,7 @@ HANDING_OVER = Chapter(
             target="begin_release",
             code="if self.belief.state is State.HANDED_OVER: return False",
             without="",
-            noticed_by=(f"{_TESTS}the_giver_holds_nothing_any_more_and_has_lost_nothing",),
+            noticed_by=(f"{_TESTS}nothing_is_released_from_the_very_instant_at_which_it_is_handed_over",),
         ),
         Mutant(
             name="a lease is handed over once",
@@ -123,6 +123,14 @@ HANDING_OVER = Chapter(
             code="state.adopt(answer.view.counter, sure=True)",
             without="",
             noticed_by=(f"{_TESTS}the_stored_length_is_the_adopters",),
+        ),
+        Mutant(
+            name="nothing that is learnt after an adoption speaks against its expiry",
+            module="_operations/slot_writes.py",
+            target="win",
+            code="if adopting: now = replace(now, high_ms=now.latest_ms)",
+            without="",
+            noticed_by=(f"{_TESTS}a_short_lease_is_adopted_wherever_in_a_second_the_clock_is",),
         ),
         Mutant(
             name="a hand-over whose task was cancelled is taken back",
