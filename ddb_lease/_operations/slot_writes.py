@@ -89,7 +89,9 @@ class SlotWrites:
     unanswered: set[str] = field(default_factory=set, init=False)
     abandoned: bool = field(default=False, init=False)
 
-    def win(self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease) -> Operation[Grant | Refused | Failure]:
+    def win(  # noqa: C901 - from the time that it needs to its verification: a function of its own costs each claim
+        self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease
+    ) -> Operation[Grant | Refused | Failure]:
         """Lease one slot, or several together; or adopt a lease of one or several.
 
         Returns:
