@@ -100,13 +100,34 @@ def test_a_process_that_does_not_know_the_bucket_looks_first_so_that_three_answe
     assert adopter.tap.count() == {"Adopt": 1, "Look": 3}
 
 
-@pytest.mark.parametrize("second", range(0, 100, 7))
-def test_a_short_lease_is_adopted_wherever_in_a_second_the_clock_is(environment, table, second):
+DATED_AT = [
+    (0.01, 0.02, 0.02, 0.02),
+    (0.02, 0.95, 0.98, 0.99),
+    (0.02, 0.95, 0.98, 1.02),
+    (0.45, 0.46, 0.47, 0.48),
+    (0.97, 0.98, 0.99, 1.0),
+]
+"""At which part of a second three looks and an adoption are dated."""
+
+
+@pytest.mark.one_api
+@pytest.mark.parametrize("early", [0.0, 0.3])
+@pytest.mark.parametrize("slow", [0.0, 0.4, 0.8])
+@pytest.mark.parametrize("dated_at", DATED_AT, ids=str)
+def test_a_short_lease_is_adopted_wherever_in_a_second_the_answers_come(environment, dated_at, slow, early):
+    """A lease that is given back, as its expiry turns out not to fit, cannot be adopted again."""
+    clock = environment.clock
     giver = environment.bucket(max_tokens=1, lease_seconds=3)
     token = giver.acquire(5).hand_over()
-    environment.clock.pass_time(second / 100)
-    adopter = environment.bucket(max_tokens=1, lease_seconds=3)
-    adopter.tap.inject(Look, after=lambda _: environment.clock.pass_time(0.04))
+    clock.pass_time(2.0 - clock.wall() % 1.0 - early)
+    adopter, began = environment.bucket(max_tokens=1, lease_seconds=3), clock.steady() + early
+    for at in dated_at[:3]:
+        adopter.tap.inject(Look, before=lambda _, at=at: clock.pass_time(began + at - clock.steady()))
+    adopter.tap.inject(
+        Adopt,
+        before=lambda _: clock.pass_time(began + dated_at[3] - clock.steady()),
+        after=lambda _: clock.pass_time(slow),
+    )
     assert adopter.adopt(token).held
 
 
