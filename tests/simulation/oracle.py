@@ -48,6 +48,7 @@ class Oracle:
         handed_over: Leases whose holder was told that it has handed them over: from then on one other may adopt each.
         grants: Leases handed to users.
         takeovers: Claims that took an expired lease's slot.
+        adopted: Slots on which a lease that was handed over was adopted.
     """
 
     world: World

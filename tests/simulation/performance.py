@@ -83,6 +83,7 @@ class Record:
     events: int = 0
     grants: int = 0
     takeovers: int = 0
+    adopted: int = 0
     mints: int = 0
     re_mints: int = 0
     lost: int = 0
@@ -889,6 +890,7 @@ class Performance:
         record.faults = dict(self.network.fates) if self.schedule.faults is None else dict(self.schedule.faults)
         record.events = self.world.events
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
+        record.adopted = oracle.adopted
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
         record.given_up = sum(renewer.given_up for renewer in self._renewers)
         record.untimely = len(self.network.untimely)
