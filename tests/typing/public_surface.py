@@ -132,7 +132,8 @@ def rates() -> None:
     assert_type(status.stored, tuple[float, float, int] | None)
     with limiter as same:
         assert_type(same, ddb_lease.RateLimiter)
-    decision = limiter.check(2)
+    decision = limiter.check(2, timeout=1)
+    assert_type(decision.settings, Mapping[str, ddb_lease.Limit])
     assert_type(decision, ddb_lease.Decision)
     assert_type(decision.limits, Mapping[str, ddb_lease.LimitDecision])
 
