@@ -27,6 +27,7 @@ if _typing.TYPE_CHECKING:
         StoreError,
         StoreRejected,
         StoreUnavailable,
+        TooManyPermits,
         UnknownBucket,
     )
     from ddb_lease.key_limiter import KeyLimiter
@@ -79,6 +80,7 @@ __all__ = [
     "StoreRejected",
     "StoreUnavailable",
     "Timing",
+    "TooManyPermits",
     "UnknownBucket",
     "Waiter",
     "client_config",

@@ -162,9 +162,9 @@ class RateLimiter(NotAsync, BelongsHere):
             Whether the permits were taken.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or no whole number from 1 up; or there is no limit of this name.
-                Mostly nothing was sent. More than a burst is refused by what was read within the last second: else the
-                policy and the key are read before (1 RCU each), as they may allow more by now.
+            ConfigurationError: n is more than `burst` (`TooManyPermits`), or no whole number from 1 up; or there is no
+                limit of this name. Mostly nothing was sent. More than a burst is refused by what was read within the
+                last second: else the policy and the key are read before (1 RCU each), as they may allow more by now.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each, or its answers do
                 not tell its time. Permits that were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.

@@ -47,6 +47,7 @@ PUBLIC = {
     "exit_on_sigterm": "so that what is held is released then",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
+    "TooManyPermits": "no wait helps",
     "UnknownBucket": "nothing was changed",
     "AcquireTimeout": "nothing is held",
     "RateTimeout": "permits cannot be had in time",

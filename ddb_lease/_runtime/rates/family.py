@@ -76,7 +76,7 @@ def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:
     try:
         return checked(one)
     except ConfigurationError as error:
-        raise ConfigurationError(f"rate {one.core.name!r}: {error}") from None
+        raise type(error)(f"rate {one.core.name!r}: {error}") from None
 
 
 class Family:
