@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
+from ddb_lease.adapters import asgi, wsgi
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -203,10 +204,11 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
         assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
+    its_child: type[ddb_lease.ConfigurationError] = ddb_lease.TooManyPermits
     a_lookup_error: type[LookupError] = ddb_lease.UnknownBucket
     of_the_store: list[type[ddb_lease.StoreError]] = [ddb_lease.StoreRejected, ddb_lease.StoreUnavailable]
     of_ours: list[type[ddb_lease.LeaseError]] = [ddb_lease.EngineError, ddb_lease.StoreError]
-    print(a_timeout, a_value_error, a_lookup_error, of_the_store, of_ours)
+    print(a_timeout, a_value_error, its_child, a_lookup_error, of_the_store, of_ours)
 
 
 def every_event(event: events.Event) -> str:
@@ -358,3 +360,18 @@ def process_ends() -> None:
     ddb_lease.exit_on_sigterm()
     ddb_lease.exit_on_sigterm(code=0)
     ddb_lease.exit_on_sigterm(0)  # type: ignore[call-arg]
+
+
+def middleware(
+    app: Callable[[Any, Any], list[bytes]], asgi_app: Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+) -> None:
+    blocking, awaited = ddb_lease.RateLimiter("api", rate=5), aio.RateLimiter("api", rate=5)
+    wsgi.RateLimitMiddleware(app, limiter=blocking, key=wsgi.by_header("x-api-key"), exempt=["/health"], wait=1)
+    wsgi.RateLimitMiddleware(app, limiter=blocking.key("all"), key=None, cost=lambda environ: {"requests": 1})
+    wsgi.RateLimitMiddleware(app, limiter=awaited)  # type: ignore[arg-type]
+    by_address = asgi.by_client_address(trusted_proxies=1, ipv6_prefix=56)
+    asgi.RateLimitMiddleware(asgi_app, limiter=awaited, key=by_address, under=[awaited.key("all")])
+    asgi.RateLimitMiddleware(asgi_app, limiter=awaited, key=asgi.by_header("x-api-key", digest=True), cost=2)
+    asgi.RateLimitMiddleware(asgi_app, limiter=blocking)  # type: ignore[arg-type]
+    asgi.RateLimitMiddleware(asgi_app, awaited)  # type: ignore[call-arg]
+    assert_type(wsgi.by_client_address()({}), str | None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, RateTimeout
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, RateTimeout, TooManyPermits
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
@@ -145,3 +145,14 @@ def test_a_check_that_cannot_be_had_in_time_says_so_at_once_and_raises_nothing(m
         assert decision.retry_after == pytest.approx(HOUR, abs=5)
     with pytest.raises(ConfigurationError, match="timeout"):
         limiter.check(timeout=-1)
+
+
+@pytest.mark.parametrize("method", ["try_acquire", "acquire", "reserve", "check"])
+def test_more_than_the_burst_is_an_error_of_its_own(make, method):
+    limiter = make(rate=5)
+    for asked in (limiter, limiter.key("k"), make("teams", rate=50).key("red", under=[limiter.key("k")])):
+        with pytest.raises(TooManyPermits, match="from 1 to 5"):
+            getattr(asked, method)(6)
+        with pytest.raises(ConfigurationError) as raised:
+            getattr(asked, method)(0)
+        assert type(raised.value) is ConfigurationError
