@@ -9,6 +9,7 @@ from tests.mutants import (
     guarding,
     holding,
     limits,
+    middleware,
     operating,
     outages,
     processes,
@@ -53,5 +54,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     outages.OUTAGES,
     limits.LIMITS,
     reservations.RESERVATIONS,
+    middleware.MIDDLEWARE,
     conforming.CONFORMING,
 )
