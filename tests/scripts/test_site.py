@@ -68,7 +68,7 @@ def test_the_list_for_language_models_has_each_page_with_its_first_sentence(hook
 
 
 def test_every_page_is_in_the_menu():
-    listed = re.findall(r": ([\w/\-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    listed = re.findall(r"(?:: |- )([\w/\-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
     assert len(listed) == len(set(listed))
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if not re.match(r"0\d", page.name)}
     assert pages | {"changelog.md", "contributing.md", "security.md"} == set(listed)
