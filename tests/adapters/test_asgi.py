@@ -118,6 +118,26 @@ def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == []
 
 
+def test_a_request_whose_time_is_over_while_another_asks_for_the_first_time_is_denied(limiter):
+    answer = threading.Event()
+
+    async def main():
+        permits = limiter(rate=5)
+        permits.tap.inject(object, before=lambda _: answer.wait(PATIENCE))
+        app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
+        first = Client().run(app)
+        await turns()
+        client = Client()
+        await client.run(app)
+        answer.set()
+        await first
+        return client.sent[0]
+
+    denied = asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert denied["status"] == 429
+    assert dict(denied["headers"])[b"retry-after"] == b"1"
+
+
 # A client that leaves while it waits.
 
 

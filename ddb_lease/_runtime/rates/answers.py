@@ -5,10 +5,12 @@ Invariants: it sends nothing, and tells what this process knows: others may have
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ddb_lease._numbers import duration_text
 from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._runtime.block import ClosingBlock
@@ -86,7 +88,9 @@ class RateAnswers:
         allowed = bool(allowed)
         policy, known = state.policy, last_seen(state.book(key))
         if now is None or policy is None:
-            raise ConfigurationError("nothing is known of the key: a defect of this library")
+            if allowed:
+                raise ConfigurationError("nothing is known of the key: a defect of this library")
+            return _nothing_known(state.limits, retry_in)  # its time was over while others asked for the first time
         found = standing(policy, known, now=now)
         limits = {
             name: LimitDecision(
@@ -152,3 +156,17 @@ class RateAnswers:
             retry_after=lack.seconds,
             blocked_seconds=lack.blocked,
         )
+
+
+def _nothing_known(limits: Mapping[str, LimitPolicy], retry_in: float) -> Decision:
+    """The denial of a call whose time was over before anything was known of its key."""
+    none_left = LimitDecision(remaining=0, retry_after=retry_in, reset_after=retry_in)
+    return Decision(
+        allowed=False,
+        remaining=0,
+        retry_after=retry_in,
+        reset_after=retry_in,
+        limits=dict.fromkeys(limits, none_left),
+        tightest=min(limits),
+        settings=settings_of(limits),
+    )
