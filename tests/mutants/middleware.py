@@ -80,7 +80,7 @@ MIDDLEWARE = Chapter(
             target="Inbox.during",
             code="working.cancel()",
             without="None",
-            noticed_by=(f"{_OF_ASGI}test_a_client_that_leaves_ends_its_wait_and_nothing_is_charged",),
+            noticed_by=(f"{_OF_ASGI}test_a_client_that_leaves_ends_its_wait",),
         ),
         Mutant(
             name="what comes while a request waits is not kept without end",
