@@ -167,10 +167,14 @@ def test_what_a_client_sends_while_it_waits_reaches_the_application_in_order(lim
         while more:
             message = await receive()
             got.append(message["body"])
-            if len(got) == 2:  # a receive is under way by now
-                clients[0].say({"type": "http.request", "body": b"c"})
+            if len(got) == 2:  # a receive is under way by now, and gets what comes while the application receives
+                clients.append(asyncio.ensure_future(says_later(clients[0])))
             more = message.get("more_body", False)
         await ok(scope, receive, send)
+
+    async def says_later(client):
+        await turns()
+        client.say({"type": "http.request", "body": b"c"})
 
     async def main():
         permits = limiter(rate=20, per=1, burst=1)
