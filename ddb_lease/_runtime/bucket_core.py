@@ -29,13 +29,14 @@ from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
+from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
+from ddb_lease._runtime.arguments import checked_hold_ms, checked_text, checked_timing, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.callables import with_article
@@ -218,6 +219,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
@@ -229,10 +231,12 @@ class BucketCore:
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
             priority: Whose turn comes first.
+            hold_at_least: For how long the slots go to nobody else, as given.
         """
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
+        hold_ms = checked_hold_ms(hold_at_least)
         require_count(count)
         require_priority(priority)
         data = _checked_data(data, count)
@@ -244,7 +248,12 @@ class BucketCore:
             observer = AcquireObserver(self._reporter, now=began)
             also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
-            self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
+            self.state,
+            owner=self.owner,
+            data=data,
+            deadline=deadline,
+            waiter=waiter if patient else None,
+            hold_ms=hold_ms,
         )
         wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
         operation = acquire(wanted, patient=patient)
@@ -337,6 +346,7 @@ class BucketCore:
         for grant in grants:
             lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
             lease.end.may_land = grant.lease_id in unanswered
+            lease.end.keeps_closed = False  # nothing was done under it
             lease.begin_release()  # another interrupt may come: all are owed from here on
             leases.append(lease)
         for lease in leases:
@@ -349,7 +359,8 @@ class BucketCore:
         """The error for an acquire that timed out."""
         slots = "no slot" if count == 1 else f"no {count} slots"
         said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}")
+        closed = self.state.hints.closed.text(self.state.time)
+        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}{closed}")
 
     # Operators' operations.
 
@@ -364,11 +375,17 @@ class BucketCore:
         return status
 
     def revoke(self, lease_id: str) -> Operation[bool]:
-        """Ask a lease's holder for its slots back."""
+        """Ask a lease's holder for its slots back; if nobody holds it, open the slots that it keeps closed."""
         self.block.use()
+        slots = checked_lease_id(lease_id)
+        if is_closed_id(lease_id):
+            return bool((yield from self.release(lease_id, slots, fence=None)))
+        return (yield from self._revoke_held(lease_id, slots))
+
+    def _revoke_held(self, lease_id: str, slots: tuple[int, ...]) -> Operation[bool]:
         return revoke(
             self.state,
-            slots=checked_lease_id(lease_id),
+            slots=slots,
             lease_id=lease_id,
             by=self.owner,
             tries=RELEASE_TRIES,
@@ -406,6 +423,8 @@ class BucketCore:
         ended = 0
         for lease_id, slots, fence in leases_of(self.run(self.status())):
             held = self.leases.get(lease_id)
+            if held is not None:
+                held.end.keeps_closed = False
             ended += held.release() if held else bool(self.run(self.release(lease_id, slots, fence=fence)))
         self.state.hints.wake_all()
         return ended

@@ -104,6 +104,7 @@ class AsyncBucket:
         patient: bool,
         handle: Callable[[HeldLease], Kept],
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Kept | None:
         """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
         running_loop()  # under another library's, this says what is needed
@@ -111,7 +112,16 @@ class AsyncBucket:
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
 
         def begin(wake: Callable[[], None]) -> PendingAcquire:
-            return core.begin_acquire(deadline, data, count=count, patient=patient, wake=wake, by=by, priority=priority)
+            return core.begin_acquire(
+                deadline,
+                data,
+                count=count,
+                patient=patient,
+                wake=wake,
+                by=by,
+                priority=priority,
+                hold_at_least=hold_at_least,
+            )
 
         def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
             held = core.hold(pending, outcome)
@@ -177,6 +187,7 @@ class AsyncBucket:
         for lease_id, slots, fence in leases_of(await self.status()):
             held = self.core.leases.get(lease_id)
             if held:
+                held.end.keeps_closed = False
                 ended += await self.give_back(held)
             else:
                 ended += bool(await self.run(self.core.release(lease_id, slots, fence=fence)))
