@@ -34,7 +34,7 @@ class ClosedSlots:
 
     def text(self, time: ServiceTime) -> str:
         """What the error of a timeout says of them; empty if there are none."""
-        now = time.expired_before_ms()
+        now = time.expired_before_ms() if time.known else 0
         closed = {number: until for number, until in sorted(self._until.items()) if until >= now}
         if not closed:
             return ""
