@@ -146,8 +146,8 @@ def released(answer: Done | Refused, *, lease_id: str, fence: int | None, uncert
     """
     if isinstance(answer, Done):
         return True
-    # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since. Only who
-    # held our lease can have closed the slot under an id made of it.
+    # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since. Only we
+    # can have closed it by an id made of ours.
     slot = answer.slot
     if uncertain and was_closed(slot, lease_id):
         return True
