@@ -48,6 +48,7 @@ if _typing.TYPE_CHECKING:
     from ddb_lease.reservation import Reservation
     from ddb_lease.signals import exit_on_sigterm
     from ddb_lease.sliding_window import SlidingWindow
+    from ddb_lease.together import Leases, acquire_all
     from ddb_lease.token_bucket import DynamoDBTokenBucket
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "LeaseError",
     "LeaseInfo",
     "LeaseLost",
+    "Leases",
     "Limit",
     "LimitDecision",
     "LossReason",
@@ -81,6 +83,7 @@ __all__ = [
     "Timing",
     "UnknownBucket",
     "Waiter",
+    "acquire_all",
     "client_config",
     "exit_on_sigterm",
 ]
@@ -88,6 +91,8 @@ __all__ = [
 _MODULES = {
     "LeaseBucket": "bucket",
     "Lease": "lease",
+    "Leases": "together",
+    "acquire_all": "together",
     "KeyLimiter": "key_limiter",
     "RateLimiter": "rate_limiter",
     "Reservation": "reservation",

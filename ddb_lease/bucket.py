@@ -498,8 +498,12 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         patient: bool,
         priority: int = 0,
         hold_at_least: Seconds | None = None,
+        had: list[Lease] | None = None,
     ) -> Lease | None:
-        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
+        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased.
+
+        It is put into `had` before an interrupt can come between this and its caller.
+        """
         if on_lost is not None:
             require_on_lost(on_lost)
         core = self._core
@@ -523,6 +527,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
                 return None
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
+            if had is not None:
+                had.append(lease)
             return lease
         except BaseException:
             core.abandon(pending)

@@ -27,6 +27,8 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "acquire_all": "where one gets several at once",
+    "Leases": "what it returns",
     "DynamoDBTokenBucket": "tokens that nobody renews",
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
@@ -61,6 +63,8 @@ PUBLIC = {
 FOR_ASYNCIO = {
     "Lease": "a slot in a task's hands",
     "LeaseBucket": "where one gets it",
+    "acquire_all": "where one gets several at once",
+    "Leases": "what it returns",
     "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
     "Reservation": "permits that are held, and settled later",

@@ -194,6 +194,10 @@ class BucketCore:
         """The owner given, or ``host:pid`` of the calling process."""
         return self._owner or f"{socket.gethostname()}:{os.getpid()}"
 
+    def is_same_bucket(self, other: BucketCore) -> bool:
+        """Whether both are one bucket in one table, reached in the same way."""
+        return (self.name, self.table, self._connection) == (other.name, other.table, other._connection)
+
     def run(self, operation: Operation[Result]) -> Result:
         """Drive an operation to its end, on the calling thread."""
         return self.driver.run(operation, self.runtime.wakeup(), observe=self.observe)
