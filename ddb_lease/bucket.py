@@ -18,7 +18,14 @@ from types import TracebackType
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count, require_priority
+from ddb_lease._runtime.bucket_core import (
+    TRY_SECONDS,
+    BucketCore,
+    checked_lease_id,
+    end_all,
+    require_count,
+    require_priority,
+)
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
@@ -436,7 +443,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             >>> bucket.reset()
             2
         """
-        ended = self._core.end_all()
+        ended = end_all(self._core)
         self._core.run(self._core.repair())
         return ended
 

@@ -116,6 +116,7 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
+        connection: How it reaches its table.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -158,7 +159,7 @@ class BucketCore:
         store = Store(
             table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds, signing=signing
         )
-        self._connection = connection
+        self.connection = connection
         self._store = self.runtime.wrap(store)
         self.state = BucketState(
             bucket=name,
@@ -193,10 +194,6 @@ class BucketCore:
     def owner(self) -> str:
         """The owner given, or ``host:pid`` of the calling process."""
         return self._owner or f"{socket.gethostname()}:{os.getpid()}"
-
-    def is_same_bucket(self, other: BucketCore) -> bool:
-        """Whether both are one bucket in one table, reached in the same way."""
-        return (self.name, self.table, self._connection) == (other.name, other.table, other._connection)
 
     def run(self, operation: Operation[Result]) -> Result:
         """Drive an operation to its end, on the calling thread."""
@@ -335,29 +332,8 @@ class BucketCore:
     def abandon(self, pending: PendingAcquire) -> None:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
         self.state.hints.leave(pending.waiter)
-        self.give_back_all(pending.open_grants, unanswered=pending.unanswered)
+        give_back_all(self, pending.open_grants, unanswered=pending.unanswered)
         drop_ticket_of(pending.waiter, self)
-
-    def give_back_all(self, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
-        """Release grants that may be leased but have no holder, on the calling thread.
-
-        Args:
-            grants: What may be leased.
-            unanswered: The ids of those whose request may still be under way. It may be carried out after the release,
-                which is therefore sent again, at growing intervals, until that cannot happen any more.
-        """
-        leases = []
-        for grant in grants:
-            lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
-            lease.end.may_land = grant.lease_id in unanswered
-            lease.end.keeps_closed = False  # nothing was done under it
-            lease.begin_release()  # another interrupt may come: all are owed from here on
-            leases.append(lease)
-        for lease in leases:
-            try:
-                lease.release()
-            except StoreError as error:
-                _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
 
     def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
@@ -384,17 +360,9 @@ class BucketCore:
         slots = checked_lease_id(lease_id)
         if is_closed_id(lease_id):
             return bool((yield from self.release(lease_id, slots, fence=None)))
-        return (yield from self._revoke_held(lease_id, slots))
-
-    def _revoke_held(self, lease_id: str, slots: tuple[int, ...]) -> Operation[bool]:
-        return revoke(
-            self.state,
-            slots=slots,
-            lease_id=lease_id,
-            by=self.owner,
-            tries=RELEASE_TRIES,
-            deadline=self.state.time.steady() + RELEASE_SECONDS,
-        )
+        until = self.state.time.steady() + RELEASE_SECONDS
+        asked = revoke(self.state, slots=slots, lease_id=lease_id, by=self.owner, tries=RELEASE_TRIES, deadline=until)
+        return (yield from asked)
 
     def resize(self, max_tokens: int) -> Operation[Resized]:
         """Change how many tokens the bucket has."""
@@ -421,17 +389,6 @@ class BucketCore:
         )
         require_answers(outcomes, lease_id=lease_id)
         return [outcome.slot for outcome in outcomes if outcome.ended]
-
-    def end_all(self) -> int:
-        """Release every lease in the table, on the calling thread; returns how many this ended."""
-        ended = 0
-        for lease_id, slots, fence in leases_of(self.run(self.status())):
-            held = self.leases.get(lease_id)
-            if held is not None:
-                held.end.keeps_closed = False
-            ended += held.release() if held else bool(self.run(self.release(lease_id, slots, fence=fence)))
-        self.state.hints.wake_all()
-        return ended
 
     # Closing.
 
@@ -485,10 +442,45 @@ class BucketCore:
                 leases=self.leases,
                 owed=self.owed,
                 runtime=self.runtime,
-                connection=self._connection,
+                connection=self.connection,
                 reporter=self._reporter,
             )
         return self._context
+
+
+def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
+    """Release grants that may be leased but have no holder, on the calling thread.
+
+    Args:
+        core: The bucket.
+        grants: What may be leased.
+        unanswered: The ids of those whose request may still be under way. It may be carried out after the release,
+            which is therefore sent again, at growing intervals, until that cannot happen any more.
+    """
+    leases = []
+    for grant in grants:
+        lease = core.leases.get(grant.lease_id) or core.owed.get(grant.lease_id) or core.new_lease(grant)
+        lease.end.may_land = grant.lease_id in unanswered
+        lease.end.keeps_closed = False  # nothing was done under it
+        lease.begin_release()  # another interrupt may come: all are owed from here on
+        leases.append(lease)
+    for lease in leases:
+        try:
+            lease.release()
+        except StoreError as error:
+            _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
+
+
+def end_all(core: BucketCore) -> int:
+    """Release every lease in the table, on the calling thread; returns how many this ended."""
+    ended = 0
+    for lease_id, slots, fence in leases_of(core.run(core.status())):
+        held = core.leases.get(lease_id)
+        if held is not None:
+            held.end.keeps_closed = False
+        ended += held.release() if held else bool(core.run(core.release(lease_id, slots, fence=fence)))
+    core.state.hints.wake_all()
+    return ended
 
 
 def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:

@@ -49,7 +49,7 @@ class WantedTogether(Generic[Bucket]):
         self.parts = [_part(given, kind) for given in _listed(buckets)]
         cores = [bucket._core for bucket, _ in self.parts]  # noqa: SLF001 - each API's own class
         for number, core in enumerate(cores):
-            if any(core.is_same_bucket(other) for other in cores[:number]):
+            if any(_is_same(core, other) for other in cores[:number]):
                 raise ConfigurationError(
                     f"bucket {core.name!r} is named twice: give it once, with a count, as in (bucket, 2)"
                 )
@@ -111,6 +111,11 @@ def checked_permits(rate: object, kinds: tuple[type, ...]) -> tuple[Any, int] | 
             f"rate must be a limiter, a key of one, or a pair of one and a number of permits, not {shown(rate)}"
         )
     return limiter, permits
+
+
+def _is_same(one: BucketCore, other: BucketCore) -> bool:
+    """Whether both are one bucket in one table, reached in the same way."""
+    return (one.name, one.table, one.connection) == (other.name, other.table, other.connection)
 
 
 def _listed(buckets: Iterable[object]) -> list[object]:

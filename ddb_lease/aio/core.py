@@ -23,7 +23,14 @@ from ddb_lease._protocol.messages import Answer, Unknown
 from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, drop_ticket_of, leases_of
+from ddb_lease._runtime.bucket_core import (
+    BucketCore,
+    PendingAcquire,
+    checked_lease_id,
+    drop_ticket_of,
+    give_back_all,
+    leases_of,
+)
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, hand_over
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import caller, hand_out
@@ -288,7 +295,7 @@ class AsyncBucket:
         def pay() -> None:
             try:
                 unanswered = () if _is_answered(wakeup.flight) else pending.unanswered
-                self.core.give_back_all(pending.open_grants, unanswered=unanswered)
+                give_back_all(self.core, pending.open_grants, unanswered=unanswered)
                 drop_ticket_of(pending.waiter, self.core)
             finally:
                 self._debts.discard(debt)

@@ -127,6 +127,11 @@ class Leases(NotSync, BelongsHere):
             # A failed release must neither mask nor replace the body's outcome.
             _log.warning("not released yet, and expires otherwise: %s", error)
 
+    def _give_up(self) -> None:
+        if not self._entered:
+            for held in self._held:
+                held.hand_over()
+
 
 async def acquire_all(
     buckets: Iterable[LeaseBucket | tuple[LeaseBucket, int]],
