@@ -80,26 +80,34 @@ def test_an_error_of_one_releases_the_others(two, table):
     assert leased(table, two[0]) == {}
 
 
-def test_a_cancellation_at_any_turn_leaves_nothing_leased(two, table):
+def test_a_cancellation_at_any_turn_leaves_nothing_leased(aio_bucket, bucket_name, table):
+    two = [aio_bucket(f"{bucket_name}-{number}", stepped=True) for number in range(2)]
+    left = []
+
     async def cancelled_after(turns):
         task = asyncio.create_task(acquire_all(two, timeout=5))
         for _ in range(turns):
             await asyncio.sleep(0)
-        await asyncio.sleep(0.0005 * turns)
         if not task.cancel():
             await (await task).release()
             return False
         with pytest.raises(asyncio.CancelledError):
             await task
+        for bucket in two:
+            await bucket._bucket.driver._threads.land()
         return True
 
     async def main():
         for bucket in two:
             await (await bucket.acquire(5)).release()
-        struck = 0
-        for turns in range(40):
-            struck += await cancelled_after(turns)
-        assert struck > 3
+        turns = 0
+        while await cancelled_after(turns):
+            try:
+                eventually(lambda: not leased(table, two[0]) and not leased(table, two[1]))
+            except AssertionError:
+                left.append(turns)
+            turns += 1
+        assert turns > 15
 
     asyncio.run(main())
-    eventually(lambda: not leased(table, two[0]) and not leased(table, two[1]))
+    assert not left
