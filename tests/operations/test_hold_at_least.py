@@ -43,7 +43,9 @@ def test_a_release_before_closes_the_slot_until_then(environment, table):
     assert (slot["expires_at"], slot["owner"]) == (until, lease.owner)
     assert slot["lease_id"] == lease.id.replace("-", "-closed-")
     assert slot["ttl"] * 1000 > until + 3_600_000
+    bucket.tap.clear()
     assert bucket.try_acquire() is None, "nor does this process get it"
+    assert bucket.tap.count() == {"Look": 1}, "nor does it try"
     assert 149.0 <= free_at(other, environment) <= 155.0
 
 
@@ -98,6 +100,17 @@ def test_it_is_renewed_at_the_pace_of_any_lease_and_sees_a_revocation(environmen
     environment.run(11.0, bucket)
     assert told == [LossReason.REVOKED]
     assert leases_in(table) == {0: lease.id.replace("-", "-closed-")}
+
+
+def test_renewals_keep_the_margin_of_a_lease_however_long_it_is_held_at_least(environment):
+    bucket = environment.bucket(max_tokens=1)
+    year = 365 * 86_400
+    lease = bucket.acquire(5, hold_at_least=year)  # its own margin is longer than a lease
+    assert year - 13_000 < lease.remaining < year - 12_000
+    now = environment.clock.steady()
+    with lease._held.attempts.lock:
+        renewal = lease._held.belief.begin_renewal(now, environment.now_ms)
+    assert 20.0 < renewal.deadline - now < 30.0
 
 
 def test_renewals_go_on_beyond_it(environment, table):
