@@ -135,7 +135,10 @@ CLOSING = Chapter(
             target="_Together.acquire",
             code="self._give_back()",
             without="",
-            noticed_by=(f"{_ALL}test_what_cannot_be_had_in_time_leaves_nothing_held_and_is_named",),
+            noticed_by=(
+                f"{_ALL}test_an_error_of_one_releases_the_others",
+                f"{_ALL}test_permits_are_taken_last_and_not_at_all_if_they_come_too_late",
+            ),
         ),
         Mutant(
             name="a lease is noted before an interrupt can come",
