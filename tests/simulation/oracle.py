@@ -49,7 +49,7 @@ class Oracle:
         revoked: Leases that were marked so, and when: their holder finds out as well.
         grants: Leases handed to users.
         takeovers: Claims that took an expired lease's slot.
-        kept_closed: Leases that were acquired for a time at least.
+        kept_closed: Slots that a holder gave back and kept closed.
     """
 
     world: World
@@ -89,7 +89,6 @@ class Oracle:
 
     def promised(self, lease: Lease, at_least: float) -> None:
         """A user got a lease, and its slots go to nobody else for so many seconds after it was acquired."""
-        self.kept_closed += 1
         for slot in lease.slots:
             item = self.service.items.get((BUCKET, f"slot#{slot:05d}"))
             if item is not None and _lease_id(item) == lease.id:  # else somebody has ended it already
@@ -232,6 +231,7 @@ class Oracle:
 
     def _closed(self, slot: int, lease_id: str, before: Item | None, after: Item) -> None:
         """A holder gave its slot back, and keeps it closed: no lease of anybody's, under the old one's fence."""
+        self.kept_closed += 1
         if before is None or before["fence"] != after["fence"]:
             raise Violation("S3", f"slot {slot}: {lease_id} has another fence than the lease that it closed")
         if any(held.lease.id == _lease_id(before) and held.believes() for p in self.processes for held in p.held):

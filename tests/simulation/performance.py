@@ -85,6 +85,7 @@ class Record:
     takeovers: int = 0
     mints: int = 0
     re_mints: int = 0
+    kept_closed: int = 0
     lost: int = 0
     given_up: int = 0
     untimely: int = 0
@@ -849,6 +850,7 @@ class Performance:
         record.events = self.world.events
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
+        record.kept_closed = oracle.kept_closed
         record.given_up = sum(renewer.given_up for renewer in self._renewers)
         record.untimely = len(self.network.untimely)
         record.seconds = self.world.now - BEGIN
