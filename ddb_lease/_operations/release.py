@@ -95,7 +95,7 @@ def _release_one(
             ttl = state.ttl(closed_until if now is None else now.high_ms, expires_at=closed_until, fence=fence or 0)
             return Close(slot=slot, lease_id=lease_id, closed_id=closed_id(lease_id), expires_at=closed_until, ttl=ttl)
         # Without the fence, the item keeps the TTL that its lease gave it: see `grants.ttl_for`.
-        dated = None if now is None or fence is None else state.ttl(now.high_ms, fence=fence)
+        dated = state.ttl(now.high_ms, fence=fence or 0) if now is not None and fence is not None else None
         return Release(slot=slot, lease_id=lease_id, ttl=dated)
 
     answer, uncertain = yield from send_until(

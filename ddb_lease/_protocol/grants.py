@@ -149,9 +149,8 @@ def released(answer: Done | Refused, *, lease_id: str, fence: int | None, uncert
     # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since. Only we
     # can have closed it by an id made of ours.
     slot = answer.slot
-    if uncertain and was_closed(slot, lease_id):
-        return True
-    return uncertain and slot is not None and slot.lease is None and slot.fence == fence
+    freed = slot is not None and slot.lease is None and slot.fence == fence
+    return uncertain and (freed or was_closed(slot, lease_id))
 
 
 def may_still_land(answers: Sequence[Answer], *, fence: int) -> bool:
