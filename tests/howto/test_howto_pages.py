@@ -199,6 +199,13 @@ def test_a_session_may_be_a_profile_and_a_role_is_asked_for_by_need_only(tmp_pat
     assert session.get_credentials().method == "assume-role"
 
 
+def test_metrics_are_recorded_of_buckets_and_rates(program):
+    page = program("alarms")
+    with page.bucket.acquire(timeout=60):
+        page.mail.acquire(timeout=30)
+    assert callable(page.record)
+
+
 def test_both_locks_are_held_for_the_days_of_the_change(program, connection):
     page = program("migrating")
     held = []
