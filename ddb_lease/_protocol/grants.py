@@ -80,7 +80,7 @@ def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
         return False
     # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
     # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
-    started = grant.deadline + grant.margin - grant.first_ms / 1000
+    started = grant.deadline + grant.margin - max(grant.lease_ms, grant.hold_ms) / 1000
     written_by = grant.acquired_at / 1000 - started
     return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + FAR_AHEAD_SECONDS
 

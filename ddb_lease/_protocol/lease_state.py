@@ -134,7 +134,9 @@ class Belief:
         self._planned = grant.deadline
         self._offset = _reckoned(grant.expires_at, grant.deadline, grant.margin)
         # Of a lease that was acquired for longer than its length, renewals go at the pace of any other.
-        self._paced = grant.deadline + grant.margin - grant.first_ms / 1000 + self._length - self._margin
+        self._paced = (
+            grant.deadline + grant.margin - max(grant.lease_ms, grant.hold_ms) / 1000 + self._length - self._margin
+        )
         self.renew_at = self._next_renewal(self._paced)
 
     @property

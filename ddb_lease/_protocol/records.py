@@ -125,11 +125,6 @@ class Grant:
     hold_ms: int = 0
 
     @property
-    def first_ms(self) -> int:
-        """For how long it was acquired, before any renewal."""
-        return max(self.lease_ms, self.hold_ms)
-
-    @property
     def closed_until(self) -> int:
         """Until when nobody else may have the slots, in ms; in the past if that was not asked for."""
         return self.acquired_at + self.hold_ms

@@ -45,13 +45,11 @@ def checked_timing(timing: Timing | None) -> Timing:
 
 
 def checked_hold_ms(hold_at_least: object) -> int:
-    """For how long a slot goes to nobody else after it was acquired, in ms; 0 if that was not asked for.
+    """For how long a slot goes to nobody else after it was acquired, in ms.
 
     Raises:
         ConfigurationError: It is no time above 0, or one of more than a year.
     """
-    if hold_at_least is None:
-        return 0
     seconds = as_seconds(hold_at_least)
     if not 0 < seconds <= LONGEST_LEASE_MS / 1000:
         raise ConfigurationError(

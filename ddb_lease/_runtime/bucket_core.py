@@ -237,7 +237,7 @@ class BucketCore:
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
-        hold_ms = checked_hold_ms(hold_at_least)
+        hold_ms = 0 if hold_at_least is None else checked_hold_ms(hold_at_least)
         require_count(count)
         require_priority(priority)
         data = _checked_data(data, count)

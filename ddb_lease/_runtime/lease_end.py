@@ -247,7 +247,8 @@ class LeaseEnd:
         owed, now = self._context.owed, self._context.state.time.steady()
         if self._grant.lease_id not in owed and not self.released:
             # No later than this: every renewal was sent before, and extends the lease by its length at most.
-            self._owed_until = now + self._grant.first_ms / 1000 + self._margin + _CERTAINLY_SECONDS
+            longest = max(self._grant.lease_ms, self._grant.hold_ms) / 1000
+            self._owed_until = now + longest + self._margin + _CERTAINLY_SECONDS
             owed[self._grant.lease_id] = self._scheduled
 
     def hand_over(self) -> None:

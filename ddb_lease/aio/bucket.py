@@ -298,7 +298,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         require_timeout(timeout, wording=_LEASED)
         require_count(count)
         require_priority(priority)
-        checked_hold_ms(hold_at_least)
+        if hold_at_least is not None:
+            checked_hold_ms(hold_at_least)
         return functools.partial(
             decorate_async,
             enter=lambda: self.lease(timeout, count=count, data=data, priority=priority, hold_at_least=hold_at_least),
