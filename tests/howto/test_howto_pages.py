@@ -245,7 +245,7 @@ def test_every_command_is_one_that_the_parser_takes(line):
         assert main.parser().parse_args(own).execute
 
 
-@pytest.mark.parametrize("page", ["kubernetes"])
+@pytest.mark.parametrize("page", ["kubernetes", "containers"])
 def test_every_manifest_is_yaml(page):
     assert all(yaml.safe_load(block) for block in blocks(page, "yaml"))
 
