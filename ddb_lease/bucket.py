@@ -62,7 +62,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         max_tokens: How many leases there can be at once, 1 to 100,000.
         lease_seconds: Length of a lease, in seconds or as a timedelta; at least three margins (see `Timing`). It is
             renewed every third of this. The slot of a crashed holder is free again at most this long, plus 2 s, after
-            the last renewal.
+            the last renewal; or, if it was acquired with `hold_at_least`, when that time has passed.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.

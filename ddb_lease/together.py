@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
@@ -17,7 +18,7 @@ from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, togeth
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS
 from ddb_lease._runtime.mistaken import NotAsync
-from ddb_lease._runtime.together_core import FirstLoss, WantedTogether, checked_permits, lost_of
+from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
 from ddb_lease._state.log import log as _log
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
@@ -190,6 +191,25 @@ def acquire_all(
     return _Together(buckets, timeout=timeout, data=data, on_lost=on_lost).acquire(permits)
 
 
+class _FirstLoss:
+    """Calls back once, with the first of several leases that is lost. The others wait for it to return.
+
+    A revoked lease's slot is free when its callback has returned: by then the one that was called has stopped the work.
+    """
+
+    def __init__(self, callback: OnLost) -> None:
+        self._callback = callback
+        self._calling = threading.RLock()  # a loss may be noticed in the callback itself
+        self._told = False
+
+    def __call__(self, lease: Lease) -> object:
+        with self._calling:
+            if self._told:
+                return None
+            self._told = True
+            return self._callback(lease)
+
+
 class _Together:
     """One `acquire_all`."""
 
@@ -203,7 +223,7 @@ class _Together:
     ) -> None:
         self._wanted: WantedTogether[LeaseBucket] = WantedTogether(buckets, kind=LeaseBucket, timeout=timeout)
         self._data = data
-        self._on_lost = None if on_lost is None else FirstLoss(on_lost)
+        self._on_lost = None if on_lost is None else _FirstLoss(on_lost)
         self._had: list[Lease] = []
         self._at: dict[int, Lease] = {}
 

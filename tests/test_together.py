@@ -149,6 +149,22 @@ def test_losing_one_is_told_once_and_seen_by_check(two, environment):
     assert not leases.release()
 
 
+def test_no_revoked_slot_is_given_back_before_the_one_callback_has_returned(two, environment, table):
+    seen = []
+
+    def on_lost(_):
+        seen.append([leases_of(table, bucket.name) for bucket in two])
+
+    leases = acquire_all(two, timeout=5, on_lost=on_lost)
+    for bucket in two:
+        assert bucket.revoke(leased(bucket)[0])
+    environment.run(11.0, *two)
+    assert [bool(held) for held in seen[0]].count(True) >= 1
+    assert len(seen) == 1
+    assert not leases.held
+    assert [leases_of(table, bucket.name) for bucket in two] == [{}, {}]
+
+
 def test_a_block_is_entered_once(two):
     leases = acquire_all(two, timeout=5)
     with leases:

@@ -6,8 +6,7 @@ Invariants: it sends nothing and drives nothing.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from ddb_lease._numbers import checked_timeout, shown
@@ -74,22 +73,6 @@ class WantedTogether(Generic[Bucket]):
         error = bucket._core.timed_out(self._timeout, count)  # noqa: SLF001 - each API's own class
         many = len(self.parts)
         return error if many == 1 else AcquireTimeout(f"{error}; none of the {many} buckets' slots are held")
-
-
-class FirstLoss:
-    """Calls back once, with the first lease of several that is lost.
-
-    Args:
-        callback: The user's own.
-    """
-
-    def __init__(self, callback: Callable[[Any], object]) -> None:
-        self._callback = callback
-        self._first = threading.Lock()
-
-    def __call__(self, lease: Any) -> object:  # noqa: ANN401 - a lease of either API
-        """A lease is lost."""
-        return self._callback(lease) if self._first.acquire(blocking=False) else None
 
 
 def lost_of(leases: Sequence[HeldLease]) -> LossReason | None:

@@ -8,7 +8,9 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 
@@ -16,7 +18,7 @@ from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, togeth
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS
 from ddb_lease._runtime.mistaken import NotSync
-from ddb_lease._runtime.together_core import FirstLoss, WantedTogether, checked_permits, lost_of
+from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
 from ddb_lease._state.log import log as _log
 from ddb_lease.aio.bucket import LeaseBucket
 from ddb_lease.aio.key_limiter import KeyLimiter
@@ -183,6 +185,26 @@ async def acquire_all(
     return await _Together(buckets, timeout=timeout, data=data, on_lost=on_lost).acquire(permits)
 
 
+class _FirstLoss:
+    """Calls back once, with the first of several leases that is lost. The others wait until it is over.
+
+    A revoked lease's slot is free when its callback is over: by then the one that was called has stopped the work.
+    """
+
+    def __init__(self, callback: OnLost) -> None:
+        self._callback = callback
+        self._calling = asyncio.Lock()
+        self._told = False
+
+    async def tell(self, lease: Lease) -> None:
+        async with self._calling:
+            if not self._told:
+                self._told = True
+                returned = self._callback(lease)
+                if inspect.isawaitable(returned):
+                    await returned
+
+
 class _Together:
     """One `acquire_all`."""
 
@@ -196,7 +218,7 @@ class _Together:
     ) -> None:
         self._wanted: WantedTogether[LeaseBucket] = WantedTogether(buckets, kind=LeaseBucket, timeout=timeout)
         self._data = data
-        self._on_lost = None if on_lost is None else FirstLoss(on_lost)
+        self._on_lost = None if on_lost is None else _FirstLoss(on_lost).tell
         self._at: dict[int, Lease] = {}
 
     async def acquire(self, permits: tuple[RateLimiter | KeyLimiter, int] | None) -> Leases:

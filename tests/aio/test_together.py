@@ -80,6 +80,30 @@ def test_an_error_of_one_releases_the_others(two, table):
     assert leased(table, two[0]) == {}
 
 
+def test_the_first_loss_is_told_once_and_awaited(two, table):
+    async def main():
+        told = []
+
+        async def on_lost(lease):
+            await asyncio.sleep(0)
+            told.append(lease)
+
+        leases = await acquire_all(two, timeout=5, on_lost=on_lost)
+        for bucket, lease in zip(two, leases, strict=True):
+            assert await bucket.revoke(lease.id)
+            with pytest.raises(LeaseLost):
+                await lease.renew()
+        for _ in range(500):
+            if told and not leased(table, two[0]) and not leased(table, two[1]):
+                break
+            await asyncio.sleep(0.01)
+        assert len(told) == 1
+        assert leases.reason == "revoked"
+        assert leased(table, two[0]) == leased(table, two[1]) == {}
+
+    asyncio.run(main())
+
+
 def test_a_cancellation_at_any_turn_leaves_nothing_leased(aio_bucket, bucket_name, table):
     two = [aio_bucket(f"{bucket_name}-{number}", stepped=True) for number in range(2)]
     left = []

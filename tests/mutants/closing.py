@@ -149,10 +149,10 @@ CLOSING = Chapter(
         ),
         Mutant(
             name="of several leases the first loss is told, once",
-            module="_runtime/together_core.py",
-            target="FirstLoss.__call__",
-            code="self._first.acquire(blocking=False)",
-            without="True",
+            module="together.py",
+            target="_FirstLoss.__call__",
+            code="self._told = True",
+            without="",
             noticed_by=(f"{_ALL}test_losing_one_is_told_once_and_seen_by_check",),
         ),
         Mutant(
