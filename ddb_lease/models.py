@@ -53,6 +53,8 @@ Uncorrected quartz stays below half of it."""
 PERMIT_KEY = "ddb_lease"
 """In the data of a leased slot: it is a permit of a window, which nobody holds, renews or releases."""
 
+CLOSED_MARK = "closed-"
+"""In the id of a lease that nobody holds: it keeps its slot closed, as its last holder asked for."""
 
 _LEAST = {"front_end_skew": 0, "grace": 0, "grace_part": 0, "grace_most": 0, "retention": 3600, "max_clock_skew": 0}
 
@@ -329,6 +331,11 @@ class LeaseInfo:
     def expired(self) -> bool:
         """Whether the lease has expired in the table."""
         return self.remaining_seconds < 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody holds it: it keeps its slot closed, as its last holder, the `owner`, asked for."""
+        return self.lease_id.partition("-")[2].startswith(CLOSED_MARK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "acquire_all": "where one gets several at once",
+    "Leases": "what it returns",
     "DynamoDBTokenBucket": "tokens that nobody renews",
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
@@ -63,6 +65,8 @@ PUBLIC = {
 FOR_ASYNCIO = {
     "Lease": "a slot in a task's hands",
     "LeaseBucket": "where one gets it",
+    "acquire_all": "where one gets several at once",
+    "Leases": "what it returns",
     "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
     "Reservation": "permits that are held, and settled later",
@@ -298,6 +302,7 @@ EXAMPLES = [
     "ddb_lease.aio.rate_limiter",
     "ddb_lease.aio.reservation",
     "ddb_lease.aio.sliding_window",
+    "ddb_lease.aio.together",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
@@ -315,6 +320,7 @@ EXAMPLES = [
     "ddb_lease.testing.clock",
     "ddb_lease.testing.environment",
     "ddb_lease.otel",
+    "ddb_lease.together",
     "ddb_lease.token_bucket",
     "ddb_lease.signals",
     "ddb_lease.sliding_window",

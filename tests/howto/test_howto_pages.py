@@ -66,6 +66,20 @@ def test_frameworks(program):
     page.jobs_bucket().close()
 
 
+def test_what_is_held_at_least_several_at_once_and_exclusive(program, capsys):
+    page = program("holding")
+    done = []
+    assert page.report_once(lambda: done.append(1))
+    assert not page.report_once(lambda: done.append(2))
+    [closed] = page.reports.status().leases
+    assert closed.closed
+    assert 830 < closed.remaining_seconds < 841
+    page.work_for_tenant([lambda: done.append(page.everybody.status().free)])
+    assert done == [1, 48]
+    assert page.everybody.status().free == 50
+    assert capsys.readouterr().out == "read\nrebuild\n"
+
+
 @pytest.fixture
 def lease_environment(connection):
     with TestEnvironment(**connection) as environment:

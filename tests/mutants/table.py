@@ -3,6 +3,7 @@
 from tests.mutants import (
     acquiring,
     answers,
+    closing,
     commanding,
     conforming,
     deciding,
@@ -40,6 +41,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     queueing.QUEUEING,
     deciding.AMBIGUITY,
     holding.BELIEF,
+    closing.CLOSING,
     processes.PROCESSES,
     acquiring.ACQUIRING,
     searching.SEARCHING,

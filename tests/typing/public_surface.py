@@ -41,6 +41,9 @@ def bucket_and_lease() -> None:
     assert_type(bucket.acquire(), ddb_lease.Lease)
     assert_type(bucket.acquire(10, count=2, data={"job": 17}, on_lost=print), ddb_lease.Lease)
     assert_type(bucket.try_acquire(count=2), ddb_lease.Lease | None)
+    assert_type(bucket.acquire(hold_at_least=840), ddb_lease.Lease)
+    assert_type(bucket.try_acquire(hold_at_least=timedelta(minutes=14)), ddb_lease.Lease | None)
+    bucket.acquire(hold_at_least="14m")  # type: ignore[arg-type]
     bucket.acquire(10, 2)  # type: ignore[call-arg]
     bucket.try_acquire().release()  # type: ignore[union-attr]
     assert_type(bucket.release("0-x"), bool)
@@ -70,6 +73,39 @@ def bucket_and_lease() -> None:
         lease.held = False  # type: ignore[misc]
         lease.check()
         lease.renew()
+
+
+def several_at_once() -> None:
+    bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
+    limiter = ddb_lease.RateLimiter("mail", rate=5)
+    leases = ddb_lease.acquire_all([bucket, (bucket, 2)], timeout=10, rate=limiter, data={"job": 17}, on_lost=print)
+    assert_type(leases, ddb_lease.Leases)
+    ddb_lease.acquire_all([bucket], rate=(limiter.key("a"), 3))
+    ddb_lease.acquire_all([limiter])  # type: ignore[list-item]
+    ddb_lease.acquire_all(bucket)  # type: ignore[arg-type]
+    with leases as itself:
+        assert_type(itself, ddb_lease.Leases)
+        assert_type(leases.leases, tuple[ddb_lease.Lease, ...])
+        for lease in leases:
+            assert_type(lease, ddb_lease.Lease)
+        assert_type(leases.held, bool)
+        assert_type(leases.remaining, float)
+        assert_type(leases.lost, ddb_lease.LossReason | None)
+        assert_type(leases.release(), bool)
+        leases.check()
+
+
+async def several_at_once_in_asyncio() -> None:
+    bucket = aio.LeaseBucket("reports", max_tokens=1)
+    leases = await aio.acquire_all([bucket, (bucket, 2)], timeout=10)
+    assert_type(leases, aio.Leases)
+    await bucket.acquire(hold_at_least=840)
+    await bucket.try_acquire(hold_at_least=840)
+    async with leases as itself:
+        assert_type(itself, aio.Leases)
+        assert_type(leases.leases, tuple[aio.Lease, ...])
+        assert_type(leases.reason, ddb_lease.LossReason | None)
+        assert_type(await leases.release(), bool)
 
 
 def decorated() -> None:
