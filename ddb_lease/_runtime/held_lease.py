@@ -36,7 +36,7 @@ from ddb_lease._runtime.instrumentation import Observer, PendingEvents
 from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd, slots_text
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.guard import guard, plainly
-from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
+from ddb_lease.errors import ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.models import Data
 
 PATIENCE_SECONDS = 5.0
@@ -86,7 +86,8 @@ class HeldLease:
         self._seconds = seconds = grant.lease_ms / 1000
         self._margin = grant.margin
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
-        self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by)
+        margin = grant.margin if not grant.hold_ms else state.timing.margin_for(seconds)
+        self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by, margin=margin)
         self._forked = False
         reporter = context.reporter
         self._events = None if reporter is None else PendingEvents(reporter, planned=self.belief.due_at())
@@ -230,12 +231,14 @@ class HeldLease:
             within: Seconds, or a timedelta, for which it can be adopted.
 
         Raises:
-            ConfigurationError: `within` cannot work; nothing was sent, and the lease is held.
+            ConfigurationError: It cannot be handed over, or not for such a time; nothing was sent, and the lease is held.
             LeaseLost: We do not hold the lease (any more); there is no token.
             StoreUnavailable: No usable answer: the lease is held and renewed, and there is no token.
             StoreRejected: The service refuses for good; else as above.
         """
         within_ms = checked_within(within)
+        if self.end.keeps_closed:
+            raise ConfigurationError(f"lease {self.id} was acquired with hold_at_least, and cannot be handed over")
         self.check()
         self.end.longest_seconds = max(self.end.longest_seconds, within_ms / 1000)
         attempt = HandOver(self.attempts, within_ms=within_ms, owner=self.owner)

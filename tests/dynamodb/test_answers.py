@@ -17,6 +17,7 @@ from urllib3.exceptions import NewConnectionError, ProxyError
 from ddb_lease import StoreRejected
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
+    Close,
     Conflict,
     Done,
     Grow,
@@ -635,6 +636,7 @@ EVERY_REQUEST = {
     "adopt several": adopt(0, 3),
     "release": release(),
     "release, time unknown": release(ttl=None),
+    "close": Close(slot=3, lease_id="3-x", closed_id="3-closed-x", expires_at=1, ttl=1),
     "revoke": Revoke(slot=3, lease_id="3-x", by="an operator"),
     "take, claiming": take((0, 2), ()),
     "take, minting": take((0,), (1, 2)),

@@ -80,6 +80,16 @@ class Adopt(NamedTuple):
     ttl: int
 
 
+class Close(NamedTuple):
+    """Give a lease back, and keep its slot closed: it carries a lease of nobody's until `expires`."""
+
+    slot: int
+    lease: int
+    closed: int
+    expires: int
+    ttl: int
+
+
 class Mint(NamedTuple):
     slot: int
     fence: int
@@ -134,7 +144,7 @@ class Revoke(NamedTuple):
     lease: int
 
 
-Request = Claim | Renew | Release | Adopt | Mint | BringBack | Take | Retire | Grow | Create | Revoke
+Request = Claim | Renew | Release | Adopt | Close | Mint | BringBack | Take | Retire | Grow | Create | Revoke
 
 
 def circulates(slot: Slot | None) -> bool:
@@ -168,6 +178,7 @@ class Service:
             "renew": self._renew,
             "release": self._release,
             "adopt": self._adopt,
+            "close": self._close,
             "mint": self._mint,
             "bring back": self._bring_back,
             "take": self._take,
@@ -242,6 +253,14 @@ class Service:
             return None
         after = slot._replace(lease=request.lease, fence=request.fence, expires=request.expires, ttl=request.ttl)
         return _with(table, request.slot, after if keep.ADOPT_KEEPS_RETIRED else after._replace(retired=0))
+
+    def _close(self, table: Table, request: Close) -> Table | None:
+        slot, keep = table.slots[request.slot], self._keep
+        if slot is None or not slot.lease or (keep.CLOSE_MINE and slot.lease != request.lease):
+            return None
+        lease = request.closed if keep.CLOSE_ANOTHER_ID else slot.lease
+        after = slot._replace(lease=lease, expires=request.expires, ttl=request.ttl, revoked=0)
+        return _with(table, request.slot, after)
 
     def _revoke(self, table: Table, request: Revoke) -> Table | None:
         slot = table.slots[request.slot]

@@ -3,6 +3,7 @@
 from tests.mutants import (
     acquiring,
     answers,
+    closing,
     commanding,
     conforming,
     deciding,
@@ -10,6 +11,7 @@ from tests.mutants import (
     handing,
     holding,
     limits,
+    middleware,
     operating,
     outages,
     processes,
@@ -41,6 +43,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     deciding.AMBIGUITY,
     holding.BELIEF,
     handing.HANDING_OVER,
+    closing.CLOSING,
     processes.PROCESSES,
     acquiring.ACQUIRING,
     searching.SEARCHING,
@@ -55,5 +58,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     outages.OUTAGES,
     limits.LIMITS,
     reservations.RESERVATIONS,
+    middleware.MIDDLEWARE,
     conforming.CONFORMING,
 )
