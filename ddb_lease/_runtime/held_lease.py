@@ -231,7 +231,7 @@ class HeldLease:
             within: Seconds, or a timedelta, for which it can be adopted.
 
         Raises:
-            ConfigurationError: It cannot be handed over, or not for such a time; nothing was sent, and the lease is held.
+            ConfigurationError: It cannot be handed over, or not for such a time; nothing was sent, it is held.
             LeaseLost: We do not hold the lease (any more); there is no token.
             StoreUnavailable: No usable answer: the lease is held and renewed, and there is no token.
             StoreRejected: The service refuses for good; else as above.
