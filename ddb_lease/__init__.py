@@ -30,6 +30,7 @@ if _typing.TYPE_CHECKING:
         UnknownBucket,
     )
     from ddb_lease.key_limiter import KeyLimiter
+    from ddb_lease.leader import Leader
     from ddb_lease.lease import Lease
     from ddb_lease.models import (
         BucketStatus,
@@ -59,6 +60,7 @@ __all__ = [
     "DynamoDBTokenBucket",
     "EngineError",
     "KeyLimiter",
+    "Leader",
     "Lease",
     "LeaseBucket",
     "LeaseError",
@@ -89,6 +91,7 @@ _MODULES = {
     "LeaseBucket": "bucket",
     "Lease": "lease",
     "KeyLimiter": "key_limiter",
+    "Leader": "leader",
     "RateLimiter": "rate_limiter",
     "Reservation": "reservation",
     "SlidingWindow": "sliding_window",

@@ -27,6 +27,7 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "Leader": "one of many processes, at any time",
     "DynamoDBTokenBucket": "tokens that nobody renews",
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
@@ -61,6 +62,7 @@ PUBLIC = {
 FOR_ASYNCIO = {
     "Lease": "a slot in a task's hands",
     "LeaseBucket": "where one gets it",
+    "Leader": "one of many processes, at any time",
     "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
     "Reservation": "permits that are held, and settled later",
@@ -73,10 +75,12 @@ FOR_TESTS = {
 }
 BUCKETS = (
     ddb_lease.LeaseBucket,
+    ddb_lease.Leader,
     ddb_lease.DynamoDBTokenBucket,
     ddb_lease.RateLimiter,
     ddb_lease.SlidingWindow,
     aio.LeaseBucket,
+    aio.Leader,
     aio.RateLimiter,
     aio.SlidingWindow,
 )
@@ -266,6 +270,7 @@ def test_everything_after_the_subject_is_keyword_only():
 EXAMPLES = [
     "ddb_lease",
     "ddb_lease.aio.bucket",
+    "ddb_lease.aio.leader",
     "ddb_lease.aio.lease",
     "ddb_lease.aio.rate_limiter",
     "ddb_lease.aio.reservation",
@@ -274,6 +279,7 @@ EXAMPLES = [
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
     "ddb_lease.key_limiter",
+    "ddb_lease.leader",
     "ddb_lease.lease",
     "ddb_lease.rate_events",
     "ddb_lease.rate_limiter",

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from ddb_lease.aio.bucket import LeaseBucket
 from ddb_lease.aio.key_limiter import KeyLimiter
+from ddb_lease.aio.leader import Leader
 from ddb_lease.aio.lease import Lease
 from ddb_lease.aio.rate_limiter import RateLimiter
 from ddb_lease.aio.reservation import Reservation
 from ddb_lease.aio.sliding_window import SlidingWindow
 
-__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter", "Reservation", "SlidingWindow"]
+__all__ = ["KeyLimiter", "Leader", "Lease", "LeaseBucket", "RateLimiter", "Reservation", "SlidingWindow"]

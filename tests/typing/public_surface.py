@@ -71,6 +71,40 @@ def bucket_and_lease() -> None:
         lease.renew()
 
 
+def leading() -> None:
+    def work(lease: ddb_lease.Lease) -> None: ...
+
+    leader = ddb_lease.Leader("scheduler", on_elected=work, on_lost=work, lease_seconds=15, data={"url": "x"})
+    ddb_lease.Leader("scheduler", work)  # type: ignore[misc]
+    assert_type(leader.name, str)
+    assert_type(leader.table, str)
+    assert_type(leader.is_leader, bool)
+    assert_type(leader.fence, int | None)
+    assert_type(leader.current(), ddb_lease.LeaseInfo | None)
+    assert_type(leader.pause(5), bool)
+    assert_type(leader.join(timedelta(seconds=5)), bool)
+    leader.start()
+    leader.stop()
+    with leader as itself:
+        assert_type(itself, ddb_lease.Leader)
+    leader.run()
+
+
+async def leading_asynchronously() -> None:
+    async def work(lease: aio.Lease) -> None: ...
+
+    leader = aio.Leader("scheduler", on_elected=work, on_lost=work)
+    assert_type(leader.is_leader, bool)
+    assert_type(leader.fence, int | None)
+    assert_type(await leader.current(), ddb_lease.LeaseInfo | None)
+    assert_type(await leader.join(5), bool)
+    leader.start()
+    leader.stop()
+    async with leader as itself:
+        assert_type(itself, aio.Leader)
+    await leader.run()
+
+
 def decorated() -> None:
     bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
     limiter = ddb_lease.RateLimiter("mail", rate=5)
