@@ -25,6 +25,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.leadership import (
+    ASIDE_SECONDS,
     AWAY_TEXT,
     CALLBACK_TEXT,
     ENDED_TEXT,
@@ -322,13 +323,15 @@ class Leader(NotAsync, BelongsHere):
             tenure = self._tenure = _Tenure(held, self._on_lost, core=self._core)
             try:
                 with tenure.lease:
-                    require_one_leader(self._core, held.slot)
+                    require_one_leader(self.name, tokens=self._core.state.settings.max_tokens, slot=held.slot)
                     self._lead(tenure)
             except LeaseLost as lost:
                 if lost.lease_id != held.id:
                     raise
             finally:
                 self._tenure = None
+            if held.lost is LossReason.REVOKED:
+                self._wait(ASIDE_SECONDS)
 
     def _elected(self) -> HeldLease | None:
         """Wait for the leader's place; None once we stop."""
@@ -342,11 +345,18 @@ class Leader(NotAsync, BelongsHere):
                 failures += 1
                 if failures == 1:
                     _log.warning(AWAY_TEXT, self.name, error)
-                self._wakeup.pause(pause_when_away(failures, self._core.runtime.chance))
+                self._wait(pause_when_away(failures, self._core.runtime.chance))
             except ConfigurationError:
                 if not self._stopping:
                     raise
         return None
+
+    def _wait(self, seconds: float) -> None:
+        """Wait before the next election, unless we stop."""
+        steady = self._core.runtime.clock.steady
+        ends_at = steady() + seconds
+        while not self._stopping and (left := ends_at - steady()) > 0:
+            self._wakeup.pause(left)
 
     def _lead(self, tenure: _Tenure) -> None:
         if self._stopping or not tenure.begin():

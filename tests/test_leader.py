@@ -248,11 +248,21 @@ def test_a_bucket_that_grew_meanwhile_has_no_second_leader(lead, story, environm
     leader.run()
 
 
-def test_a_slot_of_a_bucket_that_grew_unseen_makes_no_leader(environment, bucket_name):
-    core = environment.bucket(bucket_name)._core
-    leadership.require_one_leader(core, 0)
+def test_a_slot_of_a_bucket_that_grew_unseen_makes_no_leader():
+    leadership.require_one_leader("scheduler", tokens=1, slot=0)
     with pytest.raises(ConfigurationError, match="has been resized"):
-        leadership.require_one_leader(core, 1)
+        leadership.require_one_leader("scheduler", tokens=1, slot=1)
+
+
+def test_who_was_asked_for_the_place_stands_aside_for_others(lead, story, environment):
+    def be_revoked(lease):
+        environment.lose(lease, reason="revoked")
+        times.append(environment.clock.steady())
+
+    times = []
+    leader = lead(be_revoked, lambda _: (times.append(environment.clock.steady()), leader.stop()))
+    leader.run()
+    assert times[1] - times[0] >= leadership.ASIDE_SECONDS
 
 
 def test_everybody_can_read_who_leads(lead, environment, bucket_name):

@@ -12,7 +12,6 @@ from random import Random
 from typing import Final
 
 from ddb_lease._protocol.retry import full_jitter
-from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import BucketStatus, LeaseInfo
 
@@ -28,6 +27,9 @@ AWAY_SECONDS: Final = (1.0, 10.0)
 LOOK_SECONDS: Final = 5.0
 """How often a leader looks whether it still leads, in case nobody woke it: in a forked child, nobody does."""
 
+ASIDE_SECONDS: Final = 5.0
+"""How long a leader stands aside that was asked for its place: the others look about once a second."""
+
 AWAY_TEXT: Final = "leader %r: the service does not answer, and the election goes on when it does: %s"
 
 CALLBACK_TEXT: Final = "on_lost of leader %r failed"
@@ -40,19 +42,23 @@ def used_before(name: str) -> ConfigurationError:
     return ConfigurationError(f"leader {name!r} has run before, or was stopped: make another one")
 
 
-def require_one_leader(core: BucketCore, slot: int) -> None:
+def require_one_leader(name: str, *, tokens: int, slot: int) -> None:
     """Refuse a lease that does not make a leader. The caller releases it.
+
+    Args:
+        name: The bucket's name.
+        tokens: How many tokens it has, as far as that is known.
+        slot: The slot that was leased.
 
     Raises:
         ConfigurationError: The bucket has several tokens, so another holder may lead already.
     """
-    tokens = core.state.settings.max_tokens
     if slot == 0 and tokens == 1:
         return
     several = f"has max_tokens={tokens}" if tokens > 1 else "has been resized"
     raise ConfigurationError(
-        f"bucket {core.name!r} {several}, and a leader needs a bucket of one token: give it another name, or resize "
-        f"the bucket to 1"
+        f"bucket {name!r} {several}, and a leader needs a bucket of one token: give it another name, or resize the "
+        "bucket to 1"
     )
 
 

@@ -22,6 +22,7 @@ from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.leadership import (
+    ASIDE_SECONDS,
     AWAY_TEXT,
     CALLBACK_TEXT,
     ENDED_TEXT,
@@ -39,7 +40,7 @@ from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import Wakeup, running_loop, tell
 from ddb_lease.aio.lease import Lease
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import ConfigurationError, LeaseLost, StoreUnavailable, UnknownBucket
+from ddb_lease.errors import ConfigurationError, LeaseLost, LossReason, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
 from ddb_lease.models import Data, LeaseInfo, Seconds, Timing
 
@@ -282,13 +283,15 @@ class Leader(NotSync, BelongsHere):
             self._lease, self._ending = lease, False
             try:
                 async with lease:
-                    require_one_leader(self._core, lease.slot)
+                    require_one_leader(self.name, tokens=self._core.state.settings.max_tokens, slot=lease.slot)
                     await self._lead(lease)
             except LeaseLost as lost:
                 if lost.lease_id != lease.id:
                     raise
             finally:
                 self._lease = None
+            if lease.reason is LossReason.REVOKED:
+                await self._wait(ASIDE_SECONDS)
 
     async def _elected(self) -> Lease | None:
         """Wait for the leader's place; None once we stop."""
@@ -305,13 +308,17 @@ class Leader(NotSync, BelongsHere):
                 failures += 1
                 if failures == 1:
                     _log.warning(AWAY_TEXT, self.name, error)
-                self._wakeup = self._bucket.new_wakeup()
-                if not self._stopping:
-                    await self._wakeup.pause(pause_when_away(failures, self._core.runtime.chance))
+                await self._wait(pause_when_away(failures, self._core.runtime.chance))
             except ConfigurationError:
                 if not self._stopping:
                     raise
         return None
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait before the next election, unless we stop."""
+        self._wakeup = self._bucket.new_wakeup()
+        if not self._stopping:
+            await self._wakeup.pause(seconds)
 
     def _handed_out(self, held: HeldLease) -> Lease:
         return Lease(held, bucket=self._bucket, on_lost=None)
