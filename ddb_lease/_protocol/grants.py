@@ -9,11 +9,12 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from random import Random
 
 from ddb_lease._protocol.messages import Answer, Done, Refused
-from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Grant, Slot
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Slot
 from ddb_lease.models import Data
 
 FAR_AHEAD_SECONDS = 1.0
@@ -60,6 +61,11 @@ def new_grant(
         margin=margin,
         deadline=steady + lease_ms / 1000 - margin,
     )
+
+
+def ms_until(until: float, steady: float) -> int:
+    """The length of a lease that is to expire at `until`, both on the steady clock: whole ms, and never none."""
+    return min(LONGEST_LEASE_MS, max(1, math.ceil((until - steady) * 1000)))
 
 
 def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:

@@ -218,6 +218,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
         priority: int = 0,
+        until: float | None = None,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
@@ -229,6 +230,7 @@ class BucketCore:
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
             priority: Whose turn comes first.
+            until: When the lease is to expire, on the steady clock; None: after the bucket's length.
         """
         self.block.use()
         if self.state.closed:
@@ -244,7 +246,7 @@ class BucketCore:
             observer = AcquireObserver(self._reporter, now=began)
             also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
-            self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
+            self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None, until=until
         )
         wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
         operation = acquire(wanted, patient=patient)
@@ -284,8 +286,13 @@ class BucketCore:
             pending.observer.won(outcome, now=self.state.time.steady())
         return outcome
 
-    def hold(self, pending: PendingAcquire, outcome: Outcome) -> HeldLease | None:
+    def hold(self, pending: PendingAcquire, outcome: Outcome, *, renewed: bool = True) -> HeldLease | None:
         """Hold what an acquire won: renew it, and release it when the bucket is closed or the process ends.
+
+        Args:
+            pending: The acquire.
+            outcome: Its outcome.
+            renewed: Whether to renew it. If not, no thread is started for it.
 
         Raises:
             StoreUnavailable: As `conclude`, which says what None means, too.
@@ -300,10 +307,12 @@ class BucketCore:
         self.state.began(lease.id, lease.slots)
         self._made.add(lease)
         workers = process.prepare_end(len(self.leases))
-        heartbeats = self._lease_context().heartbeats
-        heartbeats.add(lease)
-        if workers:
-            heartbeats.workers.keep_ready(workers)
+        lease.renewed = renewed
+        if renewed:
+            heartbeats = self._lease_context().heartbeats
+            heartbeats.add(lease)
+            if workers:
+                heartbeats.workers.keep_ready(workers)
         if self.state.closed:
             raise self.state.closed_error()
         log.info(

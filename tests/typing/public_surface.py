@@ -110,6 +110,13 @@ def decorated() -> None:
     limiter = ddb_lease.RateLimiter("mail", rate=5)
     window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
 
+    @bucket.handler(margin=5, timeout=timedelta(seconds=3), data={"a": 1}, on_busy=lambda event, context: "busy")
+    def handler(lease: ddb_lease.Lease, event: str, context: object) -> str:
+        return event
+
+    assert_type(handler, Callable[[Any, Any], Any])
+    bucket.handler(5)  # type: ignore[misc]
+
     @bucket.leased(timeout=60, count=1)
     def report(lease: ddb_lease.Lease, day: str, *, pages: int = 1) -> list[str]:
         return [f"{day} on slot {lease.slot}"] * pages
