@@ -16,7 +16,19 @@ from tqdm import tqdm
 
 from benchmarks.company import DLM, LOCK, NAIVE, OURS, RATE, RAW, ZAE, ContenderFailed, gather, here
 from benchmarks.goals import judge
-from benchmarks.parts import contention, handover, imports, large, manners, process, rates, scale, single, waiting
+from benchmarks.parts import (
+    contention,
+    handover,
+    imports,
+    large,
+    leader,
+    manners,
+    process,
+    rates,
+    scale,
+    single,
+    waiting,
+)
 from benchmarks.plots import draw
 from benchmarks.report import markdown
 
@@ -24,6 +36,7 @@ PARTS: dict[str, ModuleType] = {
     "single": single,
     "contention": contention,
     "handover": handover,
+    "leader": leader,
     "waiting": waiting,
     "scale": scale,
     "large": large,
@@ -36,6 +49,7 @@ SHARES = {
     "single": 8,
     "contention": 36,
     "handover": 14,
+    "leader": 60,
     "waiting": 8,
     "scale": 18,
     "large": 8,

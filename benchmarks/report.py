@@ -74,7 +74,14 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         ]
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
-    return found + _of_process(results.get("process") or {})
+    return found + _of_leader(results.get("leader")) + _of_process(results.get("process") or {})
+
+
+def _of_leader(part: Mapping[str, Any] | None) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    if part is None:
+        return []
+    title = f"Leaders: from the end of one to the next (leases of {part['lease_seconds']:g} s)"
+    return [("leader", title, part["rows"])]
 
 
 def _of_process(part: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
@@ -356,6 +358,20 @@ def test_an_error_in_the_background_is_logged_once_and_raised_by_join(place, cap
 def test_a_table_that_does_not_exist_is_not_waited_for(place):
     with pytest.raises(StoreRejected):
         Leader("scheduler", **arguments(place) | {"table": "no-such-table"}).run()
+
+
+@pytest.mark.parametrize(("page", "said"), [("leader", {"elected", "fence"}), ("lambda", set())])
+@pytest.mark.usefixtures("place")
+def test_the_examples_of_the_page_run(page, said, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
+    context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
+    for block in blocks:
+        names = {"__name__": "example"}
+        exec(compile(block, page, "exec"), names)
+        if page == "lambda":
+            assert names["handler"]("a.csv", context)["imported"] == "a.csv"
+            names["bucket"].close()
+    assert said <= set(re.findall(r"\w+", capsys.readouterr().out))
 
 
 PROGRAM = """
