@@ -124,6 +124,17 @@ def test_after_a_loss_it_stands_for_election_again(lead, story, environment, rea
     assert second.fence > first.fence
 
 
+def test_the_lost_callback_is_called_once_whoever_ends_the_tenure(lead, story, environment):
+    def end_twice(lease):
+        environment.lose(lease, reason="taken")
+        leader.stop()
+        leader.stop()
+
+    leader = lead(end_twice)
+    leader.run()
+    assert story.told == ["elected", "taken"]
+
+
 def test_a_loss_ends_its_pause(lead, story, environment, table):
     def be_lost(_lease):
         table.delete(0)

@@ -210,7 +210,7 @@ class SlotWrites:
 
     def _new_grant(self, slots: tuple[int, ...], fence_seen: int, now: Reading) -> Grant:
         """A grant to ask for now."""
-        lease_ms = self.state.lease_ms() if self.until is None else grants.ms_until(self.until, now.steady)
+        lease_ms = self._lease_ms(now)
         return grants.new_grant(
             slots,
             fence_seen=fence_seen,
@@ -222,6 +222,10 @@ class SlotWrites:
             now_hi=now.high_ms,
             chance=self.state.chance,
         )
+
+    def _lease_ms(self, now: Reading) -> int:
+        """The bucket's length; or what is left until the given end, so that a wait makes the lease no longer."""
+        return self.state.lease_ms() if self.until is None else grants.ms_until(self.until, now.steady)
 
     def _request(self, step: ClaimSlot | MintSlot | TakeSlots, grant: Grant, now: Reading) -> Claim | Mint | Take:
         state = self.state
