@@ -124,13 +124,12 @@ def test_after_a_loss_it_stands_for_election_again(lead, story, environment, rea
     assert second.fence > first.fence
 
 
-def test_the_lost_callback_is_called_once_whoever_ends_the_tenure(lead, story, environment):
-    def end_twice(lease):
-        environment.lose(lease, reason="taken")
-        leader.stop()
+def test_the_lost_callback_is_called_once_even_if_it_stops_the_leader(lead, story, environment):
+    def stop_too(lease):
+        story.lost(lease)
         leader.stop()
 
-    leader = lead(end_twice)
+    leader = lead(lambda lease: environment.lose(lease, reason="taken"), on_lost=stop_too)
     leader.run()
     assert story.told == ["elected", "taken"]
 

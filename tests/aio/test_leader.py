@@ -13,7 +13,7 @@ from ddb_lease.testing import TestEnvironment
 from tests.conftest import TABLE
 
 NOT_ON = ("ministack",)  # the engine does not matter: a leader sends what a bucket sends
-LONG = 60.0
+LONG = 20.0
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ LEADING = Chapter(
             target="_Tenure._ended",
             code="not self._once.acquire(blocking=False)",
             without="False",
-            noticed_by=(f"{_LEADER_TESTS}::test_the_lost_callback_is_called_once_whoever_ends_the_tenure",),
+            noticed_by=(f"{_LEADER_TESTS}::test_the_lost_callback_is_called_once_even_if_it_stops_the_leader",),
         ),
         Mutant(
             name="a leader that was asked for its place stands aside",
@@ -47,9 +47,7 @@ LEADING = Chapter(
             target="_lead",
             code="(work, *ends)",
             without="ends",
-            noticed_by=(
-                "tests/aio/test_leader.py::test_after_a_loss_its_work_is_cancelled_and_it_stands_for_election_again",
-            ),
+            noticed_by=("tests/aio/test_leader.py::test_it_leads_until_it_is_stopped_and_its_work_is_cancelled",),
         ),
         Mutant(
             name="a lease that fits an invocation is as long as that",
