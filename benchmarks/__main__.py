@@ -23,6 +23,7 @@ from benchmarks.parts import (
     large,
     leader,
     manners,
+    middleware,
     process,
     rates,
     scale,
@@ -42,6 +43,7 @@ PARTS: dict[str, ModuleType] = {
     "large": large,
     "manners": manners,
     "rates": rates,
+    "middleware": middleware,
     "imports": imports,
     "process": process,
 }
@@ -55,6 +57,7 @@ SHARES = {
     "large": 8,
     "manners": 8,
     "rates": 110,
+    "middleware": 6,
     "imports": 4,
     "process": 14,
 }

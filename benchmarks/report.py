@@ -72,16 +72,19 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
             ("making", "One more limiter, one more key", part["making"]),
             ("limits", "Several limits, and reservations", part["limits"]),
         ]
+    return found + _of_programs(results) + _of_process(results.get("process") or {})
+
+
+def _of_programs(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    found: list[tuple[str, str, Sequence[Mapping[str, Any]]]] = []
+    if part := results.get("middleware"):
+        found.append(("middleware", "Middleware: a request, in microseconds", part))
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
-    return found + _of_leader(results.get("leader")) + _of_process(results.get("process") or {})
-
-
-def _of_leader(part: Mapping[str, Any] | None) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
-    if part is None:
-        return []
-    title = f"Leaders: from the end of one to the next (leases of {part['lease_seconds']:g} s)"
-    return [("leader", title, part["rows"])]
+    if part := results.get("leader"):
+        title = f"Leaders: from the end of one to the next (leases of {part['lease_seconds']:g} s)"
+        found.append(("leader", title, part["rows"]))
+    return found
 
 
 def _of_process(part: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
