@@ -105,13 +105,15 @@ def test_after_a_loss_it_leads_again_and_after_term_it_ends(start, table, bucket
 def test_a_killed_leader_is_followed_and_its_command_is_dead_by_then(start, table):
     leader = start()
     command, fence = map(int, first_line(leader).split())
-    follower, waits = start(options="--owner ann"), start()
+    follower = start(options="--owner ann")
     says(follower, "waiting")
     leader.kill()
     _, later = map(int, first_line(follower).split())
     assert not lives(command)
     assert later > fence
     assert leased(table)[0]["owner"] == "ann"
+    waits = start()
+    says(waits, "waiting")
     waits.terminate()
     assert waits.wait(LONG) == 143
     assert waits.stdout.read() == ""
