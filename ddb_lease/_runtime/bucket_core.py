@@ -221,6 +221,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
         priority: int = 0,
+        until: float | None = None,
         hold_at_least: Seconds | None = None,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
@@ -233,6 +234,7 @@ class BucketCore:
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
             priority: Whose turn comes first.
+            until: When the lease is to expire, on the steady clock; None: after the bucket's length.
             hold_at_least: For how long the slots go to nobody else, as given.
         """
         self.block.use()
@@ -256,6 +258,7 @@ class BucketCore:
             deadline=deadline,
             waiter=waiter if patient else None,
             hold_ms=hold_ms,
+            until=until,
         )
         wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
         operation = acquire(wanted, patient=patient)
@@ -295,8 +298,13 @@ class BucketCore:
             pending.observer.won(outcome, now=self.state.time.steady())
         return outcome
 
-    def hold(self, pending: PendingAcquire, outcome: Outcome) -> HeldLease | None:
+    def hold(self, pending: PendingAcquire, outcome: Outcome, *, renewed: bool = True) -> HeldLease | None:
         """Hold what an acquire won: renew it, and release it when the bucket is closed or the process ends.
+
+        Args:
+            pending: The acquire.
+            outcome: Its outcome.
+            renewed: Whether to renew it. If not, no thread is started for it.
 
         Raises:
             StoreUnavailable: As `conclude`, which says what None means, too.
@@ -311,10 +319,12 @@ class BucketCore:
         self.state.began(lease.id, lease.slots)
         self._made.add(lease)
         workers = process.prepare_end(len(self.leases))
-        heartbeats = self._lease_context().heartbeats
-        heartbeats.add(lease)
-        if workers:
-            heartbeats.workers.keep_ready(workers)
+        lease.renewed = renewed
+        if renewed:
+            heartbeats = self._lease_context().heartbeats
+            heartbeats.add(lease)
+            if workers:
+                heartbeats.workers.keep_ready(workers)
         if self.state.closed:
             raise self.state.closed_error()
         log.info(

@@ -81,6 +81,40 @@ def bucket_and_lease() -> None:
         lease.hand_over(30)  # type: ignore[call-arg]
 
 
+def leading() -> None:
+    def work(lease: ddb_lease.Lease) -> None: ...
+
+    leader = ddb_lease.Leader("scheduler", on_elected=work, on_lost=work, lease_seconds=15, data={"url": "x"})
+    ddb_lease.Leader("scheduler", work)  # type: ignore[misc]
+    assert_type(leader.name, str)
+    assert_type(leader.table, str)
+    assert_type(leader.is_leader, bool)
+    assert_type(leader.fence, int | None)
+    assert_type(leader.current(), ddb_lease.LeaseInfo | None)
+    assert_type(leader.pause(5), bool)
+    assert_type(leader.join(timedelta(seconds=5)), bool)
+    leader.start()
+    leader.stop()
+    with leader as itself:
+        assert_type(itself, ddb_lease.Leader)
+    leader.run()
+
+
+async def leading_asynchronously() -> None:
+    async def work(lease: aio.Lease) -> None: ...
+
+    leader = aio.Leader("scheduler", on_elected=work, on_lost=work)
+    assert_type(leader.is_leader, bool)
+    assert_type(leader.fence, int | None)
+    assert_type(await leader.current(), ddb_lease.LeaseInfo | None)
+    assert_type(await leader.join(5), bool)
+    leader.start()
+    leader.stop()
+    async with leader as itself:
+        assert_type(itself, aio.Leader)
+    await leader.run()
+
+
 def several_at_once() -> None:
     bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
     limiter = ddb_lease.RateLimiter("mail", rate=5)
@@ -118,6 +152,13 @@ def decorated() -> None:
     bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
     limiter = ddb_lease.RateLimiter("mail", rate=5)
     window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
+
+    @bucket.handler(margin=5, timeout=timedelta(seconds=3), data={"a": 1}, on_busy=lambda event, context: "busy")
+    def handler(lease: ddb_lease.Lease, event: str, context: object) -> str:
+        return event
+
+    assert_type(handler, Callable[[Any, Any], Any])
+    bucket.handler(5)  # type: ignore[misc]
 
     @bucket.leased(timeout=60, count=1)
     def report(lease: ddb_lease.Lease, day: str, *, pages: int = 1) -> list[str]:
