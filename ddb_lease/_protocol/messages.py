@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.hits import HitsAnswer, HitsRequest
 from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
@@ -238,6 +239,7 @@ Request: TypeAlias = (
     | Recount
     | SetOrder
     | TicketRequest
+    | HitsRequest
     | ListPage
     | RateRequest
 )
@@ -367,6 +369,7 @@ Answer: TypeAlias = (
     | PageIs
     | Refused
     | RateAnswer
+    | HitsAnswer
     | Conflict
     | ThrottledAnswer
     | Unsent
