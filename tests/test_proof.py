@@ -14,6 +14,7 @@ import z3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddb_lease._protocol.hits import ListHits, ReadHits
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import Look, Mint, Request, Snapshot
 from ddb_lease._protocol.rates.messages import ListKeys, ReadKey, ReadPolicy
@@ -25,6 +26,7 @@ from scripts.harness import expressions
 from scripts.harness.expression_tree import BadExpression, parse_condition, parse_update
 from tests.proof.clients import LEMMAS
 from tests.proof.document import DOCUMENT, keys
+from tests.proof.hits import HITS, is_hits
 from tests.proof.leases import LEASES
 from tests.proof.limits import RATES
 from tests.proof.shipped import ADDRESS, sent
@@ -33,7 +35,7 @@ from tests.proof.symbols import Run, ways
 from tests.proof.tickets import TICKETS, is_ticket
 from tests.proof.translation import ABSENT, Meaning, flat
 
-THEORIES = {theory.name: theory for theory in (LEASES, RATES, TICKETS)}
+THEORIES = {theory.name: theory for theory in (LEASES, RATES, TICKETS, HITS)}
 each_theory = pytest.mark.parametrize("theory", THEORIES.values(), ids=THEORIES.keys())
 
 
@@ -58,7 +60,7 @@ def test_clients_compute_what_the_proof_assumes_of_them(lemma):
         assert lemma.counterexample(without=assumption) is not None, assumption
 
 
-READS = {Look, LookAtQueue, Snapshot, ListPage, ReadKey, ListKeys, ReadPolicy}
+READS = {Look, LookAtQueue, Snapshot, ListPage, ReadKey, ListKeys, ReadPolicy, ReadHits, ListHits}
 
 
 def test_every_request_that_writes_is_part_of_the_proof():
@@ -66,9 +68,10 @@ def test_every_request_that_writes_is_part_of_the_proof():
     assert proved | READS == set(kinds_in(Request))
 
 
-def test_tickets_are_items_of_their_own():
+def test_tickets_and_hits_are_items_of_their_own():
     for theory in THEORIES.values():
         assert {is_ticket(write) for write in writes_of(theory)} == {theory is TICKETS}
+        assert {is_hits(write) for write in writes_of(theory)} == {theory is HITS}
 
 
 def kinds_in(union):
