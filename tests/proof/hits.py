@@ -210,7 +210,9 @@ def _slides(s: State, setting: Setting, branch: SlideBranch) -> Iterator[Step[St
             "more hits of the window before weigh no less",
             z3.Implies(whose <= MOST_PREVIOUS, WEIGHT(whose) <= WEIGHT(MOST_PREVIOUS)),
         ),
-        setting.assume("ttl is the end of the next window at least, and an hour", 1000 * NEW_TTL >= (NUMBER + 2) * LENGTH + KEPT),
+        setting.assume(
+            "ttl is the end of the next window at least, and an hour", 1000 * NEW_TTL >= (NUMBER + 2) * LENGTH + KEPT
+        ),
     ]
     for way in setting.sent(f"slide, {branch}", lambda run: slide(run, branch)):
         (write,) = way.returned
