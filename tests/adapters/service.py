@@ -37,14 +37,18 @@ class Service:
         self.requests = []
         self.away = False
 
-    def storage(self, api, uri=None, **options):
-        """A storage of a process of its own."""
-        runtime = Runtime(
+    def runtime(self):
+        """That of a process of its own."""
+        return Runtime(
             clock=self.clock,
             wrap=lambda store: _Sender(self, store),
             wakeup=lambda: _Stepping(self.clock),
             skips_time=True,
         )
+
+    def storage(self, api, uri=None, **options):
+        """A storage of a process of its own."""
+        runtime = self.runtime()
         kind = DynamoDBStorage if api == "threads" else AsyncDynamoDBStorage
         given = {"session": SESSION} if uri is None else {}
         storage = kind(uri, **given | options, runtime=runtime)
