@@ -57,10 +57,12 @@ def slowapi_app(uri, limit, **options):
     app.state.limiter = limiter
     app.add_exception_handler(RateLimitExceeded, _rate_limit_exceeded_handler)
 
-    def visit():
-        return asyncio.run(_visit(app))
+    return lambda: visited(app)
 
-    return visit
+
+def visited(app):
+    """The status and headers that an ASGI application answers a visit with."""
+    return asyncio.run(_visit(app))
 
 
 async def _visit(app):

@@ -5,6 +5,7 @@ from tests.mutants import (
     answers,
     commanding,
     conforming,
+    counting,
     deciding,
     guarding,
     holding,
@@ -53,5 +54,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     outages.OUTAGES,
     limits.LIMITS,
     reservations.RESERVATIONS,
+    counting.COUNTING,
     conforming.CONFORMING,
 )
