@@ -39,7 +39,7 @@ class LangChainRateLimiter(BaseRateLimiter):
     Example:
         >>> from ddb_lease import RateLimiter, local
         >>> from ddb_lease.adapters.langchain import LangChainRateLimiter
-        >>> calls = LangChainRateLimiter(RateLimiter("model", rate=2, per=60, **local.connect()))
+        >>> calls = LangChainRateLimiter(RateLimiter("model-calls", rate=2, per=60, **local.connect()))
         >>> [calls.acquire(), calls.acquire(), calls.acquire(blocking=False)]
         [True, True, False]
     """
