@@ -3,6 +3,7 @@
 from tests.mutants import (
     acquiring,
     answers,
+    closing,
     commanding,
     conforming,
     counting,
@@ -10,6 +11,7 @@ from tests.mutants import (
     guarding,
     holding,
     limits,
+    middleware,
     operating,
     outages,
     processes,
@@ -40,6 +42,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     queueing.QUEUEING,
     deciding.AMBIGUITY,
     holding.BELIEF,
+    closing.CLOSING,
     processes.PROCESSES,
     acquiring.ACQUIRING,
     searching.SEARCHING,
@@ -55,5 +58,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     limits.LIMITS,
     reservations.RESERVATIONS,
     counting.COUNTING,
+    middleware.MIDDLEWARE,
     conforming.CONFORMING,
 )
