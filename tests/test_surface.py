@@ -330,6 +330,9 @@ EXAMPLES = [
     "ddb_lease.token_bucket",
     "ddb_lease.signals",
     "ddb_lease.sliding_window",
+    "ddb_lease.adapters.langchain",
+    "ddb_lease.adapters.limits",
+    "ddb_lease.adapters.pyrate",
 ]
 
 

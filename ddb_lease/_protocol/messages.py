@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.hits import HitsAnswer, HitsRequest
 from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
@@ -277,6 +278,7 @@ Request: TypeAlias = (
     | Recount
     | SetOrder
     | TicketRequest
+    | HitsRequest
     | ListPage
     | RateRequest
 )
@@ -406,6 +408,7 @@ Answer: TypeAlias = (
     | PageIs
     | Refused
     | RateAnswer
+    | HitsAnswer
     | Conflict
     | ThrottledAnswer
     | Unsent

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.hits import AddHits, BeginHits, DropHits, ListHits, ReadHits, SlideHits
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Adopt,
@@ -41,6 +42,7 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
 from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket
 from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.hits import hits_call_for
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     Wire,
@@ -191,6 +193,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
         case PutTicket() | RefreshTicket() | DropTicket() | LookAtQueue():
             return ticket_call_for(request, address)
+        case AddHits() | BeginHits() | SlideHits() | ReadHits() | DropHits() | ListHits():
+            return hits_call_for(request, address)
         case ListPage():
             return "scan", list_page(request, address)
         case _:

@@ -6,6 +6,7 @@ from tests.mutants import (
     closing,
     commanding,
     conforming,
+    counting,
     deciding,
     guarding,
     handing,
@@ -60,6 +61,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     outages.OUTAGES,
     limits.LIMITS,
     reservations.RESERVATIONS,
+    counting.COUNTING,
     middleware.MIDDLEWARE,
     conforming.CONFORMING,
 )

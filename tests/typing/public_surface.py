@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
-from ddb_lease.adapters import asgi, wsgi
+from ddb_lease.adapters import asgi, langchain, limits, pyrate, wsgi
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -443,6 +443,24 @@ def test_kit() -> None:
         stage.lose(stage.leases[0], reason=ddb_lease.LossReason.TAKEN)
         with stage.outage(answers_only=True):
             pass
+
+
+def limiters_of_other_libraries() -> None:
+    storage = limits.DynamoDBStorage("dynamodb:///limits", name="api", timeout=timedelta(seconds=2))
+    assert_type(storage.incr("k", 60), int)
+    assert_type(storage.acquire_sliding_window_entry("k", 5, 60, amount=2), bool)
+    assert_type(storage.get_sliding_window("k", 60), tuple[int, float, int, float])
+    limits.DynamoDBStorage("dynamodb:///limits", True, "api")  # type: ignore[call-arg]
+    awaited = limits.AsyncDynamoDBStorage("async+dynamodb:///limits", max_requests=4)
+    incr: Coroutine[Any, Any, int] = awaited.incr("k", 60)
+    blocking = ddb_lease.RateLimiter("model", rate=5)
+    calls = langchain.LangChainRateLimiter(blocking, aio_limiter=aio.RateLimiter("model", rate=5), timeout=9)
+    assert_type(calls.acquire(blocking=False), bool)
+    langchain.LangChainRateLimiter(aio.RateLimiter("model", rate=5))  # type: ignore[arg-type]
+    bucket = pyrate.DynamoDBBucket("api", [], key="customer-7", table="ddb-lease")
+    assert_type(bucket.count(), int)
+    put: Coroutine[Any, Any, bool] = pyrate.AsyncDynamoDBBucket("api", []).put(None)
+    print(incr, put)
 
 
 def process_ends() -> None:
