@@ -18,7 +18,14 @@ from types import TracebackType
 from ddb_lease._runtime import process
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count, require_priority
+from ddb_lease._runtime.bucket_core import (
+    TRY_SECONDS,
+    BucketCore,
+    PendingAcquire,
+    checked_lease_id,
+    require_count,
+    require_priority,
+)
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
@@ -159,7 +166,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             The lease, held and renewed in the background.
 
         Raises:
-            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds.
+            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds, the
+                other holders, and the place in an ordered bucket's queue, as the last look showed them; it sends
+                nothing for that.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
@@ -180,8 +189,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         process does so once in the time in which its polls come round: 10 s with 1,000 slots, 11 minutes with 100,000.
         """
         lease = self._acquire(timeout, data, on_lost, count=count, patient=True, priority=priority)
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise self._core.timed_out(timeout, lease)
         return lease
 
     def try_acquire(self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
@@ -210,7 +219,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        lease = self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        return None if isinstance(lease, PendingAcquire) else lease
 
     def leased(
         self, timeout: Seconds | None = None, *, count: int = 1, data: Data | None = None, priority: int = 0
@@ -326,6 +336,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             >>> bucket.resize(3).after
             3
             >>> lease.held  # on whichever slot
+            True
+            >>> lease.release()
             True
         """
         return self._core.run(self._core.resize(max_tokens))
@@ -473,8 +485,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         count: int,
         patient: bool,
         priority: int = 0,
-    ) -> Lease | None:
-        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
+    ) -> Lease | PendingAcquire:
+        """A lease; the acquire itself if it won none in time. If interrupted, it releases what may be leased."""
         if on_lost is not None:
             require_on_lost(on_lost)
         core = self._core
@@ -488,7 +500,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             held = core.hold(pending, outcome)
             if held is None:
-                return None
+                return pending
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             return lease

@@ -19,6 +19,7 @@ import pytest
 
 import ddb_lease
 from ddb_lease import aio, events, local, testing
+from ddb_lease.local import control
 from ddb_lease.models import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -308,6 +309,8 @@ def test_every_example_in_a_docstring_runs():
         assert results.failed == 0, name
         ran += results.attempted
     assert ran >= 10
+    held = [lease for lease in control.report(local.find()).held if not lease.is_permit]
+    assert held == [], "an example leaves a lease behind, which is told at the exit"
 
 
 def test_no_module_has_an_example_that_is_not_run():

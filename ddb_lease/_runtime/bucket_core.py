@@ -345,11 +345,16 @@ class BucketCore:
             except StoreError as error:
                 _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
 
-    def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
+    def timed_out(self, timeout: Seconds | None, pending: PendingAcquire) -> AcquireTimeout:
         """The error for an acquire that timed out."""
+        count, standing, time = pending.waiter.count, pending.waiter.standing, self.state.time
         slots = "no slot" if count == 1 else f"no {count} slots"
         said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}")
+        held, holders = self.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
+        if standing is not None:
+            said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"
+        place = None if standing is None else standing.place
+        return AcquireTimeout(f"{said}: {held}" if held else said, place=place, holders=holders)
 
     # Operators' operations.
 
@@ -358,9 +363,7 @@ class BucketCore:
         self.block.use()
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
-            raise UnknownBucket(
-                f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
-            )
+            raise self._unknown()
         return status
 
     def revoke(self, lease_id: str) -> Operation[bool]:
@@ -447,9 +450,17 @@ class BucketCore:
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
         self.block.use()
-        result = yield from operation
+        try:
+            result = yield from operation
+        except UnknownBucket:
+            raise self._unknown() from None  # with the table, which operations do not know
         self.state.settings_changed()
         return result
+
+    def _unknown(self) -> UnknownBucket:
+        return UnknownBucket(
+            f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
+        )
 
     def _lease_context(self) -> LeaseContext:
         if self._context is None:  # one for all leases of one process

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count, require_priority
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, PendingAcquire, require_count, require_priority
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NoLease, NotSync
@@ -213,8 +213,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         Cost: that of `ddb_lease.LeaseBucket.acquire`; without contention 1 PutItem, 1 WCU.
         """
         lease = await self._win(timeout, data, on_lost, count=count, patient=True, priority=priority)
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise self._core.timed_out(timeout, lease)
         return lease
 
     @no_block(_HOLDS)
@@ -240,7 +240,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        lease = await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        return None if isinstance(lease, PendingAcquire) else lease
 
     def leased(
         self,
@@ -428,7 +429,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int,
         patient: bool,
         priority: int = 0,
-    ) -> Lease | None:
+    ) -> Lease | PendingAcquire:
         if on_lost is not None:
             require_on_lost(on_lost)
 

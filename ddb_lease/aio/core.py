@@ -104,8 +104,11 @@ class AsyncBucket:
         patient: bool,
         handle: Callable[[HeldLease], Kept],
         priority: int = 0,
-    ) -> Kept | None:
-        """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
+    ) -> Kept | PendingAcquire:
+        """Win a lease and make its handle; the acquire itself if there is none in time.
+
+        Cancelled, it leaves nothing leased.
+        """
         running_loop()  # under another library's, this says what is needed
         core, called, task = self.core, caller(), asyncio.current_task()
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
@@ -113,10 +116,10 @@ class AsyncBucket:
         def begin(wake: Callable[[], None]) -> PendingAcquire:
             return core.begin_acquire(deadline, data, count=count, patient=patient, wake=wake, by=by, priority=priority)
 
-        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
+        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | PendingAcquire:
             held = core.hold(pending, outcome)
             if held is None:
-                return None
+                return pending
             kept = handle(held)
             hand_out(held, kept, at=core.runtime.clock.steady(), caller=called, by=by)
             return kept

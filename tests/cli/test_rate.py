@@ -66,8 +66,8 @@ def test_a_rate_that_was_never_used_is_no_bucket_and_is_not_created(run, table, 
 
 
 def test_set_stores_the_first_limits_and_changes_them(run, table):
-    assert run("set NAME --rate 100/s --burst 7") == (0, "NAME: 100 in 1 s, burst 7\n", "")
-    assert run("set NAME --rate 2.5/m") == (0, "NAME: 2.5 in 60 s, burst 2\n", "")
+    assert run("set NAME --rate 100/s --burst 7") == (0, "NAME: 100/s, burst 7\n", "")
+    assert run("set NAME --rate 2.5/m") == (0, "NAME: 2.5/m, burst 2\n", "")
     code, out, _ = run("set NAME --rate 2.5/m --json")
     assert (code, json.loads(out)) == (
         0,
@@ -79,7 +79,7 @@ def test_set_changes_several_limits_and_leaves_the_others(run):
     run("set NAME --limit requests=60/m --limit tokens=90000/m,burst=500")
     assert run("set NAME --limit words=5/s --add --remove requests") == (
         0,
-        "NAME: tokens 90000 in 60 s, burst 500; words 5 in 1 s, burst 5\n",
+        "NAME: tokens 90000/m, burst 500; words 5/s, burst 5\n",
         "",
     )
     code, _, err = run("set NAME --rate 5/s")
@@ -94,15 +94,13 @@ def test_a_mistyped_name_adds_no_limit_and_removes_none(run):
     assert err == "ddb-lease: rate 'NAME' has no limit 'tokns': it has requests, tokens; to add one, give --add too\n"
     assert run("set NAME --limit tokens=5/m --remove tokns")[0] == 2
     assert run("status NAME") == before
-    limits = "NAME: requests 60 in 60 s, burst 60; tokens 9000 in 60 s, burst 500; tokns 5 in 60 s, burst 5\n"
+    limits = "NAME: requests 60/m, burst 60; tokens 9000/m, burst 500; tokns 5/m, burst 5\n"
     assert run("set NAME --limit tokns=5/m --add") == (0, limits, "")
 
 
 def test_a_limit_that_is_given_is_given_whole(run):
     run("set NAME --limit requests=60/m --limit tokens=9000/m,burst=500")
-    assert run("set NAME --limit tokens=8000/m")[1] == (
-        "NAME: requests 60 in 60 s, burst 60; tokens 8000 in 60 s, burst 8000\n"
-    )
+    assert run("set NAME --limit tokens=8000/m")[1] == ("NAME: requests 60/m, burst 60; tokens 8000/m, burst 8000\n")
 
 
 def test_what_the_override_of_a_key_does_not_have_cannot_be_removed_from_it(run):
@@ -122,7 +120,6 @@ def test_what_the_override_of_a_key_does_not_have_cannot_be_removed_from_it(run)
         ("set NAME --rate 5/s --limit a=5/s", "not both"),
         ("set NAME --limit a=5/s --limit a=6/s", "'a' is given twice"),
         ("set NAME --add --limit self=5/s", "timeout, under; not 'self'"),
-        ("set NAME --rate 5/s --burst 0", "burst must be a whole number"),
         ("set NAME --limit permts=5/s", "has no limit 'permts': it has permits; to add one, give --add too"),
         ("set NAME --limit permits=5/s --remove permts", "has no limit 'permts': it has permits\n"),
         ("set NAME --add --limit permits=5/s --remove permts", "has no limit 'permts': it has permits\n"),
@@ -171,7 +168,7 @@ def test_status_shows_every_limit(run, limiter):
 
 def test_a_key_is_overridden_blocked_and_reset(run, limiter):
     key = limiter.key("team-7")
-    assert run("override NAME --key team-7 --rate 8/h") == (0, "NAME, key team-7: 8 in 3600 s, burst 8\n", "")
+    assert run("override NAME --key team-7 --rate 8/h") == (0, "NAME, key team-7: 8/h, burst 8\n", "")
     assert key.try_acquire(8)
     first, *_, row = run("status NAME --key team-7")[1].splitlines()
     assert first.startswith(f"NAME, key team-7, in table {TABLE}: none available, the next in ")

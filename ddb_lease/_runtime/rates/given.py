@@ -37,8 +37,9 @@ def checked_count(what: str, n: object, burst: int | None) -> int:
         ConfigurationError: It is no whole number, or too large.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
-        most = "" if burst is None else f" to {burst:,} (the burst)"
-        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
+        most = " up" if burst is None else f" to {burst:,} (the burst)"
+        said = "1 (the burst)" if burst == 1 else f"a whole number from 1{most}"
+        raise ConfigurationError(f"{what} must be {said}, not {shown(n)}")
     return int(n)
 
 

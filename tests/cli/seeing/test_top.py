@@ -52,7 +52,7 @@ def test_the_fullest_bucket_comes_first_with_a_bar_and_who_waits():
         "gpus                2 of 2 \u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588        5  a:1, 2h05m",
         "idle                0 of 4 " + "\u2591" * 16 + " " * 9,
         "",
-        "news                2 of 5 left " + "\u2588" * 7 + "\u2591" * 9 + "  5 in 60 s, burst 5",
+        "news                2 of 5 left " + "\u2588" * 7 + "\u2591" * 9 + "  5/m, burst 5",
     ]
 
 
