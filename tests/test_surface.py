@@ -328,6 +328,8 @@ def made(kind):
         return kind("lease 3-a is gone", reason=ddb_lease.LossReason.REVOKED, lease_id="3-a")
     if kind is ddb_lease.Overtaken:
         return kind("another resize came in between", max_tokens=5)
+    if kind is ddb_lease.AcquireTimeout:
+        return kind("nothing came free", place=3, holders=("ann", "bob"))
     if kind is ddb_lease.RateTimeout:
         return kind("no permit", rate="api", key="k", limit="tokens", retry_after=2.5, blocked_seconds=1.0)
     return kind("what happened")

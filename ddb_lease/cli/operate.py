@@ -38,7 +38,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "change in which order those who wait are served",
         "Change in which order those who wait for a bucket's slots are served, while it is in use: fifo, first come, "
         "first served, over all machines, or any, whoever looks first when a slot comes free. How many tokens it has, "
-        "resize changes.",
+        "resize changes; how long its leases are is set when it is made.",
         "configure gpus --order fifo",
         "configure gpus --order any --json",
     )

@@ -94,7 +94,7 @@ def different(options: argparse.Namespace, *, stored: Described, wanted: Describ
         length, asked = (shown(one.settings.lease_ms / 1000) for one in (stored, wanted))
         said.append(
             f"{name} has leases of {length}, and that counts, not the {asked} of --lease; the length is set when a "
-            "bucket is made"
+            "bucket is made: to have another one, use a bucket of another name"
         )
     if "fifo" in options.given and stored.settings.order != wanted.settings.order:
         said.append(_ordered(options, order=stored.settings.order, what="that counts, not --fifo"))

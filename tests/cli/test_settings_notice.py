@@ -36,7 +36,7 @@ def typed(*given):
             [
                 (
                     "bucket 'gpus' has leases of 1m, and that counts, not the 30s of --lease; "
-                    "the length is set when a bucket is made"
+                    "the length is set when a bucket is made: to have another one, use a bucket of another name"
                 )
             ],
         ),
