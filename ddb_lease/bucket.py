@@ -25,6 +25,7 @@ from ddb_lease._runtime.bucket_core import (
     checked_lease_id,
     require_count,
     require_priority,
+    timed_out,
 )
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
@@ -190,7 +191,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         """
         lease = self._acquire(timeout, data, on_lost, count=count, patient=True, priority=priority)
         if isinstance(lease, PendingAcquire):
-            raise self._core.timed_out(timeout, lease)
+            raise timed_out(self._core, timeout, lease)
         return lease
 
     def try_acquire(self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:

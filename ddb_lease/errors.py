@@ -85,7 +85,7 @@ class AcquireTimeout(LeaseError, TimeoutError):
         place: The place in the queue of an ordered bucket, as last seen or estimated; None where there is no queue, or
             where others of this process came first.
         holders: The owners of the leases that the last look showed, the one that has held longest first; empty if
-            nothing was looked at, as in a long queue. It is as old as that look: nothing is sent for it.
+            nothing was looked at within 10 s, as in a long queue. Nothing is sent for it.
     """
 
     def __init__(self, message: str, *, place: int | None = None, holders: tuple[str, ...] = ()) -> None:

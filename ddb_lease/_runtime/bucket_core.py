@@ -345,17 +345,6 @@ class BucketCore:
             except StoreError as error:
                 _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
 
-    def timed_out(self, timeout: Seconds | None, pending: PendingAcquire) -> AcquireTimeout:
-        """The error for an acquire that timed out."""
-        count, standing, time = pending.waiter.count, pending.waiter.standing, self.state.time
-        slots = "no slot" if count == 1 else f"no {count} slots"
-        said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        held, holders = self.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
-        if standing is not None:
-            said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"
-        place = None if standing is None else standing.place
-        return AcquireTimeout(f"{said}: {held}" if held else said, place=place, holders=holders)
-
     # Operators' operations.
 
     def status(self) -> Operation[BucketStatus]:
@@ -477,6 +466,18 @@ class BucketCore:
                 reporter=self._reporter,
             )
         return self._context
+
+
+def timed_out(core: BucketCore, timeout: Seconds | None, pending: PendingAcquire) -> AcquireTimeout:
+    """The error for an acquire that timed out."""
+    count, standing, time = pending.waiter.count, pending.waiter.standing, core.state.time
+    slots = "no slot" if count == 1 else f"no {count} slots"
+    said = f"{slots} of bucket {core.name!r} came free in {checked_timeout(timeout):g} s"
+    held, holders = core.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
+    if standing is not None:
+        said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"
+    place = None if standing is None else standing.place
+    return AcquireTimeout(f"{said}: {held}" if held else said, place=place, holders=holders)
 
 
 def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:

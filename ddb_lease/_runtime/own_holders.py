@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ WARN_SECONDS: Final = 3.0
 _NAMED: Final = 3
 """So many leases of this process are named in a message."""
 
+OLDEST_SECONDS: Final = 10.0
+"""What a look showed of other holders is told for so long: others may hold the leases by then."""
+
 _OTHERS_NAMED: Final = 5
 """So many other holders."""
 
@@ -48,10 +52,11 @@ class OwnHolders:
         self._seen: frozenset[str] = frozenset()
         self._seen_all = False
         self._slots: Mapping[int, Slot] = {}
+        self._seen_at = -math.inf
 
     def note(self, seen: Seen) -> None:
         """Note which leases a look showed."""
-        self._slots = seen.view.slots
+        self._slots, self._seen_at = seen.view.slots, self._runtime.clock.steady()
         slots = self._slots.values()
         self._seen = frozenset(slot.lease.lease_id for slot in slots if slot.lease is not None)
         self._seen_all = not seen.more
@@ -79,7 +84,9 @@ class OwnHolders:
         ours = self.ours()
         own = {lease.id for lease in ours}
         leases = {slot.lease.lease_id: slot.lease for slot in self._slots.values() if slot.lease is not None}
-        running = [lease for lease in leases.values() if lease.expires_at >= now_ms]
+        age = self._runtime.clock.steady() - self._seen_at
+        # By then: of a look that is older than a renewal, those who live would seem to be dead, too.
+        running = [one for one in leases.values() if age <= OLDEST_SECONDS and one.expires_at >= now_ms - 1000 * age]
         running.sort(key=lambda lease: lease.acquired_at)
         others = [lease for lease in running if lease.lease_id not in own]
         texts = [f"{safe(one.owner)} ({duration_text(max(0, now_ms - one.acquired_at) / 1000)})" for one in others]

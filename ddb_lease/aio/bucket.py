@@ -16,7 +16,14 @@ from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, PendingAcquire, require_count, require_priority
+from ddb_lease._runtime.bucket_core import (
+    TRY_SECONDS,
+    BucketCore,
+    PendingAcquire,
+    require_count,
+    require_priority,
+    timed_out,
+)
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NoLease, NotSync
@@ -214,7 +221,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         """
         lease = await self._win(timeout, data, on_lost, count=count, patient=True, priority=priority)
         if isinstance(lease, PendingAcquire):
-            raise self._core.timed_out(timeout, lease)
+            raise timed_out(self._core, timeout, lease)
         return lease
 
     @no_block(_HOLDS)

@@ -201,4 +201,5 @@ def _in_front() -> bool:
 
 
 def _room() -> int:
-    return max(1, columns_of(sys.stderr) - 1)  # a terminal wraps after its last column
+    # A terminal wraps after its last column, and writes ^C behind the line: what wraps is not wiped out with the line.
+    return max(1, columns_of(sys.stderr) - 1 - len("^C"))
