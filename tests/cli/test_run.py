@@ -282,6 +282,10 @@ def test_a_bucket_may_be_made_to_serve_in_order_and_another_says_how_to_make_it_
         f"ddb-lease: bucket {bucket_name!r} has order=any, and that counts, not --fifo; to change that: "
         f"ddb-lease configure {bucket_name} --order fifo --table ddb-lease --local\n"
     )
+    assert cli(*run_line(bucket_name, "true", options="--priority 5")).stderr == (
+        f"ddb-lease: bucket {bucket_name!r} has order=any, and a --priority does nothing there; to change that: "
+        f"ddb-lease configure {bucket_name} --order fifo --table ddb-lease --local\n"
+    )
 
 
 def test_a_priority_that_cannot_be_is_told(cli, bucket_name):
