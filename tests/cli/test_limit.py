@@ -186,7 +186,7 @@ def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_run
     command = told.rpartition("`ddb-lease ")[2].partition("`")[0]
     assert command == "rate status llm --table own --local"
     code, out, err = cli(command)
-    assert (code, out.splitlines()[0], err) == (0, "llm in table own: 60 available", "")
+    assert (code, out.splitlines()[0], err) == (0, "llm in table own: 60 requests available", "")
     assert (
         json.loads(cli("rate status llm --local --table own --json")[1])["settings"] == json.loads(stored)["settings"]
     )
