@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ddb_lease._numbers import duration_text
+from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.messages import Answer, Request, Seen
 from ddb_lease._protocol.records import Slot
 from ddb_lease._runtime.held_lease import HeldLease
@@ -84,6 +85,7 @@ class OwnHolders:
         ours = self.ours()
         own = {lease.id for lease in ours}
         leases = {slot.lease.lease_id: slot.lease for slot in self._slots.values() if slot.lease is not None}
+        leases = {name: lease for name, lease in leases.items() if not is_closed_id(name)}  # told apart from these
         age = self._runtime.clock.steady() - self._seen_at
         # By then: of a look that is older than a renewal, those who live would seem to be dead, too.
         running = [one for one in leases.values() if age <= OLDEST_SECONDS and one.expires_at >= now_ms - 1000 * age]

@@ -14,7 +14,7 @@ import functools
 from collections.abc import AsyncIterator
 from types import TracebackType
 
-from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import (
     TRY_SECONDS,
@@ -147,6 +147,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         data: Data | None = None,
         on_lost: OnLost | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> AsyncIterator[Lease]:
         """Hold a lease for a block, guarded: ``async with bucket.lease(timeout=60) as lease:``.
 
@@ -159,6 +160,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             data: As in `acquire`.
             on_lost: As in `acquire`.
             priority: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Raises:
             LeaseLost: At the block's end: the lease was lost meanwhile. It is not held any more.
@@ -175,7 +177,9 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             >>> asyncio.run(main())
             'on slot 0'
         """
-        won = await self.acquire(timeout, count=count, data=data, on_lost=on_lost, priority=priority)
+        won = await self.acquire(
+            timeout, count=count, data=data, on_lost=on_lost, priority=priority, hold_at_least=hold_at_least
+        )
         async with won as lease, lease.guard():
             yield lease
 
@@ -188,6 +192,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         data: Data | None = None,
         on_lost: OnLost | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Lease:
         """Wait for a slot, or for several together, and lease it.
 
@@ -205,6 +210,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             data: What to attach to the lease for others to read: string keys, values as in JSON.
             on_lost: See `Lease.on_lost`.
             priority: 0 to 9; see `ddb_lease.LeaseBucket.acquire`.
+            hold_at_least: Seconds, or a timedelta, for which the slot goes to nobody else after it was acquired; see
+                `ddb_lease.LeaseBucket.acquire`.
 
         Returns:
             The lease, held and renewed in the background.
@@ -219,14 +226,21 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
 
         Cost: that of `ddb_lease.LeaseBucket.acquire`; without contention 1 PutItem, 1 WCU.
         """
-        lease = await self._win(timeout, data, on_lost, count=count, patient=True, priority=priority)
+        lease = await self._win(
+            timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
+        )
         if isinstance(lease, PendingAcquire):
-            raise timed_out(self._core, timeout, lease)
+            raise timed_out(self._core, timeout, count, lease.waiter.standing)
         return lease
 
     @no_block(_HOLDS)
     async def try_acquire(
-        self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None
+        self,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        on_lost: OnLost | None = None,
+        hold_at_least: Seconds | None = None,
     ) -> Lease | None:
         """Lease a slot, or `count` of them, if so many are free now; see `ddb_lease.LeaseBucket.try_acquire`.
 
@@ -234,6 +248,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             on_lost: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Returns:
             The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
@@ -247,7 +262,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        lease = await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        lease = await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
         return None if isinstance(lease, PendingAcquire) else lease
 
     def leased(
@@ -257,6 +272,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int = 1,
         data: Data | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> PassesLeaseAwaited[Lease]:
         """Decorate a coroutine function: each call gets its own lease, as first argument; see `lease`.
 
@@ -269,6 +285,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             priority: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Raises:
             ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
@@ -289,9 +306,11 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         require_timeout(timeout, wording=_LEASED)
         require_count(count)
         require_priority(priority)
+        if hold_at_least is not None:
+            checked_hold_ms(hold_at_least)
         return functools.partial(
             decorate_async,
-            enter=lambda: self.lease(timeout, count=count, data=data, priority=priority),
+            enter=lambda: self.lease(timeout, count=count, data=data, priority=priority, hold_at_least=hold_at_least),
             wording=_LEASED,
         )
 
@@ -436,6 +455,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int,
         patient: bool,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Lease | PendingAcquire:
         if on_lost is not None:
             require_on_lost(on_lost)
@@ -443,4 +463,12 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         def handle(held: HeldLease) -> Lease:
             return Lease(held, bucket=self._bucket, on_lost=on_lost)
 
-        return await self._bucket.acquire(timeout, data, count=count, patient=patient, handle=handle, priority=priority)
+        return await self._bucket.acquire(
+            timeout,
+            data,
+            count=count,
+            patient=patient,
+            handle=handle,
+            priority=priority,
+            hold_at_least=hold_at_least,
+        )
