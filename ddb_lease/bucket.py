@@ -29,6 +29,7 @@ from ddb_lease._runtime.bucket_core import (
     end_all,
     require_count,
     require_priority,
+    timed_out,
 )
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, release_later
@@ -178,7 +179,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             The lease, held and renewed in the background.
 
         Raises:
-            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds.
+            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds, the
+                other holders, and the place in an ordered bucket's queue, as the last look showed them; it sends
+                nothing for that.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
@@ -201,8 +204,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         lease = self._acquire(
             timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
         )
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise timed_out(self._core, timeout, count, lease.waiter.standing)
         return lease
 
     def try_acquire(
@@ -239,7 +242,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        lease = self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        return None if isinstance(lease, PendingAcquire) else lease
 
     def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
         """Adopt a lease that another process, or this one, has handed over by `Lease.hand_over`.
@@ -463,6 +467,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             3
             >>> lease.held  # on whichever slot
             True
+            >>> lease.release()
+            True
         """
         return self._core.run(self._core.resize(max_tokens))
 
@@ -611,8 +617,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         priority: int = 0,
         hold_at_least: Seconds | None = None,
         had: list[Lease] | None = None,
-    ) -> Lease | None:
-        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased.
+    ) -> Lease | PendingAcquire:
+        """A lease; the acquire itself if it won none in time. If interrupted, it releases what may be leased.
 
         It is put into `had` before an interrupt can come between this and its caller.
         """
@@ -642,14 +648,14 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         by: weakref.ref[threading.Thread],
         *,
         had: list[Lease] | None = None,
-    ) -> Lease | None:
+    ) -> Lease | PendingAcquire:
         core = self._core
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             held = core.hold(pending, outcome)
             if held is None:
-                return None
+                return pending
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             if had is not None:

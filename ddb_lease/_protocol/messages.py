@@ -32,7 +32,7 @@ class Look:
         start: The first slot wanted; 0 brings the counter too, unless `counter` is False.
         limit: How many slots at most.
         consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
-        whole: With owner and data of each lease, for people; else only the attributes that decisions need.
+        whole: With the data of each lease, for people; else only what decisions need, and who holds it since when.
     """
 
     start: int = 0

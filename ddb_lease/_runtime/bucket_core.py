@@ -32,6 +32,7 @@ from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
+from ddb_lease._protocol.queueing import Standing
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
@@ -346,13 +347,6 @@ class BucketCore:
         give_back_all(self, pending.open_grants, unanswered=pending.unanswered)
         drop_ticket_of(pending.waiter, self)
 
-    def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
-        """The error for an acquire that timed out."""
-        slots = "no slot" if count == 1 else f"no {count} slots"
-        said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        closed = self.state.hints.closed.text(self.state.time)
-        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}{closed}")
-
     # Operators' operations.
 
     def status(self) -> Operation[BucketStatus]:
@@ -360,9 +354,7 @@ class BucketCore:
         self.block.use()
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
-            raise UnknownBucket(
-                f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
-            )
+            raise self._unknown()
         return status
 
     def revoke(self, lease_id: str) -> Operation[bool]:
@@ -438,9 +430,17 @@ class BucketCore:
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
         self.block.use()
-        result = yield from operation
+        try:
+            result = yield from operation
+        except UnknownBucket:
+            raise self._unknown() from None  # with the table, which operations do not know
         self.state.settings_changed()
         return result
+
+    def _unknown(self) -> UnknownBucket:
+        return UnknownBucket(
+            f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
+        )
 
     def _lease_context(self) -> LeaseContext:
         if self._context is None:  # one for all leases of one process
@@ -458,6 +458,22 @@ class BucketCore:
                 table=self.table,
             )
         return self._context
+
+
+def timed_out(
+    core: BucketCore, timeout: Seconds | None, count: int, standing: Standing | None = None
+) -> AcquireTimeout:
+    """The error for an acquire that timed out; `standing`: where it stood in the queue of an ordered bucket."""
+    time = core.state.time
+    slots = "no slot" if count == 1 else f"no {count} slots"
+    said = f"{slots} of bucket {core.name!r} came free in {checked_timeout(timeout):g} s"
+    held, holders = core.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
+    if standing is not None:
+        said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"
+    if held:
+        said += f": {held}"
+    place = None if standing is None else standing.place
+    return AcquireTimeout(f"{said}{core.state.hints.closed.text(time)}", place=place, holders=holders)
 
 
 def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:

@@ -127,7 +127,10 @@ DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
 """The attributes of a slot that decisions need; the others are for people."""
 
 _LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
-_LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
+_LOOK_NAMING: Final = "#owner, #acquired_at"
+"""So that whoever gives up can name the holders, at no request and no unit more: a read costs by the items, not by what
+is sent of them. What holders attached is not sent."""
+_LOOK: Final = f"{_LOOK_SLOTS}, {_LOOK_NAMING}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
 _CLAIM_NAMES: Final = names_in(CLAIM)
@@ -135,7 +138,7 @@ _RENEW_NAMES: Final = names_in(RENEW, _SET_RENEW)
 _HAND_OVER_NAMES: Final = names_in(RENEW, _SET_HAND_OVER)
 _RELEASE_NAMES: Final = names_in(RELEASE, _SET_RELEASE)
 _DROP_NAMES: Final = names_in(RELEASE, _DROP_LEASE)
-_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK_DECIDING)
+_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others still shows
 _SNAPSHOT_NAMES: Final = names_in(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
@@ -231,7 +234,7 @@ def _look(request: Look, address: BucketAddress) -> dict[str, Any]:
         "Limit": request.limit,
     }
     if not request.whole:
-        call["ProjectionExpression"] = _LOOK_DECIDING
+        call["ProjectionExpression"] = _LOOK
     if with_counter:
         call["Limit"] += 1
     return call

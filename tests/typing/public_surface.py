@@ -285,6 +285,8 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
     except ddb_lease.RateTimeout as in_vain:
         assert_type((in_vain.rate, in_vain.key, in_vain.limit), tuple[str, str, str])
         assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
+    except ddb_lease.AcquireTimeout as too_late:
+        assert_type((too_late.place, too_late.holders), tuple[int | None, tuple[str, ...]])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
     its_child: type[ddb_lease.ConfigurationError] = ddb_lease.TooManyPermits
@@ -317,6 +319,7 @@ def every_event(event: events.Event) -> str:
             assert_type(event.slot, int)
         case events.Waiting():
             assert_type((event.place, event.exact), tuple[int, bool])
+            assert_type((event.count, event.priority, event.ticket), tuple[int, int, str])
         case _:
             assert_never(event)
     return event.bucket
