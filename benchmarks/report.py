@@ -47,6 +47,7 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         found.append(("contention", f"Contention (each holds {part['hold_seconds']:g} s)", part["rows"]))
     if part := results.get("handover"):
         rows = [{"hand-over": name, **part[name]} for name in ("within", "across")]
+        found.append(("by_token", "A lease that is handed over", part["by_token"]))
         found += [("handover", "Hand-over", rows), ("recovery", "Recovery", part["recovery"]["deaths"])]
     if part := results.get("waiting"):
         found.append(("waiting", f"Waiting for {part['tokens']} tokens that are held", part["rows"]))
@@ -72,9 +73,16 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
             ("making", "One more limiter, one more key", part["making"]),
             ("limits", "Several limits, and reservations", part["limits"]),
         ]
+    return found + _of_programs(results) + _of_process(results.get("process") or {})
+
+
+def _of_programs(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    found: list[tuple[str, str, Sequence[Mapping[str, Any]]]] = []
+    if part := results.get("middleware"):
+        found.append(("middleware", "Middleware: a request, in microseconds", part))
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
-    return found + _of_process(results.get("process") or {})
+    return found
 
 
 def _of_process(part: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:

@@ -3,8 +3,8 @@
 At most `max_tokens` holders at once, each with a lease that is renewed while it works, comes back when its machine
 dies, and is never held twice.
 
-Public: this module, and `aio`, `local`, `testing`, `events`, `rate_events`, `errors`, `models` and `otel`. Whatever
-starts with an underscore, and `dynamodb` and `cli`, may change at any time.
+Public: this module, and `adapters`, `aio`, `local`, `testing`, `events`, `rate_events`, `errors`, `models` and `otel`.
+Whatever starts with an underscore, and `dynamodb` and `cli`, may change at any time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if _typing.TYPE_CHECKING:
         StoreError,
         StoreRejected,
         StoreUnavailable,
+        TooManyPermits,
         UnknownBucket,
     )
     from ddb_lease.key_limiter import KeyLimiter
@@ -81,6 +82,7 @@ __all__ = [
     "StoreRejected",
     "StoreUnavailable",
     "Timing",
+    "TooManyPermits",
     "UnknownBucket",
     "Waiter",
     "acquire_all",

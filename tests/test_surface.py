@@ -19,6 +19,7 @@ import pytest
 
 import ddb_lease
 from ddb_lease import aio, events, local, testing
+from ddb_lease.adapters import asgi, wsgi
 from ddb_lease.models import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -49,6 +50,7 @@ PUBLIC = {
     "exit_on_sigterm": "so that what is held is released then",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
+    "TooManyPermits": "no wait helps",
     "UnknownBucket": "nothing was changed",
     "AcquireTimeout": "nothing is held",
     "RateTimeout": "permits cannot be had in time",
@@ -70,6 +72,11 @@ FOR_ASYNCIO = {
     "Reservation": "permits that are held, and settled later",
     "SlidingWindow": "permits of a window",
 }
+FOR_WEB_SERVERS = {
+    "RateLimitMiddleware": "a limit in front of an application",
+    "by_client_address": "a key for it",
+    "by_header": "another",
+}
 FOR_TESTS = {
     "MovableClock": "a clock that tests move",
     "Stage": "the earlier name of TestEnvironment",
@@ -83,6 +90,8 @@ BUCKETS = (
     aio.LeaseBucket,
     aio.RateLimiter,
     aio.SlidingWindow,
+    asgi.RateLimitMiddleware,
+    wsgi.RateLimitMiddleware,
 )
 EXPORTED = [getattr(ddb_lease, name) for name in ddb_lease.__all__]
 ERRORS = [thing for thing in EXPORTED if isinstance(thing, type) and issubclass(thing, Exception)]
@@ -93,6 +102,8 @@ def public_things():
     exported = [(name, getattr(ddb_lease, name)) for name in ddb_lease.__all__]
     exported += [(name, getattr(testing, name)) for name in testing.__all__]
     exported += [(f"aio.{name}", getattr(aio, name)) for name in aio.__all__]
+    exported += [(f"asgi.{name}", getattr(asgi, name)) for name in asgi.__all__]
+    exported += [(f"wsgi.{name}", getattr(wsgi, name)) for name in wsgi.__all__]
     for name, thing in exported:
         yield name, thing
         if isinstance(thing, type):
@@ -150,6 +161,13 @@ def test_what_asyncio_needs_is_one_import_away_and_nothing_else_imports_asyncio(
     assert sorted(FOR_ASYNCIO) == aio.__all__
     assert aio.LeaseBucket is not ddb_lease.LeaseBucket
     assert not {"asyncio", "ddb_lease.aio"} & brought_in_by("ddb_lease.cli.main")
+
+
+def test_what_web_servers_need_is_one_import_away_and_brings_in_no_framework():
+    assert sorted(FOR_WEB_SERVERS) == asgi.__all__ == wsgi.__all__
+    frameworks = {"starlette", "fastapi", "flask", "werkzeug", "uvicorn", "gunicorn"}
+    assert not frameworks & brought_in_by("ddb_lease.adapters.asgi")
+    assert not (frameworks | {"asyncio", "ddb_lease.aio"}) & brought_in_by("ddb_lease.adapters.wsgi")
 
 
 ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
@@ -277,6 +295,8 @@ def test_everything_after_the_subject_is_keyword_only():
 
 EXAMPLES = [
     "ddb_lease",
+    "ddb_lease.adapters.asgi",
+    "ddb_lease.adapters.wsgi",
     "ddb_lease.aio.bucket",
     "ddb_lease.aio.lease",
     "ddb_lease.aio.rate_limiter",
@@ -387,7 +407,7 @@ def test_a_reason_reads_as_its_word(reason):
 
 
 def test_the_reasons_are_those_that_are_documented():
-    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked"}
+    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked", "handed_over", "expired"}
     assert {reason.value for reason in ddb_lease.LossReason} == words
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
+from ddb_lease.adapters import asgi, wsgi
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -72,6 +73,12 @@ def bucket_and_lease() -> None:
         lease.held = False  # type: ignore[misc]
         lease.check()
         lease.renew()
+        assert_type(lease.conditions(), list[dict[str, Any]])
+        assert_type(lease.conditions(plain=True), list[dict[str, Any]])
+        token = lease.hand_over(within=timedelta(seconds=30))
+        assert_type(token, str)
+        assert_type(bucket.adopt(token, data={"a": 1}, on_lost=lambda lost: lost.id), ddb_lease.Lease)
+        lease.hand_over(30)  # type: ignore[call-arg]
 
 
 def several_at_once() -> None:
@@ -168,7 +175,8 @@ def rates() -> None:
     assert_type(status.stored, tuple[float, float, int] | None)
     with limiter as same:
         assert_type(same, ddb_lease.RateLimiter)
-    decision = limiter.check(2)
+    decision = limiter.check(2, timeout=1)
+    assert_type(decision.settings, Mapping[str, ddb_lease.Limit])
     assert_type(decision, ddb_lease.Decision)
     assert_type(decision.limits, Mapping[str, ddb_lease.LimitDecision])
 
@@ -238,10 +246,11 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
         assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
+    its_child: type[ddb_lease.ConfigurationError] = ddb_lease.TooManyPermits
     a_lookup_error: type[LookupError] = ddb_lease.UnknownBucket
     of_the_store: list[type[ddb_lease.StoreError]] = [ddb_lease.StoreRejected, ddb_lease.StoreUnavailable]
     of_ours: list[type[ddb_lease.LeaseError]] = [ddb_lease.EngineError, ddb_lease.StoreError]
-    print(a_timeout, a_value_error, a_lookup_error, of_the_store, of_ours)
+    print(a_timeout, a_value_error, its_child, a_lookup_error, of_the_store, of_ours)
 
 
 def every_event(event: events.Event) -> str:
@@ -256,6 +265,8 @@ def every_event(event: events.Event) -> str:
             assert_type(event.freed, bool)
         case events.Lost():
             assert_type(event.reason, ddb_lease.LossReason)
+        case events.HandedOver():
+            assert_type(event.lease_id, str)
         case events.Contended():
             assert_type(event.reason, Literal["taken", "conflict"])
         case events.Throttled():
@@ -329,6 +340,10 @@ async def on_a_loop() -> None:
             assert_type(lease.reason, ddb_lease.LossReason | None)
             assert_type(await lease.lost(), ddb_lease.LossReason)
             assert_type(await lease.release(), bool)
+            assert_type(lease.conditions(plain=True), list[dict[str, Any]])
+            token = await lease.hand_over(within=30)
+            assert_type(token, str)
+            assert_type(await bucket.adopt(token, on_lost=print), aio.Lease)
 
         @bucket.leased(timeout=60)
         async def report(lease: aio.Lease, day: str) -> list[str]:
@@ -393,3 +408,18 @@ def process_ends() -> None:
     ddb_lease.exit_on_sigterm()
     ddb_lease.exit_on_sigterm(code=0)
     ddb_lease.exit_on_sigterm(0)  # type: ignore[call-arg]
+
+
+def middleware(
+    app: Callable[[Any, Any], list[bytes]], asgi_app: Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+) -> None:
+    blocking, awaited = ddb_lease.RateLimiter("api", rate=5), aio.RateLimiter("api", rate=5)
+    wsgi.RateLimitMiddleware(app, limiter=blocking, key=wsgi.by_header("x-api-key"), exempt=["/health"], wait=1)
+    wsgi.RateLimitMiddleware(app, limiter=blocking.key("all"), key=None, cost=lambda environ: {"requests": 1})
+    wsgi.RateLimitMiddleware(app, limiter=awaited)  # type: ignore[arg-type]
+    by_address = asgi.by_client_address(trusted_proxies=1, ipv6_prefix=56)
+    asgi.RateLimitMiddleware(asgi_app, limiter=awaited, key=by_address, under=[awaited.key("all")])
+    asgi.RateLimitMiddleware(asgi_app, limiter=awaited, key=asgi.by_header("x-api-key", digest=True), cost=2)
+    asgi.RateLimitMiddleware(asgi_app, limiter=blocking)  # type: ignore[arg-type]
+    asgi.RateLimitMiddleware(asgi_app, awaited)  # type: ignore[call-arg]
+    assert_type(wsgi.by_client_address()({}), str | None)
