@@ -215,6 +215,11 @@ def release_twice(bucket, table):
     assert (lease.release(), lease.release()) == (True, False)
 
 
+def hold_at_least(bucket, table):
+    lease = bucket().acquire(timeout=5, hold_at_least=60)
+    assert lease.release()
+
+
 def close(bucket, table):
     one = bucket()
     one.acquire(timeout=5)
@@ -395,6 +400,7 @@ OF = {
         renew,
         renew_together,
         release_twice,
+        hold_at_least,
         close,
         decorate,
         acquire_several,
