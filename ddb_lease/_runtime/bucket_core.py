@@ -117,8 +117,8 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
-        connection: How it reaches its table.
         reporter: Reports its events; None if nobody listens.
+        connection: How it reaches its table.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
