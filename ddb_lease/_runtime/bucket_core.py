@@ -242,7 +242,7 @@ class BucketCore:
         also: Observer | None = None
         if self._reporter is not None:
             observer = AcquireObserver(self._reporter, now=began)
-            also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
+            also = both(observer.observe, QueueObserver(self._reporter, state=self.state, began=began).observe)
         writes = SlotWrites(
             self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
         )
