@@ -171,7 +171,9 @@ CASES = (
     Case(name="6-of-8-any", order="any", processes=21, tokens=8, hold=1.0, seconds=120, wants=6),
     Case(name="300-on-8", order="fifo", processes=300, tokens=8, hold=1.0, seconds=900, warm=60),
     Case(name="300-on-8-any", order="any", processes=300, tokens=8, hold=1.0, seconds=100, warm=60),
+    Case(name="96-on-32", order="fifo", processes=96, tokens=32, hold=120.0, seconds=600, warm=300),
     Case(name="300-on-8-10s", order="fifo", processes=300, tokens=8, hold=10.0, seconds=400, warm=60),
+    Case(name="1000-come", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=290, warm=10),
     Case(name="1000-on-4", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=300, warm=300),
     Case(name="1000-on-4-any", order="any", processes=1000, tokens=4, hold=10.0, seconds=60),
 )
