@@ -197,6 +197,14 @@ def test_opentelemetry_is_imported_by_its_own_module_only():
     assert not {"opentelemetry", "ddb_lease.otel"} & brought_in_by("ddb_lease.cli.main")
 
 
+def test_without_its_extra_that_module_says_which_it_needs():
+    code = "import sys; sys.modules['opentelemetry'] = None; import ddb_lease.otel"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: ddb_lease.otel needs OpenTelemetry's API: pip install 'ddb-lease[otel]'"
+    )
+
+
 # Docstrings.
 
 
