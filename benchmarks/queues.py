@@ -22,6 +22,7 @@ from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
+from ddb_lease._protocol.queueing import NEAR_SECONDS
 from ddb_lease._protocol.records import Grant, Settings
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
@@ -150,6 +151,7 @@ def play(case: Case, *, seed: int = 1) -> dict[str, Any]:
         "throttled_a_second": service.throttled / case.seconds,
         "out_of_order": out_of_order(shared.arrivals[counted:]),
         "overtaken": out_of_order(shared.arrivals[counted:], longer=LOOK_SECONDS),
+        "overtaken_by_far": out_of_order(shared.arrivals[counted:], apart=NEAR_SECONDS),
         "wants": case.wants,
         "grants_of_who_wants_several": shares[-1] if case.wants > 1 else None,
     }
@@ -185,7 +187,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(case.name for case in CASES)}")
     wanted = parser.parse_args().cases
     columns = ("name", "grants", "jain", "use", "requests_a_grant", "writes_a_grant", "rcu_a_second")
-    columns += ("out_of_order", "overtaken")
+    columns += ("out_of_order", "overtaken", "overtaken_by_far")
     print("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("| --- " * len(columns) + "|")
     for case in CASES:

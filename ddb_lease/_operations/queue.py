@@ -41,6 +41,10 @@ LAG_SECONDS = 2.0
 FIRST = 2
 """So many of the queue look at the slots with each look."""
 
+ALERT_SECONDS = 3.0
+ALERT_LOOK_SECONDS = 1.0
+"""How long, and how often, a waiter looks that has seen slots come free for others: one may soon for it."""
+
 DROPS = 4
 """Dead tickets that one look removes at most."""
 
@@ -62,6 +66,7 @@ class InTurn:
         standing: Where the acquire stands; None until it has looked at the queue: then it takes nothing.
         signs: What was seen of those before it.
         share: What of the free slots was its to take, as last seen.
+        fresh: Whether slots were free that were not at its look before.
     """
 
     def __init__(self, wanted: Wanted) -> None:
@@ -70,6 +75,7 @@ class InTurn:
         self.count = wanted.count
         self.standing: Standing | None = None
         self.signs: Mapping[str, Signs] = {}
+        self.fresh = False
         self.share = Share(slots=frozenset())
         self._wanted = wanted
         self._free = FreeFor()
@@ -87,7 +93,7 @@ class InTurn:
         free = queueing.free_slots(view, max_tokens=counter.max_tokens, expired_before=expired_before)
         seen = self._free.note(view, free, state.time.steady())
         free_for = {n: seconds for n, seconds in seen.items() if n < counter.max_tokens}
-        self.share = Share(slots=frozenset())
+        self.share, self.fresh = Share(slots=frozenset()), 0.0 in free_for.values()
         if self.standing is not None:
             self.share = queueing.share(self.standing.ahead, self.count, free_for, self.signs)
             if not self.standing.exact:  # others stand between those seen and us
@@ -136,6 +142,7 @@ class Queue:
         self._watches_until = -math.inf
         self._moved = False
         self._slots_at, self._turn_at = -math.inf, math.inf
+        self._alert_until = -math.inf
 
     def run(self, counter: Counter) -> Operation[Grant | Full | Failure]:
         """One try.
@@ -154,7 +161,7 @@ class Queue:
             return seen
         own, now_ms = self._ticket(), time.now_ms()[0]
         standing = self._standing(seen, own, counter)
-        self._turn.standing, self._turn.share = standing, Share(slots=frozenset())
+        self._turn.standing, self._turn.share, self._turn.fresh = standing, Share(slots=frozenset()), False
         self._turn.signs = self._others.note(standing.ahead, time.steady(), max_tokens=counter.max_tokens)
         self._moved |= self._pace.note(standing.ahead, time.steady())
         yield from self._remove_dead(queueing.expired(seen.tickets, now_ms), standing)
@@ -197,6 +204,8 @@ class Queue:
         self._slots_at, self._moved = now, False
         outcome = yield from self._search.run()
         self._turn_at = now + self._turn.share.turn_in
+        if self._turn.fresh:
+            self._alert_until = now + ALERT_SECONDS
         if isinstance(outcome, Grant) or not standing.exact:
             yield from self._drop_each(self._turn.share.passed_over)
         return outcome
@@ -363,6 +372,8 @@ class Queue:
         if standing.place == 1 and expires_in is not None:
             look_in = min(look_in, max(0.0, expires_in) + state.chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
         look_in = min(look_in, max(queueing.QUICKEST_SECONDS, self._turn_at - now))
+        if near and now < self._alert_until:
+            look_in = min(look_in, ALERT_LOOK_SECONDS)
         if now < self._watches_until:
             look_in = min(look_in, self._watches_until - now)
         look_in = max(0.0, min(look_in, max(queueing.QUICKEST_SECONDS, self._refresh_at - now)))

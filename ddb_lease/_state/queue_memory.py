@@ -21,7 +21,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._ahead: Sequence[Ticket] | None = None
-        self._began = self._since = 0.0
+        self._began = self._since = self._noted = 0.0
         self._moved = self._moved_since = 0
         self._lately: float | None = None
         self._since_first: float | None = None
@@ -29,15 +29,18 @@ class Pace:
     def note(self, ahead: Sequence[Ticket], now: float) -> bool:
         """These were before it at that time, as far as it saw; returns whether any of those seen before has gone."""
         before, self._ahead = self._ahead, tuple(ahead)
+        noted, self._noted = self._noted, now
         if before is None:
             self._began = self._since = now
             return False
         gone = _gone(before, ahead)
+        if gone > 1:  # that was quick, perhaps: it need not have been so before
+            self._since, self._moved_since = noted, 0
         self._moved += gone
         self._moved_since += gone
         if self._moved >= FEWEST:
             self._since_first = (now - self._began) / self._moved
-        if self._moved_since >= FEWEST:
+        if self._moved_since >= FEWEST or gone > 1:
             self._lately = (now - self._since) / self._moved_since
             self._since, self._moved_since = now, 0
         elif self._lately is not None:  # it has come to rest
@@ -56,7 +59,7 @@ def _gone(before: Sequence[Ticket], ahead: Sequence[Ticket]) -> int:
     """How many tickets have left the queue; where all that were seen have, about how many."""
     there = {ticket.name for ticket in ahead}
     gone = sum(ticket.name not in there for ticket in before)
-    if gone < len(before) or not ahead or len(before) < FEWEST:
+    if gone < len(before) or not ahead or len(before) < FEWEST:  # all that are left were seen, or few were
         return gone
     return gone + max(0, between(before, ahead[0]) - 1) if ahead[0].priority == before[-1].priority else gone
 

@@ -273,6 +273,27 @@ def test_one_who_may_have_come_to_the_head_in_its_sleep_is_left_the_time_to_wake
     assert 7.0 <= waited <= 14.0, "who stood tenth looked every eight seconds, at least"
 
 
+def test_who_sees_slots_come_free_for_others_looks_again_soon(environment, table):
+    put_counter(table, max_tokens=12, minted=12, order="fifo")
+    for slot in range(12):
+        put_leased(table, slot, f"{slot}-other", expires_at=FAR)
+    bucket = environment.bucket()
+    keys = [put_ticket(table, environment, ago=90 - 9 * number, name=number) for number in range(9)]
+    at = []
+
+    def serve_one():
+        table.delete(keys[0])
+        free(table, 3)
+        at.append(len(environment.pauses))
+
+    when(environment, 20, serve_one)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(30)
+    before, after = environment.pauses[: at[0]], environment.pauses[at[0] :]
+    assert 4.0 <= max(before) <= NEAR_SECONDS
+    assert sum(pause <= 1.0 for pause in after) >= 2
+
+
 def test_each_of_several_dead_in_a_row_has_its_time_and_no_more(environment, bucket, table):
     for number in range(4):
         put_ticket(table, environment, ago=30 - number, name=number)

@@ -31,15 +31,17 @@ def test_the_pace_is_the_quicker_of_that_since_it_came_and_that_of_late():
     pace.note(queue(4, 20), 20.0)
     assert pace.seconds == 5.0
     pace.note(queue(6, 20), 21.0)
-    assert pace.seconds == 21.0 / 6, "two are few"
-    pace.note(queue(10, 20), 22.0)
-    assert pace.seconds == 2.0 / 6
+    assert pace.seconds == 0.5
+    pace.note(queue(7, 20), 22.0)
+    assert pace.seconds == 0.5, "one is few"
+    pace.note(queue(10, 20), 22.3)
+    assert pace.seconds == pytest.approx(0.1)
     pace.note(queue(10, 20), 23.0)
-    assert pace.seconds == 1.0, "it has come to rest"
+    assert pace.seconds == pytest.approx(0.7), "it has come to rest"
     pace.note(queue(11, 20), 82.0)
     assert pace.seconds == 82.0 / 11
     pace.note(queue(20, 25), 83.0)
-    assert pace.seconds == 83.0 / 20
+    assert pace.seconds == pytest.approx(1.0 / 9)
 
 
 def test_who_comes_before_others_later_does_not_slow_the_queue():
