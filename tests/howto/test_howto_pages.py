@@ -66,6 +66,20 @@ def test_frameworks(program):
     page.jobs_bucket().close()
 
 
+def test_what_is_held_at_least_several_at_once_and_exclusive(program, capsys):
+    page = program("holding")
+    done = []
+    assert page.report_once(lambda: done.append(1))
+    assert not page.report_once(lambda: done.append(2))
+    [closed] = page.reports.status().leases
+    assert closed.closed
+    assert 830 < closed.remaining_seconds < 841
+    page.work_for_tenant([lambda: done.append(page.everybody.status().free)])
+    assert done == [1, 48]
+    assert page.everybody.status().free == 50
+    assert capsys.readouterr().out == "read\nrebuild\n"
+
+
 @pytest.fixture
 def lease_environment(connection):
     with TestEnvironment(**connection) as environment:
@@ -185,6 +199,13 @@ def test_a_session_may_be_a_profile_and_a_role_is_asked_for_by_need_only(tmp_pat
     assert session.get_credentials().method == "assume-role"
 
 
+def test_metrics_are_recorded_of_buckets_and_rates(program):
+    page = program("alarms")
+    with page.bucket.acquire(timeout=60):
+        page.mail.acquire(timeout=30)
+    assert callable(page.record)
+
+
 def test_both_locks_are_held_for_the_days_of_the_change(program, connection):
     page = program("migrating")
     held = []
@@ -224,7 +245,7 @@ def test_every_command_is_one_that_the_parser_takes(line):
         assert main.parser().parse_args(own).execute
 
 
-@pytest.mark.parametrize("page", ["kubernetes"])
+@pytest.mark.parametrize("page", ["kubernetes", "containers"])
 def test_every_manifest_is_yaml(page):
     assert all(yaml.safe_load(block) for block in blocks(page, "yaml"))
 

@@ -39,7 +39,18 @@ class Kind:
     counted: tuple[str, ...]
 
 
-_OF_LEASES = ("requests", "events", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely")
+_OF_LEASES = (
+    "requests",
+    "events",
+    "grants",
+    "takeovers",
+    "mints",
+    "re_mints",
+    "kept_closed",
+    "lost",
+    "given_up",
+    "untimely",
+)
 
 KINDS = {
     "leases": Kind(performance.play, schedule.schedule_for, _OF_LEASES),

@@ -55,6 +55,7 @@ _jobs = st.builds(
     ending=st.sampled_from(ENDINGS),
     acts=st.booleans(),
     count=st.sampled_from([1, 1, 2]),
+    at_least=st.sampled_from([0.0, 0.0, 1.0, 6.0]),
 )
 
 
