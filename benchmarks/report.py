@@ -47,6 +47,7 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         found.append(("contention", f"Contention (each holds {part['hold_seconds']:g} s)", part["rows"]))
     if part := results.get("handover"):
         rows = [{"hand-over": name, **part[name]} for name in ("within", "across")]
+        found.append(("by_token", "A lease that is handed over", part["by_token"]))
         found += [("handover", "Hand-over", rows), ("recovery", "Recovery", part["recovery"]["deaths"])]
     if part := results.get("waiting"):
         found.append(("waiting", f"Waiting for {part['tokens']} tokens that are held", part["rows"]))
@@ -81,6 +82,9 @@ def _of_programs(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Ma
         found.append(("middleware", "Middleware: a request, in microseconds", part))
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
+    if part := results.get("leader"):
+        title = f"Leaders: from the end of one to the next (leases of {part['lease_seconds']:g} s)"
+        found.append(("leader", title, part["rows"]))
     return found
 
 

@@ -28,6 +28,7 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "Leader": "one of many processes, at any time",
     "acquire_all": "where one gets several at once",
     "Leases": "what it returns",
     "DynamoDBTokenBucket": "tokens that nobody renews",
@@ -65,6 +66,7 @@ PUBLIC = {
 FOR_ASYNCIO = {
     "Lease": "a slot in a task's hands",
     "LeaseBucket": "where one gets it",
+    "Leader": "one of many processes, at any time",
     "acquire_all": "where one gets several at once",
     "Leases": "what it returns",
     "KeyLimiter": "one key of it",
@@ -84,10 +86,12 @@ FOR_TESTS = {
 }
 BUCKETS = (
     ddb_lease.LeaseBucket,
+    ddb_lease.Leader,
     ddb_lease.DynamoDBTokenBucket,
     ddb_lease.RateLimiter,
     ddb_lease.SlidingWindow,
     aio.LeaseBucket,
+    aio.Leader,
     aio.RateLimiter,
     aio.SlidingWindow,
     asgi.RateLimitMiddleware,
@@ -177,7 +181,7 @@ ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 def test_both_apis_have_the_same_methods_with_the_same_parameters(name):
     ours, theirs = getattr(aio, name), getattr(ddb_lease, name)
     # What is a property there is awaited here.
-    of_the_core = ASKED_BY_PROCESS | {"lost"}
+    of_the_core = ASKED_BY_PROCESS | {"lost", "handler"}  # Lambda calls plain functions only
     methods = {member for member in vars(theirs) if not member.startswith("_")} - of_the_core
     assert methods <= set(vars(ours))
     for member in methods if name in {"Lease", "KeyLimiter"} else methods | {"__init__"}:
@@ -298,6 +302,7 @@ EXAMPLES = [
     "ddb_lease.adapters.asgi",
     "ddb_lease.adapters.wsgi",
     "ddb_lease.aio.bucket",
+    "ddb_lease.aio.leader",
     "ddb_lease.aio.lease",
     "ddb_lease.aio.rate_limiter",
     "ddb_lease.aio.reservation",
@@ -307,6 +312,7 @@ EXAMPLES = [
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
     "ddb_lease.key_limiter",
+    "ddb_lease.leader",
     "ddb_lease.lease",
     "ddb_lease.rate_events",
     "ddb_lease.rate_limiter",
@@ -324,6 +330,9 @@ EXAMPLES = [
     "ddb_lease.token_bucket",
     "ddb_lease.signals",
     "ddb_lease.sliding_window",
+    "ddb_lease.adapters.langchain",
+    "ddb_lease.adapters.limits",
+    "ddb_lease.adapters.pyrate",
 ]
 
 
@@ -407,7 +416,7 @@ def test_a_reason_reads_as_its_word(reason):
 
 
 def test_the_reasons_are_those_that_are_documented():
-    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked"}
+    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked", "handed_over", "expired"}
     assert {reason.value for reason in ddb_lease.LossReason} == words
 
 

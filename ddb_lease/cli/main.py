@@ -15,6 +15,7 @@ from ddb_lease.cli import (
     exits,
     formatting,
     known_names,
+    lead,
     lease,
     limit,
     operate,
@@ -78,7 +79,7 @@ def _execute(arguments: Sequence[str]) -> int:
         words = parsing.arranged(own, top, everywhere=everywhere())
         options, left = top.parse_known_args(words)
         if command and not options.leaf.get_default(parsing.TAKES_COMMAND):
-            options.leaf.error(f"only run and limit take a command after --: {' '.join(command)}")
+            options.leaf.error(f"only run, lead and limit take a command after --: {' '.join(command)}")
         if left:
             options.leaf.error(formatting.printable(parsing.unknown(left, options.leaf)))
     except OSError as error:  # help or usage were not written; newer versions of argparse do not tell
@@ -129,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="COMMAND", required=True, title="commands", prog=top.prog)
     connection.add_options(top)
     run.add_parser(subparsers)
+    lead.add_parser(subparsers)
     limit.add_parser(subparsers)
     rate.add_parser(subparsers)
     status.add_parser(subparsers)

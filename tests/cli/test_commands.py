@@ -194,7 +194,7 @@ def test_the_version_is_told(cli):
         ("run b --max-tokens 1 --lost-code no --local -- true", "'no' is not an exit code"),
         ("create-table --local --wait never", "'never' is not a duration"),
         ("local restart", "invalid choice"),
-        ("status used --local -- true", "only run and limit take a command"),
+        ("status used --local -- true", "only run, lead and limit take a command"),
         (
             "run b --max-tokens 1 --local echo 'a b'",
             "write the command after --: ddb-lease run b --max-tokens 1 --local -- echo 'a b'",
@@ -205,7 +205,7 @@ def test_the_version_is_told(cli):
         ("rate set b --limit tokens=9 --local", "'9' is not a rate"),
         ("rate set b --limit tokens=9/s,burst=1.5 --local", "the burst must be a whole number from 1 up, not 1.5"),
         ("rate block b --local", "--for"),
-        ("rate status b --local -- true", "only run and limit take a command"),
+        ("rate status b --local -- true", "only run, lead and limit take a command"),
         ("limit b --rate 1/s --local true", "write the command after --: ddb-lease limit b --rate 1/s --local -- true"),
         ("run b --max-tokens 1 --locale -- true", "unrecognized arguments: --locale"),
         ("status used --local true", "unrecognized arguments: true"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ddb_lease.cli.conform.bucket_probes import bucket_probes
+from ddb_lease.cli.conform.hits_probes import hits_probes
 from ddb_lease.cli.conform.other_probes import table_probes
 from ddb_lease.cli.conform.probe import Finding, Items, Probe, judge
 from ddb_lease.cli.conform.rate_probes import rate_probes
@@ -30,7 +31,14 @@ def all_probes(run: str) -> list[Probe]:
     def token() -> str:
         return f"{run}-{next(numbers)}"
 
-    return [*slot_probes(), *bucket_probes(token), *ticket_probes(), *rate_probes(token), *table_probes(token)]
+    return [
+        *slot_probes(),
+        *bucket_probes(token),
+        *ticket_probes(),
+        *rate_probes(token),
+        *hits_probes(),
+        *table_probes(token),
+    ]
 
 
 def requests_of(probes: list[Probe]) -> int:
