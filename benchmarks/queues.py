@@ -22,6 +22,7 @@ from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
+from ddb_lease._protocol.queueing import NEAR_SECONDS
 from ddb_lease._protocol.records import Grant, Settings
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
@@ -32,6 +33,9 @@ from scripts.harness.rate_referee import jain
 LEASE_MS = 3_600_000
 """So long that nothing expires: workers do not renew here."""
 
+
+FOR_EVER = 1_000_000.0
+"""Seconds for which slots are held, where only the waiting is counted."""
 
 LOOK_SECONDS = 0.5
 """Two looks of the first of a queue: whoever gets a slot so much later than somebody who came later was overtaken.
@@ -146,10 +150,12 @@ def play(case: Case, *, seed: int = 1) -> dict[str, Any]:
         "requests_a_grant": service.requests / grants,
         "writes_a_grant": (service.requests - service.reads) / grants,
         "lost_writes_a_grant": service.wasted / grants,
+        "requests_a_second": service.requests / case.seconds,
         "rcu_a_second": service.rcu / case.seconds,
         "throttled_a_second": service.throttled / case.seconds,
         "out_of_order": out_of_order(shared.arrivals[counted:]),
         "overtaken": out_of_order(shared.arrivals[counted:], longer=LOOK_SECONDS),
+        "overtaken_by_far": out_of_order(shared.arrivals[counted:], apart=NEAR_SECONDS),
         "wants": case.wants,
         "grants_of_who_wants_several": shares[-1] if case.wants > 1 else None,
     }
@@ -171,9 +177,14 @@ CASES = (
     Case(name="6-of-8-any", order="any", processes=21, tokens=8, hold=1.0, seconds=120, wants=6),
     Case(name="300-on-8", order="fifo", processes=300, tokens=8, hold=1.0, seconds=900, warm=60),
     Case(name="300-on-8-any", order="any", processes=300, tokens=8, hold=1.0, seconds=100, warm=60),
+    Case(name="96-on-32", order="fifo", processes=96, tokens=32, hold=120.0, seconds=600, warm=300),
     Case(name="300-on-8-10s", order="fifo", processes=300, tokens=8, hold=10.0, seconds=400, warm=60),
+    Case(name="1000-come", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=290, warm=10),
     Case(name="1000-on-4", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=300, warm=300),
     Case(name="1000-on-4-any", order="any", processes=1000, tokens=4, hold=10.0, seconds=60),
+    Case(name="1-waits", order="fifo", processes=9, tokens=8, hold=FOR_EVER, seconds=60),
+    Case(name="10-wait", order="fifo", processes=18, tokens=8, hold=FOR_EVER, seconds=60),
+    Case(name="100-wait", order="fifo", processes=108, tokens=8, hold=FOR_EVER, seconds=60),
 )
 
 
@@ -182,8 +193,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(case.name for case in CASES)}")
     wanted = parser.parse_args().cases
-    columns = ("name", "grants", "jain", "use", "requests_a_grant", "writes_a_grant", "rcu_a_second")
-    columns += ("out_of_order", "overtaken")
+    columns = (
+        "name",
+        "grants",
+        "jain",
+        "use",
+        "requests_a_grant",
+        "writes_a_grant",
+        "requests_a_second",
+        "rcu_a_second",
+    )
+    columns += ("out_of_order", "overtaken", "overtaken_by_far")
     print("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("| --- " * len(columns) + "|")
     for case in CASES:

@@ -69,6 +69,8 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
     tries = _Tries(wanted, began, patient=patient)
     in_turn = waiter is None or state.hints.join(waiter, now=began)
     outcome = yield from tries.run(began, in_turn=in_turn)
+    if waiter is not None and waiter.priority:
+        state.note_priority()
     if not isinstance(outcome, Grant):
         policy = acquiring(
             steady=state.time.steady,
@@ -191,6 +193,9 @@ class _Tries:
     def _in_any_order(self, now: float) -> Operation[Outcome]:
         """One try in a bucket whose waiters have no order."""
         hints = self._state.hints
+        if self._queue is not None:  # it has no order any more: those behind see so when the tickets are gone
+            yield from self._queue.leave()
+            self._queue, self._late = None, True
         pause = 0.0 if self._writes.waiter is None else self._break(now)
         if pause:
             return GaveWay(pause)

@@ -54,6 +54,7 @@ class HeldLease:
         owner: Who acquired it.
         data: What was attached to it.
         waited: Seconds from the call of `acquire` until it was had.
+        renewed: Whether the heartbeat renews it.
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
         attempts: How it is renewed.
@@ -75,6 +76,7 @@ class HeldLease:
         self.owner = grant.owner
         self.data: Data = grant.data
         self.waited = 0.0
+        self.renewed = True
         self.group = context.renewer
         self.bucket = context.state.bucket
         self.origin: object = None
@@ -366,7 +368,8 @@ class HeldLease:
         if self._forked or self.belief.holds(self._steady()):
             return
         with self._lock:
-            reason = self.belief.expire(self._steady(), slept=self._context.heartbeats.overslept())
+            slept = not self.renewed or self._context.heartbeats.overslept()
+            reason = self.belief.expire(self._steady(), slept=slept)
             reason = reason or self._loss_unannounced()
         if reason is not None:
             self._context.heartbeats.ensure_running()

@@ -175,7 +175,7 @@ class LeaseEnd:
         self._freed = False
         self._owed_until = math.inf
         self._tries = 0
-        self.longest_seconds = grant.lease_ms / 1000
+        self.longest_seconds = max(grant.lease_ms, grant.hold_ms) / 1000
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
@@ -251,8 +251,7 @@ class LeaseEnd:
         owed, now = self._context.owed, self._context.state.time.steady()
         if self._grant.lease_id not in owed and not self.released:
             # No later than this: every renewal was sent before, and extends the lease by so much at most.
-            longest = max(self.longest_seconds, self._grant.hold_ms / 1000)
-            self._owed_until = now + longest + self._margin + _CERTAINLY_SECONDS
+            self._owed_until = now + self.longest_seconds + self._margin + _CERTAINLY_SECONDS
             owed[self._grant.lease_id] = self._scheduled
 
     def release_later(self) -> None:
