@@ -47,7 +47,7 @@ LIFETIME = 120.0
 UNANSWERED = {"unreachable", "suspended"}
 """The reasons of a lease that could not be renewed. The second appears if the machine was so busy that the process did
 not run for half a second at the deadline. Tests on their own clock tell the two apart."""
-WARM = {"scripts.harness.holders", "scripts.harness.rate_users", "tests.faults.programs"}
+WARM = {"scripts.harness.holders", "scripts.harness.queuers", "scripts.harness.rate_users", "tests.faults.programs"}
 """The modules whose programs may start in forks of a warm process; others try out how an interpreter starts and ends."""
 ANSWERS_LOST = "answers lost"
 """The way of a contest in which a release may not know whether it took effect."""
