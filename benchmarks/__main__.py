@@ -16,7 +16,19 @@ from tqdm import tqdm
 
 from benchmarks.company import DLM, LOCK, NAIVE, OURS, RATE, RAW, ZAE, ContenderFailed, gather, here
 from benchmarks.goals import judge
-from benchmarks.parts import contention, handover, imports, large, manners, process, rates, scale, single, waiting
+from benchmarks.parts import (
+    contention,
+    handover,
+    imports,
+    large,
+    manners,
+    middleware,
+    process,
+    rates,
+    scale,
+    single,
+    waiting,
+)
 from benchmarks.plots import draw
 from benchmarks.report import markdown
 
@@ -29,6 +41,7 @@ PARTS: dict[str, ModuleType] = {
     "large": large,
     "manners": manners,
     "rates": rates,
+    "middleware": middleware,
     "imports": imports,
     "process": process,
 }
@@ -41,6 +54,7 @@ SHARES = {
     "large": 8,
     "manners": 8,
     "rates": 110,
+    "middleware": 6,
     "imports": 4,
     "process": 14,
 }

@@ -72,9 +72,16 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
             ("making", "One more limiter, one more key", part["making"]),
             ("limits", "Several limits, and reservations", part["limits"]),
         ]
+    return found + _of_programs(results) + _of_process(results.get("process") or {})
+
+
+def _of_programs(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:
+    found: list[tuple[str, str, Sequence[Mapping[str, Any]]]] = []
+    if part := results.get("middleware"):
+        found.append(("middleware", "Middleware: a request, in microseconds", part))
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
-    return found + _of_process(results.get("process") or {})
+    return found
 
 
 def _of_process(part: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping[str, Any]]]]:

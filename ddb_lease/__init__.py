@@ -3,8 +3,8 @@
 At most `max_tokens` holders at once, each with a lease that is renewed while it works, comes back when its machine
 dies, and is never held twice.
 
-Public: this module, and `aio`, `local`, `testing`, `events`, `rate_events`, `errors`, `models` and `otel`. Whatever
-starts with an underscore, and `dynamodb` and `cli`, may change at any time.
+Public: this module, and `adapters`, `aio`, `local`, `testing`, `events`, `rate_events`, `errors`, `models` and `otel`.
+Whatever starts with an underscore, and `dynamodb` and `cli`, may change at any time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if _typing.TYPE_CHECKING:
         StoreError,
         StoreRejected,
         StoreUnavailable,
+        TooManyPermits,
         UnknownBucket,
     )
     from ddb_lease.key_limiter import KeyLimiter
@@ -48,6 +49,7 @@ if _typing.TYPE_CHECKING:
     from ddb_lease.reservation import Reservation
     from ddb_lease.signals import exit_on_sigterm
     from ddb_lease.sliding_window import SlidingWindow
+    from ddb_lease.together import Leases, acquire_all
     from ddb_lease.token_bucket import DynamoDBTokenBucket
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "LeaseError",
     "LeaseInfo",
     "LeaseLost",
+    "Leases",
     "Limit",
     "LimitDecision",
     "LossReason",
@@ -79,8 +82,10 @@ __all__ = [
     "StoreRejected",
     "StoreUnavailable",
     "Timing",
+    "TooManyPermits",
     "UnknownBucket",
     "Waiter",
+    "acquire_all",
     "client_config",
     "exit_on_sigterm",
 ]
@@ -88,6 +93,8 @@ __all__ = [
 _MODULES = {
     "LeaseBucket": "bucket",
     "Lease": "lease",
+    "Leases": "together",
+    "acquire_all": "together",
     "KeyLimiter": "key_limiter",
     "RateLimiter": "rate_limiter",
     "Reservation": "reservation",

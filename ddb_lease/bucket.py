@@ -16,9 +16,16 @@ import weakref
 from types import TracebackType
 
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, checked_lease_id, require_count, require_priority
+from ddb_lease._runtime.bucket_core import (
+    TRY_SECONDS,
+    BucketCore,
+    checked_lease_id,
+    end_all,
+    require_count,
+    require_priority,
+)
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
@@ -55,7 +62,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         max_tokens: How many leases there can be at once, 1 to 100,000.
         lease_seconds: Length of a lease, in seconds or as a timedelta; at least three margins (see `Timing`). It is
             renewed every third of this. The slot of a crashed holder is free again at most this long, plus 2 s, after
-            the last renewal.
+            the last renewal; or, if it was acquired with `hold_at_least`, when that time has passed.
         table: The DynamoDB table; ``ddb-lease create-table`` makes one.
         session: A `boto3.Session`, where boto3's defaults do not fit.
         client: A DynamoDB client instead. Make it with `client_config`, as botocore must not retry by itself.
@@ -133,6 +140,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         data: Data | None = None,
         on_lost: OnLost | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Lease:
         """Wait for a slot, or for several together, and lease it.
 
@@ -154,6 +162,11 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             on_lost: See `Lease.on_lost`.
             priority: 0 to 9. In a bucket with ``order="fifo"``, waiters of a higher priority are served before all
                 others; elsewhere only before those of this process.
+            hold_at_least: Seconds, or a timedelta, for which the slot goes to nobody else after it was acquired: not if
+                the lease is released before, nor if its holder crashes, which keeps the slot closed for as long. It is
+                for a job that must not run twice. A release before that closes the slot until then, by one UpdateItem
+                as any release. If the acquire itself is interrupted, the slot is free at once. The lease is believed
+                in, too, until then, whether it can be renewed or not.
 
         Returns:
             The lease, held and renewed in the background.
@@ -179,12 +192,21 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         each 128 slots until one shows a free slot, up to eight at a time, eventually consistent, some 3.5 RCU each. A
         process does so once in the time in which its polls come round: 10 s with 1,000 slots, 11 minutes with 100,000.
         """
-        lease = self._acquire(timeout, data, on_lost, count=count, patient=True, priority=priority)
+        lease = self._acquire(
+            timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
+        )
         if lease is None:
             raise self._core.timed_out(timeout, count)
         return lease
 
-    def try_acquire(self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None) -> Lease | None:
+    def try_acquire(
+        self,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        on_lost: OnLost | None = None,
+        hold_at_least: Seconds | None = None,
+    ) -> Lease | None:
         """Lease a slot, or `count` of them together, if so many are free now.
 
         In a bucket with more than 128 slots, it looks at up to three times 128, the next try at the next ones; so there
@@ -195,6 +217,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             on_lost: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Returns:
             The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
@@ -210,10 +233,16 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
 
     def leased(
-        self, timeout: Seconds | None = None, *, count: int = 1, data: Data | None = None, priority: int = 0
+        self,
+        timeout: Seconds | None = None,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> PassesLease[Lease]:
         """Decorate a function: each call gets its own lease, as first argument.
 
@@ -232,6 +261,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             priority: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Raises:
             ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
@@ -251,9 +281,11 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         require_timeout(timeout, wording=_LEASED)
         require_count(count)
         require_priority(priority)
+        if hold_at_least is not None:
+            checked_hold_ms(hold_at_least)
         return functools.partial(
             decorate,
-            enter=lambda: self.acquire(timeout, count=count, data=data, priority=priority),
+            enter=lambda: self.acquire(timeout, count=count, data=data, priority=priority, hold_at_least=hold_at_least),
             wording=_LEASED,
         )
 
@@ -412,7 +444,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             >>> bucket.reset()
             2
         """
-        ended = self._core.end_all()
+        ended = end_all(self._core)
         self._core.run(self._core.repair())
         return ended
 
@@ -473,15 +505,27 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         count: int,
         patient: bool,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
+        had: list[Lease] | None = None,
     ) -> Lease | None:
-        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased."""
+        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased.
+
+        It is put into `had` before an interrupt can come between this and its caller.
+        """
         if on_lost is not None:
             require_on_lost(on_lost)
         core = self._core
         wakeup, called, by = core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
         deadline = core.deadline(timeout)
         pending = core.begin_acquire(
-            deadline, data, count=count, patient=patient, wake=wakeup.wake, by=by, priority=priority
+            deadline,
+            data,
+            count=count,
+            patient=patient,
+            wake=wakeup.wake,
+            by=by,
+            priority=priority,
+            hold_at_least=hold_at_least,
         )
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
@@ -491,6 +535,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
                 return None
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
+            if had is not None:
+                had.append(lease)
             return lease
         except BaseException:
             core.abandon(pending)

@@ -53,6 +53,13 @@ class ConfigurationError(LeaseError, ValueError):
     """
 
 
+class TooManyPermits(ConfigurationError):
+    """More permits are wanted together than their limit ever allows, which is its burst: no wait helps.
+
+    Nothing was charged. A Query may have been sent, to see whether the table allows more by now.
+    """
+
+
 class UnknownBucket(LeaseError, LookupError):
     """The bucket does not exist in the table (yet: the first acquire creates it). Nothing was changed."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.rates.together import Call
 from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
@@ -78,8 +79,7 @@ class KeyLimiter:
             self._take_all(self._family, self._family.wanted(n, permits), timeout)
             return
         wanted = self._core.wanted(n, permits, self.key)
-        wish = self._core.wait_for(self.key, wanted, timeout)
-        verdict = Verdict(allowed=True) if wish is None else self._ask(wish)
+        verdict = self._wait(wanted, timeout)
         if not verdict:
             raise self._timed_out(wanted, timeout, verdict)
 
@@ -105,14 +105,23 @@ class KeyLimiter:
                 raise self._timed_out(wanted, timeout, verdict)
             return Reservation([ReservationCore.booked(self._core, wish, held)], self._runtime)
 
-    def check(self, n: int = 1, **permits: int) -> Decision:
-        """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+    def check(self, n: int = 1, *, timeout: Seconds | None = 0, **permits: int) -> Decision:
+        """Take permits of this key if they can be had in time, and tell what is left; as `RateLimiter.check`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait for them at most; 0: they are to be had at once.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        patient = checked_timeout(timeout) != 0
         if self._family is not None:
-            all_wanted = self._family.wanted(n, permits)
-            return self._family.decision(all_wanted, self._try_all(self._family, all_wanted))
+            family, each = self._family, self._family.wanted(n, permits)
+            return family.decision(
+                each, (self._wait_all(family, each, timeout) if patient else self._try_all(family, each))
+            )
         wanted = self._core.wanted(n, permits, self.key)
-        allowed = self._try(wanted)
-        return self._core.answers.decision(self.key, wanted, allowed=allowed)
+        verdict = self._wait(wanted, timeout) if patient else self._try(wanted)
+        return self._core.answers.decision(self.key, wanted, allowed=verdict)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O."""
@@ -201,6 +210,10 @@ class KeyLimiter:
         known = self._core.try_at_once(self.key, wanted)
         return self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
+    def _wait(self, wanted: Wanted, timeout: Seconds | None) -> Verdict:
+        wish = self._core.wait_for(self.key, wanted, timeout)
+        return Verdict(allowed=True) if wish is None else self._ask(wish)
+
     def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
         while True:
             wakeup = self._runtime.wakeup()
@@ -230,11 +243,14 @@ class KeyLimiter:
         with family.call(wanted, None, patient=False) as call:
             return self._ask_all(family, call)
 
-    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
+    def _wait_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Verdict:
         with family.call(wanted, timeout, patient=True) as call:
-            verdict = self._ask_all(family, call)
-            if not verdict:
-                raise family.timed_out(wanted, timeout, verdict)
+            return self._ask_all(family, call)
+
+    def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
+        verdict = self._wait_all(family, wanted, timeout)
+        if not verdict:
+            raise family.timed_out(wanted, timeout, verdict)
 
     def _hold_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Reservation:
         with family.call(wanted, timeout, patient=True) as call:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -53,6 +53,8 @@ Uncorrected quartz stays below half of it."""
 PERMIT_KEY = "ddb_lease"
 """In the data of a leased slot: it is a permit of a window, which nobody holds, renews or releases."""
 
+CLOSED_MARK = "closed-"
+"""In the id of a lease that nobody holds: it keeps its slot closed, as its last holder asked for."""
 
 _LEAST = {"front_end_skew": 0, "grace": 0, "grace_part": 0, "grace_most": 0, "retention": 3600, "max_clock_skew": 0}
 
@@ -190,6 +192,8 @@ class Decision:
         decided_by: ``table``, as usual. While the service does not answer, the limiter's `on_unavailable` decides:
             ``local`` then has the figures of this process's share; ``allow`` and ``deny`` have none to be relied on.
         blocked_seconds: Until the block of the key, or of one of its parents, ends; 0.0 if there is none.
+        settings: The limits that hold, by name, as far as this process knows: those of the stored policy, and of the
+            key's override where it has one. Under parents, of each the one whose figures `limits` has.
     """
 
     allowed: bool
@@ -200,6 +204,7 @@ class Decision:
     tightest: str
     decided_by: DecidedBy = "table"
     blocked_seconds: float = 0.0
+    settings: Mapping[str, Limit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +331,11 @@ class LeaseInfo:
     def expired(self) -> bool:
         """Whether the lease has expired in the table."""
         return self.remaining_seconds < 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody holds it: it keeps its slot closed, as its last holder, the `owner`, asked for."""
+        return self.lease_id.partition("-")[2].startswith(CLOSED_MARK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias, get_args
 
-from opentelemetry.metrics import Counter, Meter
+try:
+    from opentelemetry.metrics import Counter, Meter
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "ddb_lease.otel needs OpenTelemetry's API: pip install 'ddb-lease[otel]'", name=missing.name
+    ) from missing
 
 from ddb_lease import rate_events
 from ddb_lease.events import Acquired, Contended, Event, Lost, Released, ReMinted, Renewed, Throttled, Waiting

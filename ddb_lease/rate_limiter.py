@@ -162,9 +162,9 @@ class RateLimiter(NotAsync, BelongsHere):
             Whether the permits were taken.
 
         Raises:
-            ConfigurationError: n is more than `burst`, or no whole number from 1 up; or there is no limit of this name.
-                Mostly nothing was sent. More than a burst is refused by what was read within the last second: else the
-                policy and the key are read before (1 RCU each), as they may allow more by now.
+            ConfigurationError: n is more than `burst` (`TooManyPermits`), or no whole number from 1 up; or there is no
+                limit of this name. Mostly nothing was sent. More than a burst is refused by what was read within the
+                last second: else the policy and the key are read before (1 RCU each), as they may allow more by now.
             StoreUnavailable: The service did not answer in five tries, of one to six requests each, or its answers do
                 not tell its time. Permits that were charged without our knowing are forgone.
             StoreRejected: No table, no permission: trying again will not help.
@@ -251,18 +251,24 @@ class RateLimiter(NotAsync, BelongsHere):
         """
         return self._all.wait_time(n, **permits)
 
-    def check(self, n: int = 1, **permits: int) -> Decision:
-        """Take permits if they can be had at once, as `try_acquire` does, and tell what is left.
+    def check(self, n: int = 1, *, timeout: Seconds | None = 0, **permits: int) -> Decision:
+        """Take permits if they can be had in time, and tell what is left: at once, as `try_acquire`, or as `acquire`.
 
         A service that limits its clients answers with it: `allowed`, `remaining`, `retry_after`, `reset_after`, of each
         limit and of the tightest one.
 
+        Args:
+            n: How many, up to `burst`.
+            timeout: Seconds, or a timedelta, to wait for them at most; 0: they are to be had at once. Where they cannot
+                be had in time, the decision says so, as soon as that is known: there is no `RateTimeout`.
+            **permits: How many of each limit, for a limiter with several.
+
         Raises:
             ConfigurationError: As in `try_acquire`; and so are its other errors.
 
-        Cost: that of `try_acquire`, and no more.
+        Cost: that of `try_acquire` or `acquire`, and no more.
         """
-        return self._all.check(n, **permits)
+        return self._all.check(n, timeout=timeout, **permits)
 
     def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.

@@ -23,7 +23,7 @@ from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.bucket_core import BucketCore, end_all, give_back_all
 from ddb_lease._runtime.holds_nothing import HoldsNothing
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
@@ -293,7 +293,7 @@ class _HeldByNobody:
         if self.core.state.closed:
             raise self.core.state.closed_error()
         with contextlib.suppress(UnknownBucket):
-            self.core.end_all()
+            end_all(self.core)
         self.fill()
 
     # Called by `process`.
@@ -319,7 +319,7 @@ class _HeldByNobody:
         try:
             core.driver.run(operation, core.runtime.wakeup())
         except BaseException:
-            core.give_back_all(maintenance.writes.open_grants)
+            give_back_all(core, maintenance.writes.open_grants)
             raise
 
     def _forget(self, lease_id: str) -> None:

@@ -12,7 +12,7 @@ from benchmarks.company import NAIVE, OURS, RATE, RAW, gather
 from benchmarks.figures import quantile, ratio
 from benchmarks.goals import GOALS, judge
 from benchmarks.meter import Meter, item_bytes
-from benchmarks.parts import large, manners, process
+from benchmarks.parts import large, manners, middleware, process
 from benchmarks.parts.rates import alone, limits, making, sharing
 from benchmarks.report import markdown
 from ddb_lease import RateLimiter
@@ -245,6 +245,17 @@ def test_several_limits_and_reservations_are_measured_if_there_are_any(company):
     rows = limits.run(company, lambda _: None)
     assert [row["operation"] for row in rows] == list(limits.OPERATIONS.values())
     assert KEYS or [row["state"] for row in rows] == ["not yet"] * 2
+
+
+def test_a_request_is_measured_with_the_middleware_and_without_it(company):
+    few = {"admitted": 3, "denied": 3}
+    rows = middleware.run(company, lambda _: None, requests=few)
+    assert [(row["middleware"], row["request"]) for row in rows] == [
+        (kind, case) for kind in ("WSGI", "ASGI") for case in few
+    ]
+    assert all(row["with_us"] > 0 for row in rows)
+    about = {"engine": "embedded", "machine": "this", "versions": {}, "seconds": 1.0}
+    assert "Middleware" in markdown({"middleware": rows, "about": about})
 
 
 def test_a_contender_of_rates_admits_what_its_rate_does(company):

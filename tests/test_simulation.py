@@ -14,7 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import LossReason, StoreRejected
+from ddb_lease._protocol.decisions import WINDOW as WINDOW_OF_SLOTS
 from ddb_lease._protocol.lease_state import Belief
+from ddb_lease._protocol.records import Grant
 from ddb_lease._state.offset import AGREEING, WINDOW
 from ddb_lease.dynamodb import expressions
 from scripts.harness.dates import Dates
@@ -67,7 +69,7 @@ def test_every_fault_and_every_mishap_occurs_many_times(tally):
 
 
 def test_schedules_do_what_leases_are_for(tally):
-    for what in ("grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely"):
+    for what in ("grants", "takeovers", "mints", "re_mints", "kept_closed", "lost", "given_up", "untimely"):
         assert tally.sums[what] > SCHEDULES / 50, what
 
 
@@ -110,6 +112,15 @@ def first_failure(law, first=0, most=10_000):
             assert record.failure.law in law, record.failure
             return record
     pytest.fail("nobody noticed")
+
+
+def test_a_slot_that_is_opened_too_early_is_noticed(monkeypatch):
+    monkeypatch.setattr(Grant, "closed_until", 1)  # a time long past: a release opens the slot at once
+    job = Job(pause=0.0, patient=True, timeout=9.0, hold=0.1, ending="release", at_least=3.0)
+    schedule = replace(schedule_for(0), max_tokens=1, jobs=(((job,),), ((job,),)), deeds=(), odds=0.0, setup="nothing")
+    record = play(replace(schedule, wishes=(), window=WINDOW_OF_SLOTS))
+    assert record.failure is not None
+    assert record.failure.law == "H"
 
 
 def test_a_holder_that_believes_too_long_is_noticed_shrunk_and_told(monkeypatch):

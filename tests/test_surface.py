@@ -19,6 +19,7 @@ import pytest
 
 import ddb_lease
 from ddb_lease import aio, events, local, testing
+from ddb_lease.adapters import asgi, wsgi
 from ddb_lease.models import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -27,6 +28,8 @@ PACKAGE = Path(ddb_lease.__file__).parent
 PUBLIC = {
     "Lease": "a slot in one's hands",
     "LeaseBucket": "where one gets it",
+    "acquire_all": "where one gets several at once",
+    "Leases": "what it returns",
     "DynamoDBTokenBucket": "tokens that nobody renews",
     "Timing": "the time budget around it",
     "BucketStatus": "what `status` returns",
@@ -47,6 +50,7 @@ PUBLIC = {
     "exit_on_sigterm": "so that what is held is released then",
     "LeaseError": "root of all that is raised on purpose",
     "ConfigurationError": "nothing was sent",
+    "TooManyPermits": "no wait helps",
     "UnknownBucket": "nothing was changed",
     "AcquireTimeout": "nothing is held",
     "RateTimeout": "permits cannot be had in time",
@@ -61,10 +65,17 @@ PUBLIC = {
 FOR_ASYNCIO = {
     "Lease": "a slot in a task's hands",
     "LeaseBucket": "where one gets it",
+    "acquire_all": "where one gets several at once",
+    "Leases": "what it returns",
     "KeyLimiter": "one key of it",
     "RateLimiter": "permits of a rate",
     "Reservation": "permits that are held, and settled later",
     "SlidingWindow": "permits of a window",
+}
+FOR_WEB_SERVERS = {
+    "RateLimitMiddleware": "a limit in front of an application",
+    "by_client_address": "a key for it",
+    "by_header": "another",
 }
 FOR_TESTS = {
     "MovableClock": "a clock that tests move",
@@ -79,6 +90,8 @@ BUCKETS = (
     aio.LeaseBucket,
     aio.RateLimiter,
     aio.SlidingWindow,
+    asgi.RateLimitMiddleware,
+    wsgi.RateLimitMiddleware,
 )
 EXPORTED = [getattr(ddb_lease, name) for name in ddb_lease.__all__]
 ERRORS = [thing for thing in EXPORTED if isinstance(thing, type) and issubclass(thing, Exception)]
@@ -89,6 +102,8 @@ def public_things():
     exported = [(name, getattr(ddb_lease, name)) for name in ddb_lease.__all__]
     exported += [(name, getattr(testing, name)) for name in testing.__all__]
     exported += [(f"aio.{name}", getattr(aio, name)) for name in aio.__all__]
+    exported += [(f"asgi.{name}", getattr(asgi, name)) for name in asgi.__all__]
+    exported += [(f"wsgi.{name}", getattr(wsgi, name)) for name in wsgi.__all__]
     for name, thing in exported:
         yield name, thing
         if isinstance(thing, type):
@@ -148,6 +163,13 @@ def test_what_asyncio_needs_is_one_import_away_and_nothing_else_imports_asyncio(
     assert not {"asyncio", "ddb_lease.aio"} & brought_in_by("ddb_lease.cli.main")
 
 
+def test_what_web_servers_need_is_one_import_away_and_brings_in_no_framework():
+    assert sorted(FOR_WEB_SERVERS) == asgi.__all__ == wsgi.__all__
+    frameworks = {"starlette", "fastapi", "flask", "werkzeug", "uvicorn", "gunicorn"}
+    assert not frameworks & brought_in_by("ddb_lease.adapters.asgi")
+    assert not (frameworks | {"asyncio", "ddb_lease.aio"}) & brought_in_by("ddb_lease.adapters.wsgi")
+
+
 ASKED_BY_PROCESS = {"after_fork_in_child", "at_exit"}
 
 
@@ -195,6 +217,14 @@ def test_an_event_is_a_documented_value_that_travels_and_cannot_be_changed(kind)
 
 def test_opentelemetry_is_imported_by_its_own_module_only():
     assert not {"opentelemetry", "ddb_lease.otel"} & brought_in_by("ddb_lease.cli.main")
+
+
+def test_without_its_extra_that_module_says_which_it_needs():
+    code = "import sys; sys.modules['opentelemetry'] = None; import ddb_lease.otel"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: ddb_lease.otel needs OpenTelemetry's API: pip install 'ddb-lease[otel]'"
+    )
 
 
 # Docstrings.
@@ -265,11 +295,14 @@ def test_everything_after_the_subject_is_keyword_only():
 
 EXAMPLES = [
     "ddb_lease",
+    "ddb_lease.adapters.asgi",
+    "ddb_lease.adapters.wsgi",
     "ddb_lease.aio.bucket",
     "ddb_lease.aio.lease",
     "ddb_lease.aio.rate_limiter",
     "ddb_lease.aio.reservation",
     "ddb_lease.aio.sliding_window",
+    "ddb_lease.aio.together",
     "ddb_lease.bucket",
     "ddb_lease.dynamodb.client",
     "ddb_lease.events",
@@ -287,6 +320,7 @@ EXAMPLES = [
     "ddb_lease.testing.clock",
     "ddb_lease.testing.environment",
     "ddb_lease.otel",
+    "ddb_lease.together",
     "ddb_lease.token_bucket",
     "ddb_lease.signals",
     "ddb_lease.sliding_window",

@@ -3,6 +3,8 @@
 Invariants:
 
 - The one condition is the lease id. So a release can be sent late, twice, or by anyone, and ends no other lease.
+- A lease that was acquired for a time at least is given back by `Close` before that has passed: the slot stays closed
+  until then, and its id tells the holder after a lost answer that this was its own write.
 - Slots that were taken together are released by a request each: if one fails, the others are free all the same.
 """
 
@@ -12,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddb_lease._operations.resend import UNANSWERED, require_answered, send_until
+from ddb_lease._protocol.closing import closed_id, was_closed
 from ddb_lease._protocol.grants import released
-from ddb_lease._protocol.messages import Answer, Done, Refused, Release
+from ddb_lease._protocol.messages import Answer, Close, Done, Refused, Release
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.bucket_state import BucketState
 
@@ -27,12 +30,14 @@ class SlotRelease:
         answer: The last answer.
         known: Whether the slot is certainly not ours any more.
         ended: Whether the release ended the lease there, as far as is known.
+        closed: Whether the slot is kept closed.
     """
 
     slot: int
     answer: Answer
     known: bool
     ended: bool
+    closed: bool = False
 
 
 def send_release(
@@ -43,6 +48,7 @@ def send_release(
     fence: int | None,
     tries: int,
     deadline: float | None = None,
+    closed_until: int = 0,
 ) -> Operation[list[SlotRelease]]:
     """Release a lease by its id, and again while that fails.
 
@@ -55,11 +61,14 @@ def send_release(
         fence: The lease's fence, if known.
         tries: How often each request is sent at most.
         deadline: Until when, on the steady clock; None for no end.
+        closed_until: Until when the slots stay closed, in ms; 0 if they do not.
     """
     until = float("inf") if deadline is None else deadline
     outcomes: list[SlotRelease] = []
     for slot in slots:
-        outcome = yield from _release_one(state, slot, lease_id, fence, tries=tries, deadline=until)
+        outcome = yield from _release_one(
+            state, slot, lease_id, fence, tries=tries, deadline=until, closed_until=closed_until
+        )
         outcomes.append(outcome)
         if not outcome.known and state.time.steady() >= until:
             break
@@ -67,13 +76,27 @@ def send_release(
 
 
 def _release_one(
-    state: BucketState, slot: int, lease_id: str, fence: int | None, *, tries: int, deadline: float
+    state: BucketState,
+    slot: int,
+    lease_id: str,
+    fence: int | None,
+    *,
+    tries: int,
+    deadline: float,
+    closed_until: int,
 ) -> Operation[SlotRelease]:
-    def request() -> Release:
+    closes = False
+
+    def request() -> Release | Close:
+        nonlocal closes
+        now = state.time.read()
+        closes = now is None or now.expired_before_ms <= closed_until if closed_until else False
+        if closes:
+            ttl = state.ttl(closed_until if now is None else now.high_ms, expires_at=closed_until, fence=fence or 0)
+            return Close(slot=slot, lease_id=lease_id, closed_id=closed_id(lease_id), expires_at=closed_until, ttl=ttl)
         # Without the fence, the item keeps the TTL that its lease gave it: see `grants.ttl_for`.
-        now = state.time.read() if fence is not None else None
-        ttl = None if now is None else state.ttl(now.high_ms, fence=fence or 0)
-        return Release(slot=slot, lease_id=lease_id, ttl=ttl)
+        dated = state.ttl(now.high_ms, fence=fence or 0) if now is not None and fence is not None else None
+        return Release(slot=slot, lease_id=lease_id, ttl=dated)
 
     answer, uncertain = yield from send_until(
         request(),
@@ -86,7 +109,9 @@ def _release_one(
     )
     if not isinstance(answer, (Done, Refused)):
         return SlotRelease(slot=slot, answer=answer, known=False, ended=False)
-    return SlotRelease(slot=slot, answer=answer, known=True, ended=released(answer, fence=fence, uncertain=uncertain))
+    ended = released(answer, lease_id=lease_id, fence=fence, uncertain=uncertain)
+    closed = closes if isinstance(answer, Done) else was_closed(answer.slot, lease_id)
+    return SlotRelease(slot=slot, answer=answer, known=True, ended=ended, closed=closed)
 
 
 def require_answers(outcomes: Sequence[SlotRelease], *, lease_id: str) -> None:

@@ -53,6 +53,7 @@ class SlotWrites:
         data: What to attach to the lease.
         deadline: When to give up, on the steady clock; `math.inf` for never.
         waiter: The place in this process's queue; None where none is taken.
+        hold_ms: For how long the slots go to nobody else at least; see `Grant`.
         open_grants: What may be leased: noted before it is first sent for, and struck out once it is surely not leased.
         unanswered: The ids of those of them whose request has no answer yet: it may still be under way.
     """
@@ -63,6 +64,7 @@ class SlotWrites:
     data: Data
     deadline: float
     waiter: Waiter | None = None
+    hold_ms: int = 0
     open_grants: list[Grant] = field(default_factory=list, init=False)
     unanswered: set[str] = field(default_factory=set, init=False)
 
@@ -213,7 +215,8 @@ class SlotWrites:
             slots,
             fence_seen=fence_seen,
             lease_ms=lease_ms,
-            margin=self.state.timing.margin_for(lease_ms / 1000),
+            margin=self.state.timing.margin_for(max(lease_ms, self.hold_ms) / 1000),
+            hold_ms=self.hold_ms,
             owner=self.owner,
             data=self.data,
             steady=now.steady,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from ddb_lease._protocol.closing import was_closed
 from ddb_lease._protocol.messages import Answer, Done, Refused
 from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Grant, Slot
 from ddb_lease.models import Data
@@ -28,6 +29,7 @@ def new_grant(
     fence_seen: int,
     lease_ms: int,
     margin: float,
+    hold_ms: int = 0,
     owner: str,
     data: Data,
     steady: float,
@@ -41,6 +43,7 @@ def new_grant(
         fence_seen: The highest fence seen on them; 0 for slots that have no item.
         lease_ms: The length of the lease.
         margin: Seconds by which the holder stops believing before the lease expires.
+        hold_ms: For how long the slots go to nobody else, even if the lease is given back before.
         owner: Who acquires.
         data: What to attach.
         steady: Steady time, read no later than `now_hi`: the belief must not begin later than what the expiry is
@@ -48,6 +51,7 @@ def new_grant(
         now_hi: Upper bound of the service's time, in ms.
         chance: Draws the lease id.
     """
+    first_ms = max(lease_ms, hold_ms)
     return Grant(
         lease_id=lease_id_for(slots, chance),
         slots=slots,
@@ -55,10 +59,11 @@ def new_grant(
         owner=owner,
         data=data,
         acquired_at=now_hi,
-        expires_at=now_hi + lease_ms,
+        expires_at=now_hi + first_ms,
         lease_ms=lease_ms,
         margin=margin,
-        deadline=steady + lease_ms / 1000 - margin,
+        deadline=steady + first_ms / 1000 - margin,
+        hold_ms=hold_ms,
     )
 
 
@@ -75,7 +80,7 @@ def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
         return False
     # An expiry that turns out to lie far ahead would keep the slot from everybody else for as long, should we
     # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
-    started = grant.deadline + grant.margin - grant.lease_ms / 1000
+    started = grant.deadline + grant.margin - max(grant.lease_ms, grant.hold_ms) / 1000
     written_by = grant.acquired_at / 1000 - started
     return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + FAR_AHEAD_SECONDS
 
@@ -130,19 +135,22 @@ def _carries(slot: Slot | None, lease_id: str) -> bool:
     return slot is not None and slot.lease is not None and slot.lease.lease_id == lease_id
 
 
-def released(answer: Done | Refused, *, fence: int | None, uncertain: bool) -> bool:
+def released(answer: Done | Refused, *, lease_id: str, fence: int | None, uncertain: bool) -> bool:
     """Whether a release ended the lease.
 
     Args:
         answer: The answer to the last sending.
+        lease_id: Which lease.
         fence: The lease's fence, if known.
         uncertain: Whether an earlier sending may have worked.
     """
     if isinstance(answer, Done):
         return True
-    # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since.
+    # Our fence on a slot without a lease: an earlier sending of ours freed it, and nobody has claimed it since. Only we
+    # can have closed it by an id made of ours.
     slot = answer.slot
-    return uncertain and slot is not None and slot.lease is None and slot.fence == fence
+    freed = slot is not None and slot.lease is None and slot.fence == fence
+    return uncertain and (freed or was_closed(slot, lease_id))
 
 
 def may_still_land(answers: Sequence[Answer], *, fence: int) -> bool:

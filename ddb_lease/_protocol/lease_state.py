@@ -9,6 +9,8 @@ Invariants:
   attempt assumed.
 - A failed renewal is not a lost lease. A lease is lost once, for ever and for one reason; a later answer revives
   nothing.
+- A lease that was acquired for longer than its length is believed in for as long: that is what the table says. It is
+  renewed as any other, so that its holder learns of a revocation.
 - The expiry that renewals write never falls, whatever the bounds on the service's time do.
 """
 
@@ -49,6 +51,11 @@ _ASKING_LEAVES = 1 / 6
 
 def _never_late(_offset: float) -> float:
     return 0.0
+
+
+def _reckoned(expires_at: int, deadline: float, margin: float) -> float:
+    """The offset of the service's clock from the steady clock up to which an attempt's deadline is safe."""
+    return expires_at / 1000 - margin - deadline
 
 
 class State(enum.Enum):
@@ -103,7 +110,14 @@ class Belief:
         trouble: Why the last renewal failed; None if it worked, or if there was none.
     """
 
-    def __init__(self, grant: Grant, *, chance: Random, late_by: Callable[[float], float] = _never_late) -> None:
+    def __init__(
+        self,
+        grant: Grant,
+        *,
+        chance: Random,
+        late_by: Callable[[float], float] = _never_late,
+        margin: float | None = None,
+    ) -> None:
         self.state = State.HELD
         self.reason: LossReason | None = None
         self.failures = 0
@@ -113,13 +127,17 @@ class Belief:
         self._lost_at = math.inf
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
-        self._margin = grant.margin
+        self._margin = grant.margin if margin is None else margin
         self._chance = chance
         self._late_by = late_by
         self._expires_at = grant.expires_at
         self._planned = grant.deadline
-        self._offset = self._reckoned(grant.expires_at, grant.deadline)
-        self.renew_at = self._next_renewal(grant.deadline)
+        self._offset = _reckoned(grant.expires_at, grant.deadline, grant.margin)
+        # Of a lease that was acquired for longer than its length, renewals go at the pace of any other.
+        self._paced = (
+            grant.deadline + grant.margin - max(grant.lease_ms, grant.hold_ms) / 1000 + self._length - self._margin
+        )
+        self.renew_at = self._next_renewal(self._paced)
 
     @property
     def deadline(self) -> float:
@@ -231,9 +249,10 @@ class Belief:
         """
         late = self._late_by(self._offset)
         deadline = self._planned - late
+        paced = min(deadline, self._paced - late)
         due = max(min(self.renew_at, self._planned) - late, self.tried_at + PAUSE_SECONDS)
         if doubtful:
-            due = max(due, deadline - self._length * _DOUBT_LEAVES)
+            due = max(due, paced - self._length * _DOUBT_LEAVES)
         return min(due, deadline) - now
 
     def may_come_early(self, now: float) -> bool:
@@ -243,19 +262,17 @@ class Belief:
     @property
     def settle_until(self) -> float:
         """Until when a renewal waits for doubt about the service's time to be cleared, on the steady clock."""
-        return self.deadline - self._length * _ASKING_LEAVES
+        paced = self._paced - self._late_by(self._offset)
+        return min(self.deadline, paced) - self._length * _ASKING_LEAVES
 
     def _extend(self, renewal: Renewal, deadline: float) -> None:
         # Never backwards: an earlier attempt may be answered later.
-        offset = self._reckoned(renewal.expires_at, renewal.deadline)
+        offset = _reckoned(renewal.expires_at, renewal.deadline, self._margin)
         if renewal.deadline - self._late_by(offset) >= deadline:
             self._planned, self._offset = renewal.deadline, offset
         self.failures = 0
+        self._paced = max(self._paced, renewal.deadline)
         self.renew_at = self._next_renewal(renewal.deadline)
-
-    def _reckoned(self, expires_at: int, deadline: float) -> float:
-        """The offset of the service's clock from the steady clock that an attempt assumed."""
-        return expires_at / 1000 - self._margin - deadline
 
     def _next_renewal(self, deadline: float) -> float:
         began = deadline - self._length + self._margin

@@ -181,6 +181,20 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Close:
+    """Give our lease back, and keep the slot closed until `expires_at`: one UpdateItem.
+
+    The slot then carries another lease, `closed_id`, which nobody holds: see `closing`. Its owner stays, for people.
+    """
+
+    slot: int
+    lease_id: str
+    closed_id: str
+    expires_at: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revoke:
     """Mark this lease as revoked: one UpdateItem. `by` says who asks, for people."""
 
@@ -232,6 +246,7 @@ Request: TypeAlias = (
     | Renew
     | RenewEach
     | Release
+    | Close
     | Revoke
     | Snapshot
     | Grow

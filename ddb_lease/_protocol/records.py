@@ -106,8 +106,10 @@ class Grant:
 
     Attributes:
         slots: The slots taken together, mostly one; in rising order.
+        lease_ms: The length that each renewal gives it. It was acquired for longer if `hold_ms` is.
         margin: Seconds by which the holder stops believing before the lease expires in the table.
         deadline: Until when the holder may believe in it, in seconds of the steady clock.
+        hold_ms: For how long after `acquired_at` nobody else may have the slots, whatever becomes of the lease.
     """
 
     lease_id: str
@@ -120,3 +122,9 @@ class Grant:
     lease_ms: int
     margin: float
     deadline: float
+    hold_ms: int = 0
+
+    @property
+    def closed_until(self) -> int:
+        """Until when nobody else may have the slots, in ms; in the past if that was not asked for."""
+        return self.acquired_at + self.hold_ms

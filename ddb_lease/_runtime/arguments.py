@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 from typing import Final
 
-from ddb_lease._numbers import shown
+from ddb_lease._numbers import as_seconds, shown
+from ddb_lease._protocol.records import LONGEST_LEASE_MS
 from ddb_lease._runtime.callables import Kind, kind_of, name_of, with_article
 from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import Timing
@@ -40,6 +42,21 @@ def checked_timing(timing: Timing | None) -> Timing:
     if not isinstance(given, Timing):
         raise ConfigurationError(f"timing must be a ddb_lease.Timing, not {shown(given)}")
     return timing
+
+
+def checked_hold_ms(hold_at_least: object) -> int:
+    """For how long a slot goes to nobody else after it was acquired, in ms.
+
+    Raises:
+        ConfigurationError: It is no time above 0, or one of more than a year.
+    """
+    seconds = as_seconds(hold_at_least)
+    if not 0 < seconds <= LONGEST_LEASE_MS / 1000:
+        raise ConfigurationError(
+            f"hold_at_least must be a number of seconds above 0 and up to a year, or a timedelta, "
+            f"not {shown(hold_at_least)}"
+        )
+    return math.ceil(seconds * 1000)
 
 
 def require_callback(callback: object, *, what: str, gets: str, coroutines: str | None = None) -> None:

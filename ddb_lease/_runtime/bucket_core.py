@@ -29,13 +29,14 @@ from ddb_lease._operations.resize import repair, resize
 from ddb_lease._operations.revoke import revoke
 from ddb_lease._operations.slot_writes import SlotWrites
 from ddb_lease._operations.status import read_status
+from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease._runtime import process
-from ddb_lease._runtime.arguments import checked_text, checked_timing, require_callback
+from ddb_lease._runtime.arguments import checked_hold_ms, checked_text, checked_timing, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.block import ClosingBlock
 from ddb_lease._runtime.callables import with_article
@@ -115,6 +116,7 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
+        connection: How it reaches its table.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -157,7 +159,7 @@ class BucketCore:
         store = Store(
             table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds, signing=signing
         )
-        self._connection = connection
+        self.connection = connection
         self._store = self.runtime.wrap(store)
         self.state = BucketState(
             bucket=name,
@@ -218,6 +220,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
 
@@ -229,10 +232,12 @@ class BucketCore:
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
             priority: Whose turn comes first.
+            hold_at_least: For how long the slots go to nobody else, as given.
         """
         self.block.use()
         if self.state.closed:
             raise self.state.closed_error()
+        hold_ms = 0 if hold_at_least is None else checked_hold_ms(hold_at_least)
         require_count(count)
         require_priority(priority)
         data = _checked_data(data, count)
@@ -244,7 +249,12 @@ class BucketCore:
             observer = AcquireObserver(self._reporter, now=began)
             also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
-            self.state, owner=self.owner, data=data, deadline=deadline, waiter=waiter if patient else None
+            self.state,
+            owner=self.owner,
+            data=data,
+            deadline=deadline,
+            waiter=waiter if patient else None,
+            hold_ms=hold_ms,
         )
         wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
         operation = acquire(wanted, patient=patient)
@@ -322,34 +332,15 @@ class BucketCore:
     def abandon(self, pending: PendingAcquire) -> None:
         """An acquire ended without a lease that is kept: leave the queue, and release what it may have leased."""
         self.state.hints.leave(pending.waiter)
-        self.give_back_all(pending.open_grants, unanswered=pending.unanswered)
+        give_back_all(self, pending.open_grants, unanswered=pending.unanswered)
         drop_ticket_of(pending.waiter, self)
-
-    def give_back_all(self, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
-        """Release grants that may be leased but have no holder, on the calling thread.
-
-        Args:
-            grants: What may be leased.
-            unanswered: The ids of those whose request may still be under way. It may be carried out after the release,
-                which is therefore sent again, at growing intervals, until that cannot happen any more.
-        """
-        leases = []
-        for grant in grants:
-            lease = self.leases.get(grant.lease_id) or self.owed.get(grant.lease_id) or self.new_lease(grant)
-            lease.end.may_land = grant.lease_id in unanswered
-            lease.begin_release()  # another interrupt may come: all are owed from here on
-            leases.append(lease)
-        for lease in leases:
-            try:
-                lease.release()
-            except StoreError as error:
-                _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
 
     def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
         """The error for an acquire that timed out."""
         slots = "no slot" if count == 1 else f"no {count} slots"
         said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}")
+        closed = self.state.hints.closed.text(self.state.time)
+        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}{closed}")
 
     # Operators' operations.
 
@@ -364,16 +355,14 @@ class BucketCore:
         return status
 
     def revoke(self, lease_id: str) -> Operation[bool]:
-        """Ask a lease's holder for its slots back."""
+        """Ask a lease's holder for its slots back; if nobody holds it, open the slots that it keeps closed."""
         self.block.use()
-        return revoke(
-            self.state,
-            slots=checked_lease_id(lease_id),
-            lease_id=lease_id,
-            by=self.owner,
-            tries=RELEASE_TRIES,
-            deadline=self.state.time.steady() + RELEASE_SECONDS,
-        )
+        slots = checked_lease_id(lease_id)
+        if is_closed_id(lease_id):
+            return bool((yield from self.release(lease_id, slots, fence=None)))
+        until = self.state.time.steady() + RELEASE_SECONDS
+        asked = revoke(self.state, slots=slots, lease_id=lease_id, by=self.owner, tries=RELEASE_TRIES, deadline=until)
+        return (yield from asked)
 
     def resize(self, max_tokens: int) -> Operation[Resized]:
         """Change how many tokens the bucket has."""
@@ -400,15 +389,6 @@ class BucketCore:
         )
         require_answers(outcomes, lease_id=lease_id)
         return [outcome.slot for outcome in outcomes if outcome.ended]
-
-    def end_all(self) -> int:
-        """Release every lease in the table, on the calling thread; returns how many this ended."""
-        ended = 0
-        for lease_id, slots, fence in leases_of(self.run(self.status())):
-            held = self.leases.get(lease_id)
-            ended += held.release() if held else bool(self.run(self.release(lease_id, slots, fence=fence)))
-        self.state.hints.wake_all()
-        return ended
 
     # Closing.
 
@@ -462,10 +442,45 @@ class BucketCore:
                 leases=self.leases,
                 owed=self.owed,
                 runtime=self.runtime,
-                connection=self._connection,
+                connection=self.connection,
                 reporter=self._reporter,
             )
         return self._context
+
+
+def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
+    """Release grants that may be leased but have no holder, on the calling thread.
+
+    Args:
+        core: The bucket.
+        grants: What may be leased.
+        unanswered: The ids of those whose request may still be under way. It may be carried out after the release,
+            which is therefore sent again, at growing intervals, until that cannot happen any more.
+    """
+    leases = []
+    for grant in grants:
+        lease = core.leases.get(grant.lease_id) or core.owed.get(grant.lease_id) or core.new_lease(grant)
+        lease.end.may_land = grant.lease_id in unanswered
+        lease.end.keeps_closed = False  # nothing was done under it
+        lease.begin_release()  # another interrupt may come: all are owed from here on
+        leases.append(lease)
+    for lease in leases:
+        try:
+            lease.release()
+        except StoreError as error:
+            _log.warning("lease %s of an interrupted acquire is not released yet: %s", lease.id, error)
+
+
+def end_all(core: BucketCore) -> int:
+    """Release every lease in the table, on the calling thread; returns how many this ended."""
+    ended = 0
+    for lease_id, slots, fence in leases_of(core.run(core.status())):
+        held = core.leases.get(lease_id)
+        if held is not None:
+            held.end.keeps_closed = False
+        ended += held.release() if held else bool(core.run(core.release(lease_id, slots, fence=fence)))
+    core.state.hints.wake_all()
+    return ended
 
 
 def drop_ticket_of(waiter: Waiter, core: BucketCore) -> None:

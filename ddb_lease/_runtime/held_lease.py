@@ -81,7 +81,8 @@ class HeldLease:
         self._seconds = seconds = grant.lease_ms / 1000
         self._margin = grant.margin
         self.patience = min(PATIENCE_SECONDS, seconds / 3)
-        self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by)
+        margin = grant.margin if not grant.hold_ms else state.timing.margin_for(seconds)
+        self.belief = Belief(grant, chance=state.chance, late_by=state.time.late_by, margin=margin)
         self._forked = False
         reporter = context.reporter
         self._events = None if reporter is None else PendingEvents(reporter, planned=self.belief.due_at())

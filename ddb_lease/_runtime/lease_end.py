@@ -133,6 +133,7 @@ class LeaseEnd:
         refused: Whether the service refused one for good.
         released: Whether there is nothing left to release: it was answered, and the claim cannot be carried out later.
         may_land: Whether the claim itself may still be carried out: its answer was not awaited.
+        keeps_closed: Whether the slots stay closed until `Grant.closed_until`, if the lease ends before.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
     """
 
@@ -153,6 +154,7 @@ class LeaseEnd:
         self.answered = False
         self.refused = False
         self.clean_up_at = math.inf
+        self.keeps_closed = grant.hold_ms > 0
         self._grant = grant
         self._belief = belief
         self._context = context
@@ -226,11 +228,15 @@ class LeaseEnd:
             fence=grant.fence,
             tries=tries,
             deadline=state.time.steady() + seconds,
+            closed_until=grant.closed_until if self.keeps_closed else 0,
         )
         self._note_outcomes(outcomes)
         ended = [outcome.slot for outcome in outcomes if outcome.ended]
-        for slot in ended:
-            state.hints.released(slot, fence=grant.fence, now=state.time.steady())
+        for outcome in outcomes:
+            if outcome.closed:
+                state.hints.closed.put(outcome.slot, grant.closed_until)
+            elif outcome.ended:
+                state.hints.released(outcome.slot, fence=grant.fence, now=state.time.steady())
         self._freed = bool(ended)
         if not self.answered:
             require_answers(outcomes, lease_id=grant.lease_id)
@@ -241,7 +247,8 @@ class LeaseEnd:
         owed, now = self._context.owed, self._context.state.time.steady()
         if self._grant.lease_id not in owed and not self.released:
             # No later than this: every renewal was sent before, and extends the lease by its length at most.
-            self._owed_until = now + self._grant.lease_ms / 1000 + self._margin + _CERTAINLY_SECONDS
+            longest = max(self._grant.lease_ms, self._grant.hold_ms) / 1000
+            self._owed_until = now + longest + self._margin + _CERTAINLY_SECONDS
             owed[self._grant.lease_id] = self._scheduled
 
     def hand_over(self) -> None:

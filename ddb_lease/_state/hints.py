@@ -17,6 +17,7 @@ from random import Random
 
 from ddb_lease._protocol.decisions import is_idle
 from ddb_lease._protocol.records import Counter, Slot, View
+from ddb_lease._state.closed_slots import ClosedSlots
 from ddb_lease._state.fairness import Fairness
 from ddb_lease._state.unminted import Unminted
 from ddb_lease._state.waiters import Waiter, WaitQueue
@@ -93,6 +94,7 @@ class Hints:
         windows: Which windows of a large bucket were searched lately.
         next_look_at: When the next look is due, for all waiters of this process.
         looked_at: When a look last showed the counter.
+        closed: Which slots are closed, for people.
         changes: How often this process released slots, or woke all waiters. A look that was in flight at that time does
             not show the change.
     """
@@ -102,6 +104,7 @@ class Hints:
         self.counter: Counter | None = None
         self._free = FreeSlots()
         self._unminted = Unminted()
+        self.closed = ClosedSlots()
         self._own_release = -1
         self.fairness = Fairness()
         self.windows = Windows()
@@ -134,6 +137,7 @@ class Hints:
             self.counter = None
             self._free.clear()
             self._unminted.clear()
+            self.closed = ClosedSlots()
             self.windows.forget()
             self.next_look_at = -math.inf
 
@@ -155,6 +159,7 @@ class Hints:
             since: `changes` when the look was sent: it may show a slot as leased that this process released later.
             at: When it was sent, on the steady clock; None: what it shows as missing is not kept.
         """
+        self.closed.learn(view.slots.values())
         with self._lock:
             if at is not None and self.counter is not None:
                 self._unminted.learn(view.covered, view.slots.keys(), below=self.counter.max_tokens, at=at)
@@ -171,6 +176,8 @@ class Hints:
 
     def learn_slot(self, number: int, slot: Slot | None, *, by: Waiter | None = None) -> None:
         """Keep the new state of one slot; a free one wakes a waiter, except the one that found out."""
+        if slot is not None:
+            self.closed.learn([slot])
         with self._lock:
             if slot is None or not _is_free(slot):
                 self._free.take(number)

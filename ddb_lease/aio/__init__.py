@@ -11,5 +11,15 @@ from ddb_lease.aio.lease import Lease
 from ddb_lease.aio.rate_limiter import RateLimiter
 from ddb_lease.aio.reservation import Reservation
 from ddb_lease.aio.sliding_window import SlidingWindow
+from ddb_lease.aio.together import Leases, acquire_all
 
-__all__ = ["KeyLimiter", "Lease", "LeaseBucket", "RateLimiter", "Reservation", "SlidingWindow"]
+__all__ = [
+    "KeyLimiter",
+    "Lease",
+    "LeaseBucket",
+    "Leases",
+    "RateLimiter",
+    "Reservation",
+    "SlidingWindow",
+    "acquire_all",
+]

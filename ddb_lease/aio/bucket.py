@@ -14,7 +14,7 @@ import functools
 from collections.abc import AsyncIterator
 from types import TracebackType
 
-from ddb_lease._runtime.arguments import DEFAULT_TABLE
+from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count, require_priority
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
@@ -140,6 +140,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         data: Data | None = None,
         on_lost: OnLost | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> AsyncIterator[Lease]:
         """Hold a lease for a block, guarded: ``async with bucket.lease(timeout=60) as lease:``.
 
@@ -152,6 +153,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             data: As in `acquire`.
             on_lost: As in `acquire`.
             priority: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Raises:
             LeaseLost: At the block's end: the lease was lost meanwhile. It is not held any more.
@@ -168,7 +170,9 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             >>> asyncio.run(main())
             'on slot 0'
         """
-        won = await self.acquire(timeout, count=count, data=data, on_lost=on_lost, priority=priority)
+        won = await self.acquire(
+            timeout, count=count, data=data, on_lost=on_lost, priority=priority, hold_at_least=hold_at_least
+        )
         async with won as lease, lease.guard():
             yield lease
 
@@ -181,6 +185,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         data: Data | None = None,
         on_lost: OnLost | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Lease:
         """Wait for a slot, or for several together, and lease it.
 
@@ -198,6 +203,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             data: What to attach to the lease for others to read: string keys, values as in JSON.
             on_lost: See `Lease.on_lost`.
             priority: 0 to 9; see `ddb_lease.LeaseBucket.acquire`.
+            hold_at_least: Seconds, or a timedelta, for which the slot goes to nobody else after it was acquired; see
+                `ddb_lease.LeaseBucket.acquire`.
 
         Returns:
             The lease, held and renewed in the background.
@@ -212,14 +219,21 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
 
         Cost: that of `ddb_lease.LeaseBucket.acquire`; without contention 1 PutItem, 1 WCU.
         """
-        lease = await self._win(timeout, data, on_lost, count=count, patient=True, priority=priority)
+        lease = await self._win(
+            timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
+        )
         if lease is None:
             raise self._core.timed_out(timeout, count)
         return lease
 
     @no_block(_HOLDS)
     async def try_acquire(
-        self, *, count: int = 1, data: Data | None = None, on_lost: OnLost | None = None
+        self,
+        *,
+        count: int = 1,
+        data: Data | None = None,
+        on_lost: OnLost | None = None,
+        hold_at_least: Seconds | None = None,
     ) -> Lease | None:
         """Lease a slot, or `count` of them, if so many are free now; see `ddb_lease.LeaseBucket.try_acquire`.
 
@@ -227,6 +241,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             on_lost: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Returns:
             The lease, or None if the bucket is full (or has too few free slots), or other clients were faster.
@@ -240,7 +255,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False)
+        return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
 
     def leased(
         self,
@@ -249,6 +264,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int = 1,
         data: Data | None = None,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> PassesLeaseAwaited[Lease]:
         """Decorate a coroutine function: each call gets its own lease, as first argument; see `lease`.
 
@@ -261,6 +277,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
             count: As in `acquire`.
             data: As in `acquire`.
             priority: As in `acquire`.
+            hold_at_least: As in `acquire`.
 
         Raises:
             ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
@@ -281,9 +298,11 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         require_timeout(timeout, wording=_LEASED)
         require_count(count)
         require_priority(priority)
+        if hold_at_least is not None:
+            checked_hold_ms(hold_at_least)
         return functools.partial(
             decorate_async,
-            enter=lambda: self.lease(timeout, count=count, data=data, priority=priority),
+            enter=lambda: self.lease(timeout, count=count, data=data, priority=priority, hold_at_least=hold_at_least),
             wording=_LEASED,
         )
 
@@ -428,6 +447,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         count: int,
         patient: bool,
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Lease | None:
         if on_lost is not None:
             require_on_lost(on_lost)
@@ -435,4 +455,12 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         def handle(held: HeldLease) -> Lease:
             return Lease(held, bucket=self._bucket, on_lost=on_lost)
 
-        return await self._bucket.acquire(timeout, data, count=count, patient=patient, handle=handle, priority=priority)
+        return await self._bucket.acquire(
+            timeout,
+            data,
+            count=count,
+            patient=patient,
+            handle=handle,
+            priority=priority,
+            hold_at_least=hold_at_least,
+        )

@@ -23,7 +23,14 @@ from ddb_lease._protocol.messages import Answer, Unknown
 from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
-from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire, checked_lease_id, drop_ticket_of, leases_of
+from ddb_lease._runtime.bucket_core import (
+    BucketCore,
+    PendingAcquire,
+    checked_lease_id,
+    drop_ticket_of,
+    give_back_all,
+    leases_of,
+)
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, hand_over
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.origin import caller, hand_out
@@ -104,6 +111,7 @@ class AsyncBucket:
         patient: bool,
         handle: Callable[[HeldLease], Kept],
         priority: int = 0,
+        hold_at_least: Seconds | None = None,
     ) -> Kept | None:
         """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
         running_loop()  # under another library's, this says what is needed
@@ -111,7 +119,16 @@ class AsyncBucket:
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
 
         def begin(wake: Callable[[], None]) -> PendingAcquire:
-            return core.begin_acquire(deadline, data, count=count, patient=patient, wake=wake, by=by, priority=priority)
+            return core.begin_acquire(
+                deadline,
+                data,
+                count=count,
+                patient=patient,
+                wake=wake,
+                by=by,
+                priority=priority,
+                hold_at_least=hold_at_least,
+            )
 
         def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
             held = core.hold(pending, outcome)
@@ -177,6 +194,7 @@ class AsyncBucket:
         for lease_id, slots, fence in leases_of(await self.status()):
             held = self.core.leases.get(lease_id)
             if held:
+                held.end.keeps_closed = False
                 ended += await self.give_back(held)
             else:
                 ended += bool(await self.run(self.core.release(lease_id, slots, fence=fence)))
@@ -277,7 +295,7 @@ class AsyncBucket:
         def pay() -> None:
             try:
                 unanswered = () if _is_answered(wakeup.flight) else pending.unanswered
-                self.core.give_back_all(pending.open_grants, unanswered=unanswered)
+                give_back_all(self.core, pending.open_grants, unanswered=unanswered)
                 drop_ticket_of(pending.waiter, self.core)
             finally:
                 self._debts.discard(debt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
+from ddb_lease._numbers import checked_timeout
 from ddb_lease._operations.rates.together import Call
 from ddb_lease._protocol.outcomes import Admitted
 from ddb_lease._protocol.rates.charging import Wanted
@@ -74,8 +75,7 @@ class KeyLimiter:
             await self._take_all(self._family, self._family.wanted(n, permits), timeout)
             return
         wanted = self._core.wanted(n, permits, self.key)
-        wish = self._core.wait_for(self.key, wanted, timeout)
-        verdict = Verdict(allowed=True) if wish is None else await self._ask(wish)
+        verdict = await self._wait(wanted, timeout)
         if not verdict:
             raise self._timed_out(wanted, timeout, verdict)
 
@@ -102,14 +102,23 @@ class KeyLimiter:
                 raise self._timed_out(wanted, timeout, verdict)
             return Reservation([ReservationCore.booked(self._core, wish, held)], self._driver, self._runtime)
 
-    async def check(self, n: int = 1, **permits: int) -> Decision:
-        """Take permits of this key if they can be had at once, and tell what is left; as `RateLimiter.check`."""
+    async def check(self, n: int = 1, *, timeout: Seconds | None = 0, **permits: int) -> Decision:
+        """Take permits of this key if they can be had in time, and tell what is left; as `RateLimiter.check`.
+
+        Args:
+            n: How many, up to the burst.
+            timeout: Seconds, or a timedelta, to wait for them at most; 0: they are to be had at once.
+            **permits: How many of each limit, for a limiter with several.
+        """
+        patient = checked_timeout(timeout) != 0
         if self._family is not None:
-            all_wanted = self._family.wanted(n, permits)
-            return self._family.decision(all_wanted, await self._try_all(self._family, all_wanted))
+            family, each = self._family, self._family.wanted(n, permits)
+            return family.decision(
+                each, await (self._wait_all(family, each, timeout) if patient else self._try_all(family, each))
+            )
         wanted = self._core.wanted(n, permits, self.key)
-        allowed = await self._try(wanted)
-        return self._core.answers.decision(self.key, wanted, allowed=allowed)
+        verdict = await (self._wait(wanted, timeout) if patient else self._try(wanted))
+        return self._core.answers.decision(self.key, wanted, allowed=verdict)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
         """Seconds until permits of this key could be had, as far as this process knows; no I/O, not awaited."""
@@ -167,6 +176,10 @@ class KeyLimiter:
         known = self._core.try_at_once(self.key, wanted)
         return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
+    async def _wait(self, wanted: Wanted, timeout: Seconds | None) -> Verdict:
+        wish = self._core.wait_for(self.key, wanted, timeout)
+        return Verdict(allowed=True) if wish is None else await self._ask(wish)
+
     async def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
         while True:
             wakeup = Wakeup(self._runtime)
@@ -192,11 +205,14 @@ class KeyLimiter:
         with family.call(wanted, None, patient=False) as call:
             return await self._ask_all(family, call)
 
-    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
+    async def _wait_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Verdict:
         with family.call(wanted, timeout, patient=True) as call:
-            verdict = await self._ask_all(family, call)
-            if not verdict:
-                raise family.timed_out(wanted, timeout, verdict)
+            return await self._ask_all(family, call)
+
+    async def _take_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> None:
+        verdict = await self._wait_all(family, wanted, timeout)
+        if not verdict:
+            raise family.timed_out(wanted, timeout, verdict)
 
     async def _hold_all(self, family: Family, wanted: Sequence[Wanted], timeout: Seconds | None) -> Reservation:
         with family.call(wanted, timeout, patient=True) as call:

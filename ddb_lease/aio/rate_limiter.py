@@ -220,18 +220,24 @@ class RateLimiter(NotSync, BelongsHere):
         """
         return self._all.wait_time(n, **permits)
 
-    async def check(self, n: int = 1, **permits: int) -> Decision:
-        """Take permits if they can be had at once, as `try_acquire` does, and tell what is left.
+    async def check(self, n: int = 1, *, timeout: Seconds | None = 0, **permits: int) -> Decision:
+        """Take permits if they can be had in time, and tell what is left: at once, as `try_acquire`, or as `acquire`.
 
         A service that limits its clients answers with it: `allowed`, `remaining`, `retry_after`, `reset_after`, of each
         limit and of the tightest one.
 
+        Args:
+            n: How many, up to `burst`.
+            timeout: Seconds, or a timedelta, to wait for them at most; 0: they are to be had at once. Where they cannot
+                be had in time, the decision says so, as soon as that is known: there is no `RateTimeout`.
+            **permits: How many of each limit, for a limiter with several.
+
         Raises:
             ConfigurationError: As in `try_acquire`; and so are its other errors.
 
-        Cost: that of `try_acquire`, and no more.
+        Cost: that of `try_acquire` or `acquire`, and no more.
         """
-        return await self._all.check(n, **permits)
+        return await self._all.check(n, timeout=timeout, **permits)
 
     def key(self, key: str, *, under: Sequence[KeyLimiter | RateLimiter] = ()) -> KeyLimiter:
         """A view of one key, such as a customer or a host: limits of its own, under this limiter's policy. No I/O.

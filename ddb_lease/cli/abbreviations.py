@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.models import LeaseInfo
+from ddb_lease.models import CLOSED_MARK, LeaseInfo
 
-_WHOLE: Final = re.compile(r"[0-9.]+-[0-9a-f]{32}", re.ASCII)
-_OURS: Final = re.compile(r"([0-9.]+)-([0-9a-f]{32})", re.ASCII)
+_WHOLE: Final = re.compile(r"[0-9.]+-(?:closed-)?[0-9a-f]{32}", re.ASCII)
+_OURS: Final = re.compile(r"([0-9.]+)-((?:closed-)?[0-9a-f]{32})", re.ASCII)
 _SHORT: Final = re.compile(r"([0-9]{1,5})-(.+)", re.ASCII | re.DOTALL)
 _SHOWN: Final = 8
 _LEAST: Final = 4
@@ -32,7 +32,8 @@ def is_whole(text: str) -> bool:
 def abbreviated(lease: LeaseInfo) -> str:
     """A lease's id, short: its slot, and the first digits of what makes it unique. A slot has one lease."""
     found = _OURS.fullmatch(lease.lease_id)
-    return lease.lease_id if found is None else f"{lease.slot}-{found[2][:_SHOWN]}"
+    shown = _SHOWN + len(CLOSED_MARK) * lease.closed
+    return lease.lease_id if found is None else f"{lease.slot}-{found[2][:shown]}"
 
 
 def meant_by(text: str, leases: Sequence[LeaseInfo]) -> LeaseInfo | None:

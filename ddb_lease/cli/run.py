@@ -116,6 +116,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="wait at most this long for a slot (default: for ever)",
     )
     parser.add_argument(
+        "--hold-at-least",
+        type=formatting.duration,
+        metavar="TIME",
+        help="let nobody else have the slot for this long after it was taken, however soon the command ends: for what "
+        "must not run twice",
+    )
+    parser.add_argument(
         "--grace",
         type=formatting.duration,
         metavar="TIME",
@@ -178,7 +185,11 @@ def execute(options: argparse.Namespace) -> int:
             try:
                 with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket) as nested, slots:
                     lease = bucket.acquire(
-                        options.timeout, count=options.count, data=dict(options.data), priority=options.priority
+                        options.timeout,
+                        count=options.count,
+                        data=dict(options.data),
+                        priority=options.priority,
+                        hold_at_least=options.hold_at_least,
                     )
                     slots.won(lease)
             except AcquireTimeout as error:

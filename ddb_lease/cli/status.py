@@ -125,7 +125,9 @@ def _error_line(bucket: str, error: Exception, message: str) -> str:
 def _whole(status: BucketStatus) -> dict[str, Any]:
     # As JSON in ASCII: what others wrote must not reach a terminal as it is.
     whole = dataclasses.asdict(status) | {"free": status.free, "drift": status.drift}
-    whole["leases"] = [dataclasses.asdict(lease) | {"expired": lease.expired} for lease in status.leases]
+    whole["leases"] = [
+        dataclasses.asdict(lease) | {"expired": lease.expired, "closed": lease.closed} for lease in status.leases
+    ]
     return whole
 
 
@@ -145,10 +147,13 @@ def as_table(status: BucketStatus, *, width: int | None = None) -> str:
     """
     running = [lease for lease in status.leases if not lease.expired]
     retired = sum(lease.retired for lease in running)
+    closed = sum(lease.closed and not lease.retired for lease in running)
+    kept = f"{closed} kept closed, " if closed else ""
     minted = "1 slot" if status.minted == 1 else f"{status.minted} slots"
+    leased = len(running) - retired - closed
     head = (
-        f"{printable(status.name)} in table {printable(status.table)}: {len(running) - retired} of {status.max_tokens} "
-        f"leased, {status.free} free, leases of {shown(status.lease_seconds)}, {minted} minted"
+        f"{printable(status.name)} in table {printable(status.table)}: {leased} of {status.max_tokens} leased, "
+        f"{kept}{status.free} free, leases of {shown(status.lease_seconds)}, {minted} minted"
     )
     if status.order == "fifo":
         head += f"\nfirst come, first served: {status.waiting:,} waiting"
@@ -170,7 +175,8 @@ def as_table(status: BucketStatus, *, width: int | None = None) -> str:
 
 def _row(lease: LeaseInfo, *, short: bool) -> tuple[str, ...]:
     remaining = "expired" if lease.expired else shown(lease.remaining_seconds)
-    marks = [word for word, on in (("revoked", lease.revoked), ("retired", lease.retired)) if on]
+    words = (("revoked", lease.revoked), ("retired", lease.retired), ("closed", lease.closed))
+    marks = [word for word, on in words if on]
     data = [f"{printable(str(key))}={printable(str(value))}" for key, value in lease.data.items()]
     return (
         str(lease.slot),

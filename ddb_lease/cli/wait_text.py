@@ -10,7 +10,7 @@ from typing import Final
 
 from ddb_lease.cli.fitting import columns_of, cut, shortened
 from ddb_lease.cli.formatting import printable, shown
-from ddb_lease.models import BucketStatus
+from ddb_lease.models import BucketStatus, LeaseInfo
 
 _OWNER: Final = 24
 """Columns of an owner at most."""
@@ -57,15 +57,23 @@ UNKNOWN: Final = Standing()
 def standing(status: BucketStatus, *, owner: str, count: int) -> Standing:
     """How a status shows a wait for `count` slots by this owner."""
     running = {lease.lease_id: lease for lease in status.leases if not lease.expired}
-    holders = sorted(
-        (Holder(owner=lease.owner, seconds=lease.age_seconds) for lease in running.values()), key=lambda h: -h.seconds
-    )
+    closed = [lease for lease in running.values() if lease.closed]
+    held = [lease for lease in running.values() if not lease.closed]
+    holders = sorted((Holder(owner=lease.owner, seconds=lease.age_seconds) for lease in held), key=lambda h: -h.seconds)
     place = next((waiter.place for waiter in status.queue if waiter.owner == owner), None)
     few = f"{status.free} free of {count} wanted" if status.free < count else ""
-    state = few if status.free else "full"
+    state = few if status.free else _full(closed, held)
     if place is not None:
         state = placed(place, status.waiting)
     return Standing(state=state, holders=tuple(holders), waiting=status.waiting)
+
+
+def _full(closed: list[LeaseInfo], held: list[LeaseInfo]) -> str:
+    if not closed:
+        return "full"
+    if held:
+        return f"full, {len(closed)} kept closed"
+    return f"closed for {shown(min(lease.remaining_seconds for lease in closed))} more"
 
 
 def placed(place: int, waiting: int) -> str:

@@ -21,6 +21,7 @@ from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     BringBack,
     Claim,
+    Close,
     Create,
     Grow,
     Look,
@@ -69,6 +70,7 @@ _our_slot: Final = "attribute_type(#fence, :number)"  # false if there is no ite
 CLAIM: Final = all_of(EXISTS, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = all_of(_still_mine, _never_shorter)
 RELEASE: Final = _still_mine
+CLOSE: Final = _still_mine
 REVOKE: Final = _still_mine  # "mine" is the lease to revoke
 MINT_SLOT: Final = DOES_NOT_EXIST
 BRING_BACK_SLOT: Final = all_of(EXISTS, _is_retired, _our_slot)
@@ -91,6 +93,9 @@ RENEW_STATEMENT: Final = (
 )
 _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
 _SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
+_SET_CLOSE: Final = (  # owner and acquired_at stay, for people; #fence for the next claim
+    "SET #lease_id = :closed_id, #expires_at = :expires_at, #ttl = :ttl REMOVE #data, #revoked"
+)
 _SET_REVOKE: Final = "SET #revoked = :by"
 _SET_MINT: Final = "SET #minted = #minted + :one, #rev = #rev + :one"
 _SET_RE_MINT: Final = "SET #minted = #max_tokens, #rev = #rev + :one"
@@ -142,6 +147,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "batch_execute_statement", _renew_each(request, address)
         case Release():
             return "update_item", _release(request, address)
+        case Close():
+            return "update_item", _close(request, address)
         case Revoke():
             return "update_item", _revoke(request, address)
         case Mint():
@@ -278,6 +285,16 @@ def _release(request: Release, address: BucketAddress) -> dict[str, Any]:
         "ExpressionAttributeValues": values,
         **ON_FAILURE,
     }
+
+
+def _close(request: Close, address: BucketAddress) -> dict[str, Any]:
+    values = {
+        ":lease_id": {"S": request.lease_id},
+        ":closed_id": {"S": request.closed_id},
+        ":expires_at": {"N": str(request.expires_at)},
+        ":ttl": {"N": str(request.ttl)},
+    }
+    return _change(address, slot_key(request.slot), CLOSE, _SET_CLOSE, values)
 
 
 def _revoke(request: Revoke, address: BucketAddress) -> dict[str, Any]:

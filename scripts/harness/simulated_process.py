@@ -36,12 +36,14 @@ class Held:
         told_lost: When its lost-callback was called, in true time.
         blind: Whether the steady clock missed time since it was acquired: then the holder believes too long, until it
             finds out.
+        at_least: For how many seconds it was acquired at least; 0.0: not asked for.
     """
 
     lease: Lease
     process: Process
     told_lost: float | None = None
     blind: bool = False
+    at_least: float = 0.0
 
     def believes(self) -> bool:
         """Whether the holder believes at this instant: the test of `check`, without its side effects."""

@@ -9,8 +9,9 @@ from tests.cli.seeing.test_ls import lease
 ONE = lease(1, lease_id=f"1-{'1a' * 16}")
 TWELVE = lease(12, lease_id=f"12-{'1b' * 16}")
 PAIR = [lease(slot, lease_id=f"3.4-{'c0' * 16}") for slot in (3, 4)]
+CLOSED = lease(2, lease_id=f"2-closed-{'2e' * 16}")
 FOREIGN = [lease(5, lease_id="5.6-job-a"), lease(6, lease_id="5.6-job-b")]
-ALL = [ONE, TWELVE, *PAIR, *FOREIGN]
+ALL = [ONE, TWELVE, *PAIR, *FOREIGN, CLOSED]
 
 
 def test_what_is_shown_means_the_lease_that_it_was_shown_for():
@@ -24,6 +25,7 @@ def test_what_is_shown_means_the_lease_that_it_was_shown_for():
         "4-c0c0c0c0",
         "5.6-job-a",
         "5.6-job-b",
+        "2-closed-2e2e2e2e",
     ]
 
 

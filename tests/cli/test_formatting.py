@@ -298,6 +298,14 @@ def test_the_table_is_laid_out_for_a_person():
     )
 
 
+def test_a_slot_that_is_kept_closed_is_not_called_leased_nor_free():
+    shown = status_command.as_table(status(lease(), lease(slot=1, lease_id=f"1-closed-{'1a' * 16}")), width=100)
+    assert shown.startswith("jobs in table t: 1 of 12 leased, 1 kept closed, 10 free, leases of 1m")
+    assert shown.splitlines()[-1].split() == ["1", "host:1", "1m15s", "48s", "closed", "17", "1-closed-1a1a1a1a"]
+    told = json.loads(status_command.as_json(status(lease(lease_id="0-closed-a"))))
+    assert told["leases"][0]["closed"] is True
+
+
 def test_without_data_there_is_no_column_for_it_and_without_leases_no_table():
     assert "DATA" not in status_command.as_table(status(lease()))
     assert status_command.as_table(status()).count("\n") == 0

@@ -821,3 +821,33 @@ def test_afterwards_signals_are_handled_as_before(cli, bucket_name, job, options
         check=False,
     )
     assert done.stdout.splitlines()[-1:] == [f"{code} True"], done.stderr
+
+
+# Held at least.
+
+
+def test_of_two_crons_at_once_one_runs_and_a_later_one_finds_it_closed(cli, start, run, table, bucket_name):
+    both = [start("echo ran", options="--hold-at-least 1h --timeout 0s --quiet") for _ in range(2)]
+    told = [process.communicate(timeout=LONG) for process in both]
+    assert sorted((process.returncode, out) for process, (out, _) in zip(both, told, strict=True)) == [
+        (0, "ran\n"),
+        (75, ""),
+    ]
+    late = run("echo ran", options="--hold-at-least 1h --timeout 0s")
+    assert (late.returncode, late.stdout) == (75, "")
+    assert re.search(r"slot 0 is closed until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", late.stderr)
+    [slot] = leased(table).values()
+    assert slot["expires_at"] - slot["acquired_at"] == 3_600_000
+    opened = cli("release", bucket_name, slot["lease_id"], "--local")
+    assert opened.returncode == 0, opened.stderr
+    assert run("echo ran", options="--timeout 0s").stdout == "ran\n"
+
+
+def test_a_cron_that_is_killed_keeps_its_slot_closed(start, run, table):
+    process = start(READY, options="--hold-at-least 1h")
+    first_line(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(LONG)
+    [slot] = leased(table).values()
+    assert slot["expires_at"] - slot["acquired_at"] == 3_600_000
+    assert run("echo ran", options="--timeout 0s").returncode == 75

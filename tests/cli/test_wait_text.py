@@ -74,6 +74,15 @@ def test_a_standing_is_what_a_status_shows():
     assert Standing() == wait_text.UNKNOWN
 
 
+def test_a_slot_that_is_kept_closed_is_held_by_nobody_and_it_says_for_how_long():
+    closed = [lease(slot=n, lease_id=f"{n}-closed-a", remaining_seconds=60.0 * (n + 2)) for n in range(2)]
+    standing = wait_text.standing(status(*closed, max_tokens=2), owner="me", count=1)
+    assert standing == Standing(state="closed for 2m more")
+    standing = wait_text.standing(status(closed[0], lease(slot=1, lease_id="1-a"), max_tokens=2), owner="me", count=1)
+    assert standing.state == "full, 1 kept closed"
+    assert len(standing.holders) == 1
+
+
 def test_in_an_ordered_bucket_it_says_the_place():
     since = datetime(2026, 1, 1, tzinfo=timezone.utc)
     queue = tuple(

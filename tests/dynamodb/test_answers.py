@@ -16,6 +16,7 @@ from urllib3.exceptions import NewConnectionError, ProxyError
 from ddb_lease import StoreRejected
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
+    Close,
     Conflict,
     Done,
     Grow,
@@ -629,6 +630,7 @@ EVERY_REQUEST = {
     "renew each": RenewEach(renewals=(renew(), renew("1-x", slot=1))),
     "release": release(),
     "release, time unknown": release(ttl=None),
+    "close": Close(slot=3, lease_id="3-x", closed_id="3-closed-x", expires_at=1, ttl=1),
     "revoke": Revoke(slot=3, lease_id="3-x", by="an operator"),
     "take, claiming": take((0, 2), ()),
     "take, minting": take((0,), (1, 2)),

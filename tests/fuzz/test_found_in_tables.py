@@ -10,7 +10,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, LeaseBucket, StoreRejected
-from ddb_lease._protocol.messages import Done, Grow, Look, Recount, Refused, Rejected, Revoke, Seen, SetOrder, Take
+from ddb_lease._protocol.messages import (
+    Close,
+    Done,
+    Grow,
+    Look,
+    Recount,
+    Refused,
+    Rejected,
+    Revoke,
+    Seen,
+    SetOrder,
+    Take,
+)
 from ddb_lease._protocol.records import MAX_TOKENS
 from ddb_lease.dynamodb.answers import read_answer
 from ddb_lease.dynamodb.items import decode, read_counter, read_slot, slot_number
@@ -434,6 +446,7 @@ WRITES = {
     "claim": lambda: claim(fence=10**15, expired_before=10**15),
     "renew": renew,
     "release": release,
+    "close": lambda: Close(slot=0, lease_id="0-mine", closed_id="0-closed-mine", expires_at=1, ttl=1),
     "revoke": lambda: Revoke(slot=0, lease_id="0-mine", by="somebody"),
     "mint": mint,
     "re-mint": lambda: mint(re_mint=True),

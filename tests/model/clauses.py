@@ -28,6 +28,12 @@ class Clause(enum.Enum):
     RELEASE_KEEPS_FENCE = "release: keeps the fence"
     RELEASE_DROPS_REVOKED = "release: drops revoked"
 
+    HOLD_WRITTEN = "hold at least: the claim's expires_at is as late as the time asked for"
+    HOLD_CLOSES = "hold at least: who lets go before that closes the slot"
+    CLOSE_MINE = "close: lease_id = mine"
+    CLOSE_ANOTHER_ID = "close: the slot gets another lease_id"
+    CLOSE_UNTIL = "close: expires_at is the end of the time asked for"
+
     MINT_NEW = "mint: the slot does not exist"
     MINT_ALLOWED = "mint: max_tokens > slot number"
     MINT_ROOM = "mint: minted < max_tokens"

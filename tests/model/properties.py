@@ -3,6 +3,7 @@
 Invariants:
 
 - N and S1 to S6 are those of the design's section 7. The second half of S1 is "S1 claim".
+- H is of leases that were acquired for a time at least (`hold_at_least`).
 - D and R are this model's own, one step stricter than section 7: D, `minted` is exact while neither TTL nor a hand has
   changed anything; R, no resize overwrites another that it did not see. Both follow from section 4.
 """
@@ -25,6 +26,7 @@ S3 = "S3"
 S4 = "S4"
 S5 = "S5"
 S6 = "S6"
+H = "H"
 D = "D"
 R = "R"
 REPAIRED = "N after repair"
@@ -49,6 +51,7 @@ WORDS = {
     S4: "minted >= slots in circulation",
     S5: "no operation of one lease changes another's",
     S6: "expires_at never falls while one lease_id holds",
+    H: "before the time that its last holder asked for, nobody else leases a slot",
     D: "minted is exact unless TTL or a hand changed something",
     R: "no resize overwrites another that it did not see",
     REPAIRED: "after a repair, no slot in circulation has a number >= max_tokens",
@@ -124,5 +127,7 @@ def _broken_by_acquiring(state: State, n: int, new: Slot) -> Iterator[str]:
         yield S1_CLAIM
     if new.fence <= state.fences[n]:
         yield S3
+    if state.closed and state.now < state.closed[n]:
+        yield H
     if new.revoked:
         yield S5  # the mark was set for another lease

@@ -137,7 +137,7 @@ def settle(scenario: Scenario, removed: Iterable[Clause], found: Exploration) ->
         many states of rest were explored.
     """
     removed = tuple(removed)
-    longest = scenario.length + max(scenario.ahead)
+    longest = max(scenario.length, scenario.hold) + max(scenario.ahead)
     tables: dict[Table, State] = {}
     for state in found.states:
         assert isinstance(state, State)

@@ -30,7 +30,7 @@ TRANSACTIONS = frozenset({"mint", "bring back", "take"})
 class Client(NamedTuple):
     """A client that wants one lease at a time.
 
-    `deadlines` are ticks through which it believes, one for each slot of the lease. `uncertain` counts resends, and
+    `hold_until` is the tick before which nobody else may have its slots, if it asked for that; else 0. `deadlines` are ticks through which it believes, one for each slot of the lease. `uncertain` counts resends, and
     `lag` the ticks by which its steady clock stood still; both stay 0 where the protocol needs neither.
     """
 
@@ -39,6 +39,7 @@ class Client(NamedTuple):
     lease: int = NOBODY
     slots: tuple[int, ...] = ()
     deadlines: tuple[int, ...] = ()
+    hold_until: int = 0
     expires: tuple[int, ...] = ()
     renewals: int = 0
     renewing: tuple = ()
@@ -89,6 +90,8 @@ class State(NamedTuple):
     standstills: int
     edited: int
     """1: `minted` was edited by hand, and not repaired since; 2: slots were put beyond `max_tokens`, and not repaired."""
+    closed: tuple[int, ...] = ()
+    """Until when nobody else may have each slot, as its last holder asked for: for H only."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,7 @@ class Scenario:
         last: The last tick; 0: no time passes, leases never end.
         length: Ticks of a lease.
         margin: Ticks that a holder stops early.
+        hold: For how many ticks clients acquire at least; 0: they do not ask for any time.
         ahead: Bounds `now_hi` may be so many ticks ahead.
         behind: Bounds `now_lo` may differ by so many ticks; above 0 it is the difference of the service's front ends.
         lifetime: How many ticks a request can be in flight; 0: for ever.
@@ -157,6 +161,7 @@ class Scenario:
     last: int = 0
     length: int = 3
     margin: int = 1
+    hold: int = 0
     ahead: tuple[int, ...] = (0,)
     behind: tuple[int, ...] = (1,)
     lifetime: int = 0

@@ -71,6 +71,16 @@ class Release(NamedTuple):
     ttl: int
 
 
+class Close(NamedTuple):
+    """Give a lease back, and keep its slot closed: it carries a lease of nobody's until `expires`."""
+
+    slot: int
+    lease: int
+    closed: int
+    expires: int
+    ttl: int
+
+
 class Mint(NamedTuple):
     slot: int
     fence: int
@@ -125,7 +135,7 @@ class Revoke(NamedTuple):
     lease: int
 
 
-Request = Claim | Renew | Release | Mint | BringBack | Take | Retire | Grow | Create | Revoke
+Request = Claim | Renew | Release | Close | Mint | BringBack | Take | Retire | Grow | Create | Revoke
 
 
 def circulates(slot: Slot | None) -> bool:
@@ -158,6 +168,7 @@ class Service:
             "claim": self._claim,
             "renew": self._renew,
             "release": self._release,
+            "close": self._close,
             "mint": self._mint,
             "bring back": self._bring_back,
             "take": self._take,
@@ -220,6 +231,14 @@ class Service:
             fence=slot.fence if keep.RELEASE_KEEPS_FENCE else 0,
             revoked=0 if keep.RELEASE_DROPS_REVOKED else slot.revoked,
         )
+        return _with(table, request.slot, after)
+
+    def _close(self, table: Table, request: Close) -> Table | None:
+        slot, keep = table.slots[request.slot], self._keep
+        if slot is None or not slot.lease or (keep.CLOSE_MINE and slot.lease != request.lease):
+            return None
+        lease = request.closed if keep.CLOSE_ANOTHER_ID else slot.lease
+        after = slot._replace(lease=lease, expires=request.expires, ttl=request.ttl, revoked=0)
         return _with(table, request.slot, after)
 
     def _revoke(self, table: Table, request: Revoke) -> Table | None:

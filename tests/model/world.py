@@ -42,6 +42,7 @@ from tests.model.table import (
     NOBODY,
     BringBack,
     Claim,
+    Close,
     Counter,
     Create,
     Grow,
@@ -103,6 +104,7 @@ class World:
             bring_backs=scenario.bring_backs,
             standstills=scenario.standstill if self.keep.STEADY_COUNTS_SLEEP else scenario.standstill + scenario.sleeps,
             edited=2 if scenario.uncounted else 0,
+            closed=(0,) * len(scenario.slots) if scenario.hold else (),
         )
 
     def steps(self, state: State) -> Iterator[Step]:
@@ -129,7 +131,7 @@ class World:
         """The kinds of request that can become certain to do nothing, by the clauses that are kept."""
         keep = self.keep
         fenced = keep.CLAIM_FENCE_RISES and keep.RELEASE_KEEPS_FENCE and not self.scenario.deletions
-        found = {"claim": fenced, "renew": keep.RENEW_MINE, "release": keep.RELEASE_MINE}
+        found = {"claim": fenced, "renew": keep.RENEW_MINE, "release": keep.RELEASE_MINE, "close": keep.CLOSE_MINE}
         return frozenset(kind for kind, dies in found.items() if dies)
 
     def _dead(self, s: State, m: Message, known: set[int]) -> bool:
@@ -180,10 +182,12 @@ class World:
         for label, kind, request in self._requests(s, lease):
             numbers = slots_of(kind, request)
             expires = _expires_of(kind, request)
+            first = self._first_length()
             waiting = begun._replace(
                 slots=numbers,
-                deadlines=tuple(s.now + self.scenario.length - self._margin for _ in numbers),
+                deadlines=tuple(s.now + first - self._margin for _ in numbers),
                 expires=tuple(expires for _ in numbers),
+                hold_until=expires - first + self.scenario.hold if self.scenario.hold else 0,
             )
             yield (
                 (label, f"c{i}", request),
@@ -216,7 +220,7 @@ class World:
             if fence in fences:
                 continue
             fences.append(fence)
-            expires = self._expires(s, hi)
+            expires = self._expires(s, hi, length=self._first_length())
             for behind in self.scenario.behind:
                 before = s.now + (behind if keep.CLAIM_BY_NOW_LO else 2)
                 yield Claim(n, fence, lease, expires, self._ttl(hi, expires), before)
@@ -275,8 +279,14 @@ class World:
     def _let_go(self, s: State, i: int) -> State:
         """Stop believing, and send the release; the network chooses whether it ever arrives."""
         c = s.clients[i]
+        keep = self.keep
+        closes = c.phase in {HOLDING, LOST} and s.now <= c.hold_until and keep.HOLD_CLOSES
         for n in c.slots:
-            s = self._send(s, "release", i, Release(n, c.lease, self._ttl(s.now, 0)))
+            if closes:
+                until = c.hold_until if keep.CLOSE_UNTIL else s.now
+                s = self._send(s, "close", i, Close(n, c.lease, -c.lease, until, self._ttl(s.now, until)))
+            else:
+                s = self._send(s, "release", i, Release(n, c.lease, self._ttl(s.now, 0)))
         return _with_client(s, i, self._after_loss(c))
 
     def _after_loss(self, c: Client) -> Client:
@@ -341,6 +351,9 @@ class World:
             c = c._replace(deadlines=tuple(s.now for _ in c.deadlines))
         if not self.keep.DEADLINE_NOT_RECEIPT:
             c = c._replace(deadlines=tuple(s.now + self.scenario.length - self._margin for _ in c.deadlines))
+        if c.hold_until and s.closed:
+            closed = tuple(max(t, c.hold_until) if n in c.slots else t for n, t in enumerate(s.closed))
+            s = s._replace(closed=closed)
         return _with_client(s, i, c._replace(phase=HOLDING, inbox=()))
 
     def _ours(self, c: Client, leases: tuple[int, ...]) -> bool:
@@ -368,8 +381,13 @@ class World:
 
     # Times and fences that a request carries.
 
-    def _expires(self, s: State, hi: int) -> int:
-        return (hi if self.keep.EXPIRY_BY_NOW_HI else s.now - 1) + self.scenario.length
+    def _expires(self, s: State, hi: int, length: int = 0) -> int:
+        return (hi if self.keep.EXPIRY_BY_NOW_HI else s.now - 1) + (length or self.scenario.length)
+
+    def _first_length(self) -> int:
+        """For how long a lease is acquired."""
+        scenario = self.scenario
+        return max(scenario.length, scenario.hold) if self.keep.HOLD_WRITTEN else scenario.length
 
     def _fence(self, seen: int, hi: int) -> int:
         above = seen + 1 if self.keep.FENCE_ABOVE_SEEN else 0

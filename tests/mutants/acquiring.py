@@ -23,8 +23,8 @@ ACQUIRING = Chapter(
             name="the first deadline leaves the margin",
             module=_GRANTS,
             target="new_grant",
-            code="steady + lease_ms / 1000 - margin",
-            without="steady + lease_ms / 1000",
+            code="steady + first_ms / 1000 - margin",
+            without="steady + first_ms / 1000",
             noticed_by=(
                 "tests/operations/test_acquire_recovery.py::test_the_lease_found_after_a_lost_answer_is_believed_no_longer_than_its_first_sending_allows",
             ),

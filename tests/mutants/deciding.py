@@ -197,7 +197,7 @@ AMBIGUITY = Chapter(
             name="a release refused after a lost answer may have worked",
             module="_protocol/grants.py",
             target="released",
-            code="return uncertain and slot is not None and slot.lease is None and slot.fence == fence",
+            code="return uncertain and (freed or was_closed(slot, lease_id))",
             without="return False",
             noticed_by=(
                 "tests/protocol/test_grants.py::test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did",

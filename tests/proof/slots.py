@@ -21,6 +21,7 @@ import z3
 from ddb_lease._protocol.messages import (
     BringBack,
     Claim,
+    Close,
     Create,
     Grow,
     Mint,
@@ -77,6 +78,8 @@ SLOTS_MINTED = z3.Int("slots minted together")
 SEEN = z3.Int("seen_max")
 """What a take of several slots goes by."""
 _ANOTHER = z3.Int("another slot's number")
+CLOSING = z3.Int("closing")
+"""The lease, of nobody's, that keeps a slot closed: its id is made of that of the lease that was given back."""
 NEW_EXPIRY, NEW_TTL, NEW_TIME, HEARD, HAND = z3.Ints("new_expiry new_ttl new_time heard hand")
 
 
@@ -400,6 +403,16 @@ def release(run: Run, *, dated: bool) -> Release:
     return Release(slot=run.symbol(N), lease_id=run.symbol(ACTOR), ttl=run.symbol(NEW_TTL) if dated else None)
 
 
+def close(run: Run) -> Close:
+    return Close(
+        slot=run.symbol(N),
+        lease_id=run.symbol(ACTOR),
+        closed_id=run.symbol(CLOSING),
+        expires_at=run.symbol(NEW_EXPIRY),
+        ttl=run.symbol(NEW_TTL),
+    )
+
+
 def revoke(run: Run) -> Revoke:
     return Revoke(slot=run.symbol(N), lease_id=run.symbol(ACTOR), by="somebody")
 
@@ -619,11 +632,51 @@ def _holding(s: State, setting: Setting) -> Iterator[Step[State]]:
                 "S5: a release leaves nothing of the lease": z3.Not(z3.Or([has(slot, part) for part in LEASE])),
             }
             yield Step(f"a {name} is carried out", [s.leaving(ACTOR), fresh, happens], after, promises)
+    yield from _closings(s, setting)
     for way in setting.sent("revoke", revoke):
         happens, slot = way.returned[0].on(s.slot)
         after = s.but(slot=slot)
         promises = {**_own(s, after, "revoked"), "a revocation sets the mark": has(slot, "revoked")}
         yield Step("a revocation is carried out", [happens], after, promises)
+
+
+def _closings(s: State, setting: Setting) -> Iterator[Step[State]]:
+    """A lease is given back, and its slot kept closed: from then on it is as if another attempt had leased it.
+
+    So S2, "a lease that runs is in the item", says of it that nobody else has the slot before its expiry.
+    """
+    of_the_lease = z3.And(
+        FENCE(CLOSING) == FENCE(ACTOR), MADE(CLOSING) == MADE(ACTOR), BEFORE(CLOSING) == BEFORE(ACTOR), CLOSING > 0
+    )
+    written = z3.And(EXPIRY(CLOSING) == NEW_EXPIRY, TTL(CLOSING) == NEW_TTL)
+    fresh = setting.assume("no other lease has the id under which a slot is closed", z3.Not(s.sent(CLOSING)))
+    later = z3.And(
+        setting.assume(
+            "a close's ttl is its expiry at least, and the retention", 1000 * NEW_TTL >= NEW_EXPIRY + RETENTION
+        ),
+        setting.assume(
+            "a close's ttl is the fence at least, and the retention", FENCE(ACTOR) + RETENTION <= 1000 * NEW_TTL
+        ),
+    )
+    for way in setting.sent("close", close):
+        happens, slot = way.returned[0].on(s.slot)
+        after = s.but(slot=slot).of("ended", ACTOR, z3.BoolVal(True)).of("until", CLOSING, NEW_EXPIRY)
+        for field in (
+            "sent",
+            "had",
+            "leaving",
+        ):  # leaving: nobody ever believes in it, and whoever knows its id may end it
+            after = after.of(field, CLOSING, z3.BoolVal(True))
+        promises = {
+            **_own(s, after, "lease_id", "expires_at", "data", "revoked"),
+            "a closed slot carries the lease of nobody's": carries(after, CLOSING),
+            "S5: nothing of the lease but its owner and its time is left": z3.Not(
+                z3.Or(has(slot, "data"), has(slot, "revoked"))
+            ),
+        }
+        yield Step(
+            "a close is carried out", [s.leaving(ACTOR), fresh, of_the_lease, written, later, happens], after, promises
+        )
 
 
 def _operators(s: State, setting: Setting) -> Iterator[Step[State]]:

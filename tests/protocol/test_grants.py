@@ -186,7 +186,7 @@ def test_an_item_that_carries_the_attempts_own_lease_means_it_worked():
 
 @pytest.mark.parametrize("uncertain", [False, True])
 def test_a_release_that_was_done_ended_the_lease(uncertain):
-    assert grants.released(Done(), fence=7, uncertain=uncertain)
+    assert grants.released(Done(), lease_id="3-mine", fence=7, uncertain=uncertain)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_release_that_was_done_ended_the_lease(uncertain):
     ids=["freed by our lost sending", "not ours", "had since", "leased", "no item", "fence unknown"],
 )
 def test_a_refused_release_ended_the_lease_only_if_a_lost_sending_of_it_did(slot, fence, uncertain, ended):
-    assert grants.released(Refused(slot=slot), fence=fence, uncertain=uncertain) is ended
+    assert grants.released(Refused(slot=slot), lease_id="3-mine", fence=fence, uncertain=uncertain) is ended
 
 
 def test_of_several_slots_all_must_carry_our_lease():

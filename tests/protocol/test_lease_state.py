@@ -68,6 +68,45 @@ def test_a_new_lease_is_held_until_its_deadline_and_no_longer(belief):
     assert not belief.holds(DEADLINE)
 
 
+def held_at_least(**how):
+    """A lease of 60 s that was acquired for an hour at least; the hour's margin is the larger one."""
+    hour = {"expires_at": NOW_HI + 3_600_000, "hold_ms": 3_600_000, "margin": 2 * MARGIN}
+    return Belief(grant(**hour, deadline=STARTED + 3_600 - 2 * MARGIN), chance=random.Random(1), margin=MARGIN, **how)
+
+
+def test_a_lease_held_at_least_is_believed_in_for_as_long_and_renewed_as_any_other():
+    belief = held_at_least()
+    assert belief.deadline == STARTED + 3_600 - 2 * MARGIN
+    assert STARTED + 18.0 <= belief.renew_at <= STARTED + 20.0
+    renewal = begin(belief, STARTED + 19)
+    assert renewal.expires_at == NOW_HI + 3_600_000, "it never falls"
+    assert renewal.deadline == STARTED + 19 + 60 - MARGIN
+    assert belief.end_renewal(renewal, Done(), STARTED + 19.1) is None
+    assert belief.deadline == STARTED + 3_600 - 2 * MARGIN, "nor does the belief"
+    assert STARTED + 19 + 18.0 <= belief.renew_at <= STARTED + 19 + 20.0
+    late = begin(belief, STARTED + 3_590)
+    assert late.expires_at == NOW_HI + 3_650_000
+    assert belief.end_renewal(late, Done(), STARTED + 3_590.1) is None
+    assert belief.deadline == STARTED + 3_650 - MARGIN
+
+
+def test_a_lease_held_at_least_assumes_no_more_of_the_time_than_any_other():
+    assumed = []
+    for belief in (
+        Belief(grant(), chance=random.Random(1), late_by=lambda offset: assumed.append(offset) or 0.0),
+        held_at_least(late_by=lambda offset: assumed.append(offset) or 0.0),
+    ):
+        assert belief.deadline
+    first, second = assumed
+    assert second == pytest.approx(first, abs=1e-6)
+
+
+def test_in_doubt_a_lease_held_at_least_is_renewed_before_an_ordinary_one_would_expire():
+    belief = held_at_least()
+    assert belief.due_in(STARTED, doubtful=True) < 60 - MARGIN
+    assert belief.settle_until < STARTED + 60 - MARGIN
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_first_renewal_is_due_at_a_third_of_the_length_or_up_to_a_tenth_of_it_earlier(seed):
     belief = Belief(grant(), chance=random.Random(seed))

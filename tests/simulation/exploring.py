@@ -43,7 +43,18 @@ KINDS = {
     "leases": Kind(
         performance.play,
         schedule.schedule_for,
-        ("requests", "events", "grants", "takeovers", "mints", "re_mints", "lost", "given_up", "untimely"),
+        (
+            "requests",
+            "events",
+            "grants",
+            "takeovers",
+            "mints",
+            "re_mints",
+            "kept_closed",
+            "lost",
+            "given_up",
+            "untimely",
+        ),
     ),
     "rates": Kind(
         rate_performance.play,

@@ -57,6 +57,7 @@ _jobs = st.builds(
     acts=st.booleans(),
     count=st.sampled_from([1, 1, 2]),
     priority=st.sampled_from([0, 0, 5]),
+    at_least=st.sampled_from([0.0, 0.0, 1.0, 6.0]),
 )
 
 

@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddb_lease import Lease
+from ddb_lease._protocol.closing import closed_id
 from scripts.harness.simulated_dynamodb import Arguments, Change, DynamoDB, Item
 from scripts.harness.simulated_process import BUCKET, TIMING, Held, Process
 from scripts.harness.world import World
@@ -47,6 +49,7 @@ class Oracle:
         revoked: Leases that were marked so, and when: their holder finds out as well.
         grants: Leases handed to users.
         takeovers: Claims that took an expired lease's slot.
+        kept_closed: Slots that a holder gave back and kept closed.
     """
 
     world: World
@@ -59,12 +62,14 @@ class Oracle:
     stirred: bool = False
     grants: int = 0
     takeovers: int = 0
+    kept_closed: int = 0
     mints: int = 0
     re_mints: int = 0
     _fences: dict[int, int] = field(default_factory=dict)
     _gone: set[str] = field(default_factory=set)
     _strays: set[int] = field(default_factory=set)
     _uncounted: set[int] = field(default_factory=set)
+    _promised: dict[int, tuple[str, float]] = field(default_factory=dict)
 
     # Called by the performance.
 
@@ -81,6 +86,13 @@ class Oracle:
         """A user got a lease."""
         self.grants += 1
         self._believers()
+
+    def promised(self, lease: Lease, at_least: float) -> None:
+        """A user got a lease, and its slots go to nobody else for so many seconds after it was acquired."""
+        for slot in lease.slots:
+            item = self.service.items.get((BUCKET, f"slot#{slot:05d}"))
+            if item is not None and _lease_id(item) == lease.id:  # else somebody has ended it already
+                self._promised[slot] = lease.id, int(item["acquired_at"]["N"]) / 1000 + at_least
 
     def committed(self, changes: list[Change], arguments: Arguments) -> None:
         """A write has changed items; `arguments` are its request's, empty if there was no request."""
@@ -147,7 +159,8 @@ class Oracle:
     def _found_out(self, held: Held, process: Process) -> None:
         lease = held.lease
         since = min(self.robbed.get(lease.id, math.inf), self.revoked.get(lease.id, math.inf))
-        if self.world.now <= since + lease._held._seconds or process.frozen or (held.blind and not self._told(process)):
+        longest = max(lease._held._seconds, held.at_least)
+        if self.world.now <= since + longest or process.frozen or (held.blind and not self._told(process)):
             return
         raise Violation(
             "S2", f"{process.name} still believes in {lease.id}, which was ended {self.world.now - since:.1f} s ago"
@@ -179,7 +192,9 @@ class Oracle:
             self._gone.add(old)
             if self.robbed.get(old) == math.inf:
                 self.robbed[old] = self.world.now  # somebody was about to end it: now it has ended
-        if new is not None and new != old:
+        if new is not None and new != old and old is not None and new == closed_id(old):
+            self._closed(slot, new, before, after)
+        elif new is not None and new != old:
             self._leased(slot, new, fence, before)
         elif before is not None and fence != int(before["fence"]["N"]):
             raise Violation(
@@ -198,6 +213,7 @@ class Oracle:
         if fence <= self._fences.get(slot, -1):
             raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
         self._fences[slot] = fence
+        self._kept_closed(slot, lease_id)
         # If a hand deleted the slot of a claim in flight, its second sending may take the new slot.
         self.robbed.pop(lease_id, None)
         if before is not None and "retired" in before:
@@ -211,6 +227,23 @@ class Oracle:
         if expired > earliest + 2000:
             raise Violation(
                 "S5", f"slot {slot}: {lease_id} took it {expired - self.world.now * 1000:.0f} ms before {old} expired"
+            )
+
+    def _closed(self, slot: int, lease_id: str, before: Item | None, after: Item) -> None:
+        """A holder gave its slot back, and keeps it closed: no lease of anybody's, under the old one's fence."""
+        self.kept_closed += 1
+        if before is None or before["fence"] != after["fence"]:
+            raise Violation("S3", f"slot {slot}: {lease_id} has another fence than the lease that it closed")
+        if any(held.lease.id == _lease_id(before) and held.believes() for p in self.processes for held in p.held):
+            raise Violation("S2", f"slot {slot} was closed while its lease was believed in")
+
+    def _kept_closed(self, slot: int, lease_id: str) -> None:
+        """H: nobody else leases a slot before the time that its last holder asked for, unless somebody opened it."""
+        last, until = self._promised.pop(slot, ("", 0.0))
+        opened = {last, closed_id(last)} & set(self.robbed) or slot in self.by_hand
+        if self.world.now < until - 1.0 and not opened:  # front ends differ by a second at most
+            raise Violation(
+                "H", f"slot {slot}: {lease_id} leased it {until - self.world.now:.1f} s before {last} allowed that"
             )
 
     def _counter_changed(self, change: Change) -> None:

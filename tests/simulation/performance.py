@@ -85,6 +85,7 @@ class Record:
     takeovers: int = 0
     mints: int = 0
     re_mints: int = 0
+    kept_closed: int = 0
     lost: int = 0
     given_up: int = 0
     untimely: int = 0
@@ -284,16 +285,21 @@ class Performance:
         calls: list[float] = []
         on_lost = self._callback(process, calls, acts=job.acts)
         sent = process.requests
-        data = {"job": job.ending}
+        data, at_least = {"job": job.ending}, job.at_least or None
         slots = "a slot" if job.count == 1 else f"{job.count} slots"
         self._note(process.name, f"wants {slots} ({f'within {job.timeout:.3g} s' if job.patient else 'at once'})")
         try:
             if job.patient:
                 lease: Lease | None = process.bucket.acquire(
-                    job.timeout, count=job.count, data=data, on_lost=on_lost, priority=job.priority
+                    job.timeout,
+                    count=job.count,
+                    data=data,
+                    on_lost=on_lost,
+                    priority=job.priority,
+                    hold_at_least=at_least,
                 )
             else:
-                lease = process.bucket.try_acquire(count=job.count, data=data, on_lost=on_lost)
+                lease = process.bucket.try_acquire(count=job.count, data=data, on_lost=on_lost, hold_at_least=at_least)
         except (*EXPECTED, StoreRejected) as error:
             self._excuse(error, process, sent)
             return None
@@ -306,12 +312,14 @@ class Performance:
         if lease is None:
             self._note(process.name, "gets none")
             return None
-        held = Held(lease, process, told_lost=calls[0] if calls else None)
+        held = Held(lease, process, told_lost=calls[0] if calls else None, at_least=job.at_least)
         # The claim was in flight while the steady clock stood still: nothing in its answer can show that.
         held.blind = self._first_sent.get(lease.id, 0) <= process.sent_when_thawed
         process.held.append(held)
         self._note(process.name, f"holds {lease.id}, fence {lease.fence}")
         self.oracle.granted()
+        if job.at_least:
+            self.oracle.promised(lease, job.at_least)
         return lease
 
     def _tokens_seen_by(self, process: Process) -> int:
@@ -724,7 +732,8 @@ class Performance:
 
     def _lease_ms(self) -> float:
         schedule = self.schedule
-        return 1000 * max([schedule.lease_seconds, *(seconds for _, seconds in schedule.wishes)])
+        at_least = [job.at_least for threads in schedule.jobs for thread in threads for job in thread]
+        return 1000 * max([*at_least, schedule.lease_seconds, *(seconds for _, seconds in schedule.wishes)])
 
     def _patience(self) -> float:
         # A claim may be in flight; then 2 s until it has certainly expired, a poll, and the requests' own time.
@@ -842,6 +851,7 @@ class Performance:
         record.events = self.world.events
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
+        record.kept_closed = oracle.kept_closed
         record.given_up = sum(renewer.given_up for renewer in self._renewers)
         record.untimely = len(self.network.untimely)
         record.seconds = self.world.now - BEGIN

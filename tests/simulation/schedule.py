@@ -25,6 +25,9 @@ SETUPS = ("nothing",) * 8 + ("room", "retired", "stray", "leftover", "dead")
 runs on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases of holders
 long `dead`."""
 
+HELD_AT_LEAST = 0.1
+"""In what part of the schedules some jobs acquire for a time at least."""
+
 ORDERED = 0.1
 """What part of the schedules has a bucket whose waiters are served in order."""
 
@@ -68,6 +71,8 @@ class Job:
     acts: bool = False
     """Whether its lost-callback uses the lease and the bucket."""
     priority: int = 0
+    at_least: float = 0.0
+    """For how many seconds the slot is to go to nobody else; 0.0: not asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +180,8 @@ def schedule_for(seed: int) -> Schedule:
         schedule = _crowded(schedule, chance)
     windowed = Random(f"{seed} window")
     schedule = _windowed(schedule, windowed) if windowed.random() < 0.2 else schedule
+    holding = Random(f"{seed} hold at least")
+    schedule = _holding(schedule, holding) if holding.random() < HELD_AT_LEAST else schedule
     ordered = Random(f"{seed} order")
     return _ordered(schedule, ordered) if ordered.random() < ORDERED else schedule
 
@@ -191,6 +198,17 @@ def _ordered(schedule: Schedule, chance: Random) -> Schedule:
         deed = Deed(at=at, what="reorder", process=chance.randrange(len(jobs)), size=chance.random())
         deeds = tuple(sorted([*deeds, deed], key=lambda deed: deed.at))
     return replace(schedule, jobs=jobs, deeds=deeds, order="fifo")
+
+
+def _holding(schedule: Schedule, chance: Random) -> Schedule:
+    """Half of the jobs acquire for a time at least: shorter than the lease, or longer."""
+    lease = schedule.lease_seconds
+
+    def held(job: Job) -> Job:
+        return replace(job, at_least=chance.choice((0.0, 0.0, 0.3, 1.5)) * lease * chance.uniform(0.5, 1.0))
+
+    jobs = tuple(tuple(tuple(held(job) for job in thread) for thread in threads) for threads in schedule.jobs)
+    return replace(schedule, jobs=jobs)
 
 
 def _windowed(schedule: Schedule, chance: Random) -> Schedule:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
+from ddb_lease.adapters import asgi, wsgi
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -40,6 +41,9 @@ def bucket_and_lease() -> None:
     assert_type(bucket.acquire(), ddb_lease.Lease)
     assert_type(bucket.acquire(10, count=2, data={"job": 17}, on_lost=print), ddb_lease.Lease)
     assert_type(bucket.try_acquire(count=2), ddb_lease.Lease | None)
+    assert_type(bucket.acquire(hold_at_least=840), ddb_lease.Lease)
+    assert_type(bucket.try_acquire(hold_at_least=timedelta(minutes=14)), ddb_lease.Lease | None)
+    bucket.acquire(hold_at_least="14m")  # type: ignore[arg-type]
     bucket.acquire(10, 2)  # type: ignore[call-arg]
     bucket.try_acquire().release()  # type: ignore[union-attr]
     assert_type(bucket.release("0-x"), bool)
@@ -69,6 +73,39 @@ def bucket_and_lease() -> None:
         lease.held = False  # type: ignore[misc]
         lease.check()
         lease.renew()
+
+
+def several_at_once() -> None:
+    bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
+    limiter = ddb_lease.RateLimiter("mail", rate=5)
+    leases = ddb_lease.acquire_all([bucket, (bucket, 2)], timeout=10, rate=limiter, data={"job": 17}, on_lost=print)
+    assert_type(leases, ddb_lease.Leases)
+    ddb_lease.acquire_all([bucket], rate=(limiter.key("a"), 3))
+    ddb_lease.acquire_all([limiter])  # type: ignore[list-item]
+    ddb_lease.acquire_all(bucket)  # type: ignore[arg-type]
+    with leases as itself:
+        assert_type(itself, ddb_lease.Leases)
+        assert_type(leases.leases, tuple[ddb_lease.Lease, ...])
+        for lease in leases:
+            assert_type(lease, ddb_lease.Lease)
+        assert_type(leases.held, bool)
+        assert_type(leases.remaining, float)
+        assert_type(leases.lost, ddb_lease.LossReason | None)
+        assert_type(leases.release(), bool)
+        leases.check()
+
+
+async def several_at_once_in_asyncio() -> None:
+    bucket = aio.LeaseBucket("reports", max_tokens=1)
+    leases = await aio.acquire_all([bucket, (bucket, 2)], timeout=10)
+    assert_type(leases, aio.Leases)
+    await bucket.acquire(hold_at_least=840)
+    await bucket.try_acquire(hold_at_least=840)
+    async with leases as itself:
+        assert_type(itself, aio.Leases)
+        assert_type(leases.leases, tuple[aio.Lease, ...])
+        assert_type(leases.reason, ddb_lease.LossReason | None)
+        assert_type(await leases.release(), bool)
 
 
 def decorated() -> None:
@@ -132,7 +169,8 @@ def rates() -> None:
     assert_type(status.stored, tuple[float, float, int] | None)
     with limiter as same:
         assert_type(same, ddb_lease.RateLimiter)
-    decision = limiter.check(2)
+    decision = limiter.check(2, timeout=1)
+    assert_type(decision.settings, Mapping[str, ddb_lease.Limit])
     assert_type(decision, ddb_lease.Decision)
     assert_type(decision.limits, Mapping[str, ddb_lease.LimitDecision])
 
@@ -202,10 +240,11 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
         assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
+    its_child: type[ddb_lease.ConfigurationError] = ddb_lease.TooManyPermits
     a_lookup_error: type[LookupError] = ddb_lease.UnknownBucket
     of_the_store: list[type[ddb_lease.StoreError]] = [ddb_lease.StoreRejected, ddb_lease.StoreUnavailable]
     of_ours: list[type[ddb_lease.LeaseError]] = [ddb_lease.EngineError, ddb_lease.StoreError]
-    print(a_timeout, a_value_error, a_lookup_error, of_the_store, of_ours)
+    print(a_timeout, a_value_error, its_child, a_lookup_error, of_the_store, of_ours)
 
 
 def every_event(event: events.Event) -> str:
@@ -357,3 +396,18 @@ def process_ends() -> None:
     ddb_lease.exit_on_sigterm()
     ddb_lease.exit_on_sigterm(code=0)
     ddb_lease.exit_on_sigterm(0)  # type: ignore[call-arg]
+
+
+def middleware(
+    app: Callable[[Any, Any], list[bytes]], asgi_app: Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
+) -> None:
+    blocking, awaited = ddb_lease.RateLimiter("api", rate=5), aio.RateLimiter("api", rate=5)
+    wsgi.RateLimitMiddleware(app, limiter=blocking, key=wsgi.by_header("x-api-key"), exempt=["/health"], wait=1)
+    wsgi.RateLimitMiddleware(app, limiter=blocking.key("all"), key=None, cost=lambda environ: {"requests": 1})
+    wsgi.RateLimitMiddleware(app, limiter=awaited)  # type: ignore[arg-type]
+    by_address = asgi.by_client_address(trusted_proxies=1, ipv6_prefix=56)
+    asgi.RateLimitMiddleware(asgi_app, limiter=awaited, key=by_address, under=[awaited.key("all")])
+    asgi.RateLimitMiddleware(asgi_app, limiter=awaited, key=asgi.by_header("x-api-key", digest=True), cost=2)
+    asgi.RateLimitMiddleware(asgi_app, limiter=blocking)  # type: ignore[arg-type]
+    asgi.RateLimitMiddleware(asgi_app, awaited)  # type: ignore[call-arg]
+    assert_type(wsgi.by_client_address()({}), str | None)

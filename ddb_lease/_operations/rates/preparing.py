@@ -19,7 +19,7 @@ from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import TooManyPermits
 
 ATTEMPT_SECONDS: Final = 5.0
 """How long an attempt with an unknown outcome is sent again."""
@@ -75,10 +75,10 @@ def read_before_refusing(state: LimiterState, key: str, *, give_up_at: float) ->
     return (yield from look_at_key(state, key, give_up_at=give_up_at))
 
 
-def too_many(refused: NeverEnough, *, rate: str) -> ConfigurationError:
+def too_many(refused: NeverEnough, *, rate: str) -> TooManyPermits:
     """The error of a call for more than its limits ever allow."""
     what = "n" if refused.limit == SINGLE else refused.limit
-    return ConfigurationError(
+    return TooManyPermits(
         f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
         f"{refused.limit!r} of rate {rate!r}, or of the key's override)"
     )

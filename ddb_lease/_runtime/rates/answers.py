@@ -5,14 +5,16 @@ Invariants: it sends nothing, and tells what this process knows: others may have
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ddb_lease._numbers import duration_text
-from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due
+from ddb_lease._protocol.rates.charging import NotBefore, Wanted, earliest_due, limits_of
+from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.standing import shortage, standing
 from ddb_lease._protocol.rates.validation import NS, SINGLE
 from ddb_lease._runtime.block import ClosingBlock
-from ddb_lease._runtime.rates.unavailability import decision_here, in_vain
+from ddb_lease._runtime.rates.unavailability import decision_here, in_vain, settings_of
 from ddb_lease._runtime.rates.wish import Verdict
 from ddb_lease._state.rates.key_book import last_seen
 from ddb_lease._state.rates.limiter_state import LimiterState
@@ -82,10 +84,13 @@ class RateAnswers:
         state, now = self._state, self._state.rate_time.now_ns()
         if isinstance(allowed, Verdict) and allowed.by != "table" and state.contact is not None:
             return decision_here(state, state.contact, key, allowed=allowed.allowed, retry_in=allowed.retry_in)
+        retry_in = allowed.retry_in if isinstance(allowed, Verdict) else 0.0
         allowed = bool(allowed)
         policy, known = state.policy, last_seen(state.book(key))
         if now is None or policy is None:
-            raise ConfigurationError("nothing is known of the key: a defect of this library")
+            if allowed:
+                raise ConfigurationError("nothing is known of the key: a defect of this library")
+            return _nothing_known(state.limits, retry_in)  # its time was over while others asked for the first time
         found = standing(policy, known, now=now)
         limits = {
             name: LimitDecision(
@@ -98,6 +103,8 @@ class RateAnswers:
         if lacks:
             tightest = max(lacks, key=lambda name: lacks[name])
             retry_after = max(0, lacks[tightest]) / NS
+        if not allowed:
+            retry_after = max(retry_after, retry_in)  # those that wait in front take what there is
         return Decision(
             allowed=allowed,
             remaining=limits[tightest].remaining,
@@ -106,6 +113,7 @@ class RateAnswers:
             limits=limits,
             tightest=tightest,
             blocked_seconds=0.0 if known is None else max(0, known.blocked_until - now) / NS,
+            settings=settings_of(limits_of(policy, known)),
         )
 
     def lack(self, key: str, wanted: Wanted, verdict: Verdict) -> Lack:
@@ -148,3 +156,17 @@ class RateAnswers:
             retry_after=lack.seconds,
             blocked_seconds=lack.blocked,
         )
+
+
+def _nothing_known(limits: Mapping[str, LimitPolicy], retry_in: float) -> Decision:
+    """The denial of a call whose time was over before anything was known of its key."""
+    none_left = LimitDecision(remaining=0, retry_after=retry_in, reset_after=retry_in)
+    return Decision(
+        allowed=False,
+        remaining=0,
+        retry_after=retry_in,
+        reset_after=retry_in,
+        limits=dict.fromkeys(limits, none_left),
+        tightest=min(limits),
+        settings=settings_of(limits),
+    )

@@ -76,7 +76,7 @@ def _of(one: Relative, checked: Callable[[Relative], Wanted]) -> Wanted:
     try:
         return checked(one)
     except ConfigurationError as error:
-        raise ConfigurationError(f"rate {one.core.name!r}: {error}") from None
+        raise type(error)(f"rate {one.core.name!r}: {error}") from None
 
 
 class Family:
@@ -202,12 +202,12 @@ class Family:
             one.core.answers.decision(one.key, want, allowed=bool(allowed))
             for one, want in zip(self.members, wanted, strict=True)
         ]
-        limits = dict(each[0].limits)
+        limits, settings = dict(each[0].limits), dict(each[0].settings)
         for decision in each[1:]:
             for name, one in decision.limits.items():
                 found = limits.get(name)
                 if found is None or (one.retry_after, -one.remaining) > (found.retry_after, -found.remaining):
-                    limits[name] = one
+                    limits[name], settings[name] = one, decision.settings[name]
         tightest = min(each, key=lambda one: (-one.limits[one.tightest].retry_after, one.remaining))
         return Decision(
             allowed=bool(allowed),
@@ -217,6 +217,7 @@ class Family:
             limits=limits,
             tightest=tightest.tightest,
             blocked_seconds=max(one.blocked_seconds for one in each),
+            settings=settings,
         )
 
     def timed_out(self, wanted: Sequence[Wanted], timeout: Seconds | None, verdict: Verdict) -> RateTimeout:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ddb_lease._numbers import positive, shown
 from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.validation import LONGEST_NS, SINGLE
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, TooManyPermits
 from ddb_lease.models import Limit, Seconds
 
 
@@ -34,11 +34,15 @@ def checked_count(what: str, n: object, burst: int | None) -> int:
     """A number of permits, checked; `burst` is the most that there can be, None if that is not known.
 
     Raises:
-        ConfigurationError: It is no whole number, or too large.
+        ConfigurationError: It is no whole number.
+        TooManyPermits: It is too large.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or (burst is not None and n > burst):
-        most = "" if burst is None else f" to {burst:,} (the burst)"
-        raise ConfigurationError(f"{what} must be a whole number from 1{most or ' up'}, not {shown(n)}")
+    most = " up" if burst is None else f" to {burst:,} (the burst)"
+    message = f"{what} must be a whole number from 1{most}, not {shown(n)}"
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ConfigurationError(message)
+    if burst is not None and n > burst:
+        raise TooManyPermits(message)
     return int(n)
 
 

@@ -8,12 +8,14 @@ Invariants:
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Final, get_args
 
 from ddb_lease._numbers import as_seconds, checked_timeout, shown
 from ddb_lease._operations.rates.without_answer import limits_here
 from ddb_lease._protocol.rates.local_share import share_of
-from ddb_lease._protocol.rates.records import Policy
+from ddb_lease._protocol.rates.records import LimitPolicy, Policy
 from ddb_lease._protocol.rates.standing import standing
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._runtime.telling import Meanwhile
@@ -21,7 +23,7 @@ from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.service_contact import ServiceContact
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import ConfigurationError
-from ddb_lease.models import Decision, LimitDecision, OnUnavailable, Seconds
+from ddb_lease.models import Decision, Limit, LimitDecision, OnUnavailable, Seconds
 
 BUDGET_SECONDS: Final = 1.0
 """Of a decision, where `on_unavailable` is set and no budget is."""
@@ -139,7 +141,18 @@ def decision_here(
         limits=shown_limits,
         tightest=found.tightest,
         decided_by=by,
+        settings=settings_of(limits),
     )
+
+
+def settings_of(limits: Mapping[str, LimitPolicy]) -> Mapping[str, Limit]:
+    """Limits as their user knows them, by name."""
+    return {name: _limit(limit) for name, limit in limits.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _limit(limit: LimitPolicy) -> Limit:
+    return Limit(limit.permits, per=limit.per, burst=limit.burst)
 
 
 def _lease_seconds(budget: float | None) -> float:

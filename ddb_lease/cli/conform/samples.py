@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from ddb_lease._protocol.messages import BringBack, Claim, Create, Mint, Release, Renew, Retire, Revoke, Take
+from ddb_lease._protocol.messages import BringBack, Claim, Close, Create, Mint, Release, Renew, Retire, Revoke, Take
 from ddb_lease._protocol.records import Claimant, Settings
 from ddb_lease.dynamodb.items import Wire, number, text
 
@@ -72,6 +72,11 @@ def release(lease_id: str = "mine", *, ttl: int | None = LATER) -> Release:
 
 
 RELEASED: Final = dict.fromkeys(("lease_id", "owner", "acquired_at", "expires_at"))
+
+
+def close(lease_id: str = "mine") -> Close:
+    """A release of slot 0 that keeps it closed."""
+    return Close(slot=0, lease_id=lease_id, closed_id="closed-mine", expires_at=NOW + LEASE_MS, ttl=LATER)
 
 
 def revoke(lease_id: str = "mine") -> Revoke:

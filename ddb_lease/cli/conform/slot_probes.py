@@ -16,6 +16,7 @@ from ddb_lease.cli.conform.samples import (
     RENEWED,
     YES,
     claim,
+    close,
     counter,
     free,
     leased,
@@ -219,6 +220,17 @@ def _releases() -> Iterator[Probe]:
         name="release a lease of another", request=release(), before={_SLOT: leased()}, answer=_SHOWN, read="Refused"
     )
     yield Probe(name="release on a slot that does not exist", request=release(), answer=_REFUSED, read="Refused")
+    yield Probe(
+        name="close",
+        request=close(),
+        before={_SLOT: leased("mine", revoked=text("operator"), data={"M": {"k": text("v")}})},
+        units=1,
+        after={_SLOT: RENEWED | {"lease_id": text("closed-mine"), "revoked": None, "data": None}},
+    )
+    yield Probe(
+        name="close on the lease of another", request=close(), before={_SLOT: leased()}, answer=_SHOWN, read="Refused"
+    )
+    yield Probe(name="close a slot that does not exist", request=close(), answer=_REFUSED, read="Refused")
     yield Probe(
         name="revoke",
         request=revoke(),

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease.cli.seeing.stamps import KEY, seconds_in
 
 Line: TypeAlias = tuple[float, Mapping[str, Any]]
@@ -294,8 +295,10 @@ class _Reader:
         lease_id, slot, age, remaining, owner, fence, revoked = lease
         if not isinstance(lease_id, str) or not isinstance(slot, int) or not isinstance(age, (int, float)):
             return None
-        owner = str(owner or "")
-        hold = self._hold(lease_id, slot, owner, at - age)
+        owner, closed = str(owner or ""), is_closed_id(lease_id)
+        if closed:
+            owner = f"closed by {owner}"
+        hold = self._hold(lease_id, slot, owner, at if closed else at - age)
         asked = self._asking.get(owner)
         if asked is not None and hold.start >= asked.start:
             del self._asking[owner]

@@ -134,7 +134,8 @@ def _inside(bucket: BucketListing, width: int, most: int) -> Iterator[Text]:
 
 def _holder(lease: LeaseInfo, width: int) -> Text:
     left = "expired" if lease.expired else f"{shown(lease.remaining_seconds)} left"
-    marks = "".join(f", {word}" for word, on in (("revoked", lease.revoked), ("retired", lease.retired)) if on)
+    words = (("revoked", lease.revoked), ("retired", lease.retired), ("closed", lease.closed))
+    marks = "".join(f", {word}" for word, on in words if on)
     end = f"{shown(lease.age_seconds):>8}  {left}{marks}"
     text = Text(f"{lease.slot:>6} ")
     text.append_text(_left(printable(lease.owner), max(8, width - 7 - len(end) - 1)))

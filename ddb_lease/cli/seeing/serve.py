@@ -221,6 +221,7 @@ def _holder(lease: LeaseInfo) -> dict[str, Any]:
         "left": round(lease.remaining_seconds, 1),
         "revoked": lease.revoked,
         "retired": lease.retired,
+        "closed": lease.closed,
     }
 
 

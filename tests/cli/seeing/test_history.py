@@ -57,6 +57,13 @@ def test_a_lease_lasts_from_its_acquire_to_its_release():
     assert (hold.owner, hold.fence, hold.uncertain) == ("a:1", 7, 0.0)
 
 
+def test_a_slot_that_is_kept_closed_is_held_by_nobody_from_when_it_is_seen():
+    lines = [acquired(5), event(8, "Released", freed=True)]
+    lines += [snapshot(at, row(lease_id="0-closed-a", age=at - 5.0)) for at in (10, 14)]
+    bucket = told(*lines, snapshot(18))
+    assert [(hold.owner, hold.start - T) for hold in bucket.holds] == [("a:1", 5), ("closed by a:1", 10)]
+
+
 def test_lines_may_come_in_any_order():
     assert spans(told(event(11, "Released"), acquired(5))) == [(0, 5, 11, "released")]
 

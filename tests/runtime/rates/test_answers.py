@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddb_lease import AcquireTimeout, Limit, RateLimiter, RateTimeout
+from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, RateTimeout, TooManyPermits
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
@@ -109,3 +109,50 @@ def test_under_parents_the_one_that_lets_wait_longest_is_named(service):
         assert "key 'acme', is blocked for 4h more" in str(error) or "is blocked for 3h59m" in str(error)
         assert (error.rate, error.limit) == ("orgs", "")
         assert red.check().blocked_seconds == pytest.approx(4 * HOUR, abs=5)
+
+
+def test_a_decision_names_the_limits_that_hold(make):
+    team = make(limits=LIMITS).key("team-7")
+    assert team.check(tokens=1).settings == {
+        name: Limit(one.permits, per=HOUR, burst=one.permits) for name, one in LIMITS.items()
+    }
+    team.override(tokens=Limit(7, per=60, burst=3))
+    assert team.check(requests=1).settings["tokens"] == Limit(7, per=60, burst=3)
+
+
+def test_under_parents_a_decision_names_the_limits_whose_figures_it_has(make):
+    orgs, teams = make("orgs", rate=3, per=HOUR), make("teams", rate=5, per=HOUR)
+    decision = teams.key("red", under=[orgs.key("acme")]).check()
+    assert (decision.remaining, decision.settings["permits"].burst) == (2, 3)
+
+
+def test_a_check_waits_as_long_as_it_may_and_then_tells_what_is_left(make):
+    limiter = make(rate=20, per=1, burst=2)
+    limiter.acquire(2)
+    decision = limiter.check(timeout=30)
+    assert (decision.allowed, decision.retry_after) == (True, 0.0)
+    under = make("orgs", rate=20, per=1, burst=2).key("red", under=[limiter])
+    assert under.check(2, timeout=30).allowed
+
+
+def test_a_check_that_cannot_be_had_in_time_says_so_at_once_and_raises_nothing(make):
+    limiter = make(rate=1, per=HOUR, burst=1)
+    limiter.acquire()
+    key = make("orgs", rate=5, per=HOUR).key("red", under=[limiter])
+    for asked in (limiter, key):
+        decision = asked.check(timeout=1.5)
+        assert (decision.allowed, decision.remaining) == (False, 0)
+        assert decision.retry_after == pytest.approx(HOUR, abs=5)
+    with pytest.raises(ConfigurationError, match="timeout"):
+        limiter.check(timeout=-1)
+
+
+@pytest.mark.parametrize("method", ["try_acquire", "acquire", "reserve", "check"])
+def test_more_than_the_burst_is_an_error_of_its_own(make, method):
+    limiter = make(rate=5)
+    for asked in (limiter, limiter.key("k"), make("teams", rate=50).key("red", under=[limiter.key("k")])):
+        with pytest.raises(TooManyPermits, match="from 1 to 5"):
+            getattr(asked, method)(6)
+        with pytest.raises(ConfigurationError) as raised:
+            getattr(asked, method)(0)
+        assert type(raised.value) is ConfigurationError

@@ -79,7 +79,7 @@
       made.append(table([["slot", "slot"], ["holder", ""], ["held", "time", 1], ["left", "time", 1]],
         bucket.holders.slice(0, MOST_ROWS).map((one) => [
           make("td", "", `${one.slot}`),
-          owner((one.revoked ? "revoked: " : "") + (one.retired ? "retired: " : "") + one.owner),
+          owner((one.revoked ? "revoked: " : "") + (one.retired ? "retired: " : "") + (one.closed ? "closed by " : "") + one.owner),
           ticking("td", "n", one.age, 1), ticking("td", "n", one.left, -1)])));
       made.append(...more(bucket.held - Math.min(bucket.holders.length, MOST_ROWS)));
     }

@@ -1,0 +1,76 @@
+"""All Python of docs/middleware.md runs, and each example does what the page says of it."""
+
+import asyncio
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+import ddb_lease
+from ddb_lease import aio
+from scripts.harness.simulated_engine import Simulated
+from tests.adapters.clients import ask, items
+
+PAGE = (Path(__file__).parents[2] / "docs" / "middleware.md").read_text()
+EXAMPLES = dict(
+    zip(("fastapi", "starlette", "flask"), re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL), strict=True)
+)
+
+
+@pytest.fixture
+def example(monkeypatch, request):
+    service = Simulated()
+    where = {"session": service.session(), "endpoint_url": service.endpoint_url}
+    for package in (ddb_lease, aio):
+        monkeypatch.setattr(package, "RateLimiter", functools.partial(package.RateLimiter, **where))
+    world = {"__name__": __name__}
+    exec(EXAMPLES[request.param], world)
+    yield world
+    for name in ("limiter", "customers", "service"):
+        if name in world:
+            closing = world[name].close()
+            if closing is not None:
+                asyncio.run(closing)
+
+
+@pytest.mark.parametrize("example", ["fastapi"], indirect=True)
+def test_fastapi(example):
+    async def main():
+        answers = [await ask(example["app"], path) for path in ["/", "/health"]]
+        while answers[-1].status != 429:  # as fast as it goes
+            answers.append(await ask(example["app"]))
+        return answers
+
+    answers = asyncio.run(main())
+    assert (answers[0].status, answers[0].body) == (200, b'{"hello":"world"}')
+    assert (answers[1].status, "ratelimit" in answers[1]) == (404, False)
+    denied = answers[-1]
+    assert denied.status == 429
+    for line in re.search(r"```\n(HTTP/1.1 429.*?)```", PAGE, flags=re.DOTALL).group(1).splitlines()[1:5]:
+        name, value = line.split(": ", 1)
+        assert denied[name] == value
+    assert denied.problem["violated-policies"] == ["default"]
+
+
+@pytest.mark.parametrize("example", ["starlette"], indirect=True)
+def test_starlette(example):
+    async def main():
+        return [await ask(example["app"], x_api_key=key) for key in ("a", "b")]
+
+    first, second = asyncio.run(main())
+    assert (first.status, first.body, second.status) == (200, b"hello", 200)
+    assert [items(answer["ratelimit"])["default"]["r"] for answer in (first, second)] == [19, 19]
+
+
+@pytest.mark.parametrize("example", ["flask"], indirect=True)
+def test_flask(example):
+    client = example["app"].test_client()
+    answers = [client.get("/"), client.get("/export")]
+    assert [answer.status_code for answer in answers] == [200, 404]
+    day = [items(answer.headers["RateLimit"])["day"]["r"] for answer in answers]
+    assert day == [999, 979]
+    assert items(answers[0].headers["RateLimit-Policy"]) == {
+        "day": {"q": 1000, "w": 86_400},
+        "second": {"q": 5, "w": 1},
+    }

@@ -1,0 +1,137 @@
+"""Leases of several buckets together, awaited: all or none, and nothing left by a cancellation."""
+
+import asyncio
+
+import pytest
+
+from ddb_lease import AcquireTimeout, ConfigurationError, LeaseLost, RateTimeout, StoreUnavailable
+from ddb_lease.aio import RateLimiter, acquire_all
+from tests.conftest import TABLE
+from tests.support import UNSENT, Table, eventually, leases_in
+
+CONTRACT = True
+NOT_ON = ("embedded", "ministack", "dynoxide")  # it sends what acquire and release send, and nothing else
+
+
+@pytest.fixture
+def two(aio_bucket, bucket_name):
+    return tuple(aio_bucket(f"{bucket_name}-{tokens}", max_tokens=tokens) for tokens in (1, 2))
+
+
+def leased(table, bucket):
+    return leases_in(Table(table.client, TABLE, bucket.name))
+
+
+def test_all_are_had_and_the_block_releases_all(two, table):
+    async def main():
+        async with await acquire_all([two[0], (two[1], 2)], timeout=5) as leases:
+            assert [len(lease.slots) for lease in leases] == [1, 2]
+            assert leases.held
+            assert leases.remaining > 0
+            assert leases.reason is None
+            leases.check()
+            with pytest.raises(ConfigurationError, match="entered already"):
+                async with leases:
+                    pass
+        assert not leases.held
+        with pytest.raises(LeaseLost):
+            leases.check()
+        assert not await leases.release()
+
+    asyncio.run(main())
+    assert leased(table, two[0]) == leased(table, two[1]) == {}
+
+
+def test_what_cannot_be_had_in_time_leaves_nothing_held(two, table):
+    async def main():
+        holder = await two[1].acquire(5, count=2)
+        with pytest.raises(AcquireTimeout, match="none of the 2 buckets' slots are held"):
+            await acquire_all(two, timeout=0.2)
+        assert leased(table, two[0]) == {}
+        await holder.release()
+        async with await acquire_all(two, timeout=5):
+            pass
+
+    asyncio.run(main())
+
+
+def test_permits_are_taken_last_and_not_at_all_if_they_come_too_late(two, table, session, engine, bucket_name):
+    async def main():
+        at = {"table": TABLE, "session": session, "endpoint_url": engine.endpoint_url}
+        async with RateLimiter(f"{bucket_name}-calls", rate=1, per=60, burst=2, **at) as limiter:
+            await (await acquire_all(two, timeout=5, rate=limiter)).release()
+            with pytest.raises(RateTimeout):
+                await acquire_all(two, timeout=1, rate=(limiter, 2))
+            assert (await limiter.status()).available == 1
+
+    asyncio.run(main())
+    assert leased(table, two[0]) == leased(table, two[1]) == {}
+
+
+def test_an_error_of_one_releases_the_others(two, table):
+    two[1].tap.everything_fails = UNSENT
+
+    async def main():
+        with pytest.raises(StoreUnavailable):
+            await acquire_all(two, timeout=0.5)
+
+    asyncio.run(main())
+    two[1].tap.everything_fails = None
+    assert leased(table, two[0]) == {}
+
+
+def test_the_first_loss_is_told_once_and_awaited(two, table):
+    async def main():
+        told = []
+
+        async def on_lost(lease):
+            await asyncio.sleep(0)
+            told.append(lease)
+
+        leases = await acquire_all(two, timeout=5, on_lost=on_lost)
+        for bucket, lease in zip(two, leases, strict=True):
+            assert await bucket.revoke(lease.id)
+            with pytest.raises(LeaseLost):
+                await lease.renew()
+        for _ in range(500):
+            if told and not leased(table, two[0]) and not leased(table, two[1]):
+                break
+            await asyncio.sleep(0.01)
+        assert len(told) == 1
+        assert leases.reason == "revoked"
+        assert leased(table, two[0]) == leased(table, two[1]) == {}
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_at_any_turn_leaves_nothing_leased(aio_bucket, bucket_name, table):
+    two = [aio_bucket(f"{bucket_name}-{number}", stepped=True) for number in range(2)]
+    left = []
+
+    async def cancelled_after(turns):
+        task = asyncio.create_task(acquire_all(two, timeout=5))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if not task.cancel():
+            await (await task).release()
+            return False
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        for bucket in two:
+            await bucket._bucket.driver._threads.land()
+        return True
+
+    async def main():
+        for bucket in two:
+            await (await bucket.acquire(5)).release()
+        turns = 0
+        while await cancelled_after(turns):
+            try:
+                eventually(lambda: not leased(table, two[0]) and not leased(table, two[1]))
+            except AssertionError:
+                left.append(turns)
+            turns += 1
+        assert turns > 15
+
+    asyncio.run(main())
+    assert not left

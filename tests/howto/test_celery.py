@@ -1,0 +1,99 @@
+"""The tasks of the page on Celery, in a real worker with a pool of processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from ddb_lease import LeaseBucket, local
+from tests.howto.test_howto_pages import blocks
+
+BEFORE = """
+import json, os, time
+from ddb_lease import local
+folder = os.environ["CELERY_TEST_FOLDER"]
+broker = "filesystem://"
+connection = local.connect(create=True)
+
+def note(**told):
+    with open(folder + "/log", "a") as log:
+        log.write(json.dumps(told) + "\\n")
+
+def store(line):
+    note(task="load", begun=time.time(), pid=os.getpid())
+    time.sleep(0.4)
+    note(task="load", ended=time.time(), pid=os.getpid())
+
+def deliver(message):
+    note(task="send", at=time.time())
+"""
+AFTER = """
+app.conf.update(
+    broker_transport_options={"data_folder_in": folder + "/queue", "data_folder_out": folder + "/queue"},
+    result_backend="file://" + folder + "/results",
+    worker_hijack_root_logger=False,
+)
+"""
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """The page's app, and a worker of three processes that serves it."""
+    for name in ("queue", "results"):
+        (tmp_path / name).mkdir()
+    code = "\n".join(blocks("celery", "python")).replace("countdown=5)", "countdown=0.1)")
+    (tmp_path / "tasks.py").write_text(textwrap.dedent(BEFORE) + code + textwrap.dedent(AFTER))
+    monkeypatch.setenv("CELERY_TEST_FOLDER", str(tmp_path))
+    monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path / "engine"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tasks", raising=False)
+    import tasks
+
+    root = Path(__file__).parent.parent.parent
+    with (tmp_path / "worker").open("w") as told:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-P", "prefork", "-c", "3", "-l", "warning"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"},
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield tasks
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=60) == 0, (tmp_path / "worker").read_text()
+    finally:
+        if worker.poll() is None:
+            os.killpg(worker.pid, signal.SIGKILL)
+            worker.wait()
+        tasks.imports.close()
+        tasks.mail.close()
+        local.stop()
+        del sys.modules["tasks"]
+
+
+def test_no_more_tasks_at_once_than_tokens_and_none_is_lost(app, tmp_path):
+    file = tmp_path / "one line"
+    file.write_text("x\n")
+    results = [app.load.delay(str(file)) for _ in range(6)] + [app.send.delay("hello") for _ in range(3)]
+    for result in results:
+        result.get(timeout=120)
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert sum("at" in entry for entry in told) == 3
+    at_work, most = 0, 0
+    for _, change in sorted(
+        [(e["begun"], 1) for e in told if "begun" in e] + [(e["ended"], -1) for e in told if "ended" in e]
+    ):
+        at_work += change
+        most = max(most, at_work)
+    assert sum("begun" in entry for entry in told) == 6
+    assert most <= 2
+    assert len({entry["pid"] for entry in told if "begun" in entry}) > 1
+    with LeaseBucket("imports", max_tokens=2, **local.connect()) as bucket:
+        assert bucket.status().free == 2
