@@ -38,7 +38,7 @@ class Quiet:
 
     def __init__(self, scenario: Scenario, removed: Iterable[Clause], states: Iterable[State]) -> None:
         self.scenario = scenario
-        self.world = World(scenario, removed, watch=())
+        self.world = World(scenario, removed, watch=(), curious=False)
         self.roots: dict[State, State] = {}
         for state in states:
             self.roots.setdefault(at_rest(state, self.scenario), state)

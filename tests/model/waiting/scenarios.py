@@ -88,6 +88,7 @@ SCENARIOS: dict[str, Scenario] = {
         first=2,
         last=7,
         naps=5,
+        curious=True,
         watch=ALWAYS,
         sees=(
             "a claim commits, drop refused",
@@ -104,6 +105,7 @@ SCENARIOS: dict[str, Scenario] = {
         naps=5,
         late=1,
         releases=False,
+        curious=True,
         watch=ALWAYS,
         sees=(
             "a claim commits, drop late",

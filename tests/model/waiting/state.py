@@ -122,6 +122,7 @@ class Scenario:
         deletions: How many tickets others may delete.
         give_up: Whether waiters may give up.
         releases: Whether slots are released before all is quiet.
+        curious: Whether waiters may look at the slots where they need not.
         watch: What is checked, by its name in `properties`.
         sees: Steps that must happen, else the scenario would show nothing.
         least: The least number of states.
@@ -142,6 +143,7 @@ class Scenario:
     deletions: int = 0
     give_up: bool = False
     releases: bool = True
+    curious: bool = False
     watch: tuple[str, ...] = ()
     sees: tuple[str, ...] = ()
     least: int = 1

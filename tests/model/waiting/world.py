@@ -3,7 +3,8 @@
 Invariants:
 
 - Everything that may happen is a step, and the adversary chooses the next. A waiter's look is one step, its claim
-  another; between them anything may happen. It looks at most once a tick.
+  another; between them anything may happen. It looks at most once a tick: always at the queue, and at the slots at least
+  where it must.
 - Time passes only when every living waiter has looked and no claim is under way, but for naps: so without naps all of
   them look in time. A claim never waits for longer than its waiter's tick.
 - A request about a ticket is carried out at once; or, from the scenario's budgets, lost, or carried out without an
@@ -43,13 +44,26 @@ Outcome = tuple[str, State, bool, str | None]
 
 
 class World:
-    """A scenario, with some clauses removed, as a system that can be explored."""
+    """A scenario, with some clauses removed, as a system that can be explored.
+
+    Args:
+        scenario: The scenario.
+        removed: The clauses to remove.
+        watch: What is checked; None: all that the scenario watches.
+        curious: Whether waiters may look at the slots where they need not.
+    """
 
     def __init__(
-        self, scenario: Scenario, removed: Iterable[Clause] = (), *, watch: Iterable[str] | None = None
+        self,
+        scenario: Scenario,
+        removed: Iterable[Clause] = (),
+        *,
+        watch: Iterable[str] | None = None,
+        curious: bool = True,
     ) -> None:
         self.scenario = scenario
         self.keep = Kept(removed)
+        self._curious = scenario.curious and curious
         self.watch = frozenset(scenario.watch if watch is None else watch)
         self._life = rules.lifetime(scenario.refresh, self.keep)
 
@@ -159,33 +173,39 @@ class World:
             if broken is not None:
                 yield ("a look", told), cleared, broken
                 continue
-            if not self._looks_at_slots(waiter, stands, wish.count, cleared):
-                yield from self._stand(cleared, i, s.tickets, f"{told}, not at the slots")
+            if self._must_look_at_slots(waiter, stands, wish.count, cleared):
+                yield from self._at_slots(cleared, i, stands, s.tickets, told)
                 continue
-            free = {n: (slot.fence, s.now) for n, slot in enumerate(cleared.slots) if slot.holder == FREE}
-            free |= {n: (fence, since) for n, fence, since in waiter.free if free.get(n, (None,))[0] == fence}
-            remembered = waiter._replace(
-                slots_at=s.now, free=tuple((n, fence, since) for n, (fence, since) in sorted(free.items()))
-            )
-            after = with_waiter(cleared, i, remembered)
-            share = rules.share(stands, wish.count, {n: s.now - since for n, (_, since) in free.items()}, self.keep)
-            if len(share.left) < wish.count:
-                yield from self._stand(after, i, s.tickets, told)
-                continue
-            named = {rules.ticket(item): item for item in s.tickets if item.count}
-            passed = tuple(named[ticket] for ticket in share.passed_over)
-            plan = Plan(
-                slots=tuple((n, free[n][0]) for n in sorted(share.left)[: wish.count]),
-                passed=passed,
-                fair=int(self._fair(cleared, own, passed, wish.count)),
-            )
-            planned = with_waiter(after, i, remembered._replace(plan=plan))
-            yield ("a waiter plans a claim", told, plan.slots), planned, self._wrongly_passed(cleared, passed)
+            yield from self._stand(cleared, i, s.tickets, f"{told}, not at the slots")
+            if self._curious:
+                yield from self._at_slots(cleared, i, stands, s.tickets, told)
 
-    def _looks_at_slots(self, waiter: Waiter, stands: rules.Standing, count: int, s: State) -> bool:
+    def _must_look_at_slots(self, waiter: Waiter, stands: rules.Standing, count: int, s: State) -> bool:
         if rules.may_be_served(stands, count, len(s.slots)):
             return True
         return self.keep.GLANCES and s.now >= waiter.slots_at + rules.glance(stands.place)
+
+    def _at_slots(self, s: State, i: int, stands: rules.Standing, seen: tuple[Item, ...], told: str) -> Iterator[Step]:
+        """Look at the slots, and plan a claim of what is left."""
+        wish, waiter = self.scenario.wishes[i], s.waiters[i]
+        free = {n: (slot.fence, s.now) for n, slot in enumerate(s.slots) if slot.holder == FREE}
+        free |= {n: (fence, since) for n, fence, since in waiter.free if free.get(n, (None,))[0] == fence}
+        remembered = waiter._replace(
+            slots_at=s.now, free=tuple((n, fence, since) for n, (fence, since) in sorted(free.items()))
+        )
+        share = rules.share(stands, wish.count, {n: s.now - since for n, (_, since) in free.items()}, self.keep)
+        if len(share.left) < wish.count:
+            yield from self._stand(with_waiter(s, i, remembered), i, seen, told)
+            return
+        named = {rules.ticket(item): item for item in seen if item.count}
+        passed = tuple(named[ticket] for ticket in share.passed_over)
+        plan = Plan(
+            slots=tuple((n, free[n][0]) for n in sorted(share.left)[: wish.count]),
+            passed=passed,
+            fair=int(self._fair(s, self._own(s, i), passed, wish.count)),
+        )
+        planned = with_waiter(s, i, remembered._replace(plan=plan))
+        yield ("a waiter plans a claim", told, plan.slots), planned, self._wrongly_passed(s, passed)
 
     def _own(self, s: State, i: int) -> Item:
         wish, waiter = self.scenario.wishes[i], s.waiters[i]
