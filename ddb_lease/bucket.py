@@ -16,20 +16,23 @@ import weakref
 from types import TracebackType
 
 from ddb_lease._runtime import process
+from ddb_lease._runtime.adopting import begin_adopt, kept
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import (
     TRY_SECONDS,
     BucketCore,
+    PendingAcquire,
     checked_lease_id,
     end_all,
     require_count,
     require_priority,
 )
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
-from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
+from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, release_later
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
-from ddb_lease._runtime.origin import caller, hand_out
+from ddb_lease._runtime.origin import Caller, caller, hand_out
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
@@ -234,6 +237,50 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
         return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+
+    def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
+        """Adopt a lease that another process, or this one, has handed over by `Lease.hand_over`.
+
+        It becomes a lease of this bucket's: with an id of its own, a higher fence, this owner and this data, and the
+        whole length from now on. The slots stay the same; a slot that was retired meanwhile stays retired, and works.
+        Of several that adopt by one token, at most one gets the lease. It waits for nothing but answers: 10 s at most,
+        besides one request's time.
+
+        Args:
+            token: What `Lease.hand_over` returned.
+            data: As in `acquire`; None for none, the giver's is not kept.
+            on_lost: As in `acquire`.
+
+        Returns:
+            The lease, held and renewed in the background.
+
+        Raises:
+            LeaseLost: It cannot be adopted any more; `lease_id` is the giver's. Nothing is held. `reason` is ``taken``
+                if somebody else has adopted or acquired it, ``released`` or ``gone`` if the slot is free or has no
+                item, ``expired`` if its time is over, and ``revoked`` if an operator asked for it: then this gives it
+                back.
+            StoreUnavailable: No usable answer. Nothing is held: if a request may have been carried out, the lease is
+                released, or expires. If none was, the token is as good as before; adopt again.
+            StoreRejected: No table, no permission: trying again will not help. Nothing is held.
+            ConfigurationError: It is no token, is damaged, or is of another bucket; or as in `acquire`. Nothing was
+                written, and the token is as good as before.
+
+        Cost: 1 UpdateItem (1 WCU); for several slots, 1 TransactWriteItems (2 WCU a slot). A process that has not used
+        the bucket yet sends three Queries before, of one item each: three answers must agree on the time. To give back
+        a revoked one, 1 WCU a slot.
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("uploads", max_tokens=2, **local.connect())
+            >>> token = bucket.acquire(timeout=60).hand_over(within=30)  # send it to a worker
+            >>> with bucket.adopt(token) as lease:
+            ...     lease.check()
+        """
+        if on_lost is not None:
+            require_on_lost(on_lost)
+        wakeup, called, by = self._core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
+        pending = begin_adopt(self._core, token, data, wake=wakeup.wake)
+        return kept(self._win(pending, wakeup, on_lost, called, by))
 
     def leased(
         self,
@@ -476,7 +523,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             if left:
                 _log.warning("leases of bucket %r that are not released yet, and expire otherwise: %d", self.name, left)
         except BaseException:
-            hand_over(core.begin_closing())
+            release_later(core.begin_closing())
             raise
         finally:
             core.close_connections()
@@ -527,6 +574,19 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             priority=priority,
             hold_at_least=hold_at_least,
         )
+        return self._win(pending, wakeup, on_lost, called, by, had=had)
+
+    def _win(
+        self,
+        pending: PendingAcquire,
+        wakeup: Wakeup,
+        on_lost: OnLost | None,
+        called: Caller,
+        by: weakref.ref[threading.Thread],
+        *,
+        had: list[Lease] | None = None,
+    ) -> Lease | None:
+        core = self._core
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)

@@ -18,8 +18,9 @@ from typing import Any
 class LossReason(str, enum.Enum):
     """Why a lease is not ours any more.
 
-    `Lease.lost` and the lost-callback give one of the first five. The last two are not losses: they occur only in the
-    `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns.
+    `Lease.lost` and the lost-callback give one of the first five. The others are not losses: released, forked and
+    handed over occur only in the `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns;
+    expired only in the one that `LeaseBucket.adopt` raises.
     """
 
     TAKEN = "taken"
@@ -36,6 +37,10 @@ class LossReason(str, enum.Enum):
     """We released it ourselves."""
     FORKED = "forked"
     """The lease belongs to the parent process; a child holds nothing."""
+    HANDED_OVER = "handed_over"
+    """We handed it over, for another process to adopt."""
+    EXPIRED = "expired"
+    """It was handed over, and not adopted in time."""
 
     def __str__(self) -> str:
         return self.value
@@ -132,6 +137,8 @@ class RateTimeout(AcquireTimeout):
 
 class LeaseLost(LeaseError):
     """The lease is not ours any more: stop the work that it guards.
+
+    `LeaseBucket.adopt` raises it for a lease that cannot be adopted (any more): nothing is held.
 
     Attributes:
         reason: Why: a `LossReason`.

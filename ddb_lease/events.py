@@ -3,8 +3,8 @@
 Invariants:
 
 - Values only, frozen, each with its bucket's name. No decision depends on them.
-- Every `Acquired` is followed by exactly one `Released` or `Lost`, unless the process dies first. In a forked child
-  there are no events of the parent's leases.
+- Every `Acquired` is followed by exactly one `Released`, `Lost` or `HandedOver`, unless the process dies first. In a
+  forked child there are no events of the parent's leases.
 - Each is reported on the thread named below. A thread of the library's own queues it instead, for a thread for
   callbacks; so does any thread while earlier events of its bucket wait. Events of one lease come in order.
 - Fields with many values (a lease's id, a slot) are apart from fields with few (bucket, operation, reason).
@@ -35,6 +35,7 @@ __all__ = [
     "Acquired",
     "Contended",
     "Event",
+    "HandedOver",
     "Lost",
     "OnEvent",
     "ReMinted",
@@ -51,7 +52,7 @@ ThrottledBy: TypeAlias = Literal["key range", "table", "account", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquired:
-    """A lease was acquired. Reported on the thread that acquires, before it gets the lease.
+    """A lease was acquired, or adopted. Reported on the thread that acquires, before it gets the lease.
 
     Attributes:
         bucket: The bucket's name.
@@ -117,6 +118,21 @@ class Lost:
     lease_id: str
     reason: LossReason
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A lease was handed over by its holder; once for each lease. Reported on the thread that hands it over, or queued.
+
+    Who adopts it reports an `Acquired`, with another lease id.
+
+    Attributes:
+        bucket: The bucket's name.
+        lease_id: Which lease.
+    """
+
+    bucket: str
+    lease_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +204,7 @@ class ReMinted:
     slot: int
 
 
-Event: TypeAlias = Acquired | Renewed | Released | Lost | Contended | Throttled | ReMinted | Waiting
+Event: TypeAlias = Acquired | Renewed | Released | Lost | HandedOver | Contended | Throttled | ReMinted | Waiting
 """All events that `on_event` can be called with. There may be more later: ignore what you do not know."""
 
 OnEvent: TypeAlias = Callable[[Event], object]

@@ -101,7 +101,7 @@ class Leases(NotAsync, BelongsHere):
                     failed = failed or error
         except BaseException:
             for held in self._held:
-                held.hand_over()
+                held.release_later()
             raise
         if failed is not None:
             raise failed
@@ -134,7 +134,7 @@ class Leases(NotAsync, BelongsHere):
     def _give_up(self) -> None:
         if not self._entered:
             for held in self._held:
-                held.hand_over()
+                held.release_later()
 
 
 def acquire_all(

@@ -407,7 +407,7 @@ def test_a_reason_reads_as_its_word(reason):
 
 
 def test_the_reasons_are_those_that_are_documented():
-    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked"}
+    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked", "handed_over", "expired"}
     assert {reason.value for reason in ddb_lease.LossReason} == words
 
 

@@ -67,7 +67,7 @@ def new_grant(
     )
 
 
-def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
+def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int, ahead: float = FAR_AHEAD_SECONDS) -> bool:
     """Whether a grant that was won may be handed out, by the time as it is known after the answer.
 
     Args:
@@ -75,6 +75,7 @@ def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
         steady: Steady time.
         now_hi: Upper bound of the service's time at that instant, in ms.
         latest: The same, as even two wrong answers cannot deny.
+        ahead: By how many seconds its expiry may be written ahead of that time.
     """
     if steady >= grant.deadline:
         return False
@@ -82,7 +83,7 @@ def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
     # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
     started = grant.deadline + grant.margin - max(grant.lease_ms, grant.hold_ms) / 1000
     written_by = grant.acquired_at / 1000 - started
-    return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + FAR_AHEAD_SECONDS
+    return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + ahead
 
 
 def next_fence(seen: int, now_hi: int) -> int:

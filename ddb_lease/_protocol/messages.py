@@ -147,12 +147,16 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renew:
-    """Move the expiry of our lease, never backwards: one UpdateItem."""
+    """Move the expiry of our lease, never backwards: one UpdateItem.
+
+    `owner` is set in a renewal that hands the lease over: what people then read. It is never sent in a batch.
+    """
 
     slot: int
     lease_id: str
     expires_at: int
     ttl: int
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +168,25 @@ class RenewEach:
     """
 
     renewals: tuple[Renew, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Make a lease that was handed over one of our own: one UpdateItem; for several slots, one TransactWriteItems.
+
+    Attributes:
+        slots: All slots of the lease, in rising order. A retired one stays retired.
+        giver: The id of the lease that was handed over. It must not be revoked.
+        fence: Must be above that of each slot.
+        token: For a transaction.
+    """
+
+    slots: tuple[int, ...]
+    giver: str
+    fence: int
+    lease: Claimant
+    ttl: int
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +268,7 @@ Request: TypeAlias = (
     | Create
     | Renew
     | RenewEach
+    | Adopt
     | Release
     | Close
     | Revoke

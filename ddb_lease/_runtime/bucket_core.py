@@ -117,6 +117,7 @@ class BucketCore:
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
         connection: How it reaches its table.
+        reporter: Reports its events; None if nobody listens.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -149,8 +150,8 @@ class BucketCore:
         lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
         require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
-        self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
-        self.observe = None if self._reporter is None else self._reporter.observe
+        self.reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
+        self.observe = None if self.reporter is None else self.reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         time = ServiceTime(
             self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
@@ -178,7 +179,7 @@ class BucketCore:
             state=self.state,
             driver=self.driver,
             runtime=self.runtime,
-            reporter=self._reporter,
+            reporter=self.reporter,
         )
         self._context: LeaseContext | None = None
         self.own_holders = OwnHolders(self.name, self.runtime)
@@ -240,14 +241,14 @@ class BucketCore:
         hold_ms = 0 if hold_at_least is None else checked_hold_ms(hold_at_least)
         require_count(count)
         require_priority(priority)
-        data = _checked_data(data, count)
+        data = checked_data(data, count)
         waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
         observer = None
         also: Observer | None = None
-        if self._reporter is not None:
-            observer = AcquireObserver(self._reporter, now=began)
-            also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
+        if self.reporter is not None:
+            observer = AcquireObserver(self.reporter, now=began)
+            also = both(observer.observe, QueueObserver(self.reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
             self.state,
             owner=self.owner,
@@ -411,8 +412,8 @@ class BucketCore:
         self.leases = {}
         self.owed = {}
         self._renewer.after_fork_in_child()
-        if self._reporter is not None:
-            self._reporter.after_fork_in_child()
+        if self.reporter is not None:
+            self.reporter.after_fork_in_child()
         self.state.after_fork_in_child()
         self._store.after_fork_in_child()
 
@@ -443,7 +444,8 @@ class BucketCore:
                 owed=self.owed,
                 runtime=self.runtime,
                 connection=self.connection,
-                reporter=self._reporter,
+                reporter=self.reporter,
+                table=self.table,
             )
         return self._context
 
@@ -561,7 +563,12 @@ def require_priority(priority: object) -> None:
         raise ConfigurationError(f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {shown(priority)}")
 
 
-def _checked_data(data: object, count: int) -> Data:
+def checked_data(data: object, count: int) -> Data:
+    """What to attach to a lease of so many slots.
+
+    Raises:
+        ConfigurationError: It cannot be attached.
+    """
     if data is None:
         return {}
     if not isinstance(data, Mapping):

@@ -257,6 +257,51 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         """
         return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
 
+    @no_block(_HOLDS)
+    async def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
+        """Adopt a lease that another process, or this one, has handed over; see `ddb_lease.LeaseBucket.adopt`.
+
+        If it is cancelled, it ends at once and leaves no lease behind: if a request in flight still adopts the lease,
+        that is released in the background.
+
+        Args:
+            token: What `Lease.hand_over` returned.
+            data: As in `acquire`; None for none, the giver's is not kept.
+            on_lost: As in `acquire`.
+
+        Returns:
+            The lease, held and renewed in the background.
+
+        Raises:
+            LeaseLost: It cannot be adopted any more; `reason` says why. Nothing is held.
+            StoreUnavailable: No usable answer. Nothing is held: if a request may have been carried out, the lease is
+                released, or expires. If none was, the token is as good as before; adopt again.
+            StoreRejected: No table, no permission: trying again will not help. Nothing is held.
+            ConfigurationError: It is no token, is damaged, or is of another bucket; or as in `acquire`. Nothing was
+                written, and the token is as good as before.
+
+        Cost: that of `ddb_lease.LeaseBucket.adopt`: 1 UpdateItem, 1 WCU.
+
+        Example:
+            >>> import asyncio
+            >>> from ddb_lease import local
+            >>> from ddb_lease.aio import LeaseBucket
+            >>> async def main():
+            ...     async with LeaseBucket("uploads", max_tokens=2, **local.connect()) as bucket:
+            ...         token = await (await bucket.acquire(timeout=60)).hand_over(within=30)
+            ...         async with await bucket.adopt(token) as lease:
+            ...             return lease.held
+            >>> asyncio.run(main())
+            True
+        """
+        if on_lost is not None:
+            require_on_lost(on_lost)
+
+        def handle(held: HeldLease) -> Lease:
+            return Lease(held, bucket=self._bucket, on_lost=on_lost)
+
+        return await self._bucket.adopt(token, data, handle=handle)
+
     def leased(
         self,
         timeout: Seconds | None = None,

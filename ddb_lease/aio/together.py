@@ -99,7 +99,7 @@ class Leases(NotSync, BelongsHere):
                     failed = failed or error
         except BaseException:
             for held in self._held:
-                held.hand_over()
+                held.release_later()
             raise
         if failed is not None:
             raise failed
@@ -132,7 +132,7 @@ class Leases(NotSync, BelongsHere):
     def _give_up(self) -> None:
         if not self._entered:
             for held in self._held:
-                held.hand_over()
+                held.release_later()
 
 
 async def acquire_all(
@@ -236,7 +236,7 @@ class _Together:
             await self._give_back()
             raise
         except BaseException:
-            self._hand_over()
+            self._release_later()
             raise
 
     async def _acquire_each(self) -> None:
@@ -279,6 +279,6 @@ class _Together:
         finally:
             self._at = {}
 
-    def _hand_over(self) -> None:
+    def _release_later(self) -> None:
         for lease in self._at.values():
-            lease._held.hand_over()  # noqa: SLF001 - a handle of the same lease
+            lease._held.release_later()  # noqa: SLF001 - a handle of the same lease

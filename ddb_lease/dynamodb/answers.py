@@ -20,6 +20,7 @@ from botocore import exceptions as aws
 
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
+    Adopt,
     Answer,
     Conflict,
     Done,
@@ -264,9 +265,9 @@ def _refused(
 ) -> Answer:
     if isinstance(request, ChargeTogether):
         return read_together_refusal(reasons, tuple(code == _FAILED for code in codes), error, address)
-    together = request if isinstance(request, Take) else None
+    together = request if isinstance(request, (Take, Adopt)) else None
     # If a transaction has the counter, it comes last: see `expressions`.
-    with_counter = together is None or bool(together.mints)
+    with_counter = together is None or (isinstance(together, Take) and bool(together.mints))
     slots, counter = (reasons[:-1], reasons[-1]) if with_counter else (reasons, {})
     failed = [code == _FAILED for code in codes[: len(slots)]]
     items = [_slot_in(slot.get("Item")) for slot, so in zip(slots, failed, strict=True) if so]

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
+    Adopt,
     BringBack,
     Claim,
     Close,
@@ -56,6 +57,7 @@ _is_retired: Final = "attribute_exists(#retired)"
 _fence_rises: Final = "#fence < :fence"
 _free_or_expired: Final = "(attribute_not_exists(#lease_id) OR #expires_at < :expired_before)"
 _still_mine: Final = "#lease_id = :lease_id"
+_not_revoked: Final = "attribute_not_exists(#revoked)"
 _never_shorter: Final = "#expires_at <= :expires_at"
 _number_allowed: Final = "#max_tokens > :slot"
 _room_left: Final = "#minted < #max_tokens"
@@ -69,8 +71,10 @@ _our_slot: Final = "attribute_type(#fence, :number)"  # false if there is no ite
 
 CLAIM: Final = all_of(EXISTS, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = all_of(_still_mine, _never_shorter)
+ADOPT: Final = all_of(_still_mine, _fence_rises, _not_revoked)  # "mine" is the lease that was handed over
 RELEASE: Final = _still_mine
 CLOSE: Final = _still_mine
+GUARD: Final = _still_mine  # of a user's own transaction
 REVOKE: Final = _still_mine  # "mine" is the lease to revoke
 MINT_SLOT: Final = DOES_NOT_EXIST
 BRING_BACK_SLOT: Final = all_of(EXISTS, _is_retired, _our_slot)
@@ -91,6 +95,13 @@ RENEW_STATEMENT: Final = (
     'WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? '  # key; then the halves of RENEW
     "RETURNING ALL NEW *"
 )
+_SET_HAND_OVER: Final = f"{_SET_RENEW}, #owner = :owner"
+_SET_ADOPT: Final = (
+    "SET #lease_id = :adopter, #owner = :owner, #acquired_at = :acquired_at, #expires_at = :expires_at, "
+    "#fence = :fence, #ttl = :ttl"  # #retired stays
+)
+_DROP_DATA: Final = " REMOVE #data"  # the giver's
+_SET_DATA: Final = ", #data = :data"
 _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
 _SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
 _SET_CLOSE: Final = (  # owner and acquired_at stay, for people; #fence for the next claim
@@ -119,6 +130,7 @@ _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
 _CLAIM_NAMES: Final = names_in(CLAIM)
 _RENEW_NAMES: Final = names_in(RENEW, _SET_RENEW)
+_HAND_OVER_NAMES: Final = names_in(RENEW, _SET_HAND_OVER)
 _RELEASE_NAMES: Final = names_in(RELEASE, _SET_RELEASE)
 _DROP_NAMES: Final = names_in(RELEASE, _DROP_LEASE)
 _LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK_DECIDING)
@@ -145,6 +157,11 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _renew(request, address)
         case RenewEach():
             return "batch_execute_statement", _renew_each(request, address)
+        case Adopt(slots=(slot,)):
+            return "update_item", _adopt(request, slot, address)
+        case Adopt():
+            slots = [{"Update": _adopt(request, slot, address)} for slot in request.slots]
+            return "transact_write_items", _transaction(request.token, slots, None)
         case Release():
             return "update_item", _release(request, address)
         case Close():
@@ -231,17 +248,22 @@ def _claim(request: Claim, address: BucketAddress) -> dict[str, Any]:
 
 
 def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
+    values = {
+        ":lease_id": {"S": request.lease_id},
+        ":expires_at": {"N": str(request.expires_at)},
+        ":ttl": {"N": str(request.ttl)},
+    }
+    change, names = _SET_RENEW, _RENEW_NAMES
+    if request.owner is not None:
+        values[":owner"] = {"S": request.owner}
+        change, names = _SET_HAND_OVER, _HAND_OVER_NAMES
     return {
         "TableName": address.table,
         "Key": address.key(slot_key(request.slot)),
-        "UpdateExpression": _SET_RENEW,
+        "UpdateExpression": change,
         "ConditionExpression": RENEW,
-        "ExpressionAttributeNames": _RENEW_NAMES,
-        "ExpressionAttributeValues": {
-            ":lease_id": {"S": request.lease_id},
-            ":expires_at": {"N": str(request.expires_at)},
-            ":ttl": {"N": str(request.ttl)},
-        },
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
         # ALL_NEW costs nothing more, and shows whether the lease was revoked.
         "ReturnValues": "ALL_NEW",
         **ON_FAILURE,
@@ -268,6 +290,24 @@ def _renew_each(request: RenewEach, address: BucketAddress) -> dict[str, Any]:
             for renew in request.renewals
         ]
     }
+
+
+def _adopt(request: Adopt, slot: int, address: BucketAddress) -> Wire:
+    lease = request.lease
+    values: Wire = {
+        ":lease_id": {"S": request.giver},
+        ":adopter": {"S": lease.lease_id},
+        ":owner": {"S": lease.owner},
+        ":acquired_at": {"N": str(lease.acquired_at)},
+        ":expires_at": {"N": str(lease.expires_at)},
+        ":fence": {"N": str(request.fence)},
+        ":ttl": {"N": str(request.ttl)},
+    }
+    change = _SET_ADOPT + _DROP_DATA
+    if lease.data:
+        values[":data"] = {"M": encode_map(lease.data)}
+        change = _SET_ADOPT + _SET_DATA
+    return _change(address, slot_key(slot), ADOPT, change, values)
 
 
 def _release(request: Release, address: BucketAddress) -> dict[str, Any]:

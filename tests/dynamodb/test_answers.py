@@ -2,6 +2,7 @@
 
 import re
 import typing
+from dataclasses import replace
 from decimal import Decimal
 from http.client import RemoteDisconnected
 
@@ -60,6 +61,7 @@ from tests import rates
 from tests.support import (
     LEASE_MS,
     NOW,
+    adopt,
     bring_back,
     claim,
     claimant,
@@ -628,6 +630,10 @@ EVERY_REQUEST = {
     "create the counter alone": create(slots=0),
     "renew": renew(),
     "renew each": RenewEach(renewals=(renew(), renew("1-x", slot=1))),
+    "renew, to hand over": replace(renew(), owner="me (handed over)"),
+    "adopt": adopt(3),
+    "adopt, with data": adopt(3, data={"a": 1}),
+    "adopt several": adopt(0, 3),
     "release": release(),
     "release, time unknown": release(ttl=None),
     "close": Close(slot=3, lease_id="3-x", closed_id="3-closed-x", expires_at=1, ttl=1),

@@ -235,6 +235,14 @@ def revoke(bucket, table):
     assert bucket().revoke("0-x")
 
 
+def hand_over_and_adopt(bucket, table):
+    put_counter(table, max_tokens=3, minted=3)
+    put_free(table, 0, 1, 2)
+    giver, adopter = bucket(), bucket()
+    adopter.adopt(giver.acquire(timeout=5).hand_over())
+    adopter.adopt(giver.acquire(timeout=5, count=2).hand_over())
+
+
 def shrink(bucket, table):
     put_counter(table, max_tokens=3, minted=3)
     put_free(table, 0, 1, 2, 7)
@@ -360,6 +368,7 @@ OF = {
         wait_in_order,
         create_over_leftovers,
         try_a_full_bucket,
+        hand_over_and_adopt,
         renew,
         renew_together,
         release_twice,
@@ -400,6 +409,7 @@ STEERING = {rates.Override, rates.Block, rates.Reset, rates.ChangePolicy}
 LIBRARY = {
     "acquire": acquire_first,
     "try_acquire": try_a_full_bucket,
+    "adopt": hand_over_and_adopt,
     "leased": decorate,
     "release": release_by_id,
     "revoke": revoke,

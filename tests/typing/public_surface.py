@@ -73,6 +73,12 @@ def bucket_and_lease() -> None:
         lease.held = False  # type: ignore[misc]
         lease.check()
         lease.renew()
+        assert_type(lease.conditions(), list[dict[str, Any]])
+        assert_type(lease.conditions(plain=True), list[dict[str, Any]])
+        token = lease.hand_over(within=timedelta(seconds=30))
+        assert_type(token, str)
+        assert_type(bucket.adopt(token, data={"a": 1}, on_lost=lambda lost: lost.id), ddb_lease.Lease)
+        lease.hand_over(30)  # type: ignore[call-arg]
 
 
 def several_at_once() -> None:
@@ -259,6 +265,8 @@ def every_event(event: events.Event) -> str:
             assert_type(event.freed, bool)
         case events.Lost():
             assert_type(event.reason, ddb_lease.LossReason)
+        case events.HandedOver():
+            assert_type(event.lease_id, str)
         case events.Contended():
             assert_type(event.reason, Literal["taken", "conflict"])
         case events.Throttled():
@@ -332,6 +340,10 @@ async def on_a_loop() -> None:
             assert_type(lease.reason, ddb_lease.LossReason | None)
             assert_type(await lease.lost(), ddb_lease.LossReason)
             assert_type(await lease.release(), bool)
+            assert_type(lease.conditions(plain=True), list[dict[str, Any]])
+            token = await lease.hand_over(within=30)
+            assert_type(token, str)
+            assert_type(await bucket.adopt(token, on_lost=print), aio.Lease)
 
         @bucket.leased(timeout=60)
         async def report(lease: aio.Lease, day: str) -> list[str]:

@@ -259,10 +259,12 @@ class _Reader:
     def _changed(self, hold: Hold, at: float, event: str, line: Mapping[str, Any]) -> None:
         if event == "Renewed":
             hold.seen = max(hold.seen, at)
-        elif event in {"Released", "Lost"}:
+        elif event in {"Released", "Lost", "HandedOver"}:
             hold.end, hold.uncertain = at, 0.0
-            hold.ending = "released" if event == "Released" else "lost"
+            hold.ending = "lost" if event == "Lost" else "released"
             hold.reason = str(line.get("reason") or "") if event == "Lost" else ""
+            if event == "HandedOver":
+                hold.reason = "handed over"
             self._shown.pop((hold.lease_id, hold.slot), None)
 
     def _hold(self, lease_id: str, slot: int, owner: str, start: float) -> Hold:
