@@ -47,6 +47,7 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Mapping
         found.append(("contention", f"Contention (each holds {part['hold_seconds']:g} s)", part["rows"]))
     if part := results.get("handover"):
         rows = [{"hand-over": name, **part[name]} for name in ("within", "across")]
+        found.append(("by_token", "A lease that is handed over", part["by_token"]))
         found += [("handover", "Hand-over", rows), ("recovery", "Recovery", part["recovery"]["deaths"])]
     if part := results.get("waiting"):
         found.append(("waiting", f"Waiting for {part['tokens']} tokens that are held", part["rows"]))

@@ -18,21 +18,25 @@ from types import TracebackType
 from typing import Any
 
 from ddb_lease._runtime import process
+from ddb_lease._runtime.adopting import begin_adopt, kept
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import (
     TRY_SECONDS,
     BucketCore,
+    PendingAcquire,
     checked_lease_id,
     end_all,
     require_count,
     require_priority,
+    timed_out,
 )
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
-from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, hand_over
+from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, release_later
 from ddb_lease._runtime.invocations import Fitting, OnBusy, decorate_handler
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
-from ddb_lease._runtime.origin import caller, hand_out
+from ddb_lease._runtime.origin import Caller, caller, hand_out
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
@@ -175,7 +179,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             The lease, held and renewed in the background.
 
         Raises:
-            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds.
+            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds, the
+                other holders, and the place in an ordered bucket's queue, as the last look showed them; it sends
+                nothing for that.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
@@ -198,8 +204,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         lease = self._acquire(
             timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
         )
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise timed_out(self._core, timeout, count, lease.waiter.standing)
         return lease
 
     def try_acquire(
@@ -236,7 +242,52 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        lease = self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        return None if isinstance(lease, PendingAcquire) else lease
+
+    def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
+        """Adopt a lease that another process, or this one, has handed over by `Lease.hand_over`.
+
+        It becomes a lease of this bucket's: with an id of its own, a higher fence, this owner and this data, and the
+        whole length from now on. The slots stay the same; a slot that was retired meanwhile stays retired, and works.
+        Of several that adopt by one token, at most one gets the lease. It waits for nothing but answers: 10 s at most,
+        besides one request's time.
+
+        Args:
+            token: What `Lease.hand_over` returned.
+            data: As in `acquire`; None for none, the giver's is not kept.
+            on_lost: As in `acquire`.
+
+        Returns:
+            The lease, held and renewed in the background.
+
+        Raises:
+            LeaseLost: It cannot be adopted any more; `lease_id` is the giver's. Nothing is held. `reason` is ``taken``
+                if somebody else has adopted or acquired it, ``released`` or ``gone`` if the slot is free or has no
+                item, ``expired`` if its time is over, and ``revoked`` if an operator asked for it: then this gives it
+                back.
+            StoreUnavailable: No usable answer. Nothing is held: if a request may have been carried out, the lease is
+                released, or expires. If none was, the token is as good as before; adopt again.
+            StoreRejected: No table, no permission: trying again will not help. Nothing is held.
+            ConfigurationError: It is no token, is damaged, or is of another bucket; or as in `acquire`. Nothing was
+                written, and the token is as good as before.
+
+        Cost: 1 UpdateItem (1 WCU); for several slots, 1 TransactWriteItems (2 WCU a slot). A process that has not used
+        the bucket yet sends three Queries before, of one item each: three answers must agree on the time. To give back
+        a revoked one, 1 WCU a slot.
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("uploads", max_tokens=2, **local.connect())
+            >>> token = bucket.acquire(timeout=60).hand_over(within=30)  # send it to a worker
+            >>> with bucket.adopt(token) as lease:
+            ...     lease.check()
+        """
+        if on_lost is not None:
+            require_on_lost(on_lost)
+        wakeup, called, by = self._core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
+        pending = begin_adopt(self._core, token, data, wake=wakeup.wake)
+        return kept(self._win(pending, wakeup, on_lost, called, by))
 
     def leased(
         self,
@@ -416,6 +467,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             3
             >>> lease.held  # on whichever slot
             True
+            >>> lease.release()
+            True
         """
         return self._core.run(self._core.resize(max_tokens))
 
@@ -533,7 +586,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             if left:
                 _log.warning("leases of bucket %r that are not released yet, and expire otherwise: %d", self.name, left)
         except BaseException:
-            hand_over(core.begin_closing())
+            release_later(core.begin_closing())
             raise
         finally:
             core.close_connections()
@@ -564,8 +617,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         priority: int = 0,
         hold_at_least: Seconds | None = None,
         had: list[Lease] | None = None,
-    ) -> Lease | None:
-        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased.
+    ) -> Lease | PendingAcquire:
+        """A lease; the acquire itself if it won none in time. If interrupted, it releases what may be leased.
 
         It is put into `had` before an interrupt can come between this and its caller.
         """
@@ -584,12 +637,25 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             priority=priority,
             hold_at_least=hold_at_least,
         )
+        return self._win(pending, wakeup, on_lost, called, by, had=had)
+
+    def _win(
+        self,
+        pending: PendingAcquire,
+        wakeup: Wakeup,
+        on_lost: OnLost | None,
+        called: Caller,
+        by: weakref.ref[threading.Thread],
+        *,
+        had: list[Lease] | None = None,
+    ) -> Lease | PendingAcquire:
+        core = self._core
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             held = core.hold(pending, outcome)
             if held is None:
-                return None
+                return pending
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             if had is not None:

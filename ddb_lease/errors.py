@@ -18,8 +18,9 @@ from typing import Any
 class LossReason(str, enum.Enum):
     """Why a lease is not ours any more.
 
-    `Lease.lost` and the lost-callback give one of the first five. The last two are not losses: they occur only in the
-    `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns.
+    `Lease.lost` and the lost-callback give one of the first five. The others are not losses: released, forked and
+    handed over occur only in the `LeaseLost` that `Lease.check` raises, and in what `ddb_lease.aio.Lease.lost` returns;
+    expired only in the one that `LeaseBucket.adopt` raises.
     """
 
     TAKEN = "taken"
@@ -36,6 +37,10 @@ class LossReason(str, enum.Enum):
     """We released it ourselves."""
     FORKED = "forked"
     """The lease belongs to the parent process; a child holds nothing."""
+    HANDED_OVER = "handed_over"
+    """We handed it over, for another process to adopt."""
+    EXPIRED = "expired"
+    """It was handed over, and not adopted in time."""
 
     def __str__(self) -> str:
         return self.value
@@ -86,7 +91,22 @@ def _rebuild_overtaken(message: str, max_tokens: int) -> Overtaken:
 
 
 class AcquireTimeout(LeaseError, TimeoutError):
-    """No slot came free in time. Nothing is held."""
+    """No slot came free in time. Nothing is held.
+
+    Attributes:
+        place: The place in the queue of an ordered bucket, as last seen or estimated; None where there is no queue, or
+            where others of this process came first.
+        holders: The owners of the leases that the last look showed, the one that has held longest first; empty if
+            nothing was looked at within 10 s, as in a long queue. Nothing is sent for it.
+    """
+
+    def __init__(self, message: str, *, place: int | None = None, holders: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.place = place
+        self.holders = holders
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(AcquireTimeout, place=self.place, holders=self.holders), (str(self),)
 
 
 class RateTimeout(AcquireTimeout):
@@ -132,6 +152,8 @@ class RateTimeout(AcquireTimeout):
 
 class LeaseLost(LeaseError):
     """The lease is not ours any more: stop the work that it guards.
+
+    `LeaseBucket.adopt` raises it for a lease that cannot be adopted (any more): nothing is held.
 
     Attributes:
         reason: Why: a `LossReason`.

@@ -3,8 +3,8 @@
 Invariants:
 
 - Values only, frozen, each with its bucket's name. No decision depends on them.
-- Every `Acquired` is followed by exactly one `Released` or `Lost`, unless the process dies first. In a forked child
-  there are no events of the parent's leases.
+- Every `Acquired` is followed by exactly one `Released`, `Lost` or `HandedOver`, unless the process dies first. In a
+  forked child there are no events of the parent's leases.
 - Each is reported on the thread named below. A thread of the library's own queues it instead, for a thread for
   callbacks; so does any thread while earlier events of its bucket wait. Events of one lease come in order.
 - Fields with many values (a lease's id, a slot) are apart from fields with few (bucket, operation, reason).
@@ -35,6 +35,7 @@ __all__ = [
     "Acquired",
     "Contended",
     "Event",
+    "HandedOver",
     "Lost",
     "OnEvent",
     "ReMinted",
@@ -51,7 +52,7 @@ ThrottledBy: TypeAlias = Literal["key range", "table", "account", "unknown"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquired:
-    """A lease was acquired. Reported on the thread that acquires, before it gets the lease.
+    """A lease was acquired, or adopted. Reported on the thread that acquires, before it gets the lease.
 
     Attributes:
         bucket: The bucket's name.
@@ -60,6 +61,7 @@ class Acquired:
         fence: Its fencing token.
         waited_seconds: From the call of `acquire` until the slot was claimed, on the steady clock.
         requests: How many requests that took: looks, claims and resends.
+        ticket: In an ordered bucket: as in the events `Waiting` of this acquire; empty if it has not waited.
     """
 
     bucket: str
@@ -68,6 +70,7 @@ class Acquired:
     fence: int
     waited_seconds: float
     requests: int
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +123,21 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandedOver:
+    """A lease was handed over by its holder; once for each lease. Reported on the thread that hands it over, or queued.
+
+    Who adopts it reports an `Acquired`, with another lease id.
+
+    Attributes:
+        bucket: The bucket's name.
+        lease_id: Which lease.
+    """
+
+    bucket: str
+    lease_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contended:
     """Another client was faster, or in the way. Not a failure. Reported on the thread that sent the request.
 
@@ -167,12 +185,18 @@ class Waiting:
         place: Its place; the first has 1. It may rise: those of a higher priority come before it.
         exact: Whether it was seen; beyond the first 32 it is estimated.
         waited_seconds: Since the call of `acquire`, on the steady clock.
+        count: How many slots it wants together.
+        priority: Its priority.
+        ticket: Which acquire: the same in all its events, and in its `Acquired`.
     """
 
     bucket: str
     place: int
     exact: bool
     waited_seconds: float
+    count: int = 1
+    priority: int = 0
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +212,7 @@ class ReMinted:
     slot: int
 
 
-Event: TypeAlias = Acquired | Renewed | Released | Lost | Contended | Throttled | ReMinted | Waiting
+Event: TypeAlias = Acquired | Renewed | Released | Lost | HandedOver | Contended | Throttled | ReMinted | Waiting
 """All events that `on_event` can be called with. There may be more later: ignore what you do not know."""
 
 OnEvent: TypeAlias = Callable[[Event], object]

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
@@ -17,7 +18,7 @@ from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._state.log import log as _log
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
-from ddb_lease.models import Data
+from ddb_lease.models import Data, Seconds
 
 OnLost = Callable[["Lease"], object]
 
@@ -166,6 +167,60 @@ class Lease(NotAsync, BelongsHere):
         """
         return self._held.release()
 
+    def hand_over(self, *, within: Seconds = 30.0) -> str:
+        """Hand the lease over: stop being its holder, and return a token by which one process adopts it.
+
+        Pass the token on, as in a queue's message, to `LeaseBucket.adopt`. Until somebody adopts it, nobody holds the
+        lease, and nobody else can get its slots. If nobody does within the time, they are free. First end all work that
+        it guards here: when this returns, the lease is not held any more, and `check` raises `LeaseLost` (reason
+        ``handed_over``). Nothing is renewed or released here any more, neither at the end of a ``with`` block, nor by
+        `LeaseBucket.close`, nor at the process's end. It is no loss: the lost-callback is not called, and `lost` stays
+        None.
+
+        Args:
+            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year.
+
+        Returns:
+            The token: printable text of some 150 bytes and a third more than the bucket's name has, safe in a URL. Who
+            has it, and may write to the table, can adopt the lease; it holds no other secret.
+
+        Raises:
+            LeaseLost: We do not hold the lease (any more). There is no token.
+            StoreUnavailable: No usable answer. There is no token, and the lease is held and renewed as before; call it
+                again. Until it ends, `status` may show it as handed over, and its slots may stay leased for `within`
+                if this process crashes.
+            StoreRejected: The service refuses for good; else as above.
+            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`, which an adopter
+                would not keep. Nothing was sent, and the lease is held.
+
+        Cost: one UpdateItem a slot, 1 WCU each; to adopt it, as much again. If it is interrupted, the lease is held
+        still, or a worker releases it.
+        """
+        return self._held.hand_over(within)
+
+    def conditions(self, *, plain: bool = False) -> list[dict[str, Any]]:
+        """Checks for a transaction of your own, which then happens only while the slots carry this lease. No I/O.
+
+        ``client.transact_write_items(TransactItems=[*lease.conditions(), {"Put": ...}])``: if the lease was released,
+        adopted, or its slot leased to anybody else meanwhile, nothing of the transaction happens, whatever any clock
+        says. If it has expired in the table and nobody took the slot yet, the transaction happens. It must be for the
+        same account and region.
+
+        Args:
+            plain: With plain values, for a client of boto3's resource (``table.meta.client``), which types them itself.
+
+        Returns:
+            One ``ConditionCheck`` for each slot, to be put before your own items.
+
+        Raises:
+            LeaseLost: We do not hold the lease (any more).
+
+        Cost: 2 WCU a slot, as part of your transaction. If a check fails, boto3 raises ``TransactionCanceledException``
+        whose ``CancellationReasons`` begin with one for each slot: ``ConditionalCheckFailed`` means that the lease is
+        gone; ``TransactionConflict`` that a renewal or another transaction was under way at that moment: try again.
+        """
+        return self._held.conditions(plain=plain)
+
     def __enter__(self) -> Lease:
         try:
             if self._entered and self._held.held:
@@ -195,12 +250,12 @@ class Lease(NotAsync, BelongsHere):
             tell = _log.warning if self._held.lost is None else _log.info  # the log has the loss already
             tell("not released yet, and expires otherwise: %s", error)
         except BaseException:
-            self._held.hand_over()  # interrupted, perhaps before the release began: nobody else would call it again
+            self._held.release_later()  # interrupted, perhaps before the release began: nobody else would call it again
             raise
 
     def _give_up(self) -> None:
         if not self._entered:
-            self._held.hand_over()
+            self._held.release_later()
 
     def _call(self, callback: OnLost) -> None:
         returned = callback(self)

@@ -49,7 +49,18 @@ except ModuleNotFoundError as missing:
     ) from missing
 
 from ddb_lease import rate_events
-from ddb_lease.events import Acquired, Contended, Event, Lost, Released, ReMinted, Renewed, Throttled, Waiting
+from ddb_lease.events import (
+    Acquired,
+    Contended,
+    Event,
+    HandedOver,
+    Lost,
+    Released,
+    ReMinted,
+    Renewed,
+    Throttled,
+    Waiting,
+)
 from ddb_lease.rate_events import RateEvent
 
 __all__ = ["instrument"]
@@ -106,7 +117,7 @@ def instrument(meter: Meter, *, keys: bool = False) -> Callable[[Event | RateEve
 
     def record(event: Event | RateEvent) -> None:
         match event:
-            case Acquired() | Renewed() | Released() | Lost() | Contended() | Throttled() | ReMinted():
+            case Acquired() | Renewed() | Released() | Lost() | HandedOver() | Contended() | Throttled() | ReMinted():
                 record_bucket(event)
             case _ if isinstance(event, _RATE_EVENTS):
                 rate = {RATE: event.rate, KEY: event.key} if keys and event.key else {RATE: event.rate}
@@ -118,7 +129,7 @@ def instrument(meter: Meter, *, keys: bool = False) -> Callable[[Event | RateEve
     return record
 
 
-def _for_buckets(meter: Meter) -> Callable[[Event], None]:
+def _for_buckets(meter: Meter) -> Callable[[Event], None]:  # noqa: C901 - one branch for each event
     acquired = meter.create_counter("ddb_lease.acquired", unit="{lease}", description="Leases acquired")
     wait = meter.create_histogram(
         "ddb_lease.acquire.wait",
@@ -142,6 +153,7 @@ def _for_buckets(meter: Meter) -> Callable[[Event], None]:
     )
     released = meter.create_counter("ddb_lease.released", unit="{lease}", description="Leases given back")
     lost = meter.create_counter("ddb_lease.lost", unit="{lease}", description="Leases lost")
+    handed_over = meter.create_counter("ddb_lease.handed_over", unit="{lease}", description="Leases handed over")
     contended = meter.create_counter(
         "ddb_lease.contended", unit="{request}", description="Requests that met another client"
     )
@@ -164,6 +176,9 @@ def _for_buckets(meter: Meter) -> Callable[[Event], None]:
                 held.add(-1, bucket)
             case Lost():
                 lost.add(1, {**bucket, REASON: event.reason.value})
+                held.add(-1, bucket)
+            case HandedOver():
+                handed_over.add(1, bucket)
                 held.add(-1, bucket)
             case Contended():
                 contended.add(1, {**bucket, REASON: event.reason})

@@ -113,6 +113,12 @@ class Lease:
     def release(self) -> bool:
         return self._loop.run(self._lease.release())
 
+    def hand_over(self, **how: Any) -> str:
+        return self._loop.run(self._lease.hand_over(**how))
+
+    def conditions(self, **how: Any) -> Any:
+        return self._lease.conditions(**how)
+
     def __enter__(self) -> Lease:
         self._loop.run(self._lease.__aenter__())
         return self
@@ -141,6 +147,9 @@ class LeaseBucket:
 
     def acquire(self, timeout: float | None = None, *, on_lost: Any = None, **how: Any) -> Lease:
         return self._handed_out(self._loop.run(self._bucket.acquire(timeout, **how)), on_lost)
+
+    def adopt(self, token: Any, *, on_lost: Any = None, **how: Any) -> Lease:
+        return self._handed_out(self._loop.run(self._bucket.adopt(token, **how)), on_lost)
 
     def try_acquire(self, *, on_lost: Any = None, **how: Any) -> Lease | None:
         return self._handed_out(self._loop.run(self._bucket.try_acquire(**how)), on_lost)

@@ -97,6 +97,7 @@ ENGINES = ("embedded", "ministack", "dynoxide", "simulated")
 ON_DYNOXIDE = (
     "tests.dynamodb.",
     "tests.conformance.",
+    "tests.test_guarded_writes",
     *(f"tests.operations.test_{name}" for name in ("acquire_errors", "acquire_many", "acquire_recovery", "admit")),
     *(f"tests.operations.test_{name}" for name in ("listing", "resize", "revoke", "status", "sync_time")),
 )

@@ -19,6 +19,7 @@ import pytest
 
 from ddb_lease import LeaseBucket
 from ddb_lease._protocol.messages import (
+    Adopt,
     Answer,
     BringBack,
     Claim,
@@ -315,6 +316,11 @@ def create(*, max_tokens: int = 3, minted: int = 3, slots: int = 3) -> Create:
 
 def renew(lease_id: str = "0-mine", *, slot: int = 0, expires_at: int = NOW + 2 * LEASE_MS) -> Renew:
     return Renew(slot=slot, lease_id=lease_id, expires_at=expires_at, ttl=TTL + 1)
+
+
+def adopt(*slots: int, giver: str = "0-giver", fence: int = 100, **lease: Any) -> Adopt:
+    lease_ = claimant("0-mine", **lease)
+    return Adopt(slots=slots, giver=giver, fence=fence, lease=lease_, ttl=TTL + 1, token=new_token())
 
 
 def release(lease_id: str = "0-mine", *, slot: int = 0, ttl: int | None = TTL + 1) -> Release:

@@ -20,6 +20,7 @@ import pytest
 import ddb_lease
 from ddb_lease import aio, events, local, testing
 from ddb_lease.adapters import asgi, wsgi
+from ddb_lease.local import control
 from ddb_lease.models import BucketStatus, LeaseInfo, Timing
 
 LONG = 60.0
@@ -330,6 +331,9 @@ EXAMPLES = [
     "ddb_lease.token_bucket",
     "ddb_lease.signals",
     "ddb_lease.sliding_window",
+    "ddb_lease.adapters.langchain",
+    "ddb_lease.adapters.limits",
+    "ddb_lease.adapters.pyrate",
 ]
 
 
@@ -348,6 +352,8 @@ def test_every_example_in_a_docstring_runs():
         assert results.failed == 0, name
         ran += results.attempted
     assert ran >= 10
+    held = [lease for lease in control.report(local.find()).held if not lease.is_permit]
+    assert held == [], "an example leaves a lease behind, which is told at the exit"
 
 
 def test_no_module_has_an_example_that_is_not_run():
@@ -365,6 +371,8 @@ def made(kind):
         return kind("lease 3-a is gone", reason=ddb_lease.LossReason.REVOKED, lease_id="3-a")
     if kind is ddb_lease.Overtaken:
         return kind("another resize came in between", max_tokens=5)
+    if kind is ddb_lease.AcquireTimeout:
+        return kind("nothing came free", place=3, holders=("ann", "bob"))
     if kind is ddb_lease.RateTimeout:
         return kind("no permit", rate="api", key="k", limit="tokens", retry_after=2.5, blocked_seconds=1.0)
     return kind("what happened")
@@ -413,7 +421,7 @@ def test_a_reason_reads_as_its_word(reason):
 
 
 def test_the_reasons_are_those_that_are_documented():
-    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked"}
+    words = {"taken", "gone", "unreachable", "suspended", "revoked", "released", "forked", "handed_over", "expired"}
     assert {reason.value for reason in ddb_lease.LossReason} == words
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from benchmarks.contenders import Setting
@@ -43,6 +44,23 @@ class Ours:
 
     def release(self, held: Lease) -> None:
         held.release()
+
+    def give(self) -> dict[str, Any]:
+        """Acquire a lease and hand it over: the token, the times that both took, and when it was over."""
+        began = time.monotonic()
+        lease = self.bucket.acquire(30.0)
+        acquired = time.monotonic()
+        token = lease.hand_over(within=60.0)
+        over = time.monotonic()
+        return {"token": token, "acquire": acquired - began, "hand_over": over - acquired, "over": over}
+
+    def adopt(self, token: str) -> dict[str, Any]:
+        """Adopt a lease and release it: the time that the first took, and when it was held."""
+        began = time.monotonic()
+        lease = self.bucket.adopt(token)
+        held = time.monotonic()
+        lease.release()
+        return {"adopt": held - began, "held": held}
 
     def try_acquire(self) -> Lease | None:
         return self.bucket.try_acquire()

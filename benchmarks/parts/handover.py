@@ -1,5 +1,6 @@
 """Hand-over: from a release to the next grant. Recovery: from a holder's death to the next grant.
 
+By token: one process hands a lease over, and another one adopts it.
 In one process: two threads. Across processes: one holder that releases now and then, and eight waiters.
 """
 
@@ -18,17 +19,25 @@ LEASE_SECONDS = 6.0
 WAITING = 8  # and one more, which rests
 ACROSS = 30
 WITHIN = 40
+BY_TOKEN = 60
 DEATHS = 2
 _HOLD = 0.02
 
 
 def run(
-    company: Company, tick: Tick, *, within: int = WITHIN, across: int = ACROSS, deaths: int = DEATHS
+    company: Company,
+    tick: Tick,
+    *,
+    within: int = WITHIN,
+    across: int = ACROSS,
+    deaths: int = DEATHS,
+    by_token: int = BY_TOKEN,
 ) -> dict[str, Any]:
     """One after the other."""
     result: dict[str, Any] = {"within": _within(company, within)}
     tick(0.2)
     result["across"] = _across(company, across, tick)
+    result["by_token"] = _by_token(company, by_token)
     result["recovery"] = _recovery(company, deaths, tick)
     tick(1.0)
     return result
@@ -86,6 +95,24 @@ def _across(company: Company, rounds: int, tick: Tick) -> dict[str, Any]:
         gaps = _gaps(logs)
         tick(0.6)
     return {**summary(gaps), "waiting": WAITING}
+
+
+def _by_token(company: Company, rounds: int) -> list[dict[str, Any]]:
+    """One process hands a lease over, and another adopts it, again and again. Both know the bucket."""
+    bucket = company.bucket()
+    taken: dict[str, list[float]] = {"acquire": [], "hand_over": [], "adopt": [], "end to hold": []}
+    with company.hired([OURS, OURS], tokens=1) as (giver, adopter):
+        for member in (giver, adopter):
+            member.ask("open", bucket=bucket)
+            member.ask("cycles", bucket=bucket, times=5)
+        for _ in range(rounds):
+            given = giver.ask("measure", bucket=bucket, what="give")
+            adopted = adopter.ask("measure", bucket=bucket, what="adopt", token=given["token"])
+            for name in ("acquire", "hand_over"):
+                taken[name].append(given[name])
+            taken["adopt"].append(adopted["adopt"])
+            taken["end to hold"].append(adopted["held"] - given["over"])  # with the way of the token, by two pipes
+    return [{"by token": name, **summary(seconds)} for name, seconds in taken.items()]
 
 
 def _recovery(company: Company, deaths: int, tick: Tick) -> dict[str, Any]:

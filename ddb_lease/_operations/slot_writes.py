@@ -1,4 +1,4 @@
-"""Slot writes: claim, mint, take several, bring back, retire, create. Acquiring and maintenance are made of these.
+"""Slot writes: claim, mint, take several, adopt, bring back, retire, create. Operations that lease are made of these.
 
 Invariants:
 
@@ -14,17 +14,38 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.resend import UNKNOWN, send_until
-from ddb_lease._operations.sync_time import ask_patiently, confirm, without_time
+from ddb_lease._operations.sync_time import ask_patiently, confirm, make_certain, without_time
 from ddb_lease._protocol import decisions, grants
-from ddb_lease._protocol.messages import Answer, BringBack, Claim, Create, Done, Mint, Refused, Request, Retire, Take
+from ddb_lease._protocol.messages import (
+    Adopt,
+    Answer,
+    BringBack,
+    Claim,
+    Create,
+    Done,
+    Mint,
+    Refused,
+    Request,
+    Retire,
+    Take,
+)
 from ddb_lease._protocol.outcomes import Failure, LostRace, failure_of
 from ddb_lease._protocol.records import Claimant, Counter, Grant, Slot, View
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, CreateBucket, MintSlot, RetireStrays, TakeSlots
+from ddb_lease._protocol.steps import (
+    AdoptLease,
+    BringBackSlot,
+    ClaimSlot,
+    CreateBucket,
+    MintSlot,
+    RetireStrays,
+    TakeSlots,
+)
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import log as _log
 from ddb_lease._state.service_time import Reading
@@ -57,6 +78,7 @@ class SlotWrites:
         hold_ms: For how long the slots go to nobody else at least; see `Grant`.
         open_grants: What may be leased: noted before it is first sent for, and struck out once it is surely not leased.
         unanswered: The ids of those of them whose request has no answer yet: it may still be under way.
+        abandoned: Whether one of them was given up and released.
     """
 
     state: BucketState
@@ -69,9 +91,12 @@ class SlotWrites:
     hold_ms: int = 0
     open_grants: list[Grant] = field(default_factory=list, init=False)
     unanswered: set[str] = field(default_factory=set, init=False)
+    abandoned: bool = field(default=False, init=False)
 
-    def win(self, step: ClaimSlot | MintSlot | TakeSlots) -> Operation[Grant | Refused | Failure]:
-        """Lease one slot, or several together.
+    def win(  # noqa: C901 - from the time that it needs to its verification: a function of its own costs each claim
+        self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease
+    ) -> Operation[Grant | Refused | Failure]:
+        """Lease one slot, or several together; or adopt a lease of one or several.
 
         Returns:
             The grant, which stays in `open_grants`; `Refused` where others were faster; or why it failed, with nothing
@@ -80,10 +105,12 @@ class SlotWrites:
         state = self.state
         now = state.time.read()
         failed: Answer | None = None
-        if now is None or not _is_settled(now):
-            failed = yield from confirm(state.time)
+        # An acquire whose time turns out to be odd is tried anew; an adoption would give back what it cannot get again.
+        adopting = isinstance(step, AdoptLease)
+        if now is None or not _is_settled(now) or (adopting and not now.certain):
+            failed = yield from make_certain(state.time) if adopting else confirm(state.time)
             now = state.time.read()
-        if now is None or not now.confirmed:
+        if now is None or not now.confirmed or (adopting and not now.certain):
             # After an odd first answer, the expiry might lie far ahead: if we crashed amid the claim, the slot would
             # come back late. And a new slot's fence, which no condition compares, might be below those of a slot that
             # TTL has deleted, or above what the clock will pass for hours.
@@ -94,6 +121,8 @@ class SlotWrites:
         if now.wide:
             # An odd answer came in meanwhile, or asking did not help: an expiry written now might lie far ahead.
             return without_time(failed)
+        if adopting:
+            now = replace(now, high_ms=now.latest_ms)  # as a renewal: nothing that is learnt later speaks against it
         grant = self._new_grant(slots, fence_seen, now)
         request = self._request(step, grant, now)
         self.unanswered.add(grant.lease_id)
@@ -108,7 +137,7 @@ class SlotWrites:
             self.open_grants.remove(grant)
             return answer
         won = isinstance(answer, (Done, Refused))
-        if won and (yield from self._is_sound(grant)):
+        if won and (yield from self._is_sound(grant, ahead=math.inf if adopting else grants.FAR_AHEAD_SECONDS)):
             if isinstance(step, MintSlot) and step.re_mint:
                 _log.info("%s: slot %d was missing and is re-minted", state.called, step.slot)
             return grant
@@ -119,6 +148,7 @@ class SlotWrites:
 
     def abandon(self, grant: Grant) -> Operation[None]:
         """Release a grant that may be leased; what this cannot reach dies by expiry."""
+        self.abandoned = True
         state = self.state
         outcomes = yield from send_release(
             state,
@@ -230,7 +260,9 @@ class SlotWrites:
         """The bucket's length; or what is left until the given end, so that a wait makes the lease no longer."""
         return self.state.lease_ms() if self.until is None else grants.ms_until(self.until, now.steady)
 
-    def _request(self, step: ClaimSlot | MintSlot | TakeSlots, grant: Grant, now: Reading) -> Claim | Mint | Take:
+    def _request(
+        self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease, grant: Grant, now: Reading
+    ) -> Claim | Mint | Take | Adopt:
         state = self.state
         lease = Claimant(
             lease_id=grant.lease_id,
@@ -262,14 +294,18 @@ class SlotWrites:
                     re_mint=step.re_mint,
                     token=state.token(),
                 )
+            case AdoptLease():
+                return Adopt(
+                    slots=step.slots, giver=step.giver, fence=grant.fence, lease=lease, ttl=ttl, token=state.token()
+                )
 
-    def _is_sound(self, grant: Grant) -> Operation[bool]:
+    def _is_sound(self, grant: Grant, *, ahead: float) -> Operation[bool]:
         """Whether a grant that was just won may be handed out."""
         time = self.state.time
 
         def verified() -> bool:
             now = time.read()
-            return now is not None and _verifies(now, grant)
+            return now is not None and _verifies(now, grant, ahead=ahead)
 
         if verified():  # as a rule: its own answer is the third
             return True
@@ -296,15 +332,15 @@ def _is_settled(now: Reading) -> bool:
     return now.confirmed and not now.doubtful and not now.wide
 
 
-def _verifies(now: Reading, grant: Grant) -> bool:
+def _verifies(now: Reading, grant: Grant, *, ahead: float) -> bool:
     """Whether the time as known after the answer shows that a grant may be handed out."""
     # While answers contradict what was known, our steady clock may have missed time, and the deadline with it.
     if not now.certain or now.doubtful or now.wide:
         return False
-    return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms, latest=now.latest_ms)
+    return grants.is_sound(grant, steady=now.steady, now_hi=now.high_ms, latest=now.latest_ms, ahead=ahead)
 
 
-def _slots(step: ClaimSlot | MintSlot | TakeSlots) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def _slots(step: ClaimSlot | MintSlot | TakeSlots | AdoptLease) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """All slots in rising order; those that are claimed; the highest fence seen on these, 0 where there are none."""
     match step:
         case ClaimSlot():
@@ -315,10 +351,12 @@ def _slots(step: ClaimSlot | MintSlot | TakeSlots) -> tuple[tuple[int, ...], tup
             claimed = tuple(claim.slot for claim in step.claims)
             fence_seen = max((claim.fence for claim in step.claims), default=0)
             return tuple(sorted(claimed + step.mints)), claimed, fence_seen
+        case AdoptLease():
+            return step.slots, (), step.fence
 
 
-def _is_own_write(request: Claim | Mint | Take, answer: Refused, grant: Grant) -> bool:
+def _is_own_write(request: Claim | Mint | Take | Adopt, answer: Refused, grant: Grant) -> bool:
     """Whether a condition failed because an earlier sending of the same attempt had worked."""
-    if isinstance(request, Take):
+    if isinstance(request, Take) or (isinstance(request, Adopt) and len(request.slots) > 1):
         return grants.are_own_writes(answer, grant)
     return grants.is_own_write(answer, grant.lease_id)

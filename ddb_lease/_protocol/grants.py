@@ -73,7 +73,7 @@ def ms_until(until: float, steady: float) -> int:
     return min(LONGEST_LEASE_MS, max(1, math.ceil((until - steady) * 1000)))
 
 
-def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
+def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int, ahead: float = FAR_AHEAD_SECONDS) -> bool:
     """Whether a grant that was won may be handed out, by the time as it is known after the answer.
 
     Args:
@@ -81,6 +81,7 @@ def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
         steady: Steady time.
         now_hi: Upper bound of the service's time at that instant, in ms.
         latest: The same, as even two wrong answers cannot deny.
+        ahead: By how many seconds its expiry may be written ahead of that time.
     """
     if steady >= grant.deadline:
         return False
@@ -88,7 +89,7 @@ def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int) -> bool:
     # crash; and one that lies too early, by more than the margin, would give it to another while we believe.
     started = grant.deadline + grant.margin - max(grant.lease_ms, grant.hold_ms) / 1000
     written_by = grant.acquired_at / 1000 - started
-    return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + FAR_AHEAD_SECONDS
+    return latest / 1000 - steady - grant.margin <= written_by <= now_hi / 1000 - steady + ahead
 
 
 def next_fence(seen: int, now_hi: int) -> int:

@@ -24,7 +24,7 @@ from random import Random
 
 from ddb_lease._protocol.messages import Answer, Conflict, Done, Refused, Rejected, ThrottledAnswer, Unknown, Unsent
 from ddb_lease._protocol.outcomes import reason_text
-from ddb_lease._protocol.records import Grant
+from ddb_lease._protocol.records import Grant, Slot
 from ddb_lease._protocol.retry import full_jitter
 from ddb_lease.errors import LossReason
 
@@ -64,6 +64,7 @@ class State(enum.Enum):
     HELD = enum.auto()
     RELEASED = enum.auto()
     LOST = enum.auto()
+    HANDED_OVER = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,11 +98,15 @@ def _trouble(answer: Answer, now: float) -> Trouble | None:
             return None
 
 
+def _is_revoked(slot: Slot | None) -> bool:
+    return slot is not None and slot.lease is not None and slot.lease.revoked
+
+
 class Belief:
     """One lease's state, as its holder knows it. Not thread-safe: the lease that owns it locks.
 
     Attributes:
-        state: Held, released, or lost.
+        state: Held, released, lost, or handed over.
         reason: Why it was lost; None while it was not.
         renew_at: When the next renewal is planned, on the steady clock; it moves forward with the deadline.
         failures: Renewals in a row without a usable answer.
@@ -171,7 +176,7 @@ class Belief:
         match answer:
             case Done(slot=slot):
                 self._extend(renewal, deadline)
-                return self.lose(LossReason.REVOKED, now) if slot and slot.lease and slot.lease.revoked else None
+                return self.lose(LossReason.REVOKED, now) if _is_revoked(slot) else None
             case Refused(slot=None):
                 return self.lose(LossReason.GONE, now)
             case Refused(slot=slot) if slot and slot.lease and slot.lease.lease_id == self._lease_id:
@@ -227,6 +232,40 @@ class Belief:
             return "no renewal was tried"
         tried = f"the renewal begun {max(0.0, self._lost_at - self.tried_at):.1f} s before was not answered"
         return tried if trouble is None else f"{tried}; the one before failed: {trouble.cause}"
+
+    def begin_hand_over(self, now: float, now_hi: int, within_ms: int) -> Renewal | None:
+        """A renewal to send now, after which the lease is handed over; None if the lease is not held any more.
+
+        Args:
+            now: Steady time, read before `now_hi`.
+            now_hi: Upper bound of the service's time, in ms.
+            within_ms: How long it must not expire at least.
+        """
+        if not self.holds(now):
+            return None
+        return Renewal(expires_at=max(self._expires_at, now_hi + within_ms), deadline=self.deadline)
+
+    def end_hand_over(self, renewal: Renewal, answer: Answer, now: float) -> LossReason | None:
+        """Apply its answer: stop believing if it worked; returns the reason if it shows that the lease is lost.
+
+        Anything else leaves the lease held: what is not answered moves no deadline, whether it was carried out or not.
+        """
+        if not isinstance(answer, Done) or _is_revoked(answer.slot):
+            if isinstance(answer, Unknown) and self.state is State.HELD:
+                self._expires_at = max(self._expires_at, renewal.expires_at)  # the table may have it already
+            if isinstance(answer, (Done, Refused)):
+                return self.end_renewal(renewal, answer, now)
+            return None
+        if self.holds(now):
+            self.state = State.HANDED_OVER
+        return None
+
+    def take_back(self) -> bool:
+        """What was handed over has reached nobody: it is to be released. Returns whether it was handed over."""
+        handed_over = self.state is State.HANDED_OVER
+        if handed_over:
+            self.state = State.RELEASED
+        return handed_over
 
     def release(self) -> bool:
         """Stop believing, because the holder releases the lease; returns whether it was held until now."""

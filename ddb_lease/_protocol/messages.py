@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.hits import HitsAnswer, HitsRequest
 from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
@@ -31,7 +32,7 @@ class Look:
         start: The first slot wanted; 0 brings the counter too, unless `counter` is False.
         limit: How many slots at most.
         consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
-        whole: With owner and data of each lease, for people; else only the attributes that decisions need.
+        whole: With the data of each lease, for people; else only what decisions need, and who holds it since when.
     """
 
     start: int = 0
@@ -147,12 +148,16 @@ class Create:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Renew:
-    """Move the expiry of our lease, never backwards: one UpdateItem."""
+    """Move the expiry of our lease, never backwards: one UpdateItem.
+
+    `owner` is set in a renewal that hands the lease over: what people then read. It is never sent in a batch.
+    """
 
     slot: int
     lease_id: str
     expires_at: int
     ttl: int
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +169,25 @@ class RenewEach:
     """
 
     renewals: tuple[Renew, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopt:
+    """Make a lease that was handed over one of our own: one UpdateItem; for several slots, one TransactWriteItems.
+
+    Attributes:
+        slots: All slots of the lease, in rising order. A retired one stays retired.
+        giver: The id of the lease that was handed over. It must not be revoked.
+        fence: Must be above that of each slot.
+        token: For a transaction.
+    """
+
+    slots: tuple[int, ...]
+    giver: str
+    fence: int
+    lease: Claimant
+    ttl: int
+    token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +269,7 @@ Request: TypeAlias = (
     | Create
     | Renew
     | RenewEach
+    | Adopt
     | Release
     | Close
     | Revoke
@@ -253,6 +278,7 @@ Request: TypeAlias = (
     | Recount
     | SetOrder
     | TicketRequest
+    | HitsRequest
     | ListPage
     | RateRequest
 )
@@ -382,6 +408,7 @@ Answer: TypeAlias = (
     | PageIs
     | Refused
     | RateAnswer
+    | HitsAnswer
     | Conflict
     | ThrottledAnswer
     | Unsent

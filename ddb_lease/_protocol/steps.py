@@ -78,4 +78,13 @@ class TakeSlots:
     re_mint: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptLease:
+    """Adopt the lease of this id, which was handed over, on all of its slots; `fence` is its fence."""
+
+    slots: tuple[int, ...]
+    giver: str
+    fence: int
+
+
 Step: TypeAlias = ClaimSlot | MintSlot | BringBackSlot | RetireStrays | CreateBucket | NothingFree | TakeSlots

@@ -5,7 +5,7 @@ Invariant: an interrupt at any point leaves no slot leased, as in `LeaseBucket.a
 
 from __future__ import annotations
 
-from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.bucket_core import BucketCore, timed_out
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.models import Data, Seconds
 
@@ -38,7 +38,7 @@ def acquire_held(
         outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
         held = core.hold(pending, outcome, renewed=until is None)
         if held is None:
-            raise core.timed_out(timeout, 1)
+            raise timed_out(core, timeout, 1, pending.waiter.standing)
         return held
     except BaseException:
         core.abandon(pending)

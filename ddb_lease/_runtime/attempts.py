@@ -175,11 +175,15 @@ class Attempts:
         serial.acquire()
         return serial
 
-    def plan(self) -> PlannedRenewal | None:
+    def plan(self, *, within_ms: int | None = None, owner: str | None = None) -> PlannedRenewal | None:
         """The requests to send now; None if the lease is not held, or the service's time is too uncertain.
 
         A written expiry never falls. So while there is time, the renewal waits until the service's time is certain. The
         expiry is never more than one more lease length ahead, even if the lease is lost because of that.
+
+        Args:
+            within_ms: If the lease is handed over by it: how long it must not expire at least. Else None.
+            owner: If it is handed over: what people read then.
         """
         state, belief = self._context.state, self.belief
         with self.lock:
@@ -189,14 +193,17 @@ class Attempts:
             if known is None or self._is_too_wide(known, now):
                 belief.postpone(now)
                 return None
-            renewal = belief.begin_renewal(now, known.latest_ms)
+            if within_ms is None:
+                renewal = belief.begin_renewal(now, known.latest_ms)
+            else:
+                renewal = belief.begin_hand_over(now, known.latest_ms, within_ms)
         if renewal is None:
             return None
         expires_at = renewal.expires_at
         ttl = state.ttl(known.latest_ms, expires_at=expires_at, fence=self._fence)
         # What a batch refused comes first: a batch does not say why, and one request then tells.
         slots = sorted(self.slots, key=lambda slot: slot not in self._refused) if self._refused else self.slots
-        requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl) for slot in slots]
+        requests = [Renew(slot=slot, lease_id=self.id, expires_at=expires_at, ttl=ttl, owner=owner) for slot in slots]
         return PlannedRenewal(renewal=renewal, requests=tuple(requests))
 
     def _is_too_wide(self, known: Reading, now: float) -> bool:

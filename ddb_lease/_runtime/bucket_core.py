@@ -32,6 +32,7 @@ from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
+from ddb_lease._protocol.queueing import Standing
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
@@ -117,6 +118,7 @@ class BucketCore:
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
         connection: How it reaches its table.
+        reporter: Reports its events; None if nobody listens.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -149,8 +151,8 @@ class BucketCore:
         lease_seconds = as_seconds(lease_seconds)
         timing.require_room(lease_seconds)
         require_callback(on_event, what="on_event", gets="the event", coroutines="Give a plain function, in both APIs.")
-        self._reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
-        self.observe = None if self._reporter is None else self._reporter.observe
+        self.reporter = None if on_event is None else EventReporter(self.name, on_event, runtime=self.runtime)
+        self.observe = None if self.reporter is None else self.reporter.observe
         connection = ConnectionSettings(session=session, client=client, endpoint_url=endpoint_url)
         time = ServiceTime(
             self.runtime.clock, max_clock_skew=timing.max_clock_skew, front_end_skew=timing.front_end_skew
@@ -178,7 +180,7 @@ class BucketCore:
             state=self.state,
             driver=self.driver,
             runtime=self.runtime,
-            reporter=self._reporter,
+            reporter=self.reporter,
         )
         self._context: LeaseContext | None = None
         self.own_holders = OwnHolders(self.name, self.runtime)
@@ -242,14 +244,14 @@ class BucketCore:
         hold_ms = 0 if hold_at_least is None else checked_hold_ms(hold_at_least)
         require_count(count)
         require_priority(priority)
-        data = _checked_data(data, count)
+        data = checked_data(data, count)
         waiter = Waiter(wake, count, priority)
         began = self.state.time.steady()
         observer = None
         also: Observer | None = None
-        if self._reporter is not None:
-            observer = AcquireObserver(self._reporter, now=began)
-            also = both(observer.observe, QueueObserver(self._reporter, time=self.state.time, began=began).observe)
+        if self.reporter is not None:
+            observer = AcquireObserver(self.reporter, now=began)
+            also = both(observer.observe, QueueObserver(self.reporter, time=self.state.time, began=began).observe)
         writes = SlotWrites(
             self.state,
             owner=self.owner,
@@ -345,13 +347,6 @@ class BucketCore:
         give_back_all(self, pending.open_grants, unanswered=pending.unanswered)
         drop_ticket_of(pending.waiter, self)
 
-    def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
-        """The error for an acquire that timed out."""
-        slots = "no slot" if count == 1 else f"no {count} slots"
-        said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        closed = self.state.hints.closed.text(self.state.time)
-        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}{closed}")
-
     # Operators' operations.
 
     def status(self) -> Operation[BucketStatus]:
@@ -359,9 +354,7 @@ class BucketCore:
         self.block.use()
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
-            raise UnknownBucket(
-                f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
-            )
+            raise self._unknown()
         return status
 
     def revoke(self, lease_id: str) -> Operation[bool]:
@@ -421,8 +414,8 @@ class BucketCore:
         self.leases = {}
         self.owed = {}
         self._renewer.after_fork_in_child()
-        if self._reporter is not None:
-            self._reporter.after_fork_in_child()
+        if self.reporter is not None:
+            self.reporter.after_fork_in_child()
         self.state.after_fork_in_child()
         self._store.after_fork_in_child()
 
@@ -437,9 +430,17 @@ class BucketCore:
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
         self.block.use()
-        result = yield from operation
+        try:
+            result = yield from operation
+        except UnknownBucket:
+            raise self._unknown() from None  # with the table, which operations do not know
         self.state.settings_changed()
         return result
+
+    def _unknown(self) -> UnknownBucket:
+        return UnknownBucket(
+            f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
+        )
 
     def _lease_context(self) -> LeaseContext:
         if self._context is None:  # one for all leases of one process
@@ -453,9 +454,26 @@ class BucketCore:
                 owed=self.owed,
                 runtime=self.runtime,
                 connection=self.connection,
-                reporter=self._reporter,
+                reporter=self.reporter,
+                table=self.table,
             )
         return self._context
+
+
+def timed_out(
+    core: BucketCore, timeout: Seconds | None, count: int, standing: Standing | None = None
+) -> AcquireTimeout:
+    """The error for an acquire that timed out; `standing`: where it stood in the queue of an ordered bucket."""
+    time = core.state.time
+    slots = "no slot" if count == 1 else f"no {count} slots"
+    said = f"{slots} of bucket {core.name!r} came free in {checked_timeout(timeout):g} s"
+    held, holders = core.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
+    if standing is not None:
+        said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"
+    if held:
+        said += f": {held}"
+    place = None if standing is None else standing.place
+    return AcquireTimeout(f"{said}{core.state.hints.closed.text(time)}", place=place, holders=holders)
 
 
 def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:
@@ -571,7 +589,12 @@ def require_priority(priority: object) -> None:
         raise ConfigurationError(f"priority must be a whole number from 0 to {HIGHEST_PRIORITY}, not {shown(priority)}")
 
 
-def _checked_data(data: object, count: int) -> Data:
+def checked_data(data: object, count: int) -> Data:
+    """What to attach to a lease of so many slots.
+
+    Raises:
+        ConfigurationError: It cannot be attached.
+    """
     if data is None:
         return {}
     if not isinstance(data, Mapping):

@@ -50,10 +50,10 @@ def give_back(leases: Sequence[HeldLease], *, runtime: Runtime, deadline: float,
     return sum(not lease.end.answered and lease.lost is None for lease in open_leases)
 
 
-def hand_over(leases: Sequence[HeldLease]) -> None:
+def release_later(leases: Sequence[HeldLease]) -> None:
     """Let workers release them: the calling thread was interrupted, or must not wait."""
     for lease in leases:
-        lease.hand_over()
+        lease.release_later()
 
 
 def _release(lease: HeldLease, runtime: Runtime, deadline: float, goes: int, go: int) -> bool:

@@ -21,17 +21,22 @@ from ddb_lease._protocol.lease_state import Belief, State
 from ddb_lease._protocol.messages import (
     Answer,
     Conflict,
+    Refused,
     Rejected,
     ThrottledAnswer,
     Unknown,
     Unsent,
 )
+from ddb_lease._protocol.offers import Offer, token_of
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.records import Grant
 from ddb_lease._runtime.attempts import Attempts
+from ddb_lease._runtime.handing_over import HandOver, checked_within
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
 from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd, slots_text
-from ddb_lease.errors import LeaseLost, LossReason, StoreError, StoreUnavailable
+from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.guard import guard, plainly
+from ddb_lease.errors import ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
 from ddb_lease.models import Data
 
 PATIENCE_SECONDS = 5.0
@@ -125,9 +130,11 @@ class HeldLease:
 
     @property
     def reason(self) -> LossReason:
-        """Why it is not held any more; RELEASED and FORKED too."""
+        """Why it is not held any more; RELEASED, FORKED and HANDED_OVER too."""
         if self._forked:
             return LossReason.FORKED
+        if self.belief.state is State.HANDED_OVER:
+            return LossReason.HANDED_OVER
         return self.belief.reason or LossReason.RELEASED
 
     @property
@@ -213,8 +220,65 @@ class HeldLease:
         except StoreError:
             raise
         except BaseException:
-            self.hand_over()
+            self.release_later()
             raise
+
+    def hand_over(self, within: object) -> str:
+        """Stop being the holder, and return the token by which another process adopts the lease.
+
+        One UpdateItem a slot, 1 WCU each. Waits for a renewal in progress as `renew` does. If it is interrupted after
+        the lease was handed over, a worker releases it: nobody has the token.
+
+        Args:
+            within: Seconds, or a timedelta, for which it can be adopted.
+
+        Raises:
+            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`; nothing was sent,
+                and the lease is held.
+            LeaseLost: We do not hold the lease (any more); there is no token.
+            StoreUnavailable: No usable answer: the lease is held and renewed, and there is no token.
+            StoreRejected: The service refuses for good; else as above.
+        """
+        within_ms = checked_within(within)
+        if self.end.keeps_closed:
+            raise ConfigurationError(
+                f"lease {self.id} was acquired with hold_at_least, which an adopter would not keep: not handed over"
+            )
+        self.check()
+        self.end.longest_seconds = max(self.end.longest_seconds, within_ms / 1000)
+        attempt = HandOver(self.attempts, within_ms=within_ms, owner=self.owner)
+        try:
+            answer = self._send_hand_over(attempt)
+            if isinstance(answer, Refused) and self.held:
+                # The table had a later expiry of ours already: it is known now, and the second try goes by it.
+                answer = self._send_hand_over(attempt)
+            if attempt.done:
+                return self._handed_over(attempt)
+        except BaseException:
+            if attempt.done:  # an interrupt: nobody gets the token
+                self.take_back()
+            raise
+        attempt.after()
+        self.check()
+        if answer is None:
+            answer = Unknown(cause=TIME_UNKNOWN)  # it is held, so it was not sent because the time is unknown
+        _require_renewed(self.id, answer, what="handed over")
+        raise StoreUnavailable(f"lease {self.id} could not be handed over: others change its expiry")
+
+    def take_back(self) -> None:
+        """What was handed over has reached nobody: a worker releases it."""
+        with self._lock:
+            taken_back = self.belief.take_back()
+        if taken_back:
+            self.end.released = False
+            self.release_later()
+
+    def conditions(self, *, plain: bool) -> list[dict[str, Any]]:
+        """The checks for a transaction of the user's own; see `Lease.conditions`."""
+        self.check()
+        address = BucketAddress(table=self._context.table, bucket=self.bucket)
+        checks = [guard(slot, self.id, address) for slot in self.slots]
+        return [{"ConditionCheck": plainly(check) if plain else check} for check in checks]
 
     # Heartbeat (`heartbeat.Scheduled`).
 
@@ -253,6 +317,8 @@ class HeldLease:
             return False
         with self._lock:
             self._notice()
+            if self.belief.state is State.HANDED_OVER:
+                return False  # it is the adopter's to release
             self.end.owe()  # first: an interrupt may come at any point, and what is not held must be released
             self.belief.release()
             # Of several slots, perhaps only one was taken: the others must still be released.
@@ -266,10 +332,10 @@ class HeldLease:
             return False
         return True
 
-    def hand_over(self) -> None:
+    def release_later(self) -> None:
         """Release it on a worker: the calling thread was interrupted, or must not wait."""
         if self.begin_release():
-            self.end.hand_over()
+            self.end.release_later()
 
     # Process.
 
@@ -281,6 +347,24 @@ class HeldLease:
         self.end.abandon_to_parent()
 
     # Internals.
+
+    def _send_hand_over(self, attempt: HandOver) -> Answer | None:
+        serial = self.attempts.take_serial(self.patience)
+        try:
+            answer, _ = self._context.renewer.renew_singly(attempt)
+        finally:
+            if serial is not None:
+                serial.release()
+            self._context.heartbeats.reconsider(self)
+        return answer
+
+    def _handed_over(self, attempt: HandOver) -> str:
+        """What follows once it was handed over; returns the token."""
+        self.handle = None  # as in `begin_release`
+        self.end.released = True  # there is nothing for us to release
+        self.end.finish()
+        offer = Offer(bucket=self.bucket, lease_id=self.id, slots=self.slots, fence=self.fence, until=attempt.until)
+        return token_of(offer)
 
     def _notice(self) -> None:
         """Notice that the deadline has passed, in case the heartbeat has not noticed yet."""
@@ -302,13 +386,13 @@ class HeldLease:
         return "held" if self.held else self.reason.value
 
 
-def _require_renewed(lease_id: str, answer: Answer) -> None:
+def _require_renewed(lease_id: str, answer: Answer, *, what: str = "renewed") -> None:
     match answer:
         case Rejected():
             raise answer.error
         case Unknown() | Unsent() | Conflict() | ThrottledAnswer():
             raise StoreUnavailable(
-                f"lease {lease_id} could not be renewed: {reason_text(answer.cause)}"
+                f"lease {lease_id} could not be {what}: {reason_text(answer.cause)}"
             ) from answer.cause
         case _:
             return

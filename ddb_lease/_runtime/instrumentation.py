@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from ddb_lease._protocol import messages
 from ddb_lease._protocol.messages import (
+    Adopt,
     Answer,
     BringBack,
     Claim,
@@ -31,12 +32,17 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.tickets import PutTicket
 from ddb_lease._runtime.event_calls import EventCalls
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease.events import Acquired, Contended, Event, Lost, OnEvent, Released, ReMinted, Throttled
+from ddb_lease.events import Acquired, Contended, Event, HandedOver, Lost, OnEvent, Released, ReMinted, Throttled
 
 Observer: TypeAlias = Callable[[Request, Answer], None]
 """Called with each request that was sent and its answer."""
+
+
+def ignore(request: Request, answer: Answer) -> None:
+    """An observer that does nothing."""
 
 
 def both(one: Observer, other: Observer) -> Observer:
@@ -60,7 +66,7 @@ class EventReporter:
 
     def __init__(self, bucket: str, on_event: OnEvent, *, runtime: Runtime) -> None:
         self.bucket = bucket
-        self._calls = EventCalls(f"bucket {bucket!r}", on_event, runtime=runtime, kept=(Released, Lost))
+        self._calls = EventCalls(f"bucket {bucket!r}", on_event, runtime=runtime, kept=(Released, Lost, HandedOver))
         self.after_fork_in_child()
 
     def tell(self, event: Event) -> None:
@@ -82,7 +88,7 @@ class EventReporter:
         self._held.add(event.lease_id)
         self.tell(event)
 
-    def end(self, event: Released | Lost) -> None:
+    def end(self, event: Released | Lost | HandedOver) -> None:
         """Report its end, once. A claim that was released before any caller had it has no end to report."""
         try:
             self._held.remove(event.lease_id)
@@ -111,6 +117,7 @@ class AcquireObserver:
         self._reporter = reporter
         self._began = now
         self._requests = 0
+        self._ticket = ""
         self._last: Claim | Mint | Take | None = None
 
     def observe(self, request: Request, answer: Answer) -> None:
@@ -118,6 +125,8 @@ class AcquireObserver:
         self._requests += 1
         if isinstance(request, (Claim, Mint, Take)):
             self._last = request
+        elif isinstance(request, PutTicket):
+            self._ticket = request.ticket.name
         self._reporter.observe(request, answer)
 
     def won(self, grant: Grant, *, now: float) -> None:
@@ -134,6 +143,7 @@ class AcquireObserver:
                 fence=grant.fence,
                 waited_seconds=now - self._began,
                 requests=self._requests,
+                ticket=self._ticket,
             )
         )
 
@@ -201,7 +211,7 @@ def request_name(request: Request) -> str:
 
 def _slots(request: Request) -> tuple[int, ...]:
     match request:
-        case Take() | Retire():
+        case Take() | Adopt() | Retire():
             return request.slots
         case Claim() | Mint() | BringBack() | Renew() | Release():
             return (request.slot,)

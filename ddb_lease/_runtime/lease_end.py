@@ -37,7 +37,7 @@ from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import LossReason, StoreError
-from ddb_lease.events import Lost, Released
+from ddb_lease.events import HandedOver, Lost, Released
 
 RELEASE_TRIES = 6
 """How often a failing release is sent; after that the slot is free when the lease expires."""
@@ -77,6 +77,7 @@ class LeaseContext:
         runtime: Makes wakeups and locks.
         connection: How long a request takes at most by its timeouts.
         reporter: Reports events; None if nobody listens.
+        table: The bucket's table.
     """
 
     bucket: object
@@ -89,6 +90,7 @@ class LeaseContext:
     runtime: Runtime
     connection: ConnectionSettings
     reporter: EventReporter | None
+    table: str
 
 
 class Unfinished:
@@ -135,6 +137,7 @@ class LeaseEnd:
         may_land: Whether the claim itself may still be carried out: its answer was not awaited.
         keeps_closed: Whether the slots stay closed until `Grant.closed_until`, if the lease ends before.
         clean_up_at: When to release what an unseen renewal may have extended, on the steady clock; infinite for never.
+        longest_seconds: How far ahead of its sending a renewal may have set the expiry, at most.
     """
 
     def __init__(
@@ -172,6 +175,7 @@ class LeaseEnd:
         self._freed = False
         self._owed_until = math.inf
         self._tries = 0
+        self.longest_seconds = max(grant.lease_ms, grant.hold_ms) / 1000
 
     @property
     def on_lost(self) -> Callable[[], object] | None:
@@ -246,12 +250,11 @@ class LeaseEnd:
         """The release begins: it is owed until it is answered, or the lease has certainly expired."""
         owed, now = self._context.owed, self._context.state.time.steady()
         if self._grant.lease_id not in owed and not self.released:
-            # No later than this: every renewal was sent before, and extends the lease by its length at most.
-            longest = max(self._grant.lease_ms, self._grant.hold_ms) / 1000
-            self._owed_until = now + longest + self._margin + _CERTAINLY_SECONDS
+            # No later than this: every renewal was sent before, and extends the lease by so much at most.
+            self._owed_until = now + self.longest_seconds + self._margin + _CERTAINLY_SECONDS
             owed[self._grant.lease_id] = self._scheduled
 
-    def hand_over(self) -> None:
+    def release_later(self) -> None:
         """Let a worker send the release that has begun: the calling thread was interrupted."""
         try:
             self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)
@@ -287,6 +290,8 @@ class LeaseEnd:
             if self._belief.state is State.RELEASED:
                 released = Released(bucket=state.bucket, lease_id=lease_id, freed=self._freed)
                 self._events.reporter.end(released)
+            elif self._belief.state is State.HANDED_OVER:
+                self._events.reporter.end(HandedOver(bucket=state.bucket, lease_id=lease_id))
         self._call_watchers()
 
     # Losing.

@@ -16,7 +16,14 @@ from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count, require_priority
+from ddb_lease._runtime.bucket_core import (
+    TRY_SECONDS,
+    BucketCore,
+    PendingAcquire,
+    require_count,
+    require_priority,
+    timed_out,
+)
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NoLease, NotSync
@@ -222,8 +229,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         lease = await self._win(
             timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
         )
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise timed_out(self._core, timeout, count, lease.waiter.standing)
         return lease
 
     @no_block(_HOLDS)
@@ -255,7 +262,53 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        lease = await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        return None if isinstance(lease, PendingAcquire) else lease
+
+    @no_block(_HOLDS)
+    async def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
+        """Adopt a lease that another process, or this one, has handed over; see `ddb_lease.LeaseBucket.adopt`.
+
+        If it is cancelled, it ends at once and leaves no lease behind: if a request in flight still adopts the lease,
+        that is released in the background.
+
+        Args:
+            token: What `Lease.hand_over` returned.
+            data: As in `acquire`; None for none, the giver's is not kept.
+            on_lost: As in `acquire`.
+
+        Returns:
+            The lease, held and renewed in the background.
+
+        Raises:
+            LeaseLost: It cannot be adopted any more; `reason` says why. Nothing is held.
+            StoreUnavailable: No usable answer. Nothing is held: if a request may have been carried out, the lease is
+                released, or expires. If none was, the token is as good as before; adopt again.
+            StoreRejected: No table, no permission: trying again will not help. Nothing is held.
+            ConfigurationError: It is no token, is damaged, or is of another bucket; or as in `acquire`. Nothing was
+                written, and the token is as good as before.
+
+        Cost: that of `ddb_lease.LeaseBucket.adopt`: 1 UpdateItem, 1 WCU.
+
+        Example:
+            >>> import asyncio
+            >>> from ddb_lease import local
+            >>> from ddb_lease.aio import LeaseBucket
+            >>> async def main():
+            ...     async with LeaseBucket("uploads", max_tokens=2, **local.connect()) as bucket:
+            ...         token = await (await bucket.acquire(timeout=60)).hand_over(within=30)
+            ...         async with await bucket.adopt(token) as lease:
+            ...             return lease.held
+            >>> asyncio.run(main())
+            True
+        """
+        if on_lost is not None:
+            require_on_lost(on_lost)
+
+        def handle(held: HeldLease) -> Lease:
+            return Lease(held, bucket=self._bucket, on_lost=on_lost)
+
+        return await self._bucket.adopt(token, data, handle=handle)
 
     def leased(
         self,
@@ -448,7 +501,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         patient: bool,
         priority: int = 0,
         hold_at_least: Seconds | None = None,
-    ) -> Lease | None:
+    ) -> Lease | PendingAcquire:
         if on_lost is not None:
             require_on_lost(on_lost)
 

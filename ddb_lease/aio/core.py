@@ -16,13 +16,14 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ddb_lease._numbers import shown
 from ddb_lease._protocol.messages import Answer, Unknown
 from ddb_lease._protocol.outcomes import Outcome
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime import process
+from ddb_lease._runtime.adopting import begin_adopt, kept
 from ddb_lease._runtime.bucket_core import (
     BucketCore,
     PendingAcquire,
@@ -31,9 +32,9 @@ from ddb_lease._runtime.bucket_core import (
     give_back_all,
     leases_of,
 )
-from ddb_lease._runtime.give_back import CLOSE_SECONDS, hand_over
+from ddb_lease._runtime.give_back import CLOSE_SECONDS, release_later
 from ddb_lease._runtime.held_lease import HeldLease
-from ddb_lease._runtime.origin import caller, hand_out
+from ddb_lease._runtime.origin import Caller, caller, hand_out
 from ddb_lease._runtime.ports import Lock
 from ddb_lease._state.log import queued as _log
 from ddb_lease.aio.driver import Driver, Wakeup, answer_of, running_loop
@@ -112,8 +113,11 @@ class AsyncBucket:
         handle: Callable[[HeldLease], Kept],
         priority: int = 0,
         hold_at_least: Seconds | None = None,
-    ) -> Kept | None:
-        """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
+    ) -> Kept | PendingAcquire:
+        """Win a lease and make its handle; the acquire itself if there is none in time.
+
+        Cancelled, it leaves nothing leased.
+        """
         running_loop()  # under another library's, this says what is needed
         core, called, task = self.core, caller(), asyncio.current_task()
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
@@ -130,15 +134,30 @@ class AsyncBucket:
                 hold_at_least=hold_at_least,
             )
 
-        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
+        return await self.win(begin, self._keeper(handle, called, by))
+
+    async def adopt(self, token: str, data: Data | None, *, handle: Callable[[HeldLease], Kept]) -> Kept:
+        """Adopt a lease and make its handle. Cancelled, it leaves nothing leased."""
+        running_loop()
+        core, called, task = self.core, caller(), asyncio.current_task()
+        keep = self._keeper(handle, called, None if task is None else weakref.ref(task))
+        return kept(await self.win(lambda wake: begin_adopt(core, token, data, wake=wake), keep))
+
+    def _keeper(
+        self, handle: Callable[[HeldLease], Kept], called: Caller, by: weakref.ref[Any] | None
+    ) -> Callable[[PendingAcquire, Outcome], Kept | PendingAcquire]:
+        """What makes the handle of what was won; it gives the acquire itself if nothing was."""
+        core = self.core
+
+        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | PendingAcquire:
             held = core.hold(pending, outcome)
             if held is None:
-                return None
-            kept = handle(held)
-            hand_out(held, kept, at=core.runtime.clock.steady(), caller=called, by=by)
-            return kept
+                return pending
+            lease = handle(held)
+            hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
+            return lease
 
-        return await self.win(begin, keep)
+        return keep
 
     async def win(
         self,
@@ -221,7 +240,7 @@ class AsyncBucket:
         finally:
             for each in releasing:  # if we are cancelled, they are too
                 each.cancel()
-            hand_over(list(core.leases.values()))  # cancelled before their release began
+            release_later(list(core.leases.values()))  # cancelled before their release began
             if core.owed:
                 _log.warning(
                     "leases of bucket %r are not released yet, and expire otherwise: %d", core.name, len(core.owed)
@@ -243,7 +262,21 @@ class AsyncBucket:
         except StoreError:
             raise
         except BaseException:
-            held.hand_over()
+            held.release_later()
+            raise
+
+    async def hand_over(self, held: HeldLease, within: object) -> str:
+        """Hand a lease over on a thread. If cancelled, nobody has the token: the lease is held still, or released."""
+        handing = self.driver.submit(lambda: held.hand_over(within))
+
+        def take_back(handed: Future[str]) -> None:
+            if not handed.cancelled() and handed.exception() is None:
+                held.take_back()
+
+        try:
+            return await answer_of(handing)
+        except asyncio.CancelledError:
+            handing.add_done_callback(take_back)
             raise
 
     # Called by `process`.

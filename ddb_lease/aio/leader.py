@@ -19,7 +19,7 @@ from types import TracebackType
 from ddb_lease._numbers import checked_timeout
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.leadership import (
     ASIDE_SECONDS,
@@ -301,7 +301,7 @@ class Leader(NotSync, BelongsHere):
                 won = await self._bucket.acquire(
                     STAND_SECONDS, self._data, count=1, patient=True, handle=self._handed_out
                 )
-                if won is not None:
+                if not isinstance(won, PendingAcquire):
                     return won
                 failures = 0
             except StoreUnavailable as error:

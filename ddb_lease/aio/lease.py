@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 from ddb_lease._runtime.arguments import require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
@@ -26,7 +27,7 @@ from ddb_lease.aio.core import AsyncBucket
 from ddb_lease.aio.driver import tell
 from ddb_lease.aio.guard import Guard
 from ddb_lease.errors import ConfigurationError, LossReason, StoreError
-from ddb_lease.models import Data
+from ddb_lease.models import Data, Seconds
 
 OnLost = Callable[["Lease"], object]
 
@@ -162,12 +163,13 @@ class Lease(NotSync, BelongsHere):
         return Guard(self._held, among=self._guards)
 
     async def lost(self) -> LossReason:
-        """Wait until the lease is lost, or we release it.
+        """Wait until the lease is lost, or we release it or hand it over.
 
         Raises nothing. Costs no request and no thread.
 
         Returns:
-            Why it was lost; `LossReason.RELEASED` if it was released, and `LossReason.FORKED` in a forked child.
+            Why it was lost; `LossReason.RELEASED` if it was released, `LossReason.HANDED_OVER` if it was handed over,
+            and `LossReason.FORKED` in a forked child.
         """
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
@@ -213,9 +215,48 @@ class Lease(NotSync, BelongsHere):
         """
         if _running_loop() is None:
             # The garbage collector closes a block whose loop has ended: a worker does what we would await.
-            self._held.hand_over()
+            self._held.release_later()
             return False
         return await self._bucket.give_back(self._held)
+
+    async def hand_over(self, *, within: Seconds = 30.0) -> str:
+        """Hand the lease over, and return a token by which one process adopts it; see `ddb_lease.Lease.hand_over`.
+
+        A guarded block goes on: it is no loss. If it is cancelled, the lease is still held, or it is released in the
+        background: nobody has the token.
+
+        Args:
+            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year.
+
+        Returns:
+            The token.
+
+        Raises:
+            LeaseLost: We do not hold the lease (any more). There is no token.
+            StoreUnavailable: No usable answer. There is no token, and the lease is held and renewed as before.
+            StoreRejected: The service refuses for good; else as above.
+            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`, which an adopter
+                would not keep. Nothing was sent, and the lease is held.
+
+        Cost: one UpdateItem a slot, 1 WCU each; to adopt it, as much again.
+        """
+        return await self._bucket.hand_over(self._held, within)
+
+    def conditions(self, *, plain: bool = False) -> list[dict[str, Any]]:
+        """Checks for a transaction of your own, which then happens only while the slots carry this lease. No I/O.
+
+        See `ddb_lease.Lease.conditions`.
+
+        Args:
+            plain: With plain values, for a client of boto3's resource (``table.meta.client``), which types them itself.
+
+        Returns:
+            One ``ConditionCheck`` for each slot, to be put before your own items.
+
+        Raises:
+            LeaseLost: We do not hold the lease (any more).
+        """
+        return self._held.conditions(plain=plain)
 
     async def __aenter__(self) -> Lease:
         try:
@@ -250,7 +291,7 @@ class Lease(NotSync, BelongsHere):
 
     def _give_up(self) -> None:
         if not self._entered:
-            self._held.hand_over()
+            self._held.release_later()
 
     def _call(self, callback: OnLost) -> Unfinished | None:
         """On a thread for callbacks, which must not wait: begin the callback on the loop."""

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, together
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, PendingAcquire
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
 from ddb_lease._state.log import log as _log
@@ -99,7 +99,7 @@ class Leases(NotSync, BelongsHere):
                     failed = failed or error
         except BaseException:
             for held in self._held:
-                held.hand_over()
+                held.release_later()
             raise
         if failed is not None:
             raise failed
@@ -132,7 +132,7 @@ class Leases(NotSync, BelongsHere):
     def _give_up(self) -> None:
         if not self._entered:
             for held in self._held:
-                held.hand_over()
+                held.release_later()
 
 
 async def acquire_all(
@@ -236,7 +236,7 @@ class _Together:
             await self._give_back()
             raise
         except BaseException:
-            self._hand_over()
+            self._release_later()
             raise
 
     async def _acquire_each(self) -> None:
@@ -266,9 +266,10 @@ class _Together:
         lease = await bucket._win(  # noqa: SLF001 - as its own acquire
             timeout, self._data, self._on_lost, count=count, patient=patient
         )
-        if lease is not None:
-            self._at[place] = lease
-        return lease is not None
+        if isinstance(lease, PendingAcquire):
+            return False
+        self._at[place] = lease
+        return True
 
     async def _give_back(self) -> None:
         """Release what was had; if that is cancelled, workers do."""
@@ -279,6 +280,6 @@ class _Together:
         finally:
             self._at = {}
 
-    def _hand_over(self) -> None:
+    def _release_later(self) -> None:
         for lease in self._at.values():
-            lease._held.hand_over()  # noqa: SLF001 - a handle of the same lease
+            lease._held.release_later()  # noqa: SLF001 - a handle of the same lease

@@ -87,13 +87,16 @@ def _execute(arguments: Sequence[str]) -> int:
     options.command = command
     logging.basicConfig(handlers=[streams.Diagnostics()], format="%(message)s", level=logging.WARNING)
     try:
+        options.origins = {}
+        for text in defaults.mistyped(top):
+            streams.say(text)
         defaults.fill(options, top=top)
         # Our own logger only: botocore's debug log shows session tokens and signed requests.
         level = (logging.WARNING, logging.INFO, logging.DEBUG)[max(0, min(options.verbose, 2))]
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
     except LeaseError as error:
-        streams.say(_one_line(error) + known_names.hint(error, options))
+        streams.say(_one_line(error) + defaults.origin_of(error, options) + known_names.hint(error, options))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

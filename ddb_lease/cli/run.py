@@ -21,6 +21,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION
+from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease.cli import connection, exits, formatting, lookup, nesting, pages
 from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
@@ -78,12 +80,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument(
         "--max-tokens",
-        type=int,
+        type=formatting.whole(1, MAX_TOKENS),
         metavar="N",
         help="at most N at once; needed to make the bucket (if it exists, its stored number counts)",
     )
     parser.add_argument(
-        "--count", type=int, default=1, metavar="N", help="how many slots to take at once, all or nothing (default: 1)"
+        "--count",
+        type=formatting.whole(1, PER_TRANSACTION),
+        default=1,
+        metavar="N",
+        help="how many slots to take at once, all or nothing (default: 1)",
     )
     parser.add_argument(
         "--fifo",
@@ -92,14 +98,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--priority",
-        type=int,
+        type=formatting.whole(0, HIGHEST_PRIORITY),
         default=0,
         metavar="N",
         help="0 to 9: in a bucket with --fifo, be served before those of a lower priority (default: 0)",
     )
     parser.add_argument(
         "--lease",
-        type=formatting.duration,
+        type=_lease,
         default=60.0,
         metavar="TIME",
         help="length of the lease (default: 60s; if the bucket exists, its stored length counts)",
@@ -162,6 +168,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(execute=execute, takes_command=True)
 
 
+def _lease(text: str) -> float:
+    seconds = formatting.duration(text)
+    if not 0 < seconds <= LONGEST_LEASE_MS / 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of a lease: it is above 0, and a year at most")
+    return seconds
+
+
 def kill_after(text: str) -> float:
     """The time from TERM to KILL, as it is typed."""
     return math.inf if text == "never" else formatting.duration(text)
@@ -195,7 +208,7 @@ def execute(options: argparse.Namespace) -> int:
                     slots.won(lease)
             except AcquireTimeout as error:
                 nested.warn()
-                say(f"{error}{slots.holders()}")
+                say(formatting.printable(str(error)) + ("" if error.holders else slots.holders()))
                 return int(options.no_slot_code)
             signals.note_only()
             try:

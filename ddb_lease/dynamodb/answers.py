@@ -18,8 +18,10 @@ from typing import Any, Final, get_args
 
 from botocore import exceptions as aws
 
+from ddb_lease._protocol.hits import HitsRequest
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
+    Adopt,
     Answer,
     Conflict,
     Done,
@@ -48,6 +50,7 @@ from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.expressions import DECIDING
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.foreign import as_map, not_ours
+from ddb_lease.dynamodb.hits import read_hits_answer, read_hits_refusal
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     is_counter,
@@ -95,6 +98,7 @@ _FAILED: Final = "ConditionalCheckFailed"
 _INVALID: Final = "ValidationError"
 _SERVER_ERROR: Final = 500
 _RATE_REQUESTS: Final = get_args(RateRequest)
+_HITS_REQUESTS: Final = get_args(HitsRequest)
 
 
 def read_answer(  # noqa: PLR0911 - one for each kind
@@ -122,6 +126,8 @@ def read_answer(  # noqa: PLR0911 - one for each kind
             return _each(request, response)
         case _ if isinstance(request, _RATE_REQUESTS):
             return read_rate_answer(request, response, address)
+        case _ if isinstance(request, _HITS_REQUESTS):
+            return read_hits_answer(request, response, address)
         case _:
             return Done()
 
@@ -230,6 +236,8 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
     found = error.response.get("Item")
     if isinstance(request, _RATE_REQUESTS):
         return read_rate_refusal(request, found, error, address)
+    if isinstance(request, _HITS_REQUESTS):
+        return read_hits_refusal(request, found, error, address)
     if not isinstance(request, (Grow, Recount, SetOrder)):
         return Refused(slot=_slot_in(found))
     try:
@@ -264,9 +272,9 @@ def _refused(
 ) -> Answer:
     if isinstance(request, ChargeTogether):
         return read_together_refusal(reasons, tuple(code == _FAILED for code in codes), error, address)
-    together = request if isinstance(request, Take) else None
+    together = request if isinstance(request, (Take, Adopt)) else None
     # If a transaction has the counter, it comes last: see `expressions`.
-    with_counter = together is None or bool(together.mints)
+    with_counter = together is None or (isinstance(together, Take) and bool(together.mints))
     slots, counter = (reasons[:-1], reasons[-1]) if with_counter else (reasons, {})
     failed = [code == _FAILED for code in codes[: len(slots)]]
     items = [_slot_in(slot.get("Item")) for slot, so in zip(slots, failed, strict=True) if so]

@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.hits import AddHits, BeginHits, DropHits, ListHits, ReadHits, SlideHits
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
+    Adopt,
     BringBack,
     Claim,
     Close,
@@ -40,6 +42,7 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
 from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket
 from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.hits import hits_call_for
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     Wire,
@@ -56,6 +59,7 @@ _is_retired: Final = "attribute_exists(#retired)"
 _fence_rises: Final = "#fence < :fence"
 _free_or_expired: Final = "(attribute_not_exists(#lease_id) OR #expires_at < :expired_before)"
 _still_mine: Final = "#lease_id = :lease_id"
+_not_revoked: Final = "attribute_not_exists(#revoked)"
 _never_shorter: Final = "#expires_at <= :expires_at"
 _number_allowed: Final = "#max_tokens > :slot"
 _room_left: Final = "#minted < #max_tokens"
@@ -69,8 +73,10 @@ _our_slot: Final = "attribute_type(#fence, :number)"  # false if there is no ite
 
 CLAIM: Final = all_of(EXISTS, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = all_of(_still_mine, _never_shorter)
+ADOPT: Final = all_of(_still_mine, _fence_rises, _not_revoked)  # "mine" is the lease that was handed over
 RELEASE: Final = _still_mine
 CLOSE: Final = _still_mine
+GUARD: Final = _still_mine  # of a user's own transaction
 REVOKE: Final = _still_mine  # "mine" is the lease to revoke
 MINT_SLOT: Final = DOES_NOT_EXIST
 BRING_BACK_SLOT: Final = all_of(EXISTS, _is_retired, _our_slot)
@@ -91,6 +97,13 @@ RENEW_STATEMENT: Final = (
     'WHERE "pk" = ? AND "sk" = ? AND "lease_id" = ? AND "expires_at" <= ? '  # key; then the halves of RENEW
     "RETURNING ALL NEW *"
 )
+_SET_HAND_OVER: Final = f"{_SET_RENEW}, #owner = :owner"
+_SET_ADOPT: Final = (
+    "SET #lease_id = :adopter, #owner = :owner, #acquired_at = :acquired_at, #expires_at = :expires_at, "
+    "#fence = :fence, #ttl = :ttl"  # #retired stays
+)
+_DROP_DATA: Final = " REMOVE #data"  # the giver's
+_SET_DATA: Final = ", #data = :data"
 _DROP_LEASE: Final = "REMOVE #lease_id, #owner, #acquired_at, #expires_at, #data, #revoked"  # #fence stays
 _SET_RELEASE: Final = f"SET #ttl = :ttl {_DROP_LEASE}"
 _SET_CLOSE: Final = (  # owner and acquired_at stay, for people; #fence for the next claim
@@ -114,14 +127,18 @@ DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
 """The attributes of a slot that decisions need; the others are for people."""
 
 _LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
-_LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
+_LOOK_NAMING: Final = "#owner, #acquired_at"
+"""So that whoever gives up can name the holders, at no request and no unit more: a read costs by the items, not by what
+is sent of them. What holders attached is not sent."""
+_LOOK: Final = f"{_LOOK_SLOTS}, {_LOOK_NAMING}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
 _CLAIM_NAMES: Final = names_in(CLAIM)
 _RENEW_NAMES: Final = names_in(RENEW, _SET_RENEW)
+_HAND_OVER_NAMES: Final = names_in(RENEW, _SET_HAND_OVER)
 _RELEASE_NAMES: Final = names_in(RELEASE, _SET_RELEASE)
 _DROP_NAMES: Final = names_in(RELEASE, _DROP_LEASE)
-_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK_DECIDING)
+_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others still shows
 _SNAPSHOT_NAMES: Final = names_in(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
@@ -145,6 +162,11 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _renew(request, address)
         case RenewEach():
             return "batch_execute_statement", _renew_each(request, address)
+        case Adopt(slots=(slot,)):
+            return "update_item", _adopt(request, slot, address)
+        case Adopt():
+            slots = [{"Update": _adopt(request, slot, address)} for slot in request.slots]
+            return "transact_write_items", _transaction(request.token, slots, None)
         case Release():
             return "update_item", _release(request, address)
         case Close():
@@ -174,6 +196,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
         case PutTicket() | RefreshTicket() | DropTicket() | LookAtQueue():
             return ticket_call_for(request, address)
+        case AddHits() | BeginHits() | SlideHits() | ReadHits() | DropHits() | ListHits():
+            return hits_call_for(request, address)
         case ListPage():
             return "scan", list_page(request, address)
         case _:
@@ -210,7 +234,7 @@ def _look(request: Look, address: BucketAddress) -> dict[str, Any]:
         "Limit": request.limit,
     }
     if not request.whole:
-        call["ProjectionExpression"] = _LOOK_DECIDING
+        call["ProjectionExpression"] = _LOOK
     if with_counter:
         call["Limit"] += 1
     return call
@@ -231,17 +255,22 @@ def _claim(request: Claim, address: BucketAddress) -> dict[str, Any]:
 
 
 def _renew(request: Renew, address: BucketAddress) -> dict[str, Any]:
+    values = {
+        ":lease_id": {"S": request.lease_id},
+        ":expires_at": {"N": str(request.expires_at)},
+        ":ttl": {"N": str(request.ttl)},
+    }
+    change, names = _SET_RENEW, _RENEW_NAMES
+    if request.owner is not None:
+        values[":owner"] = {"S": request.owner}
+        change, names = _SET_HAND_OVER, _HAND_OVER_NAMES
     return {
         "TableName": address.table,
         "Key": address.key(slot_key(request.slot)),
-        "UpdateExpression": _SET_RENEW,
+        "UpdateExpression": change,
         "ConditionExpression": RENEW,
-        "ExpressionAttributeNames": _RENEW_NAMES,
-        "ExpressionAttributeValues": {
-            ":lease_id": {"S": request.lease_id},
-            ":expires_at": {"N": str(request.expires_at)},
-            ":ttl": {"N": str(request.ttl)},
-        },
+        "ExpressionAttributeNames": names,
+        "ExpressionAttributeValues": values,
         # ALL_NEW costs nothing more, and shows whether the lease was revoked.
         "ReturnValues": "ALL_NEW",
         **ON_FAILURE,
@@ -268,6 +297,24 @@ def _renew_each(request: RenewEach, address: BucketAddress) -> dict[str, Any]:
             for renew in request.renewals
         ]
     }
+
+
+def _adopt(request: Adopt, slot: int, address: BucketAddress) -> Wire:
+    lease = request.lease
+    values: Wire = {
+        ":lease_id": {"S": request.giver},
+        ":adopter": {"S": lease.lease_id},
+        ":owner": {"S": lease.owner},
+        ":acquired_at": {"N": str(lease.acquired_at)},
+        ":expires_at": {"N": str(lease.expires_at)},
+        ":fence": {"N": str(request.fence)},
+        ":ttl": {"N": str(request.ttl)},
+    }
+    change = _SET_ADOPT + _DROP_DATA
+    if lease.data:
+        values[":data"] = {"M": encode_map(lease.data)}
+        change = _SET_ADOPT + _SET_DATA
+    return _change(address, slot_key(slot), ADOPT, change, values)
 
 
 def _release(request: Release, address: BucketAddress) -> dict[str, Any]:

@@ -47,7 +47,12 @@ LIFETIME = 120.0
 UNANSWERED = {"unreachable", "suspended"}
 """The reasons of a lease that could not be renewed. The second appears if the machine was so busy that the process did
 not run for half a second at the deadline. Tests on their own clock tell the two apart."""
-WARM = {"scripts.harness.holders", "scripts.harness.rate_users", "tests.faults.programs"}
+WARM = {
+    "scripts.harness.handing",
+    "scripts.harness.holders",
+    "scripts.harness.rate_users",
+    "tests.faults.programs",
+}
 """The modules whose programs may start in forks of a warm process; others try out how an interpreter starts and ends."""
 ANSWERS_LOST = "answers lost"
 """The way of a contest in which a release may not know whether it took effect."""
@@ -133,6 +138,13 @@ class Holder:
         assert line is not None, f"{self.name} ended ({self.process.wait()}) before it said {what!r}"
         said: dict[str, Any] = json.loads(line)
         assert said["said"] == what, f"{self.name} said {said}, and not {what!r}"
+        return said
+
+    def next(self, within: float = PATIENCE) -> dict[str, Any]:
+        """Wait for its next message, whatever that is."""
+        line = self._lines.get(timeout=within)
+        assert line is not None, f"{self.name} ended ({self.process.wait()}) without a word"
+        said: dict[str, Any] = json.loads(line)
         return said
 
     def heard(self) -> list[dict[str, Any]]:

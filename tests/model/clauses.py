@@ -33,6 +33,11 @@ class Clause(enum.Enum):
     CLOSE_MINE = "close: lease_id = mine"
     CLOSE_ANOTHER_ID = "close: the slot gets another lease_id"
     CLOSE_UNTIL = "close: expires_at is the end of the time asked for"
+    GIVER_STOPS = "hand over: the giver stops believing before anybody has the token"
+    ADOPT_GIVERS = "adopt: lease_id = the giver's"
+    ADOPT_FENCE_RISES = "adopt: fence < :fence"
+    ADOPT_NOT_REVOKED = "adopt: not revoked"
+    ADOPT_KEEPS_RETIRED = "adopt: an Update, a retired slot stays retired"
 
     MINT_NEW = "mint: the slot does not exist"
     MINT_ALLOWED = "mint: max_tokens > slot number"

@@ -107,8 +107,8 @@ def _broken(state: State, kind: str, request: Request, after: Table) -> Iterator
         old, new = before.slots[n], after.slots[n]
         if new is None or new == old:
             continue
-        if kind in {"claim", "mint", "take"} and new.lease == request.lease:
-            yield from _broken_by_acquiring(state, n, new)
+        if kind in {"claim", "mint", "take", "adopt"} and new.lease == request.lease:
+            yield from _broken_by_acquiring(state, n, new, giver=getattr(request, "giver", None))
         elif old is not None and old.lease:
             changed = (old.lease, old.expires, old.revoked) != (new.lease, new.expires, new.revoked)
             if changed and getattr(request, "lease", None) != old.lease:
@@ -121,9 +121,11 @@ def _broken(state: State, kind: str, request: Request, after: Table) -> Iterator
         yield REPAIRED
 
 
-def _broken_by_acquiring(state: State, n: int, new: Slot) -> Iterator[str]:
-    counter = state.table.counter
-    if counter is not None and n >= counter.max_tokens:
+def _broken_by_acquiring(state: State, n: int, new: Slot, *, giver: int | None) -> Iterator[str]:
+    counter, old = state.table.counter, state.table.slots[n]
+    if giver is not None and (old is None or old.lease != giver):
+        yield S5
+    if counter is not None and n >= counter.max_tokens and circulates(new):
         yield S1_CLAIM
     if new.fence <= state.fences[n]:
         yield S3

@@ -21,7 +21,7 @@ SENT, DONE = -1, -2
 LONG_DUE = -1
 """The `ttl` of a slot that TTL may delete at any time, in scenarios without ticks."""
 
-ACQUISITIONS = frozenset({"claim", "mint", "take"})
+ACQUISITIONS = frozenset({"claim", "mint", "take", "adopt"})
 
 TRANSACTIONS = frozenset({"mint", "bring back", "take"})
 """Requests with a token: DynamoDB answers a repeated one without doing it again. The others rely on conditions."""
@@ -92,6 +92,8 @@ class State(NamedTuple):
     """1: `minted` was edited by hand, and not repaired since; 2: slots were put beyond `max_tokens`, and not repaired."""
     closed: tuple[int, ...] = ()
     """Until when nobody else may have each slot, as its last holder asked for: for H only."""
+    offers: tuple[tuple[int, int, int], ...] = ()
+    """What was handed over: slot, lease, and the fence that its holder had."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,10 @@ class Scenario:
 
     Attributes:
         held: The slots leased at the start: slot, client, its deadline.
-        ways: How clients acquire: "claim", "mint", "re-mint", "take", "re-take" (which mints all of them).
+        ways: How clients acquire: "claim", "mint", "re-mint", "take", "re-take" (which mints all of them), "adopt".
         acquisitions: How many attempts each client may make.
         renewals: How many renewals each client may send.
+        hands_over: Whether holders may hand their leases over.
         copies: How many copies the network may make, in all.
         late: Whether answers can be heard late; else each is heard at once or never.
         last: The last tick; 0: no time passes, leases never end.
@@ -156,6 +159,7 @@ class Scenario:
     acquisitions: tuple[int, ...] = (1, 1)
     renewals: tuple[int, ...] = (0, 0, 0)
     releases: bool = True
+    hands_over: bool = False
     copies: int = 0
     late: bool = False
     last: int = 0

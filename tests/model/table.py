@@ -81,6 +81,15 @@ class Close(NamedTuple):
     ttl: int
 
 
+class Adopt(NamedTuple):
+    slot: int
+    giver: int
+    fence: int
+    lease: int
+    expires: int
+    ttl: int
+
+
 class Mint(NamedTuple):
     slot: int
     fence: int
@@ -135,7 +144,7 @@ class Revoke(NamedTuple):
     lease: int
 
 
-Request = Claim | Renew | Release | Close | Mint | BringBack | Take | Retire | Grow | Create | Revoke
+Request = Claim | Renew | Release | Close | Adopt | Mint | BringBack | Take | Retire | Grow | Create | Revoke
 
 
 def circulates(slot: Slot | None) -> bool:
@@ -169,6 +178,7 @@ class Service:
             "renew": self._renew,
             "release": self._release,
             "close": self._close,
+            "adopt": self._adopt,
             "mint": self._mint,
             "bring back": self._bring_back,
             "take": self._take,
@@ -240,6 +250,17 @@ class Service:
         lease = request.closed if keep.CLOSE_ANOTHER_ID else slot.lease
         after = slot._replace(lease=lease, expires=request.expires, ttl=request.ttl, revoked=0)
         return _with(table, request.slot, after)
+
+    def _adopt(self, table: Table, request: Adopt) -> Table | None:
+        slot, keep = table.slots[request.slot], self._keep
+        if slot is None or not slot.lease or (keep.ADOPT_GIVERS and slot.lease != request.giver):
+            return None
+        if keep.ADOPT_FENCE_RISES and not slot.fence < request.fence:
+            return None
+        if keep.ADOPT_NOT_REVOKED and slot.revoked:
+            return None
+        after = slot._replace(lease=request.lease, fence=request.fence, expires=request.expires, ttl=request.ttl)
+        return _with(table, request.slot, after if keep.ADOPT_KEEPS_RETIRED else after._replace(retired=0))
 
     def _revoke(self, table: Table, request: Revoke) -> Table | None:
         slot = table.slots[request.slot]

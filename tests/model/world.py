@@ -40,6 +40,7 @@ from tests.model.state import (
 )
 from tests.model.table import (
     NOBODY,
+    Adopt,
     BringBack,
     Claim,
     Close,
@@ -171,6 +172,8 @@ class World:
         if c.phase == HOLDING:
             if c.renewals < scenario.renewals[i]:
                 yield from self._renewals(s, i, c)
+            if scenario.hands_over:
+                yield ("a holder hands over", f"c{i}"), self._hand_over(s, i), None
             if scenario.releases:
                 yield ("a holder releases", f"c{i}"), self._let_go(s, i), None
             if c.lag:
@@ -205,6 +208,9 @@ class World:
                     for n in numbers:
                         for claim in self._claims(s, n, hi, lease):
                             yield "a client plans a claim", "claim", claim
+                elif way == "adopt":
+                    for offer in s.offers:
+                        yield "a client plans to adopt", "adopt", self._adopt(s, offer, hi, lease)
                 elif way in {"take", "re-take"}:
                     yield from self._takes(s, hi, lease, int(way == "re-take"))
                 else:
@@ -224,6 +230,18 @@ class World:
             for behind in self.scenario.behind:
                 before = s.now + (behind if keep.CLAIM_BY_NOW_LO else 2)
                 yield Claim(n, fence, lease, expires, self._ttl(hi, expires), before)
+
+    def _adopt(self, s: State, offer: tuple[int, int, int], hi: int, lease: int) -> Adopt:
+        slot, giver, fence = offer
+        expires = self._expires(s, hi)
+        return Adopt(slot, giver, self._fence(fence, hi), lease, expires, self._ttl(hi, expires))
+
+    def _hand_over(self, s: State, i: int) -> State:
+        """Stop believing, and give the token to everybody. The renewal before it was like any other."""
+        c = s.clients[i]
+        offers = [(n, c.lease, s.fences[n]) for n in c.slots]
+        s = s._replace(offers=tuple(sorted({*s.offers, *offers})))
+        return _with_client(s, i, self._after_loss(c)) if self.keep.GIVER_STOPS else s
 
     def _mint(self, s: State, n: int, hi: int, lease: int, re_mint: int) -> Mint:
         expires = self._expires(s, hi)
@@ -317,7 +335,7 @@ class World:
         """The ways in which an answer can come: (what to add to the label, the state)."""
         i, kind, request = message.sender, message.kind, message.request
         yield "", s
-        if i >= PLANNER or kind not in {"claim", "mint", "take", "renew"}:
+        if i >= PLANNER or kind not in {"claim", "mint", "take", "adopt", "renew"}:
             return
         c = s.clients[i]
         awaited = c.renewing == request if kind == "renew" else c.phase == WAITING

@@ -71,7 +71,7 @@ BELIEF = Chapter(
             name="a revoked lease is lost",
             module=_LEASE_STATE,
             target="end_renewal",
-            code="slot and slot.lease and slot.lease.revoked",
+            code="_is_revoked(slot)",
             without="None",
             noticed_by=(
                 "tests/protocol/test_lease_state.py::test_an_answer_that_ends_the_lease_says_why_once_and_for_ever",

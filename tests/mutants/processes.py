@@ -114,8 +114,8 @@ PROCESSES = Chapter(
             name="a bucket is kept alive while it holds leases",
             module=_BUCKET_CORE,
             target="_lease_context",
-            code="LeaseContext(bucket=self, state=self.state, driver=self.driver, heartbeats=self.runtime.heartbeat(), renewer=self._renewer, leases=self.leases, owed=self.owed, runtime=self.runtime, connection=self.connection, reporter=self._reporter)",
-            without="LeaseContext(bucket=None, state=self.state, driver=self.driver, heartbeats=self.runtime.heartbeat(), renewer=self._renewer, leases=self.leases, owed=self.owed, runtime=self.runtime, connection=self.connection, reporter=self._reporter)",
+            code="LeaseContext(bucket=self, state=self.state, driver=self.driver, heartbeats=self.runtime.heartbeat(), renewer=self._renewer, leases=self.leases, owed=self.owed, runtime=self.runtime, connection=self.connection, reporter=self.reporter, table=self.table)",
+            without="LeaseContext(bucket=None, state=self.state, driver=self.driver, heartbeats=self.runtime.heartbeat(), renewer=self._renewer, leases=self.leases, owed=self.owed, runtime=self.runtime, connection=self.connection, reporter=self.reporter, table=self.table)",
             noticed_by=("tests/runtime/test_crashes.py::test_a_process_that_ends_releases_what_it_holds",),
         ),
         Mutant(

@@ -167,7 +167,7 @@ RENEWING = Chapter(
         Mutant(
             name="a release that is interrupted is sent by a worker",
             module=_LEASE_END,
-            target="hand_over",
+            target="release_later",
             code="self._context.heartbeats.workers.submit(self.release_quietly, line=self._context.state)",
             without="",
             noticed_by=("tests/test_lease_serial.py::test_a_release_that_was_interrupted_is_done_in_the_background",),

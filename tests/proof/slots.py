@@ -19,6 +19,7 @@ from typing import Any
 import z3
 
 from ddb_lease._protocol.messages import (
+    Adopt,
     BringBack,
     Claim,
     Close,
@@ -59,6 +60,7 @@ def _number_of(name: str) -> Any:
 # Of an attempt, for ever: its number is its lease id.
 FENCE, EXPIRY, BEFORE = _number_of("fence of"), _number_of("expires_at of"), _number_of("expired_before of")
 TTL, MADE = _number_of("ttl of"), _number_of("made at")
+GIVER = _number_of("adopts the lease of")
 # Of an operator's plan, for ever.
 REV, SEEN_MAX, SEEN_MINTED = _number_of("rev seen by"), _number_of("max seen by"), _number_of("minted seen by")
 NEW_MAX, NEW_MINTED, KIND, MANY = (
@@ -98,7 +100,7 @@ class State:
         sent: Of an attempt: whether its request was made, and may be carried out from now on.
         had: Whether it has leased the slot.
         ended: Whether its lease was released.
-        leaving: Whether its release was sent.
+        leaving: Whether its release was sent, or it was handed over.
         until: The expiry of its lease in the table, as last written.
         believes: Until when its holder believes, in the service's time; not after now if it does not.
         planned: Of a plan: whether the counter was read for it.
@@ -399,6 +401,27 @@ def renew_each(run: Run) -> RenewEach:
     return RenewEach(renewals=(renew(run),))
 
 
+def hand_over(run: Run) -> Renew:
+    """The renewal after which a lease is handed over."""
+    return replace(renew(run), owner="owner (handed over)")
+
+
+def adopt(run: Run) -> Adopt:
+    return Adopt(
+        slots=(run.symbol(N),),
+        giver=run.symbol(GIVER(ACTOR)),
+        fence=run.symbol(FENCE(ACTOR)),
+        lease=_lease(run),
+        ttl=run.symbol(TTL(ACTOR)),
+        token="token",
+    )
+
+
+def adopt_several(run: Run) -> Adopt:
+    """A lease of several slots, the slot that is looked at among them."""
+    return replace(adopt(run), slots=(run.symbol(N), run.symbol(z3.Int("slot beside it"))))
+
+
 def release(run: Run, *, dated: bool) -> Release:
     return Release(slot=run.symbol(N), lease_id=run.symbol(ACTOR), ttl=run.symbol(NEW_TTL) if dated else None)
 
@@ -463,6 +486,7 @@ def create(run: Run) -> Create:
 def steps(s: State, setting: Setting) -> Iterator[Step[State]]:
     """All that may happen, to the slot and beside it."""
     yield from _acquisitions(s, setting)
+    yield from _adoptions(s, setting)
     yield from _holding(s, setting)
     yield from _operators(s, setting)
     if setting.only is None:
@@ -504,6 +528,35 @@ def _acquisitions(s: State, setting: Setting) -> Iterator[Step[State]]:
                 setting=setting,
             )
             yield _counted(s, f"a take of other slots is carried out that {name}s", way, counter, many=many)
+
+
+def _adoptions(s: State, setting: Setting) -> Iterator[Step[State]]:
+    giver = GIVER(ACTOR)
+    for name, request in (("adopt", adopt), ("adopt, several", adopt_several)):
+        for way in setting.sent(name, request):
+            happens, slot = way.returned[0].on(s.slot)
+            after = (
+                s.but(slot=slot, highest=FENCE(ACTOR))
+                .of("had", ACTOR, z3.BoolVal(True))
+                .of("until", ACTOR, EXPIRY(ACTOR))
+                .of("ended", giver, z3.BoolVal(True))
+            )
+            given = setting.assume("who hands a lease over has stopped believing", s.leaving(giver))
+            promises = {
+                "S3: each lease has a higher fence than all before": FENCE(ACTOR) > s.highest,
+                "S5: no lease is taken but the one that was handed over": z3.And(exists(s.slot), carries(s, giver)),
+                "S5: nothing of the lease before is left": z3.Not(z3.Or(has(slot, "revoked"), has(slot, "data"))),
+                "S4: the slot stays where it was": circulates(s) == circulates(after),
+                "the item says whose lease it is, since when and until when": z3.And(
+                    [has(slot, name) for name in ("lease_id", "owner", "acquired_at", "expires_at")]
+                ),
+            }
+            yield Step(
+                f"a lease that was handed over is adopted ({name})",
+                [*way.supposed, s.sent(ACTOR), giver > 0, given, happens],
+                after,
+                promises,
+            )
 
 
 def _lifted_take(request: Callable[..., Any], maker: Any) -> list[Way[Sent]]:
@@ -610,14 +663,16 @@ def _holding(s: State, setting: Setting) -> Iterator[Step[State]]:
             "a renewal's ttl is the fence at least, and the retention", FENCE(ACTOR) + RETENTION <= 1000 * NEW_TTL
         ),
     )
-    for name, request in (("renew", renew), ("renew, in a batch", renew_each)):
+    for name, request in (("renew", renew), ("renew, in a batch", renew_each), ("renew, to hand over", hand_over)):
         for way in setting.sent(name, request):
             happens, slot = way.returned[0].on(s.slot)
             after = s.but(slot=slot).of("until", ACTOR, NEW_EXPIRY)
             promises = {
                 "S6: an expiry never falls": value(s.slot, "expires_at") <= NEW_EXPIRY,
-                **_own(s, after, "expires_at"),
+                **_own(s, after, "expires_at", *(("owner",) if request is hand_over else ())),
             }
+            if request is hand_over:
+                promises["a lease that is handed over says who did so"] = has(slot, "owner")
             yield Step(f"a renewal is carried out ({name})", [s.sent(ACTOR), later, happens], after, promises)
     for dated in (True, False):
         name = "release" if dated else "release, without a ttl"

@@ -47,6 +47,7 @@ class Oracle:
         robbed: Leases whose slot was deleted by hand, or that somebody else released by their id, and when: nothing is
             promised until the holder finds out, which takes no longer than the lease.
         revoked: Leases that were marked so, and when: their holder finds out as well.
+        handed_over: Leases whose holder was told that it has handed them over: from then on one other may adopt each.
         grants: Leases handed to users.
         takeovers: Claims that took an expired lease's slot.
         kept_closed: Slots that a holder gave back and kept closed.
@@ -58,6 +59,8 @@ class Oracle:
     by_hand: set[object] = field(default_factory=set)
     robbed: dict[str, float] = field(default_factory=dict)
     revoked: dict[str, float] = field(default_factory=dict)
+    handed_over: set[str] = field(default_factory=set)
+    adopted: int = 0
     editing: bool = False
     stirred: bool = False
     grants: int = 0
@@ -107,7 +110,7 @@ class Oracle:
                 made_anew = change.before is None
                 self._counter_changed(change)
             elif change.key[1].startswith("slot#"):  # tickets decide nothing that must hold
-                self._slot_changed(change)
+                self._slot_changed(change, arguments)
         self._count(made_anew=made_anew)
 
     def after_each(self) -> None:
@@ -171,7 +174,7 @@ class Oracle:
         # If front ends differ, three answers need not agree.
         return process.dated_answers >= ANSWERS_THAT_TELL and not process.bucket._core.state.time.doubtful
 
-    def _slot_changed(self, change: Change) -> None:
+    def _slot_changed(self, change: Change, arguments: Arguments) -> None:
         slot = int(change.key[1].removeprefix("slot#"))
         before, after = change.before, change.after
         if self.editing:
@@ -181,9 +184,9 @@ class Oracle:
                 self.robbed[before["lease_id"]["S"]] = self.world.now
             return
         if after is not None:  # otherwise TTL deleted it
-            self._slot_written(slot, before, after)
+            self._slot_written(slot, before, after, arguments)
 
-    def _slot_written(self, slot: int, before: Item | None, after: Item) -> None:
+    def _slot_written(self, slot: int, before: Item | None, after: Item, arguments: Arguments) -> None:
         old, new = (_lease_id(before) if before else None), _lease_id(after)
         fence = int(after["fence"]["N"])
         if int(after["ttl"]["N"]) * 1000 < fence + TIMING.retention * 1000:
@@ -192,10 +195,13 @@ class Oracle:
             self._gone.add(old)
             if self.robbed.get(old) == math.inf:
                 self.robbed[old] = self.world.now  # somebody was about to end it: now it has ended
-        if new is not None and new != old and old is not None and new == closed_id(old):
-            self._closed(slot, new, before, after)
-        elif new is not None and new != old:
-            self._leased(slot, new, fence, before)
+        if new is not None and new != old:
+            if old is not None and new == closed_id(old):
+                self._closed(slot, new, before, after)
+            elif _is_adoption(arguments) and old is not None:
+                self._adopted(slot, new, old, fence, before, after)
+            else:
+                self._leased(slot, new, fence, before)
         elif before is not None and fence != int(before["fence"]["N"]):
             raise Violation(
                 "S3", f"slot {slot}: the fence changed from {before['fence']['N']} to {fence} without a lease"
@@ -245,6 +251,21 @@ class Oracle:
             raise Violation(
                 "H", f"slot {slot}: {lease_id} leased it {until - self.world.now:.1f} s before {last} allowed that"
             )
+
+    def _adopted(self, slot: int, lease_id: str, giver: str, fence: int, before: Item, after: Item) -> None:
+        if giver not in self.handed_over:
+            raise Violation("S5", f"slot {slot}: {lease_id} was adopted from {giver}, which nobody has handed over")
+        if "revoked" in before:
+            raise Violation("S5", f"slot {slot}: {lease_id} was adopted although {giver} was revoked")
+        if lease_id in self._gone and slot not in self.by_hand:
+            raise Violation("S5", f"slot {slot}: lease {lease_id} came back after its end")
+        if fence <= self._fences.get(slot, -1):
+            raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
+        if ("retired" in before) != ("retired" in after):
+            raise Violation("N", f"slot {slot}: an adoption has brought it back")
+        self._fences[slot] = fence
+        self.robbed.pop(lease_id, None)
+        self.adopted += 1
 
     def _counter_changed(self, change: Change) -> None:
         if self.editing:
@@ -298,6 +319,11 @@ class Oracle:
     def _counter(self, name: str) -> int:
         counter: Any = self.service.items.get(COUNTER)
         return 1_000_000 if counter is None else int(counter[name]["N"])
+
+
+def _is_adoption(arguments: Arguments) -> bool:
+    parts = arguments.get("TransactItems", ({"Update": arguments},))
+    return all(":adopter" in part.get("Update", {}).get("ExpressionAttributeValues", {}) for part in parts)
 
 
 def _lease_id(item: Item) -> str | None:

@@ -268,6 +268,9 @@ class Performance:
                 with contextlib.suppress(Mishap), lease:
                     raise Mishap
                 return
+            case "hand over":
+                self._hand_over(process, lease)
+                return
             case "renew":
                 lease.renew()
             case "shared":
@@ -280,6 +283,53 @@ class Performance:
         self._note(process.name, f"released {lease.id}: {ended}")
         if ending == "twice" and lease.release() and ended:
             raise Violation("S5", f"{lease.id} was ended by two releases")
+
+    def _hand_over(self, process: Process, lease: Lease) -> None:
+        """Hand it over; then one or two others adopt it, now or as it expires. Which of them gets it is theirs to find."""
+        length = lease._held._seconds
+        if lease._held.end.keeps_closed:  # refused
+            with contextlib.suppress(ConfigurationError):
+                lease.hand_over(within=length)
+                raise Violation("H", f"{lease.id} was handed over, and is to be held at least")
+            lease.release()
+            return
+        try:
+            token = lease.hand_over(within=length * (0.5 + self._chance.random() / 2))
+        except StoreUnavailable:
+            lease.release()
+            raise
+        self._note(process.name, f"hands {lease.id} over")
+        self.oracle.handed_over.add(lease.id)
+        others = [other for other in self.cast if other.alive and not other.frozen]
+        for adopter in self._chance.sample(others, min(len(others), self._chance.choice((1, 1, 2)))):
+            pause = self._chance.choice((0.0, 0.0, 0.1, 1.2)) * self._chance.random() * length
+            hold, ends = self._chance.random() * length, self._chance.random() < 0.7
+            adopter.act("adopter", lambda a=adopter, p=pause, h=hold, e=ends: self._adopt(a, token, p, h, ends=e))
+
+    def _adopt(self, process: Process, token: str, pause: float, hold: float, *, ends: bool) -> None:
+        self._working += 1
+        calls: list[float] = []
+        sent = process.requests
+        try:
+            process.wait(pause)
+            lease = process.bucket.adopt(token, on_lost=self._callback(process, calls, acts=False))
+            held = self._held(process, lease, calls)
+            process.wait(hold)
+            lease.check()
+            if ends:
+                self._note(process.name, f"released {lease.id}: {lease.release()}")
+                if held in process.held:
+                    process.held.remove(held)
+        except (*EXPECTED, StoreRejected) as error:
+            self._excuse(error, process, sent)
+        except ConfigurationError as error:
+            if not process.bucket._core.state.closed and "margin" not in str(error):
+                raise
+        except KeyboardInterrupt:
+            self._note(process.name, "is interrupted")
+        finally:
+            self._working -= 1
+            self._rested_at = self.world.now
 
     def _acquire(self, process: Process, job: Job) -> Lease | None:
         calls: list[float] = []
@@ -312,15 +362,20 @@ class Performance:
         if lease is None:
             self._note(process.name, "gets none")
             return None
-        held = Held(lease, process, told_lost=calls[0] if calls else None, at_least=job.at_least)
+        self._held(process, lease, calls, job.at_least)
+        return lease
+
+    def _held(self, process: Process, lease: Lease, calls: list[float], at_least: float | None = None) -> Held:
+        """Note what a user got."""
+        held = Held(lease, process, told_lost=calls[0] if calls else None, at_least=at_least)
         # The claim was in flight while the steady clock stood still: nothing in its answer can show that.
         held.blind = self._first_sent.get(lease.id, 0) <= process.sent_when_thawed
         process.held.append(held)
         self._note(process.name, f"holds {lease.id}, fence {lease.fence}")
         self.oracle.granted()
-        if job.at_least:
-            self.oracle.promised(lease, job.at_least)
-        return lease
+        if at_least:
+            self.oracle.promised(lease, at_least)
+        return held
 
     def _tokens_seen_by(self, process: Process) -> int:
         counter = process.bucket._core.state.hints.counter
@@ -907,8 +962,11 @@ def _grant_of(lease: Lease) -> Grant:
 
 
 def _lease_asked_for(operation: str, arguments: Arguments) -> str | None:
-    part = arguments["TransactItems"][0].get("Put", {}) if operation == "transact_write_items" else arguments
-    lease_id = part.get("Item", {}).get("lease_id")
+    part = arguments
+    if operation == "transact_write_items":
+        ((_, part),) = arguments["TransactItems"][0].items()
+    adopted = part.get("ExpressionAttributeValues", {}).get(":adopter")
+    lease_id = part.get("Item", {}).get("lease_id", adopted)
     return None if lease_id is None else str(lease_id["S"])
 
 
@@ -944,6 +1002,8 @@ def _readable(operation: str, arguments: Arguments) -> str:  # noqa: PLR0911 - o
             return f"set the counter: {numbers}"
         expiry = values.get(":expires_at")
         lease = values[":lease_id"]["S"][:8]
+        if ":adopter" in values:
+            return f"adopt {where} of {lease} as {values[':adopter']['S'][:8]} until {_clock(expiry)}"
         return f"release {where} of {lease}" if expiry is None else f"renew {where} of {lease} until {_clock(expiry)}"
     parts = []
     for part in arguments["TransactItems"]:

@@ -20,6 +20,12 @@ ENDINGS = ("release", "release", "release", "twice", "leave", "stranger", "renew
 `renew` by hand and release, raise an `error` inside the ``with`` block, release what a thread `shared` with it renews at
 this moment, or ask for the bucket's `status` and release."""
 
+HAND_OVER = "hand over"
+"""Another ending, of some jobs of some schedules: hand the lease over, for one or two other processes to adopt it."""
+
+HANDED_OVER = 0.15
+"""What part of the schedules has jobs that hand their leases over."""
+
 SETUPS = ("nothing",) * 8 + ("room", "retired", "stray", "leftover", "dead")
 """The table at the beginning: mostly empty. A counter with `room` to mint, slots that are `retired` (a lease still
 runs on one), a `stray` in circulation beyond `max_tokens`, slots `leftover` without a counter, or leases of holders
@@ -182,8 +188,22 @@ def schedule_for(seed: int) -> Schedule:
     schedule = _windowed(schedule, windowed) if windowed.random() < 0.2 else schedule
     holding = Random(f"{seed} hold at least")
     schedule = _holding(schedule, holding) if holding.random() < HELD_AT_LEAST else schedule
+    handing = Random(f"{seed} hand over")
+    schedule = _handing_over(schedule, handing) if handing.random() < HANDED_OVER else schedule
     ordered = Random(f"{seed} order")
     return _ordered(schedule, ordered) if ordered.random() < ORDERED else schedule
+
+
+def _handing_over(schedule: Schedule, chance: Random) -> Schedule:
+    """Half of the jobs hand their leases over, some at once."""
+
+    def handing(job: Job) -> Job:
+        if chance.random() < 0.5:
+            return job
+        return replace(job, ending=HAND_OVER, hold=job.hold * chance.choice((0.0, 1.0)))
+
+    jobs = tuple(tuple(tuple(handing(job) for job in thread) for thread in threads) for threads in schedule.jobs)
+    return replace(schedule, jobs=jobs)
 
 
 def _ordered(schedule: Schedule, chance: Random) -> Schedule:

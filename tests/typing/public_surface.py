@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
-from ddb_lease.adapters import asgi, wsgi
+from ddb_lease.adapters import asgi, langchain, limits, pyrate, wsgi
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -73,6 +73,12 @@ def bucket_and_lease() -> None:
         lease.held = False  # type: ignore[misc]
         lease.check()
         lease.renew()
+        assert_type(lease.conditions(), list[dict[str, Any]])
+        assert_type(lease.conditions(plain=True), list[dict[str, Any]])
+        token = lease.hand_over(within=timedelta(seconds=30))
+        assert_type(token, str)
+        assert_type(bucket.adopt(token, data={"a": 1}, on_lost=lambda lost: lost.id), ddb_lease.Lease)
+        lease.hand_over(30)  # type: ignore[call-arg]
 
 
 def leading() -> None:
@@ -279,6 +285,8 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
     except ddb_lease.RateTimeout as in_vain:
         assert_type((in_vain.rate, in_vain.key, in_vain.limit), tuple[str, str, str])
         assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
+    except ddb_lease.AcquireTimeout as too_late:
+        assert_type((too_late.place, too_late.holders), tuple[int | None, tuple[str, ...]])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
     its_child: type[ddb_lease.ConfigurationError] = ddb_lease.TooManyPermits
@@ -300,6 +308,8 @@ def every_event(event: events.Event) -> str:
             assert_type(event.freed, bool)
         case events.Lost():
             assert_type(event.reason, ddb_lease.LossReason)
+        case events.HandedOver():
+            assert_type(event.lease_id, str)
         case events.Contended():
             assert_type(event.reason, Literal["taken", "conflict"])
         case events.Throttled():
@@ -309,6 +319,7 @@ def every_event(event: events.Event) -> str:
             assert_type(event.slot, int)
         case events.Waiting():
             assert_type((event.place, event.exact), tuple[int, bool])
+            assert_type((event.count, event.priority, event.ticket), tuple[int, int, str])
         case _:
             assert_never(event)
     return event.bucket
@@ -373,6 +384,10 @@ async def on_a_loop() -> None:
             assert_type(lease.reason, ddb_lease.LossReason | None)
             assert_type(await lease.lost(), ddb_lease.LossReason)
             assert_type(await lease.release(), bool)
+            assert_type(lease.conditions(plain=True), list[dict[str, Any]])
+            token = await lease.hand_over(within=30)
+            assert_type(token, str)
+            assert_type(await bucket.adopt(token, on_lost=print), aio.Lease)
 
         @bucket.leased(timeout=60)
         async def report(lease: aio.Lease, day: str) -> list[str]:
@@ -431,6 +446,24 @@ def test_kit() -> None:
         stage.lose(stage.leases[0], reason=ddb_lease.LossReason.TAKEN)
         with stage.outage(answers_only=True):
             pass
+
+
+def limiters_of_other_libraries() -> None:
+    storage = limits.DynamoDBStorage("dynamodb:///limits", name="api", timeout=timedelta(seconds=2))
+    assert_type(storage.incr("k", 60), int)
+    assert_type(storage.acquire_sliding_window_entry("k", 5, 60, amount=2), bool)
+    assert_type(storage.get_sliding_window("k", 60), tuple[int, float, int, float])
+    limits.DynamoDBStorage("dynamodb:///limits", True, "api")  # type: ignore[call-arg]
+    awaited = limits.AsyncDynamoDBStorage("async+dynamodb:///limits", max_requests=4)
+    incr: Coroutine[Any, Any, int] = awaited.incr("k", 60)
+    blocking = ddb_lease.RateLimiter("model", rate=5)
+    calls = langchain.LangChainRateLimiter(blocking, aio_limiter=aio.RateLimiter("model", rate=5), timeout=9)
+    assert_type(calls.acquire(blocking=False), bool)
+    langchain.LangChainRateLimiter(aio.RateLimiter("model", rate=5))  # type: ignore[arg-type]
+    bucket = pyrate.DynamoDBBucket("api", [], key="customer-7", table="ddb-lease")
+    assert_type(bucket.count(), int)
+    put: Coroutine[Any, Any, bool] = pyrate.AsyncDynamoDBBucket("api", []).put(None)
+    print(incr, put)
 
 
 def process_ends() -> None:

@@ -14,6 +14,7 @@ from ddb_lease.cli.conform.samples import (
     MINE,
     NOW,
     YES,
+    adopt,
     bring_back,
     counted,
     counter,
@@ -40,6 +41,7 @@ def bucket_probes(token: Tokens) -> Iterator[Probe]:
     yield from _mints(token)
     yield from _replays(token)
     yield from _takes(token)
+    yield from _adoptions(token)
     yield from _bring_backs(token)
     yield from _retires(token)
     yield from _snapshots()
@@ -190,6 +192,24 @@ def _takes(token: Tokens) -> Iterator[Probe]:
         request=take(token(), claims=tuple(range(many)), seen_max=many),
         units=2 * many,
         after={**_created(many, many), **{slot_key(n): MINE for n in range(many)}},
+    )
+
+
+def _adoptions(token: Tokens) -> Iterator[Probe]:
+    given: Items = {slot_key(0): leased(), slot_key(1): leased()}
+    yield Probe(
+        name="adopt a lease of two slots",
+        request=adopt(token(), 0, 1),
+        before=given,
+        units=4,
+        after={slot_key(0): MINE, slot_key(1): MINE},
+    )
+    yield Probe(
+        name="adopt a lease of two slots, one of which has another",
+        request=adopt(token(), 0, 1),
+        before=given | {slot_key(1): leased("third")},
+        answer=_cancelled("None", _SHOWN),
+        read="Refused",
     )
 
 

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from ddb_lease._protocol.messages import BringBack, Claim, Close, Create, Mint, Release, Renew, Retire, Revoke, Take
+from ddb_lease._protocol.messages import (
+    Adopt,
+    BringBack,
+    Claim,
+    Close,
+    Create,
+    Mint,
+    Release,
+    Renew,
+    Retire,
+    Revoke,
+    Take,
+)
 from ddb_lease._protocol.records import Claimant, Settings
 from ddb_lease.dynamodb.items import Wire, number, text
 
@@ -69,6 +81,16 @@ RENEWED: Final = {"expires_at": number(NOW + LEASE_MS), "ttl": number(LATER)}
 def release(lease_id: str = "mine", *, ttl: int | None = LATER) -> Release:
     """A release of slot 0."""
     return Release(slot=0, lease_id=lease_id, ttl=ttl)
+
+
+def hand_over() -> Renew:
+    """The renewal after which a lease on slot 0 is handed over."""
+    return replace(renew(), owner="owner (handed over)")
+
+
+def adopt(token: str, *slots: int, fence: int = 100) -> Adopt:
+    """An adoption of the lease `leased` makes."""
+    return Adopt(slots=slots, giver="other", fence=fence, lease=claimant(), ttl=LATER, token=token)
 
 
 RELEASED: Final = dict.fromkeys(("lease_id", "owner", "acquired_at", "expires_at"))

@@ -15,10 +15,12 @@ from ddb_lease.cli.conform.samples import (
     RELEASED,
     RENEWED,
     YES,
+    adopt,
     claim,
     close,
     counter,
     free,
+    hand_over,
     leased,
     release,
     renew,
@@ -37,6 +39,7 @@ def slot_probes() -> Iterator[Probe]:
     yield from _claims()
     yield from _renewals()
     yield from _batches()
+    yield from _adoptions()
     yield from _releases()
 
 
@@ -199,6 +202,34 @@ def _batches() -> Iterator[Probe]:
         answer="ValidationException",
         read="Rejected",
     )
+
+
+def _adoptions() -> Iterator[Probe]:
+    given = leased(data={"M": {"k": text("v")}}, retired=YES)
+    yield Probe(
+        name="renew to hand over",
+        request=hand_over(),
+        before={_SLOT: leased("mine")},
+        answer="ok, shows the item",
+        units=1,
+        after={_SLOT: RENEWED | {"owner": text("owner (handed over)")}},
+    )
+    yield Probe(
+        name="adopt a lease on a retired slot",
+        request=adopt("", 0),
+        before={_SLOT: given},
+        units=1,
+        after={_SLOT: MINE | {"data": None}},
+    )
+    yield Probe(name="adopt on a slot that does not exist", request=adopt("", 0), answer=_REFUSED, read="Refused")
+    refused: dict[str, Items] = {
+        "adopt another lease than the one handed over": {_SLOT: leased("third")},
+        "adopt a lease that was released": {_SLOT: free()},
+        "adopt a lease that is revoked": {_SLOT: leased(revoked=text("operator"))},
+        "adopt with a fence that does not rise": {_SLOT: leased(fence=100)},
+    }
+    for name, before in refused.items():
+        yield Probe(name=name, request=adopt("", 0), before=before, answer=_SHOWN, read="Refused")
 
 
 def _releases() -> Iterator[Probe]:

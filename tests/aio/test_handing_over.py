@@ -1,0 +1,85 @@
+"""Handing a lease over on a loop: guarded blocks go on, and what is cancelled leaves the slot to its block, or free."""
+
+import asyncio
+
+import pytest
+
+from ddb_lease import LossReason
+from ddb_lease._protocol.messages import Renew
+from tests.support import eventually, leases_in
+
+CONTRACT = True  # the simulator's DynamoDB too
+NOT_ON = ("embedded", "ministack", "dynoxide")
+
+
+def test_a_guarded_block_goes_on_and_its_end_releases_nothing(aio_bucket, table):
+    async def main():
+        bucket = aio_bucket()
+        async with bucket.lease(timeout=5) as lease:
+            lost = asyncio.create_task(lease.lost())
+            await asyncio.sleep(0)
+            token = await lease.hand_over()
+            assert await lost is LossReason.HANDED_OVER
+            await asyncio.sleep(0.01)
+        assert list(leases_in(table).values()) == [lease.id]
+        async with await aio_bucket().adopt(token) as mine, mine.guard():
+            assert mine.slots == lease.slots
+        assert leases_in(table) == {}
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_hand_over_leaves_the_slot_free(aio_bucket, table):
+    bucket = aio_bucket()
+
+    async def main():
+        lease = await bucket.acquire(timeout=5)
+        sent, cancelled = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wait(_):
+            loop.call_soon_threadsafe(sent.set)
+            asyncio.run_coroutine_threadsafe(cancelled.wait(), loop).result(30)
+
+        bucket.tap.inject(Renew, before=wait)
+        handing = asyncio.create_task(lease.hand_over(within=100))
+        await sent.wait()
+        handing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handing
+        cancelled.set()
+        await lease.lost()  # the request is answered after all
+
+    asyncio.run(main())
+    eventually(lambda: leases_in(table) == {} and not bucket._core.owed)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_adoption_that_is_cancelled_at_any_turn_leaves_nothing_held(aio_bucket, table, count):
+    giver, adopter = aio_bucket(stepped=True), aio_bucket(stepped=True)
+
+    async def main(turns):
+        lease = await giver.acquire(timeout=5, count=count)
+        adopting = asyncio.create_task(adopter.adopt(await lease.hand_over(within=100)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        under_way = adopting.cancel()
+        if under_way:
+            with pytest.raises(asyncio.CancelledError):
+                await adopting
+        await adopter._bucket.driver._threads.land()
+        await giver._bucket.driver._threads.land()
+        if not under_way:
+            await (await adopting).release()
+        return lease, under_way
+
+    for turns in range(1, 200, 3):
+        lease, under_way = asyncio.run(main(turns))
+        eventually(lambda: not adopter._core.leases and not adopter._bucket._debts)
+        eventually(lambda given=lease.id: set(leases_in(table).values()) <= {given})
+        if not under_way:
+            break
+        table.delete_all()
+        giver._core.state.hints.forget()
+        adopter._core.state.hints.forget()
+    assert turns > 10
