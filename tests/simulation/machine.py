@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ddb_lease._protocol.decisions import WINDOW
+from ddb_lease.models import Order
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import Process
 from tests.simulation.performance import Performance, quiet, windows_of
@@ -55,6 +56,7 @@ _jobs = st.builds(
     ending=st.sampled_from([*ENDINGS, HAND_OVER]),
     acts=st.booleans(),
     count=st.sampled_from([1, 1, 2]),
+    priority=st.sampled_from([0, 0, 5]),
     at_least=st.sampled_from([0.0, 0.0, 1.0, 6.0]),
 )
 
@@ -70,6 +72,7 @@ class Leases(RuleBasedStateMachine):
         due=st.booleans(),
         wishes=st.sampled_from([(), ((2, LEASE), (3, LEASE + 2.0))]),
         window=st.sampled_from([WINDOW, 1]),
+        order=st.sampled_from(["any", "fifo"]),
     )
     def begin(
         self,
@@ -81,6 +84,7 @@ class Leases(RuleBasedStateMachine):
         due: bool,
         wishes: tuple[tuple[int, float], ...],
         window: int,
+        order: Order,
     ) -> None:
         """A bucket, and three processes that want a lease each."""
         schedule = Schedule(
@@ -98,6 +102,7 @@ class Leases(RuleBasedStateMachine):
             due=due,
             wishes=wishes,
             window=window,
+            order=order,
             faults={},
         )
         self._silence = contextlib.ExitStack()
@@ -156,6 +161,7 @@ class Leases(RuleBasedStateMachine):
                 "shrink",
                 "grow",
                 "revoke",
+                "reorder",
             ]
         ),
         size=st.sampled_from([0.05, 0.3, 0.7, 1.0]),
