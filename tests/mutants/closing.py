@@ -142,7 +142,7 @@ CLOSING = Chapter(
         Mutant(
             name="a lease is noted before an interrupt can come",
             module="bucket.py",
-            target="LeaseBucket._acquire",
+            target="LeaseBucket._win",
             code="had.append(lease)",
             without="pass",
             noticed_by=(f"{_ALL}test_an_error_of_one_releases_the_others",),
