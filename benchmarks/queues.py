@@ -33,6 +33,9 @@ LEASE_MS = 3_600_000
 """So long that nothing expires: workers do not renew here."""
 
 
+FOR_EVER = 1_000_000.0
+"""Seconds for which slots are held, where only the waiting is counted."""
+
 LOOK_SECONDS = 0.5
 """Two looks of the first of a queue: whoever gets a slot so much later than somebody who came later was overtaken.
 Those who get their slots at the same time, each its own, need not get them in order."""
@@ -146,6 +149,7 @@ def play(case: Case, *, seed: int = 1) -> dict[str, Any]:
         "requests_a_grant": service.requests / grants,
         "writes_a_grant": (service.requests - service.reads) / grants,
         "lost_writes_a_grant": service.wasted / grants,
+        "requests_a_second": service.requests / case.seconds,
         "rcu_a_second": service.rcu / case.seconds,
         "throttled_a_second": service.throttled / case.seconds,
         "out_of_order": out_of_order(shared.arrivals[counted:]),
@@ -174,6 +178,9 @@ CASES = (
     Case(name="300-on-8-10s", order="fifo", processes=300, tokens=8, hold=10.0, seconds=400, warm=60),
     Case(name="1000-on-4", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=300, warm=300),
     Case(name="1000-on-4-any", order="any", processes=1000, tokens=4, hold=10.0, seconds=60),
+    Case(name="1-waits", order="fifo", processes=9, tokens=8, hold=FOR_EVER, seconds=60),
+    Case(name="10-wait", order="fifo", processes=18, tokens=8, hold=FOR_EVER, seconds=60),
+    Case(name="100-wait", order="fifo", processes=108, tokens=8, hold=FOR_EVER, seconds=60),
 )
 
 
@@ -182,7 +189,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description=__doc__.partition("\n")[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"some of: {', '.join(case.name for case in CASES)}")
     wanted = parser.parse_args().cases
-    columns = ("name", "grants", "jain", "use", "requests_a_grant", "writes_a_grant", "rcu_a_second")
+    columns = (
+        "name",
+        "grants",
+        "jain",
+        "use",
+        "requests_a_grant",
+        "writes_a_grant",
+        "requests_a_second",
+        "rcu_a_second",
+    )
     columns += ("out_of_order", "overtaken")
     print("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("| --- " * len(columns) + "|")

@@ -82,6 +82,9 @@ def _of_programs(results: Mapping[str, Any]) -> list[tuple[str, str, Sequence[Ma
         found.append(("middleware", "Middleware: a request, in microseconds", part))
     if part := results.get("imports"):
         found.append(("imports", "Imports", [{"program": k, "to_boto3": v} for k, v in part["to_boto3"].items()]))
+    if part := results.get("leader"):
+        title = f"Leaders: from the end of one to the next (leases of {part['lease_seconds']:g} s)"
+        found.append(("leader", title, part["rows"]))
     return found
 
 

@@ -31,6 +31,7 @@ if _typing.TYPE_CHECKING:
         UnknownBucket,
     )
     from ddb_lease.key_limiter import KeyLimiter
+    from ddb_lease.leader import Leader
     from ddb_lease.lease import Lease
     from ddb_lease.models import (
         BucketStatus,
@@ -61,6 +62,7 @@ __all__ = [
     "DynamoDBTokenBucket",
     "EngineError",
     "KeyLimiter",
+    "Leader",
     "Lease",
     "LeaseBucket",
     "LeaseError",
@@ -96,6 +98,7 @@ _MODULES = {
     "Leases": "together",
     "acquire_all": "together",
     "KeyLimiter": "key_limiter",
+    "Leader": "leader",
     "RateLimiter": "rate_limiter",
     "Reservation": "reservation",
     "SlidingWindow": "sliding_window",

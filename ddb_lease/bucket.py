@@ -13,7 +13,9 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
+from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from ddb_lease._runtime import process
 from ddb_lease._runtime.adopting import begin_adopt, kept
@@ -27,9 +29,11 @@ from ddb_lease._runtime.bucket_core import (
     end_all,
     require_count,
     require_priority,
+    timed_out,
 )
 from ddb_lease._runtime.decorators import PassesLease, Wording, decorate, require_timeout
 from ddb_lease._runtime.give_back import CLOSE_SECONDS, give_back, release_later
+from ddb_lease._runtime.invocations import Fitting, OnBusy, decorate_handler
 from ddb_lease._runtime.mistaken import NoLease, NotAsync
 from ddb_lease._runtime.origin import Caller, caller, hand_out
 from ddb_lease._runtime.ports import Wakeup
@@ -175,7 +179,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             The lease, held and renewed in the background.
 
         Raises:
-            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds.
+            AcquireTimeout: Nothing came free in time. Nothing is held. It names the leases that this process holds, the
+                other holders, and the place in an ordered bucket's queue, as the last look showed them; it sends
+                nothing for that.
             StoreUnavailable: The service did not answer until the timeout; without a timeout, it has never answered
                 in 20 s. Nothing is held; a slot that an unanswered request took is free when its lease expires.
             StoreRejected: No table, no permission: waiting will not help. Nothing is held.
@@ -198,8 +204,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         lease = self._acquire(
             timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
         )
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise timed_out(self._core, timeout, count, lease.waiter.standing)
         return lease
 
     def try_acquire(
@@ -236,7 +242,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        lease = self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        return None if isinstance(lease, PendingAcquire) else lease
 
     def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
         """Adopt a lease that another process, or this one, has handed over by `Lease.hand_over`.
@@ -336,6 +343,60 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             wording=_LEASED,
         )
 
+    def handler(
+        self,
+        *,
+        margin: Seconds = 5.0,
+        timeout: Seconds | None = 0.0,
+        data: Data | None = None,
+        on_busy: OnBusy | None = None,
+    ) -> Callable[[Callable[..., Any]], Callable[[Any, Any], Any]]:
+        """Decorate a handler of AWS Lambda: each invocation has a lease that fits it.
+
+        The lease is as long as the invocation may still take (``context.get_remaining_time_in_millis()``), and `margin`
+        more, whatever `lease_seconds` is. So it needs no renewal, and no thread runs in the sandbox, which Lambda
+        freezes between invocations. The handler's end releases it, an exception too. If Lambda ends the invocation at
+        its timeout, or the sandbox dies, the lease expires: `margin` and some 2 s after the time that the invocation
+        had. After a thaw nothing goes by the old lease, nor by what was known of the time.
+
+        If the handler's first parameter is named ``lease``, it gets the lease there: ``def handler(lease, event,
+        context)``. ``lease.check()`` raises if the machine slept past the lease's end.
+
+        Coroutine and generator functions are refused, as with `leased`. The context must be Lambda's, or have that
+        method.
+
+        Args:
+            margin: Seconds, or a timedelta, by which the lease outlasts the invocation; at least the `Timing` margin of
+                a lease of 15 minutes, 3.4 s by default.
+            timeout: How long to wait for a slot, besides one request's time, and never longer than the invocation may
+                take; 0 tries once, None waits as long as it may. Waiting is billed.
+            data: As in `acquire`.
+            on_busy: Called with event and context if no slot was had; what it returns is the result. Without it the
+                call raises `AcquireTimeout`, so that Lambda, or a queue, tries again later.
+
+        Raises:
+            ConfigurationError: When it decorates: the function cannot be guarded, or an argument cannot work. When the
+                function is called: this is no context of Lambda's. Calls also raise what `acquire` raises.
+
+        Cost: as `acquire` and `release`: 2 writes, 2 WCU, and no renewal. A new sandbox reads twice before its first.
+
+        Example:
+            >>> from ddb_lease import LeaseBucket, local
+            >>> bucket = LeaseBucket("imports", max_tokens=1, **local.connect())
+            >>> @bucket.handler(on_busy=lambda event, context: "somebody is at it")
+            ... def handler(lease, event, context):
+            ...     return f"imported {event} on slot {lease.slot}"
+            >>> class Context:
+            ...     def get_remaining_time_in_millis(self):
+            ...         return 30_000
+            >>> handler("a.csv", Context())
+            'imported a.csv on slot 0'
+        """
+        fitting = Fitting(self._core, margin=margin, timeout=timeout, data=data)
+        return functools.partial(
+            decorate_handler, enter=lambda context: Lease(fitting.acquire(context)), on_busy=on_busy
+        )
+
     def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
 
@@ -405,6 +466,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             >>> bucket.resize(3).after
             3
             >>> lease.held  # on whichever slot
+            True
+            >>> lease.release()
             True
         """
         return self._core.run(self._core.resize(max_tokens))
@@ -554,8 +617,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         priority: int = 0,
         hold_at_least: Seconds | None = None,
         had: list[Lease] | None = None,
-    ) -> Lease | None:
-        """A lease; None if there is none in time. If this is interrupted, it releases what may be leased.
+    ) -> Lease | PendingAcquire:
+        """A lease; the acquire itself if it won none in time. If interrupted, it releases what may be leased.
 
         It is put into `had` before an interrupt can come between this and its caller.
         """
@@ -585,14 +648,14 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         by: weakref.ref[threading.Thread],
         *,
         had: list[Lease] | None = None,
-    ) -> Lease | None:
+    ) -> Lease | PendingAcquire:
         core = self._core
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             held = core.hold(pending, outcome)
             if held is None:
-                return None
+                return pending
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             if had is not None:

@@ -91,7 +91,22 @@ def _rebuild_overtaken(message: str, max_tokens: int) -> Overtaken:
 
 
 class AcquireTimeout(LeaseError, TimeoutError):
-    """No slot came free in time. Nothing is held."""
+    """No slot came free in time. Nothing is held.
+
+    Attributes:
+        place: The place in the queue of an ordered bucket, as last seen or estimated; None where there is no queue, or
+            where others of this process came first.
+        holders: The owners of the leases that the last look showed, the one that has held longest first; empty if
+            nothing was looked at within 10 s, as in a long queue. Nothing is sent for it.
+    """
+
+    def __init__(self, message: str, *, place: int | None = None, holders: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.place = place
+        self.holders = holders
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(AcquireTimeout, place=self.place, holders=self.holders), (str(self),)
 
 
 class RateTimeout(AcquireTimeout):

@@ -61,6 +61,7 @@ class Acquired:
         fence: Its fencing token.
         waited_seconds: From the call of `acquire` until the slot was claimed, on the steady clock.
         requests: How many requests that took: looks, claims and resends.
+        ticket: In an ordered bucket: as in the events `Waiting` of this acquire; empty if it has not waited.
     """
 
     bucket: str
@@ -69,6 +70,7 @@ class Acquired:
     fence: int
     waited_seconds: float
     requests: int
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,12 +185,18 @@ class Waiting:
         place: Its place; the first has 1. It may rise: those of a higher priority come before it.
         exact: Whether it was seen; beyond the first 32 it is estimated.
         waited_seconds: Since the call of `acquire`, on the steady clock.
+        count: How many slots it wants together.
+        priority: Its priority.
+        ticket: Which acquire: the same in all its events, and in its `Acquired`.
     """
 
     bucket: str
     place: int
     exact: bool
     waited_seconds: float
+    count: int = 1
+    priority: int = 0
+    ticket: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import z3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ddb_lease._protocol.hits import ListHits, ReadHits
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import Look, Mint, Request, Snapshot
 from ddb_lease._protocol.rates.messages import ListKeys, ReadKey, ReadPolicy
@@ -25,6 +26,7 @@ from scripts.harness import expressions
 from scripts.harness.expression_tree import BadExpression, parse_condition, parse_update
 from tests.proof.clients import LEMMAS
 from tests.proof.document import DOCUMENT, keys
+from tests.proof.hits import HITS, is_hits
 from tests.proof.leases import LEASES
 from tests.proof.limits import RATES
 from tests.proof.shipped import ADDRESS, sent
@@ -33,7 +35,7 @@ from tests.proof.symbols import Run, ways
 from tests.proof.tickets import TICKETS, is_ticket
 from tests.proof.translation import ABSENT, Meaning, flat
 
-THEORIES = {theory.name: theory for theory in (LEASES, RATES, TICKETS)}
+THEORIES = {theory.name: theory for theory in (LEASES, RATES, TICKETS, HITS)}
 each_theory = pytest.mark.parametrize("theory", THEORIES.values(), ids=THEORIES.keys())
 
 
@@ -58,7 +60,7 @@ def test_clients_compute_what_the_proof_assumes_of_them(lemma):
         assert lemma.counterexample(without=assumption) is not None, assumption
 
 
-READS = {Look, LookAtQueue, Snapshot, ListPage, ReadKey, ListKeys, ReadPolicy}
+READS = {Look, LookAtQueue, Snapshot, ListPage, ReadKey, ListKeys, ReadPolicy, ReadHits, ListHits}
 
 
 def test_every_request_that_writes_is_part_of_the_proof():
@@ -66,9 +68,10 @@ def test_every_request_that_writes_is_part_of_the_proof():
     assert proved | READS == set(kinds_in(Request))
 
 
-def test_tickets_are_items_of_their_own():
+def test_tickets_and_hits_are_items_of_their_own():
     for theory in THEORIES.values():
         assert {is_ticket(write) for write in writes_of(theory)} == {theory is TICKETS}
+        assert {is_hits(write) for write in writes_of(theory)} == {theory is HITS}
 
 
 def kinds_in(union):
@@ -102,6 +105,16 @@ BROKEN = [
     ("Rates", "charge, idle", "without `attribute_not_exists(a0) OR a0 <> :attempt`", "an attempt is charged once"),
     ("Rates", "settle, busy", "without `hold#p.attempt = :hold_before`", "a reservation is settled once"),
     ("Rates", "settle, idle", "without `attribute_not_exists(override)`", "an item has an override, or a ttl"),
+    ("Hits", "add hits", "without `ends_at > :now`", "hits are added to a window that is not over"),
+    (
+        "Hits",
+        "begin a window",
+        "without `attribute_not_exists(pk) OR ends_at <= :now`",
+        "a window begins where none is",
+    ),
+    ("Hits", "slide, same", "without `previous <= :most_previous`", "hits that are let in fit"),
+    ("Hits", "slide, next", "does not set `previous = count`", "no hit is missed of a sliding window"),
+    ("Hits", "slide, new", "`window < :before` as `window <= :before`", "no hit is missed of a sliding window"),
     ("Tickets", "put a ticket", "without `attribute_not_exists(pk)`", "a put overwrites no ticket"),
     ("Tickets", "refresh a ticket", "without `expires_at <= :expires_at`", "a refresh makes no ticket"),
     ("Tickets", "refresh a ticket", "does not set `ttl = :ttl`", "ttl is not before the expiry"),

@@ -1,5 +1,6 @@
 """All code in the README runs."""
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import local
+from ddb_lease import events, local
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 LIBRARY, EMBEDDED, MORE, RATES, ON_A_LOOP = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+ON_ASYNCIO = (Path(__file__).parent.parent / "docs" / "asyncio.md").read_text()
+(IN_ORDER,) = [one for one in re.findall(r"```python\n(.*?)```", ON_ASYNCIO, flags=re.DOTALL) if 'order="fifo"' in one]
 
 
 @pytest.fixture
@@ -41,6 +45,19 @@ def test_the_examples_of_rates_and_of_asyncio_run(engine_of_its_own, capsys):
     world = {}
     exec(ON_A_LOOP, world)
     assert world["slot"] in range(4)
+
+
+def test_the_example_of_waiting_in_order_on_a_loop_runs(engine_of_its_own, capsys):
+    world, ran = {"local": local}, []
+
+    async def job(slots):
+        ran.append(slots)
+
+    exec(IN_ORDER.replace("on_event=tell)", "on_event=tell, **local.connect())"), world)
+    asyncio.run(world["train"](job))
+    assert [len(slots) for slots in ran] == [2]
+    world["tell"](events.Waiting(bucket="gpus", place=3, exact=True, waited_seconds=1.0))
+    assert capsys.readouterr().out == "place 3 in the queue of gpus\n"
 
 
 def test_the_run_command_runs_word_for_word(engine_of_its_own):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.queues import Case, out_of_order, play
+from benchmarks.queues import CASES, Case, out_of_order, play
 from benchmarks.real_queues import figures
 
 
@@ -32,6 +32,13 @@ def test_a_waiter_for_most_slots_gets_its_share_beside_a_stream_of_small_ones():
     found = play(case)
     assert found["grants_of_who_wants_several"] >= found["grants"] / found["processes"] - 2
     assert found["jain"] >= 0.99
+
+
+@pytest.mark.parametrize(("name", "each"), [("1-waits", 8.8), ("10-wait", 1.8)])
+def test_what_waiting_costs_is_what_the_page_says(name, each):
+    (case,) = [case for case in CASES if case.name == name]
+    waiting = case.processes - case.tokens
+    assert play(case)["requests_a_second"] / waiting == pytest.approx(each, rel=0.15)
 
 
 def test_the_measure_tells_who_was_overtaken():

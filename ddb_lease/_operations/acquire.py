@@ -69,6 +69,8 @@ def acquire(wanted: Wanted, *, patient: bool) -> Operation[Outcome]:
     tries = _Tries(wanted, began, patient=patient)
     in_turn = waiter is None or state.hints.join(waiter, now=began)
     outcome = yield from tries.run(began, in_turn=in_turn)
+    if waiter is not None and waiter.priority:
+        state.note_priority()
     if not isinstance(outcome, Grant):
         policy = acquiring(
             steady=state.time.steady,

@@ -157,6 +157,8 @@ class Queue:
             return failed_to
         if self._own is not None and own.arrival == LAST:  # it knows its place only now
             standing = self._standing(seen, self._own, counter)
+        if self._writes.waiter is not None:
+            self._writes.waiter.standing = standing
         self._pace.note(standing.place, time.steady(), exact=standing.exact)
         return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in))
 

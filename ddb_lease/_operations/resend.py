@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.hits import HitsAnswer, HitsListed, HitsRead, HitsRefused, HitsWritten
 from ddb_lease._protocol.listing import PageIs
 from ddb_lease._protocol.messages import (
     Answer,
@@ -45,7 +46,7 @@ from ddb_lease._protocol.tickets import QueueSeen
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease.errors import StoreUnavailable
 
-Answered: TypeAlias = Done | Each | Seen | Shown | QueueSeen | PageIs | Refused | RateAnswer
+Answered: TypeAlias = Done | Each | Seen | Shown | QueueSeen | PageIs | Refused | RateAnswer | HitsAnswer
 
 UNKNOWN: Final = (Unknown,)
 """Answers that leave open whether a write has happened."""
@@ -129,6 +130,8 @@ def require_answered(answer: Answer, failing: str) -> Answered:
         case Done() | Each() | Seen() | Shown() | QueueSeen() | PageIs() | Refused():
             return answer
         case KeyWritten() | KeyRefused() | TogetherRefused() | KeyIs() | KeysAre() | PolicyIs() | PolicyRefused():
+            return answer
+        case HitsWritten() | HitsRefused() | HitsRead() | HitsListed():
             return answer
         case Rejected():
             raise answer.error

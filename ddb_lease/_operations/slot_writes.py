@@ -74,6 +74,7 @@ class SlotWrites:
         data: What to attach to the lease.
         deadline: When to give up, on the steady clock; `math.inf` for never.
         waiter: The place in this process's queue; None where none is taken.
+        until: When the lease is to expire, on the steady clock; None: after the length that the bucket has.
         hold_ms: For how long the slots go to nobody else at least; see `Grant`.
         open_grants: What may be leased: noted before it is first sent for, and struck out once it is surely not leased.
         unanswered: The ids of those of them whose request has no answer yet: it may still be under way.
@@ -86,6 +87,7 @@ class SlotWrites:
     data: Data
     deadline: float
     waiter: Waiter | None = None
+    until: float | None = None
     hold_ms: int = 0
     open_grants: list[Grant] = field(default_factory=list, init=False)
     unanswered: set[str] = field(default_factory=set, init=False)
@@ -240,7 +242,7 @@ class SlotWrites:
 
     def _new_grant(self, slots: tuple[int, ...], fence_seen: int, now: Reading) -> Grant:
         """A grant to ask for now."""
-        lease_ms = self.state.lease_ms()
+        lease_ms = self._lease_ms(now)
         return grants.new_grant(
             slots,
             fence_seen=fence_seen,
@@ -253,6 +255,10 @@ class SlotWrites:
             now_hi=now.high_ms,
             chance=self.state.chance,
         )
+
+    def _lease_ms(self, now: Reading) -> int:
+        """The bucket's length; or what is left until the given end, so that a wait makes the lease no longer."""
+        return self.state.lease_ms() if self.until is None else grants.ms_until(self.until, now.steady)
 
     def _request(
         self, step: ClaimSlot | MintSlot | TakeSlots | AdoptLease, grant: Grant, now: Reading

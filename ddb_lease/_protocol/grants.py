@@ -9,12 +9,13 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from random import Random
 
 from ddb_lease._protocol.closing import was_closed
 from ddb_lease._protocol.messages import Answer, Done, Refused
-from ddb_lease._protocol.records import MAX_TOKENS, PER_TRANSACTION, Grant, Slot
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Slot
 from ddb_lease.models import Data
 
 FAR_AHEAD_SECONDS = 1.0
@@ -65,6 +66,11 @@ def new_grant(
         deadline=steady + first_ms / 1000 - margin,
         hold_ms=hold_ms,
     )
+
+
+def ms_until(until: float, steady: float) -> int:
+    """The length of a lease that is to expire at `until`, both on the steady clock: whole ms, and never none."""
+    return min(LONGEST_LEASE_MS, max(1, math.ceil((until - steady) * 1000)))
 
 
 def is_sound(grant: Grant, *, steady: float, now_hi: int, latest: int, ahead: float = FAR_AHEAD_SECONDS) -> bool:

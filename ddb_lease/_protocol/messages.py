@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from ddb_lease._protocol.hits import HitsAnswer, HitsRequest
 from ddb_lease._protocol.listing import ListPage, PageIs
 from ddb_lease._protocol.rates.messages import RateAnswer, RateRequest
 from ddb_lease._protocol.records import Claimant, Counter, Settings, Slot, View
@@ -31,7 +32,7 @@ class Look:
         start: The first slot wanted; 0 brings the counter too, unless `counter` is False.
         limit: How many slots at most.
         consistent: Strongly consistent (1 RCU per 4 KB), or eventually (half of it).
-        whole: With owner and data of each lease, for people; else only the attributes that decisions need.
+        whole: With the data of each lease, for people; else only what decisions need, and who holds it since when.
     """
 
     start: int = 0
@@ -277,6 +278,7 @@ Request: TypeAlias = (
     | Recount
     | SetOrder
     | TicketRequest
+    | HitsRequest
     | ListPage
     | RateRequest
 )
@@ -406,6 +408,7 @@ Answer: TypeAlias = (
     | PageIs
     | Refused
     | RateAnswer
+    | HitsAnswer
     | Conflict
     | ThrottledAnswer
     | Unsent

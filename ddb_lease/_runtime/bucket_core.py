@@ -32,6 +32,7 @@ from ddb_lease._operations.status import read_status
 from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.grants import slots_of
 from ddb_lease._protocol.outcomes import Busy, Outcome, Unavailable, reason_text
+from ddb_lease._protocol.queueing import Standing
 from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION, Grant, Settings
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
@@ -116,8 +117,8 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
-        connection: How it reaches its table.
         reporter: Reports its events; None if nobody listens.
+        connection: How it reaches its table.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -221,6 +222,7 @@ class BucketCore:
         wake: Callable[[], None],
         by: weakref.ref[Any] | None = None,
         priority: int = 0,
+        until: float | None = None,
         hold_at_least: Seconds | None = None,
     ) -> PendingAcquire:
         """An acquire to drive. Nothing has been sent yet; its operation joins the queue, and leaves it.
@@ -233,6 +235,7 @@ class BucketCore:
             wake: Ends the driver's pause, from any thread.
             by: The thread or task that acquires, and may hold leases already; None if it never does.
             priority: Whose turn comes first.
+            until: When the lease is to expire, on the steady clock; None: after the bucket's length.
             hold_at_least: For how long the slots go to nobody else, as given.
         """
         self.block.use()
@@ -256,6 +259,7 @@ class BucketCore:
             deadline=deadline,
             waiter=waiter if patient else None,
             hold_ms=hold_ms,
+            until=until,
         )
         wanted = AcquireOne(writes) if count == 1 else AcquireMany(writes, count=count)
         operation = acquire(wanted, patient=patient)
@@ -295,8 +299,13 @@ class BucketCore:
             pending.observer.won(outcome, now=self.state.time.steady())
         return outcome
 
-    def hold(self, pending: PendingAcquire, outcome: Outcome) -> HeldLease | None:
+    def hold(self, pending: PendingAcquire, outcome: Outcome, *, renewed: bool = True) -> HeldLease | None:
         """Hold what an acquire won: renew it, and release it when the bucket is closed or the process ends.
+
+        Args:
+            pending: The acquire.
+            outcome: Its outcome.
+            renewed: Whether to renew it. If not, no thread is started for it.
 
         Raises:
             StoreUnavailable: As `conclude`, which says what None means, too.
@@ -311,10 +320,12 @@ class BucketCore:
         self.state.began(lease.id, lease.slots)
         self._made.add(lease)
         workers = process.prepare_end(len(self.leases))
-        heartbeats = self._lease_context().heartbeats
-        heartbeats.add(lease)
-        if workers:
-            heartbeats.workers.keep_ready(workers)
+        lease.renewed = renewed
+        if renewed:
+            heartbeats = self._lease_context().heartbeats
+            heartbeats.add(lease)
+            if workers:
+                heartbeats.workers.keep_ready(workers)
         if self.state.closed:
             raise self.state.closed_error()
         log.info(
@@ -336,13 +347,6 @@ class BucketCore:
         give_back_all(self, pending.open_grants, unanswered=pending.unanswered)
         drop_ticket_of(pending.waiter, self)
 
-    def timed_out(self, timeout: Seconds | None, count: int) -> AcquireTimeout:
-        """The error for an acquire that timed out."""
-        slots = "no slot" if count == 1 else f"no {count} slots"
-        said = f"{slots} of bucket {self.name!r} came free in {checked_timeout(timeout):g} s"
-        closed = self.state.hints.closed.text(self.state.time)
-        return AcquireTimeout(f"{said}{self.own_holders.in_timeout()}{closed}")
-
     # Operators' operations.
 
     def status(self) -> Operation[BucketStatus]:
@@ -350,9 +354,7 @@ class BucketCore:
         self.block.use()
         status = yield from read_status(self.state, table=self.table, seconds=_STATUS_SECONDS)
         if status is None:
-            raise UnknownBucket(
-                f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
-            )
+            raise self._unknown()
         return status
 
     def revoke(self, lease_id: str) -> Operation[bool]:
@@ -428,9 +430,17 @@ class BucketCore:
 
     def _changing_settings(self, operation: Operation[Result]) -> Operation[Result]:
         self.block.use()
-        result = yield from operation
+        try:
+            result = yield from operation
+        except UnknownBucket:
+            raise self._unknown() from None  # with the table, which operations do not know
         self.state.settings_changed()
         return result
+
+    def _unknown(self) -> UnknownBucket:
+        return UnknownBucket(
+            f"{self.state.called} does not exist in table {self.table!r}; the first acquire creates it"
+        )
 
     def _lease_context(self) -> LeaseContext:
         if self._context is None:  # one for all leases of one process
@@ -448,6 +458,22 @@ class BucketCore:
                 table=self.table,
             )
         return self._context
+
+
+def timed_out(
+    core: BucketCore, timeout: Seconds | None, count: int, standing: Standing | None = None
+) -> AcquireTimeout:
+    """The error for an acquire that timed out; `standing`: where it stood in the queue of an ordered bucket."""
+    time = core.state.time
+    slots = "no slot" if count == 1 else f"no {count} slots"
+    said = f"{slots} of bucket {core.name!r} came free in {checked_timeout(timeout):g} s"
+    held, holders = core.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
+    if standing is not None:
+        said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"
+    if held:
+        said += f": {held}"
+    place = None if standing is None else standing.place
+    return AcquireTimeout(f"{said}{core.state.hints.closed.text(time)}", place=place, holders=holders)
 
 
 def give_back_all(core: BucketCore, grants: list[Grant], *, unanswered: Container[str] = ()) -> None:

@@ -54,6 +54,7 @@ class HeldLease:
         owner: Who acquired it.
         data: What was attached to it.
         waited: Seconds from the call of `acquire` until it was had.
+        renewed: Whether the heartbeat renews it.
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
         attempts: How it is renewed.
@@ -75,6 +76,7 @@ class HeldLease:
         self.owner = grant.owner
         self.data: Data = grant.data
         self.waited = 0.0
+        self.renewed = True
         self.group = context.renewer
         self.bucket = context.state.bucket
         self.origin: object = None
@@ -231,17 +233,14 @@ class HeldLease:
             within: Seconds, or a timedelta, for which it can be adopted.
 
         Raises:
-            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`; nothing was sent,
-                and the lease is held.
+            ConfigurationError: It cannot be handed over, or not for such a time; nothing was sent, it is held.
             LeaseLost: We do not hold the lease (any more); there is no token.
             StoreUnavailable: No usable answer: the lease is held and renewed, and there is no token.
             StoreRejected: The service refuses for good; else as above.
         """
         within_ms = checked_within(within)
         if self.end.keeps_closed:
-            raise ConfigurationError(
-                f"lease {self.id} was acquired with hold_at_least, which an adopter would not keep: not handed over"
-            )
+            raise ConfigurationError(f"lease {self.id} was acquired with hold_at_least, and cannot be handed over")
         self.check()
         self.end.longest_seconds = max(self.end.longest_seconds, within_ms / 1000)
         attempt = HandOver(self.attempts, within_ms=within_ms, owner=self.owner)
@@ -369,7 +368,8 @@ class HeldLease:
         if self._forked or self.belief.holds(self._steady()):
             return
         with self._lock:
-            reason = self.belief.expire(self._steady(), slept=self._context.heartbeats.overslept())
+            slept = not self.renewed or self._context.heartbeats.overslept()
+            reason = self.belief.expire(self._steady(), slept=slept)
             reason = reason or self._loss_unannounced()
         if reason is not None:
             self._context.heartbeats.ensure_running()

@@ -32,6 +32,7 @@ from ddb_lease._protocol.messages import (
     Take,
 )
 from ddb_lease._protocol.records import Grant, Slot
+from ddb_lease._protocol.tickets import PutTicket
 from ddb_lease._runtime.event_calls import EventCalls
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.events import Acquired, Contended, Event, HandedOver, Lost, OnEvent, Released, ReMinted, Throttled
@@ -116,6 +117,7 @@ class AcquireObserver:
         self._reporter = reporter
         self._began = now
         self._requests = 0
+        self._ticket = ""
         self._last: Claim | Mint | Take | None = None
 
     def observe(self, request: Request, answer: Answer) -> None:
@@ -123,6 +125,8 @@ class AcquireObserver:
         self._requests += 1
         if isinstance(request, (Claim, Mint, Take)):
             self._last = request
+        elif isinstance(request, PutTicket):
+            self._ticket = request.ticket.name
         self._reporter.observe(request, answer)
 
     def won(self, grant: Grant, *, now: float) -> None:
@@ -139,6 +143,7 @@ class AcquireObserver:
                 fence=grant.fence,
                 waited_seconds=now - self._began,
                 requests=self._requests,
+                ticket=self._ticket,
             )
         )
 

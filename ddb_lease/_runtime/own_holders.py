@@ -1,4 +1,4 @@
-"""A process that waits for a slot that it holds itself.
+"""Who is in the way of an acquire, as the looks that it made anyway have shown; above all this process itself.
 
 Invariants:
 
@@ -10,12 +10,16 @@ Invariants:
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ddb_lease._numbers import duration_text
+from ddb_lease._protocol.closing import is_closed_id
 from ddb_lease._protocol.messages import Answer, Request, Seen
+from ddb_lease._protocol.records import Slot
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.instrumentation import Observer
 from ddb_lease._runtime.origin import Origin, lease_text
@@ -26,7 +30,13 @@ WARN_SECONDS: Final = 3.0
 """After how long a wait it is said that the process waits for itself."""
 
 _NAMED: Final = 3
-"""So many leases are named in a message."""
+"""So many leases of this process are named in a message."""
+
+OLDEST_SECONDS: Final = 10.0
+"""What a look showed of other holders is told for so long: others may hold the leases by then."""
+
+_OTHERS_NAMED: Final = 5
+"""So many other holders."""
 
 
 class OwnHolders:
@@ -42,10 +52,13 @@ class OwnHolders:
         self._runtime = runtime
         self._seen: frozenset[str] = frozenset()
         self._seen_all = False
+        self._slots: Mapping[int, Slot] = {}
+        self._seen_at = -math.inf
 
     def note(self, seen: Seen) -> None:
         """Note which leases a look showed."""
-        slots = seen.view.slots.values()
+        self._slots, self._seen_at = seen.view.slots, self._runtime.clock.steady()
+        slots = self._slots.values()
         self._seen = frozenset(slot.lease.lease_id for slot in slots if slot.lease is not None)
         self._seen_all = not seen.more
 
@@ -63,10 +76,27 @@ class OwnHolders:
             return ""
         return self._named(ours)
 
-    def in_timeout(self) -> str:
-        """What the error of a timeout says of this process's own leases; empty if there are none."""
+    def in_timeout(self, now_ms: int) -> tuple[str, tuple[str, ...]]:
+        """What the error of a timeout says of those who hold the leases, empty if nobody is known; and the owners.
+
+        Args:
+            now_ms: The service's time.
+        """
         ours = self.ours()
-        return f": {self._named(ours)}" if ours else ""
+        own = {lease.id for lease in ours}
+        leases = {slot.lease.lease_id: slot.lease for slot in self._slots.values() if slot.lease is not None}
+        leases = {name: lease for name, lease in leases.items() if not is_closed_id(name)}  # told apart from these
+        age = self._runtime.clock.steady() - self._seen_at
+        # By then: of a look that is older than a renewal, those who live would seem to be dead, too.
+        running = [one for one in leases.values() if age <= OLDEST_SECONDS and one.expires_at >= now_ms - 1000 * age]
+        running.sort(key=lambda lease: lease.acquired_at)
+        others = [lease for lease in running if lease.lease_id not in own]
+        texts = [f"{safe(one.owner)} ({duration_text(max(0, now_ms - one.acquired_at) / 1000)})" for one in others]
+        left = len(texts) - _OTHERS_NAMED
+        more = f", and {left} more" if left > 0 else ""
+        held = f"held by {', '.join(texts[:_OTHERS_NAMED])}{more}" if texts else ""
+        said = [part for part in (self._named(ours) if ours else "", held) if part]
+        return "; ".join(said), tuple(lease.owner for lease in running)
 
     def _named(self, ours: list[HeldLease]) -> str:
         now = self._runtime.clock.steady()
@@ -108,6 +138,11 @@ class SelfWait:
         if said:
             self.by = None  # once
             _log.warning("bucket %r is full, and %s: this acquire waits for its own process", self.bucket, said)
+
+
+def safe(text: str) -> str:
+    """What others wrote, for a message: no character of it moves a reader's cursor."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _acquired(lease: HeldLease, by: weakref.ref[Any]) -> bool:

@@ -50,5 +50,14 @@ class QueueObserver:
             return
         self._told = stands.place, stands.exact
         waited = self._time.steady() - self._began
-        bucket = self._reporter.bucket
-        self._reporter.tell(Waiting(bucket=bucket, place=stands.place, exact=stands.exact, waited_seconds=waited))
+        self._reporter.tell(
+            Waiting(
+                bucket=self._reporter.bucket,
+                place=stands.place,
+                exact=stands.exact,
+                waited_seconds=waited,
+                count=own.count,
+                priority=own.priority,
+                ticket=own.name,
+            )
+        )

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.bucket_core import BucketCore, require_count
+from ddb_lease._runtime.bucket_core import BucketCore, require_count, timed_out
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
 from ddb_lease.models import Seconds
@@ -70,9 +70,13 @@ class WantedTogether(Generic[Bucket]):
     def timed_out(self, place: int) -> AcquireTimeout:
         """The error if the bucket at this place could not be had in time."""
         bucket, count = self.parts[place]
-        error = bucket._core.timed_out(self._timeout, count)  # noqa: SLF001 - each API's own class
+        error = timed_out(bucket._core, self._timeout, count)  # noqa: SLF001 - each API's own class
         many = len(self.parts)
-        return error if many == 1 else AcquireTimeout(f"{error}; none of the {many} buckets' slots are held")
+        return (
+            error
+            if many == 1
+            else AcquireTimeout(f"{error}; none of the {many} buckets' slots are held", holders=error.holders)
+        )
 
 
 def lost_of(leases: Sequence[HeldLease]) -> LossReason | None:

@@ -27,6 +27,9 @@ from ddb_lease.models import Timing
 OTHER_SETTINGS_TEXT: Final = "%s exists with %s: these settings are used, not %s"
 """What is logged if a client was made with other settings than those stored; both as `Described`."""
 
+PRIORITY_TEXT: Final = "%s has order=%s: a priority counts only among the waiters of one process there"
+"""What is logged if a priority is given in an unordered bucket."""
+
 _LATELY: Final = 64
 """How many ended leases we still know as ours: a look that was in flight may still show one."""
 
@@ -103,6 +106,7 @@ class BucketState:
         self._held: dict[str, tuple[int, ...]] = {}  # the slots of each lease; each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
         self._warned = False
+        self._told_of_priority = False
 
     # Open or closed.
 
@@ -169,6 +173,13 @@ class BucketState:
             with_order = self.wanted.order not in {None, stored.order}
             described = (Described(settings, with_order=with_order) for settings in (stored, self.wanted))
             _log.warning(OTHER_SETTINGS_TEXT, self.called, *described)
+
+    def note_priority(self) -> None:
+        """A waiter has a priority: say once that it does little, if the bucket is known to have no order."""
+        counter = self.hints.counter
+        if counter is not None and counter.order != "fifo" and not self._told_of_priority:
+            self._told_of_priority = True
+            _log.warning(PRIORITY_TEXT, self.called, counter.order)
 
     def settings_changed(self) -> None:
         """This client changed them itself: it needs no warning, and reads the table again."""

@@ -20,6 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ddb_lease._protocol.queueing import Standing
 from ddb_lease._protocol.records import PER_TRANSACTION
 from ddb_lease._protocol.tickets import HIGHEST_PRIORITY, Ticket
 
@@ -36,6 +37,7 @@ class Waiter:
         priority: Those of a higher one come first.
         place: What the queue is sorted by.
         ticket: Its ticket in an ordered bucket's queue, once it may be in the table.
+        standing: Where it stood in that queue, as it last saw; None if it has not looked.
     """
 
     wake: Callable[[], None]
@@ -43,6 +45,7 @@ class Waiter:
     priority: int = 0
     place: tuple[int, int] = (0, -1)
     ticket: Ticket | None = None
+    standing: Standing | None = None
 
 
 class WaitQueue:

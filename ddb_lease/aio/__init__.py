@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ddb_lease.aio.bucket import LeaseBucket
 from ddb_lease.aio.key_limiter import KeyLimiter
+from ddb_lease.aio.leader import Leader
 from ddb_lease.aio.lease import Lease
 from ddb_lease.aio.rate_limiter import RateLimiter
 from ddb_lease.aio.reservation import Reservation
@@ -15,6 +16,7 @@ from ddb_lease.aio.together import Leases, acquire_all
 
 __all__ = [
     "KeyLimiter",
+    "Leader",
     "Lease",
     "LeaseBucket",
     "Leases",

@@ -16,7 +16,14 @@ from types import TracebackType
 
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, BucketCore, require_count, require_priority
+from ddb_lease._runtime.bucket_core import (
+    TRY_SECONDS,
+    BucketCore,
+    PendingAcquire,
+    require_count,
+    require_priority,
+    timed_out,
+)
 from ddb_lease._runtime.decorators import PassesLeaseAwaited, Wording, decorate_async, require_timeout
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.mistaken import NoLease, NotSync
@@ -222,8 +229,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         lease = await self._win(
             timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
         )
-        if lease is None:
-            raise self._core.timed_out(timeout, count)
+        if isinstance(lease, PendingAcquire):
+            raise timed_out(self._core, timeout, count, lease.waiter.standing)
         return lease
 
     @no_block(_HOLDS)
@@ -255,7 +262,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        return await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        lease = await self._win(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
+        return None if isinstance(lease, PendingAcquire) else lease
 
     @no_block(_HOLDS)
     async def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
@@ -493,7 +501,7 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
         patient: bool,
         priority: int = 0,
         hold_at_least: Seconds | None = None,
-    ) -> Lease | None:
+    ) -> Lease | PendingAcquire:
         if on_lost is not None:
             require_on_lost(on_lost)
 

@@ -113,8 +113,11 @@ class AsyncBucket:
         handle: Callable[[HeldLease], Kept],
         priority: int = 0,
         hold_at_least: Seconds | None = None,
-    ) -> Kept | None:
-        """Win a lease and make its handle; None if there is none in time. Cancelled, it leaves nothing leased."""
+    ) -> Kept | PendingAcquire:
+        """Win a lease and make its handle; the acquire itself if there is none in time.
+
+        Cancelled, it leaves nothing leased.
+        """
         running_loop()  # under another library's, this says what is needed
         core, called, task = self.core, caller(), asyncio.current_task()
         deadline, by = core.deadline(timeout), None if task is None else weakref.ref(task)
@@ -142,14 +145,14 @@ class AsyncBucket:
 
     def _keeper(
         self, handle: Callable[[HeldLease], Kept], called: Caller, by: weakref.ref[Any] | None
-    ) -> Callable[[PendingAcquire, Outcome], Kept | None]:
-        """What makes the handle of what was won; it gives None if nothing was."""
+    ) -> Callable[[PendingAcquire, Outcome], Kept | PendingAcquire]:
+        """What makes the handle of what was won; it gives the acquire itself if nothing was."""
         core = self.core
 
-        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | None:
+        def keep(pending: PendingAcquire, outcome: Outcome) -> Kept | PendingAcquire:
             held = core.hold(pending, outcome)
             if held is None:
-                return None
+                return pending
             lease = handle(held)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             return lease

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, together
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS
+from ddb_lease._runtime.bucket_core import TRY_SECONDS, PendingAcquire
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
 from ddb_lease._state.log import log as _log
@@ -266,9 +266,10 @@ class _Together:
         lease = await bucket._win(  # noqa: SLF001 - as its own acquire
             timeout, self._data, self._on_lost, count=count, patient=patient
         )
-        if lease is not None:
-            self._at[place] = lease
-        return lease is not None
+        if isinstance(lease, PendingAcquire):
+            return False
+        self._at[place] = lease
+        return True
 
     async def _give_back(self) -> None:
         """Release what was had; if that is cancelled, workers do."""

@@ -6,20 +6,23 @@ Invariants:
   leaves out a region of the file, and a typed rate leaves out the file's burst.
 - What one call does, or does without being asked, is only ever typed: to confirm, to end, to remove. Nor is the name
   that it does this to.
-- A value that cannot be is told with its variable, or with its file and line.
+- A value that cannot be is told with its variable, or with its file and line, whoever finds that out.
+- A variable of our kind that nobody knows is told if it is close to one that is known: it does nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ddb_lease.cli import config_file, parsing
 from ddb_lease.cli.config_file import ConfigFile, Setting
 from ddb_lease.cli.formatting import printable
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, LeaseError
 
 PREFIX: Final = "DDB_LEASE_"
 
@@ -28,6 +31,12 @@ ONLY_TYPED: Final = "only_typed"
 
 _NEVER: Final = frozenset({"yes", "bucket", "slot", "slots", "fence", "id", "held", "config", "html"})
 """Of no command: what confirms, where to write, and the names of variables that mean something else."""
+
+_OTHERS: Final = frozenset({"BUCKET", "SLOT", "SLOTS", "FENCE", "ID", "HELD", "CONFIG", "LOCAL_DIR", "WIRE"})
+"""Without the prefix: variables that no option has. The command has the first ones, the library the last."""
+
+_CLOSE: Final = 0.8
+"""How alike, of 1, two names are that may be mistaken for one another: TIMOUT and TIMEOUT, not RUN_TIMEOUT."""
 
 _TYPED, _VARIABLE, _FILE, _DEFAULT = 3, 2, 1, 0
 
@@ -72,6 +81,7 @@ def fill(options: argparse.Namespace, *, top: argparse.ArgumentParser, env: Mapp
     options.given = frozenset(dest for dest in actions if hasattr(options, dest))
     levels = dict.fromkeys(options.given, _TYPED)
     settings: dict[str, Setting] = {}
+    options.origins = {}
     for dest in actions.keys() - options.given - _only_typed(leaf):
         found = _setting(actions[dest], leaf, env, config)
         if found is not None:
@@ -84,6 +94,7 @@ def fill(options: argparse.Namespace, *, top: argparse.ArgumentParser, env: Mapp
     for dest, action in actions.items():
         if dest in settings:
             setattr(options, dest, _value(action, settings[dest], default=options.deferred[dest]))
+            options.origins[dest] = settings[dest].where
         elif dest not in options.given:
             setattr(options, dest, options.deferred[dest])
 
@@ -92,6 +103,37 @@ def variable(action: argparse.Action) -> str:
     """The variable that stands for an option; empty if there is none."""
     name = config_file.option_name(action)
     return PREFIX + name.upper().replace("-", "_") if name else ""
+
+
+def mistyped(top: argparse.ArgumentParser, env: Mapping[str, str] = os.environ) -> list[str]:
+    """What to say of variables that nobody knows, and that are close to one that is known."""
+    known = {variable(action).removeprefix(PREFIX) for leaf in parsing.leaves(top) for action in parsing.options(leaf)}
+    known = (known | _OTHERS) - {""}
+    names = sorted(name for name, text in env.items() if name.startswith(PREFIX) and text)
+    close = {name: difflib.get_close_matches(name[len(PREFIX) :], known, n=1, cutoff=_CLOSE) for name in names}
+    return [
+        printable(f"{name} is not known, and does nothing; did you mean {PREFIX}{found[0]}?")
+        for name, found in close.items()
+        if found and name.removeprefix(PREFIX) not in known
+    ]
+
+
+def origin_of(error: LeaseError, options: argparse.Namespace) -> str:
+    """What to add to the message of an error about values that were not typed: where they are from."""
+    said = str(error)
+    told = [
+        f"--{dest.replace('_', '-')} is from {where}"
+        for dest, where in options.origins.items()
+        if any(re.search(rf"(?<![\w-]){name}(?![\w-])", said) for name in _names_of(dest))
+        and (isinstance(error, ConfigurationError) or str(getattr(options, dest)) in said)
+    ]
+    return printable(f" ({', '.join(told)})") if told else ""
+
+
+def _names_of(dest: str) -> tuple[str, ...]:
+    """What messages call an option: its own name, or the library's argument."""
+    spelled = "--" + dest.replace("_", "-")
+    return (spelled, "margins?", "lease_seconds") if dest == "lease" else (spelled, dest)
 
 
 def _only_typed(leaf: argparse.ArgumentParser) -> frozenset[str]:

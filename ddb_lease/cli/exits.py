@@ -29,11 +29,11 @@ CANNOT_BE_RUN: Final = 126
 NO_SUCH_COMMAND: Final = 127
 
 HELP: Final = f"""exit codes:
-  run exits with its command's code (128 + N if signal N ended it), or with
+  run and lead exit with the command's code (128 + N if signal N ended it), or with
    {NO_SLOT}  no slot came free in time (--no-slot-code); limit: no permit
-   {LOST}  the lease was lost and the command was ended (--lost-code)
-  127  run, limit: no such command
-  126  run, limit: the command cannot be run
+   {LOST}  run: the lease was lost and the command was ended (--lost-code)
+  127  run, lead, limit: no such command
+  126  run, lead, limit: the command cannot be run
   and every command with
     0  done
     {DIFFERENT}  local status: no engine is running; conform: an answer differs

@@ -6,7 +6,7 @@ import argparse
 import math
 import re
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from ddb_lease._numbers import duration_text
@@ -79,6 +79,22 @@ def limit(text: str) -> tuple[str, tuple[float, float], int | None]:
     if burst is not None and not _BURST.match(burst):
         raise argparse.ArgumentTypeError(f"{text!r}: the burst must be a whole number from 1 up, not {burst}")
     return name, rate(of), None if burst is None else int(burst)
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """A reader of whole numbers from `least` to `most`, or up; it raises ArgumentTypeError for all else."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            to = "up" if most is None else f"to {most:,}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {to}")
+        return number
+
+    return read
 
 
 def pair(text: str) -> tuple[str, str]:

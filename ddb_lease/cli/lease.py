@@ -44,7 +44,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         )
         parser.add_argument(
             "--slot",
-            type=int,
+            type=formatting.whole(0),
             metavar="N",
             help="instead of an id: the lease that is on this slot when the command runs",
         )

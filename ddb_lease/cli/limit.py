@@ -52,11 +52,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--burst",
-        type=int,
+        type=formatting.whole(1),
         metavar="N",
         help="with --rate: permits at once after a quiet time (default: those of one period)",
     )
-    parser.add_argument("-n", type=int, default=1, metavar="N", help="how many permits to take (default: 1)")
+    parser.add_argument(
+        "-n", type=formatting.whole(1), default=1, metavar="N", help="how many permits to take (default: 1)"
+    )
     parser.add_argument(
         "--timeout",
         type=formatting.duration,

@@ -15,6 +15,7 @@ from ddb_lease.cli import (
     exits,
     formatting,
     known_names,
+    lead,
     lease,
     limit,
     operate,
@@ -78,7 +79,7 @@ def _execute(arguments: Sequence[str]) -> int:
         words = parsing.arranged(own, top, everywhere=everywhere())
         options, left = top.parse_known_args(words)
         if command and not options.leaf.get_default(parsing.TAKES_COMMAND):
-            options.leaf.error(f"only run and limit take a command after --: {' '.join(command)}")
+            options.leaf.error(f"only run, lead and limit take a command after --: {' '.join(command)}")
         if left:
             options.leaf.error(formatting.printable(parsing.unknown(left, options.leaf)))
     except OSError as error:  # help or usage were not written; newer versions of argparse do not tell
@@ -86,13 +87,16 @@ def _execute(arguments: Sequence[str]) -> int:
     options.command = command
     logging.basicConfig(handlers=[streams.Diagnostics()], format="%(message)s", level=logging.WARNING)
     try:
+        options.origins = {}
+        for text in defaults.mistyped(top):
+            streams.say(text)
         defaults.fill(options, top=top)
         # Our own logger only: botocore's debug log shows session tokens and signed requests.
         level = (logging.WARNING, logging.INFO, logging.DEBUG)[max(0, min(options.verbose, 2))]
         logging.getLogger("ddb_lease").setLevel(level)
         return int(options.execute(options))
     except LeaseError as error:
-        streams.say(_one_line(error) + known_names.hint(error, options))
+        streams.say(_one_line(error) + defaults.origin_of(error, options) + known_names.hint(error, options))
         return exits.code_for(error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -129,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     subparsers = top.add_subparsers(metavar="COMMAND", required=True, title="commands", prog=top.prog)
     connection.add_options(top)
     run.add_parser(subparsers)
+    lead.add_parser(subparsers)
     limit.add_parser(subparsers)
     rate.add_parser(subparsers)
     status.add_parser(subparsers)

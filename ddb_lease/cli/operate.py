@@ -7,9 +7,11 @@ import dataclasses
 import json
 from typing import Any
 
+from ddb_lease._protocol.records import MAX_TOKENS
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, exits, formatting
 from ddb_lease.cli.streams import confirmed, say, show
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import ORDERS, Configured, Repaired, Resized
 
 
@@ -26,7 +28,9 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "resize gpus 8",
         "resize gpus 2 --json",
     )
-    resize.add_argument("max_tokens", metavar="TOKENS", type=int, help="the new number of tokens")
+    resize.add_argument(
+        "max_tokens", metavar="TOKENS", type=formatting.whole(1, MAX_TOKENS), help="the new number of tokens"
+    )
     configure = connection.add_bucket_command(
         subparsers,
         "configure",
@@ -34,11 +38,11 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
         "change in which order those who wait are served",
         "Change in which order those who wait for a bucket's slots are served, while it is in use: fifo, first come, "
         "first served, over all machines, or any, whoever looks first when a slot comes free. How many tokens it has, "
-        "resize changes.",
+        "resize changes; how long its leases are is set when it is made.",
         "configure gpus --order fifo",
         "configure gpus --order any --json",
     )
-    configure.add_argument("--order", choices=ORDERS, required=True, help="the new order")
+    configure.add_argument("--order", choices=ORDERS, help="the new order")
     configure.set_defaults(only_typed=("order",))
     connection.add_bucket_command(
         subparsers,
@@ -88,6 +92,8 @@ def execute_configure(options: argparse.Namespace) -> int:
         name = formatting.printable(options.bucket)
         return f"{name} has order {done.after}{' already' if done.before == done.after else f', and had {done.before}'}"
 
+    if options.order is None:
+        raise ConfigurationError(f"say what to change: {' or '.join(f'--order {order}' for order in ORDERS)}")
     with connection.bucket(options, max_tokens=1) as bucket:
         done = bucket.configure(order=options.order)
     _tell(options, dataclasses.asdict(done), told(done))

@@ -31,6 +31,7 @@ _ALIKE: Final = {
     "watch": "top",
     "history": "timeline",
     "--order": "--fifo",
+    "--fifo": "--order fifo",
 }
 """What other tools call our commands, and the library our options."""
 
@@ -58,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 def meant(given: str, known: Collection[str]) -> str:
     """What to add to a message on a word that is not known: `; did you mean ...?`, or nothing."""
     alike = _ALIKE.get(given, "")
-    close = [alike] if alike in known else difflib.get_close_matches(given, known, n=1, cutoff=0.6)
+    close = [alike] if alike.partition(" ")[0] in known else difflib.get_close_matches(given, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -179,8 +180,14 @@ def options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
 def unknown(words: Sequence[str], parser: argparse.ArgumentParser) -> str:
     """The message on words that a command does not know."""
     first = words[0].partition("=")[0]
-    hint = meant(first, _spelled(parser)) if first.startswith("-") else ""
+    hint = meant(first, _spelled(parser)) if first.startswith("-") else _as_value(first, parser)
     return f"unrecognized arguments: {shlex.join(words)}{hint}"
+
+
+def _as_value(word: str, parser: argparse.ArgumentParser) -> str:
+    """What to add if a word that stands alone is the value of an option."""
+    found = [action.option_strings[0] for action in options(parser) if action.choices and word in action.choices]
+    return f"; did you mean {found[0]} {word}?" if len(found) == 1 else ""
 
 
 def typed_as(kind: Callable[[str], object], text: str) -> object:

@@ -245,7 +245,10 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "--rate", type=formatting.rate, metavar="RATE", help="permits in a period: 100/s, 10/m, 5/h, 3/2.5s"
     )
     parser.add_argument(
-        "--burst", type=int, metavar="N", help="with --rate: permits at once (default: those of one period)"
+        "--burst",
+        type=formatting.whole(1),
+        metavar="N",
+        help="with --rate: permits at once (default: those of one period)",
     )
     parser.add_argument(
         "--limit",

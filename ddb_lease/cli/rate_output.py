@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from ddb_lease._numbers import as_seconds
 from ddb_lease.cli.formatting import printable, shown, table
 from ddb_lease.models import Limit, RateStatus
 
@@ -14,6 +15,8 @@ _STATUS_HEAD: Final = ("LIMIT", "RATE", "BURST", "AVAILABLE", "NEXT", "WHOLE BUR
 _KEYS_HEAD: Final = ("KEY", "AVAILABLE", "NEXT", "NOTES")
 _SHORT: Final = 0.1
 """Seconds; shorter times are shown in milliseconds."""
+
+_PERIODS: Final = {1.0: "s", 60.0: "m", 3600.0: "h", 86_400.0: "d"}
 
 _RIGHT: Final = {"BURST", "AVAILABLE", "NEXT", "WHOLE BURST"}
 
@@ -64,8 +67,8 @@ def _standing(status: RateStatus) -> str:
     if status.blocked_seconds:
         return f"blocked for {shown(status.blocked_seconds)} more"
     if status.available:
-        return f"{status.available} available"
-    return f"none available, the next in {_in(status.wait_seconds)}"
+        return f"{status.available}{_tightest(status)} available"
+    return f"none available{_tightest(status, ' of ')}, the next in {_in(status.wait_seconds)}"
 
 
 def _notes(key: RateStatus) -> list[str]:
@@ -73,17 +76,19 @@ def _notes(key: RateStatus) -> list[str]:
     return [*notes, *(["override"] if key.override else [])]
 
 
-def _tightest(key: RateStatus) -> str:
+def _tightest(key: RateStatus, before: str = " ") -> str:
     """Of which limit the figures of a key are, where it has several: of the tightest one, as in `RateStatus`."""
     if len(key.limits) == 1:
         return ""
     of = key.limits.items()
     *_, name = min((-one.retry_after, one.remaining / (key.settings[name].burst or 1), name) for name, one in of)
-    return f" {name}"
+    return f"{before}{printable(name)}"
 
 
 def _rate(limit: Limit) -> str:
-    return f"{limit.permits:g} in {limit.per:g} s"
+    """As `--rate` takes it: `100/s`, `3/2.5s`."""
+    per = as_seconds(limit.per)
+    return f"{limit.permits:g}/{_PERIODS.get(per) or f'{per:.12g}s'}"
 
 
 def _in(seconds: float) -> str:

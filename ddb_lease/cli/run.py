@@ -21,6 +21,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from ddb_lease._protocol.records import LONGEST_LEASE_MS, MAX_TOKENS, PER_TRANSACTION
+from ddb_lease._protocol.tickets import HIGHEST_PRIORITY
 from ddb_lease.cli import connection, exits, formatting, lookup, nesting, pages
 from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
@@ -78,12 +80,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("bucket", metavar="BUCKET")
     parser.add_argument(
         "--max-tokens",
-        type=int,
+        type=formatting.whole(1, MAX_TOKENS),
         metavar="N",
         help="at most N at once; needed to make the bucket (if it exists, its stored number counts)",
     )
     parser.add_argument(
-        "--count", type=int, default=1, metavar="N", help="how many slots to take at once, all or nothing (default: 1)"
+        "--count",
+        type=formatting.whole(1, PER_TRANSACTION),
+        default=1,
+        metavar="N",
+        help="how many slots to take at once, all or nothing (default: 1)",
     )
     parser.add_argument(
         "--fifo",
@@ -92,14 +98,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--priority",
-        type=int,
+        type=formatting.whole(0, HIGHEST_PRIORITY),
         default=0,
         metavar="N",
         help="0 to 9: in a bucket with --fifo, be served before those of a lower priority (default: 0)",
     )
     parser.add_argument(
         "--lease",
-        type=formatting.duration,
+        type=_lease,
         default=60.0,
         metavar="TIME",
         help="length of the lease (default: 60s; if the bucket exists, its stored length counts)",
@@ -130,7 +136,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--kill-after",
-        type=_kill_after,
+        type=kill_after,
         default=10.0,
         metavar="TIME",
         help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
@@ -162,7 +168,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(execute=execute, takes_command=True)
 
 
-def _kill_after(text: str) -> float:
+def _lease(text: str) -> float:
+    seconds = formatting.duration(text)
+    if not 0 < seconds <= LONGEST_LEASE_MS / 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of a lease: it is above 0, and a year at most")
+    return seconds
+
+
+def kill_after(text: str) -> float:
+    """The time from TERM to KILL, as it is typed."""
     return math.inf if text == "never" else formatting.duration(text)
 
 
@@ -172,12 +186,12 @@ def execute(options: argparse.Namespace) -> int:
     if not command:
         raise ConfigurationError("no command: write it after --, as in: ddb-lease run BUCKET --max-tokens 2 -- COMMAND")
     try:
-        _check_command(command[0])
+        check_command(command[0])
     except CommandNotStarted as error:
         say(str(error))
         return error.exit_code
     try:
-        with _Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
+        with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
             places = Places()
             bucket, tokens = asked_bucket(options, on_event=places.note)
             stack.enter_context(bucket)
@@ -194,12 +208,12 @@ def execute(options: argparse.Namespace) -> int:
                     slots.won(lease)
             except AcquireTimeout as error:
                 nested.warn()
-                say(f"{error}{slots.holders()}")
+                say(formatting.printable(str(error)) + ("" if error.holders else slots.holders()))
                 return int(options.no_slot_code)
             signals.note_only()
             try:
                 with LossLog() as losses, lease:
-                    return _Run(lease, options=options, signals=signals, losses=losses).run(command)
+                    return LeasedRun(lease, options=options, signals=signals, losses=losses).run(command)
             except LeaseLost as error:
                 say(f"{error}; the command was not started")
                 return int(options.lost_code)
@@ -207,15 +221,19 @@ def execute(options: argparse.Namespace) -> int:
         return 128 + interrupt.signum
 
 
-def _check_command(name: str) -> None:
-    """What can be known to fail is not worth a slot."""
+def check_command(name: str) -> None:
+    """Refuse what can be known to fail: it is not worth a slot.
+
+    Raises:
+        CommandNotStarted: It would fail.
+    """
     trouble = lookup.trouble_with(name, os.environ)
     if trouble is not None:
         raise not_started(trouble, name)
     check_watchdog()
 
 
-class _Signals:
+class Signals:
     """Signals that end a process: while we wait they raise `Interrupted`; after `note_only` they are noted.
 
     So none of them interrupts us between starting the command and being able to pass signals on to it.
@@ -226,9 +244,16 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def note_only(self) -> None:
+        """From now on, note them."""
         self.noted = []
 
-    def __enter__(self) -> _Signals:
+    def raise_again(self) -> None:
+        """From now on they raise again; at once, if one was noted."""
+        noted, self.noted = self.noted, None
+        if noted:
+            raise Interrupted(noted[0])
+
+    def __enter__(self) -> Signals:
         for signum in _ENDING:
             if signal.getsignal(signum) is not signal.SIG_IGN:
                 self._before[signum] = signal.signal(signum, self._handle)
@@ -246,10 +271,15 @@ class _Signals:
         self.noted.append(signum)
 
 
-class _Run:
-    """One command under one lease."""
+class LeasedRun:
+    """One command under one lease.
 
-    def __init__(self, lease: Lease, *, options: argparse.Namespace, signals: _Signals, losses: LossLog) -> None:
+    Attributes:
+        was_lost: Whether the lease was lost, and the command ended for that.
+        passed_on: The signals that the command was sent.
+    """
+
+    def __init__(self, lease: Lease, *, options: argparse.Namespace, signals: Signals, losses: LossLog) -> None:
         self._lease = lease
         self._losses = losses
         self._options = options
@@ -257,22 +287,26 @@ class _Run:
         self._signals = signals
         self._grace = lease.grace
         self._lost_code = int(options.lost_code)
+        self.was_lost = False
+        self.passed_on: list[int] = []
         self._gone = threading.Event()
         self._is_overlap_told = False
 
     def run(self, argv: list[str]) -> int:
+        """Run it to its end, or to the lease's; returns the exit code."""
         try:
             command = SupervisedCommand.start(
                 argv, env=self._environment(), deadline=self._deadline(), grace=self._grace, on_notice=_tell
             )
         except DeadlineTooClose as error:
             say(str(error))
+            self.was_lost = True
             return self._lost_code
         except CommandNotStarted as error:
             say(str(error))
             return error.exit_code
         noted = [] if self._signals.noted is None else self._signals.noted  # that list: more may come until then
-        with pass_on(command, kill_after=self._options.kill_after, noted=noted):
+        with pass_on(command, kill_after=self._options.kill_after, noted=noted, seen=self.passed_on):
             _log.info(
                 "the command is process %d; if it must end, it is ended with %s", command.pid, _reached(command.reach)
             )
@@ -333,6 +367,7 @@ class _Run:
     def _code(self, ended: Exit) -> int:
         if self._lease.lost is None and not ended.ended_by_watchdog:
             return ended.returncode
+        self.was_lost = True
         end = "the command has ended by itself meanwhile" if self._is_overlap_told else "the command was ended"
         say(f"{self._lost()}; {end}")
         return self._lost_code

@@ -12,7 +12,7 @@ import shlex
 from types import TracebackType
 
 from ddb_lease._operations.rates.policy import OTHER_LIMITS_TEXT, Compared
-from ddb_lease._state.bucket_state import OTHER_SETTINGS_TEXT, Described
+from ddb_lease._state.bucket_state import OTHER_SETTINGS_TEXT, PRIORITY_TEXT, Described
 from ddb_lease.cli import connection
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.streams import say
@@ -29,6 +29,11 @@ class SettingsNotice(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the log shows this record; says what there is to say instead."""
+        if record.msg == PRIORITY_TEXT and isinstance(record.args, tuple):
+            if "priority" in self._options.given and "fifo" not in self._options.given:
+                _, order = record.args
+                say(_ordered(self._options, order=order, what="a --priority does nothing there"))
+            return False
         if record.msg != OTHER_SETTINGS_TEXT or not isinstance(record.args, tuple):
             return True
         _, stored, wanted = record.args
@@ -89,12 +94,13 @@ def different(options: argparse.Namespace, *, stored: Described, wanted: Describ
         length, asked = (shown(one.settings.lease_ms / 1000) for one in (stored, wanted))
         said.append(
             f"{name} has leases of {length}, and that counts, not the {asked} of --lease; the length is set when a "
-            "bucket is made"
+            "bucket is made: to have another one, use a bucket of another name"
         )
     if "fifo" in options.given and stored.settings.order != wanted.settings.order:
-        words = ["ddb-lease", "configure", options.bucket, "--order", "fifo", *connection.words(options)]
-        said.append(
-            f"{name} has order={stored.settings.order}, and that counts, not --fifo; "
-            f"to change that: {printable(shlex.join(words))}"
-        )
+        said.append(_ordered(options, order=stored.settings.order, what="that counts, not --fifo"))
     return said
+
+
+def _ordered(options: argparse.Namespace, *, order: object, what: str) -> str:
+    words = ["ddb-lease", "configure", options.bucket, "--order", "fifo", *connection.words(options)]
+    return f"bucket {options.bucket!r} has order={order}, and {what}; to change that: {printable(shlex.join(words))}"

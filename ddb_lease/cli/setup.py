@@ -44,7 +44,7 @@ def add_parsers(subparsers: argparse._SubParsersAction[argparse.ArgumentParser])
     for what in ("reads", "writes"):
         table.add_argument(
             f"--max-{what}",
-            type=int,
+            type=formatting.whole(1),
             metavar="N",
             help=f"cap: {what[:-1]} request units a second; what goes beyond is throttled (default: leave it as it is)",
         )

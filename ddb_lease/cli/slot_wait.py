@@ -4,7 +4,8 @@ Invariants:
 
 - The place comes from what the acquire itself sees, and costs nothing. The holders come from `status`: one consistent
   Query (1 RCU for each 4 KB, some 15 slots), and of an ordered bucket one of its queue (0.5 RCU for each 4 KB). It is
-  asked after a second of waiting, then each 10 s on a terminal and each minute elsewhere; more seldom where many wait.
+  asked after a second of waiting, then each 10 s on a terminal, and when the place changes, as a holder has changed
+  then; each minute elsewhere; more seldom where many wait.
   Of a bucket with more than `MOST_TOKENS` tokens it is not asked again, as that takes a Query for each 1,000.
 - It decides nothing, and nothing that it meets reaches the acquire: see `waiting`.
 """
@@ -61,7 +62,12 @@ class SlotWait:
         self._name = printable(bucket.name)
         self._is_large = tokens > MOST_TOKENS
         self._waiting = Waiting(
-            self._name, look=self._look, state=self._state, pause=lambda it: PAUSE_PER_WAITER * it.waiting, quiet=quiet
+            self._name,
+            look=self._look,
+            state=self._state,
+            pause=lambda it: PAUSE_PER_WAITER * it.waiting,
+            place=lambda: places.place,
+            quiet=quiet,
         )
 
     def won(self, lease: Lease) -> None:

@@ -15,12 +15,12 @@ from typing import Any, Final
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import connection, formatting, pages
 from ddb_lease.cli.abbreviations import abbreviated
+from ddb_lease.cli.columns import columns
 from ddb_lease.cli.fitting import fitted, wrapped
 from ddb_lease.cli.formatting import printable, shown
 from ddb_lease.cli.queue_table import queue_lines
 from ddb_lease.cli.screen import Screen
 from ddb_lease.cli.seeing import stamps
-from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.streams import show
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, UnknownBucket
 from ddb_lease.models import BucketStatus, LeaseInfo

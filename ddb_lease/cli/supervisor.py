@@ -481,7 +481,11 @@ def _stop_ourselves() -> None:
 
 @contextlib.contextmanager
 def pass_on(
-    command: SupervisedCommand, *, kill_after: float = float("inf"), noted: Iterable[int] = ()
+    command: SupervisedCommand,
+    *,
+    kill_after: float = float("inf"),
+    noted: Iterable[int] = (),
+    seen: list[int] | None = None,
 ) -> Iterator[None]:
     """Within the block, this process's signals (PASSED_ON) are the command's; main thread only.
 
@@ -492,9 +496,12 @@ def pass_on(
         command: The command.
         kill_after: Seconds from TERM to KILL.
         noted: Signals that came before.
+        seen: Gets each signal that is passed on.
     """
 
     def forward(signum: int, _frame: FrameType | None = None) -> None:
+        if seen is not None:
+            seen.append(signum)
         if signum == signal.SIGTERM:
             command.stop(signum, kill_after)
         else:

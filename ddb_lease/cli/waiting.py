@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final
 
 from ddb_lease.cli import streams, wait_text
-from ddb_lease.cli.fitting import PLAIN_COLUMNS
+from ddb_lease.cli.columns import columns_of
 from ddb_lease.cli.formatting import shown
 from ddb_lease.cli.wait_text import UNKNOWN, Standing
 
@@ -35,7 +35,7 @@ _FIRST_SECONDS: Final = 1.0
 _TICK_SECONDS: Final = 1.0
 _LINE_SECONDS: Final = 60.0
 _ASK_SECONDS: Final = 10.0
-"""On a terminal, where there is one reader a process; elsewhere it is asked once a line."""
+"""On a terminal, where there is one reader a process, and at once when its place changes; elsewhere once a line."""
 
 Look = Callable[[], Standing]
 
@@ -48,6 +48,7 @@ class Waiting:
         look: Asks how things stand; may fail, and may take long. None if there is nothing to ask.
         state: What a standing means now, where more is known than what was read.
         pause: Seconds at least between two questions, by what was read.
+        place: What is known without asking: once it changes, what was read is old.
         patience: Seconds of silence at first.
         quiet: Whether to say nothing at all.
         standing: What is known before anything is asked.
@@ -60,6 +61,7 @@ class Waiting:
         look: Look | None = None,
         state: Callable[[Standing], str] = lambda standing: standing.state,
         pause: Callable[[Standing], float] = lambda _: 0.0,
+        place: Callable[[], int] = lambda: 0,
         patience: float = TELL_SECONDS,
         quiet: bool = False,
         standing: Standing = UNKNOWN,
@@ -70,6 +72,8 @@ class Waiting:
         self._look = look
         self._state = state
         self._pause = pause
+        self._place = place
+        self._asked_at_place = 0
         self._patience = patience
         self._quiet = quiet
         self._tick = tick
@@ -159,7 +163,7 @@ class Waiting:
         if time.monotonic() - self._read_at < self._pause(self._standing):
             return False
         if _in_front():
-            return time.monotonic() - self._read_at >= _ASK_SECONDS
+            return self._place() != self._asked_at_place or time.monotonic() - self._read_at >= _ASK_SECONDS
         soon = next_line - self.seconds <= 2 * self._tick
         return soon and time.monotonic() - self._read_at >= self._each / 2
 
@@ -168,6 +172,7 @@ class Waiting:
         if self._look is None or self._asking.is_set():
             return
         self._asking.set()
+        self._asked_at_place = self._place()
         asking = threading.Thread(target=self._read, name="ddb-lease-standing", daemon=True)
         try:
             asking.start()
@@ -196,8 +201,5 @@ def _in_front() -> bool:
 
 
 def _room() -> int:
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns or PLAIN_COLUMNS
-    except (OSError, ValueError):
-        columns = PLAIN_COLUMNS
-    return max(1, columns - 1)  # a terminal wraps after its last column
+    # A terminal wraps after its last column, and writes ^C behind the line: what wraps is not wiped out with the line.
+    return max(1, columns_of(sys.stderr) - 1 - len("^C"))

@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 
 from botocore import exceptions as aws
 
+from ddb_lease._protocol.hits import HitsRequest
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Adopt,
@@ -49,6 +50,7 @@ from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.expressions import DECIDING
 from ddb_lease.dynamodb.failures import read_exception, while_fetching_credentials
 from ddb_lease.dynamodb.foreign import as_map, not_ours
+from ddb_lease.dynamodb.hits import read_hits_answer, read_hits_refusal
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     is_counter,
@@ -96,6 +98,7 @@ _FAILED: Final = "ConditionalCheckFailed"
 _INVALID: Final = "ValidationError"
 _SERVER_ERROR: Final = 500
 _RATE_REQUESTS: Final = get_args(RateRequest)
+_HITS_REQUESTS: Final = get_args(HitsRequest)
 
 
 def read_answer(  # noqa: PLR0911 - one for each kind
@@ -123,6 +126,8 @@ def read_answer(  # noqa: PLR0911 - one for each kind
             return _each(request, response)
         case _ if isinstance(request, _RATE_REQUESTS):
             return read_rate_answer(request, response, address)
+        case _ if isinstance(request, _HITS_REQUESTS):
+            return read_hits_answer(request, response, address)
         case _:
             return Done()
 
@@ -231,6 +236,8 @@ def _refused_one(error: aws.ClientError, address: BucketAddress, request: Reques
     found = error.response.get("Item")
     if isinstance(request, _RATE_REQUESTS):
         return read_rate_refusal(request, found, error, address)
+    if isinstance(request, _HITS_REQUESTS):
+        return read_hits_refusal(request, found, error, address)
     if not isinstance(request, (Grow, Recount, SetOrder)):
         return Refused(slot=_slot_in(found))
     try:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeAlias
 
+from ddb_lease._protocol.hits import AddHits, BeginHits, DropHits, ListHits, ReadHits, SlideHits
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Adopt,
@@ -41,6 +42,7 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.records import MAX_TOKENS, SCHEMA, Claimant
 from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket
 from ddb_lease.dynamodb.address import BucketAddress
+from ddb_lease.dynamodb.hits import hits_call_for
 from ddb_lease.dynamodb.items import (
     COUNTER_KEY,
     Wire,
@@ -73,8 +75,8 @@ CLAIM: Final = all_of(EXISTS, _in_circulation, _fence_rises, _free_or_expired)
 RENEW: Final = all_of(_still_mine, _never_shorter)
 ADOPT: Final = all_of(_still_mine, _fence_rises, _not_revoked)  # "mine" is the lease that was handed over
 RELEASE: Final = _still_mine
-CLOSE: Final = _still_mine
 GUARD: Final = _still_mine  # of a user's own transaction
+CLOSE: Final = _still_mine
 REVOKE: Final = _still_mine  # "mine" is the lease to revoke
 MINT_SLOT: Final = DOES_NOT_EXIST
 BRING_BACK_SLOT: Final = all_of(EXISTS, _is_retired, _our_slot)
@@ -125,7 +127,10 @@ DECIDING: Final = ("sk", "fence", "lease_id", "expires_at", "retired")
 """The attributes of a slot that decisions need; the others are for people."""
 
 _LOOK_SLOTS: Final = ", ".join(f"#{name}" for name in DECIDING)
-_LOOK_DECIDING: Final = f"{_LOOK_SLOTS}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
+_LOOK_NAMING: Final = "#owner, #acquired_at"
+"""So that whoever gives up can name the holders, at no request and no unit more: a read costs by the items, not by what
+is sent of them. What holders attached is not sent."""
+_LOOK: Final = f"{_LOOK_SLOTS}, {_LOOK_NAMING}, #max_tokens, #minted, #rev, #lease_ms, #schema, #order"
 _LOOK_KEY: Final = "#pk = :pk AND #sk BETWEEN :first AND :last"
 
 _CLAIM_NAMES: Final = names_in(CLAIM)
@@ -133,7 +138,7 @@ _RENEW_NAMES: Final = names_in(RENEW, _SET_RENEW)
 _HAND_OVER_NAMES: Final = names_in(RENEW, _SET_HAND_OVER)
 _RELEASE_NAMES: Final = names_in(RELEASE, _SET_RELEASE)
 _DROP_NAMES: Final = names_in(RELEASE, _DROP_LEASE)
-_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK_DECIDING)
+_LOOK_NAMES: Final = names_in(_LOOK_KEY, _LOOK)
 _SNAPSHOT_SLOT: Final = f"#pk, {_LOOK_SLOTS}"  # with the key, so that an item without any of the others still shows
 _SNAPSHOT_NAMES: Final = names_in(_SNAPSHOT_SLOT)
 _LOOK_WHOLE_NAMES: Final = names_in(_LOOK_KEY)
@@ -191,6 +196,8 @@ def call_for(request: Request, address: BucketAddress) -> Call:  # noqa: C901, P
             return "update_item", _change(address, COUNTER_KEY, SET_ORDER, _SET_ORDER, values)
         case PutTicket() | RefreshTicket() | DropTicket() | LookAtQueue():
             return ticket_call_for(request, address)
+        case AddHits() | BeginHits() | SlideHits() | ReadHits() | DropHits() | ListHits():
+            return hits_call_for(request, address)
         case ListPage():
             return "scan", list_page(request, address)
         case _:
@@ -227,7 +234,7 @@ def _look(request: Look, address: BucketAddress) -> dict[str, Any]:
         "Limit": request.limit,
     }
     if not request.whole:
-        call["ProjectionExpression"] = _LOOK_DECIDING
+        call["ProjectionExpression"] = _LOOK
     if with_counter:
         call["Limit"] += 1
     return call

@@ -6,6 +6,7 @@ everywhere else. No lease depends on this module at run time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -35,6 +36,10 @@ _IN_USE: Final = "ResourceInUseException"
 _AS_IT_IS: Final = TableOptions()
 _LEASE_SECONDS: Final = 60.0  # for the client's timeouts only
 _POLL_SECONDS: Final = (0.2, 1.5)
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
+"""Naming rules of DynamoDB's developer guide. The embedded engine takes any name."""
+_ARN: Final = "arn:"
 
 R = TypeVar("R")
 
@@ -116,6 +121,10 @@ def check_table(table: str, *, connection: ConnectionSettings, clock: Clock, tim
 
 class _Maker:
     def __init__(self, connection: ConnectionSettings, table: str, clock: Clock, deadline: float) -> None:
+        if not (_NAME.fullmatch(table) or table.startswith(_ARN)):
+            raise ConfigurationError(
+                f"{table!r} is no name of a table: DynamoDB takes 3 to 255 letters, digits, '_', '-' and '.'"
+            )
         self._client = connection.connect(_LEASE_SECONDS)
         self._address = BucketAddress(table=table, bucket="", endpoint=connection.endpoint)
         self._clock = clock

@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 from scripts.harness import partiql
 from scripts.harness.expression_tree import BadExpression
 from scripts.harness.expressions import Item, condition, placeholders, update
+from scripts.harness.simulated_scan import scan
 
 Key: TypeAlias = tuple[str, str]
 Arguments: TypeAlias = dict[str, Any]
@@ -107,6 +108,9 @@ class DynamoDB:
                 found = self._transact(arguments, now)
             elif operation == "query":
                 found = self._query(arguments, now, coin)
+            elif operation == "scan":
+                shown = (self._shown(key, now, coin, consistent=False) for key in self.items)
+                found = scan((item for item in shown if item is not None), arguments)
             elif operation == "batch_write_item":
                 found = self._delete_batch(arguments, now)
             elif operation == "batch_execute_statement":

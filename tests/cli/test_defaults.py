@@ -3,12 +3,14 @@
 import argparse
 import math
 import os
+import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from ddb_lease.cli import config_file, defaults, main, parsing
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, UnknownBucket
 
 TOP = main.parser()
 LEAVES = list(parsing.leaves(TOP))
@@ -119,6 +121,7 @@ def test_what_one_call_does_is_only_ever_typed(options, line, variable, names):
     [
         ({"DDB_LEASE_TIMEOUT": "soon"}, "DDB_LEASE_TIMEOUT: 'soon' is not a duration"),
         ({"DDB_LEASE_MAX_TOKENS": "x"}, "DDB_LEASE_MAX_TOKENS: 'x' is not a whole number"),
+        ({"DDB_LEASE_PRIORITY": "12"}, "DDB_LEASE_PRIORITY: '12' is not a whole number from 0 to 9"),
         ({"DDB_LEASE_LOCAL": "perhaps"}, "DDB_LEASE_LOCAL: 'perhaps' is neither true nor false"),
         ({"DDB_LEASE_DATA": "k"}, "DDB_LEASE_DATA: 'k' is not of the form KEY=VALUE"),
     ],
@@ -135,6 +138,8 @@ def test_a_variable_that_cannot_be_is_named(options, env, says):
     ("file", "says"),
     [
         ("[run]\n\ntimeout = soon\n", r"config\.ini, line 3: timeout: 'soon' is not a duration"),
+        ("[run]\npriority = 12\n", r"config\.ini, line 2: priority: '12' is not a whole number from 0 to 9"),
+        ("[run]\ncount = 0\n", r"config\.ini, line 2: count: '0' is not a whole number from 1 to 99"),
         ("[run]\ntimeuot = 5s\n", r"config\.ini, line 2: timeuot: run has no such option .*; did you mean timeout\?"),
         ("[global]\nowner_ = x\n", r"config\.ini, line 2: owner_: no command has such option"),
         ("[rnu]\n", r"config\.ini, line 1: no command \[rnu\]; did you mean run\?"),
@@ -213,3 +218,64 @@ def test_an_option_of_one_name_is_read_alike_in_all_commands():
             if action.dest not in defaults._only_typed(leaf):
                 read.setdefault(defaults.variable(action), set()).add((action.type, action.nargs))
     assert {name: kinds for name, kinds in read.items() if len(kinds) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConfigurationError("--grace 9s is too long"), " (--grace is from DDB_LEASE_GRACE)"),
+        (
+            ConfigurationError("a lease of 3 s must be at least three margins"),
+            " (--lease is from FILE, line 2: lease)",
+        ),
+        (ConfigurationError("--interval must be from 0.2 seconds to a day"), ""),
+        (UnknownBucket("bucket 'b' does not exist in table 'staging'"), " (--table is from DDB_LEASE_TABLE)"),
+        (UnknownBucket("there is no table"), ""),
+        (ConfigurationError("a stable, untypical-table owner"), " (--owner is from FILE, line 3: owner)"),
+    ],
+)
+def test_an_error_that_is_found_later_says_where_the_value_is_from(options, tmp_path, error, told):
+    file = "[run]\nlease = 3s\nowner = ann\n"
+    found = options("run b --timeout 3s", file, DDB_LEASE_GRACE="9s", DDB_LEASE_TABLE="staging")
+    assert defaults.origin_of(error, found) == told.replace("FILE", str(tmp_path / "config.ini"))
+
+
+def test_of_what_was_typed_it_is_not_said_where_it_is_from(options):
+    assert defaults.origin_of(ConfigurationError("--grace 9s is too long"), options("run b --grace 9s")) == ""
+
+
+def test_a_variable_that_nobody_knows_is_told_if_it_is_close_to_one_that_is_known():
+    env = {
+        "DDB_LEASE_PRIORTY": "5",
+        "DDB_LEASE_TIMOUT": "5s",
+        "DDB_LEASE_TABEL": "",
+        "DDB_LEASE_LOCAL_DIR": "d",
+        "DDB_LEASE_RUN_TIMEOUT": "5",
+        "DDB_LEASE_SLOT": "1",
+        "DDB_LEASE_YES": "1",
+        "OTHER_PRIORTY": "5",
+    }
+    assert defaults.mistyped(TOP, env) == [
+        "DDB_LEASE_PRIORTY is not known, and does nothing; did you mean DDB_LEASE_PRIORITY?",
+        "DDB_LEASE_TIMOUT is not known, and does nothing; did you mean DDB_LEASE_TIMEOUT?",
+    ]
+
+
+def test_no_variable_of_ours_is_taken_for_a_mistyped_one():
+    """Those that the package, its tests and its scripts read: they mean something else."""
+    root = Path(__file__).parents[2]
+    files = [
+        path for folder in ("ddb_lease", "tests", "scripts", "benchmarks") for path in (root / folder).rglob("*.py")
+    ]
+    files += [path for path in (root / "scripts").iterdir() if path.is_file()]
+    found = {name for path in files for name in re.findall(r"\bDDB_LEASE_[A-Z_]+\b", path.read_text())}
+    wrong = {"DDB_LEASE_PRIORTY", "DDB_LEASE_TIMOUT", "DDB_LEASE_TABEL"}
+    assert len(found) > 20
+    assert defaults.mistyped(TOP, dict.fromkeys(found - wrong, "1")) == []
+
+
+def test_a_mistyped_variable_is_told_by_the_program(monkeypatch, capsys):
+    monkeypatch.setenv("DDB_LEASE_TABEL", "staging")
+    assert main.main(["local", "stop", "--no-wait"]) == 2
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == "ddb-lease: DDB_LEASE_TABEL is not known, and does nothing; did you mean DDB_LEASE_TABLE?"

@@ -169,7 +169,7 @@ def test_a_rate_that_is_not_the_stored_one_is_told_once_with_the_command_that_ch
     assert "the stored policy rules, and it differs from the limits given here: 5 in 3600 s" in err
     command = err.rpartition("`ddb-lease ")[2].rstrip().removesuffix("`")
     assert command == "rate set mine --rate 7/3600s --burst 7 --table ddb-lease --local"
-    assert cli(command) == (0, "mine: 7 in 3600 s, burst 7\n", "")
+    assert cli(command) == (0, "mine: 7/h, burst 7\n", "")
     assert cli("limit mine --rate 7/h --local -- echo ran") == (0, "ran\n", "")
     assert cli("rate status mine --local")[1].startswith("mine in table ddb-lease: ")
 
@@ -186,7 +186,7 @@ def test_on_a_rate_with_several_limits_the_advice_is_to_look_and_its_command_run
     command = told.rpartition("`ddb-lease ")[2].partition("`")[0]
     assert command == "rate status llm --table own --local"
     code, out, err = cli(command)
-    assert (code, out.splitlines()[0], err) == (0, "llm in table own: 60 available", "")
+    assert (code, out.splitlines()[0], err) == (0, "llm in table own: 60 requests available", "")
     assert (
         json.loads(cli("rate status llm --local --table own --json")[1])["settings"] == json.loads(stored)["settings"]
     )
@@ -234,7 +234,7 @@ def test_a_command_that_cannot_be_run_is_told_as_a_shell_does(cli, command, code
     [
         ("limit", "NAME"),
         ("limit b --rate 5 --local -- true", "'5' is not a rate; write 100/s, 10/m, 5/h or 3/2.5s"),
-        ("limit b --rate 5/s --burst x --local -- true", "invalid int value"),
+        ("limit b --rate 5/s --burst x --local -- true", "'x' is not a whole number from 1 up"),
         ("limit b --rate 5/s --timeout soon --local -- true", "'soon' is not a duration"),
     ],
 )

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from ddb_lease.cli import wait_text
+from ddb_lease.cli.wait_text import Holder
 from tests.cli.test_commands import LONG, ROOT, Cli, command, environment
 
 PAGE = (ROOT / "docs" / "operating.md").read_text()
@@ -39,12 +41,29 @@ class Session:
     def __init__(self, folder):
         self.cli = Cli(folder)
         self.jobs = []
+        self.queued = []
         self.holders = {}
 
     def start(self, line):
-        """A job in the background."""
+        """A job in the background; of another bucket than the first one's, until it is seen there."""
         where = {"env": environment(self.cli.folder), "cwd": self.cli.folder}
-        self.jobs.append(subprocess.Popen(command(line), stderr=subprocess.PIPE, text=True, **where))
+        words = shlex.split(line)
+        (self.queued if "--owner" in words else self.jobs).append(
+            subprocess.Popen(command(line), stderr=subprocess.PIPE, text=True, **where)
+        )
+        if "--owner" in words:
+            self.wait_for(words[words.index("--owner") + 1], bucket=words[1])
+
+    def wait_for(self, owner, *, bucket):
+        """Wait until this owner holds a slot, or stands in the queue."""
+        deadline = time.monotonic() + LONG
+        seen = set()
+        while owner not in seen:
+            assert time.monotonic() < deadline
+            done = self.cli(f"status {bucket} --local --json")
+            if done.returncode == 0:
+                status = json.loads(done.stdout)
+                seen = {one["owner"] for one in (*status["leases"], *status["queue"])}
 
     def settle(self):
         """Wait until every job has its slot."""
@@ -65,7 +84,7 @@ class Session:
         return job.communicate(timeout=LONG)[1]
 
     def close(self):
-        for job in self.jobs:
+        for job in [*self.queued[::-1], *self.jobs]:
             job.terminate()
             job.communicate(timeout=LONG)
         self.cli("local stop --yes")
@@ -80,6 +99,9 @@ def session(tmp_path):
 
 def test_the_page_shows_what_comes_out(session):
     (revoked,) = re.findall(r"```text\n(ddb-lease: the lease .*)\n```", PAGE)
+    (waiting,) = re.findall(r"```text\n(waiting for .*)\n```", PAGE)
+    held = (Holder(owner="ann", seconds=4.8),)
+    assert waiting == wait_text.waiting("build", wait_text.placed(2, 2), held, waited=3.0, aged=0.2, width=80)
     for line, said in STEPS:
         if line.endswith(" &"):
             session.start(line[:-2])

@@ -111,7 +111,7 @@ def test_of_a_mistyped_word_it_is_said_which_may_be_meant(line, says, capsys):
     [
         ("run b --timeout -1s -- true", "argument --timeout: '-1s' is negative; a duration is 0 or more"),
         ("run b --lease=-5 -- true", "argument --lease: '-5' is negative"),
-        ("run b --count -1s -- true", "argument --count: invalid int value: '-1s'"),
+        ("run b --count -1s -- true", "argument --count: '-1s' is not a whole number from 1 to 99"),
         ("limit b --rate -5/s -- true", "argument --rate: '-5/s' is not a rate"),
         ("limit b --rate 5/s -n -x -- true", "expected one argument"),
     ],

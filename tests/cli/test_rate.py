@@ -66,8 +66,8 @@ def test_a_rate_that_was_never_used_is_no_bucket_and_is_not_created(run, table, 
 
 
 def test_set_stores_the_first_limits_and_changes_them(run, table):
-    assert run("set NAME --rate 100/s --burst 7") == (0, "NAME: 100 in 1 s, burst 7\n", "")
-    assert run("set NAME --rate 2.5/m") == (0, "NAME: 2.5 in 60 s, burst 2\n", "")
+    assert run("set NAME --rate 100/s --burst 7") == (0, "NAME: 100/s, burst 7\n", "")
+    assert run("set NAME --rate 2.5/m") == (0, "NAME: 2.5/m, burst 2\n", "")
     code, out, _ = run("set NAME --rate 2.5/m --json")
     assert (code, json.loads(out)) == (
         0,
@@ -79,7 +79,7 @@ def test_set_changes_several_limits_and_leaves_the_others(run):
     run("set NAME --limit requests=60/m --limit tokens=90000/m,burst=500")
     assert run("set NAME --limit words=5/s --add --remove requests") == (
         0,
-        "NAME: tokens 90000 in 60 s, burst 500; words 5 in 1 s, burst 5\n",
+        "NAME: tokens 90000/m, burst 500; words 5/s, burst 5\n",
         "",
     )
     code, _, err = run("set NAME --rate 5/s")
@@ -94,15 +94,13 @@ def test_a_mistyped_name_adds_no_limit_and_removes_none(run):
     assert err == "ddb-lease: rate 'NAME' has no limit 'tokns': it has requests, tokens; to add one, give --add too\n"
     assert run("set NAME --limit tokens=5/m --remove tokns")[0] == 2
     assert run("status NAME") == before
-    limits = "NAME: requests 60 in 60 s, burst 60; tokens 9000 in 60 s, burst 500; tokns 5 in 60 s, burst 5\n"
+    limits = "NAME: requests 60/m, burst 60; tokens 9000/m, burst 500; tokns 5/m, burst 5\n"
     assert run("set NAME --limit tokns=5/m --add") == (0, limits, "")
 
 
 def test_a_limit_that_is_given_is_given_whole(run):
     run("set NAME --limit requests=60/m --limit tokens=9000/m,burst=500")
-    assert run("set NAME --limit tokens=8000/m")[1] == (
-        "NAME: requests 60 in 60 s, burst 60; tokens 8000 in 60 s, burst 8000\n"
-    )
+    assert run("set NAME --limit tokens=8000/m")[1] == ("NAME: requests 60/m, burst 60; tokens 8000/m, burst 8000\n")
 
 
 def test_what_the_override_of_a_key_does_not_have_cannot_be_removed_from_it(run):
@@ -122,7 +120,6 @@ def test_what_the_override_of_a_key_does_not_have_cannot_be_removed_from_it(run)
         ("set NAME --rate 5/s --limit a=5/s", "not both"),
         ("set NAME --limit a=5/s --limit a=6/s", "'a' is given twice"),
         ("set NAME --add --limit self=5/s", "timeout, under; not 'self'"),
-        ("set NAME --rate 5/s --burst 0", "burst must be a whole number"),
         ("set NAME --limit permts=5/s", "has no limit 'permts': it has permits; to add one, give --add too"),
         ("set NAME --limit permits=5/s --remove permts", "has no limit 'permts': it has permits\n"),
         ("set NAME --add --limit permits=5/s --remove permts", "has no limit 'permts': it has permits\n"),
@@ -163,7 +160,7 @@ def test_status_shows_every_limit(run, limiter):
     first, blank, head, row = out.splitlines()
     assert first == f"NAME in table {TABLE}: 3 available"
     assert (blank, head.split()) == ("", ["LIMIT", "RATE", "BURST", "AVAILABLE", "NEXT", "WHOLE", "BURST"])
-    assert row.split()[:8] == ["permits", "5", "in", "3600", "s", "5", "3", "now"]
+    assert row.split()[:5] == ["permits", "5/h", "5", "3", "now"]
     found = json.loads(run("status NAME --json")[1])
     assert (found["name"], found["available"], found["key"], found["override"]) == ("NAME", 3, "", {})
     assert found["settings"] == {"permits": {"permits": 5.0, "per": 3600.0, "burst": 5}}
@@ -171,11 +168,11 @@ def test_status_shows_every_limit(run, limiter):
 
 def test_a_key_is_overridden_blocked_and_reset(run, limiter):
     key = limiter.key("team-7")
-    assert run("override NAME --key team-7 --rate 8/h") == (0, "NAME, key team-7: 8 in 3600 s, burst 8\n", "")
+    assert run("override NAME --key team-7 --rate 8/h") == (0, "NAME, key team-7: 8/h, burst 8\n", "")
     assert key.try_acquire(8)
     first, *_, row = run("status NAME --key team-7")[1].splitlines()
     assert first.startswith(f"NAME, key team-7, in table {TABLE}: none available, the next in ")
-    assert "8 in 3600 s (override)" in row
+    assert "8/h (override)" in row
     assert run("block NAME --key team-7 --for 10m") == (0, "NAME, key team-7: blocked for 10m\n", "")
     assert re.search(r": blocked for (10m|9m\d\ds) more$", run("status NAME --key team-7")[1].splitlines()[0])
     assert run("block NAME --key team-7 --end") == (0, "NAME, key team-7: not blocked\n", "")

@@ -282,12 +282,16 @@ def test_a_bucket_may_be_made_to_serve_in_order_and_another_says_how_to_make_it_
         f"ddb-lease: bucket {bucket_name!r} has order=any, and that counts, not --fifo; to change that: "
         f"ddb-lease configure {bucket_name} --order fifo --table ddb-lease --local\n"
     )
+    assert cli(*run_line(bucket_name, "true", options="--priority 5")).stderr == (
+        f"ddb-lease: bucket {bucket_name!r} has order=any, and a --priority does nothing there; to change that: "
+        f"ddb-lease configure {bucket_name} --order fifo --table ddb-lease --local\n"
+    )
 
 
 def test_a_priority_that_cannot_be_is_told(cli, bucket_name):
     done = cli(*run_line(bucket_name, "true", options="--fifo --priority 10"))
     assert (done.returncode, done.stdout) == (2, "")
-    assert "priority must be a whole number from 0 to 9, not 10" in done.stderr
+    assert "--priority: '10' is not a whole number from 0 to 9" in done.stderr
 
 
 def test_of_settings_that_were_not_typed_nothing_is_said(cli, bucket_name):

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from ddb_lease._protocol.records import Settings
-from ddb_lease._state.bucket_state import OTHER_SETTINGS_TEXT, Described
+from ddb_lease._state.bucket_state import OTHER_SETTINGS_TEXT, PRIORITY_TEXT, Described
 from ddb_lease.cli.settings_notice import SettingsNotice, different
 
 STORED = Described(Settings(max_tokens=4, lease_ms=60_000, order="any"))
@@ -36,7 +36,7 @@ def typed(*given):
             [
                 (
                     "bucket 'gpus' has leases of 1m, and that counts, not the 30s of --lease; "
-                    "the length is set when a bucket is made"
+                    "the length is set when a bucket is made: to have another one, use a bucket of another name"
                 )
             ],
         ),
@@ -64,3 +64,25 @@ def test_the_librarys_own_warning_is_not_logged_besides(capsys):
         assert notice in log.filters
     assert notice not in log.filters
     assert capsys.readouterr().err.startswith("ddb-lease: bucket 'gpus' has max_tokens=4")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (
+            ["priority"],
+            (
+                "ddb-lease: bucket 'gpus' has order=any, and a --priority does nothing there; to change that: "
+                "ddb-lease configure gpus --order fifo --table ddb-lease --local\n"
+            ),
+        ),
+        (["priority", "fifo"], ""),
+        ([], ""),
+    ],
+    ids=["typed", "told of --fifo already", "not typed"],
+)
+def test_a_priority_in_a_bucket_without_an_order_is_told(capsys, given, told):
+    log = logging.getLogger("ddb_lease")
+    notice = SettingsNotice(typed(*given))
+    assert not notice.filter(log.makeRecord("n", 30, "p", 1, PRIORITY_TEXT, ("bucket 'gpus'", "any"), None))
+    assert capsys.readouterr().err == told

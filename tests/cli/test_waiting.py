@@ -181,6 +181,19 @@ def test_where_many_wait_the_service_is_asked_more_seldom(err):
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(("in_front", "times"), [(True, 2), (False, 1)])
+def test_on_a_terminal_the_service_is_asked_again_when_the_place_changes(err, monkeypatch, in_front, times):
+    monkeypatch.setattr(waiting, "_in_front", lambda: in_front)
+    asked, place = [], [3]
+    with wait(look=lambda: asked.append(place[0]) or FULL, place=lambda: place[0], each=LONG):
+        until(lambda: asked == [3])
+        place[0] = 2
+        until(lambda: len(asked) == times)
+        drawn = len(err.getvalue())
+        until(lambda: len(err.getvalue()) > drawn + 500 or not in_front)
+    assert asked == [3, 2][:times]
+
+
 @pytest.mark.parametrize("in_front", [True, False])
 def test_the_service_is_asked_seldom(err, monkeypatch, in_front):
     monkeypatch.setattr(waiting, "_in_front", lambda: in_front)

@@ -15,6 +15,15 @@ from botocore.validate import ParamValidator
 from urllib3.exceptions import NewConnectionError, ProxyError
 
 from ddb_lease import StoreRejected
+from ddb_lease._protocol.hits import (
+    AddHits,
+    BeginHits,
+    DropHits,
+    HitsKey,
+    ListHits,
+    ReadHits,
+    SlideHits,
+)
 from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import (
     Close,
@@ -615,6 +624,7 @@ def take(claims, mints, *, re_mint=False):
 
 
 TICKET = Ticket(priority=0, arrival=1, name="0" * 16, owner="me")
+SLIDE = SlideHits(key=HitsKey(key="k", length=60_000), branch="same", n=1, number=7, ttl=9)
 EVERY_REQUEST = {
     "look": look(),
     "look further": look(start=128),
@@ -686,6 +696,15 @@ EVERY_REQUEST = {
     "list more of a table": ListPage(after=("b", "slot#00001"), limit=9),
     "create a policy": CreatePolicy(policy=rates.POLICY),
     "change a policy": ChangePolicy(policy=rates.POLICY, rev_before=6),
+    "add hits": AddHits(key=HitsKey(key="k"), n=1, now=9),
+    "begin hits": BeginHits(key=HitsKey(key="k"), n=1, now=9, ends_at=19, ttl=9),
+    "slide in the same window": SLIDE,
+    "slide to the next window": replace(SLIDE, branch="next"),
+    "slide to a new window": replace(SLIDE, branch="new"),
+    "read hits": ReadHits(key=HitsKey(key="k")),
+    "drop hits": DropHits(key=HitsKey(key="k")),
+    "list hits": ListHits(shard=3, limit=9),
+    "list more hits": ListHits(shard=3, after="hits#0#k", limit=9),
 }
 EACH = pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST)
 
@@ -790,7 +809,9 @@ def test_each_conditional_write_asks_for_the_item_that_made_it_fail(request_):
         # A statement of a batch does not: the service never shows it, and an engine that would must not either.
         if is_conditional(part):
             assert part.get("ReturnValuesOnConditionCheckFailure") == (None if "Statement" in part else "ALL_OLD")
-    reads = isinstance(request_, (Look, LookAtQueue, Snapshot, ReadKey, ListKeys, ReadPolicy, ListPage))
+    reads = isinstance(
+        request_, (Look, LookAtQueue, Snapshot, ReadKey, ListKeys, ReadPolicy, ListPage, ReadHits, ListHits)
+    )
     assert reads or all(map(is_conditional, parts_of(request_)))
 
 

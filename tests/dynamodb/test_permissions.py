@@ -16,7 +16,9 @@ from ddb_lease._protocol.messages import Grow, Recount, Request, Revoke, SetOrde
 from ddb_lease._protocol.rates import messages as rates
 from ddb_lease._protocol.tickets import PutTicket, RefreshTicket
 from ddb_lease._runtime.clock import SystemClock
+from ddb_lease._runtime.hits_core import HitsCore
 from ddb_lease._runtime.listing import TableReader
+from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.cli import main
 from ddb_lease.dynamodb import ConnectionSettings
@@ -100,10 +102,10 @@ def watched_bucket(engine, watched_session, table, bucket_name):
 
         def make(kind=LeaseBucket, **arguments):
             tap = Tap()
-            defaults = {"max_tokens": 1, "lease_seconds": 30} if kind is LeaseBucket else {"rate": 5, "per": 10.0}
+            of_kind = {LeaseBucket: {"max_tokens": 1, "lease_seconds": 30}, RateLimiter: {"rate": 5, "per": 10.0}}
             bucket = kind(
                 bucket_name,
-                **defaults | arguments,
+                **of_kind.get(kind, {}) | arguments,
                 timing=QUICK,
                 table=TABLE,
                 session=watched_session,
@@ -213,6 +215,11 @@ def release_twice(bucket, table):
     assert (lease.release(), lease.release()) == (True, False)
 
 
+def hold_at_least(bucket, table):
+    lease = bucket().acquire(timeout=5, hold_at_least=60)
+    assert lease.release()
+
+
 def close(bucket, table):
     one = bucket()
     one.acquire(timeout=5)
@@ -317,6 +324,27 @@ def take_permits_of_a_key_and_its_parent(bucket, table):
         reservation.settle(1)
 
 
+def count_hits(bucket, table):
+    """In a fixed window and in a sliding one; they are read, and forgotten."""
+    counter = bucket(kind=HitCounter)
+    assert [counter.run(counter.core.incr("k", 60, 1)) for _ in range(2)] == [1, 2]
+    assert counter.run(counter.core.acquire("k", 1, 60, 1))
+    assert counter.run(counter.core.get("k")) == 2
+    assert counter.run(counter.core.reset()) == 2
+
+
+class HitCounter:
+    """The storage for `limits`, without `limits`."""
+
+    def __init__(self, name, *, table, session, endpoint_url, timing, runtime):
+        connection = ConnectionSettings(session=session, endpoint_url=endpoint_url)
+        self.core = HitsCore(name, table=table, connection=connection, timing=timing, runtime=runtime, timeout=30)
+        self.close = self.core.close
+
+    def run(self, operation):
+        return self.core.driver.run(operation, Wakeup())
+
+
 def steer_a_rate(bucket, table):
     limiter = bucket(kind=RateLimiter)
     limiter.set_policy(Limit(7, per=10.0))
@@ -372,6 +400,7 @@ OF = {
         renew,
         renew_together,
         release_twice,
+        hold_at_least,
         close,
         decorate,
         acquire_several,
@@ -382,6 +411,7 @@ OF = {
         ask_for_more_than_the_burst_of_a_key,
         reserve_permits,
         take_permits_of_a_key_and_its_parent,
+        count_hits,
     ],
     "operator": [
         release_by_id,

@@ -163,7 +163,7 @@ def test_what_was_typed_is_what_status_shows(engine, client, where, name, data):
     typed = [f"--data={key}={value}" for key, value in data.items()]
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run._Run, "run", look)
+            patch.setattr(run.LeasedRun, "run", look)
             code, _, err = ran("run", *where, name, "--max-tokens=2", "--lease=30s", *typed, "--", "true")
         assert (code, err) == (7, "")
         (code, out, err), (code_for_people, for_people, _) = shown

@@ -34,7 +34,10 @@ def deliver(message):
 """
 AFTER = """
 app.conf.update(
-    broker_transport_options={"data_folder_in": folder + "/queue", "data_folder_out": folder + "/queue"},
+    broker_transport_options={
+        **{name: folder + "/queue" for name in ("data_folder_in", "data_folder_out")},
+        "control_folder": folder + "/control",
+    },
     result_backend="file://" + folder + "/results",
     worker_hijack_root_logger=False,
 )

@@ -152,6 +152,14 @@ def test_several_slots_are_closed_together(environment, table):
     assert other.try_acquire() is not None
 
 
+def test_a_decorated_function_holds_at_least(environment, table):
+    bucket = environment.bucket(max_tokens=1)
+    with pytest.raises(ConfigurationError, match="hold_at_least"):
+        bucket.leased(timeout=5, hold_at_least=0)(lambda lease: lease.check())()
+    bucket.leased(timeout=5, hold_at_least=100)(lambda lease: lease.check())()
+    assert leases_in(table)[0].startswith("0-closed-")
+
+
 def test_closing_the_bucket_closes_its_slots(environment, table):
     bucket, _ = two(environment, max_tokens=1)
     lease = bucket.acquire(5, hold_at_least=100)

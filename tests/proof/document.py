@@ -8,12 +8,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from tests.proof.clients import LEMMAS
+from tests.proof.hits import HITS
 from tests.proof.leases import LEASES
 from tests.proof.limits import RATES
 from tests.proof.theory import Alteration, Theory
 from tests.proof.tickets import TICKETS
 
-THEORIES = (LEASES, RATES, TICKETS)
+THEORIES = (LEASES, RATES, TICKETS, HITS)
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "proof.md"
 BEGIN = "<!-- The tables below are written by `scripts/prove --table`. -->\n"
 _COLUMNS = "| requests | item | part | what breaks |\n|---|---|---|---|\n"

@@ -123,7 +123,8 @@ class Meaning:
                 return there if wanted else z3.Not(there)
             case HasType(name, kind):
                 wanted_type = TYPES[self._values[str(kind)]["S"]]
-                return item.get(self._names[name], ABSENT).kind == wanted_type
+                found = item.get(self._names[name], ABSENT).kind == wanted_type
+                return z3.BoolVal(found) if isinstance(found, bool) else found  # of a kind that is a plain number
             case Compare(left, operator, right):
                 return _compared(self._operand(left, item), operator, self._operand(right, item))
 

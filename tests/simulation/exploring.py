@@ -48,6 +48,7 @@ KINDS = {
             "events",
             "grants",
             "takeovers",
+            "adopted",
             "mints",
             "re_mints",
             "kept_closed",

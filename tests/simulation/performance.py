@@ -83,6 +83,7 @@ class Record:
     events: int = 0
     grants: int = 0
     takeovers: int = 0
+    adopted: int = 0
     mints: int = 0
     re_mints: int = 0
     kept_closed: int = 0
@@ -362,10 +363,10 @@ class Performance:
         if lease is None:
             self._note(process.name, "gets none")
             return None
-        self._held(process, lease, calls, job.at_least)
+        self._held(process, lease, calls, at_least=job.at_least)
         return lease
 
-    def _held(self, process: Process, lease: Lease, calls: list[float], at_least: float | None = None) -> Held:
+    def _held(self, process: Process, lease: Lease, calls: list[float], *, at_least: float = 0.0) -> Held:
         """Note what a user got."""
         held = Held(lease, process, told_lost=calls[0] if calls else None, at_least=at_least)
         # The claim was in flight while the steady clock stood still: nothing in its answer can show that.
@@ -905,6 +906,7 @@ class Performance:
         record.faults = dict(self.network.fates) if self.schedule.faults is None else dict(self.schedule.faults)
         record.events = self.world.events
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
+        record.adopted = oracle.adopted
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
         record.kept_closed = oracle.kept_closed
         record.given_up = sum(renewer.given_up for renewer in self._renewers)

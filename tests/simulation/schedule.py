@@ -200,7 +200,7 @@ def _handing_over(schedule: Schedule, chance: Random) -> Schedule:
     def handing(job: Job) -> Job:
         if chance.random() < 0.5:
             return job
-        return replace(job, ending=HAND_OVER, hold=job.hold * chance.choice((0.0, 1.0)))
+        return replace(job, ending=HAND_OVER, at_least=0.0, hold=job.hold * chance.choice((0.0, 1.0)))
 
     jobs = tuple(tuple(tuple(handing(job) for job in thread) for thread in threads) for threads in schedule.jobs)
     return replace(schedule, jobs=jobs)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
-from ddb_lease.adapters import asgi, wsgi
+from ddb_lease.adapters import asgi, langchain, limits, pyrate, wsgi
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -81,6 +81,40 @@ def bucket_and_lease() -> None:
         lease.hand_over(30)  # type: ignore[call-arg]
 
 
+def leading() -> None:
+    def work(lease: ddb_lease.Lease) -> None: ...
+
+    leader = ddb_lease.Leader("scheduler", on_elected=work, on_lost=work, lease_seconds=15, data={"url": "x"})
+    ddb_lease.Leader("scheduler", work)  # type: ignore[misc]
+    assert_type(leader.name, str)
+    assert_type(leader.table, str)
+    assert_type(leader.is_leader, bool)
+    assert_type(leader.fence, int | None)
+    assert_type(leader.current(), ddb_lease.LeaseInfo | None)
+    assert_type(leader.pause(5), bool)
+    assert_type(leader.join(timedelta(seconds=5)), bool)
+    leader.start()
+    leader.stop()
+    with leader as itself:
+        assert_type(itself, ddb_lease.Leader)
+    leader.run()
+
+
+async def leading_asynchronously() -> None:
+    async def work(lease: aio.Lease) -> None: ...
+
+    leader = aio.Leader("scheduler", on_elected=work, on_lost=work)
+    assert_type(leader.is_leader, bool)
+    assert_type(leader.fence, int | None)
+    assert_type(await leader.current(), ddb_lease.LeaseInfo | None)
+    assert_type(await leader.join(5), bool)
+    leader.start()
+    leader.stop()
+    async with leader as itself:
+        assert_type(itself, aio.Leader)
+    await leader.run()
+
+
 def several_at_once() -> None:
     bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
     limiter = ddb_lease.RateLimiter("mail", rate=5)
@@ -118,6 +152,13 @@ def decorated() -> None:
     bucket = ddb_lease.LeaseBucket("reports", max_tokens=1)
     limiter = ddb_lease.RateLimiter("mail", rate=5)
     window = ddb_lease.SlidingWindow("sign-ups", max_tokens=5, period=3600)
+
+    @bucket.handler(margin=5, timeout=timedelta(seconds=3), data={"a": 1}, on_busy=lambda event, context: "busy")
+    def handler(lease: ddb_lease.Lease, event: str, context: object) -> str:
+        return event
+
+    assert_type(handler, Callable[[Any, Any], Any])
+    bucket.handler(5)  # type: ignore[misc]
 
     @bucket.leased(timeout=60, count=1)
     def report(lease: ddb_lease.Lease, day: str, *, pages: int = 1) -> list[str]:
@@ -244,6 +285,8 @@ def failures(bucket: ddb_lease.LeaseBucket) -> None:
     except ddb_lease.RateTimeout as in_vain:
         assert_type((in_vain.rate, in_vain.key, in_vain.limit), tuple[str, str, str])
         assert_type((in_vain.retry_after, in_vain.blocked_seconds), tuple[float, float])
+    except ddb_lease.AcquireTimeout as too_late:
+        assert_type((too_late.place, too_late.holders), tuple[int | None, tuple[str, ...]])
     a_timeout: type[TimeoutError] = ddb_lease.AcquireTimeout
     a_value_error: type[ValueError] = ddb_lease.ConfigurationError
     its_child: type[ddb_lease.ConfigurationError] = ddb_lease.TooManyPermits
@@ -276,6 +319,7 @@ def every_event(event: events.Event) -> str:
             assert_type(event.slot, int)
         case events.Waiting():
             assert_type((event.place, event.exact), tuple[int, bool])
+            assert_type((event.count, event.priority, event.ticket), tuple[int, int, str])
         case _:
             assert_never(event)
     return event.bucket
@@ -402,6 +446,24 @@ def test_kit() -> None:
         stage.lose(stage.leases[0], reason=ddb_lease.LossReason.TAKEN)
         with stage.outage(answers_only=True):
             pass
+
+
+def limiters_of_other_libraries() -> None:
+    storage = limits.DynamoDBStorage("dynamodb:///limits", name="api", timeout=timedelta(seconds=2))
+    assert_type(storage.incr("k", 60), int)
+    assert_type(storage.acquire_sliding_window_entry("k", 5, 60, amount=2), bool)
+    assert_type(storage.get_sliding_window("k", 60), tuple[int, float, int, float])
+    limits.DynamoDBStorage("dynamodb:///limits", True, "api")  # type: ignore[call-arg]
+    awaited = limits.AsyncDynamoDBStorage("async+dynamodb:///limits", max_requests=4)
+    incr: Coroutine[Any, Any, int] = awaited.incr("k", 60)
+    blocking = ddb_lease.RateLimiter("model", rate=5)
+    calls = langchain.LangChainRateLimiter(blocking, aio_limiter=aio.RateLimiter("model", rate=5), timeout=9)
+    assert_type(calls.acquire(blocking=False), bool)
+    langchain.LangChainRateLimiter(aio.RateLimiter("model", rate=5))  # type: ignore[arg-type]
+    bucket = pyrate.DynamoDBBucket("api", [], key="customer-7", table="ddb-lease")
+    assert_type(bucket.count(), int)
+    put: Coroutine[Any, Any, bool] = pyrate.AsyncDynamoDBBucket("api", []).put(None)
+    print(incr, put)
 
 
 def process_ends() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
-from ddb_lease.adapters import asgi, wsgi
+from ddb_lease.adapters import asgi, langchain, limits, pyrate, wsgi
 
 SURFACE = ast.parse((Path(__file__).parent / "public_surface.py").read_text())
 USED = {
@@ -17,7 +17,7 @@ USED = {
 }
 
 
-PACKAGES = [ddb_lease, aio, asgi, events, local, rate_events, testing, wsgi]
+PACKAGES = [ddb_lease, aio, asgi, events, langchain, limits, local, pyrate, rate_events, testing, wsgi]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)

@@ -78,8 +78,9 @@ def read_before_refusing(state: LimiterState, key: str, *, give_up_at: float) ->
 def too_many(refused: NeverEnough, *, rate: str) -> TooManyPermits:
     """The error of a call for more than its limits ever allow."""
     what = "n" if refused.limit == SINGLE else refused.limit
+    said = "1" if refused.burst == 1 else f"a whole number from 1 to {refused.burst:,}"
     return TooManyPermits(
-        f"{what} must be a whole number from 1 to {refused.burst:,} (the burst of the stored policy's limit "
+        f"{what} must be {said} (the burst of the stored policy's limit "
         f"{refused.limit!r} of rate {rate!r}, or of the key's override)"
     )
 

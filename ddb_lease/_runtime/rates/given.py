@@ -38,7 +38,8 @@ def checked_count(what: str, n: object, burst: int | None) -> int:
         TooManyPermits: It is too large.
     """
     most = " up" if burst is None else f" to {burst:,} (the burst)"
-    message = f"{what} must be a whole number from 1{most}, not {shown(n)}"
+    said = "1 (the burst)" if burst == 1 else f"a whole number from 1{most}"
+    message = f"{what} must be {said}, not {shown(n)}"
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ConfigurationError(message)
     if burst is not None and n > burst:

@@ -1,15 +1,17 @@
-"""Probes of what is refused because of the table. Pure."""
+"""Probes of what is refused because of the table, and of reading a page of it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease._protocol.messages import Look, RenewEach
 from ddb_lease.cli.conform.bucket_probes import Tokens
-from ddb_lease.cli.conform.probe import Probe
-from ddb_lease.cli.conform.samples import claim, mint, renew
+from ddb_lease.cli.conform.probe import Items, Probe
+from ddb_lease.cli.conform.samples import claim, counter, free, leased, mint, renew
 from ddb_lease.dynamodb.expressions import Call
+from ddb_lease.dynamodb.items import slot_key, text
 
 _MISSING: Final = "ResourceNotFoundException"
 
@@ -21,6 +23,7 @@ def table_probes(token: Tokens) -> Iterator[Probe]:
         ("look at", Look(limit=10, consistent=False)),
         ("claim in", claim()),
         ("mint in", mint(token())),
+        ("list in", ListPage(limit=10)),
     ):
         yield Probe(
             name=f"{name} a table that does not exist", request=request, table=nowhere, answer=_MISSING, read="Rejected"
@@ -45,6 +48,26 @@ def table_probes(token: Tokens) -> Iterator[Probe]:
         edit=_with_numbers_as_keys,
         answer="TransactionCanceledException [2 x ValidationError]",
         read="Rejected",
+    )
+
+
+def listing_probes() -> Iterator[Probe]:
+    """A page of the table, for people: of what it reads it shows what is leased, and what is no slot."""
+    there: Items = {
+        "counter": counter(),
+        slot_key(0): free(),
+        slot_key(1): leased(),
+        slot_key(2): free(),
+        "waits": {"x": text("foreign")},
+    }
+    yield Probe(
+        name="list a page of the table",
+        request=ListPage(limit=3),
+        before=there,
+        behind="counter",
+        answer="ok, 1 item, more",
+        read="PageIs",
+        units=0.5,
     )
 
 

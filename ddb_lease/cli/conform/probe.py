@@ -36,6 +36,8 @@ class Probe:
         edit: Changes the call, to try what the library never sends.
         table: Appended to the table's name: the probe of a table that does not exist.
         within: Appended to the bucket's name: where the items are, if not under the name itself.
+        behind: Of a page of the table: the sort key in the bucket behind which it begins. A Scan goes through a
+            bucket's items in the order of their keys, so such a page shows this bucket's, whatever else is there.
         answer: What the service answers, as `told` writes it.
         read: What the library takes it for, as `read_as` writes it.
         units: The capacity that it reports; None where that is not documented.
@@ -50,6 +52,7 @@ class Probe:
     edit: Callable[[Call], Call] = lambda call: call
     table: str = ""
     within: str = ""
+    behind: str = ""
     answer: str = "ok"
     read: str = "Done"
     units: float | None = None
@@ -135,7 +138,7 @@ def told(raw: RawAnswer, before: Items) -> str:
         if isinstance(reasons, list):
             return f"{raw.code} [{_row(_reason(reason, before) for reason in reasons)}]"
         return raw.code + _with_item(response, before)
-    if raw.operation == "query":
+    if raw.operation in {"query", "scan"}:
         more = ", more" if response.get("LastEvaluatedKey") else ""
         return f"ok, {_counted(len(response.get('Items') or ()), 'item')}{more}"
     if raw.operation == "transact_get_items":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
+from ddb_lease._protocol.listing import ListPage
 from ddb_lease.cli.conform.bucket_probes import bucket_probes
-from ddb_lease.cli.conform.other_probes import table_probes
+from ddb_lease.cli.conform.hits_probes import hits_probes
+from ddb_lease.cli.conform.other_probes import listing_probes, table_probes
 from ddb_lease.cli.conform.probe import Finding, Items, Probe, judge
 from ddb_lease.cli.conform.rate_probes import rate_probes
 from ddb_lease.cli.conform.slot_probes import slot_probes
@@ -30,7 +33,15 @@ def all_probes(run: str) -> list[Probe]:
     def token() -> str:
         return f"{run}-{next(numbers)}"
 
-    return [*slot_probes(), *bucket_probes(token), *ticket_probes(), *rate_probes(token), *table_probes(token)]
+    return [
+        *slot_probes(),
+        *bucket_probes(token),
+        *ticket_probes(),
+        *rate_probes(token),
+        *hits_probes(),
+        *table_probes(token),
+        *listing_probes(),
+    ]
 
 
 def requests_of(probes: list[Probe]) -> int:
@@ -62,7 +73,10 @@ def find(client: Client, table: str, probe: Probe, *, bucket: str) -> Finding:
     for request in probe.first:
         send_raw(client, request, own)
     address = BucketAddress(table=f"{table}{probe.table}", bucket=bucket)
-    raw = send_raw(client, probe.request, address, edit=probe.edit)
+    request = probe.request
+    if isinstance(request, ListPage) and probe.behind:
+        request = replace(request, after=(bucket, probe.behind))
+    raw = send_raw(client, request, address, edit=probe.edit)
     return judge(probe, raw, None if probe.table else left_in(client, items))
 
 

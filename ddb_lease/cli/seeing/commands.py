@@ -72,7 +72,12 @@ def _add_serve(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ),
     )
     _add_watching(parser)
-    parser.add_argument("--port", type=int, default=PORT, help=f"the port; 0 for any that is free (default: {PORT})")
+    parser.add_argument(
+        "--port",
+        type=formatting.whole(0),
+        default=PORT,
+        help=f"the port; 0 for any that is free (default: {PORT})",
+    )
     _does(parser, "serve")
 
 

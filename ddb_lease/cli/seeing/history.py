@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,7 +188,7 @@ class _Reader:
         self._leases: dict[str, dict[int, Hold]] = {}
         self._shown: dict[tuple[str, int], Hold] = {}  # in the last snapshot, and not ended
         self._waiting: dict[tuple[str, str], Wait] = {}  # in the last snapshot
-        self._asking: dict[str, Wait] = {}  # by owner, from events
+        self._asking: dict[tuple[str, str], Wait] = {}  # by owner and ticket, from events
         self._last: float | None = None
         self._outage: Outage | None = None
 
@@ -236,7 +237,7 @@ class _Reader:
             hold.fence = line.get("fence") if isinstance(line.get("fence"), int) else hold.fence
         waited = line.get("waited_seconds")
         if isinstance(waited, (int, float)) and waited >= SHORTEST_WAIT:
-            wait = self._asking.pop(owner, None) or self._queued(owner)
+            wait = self._asking.pop((owner, str(line.get("ticket") or "")), None) or self._queued(owner)
             if wait is None:
                 wait = Wait(owner or lease_id[:12], at - waited, at)
                 self._bucket.waits.append(wait)
@@ -246,11 +247,17 @@ class _Reader:
         owner, waited = str(line.get("owner") or ""), line.get("waited_seconds")
         if not owner or any(key[0] == owner for key in self._waiting):
             return  # a snapshot shows it, too
-        if owner not in self._asking:
+        key = owner, str(line.get("ticket") or "")
+        if key not in self._asking:
             start = at - waited if isinstance(waited, (int, float)) else at
-            self._asking[owner] = Wait(owner, start, at)
-            self._bucket.waits.append(self._asking[owner])
-        self._asking[owner].end = at
+            self._asking[key] = Wait(owner, start, at, count=line["count"] if _is_count(line.get("count")) else 1)
+            self._bucket.waits.append(self._asking[key])
+        self._asking[key].end = at
+
+    def _asked(self, owner: str, *, by: float) -> Wait | None:
+        """Take out the first wait of an owner, as events told it, that had begun by then."""
+        key = next((key for key, wait in self._asking.items() if key[0] == owner and wait.start <= by), None)
+        return None if key is None else self._asking.pop(key)
 
     def _queued(self, owner: str) -> Wait | None:
         key = next((key for key in self._waiting if key[0] == owner), None)
@@ -301,9 +308,8 @@ class _Reader:
         if closed:
             owner = f"closed by {owner}"
         hold = self._hold(lease_id, slot, owner, at if closed else at - age)
-        asked = self._asking.get(owner)
-        if asked is not None and hold.start >= asked.start:
-            del self._asking[owner]
+        asked = self._asked(owner, by=hold.start)
+        if asked is not None:
             asked.end, asked.outcome = hold.start, "served"
         if hold.end is not None:
             return hold  # by an event: the table shows a lost lease until somebody else has the slot
@@ -337,7 +343,7 @@ class _Reader:
             key = (waiter["owner"], str(waiter["since"]))
             wait = self._waiting.pop(key, None)
             if wait is None:
-                wait = self._asking.pop(waiter["owner"], None)
+                wait = self._asked(waiter["owner"], by=math.inf)
             if wait is None:
                 wait = Wait(waiter["owner"], since, at, count=waiter["count"] if _is_count(waiter.get("count")) else 1)
                 self._bucket.waits.append(wait)

@@ -16,9 +16,9 @@ from typing import Any, Final
 from ddb_lease._protocol.listing import BucketListing, PageIs, RateListing, TableListing
 from ddb_lease._runtime.listing import TableReader
 from ddb_lease.cli import connection, rate_output
+from ddb_lease.cli.columns import columns
 from ddb_lease.cli.fitting import fitted
 from ddb_lease.cli.formatting import printable, shown
-from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.streams import say, show
 
 _TOLD_EACH: Final = 50

@@ -56,7 +56,7 @@ def _lines(picture: Picture, width: int, height: int, interval: float, *, plain:
     age, late = picture.age_seconds, picture.age_seconds > _LATE * interval + 1
     cost = f", {cost_of(listing)}" if listing.read_units is not None else ""
     head = Text().append(printable(listing.table), style="bold")
-    head.append(f"  {'now' if age < interval + 1 else shown(age) + ' ago'}, every {interval:g} s{cost}", style=_SOFT)
+    head.append(f"  {'now' if age < interval + 1 else shown(age) + ' ago'}, every {interval:g}s{cost}", style=_SOFT)
     ends = "q ends"
     space = width - columns_of(head.plain) - len(ends)
     yield head.append(" " * space + ends, style=_SOFT) if space > 1 else head

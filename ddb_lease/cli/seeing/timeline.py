@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ddb_lease.cli.columns import columns
 from ddb_lease.cli.fitting import wrapped
 from ddb_lease.cli.formatting import printable
 from ddb_lease.cli.seeing.history import BucketHistory, Line, Problem, histories, parsed
-from ddb_lease.cli.seeing.terminal import columns
 from ddb_lease.cli.seeing.timeline_page import summary, timeline_page
 from ddb_lease.cli.streams import say, show
 from ddb_lease.errors import ConfigurationError

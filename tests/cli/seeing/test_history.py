@@ -173,6 +173,21 @@ def test_a_wait_that_a_snapshot_shows_too_is_one():
     assert [(one.start - T, one.end - T, one.outcome) for one in bucket.waits] == [(2.5, 5.5, "served")]
 
 
+def test_two_waits_of_one_owner_are_told_apart_by_their_tickets():
+    def waits(at, ticket, count, waited):
+        more = {"owner": "a:1", "ticket": ticket, "count": count, "place": 1, "waited_seconds": waited}
+        return T + at, {"bucket": "gpus", "event": "Waiting"} | more
+
+    first, second = "0" * 16, "1" * 16
+    had = acquired(9, "1-b", (1,), ticket=second)
+    had[1]["waited_seconds"] = 5.0
+    bucket = told(waits(2, first, 2, 1.0), waits(4, second, 1, 0.0), had, waits(10, first, 2, 9.0))
+    assert [(wait.start - T, wait.end - T, wait.outcome, wait.count) for wait in bucket.waits] == [
+        (1, 10, "open", 2),
+        (4, 9, "served", 1),
+    ]
+
+
 def test_a_bucket_that_is_not_there_yet_is_no_outage():
     bucket = told((T + 1, {"bucket": "gpus", "error": "UnknownBucket", "message": "never used"}), snapshot(2, row()))
     assert bucket.outages == []

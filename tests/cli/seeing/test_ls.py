@@ -76,8 +76,8 @@ def test_a_rate_shows_its_limits_and_its_keys():
     lines = ls.as_table(listing(one, keyed), width=80).splitlines()
     assert lines[2:5] == [
         "RATE  AVAILABLE  LIMITS",
-        "news          1  5 in 60 s, burst 2",
-        "api              requests 100 in 60 s, burst 9; 1,234 keys; 2 blocked",
+        "news          1  5/m, burst 2",
+        "api              requests 100/m, burst 9; 1,234 keys; 2 blocked",
     ]
     assert json.loads(ls.as_json(listing(keyed)))["rates"][0]["blocked"] == 2
 

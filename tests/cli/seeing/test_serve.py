@@ -171,7 +171,7 @@ def test_a_real_browser_shows_how_old_the_picture_is_in_an_outage(server, looks)
     looks.error = StoreUnavailable("DynamoDB does not answer.")
     eventually(lambda: json.loads(ask(server, "/data.json")[1])["error"])
     dom, _ = browser.rendered(server.url, milliseconds=4_000)
-    assert re.search(r'role="alert">DynamoDB does not answer\. This picture is \d+ s old\.<', dom)
+    assert re.search(r'role="alert">DynamoDB does not answer\. This picture is \d+s old\.<', dom)
     assert 'class="stale"' in dom
     assert "of 4 leased" in dom, "the last picture stays"
 

@@ -116,7 +116,7 @@ def test_a_real_browser_draws_it(page, tmp_path):
     dom, console = browser.rendered(path.as_uri())
     # A head, two slots, the number of waiters, and a lane for them: drawn, zoomed by its script, and no error.
     assert 'data-drawn="5"' in dom
-    assert re.search(r'id="range"[^>]*>2026-11-29 12:59:59 to 13:00:11 UTC: 11 s<', dom)
+    assert re.search(r'id="range"[^>]*>2026-11-29 12:59:59 to 13:00:11 UTC: 11s<', dom)
     assert console == []
     assert "alert(1)</script><b onclick" not in dom.split('id="told"')[0]
 

@@ -46,13 +46,13 @@ def lines(found=WHOLE, *, width=80, height=24, age=1.0, error="", plain=False):
 
 def test_the_fullest_bucket_comes_first_with_a_bar_and_who_waits():
     assert lines() == [
-        "ddb-lease  now, every 5 s, 12 items read in 1 request, 6.5 RCU            q ends",
+        "ddb-lease  now, every 5s, 12 items read in 1 request, 6.5 RCU             q ends",
         "",
         "BUCKET              LEASED                   WAITING  OLDEST HOLDER",
         "gpus                2 of 2 \u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588\u2588        5  a:1, 2h05m",
         "idle                0 of 4 " + "\u2591" * 16 + " " * 9,
         "",
-        "news                2 of 5 left " + "\u2588" * 7 + "\u2591" * 9 + "  5 in 60 s, burst 5",
+        "news                2 of 5 left " + "\u2588" * 7 + "\u2591" * 9 + "  5/m, burst 5",
     ]
 
 
@@ -72,7 +72,7 @@ def test_named_buckets_show_their_holders_and_their_queues():
 
 def test_in_an_outage_the_last_picture_stays_and_says_how_old_it_is():
     shown = lines(age=42, error="no answer")
-    assert shown[0].startswith("ddb-lease  42s ago, every 5 s")
+    assert shown[0].startswith("ddb-lease  42s ago, every 5s")
     assert shown[1:3] == ["no answer", "the picture below is 42s old"]
     assert any(line.startswith("gpus") for line in shown)
     assert lines(age=17)[1] == "nothing new has come"

@@ -13,9 +13,10 @@
   };
   const lasting = (seconds) => {
     const s = Math.max(0, Math.floor(seconds)), m = Math.floor(s / 60), h = Math.floor(s / 3600);
-    if (s < 60) return `${s} s`;
-    if (s < 3600) return `${m} m ${String(s % 60).padStart(2, "0")} s`;
-    return h < 48 ? `${h} h ${m % 60} m` : `${Math.floor(h / 24)} d`;
+    const two = (number) => String(number).padStart(2, "0");  // as the terminal has them
+    if (s < 60) return `${s}s`;
+    if (s < 3600) return `${m}m${s % 60 ? `${two(s % 60)}s` : ""}`;
+    return h < 48 ? `${h}h${m % 60 ? `${two(m % 60)}m` : ""}` : `${Math.floor(h / 24)}d`;
   };
   // A time that goes on between two pictures: up if it is an age, down if it is what is left.
   const ticking = (tag, kind, seconds, way) => {
@@ -112,7 +113,7 @@
     const empty = told.buckets.length + told.rates.length ? [] : [make("p", "soft", "No bucket and no rate is here yet.")];
     by("buckets").replaceChildren(...told.buckets.map(card), ...empty);
     by("rates").replaceChildren(...told.rates.map(rate));
-    by("cost").textContent = told.cost ? `${told.cost}, every ${told.interval} s` : `every ${told.interval} s`;
+    by("cost").textContent = told.cost ? `${told.cost}, every ${told.interval}s` : `every ${told.interval}s`;
     document.documentElement.dataset.shown = `${told.buckets.length}`;
   };
   const ask = async () => {

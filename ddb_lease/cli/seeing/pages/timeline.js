@@ -53,11 +53,12 @@
   };
   const day = (at) => new Date((told.start + at) * 1000).toISOString().slice(0, 10);
   const lasting = (seconds) => {
-    if (seconds < 10) return `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`;
+    const two = (number) => String(number).padStart(2, "0");
+    if (seconds < 10) return `${seconds.toFixed(seconds < 1 ? 2 : 1)}s`;
     const s = Math.round(seconds), h = Math.floor(s / 3600), m = Math.floor((s % 3600) / 60);
-    if (s < 60) return `${s} s`;
-    if (s < 3600) return `${m} m ${s % 60} s`;
-    return h < 48 ? `${h} h ${m} m` : `${Math.floor(h / 24)} d ${h % 24} h`;
+    if (s < 60) return `${s}s`;
+    if (s < 3600) return `${m}m${s % 60 ? `${two(s % 60)}s` : ""}`;
+    return h < 48 ? `${h}h${m ? `${two(m)}m` : ""}` : `${Math.floor(h / 24)}d${h % 24}h`;
   };
 
   const STEPS = [0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600,

@@ -1,0 +1,171 @@
+"""`ddb-lease lead`: a command that runs on one machine at a time, and on another one when that fails.
+
+Invariants:
+
+- Those of `run`, whose parts it uses: the command runs only while the lease is held, and its whole process group is
+  dead before anybody else can lead.
+- A loss ends the command and not this program, which waits again. The command's own end is this program's.
+- Who was told to end does not wait again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import threading
+from typing import Final
+
+from ddb_lease._runtime.leadership import ASIDE_SECONDS, LEADER_SECONDS, STAND_SECONDS, require_one_leader
+from ddb_lease.bucket import LeaseBucket
+from ddb_lease.cli import connection, exits, formatting, pages
+from ddb_lease.cli.asked_bucket import asked_bucket
+from ddb_lease.cli.loss_log import LossLog
+from ddb_lease.cli.nesting import NestedWarning
+from ddb_lease.cli.run import Interrupted, LeasedRun, Signals, check_command, kill_after
+from ddb_lease.cli.settings_notice import SettingsNotice
+from ddb_lease.cli.slot_wait import Places, SlotWait
+from ddb_lease.cli.streams import say
+from ddb_lease.cli.supervisor import CommandNotStarted
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
+from ddb_lease.lease import Lease
+
+_AWAY_SECONDS: Final = 5.0
+"""The pause after the service did not answer."""
+
+_ASK_TO_END: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""Signals after which a loss is the end. Others may mean anything to the command: HUP, that it reads its settings."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "lead",
+        help="run a command on one machine at a time, on another if that fails",
+        usage="ddb-lease lead NAME [options] -- COMMAND [ARGUMENTS ...]",
+        **pages.page(
+            "Wait until this process is the leader of NAME, and run COMMAND while it is. If it loses the lease, the "
+            "command is ended as by run, and the wait begins again. When the command ends by itself, another process "
+            "leads at once, and ddb-lease exits with the command's code. An outage of the service is waited out. NAME "
+            "is a bucket of one token; the command finds what run gives it in its environment, and is to pass "
+            "DDB_LEASE_FENCE with what it writes.",
+            "lead scheduler -- ./scheduler.sh",
+            "lead consumer --lease 30s --owner ann --data url=http://10.0.0.7 -- ./consume.py",
+        ),
+    )
+    parser.add_argument("bucket", metavar="NAME")
+    parser.add_argument(
+        "--lease",
+        type=formatting.duration,
+        default=LEADER_SECONDS,
+        metavar="TIME",
+        help="length of the lease: a leader that dies is followed so much later (default: 15s; if the bucket exists, "
+        "its stored length counts)",
+    )
+    parser.add_argument(
+        "--short-leases",
+        action="store_true",
+        help="with --local: allow leases that are too short for the real service",
+    )
+    parser.add_argument(
+        "--grace",
+        type=formatting.duration,
+        metavar="TIME",
+        help="time from TERM to KILL when the lease is lost (default: a tenth of the lease, at most 5s)",
+    )
+    parser.add_argument(
+        "--kill-after",
+        type=kill_after,
+        default=10.0,
+        metavar="TIME",
+        help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
+    )
+    parser.add_argument(
+        "--owner", metavar="NAME", help="who leads, for status and for those who wait (default: host:pid)"
+    )
+    parser.add_argument("--quiet", action="store_true", help="do not say that it waits, for how long, and who leads")
+    parser.add_argument(
+        "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
+    )
+    connection.add_options(parser)
+    # What `run` has options for.
+    parser.set_defaults(execute=execute, takes_command=True, max_tokens=1, fifo=False, lost_code=exits.LOST)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the command each time that this process leads."""
+    command = options.command
+    if not command:
+        raise ConfigurationError("no command: write it after --, as in: ddb-lease lead NAME -- COMMAND")
+    try:
+        check_command(command[0])
+    except CommandNotStarted as error:
+        say(str(error))
+        return error.exit_code
+    try:
+        with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
+            bucket, _ = asked_bucket(options)
+            stack.enter_context(bucket)
+            candidate = _Candidate(bucket, options=options, signals=signals)
+            while (code := candidate.lead(command)) is None:
+                pass
+            return code
+    except Interrupted as interrupt:
+        return 128 + interrupt.signum
+
+
+class _Candidate:
+    """This process, which waits to lead."""
+
+    def __init__(self, bucket: LeaseBucket, *, options: argparse.Namespace, signals: Signals) -> None:
+        self._bucket = bucket
+        self._options = options
+        self._signals = signals
+
+    def lead(self, command: list[str]) -> int | None:
+        """Wait to be elected, and run the command; returns the exit code, or None if the lease was lost."""
+        options = self._options
+        slots = SlotWait(self._bucket, tokens=1, count=1, places=Places(), quiet=options.quiet)
+        with NestedWarning(os.environ, place=connection.place(options), bucket=options.bucket), slots:
+            lease = self._elected()
+            slots.won(lease)
+        self._signals.note_only()
+        code, run = 0, None
+        with contextlib.suppress(LeaseLost), LossLog() as losses, lease:
+            run = LeasedRun(lease, options=options, signals=self._signals, losses=losses)
+            code = run.run(command)
+        if run is not None and not run.was_lost:
+            return code
+        ends = [signum for signum in _ASK_TO_END if run is not None and signum in run.passed_on]
+        if ends:
+            return 128 + ends[0]
+        self._signals.raise_again()
+        if lease.lost is LossReason.REVOKED:
+            threading.Event().wait(ASIDE_SECONDS)
+        return None
+
+    def _elected(self) -> Lease:
+        """Wait for the leader's place."""
+        is_told = False
+        while True:
+            try:
+                lease = self._bucket.acquire(STAND_SECONDS, data=dict(self._options.data))
+            except AcquireTimeout:
+                is_told = False
+            except StoreUnavailable as error:
+                if not is_told:
+                    say(f"{error}; the wait goes on when the service answers")
+                is_told = True
+                threading.Event().wait(_AWAY_SECONDS)
+            else:
+                break
+        tokens = 1
+        try:
+            with contextlib.suppress(StoreError):  # the slot alone is what counts
+                tokens = self._bucket.status().max_tokens
+            require_one_leader(self._bucket.name, tokens=tokens, slot=lease.slot)
+        except BaseException:
+            lease.release()
+            raise
+        return lease

@@ -1,0 +1,130 @@
+"""`ddb-lease lead` as a real process: one machine runs the command, and another one when that fails."""
+
+import contextlib
+import shlex
+import signal
+
+import pytest
+
+from tests.cli.test_run import LEASE, LONG, TABLE, Cli, first_line, leased, lives, says
+from tests.support import Table, recorded_engine
+
+STAYS = 'echo "$$ $DDB_LEASE_FENCE"; exec sleep 600'
+
+
+@pytest.fixture(scope="module")
+def cli(tmp_path_factory):
+    """A private engine."""
+    cli = Cli(tmp_path_factory.mktemp("lead"))
+    try:
+        assert cli("local", "start").returncode == 0
+        assert cli("create-table", "--local").returncode == 0
+        yield cli
+    finally:
+        cli("local", "stop", "--yes")
+
+
+@pytest.fixture(scope="module")
+def client(cli):
+    engine = recorded_engine(cli.folder / "engine")
+    client = engine.session().client("dynamodb", endpoint_url=engine.endpoint_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def table(client, bucket_name):
+    return Table(client, TABLE, bucket_name)
+
+
+def lead_line(name, job, *, options="", lease=LEASE):
+    own = ["lead", name, "--local", "--short-leases", "--lease", f"{lease}s", *shlex.split(options)]
+    return [*own, "--", *(["sh", "-c", job] if isinstance(job, str) else job)]
+
+
+@pytest.fixture
+def run(cli, bucket_name):
+    """Run a job as the leader, to its end."""
+    return lambda job, **how: cli(*lead_line(bucket_name, job, **how))
+
+
+@pytest.fixture
+def start(cli, bucket_name):
+    """Start a candidate."""
+    with contextlib.ExitStack() as stack:
+
+        def start(job=STAYS, **how):
+            process = cli.popen(*lead_line(bucket_name, job, **how))
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            return process
+
+        yield start
+
+
+def test_it_ends_with_the_command_and_with_its_code_and_the_place_is_free(run, table):
+    done = run('echo "$DDB_LEASE_SLOT $DDB_LEASE_FENCE"; exit 3')
+    assert (done.returncode, done.stderr) == (3, "")
+    slot, fence = map(int, done.stdout.split())
+    assert table.get(slot)["fence"] == fence
+    assert not leased(table)
+
+
+def test_what_cannot_be_run_leads_nothing(run, table):
+    assert run(["no-such-command-anywhere"]).returncode == 127
+    done = run([])
+    assert done.returncode == 2
+    assert "ddb-lease lead NAME -- COMMAND" in done.stderr
+    assert not table.all()
+
+
+def test_a_bucket_of_several_tokens_makes_no_leader(cli, run, table, bucket_name):
+    where = ["--local", "--short-leases", "--lease", "2s"]
+    assert cli("run", bucket_name, *where, "--max-tokens", "2", "--", "true").returncode == 0
+    done = run("echo ran")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "has max_tokens=2, and a leader needs a bucket of one token" in done.stderr
+    assert not leased(table)
+
+
+def test_after_a_loss_it_leads_again_and_after_term_it_ends(start, table, bucket_name):
+    process = start()
+    first, fence = map(int, first_line(process).split())
+    table.delete(0)
+    second, later = map(int, first_line(process).split())
+    assert not lives(first)
+    assert later > fence
+    process.terminate()
+    assert process.wait(LONG) == 143
+    assert not lives(second)
+    said = f"ddb-lease: the lease on slot 0 of '{bucket_name}' was lost (gone); the command was ended\n"
+    assert process.stderr.read() == said
+    assert not leased(table)
+
+
+def test_a_killed_leader_is_followed_and_its_command_is_dead_by_then(start, table):
+    leader = start()
+    command, fence = map(int, first_line(leader).split())
+    follower = start(options="--owner ann")
+    says(follower, "waiting")
+    leader.kill()
+    _, later = map(int, first_line(follower).split())
+    assert not lives(command)
+    assert later > fence
+    assert leased(table)[0]["owner"] == "ann"
+    waits = start()
+    says(waits, "waiting")
+    waits.terminate()
+    assert waits.wait(LONG) == 143
+    assert waits.stdout.read() == ""
+    follower.send_signal(signal.SIGTERM)
+    assert follower.wait(LONG) == 143
+
+
+def test_who_was_told_to_end_does_not_wait_again_after_a_loss(start, table):
+    process = start("trap 'echo told' TERM; echo ready; while :; do sleep 0.05; done", options="--kill-after never")
+    assert first_line(process) == "ready"
+    process.terminate()
+    assert first_line(process) == "told"
+    table.delete(0)
+    assert process.wait(LONG) == 143
