@@ -22,11 +22,11 @@ from ddb_lease.dynamodb import expressions
 from scripts.harness.dates import Dates
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import BUCKET
-from tests.simulation.exploring import Tally, explore_on_all_cores
+from tests.simulation.exploring import KINDS, Tally, explore, explore_on_all_cores
 from tests.simulation.machine import Leases
 from tests.simulation.oracle import COUNTER, Violation
 from tests.simulation.performance import Performance, play
-from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, schedule_for
+from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, ordered_schedule_for, schedule_for
 from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
@@ -72,6 +72,15 @@ def test_schedules_do_what_leases_are_for(tally):
     kinds = ("grants", "takeovers", "adopted", "mints", "re_mints", "kept_closed", "lost", "given_up", "untimely")
     for what in kinds:
         assert tally.sums[what] > SCHEDULES / 50, what
+
+
+def test_ordered_buckets_can_be_played_alone():
+    for seed in range(40):
+        ordered, any_order = ordered_schedule_for(seed), schedule_for(seed)
+        assert ordered.order == "fifo"
+        assert ordered == any_order or (any_order.order == "any" and ordered.jobs != ())
+    assert KINDS["ordered"].schedule_for is ordered_schedule_for
+    assert explore(range(3), kind="ordered").failures == []
 
 
 # A run is a seed.

@@ -251,7 +251,7 @@ class BucketCore:
         also: Observer | None = None
         if self.reporter is not None:
             observer = AcquireObserver(self.reporter, now=began)
-            also = both(observer.observe, QueueObserver(self.reporter, time=self.state.time, began=began).observe)
+            also = both(observer.observe, QueueObserver(self.reporter, state=self.state, began=began).observe)
         writes = SlotWrites(
             self.state,
             owner=self.owner,

@@ -234,8 +234,8 @@ class Heartbeats:
         self._ring(min(map(self._move, self._schedule.all()), default=math.inf))
 
     def overslept(self) -> bool:
-        """Whether the heartbeat thread is overdue by so much that the process was not running; not before it began."""
-        return self._thread is not None and self._clock.steady() - self._planned > LATE_SECONDS
+        """Whether the heartbeat thread is overdue by so much that the process was not running."""
+        return self._clock.steady() - self._planned > LATE_SECONDS
 
     def ensure_running(self) -> None:
         """Start the heartbeat thread, if there is none; before that, one thread for each of all else.

@@ -149,7 +149,7 @@ class HeldLease:
             LeaseLost: We do not, and will not again: stop what it guards. `reason` says why.
         """
         if not self._forked and self.belief.holds(self._steady()):
-            if self._context.heartbeats.overslept():
+            if self.renewed and self._context.heartbeats.overslept():
                 self._context.heartbeats.ensure_running()
             return
         self._notice()

@@ -32,7 +32,7 @@ from ddb_lease import (
 )
 from ddb_lease._operations.resize import resize
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.queueing import HEAD_SECONDS, PATIENCE_SECONDS
+from ddb_lease._protocol.queueing import HEAD_SECONDS, NEAR_SECONDS, PATIENCE_SECONDS
 from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.signing import MOST_REPEATS
 from ddb_lease._runtime.renewer import Renewer
@@ -797,9 +797,13 @@ class Performance:
         return rest + 2.0 + 2.5 + self._round() + 100 * self.schedule.latency + self._tickets_of_the_dead()
 
     def _tickets_of_the_dead(self) -> float:
-        """How much longer it takes if waiters are passed over one after another: two polls and a second each."""
+        """How much longer it takes if waiters are passed over one after another: two polls and a second each.
+
+        The first may have slept for some time, from before its turn.
+        """
         tickets = sum(key[1].startswith("wait#") for key in self.service.items)
-        return tickets * (PATIENCE_SECONDS + 2 * HEAD_SECONDS + 20 * self.schedule.latency)
+        each = PATIENCE_SECONDS + 2 * HEAD_SECONDS + 20 * self.schedule.latency
+        return tickets * each + NEAR_SECONDS + 1.0 if tickets else 0.0
 
     def _round(self) -> float:
         """How much longer than to the next poll it may take until a poll comes round to a slot."""

@@ -194,6 +194,12 @@ def schedule_for(seed: int) -> Schedule:
     return _ordered(schedule, ordered) if ordered.random() < ORDERED else schedule
 
 
+def ordered_schedule_for(seed: int) -> Schedule:
+    """The schedule of a seed, in a bucket whose waiters are served in order, whatever the seed says of that."""
+    schedule = schedule_for(seed)
+    return schedule if schedule.order == "fifo" else _ordered(schedule, Random(f"{seed} ordered"))
+
+
 def _handing_over(schedule: Schedule, chance: Random) -> Schedule:
     """Half of the jobs hand their leases over, some at once."""
 
