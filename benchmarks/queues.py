@@ -22,6 +22,7 @@ from ddb_lease._operations.acquire import AcquireOne, acquire
 from ddb_lease._operations.acquire_many import AcquireMany
 from ddb_lease._operations.release import send_release
 from ddb_lease._operations.slot_writes import SlotWrites
+from ddb_lease._protocol.queueing import NEAR_SECONDS
 from ddb_lease._protocol.records import Grant, Settings
 from ddb_lease._state.bucket_state import BucketState
 from ddb_lease._state.service_time import ServiceTime
@@ -154,6 +155,7 @@ def play(case: Case, *, seed: int = 1) -> dict[str, Any]:
         "throttled_a_second": service.throttled / case.seconds,
         "out_of_order": out_of_order(shared.arrivals[counted:]),
         "overtaken": out_of_order(shared.arrivals[counted:], longer=LOOK_SECONDS),
+        "overtaken_by_far": out_of_order(shared.arrivals[counted:], apart=NEAR_SECONDS),
         "wants": case.wants,
         "grants_of_who_wants_several": shares[-1] if case.wants > 1 else None,
     }
@@ -175,7 +177,9 @@ CASES = (
     Case(name="6-of-8-any", order="any", processes=21, tokens=8, hold=1.0, seconds=120, wants=6),
     Case(name="300-on-8", order="fifo", processes=300, tokens=8, hold=1.0, seconds=900, warm=60),
     Case(name="300-on-8-any", order="any", processes=300, tokens=8, hold=1.0, seconds=100, warm=60),
+    Case(name="96-on-32", order="fifo", processes=96, tokens=32, hold=120.0, seconds=600, warm=300),
     Case(name="300-on-8-10s", order="fifo", processes=300, tokens=8, hold=10.0, seconds=400, warm=60),
+    Case(name="1000-come", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=290, warm=10),
     Case(name="1000-on-4", order="fifo", processes=1000, tokens=4, hold=10.0, seconds=300, warm=300),
     Case(name="1000-on-4-any", order="any", processes=1000, tokens=4, hold=10.0, seconds=60),
     Case(name="1-waits", order="fifo", processes=9, tokens=8, hold=FOR_EVER, seconds=60),
@@ -199,7 +203,7 @@ def main() -> None:
         "requests_a_second",
         "rcu_a_second",
     )
-    columns += ("out_of_order", "overtaken")
+    columns += ("out_of_order", "overtaken", "overtaken_by_far")
     print("| " + " | ".join(column.replace("_", " ") for column in columns) + " |")
     print("| --- " * len(columns) + "|")
     for case in CASES:

@@ -190,8 +190,8 @@ class Lease(NotAsync, BelongsHere):
                 again. Until it ends, `status` may show it as handed over, and its slots may stay leased for `within`
                 if this process crashes.
             StoreRejected: The service refuses for good; else as above.
-            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`, which an adopter
-                would not keep. Nothing was sent, and the lease is held.
+            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`: its adopter would
+                not keep the slot closed. Nothing was sent, and the lease is held.
 
         Cost: one UpdateItem a slot, 1 WCU each; to adopt it, as much again. If it is interrupted, the lease is held
         still, or a worker releases it.

@@ -348,7 +348,7 @@ class BucketStatus:
         leases: Every lease in the table, by slot, expired ones included.
         order: In which order a full bucket's slots go to its waiters.
         queue: Who waits for slots of a bucket with ``order="fifo"``, first to last; the first 32 at most.
-        waiting: How many wait, `queue` and the others: the processes, not their threads. 1,000: so many, or more.
+        waiting: How many wait, `queue` and the others: the processes, not their threads.
     """
 
     name: str

@@ -22,11 +22,11 @@ from ddb_lease.dynamodb import expressions
 from scripts.harness.dates import Dates
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import BUCKET
-from tests.simulation.exploring import Tally, explore_on_all_cores
+from tests.simulation.exploring import KINDS, Tally, explore, explore_on_all_cores
 from tests.simulation.machine import Leases
 from tests.simulation.oracle import COUNTER, Violation
 from tests.simulation.performance import Performance, play
-from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, schedule_for
+from tests.simulation.schedule import DEEDS, SETUPS, Deed, Job, Schedule, ordered_schedule_for, schedule_for
 from tests.simulation.shrinking import shrink
 from tests.simulation.timeline import timeline
 
@@ -69,8 +69,18 @@ def test_every_fault_and_every_mishap_occurs_many_times(tally):
 
 
 def test_schedules_do_what_leases_are_for(tally):
-    for what in ("grants", "takeovers", "mints", "re_mints", "kept_closed", "lost", "given_up", "untimely"):
+    kinds = ("grants", "takeovers", "adopted", "mints", "re_mints", "kept_closed", "lost", "given_up", "untimely")
+    for what in kinds:
         assert tally.sums[what] > SCHEDULES / 50, what
+
+
+def test_ordered_buckets_can_be_played_alone():
+    for seed in range(40):
+        ordered, any_order = ordered_schedule_for(seed), schedule_for(seed)
+        assert ordered.order == "fifo"
+        assert ordered == any_order or (any_order.order == "any" and ordered.jobs != ())
+    assert KINDS["ordered"].schedule_for is ordered_schedule_for
+    assert explore(range(3), kind="ordered").failures == []
 
 
 # A run is a seed.
@@ -145,6 +155,7 @@ WEAKER = {
     "a renewal of another's lease": ("RENEW", expressions._still_mine, {"S5"}),
     "a renewal that shortens": ("RENEW", expressions._never_shorter, {"S6"}),
     "a release of another's lease": ("RELEASE", expressions._still_mine, {"S5"}),
+    "an adoption of another's lease": ("ADOPT", expressions._still_mine, {"S2", "S5"}),
     "a mint of what exists": ("MINT_SLOT", expressions.DOES_NOT_EXIST, {"S1", "S2", "S3", "S5", "L2"}),
 }
 
@@ -160,9 +171,19 @@ def test_a_missing_condition_is_noticed(monkeypatch, what):
     names = f"_{name}_NAMES"
     if hasattr(expressions, names):
         monkeypatch.setattr(expressions, names, getattr(expressions, names) | {"#pk": "pk"})
+    if name == "RENEW":
+        monkeypatch.setattr(expressions, "_HAND_OVER_NAMES", expressions._HAND_OVER_NAMES | {"#pk": "pk"})
     if name == "RELEASE":
         monkeypatch.setattr(expressions, "_DROP_NAMES", expressions._DROP_NAMES | {"#pk": "pk"})
     first_failure(laws)
+
+
+def test_a_giver_that_goes_on_believing_is_noticed(monkeypatch):
+    monkeypatch.setattr(Belief, "holds", lambda self, now: self.state.name in BELIEVED and now < self.deadline)
+    first_failure({"S2"})
+
+
+BELIEVED = {"HELD", "HANDED_OVER"}
 
 
 def test_a_missing_condition_of_a_batch_is_noticed(monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.queues import CASES, Case, out_of_order, play
+from benchmarks.real_queues import figures
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +13,7 @@ def crowd():
 
 
 def test_nobody_is_overtaken_and_all_have_equal_shares(crowd):
-    assert crowd["overtaken"] == 0
+    assert crowd["overtaken"] == crowd["overtaken_by_far"] == 0
     assert crowd["jain"] >= 0.99
     assert crowd["least"] >= 5
 
@@ -46,3 +47,13 @@ def test_the_measure_tells_who_was_overtaken():
     assert out_of_order([came_first, came_later]) == 0
     assert out_of_order([came_later, came_first], longer=2.0) == 0
     assert out_of_order([(0.1, 8.0), came_first]) == 0, "less than a look apart"
+
+
+def test_the_figures_of_real_processes_count_what_was_had_in_the_time():
+    case = Case(name="pair", order="fifo", processes=2, tokens=1, hold=1.0, seconds=2.0, warm=1.0)
+    first, second = [(0.0, 0.1, 1.5), (1.5, 2.5, 3.5)], [(0.0, 1.5, 2.5), (2.5, 3.5, 4.5)]
+    found = figures(case, [first, second], [1, 1], requests=10)
+    assert (found["grants"], found["least"], found["jain"]) == (2, 1, 1.0)
+    assert found["use"] == pytest.approx((0.5 + 1.0 + 0.5) / 2.0)
+    assert found["requests a grant"] == 5.0
+    assert found["out of order"] == found["overtaken"] == 0

@@ -113,9 +113,9 @@ class Service:
     def __init__(self, world: World, chance: random.Random) -> None:
         self._world = world
         self._chance = chance
-        self._database = DynamoDB(on_commit=lambda *_: self._seen.clear())
         self._seen: dict[tuple[bool, str], Any] = {}
-        self._read: Any = None, None
+        self._read: dict[int, tuple[Any, Answer]] = {}
+        self._database = DynamoDB(on_commit=lambda *_: self._forget())
         self._busy: dict[str, int] = {}
         self._writing, self._reading = Permits(world, WCU_A_SECOND), Permits(world, RCU_A_SECOND)
         self.clear()
@@ -123,7 +123,11 @@ class Service:
     def put(self, items: Mapping[tuple[str, str], dict[str, Any]]) -> None:
         """Put items into the table, without a request."""
         self._database.items.update(items)
+        self._forget()
+
+    def _forget(self) -> None:
         self._seen.clear()
+        self._read.clear()
 
     def clear(self) -> None:
         """Begin to count."""
@@ -170,9 +174,9 @@ class Service:
         items = response.get("Items")
         if items is None:
             return read_answer(request, response)
-        if self._read[0] is not items:
-            self._read = items, read_answer(request, response)
-        return self._read[1]
+        if id(items) not in self._read:  # which the entry keeps alive: its id is no other's
+            self._read[id(items)] = items, read_answer(request, response)
+        return self._read[id(items)][1]
 
     def _finish(self, method: str, arguments: dict[str, Any], after: float, answer: Callable[[Any], None]) -> None:
         result = self._execute(method, arguments)

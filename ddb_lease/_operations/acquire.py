@@ -193,6 +193,9 @@ class _Tries:
     def _in_any_order(self, now: float) -> Operation[Outcome]:
         """One try in a bucket whose waiters have no order."""
         hints = self._state.hints
+        if self._queue is not None:  # it has no order any more: those behind see so when the tickets are gone
+            yield from self._queue.leave()
+            self._queue, self._late = None, True
         pause = 0.0 if self._writes.waiter is None else self._break(now)
         if pause:
             return GaveWay(pause)

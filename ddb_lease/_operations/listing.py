@@ -28,7 +28,7 @@ from ddb_lease._protocol.listing import (
     TableListing,
 )
 from ddb_lease._protocol.messages import Pause
-from ddb_lease._protocol.queueing import SEEN
+from ddb_lease._protocol.queueing import SEEN, counting
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.standing import standing
 from ddb_lease._protocol.rates.validation import NS, SINGLE
@@ -193,7 +193,8 @@ def _bucket(name: str, counter: Counter, slots: Sequence[Slot], now_ms: int) -> 
 def _queue(counter: Counter, tickets: Sequence[Ticket], now_ms: int) -> dict[str, Any]:
     if counter.order == "any":
         return {}  # left over from when it had an order
-    waiting = sorted((ticket for ticket in tickets if ticket.expires_at >= now_ms), key=lambda ticket: ticket.place)
+    waiting = counting(tickets, now_ms=now_ms, max_tokens=counter.max_tokens)
+    waiting.sort(key=lambda ticket: ticket.place)
     return {"queue": tuple(starmap(waiter_of, enumerate(waiting[:SEEN], start=1))), "waiting": len(waiting)}
 
 

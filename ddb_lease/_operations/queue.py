@@ -15,28 +15,35 @@ Invariants:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ddb_lease._operations.resend import UNANSWERED, send_until
 from ddb_lease._operations.search import Search, Wanted
 from ddb_lease._operations.sync_time import confirm, without_time
 from ddb_lease._protocol import queueing
-from ddb_lease._protocol.messages import Answer, Done, Refused, Rejected, Request
+from ddb_lease._protocol.messages import Answer, Done, Refused, Rejected
 from ddb_lease._protocol.outcomes import Failure, Full, failure_of
-from ddb_lease._protocol.queueing import Share, Standing
+from ddb_lease._protocol.queueing import Share, Signs, Standing
 from ddb_lease._protocol.records import Counter, Grant, View
 from ddb_lease._protocol.retry import EXPIRY_JITTER_SECONDS, Operation
 from ddb_lease._protocol.steps import BringBackSlot, ClaimSlot, MintSlot, Step, TakeSlots
-from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, QueueSeen, RefreshTicket, Ticket
+from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, QueueSeen, RefreshTicket, Ticket, numbered
 from ddb_lease._state.bucket_state import BucketState
-from ddb_lease._state.queue_memory import FreeFor, Pace
+from ddb_lease._state.queue_memory import FreeFor, Others, Pace
 
 LAST = 10**13 - 1
 """An arrival after all others, of a newcomer that has no ticket yet: a key has 13 digits for it."""
 
 LAG_SECONDS = 2.0
 """How long a ticket may be missing in eventually consistent looks after it was put."""
+
+FIRST = 2
+"""So many of the queue look at the slots with each look."""
+
+ALERT_SECONDS = 3.0
+ALERT_LOOK_SECONDS = 1.0
+"""How long, and how often, a waiter looks that has seen slots come free for others: one may soon for it."""
 
 DROPS = 4
 """Dead tickets that one look removes at most."""
@@ -57,7 +64,9 @@ class InTurn:
 
     Attributes:
         standing: Where the acquire stands; None until it has looked at the queue: then it takes nothing.
+        signs: What was seen of those before it.
         share: What of the free slots was its to take, as last seen.
+        fresh: Whether slots were free that were not at its look before.
     """
 
     def __init__(self, wanted: Wanted) -> None:
@@ -65,6 +74,8 @@ class InTurn:
         self.extra_steps = wanted.extra_steps
         self.count = wanted.count
         self.standing: Standing | None = None
+        self.signs: Mapping[str, Signs] = {}
+        self.fresh = False
         self.share = Share(slots=frozenset())
         self._wanted = wanted
         self._free = FreeFor()
@@ -82,9 +93,9 @@ class InTurn:
         free = queueing.free_slots(view, max_tokens=counter.max_tokens, expired_before=expired_before)
         seen = self._free.note(view, free, state.time.steady())
         free_for = {n: seconds for n, seconds in seen.items() if n < counter.max_tokens}
-        self.share = Share(slots=frozenset())
+        self.share, self.fresh = Share(slots=frozenset()), 0.0 in free_for.values()
         if self.standing is not None:
-            self.share = queueing.share(self.standing.ahead, self.count, free_for)
+            self.share = queueing.share(self.standing.ahead, self.count, free_for, self.signs)
             if not self.standing.exact:  # others stand between those seen and us
                 self.share = replace(self.share, slots=frozenset(), left=())
         ours = self.share.slots
@@ -122,13 +133,16 @@ class Queue:
         self._writes = wanted.writes
         self._state: BucketState = wanted.writes.state
         self._pace = Pace()
+        self._others = Others()
         self._own: Ticket | None = None
         self._put = False
-        self._put_at = 0.0
+        self._put_at = self._renewed_at = 0.0
         self._refresh_at = 0.0
         self._first: tuple[str, float] | None = None
         self._watches_until = -math.inf
-        self._slots_at = wanted.writes.state.time.steady()
+        self._moved = False
+        self._slots_at, self._turn_at = -math.inf, math.inf
+        self._alert_until = -math.inf
 
     def run(self, counter: Counter) -> Operation[Grant | Full | Failure]:
         """One try.
@@ -147,7 +161,9 @@ class Queue:
             return seen
         own, now_ms = self._ticket(), time.now_ms()[0]
         standing = self._standing(seen, own, counter)
-        self._turn.standing, self._turn.share = standing, Share(slots=frozenset())
+        self._turn.standing, self._turn.share, self._turn.fresh = standing, Share(slots=frozenset()), False
+        self._turn.signs = self._others.note(standing.ahead, time.steady(), max_tokens=counter.max_tokens)
+        self._moved |= self._pace.note(standing.ahead, time.steady())
         yield from self._remove_dead(queueing.expired(seen.tickets, now_ms), standing)
         outcome = yield from self._look_at_slots(standing, counter)
         if not isinstance(outcome, Full) or not self._patient:
@@ -159,8 +175,8 @@ class Queue:
             standing = self._standing(seen, self._own, counter)
         if self._writes.waiter is not None:
             self._writes.waiter.standing = standing
-        self._pace.note(standing.place, time.steady(), exact=standing.exact)
-        return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in))
+        near = standing.may_be_served(self._turn.count, counter.max_tokens)
+        return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in, near=near))
 
     def _see(self) -> Operation[QueueSeen | Failure]:
         """Look at the queue: at its first tickets, and further where these are dead, or no tickets at all."""
@@ -184,17 +200,30 @@ class Queue:
 
     def _look_at_slots(self, standing: Standing, counter: Counter) -> Operation[Grant | Full | Failure]:
         """Look at the slots if it may be our turn, and claim what is left to us."""
-        count = self._turn.count
         now = self._state.time.steady()
-        in_range = standing.may_be_served(count, counter.max_tokens) or count > counter.max_tokens
-        since = self._slots_at if standing.exact else max(self._slots_at, self._first_since(standing, now))
-        if not in_range and now < since + queueing.glance(standing.place):
+        if not self._is_worth_a_look(standing, counter, now):
             return Full(expires_in=None)
-        self._slots_at = now
+        self._slots_at, self._moved = now, False
         outcome = yield from self._search.run()
+        self._turn_at = now + self._turn.share.turn_in
+        if self._turn.fresh:
+            self._alert_until = now + ALERT_SECONDS
         if isinstance(outcome, Grant) or not standing.exact:
             yield from self._drop_each(self._turn.share.passed_over)
         return outcome
+
+    def _is_worth_a_look(self, standing: Standing, counter: Counter, now: float) -> bool:
+        """Whether to look at the slots: it is among the first, or those before it have moved, or it does now and then.
+
+        Where slots come free, the first of the queue takes one before long: that it has gone tells all others.
+        """
+        if self._turn.count > counter.max_tokens:
+            return True
+        since = self._slots_at if standing.exact else max(self._slots_at, self._first_since(standing, now))
+        if now >= min(since + queueing.glance(standing.place), self._turn_at):
+            return True
+        near = standing.may_be_served(self._turn.count, counter.max_tokens)
+        return (near and self._moved) or (standing.exact and standing.place <= FIRST)
 
     def _first_since(self, standing: Standing, now: float) -> float:
         """Since when this waiter, which is far, has seen the same one before all others."""
@@ -226,7 +255,7 @@ class Queue:
         return Ticket(
             priority=priority,
             arrival=arrival,
-            name=f"{state.chance.getrandbits(64):016x}",
+            name=f"{state.chance.getrandbits(40):016x}",
             owner=self._writes.owner,
             count=self._turn.count,
         )
@@ -241,28 +270,40 @@ class Queue:
         now = time.steady()
         if now >= self._writes.deadline or waiter is None:
             return None
-        request: Request
+        request: PutTicket | RefreshTicket
         if not self._put:
             own = self._ticket()
             if own.arrival == LAST:
                 last = yield from self._last(seen, own.priority)
                 if last is not None and not isinstance(last, Ticket):
                     return last
-                own = replace(own, arrival=queueing.arrival_after(last, now_ms=self._now_ms()))
+                arrival = queueing.arrival_after(last, now_ms=self._now_ms())
+                number = 1 if last is None else last.number + 1
+                own = replace(own, arrival=arrival, name=numbered(own.name, number))
+            else:
+                own = replace(own, name=numbered(own.name, queueing.number_after(seen.tickets, own)))
             request = self._put_request(own, standing)
         elif self._is_gone(seen, now):
             request = self._put_request(self._own or self._ticket(), standing)
-        elif now >= self._refresh_at:
+        elif now >= self._refresh_at or (self._holds_up() and now >= self._renewed_at + queueing.SIGN_SECONDS):
             request = RefreshTicket(ticket=self._renewed(standing), ttl=self._ttl())
         else:
             return None
         answer = yield request
-        if isinstance(answer, Refused) and isinstance(request, RefreshTicket):
-            answer = yield self._put_request(request.ticket, standing)
-        if not isinstance(answer, (Done, Refused)):
-            self._refresh_at = now
-            return failure_of(answer)
-        return None
+        if isinstance(answer, Refused):  # it is not there; or it is, as an earlier put was carried out after all
+            ticket = request.ticket
+            put = isinstance(request, RefreshTicket)
+            answer = yield self._put_request(ticket, standing) if put else RefreshTicket(ticket=ticket, ttl=self._ttl())
+        if isinstance(answer, Done):
+            return None
+        self._refresh_at = now
+        return None if isinstance(answer, Refused) else failure_of(answer)
+
+    def _holds_up(self) -> bool:
+        """Whether slots are kept for us that are too few: others see by our ticket that we live."""
+        share, standing = self._turn.share, self._turn.standing
+        first = standing is not None and standing.exact and len(standing.ahead) == len(share.passed_over)
+        return first and 0 < len(share.left) < self._turn.count
 
     def _put_request(self, own: Ticket, standing: Standing) -> PutTicket:
         self._own, self._put, self._put_at = own, True, self._state.time.steady()
@@ -276,8 +317,8 @@ class Queue:
         every = queueing.longest(standing.place, pace=self._pace_at(standing), least=queueing.REFRESH_SECONDS)
         expires_at = time.now_ms()[1] + round(1000 * queueing.LIVES * every)
         own = self._own or self._ticket()
-        self._own = replace(own, expires_at=max(own.expires_at, expires_at))
-        self._refresh_at = now + every
+        self._own = replace(own, expires_at=max(own.expires_at + 1, expires_at))  # a refreshment shows
+        self._renewed_at, self._refresh_at = now, now + every
         if waiter is not None:
             waiter.ticket = self._own
         return self._own
@@ -305,7 +346,7 @@ class Queue:
 
     def _remove_dead(self, dead: Sequence[Ticket], standing: Standing) -> Operation[None]:
         """Delete expired tickets: the first two of the queue do, and whoever sees none but these."""
-        if standing.place <= 2 or not (standing.exact or standing.ahead):  # noqa: PLR2004 - see above
+        if standing.place <= FIRST or not (standing.exact or standing.ahead):
             yield from self._drop_each(dead[:DROPS])
 
     def _drop_each(self, tickets: Sequence[Ticket]) -> Operation[None]:
@@ -324,15 +365,17 @@ class Queue:
     def _pace_at(self, standing: Standing) -> float:
         return queueing.pace_of(standing, seen=self._pace.seconds)
 
-    def _next_look_in(self, standing: Standing, expires_in: float | None) -> float:
+    def _next_look_in(self, standing: Standing, expires_in: float | None, *, near: bool) -> float:
         """Seconds until this waiter looks again."""
         state = self._state
         now = state.time.steady()
-        look_in = queueing.next_look(standing.place, pace=self._pace_at(standing))
+        look_in = queueing.next_look(standing.place, pace=self._pace_at(standing), near=near)
         look_in *= state.chance.uniform(0.8, 1.0)  # so that waiters do not all look at once
         if standing.place == 1 and expires_in is not None:
             look_in = min(look_in, max(0.0, expires_in) + state.chance.uniform(0.0, EXPIRY_JITTER_SECONDS))
-        look_in = min(look_in, max(queueing.QUICKEST_SECONDS, self._turn.share.turn_in))
+        look_in = min(look_in, max(queueing.QUICKEST_SECONDS, self._turn_at - now))
+        if near and now < self._alert_until:
+            look_in = min(look_in, ALERT_LOOK_SECONDS)
         if now < self._watches_until:
             look_in = min(look_in, self._watches_until - now)
         look_in = max(0.0, min(look_in, max(queueing.QUICKEST_SECONDS, self._refresh_at - now)))

@@ -12,7 +12,7 @@ from itertools import starmap
 from ddb_lease._operations.resend import require_answered, resend_until_answered
 from ddb_lease._protocol.decisions import circulates
 from ddb_lease._protocol.messages import Look, Seen
-from ddb_lease._protocol.queueing import SEEN
+from ddb_lease._protocol.queueing import SEEN, counting
 from ddb_lease._protocol.records import Counter, Slot
 from ddb_lease._protocol.retry import Operation
 from ddb_lease._protocol.tickets import LookAtQueue, QueueSeen, Ticket
@@ -21,7 +21,7 @@ from ddb_lease.errors import StoreUnavailable
 from ddb_lease.models import BucketStatus, LeaseInfo, Waiter
 
 PAGE = 1_000
-"""Slots in one page, and tickets in all, at most. DynamoDB ends one at 1 MB: some thousands of slots without data."""
+"""Slots, or tickets, in one page at most. DynamoDB ends one at 1 MB: some thousands of slots without data."""
 
 TRIES = 5
 """How often one page is asked for, and how often the time, until there is an answer."""
@@ -54,18 +54,29 @@ def read_status(state: BucketState, *, table: str, seconds: float) -> Operation[
     status = describe(counter, slots, bucket=state.bucket, table=table, now_ms=(now_lo + now_hi) // 2)
     if counter.order == "any":
         return status
-    waiting = yield from _waiting(state, seconds=seconds, now_ms=now_lo)
+    waiting = yield from _waiting(state, seconds=seconds, now_ms=now_lo, max_tokens=counter.max_tokens)
     return replace(status, queue=tuple(starmap(waiter_of, enumerate(waiting[:SEEN], start=1))), waiting=len(waiting))
 
 
-def _waiting(state: BucketState, *, seconds: float, now_ms: int) -> Operation[list[Ticket]]:
+def _waiting(state: BucketState, *, seconds: float, now_ms: int, max_tokens: int) -> Operation[list[Ticket]]:
     """The waiters whose tickets count, by place."""
-    look = LookAtQueue(limit=PAGE, consistent=False)
+    tickets: list[Ticket] = []
+    after: str | None = None
+    while True:
+        seen = yield from _tickets(state, LookAtQueue(limit=PAGE, consistent=False, after=after), seconds)
+        tickets += seen.tickets
+        after = seen.end if seen.more else None
+        if after is None:
+            return counting(tickets, now_ms=now_ms, max_tokens=max_tokens)
+
+
+def _tickets(state: BucketState, look: LookAtQueue, seconds: float) -> Operation[QueueSeen]:
     until = state.time.steady() + seconds
     answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
     seen = require_answered(answer, f"the queue of {state.called} cannot be read")
-    tickets = seen.tickets if isinstance(seen, QueueSeen) else ()
-    return [ticket for ticket in tickets if ticket.expires_at >= now_ms]
+    if not isinstance(seen, QueueSeen):
+        raise AssertionError(f"no answer to a look at the queue: {seen}")  # noqa: TRY004 - no caller's mistake
+    return seen
 
 
 def waiter_of(place: int, ticket: Ticket) -> Waiter:

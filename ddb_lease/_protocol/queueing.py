@@ -5,8 +5,10 @@ Invariants:
 - No I/O, no clock, no randomness: times come in as arguments, in seconds if nothing else is said.
 - Tickets that have not expired are served strictly by place: the i-th takes the i-th free slot, so that no two go for
   the same; if the first wants more slots than are free, nobody behind it takes any.
-- A dead waiter blocks nobody for long: if enough slots for a ticket have been free for `PATIENCE_SECONDS`, its waiter
-  has had its turn, and the next is served in its place.
+- A dead waiter blocks nobody for long: if enough slots for a ticket have been free for `PATIENCE_SECONDS`, and for a
+  second more than its waiter can have slept, it has had its turn, and the next is served in its place.
+- A waiter for more slots than are free tells that it lives, by refreshing its ticket often while free slots are kept
+  for it. If it does not for `STILL_SECONDS`, it is passed over as well.
 - All rests on what was seen, which may be stale: then two waiters go for one slot, and the claim's condition lets one
   have it.
 """
@@ -35,6 +37,15 @@ QUICKEST_SECONDS = 0.05
 
 PATIENCE_SECONDS = 2 * HEAD_SECONDS + 1.0
 """How long slots have been free that a ticket could have had, when its waiter is taken for dead."""
+
+NEAR_SECONDS = 5.0
+"""The longest time between two looks of a waiter that could be served if every slot came free."""
+
+SIGN_SECONDS = 2.0
+"""How often a waiter refreshes its ticket while free slots are kept for it that are too few."""
+
+STILL_SECONDS = 2 * SIGN_SECONDS + 1.0
+"""How long it has not refreshed it, when it is taken for dead: two such times and a second."""
 
 FAR_SECONDS = 30.0
 """The longest time between two looks of a waiter that expects to be served within three minutes."""
@@ -99,22 +110,39 @@ def standing(
         max_tokens: The bucket's: a ticket for more slots, from before a shrink, counts no more.
     """
     others = [ticket for ticket in tickets if ticket.name != own.name]
-    live = [ticket for ticket in others if ticket.expires_at >= now_ms and ticket.count <= max_tokens]
+    live = counting(others, now_ms=now_ms, max_tokens=max_tokens)
     ahead = tuple(ticket for ticket in live if ticket.place < own.place)
     first_waits = max(0.0, (now_ms - min([own.arrival, *(ticket.arrival for ticket in ahead)])) / 1000)
     if not more or (others and others[-1].place > own.place) or (tickets and tickets[-1].name == own.name):
         return Standing(ahead=ahead, place=len(ahead) + 1, exact=True, first_waits=first_waits)
-    place = len(ahead) + 1 + _beyond(live, own)
-    return Standing(ahead=ahead, place=place, exact=False, first_waits=first_waits)
+    same = [ticket for ticket in live if ticket.priority == own.priority]
+    beyond = max(1, between(same, own)) if len(same) > 1 else SEEN
+    return Standing(ahead=ahead, place=len(ahead) + beyond, exact=False, first_waits=first_waits)
 
 
-def _beyond(seen: Sequence[Ticket], own: Ticket) -> int:
-    """About how many tickets lie between the last one seen and our own, if they came at an even pace."""
-    same = [ticket.arrival for ticket in seen if ticket.priority == own.priority]
-    if len(same) < 2:  # noqa: PLR2004 - it takes two for a pace
-        return SEEN
-    each = max(1.0, (same[-1] - same[0]) / (len(same) - 1))
-    return max(1, round((own.arrival - same[-1]) / each))
+def counting(tickets: Sequence[Ticket], *, now_ms: int, max_tokens: int) -> list[Ticket]:
+    """Those that have not expired, and want no more slots than there are: the others have no place."""
+    return [ticket for ticket in tickets if ticket.expires_at >= now_ms and ticket.count <= max_tokens]
+
+
+def between(seen: Sequence[Ticket], later: Ticket) -> int:
+    """By about how many places a ticket stands behind the last of some of its priority.
+
+    By their numbers; if these do not tell, as if all had come at the pace of those seen, two at least.
+    """
+    last = seen[-1]
+    if 0 < last.number < later.number:
+        return later.number - last.number
+    each = max(1.0, (last.arrival - seen[0].arrival) / (len(seen) - 1))
+    return round((later.arrival - last.arrival) / each)
+
+
+def number_after(seen: Sequence[Ticket], own: Ticket) -> int:
+    """The number of a ticket that comes after these, of which the last may be before others."""
+    same = [ticket for ticket in seen if ticket.priority == own.priority and ticket.arrival < own.arrival]
+    if len(same) > 1:
+        return same[-1].number + max(1, between(same, own))
+    return same[0].number + 1 if same else 1
 
 
 def hides_the_living(tickets: Sequence[Ticket], now_ms: int) -> bool:
@@ -128,12 +156,25 @@ def expired(tickets: Sequence[Ticket], now_ms: int) -> tuple[Ticket, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signs:
+    """What was seen of another waiter.
+
+    Attributes:
+        asleep: Seconds for which it may have slept by now, at most, if it lives.
+        still: Seconds for which its ticket has been seen without a refreshment.
+    """
+
+    asleep: float = HEAD_SECONDS
+    still: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
     """What of the free slots is a waiter's to take.
 
     Attributes:
         slots: The numbers of those slots; none if it is not its turn.
-        left: All free slots that are left over by those before it, in order; more than it wants, perhaps.
+        left: All free slots that are left over by those before it, in order; more than it wants, or fewer, perhaps.
         passed_over: Tickets before its own whose waiters are taken for dead.
         turn_in: Seconds after which it will be its turn, if those before it do not move; infinite if that is unknown.
     """
@@ -144,30 +185,38 @@ class Share:
     turn_in: float = math.inf
 
 
-def share(ahead: Sequence[Ticket], count: int, free_for: Mapping[int, float]) -> Share:
+def share(
+    ahead: Sequence[Ticket], count: int, free_for: Mapping[int, float], signs: Mapping[str, Signs] | None = None
+) -> Share:
     """Which free slots are a waiter's to take.
 
     Args:
         ahead: The tickets before its own.
         count: How many slots it wants together.
         free_for: The free slots, each with the seconds for which it has been seen free.
+        signs: What was seen of the waiters before it, by their tickets' names.
     """
     left = sorted(free_for)
     dwell = sorted(free_for.values(), reverse=True)
     passed: list[Ticket] = []
-    turn_in = math.inf
+    turn_in, needed = math.inf, 0.0
     for ticket in ahead:
-        had = dwell[ticket.count - 1] if ticket.count <= len(dwell) else -math.inf
-        patience = PATIENCE_SECONDS * (len(passed) + 1)
-        if had >= patience and turn_in == math.inf:
+        seen = (signs or {}).get(ticket.name) or Signs()
+        if ticket.count <= len(dwell):
+            had, patience = dwell[ticket.count - 1], PATIENCE_SECONDS
+        else:
+            had, patience = min([*dwell[:1], seen.still]) if dwell else -math.inf, STILL_SECONDS
+        # Each has its own time after those before it, and time to wake up.
+        needed = max(needed + patience, seen.asleep + 1.0)
+        if had >= needed and turn_in == math.inf:
             passed.append(ticket)
             continue
         if turn_in == math.inf and had >= 0.0:
             # If none of those before it moves, each is passed over after another such time.
-            turn_in = patience - had + PATIENCE_SECONDS * (len(ahead) - len(passed) - 1)
+            turn_in = needed - had + PATIENCE_SECONDS * (len(ahead) - len(passed) - 1)
         left = left[ticket.count :]  # nothing, if it wants more: nobody overtakes it
     if len(left) < count:
-        return Share(slots=frozenset(), passed_over=tuple(passed), turn_in=turn_in)
+        return Share(slots=frozenset(), left=tuple(left), passed_over=tuple(passed), turn_in=turn_in)
     return Share(slots=frozenset(left[:count]), left=tuple(left), passed_over=tuple(passed), turn_in=0.0)
 
 
@@ -200,31 +249,35 @@ def has_strays(view: View, max_tokens: int) -> bool:
 def pace_of(standing: Standing, *, seen: float | None) -> float:
     """Seconds for which the queue needs to move by one.
 
-    In a queue that neither grows nor shrinks, the first has waited for as long as all now in it will need. A crowd that
-    has just come has an older first before long, so what this says too quickly is corrected in time.
-
     Args:
         standing: Where a waiter stands.
-        seen: The pace at which it has moved itself; None if it has not moved yet.
+        seen: The pace at which it has seen the queue move; None if it has not moved enough yet to tell. In a queue that
+            neither grows nor shrinks, the first has waited for as long as all now in it will need. A crowd that has
+            just come has an older first before long, so what that says too quickly is corrected in time.
     """
-    by_first = standing.first_waits / max(1, standing.place - 1)
-    return by_first if seen is None else min(seen, by_first)
+    return standing.first_waits / max(1, standing.place - 1) if seen is None else seen
 
 
-def next_look(place: int, *, pace: float) -> float:
+def next_look(place: int, *, pace: float, near: bool = False) -> float:
     """Seconds until a waiter looks again.
 
-    The first looks often. Others look after half of the time that the queue needs to reach them, at its pace. But
+    The first looks often. Others look after a quarter of the time that the queue needs to reach them, at its pace. But
     whoever is near looks more often than a slow queue would need, as several slots may come free at once, and as those
     before it may be dead.
 
     Args:
         place: Its place; 1 is the first.
         pace: Seconds for which the queue needs to move by one.
+        near: Whether it could be served if every slot came free.
     """
-    wait = HEAD_SECONDS * place * math.sqrt(place)
     at_pace = max(QUICKEST_SECONDS, LOOK_PART * max(pace, QUICKEST_PACE) * place)
-    return min(wait, at_pace, longest(place, pace=pace, least=FAR_SECONDS))
+    return min(longest_sleep(place, near=near), at_pace, longest(place, pace=pace, least=FAR_SECONDS))
+
+
+def longest_sleep(place: int, *, near: bool) -> float:
+    """The longest time between two looks of a waiter at a place, whatever the queue's pace."""
+    wait = HEAD_SECONDS * place * math.sqrt(place)
+    return min(wait, NEAR_SECONDS) if near else wait
 
 
 def glance(place: int) -> float:

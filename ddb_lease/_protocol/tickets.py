@@ -13,6 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+_NUMBER_DIGITS = 6
+"""Of a ticket's name; the others are random."""
+
 HIGHEST_PRIORITY = 9
 """The priority that is served first; 0 is served last."""
 
@@ -24,7 +27,7 @@ class Ticket:
     Attributes:
         priority: 0 to 9; 9 is served first.
         arrival: When it came, in ms of the service's time; of waiters of one priority, the earlier is served first.
-        name: Sets it apart from others of the same arrival.
+        name: Sets it apart from others of the same arrival. It begins with its number.
         owner: Who waits, for people.
         count: How many slots it wants together.
         expires_at: Until when it counts, unless it is refreshed, in ms of the service's time.
@@ -41,6 +44,19 @@ class Ticket:
     def place(self) -> tuple[int, int, str]:
         """What tickets are sorted by, as the table sorts their keys."""
         return HIGHEST_PRIORITY - self.priority, self.arrival, self.name
+
+    @property
+    def number(self) -> int:
+        """Counts the tickets of its priority, from where the queue was last empty; 0 if it has none.
+
+        It serves to estimate a place: two that come at one time may have the same, and some have left the queue since.
+        """
+        return int(self.name[:_NUMBER_DIGITS], 16)
+
+
+def numbered(name: str, number: int) -> str:
+    """A name with a number."""
+    return f"{min(number, 16**_NUMBER_DIGITS - 1):0{_NUMBER_DIGITS}x}{name[_NUMBER_DIGITS:]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,8 +117,8 @@ class BucketCore:
         state: What this process knows of it.
         driver: Drives its operations on the calling thread.
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
-        connection: How it reaches its table.
         reporter: Reports its events; None if nobody listens.
+        connection: How it reaches its table.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -251,7 +251,7 @@ class BucketCore:
         also: Observer | None = None
         if self.reporter is not None:
             observer = AcquireObserver(self.reporter, now=began)
-            also = both(observer.observe, QueueObserver(self.reporter, time=self.state.time, began=began).observe)
+            also = both(observer.observe, QueueObserver(self.reporter, state=self.state, began=began).observe)
         writes = SlotWrites(
             self.state,
             owner=self.owner,

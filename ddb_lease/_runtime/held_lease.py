@@ -233,17 +233,14 @@ class HeldLease:
             within: Seconds, or a timedelta, for which it can be adopted.
 
         Raises:
-            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`; nothing was sent,
-                and the lease is held.
+            ConfigurationError: It cannot be handed over, or not for such a time; nothing was sent, it is held.
             LeaseLost: We do not hold the lease (any more); there is no token.
             StoreUnavailable: No usable answer: the lease is held and renewed, and there is no token.
             StoreRejected: The service refuses for good; else as above.
         """
         within_ms = checked_within(within)
         if self.end.keeps_closed:
-            raise ConfigurationError(
-                f"lease {self.id} was acquired with hold_at_least, which an adopter would not keep: not handed over"
-            )
+            raise ConfigurationError(f"lease {self.id} was acquired with hold_at_least, and cannot be handed over")
         self.check()
         self.end.longest_seconds = max(self.end.longest_seconds, within_ms / 1000)
         attempt = HandOver(self.attempts, within_ms=within_ms, owner=self.owner)

@@ -12,7 +12,7 @@ from ddb_lease._protocol import queueing
 from ddb_lease._protocol.messages import Answer, Request
 from ddb_lease._protocol.tickets import LookAtQueue, PutTicket, QueueSeen, Ticket
 from ddb_lease._runtime.instrumentation import EventReporter
-from ddb_lease._state.service_time import ServiceTime
+from ddb_lease._state.bucket_state import BucketState
 from ddb_lease.events import Waiting
 
 
@@ -21,13 +21,13 @@ class QueueObserver:
 
     Args:
         reporter: Calls `on_event`.
-        time: Tells which tickets have expired.
+        state: The bucket's state: it tells which tickets have expired, and which want too many slots.
         began: When the acquire began, on the steady clock.
     """
 
-    def __init__(self, reporter: EventReporter, *, time: ServiceTime, began: float) -> None:
+    def __init__(self, reporter: EventReporter, *, state: BucketState, began: float) -> None:
         self._reporter = reporter
-        self._time = time
+        self._state = state
         self._began = began
         self._own: Ticket | None = None
         self._seen: QueueSeen | None = None
@@ -42,14 +42,16 @@ class QueueObserver:
             self._seen = replace(answer, tickets=before + answer.tickets)
         else:
             return
-        own, seen = self._own, self._seen
-        if own is None or seen is None or not self._time.known:
+        own, seen, time, counter = self._own, self._seen, self._state.time, self._state.hints.counter
+        if own is None or seen is None or counter is None or not time.known:
             return
-        stands = queueing.standing(seen.tickets, own, more=seen.more, now_ms=self._time.now_ms()[0])
+        stands = queueing.standing(
+            seen.tickets, own, more=seen.more, now_ms=time.now_ms()[0], max_tokens=counter.max_tokens
+        )
         if (stands.place, stands.exact) == self._told:
             return
         self._told = stands.place, stands.exact
-        waited = self._time.steady() - self._began
+        waited = time.steady() - self._began
         self._reporter.tell(
             Waiting(
                 bucket=self._reporter.bucket,

@@ -451,7 +451,8 @@ class LeaseBucket(NoLease, NotSync, BelongsHere):
     async def status(self) -> BucketStatus:
         """Read the bucket: limits, minted slots, all leases, and who waits for it, if it is ordered.
 
-        Cost: 1 consistent Query for each 1,000 slots or MB; if it is ordered, another one, eventually consistent.
+        Cost: 1 consistent Query for each 1,000 slots or MB; if it is ordered, another one, eventually consistent, for
+        each 1,000 waiters.
 
         Raises:
             UnknownBucket: It does not exist (yet).

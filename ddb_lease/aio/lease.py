@@ -235,8 +235,8 @@ class Lease(NotSync, BelongsHere):
             LeaseLost: We do not hold the lease (any more). There is no token.
             StoreUnavailable: No usable answer. There is no token, and the lease is held and renewed as before.
             StoreRejected: The service refuses for good; else as above.
-            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`, which an adopter
-                would not keep. Nothing was sent, and the lease is held.
+            ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`. Nothing was sent,
+                and the lease is held.
 
         Cost: one UpdateItem a slot, 1 WCU each; to adopt it, as much again.
         """

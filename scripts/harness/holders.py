@@ -50,6 +50,7 @@ not run for half a second at the deadline. Tests on their own clock tell the two
 WARM = {
     "scripts.harness.handing",
     "scripts.harness.holders",
+    "scripts.harness.queuers",
     "scripts.harness.rate_users",
     "tests.faults.programs",
 }

@@ -47,6 +47,5 @@ def test_both_apis_have_the_same_methods_with_the_same_parameters(plain, awaited
 
 
 def test_other_libraries_are_imported_by_their_own_adapter_only():
-    assert not {*THEIRS, "ddb_lease.adapters"} & brought_in_by("ddb_lease.cli.main")
     brought = brought_in_by("ddb_lease.adapters.limits")
     assert not {"flask", "starlette", "langchain_core", "pyrate_limiter"} & brought

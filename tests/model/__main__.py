@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 
 from tests.model.checker import Counterexample
 from tests.model.clauses import Clause
@@ -37,11 +38,11 @@ def scenario_row(name: str, states: int) -> str:
     return f"| {name} | {SCENARIOS[name].about} | {states:,} |"
 
 
-def show(counterexample: Counterexample) -> None:
+def show(counterexample: Counterexample, words: Mapping[str, str] = WORDS) -> None:
     """Print a counterexample as a numbered trace."""
     for number, (what, *details) in enumerate(counterexample.trace, 1):
         print(f"  {number:2}. {what}" + (f": {', '.join(map(str, details))}" if details else ""))
-    print(f"  broken: {counterexample.broken}, {WORDS[counterexample.broken]}")
+    print(f"  broken: {counterexample.broken}, {words[counterexample.broken]}")
 
 
 def without(clauses: list[Clause], names: list[str]) -> None:

@@ -28,16 +28,17 @@ class Clause(enum.Enum):
     RELEASE_KEEPS_FENCE = "release: keeps the fence"
     RELEASE_DROPS_REVOKED = "release: drops revoked"
 
-    HOLD_WRITTEN = "hold at least: the claim's expires_at is as late as the time asked for"
-    HOLD_CLOSES = "hold at least: who lets go before that closes the slot"
-    CLOSE_MINE = "close: lease_id = mine"
-    CLOSE_ANOTHER_ID = "close: the slot gets another lease_id"
-    CLOSE_UNTIL = "close: expires_at is the end of the time asked for"
     GIVER_STOPS = "hand over: the giver stops believing before anybody has the token"
     ADOPT_GIVERS = "adopt: lease_id = the giver's"
     ADOPT_FENCE_RISES = "adopt: fence < :fence"
     ADOPT_NOT_REVOKED = "adopt: not revoked"
     ADOPT_KEEPS_RETIRED = "adopt: an Update, a retired slot stays retired"
+
+    HOLD_WRITTEN = "hold at least: the claim's expires_at is as late as the time asked for"
+    HOLD_CLOSES = "hold at least: who lets go before that closes the slot"
+    CLOSE_MINE = "close: lease_id = mine"
+    CLOSE_ANOTHER_ID = "close: the slot gets another lease_id"
+    CLOSE_UNTIL = "close: expires_at is the end of the time asked for"
 
     MINT_NEW = "mint: the slot does not exist"
     MINT_ALLOWED = "mint: max_tokens > slot number"

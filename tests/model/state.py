@@ -90,10 +90,10 @@ class State(NamedTuple):
     standstills: int
     edited: int
     """1: `minted` was edited by hand, and not repaired since; 2: slots were put beyond `max_tokens`, and not repaired."""
-    closed: tuple[int, ...] = ()
-    """Until when nobody else may have each slot, as its last holder asked for: for H only."""
     offers: tuple[tuple[int, int, int], ...] = ()
     """What was handed over: slot, lease, and the fence that its holder had."""
+    closed: tuple[int, ...] = ()
+    """Until when nobody else may have each slot, as its last holder asked for: for H only."""
 
 
 @dataclass(frozen=True)

@@ -71,21 +71,21 @@ class Release(NamedTuple):
     ttl: int
 
 
+class Adopt(NamedTuple):
+    slot: int
+    giver: int
+    fence: int
+    lease: int
+    expires: int
+    ttl: int
+
+
 class Close(NamedTuple):
     """Give a lease back, and keep its slot closed: it carries a lease of nobody's until `expires`."""
 
     slot: int
     lease: int
     closed: int
-    expires: int
-    ttl: int
-
-
-class Adopt(NamedTuple):
-    slot: int
-    giver: int
-    fence: int
-    lease: int
     expires: int
     ttl: int
 
@@ -144,7 +144,7 @@ class Revoke(NamedTuple):
     lease: int
 
 
-Request = Claim | Renew | Release | Close | Adopt | Mint | BringBack | Take | Retire | Grow | Create | Revoke
+Request = Claim | Renew | Release | Adopt | Close | Mint | BringBack | Take | Retire | Grow | Create | Revoke
 
 
 def circulates(slot: Slot | None) -> bool:
@@ -177,8 +177,8 @@ class Service:
             "claim": self._claim,
             "renew": self._renew,
             "release": self._release,
-            "close": self._close,
             "adopt": self._adopt,
+            "close": self._close,
             "mint": self._mint,
             "bring back": self._bring_back,
             "take": self._take,
@@ -243,14 +243,6 @@ class Service:
         )
         return _with(table, request.slot, after)
 
-    def _close(self, table: Table, request: Close) -> Table | None:
-        slot, keep = table.slots[request.slot], self._keep
-        if slot is None or not slot.lease or (keep.CLOSE_MINE and slot.lease != request.lease):
-            return None
-        lease = request.closed if keep.CLOSE_ANOTHER_ID else slot.lease
-        after = slot._replace(lease=lease, expires=request.expires, ttl=request.ttl, revoked=0)
-        return _with(table, request.slot, after)
-
     def _adopt(self, table: Table, request: Adopt) -> Table | None:
         slot, keep = table.slots[request.slot], self._keep
         if slot is None or not slot.lease or (keep.ADOPT_GIVERS and slot.lease != request.giver):
@@ -261,6 +253,14 @@ class Service:
             return None
         after = slot._replace(lease=request.lease, fence=request.fence, expires=request.expires, ttl=request.ttl)
         return _with(table, request.slot, after if keep.ADOPT_KEEPS_RETIRED else after._replace(retired=0))
+
+    def _close(self, table: Table, request: Close) -> Table | None:
+        slot, keep = table.slots[request.slot], self._keep
+        if slot is None or not slot.lease or (keep.CLOSE_MINE and slot.lease != request.lease):
+            return None
+        lease = request.closed if keep.CLOSE_ANOTHER_ID else slot.lease
+        after = slot._replace(lease=lease, expires=request.expires, ttl=request.ttl, revoked=0)
+        return _with(table, request.slot, after)
 
     def _revoke(self, table: Table, request: Revoke) -> Table | None:
         slot = table.slots[request.slot]

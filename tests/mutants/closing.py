@@ -159,7 +159,7 @@ CLOSING = Chapter(
             name="a cancelled acquire_all gives back all",
             module="aio/together.py",
             target="_Together.acquire",
-            code="self._hand_over()",
+            code="self._release_later()",
             without="",
             noticed_by=(f"{_AIO}test_a_cancellation_at_any_turn_leaves_nothing_leased",),
         ),

@@ -4,9 +4,11 @@ from tests.mutants.mutant import Chapter, Mutant
 
 _DECISIONS = "_protocol/queueing.py"
 _OPERATION = "_operations/queue.py"
+_MEMORY = "_state/queue_memory.py"
 _REQUESTS = "dynamodb/tickets.py"
 _PURE = "tests/protocol/test_queueing.py::"
 _WAITERS = "tests/operations/test_queue.py::"
+_REMEMBERED = "tests/state/test_queue_memory.py::"
 _CONTRACT = "tests/dynamodb/test_requests_ticket.py::"
 
 QUEUEING = Chapter(
@@ -23,7 +25,7 @@ QUEUEING = Chapter(
         Mutant(
             name="an expired ticket counts for nothing",
             module=_DECISIONS,
-            target="standing",
+            target="counting",
             code="ticket.expires_at >= now_ms",
             without="",
             noticed_by=(f"{_PURE}test_an_expired_ticket_counts_for_nothing",),
@@ -31,7 +33,7 @@ QUEUEING = Chapter(
         Mutant(
             name="a ticket for more slots than there are counts for nothing",
             module=_DECISIONS,
-            target="standing",
+            target="counting",
             code="ticket.count <= max_tokens",
             without="",
             noticed_by=(f"{_PURE}test_a_ticket_for_more_slots_than_there_are_counts_no_more",),
@@ -51,16 +53,90 @@ QUEUEING = Chapter(
             name="a waiter that does not take its slot is passed over",
             module=_DECISIONS,
             target="share",
-            code="had >= patience and turn_in == math.inf",
+            code="had >= needed and turn_in == math.inf",
             without="False",
             noticed_by=(f"{_PURE}test_slots_that_were_left_free_for_long_belong_to_the_next",),
+        ),
+        Mutant(
+            name="one who may still sleep is not taken for dead",
+            module=_DECISIONS,
+            target="share",
+            code="seen.asleep + 1.0",
+            without="0.0",
+            noticed_by=(
+                f"{_PURE}test_one_who_may_still_sleep_is_not_taken_for_dead",
+                f"{_WAITERS}test_one_who_may_have_come_to_the_head_in_its_sleep_is_left_the_time_to_wake_up",
+            ),
+        ),
+        Mutant(
+            name="others may have looked at their last place until they are seen at another",
+            module=_MEMORY,
+            target="Others.note",
+            code="track.here is not None",
+            without="False",
+            noticed_by=(f"{_REMEMBERED}test_one_may_sleep_as_long_as_at_the_place_at_which_it_may_have_looked_last",),
+        ),
+        Mutant(
+            name="whoever is near looks as often as others count on",
+            module=_DECISIONS,
+            target="next_look",
+            code="longest_sleep(place, near=near)",
+            without="longest_sleep(place, near=False)",
+            noticed_by=(
+                f"{_PURE}test_who_could_be_served_if_all_slots_came_free_sleeps_for_no_longer_than_others_give_it",
+            ),
+        ),
+        Mutant(
+            name="one who wants more than is free is passed over when it shows no life",
+            module=_DECISIONS,
+            target="share",
+            code="min([*dwell[:1], seen.still]) if dwell else -math.inf",
+            without="-math.inf",
+            noticed_by=(
+                f"{_PURE}test_one_who_wants_more_than_is_free_is_passed_over_when_it_shows_no_life",
+                f"{_WAITERS}test_a_dead_waiter_for_more_than_is_free_is_passed_over_when_it_does_not_stir",
+            ),
+        ),
+        Mutant(
+            name="who holds others up shows that it lives",
+            module=_OPERATION,
+            target="Queue._stand",
+            code="self._holds_up()",
+            without="False",
+            noticed_by=(f"{_WAITERS}test_who_wants_more_than_is_free_shows_that_it_lives_while_it_holds_others_up",),
+        ),
+        Mutant(
+            name="time in which a slot was not looked at does not count as free",
+            module=_MEMORY,
+            target="FreeFor.note",
+            code="last - since",
+            without="now - since",
+            noticed_by=(f"{_REMEMBERED}test_slots_of_other_windows_are_remembered",),
+        ),
+        Mutant(
+            name="who learns that a bucket has no order any more leaves the queue",
+            module="_operations/acquire.py",
+            target="_Tries._in_any_order",
+            code="self._queue is not None",
+            without="False",
+            noticed_by=(f"{_WAITERS}test_in_a_bucket_that_has_become_unordered_nobody_keeps_a_ticket",),
+        ),
+        Mutant(
+            name="a status counts a queue to its end",
+            module="_operations/status.py",
+            target="_waiting",
+            code="seen.end if seen.more else None",
+            without="None",
+            noticed_by=(
+                "tests/operations/test_queue_shown.py::test_a_queue_of_more_than_one_page_is_counted_to_its_end",
+            ),
         ),
         Mutant(
             name="each that is passed over has its own time",
             module=_DECISIONS,
             target="share",
-            code="PATIENCE_SECONDS * (len(passed) + 1)",
-            without="PATIENCE_SECONDS",
+            code="needed + patience",
+            without="patience",
             noticed_by=(f"{_PURE}test_slots_that_were_left_free_for_long_belong_to_the_next",),
         ),
         Mutant(

@@ -244,6 +244,15 @@ def test_a_time_that_cannot_work_hands_nothing_over(giver, within):
     assert lease.held
 
 
+def test_a_lease_that_holds_its_slot_at_least_is_not_handed_over(giver):
+    lease = giver.acquire(5, hold_at_least=100)
+    giver.tap.clear()
+    with pytest.raises(ConfigurationError, match="hold_at_least"):
+        lease.hand_over()
+    assert giver.tap.sent == []
+    assert lease.held
+
+
 def test_a_token_that_is_none_sends_nothing(environment, adopter, bucket_name):
     other = environment.bucket(name=f"{bucket_name}-other")
     token = other.acquire(5).hand_over()

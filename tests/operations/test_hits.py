@@ -5,7 +5,7 @@ import math
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddb_lease import StoreUnavailable
@@ -186,6 +186,8 @@ def test_two_that_begin_a_window_at_once_are_both_counted():
 LIMIT = 5
 DELAYS = st.sampled_from([0.0, 0.001, 0.02, 0.4])
 ANYTHING = DELAYS | st.none()
+SEARCH = settings(max_examples=max(1, settings().max_examples // 3))
+"""Each example is a whole schedule."""
 FATES = fates_of(ANYTHING, again=st.none() | st.sampled_from([0.01, 1.5, 5.0]), most=40)
 HITS = st.lists(
     st.tuples(st.integers(0, 2), st.sampled_from([0, 1, 40, 700, 2100]), st.sampled_from([1, 1, 1, 2, 4])),
@@ -206,6 +208,7 @@ def played(operation, schedule, errors, fates, **arguments):
     return world
 
 
+@SEARCH
 @given(schedule=HITS, errors=ERRORS, fates=FATES)
 def test_no_more_hits_of_a_window_are_let_in_than_its_limit(schedule, errors, fates):
     world = played(count_hits, schedule, errors, fates, key=KEY, seconds=SECONDS)
@@ -223,6 +226,7 @@ def test_no_more_hits_of_a_window_are_let_in_than_its_limit(schedule, errors, fa
             assert before["ends_at"] <= request.now <= when // MS + max(errors)
 
 
+@SEARCH
 @given(schedule=HITS, errors=ERRORS, delays=fates_of(DELAYS, again=st.none(), most=60))
 def test_without_faults_each_hit_is_counted_once(schedule, errors, delays):
     world = played(count_hits, schedule, errors, delays, key=KEY, seconds=SECONDS)
@@ -236,6 +240,7 @@ def test_without_faults_each_hit_is_counted_once(schedule, errors, delays):
     assert len(set(shown)) == len(shown), "each is shown a count of its own"
 
 
+@SEARCH
 @given(schedule=HITS, errors=ERRORS, fates=FATES)
 def test_hits_of_a_sliding_window_are_let_in_only_if_they_fit(schedule, errors, fates):
     world = played(slide_hits, schedule, errors, fates, key=SLIDING, limit=LIMIT)
@@ -253,6 +258,7 @@ def test_hits_of_a_sliding_window_are_let_in_only_if_they_fit(schedule, errors, 
     assert admitted <= counted
 
 
+@SEARCH
 @given(schedule=st.lists(st.tuples(st.sampled_from([1, 60, 333, 900, 2500]), st.integers(1, 5)), max_size=60))
 def test_one_process_lets_in_what_the_plain_formula_does(schedule):
     world, counts = World([0]), {}

@@ -6,8 +6,8 @@ import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, StoreRejected
 from ddb_lease._protocol.messages import Claim, Take
-from ddb_lease._protocol.queueing import PATIENCE_SECONDS
-from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, RefreshTicket, Ticket
+from ddb_lease._protocol.queueing import NEAR_SECONDS, PATIENCE_SECONDS, SIGN_SECONDS, STILL_SECONDS
+from ddb_lease._protocol.tickets import DropTicket, LookAtQueue, PutTicket, QueueSeen, RefreshTicket, Ticket
 from ddb_lease.dynamodb.tickets import ticket_key
 from tests.support import LONG_AGO, LOST, REJECTED, UNSENT, eventually, leases_in, put_counter, put_free, put_leased
 
@@ -57,6 +57,25 @@ def bucket(environment, table):
 def in_pause(environment, number, act):
     """Do something in a waiter's pause of this number, 0 being the first."""
     environment.meanwhile.append(lambda: act() if len(environment.pauses) == number + 1 else None)
+
+
+def when(environment, seconds, act):
+    """Do something once, in the first pause that ends so many seconds after now."""
+    at, done = environment.now_ms + 1000 * seconds, []
+    environment.meanwhile.append(lambda: done or environment.now_ms < at or done.append(act()))
+
+
+def free(table, *slots):
+    for slot in slots:
+        table.unset(slot, "lease_id", "owner", "acquired_at", "expires_at")
+
+
+def waits_for_both(environment, table, *, for_seconds, every=SIGN_SECONDS):
+    """A ticket for both slots, whose waiter lives for so long: it refreshes it."""
+    key = put_ticket(table, environment, ago=9, count=2)
+    for number in range(1, round(for_seconds / every)):
+        when(environment, number * every, lambda: table.set(key, expires_at=environment.now_ms + 60_000))
+    return key
 
 
 # The costs of one wait
@@ -156,11 +175,19 @@ def test_what_is_no_priority_is_refused(bucket, priority):
 
 
 def test_a_waiter_for_several_slots_is_not_overtaken(environment, bucket, table):
-    put_ticket(table, environment, ago=9, count=2)
-    table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
+    waits_for_both(environment, table, for_seconds=20)
+    free(table, 0)
     with pytest.raises(AcquireTimeout):
-        bucket.acquire(10)
+        bucket.acquire(15)
     assert bucket.tap.of(Claim) == []
+
+
+def test_who_wants_more_than_is_free_shows_that_it_lives_while_it_holds_others_up(environment, bucket, table):
+    in_pause(environment, 20, lambda: free(table, 0))
+    in_pause(environment, 100, lambda: free(table, 1))
+    assert bucket.acquire(60, count=2).slots == (0, 1)
+    signs = sum(environment.pauses[21:101]) / SIGN_SECONDS
+    assert signs * 0.8 <= bucket.tap.count()["RefreshTicket"] <= signs
 
 
 def test_several_slots_are_taken_together_when_it_is_their_turn(environment, bucket, table):
@@ -183,6 +210,16 @@ def test_a_newcomer_comes_after_the_last_one_whose_clock_is_ahead(environment, b
         bucket.acquire(LOOK)
     assert seen[0] == ahead
     assert len(seen) == 2
+
+
+def test_tickets_are_numbered_so_that_a_place_far_back_is_known(environment, bucket, table):
+    for number in range(40):
+        put_ticket(table, environment, ago=100 - number / 100, name=(number + 1) << 40)
+    in_pause(environment, 0, lambda: seen.extend(tickets_in(table)))
+    seen = []
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(LOOK)
+    assert seen[-1].split("#")[3].startswith(f"{41:06x}")
 
 
 def test_the_end_of_a_long_queue_is_looked_for_once(environment, bucket, table):
@@ -211,11 +248,80 @@ def test_an_expired_ticket_is_skipped_and_removed(environment, bucket, table):
 
 def test_one_who_does_not_take_its_slot_is_passed_over_and_removed(environment, bucket, table):
     put_ticket(table, environment, ago=9)
-    in_pause(environment, 3, lambda: table.unset(0, "lease_id", "owner", "acquired_at", "expires_at"))
+    freed = []
+    when(environment, NEAR_SECONDS + 1, lambda: (free(table, 0), freed.append(environment.now_ms)))
     lease = bucket.acquire(60)
-    waited = sum(environment.pauses[4:])
+    waited = (environment.now_ms - freed[0]) / 1000
     assert PATIENCE_SECONDS - 0.01 <= waited <= PATIENCE_SECONDS + 1.0, "two polls and a second, and a look"
     assert lease.slots == (0,)
+    assert tickets_in(table) == []
+
+
+def test_one_who_may_have_come_to_the_head_in_its_sleep_is_left_the_time_to_wake_up(environment, bucket, table):
+    keys = [put_ticket(table, environment, ago=30 - number, name=number) for number in range(10)]
+    freed = []
+
+    def serve_nine():  # many slots came free at once, as it seems to the tenth
+        for key in keys[:-1]:
+            table.delete(key)
+        free(table, 0)
+        freed.append(environment.now_ms)
+
+    when(environment, 20, serve_nine)
+    bucket.acquire(60)
+    waited = (environment.now_ms - freed[0]) / 1000
+    assert 7.0 <= waited <= 14.0, "who stood tenth looked every eight seconds, at least"
+
+
+def test_who_sees_slots_come_free_for_others_looks_again_soon(environment, table):
+    put_counter(table, max_tokens=12, minted=12, order="fifo")
+    for slot in range(12):
+        put_leased(table, slot, f"{slot}-other", expires_at=FAR)
+    bucket = environment.bucket()
+    keys = [put_ticket(table, environment, ago=90 - 9 * number, name=number) for number in range(9)]
+    at = []
+
+    def serve_one():
+        table.delete(keys[0])
+        free(table, 3)
+        at.append(len(environment.pauses))
+
+    when(environment, 20, serve_one)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(30)
+    before, after = environment.pauses[: at[0]], environment.pauses[at[0] :]
+    assert 4.0 <= max(before) <= NEAR_SECONDS
+    assert sum(pause <= 1.0 for pause in after) >= 2
+
+
+def test_each_of_several_dead_in_a_row_has_its_time_and_no_more(environment, bucket, table):
+    for number in range(4):
+        put_ticket(table, environment, ago=30 - number, name=number)
+    freed = []
+    when(environment, NEAR_SECONDS + 5, lambda: (free(table, 0), freed.append(environment.now_ms)))
+    bucket.acquire(60)
+    waited = (environment.now_ms - freed[0]) / 1000
+    glance = 4 * PATIENCE_SECONDS
+    assert 4 * PATIENCE_SECONDS <= waited <= 4 * PATIENCE_SECONDS + glance + 1.0
+
+
+def test_slots_that_are_free_already_are_seen_free_from_the_first_look_on(environment, bucket, table):
+    for number in range(4):
+        put_ticket(table, environment, ago=30 - number, name=number)
+    free(table, 0)
+    came = environment.now_ms
+    bucket.acquire(60)
+    assert (environment.now_ms - came) / 1000 <= 4 * PATIENCE_SECONDS + NEAR_SECONDS
+
+
+def test_a_dead_waiter_for_more_than_is_free_is_passed_over_when_it_does_not_stir(environment, bucket, table):
+    waits_for_both(environment, table, for_seconds=12)
+    when(environment, 3, lambda: free(table, 0))
+    began = environment.now_ms
+    assert bucket.acquire(60).slots == (0,)
+    last_sign = 10.0
+    waited = (environment.now_ms - began) / 1000 - last_sign
+    assert STILL_SECONDS - 0.8 <= waited <= STILL_SECONDS + 1.6
     assert tickets_in(table) == []
 
 
@@ -340,6 +446,19 @@ def test_a_lease_that_was_won_does_not_wait_for_each_dead_ticket_that_cannot_be_
     assert bucket.tap.count()["DropTicket"] == 6, "three for the first of them, three for its own"
 
 
+def test_a_put_that_finds_its_ticket_there_is_followed_by_a_refreshment(environment, bucket, table):
+    def look_lags():  # after two seconds in which a ticket may be missing
+        bucket.tap.inject(LookAtQueue, answer=QueueSeen(tickets=(), more=False), commits=False)
+
+    when(environment, 5, look_lags)
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(8)
+    sent = [type(request) for request in bucket.tap.sent]
+    assert sent.count(PutTicket) == 2
+    last = len(sent) - 1 - sent[::-1].index(PutTicket)
+    assert sent[last + 1] is RefreshTicket
+
+
 @pytest.mark.parametrize("at", [PutTicket, LookAtQueue])
 def test_an_interrupted_waiter_leaves_no_ticket(environment, bucket, table, at):
     def interrupt():
@@ -369,6 +488,15 @@ def test_a_bucket_that_becomes_unordered_serves_its_waiters(environment, bucket,
     table.unset(0, "lease_id", "owner", "acquired_at", "expires_at")
     in_pause(environment, 1, lambda: environment.bucket().configure(order="any"))
     assert bucket.acquire(LOOK * 2).slots == (0,)
+
+
+def test_in_a_bucket_that_has_become_unordered_nobody_keeps_a_ticket(environment, bucket, table):
+    in_pause(environment, 3, lambda: environment.bucket().configure(order="any"))
+    when(environment, 5, lambda: seen.append(tickets_in(table)))
+    seen = []
+    with pytest.raises(AcquireTimeout):
+        bucket.acquire(10)
+    assert seen == [[]], "those behind it would not learn the new order"
 
 
 def test_the_order_is_learned_with_the_first_look(environment, bucket, table):

@@ -42,11 +42,11 @@ def bucket(environment, table):
 
 def test_status_shows_the_queue_by_place(environment, bucket):
     put_tickets(bucket, environment, 5, 9)
-    put_tickets(bucket, environment, 2, priority=9, count=3)
+    put_tickets(bucket, environment, 2, priority=9)
     put_tickets(bucket, environment, 8, lasts=-3.0)
     status = bucket.status()
     assert [(waiter.place, waiter.owner, waiter.count, waiter.priority) for waiter in status.queue] == [
-        (1, "came 2 s ago", 3, 9),
+        (1, "came 2 s ago", 1, 9),
         (2, "came 9 s ago", 1, 0),
         (3, "came 5 s ago", 1, 0),
     ]
@@ -62,6 +62,28 @@ def test_of_a_long_queue_the_first_are_shown_and_the_others_counted(environment,
     assert len(status.queue) == 32
     assert status.queue[0].owner == "came 39 s ago"
     assert status.waiting == 40
+
+
+def test_a_queue_of_more_than_one_page_is_counted_to_its_end(environment, bucket, monkeypatch):
+    monkeypatch.setattr("ddb_lease._operations.status.PAGE", 16)
+    put_tickets(bucket, environment, *range(40))
+    put_tickets(bucket, environment, *range(50, 70), lasts=-3.0)
+    bucket.tap.clear()
+    status = bucket.status()
+    assert (len(status.queue), status.waiting) == (32, 40)
+    assert status.queue[-1].owner == "came 8 s ago"
+    assert bucket.tap.count()["LookAtQueue"] == 4
+
+
+def test_who_wants_more_slots_than_there_are_has_no_place(environment, bucket):
+    put_tickets(bucket, environment, 9, count=2)
+    put_tickets(bucket, environment, 5)
+    events = []
+    with pytest.raises(AcquireTimeout):
+        environment.bucket(max_tokens=1, on_event=events.append).acquire(0.1)
+    assert [event.place for event in events if isinstance(event, Waiting)] == [2]
+    status = bucket.status()
+    assert [(waiter.place, waiter.owner) for waiter in status.queue] == [(1, "came 5 s ago")]
 
 
 def test_an_unordered_bucket_is_not_asked_for_a_queue(environment, table):

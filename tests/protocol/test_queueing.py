@@ -9,10 +9,19 @@ from hypothesis import strategies as st
 
 from ddb_lease._protocol import queueing
 from ddb_lease._protocol.decisions import choose
-from ddb_lease._protocol.queueing import HEAD_SECONDS, PATIENCE_SECONDS, QUICKEST_SECONDS, Standing, share, standing
+from ddb_lease._protocol.queueing import (
+    HEAD_SECONDS,
+    PATIENCE_SECONDS,
+    QUICKEST_SECONDS,
+    STILL_SECONDS,
+    Signs,
+    Standing,
+    share,
+    standing,
+)
 from ddb_lease._protocol.records import Claimant, Counter, Slot, View
 from ddb_lease._protocol.steps import ClaimSlot, MintSlot, NothingFree
-from ddb_lease._protocol.tickets import Ticket
+from ddb_lease._protocol.tickets import Ticket, numbered
 
 NOW = 1_000_000
 
@@ -68,8 +77,27 @@ def test_a_place_is_exact_only_where_the_look_reaches_it(seen):
 def test_beyond_what_is_seen_a_place_is_estimated_by_the_pace_of_the_arrivals():
     seen = [ticket(1000 * n) for n in range(1, 33)]
     stands = standing(seen, ticket(100_000), more=True, now_ms=NOW)
-    assert (stands.place, stands.exact) == (32 + 68 + 1, False)
+    assert (stands.place, stands.exact) == (100, False)
     assert standing(seen, ticket(100_000, priority=9), more=True, now_ms=NOW).place == 1, "nobody is so urgent"
+
+
+def test_numbers_tell_how_far_behind_one_stands_however_unevenly_they_came():
+    crowd = [ticket(n, name=numbered("f" * 16, n + 1)) for n in range(32)]  # within 32 ms
+    late = ticket(100_000, name=numbered("f" * 16, 64))
+    stands = standing(crowd, late, more=True, now_ms=NOW)
+    assert (stands.place, stands.exact) == (64, False)
+    assert late.name == "000040" + "f" * 10
+    assert ticket(1, name=numbered("f" * 16, 10**9)).number == 16**6 - 1
+
+
+def test_a_number_follows_that_of_the_last_and_without_one_the_arrivals_pace():
+    line = [ticket(1000 * n, name=numbered("f" * 16, n)) for n in range(1, 33)]
+    assert queueing.number_after([], ticket(5)) == 1
+    assert queueing.number_after(line[:1], ticket(5000)) == 2
+    assert queueing.number_after(line, ticket(32_500)) == 33
+    assert queueing.number_after(line, ticket(42_000)) == 42, "there are others between the last of these and it"
+    assert queueing.number_after(line, ticket(5_500)) == 6, "it is not behind all of them"
+    assert queueing.number_after(line, ticket(42_000, priority=5)) == 1
 
 
 def test_only_who_could_be_served_if_all_slots_came_free_looks_at_them():
@@ -114,14 +142,40 @@ def test_slots_that_were_left_free_for_long_belong_to_the_next():
 
 def test_only_time_in_which_there_were_enough_slots_for_a_waiter_counts_against_it():
     big = queue_of(3)
-    assert not share(big, 1, {0: 99.0, 1: 99.0}).slots
+    assert not share(big, 1, {0: 99.0, 1: 99.0}).slots, "it has refreshed its ticket just now"
     assert not share(big, 1, {0: 99.0, 1: 99.0, 2: PATIENCE_SECONDS - 0.1}).slots
     assert share(big, 1, {0: 99.0, 1: 99.0, 2: PATIENCE_SECONDS}).slots
 
 
+def test_one_who_may_still_sleep_is_not_taken_for_dead():
+    (first,) = queue_of(1)
+    asleep = {first.name: Signs(asleep=4.0)}
+    early = share((first,), 1, {3: 4.9}, asleep)
+    assert not early.slots
+    assert early.turn_in == pytest.approx(0.1)
+    assert share((first,), 1, {3: 5.0}, asleep).passed_over == (first,)
+
+
+def test_one_who_wants_more_than_is_free_is_passed_over_when_it_shows_no_life():
+    big, second = queue_of(3, 1)
+    free = {0: 2 * STILL_SECONDS, 1: 1.0}
+
+    def left_after(still):
+        return share((big,), 1, free, {big.name: Signs(still=still)})
+
+    assert not left_after(STILL_SECONDS - 0.1).slots
+    assert left_after(STILL_SECONDS - 0.1).turn_in == pytest.approx(0.1)
+    assert left_after(STILL_SECONDS).passed_over == (big,)
+    assert left_after(STILL_SECONDS).slots == {0}
+    assert not share((big,), 1, {0: 1.0}, {big.name: Signs(still=99.0)}).slots, "it need not, while nothing is free"
+    both = {ticket.name: Signs(still=99.0) for ticket in (big, second)}
+    assert not share((big, second), 1, {0: STILL_SECONDS + 1.0}, both).slots, "then it is the second's turn"
+    assert share((big, second), 1, {0: STILL_SECONDS + PATIENCE_SECONDS}, both).slots == {0}
+
+
 def test_a_turn_is_told_ahead_where_slots_wait_for_those_before():
     assert share(queue_of(1, 1, 1), 1, {0: 0.5}).turn_in == pytest.approx(3 * PATIENCE_SECONDS - 0.5)
-    assert share(queue_of(2), 1, {0: 0.5}).turn_in == math.inf
+    assert share(queue_of(2), 1, {0: 0.5}).turn_in == pytest.approx(queueing.STILL_SECONDS), "it has just been seen"
     assert share(queue_of(1), 1, {}).turn_in == math.inf
 
 
@@ -211,11 +265,17 @@ def test_long_waits_are_looked_at_seldom():
     assert queueing.next_look(10_000, pace=1.0) == queueing.FARTHEST_SECONDS
 
 
-def test_the_pace_is_the_quicker_of_what_was_seen_and_what_the_first_has_waited():
+def test_the_pace_is_what_was_seen_and_before_that_what_the_first_has_waited():
     stands = Standing(ahead=queue_of(1, 1), place=3, exact=True, first_waits=10.0)
     assert queueing.pace_of(stands, seen=None) == 5.0
-    assert queueing.pace_of(stands, seen=2.0) == 2.0
-    assert queueing.pace_of(stands, seen=7.0) == 5.0
+    assert queueing.pace_of(stands, seen=7.0) == 7.0
+
+
+def test_who_could_be_served_if_all_slots_came_free_sleeps_for_no_longer_than_others_give_it():
+    assert queueing.next_look(30, pace=10.0) == pytest.approx(0.25 * 30**1.5)
+    assert queueing.next_look(30, pace=10.0, near=True) == queueing.NEAR_SECONDS
+    assert queueing.next_look(30, pace=0.125, near=True) == pytest.approx(30 / 32)
+    assert queueing.longest_sleep(1, near=True) == HEAD_SECONDS
 
 
 # Arrivals
@@ -249,15 +309,16 @@ def test_whoever_waits_looks_at_the_slots_now_and_then():
 @pytest.mark.parametrize("pace", [0.0, 0.01, 0.025, 0.1, 1.0, 10.0])
 def test_ten_thousand_waiters_read_less_than_a_table_gives(pace):
     """A look is one read unit (32 tickets of up to 256 bytes); who may be served looks at the slots, too: some more."""
-    looks = [1 / (0.9 * queueing.next_look(place, pace=pace)) for place in range(1, 10_001)]
+    looks = [1 / (0.9 * queueing.next_look(place, pace=pace, near=place <= 32)) for place in range(1, 10_001)]
     assert sum(looks) + sum(looks[:8]) < 1_000
 
 
 def test_a_thousand_waiters_cost_a_twentieth_of_what_they_cost_without_order():
     """Four tokens, held for 10 s: a grant each 2.5 s. Unordered, a thousand look 800 times a second: 2,000 a grant."""
     pace, places = 2.5, range(1, 1_001)
-    looks = sum(1 / (0.9 * queueing.next_look(place, pace=pace)) for place in places)
-    slots = sum(1 / (0.9 * queueing.next_look(place, pace=pace)) for place in range(1, 5))
-    glances = sum(1 / max(queueing.glance(place), queueing.next_look(place, pace=pace)) for place in range(5, 33))
+    looks = sum(1 / (0.9 * queueing.next_look(place, pace=pace, near=place <= 4)) for place in places)
+    slots = sum(1 / (0.9 * queueing.next_look(place, pace=pace)) for place in (1, 2))
+    slots += 2 / pace  # the third and the fourth look at them when the queue has moved
+    glances = sum(1 / max(queueing.glance(place), queueing.next_look(place, pace=pace)) for place in range(3, 33))
     refreshed = sum(1 / queueing.longest(place, pace=pace, least=queueing.REFRESH_SECONDS) for place in places)
     assert pace * (looks + slots + glances + refreshed) + 4 <= 104

@@ -25,8 +25,9 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--rates", action="store_true")
+    parser.add_argument("--ordered", action="store_true")
     options = parser.parse_args()
-    kind = "rates" if options.rates else "leases"
+    kind = "rates" if options.rates else "ordered" if options.ordered else "leases"
     if options.replay is not None:
         return _replay(options.replay, kind, whole=options.whole)
     return _explore(options.seed, options.schedules, options.workers, kind)
@@ -61,7 +62,7 @@ def _explore(first: int, count: int, workers: int | None, kind: str) -> int:
     print("  mishaps:  " + _counts(total.deeds))
     for seed, failure in sorted(total.failures, key=lambda pair: pair[0])[:SHOWN]:
         print(
-            f"  FAILED: seed {seed} at {failure.at:.3f} s: {failure.what}\n          scripts/simulate {'--rates ' if kind == 'rates' else ''}--replay {seed}"
+            f"  FAILED: seed {seed} at {failure.at:.3f} s: {failure.what}\n          scripts/simulate {'' if kind == 'leases' else f'--{kind} '}--replay {seed}"
         )
     print(f"{len(total.failures)} violations" if total.failures else "no violation")
     return 1 if total.failures else 0

@@ -39,23 +39,23 @@ class Kind:
     counted: tuple[str, ...]
 
 
+_OF_LEASES = (
+    "requests",
+    "events",
+    "grants",
+    "takeovers",
+    "adopted",
+    "mints",
+    "re_mints",
+    "kept_closed",
+    "lost",
+    "given_up",
+    "untimely",
+)
+
 KINDS = {
-    "leases": Kind(
-        performance.play,
-        schedule.schedule_for,
-        (
-            "requests",
-            "events",
-            "grants",
-            "takeovers",
-            "mints",
-            "re_mints",
-            "kept_closed",
-            "lost",
-            "given_up",
-            "untimely",
-        ),
-    ),
+    "leases": Kind(performance.play, schedule.schedule_for, _OF_LEASES),
+    "ordered": Kind(performance.play, schedule.ordered_schedule_for, _OF_LEASES),
     "rates": Kind(
         rate_performance.play,
         rate_schedule.schedule_for,

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ddb_lease._protocol.decisions import WINDOW
+from ddb_lease.models import Order
 from scripts.harness.network import Fate
 from scripts.harness.simulated_process import Process
 from tests.simulation.performance import Performance, quiet, windows_of
-from tests.simulation.schedule import ENDINGS, SETUPS, Deed, Job, Schedule
+from tests.simulation.schedule import ENDINGS, HAND_OVER, SETUPS, Deed, Job, Schedule
 
 LEASE = 4.0
 _seconds = st.sampled_from([0.001, 0.003, 0.01, 0.1, 0.5, 1.0, 1.3, 2.0, 3.9, 4.5, 8.0])
@@ -52,9 +53,10 @@ _jobs = st.builds(
     patient=st.booleans(),
     timeout=st.sampled_from([0.0, 2.0, 9.0]),
     hold=st.sampled_from([0.0, 0.2, 1.5, 20.0]),
-    ending=st.sampled_from(ENDINGS),
+    ending=st.sampled_from([*ENDINGS, HAND_OVER]),
     acts=st.booleans(),
     count=st.sampled_from([1, 1, 2]),
+    priority=st.sampled_from([0, 0, 5]),
     at_least=st.sampled_from([0.0, 0.0, 1.0, 6.0]),
 )
 
@@ -70,6 +72,7 @@ class Leases(RuleBasedStateMachine):
         due=st.booleans(),
         wishes=st.sampled_from([(), ((2, LEASE), (3, LEASE + 2.0))]),
         window=st.sampled_from([WINDOW, 1]),
+        order=st.sampled_from(["any", "fifo"]),
     )
     def begin(
         self,
@@ -81,6 +84,7 @@ class Leases(RuleBasedStateMachine):
         due: bool,
         wishes: tuple[tuple[int, float], ...],
         window: int,
+        order: Order,
     ) -> None:
         """A bucket, and three processes that want a lease each."""
         schedule = Schedule(
@@ -98,6 +102,7 @@ class Leases(RuleBasedStateMachine):
             due=due,
             wishes=wishes,
             window=window,
+            order=order,
             faults={},
         )
         self._silence = contextlib.ExitStack()
@@ -156,6 +161,7 @@ class Leases(RuleBasedStateMachine):
                 "shrink",
                 "grow",
                 "revoke",
+                "reorder",
             ]
         ),
         size=st.sampled_from([0.05, 0.3, 0.7, 1.0]),

@@ -50,6 +50,7 @@ class Oracle:
         handed_over: Leases whose holder was told that it has handed them over: from then on one other may adopt each.
         grants: Leases handed to users.
         takeovers: Claims that took an expired lease's slot.
+        adopted: Slots on which a lease that was handed over was adopted.
         kept_closed: Slots that a holder gave back and kept closed.
     """
 
@@ -195,13 +196,12 @@ class Oracle:
             self._gone.add(old)
             if self.robbed.get(old) == math.inf:
                 self.robbed[old] = self.world.now  # somebody was about to end it: now it has ended
-        if new is not None and new != old:
-            if old is not None and new == closed_id(old):
-                self._closed(slot, new, before, after)
-            elif _is_adoption(arguments) and old is not None:
-                self._adopted(slot, new, old, fence, before, after)
-            else:
-                self._leased(slot, new, fence, before)
+        if new is not None and new != old and old is not None and new == closed_id(old):
+            self._closed(slot, new, before, after)
+        elif new is not None and old not in {None, new} and _is_adoption(arguments):
+            self._adopted(slot, new, old, fence, before, after)
+        elif new is not None and new != old:
+            self._leased(slot, new, fence, before)
         elif before is not None and fence != int(before["fence"]["N"]):
             raise Violation(
                 "S3", f"slot {slot}: the fence changed from {before['fence']['N']} to {fence} without a lease"
@@ -235,6 +235,21 @@ class Oracle:
                 "S5", f"slot {slot}: {lease_id} took it {expired - self.world.now * 1000:.0f} ms before {old} expired"
             )
 
+    def _adopted(self, slot: int, lease_id: str, giver: str, fence: int, before: Item, after: Item) -> None:
+        if giver not in self.handed_over:
+            raise Violation("S5", f"slot {slot}: {lease_id} was adopted from {giver}, which nobody has handed over")
+        if "revoked" in before:
+            raise Violation("S5", f"slot {slot}: {lease_id} was adopted although {giver} was revoked")
+        if lease_id in self._gone and slot not in self.by_hand:
+            raise Violation("S5", f"slot {slot}: lease {lease_id} came back after its end")
+        if fence <= self._fences.get(slot, -1):
+            raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
+        if ("retired" in before) != ("retired" in after):
+            raise Violation("N", f"slot {slot}: an adoption has brought it back")
+        self._fences[slot] = fence
+        self.robbed.pop(lease_id, None)
+        self.adopted += 1
+
     def _closed(self, slot: int, lease_id: str, before: Item | None, after: Item) -> None:
         """A holder gave its slot back, and keeps it closed: no lease of anybody's, under the old one's fence."""
         self.kept_closed += 1
@@ -251,21 +266,6 @@ class Oracle:
             raise Violation(
                 "H", f"slot {slot}: {lease_id} leased it {until - self.world.now:.1f} s before {last} allowed that"
             )
-
-    def _adopted(self, slot: int, lease_id: str, giver: str, fence: int, before: Item, after: Item) -> None:
-        if giver not in self.handed_over:
-            raise Violation("S5", f"slot {slot}: {lease_id} was adopted from {giver}, which nobody has handed over")
-        if "revoked" in before:
-            raise Violation("S5", f"slot {slot}: {lease_id} was adopted although {giver} was revoked")
-        if lease_id in self._gone and slot not in self.by_hand:
-            raise Violation("S5", f"slot {slot}: lease {lease_id} came back after its end")
-        if fence <= self._fences.get(slot, -1):
-            raise Violation("S3", f"slot {slot}: fence {fence} after {self._fences[slot]}")
-        if ("retired" in before) != ("retired" in after):
-            raise Violation("N", f"slot {slot}: an adoption has brought it back")
-        self._fences[slot] = fence
-        self.robbed.pop(lease_id, None)
-        self.adopted += 1
 
     def _counter_changed(self, change: Change) -> None:
         if self.editing:

@@ -32,7 +32,7 @@ from ddb_lease import (
 )
 from ddb_lease._operations.resize import resize
 from ddb_lease._protocol import decisions
-from ddb_lease._protocol.queueing import HEAD_SECONDS, PATIENCE_SECONDS
+from ddb_lease._protocol.queueing import HEAD_SECONDS, NEAR_SECONDS, PATIENCE_SECONDS
 from ddb_lease._protocol.records import Grant
 from ddb_lease._protocol.signing import MOST_REPEATS
 from ddb_lease._runtime.renewer import Renewer
@@ -83,6 +83,7 @@ class Record:
     events: int = 0
     grants: int = 0
     takeovers: int = 0
+    adopted: int = 0
     mints: int = 0
     re_mints: int = 0
     kept_closed: int = 0
@@ -362,10 +363,10 @@ class Performance:
         if lease is None:
             self._note(process.name, "gets none")
             return None
-        self._held(process, lease, calls, job.at_least)
+        self._held(process, lease, calls, at_least=job.at_least)
         return lease
 
-    def _held(self, process: Process, lease: Lease, calls: list[float], at_least: float | None = None) -> Held:
+    def _held(self, process: Process, lease: Lease, calls: list[float], *, at_least: float = 0.0) -> Held:
         """Note what a user got."""
         held = Held(lease, process, told_lost=calls[0] if calls else None, at_least=at_least)
         # The claim was in flight while the steady clock stood still: nothing in its answer can show that.
@@ -796,9 +797,13 @@ class Performance:
         return rest + 2.0 + 2.5 + self._round() + 100 * self.schedule.latency + self._tickets_of_the_dead()
 
     def _tickets_of_the_dead(self) -> float:
-        """How much longer it takes if waiters are passed over one after another: two polls and a second each."""
+        """How much longer it takes if waiters are passed over one after another: two polls and a second each.
+
+        The first may have slept for some time, from before its turn.
+        """
         tickets = sum(key[1].startswith("wait#") for key in self.service.items)
-        return tickets * (PATIENCE_SECONDS + 2 * HEAD_SECONDS + 20 * self.schedule.latency)
+        each = PATIENCE_SECONDS + 2 * HEAD_SECONDS + 20 * self.schedule.latency
+        return tickets * each + NEAR_SECONDS + 1.0 if tickets else 0.0
 
     def _round(self) -> float:
         """How much longer than to the next poll it may take until a poll comes round to a slot."""
@@ -822,7 +827,8 @@ class Performance:
         waiter.act("thread", wait)
         self.world.run(waited_from + 30.0, stop=lambda: bool(seen))
         self.world.run(self.world.now + 3.0)
-        if self.schedule.order == "any" and self._writes(waiter) != writes and not strays:
+        ordered = self.service.items[COUNTER].get("order") == {"S": "fifo"}  # then it puts a ticket
+        if not ordered and self._writes(waiter) != writes and not strays:
             raise Violation("L4", f"a waiter of a full bucket wrote {self._writes(waiter) - writes} times")
         if seen != ["tried"]:
             raise Violation("L3", f"a full bucket gave {seen}")
@@ -904,6 +910,7 @@ class Performance:
         record.faults = dict(self.network.fates) if self.schedule.faults is None else dict(self.schedule.faults)
         record.events = self.world.events
         record.grants, record.takeovers = oracle.grants, oracle.takeovers
+        record.adopted = oracle.adopted
         record.mints, record.re_mints = oracle.mints, oracle.re_mints
         record.kept_closed = oracle.kept_closed
         record.given_up = sum(renewer.given_up for renewer in self._renewers)

@@ -194,13 +194,19 @@ def schedule_for(seed: int) -> Schedule:
     return _ordered(schedule, ordered) if ordered.random() < ORDERED else schedule
 
 
+def ordered_schedule_for(seed: int) -> Schedule:
+    """The schedule of a seed, in a bucket whose waiters are served in order, whatever the seed says of that."""
+    schedule = schedule_for(seed)
+    return schedule if schedule.order == "fifo" else _ordered(schedule, Random(f"{seed} ordered"))
+
+
 def _handing_over(schedule: Schedule, chance: Random) -> Schedule:
     """Half of the jobs hand their leases over, some at once."""
 
     def handing(job: Job) -> Job:
         if chance.random() < 0.5:
             return job
-        return replace(job, ending=HAND_OVER, hold=job.hold * chance.choice((0.0, 1.0)))
+        return replace(job, ending=HAND_OVER, at_least=0.0, hold=job.hold * chance.choice((0.0, 1.0)))
 
     jobs = tuple(tuple(tuple(handing(job) for job in thread) for thread in threads) for threads in schedule.jobs)
     return replace(schedule, jobs=jobs)
