@@ -382,7 +382,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
 
         Example:
             >>> from ddb_lease import LeaseBucket, local
-            >>> bucket = LeaseBucket("uploads", max_tokens=1, **local.connect())
+            >>> bucket = LeaseBucket("thumbnails", max_tokens=1, **local.connect())
             >>> @bucket.handler(on_busy=lambda event, context: "somebody is at it")
             ... def handler(lease, event, context):
             ...     return f"imported {event} on slot {lease.slot}"
