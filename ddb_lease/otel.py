@@ -16,6 +16,7 @@ Invariants:
 | ``ddb_lease.renewed`` | counter, {lease} | |
 | ``ddb_lease.renewal.late`` | histogram, s | |
 | ``ddb_lease.released`` | counter, {lease} | |
+| ``ddb_lease.handed_over`` | counter, {lease} | |
 | ``ddb_lease.lost`` | counter, {lease} | ``ddb_lease.reason`` |
 | ``ddb_lease.contended`` | counter, {request} | ``ddb_lease.reason`` |
 | ``ddb_lease.throttled`` | counter, {request} | ``ddb_lease.operation``, ``ddb_lease.limit`` |

@@ -250,6 +250,17 @@ def hand_over_and_adopt(bucket, table):
     adopter.adopt(giver.acquire(timeout=5, count=2).hand_over())
 
 
+class LambdaContext:
+    def get_remaining_time_in_millis(self):
+        return 30_000
+
+
+def handle(bucket, table):
+    put_counter(table, max_tokens=3, minted=3)
+    put_free(table, 0, 1, 2)
+    assert bucket().handler()(lambda lease, event, context: lease.held)({}, LambdaContext())
+
+
 def shrink(bucket, table):
     put_counter(table, max_tokens=3, minted=3)
     put_free(table, 0, 1, 2, 7)
@@ -396,6 +407,7 @@ OF = {
         wait_in_order,
         create_over_leftovers,
         try_a_full_bucket,
+        handle,
         hand_over_and_adopt,
         renew,
         renew_together,
@@ -441,6 +453,7 @@ LIBRARY = {
     "try_acquire": try_a_full_bucket,
     "adopt": hand_over_and_adopt,
     "leased": decorate,
+    "handler": handle,
     "release": release_by_id,
     "revoke": revoke,
     "resize": shrink,
@@ -525,6 +538,10 @@ def test_the_commands_of_a_worker_and_a_reader_need_no_more(record, in_process, 
     # A command has one lease, and does not wait in order here.
     assert record.actions == allowed("worker") - {"dynamodb:PartiQLUpdate", "dynamodb:DeleteItem"}
     record.clear()
+    assert in_process("lead", *where, "--lease=30s", "--", "true") == 0
+    assert record.actions <= allowed("worker") - {"dynamodb:PartiQLUpdate", "dynamodb:DeleteItem"}
+    assert "dynamodb:PutItem" in record.actions
+    record.clear()
     # `limit` becomes its command, if that can be run.
     without_interpreter = tmp_path / "command"
     without_interpreter.write_text("#!/no/such/interpreter\n")
@@ -588,7 +605,7 @@ def test_the_library_makes_a_table_with_the_same_permissions(record, engine, wat
 def test_every_command_is_among_those_tried():
     (subparsers,) = [a for a in main.parser()._actions if isinstance(a, argparse._SubParsersAction)]
     assert set(subparsers.choices) == {
-        *("run", "limit", "rate", "status", "release", "revoke", "resize", "configure", "repair", "reset"),
+        *("run", "lead", "limit", "rate", "status", "release", "revoke", "resize", "configure", "repair", "reset"),
         *("create-table", "ls"),
         *("serve", "top"),  # as ls and status: one reader, again and again
         *("local", "template", "completion", "timeline"),  # these ask nothing of AWS

@@ -223,6 +223,7 @@ def play(environment, on_event, table):
     put_counter(table, max_tokens=2, minted=2)
     bucket = environment.bucket(max_tokens=2, on_event=on_event)
     bucket.acquire(timeout=5).release()
+    bucket.adopt(bucket.acquire(timeout=5).hand_over()).release()
     bucket.tap.inject(Claim, before=lambda claim: put_leased(table, claim.slot, "0-other"))
     bucket.tap.inject(Release, answer=THROTTLED, commits=False)
     bucket.acquire(timeout=5).release()
@@ -329,8 +330,10 @@ def test_opentelemetry_records_each_event_with_units_and_few_attributes():
     for event in (
         Acquired(bucket="b", lease_id="0-a", slots=(0,), fence=1, waited_seconds=2.5, requests=3),
         Acquired(bucket="b", lease_id="1-b", slots=(1,), fence=1, waited_seconds=0.5, requests=1),
+        Acquired(bucket="b", lease_id="0-c", slots=(0,), fence=1, waited_seconds=0.0, requests=1),
         Renewed(bucket="b", lease_id="0-a", late_seconds=0.25),
         Released(bucket="b", lease_id="0-a", freed=True),
+        events.HandedOver(bucket="b", lease_id="0-c"),
         Lost(bucket="b", lease_id="1-b", reason=LossReason.TAKEN),
         Contended(bucket="b", operation="claim", slots=(1,), reason="taken"),
         Throttled(bucket="b", operation="renew", limit="key range"),
@@ -347,13 +350,14 @@ def test_opentelemetry_records_each_event_with_units_and_few_attributes():
         value = point.sum if hasattr(point, "sum") else point.value
         found[name.removeprefix("ddb_lease.")] = (value, metric.unit, *attributes.values())
     assert found == {
-        "acquired": (2, "{lease}"),
+        "acquired": (3, "{lease}"),
         "acquire.wait": (3.0, "s"),
-        "acquire.requests": (4, "{request}"),
+        "acquire.requests": (5, "{request}"),
         "held": (0, "{lease}"),
         "renewed": (1, "{lease}"),
         "renewal.late": (0.25, "s"),
         "released": (1, "{lease}"),
+        "handed_over": (1, "{lease}"),
         "lost": (1, "{lease}", "taken"),
         "contended": (1, "{request}", "taken"),
         "throttled": (1, "{request}", "renew", "key range"),
