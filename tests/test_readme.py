@@ -11,7 +11,7 @@ import pytest
 from ddb_lease import events, local
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-LIBRARY, EMBEDDED, MORE, RATES, ON_A_LOOP = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+LIBRARY, RATES, ON_A_LOOP, EMBEDDED, MORE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 ON_ASYNCIO = (Path(__file__).parent.parent / "docs" / "asyncio.md").read_text()
 (IN_ORDER,) = [one for one in re.findall(r"```python\n(.*?)```", ON_ASYNCIO, flags=re.DOTALL) if 'order="fifo"' in one]

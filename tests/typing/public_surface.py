@@ -12,6 +12,8 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from pyrate_limiter import RateItem
+
 import ddb_lease
 from ddb_lease import aio, events, local, rate_events, testing
 from ddb_lease.adapters import asgi, langchain, limits, pyrate, wsgi
@@ -85,7 +87,7 @@ def leading() -> None:
     def work(lease: ddb_lease.Lease) -> None: ...
 
     leader = ddb_lease.Leader("scheduler", on_elected=work, on_lost=work, lease_seconds=15, data={"url": "x"})
-    ddb_lease.Leader("scheduler", work)  # type: ignore[misc]
+    ddb_lease.Leader("scheduler", work)  # type: ignore[call-arg]
     assert_type(leader.name, str)
     assert_type(leader.table, str)
     assert_type(leader.is_leader, bool)
@@ -158,7 +160,7 @@ def decorated() -> None:
         return event
 
     assert_type(handler, Callable[[Any, Any], Any])
-    bucket.handler(5)  # type: ignore[misc]
+    bucket.handler(5)  # type: ignore[call-arg]
 
     @bucket.leased(timeout=60, count=1)
     def report(lease: ddb_lease.Lease, day: str, *, pages: int = 1) -> list[str]:
@@ -462,7 +464,7 @@ def limiters_of_other_libraries() -> None:
     langchain.LangChainRateLimiter(aio.RateLimiter("model", rate=5))  # type: ignore[arg-type]
     bucket = pyrate.DynamoDBBucket("api", [], key="customer-7", table="ddb-lease")
     assert_type(bucket.count(), int)
-    put: Coroutine[Any, Any, bool] = pyrate.AsyncDynamoDBBucket("api", []).put(None)
+    put: Coroutine[Any, Any, bool] = pyrate.AsyncDynamoDBBucket("api", []).put(RateItem("customer-7", 0))
     print(incr, put)
 
 
