@@ -260,6 +260,8 @@
       if (one.kind === "head") continue;
       pen.fillStyle = ink.ground;
       pen.fillRect(0, y, labels - 1, one.high);
+      pen.fillStyle = ink.line;
+      pen.fillRect(labels - 1, y, 1, one.high);
       pen.fillStyle = ink.soft;
       pen.textAlign = "left";
       if (one.kind === "note") pen.fillText(one.text, labels + 6, y + one.high / 2);
@@ -283,7 +285,6 @@
     pen.strokeStyle = ink.line;
     pen.beginPath();
     pen.moveTo(0, AXIS - 4.5); pen.lineTo(width, AXIS - 4.5);
-    pen.moveTo(labels - 0.5, AXIS - 4); pen.lineTo(labels - 0.5, height);
     pen.stroke();
     const shown = view[1] - view[0];
     const left = day(view[0]) === day(view[1]) ? "" : `${day(view[1])} `;
