@@ -256,7 +256,7 @@ class Leader(NotAsync, BelongsHere):
             raise error
         return True
 
-    def pause(self, seconds: Seconds, lease: Lease | None = None) -> bool:
+    def pause(self, seconds: Seconds, *, lease: Lease | None = None) -> bool:
         """Wait, but not longer than this process leads: ``while leader.pause(5): ...`` is a leader's loop. No I/O.
 
         Args:

@@ -262,12 +262,12 @@ def test_a_stop_that_strikes_while_the_tenure_begins_is_heard(lead, story, envir
 
 def test_a_loop_of_an_earlier_election_ends(lead, story, environment):
     def be_lost(lease):
-        assert leader.pause(0, lease)
+        assert leader.pause(0, lease=lease)
         environment.lose(lease, reason="taken")
 
     def lead_again(lease):
         first, second = story.leases
-        assert (leader.pause(0, first), leader.pause(0, second), leader.pause(0)) == (False, True, True)
+        assert (leader.pause(0, lease=first), leader.pause(0, lease=second), leader.pause(0)) == (False, True, True)
         leader.stop()
 
     leader = lead(be_lost, lead_again)
