@@ -189,7 +189,7 @@ class Leader(NotAsync, BelongsHere):
             return None
 
     def run(self) -> None:
-        """Wait to be elected, lead, and wait again, on the calling thread, until `stop` is called.
+        """Wait to be elected, lead, and wait again, on the calling thread, until `stop` is called, perhaps before this.
 
         An outage of the service is waited out, and told in the log. An interrupt, and the `SystemExit` of
         `exit_on_sigterm`, end `on_elected` where it is; then the place is given up as by `stop`.

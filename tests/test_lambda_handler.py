@@ -165,7 +165,7 @@ def test_a_release_without_an_answer_takes_no_more_time_than_the_invocation_has(
             outage.enter_context(environment.outage())
             return context
 
-        given = handler(None, context(2))
+        given = handler(None, context(0.6))
     assert given.get_remaining_time_in_millis() > 0
 
 

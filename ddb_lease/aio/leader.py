@@ -191,7 +191,7 @@ class Leader(NotSync, BelongsHere):
             return None
 
     async def run(self) -> None:
-        """Wait to be elected, lead, and wait again, until `stop` is called, or this is cancelled.
+        """Wait to be elected, lead, and wait again, until `stop` is called (perhaps before), or this is cancelled.
 
         An outage of the service is waited out, and told in the log. If it is cancelled, the place is given up first.
 
