@@ -117,7 +117,7 @@ class KeyLimiter:
                 each, await (self._wait_all(family, each, timeout) if patient else self._try_all(family, each))
             )
         wanted = self._core.wanted(n, permits, self.key)
-        verdict = await (self._wait(wanted, timeout) if patient else self._try(wanted))
+        verdict = await (self._wait(wanted, timeout, decides=True) if patient else self._try(wanted, decides=True))
         return self._core.answers.decision(self.key, wanted, allowed=verdict)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
@@ -172,12 +172,12 @@ class KeyLimiter:
     async def _run(self, operation: Operation[Result]) -> Result:
         return await self._driver.run(operation, Wakeup(self._runtime))
 
-    async def _try(self, wanted: Wanted) -> Verdict:
-        known = self._core.try_at_once(self.key, wanted)
+    async def _try(self, wanted: Wanted, *, decides: bool = False) -> Verdict:
+        known = self._core.try_at_once(self.key, wanted, decides=decides)
         return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    async def _wait(self, wanted: Wanted, timeout: Seconds | None) -> Verdict:
-        wish = self._core.wait_for(self.key, wanted, timeout)
+    async def _wait(self, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Verdict:
+        wish = self._core.wait_for(self.key, wanted, timeout, decides=decides)
         return Verdict(allowed=True) if wish is None else await self._ask(wish)
 
     async def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:

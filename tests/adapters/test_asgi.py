@@ -118,11 +118,12 @@ def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == []
 
 
-def test_a_request_whose_time_is_over_while_another_asks_for_the_first_time_is_denied(limiter):
+def test_a_request_that_another_asked_for_in_vain_is_told_of_the_outage_and_not_of_its_quota(limiter):
     answer = threading.Event()
 
     async def main():
         permits = limiter(rate=5)
+        permits._core._grace = 0.05
         permits.tap.inject(object, before=lambda _: answer.wait(PATIENCE))
         app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
         first = Client().run(app)
@@ -134,8 +135,8 @@ def test_a_request_whose_time_is_over_while_another_asks_for_the_first_time_is_d
         return client.sent[0]
 
     denied = asyncio.run(asyncio.wait_for(main(), PATIENCE))
-    assert denied["status"] == 429
-    assert dict(denied["headers"])[b"retry-after"] == b"1"
+    assert denied["status"] == 503
+    assert dict(denied["headers"])[b"retry-after"] == b"5"
 
 
 # A client that leaves while it waits.

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from ddb_lease import ConfigurationError, Limit, RateLimiter, StoreRejected, StoreUnavailable, aio
+from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease.adapters import asgi, wsgi
 from tests.adapters.clients import items
 from tests.support import REJECTED, UNSENT
@@ -191,6 +192,27 @@ def test_a_request_waits_for_its_permits_as_long_as_it_may(make, by):
     denied = impatient()
     assert (denied.status, by.called) == (429, ["/"] * 5)
     assert int(denied["retry-after"]) > 60, "it is told at once"
+
+
+def test_a_service_that_answers_later_than_a_request_may_wait_denies_nobody(make, by):
+    limiter, answer = make(rate=5, per=HOUR), threading.Event()
+    get = by.around(limiter.real, key=None, wait=0.05)
+    assert get().status == 200
+    limiter.tap.inject(Charge, before=lambda _: answer.wait(PATIENCE))
+    statuses = []
+    threads = [threading.Thread(target=lambda: statuses.append(get().status)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until, book = time.monotonic() + PATIENCE, limiter._core.state.book("")
+    while sum(not one.patient for one in book.waiting()) < 3:  # all but the one that asks have waited long enough
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    answer.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 4
+    assert get().status == 429
+    assert charges(limiter) <= 3
 
 
 # The service is away.

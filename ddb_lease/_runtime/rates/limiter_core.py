@@ -13,10 +13,11 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout
-from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.booking import book, is_undecided
 from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.preparing import just_read
 from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
@@ -52,6 +53,8 @@ from ddb_lease.models import DecidedBy, Limit, OnUnavailable, Seconds, Timing
 from ddb_lease.rate_events import OnRateEvent
 
 _TRY_SECONDS: Final = 10.0
+
+_UNDECIDED: Final = StoreUnavailable("the service did not answer in time those of this process that stood in front")
 
 
 class ForkAware(Protocol):
@@ -148,6 +151,8 @@ class RateLimiterCore:
         self.answers = RateAnswers(self.state, block=self.block)
         self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
+        # The request that is under way, and one for those who wait behind it.
+        self._grace = min(_TRY_SECONDS, 2 * connection.call_seconds(timeouts_of(contact)))
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
         if self.reporter is not None:
             self._fork_aware += (self.reporter,)
@@ -187,7 +192,7 @@ class RateLimiterCore:
 
     # The part of a call that needs no I/O.
 
-    def try_at_once(self, key: str, wanted: Wanted) -> bool | Wish:
+    def try_at_once(self, key: str, wanted: Wanted, *, decides: bool = False) -> bool | Wish:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
         self.require_open()
         known = self._from_memory(key, wanted)
@@ -195,11 +200,11 @@ class RateLimiterCore:
             self._report(key, wanted, allowed=known)
             return known
         began = self._clock.steady()
-        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False)
+        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False, decides=decides)
 
-    def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish | None:
+    def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
-        wish = self.to_hold(key, wanted, timeout)
+        wish = replace(self.to_hold(key, wanted, timeout), decides=decides)
         if self._from_memory(key, wanted):
             self._report(key, wanted, allowed=True)
             return None
@@ -215,10 +220,16 @@ class RateLimiterCore:
 
     # Operations, for an API to drive.
 
-    @staticmethod
-    def booking(wish: Wish, wake: Callable[[], None]) -> Booking:
+    def booking(self, wish: Wish, wake: Callable[[], None]) -> Booking:
         """A place in the queue for a call; arguments as for `in_queue`."""
-        return Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+        return Booking(
+            wake,
+            wanted=wish.wanted,
+            began=wish.began,
+            deadline=wish.deadline,
+            patient=wish.patient,
+            grace=self._grace if wish.decides and wish.patient else 0.0,
+        )
 
     @contextlib.contextmanager
     def in_queue(
@@ -262,7 +273,7 @@ class RateLimiterCore:
         contact = state.contact
         if contact is None or contact.budget is None or contact.on_unavailable == "raise" or state.closed:
             return None
-        if unanswered(outcome, self._trouble(wish)) is None:
+        if self._unanswered(wish, outcome) is None:
             return None
         return decide_here(
             state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient, beside=beside
@@ -278,7 +289,7 @@ class RateLimiterCore:
         state = self.state
         if state.closed:
             raise state.closed_error()
-        cause = unanswered(outcome, self._trouble(wish))
+        cause = self._unanswered(wish, outcome)
         if cause is not None:
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(cause)}") from cause
         if isinstance(outcome, DecidedHere):
@@ -338,6 +349,13 @@ class RateLimiterCore:
         if not asks or not isinstance(wanted, int) or wanted <= most or (state.policy is None and not key):
             return most
         return most if book is not None and just_read(state, book) else None
+
+    def _unanswered(self, wish: Wish, outcome: Admission) -> Exception | None:
+        """Why the table has not decided; None: it has. A `check` ends with a denial only where something denies it."""
+        cause, state = unanswered(outcome, self._trouble(wish)), self.state
+        if cause is None and wish.decides and is_undecided(state, state.book(wish.key), wish.wanted, outcome):
+            return _UNDECIDED
+        return cause
 
     def _trouble(self, wish: Wish) -> Exception | None:
         """Why others of this process could not ask for a caller."""
