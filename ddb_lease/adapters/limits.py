@@ -408,7 +408,7 @@ class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport):
         await self._driver.call(self._core.close)
 
     async def _run(self, operation: Operation[Result]) -> Result:
-        return await self._driver.run(operation, Wakeup(self._runtime))
+        return await self._driver.run(operation, Wakeup(self._runtime), within=self._core.timeout)
 
 
 def _window(now: SlidingNow, expiry: int) -> tuple[int, float, int, float]:

@@ -101,6 +101,28 @@ def test_the_loop_goes_on_while_the_service_takes_its_time(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == 200
 
 
+def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter):
+    asked, answer = threading.Event(), threading.Event()
+
+    def hangs(request):
+        asked.set()
+        answer.wait(PATIENCE)
+
+    async def main():
+        permits = limiter(rate=10, max_requests=1)
+        permits._core._grace = 0.0
+        await permits.status()
+        permits.tap.inject(object, before=hangs)
+        app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
+        first = asyncio.ensure_future(ask(app))
+        assert await asyncio.to_thread(asked.wait, PATIENCE)
+        others = await asyncio.gather(*(ask(app, address=f"192.0.2.{number}") for number in range(8, 16)))
+        answer.set()
+        return [(await first).status, *(other.status for other in others)]
+
+    assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == [200] + [503] * 8
+
+
 def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
     async def main():
         permits = limiter()

@@ -1,5 +1,6 @@
 """The storage for `limits`: the cases of its own test suite, in its strategies; URIs; what it costs; what it refuses."""
 
+import asyncio
 import pickle
 import threading
 
@@ -444,6 +445,28 @@ def test_threads_are_each_shown_a_count_of_their_own(service):
     for thread in threads:
         thread.join()
     assert sorted(found) == list(range(1, 201))
+
+
+def test_a_hit_for_which_no_thread_is_free_is_told_in_time(service):
+    asked, answer = threading.Event(), threading.Event()
+    execute = service.table.execute
+
+    def hangs(*args, **kwargs):
+        asked.set()
+        answer.wait(60)
+        return execute(*args, **kwargs)
+
+    async def main():
+        storage = service.storage("asyncio", max_requests=1, timeout=0.1)
+        await storage.incr("warm", 60)
+        service.table.execute = hangs
+        first = asyncio.ensure_future(storage.incr("k", 60))
+        assert await asyncio.to_thread(asked.wait, 60)
+        others = await asyncio.gather(*(storage.incr(f"k{n}", 60) for n in range(9)), return_exceptions=True)
+        answer.set()
+        return await first, {type(other) for other in others}
+
+    assert asyncio.run(asyncio.wait_for(main(), 60)) == (1, {StoreUnavailable})
 
 
 def test_a_limit_in_words(fixed, sliding):

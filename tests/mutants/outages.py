@@ -128,7 +128,7 @@ OUTAGES = Chapter(
             name="a task's request that gets no thread in time is not sent",
             module="aio/driver.py",
             target="Driver._carry_out",
-            code="self._begin_within is None",
+            code="within is None",
             without="True",
             noticed_by=("tests/faults/test_rate_outage.py::test_tasks_in_an_outage_do_not_wait_for_one_another",),
         ),

@@ -177,6 +177,10 @@ class Family:
         """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""
         return self.members[0].core.conclude(self._wish(call), outcome)
 
+    def seconds_left(self, call: Call) -> float | None:
+        """Seconds within which a call's requests are to be sent; see `RateLimiterCore.seconds_left`."""
+        return self.members[0].core.seconds_left(self._wish(call))
+
     def _wish(self, call: Call) -> Wish:
         own = call.members[0]
         return Wish(key=own.key, wanted=own.wanted, began=call.began, deadline=call.deadline, patient=call.patient)

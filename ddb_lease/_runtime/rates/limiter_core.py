@@ -231,6 +231,12 @@ class RateLimiterCore:
             grace=self._grace if wish.decides and wish.patient else 0.0,
         )
 
+    def seconds_left(self, wish: Wish) -> float | None:
+        """Seconds within which a call's requests are to be sent; None: it waits for ever."""
+        if wish.deadline == math.inf:
+            return None
+        return wish.deadline - self.state.time.steady() + (self._grace if wish.decides and wish.patient else 0.0)
+
     @contextlib.contextmanager
     def in_queue(
         self, wish: Wish, wake: Callable[[], None], *, booking: Booking | None = None

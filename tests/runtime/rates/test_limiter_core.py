@@ -201,6 +201,14 @@ def test_a_check_keeps_its_place_for_a_while_and_others_do_not(make):
         assert core.booking(other, lambda: None).grace == 0.0
 
 
+def test_a_call_says_within_what_time_its_requests_are_to_be_sent(make):
+    core = make(budget=1)
+    assert core.seconds_left(core.try_at_once("", some(1))) == pytest.approx(10, abs=5)
+    assert core.seconds_left(core.wait_for("", some(1), 60)) == pytest.approx(60, abs=5)
+    assert core.seconds_left(core.wait_for("", some(1), 60, decides=True)) == pytest.approx(61, abs=5)
+    assert core.seconds_left(core.wait_for("", some(1), None)) is None
+
+
 def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):
     core = make(prefetch=5)
     assert admit(core)
