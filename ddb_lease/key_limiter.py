@@ -58,6 +58,11 @@ class KeyLimiter:
         """The key, and its parents."""
         return (Relative(self._core, self.key),) if self._family is None else self._family.members
 
+    def _as_whole(self) -> KeyLimiter:
+        """The limiter itself, under the parents of this key."""
+        above = [one for one in self._relatives[1:] if (one.core.name, one.key) != (self._core.name, "")]
+        return KeyLimiter(self._core, self._runtime, "", above)
+
     def __repr__(self) -> str:
         return f"<key {self.key!r} of {self._core!r}>"
 

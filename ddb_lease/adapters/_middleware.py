@@ -82,8 +82,9 @@ class Rules(Generic[Request]):
         self._fields = fields
         if not callable(cost):
             limiter.wait_time(**_arguments(_by_limit(cost)))  # refuses what can never be had
-        if under:
-            limiter.key("-", under=under)  # refuses what can be nobody's parents
+        self._keyless = limiter
+        if under:  # refuses what can be nobody's parents
+            self._keyless = limiter.key("-", under=under)._as_whole()  # noqa: SLF001 - a view of ours
 
     def is_exempt(self, request: Request) -> bool:
         """Whether the request takes no permits and is not told of the limits."""
@@ -102,7 +103,7 @@ class Rules(Generic[Request]):
         return _by_limit(cost(request) if callable(cost) else cost)
 
     def limiter_for(self, request: Request) -> Any:  # noqa: ANN401 - of either API
-        """The limiter, or the key of it, whose permits the request takes. A request without a key takes the limiter's.
+        """The limiter, or the key of it, whose permits the request takes. Without a key, it takes the limiter's.
 
         Raises:
             ConfigurationError: The user's function has returned no text.
@@ -113,7 +114,7 @@ class Rules(Generic[Request]):
         if found is not None and not isinstance(found, str):
             raise ConfigurationError(f"key must return a string or None, not {shown(found)}")
         key = as_key(found)
-        return self._limiter if key is None else self._limiter.key(key, under=self._under)
+        return self._keyless if key is None else self._limiter.key(key, under=self._under)
 
     @staticmethod
     def arguments(wanted: Mapping[str, int]) -> Mapping[str, int]:

@@ -113,7 +113,7 @@ class RateLimitMiddleware:
             that takes more than the burst is answered with 429, without `Retry-After`.
         exempt: Requests that are not limited: paths, each with all that is below it, or a plain function of the scope.
             A path is the whole one, with that of a mount.
-        under: Parents of each key: see `RateLimiter.key`.
+        under: Parents of each key, and of the limiter for requests without a key: see `RateLimiter.key`.
         wait: Seconds, or a timedelta, that a request waits for its permits; 0: it is denied at once. A client that
             leaves meanwhile ends the wait, and its place goes to the next.
         policy_name: What the fields call a limit that has no name.

@@ -95,7 +95,7 @@ class RateLimitMiddleware:
             that takes more than the burst is answered with 429, without `Retry-After`.
         exempt: Requests that are not limited: paths, each with all that is below it, or a function of the environment.
             A path is the whole one, with that of a mount.
-        under: Parents of each key: see `RateLimiter.key`.
+        under: Parents of each key, and of the limiter for requests without a key: see `RateLimiter.key`.
         wait: Seconds, or a timedelta, that a request waits for its permits, on its thread. 0: it is denied at once.
         policy_name: What the fields call a limit that has no name.
         fields: Whether responses have `RateLimit` and `RateLimit-Policy`.

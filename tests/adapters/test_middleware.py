@@ -107,6 +107,21 @@ def test_parents_of_keys_limit_all_of_them_together(make, by):
     assert answers[0]["ratelimit-policy"] == '"default";q=2;w=3600', "the tighter one"
 
 
+@pytest.mark.parametrize("above", ["another limiter", "the limiter itself", "a key under it"])
+def test_requests_without_a_key_are_under_the_parents_too(make, by, above):
+    limiter, total = make(rate=5, per=HOUR), make("total", rate=3, per=HOUR)
+    parents = {
+        "another limiter": [total.real],
+        "the limiter itself": [total.real, limiter.real],
+        "a key under it": [total.real, make("regions", rate=9, per=HOUR).real.key("eu", under=[limiter.real])],
+    }
+    get = by.around(limiter.real, key=by.module.by_header("x-key"), under=parents[above])
+    assert [get(x_key="ann").status, get().status, get().status] == [200] * 3
+    assert [get(x_key="bob").status, get().status] == [429] * 2
+    assert total.status().available == 0
+    assert limiter.status().available == (3 if above == "another limiter" else 2)
+
+
 def test_exempt_requests_take_nothing_and_are_told_nothing(make, by):
     limiter = make(rate=1, per=HOUR)
     get = by.around(limiter.real, exempt=["/health", "/static/"])
