@@ -5,6 +5,8 @@ import asyncio
 import pytest
 from pyrate_limiter import BucketFactory, Duration, Limiter, Rate, RateItem
 
+from ddb_lease import ConfigurationError
+from ddb_lease.adapters import pyrate
 from ddb_lease.adapters.pyrate import AsyncDynamoDBBucket, DynamoDBBucket
 from tests.adapters.service import SESSION, Service
 
@@ -71,6 +73,31 @@ def test_a_weight_is_taken_as_a_whole_and_one_beyond_the_burst_never(new_bucket)
         assert bucket.put_decision(RateItem("item", 0, weight=5)).retry_after_ms is None
 
 
+def test_a_weight_beyond_the_stored_burst_is_never_let_in_and_raises_nothing(new_bucket):
+    new_bucket(TWO_A_MINUTE).put(RateItem("item", 0))
+    bucket = new_bucket(Rate(50, Duration.MINUTE))
+    item = RateItem("item", 0, weight=3)
+    assert not bucket.put(item)
+    assert bucket.waiting(item) == -1
+    assert bucket.put_decision(item).retry_after_ms is None
+    assert bucket.put(RateItem("item", 0))
+
+
+def test_another_call_in_between_lets_no_item_in(new_bucket, monkeypatch):
+    bucket, item = new_bucket(Rate(1, Duration.MINUTE)), RateItem("item", 0)
+    assert bucket.put(item)
+
+    def meanwhile(rates, decision):
+        denied = pyrate_denied(rates, decision)
+        monkeypatch.setattr(pyrate, "_denied", pyrate_denied)
+        assert bucket.put(RateItem("another", 0, weight=0))
+        return denied
+
+    pyrate_denied = pyrate._denied
+    monkeypatch.setattr(pyrate, "_denied", meanwhile)
+    assert not bucket.put(item)
+
+
 def test_a_denial_says_how_long_to_wait(new_bucket):
     bucket = new_bucket(TWO_A_MINUTE)
     item = RateItem("item", 0, weight=2)
@@ -124,6 +151,8 @@ def test_asyncio(new_bucket):
         await bucket.flush()
         again = await limiter.try_acquire_async("item", blocking=False)
         limiter.close()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await bucket.put(item)
         await bucket.aclose()
         return found, counted, again
 
