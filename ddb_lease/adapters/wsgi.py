@@ -177,8 +177,9 @@ def _deny(denial: Denial, environ: Environ, start_response: StartResponse) -> It
 def _adding(outcome: Outcome, start_response: StartResponse) -> StartResponse:
     """`start_response` with the fields; what the application itself has of them stays."""
 
-    def start(status: str, headers: list[tuple[str, str]], *exc_info: object) -> object:
-        return start_response(status, [*headers, *outcome.fields], *exc_info)
+    def start(status: str, response_headers: list[tuple[str, str]], exc_info: object = None) -> object:
+        headers = [*response_headers, *outcome.fields]
+        return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
     return start
 
