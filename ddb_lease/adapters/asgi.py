@@ -186,19 +186,22 @@ class RateLimitMiddleware:
         elif rules.wait and not _expects(scope):
             await self._wait(scope, receive, send, wanted)
         else:
-            await self._go_on(await self._decide(scope, wanted), scope, receive, send)
+            await self._go_on(await self._decide(rules.limiter_for(scope), wanted), scope, receive, send)
 
     async def _wait(self, scope: Scope, receive: Receive, send: Send, wanted: Mapping[str, int]) -> None:
+        limiter = self._rules.limiter_for(
+            scope
+        )  # here, so that context variables that `key` sets are the application's
         inbox = Inbox(receive)
         try:
-            outcome = await inbox.during(self._decide(scope, wanted))
+            outcome = await inbox.during(self._decide(limiter, wanted))
             if outcome is not None:
                 await self._go_on(outcome, scope, inbox.receive, send)
         finally:
             inbox.close()
 
-    async def _decide(self, scope: Scope, wanted: Mapping[str, int]) -> Outcome:
-        rules, limiter = self._rules, self._rules.limiter_for(scope)
+    async def _decide(self, limiter: RateLimiter | KeyLimiter, wanted: Mapping[str, int]) -> Outcome:
+        rules = self._rules
         try:
             decision = await limiter.check(timeout=rules.wait, **rules.arguments(wanted))
         except (StoreUnavailable, TooManyPermits) as error:

@@ -1,6 +1,7 @@
 """What only middleware for ASGI meets: a loop that must not be blocked, clients that leave, websockets, lifespans."""
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -252,7 +253,7 @@ def test_a_client_that_waits_for_100_continue_is_not_asked_for_its_body(limiter)
     assert asyncio.run(main()) == (0, 200)
 
 
-def test_what_a_wait_raises_is_raised_and_so_is_what_receive_raises():
+def test_what_a_wait_raises_is_raised_and_what_receive_raises_is_for_the_application():
     async def fails():
         raise LookupError
 
@@ -261,19 +262,45 @@ def test_what_a_wait_raises_is_raised_and_so_is_what_receive_raises():
         with pytest.raises(LookupError):
             await inbox.during(fails())
         inbox.close()
-        broken, cancelled = Inbox(fails), asyncio.Event()
+        broken = Inbox(fails)
 
         async def work():
-            try:
-                await asyncio.sleep(PATIENCE)
-            finally:
-                cancelled.set()
+            await turns()
+            return 7
 
+        assert await broken.during(work()) == 7
         with pytest.raises(LookupError):
-            await broken.during(work())
-        return cancelled.is_set()
+            await broken.receive()
+        unasked = Inbox(fails)
+        assert await unasked.during(work()) == 7
+        unasked.close()
+
+    asyncio.run(main())
+
+
+def test_a_message_without_a_body_is_kept_as_it_is():
+    async def main():
+        message = {"type": "http.request", "body": None}
+        inbox = Inbox(Client(message).receive)
+        await inbox.during(turns())
+        return (await inbox.receive()) is message
 
     assert asyncio.run(main())
+
+
+def test_context_variables_that_a_key_sets_are_the_applications(limiter):
+    tenant, seen = contextvars.ContextVar("tenant", default=""), []
+
+    async def app(scope, receive, send):
+        seen.append(tenant.get())
+        await ok(scope, receive, send)
+
+    def key(scope):
+        tenant.set("ann")
+        return "ann"
+
+    asyncio.run(ask(RateLimitMiddleware(app, limiter=limiter(rate=5), key=key, wait=5)))
+    assert seen == ["ann"]
 
 
 # What an application does.
