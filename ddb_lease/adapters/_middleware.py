@@ -81,7 +81,7 @@ class Rules(Generic[Request]):
         self._policy = checked_policy_name(policy_name)
         self._fields = fields
         if not callable(cost):
-            limiter.wait_time(**_arguments(_by_limit(cost)))  # refuses what can never be had
+            limiter.wait_time(**_arguments(dict.fromkeys(_by_limit(cost), 1)))  # refuses limits that there are not
         self._keyless = limiter
         if under:  # refuses what can be nobody's parents
             self._keyless = limiter.key("-", under=under)._as_whole()  # noqa: SLF001 - a view of ours

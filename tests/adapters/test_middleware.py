@@ -146,6 +146,14 @@ def test_a_request_may_cost_more_or_nothing(make, by):
     assert by.called[-1] == "/free"
 
 
+def test_a_cost_is_measured_by_the_stored_burst(make, by):
+    make(rate=50, per=HOUR).acquire()
+    get = by.around(make(rate=5, per=HOUR).real, key=None, cost=20)
+    assert [get().status for _ in range(3)] == [200, 200, 429]
+    get = by.around(make(rate=5, per=HOUR).real, key=None, cost=51)
+    assert "retry-after" not in get()
+
+
 def test_several_limits_are_charged_together_and_each_is_told(make, by):
     limits = {"second": Limit(5, per=HOUR), "day": Limit(2, per=24 * HOUR)}
     get = by.around(make(limits=limits).real, cost={"second": 1, "day": 1})
@@ -267,7 +275,7 @@ def test_a_rejection_is_a_mistake_in_the_setup_and_is_raised(make, by):
 
 BAD = {
     "key": [3, lambda: "k", "x-api-key"],
-    "cost": [0.5, "1", True, -1, {"permits": "1"}, 6, lambda: 1],
+    "cost": [0.5, "1", True, -1, {"permits": "1"}, {"requests": 1}, lambda: 1],
     "exempt": ["/health", ["health"], [3], ["/"], 7],
     "wait": [-1, None, "1"],
     "policy_name": ["", "a\r\nb"],

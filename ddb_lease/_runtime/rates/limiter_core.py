@@ -339,7 +339,7 @@ class RateLimiterCore:
     def _most(self, key: str | None, name: str, wanted: object, *, asks: bool) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        What others have set meanwhile may allow more. Before the first use, a limiter's own limits hold.
+        What others have set may allow more: also before the first use of this process.
         """
         if key is None:
             return None
@@ -352,7 +352,7 @@ class RateLimiterCore:
             return None
         else:
             most = state.limits[name].burst
-        if not asks or not isinstance(wanted, int) or wanted <= most or (state.policy is None and not key):
+        if not asks or not isinstance(wanted, int) or wanted <= most:
             return most
         return most if book is not None and just_read(state, book) else None
 
