@@ -125,6 +125,16 @@ OUTAGES = Chapter(
             ),
         ),
         Mutant(
+            name="a check is denied only where something known denies it",
+            module="_runtime/rates/limiter_core.py",
+            target="RateLimiterCore._unanswered",
+            code="is_undecided(state, state.book(wish.key), wish.wanted, outcome)",
+            without="False",
+            noticed_by=(
+                "tests/runtime/rates/test_limiter_core.py::test_a_check_ends_with_a_denial_only_where_something_known_denies_it",
+            ),
+        ),
+        Mutant(
             name="a task's request that gets no thread in time is not sent",
             module="aio/driver.py",
             target="Driver._carry_out",

@@ -216,7 +216,7 @@ class Family:
         return Decision(
             allowed=bool(allowed),
             remaining=tightest.remaining,
-            retry_after=max(one.retry_after for one in each),
+            retry_after=max(0.0 if allowed else allowed.retry_in, *(one.retry_after for one in each)),
             reset_after=max(one.reset_after for one in each),
             limits=limits,
             tightest=tightest.tightest,

@@ -13,7 +13,6 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout
@@ -204,19 +203,19 @@ class RateLimiterCore:
 
     def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
-        wish = replace(self.to_hold(key, wanted, timeout), decides=decides)
+        wish = self.to_hold(key, wanted, timeout, decides=decides)
         if self._from_memory(key, wanted):
             self._report(key, wanted, allowed=True)
             return None
         return wish
 
-    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish:
+    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Wish:
         """What a call that reserves, and waits for it, asks the table for."""
         self.require_open()
         seconds = checked_timeout(timeout)
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
-        return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
+        return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True, decides=decides)
 
     # Operations, for an API to drive.
 
