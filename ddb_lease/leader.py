@@ -35,6 +35,7 @@ from ddb_lease._runtime.leadership import (
     leader_of,
     pause_when_away,
     require_one_leader,
+    require_work,
     used_before,
 )
 from ddb_lease._runtime.mistaken import NotAsync
@@ -192,10 +193,12 @@ class Leader(NotAsync, BelongsHere):
 
         Raises:
             StoreRejected: No table, no permission: waiting will not help. This process does not lead.
-            ConfigurationError: It has run before, or the bucket has more than one token. This process does not lead.
+            ConfigurationError: It has no `on_elected`, has run before, or the bucket has more than one token. This process
+                does not lead.
 
         What `on_elected` raises it raises too; the place is given up.
         """
+        require_work(self._on_elected, block="with leader:")
         self._begin()
         try:
             self._run()

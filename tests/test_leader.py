@@ -252,7 +252,7 @@ def test_a_bucket_that_grew_meanwhile_has_no_second_leader(lead, story, environm
     def grow(lease):
         bucket.resize(2)
         with pytest.raises(ConfigurationError, match="a leader needs a bucket of one token"):
-            Leader(bucket_name, **environment.connect()).run()
+            Leader(bucket_name, on_elected=nothing, **environment.connect()).run()
         lease.check()
         leader.stop()
 
@@ -312,6 +312,14 @@ def test_callbacks_that_would_not_run_are_refused(callback):
         Leader("scheduler", **{callback: lambda: None})
 
 
+def test_who_runs_without_work_is_refused(environment, bucket_name):
+    leader = Leader(bucket_name, on_lost=nothing, **environment.connect())
+    with pytest.raises(ConfigurationError, match="does nothing without on_elected: .* by `with leader:`"):
+        leader.run()
+    with leader:
+        assert not leader.pause(0), "it may still lead in the background"
+
+
 def test_a_pause_needs_a_time(environment, bucket_name):
     with pytest.raises(ConfigurationError):
         Leader(bucket_name, **environment.connect()).pause(None)
@@ -367,7 +375,7 @@ def test_an_error_in_the_background_is_logged_once_and_raised_by_join(place, cap
 
 def test_a_table_that_does_not_exist_is_not_waited_for(place):
     with pytest.raises(StoreRejected):
-        Leader("scheduler", **arguments(place) | {"table": "no-such-table"}).run()
+        Leader("scheduler", on_elected=nothing, **arguments(place) | {"table": "no-such-table"}).run()
 
 
 @pytest.mark.parametrize(("page", "said"), [("leader", {"elected", "fence"}), ("lambda", set())])

@@ -31,6 +31,7 @@ from ddb_lease._runtime.leadership import (
     leader_of,
     pause_when_away,
     require_one_leader,
+    require_work,
     used_before,
 )
 from ddb_lease._runtime.mistaken import NotSync
@@ -184,10 +185,12 @@ class Leader(NotSync, BelongsHere):
 
         Raises:
             StoreRejected: No table, no permission: waiting will not help. This process does not lead.
-            ConfigurationError: It has run before, or the bucket has more than one token. This process does not lead.
+            ConfigurationError: It has no `on_elected`, has run before, or the bucket has more than one token. This process
+                does not lead.
 
         What `on_elected` raises it raises too; the place is given up.
         """
+        require_work(self._on_elected, block="async with leader:")
         self._begin()
         try:
             await self._run()
