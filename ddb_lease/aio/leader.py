@@ -185,8 +185,8 @@ class Leader(NotSync, BelongsHere):
 
         Raises:
             StoreRejected: No table, no permission: waiting will not help. This process does not lead.
-            ConfigurationError: It has no `on_elected`, has run before, or the bucket has more than one token. This process
-                does not lead.
+            ConfigurationError: There is no `on_elected`, it has run before, or the bucket has more than one token. This
+                process does not lead.
 
         What `on_elected` raises it raises too; the place is given up.
         """
