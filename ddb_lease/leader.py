@@ -146,6 +146,7 @@ class Leader(NotAsync, BelongsHere):
             on_event=on_event,
             runtime=runtime,
         )
+        self._core.state.leads = True
         self.name = self._core.name
         self.table = self._core.table
         self._on_elected, self._on_lost, self._data = on_elected, on_lost, data

@@ -237,11 +237,12 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
 
 
-def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name):
+def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name, caplog):
     several = environment.bucket(bucket_name, max_tokens=4)
     several.acquire().release()
     with pytest.raises(ConfigurationError, match="max_tokens=4"):
         lead(nothing).run()
+    assert caplog.messages == [], "the error says it"
     assert story.told == []
     assert several.status().free == 4, "nothing is held"
 

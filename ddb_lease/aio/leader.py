@@ -139,6 +139,7 @@ class Leader(NotSync, BelongsHere):
             runtime=runtime,
         )
         self._bucket = AsyncBucket(self._core, max_requests=max_requests)
+        self._core.state.leads = True
         self.name = self._core.name
         self.table = self._core.table
         self._on_elected, self._on_lost, self._data = on_elected, on_lost, data
