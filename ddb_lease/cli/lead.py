@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "is a bucket of one token; the command finds what run gives it in its environment, and is to pass "
             "DDB_LEASE_FENCE with what it writes.",
             "lead scheduler -- ./scheduler.sh",
-            "lead consumer --lease 30s --data url=http://10.0.0.7 -- ./go",
+            "lead consumer --lease 30s --data host=a7 -- ./consume.py",
         ),
     )
     parser.add_argument("bucket", metavar="NAME")
