@@ -237,11 +237,12 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
 
 
-def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name):
+def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name, caplog):
     several = environment.bucket(bucket_name, max_tokens=4)
     several.acquire().release()
     with pytest.raises(ConfigurationError, match="max_tokens=4"):
         lead(nothing).run()
+    assert caplog.messages == [], "the error says it"
     assert story.told == []
     assert several.status().free == 4, "nothing is held"
 
@@ -252,7 +253,7 @@ def test_a_bucket_that_grew_meanwhile_has_no_second_leader(lead, story, environm
     def grow(lease):
         bucket.resize(2)
         with pytest.raises(ConfigurationError, match="a leader needs a bucket of one token"):
-            Leader(bucket_name, **environment.connect()).run()
+            Leader(bucket_name, on_elected=nothing, **environment.connect()).run()
         lease.check()
         leader.stop()
 
@@ -312,6 +313,14 @@ def test_callbacks_that_would_not_run_are_refused(callback):
         Leader("scheduler", **{callback: lambda: None})
 
 
+def test_who_runs_without_work_is_refused(environment, bucket_name):
+    leader = Leader(bucket_name, on_lost=nothing, **environment.connect())
+    with pytest.raises(ConfigurationError, match="does nothing without on_elected: .* by `with leader:`"):
+        leader.run()
+    with leader:
+        assert not leader.pause(0), "it may still lead in the background"
+
+
 def test_a_pause_needs_a_time(environment, bucket_name):
     with pytest.raises(ConfigurationError):
         Leader(bucket_name, **environment.connect()).pause(None)
@@ -367,7 +376,7 @@ def test_an_error_in_the_background_is_logged_once_and_raised_by_join(place, cap
 
 def test_a_table_that_does_not_exist_is_not_waited_for(place):
     with pytest.raises(StoreRejected):
-        Leader("scheduler", **arguments(place) | {"table": "no-such-table"}).run()
+        Leader("scheduler", on_elected=nothing, **arguments(place) | {"table": "no-such-table"}).run()
 
 
 @pytest.mark.parametrize(("page", "said"), [("leader", {"elected", "fence"}), ("lambda", set())])

@@ -465,8 +465,11 @@ def timed_out(
 ) -> AcquireTimeout:
     """The error for an acquire that timed out; `standing`: where it stood in the queue of an ordered bucket."""
     time = core.state.time
-    slots = "no slot" if count == 1 else f"no {count} slots"
-    said = f"{slots} of bucket {core.name!r} came free in {checked_timeout(timeout):g} s"
+    seconds = checked_timeout(timeout)
+    if seconds:
+        said = f"no {'slot' if count == 1 else f'{count} slots'} of bucket {core.name!r} came free in {seconds:g} s"
+    else:
+        said = f"bucket {core.name!r} {'is full' if count == 1 else f'has no {count} slots free'}"
     held, holders = core.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
     if standing is not None:
         said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"

@@ -78,6 +78,7 @@ class BucketState:
         hints: What was last seen of the table, and the queue of waiters.
         settings: The stored settings if they are known, else those wanted.
         closed: Whether the bucket was closed in this process.
+        leads: Whether it elects a leader: then several tokens are an error, and that is raised, not warned of.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class BucketState:
         self.hints = Hints()
         self.settings = wanted
         self._answer_seconds = answer_seconds
-        self.closed = False
+        self.closed = self.leads = False
         self._why_closed = "is closed"
         self._held: dict[str, tuple[int, ...]] = {}  # the slots of each lease; each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
@@ -167,6 +168,8 @@ class BucketState:
             require_quick_answers(self._answer_seconds, lease_seconds)
             self.settings = stored
         if not self.hints.learn_counter(counter, sure=sure):
+            return
+        if self.leads and stored.max_tokens > 1:
             return
         if self.wanted.differ(stored) and not self._warned:
             self._warned = True

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from typing import Any, Final
 
 from ddb_lease.adapters._http import Denial, Fields, Outcome, checked_proxies, client_address, digest_of
-from ddb_lease.adapters._middleware import Cost, Rules
+from ddb_lease.adapters._middleware import Cost, Rules, named
 from ddb_lease.aio.inbox import Inbox
 from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.rate_limiter import RateLimiter
@@ -257,4 +257,4 @@ def _path_of(scope: Scope) -> str:
 def _checked_name(name: object) -> bytes:
     if isinstance(name, str) and name and name.isascii() and name.replace("-", "a").replace("_", "a").isalnum():
         return name.lower().encode("ascii")
-    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {name!r}")
+    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {named(name)}")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
 from ddb_lease.adapters._http import Denial, Outcome, checked_proxies, client_address, digest_of
-from ddb_lease.adapters._middleware import Cost, Rules
+from ddb_lease.adapters._middleware import Cost, Rules, named
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, TooManyPermits
 from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.models import Seconds
@@ -192,4 +192,4 @@ def _path_of(environ: Environ) -> str:
 def _checked_name(name: object) -> str:
     if isinstance(name, str) and name and name.isascii() and name.replace("-", "a").replace("_", "a").isalnum():
         return str(name)
-    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {name!r}")
+    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {named(name)}")

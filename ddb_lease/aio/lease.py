@@ -226,7 +226,8 @@ class Lease(NotSync, BelongsHere):
         background: nobody has the token.
 
         Args:
-            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year.
+            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year. If the lease has
+                longer than that, it can be adopted for as long.
 
         Returns:
             The token.

@@ -382,6 +382,9 @@ def test_a_table_may_be_named_by_its_arn():
 def test_options_win_over_the_uri_and_what_is_left_out_is_usual():
     core = of_uri("dynamodb:///t?name=a", name="b", session=SESSION)._core
     assert (core.name, core.table, core._memory.seconds) == ("b", "t", 5.0)
+    core = of_uri("dynamodb://eu-west-2/t?profile=nobody", session=SESSION, table="u")._core
+    assert (core.table, core._store._client.meta.region_name) == ("u", "eu-west-1")
+    assert of_uri("dynamodb://local?endpoint_url=http://127.0.0.1:1/", session=SESSION)._core.name == "limits"
     assert of_uri("dynamodb://", session=SESSION)._core.table == "ddb-lease"
     assert repr(of_uri("dynamodb://", session=SESSION)) == "<DynamoDBStorage 'limits' in table 'ddb-lease'>"
 
@@ -399,7 +402,13 @@ def test_options_win_over_the_uri_and_what_is_left_out_is_usual():
         ("dynamodb:///t?timeout=nan", {}, "timeout must be"),
         ("dynamodb:///t?name=", {}, "a storage's name must be a non-empty string"),
         ("dynamodb:///t#x", {}, "has a fragment"),
-        ("dynamodb://eu-west-1/t", {"session": SESSION}, "give a region or a profile, or a session or a client"),
+        ("dynamodb:///t", {"region": "eu-west-1", "session": SESSION}, "give a region or a profile, or a session or a"),
+        ("dynamodb://shop?name=a", {}, r"'shop' is no region; a table stands after three slashes: dynamodb:///shop\?n"),
+        (
+            "async+dynamodb://ddb-lease",
+            {"session": SESSION},
+            "'ddb-lease' is no region; .*: async.dynamodb:///ddb-lease",
+        ),
         ("dynamodb:///t?endpoint_url=localhost", {"session": SESSION}, "endpoint"),
         ("dynamodb:///t?profile=nobody", {}, "nobody"),
         ("async+dynamodb://eu-west-1/t?max_requests=0", {}, "max_requests"),

@@ -346,3 +346,29 @@ def test_threads_may_use_one_middleware_at_once(make, by):
     for thread in threads:
         thread.join(PATIENCE)
     assert sorted(statuses) == [200] * 5 + [429] * 3
+
+
+def test_a_function_that_makes_keys_is_no_key(make, by):
+    limiter = make(rate=1).real
+    for module in (asgi, wsgi):
+        for maker, call in (
+            (module.by_header, r'by_header\("x-api-key"\)'),
+            (module.by_client_address, r"by_cl.*\(\)"),
+        ):
+            with pytest.raises(ConfigurationError, match=f"^key must be what by_.* returns: write key={call}$"):
+                by.around(limiter, key=maker)
+
+
+def test_no_message_shows_a_request(make, by):
+    limiter = make(rate=1).real
+    secret = "the-secret-of-a-client"
+    for settings in (
+        {"key": lambda request: request},
+        {"key": lambda request: by.module.by_header(name=request)},
+        {"cost": lambda request: {"permits": [request]}},
+        {"cost": lambda request: [request]},
+    ):
+        with pytest.raises(ConfigurationError) as raised:
+            by.around(limiter, **settings)(x_api_key=secret)
+        assert secret not in str(raised.value)
+        assert len(str(raised.value)) < 150
