@@ -109,11 +109,15 @@ class Leases(NotAsync, BelongsHere):
         return all(ended)
 
     def __enter__(self) -> Leases:
-        if self._entered and self.held:
-            raise ConfigurationError("these leases are entered already, by a block that releases them: use them there")
-        self._entered = True
         try:
+            if self._entered and self.held:
+                raise ConfigurationError(
+                    "these leases are entered already, by a block that releases them: use them there"
+                )
+            self._entered = True
             self.check()
+        except ConfigurationError:
+            raise  # the block that they are in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 self.release()  # `__exit__` will not be called

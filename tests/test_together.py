@@ -1,5 +1,6 @@
 """Leases of several buckets together: all or none, one deadline, and nothing left by what ends it before."""
 
+import functools
 import sys
 import threading
 
@@ -334,13 +335,17 @@ def test_a_second_interrupt_leaves_what_was_had_to_workers_or_the_exit(two, tabl
     assert 20 < len(strikers) < 200
 
 
-def test_a_block_whose_end_is_interrupted_releases_all(two, table):
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_block_whose_begin_or_end_is_interrupted_releases_all(two, table, begins):
     for bucket in two:
         bucket.acquire(5).release()
     strike_at, not_begun = 1, []
     while True:
         leases = acquire_all(two, timeout=5)
-        struck = interrupted(strike_at, lambda leases=leases: leases.__exit__(None, None, None))
+        ends = leases.__enter__ if begins else functools.partial(leases.__exit__, None, None, None)
+        struck = interrupted(strike_at, ends)
+        if struck is None and begins:
+            leases.release()
         if any(lease.held for lease in leases):
             not_begun.append(struck.on_entry_of)
             leases.release()
@@ -348,8 +353,8 @@ def test_a_block_whose_end_is_interrupted_releases_all(two, table):
         if struck is None:
             break
         strike_at += 1
-    assert not_begun == ["__exit__"], "before any of its code has run"
-    assert strike_at > 50
+    assert not_begun == ["__enter__" if begins else "__exit__"], "before any of its code has run"
+    assert strike_at > (5 if begins else 50)
 
 
 def test_in_an_outage_it_gives_back_all_at_once(environment, bucket_name, table, monkeypatch):

@@ -107,11 +107,15 @@ class Leases(NotSync, BelongsHere):
         return all(ended)
 
     async def __aenter__(self) -> Leases:
-        if self._entered and self.held:
-            raise ConfigurationError("these leases are entered already, by a block that releases them: use them there")
-        self._entered = True
         try:
+            if self._entered and self.held:
+                raise ConfigurationError(
+                    "these leases are entered already, by a block that releases them: use them there"
+                )
+            self._entered = True
             self.check()
+        except ConfigurationError:
+            raise  # the block that they are in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 await self.release()  # `__aexit__` will not be called
