@@ -264,8 +264,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Raises:
             LeaseLost: It cannot be adopted any more; `lease_id` is the giver's. Nothing is held. `reason` is ``taken``
                 if somebody else has adopted or acquired it, ``released`` or ``gone`` if the slot is free or has no
-                item, or a damaged one, ``expired`` if its time is over, and ``revoked`` if an operator asked for it: then
-                this gives it back.
+                item, or a damaged one, ``expired`` if its time is over, and ``revoked`` if an operator asked for it:
+                then this gives it back.
             StoreUnavailable: No usable answer. Nothing is held: if a request may have been carried out, the lease is
                 released, or expires. If none was, the token is as good as before; adopt again.
             StoreRejected: No table, no permission: trying again will not help. Nothing is held.

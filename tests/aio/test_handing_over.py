@@ -35,12 +35,12 @@ def test_a_cancelled_hand_over_leaves_the_slot_free(aio_bucket, table):
 
     async def main():
         lease = await bucket.acquire(timeout=5)
-        sent, cancelled = asyncio.Event(), asyncio.Event()
+        sent, cancelled = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
         def wait(_):
             loop.call_soon_threadsafe(sent.set)
-            asyncio.run_coroutine_threadsafe(cancelled.wait(), loop).result(30)
+            assert cancelled.wait(30)
 
         bucket.tap.inject(Renew, before=wait)
         handing = asyncio.create_task(lease.hand_over(within=100))
