@@ -201,11 +201,12 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         each 128 slots until one shows a free slot, up to eight at a time, eventually consistent, some 3.5 RCU each. A
         process does so once in the time in which its polls come round: 10 s with 1,000 slots, 11 minutes with 100,000.
         """
+        late: list[PendingAcquire] = []
         lease = self._acquire(
-            timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least
+            timeout, data, on_lost, count=count, patient=True, priority=priority, hold_at_least=hold_at_least, late=late
         )
-        if isinstance(lease, PendingAcquire):
-            raise timed_out(self._core, timeout, count, lease.waiter.standing)
+        if lease is None:  # no call between here and the caller: an interrupt would come there
+            raise timed_out(self._core, timeout, count, late[0].waiter.standing)
         return lease
 
     def try_acquire(
@@ -242,8 +243,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).
         """
-        lease = self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
-        return None if isinstance(lease, PendingAcquire) else lease
+        return self._acquire(TRY_SECONDS, data, on_lost, count=count, patient=False, hold_at_least=hold_at_least)
 
     def adopt(self, token: str, *, data: Data | None = None, on_lost: OnLost | None = None) -> Lease:
         """Adopt a lease that another process, or this one, has handed over by `Lease.hand_over`.
@@ -626,8 +626,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         priority: int = 0,
         hold_at_least: Seconds | None = None,
         had: list[Lease] | None = None,
-    ) -> Lease | PendingAcquire:
-        """A lease; the acquire itself if it won none in time. If interrupted, it releases what may be leased.
+        late: list[PendingAcquire] | None = None,
+    ) -> Lease | None:
+        """A lease; None if there is none in time: `late` gets the acquire. Interrupted, it releases what may be leased.
 
         It is put into `had` before an interrupt can come between this and its caller.
         """
@@ -646,7 +647,7 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             priority=priority,
             hold_at_least=hold_at_least,
         )
-        return self._win(pending, wakeup, on_lost, called, by, had=had)
+        return self._win(pending, wakeup, on_lost, called, by, had=had, late=late)
 
     def _win(
         self,
@@ -657,14 +658,17 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         by: weakref.ref[threading.Thread],
         *,
         had: list[Lease] | None = None,
-    ) -> Lease | PendingAcquire:
+        late: list[PendingAcquire] | None = None,
+    ) -> Lease | None:
         core = self._core
         # An interrupt may come between any two instructions here: all of them are inside this block.
         try:
             outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
             held = core.hold(pending, outcome)
             if held is None:
-                return pending
+                if late is not None:
+                    late.append(pending)
+                return None
             lease = Lease(held, on_lost=on_lost)
             hand_out(held, lease, at=core.runtime.clock.steady(), caller=called, by=by)
             if had is not None:

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, together
 from ddb_lease._runtime.belongs_here import BelongsHere
-from ddb_lease._runtime.bucket_core import TRY_SECONDS, PendingAcquire
+from ddb_lease._runtime.bucket_core import TRY_SECONDS
 from ddb_lease._runtime.give_back import release_later
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
@@ -296,7 +296,7 @@ class _Together:
         lease = bucket._acquire(  # noqa: SLF001 - as its own acquire; it notes the lease before an interrupt can come
             timeout, self._data, None, count=count, patient=patient, had=self._had
         )
-        if isinstance(lease, PendingAcquire):
+        if lease is None:
             return False
         self._at[place] = lease
         return True

@@ -52,8 +52,8 @@ def begin_adopt(core: BucketCore, token: object, data: Data | None, *, wake: Cal
     )
 
 
-def kept(lease: Kept | PendingAcquire) -> Kept:
+def kept(lease: Kept | PendingAcquire | None) -> Kept:
     """The lease that an adoption brought: it brings one, or raises."""
-    if isinstance(lease, PendingAcquire):
+    if lease is None or isinstance(lease, PendingAcquire):
         raise StoreUnavailable("an adoption has brought no lease (a bug)")
     return lease

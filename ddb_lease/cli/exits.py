@@ -29,7 +29,7 @@ CANNOT_BE_RUN: Final = 126
 NO_SUCH_COMMAND: Final = 127
 
 HELP: Final = f"""exit codes:
-  run and lead exit with the command's code (128 + N if signal N ended it), or with
+  run, lead: the command's code (128 + N if signal N ended it), or
    {NO_SLOT}  no slot came free in time (--no-slot-code); limit: no permit
    {LOST}  run: the lease was lost and the command was ended (--lost-code)
   127  run, lead, limit: no such command

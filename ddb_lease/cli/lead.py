@@ -23,7 +23,7 @@ from ddb_lease.cli import connection, exits, formatting, pages
 from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
-from ddb_lease.cli.run import Interrupted, LeasedRun, Signals, check_command, kill_after
+from ddb_lease.cli.run import Interrupted, LeasedRun, Signals, check_command, kill_after, lease_length
 from ddb_lease.cli.settings_notice import SettingsNotice
 from ddb_lease.cli.slot_wait import Places, SlotWait
 from ddb_lease.cli.streams import say
@@ -51,13 +51,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             "is a bucket of one token; the command finds what run gives it in its environment, and is to pass "
             "DDB_LEASE_FENCE with what it writes.",
             "lead scheduler -- ./scheduler.sh",
-            "lead consumer --lease 30s --owner ann --data url=http://10.0.0.7 -- ./consume.py",
+            "lead consumer --lease 30s --data host=a7 -- ./consume.py",
         ),
     )
     parser.add_argument("bucket", metavar="NAME")
     parser.add_argument(
         "--lease",
-        type=formatting.duration,
+        type=lease_length,
         default=LEADER_SECONDS,
         metavar="TIME",
         help="length of the lease: a leader that dies is followed so much later (default: 15s; if the bucket exists, "

@@ -105,7 +105,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--lease",
-        type=_lease,
+        type=lease_length,
         default=60.0,
         metavar="TIME",
         help="length of the lease (default: 60s; if the bucket exists, its stored length counts)",
@@ -168,7 +168,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(execute=execute, takes_command=True)
 
 
-def _lease(text: str) -> float:
+def lease_length(text: str) -> float:
+    """The length of a lease, as it is typed."""
     seconds = formatting.duration(text)
     if not 0 < seconds <= LONGEST_LEASE_MS / 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of a lease: it is above 0, and a year at most")

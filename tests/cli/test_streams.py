@@ -34,6 +34,7 @@ LINES = {  # the code; and whether it shows something on standard output
     f"run job {LOCAL} -- no-such-command-anywhere": (127, False),
     f"run job {LOCAL} -- /": (126, False),
     f"run job {LOCAL}": (2, False),
+    "lead leader --local --lease 30s -- sh -c 'exit 7'": (7, False),
     "limit job --local --rate 1000/s -- sh -c 'exit 7'": (7, False),
     "limit used-up --local --rate 1/d --timeout 0 -- true": (75, False),
     "limit job --local --rate 1000/s -- no-such-command-anywhere": (127, False),

@@ -40,16 +40,16 @@ def nobody():
 
 
 def test_a_missing_table_is_made_where_the_requests_go(plain_session):
-    def told(endpoint, table="t"):
+    def told(endpoint, table="tab"):
         return explain(NO_TABLE, BucketAddress(table=table, bucket="b", endpoint=endpoint))
 
-    assert told(AWS).endswith("`ddb-lease create-table --table t`")
+    assert told(AWS).endswith("`ddb-lease create-table --table tab`")
     assert told(endpoint_of(plain_session, None)) == told(AWS)
     elsewhere = endpoint_of(plain_session, "http://127.0.0.1:8000/a b")
-    assert "`ddb-lease create-table --table t --endpoint-url 'http://127.0.0.1:8000/a b'`" in told(elsewhere)
+    assert "`ddb-lease create-table --table tab --endpoint-url 'http://127.0.0.1:8000/a b'`" in told(elsewhere)
     with serve() as engine:
         own = endpoint_of(engine.session(), engine.endpoint_url)
-    assert "`ddb-lease create-table --table t --local`" in told(own)
+    assert "`ddb-lease create-table --table tab --local`" in told(own)
 
 
 def test_a_command_that_is_advised_names_its_table_whatever_the_variables_of_a_shell_say():
@@ -76,8 +76,8 @@ def test_a_program_whose_engine_has_ended_is_told_so_and_what_to_do():
     app = App()
     with serve(app=app) as engine:
         where = {"session": engine.session(), "endpoint_url": engine.endpoint_url}
-        create_table("t", connection=ConnectionSettings(**where), clock=SystemClock())
-        bucket = LeaseBucket("b", max_tokens=2, table="t", lease_seconds=2.0, timing=QUICK, **where)
+        create_table("tab", connection=ConnectionSettings(**where), clock=SystemClock())
+        bucket = LeaseBucket("b", max_tokens=2, table="tab", lease_seconds=2.0, timing=QUICK, **where)
         lease = bucket.acquire(timeout=30)
     try:
         with pytest.raises(StoreUnavailable, match=HAS_ENDED):
@@ -86,7 +86,7 @@ def test_a_program_whose_engine_has_ended_is_told_so_and_what_to_do():
         with pytest.raises(LeaseLost, match=HAS_ENDED):
             lease.check()
         with pytest.raises(StoreUnavailable, match=HAS_ENDED):
-            check_table("t", connection=ConnectionSettings(**where), clock=SystemClock(), timeout=0.0)
+            check_table("tab", connection=ConnectionSettings(**where), clock=SystemClock(), timeout=0.0)
     finally:
         with serve(app=app, port=urlsplit(engine.endpoint_url).port):
             bucket.close()
@@ -98,4 +98,4 @@ def test_an_outage_elsewhere_is_an_outage(plain_session, nobody):
     settings = ConnectionSettings(session=plain_session, endpoint_url=nobody)
     for work in (create_table, check_table):
         with pytest.raises(StoreUnavailable, match="DynamoDB does not answer: .*: Connection refused$"):
-            work("t", connection=settings, clock=SystemClock(), timeout=0.0)
+            work("tab", connection=settings, clock=SystemClock(), timeout=0.0)
