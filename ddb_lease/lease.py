@@ -187,9 +187,10 @@ class Lease(NotAsync, BelongsHere):
 
         Raises:
             LeaseLost: We do not hold the lease (any more). There is no token.
-            StoreUnavailable: No usable answer. There is no token, and the lease is held and renewed as before; call it
-                again. Until it ends, `status` may show it as handed over, and its slots may stay leased for `within`
-                if this process crashes.
+            StoreUnavailable: No usable answer in some seconds, in which it was sent again. There is no token, and the
+                lease is held and renewed as before; call it again. If a request was carried out unseen, `status` shows
+                the lease as handed over until it ends, though this process works on with it, and its slots stay
+                leased for `within` if the process crashes.
             StoreRejected: The service refuses for good; else as above.
             ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`: its adopter would
                 not keep the slot closed. Nothing was sent, and the lease is held.

@@ -119,6 +119,7 @@ class BucketCore:
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
         reporter: Reports its events; None if nobody listens.
         connection: How it reaches its table.
+        whereabouts: Its table, endpoint and region: buckets of one name that have these in common are one.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -162,6 +163,7 @@ class BucketCore:
             table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds, signing=signing
         )
         self.connection = connection
+        self.whereabouts = store.whereabouts
         self._store = self.runtime.wrap(store)
         self.state = BucketState(
             bucket=name,

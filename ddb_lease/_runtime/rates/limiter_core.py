@@ -88,7 +88,7 @@ class RateLimiterCore:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
-        whereabouts: Its table and endpoint: limiters that have these in common can be charged together.
+        whereabouts: Its table, endpoint and region: limiters that have these in common can be charged together.
         answers: What it tells its callers.
         steering: What an operator does: the policy, overrides, blocks, status.
         reporter: Reports its events; None if nobody listens.
