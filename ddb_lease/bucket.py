@@ -265,8 +265,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
         Raises:
             LeaseLost: It cannot be adopted any more; `lease_id` is the giver's. Nothing is held. `reason` is ``taken``
                 if somebody else has adopted or acquired it, ``released`` or ``gone`` if the slot is free or has no
-                item, ``expired`` if its time is over, and ``revoked`` if an operator asked for it: then this gives it
-                back.
+                item, or a damaged one, ``expired`` if its time is over, and ``revoked`` if an operator asked for it:
+                then this gives it back.
             StoreUnavailable: No usable answer. Nothing is held: if a request may have been carried out, the lease is
                 released, or expires. If none was, the token is as good as before; adopt again.
             StoreRejected: No table, no permission: trying again will not help. Nothing is held.
@@ -288,7 +288,13 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             require_on_lost(on_lost)
         wakeup, called, by = self._core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
         pending = begin_adopt(self._core, token, data, wake=wakeup.wake)
-        return kept(self._win(pending, wakeup, on_lost, called, by))
+        had: list[Lease] = []
+        try:
+            return kept(self._win(pending, wakeup, on_lost, called, by, had=had))
+        except BaseException:
+            for lease in had:  # interrupted on its way to the caller
+                lease._held.release_later()  # noqa: SLF001 - a handle of the same lease
+            raise
 
     def leased(
         self,
@@ -401,7 +407,9 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
     def release(self, lease_id: str) -> bool:
         """Release a lease by its id, from any thread, process or machine. One UpdateItem a slot, 1 WCU each.
 
-        If another process holds it, that holder learns of the release at its next renewal (reason taken).
+        If another process holds it, that holder learns of the release at its next renewal (reason taken). One that was
+        acquired with `hold_at_least` by this object is released as by itself, which keeps its slot closed; by any
+        other, its slot is opened.
 
         Returns:
             Whether this ended the lease. False: nobody holds this lease (any more); nothing changed.

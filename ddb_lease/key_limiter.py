@@ -58,6 +58,11 @@ class KeyLimiter:
         """The key, and its parents."""
         return (Relative(self._core, self.key),) if self._family is None else self._family.members
 
+    def _as_whole(self) -> KeyLimiter:
+        """The limiter itself, under the parents of this key."""
+        above = [one for one in self._relatives[1:] if (one.core.name, one.key) != (self._core.name, "")]
+        return KeyLimiter(self._core, self._runtime, "", above)
+
     def __repr__(self) -> str:
         return f"<key {self.key!r} of {self._core!r}>"
 
@@ -120,7 +125,7 @@ class KeyLimiter:
                 each, (self._wait_all(family, each, timeout) if patient else self._try_all(family, each))
             )
         wanted = self._core.wanted(n, permits, self.key)
-        verdict = self._wait(wanted, timeout) if patient else self._try(wanted)
+        verdict = self._wait(wanted, timeout, decides=True) if patient else self._try(wanted, decides=True)
         return self._core.answers.decision(self.key, wanted, allowed=verdict)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
@@ -206,12 +211,12 @@ class KeyLimiter:
     def _run(self, operation: Operation[Result]) -> Result:
         return self._core.driver.run(operation, self._runtime.wakeup())
 
-    def _try(self, wanted: Wanted) -> Verdict:
-        known = self._core.try_at_once(self.key, wanted)
+    def _try(self, wanted: Wanted, *, decides: bool = False) -> Verdict:
+        known = self._core.try_at_once(self.key, wanted, decides=decides)
         return self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    def _wait(self, wanted: Wanted, timeout: Seconds | None) -> Verdict:
-        wish = self._core.wait_for(self.key, wanted, timeout)
+    def _wait(self, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Verdict:
+        wish = self._core.wait_for(self.key, wanted, timeout, decides=decides)
         return Verdict(allowed=True) if wish is None else self._ask(wish)
 
     def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:

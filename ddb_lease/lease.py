@@ -171,14 +171,15 @@ class Lease(NotAsync, BelongsHere):
         """Hand the lease over: stop being its holder, and return a token by which one process adopts it.
 
         Pass the token on, as in a queue's message, to `LeaseBucket.adopt`. Until somebody adopts it, nobody holds the
-        lease, and nobody else can get its slots. If nobody does within the time, they are free. First end all work that
+        lease, and nobody else can get its slots. If nobody does in time, they are free. First end all work that
         it guards here: when this returns, the lease is not held any more, and `check` raises `LeaseLost` (reason
         ``handed_over``). Nothing is renewed or released here any more, neither at the end of a ``with`` block, nor by
         `LeaseBucket.close`, nor at the process's end. It is no loss: the lost-callback is not called, and `lost` stays
         None.
 
         Args:
-            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year.
+            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year. If the lease has
+                longer than that, it can be adopted for as long.
 
         Returns:
             The token: printable text of some 150 bytes and a third more than the bucket's name has, safe in a URL. Who
@@ -186,9 +187,10 @@ class Lease(NotAsync, BelongsHere):
 
         Raises:
             LeaseLost: We do not hold the lease (any more). There is no token.
-            StoreUnavailable: No usable answer. There is no token, and the lease is held and renewed as before; call it
-                again. Until it ends, `status` may show it as handed over, and its slots may stay leased for `within`
-                if this process crashes.
+            StoreUnavailable: No usable answer in some seconds, in which it was sent again. There is no token, and the
+                lease is held and renewed as before; call it again. If a request was carried out unseen, `status` shows
+                the lease as handed over until it ends, though this process works on with it, and its slots stay
+                leased for `within` if the process crashes.
             StoreRejected: The service refuses for good; else as above.
             ConfigurationError: `within` cannot work, or the lease was acquired with `hold_at_least`: its adopter would
                 not keep the slot closed. Nothing was sent, and the lease is held.

@@ -115,8 +115,8 @@ class Timing:
         if not lease_seconds >= MARGINS_PER_LEASE * self.margin_for(lease_seconds):
             raise ConfigurationError(
                 f"a lease of {lease_seconds:g} s is too short: its margin is "
-                f"{long_text(self.margin_for(lease_seconds), '.3g')}, and a lease must be at least three margins "
-                f"({long_text(self._shortest(), '.1f')}) long"
+                f"{long_text(self.margin_for(lease_seconds), '.3g')}, and a lease must be three margins long: "
+                f"at least {long_text(self._shortest(), '.1f')}, as the margin grows with the lease"
             )
 
     def _shortest(self) -> float:

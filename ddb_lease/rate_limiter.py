@@ -261,6 +261,8 @@ class RateLimiter(NotAsync, BelongsHere):
             n: How many, up to `burst`.
             timeout: Seconds, or a timedelta, to wait for them at most; 0: they are to be had at once. Where they cannot
                 be had in time, the decision says so, as soon as that is known: there is no `RateTimeout`.
+                Where nothing known denies them then, as the service takes long to answer, it goes on as with 0, for the
+                time of two requests.
             **permits: How many of each limit, for a limiter with several.
 
         Raises:

@@ -17,6 +17,7 @@ from types import TracebackType
 from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, together
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS
+from ddb_lease._runtime.give_back import release_later
 from ddb_lease._runtime.mistaken import NotAsync
 from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
 from ddb_lease._state.log import log as _log
@@ -89,9 +90,9 @@ class Leases(NotAsync, BelongsHere):
             StoreError: One could not be released; all others are. As for `Lease.release`, it is sent again in the
                 background.
         """
-        failed: StoreError | None = None
-        ended = []
         try:
+            failed: StoreError | None = None
+            ended = []
             for held in self._held:
                 held.begin_release()
             for held in self._held:
@@ -108,11 +109,15 @@ class Leases(NotAsync, BelongsHere):
         return all(ended)
 
     def __enter__(self) -> Leases:
-        if self._entered and self.held:
-            raise ConfigurationError("these leases are entered already, by a block that releases them: use them there")
-        self._entered = True
         try:
+            if self._entered and self.held:
+                raise ConfigurationError(
+                    "these leases are entered already, by a block that releases them: use them there"
+                )
+            self._entered = True
             self.check()
+        except ConfigurationError:
+            raise  # the block that they are in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 self.release()  # `__exit__` will not be called
@@ -130,6 +135,10 @@ class Leases(NotAsync, BelongsHere):
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
             _log.warning("not released yet, and expires otherwise: %s", error)
+        except BaseException:
+            for held in self._held:  # interrupted, perhaps before the release began: nobody else would call it again
+                held.release_later()
+            raise
 
     def _give_up(self) -> None:
         if not self._entered:
@@ -160,7 +169,8 @@ def acquire_all(
             hand. If they cannot be had in time, none is spent. For permits of several rates, give a key under parents:
             see `RateLimiter.key`.
         data: What to attach to each lease.
-        on_lost: Called once, with the first lease that is lost; see `Lease.on_lost`.
+        on_lost: Called once, with the first lease that is lost after all were had; see `Lease.on_lost`. One that is
+            lost before ends the call with `LeaseLost`.
 
     Returns:
         All leases, held and renewed in the background: a block.
@@ -168,8 +178,10 @@ def acquire_all(
     Raises:
         AcquireTimeout: Not all could be had in time. Nothing is held, and no permit was spent. It names the bucket or
             the rate (`RateTimeout`) that was missing last.
-        LeaseLost: One was lost while the permits were waited for. Nothing is held; the permits are spent.
-        ConfigurationError: The arguments cannot work, as in `LeaseBucket.acquire`. Nothing is held.
+        LeaseLost: One was lost, as by a revocation, while the others or the permits were waited for. Nothing is held.
+            Permits are spent if it was lost after they were had.
+        ConfigurationError: The arguments cannot work, as in `LeaseBucket.acquire` and `RateLimiter.acquire`; or a
+            bucket is named twice, be it through two sessions. Nothing is held.
         StoreUnavailable: As in `LeaseBucket.acquire`. Nothing is held.
         StoreRejected: As in `LeaseBucket.acquire`. Nothing is held.
 
@@ -221,7 +233,9 @@ class _Together:
         data: Data | None,
         on_lost: OnLost | None,
     ) -> None:
-        self._wanted: WantedTogether[LeaseBucket] = WantedTogether(buckets, kind=LeaseBucket, timeout=timeout)
+        self._wanted: WantedTogether[LeaseBucket] = WantedTogether(
+            buckets, kind=LeaseBucket, timeout=timeout, data=data
+        )
         self._data = data
         self._on_lost = None if on_lost is None else _FirstLoss(on_lost)
         self._had: list[Lease] = []
@@ -229,20 +243,29 @@ class _Together:
 
     def acquire(self, permits: tuple[RateLimiter | KeyLimiter, int] | None) -> Leases:
         try:
-            self._acquire_each()
-            leases = Leases([self._at[place] for place in range(len(self._wanted.parts))])
-            if permits is not None:
-                limiter, number = permits
-                limiter.acquire(number, timeout=self._wanted.left())
-                leases.check()
-            return leases
+            return self._acquire_all(permits)
         except BaseException as error:
-            if self._had:
-                _log.info("acquire_all gives back what it had: %s", error)
-            self._give_back()
+            try:
+                if self._had:
+                    _log.info("acquire_all gives back what it had: %s", error)
+                self._give_back()
+            except BaseException:  # a second interrupt
+                release_later([lease._held for lease in self._had])  # noqa: SLF001 - a handle of the same leases
+                raise
             raise
 
-    def _acquire_each(self) -> None:
+    def _acquire_all(self, permits: tuple[RateLimiter | KeyLimiter, int] | None) -> Leases:
+        leases = self._acquire_each()
+        if permits is not None:
+            limiter, number = permits
+            limiter.acquire(number, timeout=self._wanted.left())
+            leases.check()
+        if self._on_lost is not None:  # not before: what is given back again has nothing to tell
+            for lease in leases:
+                lease.on_lost = self._on_lost
+        return leases
+
+    def _acquire_each(self) -> Leases:
         wanted = self._wanted
         moves = together(len(wanted.parts), wanted.core.state.chance)
         move = next(moves)
@@ -257,16 +280,21 @@ class _Together:
                         left = wanted.left()
                         seconds = TRY_SECONDS if left is None else min(left, TRY_SECONDS)
                         worked = self._take(place, seconds, patient=False)
+                        if not worked:
+                            wanted.require_time(place)
                     case GiveBack():
                         self._give_back()
                     case Rest(seconds):
                         wanted.core.run(wanted.rest(seconds))
                 move = moves.send(worked)
+        leases = Leases([self._at[place] for place in range(len(wanted.parts))])
+        leases.check()  # one may have been lost while the others were waited for
+        return leases
 
     def _take(self, place: int, timeout: float | None, *, patient: bool) -> bool:
         bucket, count = self._wanted.parts[place]
         lease = bucket._acquire(  # noqa: SLF001 - as its own acquire; it notes the lease before an interrupt can come
-            timeout, self._data, self._on_lost, count=count, patient=patient, had=self._had
+            timeout, self._data, None, count=count, patient=patient, had=self._had
         )
         if lease is None:
             return False
@@ -274,7 +302,16 @@ class _Together:
         return True
 
     def _give_back(self) -> None:
-        """Release what was had; if that is interrupted, workers do."""
-        had, self._had, self._at = Leases(self._had), [], {}
-        with contextlib.suppress(StoreError):  # it is sent again in the background
-            had.release()
+        """Release what was had. In an outage one release waits for answers, and workers send the others meanwhile.
+
+        If it is interrupted, all is in `_had` still.
+        """
+        held = [lease._held for lease in self._had]  # noqa: SLF001 - a handle of the same leases
+        for each in held:
+            each.begin_release()
+        try:
+            for each in held:
+                each.release()
+        except StoreError:  # it is sent again in the background
+            release_later(held)
+        self._had, self._at = [], {}

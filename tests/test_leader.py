@@ -320,11 +320,12 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
 
 
-def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name):
+def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name, caplog):
     several = environment.bucket(bucket_name, max_tokens=4)
     several.acquire().release()
     with pytest.raises(ConfigurationError, match="max_tokens=4"):
         lead(nothing).run()
+    assert caplog.messages == [], "the error says it"
     assert story.told == []
     assert several.status().free == 4, "nothing is held"
 
@@ -335,7 +336,7 @@ def test_a_bucket_that_grew_meanwhile_has_no_second_leader(lead, story, environm
     def grow(lease):
         bucket.resize(2)
         with pytest.raises(ConfigurationError, match="a leader needs a bucket of one token"):
-            Leader(bucket_name, **environment.connect()).run()
+            Leader(bucket_name, on_elected=nothing, **environment.connect()).run()
         lease.check()
         leader.stop()
 
@@ -393,6 +394,14 @@ def test_callbacks_that_would_not_run_are_refused(callback):
         Leader("scheduler", **{callback: late})
     with pytest.raises(ConfigurationError, match="is called with the lease"):
         Leader("scheduler", **{callback: lambda: None})
+
+
+def test_who_runs_without_work_is_refused(environment, bucket_name):
+    leader = Leader(bucket_name, on_lost=nothing, **environment.connect())
+    with pytest.raises(ConfigurationError, match="does nothing without on_elected: .* by `with leader:`"):
+        leader.run()
+    with leader:
+        assert not leader.pause(0), "it may still lead in the background"
 
 
 def test_a_pause_needs_a_time(environment, bucket_name):
@@ -475,7 +484,7 @@ def test_an_interrupt_while_on_lost_stops_the_work_is_raised_when_that_has_ended
 
 def test_the_exit_ends_the_tenure_before_it_releases(place):
     told = []
-    leader = Leader("exit", on_lost=lambda lease: told.append(lease.held), **arguments(place))
+    leader = Leader("exit", on_elected=nothing, on_lost=lambda lease: told.append(lease.held), **arguments(place))
     thread = threading.Thread(target=leader.run, daemon=True)
     thread.start()
     eventually(lambda: leader.is_leader, within=LONG)
@@ -488,7 +497,7 @@ def test_the_exit_ends_the_tenure_before_it_releases(place):
 
 def test_a_table_that_does_not_exist_is_not_waited_for(place):
     with pytest.raises(StoreRejected):
-        Leader("scheduler", **arguments(place) | {"table": "no-such-table"}).run()
+        Leader("scheduler", on_elected=nothing, **arguments(place) | {"table": "no-such-table"}).run()
 
 
 @pytest.mark.parametrize(("page", "said"), [("leader", {"elected", "fence"}), ("lambda", set())])

@@ -27,7 +27,7 @@ def test_a_lease_has_room_for_three_margins_or_is_refused():
     timing = Timing(front_end_skew=1.0, grace=1.0)
     least = 6.0 / (1.0 - 3 * 400 * PPM)  # the margin grows with the length
     timing.require_room(least + 0.001)
-    with pytest.raises(ConfigurationError, match="at least three margins"):
+    with pytest.raises(ConfigurationError, match="three margins long: at least"):
         timing.require_room(least - 0.001)
 
 
@@ -35,7 +35,7 @@ def test_a_lease_has_room_for_three_margins_or_is_refused():
 def test_a_lease_of_the_length_that_the_refusal_names_is_taken(timing):
     with pytest.raises(ConfigurationError) as refused:
         timing.require_room(0.001)
-    named = float(re.search(r"three margins \((.*?) s\)", str(refused.value))[1])
+    named = float(re.search(r"three margins long: at least (.*?) s,", str(refused.value))[1])
     timing.require_room(named)
     with pytest.raises(ConfigurationError):
         timing.require_room(named - 0.2)

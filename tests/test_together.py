@@ -1,12 +1,16 @@
 """Leases of several buckets together: all or none, one deadline, and nothing left by what ends it before."""
 
+import functools
+import sys
 import threading
 
+import boto3
 import pytest
 
 from ddb_lease import (
     AcquireTimeout,
     ConfigurationError,
+    LeaseBucket,
     LeaseLost,
     LossReason,
     RateLimiter,
@@ -14,10 +18,12 @@ from ddb_lease import (
     StoreUnavailable,
     acquire_all,
 )
-from ddb_lease._protocol.messages import Claim, Release
+from ddb_lease._protocol.messages import Claim, Look, Release
+from ddb_lease._runtime import together_core
+from ddb_lease._runtime.held_lease import HeldLease
 from tests.conftest import TABLE
-from tests.interrupting import interrupted
-from tests.support import LOST, UNSENT, Table, leases_in
+from tests.interrupting import Interrupter, interrupted, without_collector
+from tests.support import LOST, UNSENT, Table, eventually, leases_in
 
 CONTRACT = True
 NOT_ON = ("embedded", "ministack", "dynoxide")  # it sends what acquire and release send, and nothing else
@@ -217,6 +223,155 @@ def test_an_interrupt_at_any_point_leaves_nothing_leased(two, table):
         strike_at += 5
     assert not left
     assert strike_at > 300
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_is_lost_before_all_are_had_is_not_told_and_nothing_lost_is_returned(two, environment, table, full):
+    one, other = two
+    other.acquire(5).release()
+    holder = environment.bucket(name=other.name, max_tokens=2).acquire(5, count=2) if full else None
+    told = []
+
+    def lose(_):
+        for lease in list(one._core.leases.values()):
+            table_of(table, one.name).set(lease.slot, revoked="an operator")
+            with pytest.raises(LeaseLost):
+                lease.renew()
+        if holder is not None:
+            holder.release()
+
+    other.tap.inject(Look if full else Claim, after=lose)
+    if full:
+        leases = acquire_all(two, timeout=60, on_lost=told.append)
+        assert leases.held
+        assert told == []
+        assert one.revoke(leases.leases[0].id)
+        environment.run(11.0, *two)
+        assert told == [leases.leases[0]]
+        leases.release()
+    else:
+        with pytest.raises(LeaseLost) as raised:
+            acquire_all(two, timeout=60, on_lost=told.append)
+        assert raised.value.reason is LossReason.REVOKED
+        assert told == []
+    assert [leases_of(table, bucket.name) for bucket in two] == [{}, {}]
+
+
+def table_of(table, name):
+    return Table(table.client, TABLE, name)
+
+
+def test_one_bucket_by_two_sessions_is_named_twice():
+    def reached(name="jobs", *, region="eu-west-1", table="leases", url="http://127.0.0.1:9"):
+        session = boto3.Session("a", "key", region_name=region)
+        return LeaseBucket(name, max_tokens=1, table=table, session=session, endpoint_url=url)
+
+    one = reached()
+    for other in (
+        reached("others"),
+        reached(region="us-east-1"),
+        reached(table="t"),
+        reached(url="http://127.0.0.1:8"),
+    ):
+        assert len(together_core.WantedTogether([one, other], kind=LeaseBucket, timeout=5).parts) == 2
+    with pytest.raises(ConfigurationError, match="named twice"):
+        acquire_all([one, reached()], timeout=5)
+
+
+def test_it_keeps_its_timeout_also_where_it_is_in_its_own_way(environment, bucket_name, monkeypatch):
+    monkeypatch.setattr(together_core, "_is_same", lambda one, other: False)  # as two ways to one table may hide it
+    two = [environment.bucket(name=bucket_name, max_tokens=1) for _ in range(2)]
+    began = environment.clock.steady()
+    with pytest.raises(AcquireTimeout):
+        acquire_all(two, timeout=2)
+    assert environment.clock.steady() - began < 3
+    assert two[0].status().leases == ()
+
+
+def test_what_can_never_be_had_is_refused_before_anything_is_sent(two, session, engine):
+    one, other = two
+    at = {"table": TABLE, "session": session, "endpoint_url": engine.endpoint_url}
+    with RateLimiter("few", rate=1, per=60, burst=2, **at) as few, RateLimiter("all", rate=9, **at) as parent:
+        for wrong in ((few, 0), (few, "2"), (few.key("user", under=[parent]), 0)):
+            with pytest.raises(ConfigurationError):
+                acquire_all(two, timeout=5, rate=wrong)
+        acquire_all(two, timeout=5, rate=few).release()  # now the stored rate is known
+        for bucket in two:
+            bucket.tap.clear()
+        with pytest.raises(ConfigurationError, match="burst|at most"):
+            acquire_all(two, timeout=5, rate=(few, 50))
+    with pytest.raises(ConfigurationError, match="data is too large"):
+        acquire_all([one, (other, 2)], timeout=5, data={"much": "x" * 400_000})
+    assert not one.tap.count()
+    assert not other.tap.count()
+
+
+# Python swallows one that comes as the generator of the moves is dropped; the first one goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_second_interrupt_leaves_what_was_had_to_workers_or_the_exit(two, table, monkeypatch):
+    one, other = two
+    one.acquire(5).release()
+    strikers = []
+
+    def interrupt(*_, **__):
+        sys.setprofile(strikers[-1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(other, "_acquire", interrupt)
+    while len(strikers) < 200:
+        strikers.append(Interrupter(len(strikers) + 1))
+        try:
+            with pytest.raises(KeyboardInterrupt), without_collector():
+                acquire_all(two, timeout=5)
+        finally:
+            sys.setprofile(None)
+        at = strikers[-1].struck_at
+        assert not any(lease.held for lease in one._core.leases.values()), at
+        one._core.at_exit(one._core.runtime.clock.steady() + 60)
+        assert leases_of(table, one.name) == {}, at
+        one._core.state.closed = False  # for the next round
+        if at is None:
+            break
+    assert 20 < len(strikers) < 200
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_block_whose_begin_or_end_is_interrupted_releases_all(two, table, begins):
+    for bucket in two:
+        bucket.acquire(5).release()
+    strike_at, not_begun = 1, []
+    while True:
+        leases = acquire_all(two, timeout=5)
+        ends = leases.__enter__ if begins else functools.partial(leases.__exit__, None, None, None)
+        struck = interrupted(strike_at, ends)
+        if struck is None and begins:
+            leases.release()
+        if any(lease.held for lease in leases):
+            not_begun.append(struck.on_entry_of)
+            leases.release()
+        eventually(lambda: not any(leases_of(table, bucket.name) or bucket._core.owed for bucket in two))
+        if struck is None:
+            break
+        strike_at += 1
+    assert not_begun == ["__enter__" if begins else "__exit__"], "before any of its code has run"
+    assert strike_at > (5 if begins else 50)
+
+
+def test_in_an_outage_it_gives_back_all_at_once(environment, bucket_name, table, monkeypatch):
+    four = [environment.bucket(name=f"{bucket_name}-{number}", max_tokens=1) for number in range(4)]
+    four[3].acquire(5).release()
+    four[3].tap.everything_fails = UNSENT
+    waited = []
+
+    def release(held):
+        waited.append(held)
+        raise StoreUnavailable("nothing answers")
+
+    monkeypatch.setattr(HeldLease, "release", release)
+    with pytest.raises(StoreUnavailable):
+        acquire_all(four, timeout=1)
+    assert len(waited) == 1, "it does not wait for one after another"
+    assert [leases_of(table, bucket.name) for bucket in four] == [{}] * 4, "workers release all of them"
 
 
 def test_threads_that_name_the_buckets_in_other_orders_all_get_their_turns(new_bucket, bucket_name):

@@ -44,7 +44,8 @@ def adopt(writes: SlotWrites, offer: Offer) -> Operation[Grant]:
         LeaseLost: It cannot be adopted any more; `reason` says why. Nothing is held.
         StoreUnavailable: No usable answer. Nothing is held: see `ddb_lease.LeaseBucket.adopt`.
         StoreRejected: The service refuses for good; nothing is held.
-        ConfigurationError: The stored lease is too short for this client's margin; nothing was written.
+        ConfigurationError: The stored lease is too short for this client's margin, or the bucket was closed meanwhile;
+            nothing is held.
     """
     state = writes.state
     step = AdoptLease(slots=offer.slots, giver=offer.lease_id, fence=offer.fence)
@@ -57,12 +58,16 @@ def adopt(writes: SlotWrites, offer: Offer) -> Operation[Grant]:
             case Refused():
                 found = yield from _explained(state, offer, won)
                 step = replace(step, fence=max(step.fence, found))
+                if state.time.steady() >= writes.deadline:
+                    raise StoreUnavailable(_failed(offer, "the table refuses it time and again"))
             case LostRace():
                 raise StoreUnavailable(_failed(offer, "it was answered too late, and is given back"))
             case Busy() | Unavailable():
                 # What may have been adopted was released: another try would find it so.
                 if writes.abandoned or state.time.steady() >= writes.deadline:
                     raise StoreUnavailable(_failed(offer, reason_text(won.cause))) from won.cause
+        if state.closed:
+            raise state.closed_error()
         tries += 1
         yield Pause(seconds=full_jitter(BUSY_SECONDS, tries, state.chance))
 
@@ -110,6 +115,8 @@ def _explained(state: BucketState, offer: Offer, refused: Refused) -> Operation[
         if lease.revoked:
             yield from _give_back(state, offer)
             raise _lost(offer, LossReason.REVOKED, "an operator asked for it, and it is given back")
+        if slot.foreign:  # it has no fence to go on from
+            raise _lost(offer, LossReason.GONE, f"the item of slot {number} is damaged: delete it")
         fence = max(fence, slot.fence)
     return fence
 

@@ -111,8 +111,12 @@ def read_whole(
 
 
 def read_counter(state: BucketState, *, seconds: float) -> Operation[Counter | None]:
-    """Read the counter, None where the bucket does not exist: one Query of two items; errors as `read_status`."""
-    seen = yield from _page(state, 0, seconds, counter=True, whole=False, limit=1)
+    """Read the counter, None where the bucket does not exist: one Query of two items; errors as `read_status`.
+
+    While the service does not answer, it asks for as long as `seconds`, as an acquire does, however many tries that is.
+    """
+    tries = TRIES + round(100 * seconds)  # pauses grow; the deadline ends it
+    seen = yield from _page(state, 0, seconds, counter=True, whole=False, limit=1, tries=tries)
     return seen.view.counter
 
 
@@ -145,11 +149,18 @@ def describe(counter: Counter, slots: dict[int, Slot], *, bucket: str, table: st
 
 
 def _page(
-    state: BucketState, start: int, seconds: float, *, counter: bool, whole: bool = True, limit: int | None = None
+    state: BucketState,
+    start: int,
+    seconds: float,
+    *,
+    counter: bool,
+    whole: bool = True,
+    limit: int | None = None,
+    tries: int = TRIES,
 ) -> Operation[Seen]:
     look = Look(start=start, limit=limit or PAGE, consistent=True, whole=whole, counter=counter)
     until = state.time.steady() + seconds
-    answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=TRIES, deadline=until)
+    answer, _ = yield from resend_until_answered(state.time, state.chance, lambda: look, tries=tries, deadline=until)
     seen = require_answered(answer, f"{state.called} cannot be read")
     if not isinstance(seen, Seen):
         raise AssertionError(f"no answer to a look: {seen}")  # noqa: TRY004 - no caller's mistake

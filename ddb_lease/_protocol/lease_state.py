@@ -113,6 +113,7 @@ class Belief:
         alone: Whether the next renewal is to be sent in a request of its own, and in no batch.
         tried_at: When a renewal was last begun, on the steady clock.
         trouble: Why the last renewal failed; None if it worked, or if there was none.
+        handed_over_by: The renewal by which it is handed over.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Belief:
         self.alone = False
         self.tried_at = -math.inf
         self.trouble: Trouble | None = None
+        self.handed_over_by: Renewal | None = None
         self._lost_at = math.inf
         self._length = grant.lease_ms / 1000
         self._lease_id = grant.lease_id
@@ -257,6 +259,7 @@ class Belief:
                 return self.end_renewal(renewal, answer, now)
             return None
         if self.holds(now):
+            self.handed_over_by = renewal  # first: whoever is interrupted after the next line must take it back
             self.state = State.HANDED_OVER
         return None
 

@@ -119,6 +119,7 @@ class BucketCore:
         observe: Called with each request that belongs to no acquire, and its answer; None if nobody listens.
         reporter: Reports its events; None if nobody listens.
         connection: How it reaches its table.
+        whereabouts: Its table, endpoint and region: buckets of one name that have these in common are one.
         own_holders: Which leases of a full bucket this process holds.
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
@@ -163,6 +164,7 @@ class BucketCore:
             table=table, bucket=self.name, connection=connection, lease_seconds=lease_seconds, signing=signing
         )
         self.connection = connection
+        self.whereabouts = store.whereabouts
         self._store = self.runtime.wrap(store)
         self.state = BucketState(
             bucket=name,
@@ -469,8 +471,11 @@ def timed_out(
 ) -> AcquireTimeout:
     """The error for an acquire that timed out; `standing`: where it stood in the queue of an ordered bucket."""
     time = core.state.time
-    slots = "no slot" if count == 1 else f"no {count} slots"
-    said = f"{slots} of bucket {core.name!r} came free in {checked_timeout(timeout):g} s"
+    seconds = checked_timeout(timeout)
+    if seconds:
+        said = f"no {'slot' if count == 1 else f'{count} slots'} of bucket {core.name!r} came free in {seconds:g} s"
+    else:
+        said = f"bucket {core.name!r} {'is full' if count == 1 else f'has no {count} slots free'}"
     held, holders = core.own_holders.in_timeout(time.now_ms()[0]) if time.known else ("", ())
     if standing is not None:
         said += f", at {'' if standing.exact else 'about '}place {standing.place} of its queue"

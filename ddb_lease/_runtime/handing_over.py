@@ -13,7 +13,7 @@ import contextvars
 from typing import Final
 
 from ddb_lease._numbers import as_seconds, shown
-from ddb_lease._protocol.lease_state import State
+from ddb_lease._protocol.lease_state import Renewal, State
 from ddb_lease._protocol.messages import Answer, Request
 from ddb_lease._protocol.records import LONGEST_LEASE_MS
 from ddb_lease._runtime.attempts import Attempts
@@ -39,7 +39,6 @@ class HandOver:
 
     Attributes:
         until: The expiry that was asked for, in ms; 0 if nothing was sent.
-        done: Whether this attempt has handed the lease over.
     """
 
     def __init__(self, lease: Attempts, *, within_ms: int, owner: str) -> None:
@@ -48,10 +47,16 @@ class HandOver:
         self.belief = lease.belief
         self.batch: BatchCall | None = None
         self.until = 0
-        self.done = False
+        self._renewal: Renewal | None = None
         self._lease = lease
         self._within_ms = within_ms
         self._owner = HANDED_OVER_TEXT.format(owner=owner)
+
+    @property
+    def done(self) -> bool:
+        """Whether this attempt has handed the lease over."""
+        belief = self.belief
+        return belief.state is State.HANDED_OVER and belief.handed_over_by is self._renewal
 
     @property
     def observe(self) -> Observer | None:
@@ -82,6 +87,7 @@ class HandOver:
     def plan(self) -> PlannedRenewal | None:
         """The requests to send now; None if the lease is not held, or the service's time is too uncertain."""
         planned = self._lease.plan(within_ms=self._within_ms, owner=self._owner)
+        self._renewal = None if planned is None else planned.renewal
         self.until = 0 if planned is None else planned.renewal.expires_at
         return planned
 
@@ -91,10 +97,7 @@ class HandOver:
             for request, each in zip(planned.requests, answers.answers, strict=False):  # the rest was not sent
                 self.observe(request, each)
         with self._lease.lock:
-            held = self.belief.state is State.HELD
-            reason = self.belief.end_hand_over(planned.renewal, answers.decisive, self._lease.steady())
-            self.done = held and self.belief.state is State.HANDED_OVER
-        return reason
+            return self.belief.end_hand_over(planned.renewal, answers.decisive, self._lease.steady())
 
     def end(self) -> None:
         """Nothing: the caller releases what it took."""

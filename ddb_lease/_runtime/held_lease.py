@@ -30,6 +30,7 @@ from ddb_lease._protocol.messages import (
 from ddb_lease._protocol.offers import Offer, token_of
 from ddb_lease._protocol.outcomes import reason_text
 from ddb_lease._protocol.records import Grant
+from ddb_lease._protocol.retry import BUSY_SECONDS, full_jitter
 from ddb_lease._runtime.attempts import Attempts
 from ddb_lease._runtime.handing_over import HandOver, checked_within
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
@@ -41,6 +42,8 @@ from ddb_lease.models import Data
 
 PATIENCE_SECONDS = 5.0
 """The longest that a release, or a renewal by hand, waits for a renewal in progress."""
+
+_WITHOUT_OUTCOME = (Unknown, Unsent, Conflict, ThrottledAnswer)
 
 
 class HeldLease:
@@ -229,8 +232,9 @@ class HeldLease:
     def hand_over(self, within: object) -> str:
         """Stop being the holder, and return the token by which another process adopts the lease.
 
-        One UpdateItem a slot, 1 WCU each. Waits for a renewal in progress as `renew` does. If it is interrupted after
-        the lease was handed over, a worker releases it: nobody has the token.
+        One UpdateItem a slot, 1 WCU each. Waits for a renewal in progress as `renew` does. What is not answered is
+        sent again for `patience`. If it is interrupted after the lease was handed over, a worker releases it: nobody
+        has the token.
 
         Args:
             within: Seconds, or a timedelta, for which it can be adopted.
@@ -249,8 +253,14 @@ class HeldLease:
         attempt = HandOver(self.attempts, within_ms=within_ms, owner=self.owner)
         try:
             answer = self._send_hand_over(attempt)
-            if isinstance(answer, Refused) and self.held:
-                # The table had a later expiry of ours already: it is known now, and the second try goes by it.
+            until, tries = self._steady() + self.patience, 0
+            # Refused: the table had a later expiry of ours already. It is known now, and the next try goes by it.
+            while (
+                isinstance(answer, (Refused, *_WITHOUT_OUTCOME)) and self.held and (left := until - self._steady()) > 0
+            ):
+                tries += 1
+                pause = full_jitter(BUSY_SECONDS, tries, self._context.state.chance)
+                self._context.runtime.wakeup().sleep(min(left, pause))
                 answer = self._send_hand_over(attempt)
             if attempt.done:
                 return self._handed_over(attempt)

@@ -63,6 +63,7 @@ class HitsCore:
 
     Attributes:
         driver: Carries out requests, on the calling thread.
+        timeout: Seconds for one call.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class HitsCore:
             raise ConfigurationError(
                 f"timeout must be more than 0 and up to {LONGEST_TIMEOUT:g} seconds, not {shown(timeout)}"
             )
+        self.timeout = seconds
         shared = shared_time(connection, table=self.table, timing=timing, clock=runtime.clock)
         lease_seconds = max(_SHORTEST_LEASE, _PER_TRY * seconds)
         store = Store(

@@ -58,6 +58,18 @@ def is_own_loss(error: BaseException, lease_id: str) -> bool:
     return isinstance(parts, tuple) and bool(parts) and all(is_own_loss(part, lease_id) for part in parts)
 
 
+def require_work(on_elected: object, *, block: str) -> None:
+    """Refuse to lead where nothing would come of it, nor could anybody ask whether it leads.
+
+    Raises:
+        ConfigurationError: There is no callback.
+    """
+    if on_elected is None:
+        raise ConfigurationError(
+            f"run leads and does nothing without on_elected: give it, or lead in the background, by `{block}`"
+        )
+
+
 def require_one_leader(name: str, *, tokens: int, slot: int) -> None:
     """Refuse a lease that does not make a leader. The caller releases it.
 

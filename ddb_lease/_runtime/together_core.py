@@ -12,10 +12,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._protocol.messages import Pause
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._runtime.bucket_core import BucketCore, require_count, timed_out
+from ddb_lease._runtime.bucket_core import BucketCore, checked_data, require_count, timed_out
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason
-from ddb_lease.models import Seconds
+from ddb_lease.models import Data, Seconds
 
 
 class HasCore(Protocol):
@@ -35,6 +35,7 @@ class WantedTogether(Generic[Bucket]):
         buckets: As the user gave them: buckets, or pairs of a bucket and a count.
         kind: The class that they must be of.
         timeout: As the user gave it.
+        data: What to attach to each lease, as the user gave it.
 
     Attributes:
         parts: Each bucket, and how many of its slots are wanted.
@@ -44,7 +45,9 @@ class WantedTogether(Generic[Bucket]):
         ConfigurationError: They cannot be had together; nothing was sent.
     """
 
-    def __init__(self, buckets: Iterable[object], *, kind: type[Bucket], timeout: Seconds | None) -> None:
+    def __init__(
+        self, buckets: Iterable[object], *, kind: type[Bucket], timeout: Seconds | None, data: Data | None = None
+    ) -> None:
         self.parts = [_part(given, kind) for given in _listed(buckets)]
         cores = [bucket._core for bucket, _ in self.parts]  # noqa: SLF001 - each API's own class
         for number, core in enumerate(cores):
@@ -52,6 +55,8 @@ class WantedTogether(Generic[Bucket]):
                 raise ConfigurationError(
                     f"bucket {core.name!r} is named twice: give it once, with a count, as in (bucket, 2)"
                 )
+        for _, count in self.parts:
+            checked_data(data, count)
         self.core = cores[0]
         self._timeout = checked_timeout(timeout)
         self._deadline = self.core.deadline(timeout)
@@ -66,6 +71,16 @@ class WantedTogether(Generic[Bucket]):
         """A pause, but not beyond the deadline."""
         left = self.left()
         yield Pause(seconds=seconds if left is None else min(seconds, left))
+
+    def require_time(self, place: int) -> None:
+        """The bucket at this place could not be had: go on only while there is time.
+
+        Raises:
+            AcquireTimeout: There is none. Without this, two callers in each other's way could go on for ever: a try
+                may win a free slot at the deadline, too.
+        """
+        if self.left() == 0.0:
+            raise self.timed_out(place)
 
     def timed_out(self, place: int) -> AcquireTimeout:
         """The error if the bucket at this place could not be had in time."""
@@ -88,7 +103,8 @@ def checked_permits(rate: object, kinds: tuple[type, ...]) -> tuple[Any, int] | 
     """A limiter and how many permits are wanted of it, from what the user gave; None if no rate was given.
 
     Raises:
-        ConfigurationError: It is neither a limiter nor a pair of one and a number.
+        ConfigurationError: It is neither a limiter nor a pair of one and a number, or can never give so many. Nothing
+            was sent.
     """
     if rate is None:
         return None
@@ -97,12 +113,17 @@ def checked_permits(rate: object, kinds: tuple[type, ...]) -> tuple[Any, int] | 
         raise ConfigurationError(
             f"rate must be a limiter, a key of one, or a pair of one and a number of permits, not {shown(rate)}"
         )
+    key: Any = getattr(limiter, "_all", limiter)  # a limiter's permits are those of one key
+    if key._family is not None:  # noqa: SLF001 - each API's own class
+        key._family.wanted(permits, {})  # noqa: SLF001
+    else:
+        key._core.wanted(permits, {}, key.key)  # noqa: SLF001
     return limiter, permits
 
 
 def _is_same(one: BucketCore, other: BucketCore) -> bool:
-    """Whether both are one bucket in one table, reached in the same way."""
-    return (one.name, one.table, one.connection) == (other.name, other.table, other.connection)
+    """Whether both are one bucket in one table, whatever session or client reaches it."""
+    return (one.name, *one.whereabouts) == (other.name, *other.whereabouts)
 
 
 def _listed(buckets: Iterable[object]) -> list[object]:

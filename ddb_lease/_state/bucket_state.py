@@ -81,6 +81,7 @@ class BucketState:
         closed: Whether the bucket was closed in this process.
         free_for_tries: In an ordered bucket, which slots the acquires that do not wait have seen free.
         others_for_tries: And what they have seen of the waiters there: they learn from each other who is dead.
+        leads: Whether it elects a leader: then several tokens are an error, and that is raised, not warned of.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class BucketState:
         self.hints = Hints()
         self.settings = wanted
         self._answer_seconds = answer_seconds
-        self.closed = False
+        self.closed = self.leads = False
         self.free_for_tries = FreeFor()
         self.others_for_tries = Others()
         self._why_closed = "is closed"
@@ -172,6 +173,8 @@ class BucketState:
             require_quick_answers(self._answer_seconds, lease_seconds)
             self.settings = stored
         if not self.hints.learn_counter(counter, sure=sure):
+            return
+        if self.leads and stored.max_tokens > 1:
             return
         if self.wanted.differ(stored) and not self._warned:
             self._warned = True

@@ -43,6 +43,9 @@ _LONGEST_NAME: Final = 64
 
 _IPV6_BITS: Final = 128
 
+_LONGEST_ADDRESS: Final = 80
+"""Characters of an address in brackets, with a zone and a port: 45 of an IPv6 address, and some more."""
+
 _TYPES: Final = "https://iana.org/assignments/http-problem-types#"
 _QUOTA: Final = ("quota-exceeded", "Request cannot be satisfied as assigned quota has been exceeded")
 _CAPACITY: Final = (
@@ -98,10 +101,10 @@ def outcome_of(decision: Decision, wanted: Mapping[str, int], *, policy: str, fi
         fields: Whether clients are told of the limits.
     """
     retry_after = None if decision.allowed else _retry_after(decision)
-    told = _rate_limit_fields(decision, policy=policy, most=retry_after) if fields else ()
+    short = [name for name, count in wanted.items() if _is_short(decision, name, count)] or [decision.tightest]
+    told = _rate_limit_fields(decision, policy=policy, short=short, most=retry_after) if fields else ()
     if retry_after is None:
         return Outcome(fields=told)
-    short = [name for name, count in wanted.items() if _is_short(decision, name, count)] or [decision.tightest]
     names = [_name_of(limit, policy) for limit in short]
     if decision.decided_by == "table":
         return Outcome(denial=_denial(TOO_MANY_REQUESTS, _QUOTA, names, retry_after=retry_after, fields=told))
@@ -141,7 +144,7 @@ def _is_short(decision: Decision, limit: str, count: int) -> bool:
     return standing is not None and standing.remaining < count
 
 
-def _rate_limit_fields(decision: Decision, *, policy: str, most: int | None) -> Fields:
+def _rate_limit_fields(decision: Decision, *, policy: str, short: Sequence[str], most: int | None) -> Fields:
     settings = decision.settings
     if not settings:
         return ()
@@ -149,7 +152,7 @@ def _rate_limit_fields(decision: Decision, *, policy: str, most: int | None) -> 
     if decision.decided_by in {"allow", "deny"}:  # nothing is known of what is left
         return (("RateLimit-Policy", policies),)
     limits = ", ".join(
-        _limit_item(_name_of(name, policy), standing, settings[name], most=most)
+        _limit_item(_name_of(name, policy), standing, settings[name], most=most if name in short else None)
         for name, standing in decision.limits.items()
         if name in settings
     )
@@ -167,7 +170,9 @@ def _policy_item(name: str, limit: Limit) -> str:
 
 
 def _limit_item(name: str, standing: LimitDecision, limit: Limit, *, most: int | None) -> str:
-    """What is left, `r`, for the next `t` seconds; `most` is what `Retry-After` says, and the window ends by then.
+    """What is left, `r`, for the next `t` seconds.
+
+    If the limit is short, `most` is what `Retry-After` says, and the window ends by then.
 
     A client that spreads `r` over `t` keeps to the rate: the draft wants the ratio of the two capped (section 6).
     """
@@ -257,8 +262,13 @@ def client_address(peer: str | None, forwarded: str, *, trusted_proxies: int, ip
     return None if not peer else _network(peer, ipv6_prefix) or peer
 
 
-@functools.lru_cache(maxsize=4096)
 def _network(text: str, ipv6_prefix: int) -> str | None:
+    """An address as a key; None if it is none. What is longer than any address is not remembered."""
+    return None if len(text) > _LONGEST_ADDRESS else _known_network(text, ipv6_prefix)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_network(text: str, ipv6_prefix: int) -> str | None:
     """An address in any of the forms that proxies write, as a key; None if it is none."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]

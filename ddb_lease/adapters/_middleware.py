@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 from ddb_lease._numbers import checked_timeout, shown
 from ddb_lease._protocol.rates.validation import SINGLE
 from ddb_lease._runtime.arguments import require_callback
+from ddb_lease._runtime.callables import with_article
 from ddb_lease.adapters._http import Outcome, as_key, checked_policy_name, is_below, never, outcome_of, unavailable
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, TooManyPermits
 from ddb_lease.models import Decision, Seconds
@@ -22,6 +23,9 @@ Cost = int | Mapping[str, int]
 """How many permits a request costs; of a limiter with several limits, how many of each."""
 
 _PLAIN: Final = "Give a plain function."
+
+_MAKERS: Final = {"by_header": 'by_header("x-api-key")', "by_client_address": "by_client_address()"}
+"""Functions of the adapters that return a `key`, and how they are called."""
 
 
 class Rules(Generic[Request]):
@@ -63,6 +67,7 @@ class Rules(Generic[Request]):
         _require_limiter(limiter, kinds, keys=key is not None)
         if under and key is None:
             raise ConfigurationError("under is for keys: give a key as well")
+        _require_made(key)
         require_callback(key, what="key", gets="the request", coroutines=_PLAIN)
         if callable(cost):
             require_callback(cost, what="cost", gets="the request", coroutines=_PLAIN)
@@ -81,9 +86,10 @@ class Rules(Generic[Request]):
         self._policy = checked_policy_name(policy_name)
         self._fields = fields
         if not callable(cost):
-            limiter.wait_time(**_arguments(_by_limit(cost)))  # refuses what can never be had
-        if under:
-            limiter.key("-", under=under)  # refuses what can be nobody's parents
+            limiter.wait_time(**_arguments(dict.fromkeys(_by_limit(cost), 1)))  # refuses limits that there are not
+        self._keyless = limiter
+        if under:  # refuses what can be nobody's parents
+            self._keyless = limiter.key("-", under=under)._as_whole()  # noqa: SLF001 - a view of ours
 
     def is_exempt(self, request: Request) -> bool:
         """Whether the request takes no permits and is not told of the limits."""
@@ -102,7 +108,7 @@ class Rules(Generic[Request]):
         return _by_limit(cost(request) if callable(cost) else cost)
 
     def limiter_for(self, request: Request) -> Any:  # noqa: ANN401 - of either API
-        """The limiter, or the key of it, whose permits the request takes. A request without a key takes the limiter's.
+        """The limiter, or the key of it, whose permits the request takes. Without a key, it takes the limiter's.
 
         Raises:
             ConfigurationError: The user's function has returned no text.
@@ -111,9 +117,9 @@ class Rules(Generic[Request]):
             return self._limiter
         found: object = self._key(request)
         if found is not None and not isinstance(found, str):
-            raise ConfigurationError(f"key must return a string or None, not {shown(found)}")
+            raise ConfigurationError(f"key must return a string or None, not {_kind(found)}")
         key = as_key(found)
-        return self._limiter if key is None else self._limiter.key(key, under=self._under)
+        return self._keyless if key is None else self._limiter.key(key, under=self._under)
 
     @staticmethod
     def arguments(wanted: Mapping[str, int]) -> Mapping[str, int]:
@@ -139,14 +145,35 @@ def _require_limiter(limiter: object, kinds: tuple[type, type], *, keys: bool) -
         raise ConfigurationError("the limiter is a key, and has none of its own: give key=None, or its RateLimiter")
 
 
+def _require_made(key: object) -> None:
+    """Refuse a function that returns a key: it would be called with each request, as with its settings."""
+    call = _MAKERS.get(getattr(key, "__name__", ""))
+    if call is not None and str(getattr(key, "__module__", "")).startswith("ddb_lease.adapters."):
+        raise ConfigurationError(f"key must be what {getattr(key, '__name__', '')} returns: write key={call}")
+
+
+def _kind(value: object) -> str:
+    """What a function has returned, without what it holds: that may be the request, with a client's secrets."""
+    return with_article(type(value).__qualname__)
+
+
 def _by_limit(cost: object) -> Mapping[str, int]:
     permits = {SINGLE: cost} if isinstance(cost, int) else cost
     if isinstance(cost, bool) or not isinstance(permits, Mapping):
-        raise ConfigurationError(f"cost must be a whole number, or one for each limit, not {shown(cost)}")
+        raise ConfigurationError(f"cost must be a whole number, or one for each limit, not {_kind(cost)}")
     for count in permits.values():
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise ConfigurationError(f"cost must be a whole number from 0 up, not {shown(count)}")
+            raise ConfigurationError(f"cost must be a whole number from 0 up, not {_number(count)}")
     return {name: count for name, count in permits.items() if count}
+
+
+def named(value: object) -> str:
+    """What was given for a name: shown if it is text, and else only its kind, as it may be a whole request."""
+    return shown(value) if isinstance(value, str) else _kind(value)
+
+
+def _number(value: object) -> str:
+    return shown(value) if isinstance(value, int | float) else _kind(value)
 
 
 def _arguments(wanted: Mapping[str, int]) -> Mapping[str, int]:

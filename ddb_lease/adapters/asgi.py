@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from typing import Any, Final
 
 from ddb_lease.adapters._http import Denial, Fields, Outcome, checked_proxies, client_address, digest_of
-from ddb_lease.adapters._middleware import Cost, Rules
+from ddb_lease.adapters._middleware import Cost, Rules, named
 from ddb_lease.aio.inbox import Inbox
 from ddb_lease.aio.key_limiter import KeyLimiter
 from ddb_lease.aio.rate_limiter import RateLimiter
@@ -113,7 +113,7 @@ class RateLimitMiddleware:
             that takes more than the burst is answered with 429, without `Retry-After`.
         exempt: Requests that are not limited: paths, each with all that is below it, or a plain function of the scope.
             A path is the whole one, with that of a mount.
-        under: Parents of each key: see `RateLimiter.key`.
+        under: Parents of each key, and of the limiter for requests without a key: see `RateLimiter.key`.
         wait: Seconds, or a timedelta, that a request waits for its permits; 0: it is denied at once. A client that
             leaves meanwhile ends the wait, and its place goes to the next.
         policy_name: What the fields call a limit that has no name.
@@ -186,19 +186,22 @@ class RateLimitMiddleware:
         elif rules.wait and not _expects(scope):
             await self._wait(scope, receive, send, wanted)
         else:
-            await self._go_on(await self._decide(scope, wanted), scope, receive, send)
+            await self._go_on(await self._decide(rules.limiter_for(scope), wanted), scope, receive, send)
 
     async def _wait(self, scope: Scope, receive: Receive, send: Send, wanted: Mapping[str, int]) -> None:
+        limiter = self._rules.limiter_for(
+            scope
+        )  # here, so that context variables that `key` sets are the application's
         inbox = Inbox(receive)
         try:
-            outcome = await inbox.during(self._decide(scope, wanted))
+            outcome = await inbox.during(self._decide(limiter, wanted))
             if outcome is not None:
                 await self._go_on(outcome, scope, inbox.receive, send)
         finally:
             inbox.close()
 
-    async def _decide(self, scope: Scope, wanted: Mapping[str, int]) -> Outcome:
-        rules, limiter = self._rules, self._rules.limiter_for(scope)
+    async def _decide(self, limiter: RateLimiter | KeyLimiter, wanted: Mapping[str, int]) -> Outcome:
+        rules = self._rules
         try:
             decision = await limiter.check(timeout=rules.wait, **rules.arguments(wanted))
         except (StoreUnavailable, TooManyPermits) as error:
@@ -254,4 +257,4 @@ def _path_of(scope: Scope) -> str:
 def _checked_name(name: object) -> bytes:
     if isinstance(name, str) and name and name.isascii() and name.replace("-", "a").replace("_", "a").isalnum():
         return name.lower().encode("ascii")
-    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {name!r}")
+    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {named(name)}")

@@ -20,6 +20,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -56,6 +57,9 @@ _IN_URI: Final[dict[str, Callable[[str], Any]]] = {
 }
 """Options that a URI may have, and how they are read."""
 
+_REGION: Final = re.compile(r"[a-z]+(-[a-z]+)+-\d+")
+"""As AWS names regions. Other services may have other names, so it counts only where nothing else is named."""
+
 _MOVING_WINDOW: Final = ("acquire_entry", "get_moving_window")
 """What strategies look for in a storage that has a moving window."""
 
@@ -71,10 +75,13 @@ def _core(uri: str | None, options: dict[str, Any], threads: Threads | None = No
     Raises:
         ConfigurationError: They describe none. Nothing was sent.
     """
-    settings = {
-        **_read_uri(uri or "dynamodb://"),
-        **{name: value for name, value in options.items() if value is not None},
-    }
+    given = {name: value for name, value in options.items() if value is not None}
+    in_uri = _read_uri(uri or "dynamodb://")
+    # A session has a region and credentials, and a client an endpoint besides: they win over the URI's.
+    beaten = {"session": ("region", "profile"), "client": ("region", "profile", "endpoint_url")}
+    for name in (each for option in beaten.keys() & given for each in beaten[option]):
+        in_uri.pop(name, None)
+    settings = {**in_uri, **given}
     region, profile, session = (settings.pop(name, None) for name in ("region", "profile", "session"))
     client = settings.pop("client", None)
     if (region or profile) and (session is not None or client is not None):
@@ -109,7 +116,11 @@ def _read_uri(uri: object) -> dict[str, Any]:
         found["region"] = parts.netloc
     if parts.path.strip("/"):
         found["table"] = unquote(parts.path.removeprefix("/"))
-    return found | _read_query(parts.query, what)
+    found |= _read_query(parts.query, what)
+    if parts.netloc and not _REGION.fullmatch(parts.netloc) and not found.keys() & {"table", "endpoint_url"}:
+        right = uri.replace("://", ":///", 1)
+        raise ConfigurationError(f"{what}: {parts.netloc!r} is no region; a table stands after three slashes: {right}")
+    return found
 
 
 def _read_query(query: str, what: str) -> dict[str, Any]:
@@ -408,7 +419,7 @@ class AsyncDynamoDBStorage(AsyncStorage, AsyncSlidingWindowCounterSupport):
         await self._driver.call(self._core.close)
 
     async def _run(self, operation: Operation[Result]) -> Result:
-        return await self._driver.run(operation, Wakeup(self._runtime))
+        return await self._driver.run(operation, Wakeup(self._runtime), within=self._core.timeout)
 
 
 def _window(now: SlidingNow, expiry: int) -> tuple[int, float, int, float]:

@@ -17,6 +17,7 @@ from pyrate_limiter import AbstractBucket, Rate, RateItem
 from pyrate_limiter import Decision as Answer
 
 from ddb_lease import aio
+from ddb_lease.errors import TooManyPermits
 from ddb_lease.models import Decision, Limit, RateStatus
 from ddb_lease.rate_limiter import RateLimiter
 
@@ -27,6 +28,9 @@ class DynamoDBBucket(AbstractBucket):
     """A bucket of pyrate-limiter in DynamoDB: ``Limiter(DynamoDBBucket("api", [Rate(5, Duration.SECOND)]))``.
 
     The first use stores the rates under the name, as `RateLimiter` does; those rule for all processes from then on.
+    Another `limit` or `burst` of a `Rate` changes nothing then: use `RateLimiter.set_policy`, by the names
+    ``per_<interval>_ms``. Another `interval` is another limit, which the stored rates do not have: `put` raises
+    `ConfigurationError`; give the bucket another name. An item that weighs more than a stored burst is never let in.
 
     Args:
         name: The rate's name in the table.
@@ -59,11 +63,14 @@ class DynamoDBBucket(AbstractBucket):
 
     def put(self, item: RateItem) -> bool:
         """Take the item's weight of every rate, if all of it can be had at once."""
-        self.failing_rate = _never(self.rates, item)
-        if item.weight and self.failing_rate is None:
-            decision = self._of.check(**_permits(self.rates, item))
-            self.failing_rate, self._retry_ms = _denied(self.rates, decision)
-        return self.failing_rate is None
+        by, wait_ms = _never(self.rates, item), -1
+        if item.weight and by is None:
+            try:
+                by, wait_ms = _denied(self.rates, self._of.check(**_permits(self.rates, item)))
+            except TooManyPermits:  # of the stored rates, or of an override
+                by = self.rates[0]
+        self._retry_ms, self.failing_rate = wait_ms, by  # of the last call; others may be under way
+        return by is None
 
     def put_decision(self, item: RateItem) -> Answer:
         """The same, with how long to wait."""
@@ -114,11 +121,14 @@ class AsyncDynamoDBBucket(AbstractBucket):
 
     async def put(self, item: RateItem) -> bool:
         """As `DynamoDBBucket.put`."""
-        self.failing_rate = _never(self.rates, item)
-        if item.weight and self.failing_rate is None:
-            decision = await self._of.check(**_permits(self.rates, item))
-            self.failing_rate, self._retry_ms = _denied(self.rates, decision)
-        return self.failing_rate is None
+        by, wait_ms = _never(self.rates, item), -1
+        if item.weight and by is None:
+            try:
+                by, wait_ms = _denied(self.rates, await self._of.check(**_permits(self.rates, item)))
+            except TooManyPermits:  # of the stored rates, or of an override
+                by = self.rates[0]
+        self._retry_ms, self.failing_rate = wait_ms, by  # of the last call; others may be under way
+        return by is None
 
     async def put_decision(self, item: RateItem) -> Answer:
         """As `DynamoDBBucket.put_decision`."""
@@ -143,6 +153,10 @@ class AsyncDynamoDBBucket(AbstractBucket):
 
     async def peek(self, index: int) -> None:
         """No item is kept."""
+
+    def close(self) -> None:
+        """Close the limiter, as `Limiter.close` wants it: without awaiting."""
+        self._limiter._core.close()  # noqa: SLF001 - what its own `close` does on a thread
 
     async def aclose(self) -> None:
         """Close the limiter."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
 from ddb_lease.adapters._http import Denial, Outcome, checked_proxies, client_address, digest_of
-from ddb_lease.adapters._middleware import Cost, Rules
+from ddb_lease.adapters._middleware import Cost, Rules, named
 from ddb_lease.errors import ConfigurationError, StoreUnavailable, TooManyPermits
 from ddb_lease.key_limiter import KeyLimiter
 from ddb_lease.models import Seconds
@@ -95,7 +95,7 @@ class RateLimitMiddleware:
             that takes more than the burst is answered with 429, without `Retry-After`.
         exempt: Requests that are not limited: paths, each with all that is below it, or a function of the environment.
             A path is the whole one, with that of a mount.
-        under: Parents of each key: see `RateLimiter.key`.
+        under: Parents of each key, and of the limiter for requests without a key: see `RateLimiter.key`.
         wait: Seconds, or a timedelta, that a request waits for its permits, on its thread. 0: it is denied at once.
         policy_name: What the fields call a limit that has no name.
         fields: Whether responses have `RateLimit` and `RateLimit-Policy`.
@@ -177,8 +177,9 @@ def _deny(denial: Denial, environ: Environ, start_response: StartResponse) -> It
 def _adding(outcome: Outcome, start_response: StartResponse) -> StartResponse:
     """`start_response` with the fields; what the application itself has of them stays."""
 
-    def start(status: str, headers: list[tuple[str, str]], *exc_info: object) -> object:
-        return start_response(status, [*headers, *outcome.fields], *exc_info)
+    def start(status: str, response_headers: list[tuple[str, str]], exc_info: object = None) -> object:
+        headers = [*response_headers, *outcome.fields]
+        return start_response(status, headers) if exc_info is None else start_response(status, headers, exc_info)
 
     return start
 
@@ -191,4 +192,4 @@ def _path_of(environ: Environ) -> str:
 def _checked_name(name: object) -> str:
     if isinstance(name, str) and name and name.isascii() and name.replace("-", "a").replace("_", "a").isalnum():
         return str(name)
-    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {name!r}")
+    raise ConfigurationError(f"name must be that of a header field, such as 'x-api-key', not {named(name)}")

@@ -266,7 +266,7 @@ class AsyncBucket:
             raise
 
     async def hand_over(self, held: HeldLease, within: object) -> str:
-        """Hand a lease over on a thread. If cancelled, nobody has the token: the lease is held still, or released."""
+        """Hand a lease over on a thread. If cancelled, nobody gets the token: it ends, unless nothing had begun."""
         handing = self.driver.submit(lambda: held.hand_over(within))
 
         def take_back(handed: Future[str]) -> None:
@@ -275,8 +275,12 @@ class AsyncBucket:
 
         try:
             return await answer_of(handing)
-        except asyncio.CancelledError:
-            handing.add_done_callback(take_back)
+        except Exception:
+            raise  # its own answer
+        except BaseException:
+            if not handing.cancelled():  # it has begun: whatever comes of it, nobody may believe in the lease from here
+                held.release_later()
+                handing.add_done_callback(take_back)
             raise
 
     # Called by `process`.

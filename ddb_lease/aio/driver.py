@@ -31,6 +31,10 @@ Result = TypeVar("Result")
 NO_THREAD: Final = StoreUnavailable("no thread was free to send the request in time: see `max_requests`")
 
 
+LEAST_SECONDS: Final = 0.25
+"""How long a request waits for a thread, however late it comes: a thread that is free may take a moment."""
+
+
 def tell(loop: asyncio.AbstractEventLoop, what: Callable[[], object]) -> bool:
     """Call something on a loop soon, from any thread; returns whether the loop is still open."""
     try:
@@ -137,15 +141,26 @@ class Driver:
 
     def by(self, blocking: Blocking) -> Driver:
         """The same for another bucket or rate: on the same threads."""
-        return self if blocking is self._blocking else Driver(blocking=blocking, threads=self._threads)
+        if blocking is self._blocking:
+            return self
+        return Driver(blocking=blocking, threads=self._threads, begin_within=self._begin_within)
 
-    async def run(self, operation: Operation[Result], wakeup: Wakeup, *, observe: Observer | None = None) -> Result:
+    async def run(
+        self,
+        operation: Operation[Result],
+        wakeup: Wakeup,
+        *,
+        observe: Observer | None = None,
+        within: float | None = None,
+    ) -> Result:
         """Run a procedure to its end.
 
         Args:
             operation: What to run.
             wakeup: What to wait on.
             observe: Called with each request and its answer, on the thread that sent it.
+            within: Seconds from now on within which its requests are to be on a thread, or are not sent; one that comes
+                late waits `LEAST_SECONDS` all the same. None: as long as it takes.
 
         Returns:
             The procedure's result.
@@ -155,8 +170,9 @@ class Driver:
         """
         try:
             effect = next(operation)
+            begin_by = None if within is None else running_loop().time() + within
             while True:
-                effect = operation.send(await self._carry_out(effect, wakeup, observe))
+                effect = operation.send(await self._carry_out(effect, wakeup, observe, begin_by))
         except StopIteration as stop:
             result: Result = stop.value
             return result
@@ -169,7 +185,9 @@ class Driver:
         """Submit something that may block to one of the threads."""
         return self._threads.submit(job)
 
-    async def _carry_out(self, effect: Effect, wakeup: Wakeup, observe: Observer | None) -> Answer | None:
+    async def _carry_out(
+        self, effect: Effect, wakeup: Wakeup, observe: Observer | None, begin_by: float | None
+    ) -> Answer | None:
         if isinstance(effect, Pause):
             if effect.wakeable:
                 await wakeup.pause(effect.seconds)
@@ -192,15 +210,23 @@ class Driver:
             if isinstance(request, AtOnce):
                 return Each(answers=tuple(self._blocking.not_sent(look, error) for look in request.looks))
             return self._blocking.not_sent(request, error)
-        if self._begin_within is None or isinstance(request, AtOnce):
+        within = self._to_begin(begin_by)
+        if within is None or isinstance(request, AtOnce):
             return await answer_of(wakeup.flight)
-        waiting = running_loop().call_later(self._begin_within, wakeup.flight.cancel)
+        waiting = running_loop().call_later(within, wakeup.flight.cancel)
         try:
             return await answer_of(wakeup.flight)
         except NeverBegun:
             return self._blocking.not_sent(request, NO_THREAD)
         finally:
             waiting.cancel()
+
+    def _to_begin(self, begin_by: float | None) -> float | None:
+        """Seconds that a request may wait for a thread."""
+        if begin_by is None:
+            return self._begin_within
+        left = max(LEAST_SECONDS, begin_by - running_loop().time())
+        return left if self._begin_within is None else min(left, self._begin_within)
 
 
 async def answer_of(flight: Future[Result]) -> Result:

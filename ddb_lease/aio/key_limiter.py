@@ -52,6 +52,11 @@ class KeyLimiter:
         """The key, and its parents."""
         return (Relative(self._core, self.key),) if self._family is None else self._family.members
 
+    def _as_whole(self) -> KeyLimiter:
+        """The limiter itself, under the parents of this key."""
+        above = [one for one in self._relatives[1:] if (one.core.name, one.key) != (self._core.name, "")]
+        return KeyLimiter(self._core, self._driver, self._runtime, "", above)
+
     def __repr__(self) -> str:
         return f"<key {self.key!r} of {self._core!r}>"
 
@@ -117,7 +122,7 @@ class KeyLimiter:
                 each, await (self._wait_all(family, each, timeout) if patient else self._try_all(family, each))
             )
         wanted = self._core.wanted(n, permits, self.key)
-        verdict = await (self._wait(wanted, timeout) if patient else self._try(wanted))
+        verdict = await (self._wait(wanted, timeout, decides=True) if patient else self._try(wanted, decides=True))
         return self._core.answers.decision(self.key, wanted, allowed=verdict)
 
     def wait_time(self, n: int = 1, **permits: int) -> float:
@@ -172,12 +177,12 @@ class KeyLimiter:
     async def _run(self, operation: Operation[Result]) -> Result:
         return await self._driver.run(operation, Wakeup(self._runtime))
 
-    async def _try(self, wanted: Wanted) -> Verdict:
-        known = self._core.try_at_once(self.key, wanted)
+    async def _try(self, wanted: Wanted, *, decides: bool = False) -> Verdict:
+        known = self._core.try_at_once(self.key, wanted, decides=decides)
         return await self._ask(known) if isinstance(known, Wish) else Verdict(allowed=known)
 
-    async def _wait(self, wanted: Wanted, timeout: Seconds | None) -> Verdict:
-        wish = self._core.wait_for(self.key, wanted, timeout)
+    async def _wait(self, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Verdict:
+        wish = self._core.wait_for(self.key, wanted, timeout, decides=decides)
         return Verdict(allowed=True) if wish is None else await self._ask(wish)
 
     async def _ask(self, wish: Wish, held: list[Held] | None = None) -> Verdict:
@@ -185,7 +190,7 @@ class KeyLimiter:
             wakeup = Wakeup(self._runtime)
             booking = self._core.booking(wish, wakeup.wake)
             with self._core.in_queue(wish, wakeup.wake, booking=booking) as operation:
-                outcome = await self._driver.run(operation, wakeup)
+                outcome = await self._driver.run(operation, wakeup, within=self._core.seconds_left(wish))
             if held is not None and booking.held is not None and isinstance(outcome, Admitted):
                 held.append(booking.held)
             instead = self._core.without_answer(wish, outcome)
@@ -226,7 +231,9 @@ class KeyLimiter:
             wakeup = Wakeup(self._runtime)
             outcome: Any = None
             for step in family.steps(call, wakeup.wake):
-                outcome = await self._driver.by(step.driver).run(step.operation, wakeup)
+                outcome = await self._driver.by(step.driver).run(
+                    step.operation, wakeup, within=family.seconds_left(call)
+                )
                 if step.ends(outcome):
                     break
             instead = family.without_answer(call, outcome)

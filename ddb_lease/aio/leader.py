@@ -39,6 +39,7 @@ from ddb_lease._runtime.leadership import (
     leader_of,
     pause_when_away,
     require_one_leader,
+    require_work,
     used_before,
 )
 from ddb_lease._runtime.mistaken import NotSync
@@ -147,6 +148,7 @@ class Leader(NotSync, BelongsHere):
         )
         self._core.before_exit = self._end_before
         self._bucket = AsyncBucket(self._core, max_requests=max_requests)
+        self._core.state.leads = True
         self.name = self._core.name
         self.table = self._core.table
         self._on_elected, self._on_lost, self._data = on_elected, on_lost, data
@@ -197,10 +199,12 @@ class Leader(NotSync, BelongsHere):
 
         Raises:
             StoreRejected: No table, no permission: waiting will not help. This process does not lead.
-            ConfigurationError: It has run before, or the bucket has more than one token. This process does not lead.
+            ConfigurationError: There is no `on_elected`, it has run before, or the bucket has more than one token. This
+                process does not lead.
 
         What `on_elected` raises it raises too; the place is given up.
         """
+        require_work(self._on_elected, block="async with leader:")
         if self._begin():
             try:
                 await self._run()

@@ -222,11 +222,13 @@ class Lease(NotSync, BelongsHere):
     async def hand_over(self, *, within: Seconds = 30.0) -> str:
         """Hand the lease over, and return a token by which one process adopts it; see `ddb_lease.Lease.hand_over`.
 
-        A guarded block goes on: it is no loss. If it is cancelled, the lease is still held, or it is released in the
-        background: nobody has the token.
+        A guarded block goes on: it is no loss. If it is cancelled, as by a timeout, nobody gets the token, and the
+        lease is not held any more: `check` raises from that instant, and it is released in the background. Only if it
+        is cancelled before anything was sent, the lease is held still; `held` tells.
 
         Args:
-            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year.
+            within: For how long it can be adopted at least: seconds, or a timedelta, up to a year. If the lease has
+                longer than that, it can be adopted for as long.
 
         Returns:
             The token.

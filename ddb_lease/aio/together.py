@@ -17,6 +17,7 @@ from types import TracebackType
 from ddb_lease._protocol.together import GiveBack, Rest, TryFor, WaitFor, together
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import TRY_SECONDS, PendingAcquire
+from ddb_lease._runtime.give_back import release_later
 from ddb_lease._runtime.mistaken import NotSync
 from ddb_lease._runtime.together_core import WantedTogether, checked_permits, lost_of
 from ddb_lease._state.log import log as _log
@@ -87,9 +88,9 @@ class Leases(NotSync, BelongsHere):
             StoreError: One could not be released; all others are. As for `Lease.release`, it is sent again in the
                 background.
         """
-        failed: StoreError | None = None
-        ended = []
         try:
+            failed: StoreError | None = None
+            ended = []
             for held in self._held:
                 held.begin_release()
             for lease in self.leases:
@@ -106,11 +107,15 @@ class Leases(NotSync, BelongsHere):
         return all(ended)
 
     async def __aenter__(self) -> Leases:
-        if self._entered and self.held:
-            raise ConfigurationError("these leases are entered already, by a block that releases them: use them there")
-        self._entered = True
         try:
+            if self._entered and self.held:
+                raise ConfigurationError(
+                    "these leases are entered already, by a block that releases them: use them there"
+                )
+            self._entered = True
             self.check()
+        except ConfigurationError:
+            raise  # the block that they are in goes on
         except BaseException:
             with contextlib.suppress(StoreError):  # report the loss, not this error
                 await self.release()  # `__aexit__` will not be called
@@ -128,6 +133,9 @@ class Leases(NotSync, BelongsHere):
         except StoreError as error:
             # A failed release must neither mask nor replace the body's outcome.
             _log.warning("not released yet, and expires otherwise: %s", error)
+        except BaseException:
+            release_later(self._held)  # perhaps before the release began: nobody else would call it again
+            raise
 
     def _give_up(self) -> None:
         if not self._entered:
@@ -152,14 +160,14 @@ async def acquire_all(
         timeout: Seconds, or a timedelta, to wait at most for all of it; None waits for ever.
         rate: A limiter, a key of one, or a pair of one and a number: permits that are taken last.
         data: What to attach to each lease.
-        on_lost: Called once, with the first lease that is lost; see `Lease.on_lost`.
+        on_lost: Called once, with the first lease that is lost after all were had; see `Lease.on_lost`.
 
     Returns:
         All leases, held and renewed in the background: a block.
 
     Raises:
         AcquireTimeout: Not all could be had in time. Nothing is held, and no permit was spent.
-        LeaseLost: One was lost while the permits were waited for. Nothing is held; the permits are spent.
+        LeaseLost: One was lost while the others or the permits were waited for. Nothing is held.
         ConfigurationError: The arguments cannot work. Nothing is held.
         StoreUnavailable: As in `LeaseBucket.acquire`. Nothing is held.
         StoreRejected: As in `LeaseBucket.acquire`. Nothing is held.
@@ -216,30 +224,35 @@ class _Together:
         data: Data | None,
         on_lost: OnLost | None,
     ) -> None:
-        self._wanted: WantedTogether[LeaseBucket] = WantedTogether(buckets, kind=LeaseBucket, timeout=timeout)
+        self._wanted: WantedTogether[LeaseBucket] = WantedTogether(
+            buckets, kind=LeaseBucket, timeout=timeout, data=data
+        )
         self._data = data
         self._on_lost = None if on_lost is None else _FirstLoss(on_lost).tell
         self._at: dict[int, Lease] = {}
 
     async def acquire(self, permits: tuple[RateLimiter | KeyLimiter, int] | None) -> Leases:
         try:
-            await self._acquire_each()
-            leases = Leases([self._at[place] for place in range(len(self._wanted.parts))])
+            leases = await self._acquire_each()
             if permits is not None:
                 limiter, number = permits
                 await limiter.acquire(number, timeout=self._wanted.left())
                 leases.check()
+            if self._on_lost is not None:  # not before: what is given back again has nothing to tell
+                for lease in leases:
+                    lease.on_lost = self._on_lost
             return leases
-        except Exception as error:
+        except BaseException as error:
             if self._at:
                 _log.info("acquire_all gives back what it had: %s", error)
-            await self._give_back()
-            raise
-        except BaseException:
-            self._release_later()
+            try:
+                if isinstance(error, Exception):
+                    await self._give_back()
+            finally:
+                self._release_later()  # what is left, where it was cancelled
             raise
 
-    async def _acquire_each(self) -> None:
+    async def _acquire_each(self) -> Leases:
         wanted = self._wanted
         bucket, _ = wanted.parts[0]
         moves = together(len(wanted.parts), wanted.core.state.chance)
@@ -255,16 +268,21 @@ class _Together:
                         left = wanted.left()
                         seconds = TRY_SECONDS if left is None else min(left, TRY_SECONDS)
                         worked = await self._take(place, seconds, patient=False)
+                        if not worked:
+                            wanted.require_time(place)
                     case GiveBack():
                         await self._give_back()
                     case Rest(seconds):
                         await bucket._bucket.run(wanted.rest(seconds))  # noqa: SLF001 - each API's own class
                 move = moves.send(worked)
+        leases = Leases([self._at[place] for place in range(len(wanted.parts))])
+        leases.check()  # one may have been lost while the others were waited for
+        return leases
 
     async def _take(self, place: int, timeout: float | None, *, patient: bool) -> bool:
         bucket, count = self._wanted.parts[place]
         lease = await bucket._win(  # noqa: SLF001 - as its own acquire
-            timeout, self._data, self._on_lost, count=count, patient=patient
+            timeout, self._data, None, count=count, patient=patient
         )
         if isinstance(lease, PendingAcquire):
             return False
@@ -272,14 +290,19 @@ class _Together:
         return True
 
     async def _give_back(self) -> None:
-        """Release what was had; if that is cancelled, workers do."""
-        had = Leases(list(self._at.values()))
+        """Release what was had. In an outage one release waits for answers, and workers send the others meanwhile.
+
+        If it is cancelled, all is in `_at` still.
+        """
+        had = list(self._at.values())
+        for lease in had:
+            lease._held.begin_release()  # noqa: SLF001 - a handle of the same lease
         try:
-            with contextlib.suppress(StoreError):  # it is sent again in the background
-                await had.release()
-        finally:
-            self._at = {}
+            for lease in had:
+                await lease.release()
+        except StoreError:  # it is sent again in the background
+            self._release_later()
+        self._at = {}
 
     def _release_later(self) -> None:
-        for lease in self._at.values():
-            lease._held.release_later()  # noqa: SLF001 - a handle of the same lease
+        release_later([lease._held for lease in self._at.values()])  # noqa: SLF001 - a handle of the same lease

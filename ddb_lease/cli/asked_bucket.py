@@ -45,7 +45,7 @@ def asked_bucket(options: argparse.Namespace, *, on_event: OnEvent | None = None
     where = connection.arguments(options)
     max_tokens, lease = options.max_tokens, options.lease
     if max_tokens is None or options.grace is not None:
-        stored = stored_settings(options.bucket, **where)
+        stored = stored_settings(options.bucket, timeout=getattr(options, "timeout", None), **where)
         if stored is not None:
             lease = stored.lease_ms / 1000 if "lease" not in options.given else lease
             max_tokens = stored.max_tokens if max_tokens is None else max_tokens

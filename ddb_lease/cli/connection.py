@@ -10,7 +10,7 @@ from typing import Any
 from ddb_lease._runtime.arguments import DEFAULT_TABLE
 from ddb_lease.bucket import LeaseBucket
 from ddb_lease.cli import pages
-from ddb_lease.dynamodb import ConnectionSettings, new_session
+from ddb_lease.dynamodb import ConnectionSettings, Session, new_session
 from ddb_lease.errors import ConfigurationError
 
 
@@ -77,8 +77,23 @@ def arguments(options: argparse.Namespace, *, make_table: bool = True) -> dict[s
         return {"table": options.table, "session": engine.session(), "endpoint_url": engine.endpoint_url}
     # boto3 itself reads AWS_DEFAULT_REGION only; other AWS tools, and their users, know AWS_REGION too.
     region = options.region or os.environ.get("AWS_REGION")
-    session = new_session(profile=options.profile, region=region)
+    session = session_in_region(profile=options.profile, region=region)
     return {"table": options.table, "session": session, "endpoint_url": options.endpoint_url}
+
+
+def session_in_region(*, profile: str | None, region: str | None) -> Session:
+    """A session of boto3's that has a region.
+
+    Raises:
+        ConfigurationError: There is no such profile, or no region.
+    """
+    session = new_session(profile=profile, region=region)
+    if session.region_name is None:
+        raise ConfigurationError(
+            "no AWS region is set: set AWS_DEFAULT_REGION, or one in the profile, or give --region; for this machine's "
+            "engine give --local"
+        )
+    return session
 
 
 def place(options: argparse.Namespace) -> str:

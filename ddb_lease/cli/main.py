@@ -76,7 +76,8 @@ def _execute(arguments: Sequence[str]) -> int:
     own, command = split_command(arguments)
     top = parser()
     try:
-        words = parsing.arranged(own, top, everywhere=everywhere())
+        after = command if "--" in arguments else None
+        words = parsing.arranged(own, top, everywhere=everywhere(), command=after)
         options, left = top.parse_known_args(words)
         if command and not options.leaf.get_default(parsing.TAKES_COMMAND):
             options.leaf.error(f"only run, lead and limit take a command after --: {' '.join(command)}")

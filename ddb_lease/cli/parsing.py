@@ -63,32 +63,46 @@ def meant(given: str, known: Collection[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def arranged(words: Sequence[str], top: argparse.ArgumentParser, *, everywhere: argparse.ArgumentParser) -> list[str]:
+def arranged(
+    words: Sequence[str],
+    top: argparse.ArgumentParser,
+    *,
+    everywhere: argparse.ArgumentParser,
+    command: Sequence[str] | None = None,
+) -> list[str]:
     """Our own words, as argparse reads them best.
 
     Args:
         words: All before the first ``--``.
         top: The parser of the whole command line.
         everywhere: A parser of the options that may stand before the command.
+        command: What stands after the first ``--``; None if there is none.
 
     Raises:
         SystemExit: There is no such command, or the command to run stands here without ``--``.
     """
-    return _Line(words, top=top, everywhere=everywhere).arranged()
+    return _Line(words, top=top, everywhere=everywhere, command=command).arranged()
 
 
 class _Line:
     def __init__(
-        self, words: Sequence[str], *, top: argparse.ArgumentParser, everywhere: argparse.ArgumentParser
+        self,
+        words: Sequence[str],
+        *,
+        top: argparse.ArgumentParser,
+        everywhere: argparse.ArgumentParser,
+        command: Sequence[str] | None,
     ) -> None:
         self._words = list(words)
         self._top = self._parser = top
         self._everywhere = everywhere
+        self._command = command
         self._out: list[str] = []
         self._early: list[str] = []
+        self._named: list[str] = []
 
     def arranged(self) -> list[str]:
-        at, names = 0, 0
+        at = 0
         while at < len(self._words):
             word = self._words[at]
             commands = subcommands(self._parser)
@@ -103,10 +117,10 @@ class _Line:
                 continue
             if commands:
                 self._enter(word, commands)
-            elif names == len(_names(self._parser)) and self._parser.get_default(TAKES_COMMAND):
+            elif len(self._named) == len(_names(self._parser)) and self._parser.get_default(TAKES_COMMAND):
                 self._refuse_command(at)
             else:
-                names += 1
+                self._named.append(word)
                 self._out.append(word)
             at += 1
         return self._out + self._early
@@ -148,6 +162,10 @@ class _Line:
 
     def _refuse_command(self, at: int) -> NoReturn:
         ours, command = self._words[:at], self._words[at:]
+        if self._command is not None:
+            what = str(_names(self._parser)[0].metavar)
+            given = " and ".join(repr(word) for word in [*self._named, self._words[at]])
+            self._parser.error(f"one {what} only, before --: {given} are given")
         self._parser.error(f"write the command after --: {self._top.prog} {shlex.join([*ours, '--', *command])}")
 
 

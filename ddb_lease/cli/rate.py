@@ -9,17 +9,18 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ddb_lease._runtime.rates.stored_rate import stored_limits
 from ddb_lease.cli import connection, formatting, pages, rate_output
 from ddb_lease.cli.formatting import printable
-from ddb_lease.cli.streams import show
+from ddb_lease.cli.streams import say, show
 from ddb_lease.dynamodb import ConnectionSettings
 from ddb_lease.errors import ConfigurationError, UnknownBucket
 from ddb_lease.key_limiter import KeyLimiter
-from ddb_lease.models import Limit
+from ddb_lease.models import Limit, RateStatus
 from ddb_lease.rate_limiter import RateLimiter
 
 _Subparsers = argparse._SubParsersAction  # noqa: SLF001 - argparse has no public name for it
@@ -141,6 +142,7 @@ def execute_status(options: argparse.Namespace) -> int:
     """Show it."""
     with _limiter(options) as limiter:
         status = _view(limiter, options).status()
+    _note_unused(options, status)
     show(rate_output.as_json(status) if options.json else rate_output.as_table(status))
     return 0
 
@@ -179,6 +181,8 @@ def execute_override(options: argparse.Namespace) -> int:
     with _limiter(options) as limiter:
         if options.remove:
             _require_overridden(options, _view(limiter, options).status().override)
+        if not options.end:
+            _note_unused(options, _view(limiter, options).status())
         held = _view(limiter, options).override(*whole, **limits)
     _tell(options, {"limits": _plain(held)}, rate_output.limits_text(held))
     return 0
@@ -191,6 +195,7 @@ def execute_block(options: argparse.Namespace) -> int:
         if options.end:
             view.unblock()
         else:
+            _note_unused(options, view.status())
             view.block(options.seconds)
     text = "not blocked" if options.end else f"blocked for {formatting.shown(options.seconds)}"
     _tell(options, {"blocked_seconds": 0.0 if options.end else options.seconds}, text)
@@ -322,6 +327,18 @@ def _stored(options: argparse.Namespace, where: dict[str, Any]) -> dict[str, Lim
     settings = ConnectionSettings(session=where.get("session"), endpoint_url=where.get("endpoint_url"))
     stored = stored_limits(options.name, table=where["table"], connection=settings)
     return None if stored is None else dict(stored)
+
+
+def _note_unused(options: argparse.Namespace, status: RateStatus) -> None:
+    """Say so if nothing is known of a key: it may be mistyped, and whatever is done to it is done to nobody."""
+    if options.key is None or status.blocked_seconds or status.override:
+        return
+    if all(status.limits[name].remaining >= (limit.burst or 1) for name, limit in status.settings.items()):
+        words = ["ddb-lease", "rate", "keys", options.name, *connection.words(options)]
+        say(
+            f"note: key {printable(repr(options.key))} was never used, or not lately; {printable(shlex.join(words))} "
+            "lists the keys"
+        )
 
 
 def _view(limiter: RateLimiter, options: argparse.Namespace) -> RateLimiter | KeyLimiter:

@@ -119,7 +119,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--timeout",
         type=formatting.duration,
         metavar="TIME",
-        help="wait at most this long for a slot (default: for ever)",
+        help="wait at most this long for a slot (default: for ever); 20s at most if DynamoDB has never answered",
     )
     parser.add_argument(
         "--hold-at-least",

@@ -155,7 +155,8 @@ class ConnectionSettings:
             )
         except aws.NoRegionError as error:
             raise ConfigurationError(
-                "no AWS region is set: set AWS_DEFAULT_REGION, or one in the profile, or give a session (--region)"
+                "no AWS region is set: set AWS_DEFAULT_REGION, or one in the profile, or give session= with one; for "
+                "this machine's engine give **ddb_lease.local.connect()"
             ) from error
         except (aws.BotoCoreError, ValueError) as error:
             raise ConfigurationError(f"cannot set up a DynamoDB client: {error}") from error

@@ -48,9 +48,10 @@ class Store:
         self._no_credentials = False
 
     @property
-    def whereabouts(self) -> tuple[str, str]:
-        """The table, and the endpoint that it is reached at."""
-        return self._address.table, str(getattr(self._client.meta, "endpoint_url", None))
+    def whereabouts(self) -> tuple[str, str, str]:
+        """The table, and the endpoint and the region that it is reached at."""
+        meta = self._client.meta
+        return self._address.table, str(getattr(meta, "endpoint_url", None)), str(getattr(meta, "region_name", None))
 
     def send(self, request: Request) -> Reply:
         """Send one request once.

@@ -38,6 +38,8 @@ class Awaited:
     table: str
     bucket: str
     remaining_s: float
+    is_rate: bool = False
+    """Whether it is a key of a rate, and what is waited for is its block, or permits that it gave in advance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +85,11 @@ def _report(engine: Engine, method: str) -> Report:
         raise EngineError(f"the engine at {engine.endpoint_url} does not answer: {error}") from error
     if not isinstance(document, dict):
         raise EngineError(f"the engine at {engine.endpoint_url} does not say who holds leases: see its log")
+    awaited = document["awaited"]
+    are_rates = document.get("awaited_rates", [False] * len(awaited))  # an engine of an earlier version does not say
     return Report(
         held=tuple(Held(**entry) for entry in document["held"]),
-        awaited=tuple(Awaited(**entry) for entry in document["awaited"]),
+        awaited=tuple(Awaited(**entry, is_rate=is_rate) for entry, is_rate in zip(awaited, are_rates, strict=True)),
     )
 
 

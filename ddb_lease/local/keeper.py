@@ -81,6 +81,7 @@ class Keeper:
 
     def report(self) -> dict[str, object]:
         """Who holds leases, and which buckets wait for leases of an earlier engine; for people."""
+        awaited = sorted(by_bucket(self._journal.awaited()).items())
         return {
             "held": [
                 {"table": place.table, "bucket": place.bucket, "item": place.item, "owner": text(item.get("owner"))}
@@ -90,8 +91,10 @@ class Keeper:
             ],
             "awaited": [
                 {"table": whole.table, "bucket": whole.shown, "remaining_s": self._remaining_s(until_ms)}
-                for whole, until_ms in sorted(by_bucket(self._journal.awaited()).items())
+                for whole, until_ms in awaited
             ],
+            # Apart, as programs of earlier versions know no more of an entry.
+            "awaited_rates": [bool(whole.item) for whole, _ in awaited],
         }
 
     def forget_awaited(self) -> None:

@@ -44,7 +44,12 @@ def text(awaited: Sequence[Awaited]) -> str:
     more = f" and {len(awaited) - _NAMES} more" if len(awaited) > _NAMES else ""
     longest = duration_text(max(entry.remaining_s for entry in awaited))
     until = "for another" if len(awaited) == 1 else "for up to another"
+    why = []
+    if not all(entry.is_rate for entry in awaited):
+        why.append("leases of an earlier engine run; if their holders are dead")
+    if any(entry.is_rate for entry in awaited):
+        why.append("a rate's block, or permits given in advance, of an earlier engine run; if that may be forgotten")
     return (
-        f"{names}{more} in table {awaited[0].table}: nothing is granted {until} {longest}, as leases of an earlier "
-        "engine run; if their holders are dead: ddb-lease local start --no-wait"
+        f"{names}{more} in table {awaited[0].table}: nothing is granted {until} {longest}, as {', and '.join(why)}: "
+        "ddb-lease local start --no-wait"
     )

@@ -26,7 +26,9 @@ class Simulated:
 
     def session(self) -> Any:
         """Like the simulator's clients, without the faults."""
-        return types.SimpleNamespace(client=lambda name, *, config, **_: _SimulatedClient(self.execute, config))
+        return types.SimpleNamespace(
+            client=lambda name, *, config, **_: _SimulatedClient(self.execute, config), region_name="us-east-1"
+        )
 
     def items(self) -> list[Any]:
         """All items of the table."""

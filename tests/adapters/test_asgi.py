@@ -1,6 +1,7 @@
 """What only middleware for ASGI meets: a loop that must not be blocked, clients that leave, websockets, lifespans."""
 
 import asyncio
+import contextvars
 import threading
 
 import pytest
@@ -101,6 +102,28 @@ def test_the_loop_goes_on_while_the_service_takes_its_time(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == 200
 
 
+def test_a_request_for_which_no_thread_is_free_is_answered_in_time(limiter):
+    asked, answer = threading.Event(), threading.Event()
+
+    def hangs(request):
+        asked.set()
+        answer.wait(PATIENCE)
+
+    async def main():
+        permits = limiter(rate=10, max_requests=1)
+        permits._core._grace = 0.0
+        await permits.status()
+        permits.tap.inject(object, before=hangs)
+        app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
+        first = asyncio.ensure_future(ask(app))
+        assert await asyncio.to_thread(asked.wait, PATIENCE)
+        others = await asyncio.gather(*(ask(app, address=f"192.0.2.{number}") for number in range(8, 16)))
+        answer.set()
+        return [(await first).status, *(other.status for other in others)]
+
+    assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == [200] + [503] * 8
+
+
 def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
     async def main():
         permits = limiter()
@@ -118,11 +141,12 @@ def test_other_requests_are_answered_while_one_waits_for_its_permits(limiter):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == []
 
 
-def test_a_request_whose_time_is_over_while_another_asks_for_the_first_time_is_denied(limiter):
+def test_a_request_that_another_asked_for_in_vain_is_told_of_the_outage_and_not_of_its_quota(limiter):
     answer = threading.Event()
 
     async def main():
         permits = limiter(rate=5)
+        permits._core._grace = 0.05
         permits.tap.inject(object, before=lambda _: answer.wait(PATIENCE))
         app = RateLimitMiddleware(ok, limiter=permits, wait=0.05)
         first = Client().run(app)
@@ -134,8 +158,8 @@ def test_a_request_whose_time_is_over_while_another_asks_for_the_first_time_is_d
         return client.sent[0]
 
     denied = asyncio.run(asyncio.wait_for(main(), PATIENCE))
-    assert denied["status"] == 429
-    assert dict(denied["headers"])[b"retry-after"] == b"1"
+    assert denied["status"] == 503
+    assert dict(denied["headers"])[b"retry-after"] == b"5"
 
 
 # A client that leaves while it waits.
@@ -229,7 +253,7 @@ def test_a_client_that_waits_for_100_continue_is_not_asked_for_its_body(limiter)
     assert asyncio.run(main()) == (0, 200)
 
 
-def test_what_a_wait_raises_is_raised_and_so_is_what_receive_raises():
+def test_what_a_wait_raises_is_raised_and_what_receive_raises_is_for_the_application():
     async def fails():
         raise LookupError
 
@@ -238,19 +262,45 @@ def test_what_a_wait_raises_is_raised_and_so_is_what_receive_raises():
         with pytest.raises(LookupError):
             await inbox.during(fails())
         inbox.close()
-        broken, cancelled = Inbox(fails), asyncio.Event()
+        broken = Inbox(fails)
 
         async def work():
-            try:
-                await asyncio.sleep(PATIENCE)
-            finally:
-                cancelled.set()
+            await turns()
+            return 7
 
+        assert await broken.during(work()) == 7
         with pytest.raises(LookupError):
-            await broken.during(work())
-        return cancelled.is_set()
+            await broken.receive()
+        unasked = Inbox(fails)
+        assert await unasked.during(work()) == 7
+        unasked.close()
+
+    asyncio.run(main())
+
+
+def test_a_message_without_a_body_is_kept_as_it_is():
+    async def main():
+        message = {"type": "http.request", "body": None}
+        inbox = Inbox(Client(message).receive)
+        await inbox.during(turns())
+        return (await inbox.receive()) is message
 
     assert asyncio.run(main())
+
+
+def test_context_variables_that_a_key_sets_are_the_applications(limiter):
+    tenant, seen = contextvars.ContextVar("tenant", default=""), []
+
+    async def app(scope, receive, send):
+        seen.append(tenant.get())
+        await ok(scope, receive, send)
+
+    def key(scope):
+        tenant.set("ann")
+        return "ann"
+
+    asyncio.run(ask(RateLimitMiddleware(app, limiter=limiter(rate=5), key=key, wait=5)))
+    assert seen == ["ann"]
 
 
 # What an application does.

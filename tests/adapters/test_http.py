@@ -7,7 +7,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ddb_lease import ConfigurationError, Decision, Limit, LimitDecision
-from ddb_lease.adapters._http import as_key, checked_policy_name, client_address, digest_of, is_below, never, outcome_of
+from ddb_lease.adapters._http import (
+    _known_network,
+    as_key,
+    checked_policy_name,
+    client_address,
+    digest_of,
+    is_below,
+    never,
+    outcome_of,
+)
 from tests.adapters.clients import items
 
 HOUR, YEAR = 3600.0, 365 * 86_400.0
@@ -90,9 +99,16 @@ def test_each_limit_of_several_has_its_item():
     denial = outcome_of(told, {"requests": 1, "tokens": 50}, policy="default", fields=True).denial
     fields = dict(denial.fields)
     assert fields["RateLimit-Policy"] == '"requests";q=10;w=60, "tokens";q=1000;w=60'
-    assert fields["RateLimit"] == '"requests";r=4;t=4, "tokens";r=0;t=3'
+    assert fields["RateLimit"] == '"requests";r=4;t=24, "tokens";r=0;t=3'
     assert fields["Retry-After"] == "4"
     assert json.loads(denial.body)["violated-policies"] == ["tokens"]
+
+
+def test_limits_that_are_not_short_keep_their_window():
+    settings = {"second": Limit(1, per=1, burst=1), "day": Limit(1_000, per=86_400, burst=1_000)}
+    told = decision(settings, second=(0, 0.9), day=(998, 0.0), allowed=False, retry_after=0.9)
+    fields = dict(outcome_of(told, {"second": 1, "day": 1}, policy="default", fields=True).denial.fields)
+    assert fields["RateLimit"] == '"second";r=0;t=1, "day";r=998;t=86228'
 
 
 def test_a_denial_is_a_problem_of_the_drafts_type():
@@ -197,6 +213,15 @@ def test_an_address_is_the_one_that_the_last_trusted_proxy_saw(forwarded, proxie
 )
 def test_a_peer_is_what_the_server_says_it_is(peer, found):
     assert client_address(peer, "", trusted_proxies=0, ipv6_prefix=128) == found
+
+
+def test_what_is_longer_than_any_address_is_not_remembered():
+    _known_network.cache_clear()
+    for text in ("f" * 100_000, "[2001:db8::1]:" + "1" * 100, "1.2.3.4:" + "1" * 100):
+        assert client_address("192.0.2.1", text, trusted_proxies=1, ipv6_prefix=64) == "192.0.2.1"
+    assert _known_network.cache_info().currsize == 1, "the peer"
+    longest = "[ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255]:65535"
+    assert client_address(None, longest, trusted_proxies=1, ipv6_prefix=64) == "ffff:ffff:ffff:ffff::/64"
 
 
 @given(st.text(alphabet="0123456789.:[]%, af\r\n/"))

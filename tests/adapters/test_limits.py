@@ -1,5 +1,6 @@
 """The storage for `limits`: the cases of its own test suite, in its strategies; URIs; what it costs; what it refuses."""
 
+import asyncio
 import pickle
 import threading
 
@@ -381,6 +382,9 @@ def test_a_table_may_be_named_by_its_arn():
 def test_options_win_over_the_uri_and_what_is_left_out_is_usual():
     core = of_uri("dynamodb:///t?name=a", name="b", session=SESSION)._core
     assert (core.name, core.table, core._memory.seconds) == ("b", "t", 5.0)
+    core = of_uri("dynamodb://eu-west-2/t?profile=nobody", session=SESSION, table="u")._core
+    assert (core.table, core._store._client.meta.region_name) == ("u", "eu-west-1")
+    assert of_uri("dynamodb://local?endpoint_url=http://127.0.0.1:1/", session=SESSION)._core.name == "limits"
     assert of_uri("dynamodb://", session=SESSION)._core.table == "ddb-lease"
     assert repr(of_uri("dynamodb://", session=SESSION)) == "<DynamoDBStorage 'limits' in table 'ddb-lease'>"
 
@@ -398,7 +402,13 @@ def test_options_win_over_the_uri_and_what_is_left_out_is_usual():
         ("dynamodb:///t?timeout=nan", {}, "timeout must be"),
         ("dynamodb:///t?name=", {}, "a storage's name must be a non-empty string"),
         ("dynamodb:///t#x", {}, "has a fragment"),
-        ("dynamodb://eu-west-1/t", {"session": SESSION}, "give a region or a profile, or a session or a client"),
+        ("dynamodb:///t", {"region": "eu-west-1", "session": SESSION}, "give a region or a profile, or a session or a"),
+        ("dynamodb://shop?name=a", {}, r"'shop' is no region; a table stands after three slashes: dynamodb:///shop\?n"),
+        (
+            "async+dynamodb://ddb-lease",
+            {"session": SESSION},
+            "'ddb-lease' is no region; .*: async.dynamodb:///ddb-lease",
+        ),
         ("dynamodb:///t?endpoint_url=localhost", {"session": SESSION}, "endpoint"),
         ("dynamodb:///t?profile=nobody", {}, "nobody"),
         ("async+dynamodb://eu-west-1/t?max_requests=0", {}, "max_requests"),
@@ -444,6 +454,28 @@ def test_threads_are_each_shown_a_count_of_their_own(service):
     for thread in threads:
         thread.join()
     assert sorted(found) == list(range(1, 201))
+
+
+def test_a_hit_for_which_no_thread_is_free_is_told_in_time(service):
+    asked, answer = threading.Event(), threading.Event()
+    execute = service.table.execute
+
+    def hangs(*args, **kwargs):
+        asked.set()
+        answer.wait(60)
+        return execute(*args, **kwargs)
+
+    async def main():
+        storage = service.storage("asyncio", max_requests=1, timeout=0.1)
+        await storage.incr("warm", 60)
+        service.table.execute = hangs
+        first = asyncio.ensure_future(storage.incr("k", 60))
+        assert await asyncio.to_thread(asked.wait, 60)
+        others = await asyncio.gather(*(storage.incr(f"k{n}", 60) for n in range(9)), return_exceptions=True)
+        answer.set()
+        return await first, {type(other) for other in others}
+
+    assert asyncio.run(asyncio.wait_for(main(), 60)) == (1, {StoreUnavailable})
 
 
 def test_a_limit_in_words(fixed, sliding):

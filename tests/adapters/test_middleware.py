@@ -7,6 +7,7 @@ import time
 import pytest
 
 from ddb_lease import ConfigurationError, Limit, RateLimiter, StoreRejected, StoreUnavailable, aio
+from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease.adapters import asgi, wsgi
 from tests.adapters.clients import items
 from tests.support import REJECTED, UNSENT
@@ -106,6 +107,21 @@ def test_parents_of_keys_limit_all_of_them_together(make, by):
     assert answers[0]["ratelimit-policy"] == '"default";q=2;w=3600', "the tighter one"
 
 
+@pytest.mark.parametrize("above", ["another limiter", "the limiter itself", "a key under it"])
+def test_requests_without_a_key_are_under_the_parents_too(make, by, above):
+    limiter, total = make(rate=5, per=HOUR), make("total", rate=3, per=HOUR)
+    parents = {
+        "another limiter": [total.real],
+        "the limiter itself": [total.real, limiter.real],
+        "a key under it": [total.real, make("regions", rate=9, per=HOUR).real.key("eu", under=[limiter.real])],
+    }
+    get = by.around(limiter.real, key=by.module.by_header("x-key"), under=parents[above])
+    assert [get(x_key="ann").status, get().status, get().status] == [200] * 3
+    assert [get(x_key="bob").status, get().status] == [429] * 2
+    assert total.status().available == 0
+    assert limiter.status().available == (3 if above == "another limiter" else 2)
+
+
 def test_exempt_requests_take_nothing_and_are_told_nothing(make, by):
     limiter = make(rate=1, per=HOUR)
     get = by.around(limiter.real, exempt=["/health", "/static/"])
@@ -128,6 +144,14 @@ def test_a_request_may_cost_more_or_nothing(make, by):
     huge = get("/huge")
     assert (huge.status, "retry-after" in huge) == (429, False)
     assert by.called[-1] == "/free"
+
+
+def test_a_cost_is_measured_by_the_stored_burst(make, by):
+    make(rate=50, per=HOUR).acquire()
+    get = by.around(make(rate=5, per=HOUR).real, key=None, cost=20)
+    assert [get().status for _ in range(3)] == [200, 200, 429]
+    get = by.around(make(rate=5, per=HOUR).real, key=None, cost=51)
+    assert "retry-after" not in get()
 
 
 def test_several_limits_are_charged_together_and_each_is_told(make, by):
@@ -193,6 +217,27 @@ def test_a_request_waits_for_its_permits_as_long_as_it_may(make, by):
     assert int(denied["retry-after"]) > 60, "it is told at once"
 
 
+def test_a_service_that_answers_later_than_a_request_may_wait_denies_nobody(make, by):
+    limiter, answer = make(rate=5, per=HOUR), threading.Event()
+    get = by.around(limiter.real, key=None, wait=0.05)
+    assert get().status == 200
+    limiter.tap.inject(Charge, before=lambda _: answer.wait(PATIENCE))
+    statuses = []
+    threads = [threading.Thread(target=lambda: statuses.append(get().status)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until, book = time.monotonic() + PATIENCE, limiter._core.state.book("")
+    while sum(not one.patient for one in book.waiting()) < 3:  # all but the one that asks have waited long enough
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    answer.set()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 4
+    assert get().status == 429
+    assert charges(limiter) <= 3
+
+
 # The service is away.
 
 
@@ -230,7 +275,7 @@ def test_a_rejection_is_a_mistake_in_the_setup_and_is_raised(make, by):
 
 BAD = {
     "key": [3, lambda: "k", "x-api-key"],
-    "cost": [0.5, "1", True, -1, {"permits": "1"}, 6, lambda: 1],
+    "cost": [0.5, "1", True, -1, {"permits": "1"}, {"requests": 1}, lambda: 1],
     "exempt": ["/health", ["health"], [3], ["/"], 7],
     "wait": [-1, None, "1"],
     "policy_name": ["", "a\r\nb"],
@@ -301,3 +346,29 @@ def test_threads_may_use_one_middleware_at_once(make, by):
     for thread in threads:
         thread.join(PATIENCE)
     assert sorted(statuses) == [200] * 5 + [429] * 3
+
+
+def test_a_function_that_makes_keys_is_no_key(make, by):
+    limiter = make(rate=1).real
+    for module in (asgi, wsgi):
+        for maker, call in (
+            (module.by_header, r'by_header\("x-api-key"\)'),
+            (module.by_client_address, r"by_cl.*\(\)"),
+        ):
+            with pytest.raises(ConfigurationError, match=f"^key must be what by_.* returns: write key={call}$"):
+                by.around(limiter, key=maker)
+
+
+def test_no_message_shows_a_request(make, by):
+    limiter = make(rate=1).real
+    secret = "the-secret-of-a-client"
+    for settings in (
+        {"key": lambda request: request},
+        {"key": lambda request: by.module.by_header(name=request)},
+        {"cost": lambda request: {"permits": [request]}},
+        {"cost": lambda request: [request]},
+    ):
+        with pytest.raises(ConfigurationError) as raised:
+            by.around(limiter, **settings)(x_api_key=secret)
+        assert secret not in str(raised.value)
+        assert len(str(raised.value)) < 150

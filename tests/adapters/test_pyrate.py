@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from pyrate_limiter import BucketFactory, Duration, Limiter, Rate, RateItem
 
+from ddb_lease import ConfigurationError
 from ddb_lease.adapters.pyrate import AsyncDynamoDBBucket, DynamoDBBucket
 from tests.adapters.service import SESSION, Service
 
@@ -71,6 +72,26 @@ def test_a_weight_is_taken_as_a_whole_and_one_beyond_the_burst_never(new_bucket)
         assert bucket.put_decision(RateItem("item", 0, weight=5)).retry_after_ms is None
 
 
+def test_a_weight_beyond_the_stored_burst_is_never_let_in_and_raises_nothing(new_bucket):
+    new_bucket(TWO_A_MINUTE).put(RateItem("item", 0))
+    bucket = new_bucket(Rate(50, Duration.MINUTE))
+    item = RateItem("item", 0, weight=3)
+    assert not bucket.put(item)
+    assert bucket.waiting(item) == -1
+    assert bucket.put_decision(item).retry_after_ms is None
+    assert bucket.put(RateItem("item", 0))
+
+
+def test_another_call_in_between_lets_no_item_in(new_bucket):
+    class Overtaken(DynamoDBBucket):
+        """Another thread's call is admitted whenever one was denied."""
+
+        failing_rate = property(lambda self: None, lambda self, rate: None)
+
+    bucket, item = new_bucket(Rate(1, Duration.MINUTE), kind=Overtaken), RateItem("item", 0)
+    assert [bucket.put(item) for _ in range(2)] == [True, False]
+
+
 def test_a_denial_says_how_long_to_wait(new_bucket):
     bucket = new_bucket(TWO_A_MINUTE)
     item = RateItem("item", 0, weight=2)
@@ -124,6 +145,8 @@ def test_asyncio(new_bucket):
         await bucket.flush()
         again = await limiter.try_acquire_async("item", blocking=False)
         limiter.close()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await bucket.put(item)
         await bucket.aclose()
         return found, counted, again
 

@@ -59,6 +59,19 @@ def test_an_application_may_begin_late_and_anew_after_an_error(limiter, by):
     assert len(answer.all("ratelimit")) == 1
 
 
+def test_an_application_may_call_start_response_by_keyword(limiter):
+    seen = []
+
+    def app(environ, start_response):
+        start_response(status="200 OK", response_headers=[])
+        start_response("500 Oops", [], exc_info=(LookupError, None, None))
+        return []
+
+    RateLimitMiddleware(app, limiter=limiter, key=None)({}, lambda *given: seen.append(given))
+    assert [(given[0], len(given)) for given in seen] == [("200 OK", 2), ("500 Oops", 3)]
+    assert all(dict(given[1])["RateLimit"] for given in seen)
+
+
 def test_an_applications_own_error_is_its_own_and_its_permit_is_used(limiter):
     def broken(environ, start_response):
         raise LookupError("mine")

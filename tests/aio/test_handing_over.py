@@ -1,10 +1,11 @@
 """Handing a lease over on a loop: guarded blocks go on, and what is cancelled leaves the slot to its block, or free."""
 
 import asyncio
+import threading
 
 import pytest
 
-from ddb_lease import LossReason
+from ddb_lease import LeaseLost, LossReason
 from ddb_lease._protocol.messages import Renew
 from tests.support import eventually, leases_in
 
@@ -34,12 +35,12 @@ def test_a_cancelled_hand_over_leaves_the_slot_free(aio_bucket, table):
 
     async def main():
         lease = await bucket.acquire(timeout=5)
-        sent, cancelled = asyncio.Event(), asyncio.Event()
+        sent, cancelled = asyncio.Event(), threading.Event()
         loop = asyncio.get_running_loop()
 
         def wait(_):
             loop.call_soon_threadsafe(sent.set)
-            asyncio.run_coroutine_threadsafe(cancelled.wait(), loop).result(30)
+            assert cancelled.wait(30)
 
         bucket.tap.inject(Renew, before=wait)
         handing = asyncio.create_task(lease.hand_over(within=100))
@@ -47,11 +48,60 @@ def test_a_cancelled_hand_over_leaves_the_slot_free(aio_bucket, table):
         handing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await handing
+        assert not lease.held, "from this instant: nobody believes in it while the answer is awaited"
+        with pytest.raises(LeaseLost, match="released"):
+            lease.check()
         cancelled.set()
-        await lease.lost()  # the request is answered after all
+        assert await lease.lost() is LossReason.RELEASED
 
     asyncio.run(main())
     eventually(lambda: leases_in(table) == {} and not bucket._core.owed)
+
+
+def test_one_that_is_cancelled_when_it_was_handed_over_already_is_taken_back(aio_bucket, table, monkeypatch):
+    bucket = aio_bucket()
+
+    async def main():
+        lease = await bucket.acquire(timeout=5)
+        handed, cancelled = asyncio.Event(), threading.Event()
+        loop, handed_over = asyncio.get_running_loop(), lease._held._handed_over
+
+        def wait(attempt):
+            loop.call_soon_threadsafe(handed.set)
+            assert cancelled.wait(30)
+            return handed_over(attempt)
+
+        monkeypatch.setattr(lease._held, "_handed_over", wait)
+        handing = asyncio.create_task(lease.hand_over(within=100))
+        await handed.wait()
+        handing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handing
+        assert not lease.held
+        cancelled.set()
+
+    asyncio.run(main())
+    eventually(lambda: leases_in(table) == {} and not bucket._core.owed)
+
+
+def test_one_that_is_cancelled_before_it_has_begun_is_held(aio_bucket, table):
+    bucket = aio_bucket(max_requests=1)
+
+    async def main():
+        lease, busy = await bucket.acquire(timeout=5), threading.Event()
+        waiting = bucket._bucket.driver.submit(lambda: busy.wait(30))
+        handing = asyncio.create_task(lease.hand_over(within=100))
+        await asyncio.sleep(0.01)
+        handing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handing
+        busy.set()
+        assert waiting.result(30)
+        lease.check()
+        assert await lease.release()
+
+    asyncio.run(main())
+    assert leases_in(table) == {}
 
 
 @pytest.mark.parametrize("count", [1, 2])

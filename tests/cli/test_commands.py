@@ -248,7 +248,7 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
     [
         ("run b --max-tokens 1 --local", "no command"),
         ("run b --max-tokens 1 --lease 0.1s --local --short-leases -- true", "too short"),
-        ("run b --max-tokens 1 --lease 3s --local -- true", "at least three margins (4.3 s)"),
+        ("run b --max-tokens 1 --lease 3s --local -- true", "at least 4.3 s, as the margin grows with the lease"),
         ("run b --max-tokens 1 --lease 3s --short-leases -- true", "--short-leases needs --local"),
         (
             "run b --max-tokens 1 --lease 10s --grace 9s --local -- true",
@@ -263,8 +263,9 @@ def test_wrong_arguments_are_told_without_a_traceback(cli):
         ("status used --local --region us-east-1", "--local means this machine's engine"),
         ("status used --local --profile p", "--local means this machine's engine"),
         ("create-table --local --endpoint-url http://127.0.0.1:9", "--local means this machine's engine"),
-        ("status used", "no AWS region is set"),
+        ("status used", "or give --region; for this machine's engine give --local"),
         ("create-table", "no AWS region is set"),
+        ("limit b --rate 1/s -- true", "or give --region"),
         ("status used --profile nobodys", "nobodys"),
         ("status used --region us-east-1 --endpoint-url nonsense", "nonsense"),
     ],
@@ -820,6 +821,20 @@ def test_a_revoke_stops_a_command_and_another_gets_its_slot_only_then(cli, holde
     assert process.returncode == 76
     assert "lost (revoked)" in said
     assert cli(f"run {name} --local --max-tokens 1 --timeout 20s -- true").returncode == 0
+
+
+@pytest.mark.parametrize("what", ["release", "revoke"])
+def test_who_opens_a_slot_that_is_kept_closed_is_told_so(cli, what):
+    name = f"closed-{time.time_ns()}"
+    closing = f"run {name} --local --max-tokens 1 --owner ann --hold-at-least 10m -- true"
+    assert cli(closing).returncode == 0
+    done = cli(f"{what} {name} --slot 0 --local")
+    assert re.fullmatch(
+        r"slot 0 was kept closed for another (10m\d\ds|10m|9m\d\ds) by ann; it is open now\n", done.stdout
+    )
+    assert cli(closing).returncode == 0
+    lease_id = _leases(cli, name)[0]["lease_id"]
+    assert cli(f"{what} {name} {lease_id} --local").stdout == "slot 0 was kept closed; it is open now\n"
 
 
 def test_a_release_by_id_ends_a_lease(cli, holder):

@@ -81,6 +81,20 @@ def test_without_the_two_dashes_the_whole_line_is_shown_with_them(line, right, c
     assert parsing.arranged(own, TOP, everywhere=main.everywhere())
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (
+            "run nightly report --local -- true",
+            "run: error: one BUCKET only, before --: 'nightly' and 'report' are given",
+        ),
+        ("--local limit mail -v letters --", "limit: error: one NAME only, before --: 'mail' and 'letters' are given"),
+    ],
+)
+def test_a_second_name_before_the_two_dashes_is_no_command(line, says, capsys):
+    assert refused(line, capsys) == f"ddb-lease {says}"
+
+
 # Slips of the fingers.
 
 

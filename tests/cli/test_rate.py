@@ -168,7 +168,7 @@ def test_status_shows_every_limit(run, limiter):
 
 def test_a_key_is_overridden_blocked_and_reset(run, limiter):
     key = limiter.key("team-7")
-    assert run("override NAME --key team-7 --rate 8/h") == (0, "NAME, key team-7: 8/h, burst 8\n", "")
+    assert run("override NAME --key team-7 --rate 8/h")[:2] == (0, "NAME, key team-7: 8/h, burst 8\n")
     assert key.try_acquire(8)
     first, *_, row = run("status NAME --key team-7")[1].splitlines()
     assert first.startswith(f"NAME, key team-7, in table {TABLE}: none available, the next in ")
@@ -184,6 +184,26 @@ def test_a_key_is_overridden_blocked_and_reset(run, limiter):
     assert json.loads(run("block NAME --key team-7 --for 90 --json")[1])["blocked_seconds"] == 90.0
     assert json.loads(run("reset NAME --key team-7 --json")[1]) == {"rate": "NAME", "key": "team-7", "reset": True}
     assert key.status().override == {}
+
+
+def test_of_a_key_that_was_never_used_it_is_said_so_and_what_was_asked_for_is_done(run, limiter):
+    limiter.key("team-7").acquire()
+    for line in ("status NAME --key taem-7", "block NAME --key taem-7 --for 10m"):
+        code, out, said = run(line)
+        assert (code, "taem-7" in out) == (0, True)
+        assert re.fullmatch(
+            "ddb-lease: note: key 'taem-7' was never used, or not lately; ddb-lease rate keys NAME .* lists the keys\n",
+            said,
+        )
+    assert limiter.key("taem-7").status().blocked_seconds
+    for line in (
+        "status NAME --key team-7",
+        "status NAME",
+        "block NAME --key team-7 --for 10m",
+        "status NAME --key taem-7",
+    ):
+        assert run(line)[2] == "", line
+    assert "was never used" in run("override NAME --key tame-7 --rate 8/h")[2]
 
 
 def test_without_a_key_the_rate_itself_is_meant(run, limiter):
@@ -227,15 +247,18 @@ def test_the_pages_commands_run(run):
     assert run("set NAME --limit requests=60/m --limit tokens=90000/m")[0] == 0
     lines = re.findall(r"^\$ ddb-lease rate (.*)$", PAGE, flags=re.MULTILINE)
     assert len(lines) == 8
-    assert [run(line.replace(" llm", " NAME"))[::2] for line in lines] == [(0, "")] * 8
+    done = [run(line.replace(" llm", " NAME"))[::2] for line in lines]
+    assert [code for code, _ in done] == [0] * 8
+    assert all(not said or said.startswith("ddb-lease: note: key 'team-7' was never used") for _, said in done)
 
 
 def test_looking_at_a_rate_warns_of_nothing_and_changes_nothing(run, limiter, table):
     shards = KeyTable(table)
     assert limiter.key("k").try_acquire()
     before = table.all(), shards.get("k")
-    for line in ("status NAME", "status NAME --key k", "status NAME --key other", "keys NAME"):
+    for line in ("status NAME", "status NAME --key k", "keys NAME"):
         assert run(line)[::2] == (0, "")
+    assert "key 'other' was never used" in run("status NAME --key other")[2]
     assert (table.all(), shards.get("k")) == before
 
 

@@ -331,10 +331,11 @@ def test_the_owner_may_be_named(start, cli, bucket_name):
 def test_no_slot_in_time_is_75_or_the_code_that_was_asked_for_and_nothing_is_run(start, run, tmp_path):
     holder = start(READY)
     first_line(holder)
-    for options, code in (("--timeout 300ms", 75), ("--timeout 0 --no-slot-code 9", 9)):
+    late, full = r"no slot of bucket '\S+' came free in 0\.3 s", r"bucket '\S+' is full"
+    for options, code, told in (("--timeout 300ms", 75, late), ("--timeout 0 --no-slot-code 9", 9, full)):
         done = run(f"touch {tmp_path}/ran", options=options)
         assert done.returncode == code
-        said = rf"ddb-lease: no slot of bucket '\S+' came free in \S+ s: held by \S+:{holder.pid} \(\S+s\)\n"
+        said = rf"ddb-lease: {told}: held by \S+:{holder.pid} \(\S+s\)\n"
         assert re.fullmatch(said, done.stderr)
     assert not (tmp_path / "ran").exists()
     assert holder.poll() is None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import LeaseBucket, local
+from ddb_lease.testing import TestEnvironment
 from tests.howto.test_howto_pages import blocks
 
 BEFORE = """
@@ -29,6 +30,9 @@ def store(line):
     time.sleep(0.4)
     note(task="load", ended=time.time(), pid=os.getpid())
 
+def remove_old(directory):
+    note(task="tidy")
+
 def deliver(message):
     note(task="send", at=time.time())
 """
@@ -45,8 +49,8 @@ app.conf.update(
 
 
 @pytest.fixture
-def app(tmp_path, monkeypatch):
-    """The page's app, and a worker of three processes that serves it."""
+def tasks(tmp_path, monkeypatch):
+    """The page's module."""
     for name in ("queue", "results"):
         (tmp_path / name).mkdir()
     code = "\n".join(blocks("celery", "python")).replace("countdown=5)", "countdown=0.1)")
@@ -57,6 +61,19 @@ def app(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "tasks", raising=False)
     import tasks
 
+    made = (tasks.imports, tasks.tidying, tasks.mail)
+    try:
+        yield tasks
+    finally:
+        for each in made:
+            each.close()
+        local.stop()
+        del sys.modules["tasks"]
+
+
+@pytest.fixture
+def app(tasks, tmp_path):
+    """It, and a worker of three processes that serves it."""
     root = Path(__file__).parent.parent.parent
     with (tmp_path / "worker").open("w") as told:
         worker = subprocess.Popen(
@@ -75,10 +92,6 @@ def app(tmp_path, monkeypatch):
         if worker.poll() is None:
             os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
-        tasks.imports.close()
-        tasks.mail.close()
-        local.stop()
-        del sys.modules["tasks"]
 
 
 def test_no_more_tasks_at_once_than_tokens_and_none_is_lost(app, tmp_path):
@@ -100,3 +113,23 @@ def test_no_more_tasks_at_once_than_tokens_and_none_is_lost(app, tmp_path):
     assert len({entry["pid"] for entry in told if "begun" in entry}) > 1
     with LeaseBucket("imports", max_tokens=2, **local.connect()) as bucket:
         assert bucket.status().free == 2
+
+
+def test_a_task_whose_lease_is_lost_begins_again_and_one_that_is_not_needed_is_skipped(tasks, tmp_path, monkeypatch):
+    file = tmp_path / "two lines"
+    file.write_text("1\n2\n")
+    stored = []
+    with TestEnvironment(**local.connect()) as environment:
+        monkeypatch.setattr(tasks, "imports", environment.bucket(max_tokens=1, lease_seconds=60))
+
+        def store(line):
+            stored.append(line.strip())
+            if len(stored) == 1:
+                environment.lose(environment.leases[0], reason="taken")
+
+        monkeypatch.setattr(tasks, "store", store)
+        tasks.load.apply([str(file)])
+    assert stored == ["1", "1", "2"]
+    with tasks.tidying.acquire(0):
+        assert tasks.tidy.apply(["/tmp"]).result == "skipped"
+    assert tasks.tidy.apply(["/tmp"]).result == "done"

@@ -80,6 +80,21 @@ def test_what_is_held_at_least_several_at_once_and_exclusive(program, capsys):
     assert capsys.readouterr().out == "read\nrebuild\n"
 
 
+def test_who_waits_in_order_is_told_the_place_and_listed(program, connection, capsys):
+    page = program("waiting")
+    assert page.done == "done on slot 0"
+    assert page.with_licence(lambda lease: lease.slot, patience=30) == 0
+    with ThreadPoolExecutor(1) as pool, LeaseBucket("licences", max_tokens=1, owner="ann", **connection) as other:
+        with other.acquire(timeout=30):
+            assert page.with_licence(lambda lease: "work", patience=2) == "not in time: place 1, behind ann"
+            served = pool.submit(page.with_licence, lambda lease: "work", patience=60)
+            while not (waiting := page.who_waits()):
+                assert not served.done()
+            assert re.fullmatch(r"1\. \S+:\d+", *waiting)
+        assert served.result(timeout=60) == "work"
+    assert "place 1, after 0 s" in capsys.readouterr().out
+
+
 @pytest.fixture
 def lease_environment(connection):
     with TestEnvironment(**connection) as environment:

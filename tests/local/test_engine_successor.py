@@ -138,6 +138,19 @@ def test_connecting_tells_what_is_waited_for(caplog):
     )
 
 
+def test_of_a_rate_it_is_told_what_is_waited_for_and_of_holders_nothing(caplog):
+    with RateLimiter("r", rate=1, **connect()) as limiter:
+        limiter.key("team").block(3600)
+    end(start(), signal.SIGKILL)
+    connect()
+    (said,) = [record.getMessage() for record in caplog.records if "granted" in record.getMessage()]
+    assert re.fullmatch(
+        r"r, key 'team' in table ddb-lease: nothing is granted for another (1h|59m\d\ds), as a rate's block, or permits "
+        "given in advance, of an earlier engine run; if that may be forgotten: ddb-lease local start --no-wait",
+        said,
+    )
+
+
 def test_reads_are_answered_and_other_items_written_while_a_bucket_waits():
     with bucket(lease_seconds=3600.0) as first:
         first.acquire()

@@ -14,7 +14,7 @@ MIDDLEWARE = Chapter(
             name="a request without a key takes the limiter's own permits",
             module="adapters/_middleware.py",
             target="Rules.limiter_for",
-            code="self._limiter if key is None else self._limiter.key(key, under=self._under)",
+            code="self._keyless if key is None else self._limiter.key(key, under=self._under)",
             without="self._limiter.key(key or 'nobody', under=self._under)",
             noticed_by=(f"{_OF_BOTH}test_requests_without_a_key_share_the_limiters_own_limit",),
         ),

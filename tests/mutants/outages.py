@@ -125,10 +125,20 @@ OUTAGES = Chapter(
             ),
         ),
         Mutant(
+            name="a check is denied only where something known denies it",
+            module="_runtime/rates/limiter_core.py",
+            target="RateLimiterCore._unanswered",
+            code="is_undecided(state, state.book(wish.key), wish.wanted, outcome)",
+            without="False",
+            noticed_by=(
+                "tests/runtime/rates/test_limiter_core.py::test_a_check_ends_with_a_denial_only_where_something_known_denies_it",
+            ),
+        ),
+        Mutant(
             name="a task's request that gets no thread in time is not sent",
             module="aio/driver.py",
             target="Driver._carry_out",
-            code="self._begin_within is None",
+            code="within is None",
             without="True",
             noticed_by=("tests/faults/test_rate_outage.py::test_tasks_in_an_outage_do_not_wait_for_one_another",),
         ),

@@ -7,8 +7,9 @@ import pytest
 from ddb_lease import ConfigurationError, LeaseLost, LossReason, StoreRejected, StoreUnavailable
 from ddb_lease._protocol.lease_state import State
 from ddb_lease._protocol.messages import Adopt, Claim, Look, Refused, Release, Renew
+from ddb_lease._protocol.records import Claimant, Slot
 from ddb_lease.events import Acquired, HandedOver, Released
-from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, leases_in
+from tests.support import CONFLICT, LOST, REJECTED, THROTTLED, UNSENT, eventually, leases_in
 
 CONTRACT = True  # the simulator's DynamoDB too
 APIS = ("simulated",)  # over asyncio too
@@ -263,6 +264,43 @@ def test_a_token_that_is_none_sends_nothing(environment, adopter, bucket_name):
     other.adopt(token).release()
 
 
+def test_one_whose_item_has_no_fence_any_more_is_not_adopted(giver, adopter, table):
+    lease = giver.acquire(5)
+    token = lease.hand_over(within=100)
+    table.set(lease.slot, fence="none")
+    assert "is damaged" in refused(adopter, token, LossReason.GONE)
+
+
+def stubbornly_refused(lease):
+    """A refusal that shows the lease as it was handed over."""
+    claimant = Claimant(
+        lease_id=lease.id, owner="giver (handed over)", acquired_at=0, expires_at=lease.fence + 10**9, data={}
+    )
+    return Refused(slot=Slot(number=lease.slot, fence=lease.fence, lease=claimant))
+
+
+def test_an_adoption_that_is_refused_without_a_reason_ends_in_time(environment, giver, adopter):
+    lease = giver.acquire(5)
+    token, began = lease.hand_over(within=100), environment.clock.steady()
+    for _ in range(500):
+        adopter.tap.inject(Adopt, commits=False, answer=stubbornly_refused(lease))
+    with pytest.raises(StoreUnavailable, match="time and again"):
+        adopter.adopt(token)
+    assert environment.clock.steady() - began < 14
+    adopter.tap.faults.clear()
+    assert adopter.adopt(token).held
+
+
+def test_an_adoption_ends_when_its_bucket_is_closed(environment, giver, adopter):
+    lease = giver.acquire(5)
+    token, began = lease.hand_over(within=100), environment.clock.steady()
+    adopter.tap.inject(Adopt, commits=False, answer=UNSENT, after=lambda _: adopter._core.state.close())
+    with pytest.raises(ConfigurationError, match="closed"):
+        adopter.adopt(token)
+    assert environment.clock.steady() - began < 1
+    assert giver.adopt(token).held
+
+
 def test_a_closed_bucket_adopts_nothing(giver, adopter):
     token = giver.acquire(5).hand_over()
     adopter.close()
@@ -277,20 +315,35 @@ def test_a_closed_bucket_adopts_nothing(giver, adopter):
 @pytest.mark.parametrize("answer", [LOST, UNSENT, CONFLICT, THROTTLED], ids=lambda answer: type(answer).__name__)
 def test_a_hand_over_that_is_not_answered_leaves_the_lease_held_and_renewed(environment, giver, answer):
     lease = giver.acquire(5)
-    giver.tap.inject(Renew, commits=answer is LOST, answer=answer)
+    began = environment.clock.steady()
+    for _ in range(200):
+        giver.tap.inject(Renew, commits=answer is LOST, answer=answer)
     with pytest.raises(StoreUnavailable, match="could not be handed over"):
         lease.hand_over(within=200)
+    assert environment.clock.steady() - began < 7, "it tries for as long as it waits for a renewal in progress"
+    giver.tap.faults.clear()
     assert lease.held
     environment.run(100, giver)
     lease.check()
     assert giver.adopt(lease.hand_over()).held, "the next try works"
 
 
+@pytest.mark.parametrize("answer", [LOST, UNSENT, CONFLICT, THROTTLED], ids=lambda answer: type(answer).__name__)
+@COUNTS
+def test_a_hand_over_that_is_not_answered_at_first_is_sent_again(giver, adopter, answer, count):
+    lease = giver.acquire(5, count=count)
+    giver.tap.inject(Renew, commits=answer is LOST, answer=answer)
+    assert adopter.adopt(lease.hand_over()).held
+    assert giver.tap.count()["Renew"] == 1 + count
+
+
 def test_a_hand_over_of_less_time_than_one_that_was_lost_before_works_too(giver, adopter):
     lease = giver.acquire(5)
-    giver.tap.inject(Renew, commits=False, answer=UNSENT, after=giver.tap.resend)
+    for _ in range(200):
+        giver.tap.inject(Renew, commits=False, answer=UNSENT, after=giver.tap.resend)
     with pytest.raises(StoreUnavailable):
         lease.hand_over(within=200)
+    giver.tap.faults.clear()
     assert adopter.adopt(lease.hand_over(within=1)).held
 
 
@@ -341,6 +394,22 @@ def test_an_interrupted_hand_over_leaves_the_lease_to_its_block(giver, table, co
     with pytest.raises(KeyboardInterrupt), giver.acquire(5) as lease:
         lease.hand_over(within=100)
     assert leases_in(table) == {}
+
+
+def test_an_interrupt_right_after_it_was_handed_over_leaves_the_slot_free(giver, table, monkeypatch):
+    lease = giver.acquire(5)
+    belief = lease._held.belief
+    end_hand_over = belief.end_hand_over
+
+    def interrupted(*what):
+        end_hand_over(*what)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(belief, "end_hand_over", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lease._held.hand_over(100)
+    assert not lease.held
+    eventually(lambda: leases_in(table) == {} and not giver._core.owed)
 
 
 def test_two_that_hand_it_over_at_once_get_one_token(giver, adopter):

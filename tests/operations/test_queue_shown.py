@@ -177,10 +177,14 @@ def test_in_an_unordered_bucket_a_timeout_has_no_place_and_costs_no_request_more
     bucket = environment.bucket(max_tokens=7)
     assert bucket.try_acquire() is None
     sent = len(bucket.tap.sent)
-    with pytest.raises(AcquireTimeout, match=r"came free in 0 s: held by w:0 \(.*\), w:1 .*, and 2 more\Z") as raised:
+    with pytest.raises(
+        AcquireTimeout, match=r"^bucket '\S+' is full: held by w:0 \(.*\), w:1 .*, and 2 more\Z"
+    ) as raised:
         bucket.acquire(0)
     assert (raised.value.place, len(raised.value.holders)) == (None, 7)
     assert len(bucket.tap.sent) <= sent + 1
+    with pytest.raises(AcquireTimeout, match=r"^bucket '\S+' has no 2 slots free: held by w:0"):
+        bucket.acquire(0, count=2)
 
 
 # A priority where there is no order.

@@ -10,6 +10,8 @@ Invariants:
 - Permits that are booked far ahead are forgone, and booked anew, where a new policy, an override or a reset admits
   them earlier: see `using`.
 - Who cannot be served within its timeout is told as soon as that is known.
+- A call with a `grace` keeps its place after its timeout where it only stood behind others, and nothing denies its
+  permits: it goes on as a try. Its permits may be in the charge that is under way.
 - A call that a signal handler's fork has doubled ends in the child with an error: its permits are its parent's.
 """
 
@@ -21,7 +23,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ddb_lease._operations.rates.flights import FlightSender
-from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in
+from ddb_lease._operations.rates.memory import known_to_rely_on, looks_in, nothing_denies
 from ddb_lease._operations.rates.policy import ensure_policy
 from ddb_lease._operations.rates.preparing import (
     ATTEMPT_SECONDS,
@@ -115,9 +117,17 @@ def book(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Oper
             last: Admission = yield from _patience(state, book, booking).after(outcome, tries.run)
             outcome = last
         if not isinstance(outcome, Booked):
-            return outcome
+            if not (booking.grace and is_undecided(state, book, booking.wanted, outcome)):
+                return outcome
+            booking.go_on(now=state.time.steady())
+            continue
         if (yield from until_used(state, key, book, booking, process=tries.process)):
             return Admitted()
+
+
+def is_undecided(state: LimiterState, book: KeyBook, wanted: Wanted, outcome: Admission) -> bool:
+    """Whether a call has ended without an answer to itself, and nothing known denies its permits."""
+    return isinstance(outcome, (OutOfTurn, LostRace)) and nothing_denies(state, book, wanted)
 
 
 def _patience(state: LimiterState, book: KeyBook, booking: Booking) -> RetryPolicy:

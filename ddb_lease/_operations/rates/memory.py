@@ -32,6 +32,16 @@ def known_denial(state: LimiterState, book: KeyBook, wanted: Wanted, *, now: int
     return None
 
 
+def nothing_denies(state: LimiterState, book: KeyBook, wanted: Wanted) -> bool:
+    """Whether nothing that is known of a key, and still relied on, denies the permits now."""
+    policy, now = state.policy, state.rate_time.now_ns()
+    if policy is None or now is None:
+        return True
+    with state.lock:
+        due = earliest_due(policy, known_to_rely_on(policy, book, wanted, now=now), wanted, now=now)
+    return not isinstance(due, HeldBack) and not (isinstance(due, NotBefore) and due.at > now)
+
+
 def known_to_rely_on(policy: Policy, book: KeyBook, wanted: Wanted, *, now: int) -> KeyState | None:
     """The item as last seen, where that is still to be relied on; what is left of it where only the table can tell."""
     known = book.known

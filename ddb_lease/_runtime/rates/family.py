@@ -177,6 +177,10 @@ class Family:
         """Whether the permits were taken, and who decided that; see `RateLimiterCore.conclude`."""
         return self.members[0].core.conclude(self._wish(call), outcome)
 
+    def seconds_left(self, call: Call) -> float | None:
+        """Seconds within which a call's requests are to be sent; see `RateLimiterCore.seconds_left`."""
+        return self.members[0].core.seconds_left(self._wish(call))
+
     def _wish(self, call: Call) -> Wish:
         own = call.members[0]
         return Wish(key=own.key, wanted=own.wanted, began=call.began, deadline=call.deadline, patient=call.patient)
@@ -212,7 +216,7 @@ class Family:
         return Decision(
             allowed=bool(allowed),
             remaining=tightest.remaining,
-            retry_after=max(one.retry_after for one in each),
+            retry_after=max(0.0 if allowed else allowed.retry_in, *(one.retry_after for one in each)),
             reset_after=max(one.reset_after for one in each),
             limits=limits,
             tightest=tightest.tightest,

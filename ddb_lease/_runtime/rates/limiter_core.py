@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from ddb_lease._numbers import checked_timeout
-from ddb_lease._operations.rates.booking import book
+from ddb_lease._operations.rates.booking import book, is_undecided
 from ddb_lease._operations.rates.memory import known_denial
 from ddb_lease._operations.rates.preparing import just_read
 from ddb_lease._operations.rates.without_answer import Beside, decide_here, noting, unanswered
@@ -53,6 +53,8 @@ from ddb_lease.rate_events import OnRateEvent
 
 _TRY_SECONDS: Final = 10.0
 
+_UNDECIDED: Final = StoreUnavailable("the service did not answer in time those of this process that stood in front")
+
 
 class ForkAware(Protocol):
     """What must be told of forks."""
@@ -86,7 +88,7 @@ class RateLimiterCore:
         state: What its operations know.
         driver: Carries out requests, on the calling thread.
         block: The `with` block that closes it.
-        whereabouts: Its table and endpoint: limiters that have these in common can be charged together.
+        whereabouts: Its table, endpoint and region: limiters that have these in common can be charged together.
         answers: What it tells its callers.
         steering: What an operator does: the policy, overrides, blocks, status.
         reporter: Reports its events; None if nobody listens.
@@ -148,6 +150,8 @@ class RateLimiterCore:
         self.answers = RateAnswers(self.state, block=self.block)
         self.steering = RateSteering(self.state, table=self.table, clock=runtime.clock, block=self.block)
         self._clock = runtime.clock
+        # The request that is under way, and one for those who wait behind it.
+        self._grace = min(_TRY_SECONDS, 2 * connection.call_seconds(timeouts_of(contact)))
         self._fork_aware: tuple[ForkAware, ...] = (self.state, shared, self._store, *fork_aware)
         if self.reporter is not None:
             self._fork_aware += (self.reporter,)
@@ -187,7 +191,7 @@ class RateLimiterCore:
 
     # The part of a call that needs no I/O.
 
-    def try_at_once(self, key: str, wanted: Wanted) -> bool | Wish:
+    def try_at_once(self, key: str, wanted: Wanted, *, decides: bool = False) -> bool | Wish:
         """What memory answers to a try: taken from the permits in hand, or denied; else what to ask the table for."""
         self.require_open()
         known = self._from_memory(key, wanted)
@@ -195,30 +199,42 @@ class RateLimiterCore:
             self._report(key, wanted, allowed=known)
             return known
         began = self._clock.steady()
-        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False)
+        return Wish(key=key, wanted=wanted, began=began, deadline=began + _TRY_SECONDS, patient=False, decides=decides)
 
-    def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish | None:
+    def wait_for(self, key: str, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Wish | None:
         """What a call that waits asks the table for; None if the permits were in hand, and are now taken."""
-        wish = self.to_hold(key, wanted, timeout)
+        wish = self.to_hold(key, wanted, timeout, decides=decides)
         if self._from_memory(key, wanted):
             self._report(key, wanted, allowed=True)
             return None
         return wish
 
-    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None) -> Wish:
+    def to_hold(self, key: str, wanted: Wanted, timeout: Seconds | None, *, decides: bool = False) -> Wish:
         """What a call that reserves, and waits for it, asks the table for."""
         self.require_open()
         seconds = checked_timeout(timeout)
         began = self._clock.steady()
         deadline = math.inf if seconds is None else began + seconds
-        return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True)
+        return Wish(key=key, wanted=wanted, began=began, deadline=deadline, patient=True, decides=decides)
 
     # Operations, for an API to drive.
 
-    @staticmethod
-    def booking(wish: Wish, wake: Callable[[], None]) -> Booking:
+    def booking(self, wish: Wish, wake: Callable[[], None]) -> Booking:
         """A place in the queue for a call; arguments as for `in_queue`."""
-        return Booking(wake, wanted=wish.wanted, began=wish.began, deadline=wish.deadline, patient=wish.patient)
+        return Booking(
+            wake,
+            wanted=wish.wanted,
+            began=wish.began,
+            deadline=wish.deadline,
+            patient=wish.patient,
+            grace=self._grace if wish.decides and wish.patient else 0.0,
+        )
+
+    def seconds_left(self, wish: Wish) -> float | None:
+        """Seconds within which a call's requests are to be sent; None: it waits for ever."""
+        if wish.deadline == math.inf:
+            return None
+        return wish.deadline - self.state.time.steady() + (self._grace if wish.decides and wish.patient else 0.0)
 
     @contextlib.contextmanager
     def in_queue(
@@ -262,7 +278,7 @@ class RateLimiterCore:
         contact = state.contact
         if contact is None or contact.budget is None or contact.on_unavailable == "raise" or state.closed:
             return None
-        if unanswered(outcome, self._trouble(wish)) is None:
+        if self._unanswered(wish, outcome) is None:
             return None
         return decide_here(
             state, contact, wish.key, wish.wanted, deadline=wish.deadline, patient=wish.patient, beside=beside
@@ -278,7 +294,7 @@ class RateLimiterCore:
         state = self.state
         if state.closed:
             raise state.closed_error()
-        cause = unanswered(outcome, self._trouble(wish))
+        cause = self._unanswered(wish, outcome)
         if cause is not None:
             raise StoreUnavailable(f"no permit of rate {self.name!r}: {reason_text(cause)}") from cause
         if isinstance(outcome, DecidedHere):
@@ -322,7 +338,7 @@ class RateLimiterCore:
     def _most(self, key: str | None, name: str, wanted: object, *, asks: bool) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
-        What others have set meanwhile may allow more. Before the first use, a limiter's own limits hold.
+        What others have set may allow more: also before the first use of this process.
         """
         if key is None:
             return None
@@ -335,9 +351,16 @@ class RateLimiterCore:
             return None
         else:
             most = state.limits[name].burst
-        if not asks or not isinstance(wanted, int) or wanted <= most or (state.policy is None and not key):
+        if not asks or not isinstance(wanted, int) or wanted <= most:
             return most
         return most if book is not None and just_read(state, book) else None
+
+    def _unanswered(self, wish: Wish, outcome: Admission) -> Exception | None:
+        """Why the table has not decided; None: it has. A `check` ends with a denial only where something denies it."""
+        cause, state = unanswered(outcome, self._trouble(wish)), self.state
+        if cause is None and wish.decides and is_undecided(state, state.book(wish.key), wish.wanted, outcome):
+            return _UNDECIDED
+        return cause
 
     def _trouble(self, wish: Wish) -> Exception | None:
         """Why others of this process could not ask for a caller."""

@@ -18,6 +18,7 @@ class Wish:
         began: When the call began, on the steady clock.
         deadline: When to give up, on the steady clock.
         patient: Whether it waits for them.
+        decides: Whether it is a `check`: it ends with a denial only where something known denies the permits.
     """
 
     key: str
@@ -25,6 +26,7 @@ class Wish:
     began: float
     deadline: float
     patient: bool
+    decides: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,8 @@ class Booking:
         began: When its call began, on the steady clock.
         deadline: When it gives up, on the steady clock.
         patient: Whether it waits for permits.
+        grace: Seconds after the deadline for which it goes on as one that does not wait, where nothing denies its
+            permits.
 
     Attributes:
         due: When its permits are due; None until they are booked.
@@ -57,19 +59,42 @@ class Booking:
         comes_at: When its caller should come to the gate: when they are due, or when the gate told it to come again.
     """
 
-    __slots__ = ("__weakref__", "began", "comes_at", "deadline", "due", "held", "patient", "wake", "wanted")
+    __slots__ = (
+        "__weakref__",
+        "began",
+        "comes_at",
+        "deadline",
+        "due",
+        "grace",
+        "held",
+        "patient",
+        "wake",
+        "wanted",
+    )
 
     def __init__(
-        self, wake: Callable[[], None], *, wanted: Wanted, began: float, deadline: float, patient: bool
+        self,
+        wake: Callable[[], None],
+        *,
+        wanted: Wanted,
+        began: float,
+        deadline: float,
+        patient: bool,
+        grace: float = 0.0,
     ) -> None:
         self.wake = wake
         self.wanted = wanted
         self.began = began
         self.deadline = deadline
         self.patient = patient
+        self.grace = grace
         self.due: int | None = None
         self.held: Held | None = None
         self.comes_at = 0
+
+    def go_on(self, *, now: float) -> None:
+        """Go on as one that does not wait, for its grace; its place in the queue stays."""
+        self.patient, self.deadline, self.grace = False, now + self.grace, 0.0
 
     def place(self, *, now: float) -> Place:
         """Its place, as of this time of the steady clock."""

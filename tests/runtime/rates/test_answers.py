@@ -3,6 +3,7 @@
 import pytest
 
 from ddb_lease import AcquireTimeout, ConfigurationError, Limit, RateLimiter, RateTimeout, TooManyPermits
+from ddb_lease._runtime.rates.wish import Verdict
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
 from tests.rate_apis import APIS, limiter_of
@@ -124,6 +125,14 @@ def test_under_parents_a_decision_names_the_limits_whose_figures_it_has(make):
     orgs, teams = make("orgs", rate=3, per=HOUR), make("teams", rate=5, per=HOUR)
     decision = teams.key("red", under=[orgs.key("acme")]).check()
     assert (decision.remaining, decision.settings["permits"].burst) == (2, 3)
+
+
+def test_under_parents_a_denial_says_when_it_is_worth_asking_again(make):
+    orgs, teams = make("orgs", rate=3, per=HOUR), make("teams", rate=5, per=HOUR)
+    red = teams.key("red", under=[orgs.key("acme")])
+    assert red.check().allowed
+    family = red._limiter._family
+    assert family.decision(family.wanted(1, {}), Verdict(allowed=False, retry_in=7.0)).retry_after == 7.0
 
 
 def test_a_check_waits_as_long_as_it_may_and_then_tells_what_is_left(make):

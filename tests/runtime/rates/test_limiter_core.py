@@ -1,9 +1,11 @@
 """The core of a rate limiter: its answers from memory, and its handling of forks, closing and errors."""
 
+from dataclasses import replace
+
 import pytest
 
 from ddb_lease import ConfigurationError, StoreUnavailable
-from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, OutOfTurn, Unavailable
+from ddb_lease._protocol.outcomes import Admitted, Busy, Denied, LostRace, OutOfTurn, Unavailable
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._runtime.driver import Wakeup
 from ddb_lease._runtime.rates.limiter_core import RateLimiterCore, Wish
@@ -164,6 +166,47 @@ def test_a_try_that_stood_behind_others_in_vain_is_no_denial_where_nothing_is_kn
         core.conclude(a_wish(patient=False), OutOfTurn())
     assert admit(core)
     assert core.conclude(a_wish(patient=False), OutOfTurn()).allowed is False
+
+
+@pytest.mark.parametrize("outcome", [OutOfTurn(), LostRace()], ids=str)
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_check_ends_with_a_denial_only_where_something_known_denies_it(make, outcome, patient):
+    core = make()
+    check = replace(a_wish(patient=patient), decides=True)
+    with pytest.raises(StoreUnavailable):
+        core.conclude(check, outcome)
+    assert admit(core, 4)
+    with pytest.raises(StoreUnavailable, match="no permit of rate 'api': the service did not answer in time those"):
+        core.conclude(check, outcome)
+    assert core.conclude(replace(check, wanted=some(2)), outcome).allowed is False
+    assert core.conclude(replace(check, decides=False), outcome).allowed is False
+    assert core.conclude(check, Denied(retry_in=1.0)).allowed is False
+
+
+@pytest.mark.parametrize(("mode", "allowed"), [("allow", True), ("deny", False), ("local", True)])
+def test_what_nothing_known_denies_is_decided_as_set(make, mode, allowed):
+    core = make(on_unavailable=mode, local_share=0.5)
+    check = replace(a_wish(), decides=True)
+    decided = core.driver.run(core.without_answer(check, OutOfTurn()), Wakeup())
+    assert (decided.allowed, decided.by) == (allowed, mode)
+    assert core.without_answer(replace(check, decides=False), OutOfTurn()) is None
+
+
+def test_a_check_keeps_its_place_for_a_while_and_others_do_not(make):
+    waits = replace(a_wish(), decides=True)
+    assert make(budget=1).booking(waits, lambda: None).grace == pytest.approx(1.0)
+    core = make()
+    assert core.booking(waits, lambda: None).grace == 10.0
+    for other in (a_wish(), replace(waits, patient=False)):
+        assert core.booking(other, lambda: None).grace == 0.0
+
+
+def test_a_call_says_within_what_time_its_requests_are_to_be_sent(make):
+    core = make(budget=1)
+    assert core.seconds_left(core.try_at_once("", some(1))) == pytest.approx(10, abs=5)
+    assert core.seconds_left(core.wait_for("", some(1), 60)) == pytest.approx(60, abs=5)
+    assert core.seconds_left(core.wait_for("", some(1), 60, decides=True)) == pytest.approx(61, abs=5)
+    assert core.seconds_left(core.wait_for("", some(1), None)) is None
 
 
 def test_a_closed_limiter_forgoes_its_permits_wakes_all_and_admits_nobody(make):
