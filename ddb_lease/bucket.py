@@ -238,7 +238,8 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             StoreRejected: As in `acquire`.
             ConfigurationError: As in `acquire`.
 
-        In an ordered bucket it takes only what is left over by those who wait.
+        In an ordered bucket it takes only what is left over by those who wait. A waiter that was killed counts as
+        one who waits, until some 5 s after a try of this process has seen its ticket and a free slot; tries add up.
 
         Cost: as `acquire`. On a full bucket one Query and no write; three Queries if it has more than 128 slots. If
         other clients took the slots that this process remembers as free, up to two PutItems fail first (1 WCU each).

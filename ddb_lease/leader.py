@@ -5,15 +5,14 @@ Invariants:
 - It is a bucket of one token, and adds no rule to the protocol: who holds the lease leads.
 - A tenure ends once. Its lost-callback is called once, before the place is given away, whatever ended the tenure.
 - The place is given away only when both callbacks have returned; if the lease is lost, when it expires.
+- At the process's end, however it comes, a tenure ends first, and then the bucket releases what is left.
 - `stop` takes no lock that another thread may hold for long, so a signal handler may call it.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import threading
-import weakref
 from collections.abc import Callable
 from types import TracebackType
 
@@ -23,6 +22,7 @@ from ddb_lease._runtime.acquiring import acquire_held
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore
+from ddb_lease._runtime.give_back import release_later
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.leadership import (
     ASIDE_SECONDS,
@@ -31,7 +31,9 @@ from ddb_lease._runtime.leadership import (
     ENDED_TEXT,
     LEADER_SECONDS,
     LOOK_SECONDS,
+    RESERVED_SECONDS,
     STAND_SECONDS,
+    is_own_loss,
     leader_of,
     pause_when_away,
     require_one_leader,
@@ -43,7 +45,7 @@ from ddb_lease._runtime.ports import Wakeup
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.log import queued as _log
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import AcquireTimeout, ConfigurationError, LeaseLost, LossReason, StoreUnavailable, UnknownBucket
+from ddb_lease.errors import AcquireTimeout, ConfigurationError, LossReason, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
 from ddb_lease.lease import Lease
 from ddb_lease.models import Data, LeaseInfo, Seconds, Timing
@@ -155,6 +157,8 @@ class Leader(NotAsync, BelongsHere):
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._wakeup = self._core.runtime.wakeup()
+        self._over = threading.Event()
+        self._core.before_exit = self._end_before
         process.register(self._core)
         process.register(self)
 
@@ -187,7 +191,7 @@ class Leader(NotAsync, BelongsHere):
             return None
 
     def run(self) -> None:
-        """Wait to be elected, lead, and wait again, on the calling thread, until `stop` is called.
+        """Wait to be elected, lead, and wait again, on the calling thread, until `stop` is called, perhaps before this.
 
         An outage of the service is waited out, and told in the log. An interrupt, and the `SystemExit` of
         `exit_on_sigterm`, end `on_elected` where it is; then the place is given up as by `stop`.
@@ -200,11 +204,11 @@ class Leader(NotAsync, BelongsHere):
         What `on_elected` raises it raises too; the place is given up.
         """
         require_work(self._on_elected, block="with leader:")
-        self._begin()
-        try:
-            self._run()
-        finally:
-            self._close()
+        if self._begin():
+            try:
+                self._run()
+            finally:
+                self._close()
 
     def start(self) -> None:
         """Do in the background what `run` does, on a thread of its own; returns at once.
@@ -214,12 +218,10 @@ class Leader(NotAsync, BelongsHere):
         Raises:
             ConfigurationError: It has run before.
         """
-        self._begin()
+        if not self._begin():
+            return
         self._thread = threading.Thread(target=self._run_quietly, name=f"ddb-lease-leader-{self.name}", daemon=True)
-        stop = _stop_at_exit(weakref.ref(self))
-        # A daemon thread is cut off where it is; one that is none would keep the process alive, and leading, for ever.
-        atexit.register(stop)
-        self._stop_at_exit = stop
+        # One that is no daemon would keep the process alive, and leading, for ever.
         self._thread.start()
 
     def stop(self) -> None:
@@ -238,12 +240,16 @@ class Leader(NotAsync, BelongsHere):
     def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until what `start` has begun is over; returns whether it is. It sends nothing, and stops nothing.
 
+        Called by a callback, it returns False at once: what it would wait for waits for the callback.
+
         Args:
             timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
 
         Raises what ended it, once, if that was an error: see `run`.
         """
-        thread = self._thread
+        thread, tenure = self._thread, self._tenure
+        if tenure is not None and tenure.tells_here():
+            return False
         if thread is None or thread is threading.current_thread():
             return thread is None
         thread.join(checked_timeout(timeout))
@@ -254,11 +260,17 @@ class Leader(NotAsync, BelongsHere):
             raise error
         return True
 
-    def pause(self, seconds: Seconds) -> bool:
+    def pause(self, seconds: Seconds, *, lease: Lease | None = None) -> bool:
         """Wait, but not longer than this process leads: ``while leader.pause(5): ...`` is a leader's loop. No I/O.
 
+        Args:
+            seconds: Seconds, or a timedelta, to wait.
+            lease: The lease that the loop was begun with. Give it on a thread of your own, which may still run when
+                this process has lost that lease and leads again by another one.
+
         Returns:
-            Whether it still leads when the time is up. False, at once, if it does not, or `stop` was called.
+            Whether it still leads when the time is up. False, at once, if it does not (by `lease`, if that is given),
+            or `stop` was called.
 
         Raises:
             ConfigurationError: `seconds` is no time from 0 up.
@@ -267,7 +279,9 @@ class Leader(NotAsync, BelongsHere):
         tenure = self._tenure
         if wanted is None:
             raise ConfigurationError("pause takes a number of seconds, not None")
-        return tenure is not None and tenure.pause(wanted)
+        if tenure is None or (lease is not None and lease != tenure.lease):
+            return False
+        return tenure.pause(wanted)
 
     def __enter__(self) -> Leader:
         self.start()
@@ -292,22 +306,38 @@ class Leader(NotAsync, BelongsHere):
         """In a forked child: the parent leads, or waits; nothing runs here."""
         self._stopping = self._begun
         self._tenure, self._thread = None, None
+        self._over = threading.Event()
+        if self._begun:
+            self._over.set()
         self._wakeup = self._core.runtime.wakeup()
 
     def at_exit(self, deadline: float) -> None:
-        """At the interpreter's exit: the bucket releases what is held."""
+        """At the interpreter's exit: the bucket ends the tenure, and releases what is left."""
 
     # Internals.
 
+    def _end_before(self, deadline: float) -> None:
+        """Called by the bucket at the interpreter's exit: stop in order, with some time left for the release."""
+        if self._begun and not self._over.is_set():
+            self.stop()
+            self._over.wait(max(0.0, deadline - RESERVED_SECONDS - self._core.runtime.clock.steady()))
+
     def _close(self) -> None:
         self._stopping = True
-        self._core.begin_closing()
-        self._core.close_connections()
+        try:
+            release_later(self._core.begin_closing())  # won, and interrupted before its tenure began
+            self._core.close_connections()
+        finally:
+            self._over.set()
 
-    def _begin(self) -> None:
-        if self._begun or self._stopping:
+    def _begin(self) -> bool:
+        """Note that it runs; returns whether it is to: not if it was stopped before."""
+        if self._begun:
             raise used_before(self.name)
         self._begun = True
+        if self._stopping:
+            self._over.set()
+        return not self._stopping
 
     def _run_quietly(self) -> None:
         try:
@@ -317,7 +347,6 @@ class Leader(NotAsync, BelongsHere):
             self._error = error
         finally:
             self._close()
-            atexit.unregister(self._stop_at_exit)
 
     def _run(self) -> None:
         while not self._stopping:
@@ -329,8 +358,8 @@ class Leader(NotAsync, BelongsHere):
                 with tenure.lease:
                     require_one_leader(self.name, tokens=self._core.state.settings.max_tokens, slot=held.slot)
                     self._lead(tenure)
-            except LeaseLost as lost:
-                if lost.lease_id != held.id:
+            except Exception as error:
+                if not is_own_loss(error, held.id):
                     raise
             finally:
                 self._tenure = None
@@ -351,8 +380,9 @@ class Leader(NotAsync, BelongsHere):
                     _log.warning(AWAY_TEXT, self.name, error)
                 self._wait(pause_when_away(failures, self._core.runtime.chance))
             except ConfigurationError:
-                if not self._stopping:
+                if not self._core.state.closed:  # by `stop`, or by the exit
                     raise
+                break
         return None
 
     def _wait(self, seconds: float) -> None:
@@ -394,6 +424,7 @@ class _Tenure:
         self._lock = threading.RLock()  # reentrant: a signal handler may end what its own thread begins
         self._begun = self._ending = False
         self._over = on_lost is None
+        self._telling: threading.Thread | None = None
         self._once = threading.Lock()
         self._pausing: set[Wakeup] = set()  # each call on it is atomic
 
@@ -409,6 +440,8 @@ class _Tenure:
                 return False
             self._begun = True
         self._held.end.watch(self._ended)
+        if self._ending:  # by a signal handler, just before `_begun` was set
+            self.end()
         return True
 
     def end(self) -> None:
@@ -420,15 +453,29 @@ class _Tenure:
         self._wake()
 
     def finish(self) -> None:
-        """End it, and wait until the lost-callback has returned."""
+        """End it, and wait until the lost-callback has returned; an interrupt is raised only then."""
         if self._held.reason is LossReason.FORKED:
             return  # the parent leads
-        self._held.end.unwatch(self._ended)
+        interrupt: BaseException | None = None
+        is_told = False
         wakeup = self._core.runtime.wakeup()
-        self._pausing.add(wakeup)
-        self.end()
-        while not self._over:
-            wakeup.pause(LOOK_SECONDS)
+        while not (is_told and self._over):
+            try:
+                if not is_told:
+                    self._held.end.unwatch(self._ended)
+                    self._pausing.add(wakeup)
+                    self.end()
+                    is_told = True
+                if not self._over:
+                    wakeup.pause(LOOK_SECONDS)
+            except BaseException as error:  # noqa: BLE001 - raised below: the place must not be given away yet
+                interrupt = error if interrupt is None else interrupt
+        if interrupt is not None:
+            raise interrupt
+
+    def tells_here(self) -> bool:
+        """Whether the lost-callback runs on the calling thread."""
+        return self._telling is threading.current_thread()
 
     def pause(self, seconds: float) -> bool:
         """Wait so long, or until it ends; returns whether it goes on."""
@@ -448,28 +495,16 @@ class _Tenure:
         self._wake()
         if not self._once.acquire(blocking=False):
             return
+        self._telling = threading.current_thread()
         try:
             if self._on_lost is not None:
                 self._on_lost(self.lease)
         except BaseException:  # noqa: BLE001 - the user's own; the end of the tenure must go on
             _log.exception(CALLBACK_TEXT, self._core.name)
         finally:
-            self._over = True
+            self._telling, self._over = None, True
             self._wake()
 
     def _wake(self) -> None:
         for wakeup in list(self._pausing):
             wakeup.wake()
-
-
-def _stop_at_exit(leader: weakref.ref[Leader]) -> Callable[[], None]:
-    """An exit handler that stops a leader, and waits for it as long as releasing leases may take."""
-
-    def stop() -> None:
-        running = leader()
-        if running is not None:
-            running.stop()
-            with contextlib.suppress(Exception):  # it is logged
-                running.join(process.EXIT_SECONDS)
-
-    return stop

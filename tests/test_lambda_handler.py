@@ -150,6 +150,25 @@ def test_it_waits_for_a_slot_but_never_longer_than_the_invocation(bucket, other,
     assert environment.clock.steady() - began == pytest.approx(waits, abs=1.0)
 
 
+def test_who_does_not_wait_is_not_told_of_a_wait(bucket, other, context):
+    other.acquire()
+    with pytest.raises(AcquireTimeout) as raised:
+        bucket.handler()(lambda _event, _context: None)(None, context())
+    assert "10 s" not in str(raised.value)
+
+
+def test_a_release_without_an_answer_takes_no_more_time_than_the_invocation_has(bucket, environment, context):
+    with contextlib.ExitStack() as outage:
+
+        @bucket.handler()
+        def handler(_event, context):
+            outage.enter_context(environment.outage())
+            return context
+
+        given = handler(None, context(0.6))
+    assert given.get_remaining_time_in_millis() > 0
+
+
 def test_after_a_wait_the_lease_is_so_much_shorter(bucket, other, environment, context):
     held = other.acquire()
 

@@ -14,6 +14,7 @@ import pytest
 
 from ddb_lease import ConfigurationError, Leader, LeaseLost, StoreRejected, Timing, events, local
 from ddb_lease._runtime import leadership
+from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.testing import TestEnvironment
 from tests.conftest import TABLE
 from tests.support import eventually
@@ -194,6 +195,86 @@ def test_what_other_leases_lose_is_an_error_of_on_elected(lead, environment):
         lead(fail).run()
 
 
+class Group(Exception):
+    """An ExceptionGroup, which Python 3.10 has not."""
+
+    def __init__(self, *exceptions):
+        self.exceptions = exceptions
+
+
+def test_a_group_of_nothing_but_its_loss_is_that_loss(lead, story, environment):
+    def fail_in_parts(lease):
+        environment.lose(lease, reason="taken")
+        with pytest.raises(LeaseLost) as lost:
+            lease.check()
+        raise Group(lost.value, Group(lost.value))
+
+    leader = lead(fail_in_parts, lambda _: leader.stop())
+    leader.run()
+    assert story.told == ["elected", "taken", "elected", "None"]
+    for others in ([], [ZeroDivisionError()]):
+        assert not leadership.is_own_loss(Group(*others), story.leases[0].id)
+
+
+def test_a_join_in_on_lost_does_not_wait_for_itself(lead, story):
+    def stop_and_join(lease):
+        story.lost(lease)
+        leader.stop()
+        joined.append(leader.join())
+
+    joined = []
+    leader = lead(lambda _: leader.stop(), on_lost=stop_and_join)
+    leader.run()
+    assert joined == [False]
+    assert story.told == ["elected", "None"]
+
+
+def test_an_interrupt_right_after_the_election_gives_the_place_up(lead, environment, bucket_name, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddb_lease.leader._Tenure", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            lead(nothing).run()
+    eventually(lambda: environment.bucket(bucket_name).status().free == 1, within=LONG)
+
+
+def test_a_stop_that_strikes_while_the_tenure_begins_is_heard(lead, story, environment, monkeypatch):
+    """As a signal handler's: on the same thread, between two of its steps."""
+
+    def held(self):
+        if sys._getframe(1).f_code.co_name == "begin":
+            leader.stop()
+        return original.fget(self)
+
+    original = HeldLease.held
+    monkeypatch.setattr(HeldLease, "held", property(held))
+
+    def work(_lease):
+        environment.advance(1)
+        assert story.told == ["elected", "None"], "on_lost ends what on_elected has begun"
+
+    leader = lead(work)
+    leader.run()
+    assert story.told == ["elected", "None"]
+
+
+def test_a_loop_of_an_earlier_election_ends(lead, story, environment):
+    def be_lost(lease):
+        assert leader.pause(0, lease=lease)
+        environment.lose(lease, reason="taken")
+
+    def lead_again(lease):
+        first, second = story.leases
+        assert (leader.pause(0, lease=first), leader.pause(0, lease=second), leader.pause(0)) == (False, True, True)
+        leader.stop()
+
+    leader = lead(be_lost, lead_again)
+    leader.run()
+    assert story.told == ["elected", "taken", "elected", "None"]
+
+
 def test_a_leader_runs_once(lead):
     leader = lead(lambda _: leader.stop())
     leader.run()
@@ -205,9 +286,10 @@ def test_a_leader_runs_once(lead):
 def test_one_that_was_stopped_before_it_ran_does_not_run(lead, story):
     leader = lead(nothing)
     leader.stop()
-    with pytest.raises(ConfigurationError, match="stopped"):
-        leader.run()
+    leader.run()
     assert story.told == []
+    with pytest.raises(ConfigurationError, match="has run before"):
+        leader.run()
 
 
 def test_whoever_is_stopped_while_it_waits_is_not_elected(lead, story, environment, bucket_name):
@@ -374,6 +456,44 @@ def test_an_error_in_the_background_is_logged_once_and_raised_by_join(place, cap
         raise OSError("mine")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_while_on_lost_stops_the_work_is_raised_when_that_has_ended(place):
+    struck = threading.Event()
+    told = []
+
+    def strike(*_):
+        struck.set()
+        raise KeyboardInterrupt
+
+    def stop_the_work(lease):
+        os.kill(os.getpid(), signal.SIGINT)
+        struck.wait(LONG)
+        told.append(threading.Event().wait(0.2) or lease.held)
+
+    leader = Leader("interrupted", on_elected=lambda _: leader.stop(), on_lost=stop_the_work, **arguments(place))
+    before = signal.signal(signal.SIGINT, strike)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            leader.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert told == [True]
+    assert leader.current() is None
+
+
+def test_the_exit_ends_the_tenure_before_it_releases(place):
+    told = []
+    leader = Leader("exit", on_lost=lambda lease: told.append(lease.held), **arguments(place))
+    thread = threading.Thread(target=leader.run, daemon=True)
+    thread.start()
+    eventually(lambda: leader.is_leader, within=LONG)
+    leader._core.at_exit(leader._core.runtime.clock.steady() + LONG)
+    thread.join(LONG)
+    assert told == [True]
+    assert not thread.is_alive()
+    assert leader.current() is None
+
+
 def test_a_table_that_does_not_exist_is_not_waited_for(place):
     with pytest.raises(StoreRejected):
         Leader("scheduler", on_elected=nothing, **arguments(place) | {"table": "no-such-table"}).run()
@@ -410,7 +530,7 @@ def busy(lease):
         say("held")
 
 leader = Leader(
-    "processes", on_elected=busy, on_lost=lambda lease: say("over"), lease_seconds=1.5,
+    "processes", on_elected=busy, on_lost=lambda lease: say("over" if lease.held else "late"), lease_seconds=1.5,
     timing=Timing(front_end_skew=0.1), **local.connect(),
 )
 exit_on_sigterm()
@@ -471,4 +591,32 @@ os.waitpid(child, 0)
 say(f"parent {leader.is_leader}")"""
     said = start(code).communicate(timeout=LONG)[0].splitlines()
     assert said == ["elected", "child False None", "parent True", "over"]
+    assert Leader("processes", **arguments(place)).current() is None
+
+
+ENDS = {
+    "a daemon thread, and the interpreter's exit": """
+threading.Thread(target=leader.run, daemon=True).start()
+while not leader.is_leader: time.sleep(0.01)""",
+    "a child of multiprocessing": """
+import multiprocessing
+def child():
+    leader.start()
+    while not leader.is_leader: time.sleep(0.01)
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join()""",
+    "a forked child's exit, with multiprocessing imported": """
+import multiprocessing.util, os
+if os.fork():
+    os.wait()
+else:
+    leader.start()
+    while not leader.is_leader: time.sleep(0.01)""",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_however_the_process_ends_the_place_is_given_away_last(start, place, end):
+    assert start(ENDS[end]).communicate(timeout=LONG)[0].splitlines() == ["elected", "over"]
     assert Leader("processes", **arguments(place)).current() is None

@@ -35,6 +35,7 @@ from ddb_lease._protocol.steps import (
 )
 from ddb_lease._state.fairness import MOMENT_SECONDS
 from ddb_lease._state.log import log as _log
+from ddb_lease._state.queue_memory import FreeFor
 
 GUESSES = 2
 """Claims on remembered slots before a look: after two misses, hints are no guide."""
@@ -206,7 +207,7 @@ class _Tries:
             if look_in > AT_ONCE_SECONDS:
                 outcome = Full(expires_in=None, look_in=look_in)
             else:
-                self._search = self._search or Search(InTurn(self._wanted), patient=self._patient)
+                self._search = self._search or Search(InTurn(self._wanted, FreeFor()), patient=self._patient)
                 outcome = yield from self._search.run()
                 counter = hints.counter  # it may only be seen now that the bucket has an order
                 if isinstance(outcome, Full) and counter is not None and counter.order == "fifo":

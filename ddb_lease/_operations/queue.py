@@ -61,6 +61,7 @@ class InTurn:
 
     Args:
         wanted: What is wanted.
+        free: Which slots were free when.
 
     Attributes:
         standing: Where the acquire stands; None until it has looked at the queue: then it takes nothing.
@@ -69,7 +70,7 @@ class InTurn:
         fresh: Whether slots were free that were not at its look before.
     """
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: Wanted, free: FreeFor) -> None:
         self.writes = wanted.writes
         self.extra_steps = wanted.extra_steps
         self.count = wanted.count
@@ -78,7 +79,7 @@ class InTurn:
         self.fresh = False
         self.share = Share(slots=frozenset())
         self._wanted = wanted
-        self._free = FreeFor()
+        self._free = free
 
     def guess(self, *, elsewhere: bool) -> Operation[Grant | Failure | None]:
         """As what it wraps: only an unordered bucket's acquire guesses."""
@@ -126,14 +127,16 @@ class Queue:
     """
 
     def __init__(self, wanted: Wanted, *, patient: bool, arrived: float | None) -> None:
-        self._turn = InTurn(wanted)
+        state: BucketState = wanted.writes.state
+        # One that does not wait sees too little by itself to tell the dead from the living.
+        self._turn = InTurn(wanted, FreeFor() if patient else state.free_for_tries)
         self._search = Search(self._turn, patient=patient)
         self._patient = patient
         self._arrived = arrived
         self._writes = wanted.writes
-        self._state: BucketState = wanted.writes.state
+        self._state = state
         self._pace = Pace()
-        self._others = Others()
+        self._others = Others() if patient else state.others_for_tries
         self._own: Ticket | None = None
         self._put = False
         self._put_at = self._renewed_at = 0.0
@@ -156,7 +159,7 @@ class Queue:
             failed = yield from confirm(time)
             if not time.confirmed:
                 return without_time(failed)
-        seen = yield from self._see()
+        seen = yield from self._see(counter)
         if not isinstance(seen, QueueSeen):
             return seen
         own, now_ms = self._ticket(), time.now_ms()[0]
@@ -178,7 +181,7 @@ class Queue:
         near = standing.may_be_served(self._turn.count, counter.max_tokens)
         return replace(outcome, look_in=self._next_look_in(standing, outcome.expires_in, near=near))
 
-    def _see(self) -> Operation[QueueSeen | Failure]:
+    def _see(self, counter: Counter) -> Operation[QueueSeen | Failure]:
         """Look at the queue: at its first tickets, and further where these are dead, or no tickets at all."""
         look = LookAtQueue(limit=queueing.SEEN, consistent=not self._put)
         tickets: tuple[Ticket, ...] = ()
@@ -188,7 +191,8 @@ class Queue:
             if not isinstance(answer, QueueSeen):
                 return failure_of(answer)
             tickets += answer.tickets
-            hidden = queueing.hides_the_living(tickets, self._state.time.now_ms()[0])
+            now_ms = self._state.time.now_ms()[0]
+            hidden = queueing.hides_the_living(tickets, now_ms=now_ms, max_tokens=counter.max_tokens)
             if not (further and answer.more and answer.end and hidden):
                 return replace(answer, tickets=tickets)
             look = replace(look, limit=queueing.FURTHER, after=answer.end)

@@ -145,9 +145,9 @@ def number_after(seen: Sequence[Ticket], own: Ticket) -> int:
     return same[0].number + 1 if same else 1
 
 
-def hides_the_living(tickets: Sequence[Ticket], now_ms: int) -> bool:
+def hides_the_living(tickets: Sequence[Ticket], *, now_ms: int, max_tokens: int) -> bool:
     """Whether so few of the first tickets count that those behind them must be seen, too."""
-    return sum(ticket.expires_at >= now_ms for ticket in tickets) < SEEN // 2
+    return len(counting(tickets, now_ms=now_ms, max_tokens=max_tokens)) < SEEN // 2
 
 
 def expired(tickets: Sequence[Ticket], now_ms: int) -> tuple[Ticket, ...]:

@@ -38,7 +38,7 @@ def acquire_held(
         outcome = core.driver.run(pending.operation, wakeup, observe=pending.observe)
         held = core.hold(pending, outcome, renewed=until is None)
         if held is None:
-            raise timed_out(core, timeout, 1, pending.waiter.standing)
+            raise timed_out(core, timeout if patient else 0, 1, pending.waiter.standing)
         return held
     except BaseException:
         core.abandon(pending)

@@ -124,6 +124,7 @@ class BucketCore:
         block: The `with` block that closes it.
         leases: The leases that this process holds, by id.
         owed: Those whose release has begun and is not answered, by id.
+        before_exit: Called at the interpreter's exit with the deadline, before anything is released; None for nothing.
     """
 
     def __init__(
@@ -189,6 +190,7 @@ class BucketCore:
         self.block = ClosingBlock(whose)
         self.leases: dict[str, HeldLease] = {}
         self.owed: dict[str, HeldLease] = {}
+        self.before_exit: Callable[[float], None] | None = None
         self._made: weakref.WeakSet[HeldLease] = weakref.WeakSet()
 
     def __repr__(self) -> str:
@@ -423,6 +425,8 @@ class BucketCore:
 
     def at_exit(self, deadline: float) -> None:
         """At the interpreter's exit: lease no more, and release what is held and what is owed, in bounded time."""
+        if self.before_exit is not None:
+            self.before_exit(deadline)
         self.state.close_for_exit()
         left = give_back([*self.leases.values(), *self.owed.values()], runtime=self.runtime, deadline=deadline, goes=1)
         if left:

@@ -34,7 +34,7 @@ from ddb_lease._protocol.retry import BUSY_SECONDS, full_jitter
 from ddb_lease._runtime.attempts import Attempts
 from ddb_lease._runtime.handing_over import HandOver, checked_within
 from ddb_lease._runtime.instrumentation import Observer, PendingEvents
-from ddb_lease._runtime.lease_end import LeaseContext, LeaseEnd, slots_text
+from ddb_lease._runtime.lease_end import RELEASE_SECONDS, LeaseContext, LeaseEnd, slots_text
 from ddb_lease.dynamodb.address import BucketAddress
 from ddb_lease.dynamodb.guard import guard, plainly
 from ddb_lease.errors import ConfigurationError, LeaseLost, LossReason, StoreError, StoreUnavailable
@@ -61,6 +61,7 @@ class HeldLease:
         belief: Its state; changed under the lease's lock only.
         end: How it ends: release, lost-callback, watchers.
         attempts: How it is renewed.
+        release_by: Until when its holder's thread sends the release again, on the steady clock; once it is sent anyway.
         patience: How long a release or a renewal by hand waits for a renewal in progress, in seconds.
         bucket: The bucket's name.
         now: Reads the steady clock.
@@ -80,6 +81,7 @@ class HeldLease:
         self.data: Data = grant.data
         self.waited = 0.0
         self.renewed = True
+        self.release_by = math.inf
         self.group = context.renewer
         self.bucket = context.state.bucket
         self.origin: object = None
@@ -215,7 +217,8 @@ class HeldLease:
             # Wait for a renewal in progress, but not for ever: its condition prevents it from reviving anything.
             serial = self.attempts.take_serial(self.patience)
             try:
-                return self.end.release()
+                left = max(0.0, self.release_by - self._steady())
+                return self.end.release(seconds=min(RELEASE_SECONDS, left))
             finally:
                 if serial is not None:
                     serial.release()

@@ -29,7 +29,7 @@ LONGEST_SECONDS: Final = 900.0
 """The longest that an invocation may take (AWS, "Lambda quotas", function timeout)."""
 
 _SPARE_SECONDS: Final = 0.5
-"""A wait ends so long before the invocation does: it must be able to say so."""
+"""A wait, and a release that gets no answer, ends so long before the invocation does: it must be able to say so."""
 
 OnBusy = Callable[[Any, Any], object]
 
@@ -84,8 +84,11 @@ class Fitting:
         most = max(0.0, left - _SPARE_SECONDS)
         patient = self._timeout != 0
         wanted = TRY_SECONDS if not patient else most if self._timeout is None else self._timeout
-        until = self._core.runtime.clock.steady() + left + self._margin
-        return acquire_held(self._core, min(wanted, most), data=self._data, patient=patient, until=until)
+        ends_at = self._core.runtime.clock.steady() + left
+        until = ends_at + self._margin
+        held = acquire_held(self._core, min(wanted, most), data=self._data, patient=patient, until=until)
+        held.release_by = ends_at - _SPARE_SECONDS
+        return held
 
 
 def decorate_handler(

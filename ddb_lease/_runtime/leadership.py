@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from ddb_lease._protocol.retry import full_jitter
-from ddb_lease.errors import ConfigurationError
+from ddb_lease.errors import ConfigurationError, LeaseLost
 from ddb_lease.models import BucketStatus, LeaseInfo
 
 LEADER_SECONDS: Final = 15.0
@@ -30,6 +30,9 @@ LOOK_SECONDS: Final = 5.0
 ASIDE_SECONDS: Final = 5.0
 """How long a leader stands aside that was asked for its place: the others look about once a second."""
 
+RESERVED_SECONDS: Final = 1.0
+"""At the interpreter's exit, so much time is left for the release if the callbacks have not returned."""
+
 AWAY_TEXT: Final = "leader %r: the service does not answer, and the election goes on when it does: %s"
 
 CALLBACK_TEXT: Final = "on_lost of leader %r failed"
@@ -39,7 +42,20 @@ ENDED_TEXT: Final = "leader %r has ended by an error"
 
 def used_before(name: str) -> ConfigurationError:
     """What a leader says that is to run a second time."""
-    return ConfigurationError(f"leader {name!r} has run before, or was stopped: make another one")
+    return ConfigurationError(f"leader {name!r} has run before: make another one")
+
+
+def cancelled_by_others(name: str) -> RuntimeError:
+    """What a leader raises whose work somebody else has cancelled: it would end without a word otherwise."""
+    return RuntimeError(f"on_elected of leader {name!r} was cancelled by something else than this leader")
+
+
+def is_own_loss(error: BaseException, lease_id: str) -> bool:
+    """Whether an error says nothing but that this lease is lost: it, or a group of such errors."""
+    if isinstance(error, LeaseLost):
+        return error.lease_id == lease_id
+    parts = getattr(error, "exceptions", None)  # a group's; that of the backport for Python 3.10, too
+    return isinstance(parts, tuple) and bool(parts) and all(is_own_loss(part, lease_id) for part in parts)
 
 
 def require_work(on_elected: object, *, block: str) -> None:

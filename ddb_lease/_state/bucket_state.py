@@ -19,6 +19,7 @@ from ddb_lease._protocol import grants
 from ddb_lease._protocol.records import Counter, Settings, Slot
 from ddb_lease._state.hints import Hints
 from ddb_lease._state.log import log as _log
+from ddb_lease._state.queue_memory import FreeFor, Others
 from ddb_lease._state.service_time import ServiceTime
 from ddb_lease._state.words import BUCKET, Words
 from ddb_lease.errors import ConfigurationError
@@ -79,6 +80,8 @@ class BucketState:
         settings: The stored settings if they are known, else those wanted.
         closed: Whether the bucket was closed in this process.
         leads: Whether it elects a leader: then several tokens are an error, and that is raised, not warned of.
+        free_for_tries: In an ordered bucket, which slots the acquires that do not wait have seen free.
+        others_for_tries: And what they have seen of the waiters there: they learn from each other who is dead.
     """
 
     def __init__(
@@ -103,6 +106,8 @@ class BucketState:
         self.settings = wanted
         self._answer_seconds = answer_seconds
         self.closed = self.leads = False
+        self.free_for_tries = FreeFor()
+        self.others_for_tries = Others()
         self._why_closed = "is closed"
         self._held: dict[str, tuple[int, ...]] = {}  # the slots of each lease; each call on it is atomic
         self._lately: deque[str] = deque(maxlen=_LATELY)
@@ -209,5 +214,6 @@ class BucketState:
     def after_fork_in_child(self) -> None:
         """In a forked child: hold nothing, forget the waiters, and make new locks."""
         self._held = {}
+        self.free_for_tries, self.others_for_tries = FreeFor(), Others()
         self.hints.empty()
         self.time.after_fork_in_child()

@@ -1,6 +1,7 @@
 """What one waiter of an ordered bucket remembers: how the queue moves, what others showed, which slots were free when.
 
-Invariants: no I/O, no clock: times come in as arguments, in seconds of the steady clock. One acquire uses it.
+Invariants: no I/O, no clock: times come in as arguments, in seconds of the steady clock. One acquire uses it; `Others`
+and `FreeFor` may be shared by the acquires of a process that do not wait, on several threads.
 """
 
 from __future__ import annotations
@@ -84,10 +85,11 @@ class Others:
 
     def note(self, ahead: Sequence[Ticket], now: float, *, max_tokens: int) -> dict[str, Signs]:
         """These are before it at that time; returns what was seen of each, by name."""
-        self._tracks = {ticket.name: self._track(ticket, now) for ticket in ahead}
+        tracks = {ticket.name: self._track(ticket, now) for ticket in ahead}
+        self._tracks = tracks  # never changed: other threads may read it
         wanted, signs = 0, {}
         for place, ticket in enumerate(ahead, start=1):
-            track = self._tracks[ticket.name]
+            track = tracks[ticket.name]
             wanted += ticket.count
             sleep = longest_sleep(place, near=wanted <= max_tokens)
             if track.here is not None:  # it may have looked at that place until just now
@@ -120,13 +122,13 @@ class FreeFor:
 
         Of those, up to the last look that showed them: somebody may have had them since.
         """
-        kept = {n: seen for n, seen in self._seen.items() if n not in view.covered}
+        kept = {n: seen for n, seen in list(self._seen.items()) if n not in view.covered}
         for n in free:
             fence = view.slots[n].fence if n in view.slots else -1
             before = self._seen.get(n)
             kept[n] = (fence, before[1] if before is not None and before[0] == fence else now, now)
         self._seen = kept
-        self._slots = {n: slot for n, slot in self._slots.items() if n in kept and n not in view.covered}
+        self._slots = {n: slot for n, slot in list(self._slots.items()) if n in kept and n not in view.covered}
         self._slots |= {n: view.slots[n] for n in free if n in view.slots}
         return {n: last - since for n, (_, since, last) in kept.items()}
 

@@ -6,6 +6,8 @@ Invariants:
   before the place is given away.
 - `on_elected` runs in a task of its own, which the tenure's end cancels. The heartbeat's threads renew the lease: a
   blocked loop loses no leadership, it only learns of a loss late.
+- The place is given away only when both have ended, however often `run` is cancelled. Where the loop is closed, they
+  have ended with it.
 """
 
 from __future__ import annotations
@@ -13,13 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Collection
 from types import TracebackType
+from typing import Any
 
 from ddb_lease._numbers import checked_timeout
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, require_callback
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import BucketCore, PendingAcquire
+from ddb_lease._runtime.give_back import release_later
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease._runtime.leadership import (
     ASIDE_SECONDS,
@@ -27,7 +32,10 @@ from ddb_lease._runtime.leadership import (
     CALLBACK_TEXT,
     ENDED_TEXT,
     LEADER_SECONDS,
+    RESERVED_SECONDS,
     STAND_SECONDS,
+    cancelled_by_others,
+    is_own_loss,
     leader_of,
     pause_when_away,
     require_one_leader,
@@ -41,7 +49,7 @@ from ddb_lease.aio.core import MAX_REQUESTS, AsyncBucket, checked_max_requests
 from ddb_lease.aio.driver import Wakeup, running_loop, tell
 from ddb_lease.aio.lease import Lease
 from ddb_lease.dynamodb import Client, Session
-from ddb_lease.errors import ConfigurationError, LeaseLost, LossReason, StoreUnavailable, UnknownBucket
+from ddb_lease.errors import ConfigurationError, LossReason, StoreUnavailable, UnknownBucket
 from ddb_lease.events import OnEvent
 from ddb_lease.models import Data, LeaseInfo, Seconds, Timing
 
@@ -138,6 +146,7 @@ class Leader(NotSync, BelongsHere):
             on_event=on_event,
             runtime=runtime,
         )
+        self._core.before_exit = self._end_before
         self._bucket = AsyncBucket(self._core, max_requests=max_requests)
         self._core.state.leads = True
         self.name = self._core.name
@@ -149,7 +158,9 @@ class Leader(NotSync, BelongsHere):
         self._stopped: asyncio.Event | None = None
         self._wakeup: Wakeup | None = None
         self._task: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
+        self._over = threading.Event()
 
     def __repr__(self) -> str:
         word = "leads" if self.is_leader else "stopped" if self._stopping else "follows" if self._begun else "new"
@@ -158,8 +169,10 @@ class Leader(NotSync, BelongsHere):
     @property
     def is_leader(self) -> bool:
         """Whether this process leads at this moment. No I/O; False from the moment at which `stop` is called."""
-        lease = self._lease
-        return lease is not None and not self._ending and not self._stopping and lease.held
+        lease, loop = self._lease, self._loop
+        if lease is None or loop is None or loop.is_closed():
+            return False
+        return not self._ending and not self._stopping and lease.held
 
     @property
     def fence(self) -> int | None:
@@ -180,7 +193,7 @@ class Leader(NotSync, BelongsHere):
             return None
 
     async def run(self) -> None:
-        """Wait to be elected, lead, and wait again, until `stop` is called, or this is cancelled.
+        """Wait to be elected, lead, and wait again, until `stop` is called (perhaps before), or this is cancelled.
 
         An outage of the service is waited out, and told in the log. If it is cancelled, the place is given up first.
 
@@ -192,12 +205,11 @@ class Leader(NotSync, BelongsHere):
         What `on_elected` raises it raises too; the place is given up.
         """
         require_work(self._on_elected, block="async with leader:")
-        self._begin()
-        try:
-            await self._run()
-        finally:
-            self._stopping = True
-            await self._bucket.close()
+        if self._begin():
+            try:
+                await self._run()
+            finally:
+                await self._close()
 
     def start(self) -> None:
         """Do in a task of its own what `run` does; returns at once. What `run` raises is logged, and raised by `join`.
@@ -206,33 +218,38 @@ class Leader(NotSync, BelongsHere):
             ConfigurationError: It has run before, or no loop runs.
         """
         running_loop()
-        self._begin()
-        self._task = asyncio.create_task(self._run_quietly(), name=f"ddb-lease-leader-{self.name}")
+        if self._begin():
+            self._task = asyncio.create_task(self._run_quietly(), name=f"ddb-lease-leader-{self.name}")
 
     def stop(self) -> None:
         """Stop leading, or waiting, in order: `on_elected` is cancelled, `on_lost` called, and the place is free.
 
         It only tells, and returns at once; `run` returns, or `join`, when it is done. Any thread may call it. Raises
-        nothing.
+        nothing. Where the loop is closed already, no callback can be called, and only the place is given up.
         """
         self._stopping = True
         self._core.begin_closing()  # ends an acquire that waits; a lease that is held stays held
         wakeup, loop, stopped = self._wakeup, self._loop, self._stopped
         if wakeup is not None:
             wakeup.wake()
-        if loop is not None and stopped is not None:
-            tell(loop, stopped.set)
+        if loop is None or stopped is None or tell(loop, stopped.set):
+            return
+        release_later(list(self._core.leases.values()))  # the loop is closed, and with it has ended what ran on it
 
     async def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until what `start` has begun is over; returns whether it is. It sends nothing, and stops nothing.
+
+        Called by `on_lost`, it returns False at once: what it would wait for waits for that.
 
         Args:
             timeout: Seconds, or a timedelta, to wait at most; None waits for ever.
 
         Raises what ended it, once, if that was an error: see `run`.
         """
-        task = self._task
-        if task is None or task is asyncio.current_task():
+        task, here = self._task, asyncio.current_task()
+        if here is not None and here is self._telling:
+            return False
+        if task is None or task is here:
             return task is None
         await asyncio.wait({task}, timeout=checked_timeout(timeout))
         if not task.done():
@@ -261,11 +278,28 @@ class Leader(NotSync, BelongsHere):
 
     # Internals.
 
-    def _begin(self) -> None:
-        if self._begun or self._stopping:
+    def _begin(self) -> bool:
+        """Note that it runs; returns whether it is to: not if it was stopped before."""
+        if self._begun:
             raise used_before(self.name)
         self._loop, self._stopped = running_loop(), asyncio.Event()
         self._begun = True
+        return not self._stopping
+
+    def _end_before(self, deadline: float) -> None:
+        """Called by the bucket at the interpreter's exit: stop in order, with some time left for the release."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            return
+        self.stop()
+        self._over.wait(max(0.0, deadline - RESERVED_SECONDS - self._core.runtime.clock.steady()))
+
+    async def _close(self) -> None:
+        self._stopping = True
+        try:
+            await self._bucket.close()
+        finally:
+            self._over.set()
 
     async def _run_quietly(self) -> None:
         try:
@@ -276,8 +310,7 @@ class Leader(NotSync, BelongsHere):
             _log.exception(ENDED_TEXT, self.name)
             self._error = error
         finally:
-            self._stopping = True
-            await self._bucket.close()
+            await self._close()
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -289,8 +322,8 @@ class Leader(NotSync, BelongsHere):
                 async with lease:
                     require_one_leader(self.name, tokens=self._core.state.settings.max_tokens, slot=lease.slot)
                     await self._lead(lease)
-            except LeaseLost as lost:
-                if lost.lease_id != lease.id:
+            except Exception as error:
+                if not is_own_loss(error, lease.id):
                     raise
             finally:
                 self._lease = None
@@ -314,8 +347,9 @@ class Leader(NotSync, BelongsHere):
                     _log.warning(AWAY_TEXT, self.name, error)
                 await self._wait(pause_when_away(failures, self._core.runtime.chance))
             except ConfigurationError:
-                if not self._stopping:
+                if not self._core.state.closed:  # by `stop`, or by the exit
                     raise
+                break
         return None
 
     async def _wait(self, seconds: float) -> None:
@@ -339,11 +373,16 @@ class Leader(NotSync, BelongsHere):
             ended_by_us = not work.done()
             for task in (work, *ends):
                 task.cancel()
-            await asyncio.wait({work, asyncio.create_task(self._tell_lost(lease)), *ends})
-            if not work.cancelled():
-                work.exception()  # seen, also where a cancellation of ours takes its place
-        if not (work.cancelled() and ended_by_us):
+            self._telling = asyncio.create_task(self._tell_lost(lease))
+            try:
+                await _ended({work, self._telling, *ends})
+            finally:
+                if not work.cancelled():
+                    work.exception()  # seen, also where a cancellation of ours takes its place
+        if not work.cancelled():
             work.result()
+        elif not ended_by_us:
+            raise cancelled_by_others(self.name)
 
     async def _work(self, lease: Lease) -> None:
         """What is elected for; it leads on when that has returned."""
@@ -361,3 +400,15 @@ class Leader(NotSync, BelongsHere):
                     await made
         except Exception:  # noqa: BLE001 - the user's own; the end of the tenure must go on
             _log.exception(CALLBACK_TEXT, self.name)
+
+
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Wait until all have ended, also if this is cancelled meanwhile: that is raised only then."""
+    cancelled: asyncio.CancelledError | None = None
+    while open_tasks := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(open_tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

@@ -105,14 +105,26 @@ def execute(options: argparse.Namespace) -> int:
         return error.exit_code
     try:
         with Signals() as signals, SettingsNotice(options), contextlib.ExitStack() as stack:
-            bucket, _ = asked_bucket(options)
-            stack.enter_context(bucket)
+            bucket = stack.enter_context(_bucket(options))
             candidate = _Candidate(bucket, options=options, signals=signals)
             while (code := candidate.lead(command)) is None:
                 pass
             return code
     except Interrupted as interrupt:
         return 128 + interrupt.signum
+
+
+def _bucket(options: argparse.Namespace) -> LeaseBucket:
+    """The bucket; an outage is waited out, as what is stored of it may have to be read."""
+    is_told = False
+    while True:
+        try:
+            return asked_bucket(options)[0]
+        except StoreUnavailable as error:
+            if not is_told:
+                say(f"{error}; the wait goes on when the service answers")
+            is_told = True
+            threading.Event().wait(_AWAY_SECONDS)
 
 
 class _Candidate:

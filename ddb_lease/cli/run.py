@@ -308,6 +308,7 @@ class LeasedRun:
             return error.exit_code
         noted = [] if self._signals.noted is None else self._signals.noted  # that list: more may come until then
         with pass_on(command, kill_after=self._options.kill_after, noted=noted, seen=self.passed_on):
+            noted.clear()  # it has them
             _log.info(
                 "the command is process %d; if it must end, it is ended with %s", command.pid, _reached(command.reach)
             )

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from ddb_lease import ConfigurationError, Timing
+from ddb_lease import ConfigurationError, LeaseLost, Timing
 from ddb_lease.aio import Leader
 from ddb_lease.testing import TestEnvironment
 from tests.conftest import TABLE
+from tests.support import eventually
 
 NOT_ON = ("ministack",)  # the engine does not matter: a leader sends what a bucket sends
 LONG = 20.0
@@ -193,6 +194,125 @@ def test_an_outage_is_waited_out_and_told_once(lead, story, environment, caplog,
         asyncio.run(leader.run())
     assert story.told == ["elected", "cancelled", "None"]
     assert sum("the service does not answer" in message for message in caplog.messages) == 1
+
+
+def test_a_second_cancellation_does_not_give_the_place_away_while_its_work_ends(lead, environment, bucket_name):
+    follower = environment.bucket(bucket_name)
+    free = []
+
+    async def main():
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def work(_lease):
+            begun.set()
+            try:
+                await asyncio.sleep(LONG)
+            finally:
+                cancelled.set()
+                await asyncio.sleep(0.1)
+                free.append(await asyncio.to_thread(follower.try_acquire))
+
+        running = asyncio.create_task(lead(on_elected=work, on_lost=None).run())
+        await begun.wait()
+        running.cancel()
+        await cancelled.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(main())
+    assert free == [None]
+    assert follower.try_acquire() is not None
+
+
+def test_a_cancellation_of_somebody_elses_is_an_error_of_its_work(lead, story, environment, bucket_name):
+    async def work(_lease):
+        raise asyncio.CancelledError
+
+    with pytest.raises(RuntimeError, match="cancelled by something else"):
+        asyncio.run(lead(on_elected=work, on_lost=lambda lease: story.told.append(lease.reason)).run())
+    assert story.told, "on_lost was called"
+    assert environment.bucket(bucket_name).try_acquire() is not None
+
+
+def test_a_group_of_nothing_but_its_loss_is_that_loss(lead, story, environment):
+    class Group(Exception):
+        """An ExceptionGroup, which Python 3.10 has not."""
+
+    def check(lease):
+        environment.lose(lease, reason="taken")
+        try:
+            lease.check()
+        except LeaseLost as lost:
+            group = Group()
+            group.exceptions = (lost,)
+            raise group from None
+
+    leader = lead(check, lambda _: leader.stop())
+    asyncio.run(leader.run())
+    assert story.told == ["elected", "taken", "elected", "cancelled", "None"]
+
+
+def test_a_join_in_on_lost_does_not_wait_for_itself(lead):
+    joined = []
+
+    async def stop_and_join(_lease):
+        leader.stop()
+        joined.append(await leader.join(LONG))
+
+    async def main():
+        leader.start()
+        joined.append(await leader.join(LONG))
+
+    leader = lead(lambda _: leader.stop(), on_lost=stop_and_join)
+    asyncio.run(main())
+    assert joined == [False, True]
+
+
+def test_when_its_loop_is_closed_it_does_not_lead_and_a_stop_gives_the_place_up(lead, environment, bucket_name):
+    closed = asyncio.new_event_loop()
+    closed.close()
+
+    async def main():
+        leader = lead(on_elected=lambda _: None, on_lost=None)
+        leader.start()
+        while not leader.is_leader:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        leader._loop = closed  # this one goes on, only so that nothing is left of it
+        assert not leader.is_leader
+        assert leader.fence is None
+        assert environment.bucket(bucket_name).status().free == 0
+        leader.stop()
+        assert await leader.join(LONG)
+
+    asyncio.run(main())
+    assert environment.bucket(bucket_name).status().free == 1
+
+
+def test_the_exit_ends_its_work_before_it_releases(lead, environment, bucket_name):
+    told = []
+
+    async def work(lease):
+        try:
+            await asyncio.sleep(LONG)
+        finally:
+            told.append(lease.held)
+
+    leader = lead(on_elected=work, on_lost=lambda lease: told.append(lease.held))
+    thread = threading.Thread(target=lambda: asyncio.run(leader.run()), daemon=True)
+    thread.start()
+    eventually(lambda: leader.is_leader, within=LONG)
+    leader._core.at_exit(leader._core.runtime.clock.steady() + LONG)
+    thread.join(LONG)
+    assert told == [True, True]
+    assert environment.bucket(bucket_name).try_acquire() is not None
+
+
+def test_one_that_was_stopped_before_it_ran_does_not_run(lead, story):
+    leader = lead()
+    leader.stop()
+    asyncio.run(leader.run())
+    assert story.told == []
 
 
 def test_a_bucket_of_several_tokens_makes_no_leader(lead, story, environment, bucket_name):

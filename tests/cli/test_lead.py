@@ -1,11 +1,17 @@
 """`ddb-lease lead` as a real process: one machine runs the command, and another one when that fails."""
 
+import argparse
 import contextlib
 import shlex
 import signal
+import types
 
 import pytest
 
+from ddb_lease import StoreUnavailable
+from ddb_lease.cli import exits, lead
+from ddb_lease.cli.run import LeasedRun, Signals
+from ddb_lease.cli.supervisor import SupervisedCommand
 from tests.cli.test_run import LEASE, LONG, TABLE, Cli, first_line, leased, lives, says
 from tests.support import Table, recorded_engine
 
@@ -128,3 +134,38 @@ def test_who_was_told_to_end_does_not_wait_again_after_a_loss(start, table):
     assert first_line(process) == "told"
     table.delete(0)
     assert process.wait(LONG) == 143
+
+
+# Without a process.
+
+
+def test_an_outage_is_waited_out_before_anything_is_known_of_the_bucket(monkeypatch, capsys):
+    answers = iter([StoreUnavailable("no answer"), StoreUnavailable("no answer"), ("the bucket", 1)])
+
+    def asked(_options):
+        if isinstance(answer := next(answers), Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(lead, "asked_bucket", asked)
+    monkeypatch.setattr(lead, "_AWAY_SECONDS", 0.0)
+    assert lead._bucket(argparse.Namespace()) == "the bucket"
+    assert capsys.readouterr().err.count("the wait goes on") == 1
+
+
+def test_a_signal_that_the_command_has_got_does_not_end_the_leader_later(monkeypatch):
+    signals = Signals()
+    signals.note_only()
+    signals.noted.append(signal.SIGHUP)
+    sent = []
+    command = types.SimpleNamespace(pid=1, reach=None, signal=sent.append)
+    lease = types.SimpleNamespace(grace=1.0, on_lost=None)
+    options = argparse.Namespace(lost_code=exits.LOST, bucket="scheduler", kill_after=1.0)
+    monkeypatch.setattr(SupervisedCommand, "start", lambda *_, **__: command)
+    monkeypatch.setattr("ddb_lease.cli.run._reached", lambda _: "")
+    for name in ("_environment", "_deadline", "_supervise", "_code"):
+        monkeypatch.setattr(LeasedRun, name, lambda *_: 0)
+    run = LeasedRun(lease, options=options, signals=signals, losses=None)
+    assert run.run(["work"]) == 0
+    assert sent == run.passed_on == [signal.SIGHUP]
+    signals.raise_again()

@@ -50,6 +50,43 @@ LEADING = Chapter(
             noticed_by=("tests/aio/test_leader.py::test_it_leads_until_it_is_stopped_and_its_work_is_cancelled",),
         ),
         Mutant(
+            name="the exit ends a tenure before anything is released",
+            module="_runtime/bucket_core.py",
+            target="BucketCore.at_exit",
+            code="self.before_exit is not None",
+            without="False",
+            noticed_by=(
+                f"{_LEADER_TESTS}::test_the_exit_ends_the_tenure_before_it_releases",
+                "tests/aio/test_leader.py::test_the_exit_ends_its_work_before_it_releases",
+            ),
+        ),
+        Mutant(
+            name="a join in the lost-callback does not wait for itself",
+            module=_LEADER,
+            target="_Tenure.tells_here",
+            code="self._telling is threading.current_thread()",
+            without="False",
+            noticed_by=(f"{_LEADER_TESTS}::test_a_join_in_on_lost_does_not_wait_for_itself",),
+        ),
+        Mutant(
+            name="a loop of an earlier election ends",
+            module=_LEADER,
+            target="Leader.pause",
+            code="lease != tenure.lease",
+            without="False",
+            noticed_by=(f"{_LEADER_TESTS}::test_a_loop_of_an_earlier_election_ends",),
+        ),
+        Mutant(
+            name="a handler's release takes no more time than the invocation has",
+            module="_runtime/held_lease.py",
+            target="HeldLease.release",
+            code="min(RELEASE_SECONDS, left)",
+            without="RELEASE_SECONDS",
+            noticed_by=(
+                f"{_LAMBDA_TESTS}::test_a_release_without_an_answer_takes_no_more_time_than_the_invocation_has",
+            ),
+        ),
+        Mutant(
             name="a lease that fits an invocation is as long as that",
             module="_operations/slot_writes.py",
             target="_lease_ms",

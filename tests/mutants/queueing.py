@@ -151,6 +151,22 @@ QUEUEING = Chapter(
             ),
         ),
         Mutant(
+            name="tickets for more slots than there are hide nobody",
+            module="_protocol/queueing.py",
+            target="hides_the_living",
+            code="counting(tickets, now_ms=now_ms, max_tokens=max_tokens)",
+            without="[ticket for ticket in tickets if ticket.expires_at >= now_ms]",
+            noticed_by=(f"{_WAITERS}test_tickets_for_more_slots_than_there_are_any_more_hide_nobody",),
+        ),
+        Mutant(
+            name="tries of one process learn together who is dead",
+            module=_OPERATION,
+            target="Queue.__init__",
+            code="FreeFor() if patient else state.free_for_tries",
+            without="FreeFor()",
+            noticed_by=(f"{_WAITERS}test_tries_of_one_process_learn_together_who_is_dead",),
+        ),
+        Mutant(
             name="whoever is far sees in time that all before it are dead",
             module=_OPERATION,
             target="Queue._next_look_in",

@@ -343,6 +343,33 @@ def test_slots_are_had_at_once_however_many_expired_tickets_lie_before(environme
     assert bucket.tap.count()["LookAtQueue"] == 3
 
 
+def test_tickets_for_more_slots_than_there_are_any_more_hide_nobody(environment, bucket, table):
+    for number in range(40):  # from before a shrink, and dead
+        put_ticket(table, environment, ago=2000 - number, name=number, count=3)
+    free(table, 0)
+    assert bucket.try_acquire() is not None
+
+
+def test_tries_of_one_process_learn_together_who_is_dead(environment, bucket, table):
+    key = put_ticket(table, environment, ago=9)
+    free(table, 0)
+    before = environment.now_ms
+    while (lease := bucket.try_acquire()) is None:
+        environment.clock.pass_time(1.0)
+    assert PATIENCE_SECONDS <= (environment.now_ms - before) / 1000 <= NEAR_SECONDS + PATIENCE_SECONDS + 2
+    assert lease.slots == (0,)
+    assert key not in tickets_in(table)
+
+
+def test_a_try_takes_no_slot_from_one_who_lives(environment, bucket, table):
+    key = put_ticket(table, environment, ago=9, count=2)
+    free(table, 0)
+    for _ in range(30):
+        assert bucket.try_acquire() is None
+        environment.clock.pass_time(SIGN_SECONDS)
+        table.set(key, expires_at=environment.now_ms + 60_000)
+
+
 def test_items_with_tickets_keys_that_are_none_block_nobody(bucket, table):
     for number in range(33):
         table.set(f"wait#0#of another version {number:03d}", owner="x")

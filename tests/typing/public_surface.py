@@ -94,6 +94,7 @@ def leading() -> None:
     assert_type(leader.fence, int | None)
     assert_type(leader.current(), ddb_lease.LeaseInfo | None)
     assert_type(leader.pause(5), bool)
+    assert_type(leader.pause(timedelta(seconds=5), lease=None), bool)
     assert_type(leader.join(timedelta(seconds=5)), bool)
     leader.start()
     leader.stop()
