@@ -483,7 +483,7 @@ def test_an_interrupt_while_on_lost_stops_the_work_is_raised_when_that_has_ended
 
 def test_the_exit_ends_the_tenure_before_it_releases(place):
     told = []
-    leader = Leader("exit", on_lost=lambda lease: told.append(lease.held), **arguments(place))
+    leader = Leader("exit", on_elected=nothing, on_lost=lambda lease: told.append(lease.held), **arguments(place))
     thread = threading.Thread(target=leader.run, daemon=True)
     thread.start()
     eventually(lambda: leader.is_leader, within=LONG)
