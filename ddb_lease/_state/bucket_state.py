@@ -79,9 +79,9 @@ class BucketState:
         hints: What was last seen of the table, and the queue of waiters.
         settings: The stored settings if they are known, else those wanted.
         closed: Whether the bucket was closed in this process.
+        leads: Whether it elects a leader: then several tokens are an error, and that is raised, not warned of.
         free_for_tries: In an ordered bucket, which slots the acquires that do not wait have seen free.
         others_for_tries: And what they have seen of the waiters there: they learn from each other who is dead.
-        leads: Whether it elects a leader: then several tokens are an error, and that is raised, not warned of.
     """
 
     def __init__(
