@@ -106,7 +106,8 @@ def test_several_permits_are_taken_together(cli):
     assert cli("limit many --rate 5/h --burst 5 -n 5 --timeout 0 --local -- true")[0] == 0
     assert cli("limit many --rate 5/h --burst 5 --timeout 0 --local -- true")[0] == 75
     code, _, err = cli("limit many --rate 5/h --burst 5 -n 6 --local -- true")
-    assert (code, err) == (2, "ddb-lease: n must be a whole number from 1 to 5 (the burst), not 6\n")
+    which = "the burst of the stored policy's limit 'permits' of rate 'many', or of the key's override"
+    assert (code, err) == (2, f"ddb-lease: n must be a whole number from 1 to 5 ({which})\n")
 
 
 def test_an_interrupt_while_waiting_runs_nothing(cli):

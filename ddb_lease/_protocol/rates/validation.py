@@ -26,6 +26,9 @@ FASTEST = 1_000_000
 LONGEST_NS = 365 * 86_400 * NS
 """A year: what a burst may take to come back, at most."""
 
+MOST_PERMITS = LONGEST_NS // NS * FASTEST
+"""The largest burst that any limit can have: nobody can ask for more at once."""
+
 SINGLE = "permits"
 """The name of the limit of a limiter that has one without a name."""
 

@@ -24,6 +24,7 @@ from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, Denied, reason_text
 from ddb_lease._protocol.rates.charging import Wanted, limits_of
 from ddb_lease._protocol.rates.validation import (
+    MOST_PERMITS,
     NS,
     SINGLE,
     checked_permits,
@@ -340,6 +341,8 @@ class RateLimiterCore:
 
         What others have set may allow more: also before the first use of this process.
         """
+        if isinstance(wanted, int) and wanted > MOST_PERMITS:
+            return MOST_PERMITS
         if key is None:
             return None
         state = self.state
