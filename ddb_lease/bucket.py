@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from ddb_lease._runtime import process
-from ddb_lease._runtime.adopting import begin_adopt, kept
+from ddb_lease._runtime.adopting import begin_adopt, brought_nothing
 from ddb_lease._runtime.arguments import DEFAULT_TABLE, checked_hold_ms
 from ddb_lease._runtime.belongs_here import BelongsHere
 from ddb_lease._runtime.bucket_core import (
@@ -288,13 +288,10 @@ class LeaseBucket(NoLease, NotAsync, BelongsHere):
             require_on_lost(on_lost)
         wakeup, called, by = self._core.runtime.wakeup(), caller(), weakref.ref(threading.current_thread())
         pending = begin_adopt(self._core, token, data, wake=wakeup.wake)
-        had: list[Lease] = []
-        try:
-            return kept(self._win(pending, wakeup, on_lost, called, by, had=had))
-        except BaseException:
-            for lease in had:  # interrupted on its way to the caller
-                lease._held.release_later()  # noqa: SLF001 - a handle of the same lease
-            raise
+        lease = self._win(pending, wakeup, on_lost, called, by)
+        if lease is None:  # no call between here and the caller: an interrupt would come there
+            raise brought_nothing()
+        return lease
 
     def leased(
         self,

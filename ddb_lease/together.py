@@ -101,8 +101,7 @@ class Leases(NotAsync, BelongsHere):
                 except StoreError as error:
                     failed = failed or error
         except BaseException:
-            for held in self._held:
-                held.release_later()
+            release_later(self._held)
             raise
         if failed is not None:
             raise failed
@@ -136,14 +135,12 @@ class Leases(NotAsync, BelongsHere):
             # A failed release must neither mask nor replace the body's outcome.
             _log.warning("not released yet, and expires otherwise: %s", error)
         except BaseException:
-            for held in self._held:  # interrupted, perhaps before the release began: nobody else would call it again
-                held.release_later()
+            release_later(self._held)  # interrupted, perhaps before the release began: nobody else would call it again
             raise
 
     def _give_up(self) -> None:
         if not self._entered:
-            for held in self._held:
-                held.release_later()
+            release_later(self._held)
 
 
 def acquire_all(

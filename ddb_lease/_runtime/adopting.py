@@ -52,8 +52,13 @@ def begin_adopt(core: BucketCore, token: object, data: Data | None, *, wake: Cal
     )
 
 
-def kept(lease: Kept | PendingAcquire | None) -> Kept:
+def kept(lease: Kept | PendingAcquire) -> Kept:
     """The lease that an adoption brought: it brings one, or raises."""
-    if lease is None or isinstance(lease, PendingAcquire):
-        raise StoreUnavailable("an adoption has brought no lease (a bug)")
+    if isinstance(lease, PendingAcquire):
+        raise brought_nothing()
     return lease
+
+
+def brought_nothing() -> StoreUnavailable:
+    """The error for what cannot be: an adoption that ends brings a lease, or has raised."""
+    return StoreUnavailable("an adoption has brought no lease (a bug)")

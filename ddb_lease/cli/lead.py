@@ -19,11 +19,20 @@ from typing import Final
 
 from ddb_lease._runtime.leadership import ASIDE_SECONDS, LEADER_SECONDS, STAND_SECONDS, require_one_leader
 from ddb_lease.bucket import LeaseBucket
-from ddb_lease.cli import connection, exits, formatting, pages
+from ddb_lease.cli import connection, exits, pages
 from ddb_lease.cli.asked_bucket import asked_bucket
 from ddb_lease.cli.loss_log import LossLog
 from ddb_lease.cli.nesting import NestedWarning
-from ddb_lease.cli.run import Interrupted, LeasedRun, Signals, check_command, kill_after, lease_length
+from ddb_lease.cli.run import (
+    Interrupted,
+    LeasedRun,
+    Signals,
+    add_data,
+    add_end_options,
+    add_short_leases,
+    check_command,
+    lease_length,
+)
 from ddb_lease.cli.settings_notice import SettingsNotice
 from ddb_lease.cli.slot_wait import Places, SlotWait
 from ddb_lease.cli.streams import say
@@ -63,31 +72,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="length of the lease: a leader that dies is followed so much later (default: 15s; if the bucket exists, "
         "its stored length counts)",
     )
-    parser.add_argument(
-        "--short-leases",
-        action="store_true",
-        help="with --local: allow leases that are too short for the real service",
-    )
-    parser.add_argument(
-        "--grace",
-        type=formatting.duration,
-        metavar="TIME",
-        help="time from TERM to KILL when the lease is lost (default: a tenth of the lease, at most 5s)",
-    )
-    parser.add_argument(
-        "--kill-after",
-        type=kill_after,
-        default=10.0,
-        metavar="TIME",
-        help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
-    )
+    add_short_leases(parser)
+    add_end_options(parser)
     parser.add_argument(
         "--owner", metavar="NAME", help="who leads, for status and for those who wait (default: host:pid)"
     )
     parser.add_argument("--quiet", action="store_true", help="do not say that it waits, for how long, and who leads")
-    parser.add_argument(
-        "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
-    )
+    add_data(parser)
     connection.add_options(parser)
     # What `run` has options for.
     parser.set_defaults(execute=execute, takes_command=True, max_tokens=1, fifo=False, lost_code=exits.LOST)

@@ -110,11 +110,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="TIME",
         help="length of the lease (default: 60s; if the bucket exists, its stored length counts)",
     )
-    parser.add_argument(
-        "--short-leases",
-        action="store_true",
-        help="with --local: allow leases that are too short for the real service",
-    )
+    add_short_leases(parser)
     parser.add_argument(
         "--timeout",
         type=formatting.duration,
@@ -128,28 +124,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="let nobody else have the slot for this long after it was taken, however soon the command ends: for what "
         "must not run twice",
     )
-    parser.add_argument(
-        "--grace",
-        type=formatting.duration,
-        metavar="TIME",
-        help="time from TERM to KILL when the lease is lost (default: a tenth of the lease, at most 5s)",
-    )
-    parser.add_argument(
-        "--kill-after",
-        type=kill_after,
-        default=10.0,
-        metavar="TIME",
-        help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
-    )
+    add_end_options(parser)
     parser.add_argument(
         "--owner", metavar="NAME", help="who holds the lease, for status and for those who wait (default: host:pid)"
     )
     parser.add_argument(
         "--quiet", action="store_true", help="do not say that it waits, for how long, and who holds the slots"
     )
-    parser.add_argument(
-        "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
-    )
+    add_data(parser)
     parser.add_argument(
         "--no-slot-code",
         type=formatting.exit_code,
@@ -166,6 +148,39 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     connection.add_options(parser)
     parser.set_defaults(execute=execute, takes_command=True)
+
+
+def add_short_leases(parser: argparse.ArgumentParser) -> None:
+    """Add the option for leases of the embedded engine alone."""
+    parser.add_argument(
+        "--short-leases",
+        action="store_true",
+        help="with --local: allow leases that are too short for the real service",
+    )
+
+
+def add_end_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options on how the command is ended."""
+    parser.add_argument(
+        "--grace",
+        type=formatting.duration,
+        metavar="TIME",
+        help="time from TERM to KILL when the lease is lost (default: a tenth of the lease, at most 5s)",
+    )
+    parser.add_argument(
+        "--kill-after",
+        type=kill_after,
+        default=10.0,
+        metavar="TIME",
+        help="time from TERM to KILL when ddb-lease gets TERM and passes it on, or never (default: 10s)",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option for what the lease carries."""
+    parser.add_argument(
+        "--data", type=formatting.pair, action="append", default=[], metavar="K=V", help="attach this to the lease"
+    )
 
 
 def lease_length(text: str) -> float:
