@@ -9,6 +9,7 @@ import pytest
 from tests.mutants.document import DOCUMENT, document
 from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT, Mutant
+from tests.mutants.reach import Reach, measure, statement_around
 from tests.mutants.table import CHAPTERS
 from tests.mutants.trial import Copy, Verdict, search
 
@@ -118,7 +119,7 @@ def test_a_statement_of_several_lines_is_given_on_one():
     assert mutated(source, "f", "if a: return b", "") == "def f():\n    pass\n    return c\n"
 
 
-def test_an_expression_that_stands_alone_is_replaced_by_a_statement():
+def test_an_expression_that_stands_alone_is_replaced_by_astatement_around():
     assert mutated("def f():\n    call()\n", "f", "call()", "raise") == "def f():\n    raise\n"
 
 
@@ -186,3 +187,98 @@ def test_a_test_that_fails_without_the_mutant_too_does_not_count(tmp_path):
     found = search(copy, AN_EXAMPLE, stages, most=1)
     assert found
     assert all(AN_EXAMPLE.noticed_by[0] in test for test in found)
+
+
+A_PACKAGE = """\
+LIMIT = 3
+
+
+def small(number):
+    return number < LIMIT
+
+
+def other(numbers):
+    for number in numbers:
+        if number:
+            yield number + 1
+
+
+def unused():
+    return 1
+"""
+ITS_TESTS = """\
+import subprocess
+import sys
+
+import pytest
+
+from ddb_lease.package import other, small
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return list(other([0, 1]))
+
+
+def test_small():
+    assert small(1)
+
+
+def test_first(answers):
+    assert answers == [2]
+
+
+def test_second(answers):
+    assert len(answers) == 1
+
+
+def test_elsewhere():
+    subprocess.run([sys.executable, "-c", "import ddb_lease.package"], check=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def reach(tmp_path_factory):
+    """Which tests run which lines of a small repository."""
+    root = tmp_path_factory.mktemp("repository")
+    for name, text in {
+        "ddb_lease/__init__.py": "",
+        "ddb_lease/package.py": A_PACKAGE,
+        "tests/__init__.py": "",
+        "tests/mutants/__init__.py": "",
+        "tests/mutants/reach.py": (ROOT / "tests" / "mutants" / "reach.py").read_text(),
+        "tests/test_package.py": ITS_TESTS,
+    }.items():
+        (root / name).parent.mkdir(exist_ok=True, parents=True)
+        (root / name).write_text(text)
+    folder = tmp_path_factory.mktemp("reach")
+    return measure(root, folder, ["tests/test_package.py"])
+
+
+def tried_on(reach: Reach, text: str) -> list[str]:
+    line = A_PACKAGE.splitlines().index(text) + 1
+    return [test.partition("::")[2] for test in reach.tests_of(Path("ddb_lease/package.py"), line)]
+
+
+def test_a_change_is_tried_on_the_tests_that_run_its_line(reach):
+    assert tried_on(reach, "    return number < LIMIT") == ["test_small", "test_elsewhere"]
+
+
+def test_what_a_fixture_of_a_module_runs_counts_for_all_tests_of_the_module(reach):
+    assert set(tried_on(reach, "            yield number + 1")) > {"test_first", "test_second"}
+
+
+def test_what_no_test_runs_is_tried_on_those_whose_processes_cannot_be_seen(reach):
+    assert tried_on(reach, "    return 1") == ["test_elsewhere"]
+
+
+@pytest.mark.parametrize("line", ["LIMIT = 3", "def small(number):"])
+def test_what_runs_at_import_is_tried_on_all_tests(reach, line):
+    assert len(tried_on(reach, line)) == 4
+
+
+def test_the_header_of_a_block_is_not_the_block():
+    tree = ast.parse(A_PACKAGE)
+    assert statement_around(tree, 9) == range(9, 10)
+    assert statement_around(tree, 10) == range(10, 11)
+    assert statement_around(tree, 1) is None

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -32,6 +33,7 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 
 from tests.mutants.mirror import API_TESTS, mirrored_tests
 from tests.mutants.mutant import PACKAGE, ROOT
+from tests.mutants.reach import Reach, measure
 from tests.mutants.trial import Copy, Trial, Verdict, in_copies
 
 SEED = 2026
@@ -42,6 +44,9 @@ LONGEST_SECONDS = 1_800.0
 
 _FAILURES = 3
 """So many failures end a trial. The first may be of a test that fails without the change too."""
+
+_IN_ONE_PROCESS = "not ministack and not dynoxide and not embedded"
+"""On the simulator's DynamoDB, which shares the tests' process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,9 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         copies = [Copy(Path(folder) / str(n)) for n in range(max(1, options.workers))]
-        return _try_all(copies, changes, seed=options.seed)
+        print("first, which tests of the public API run which lines ...", flush=True)
+        reach = measure(copies[0].root, Path(folder), [*API_TESTS, "-k", _IN_ONE_PROCESS])
+        return _try_all(copies, changes, reach, seed=options.seed)
 
 
 def sample(words: Sequence[str], *, seed: int, count: int) -> list[Change]:
@@ -150,25 +157,25 @@ def _is_code(source: str) -> bool:
     return True
 
 
-def try_one(copy: Copy, change: Change) -> Trial:
-    """A change on its module's tests, then on those of the API."""
+def try_one(copy: Copy, change: Change, reach: Reach) -> Trial:
+    """A change on its module's tests, then on those of the API that run the changed line."""
     trial: Trial | None = None
-    for tests, some in (
-        (mirrored_tests(change.path), "not ministack and not dynoxide"),
-        (API_TESTS, "not ministack and not dynoxide and not embedded"),
+    for tests in (
+        [*mirrored_tests(change.path), "-k", "not ministack and not dynoxide"] if mirrored_tests(change.path) else [],
+        reach.tests_of(change.path, change.line),
     ):
         if not tests:
             continue
-        line = [*tests, "--timeout", "120", "-k", some]
-        trial = copy.try_source(change.path, change.after, line, most=_FAILURES, seconds=LONGEST_SECONDS)
+        trial = copy.try_source(
+            change.path, change.after, [*tests, "--timeout", "120"], most=_FAILURES, seconds=LONGEST_SECONDS
+        )
         if trial.verdict is Verdict.NOTICED and trial.failed:
-            failed = tuple(test for test in trial.failed if _notices(copy, change, test))
-            if failed:
-                return replace(trial, failed=failed)
+            failed = next((test for test in trial.failed if _notices(copy, change, test)), None)
+            if failed is not None:
+                return replace(trial, failed=(failed,))
         elif trial.verdict is not Verdict.SURVIVED:
             return trial  # it hung, or nothing could even be imported
-    assert trial is not None
-    return replace(trial, verdict=Verdict.SURVIVED, failed=())
+    return Trial(verdict=Verdict.SURVIVED, failed=(), output=trial.output if trial else "no test runs the line")
 
 
 def _notices(copy: Copy, change: Change, test: str) -> bool:
@@ -176,22 +183,22 @@ def _notices(copy: Copy, change: Change, test: str) -> bool:
     return copy.try_source(change.path, change.after, [test]).noticed and copy.run([test]).verdict is Verdict.SURVIVED
 
 
-def _try_all(copies: Sequence[Copy], changes: Sequence[Change], *, seed: int) -> int:
+def _try_all(copies: Sequence[Copy], changes: Sequence[Change], reach: Reach, *, seed: int) -> int:
     began = time.monotonic()
-    survivors: list[Change] = []
-    for number, (change, trial) in enumerate(in_copies(copies, changes, try_one), start=1):
-        if trial.verdict is Verdict.SURVIVED:
-            survivors.append(change)
-        word = "noticed: nothing could be run" if trial.verdict is Verdict.BROKEN else trial.verdict.value
-        print(
-            f"{number:>4} of {len(changes)}  {word:<9} {change}  {trial.failed[0] if trial.failed else ''}", flush=True
-        )
-    noticed = len(changes) - len(survivors)
-    print(
-        f"seed {seed}: {noticed} of {len(changes)} noticed ({noticed / len(changes):.0%}), in {time.monotonic() - began:.0f} s"
-    )
-    for change in sorted(survivors, key=str):
-        print(f"\n{change}\n{change.diff()}")
+    survivors = tried = 0
+    try:
+        for change, trial in in_copies(copies, changes, partial(try_one, reach=reach)):
+            tried += 1
+            word = "noticed: nothing could be run" if trial.verdict is Verdict.BROKEN else trial.verdict.value
+            by = trial.failed[0] if trial.failed else ""
+            print(f"{tried:>4} of {len(changes)}  {word:<9} {change}  {by}", flush=True)
+            if trial.verdict is Verdict.SURVIVED:
+                survivors += 1
+                print(change.diff(), flush=True)
+    finally:  # also of a sample that somebody interrupts: those under trial then are the slow ones, and not counted
+        if tried:
+            share, took = (tried - survivors) / tried, time.monotonic() - began
+            print(f"seed {seed}: {tried - survivors} of {tried} noticed ({share:.0%}), in {took:.0f} s", flush=True)
     return 1 if survivors else 0
 
 

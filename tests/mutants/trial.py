@@ -80,7 +80,7 @@ class Copy:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._root = folder
+        self.root = folder
         for name in _COPIED:
             source = ROOT / name
             if source.is_dir():
@@ -90,14 +90,14 @@ class Copy:
 
     def try_out(self, mutant: Mutant, tests: Sequence[str], *, most: int = 1, seconds: float = SECONDS) -> Trial:
         """Run these tests against a mutant, until `most` have failed; the module is restored afterwards."""
-        mutated = mutant.applied_to(mutant.path(self._root).read_text())
+        mutated = mutant.applied_to(mutant.path(self.root).read_text())
         return self.try_source(mutant.path().relative_to(ROOT), mutated, tests, most=most, seconds=seconds)
 
     def try_source(
         self, path: Path, mutated: str, tests: Sequence[str], *, most: int = 1, seconds: float = SECONDS
     ) -> Trial:
         """Run these tests with another text of one file, given by its path in the repository."""
-        module = self._root / path
+        module = self.root / path
         source = module.read_text()
         module.write_text(mutated)
         try:
@@ -112,10 +112,10 @@ class Copy:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DDB_LEASE_"))
         }
-        environment |= {"PYTHONPATH": str(self._root), "HYPOTHESIS_PROFILE": "ci", "DDB_LEASE_SCHEDULES": "2000"}
+        environment |= {"PYTHONPATH": str(self.root), "HYPOTHESIS_PROFILE": "ci", "DDB_LEASE_SCHEDULES": "2000"}
         with subprocess.Popen(
             [*line, *tests],
-            cwd=self._root,
+            cwd=self.root,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

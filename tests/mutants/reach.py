@@ -1,0 +1,175 @@
+"""Which tests run which lines, so that a change is tried on the tests that can notice it, the quickest first.
+
+Invariants:
+
+- It never leaves out a test that runs the changed line. Lines outside of functions run at import, so all tests run them.
+  What a fixture of a module or a session runs counts for each test of the module, or of all. What other processes run is
+  not seen, so tests that start processes always count, as the last.
+- The tests are run once without any change, to see that; a change of the code or the tests makes it void.
+
+`Recorder` is the pytest plugin of that run: coverage files each line under the context in force, which is the test.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+_EVERY_TEST = "*"
+_STARTS_A_PROCESS = {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.forkpty"}
+_FOLDER = "DDB_LEASE_REACH"
+"""The environment variable that says where the recorder writes."""
+
+
+class Recorder:
+    """Says which test runs, and notes how long it took and whether it started or asked another process."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._now = _EVERY_TEST
+        self._seconds: dict[str, float] = {}
+        self._elsewhere: set[str] = set()
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _STARTS_A_PROCESS or (event == "socket.connect" and isinstance(arguments[1], str | bytes)):
+            self._elsewhere.add(self._now)
+
+    def _switch(self, context: str) -> None:
+        self._now = context
+        running = coverage.Coverage.current()
+        assert running is not None, "to be run under coverage"
+        running.switch_context(context)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        self._switch(item.nodeid)
+        try:
+            return (yield)
+        finally:
+            self._switch(_EVERY_TEST)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        before = self._now
+        match fixturedef.scope:
+            case "function":
+                pass
+            case "module" | "class":
+                self._switch(request.node.nodeid.partition("::")[0])
+            case _:
+                self._switch(_EVERY_TEST)
+        try:
+            return (yield)
+        finally:
+            self._switch(before)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] = self._seconds.get(report.nodeid, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        told = {"seconds": self._seconds, "elsewhere": sorted(self._elsewhere)}
+        (self._folder / "tests.json").write_text(json.dumps(told))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As pytest calls it where this module is named as a plugin."""
+    config.pluginmanager.register(Recorder(Path(os.environ[_FOLDER])))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """The tests that ran, the quickest first, and what is known of each line."""
+
+    root: Path
+    tests: tuple[str, ...]
+    elsewhere: frozenset[str]
+    """Tests that started processes, or files whose fixtures did, or `*` for all of them."""
+    lines: coverage.CoverageData
+
+    def tests_of(self, path: Path, line: int) -> list[str]:
+        """The tests that may notice a change of this line of a file, given by its path in the repository."""
+        span = statement_around(ast.parse((self.root / path).read_text()), line)
+        if span is None:  # outside of functions
+            return self._in_order(_EVERY_TEST)
+        contexts = self.lines.contexts_by_lineno(str(self.root / path))
+        return self._in_order(*{context or _EVERY_TEST for number in span for context in contexts.get(number, ())})
+
+    def _in_order(self, *contexts: str) -> list[str]:
+        seen = [test for test in self.tests if self._counts_in(test, contexts)]
+        unseen = [test for test in self.tests if self._counts_in(test, self.elsewhere)]
+        return list(dict.fromkeys((*(test for test in seen if test not in set(unseen)), *unseen)))
+
+    @staticmethod
+    def _counts_in(test: str, contexts: Iterable[str]) -> bool:
+        return any(context in contexts for context in (test, test.partition("::")[0], _EVERY_TEST))
+
+
+def measure(root: Path, folder: Path, tests: Sequence[str]) -> Reach:
+    """Run these tests in a copy of the repository, and read what they ran; `folder` is for what is written meanwhile."""
+    settings = folder / "coverage.ini"
+    settings.write_text(f"[run]\nsource = {root / 'ddb_lease'}\ndata_file = {folder / 'lines'}\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "DDB_LEASE_"))}
+    own = {"PYTHONPATH": str(root), "HYPOTHESIS_PROFILE": "ci", "DDB_LEASE_SCHEDULES": "2000", _FOLDER: str(folder)}
+    quiet = ("-q", "--tb=short", "-p", "no:cacheprovider")
+    run = subprocess.run(
+        [
+            *(sys.executable, "-B", "-m", "coverage", "run", f"--rcfile={settings}"),
+            *("-m", "pytest", *quiet, "-p", "tests.mutants.reach", "--timeout", "0", *tests),
+        ],
+        cwd=root,
+        env=kept | own,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if run.returncode not in {0, 1}:  # a test may fail, as coverage slows it down
+        raise RuntimeError(f"the tests could not be run:\n{run.stdout[-2_000:]}")
+    told = json.loads((folder / "tests.json").read_text())
+    seconds: dict[str, float] = told["seconds"]
+    lines = coverage.CoverageData(str(folder / "lines"))
+    lines.read()
+    return Reach(
+        root=root,
+        tests=tuple(sorted(seconds, key=seconds.__getitem__)),
+        elsewhere=frozenset(told["elsewhere"]),
+        lines=lines,
+    )
+
+
+def statement_around(tree: ast.Module, line: int) -> range | None:
+    """The lines of the innermost statement around this one, without the blocks in it; None outside of functions."""
+    best: range | None = None
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for node in (node for statement in function.body for node in ast.walk(statement)):
+            if not isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+                continue
+            span = _without_blocks(node)
+            if line in span and (best is None or len(span) <= len(best)):
+                best = span
+    return best
+
+
+def _without_blocks(node: ast.stmt | ast.ExceptHandler | ast.match_case) -> range:
+    first = node.pattern.lineno if isinstance(node, ast.match_case) else node.lineno
+    body: list[ast.stmt] = getattr(node, "body", None) or []
+    cases: list[ast.match_case] = getattr(node, "cases", None) or []
+    inner = [statement.lineno for statement in body] + [case.pattern.lineno for case in cases]
+    last = min(inner) - 1 if inner else getattr(node, "end_lineno", None) or first
+    return range(first, max(first, last) + 1)
