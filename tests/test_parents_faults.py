@@ -17,7 +17,7 @@ from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import ChargeTogether, Settle
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state.rates import limiter_state
-from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 from tests.conftest import TABLE
 from tests.interrupting import interrupted
 from tests.rates import KeyTable

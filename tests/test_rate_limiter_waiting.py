@@ -13,7 +13,7 @@ from ddb_lease._protocol.messages import Look
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import Charge, CreatePolicy, ReadPolicy
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 from scripts.harness.simulated_engine import simulated
 from tests.support import LOST, NO_ANSWERS, REJECTED, THROTTLED, UNSENT, Tap, charges, drained, eventually, wanted
 

@@ -161,12 +161,14 @@ def _warm_up() -> None:
     import boto3
     import botocore.session
 
-    import scripts.harness.holders  # noqa: F401 - so that it, and what it imports, is there
+    # What the programs import: not they themselves, as each runs anew, as the main module.
+    import ddb_lease.local.engine  # noqa: F401
+    import scripts.harness.rate_referee
+    import scripts.harness.referee  # noqa: F401
 
     shared = botocore.session.create_loader()
     botocore.session.create_loader = lambda *_: shared  # it caches what it reads
     boto3.Session(region_name="us-east-1").client("dynamodb", aws_access_key_id="a", aws_secret_access_key="b").close()
-    del sys.modules["scripts.harness.holders"]  # it is run anew, as the main module
     gc.collect()
     gc.freeze()  # what the forks share need not be looked through by each
 

@@ -54,6 +54,7 @@ _ELSEWHERE = {
     "_state/offset.py": ("tests/state/test_service_time.py",),
     "_state/words.py": ("tests/test_sliding_window.py",),
     "_state/rates/key_book.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
+    "_state/rates/booking.py": ("tests/test_rate_limiter.py", "tests/test_rate_limiter_waiting.py"),
     "adapters/_http.py": ("tests/adapters/test_http.py",),
     "adapters/_middleware.py": ("tests/adapters/test_middleware.py",),
     "adapters/asgi.py": ("tests/adapters/test_asgi.py", "tests/adapters/test_middleware.py"),

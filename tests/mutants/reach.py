@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Generator, Iterable, Sequence
@@ -42,7 +43,9 @@ class Recorder:
         sys.addaudithook(self._audit)
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _STARTS_A_PROCESS or (event == "socket.connect" and isinstance(arguments[1], str | bytes)):
+        to_a_file = event == "socket.connect" and isinstance(arguments[1], str | bytes)
+        to_a_warm_process = event == "socket.sendmsg" and arguments[0].family == socket.AF_UNIX
+        if event in _STARTS_A_PROCESS or to_a_file or to_a_warm_process:
             self._elsewhere.add(self._now)
 
     def _switch(self, context: str) -> None:

@@ -60,8 +60,9 @@ from ddb_lease._protocol.rates.charging import (
 from ddb_lease._protocol.rates.records import Policy
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import LONGEST_DENIAL_SECONDS, Operation, RetryPolicy, admitting
+from ddb_lease._state.rates.booking import Booking, Flight
 from ddb_lease._state.rates.hold_ledger import left_behind
-from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, last_seen, wake
+from ddb_lease._state.rates.key_book import KeyBook, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.errors import ConfigurationError, StoreUnavailable
 

@@ -32,8 +32,9 @@ from ddb_lease._protocol.rates.charging import (
 from ddb_lease._protocol.rates.messages import Charge, KeyRefused, KeyWritten
 from ddb_lease._protocol.rates.records import KeyState, Policy
 from ddb_lease._protocol.retry import Operation, resending
+from ddb_lease._state.rates.booking import Booking, Flight
 from ddb_lease._state.rates.hold_ledger import left_behind
-from ddb_lease._state.rates.key_book import Booking, Flight, KeyBook, wake
+from ddb_lease._state.rates.key_book import KeyBook, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.pace import Pace
 from ddb_lease.errors import ConfigurationError

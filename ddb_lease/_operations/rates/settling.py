@@ -27,8 +27,9 @@ from ddb_lease._protocol.rates.messages import Charge, KeyIs, KeyRefused, KeyWri
 from ddb_lease._protocol.rates.records import LANES, Hold
 from ddb_lease._protocol.rates.settling import Reserved, Swept, settle, sweep
 from ddb_lease._protocol.retry import Operation
+from ddb_lease._state.rates.booking import Flight
 from ddb_lease._state.rates.hold_ledger import Held, HoldLedger, Settlement, Settler, covers
-from ddb_lease._state.rates.key_book import Flight, KeyBook
+from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 
 TRIES: Final = 6

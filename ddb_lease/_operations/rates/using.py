@@ -23,7 +23,8 @@ from ddb_lease._protocol.rates.charging import REMEMBERED, NotBefore, earliest_d
 from ddb_lease._protocol.rates.records import KeyState
 from ddb_lease._protocol.rates.validation import NS
 from ddb_lease._protocol.retry import Operation
-from ddb_lease._state.rates.key_book import Booking, KeyBook, gave_back, last_seen, wake
+from ddb_lease._state.rates.booking import Booking
+from ddb_lease._state.rates.key_book import KeyBook, gave_back, last_seen, wake
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.errors import ConfigurationError, StoreRejected

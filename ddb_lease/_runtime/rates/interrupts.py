@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.hold_ledger import Held
-from ddb_lease._state.rates.key_book import Booking
 from ddb_lease._state.rates.limiter_state import LimiterState
 
 

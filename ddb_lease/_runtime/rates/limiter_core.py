@@ -43,8 +43,9 @@ from ddb_lease._runtime.rates.unavailability import contact_for, meanwhile, time
 from ddb_lease._runtime.rates.wish import Verdict, Wish
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._runtime.shared_time import shared_time
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.callers import Sleeper
-from ddb_lease._state.rates.key_book import Booking, KeyBook
+from ddb_lease._state.rates.key_book import KeyBook
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.use_gate import UseGate
 from ddb_lease.dynamodb import ConnectionSettings, Store

@@ -20,7 +20,7 @@ from ddb_lease._protocol.retry import Operation
 from ddb_lease._runtime.event_calls import EventCalls
 from ddb_lease._runtime.instrumentation import request_name
 from ddb_lease._runtime.runtime import Runtime
-from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease._state.rates.service_contact import Began
 from ddb_lease.models import DecidedBy, Limit

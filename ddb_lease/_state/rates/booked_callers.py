@@ -13,10 +13,8 @@ from __future__ import annotations
 import math
 import weakref
 from bisect import insort
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 
 IN_ORDER_NS = 250_000_000
 """How long permits that are due wait for those that were due before, after these should have come to the gate: their

@@ -33,7 +33,7 @@ from ddb_lease._protocol.rates.messages import (
 from ddb_lease._protocol.rates.records import KeyState, LimitState
 from ddb_lease._protocol.rates.validation import limit_policies
 from ddb_lease._protocol.records import View
-from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.limiter_state import LimiterState
 from ddb_lease.models import Limit
 from tests.support import LOST

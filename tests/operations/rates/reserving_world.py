@@ -20,8 +20,8 @@ from ddb_lease._protocol.rates.messages import (
     Settle,
     TogetherRefused,
 )
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.hold_ledger import Settler
-from ddb_lease._state.rates.key_book import Booking
 from ddb_lease.errors import StoreUnavailable
 from tests.operations.rates.rate_world import NS, Items, World
 from tests.protocol.rates.item import Item

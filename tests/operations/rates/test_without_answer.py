@@ -13,7 +13,7 @@ from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.contact import PROBE_SECONDS
 from ddb_lease._protocol.rates.messages import Charge
 from ddb_lease._protocol.rates.steering import create_policy
-from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.service_contact import ServiceContact
 from ddb_lease.models import Limit
 from tests.operations.rates.rate_world import FINE, NS, START, Fate, Told, World, excess

@@ -8,7 +8,7 @@ from ddb_lease import StoreRejected
 from ddb_lease._protocol.messages import Rejected, Unknown
 from ddb_lease._protocol.rates.charging import Wanted
 from ddb_lease._protocol.rates.messages import KeyRefused
-from ddb_lease._state.rates.key_book import Booking
+from ddb_lease._state.rates.booking import Booking
 from ddb_lease._state.rates.service_contact import TOLD_AFTER_SECONDS, Began, Ended, ServiceContact
 from tests.support import CONFLICT, LOST, THROTTLED, UNSENT
 
