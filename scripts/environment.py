@@ -40,12 +40,15 @@ _in_use: list[IO[str]] = []
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def ensure(name: str, *requirements: str) -> Path:
-    """An environment called `name` in the repository, with these requirements; returns its bin folder."""
+def ensure(name: str, *requirements: str, python: Path | None = None) -> Path:
+    """An environment called `name` in the repository, with these requirements; returns its bin folder.
+
+    It is made by the Python that runs the script, or by `python`.
+    """
     if sys.version_info < (3, 10):  # noqa: UP036 - the very check that says so
         sys.exit(f"ddb_lease needs Python 3.10 or newer; this is {sys.version.split()[0]}")
     home = ROOT / name
-    wanted = _fingerprint(requirements)
+    wanted = _fingerprint(requirements, python)
     lock = (ROOT / f"{name}.lock").open("a")
     _in_use.append(lock)  # held for as long as this script runs
     fcntl.flock(lock, fcntl.LOCK_SH)
@@ -54,7 +57,7 @@ def ensure(name: str, *requirements: str) -> Path:
         if not _is_made(home, wanted):  # another script may have made it while we waited
             print(f"making {name} (once) ...", file=sys.stderr, flush=True)
             shutil.rmtree(home, ignore_errors=True)
-            _make(home, requirements)
+            _make(home, requirements, python)
             (home / _STAMP).write_text(wanted)
         fcntl.flock(lock, fcntl.LOCK_SH)
     return home / "bin"
@@ -121,9 +124,38 @@ def _lock_alone(lock: IO[str], name: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _make(home: Path, requirements: tuple[str, ...]) -> None:
-    venv.create(home, with_pip=True)
+def _make(home: Path, requirements: tuple[str, ...], python: Path | None) -> None:
+    if python is None:
+        venv.create(home, with_pip=True)
+    else:
+        subprocess.run([python, "-m", "venv", home], check=True)
     _pip(home, requirements)
+
+
+def interpreter(version: str) -> Path:
+    """The Python of this version, as "3.10": on the path, or the newest of pyenv; ends the script if there is none."""
+    tools = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    homes = sorted(tools.glob(f"{version}.*"), key=_patch, reverse=True)
+    on_path = shutil.which(f"python{version}")
+    for python in (*((Path(on_path),) if on_path else ()), *(home / "bin" / f"python{version}" for home in homes)):
+        if _about(python).startswith(f"{version}."):
+            return python
+    sys.exit(f"there is no Python {version} here: neither python{version} on the path, nor one of pyenv's")
+
+
+def _patch(home: Path) -> int:
+    number = home.name.rpartition(".")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def _about(python: Path) -> str:
+    """Which version it is, and where; nothing if it does not start, as a shim of pyenv whose version is not chosen."""
+    program = "import sys; print(sys.version); print(sys.base_prefix)"
+    try:
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
 
 
 def package(*extras: str) -> tuple[str, ...]:
@@ -158,8 +190,9 @@ def _pip(home: Path, requirements: tuple[str, ...]) -> None:
         sys.exit("the packages could not be installed: is the package index within reach?")
 
 
-def _fingerprint(requirements: tuple[str, ...]) -> str:
+def _fingerprint(requirements: tuple[str, ...], python: Path | None = None) -> str:
     # Not `sys.executable`: in an active virtual environment that is its own, and `venv` uses the Python below it.
-    python = str(Path(sys.base_prefix, "bin", "python3"))
-    parts = [sys.version, python, *requirements, (ROOT / "pyproject.toml").read_text()]
+    own = (sys.version, str(Path(sys.base_prefix, "bin", "python3")))
+    made_by = own if python is None else (_about(python), str(python))
+    parts = [*made_by, *requirements, (ROOT / "pyproject.toml").read_text()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

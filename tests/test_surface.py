@@ -224,11 +224,20 @@ def test_opentelemetry_is_imported_by_its_own_module_only():
     assert not {"opentelemetry", "ddb_lease.otel"} & brought_in_by("ddb_lease.cli.main")
 
 
-def test_without_its_extra_that_module_says_which_it_needs():
-    code = "import sys; sys.modules['opentelemetry'] = None; import ddb_lease.otel"
+@pytest.mark.parametrize(
+    ("module", "package", "needs", "extra"),
+    [
+        ("ddb_lease.otel", "opentelemetry", "OpenTelemetry's API", "otel"),
+        ("ddb_lease.adapters.limits", "limits", "limits", "limits"),
+        ("ddb_lease.adapters.langchain", "langchain_core", "langchain-core", "langchain"),
+        ("ddb_lease.adapters.pyrate", "pyrate_limiter", "pyrate-limiter", "pyrate"),
+    ],
+)
+def test_without_its_extra_a_module_says_which_it_needs(module, package, needs, extra):
+    code = f"import sys; sys.modules[{package!r}] = None; import {module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1] == (
-        "ModuleNotFoundError: ddb_lease.otel needs OpenTelemetry's API: pip install 'ddb-lease[otel]'"
+        f"ModuleNotFoundError: {module} needs {needs}: pip install 'ddb-lease[{extra}]'"
     )
 
 

@@ -9,7 +9,12 @@ Invariants:
 
 from __future__ import annotations
 
-from langchain_core.rate_limiters import BaseRateLimiter
+try:
+    from langchain_core.rate_limiters import BaseRateLimiter
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "ddb_lease.adapters.langchain needs langchain-core: pip install 'ddb-lease[langchain]'", name=missing.name
+    ) from missing
 
 from ddb_lease import aio
 from ddb_lease.errors import ConfigurationError

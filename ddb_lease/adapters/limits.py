@@ -25,10 +25,15 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from limits.aio.storage import Storage as AsyncStorage
-from limits.aio.storage.base import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport
-from limits.storage import Storage
-from limits.storage.base import SlidingWindowCounterSupport
+try:
+    from limits.aio.storage import Storage as AsyncStorage
+    from limits.aio.storage.base import SlidingWindowCounterSupport as AsyncSlidingWindowCounterSupport
+    from limits.storage import Storage
+    from limits.storage.base import SlidingWindowCounterSupport
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "ddb_lease.adapters.limits needs limits: pip install 'ddb-lease[limits]'", name=missing.name
+    ) from missing
 
 from ddb_lease._numbers import shown
 from ddb_lease._protocol.hits import SlidingNow

@@ -13,8 +13,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from pyrate_limiter import AbstractBucket, Rate, RateItem
-from pyrate_limiter import Decision as Answer
+try:
+    from pyrate_limiter import AbstractBucket, Rate, RateItem
+    from pyrate_limiter import Decision as Answer
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "ddb_lease.adapters.pyrate needs pyrate-limiter: pip install 'ddb-lease[pyrate]'", name=missing.name
+    ) from missing
 
 from ddb_lease import aio
 from ddb_lease.errors import TooManyPermits

@@ -179,6 +179,11 @@ def test_the_version_is_told(cli):
     assert re.fullmatch(r"ddb-lease (\d+\.\d+\S*|\(not installed\))\n", done.stdout)
 
 
+def test_the_package_by_itself_is_the_program_too(cli):
+    done = subprocess.run([sys.executable, "-m", "ddb_lease", "--version"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, cli("--version").stdout)
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

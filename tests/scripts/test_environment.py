@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import environment
 environment.ROOT = Path(sys.argv[2])
-def make(home, requirements):
+def make(home, requirements, python):
     home.mkdir()
     (home / "half").write_text("")
     time.sleep(0.5)
@@ -28,7 +28,7 @@ def make(home, requirements):
     (home / "whole").write_text(" ".join(requirements))
     print("made", flush=True)
 environment._make = make
-environment._fingerprint = lambda requirements: " ".join(requirements)
+environment._fingerprint = lambda requirements, python: " ".join(requirements)
 home = environment.ensure(".venv", *sys.argv[3:]).parent
 print("uses", (home / "whole").read_text(), (home / "half").exists(), flush=True)
 sys.stdin.readline()
@@ -196,3 +196,53 @@ def test_the_demo_fits_80_columns_and_its_words_stand_apart():
     assert first == " 99.9 s  slot 0: job 8   slot 1: killed  slot 2: job 1   waiting: 8  done: 8"
     assert second == "100.9 s  slot 0: job 8   slot 1: --      slot 2: killed  waiting: 8  done: 8"
     assert max(map(len, done.stdout.splitlines())) < 80
+
+
+# Other versions of Python.
+
+FIND = "import sys; sys.path.insert(0, sys.argv[1]); import environment; print(environment.interpreter(sys.argv[2]))"
+
+
+def python_that_says(version, path):
+    path.parent.mkdir(parents=True)
+    path.write_text(f"#!/bin/sh\n[ -n '{version}' ] || exit 127\necho '{version} (main)'\necho /somewhere\n")
+    path.chmod(0o755)
+    return path
+
+
+def find(folder, version):
+    own = {"PATH": str(folder / "tools"), "PYENV_ROOT": str(folder / "pyenv")}
+    command = [sys.executable, "-c", FIND, str(ROOT / "scripts"), version]
+    done = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=LONG)
+    return done.stdout.strip() or done.stderr.strip()
+
+
+def test_another_python_is_the_one_on_the_path_or_the_newest_of_pyenv(tmp_path):
+    assert find(tmp_path, "3.10") == "there is no Python 3.10 here: neither python3.10 on the path, nor one of pyenv's"
+    python_that_says("3.10.9", tmp_path / "pyenv" / "versions" / "3.10.9" / "bin" / "python3.10")
+    newest = python_that_says("3.10.13", tmp_path / "pyenv" / "versions" / "3.10.13" / "bin" / "python3.10")
+    python_that_says("3.1.5", tmp_path / "pyenv" / "versions" / "3.1.5" / "bin" / "python3.1")
+    python_that_says("3.11.4", tmp_path / "pyenv" / "versions" / "3.11.4" / "bin" / "python3.11")
+    assert find(tmp_path, "3.10") == str(newest)
+    shim = python_that_says("", tmp_path / "tools" / "python3.10")  # as pyenv's own, where that version is not chosen
+    assert find(tmp_path, "3.10") == str(newest)
+    shim.unlink()
+    shim.parent.rmdir()
+    on_path = python_that_says("3.10.2", shim)
+    assert find(tmp_path, "3.10") == str(on_path)
+
+
+def test_an_environment_of_another_python_is_made_by_it_and_anew_for_another_version(tmp_path):
+    python = python_that_says("3.10.2", tmp_path / "bin" / "python3.10")
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment as e; print(e._fingerprint((), pathlib.Path(sys.argv[2])))"
+    told = set()
+    for version in ("3.10.2", "3.10.3"):
+        python.write_text(python.read_text().replace("3.10.2", version))
+        told.add(subprocess.check_output([sys.executable, "-c", program, ROOT / "scripts", python], text=True))
+    assert len(told) == 2
+    # Stands in for `python -m venv HOME`, and then for the environment's own `python -m pip ...`.
+    python.write_text('#!/bin/sh\n[ "$2" != venv ] || { mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; }\n')
+    program = "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import environment as e; e._make(pathlib.Path(sys.argv[2]), (), pathlib.Path(sys.argv[3]))"
+    command = [sys.executable, "-c", program, ROOT / "scripts", tmp_path / "home", python]
+    subprocess.run(command, check=True, timeout=LONG)
+    assert (tmp_path / "home" / "bin" / "python").read_text() == python.read_text()
