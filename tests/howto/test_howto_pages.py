@@ -222,25 +222,6 @@ def test_metrics_are_recorded_of_buckets_and_rates(program):
     assert callable(page.record)
 
 
-def test_both_locks_are_held_for_the_days_of_the_change(program, connection):
-    page = program("migrating")
-    held = []
-    with LeaseBucket("moved", max_tokens=1, **connection) as bucket:
-        page.both(SimpleNamespaceLock(held), bucket, lambda lease: held.append(lease.held))
-    assert held == ["locked", True, "unlocked"]
-
-
-class SimpleNamespaceLock:
-    def __init__(self, told):
-        self._told = told
-
-    def __enter__(self):
-        self._told.append("locked")
-
-    def __exit__(self, *_):
-        self._told.append("unlocked")
-
-
 def commands():
     """Each command line of these pages: of consoles, crontabs, units and manifests."""
     for page in sorted(PAGES.glob("*.md")):
