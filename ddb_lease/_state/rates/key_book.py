@@ -401,9 +401,8 @@ class KeyBook:
         self._leave_queue(booking)
 
     def _leave_queue(self, booking: Booking) -> None:
-        if self._queue is not None:
-            self._queue.leave(booking)
-            self._queue = self._queue or None
+        if self._queue is not None and not self._queue.leave(booking):
+            self._queue = None
         if self._queue is None:
             self._expected_at = math.inf
 
