@@ -174,8 +174,7 @@ class _Tries:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
         state.require_usable(self.process)
-        now = state.rate_time.now_ns()
-        if now is not None:
+        if book.spares is not None and (now := state.rate_time.now_ns()) is not None:
             with state.lock:
                 dealt = book.deal(now=now, steady=state.time.steady())
             wake(dealt, but=booking)
