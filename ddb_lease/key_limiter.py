@@ -69,8 +69,8 @@ class KeyLimiter:
     def try_acquire(self, n: int = 1, **permits: int) -> bool:
         """Take permits of this key if they can be had at once; as `RateLimiter.try_acquire`."""
         if self._family is not None:
-            return bool(self._try_all(self._family, self._family.wanted(n, permits)))
-        return bool(self._try(self._core.wanted(n, permits, self.key)))
+            return self._try_all(self._family, self._family.wanted(n, permits)).allowed
+        return self._try(self._core.wanted(n, permits, self.key)).allowed
 
     def acquire(self, n: int = 1, *, timeout: Seconds | None = None, **permits: int) -> None:
         """Wait for permits of this key, and take them; as `RateLimiter.acquire`.

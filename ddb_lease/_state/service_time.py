@@ -258,8 +258,10 @@ class ServiceTime:
     def agreed_bounds(self, now: float) -> Interval | None:
         """The same if more than one answer supports them and none contradicts them; else None."""
         offset = self._offset
-        agreed = self._by_wall if offset is None else offset.doubt is None and self._is_confirmed(offset)
-        return self.bounds(now) if agreed else None
+        if offset is None:
+            return self.bounds(now) if self._by_wall else None
+        bounds, _, certain = offset.both_bounds(now)
+        return bounds if offset.doubt is None and (certain or self._is_confirmed(offset)) else None
 
     def after_fork_in_child(self) -> None:
         """In a forked child: make a new lock, as another thread of the parent may have held the old one."""

@@ -33,6 +33,7 @@ from ddb_lease._protocol.messages import (
     Rejected,
     Renew,
     RenewEach,
+    Reply,
     Request,
     Seen,
     SetOrder,
@@ -99,6 +100,22 @@ _INVALID: Final = "ValidationError"
 _SERVER_ERROR: Final = 500
 _RATE_REQUESTS: Final = get_args(RateRequest)
 _HITS_REQUESTS: Final = get_args(HitsRequest)
+
+
+def read_reply(request: Request, response: Mapping[str, Any], address: BucketAddress) -> Reply:
+    """What a response that botocore accepted as a success says: the answer, and the service's clock.
+
+    Args:
+        request: What was sent.
+        response: What came back.
+        address: The bucket's table and name, for messages.
+    """
+    genuine, date = envelope(response)
+    if not genuine:
+        # "200 OK" from a proxy or a portal is no lease.
+        stranger = StoreUnavailable("the answer has no request id: it does not come from DynamoDB")
+        return Reply(answer=Unknown(cause=stranger), genuine=False, date=None)
+    return Reply(answer=read_answer(request, response, address), genuine=True, date=date)
 
 
 def read_answer(  # noqa: PLR0911 - one for each kind

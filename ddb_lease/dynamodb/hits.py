@@ -36,7 +36,7 @@ from ddb_lease._protocol.messages import Answer, Done, Rejected, Unknown
 from ddb_lease.dynamodb.foreign import as_map, not_ours
 from ddb_lease.dynamodb.items import Wire, number, string, text, whole
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, ON_FAILURE, all_of, names_in
-from ddb_lease.dynamodb.rates.items import shard_name, shard_of
+from ddb_lease.dynamodb.rates.items import partition_of, shard_name
 from ddb_lease.errors import StoreError, StoreRejected, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _slid(request: SlideHits) -> Wire:
 
 
 def _place(key: HitsKey, address: BucketAddress) -> Wire:
-    return {"pk": text(shard_name(address.bucket, shard_of(key.key))), "sk": text(hits_key(key))}
+    return {"pk": text(partition_of(address.bucket, key.key)), "sk": text(hits_key(key))}
 
 
 def _update(key: HitsKey, address: BucketAddress, condition: str, change: str, values: Wire) -> dict[str, Any]:

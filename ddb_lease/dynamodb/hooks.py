@@ -24,7 +24,7 @@ from botocore.hooks import HierarchicalEmitter
 from botocore.parsers import ResponseParser
 from botocore.signers import RequestSigner
 
-from ddb_lease.dynamodb.internals import endpoint_of, handlers_of, http_session_of, is_recording, registered_of
+from ddb_lease.dynamodb.internals import Inside, endpoint_of, handlers_of, http_session_of, inside_of
 
 _EVENTS: Final = (
     *("provide-client-params", "before-parameter-build", "before-endpoint-resolution", "before-call"),
@@ -102,12 +102,13 @@ class Hooks:
         Raises:
             AttributeError: botocore's inside is not what we know.
         """
-        replaced = self._replaced_now(client, method)
+        inside = inside_of(client)
+        replaced = self._replaced_now(client, method, inside)
         if replaced is not None:
             return replaced
-        if is_recording():
+        if inside.recorded:
             return "botocore's history is recorded"
-        registered = registered_of(client)
+        registered = inside.registered
         before, found = self._looked
         if registered is not before:
             found = {}
@@ -118,12 +119,12 @@ class Hooks:
             hooks = found[operation] = list(self._look(client, method, operation))
         return next((hook for hook, switch in hooks if getattr(switch, "enabled", True)), None)
 
-    def _replaced_now(self, client: BaseClient, method: str) -> str | None:
+    def _replaced_now(self, client: BaseClient, method: str, inside: Inside) -> str | None:
         own = vars(client)
         if method in own or not own.keys().isdisjoint(_CALLED):
             return f"{method} of the client is replaced"
         (endpoint, _), (session, _) = self._objects
-        if endpoint_of(client) is not endpoint or http_session_of(client) is not session:
+        if inside.endpoint is not endpoint or inside.session is not session:
             return "the client's endpoint or HTTP session is replaced"
         for thing, names in self._objects:
             if not names.isdisjoint(vars(thing)):

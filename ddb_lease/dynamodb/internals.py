@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from botocore.history import get_global_history_recorder
 
@@ -75,12 +75,24 @@ def handlers_of(client: Any, event: str) -> Sequence[object]:
     return found
 
 
-def registered_of(client: Any) -> object:
-    """An object that is replaced by another one whenever a handler of the client comes or goes."""
-    return client.meta.events._emitter._lookup_cache
+class Inside(NamedTuple):
+    """What a client sends by at one moment.
+
+    Attributes:
+        endpoint: See `endpoint_of`.
+        session: See `http_session_of`.
+        registered: An object that is replaced by another one whenever a handler of the client comes or goes.
+        recorded: Whether somebody has botocore record its calls.
+    """
+
+    endpoint: Any
+    session: Any
+    registered: object
+    recorded: bool
 
 
-def is_recording() -> bool:
-    """Whether somebody has botocore record its calls."""
-    recorder: Any = get_global_history_recorder()
-    return bool(recorder._enabled)
+def inside_of(client: Any) -> Inside:
+    """What a call of the client would go through now."""
+    endpoint, recorder = client._endpoint, cast("Any", get_global_history_recorder())
+    lookup_cache = client.meta.events._emitter._lookup_cache
+    return Inside(endpoint, endpoint.http_session, lookup_cache, bool(recorder._enabled))

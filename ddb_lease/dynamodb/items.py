@@ -43,6 +43,11 @@ def number(value: int) -> Wire:
     return {"N": str(value)}
 
 
+def numbers(values: Mapping[str, int]) -> Wire:
+    """Number attributes, by name."""
+    return {name: {"N": str(value)} for name, value in values.items()}
+
+
 _LEVELS: Final = 31
 """Nested maps and lists, `data` itself included: DynamoDB stores 32 levels, and a scalar is one of them."""
 
@@ -168,11 +173,6 @@ def read_counter(item: Wire) -> Counter:
     return counter
 
 
-def lane_name(lane: int) -> str:
-    """The attribute of a lane."""
-    return f"a{lane}"
-
-
 def is_meter(item: Wire) -> bool:
     """Whether an item is the one that version 1 kept a rate in: by its key, and by its shape."""
     try:
@@ -232,6 +232,11 @@ def string(item: Wire, name: str) -> str:
     """A string attribute; empty if it is missing, or of another type."""
     value = item.get(name)
     return str(value.get("S", "")) if isinstance(value, dict) else ""
+
+
+def wholes(item: Wire, *names: str) -> tuple[int, ...]:
+    """Whole numbers; raises as `whole`."""
+    return tuple(whole(item, name) for name in names)
 
 
 def whole(item: Wire, name: str) -> int:

@@ -14,15 +14,14 @@ from typing import Any
 
 from botocore import exceptions as aws
 
-from ddb_lease._protocol.messages import Reply, Request, Unknown
+from ddb_lease._protocol.messages import Reply, Request
 from ddb_lease._state.signing_time import SigningTime
 from ddb_lease.dynamodb.address import BucketAddress
-from ddb_lease.dynamodb.answers import envelope, read_answer, read_failure
+from ddb_lease.dynamodb.answers import envelope, read_failure, read_reply
 from ddb_lease.dynamodb.client import Client, ConnectionSettings, timeout_for
 from ddb_lease.dynamodb.expressions import call_for
 from ddb_lease.dynamodb.failures import while_fetching_credentials
 from ddb_lease.dynamodb.signing import call
-from ddb_lease.errors import StoreUnavailable
 
 
 class Store:
@@ -76,12 +75,7 @@ class Store:
             response = {} if while_fetching_credentials(error) else getattr(error, "response", None) or {}
             genuine, date = envelope(response)  # of another service's answer, nothing follows for DynamoDB's clock
             return Reply(answer=read_failure(error, self._address, request), genuine=genuine, date=date)
-        genuine, date = envelope(response)
-        if not genuine:
-            # "200 OK" from a proxy or a portal is no lease.
-            stranger = StoreUnavailable("the answer has no request id: it does not come from DynamoDB")
-            return Reply(answer=Unknown(cause=stranger), genuine=False, date=None)
-        return Reply(answer=read_answer(request, response, self._address), genuine=True, date=date)
+        return read_reply(request, response, self._address)
 
     def fit(self, lease_seconds: float) -> None:
         """Shorten the timeouts, if they are too long for leases of this length; a client of the user's own stays."""

@@ -5,7 +5,6 @@ from tests.mutants.mutant import Chapter, Mutant
 _ANSWERS = "dynamodb/answers.py"
 _CLIENT = "dynamodb/client.py"
 _FAILURES = "dynamodb/failures.py"
-_STORE = "dynamodb/store.py"
 _TABLE = "dynamodb/table.py"
 
 ANSWERS = Chapter(
@@ -97,8 +96,8 @@ ANSWERS = Chapter(
         ),
         Mutant(
             name="a 200 OK that is not DynamoDB's own grants no lease",
-            module=_STORE,
-            target="send",
+            module=_ANSWERS,
+            target="read_reply",
             code="not genuine",
             without="False",
             noticed_by=("tests/dynamodb/test_client.py::test_a_200_ok_without_a_request_id_is_no_lease",),

@@ -97,7 +97,7 @@ RATES = Chapter(
             name="a waiter that has booked reads its key again",
             module="_operations/rates/using.py",
             target="_look",
-            code="state.now() - book.known_at >= REMEMBERED",
+            code="state.rate_time.known_now_ns() - book.known_at >= REMEMBERED",
             without="False",
             noticed_by=(f"{_BOOKED}::test_whoever_waits_far_ahead_has_its_permits_within_half_a_minute_of_a_change",),
         ),

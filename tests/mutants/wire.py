@@ -142,7 +142,7 @@ WIRE = Chapter(
             name="a recorded history is a hook",
             module=_HOOKS,
             target="Hooks.found",
-            code="is_recording()",
+            code="inside.recorded",
             without="False",
             noticed_by=(f"{_TESTS}::test_who_records_botocores_history_has_every_call",),
         ),

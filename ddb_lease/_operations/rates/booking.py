@@ -175,8 +175,7 @@ class _Tries:
         """One try: from the permits in hand, or with one attempt at a charge."""
         state, book, booking = self._state, self._book, self._booking
         state.require_usable(self.process)
-        now = state.rate_time.now_ns()
-        if now is not None:
+        if book.spares is not None and (now := state.rate_time.now_ns()) is not None:
             with state.lock:
                 dealt = book.deal(now=now, steady=state.time.steady())
             wake(dealt, but=booking)
@@ -245,7 +244,9 @@ class _Tries:
 
     def _at_the_front(self) -> Operation[Admission]:
         state, book, booking = self._state, self._book, self._booking
-        failure = yield from prepare_to_charge(state, self._gives_up_at, self._budget_ends, booking.wake)
+        failure = yield from prepare_to_charge(
+            state, give_up_at=self._gives_up_at(), budget_ends=self._budget_ends, wake=booking.wake
+        )
         if failure is not None:
             return failure
         give_up_at = self._gives_up_at()
@@ -310,7 +311,7 @@ class _Tries:
     def _plan(self) -> Flight | Admission | StalePolicy | NeverEnough:
         """The charge to send: one that another caller left behind, or a new one; or why none."""
         state, book = self._state, self._book
-        policy, now = state.policy, state.now()
+        policy, now = state.policy, state.rate_time.known_now_ns()
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:
@@ -320,13 +321,14 @@ class _Tries:
                 return book.flight
             self._require_possible(policy)
             steady = state.time.steady()
-            most = sum(limit.burst for limit in limits_of(policy, book.known).values())
-            places = [booking.place(now=steady) for booking in book.waiting(min(most, MOST_TOGETHER))]
             known = known_to_rely_on(policy, book, self._booking.wanted, now=now)
+            most = sum(limit.burst for limit in limits_of(policy, known).values())
+            waiting = book.waiting(min(most, MOST_TOGETHER))
+            places = [booking.place(now=steady) for booking in waiting]
             step = plan(policy, known, places, now=now, prefetch=self._prefetch(policy, places))
             match step:
                 case Batch():
-                    batch = tuple((weakref.ref(one), one.wanted) for one in book.waiting(step.size))
+                    batch = tuple((weakref.ref(one), one.wanted) for one in waiting[: step.size])
                     before = book.flight
                     book.flight = Flight(
                         # Never the id of another plan: a late copy of that one would pass for a charge of this one.

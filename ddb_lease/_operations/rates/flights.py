@@ -72,7 +72,7 @@ class FlightSender:
         """Send a flight until its outcome is known; None: it was refused, and is to be planned anew."""
         state, book = self._state, self._book
         answer = yield from self._send_until_known(flight, give_up_at)
-        now = state.now()
+        now = state.rate_time.known_now_ns()
         match answer:
             case KeyWritten():
                 return self._booked(flight, flight.sent[-1:], answer.state, now)
@@ -141,7 +141,7 @@ class FlightSender:
         state, book = self._state, self._book
         if state.closed:
             raise state.closed_error()
-        policy, now = state.policy, state.now()
+        policy, now = state.policy, state.rate_time.known_now_ns()
         if policy is None:
             raise ConfigurationError("no policy: a defect of this library")
         with state.lock:

@@ -33,7 +33,8 @@ TRIES_WHEN_UNKNOWN: Final = 6
 
 def prepare_to_charge(
     state: LimiterState,
-    gives_up_at: Callable[[], float],
+    *,
+    give_up_at: float,
     budget_ends: Callable[[], float],
     wake: Callable[[], None] | None = None,
 ) -> Operation[Busy | Unavailable | None]:
@@ -41,11 +42,11 @@ def prepare_to_charge(
 
     Args:
         state: Of the limiter.
-        gives_up_at: Until when the policy is asked for, on the steady clock.
+        give_up_at: Until when the policy is asked for, on the steady clock.
         budget_ends: Until when the time is asked for: asked once the policy was answered, as that may end an outage.
         wake: As for `ensure_policy`.
     """
-    failure = yield from ensure_policy(state, deadline=gives_up_at(), wake=wake)
+    failure = yield from ensure_policy(state, deadline=give_up_at, wake=wake)
     if failure is not None:
         return failure
     if state.rate_time.now_ns() is None:
@@ -70,7 +71,7 @@ def read_before_refusing(state: LimiterState, key: str, *, give_up_at: float) ->
         failure = yield from ensure_policy(state, newer=True, deadline=give_up_at)
         if failure is not None:
             return failure
-    if state.now() - state.book(key).known_at < JUST_READ_SECONDS * NS:
+    if state.rate_time.known_now_ns() - state.book(key).known_at < JUST_READ_SECONDS * NS:
         return None
     return (yield from look_at_key(state, key, give_up_at=give_up_at))
 
@@ -99,5 +100,5 @@ def look_at_key(state: LimiterState, key: str, *, give_up_at: float) -> Operatio
     if not isinstance(answer, KeyIs):
         return failure_of(answer)
     with state.lock:
-        state.book(key).learn(answer.state, now=state.now(), since=since, process=state.process)
+        state.book(key).learn(answer.state, now=state.rate_time.known_now_ns(), since=since, process=state.process)
     return None

@@ -173,7 +173,7 @@ def prepare(member: Member, call: Call) -> Operation[Admission]:
     def once() -> Operation[Admission]:
         first.require_usable(call.process)
         failure = yield from prepare_to_charge(
-            state, lambda: _gives_up_at(first, call), lambda: _budget_ends(first, call)
+            state, give_up_at=_gives_up_at(first, call), budget_ends=lambda: _budget_ends(first, call)
         )
         give_up_at, known, policy = _gives_up_at(first, call), book.known, state.policy
         if failure is None and known is not None and policy is not None and known.rev > policy.rev:

@@ -77,7 +77,7 @@ def until_used(state: LimiterState, key: str, book: KeyBook, booking: Booking, *
                 return True
         elif wait > FAR_NS:
             again_in = yield from _look(state, key, book, booking)
-            now = state.now()
+            now = state.rate_time.known_now_ns()
             if _forgone(state, book, booking, shown, now=now):
                 return False
             pause = max(0, min(due - now, round((again_in if again_in > 0 else LOOK_AGAIN_SECONDS) * NS)))
@@ -97,7 +97,7 @@ def _look(state: LimiterState, key: str, book: KeyBook, booking: Booking) -> Ope
     ends = state.time.steady() + ATTEMPT_SECONDS
     with contextlib.suppress(StoreRejected):
         yield from ensure_policy(state, deadline=ends, wake=booking.wake)
-        if state.now() - book.known_at >= REMEMBERED:
+        if state.rate_time.known_now_ns() - book.known_at >= REMEMBERED:
             yield from look_at_key(state, key, give_up_at=ends)
             with state.lock:
                 others = book.everybody()

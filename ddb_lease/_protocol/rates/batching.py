@@ -90,10 +90,11 @@ def plan(
     due = earliest_due(policy, state, first.wanted, now=now)
     if not isinstance(due, NotBefore) or due.at > now + first.left:
         return due
-    if due.at > now + _horizon(policy, state, first):
+    horizon = _horizon(policy, state, first)
+    if due.at > now + horizon:
         return Wait(seconds=_until_next_try(policy, state, first, due.at - now), due=due.at)
     single = _single(first.wanted)
-    size, wanted, horizon = 1, first.wanted, _horizon(policy, state, first)
+    size, wanted = 1, first.wanted
     for place in places[1:MOST_TOGETHER]:
         if place.wanted.reserved or first.wanted.reserved or _single(place.wanted) != single:
             break

@@ -45,6 +45,7 @@ class LimitPolicy:
         rev: The policy's `rev` when this limit was last changed; 0 in an override.
         since: The time of that change. Charges of a key that was last charged under an older `rev` start from
             `since` + `tolerance` at the latest.
+        tolerance: How far ahead of a permit's due time its charge may reach: `burst` intervals.
     """
 
     interval: int
@@ -53,11 +54,10 @@ class LimitPolicy:
     per: float
     rev: int = 0
     since: int = 0
+    tolerance: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def tolerance(self) -> int:
-        """How far ahead of a permit's due time its charge may reach: `burst` intervals."""
-        return self.burst * self.interval
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tolerance", self.burst * self.interval)  # asked for again and again by each decision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 from ddb_lease._numbers import positive, shown
 from ddb_lease._protocol.rates.records import LimitPolicy
@@ -37,14 +38,16 @@ def checked_count(what: str, n: object, burst: int | None) -> int:
         ConfigurationError: It is no whole number.
         TooManyPermits: It is too large.
     """
+    if _is_count(n) and (burst is None or n <= burst):
+        return int(n)
     most = " up" if burst is None else f" to {burst:,} (the burst)"
     said = "1 (the burst)" if burst == 1 else f"a whole number from 1{most}"
     message = f"{what} must be {said}, not {shown(n)}"
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ConfigurationError(message)
-    if burst is not None and n > burst:
-        raise TooManyPermits(message)
-    return int(n)
+    raise TooManyPermits(message) if _is_count(n) else ConfigurationError(message)
+
+
+def _is_count(n: object) -> TypeGuard[int]:
+    return isinstance(n, int) and not isinstance(n, bool) and n >= 1
 
 
 def checked_prefetch(prefetch: object, limits: Mapping[str, LimitPolicy]) -> int:

@@ -23,6 +23,7 @@ from ddb_lease._operations.rates.without_answer import Beside, decide_here, noti
 from ddb_lease._operations.sync_time import TIME_UNKNOWN
 from ddb_lease._protocol.outcomes import Admission, Admitted, DecidedHere, Denied, reason_text
 from ddb_lease._protocol.rates.charging import Wanted, limits_of
+from ddb_lease._protocol.rates.records import LimitPolicy
 from ddb_lease._protocol.rates.validation import (
     MOST_PERMITS,
     NS,
@@ -179,14 +180,14 @@ class RateLimiterCore:
         limits = self.state.limits
         single = len(limits) == 1 and SINGLE in limits
         if single and not permits:
-            return _single(checked_count("n", n, self._most(key, SINGLE, n, asks=asks)))
+            return _single(checked_count("n", n, self._most(key, SINGLE, n, limits, asks=asks)))
         if not permits:
             raise ConfigurationError(f"say how many permits of which limits: {', '.join(limits)}")
         booked = checked_permits(permits, limits)
         if n != 1:
             raise ConfigurationError("n is for a limiter with one limit: name the limits, as in acquire(requests=1)")
         for name, count in booked.items():
-            checked_count(name, count, self._most(key, name, count, asks=asks))
+            checked_count(name, count, self._most(key, name, count, limits, asks=asks))
         if not booked:
             raise ConfigurationError("no permits are wanted: at least one limit must have one")
         return Wanted(booked=booked)
@@ -337,7 +338,9 @@ class RateLimiterCore:
         if self.state.closed:
             raise self.state.closed_error()
 
-    def _most(self, key: str | None, name: str, wanted: object, *, asks: bool) -> int | None:
+    def _most(
+        self, key: str | None, name: str, wanted: object, limits: Mapping[str, LimitPolicy], *, asks: bool
+    ) -> int | None:
         """How many permits a call may ask for, by the limits that are known to hold for the key; None: ask the table.
 
         What others have set may allow more: also before the first use of this process.
@@ -354,13 +357,15 @@ class RateLimiterCore:
         elif key:
             return None
         else:
-            most = state.limits[name].burst
+            most = limits[name].burst
         if not asks or not isinstance(wanted, int) or wanted <= most:
             return most
         return most if book is not None and just_read(state, book) else None
 
     def _unanswered(self, wish: Wish, outcome: Admission) -> Exception | None:
         """Why the table has not decided; None: it has. A `check` ends with a denial only where something denies it."""
+        if isinstance(outcome, Admitted):
+            return None
         cause, state = unanswered(outcome, self._trouble(wish)), self.state
         if cause is None and wish.decides and is_undecided(state, state.book(wish.key), wish.wanted, outcome):
             return _UNDECIDED

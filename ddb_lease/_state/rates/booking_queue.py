@@ -39,10 +39,11 @@ class BookingQueue(Generic[Caller]):
         self._places.pop(id(caller), None)  # one that is gone, and had the same id
         self._places[id(caller)] = weakref.ref(caller)
 
-    def leave(self, caller: Caller) -> None:
-        """Leave, from any place; nothing happens if it is not in the queue."""
+    def leave(self, caller: Caller) -> bool:
+        """Leave, from any place, if it is in the queue; returns whether anybody is left."""
         if caller in self:
             self._places.pop(id(caller), None)
+        return bool(self._places)
 
     def first(self) -> Caller | None:
         """The first one that still exists."""

@@ -59,13 +59,13 @@ class KeyBook:
         outrun_at: When a charge was last refused as another process had charged just before, on the steady clock.
         pace: How fast permits are used here; None until a charge was refused like that.
         booked: Callers whose permits are booked; None or empty if there are none.
+        spares: Permits in hand; None or empty if there are none.
     """
 
     __slots__ = (
         "_expected_at",
         "_last_shown",
         "_queue",
-        "_spares",
         "booked",
         "callers",
         "doubted",
@@ -80,6 +80,7 @@ class KeyBook:
         "outrun_at",
         "pace",
         "reserving",
+        "spares",
         "trouble",
     )
 
@@ -104,7 +105,7 @@ class KeyBook:
         self.booked: BookedCallers | None = None
         self._last_shown: tuple[Remembered] | None = None  # while `known` is a guess: what was seen before
         self._queue: BookingQueue[Booking] | None = None
-        self._spares: Spares | None = None  # most keys have none
+        self.spares: Spares | None = None  # most keys have none
         self._expected_at = math.inf
 
     @property
@@ -122,7 +123,7 @@ class KeyBook:
 
     def in_hand(self, *, now: int) -> int:
         """How many spare permits there are, due or not."""
-        return 0 if self._spares is None else self._spares.in_hand(now=now)
+        return 0 if self.spares is None else self.spares.in_hand(now=now)
 
     # What the item shows.
 
@@ -220,8 +221,8 @@ class KeyBook:
     def deal(self, *, now: int, steady: float) -> list[Booking]:
         """Deal spare permits that are due in time to those who wait, in order; returns who got some."""
         dealt: list[Booking] = []
-        while self._spares and (booking := self.first()) is not None:
-            due = self._spares.take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
+        while self.spares and (booking := self.first()) is not None:
+            due = self.spares.take(booking.wanted, now=now, by=now + booking.place(now=steady).left)
             if due is None:
                 break
             self._serve(booking, due)
@@ -230,9 +231,9 @@ class KeyBook:
 
     def take_now(self, wanted: Wanted, *, now: int) -> bool:
         """Take spare permits that are due, for a newcomer, if nobody waits."""
-        if not self._spares or self.first() is not None:
+        if not self.spares or self.first() is not None:
             return False
-        return self._spares.take(wanted, now=now, by=now) is not None
+        return self.spares.take(wanted, now=now, by=now) is not None
 
     def used(self, booking: Booking) -> list[Booking]:
         """Note that these permits are used; returns who may use his next."""
@@ -250,8 +251,8 @@ class KeyBook:
 
     def give_back(self, wanted: Wanted, *, due: int) -> None:
         """Keep permits that were booked or taken, and that nobody uses yet."""
-        self._spares = self._spares or Spares()
-        self._spares.put(wanted, due=due)
+        self.spares = self.spares or Spares()
+        self.spares.put(wanted, due=due)
 
     def book(
         self, flight: Flight, dues: Sequence[int], extra: Sequence[tuple[int, int]], *, now: float
@@ -289,11 +290,11 @@ class KeyBook:
 
     def drop_spares(self) -> None:
         """Forgo the permits in hand."""
-        self._spares = None
+        self.spares = None
 
     def after_fork_in_child(self) -> None:
         """In a forked child: nobody waits, and permits and attempts are the parent's."""
-        self._queue, self._spares, self.booked, self.flight = None, None, None, None
+        self._queue, self.spares, self.booked, self.flight = None, None, None, None
         if self.ledger is not None:
             self.ledger.lose(self.ledger.entries)
             self.ledger = None
@@ -308,9 +309,8 @@ class KeyBook:
         self._leave_queue(booking)
 
     def _leave_queue(self, booking: Booking) -> None:
-        if self._queue is not None:
-            self._queue.leave(booking)
-            self._queue = self._queue or None
+        if self._queue is not None and not self._queue.leave(booking):
+            self._queue = None
         if self._queue is None:
             self._expected_at = math.inf
 

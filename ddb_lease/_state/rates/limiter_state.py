@@ -88,13 +88,6 @@ class LimiterState:
         """The limits that hold, as far as this process knows: the policy's, or its own before the first use."""
         return self.given if self.policy is None else self.policy.limits
 
-    def now(self) -> int:
-        """The service's time, in nanoseconds, where it is known by now."""
-        now = self.rate_time.now_ns()
-        if now is None:
-            raise ConfigurationError("the time is unknown again: a defect of this library")
-        return now
-
     def book(self, key: str) -> KeyBook:
         """The book of a key."""
         with self.lock:

@@ -30,6 +30,7 @@ from typing import Final
 
 from ddb_lease._state.offset import Interval
 from ddb_lease._state.service_time import WIDE_SECONDS, ServiceTime
+from ddb_lease.errors import ConfigurationError
 from ddb_lease.models import OSCILLATOR_DRIFT
 
 SLOWER: Final = 1 / 2
@@ -105,6 +106,13 @@ class RateTime:
             estimate = self._estimate = self._estimate.moved(bounds, now=now)
             # Each in nanoseconds first: a float of the sum is exact to a quarter of a microsecond only.
             return round(now * _NS) + round(estimate.offset * _NS)
+
+    def known_now_ns(self) -> int:
+        """The same, where it is known by now."""
+        now = self.now_ns()
+        if now is None:
+            raise ConfigurationError("the time is unknown again: a defect of this library")
+        return now
 
     def uncertainty_ns(self) -> int:
         """By how much the estimate may be off, in nanoseconds; 0 while it is not known."""

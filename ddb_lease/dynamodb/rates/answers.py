@@ -127,9 +127,8 @@ def _keys_in(items: list[dict[str, Any]]) -> list[tuple[str, KeyState]]:
 
 
 def _state_in(found: Any, address: BucketAddress | None) -> KeyState | None:  # noqa: ANN401 - as botocore returns it
-    item = as_map(found)
     expected = "a key of a rate has the whole numbers schema and rev, and tat, held and reach for each limit"
-    return _in(item, read_state, string(item, "sk") or "rate#", address, expected)
+    return _in(as_map(found), read_state, "rate#", address, expected)
 
 
 def _policy_in(found: Any, address: BucketAddress | None) -> Policy | None:  # noqa: ANN401 - as botocore returns it
@@ -153,4 +152,5 @@ def _in(
             f"the rate was written by a newer version of this library ({problem}): upgrade ddb-lease"
         ) from problem
     except ValueError as problem:
-        raise StoreRejected(not_ours(sort, address, problem, expected, pk=string(item, "pk"))) from problem
+        told = string(item, "sk") or sort
+        raise StoreRejected(not_ours(told, address, problem, expected, pk=string(item, "pk"))) from problem

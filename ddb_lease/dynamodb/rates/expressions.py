@@ -27,20 +27,21 @@ from ddb_lease._protocol.rates.messages import (
 )
 from ddb_lease._protocol.rates.records import RATES_SCHEMA, Policy
 from ddb_lease.dynamodb.address import BucketAddress
-from ddb_lease.dynamodb.items import METER_KEY, Wire, lane_name, number, text
+from ddb_lease.dynamodb.items import METER_KEY, Wire, number, numbers, text
 from ddb_lease.dynamodb.placeholders import DOES_NOT_EXIST, ON_FAILURE, all_of, names_in
 from ddb_lease.dynamodb.rates.items import (
     AFTER_RATES,
     HELD,
     HOLD,
+    LANE_NAMES,
     POLICY_KEY,
     RATE_PREFIX,
     REACH,
     TAT,
     encode_hold,
     encode_limits,
+    partition_of,
     shard_name,
-    shard_of,
 )
 
 Call: TypeAlias = tuple[str, dict[str, Any]]
@@ -162,59 +163,56 @@ def _charge(request: Charge, address: BucketAddress) -> dict[str, Any]:
         stays=request.ttl is None,
     )
     texts = _charge_texts(shape)
-    values: Wire = {
-        ":due": number(request.due),
-        ":rev": number(request.rev),
-        ":attempt": text(request.attempt),
-        **_SCHEMA,
-    }
+    values: Wire = {":attempt": text(request.attempt), **_SCHEMA}
     if request.adopts:
         values[":number"] = text("N")
-    if request.override_rev:
-        values[":override_rev"] = number(request.override_rev)
     if request.hold is not None:
         values[":hold"] = encode_hold(request.hold)
         if request.hold_before is not None:
             values[":hold_before"] = text(request.hold_before)
+    amounts = {":due": request.due, ":rev": request.rev}
+    if request.override_rev:
+        amounts[":override_rev"] = request.override_rev
     if request.ttl is not None:
-        values[":ttl"] = number(request.ttl)
+        amounts[":ttl"] = request.ttl
     if ":zero" in texts.change:
-        values[":zero"] = number(0)
+        amounts[":zero"] = 0
     for i, part in enumerate(request.limits):
-        values |= _charge_values(i, part, request)
+        amounts |= _charge_amounts(i, part, request)
+    values |= numbers(amounts)
     return _update(_key(request.key, address, limiter=request.limiter), texts, values)
 
 
-def _charge_values(i: int, part: LimitCharge, request: Charge) -> Wire:
+def _charge_amounts(i: int, part: LimitCharge, request: Charge) -> dict[str, int]:
     amount = part.charged + part.reserved
     most_held = part.tolerance - amount
-    held = {f":h{i}": number(part.reserved)} if part.reserved else {}
+    held = {f":h{i}": part.reserved} if part.reserved else {}
     match part.branch:
         case "idle":
             tat = request.due + part.charged
             return held | {
-                f":t{i}": number(tat),
-                f":r{i}": number(tat + part.reserved),
-                f":m{i}": number(most_held),
+                f":t{i}": tat,
+                f":r{i}": tat + part.reserved,
+                f":m{i}": most_held,
             }
         case "busy":
             found = held | {
-                f":r{i}": number(amount),
-                f":x{i}": number(request.due + request.horizon + most_held),
-                f":m{i}": number(most_held),
+                f":r{i}": amount,
+                f":x{i}": request.due + request.horizon + most_held,
+                f":m{i}": most_held,
             }
-            return found | ({f":t{i}": number(part.charged)} if part.charged else {})
+            return found | ({f":t{i}": part.charged} if part.charged else {})
         case "cut":
             start = max(part.cut, request.due) if amount else part.cut
             found = held | {
-                f":k{i}": number(part.cut),
-                f":t{i}": number(start + part.charged),
-                f":r{i}": number(start + amount),
+                f":k{i}": part.cut,
+                f":t{i}": start + part.charged,
+                f":r{i}": start + amount,
             }
             room = min(most_held, request.due + request.horizon + most_held - start)
-            return found | ({f":m{i}": number(room)} if amount else {})
+            return found | ({f":m{i}": room} if amount else {})
         case "kept":
-            return {f":k{i}": number(part.cut)}
+            return {f":k{i}": part.cut}
 
 
 @lru_cache(maxsize=512)
@@ -229,7 +227,7 @@ def _charge_texts(shape: _Shape) -> _Texts:
     if shape.process:
         conditions.append(_holds_nothing if shape.first_hold else _hold_as_known)
         sets.append("#hold = :hold")
-    names = {"lane": lane_name(shape.lane), "hold": HOLD + shape.process}
+    names = {"lane": LANE_NAMES[shape.lane], "hold": HOLD + shape.process}
     for i, part in enumerate(shape.parts):
         alone = part.branch == "cut" and not (part.charged or part.reserved)
         conditions += [half.format(i=i) for half in (CUT_ALONE if alone else CHARGE[part.branch])]
@@ -304,7 +302,7 @@ class _SettleShape(NamedTuple):
 def _settle_texts(shape: _SettleShape) -> _Texts:
     conditions = [_our_schema, _hold_as_known]
     sets = ["#lane = :attempt"]
-    names = {"lane": lane_name(shape.lane), "hold": HOLD + shape.process}
+    names = {"lane": LANE_NAMES[shape.lane], "hold": HOLD + shape.process}
     for i, (name, idle) in enumerate(shape.parts):
         conditions += [half.format(i=i) for half in SETTLE[idle]]
         if idle:
@@ -442,14 +440,13 @@ class _Place(NamedTuple):
 
 
 def _key(key: str, address: BucketAddress, *, limiter: str = "") -> _Place:
-    partition = shard_name(limiter or address.bucket, shard_of(key))
-    return _Place(address.table, partition, RATE_PREFIX + key)
+    return _Place(address.table, partition_of(limiter or address.bucket, key), RATE_PREFIX + key)
 
 
 def _update(place: _Place, texts: _Texts, values: Wire) -> dict[str, Any]:
     return {
         "TableName": place.table,
-        "Key": {"pk": text(place.partition), "sk": text(place.sort)},
+        "Key": {"pk": {"S": place.partition}, "sk": {"S": place.sort}},
         "UpdateExpression": texts.change,
         "ConditionExpression": texts.condition,
         "ExpressionAttributeNames": texts.names,

@@ -30,7 +30,7 @@ from ddb_lease._protocol.rates.records import (
 )
 from ddb_lease._protocol.rates.validation import LONGEST_NS
 from ddb_lease.dynamodb.foreign import as_map
-from ddb_lease.dynamodb.items import Wire, encode, lane_name, number, string, text, whole
+from ddb_lease.dynamodb.items import Wire, encode, number, string, text, whole, wholes
 
 POLICY_KEY: Final = "policy"
 RATE_PREFIX: Final = "rate#"
@@ -41,6 +41,8 @@ TAT: Final = "tat#"
 HELD: Final = "held#"
 REACH: Final = "reach#"
 HOLD: Final = "hold#"
+LANE_NAMES: Final = tuple(f"a{lane}" for lane in range(LANES))
+"""The attribute of each lane."""
 
 _MISSHAPEN: Final = (KeyError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -57,6 +59,11 @@ def shard_of(key: str) -> int:
 def shard_name(limiter: str, shard: int) -> str:
     """The partition key of a shard of a limiter."""
     return f"{limiter}#{shard:02d}"
+
+
+def partition_of(limiter: str, key: str) -> str:
+    """The partition key of a limiter's key."""
+    return shard_name(limiter, shard_of(key))
 
 
 def key_of(item: Wire) -> str | None:
@@ -100,14 +107,9 @@ def read_state(item: Wire) -> KeyState:
     try:
         names = sorted(name.removeprefix(TAT) for name in item if name.startswith(TAT))
         return KeyState(
-            limits={
-                name: LimitState(
-                    tat=whole(item, TAT + name), held=whole(item, HELD + name), reach=whole(item, REACH + name)
-                )
-                for name in names
-            },
+            limits={name: _read_limit_state(item, name) for name in names},
             rev=whole(item, "rev"),
-            lanes={lane: string(item, lane_name(lane)) for lane in range(LANES) if lane_name(lane) in item},
+            lanes={lane: string(item, name) for lane, name in enumerate(LANE_NAMES) if name in item},
             holds={
                 name.removeprefix(HOLD): _read_hold(item[name]["M"]) for name in sorted(item) if name.startswith(HOLD)
             },
@@ -141,6 +143,11 @@ def _require_schema(item: Wire) -> None:
         raise NewerVersion(f"schema {schema}")
     if schema < RATES_SCHEMA:
         raise ValueError(f"schema is {schema}")
+
+
+def _read_limit_state(item: Wire, name: str) -> LimitState:
+    tat, held, reach = wholes(item, TAT + name, HELD + name, REACH + name)
+    return LimitState(tat=tat, held=held, reach=reach)
 
 
 def _read_hold(content: Mapping[str, Any]) -> Hold:

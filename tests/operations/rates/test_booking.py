@@ -235,7 +235,7 @@ def test_who_waits_behind_one_who_may_not_book_yet_is_told_at_once_too():
 def test_millions_of_prefetched_permits_are_a_few_entries():
     world = World(Limit(1_000_000, burst=60_000_000), [0], prefetch=5_000_000)
     assert world.call(0).outcome == Admitted()
-    spares = world.processes[0].state.book("")._spares
+    spares = world.processes[0].state.book("").spares
     assert sum(len(entries) for entries in spares._entries.values()) <= 1_001
     assert spares.in_hand(now=world.now) == 4_999_999
     assert world.call(0, 4_999_999).outcome == Admitted()
