@@ -2,7 +2,7 @@
 
 A page's Python runs here, on an engine that stands for AWS, unless a module names the page in its ``SNIPPETS`` and does
 more with it. Either way every statement of it runs: see `tests/pages.py`. Each command of a page must be one that its
-program takes. Consoles in which only `ddb-lease` is called run here too, but for those of ``RUN_ELSEWHERE``.
+program takes. Consoles in which `ddb-lease` is called run here too, but for those of ``RUN_ELSEWHERE``.
 """
 
 import argparse
@@ -70,7 +70,6 @@ def test_a_page_that_a_module_names_has_python_and_one_such_module():
 # Commands.
 
 OUTSIDE = {
-    "awk": "of any machine",
     "[": "of any shell",
     "cd": "of any shell",
     "cut": "of any machine",
@@ -208,6 +207,8 @@ def test_each_command_of_a_console_is_one_that_its_program_takes(block):
     for line in lines_of(block):
         for words in commands(line):
             check(words)
+        for inner in re.findall(r"\$\(([^()]*)\)", line):
+            check(shlex.split(inner.partition(" | ")[0]))
 
 
 def spans(page):
@@ -299,12 +300,26 @@ def leaves(top):
 # Consoles that run.
 
 RUN_ELSEWHERE = {
-    "docs/conformance.md": "tests/conformance/test_command.py: it sends thousands of requests",
-    "docs/operating.md": "tests/cli/test_operating_page.py: its jobs run beside one another, and its output is compared",
-    "docs/operations.md": "tests/cli/test_template.py, tests/cli/test_operations_page.py: their output is compared",
-    "docs/seeing.md": "tests/cli/seeing/test_seeing_page.py: one of its commands runs until it is interrupted",
+    ("docs/conformance.md", "ddb-lease conform"): "tests/conformance/test_command.py",  # it sends thousands of requests
+    ("docs/operating.md", "ddb-lease "): "tests/cli/test_operating_page.py",  # all of it, and its output is compared
+    ("docs/operations.md", "ddb-lease template"): "tests/cli/test_template.py",  # its output is compared
+    ("docs/operations.md", "ddb-lease local"): "tests/cli/test_operations_page.py",  # likewise
+    (
+        "docs/seeing.md",
+        "ddb-lease status gpus --watch",
+    ): "tests/cli/seeing/test_seeing_page.py",  # until it is interrupted
 }
-"""Pages whose consoles have tests of their own."""
+"""Consoles that have tests of their own: their page, how they begin, and the module."""
+
+
+def is_run_elsewhere(block):
+    return any(page == block.page and lines_of(block)[0].startswith(begin) for page, begin in RUN_ELSEWHERE)
+
+
+def test_what_is_run_elsewhere_is_there_and_its_module_knows_of_the_page():
+    for (page, begin), module in RUN_ELSEWHERE.items():
+        assert any(lines_of(block)[0].startswith(begin) for block in pages.blocks(page, "console"))
+        assert page.rpartition("/")[2] in (ROOT / module).read_text()
 
 
 BEFORE = {"docs/middleware.md": "ddb-lease rate set customers --rate 10/s"}
@@ -313,7 +328,7 @@ BEFORE = {"docs/middleware.md": "ddb-lease rate set customers --rate 10/s"}
 
 def run_here(page):
     """Its consoles in which `ddb-lease` is called, unless they are run elsewhere."""
-    return [b for b in pages.blocks(page, "console") if "$ ddb-lease " in b.text and page not in RUN_ELSEWHERE]
+    return [b for b in pages.blocks(page, "console") if "$ ddb-lease " in b.text and not is_run_elsewhere(b)]
 
 
 @pytest.fixture(scope="module")
