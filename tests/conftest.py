@@ -21,7 +21,7 @@ import pytest
 from botocore.config import Config
 from hypothesis import HealthCheck, settings
 
-from ddb_lease import LeaseBucket, Limit, RateLimiter, Timing, client_config
+from ddb_lease import LeaseBucket, Limit, RateLimiter, Timing, client_config, local
 from ddb_lease._runtime.clock import SystemClock
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease._state import log
@@ -29,7 +29,7 @@ from ddb_lease.dynamodb import ConnectionSettings, Store
 from ddb_lease.dynamodb.table import create_table
 from ddb_lease.testing.simulated_process import Chance
 from scripts.harness.simulated_engine import simulated
-from tests import apis
+from tests import apis, pages
 from tests.support import DatedTap, SimulatedClients, SteppingWakeup, Table, Tap, store_of
 
 # A shell that starts this suite in the background makes it ignore some signals; commands that tests interrupt would
@@ -67,7 +67,8 @@ os.environ["DDB_LEASE_CONFIG"] = ""  # none of the settings of whoever runs the 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Find the terminal, for a traceback that nothing may capture."""
+    """Find the terminal, for a traceback that nothing may capture; watch over the pages' snippets."""
+    config.pluginmanager.register(pages.Watch())
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         config.stash[TERMINAL] = os.dup(2)
@@ -311,6 +312,24 @@ def in_thread() -> Iterator[Callable[[Callable[[], object]], Future]]:
     pool = ThreadPoolExecutor(max_workers=32)
     yield pool.submit
     pool.shutdown(wait=False, cancel_futures=True)
+
+
+@pytest.fixture
+def as_aws(monkeypatch) -> Iterator[dict[str, object]]:
+    """An embedded engine with the default table, which a page's program reaches as it would reach AWS.
+
+    It is also the engine of `local.connect`, whose arguments for a bucket it returns.
+    """
+    with pages.engine() as connection:
+        for name, value in {
+            "AWS_ENDPOINT_URL_DYNAMODB": connection["endpoint_url"],
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": connection["session"].region_name,
+        }.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(local, "connect", lambda **_: connection)
+        yield connection
 
 
 @pytest.fixture(autouse=True)

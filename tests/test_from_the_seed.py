@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from ddb_lease import DynamoDBTokenBucket, LeaseBucket, local
+from tests.pages import Snippets
 
 ROOT = Path(__file__).parent.parent
-SEED, LEASES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "from-the-seed.md").read_text(), flags=re.DOTALL)
+SNIPPETS = Snippets("docs/from-the-seed.md")
+SEED, LEASES = SNIPPETS.of()
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ def test_the_pages_code_runs_unchanged_but_for_where_the_table_is(where, text, k
 
     monkeypatch.setattr(f"ddb_lease.{kind.__name__}", here)
     worked = []
-    exec(text, {"table_name": where["table"], "work": lambda: worked.append(True)})
+    text.run({"table_name": where["table"], "work": lambda: worked.append(True)})
     assert worked == [True]
     for bucket in made:
         bucket.close()

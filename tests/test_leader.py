@@ -17,8 +17,10 @@ from ddb_lease._runtime import leadership
 from ddb_lease._runtime.held_lease import HeldLease
 from ddb_lease.testing import TestEnvironment
 from tests.conftest import TABLE
+from tests.pages import Snippets
 from tests.support import eventually
 
+SNIPPETS = Snippets("docs/leader.md", "docs/lambda.md")
 NOT_ON = ("ministack",)  # the engine does not matter: a leader sends what a bucket sends
 ROOT = Path(__file__).parent.parent
 LONG = 60.0
@@ -503,13 +505,13 @@ def test_a_table_that_does_not_exist_is_not_waited_for(place):
 @pytest.mark.parametrize(("page", "said"), [("leader", {"elected", "fence"}), ("lambda", set())])
 @pytest.mark.usefixtures("place")
 def test_the_examples_of_the_page_run(page, said, capsys):
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
     context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 30_000)
-    for block in blocks:
-        names = {"__name__": "example"}
-        exec(compile(block, page, "exec"), names)
+    for snippet in SNIPPETS.of(f"docs/{page}.md"):
+        names = snippet.run({"__name__": "example"})
         if page == "lambda":
             assert names["handler"]("a.csv", context)["imported"] == "a.csv"
+            with names["bucket"].acquire(timeout=LONG):
+                assert names["handler"]("b.csv", context) == {"skipped": "another import runs"}
             names["bucket"].close()
     assert said <= set(re.findall(r"\w+", capsys.readouterr().out))
 

@@ -1,10 +1,16 @@
 """Pages for contributors: every link works, and every decision record is in the index."""
 
+import inspect
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from ddb_lease._protocol import messages
+from tests.pages import Snippets
+
+SNIPPETS = Snippets("CONTRIBUTING.md")
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RECORDS = sorted((ROOT / "docs" / "adr").glob("0*.md"))
@@ -44,3 +50,11 @@ def test_a_decision_record_has_all_its_parts(record):
         "Rejected",
         "Sources",
     ]
+
+
+def test_the_message_that_contributors_are_shown_is_the_one_that_is_there():
+    (example,) = SNIPPETS.of()
+    shown = example.run({"dataclass": dataclass})["Revoke"]
+    assert shown.__doc__ == messages.Revoke.__doc__
+    assert inspect.signature(shown) == inspect.signature(messages.Revoke)
+    assert example.block.text == inspect.getsource(messages.Revoke)

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import re
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +22,7 @@ from ddb_lease._protocol.rates.messages import Charge, ChargeTogether, Settle
 from ddb_lease._runtime.runtime import Runtime
 from scripts.harness.simulated_engine import Simulated
 from tests.apis import Loop
+from tests.pages import blocks
 from tests.rate_apis import APIS, limiter_of
 from tests.support import LOST, REJECTED, THROTTLED, UNSENT, Tap, every_lock_held
 
@@ -338,8 +338,7 @@ def test_without_an_outage_there_is_nothing_to_see(make, caplog):
 
 
 def test_the_pages_example_runs(service, capsys):
-    section = PAGE.partition("## When the service does not answer")[2]
-    example = re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+    (example,) = (block.text for block in blocks("docs/rates.md", "python") if "decided_by" in block.text)
     where = {"session": service.session(), "endpoint_url": service.endpoint_url}
     made = {"RateLimiter": functools.partial(RateLimiter, **where)}
     exec(example, made)

@@ -1,16 +1,14 @@
 """All Python of docs/rates.md runs, in its order; and there is an example for each use that people come with."""
 
 import functools
-import re
-from pathlib import Path
 
 import pytest
 
 import ddb_lease
 from scripts.harness.simulated_engine import Simulated
+from tests.pages import Snippets
 
-PAGE = (Path(__file__).parent.parent / "docs" / "rates.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+SNIPPETS = Snippets("docs/rates.md")
 
 
 @pytest.fixture
@@ -19,9 +17,7 @@ def world(monkeypatch, capsys):
     service = Simulated()
     where = {"session": service.session(), "endpoint_url": service.endpoint_url}
     monkeypatch.setattr(ddb_lease, "RateLimiter", functools.partial(ddb_lease.RateLimiter, **where))
-    world = {}
-    for block in BLOCKS:
-        exec(block, world)
+    world = SNIPPETS.run({})
     yield world
     for name in ("limiter", "customers", "llm", "hosts", "orgs", "teams", "logins"):
         world[name].close()

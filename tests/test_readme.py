@@ -1,6 +1,5 @@
 """All code in the README runs."""
 
-import asyncio
 import re
 import subprocess
 import sys
@@ -8,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from ddb_lease import events, local
+from ddb_lease import local
+from ddb_lease.testing import TestEnvironment
+from tests.pages import Snippets
+from tests.support import eventually
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-LIBRARY, RATES, ON_A_LOOP, EMBEDDED, MORE = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-
-ON_ASYNCIO = (Path(__file__).parent.parent / "docs" / "asyncio.md").read_text()
-(IN_ORDER,) = [one for one in re.findall(r"```python\n(.*?)```", ON_ASYNCIO, flags=re.DOTALL) if 'order="fifo"' in one]
+ROOT = Path(__file__).parent.parent
+SNIPPETS = Snippets("README.md")
+LIBRARY, RATES, ON_A_LOOP, EMBEDDED, MORE = SNIPPETS.of()
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture
@@ -24,40 +25,40 @@ def engine_of_its_own(tmp_path, monkeypatch):
     local.stop()
 
 
-def test_the_library_examples_run_in_their_order(engine_of_its_own):
+def test_the_library_examples_run_in_their_order(as_aws):
     world = {"work": [1, 2, 3], "process": [].append}
-    exec(EMBEDDED, world)  # the README's own bucket, on the embedded engine ...
-    on_aws = re.search(r"^bucket = .*\n", LIBRARY, flags=re.MULTILINE).group()
-    assert 'LeaseBucket("nightly-report", max_tokens=4, lease_seconds=60, table="ddb-lease")' in on_aws
-    exec(LIBRARY.replace(on_aws, ""), world)  # ... stands in for the one on AWS
-    exec(MORE, world)
-    world["report"]("Monday")
+    LIBRARY.run(world)
+    on_aws = world["bucket"]
+    assert on_aws.name == "nightly-report"
     assert world["lease"].lost is None
+    world["lease"].release()
+    EMBEDDED.run(world)
+    MORE.run(world)
+    world["report"]("Monday")
     assert world["bucket"].status().max_tokens == 4
-    world["bucket"].close()
+    for bucket in (on_aws, world["bucket"]):
+        bucket.close()
 
 
-def test_the_examples_of_rates_and_of_asyncio_run(engine_of_its_own, capsys):
-    exec(RATES, {})
+def test_the_callback_of_the_library_example_is_told_of_the_loss(as_aws):
+    told = []
+
+    def note(*said):
+        told.append(said)
+        if said[0] != "stop:":
+            environment.lose(environment.leases[0], reason="taken")
+
+    with TestEnvironment(**as_aws) as environment:
+        MORE.run({"bucket": environment.bucket("nightly-report", max_tokens=4), "print": note})
+        eventually(lambda: ("stop:", "taken") in told, within=60)
+
+
+def test_the_examples_of_rates_and_of_asyncio_run(as_aws, capsys):
+    RATES.run({})["limiter"].close()
     available, wait = capsys.readouterr().out.split()
     assert 190 <= int(available) <= 200
     assert float(wait) == 0.0
-    world = {}
-    exec(ON_A_LOOP, world)
-    assert world["slot"] in range(4)
-
-
-def test_the_example_of_waiting_in_order_on_a_loop_runs(engine_of_its_own, capsys):
-    world, ran = {"local": local}, []
-
-    async def job(slots):
-        ran.append(slots)
-
-    exec(IN_ORDER.replace("on_event=tell)", "on_event=tell, **local.connect())"), world)
-    asyncio.run(world["train"](job))
-    assert [len(slots) for slots in ran] == [2]
-    world["tell"](events.Waiting(bucket="gpus", place=3, exact=True, waited_seconds=1.0))
-    assert capsys.readouterr().out == "place 3 in the queue of gpus\n"
+    assert ON_A_LOOP.run({})["slot"] in range(4)
 
 
 def test_the_run_command_runs_word_for_word(engine_of_its_own):
@@ -65,18 +66,3 @@ def test_the_run_command_runs_word_for_word(engine_of_its_own):
     command = line.replace("ddb-lease", f"{sys.executable} -m ddb_lease.cli", 1).replace("sleep 5", "sleep 0")
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout.strip()) in {(0, "on slot 0"), (0, "on slot 1")}, done.stderr
-
-
-def test_every_linked_page_is_there():
-    for page in re.findall(r"\]\((\S+?\.md)\)", README):
-        assert (Path(__file__).parent.parent / page).exists(), page
-
-
-@pytest.mark.parametrize("line", re.findall(r"^\$ (ddb-lease .*?)(?:\s{2,}#.*)?$", README, flags=re.MULTILINE))
-def test_every_command_is_one_that_the_parser_takes(line):
-    import shlex
-
-    from ddb_lease.cli import main
-
-    own, _ = main.split_command(shlex.split(line)[1:])
-    assert main.parser().parse_args(own).execute

@@ -1,16 +1,23 @@
 """The reference page is complete: each value's fields, each error, each reason, each setting."""
 
+import asyncio
+import contextlib
 import dataclasses
 import inspect
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from boto3 import Session
+from fastapi import FastAPI
 
 from ddb_lease import LeaseBucket, LossReason, Timing, errors, models
 from ddb_lease.cli import exits
+from tests.adapters.clients import ask
+from tests.pages import Snippets
 
+SNIPPETS = Snippets("docs/reference.md")
 PAGE = (Path(__file__).parent.parent / "docs" / "reference.md").read_text()
 ERRORS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.LeaseError)]
 
@@ -92,7 +99,21 @@ def test_the_shortest_leases_are_as_listed(line, timing):
 
 
 def test_the_example_of_a_client_of_ones_own_runs():
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    (example,) = (snippet for snippet in SNIPPETS.of() if "client_config" in snippet.block.text)
     world = {}
-    exec(example, world)
+    example.run(world)
     world["bucket"].close()
+
+
+def test_what_is_decorated_goes_on_being_what_a_framework_takes_and_a_generator_holds_the_lease_inside(as_aws):
+    endpoint, fixture, _ = SNIPPETS.of()
+    with LeaseBucket("reports", max_tokens=1, **as_aws) as bucket:
+        app = FastAPI()
+        endpoint.run({"app": app, "bucket": bucket})
+        answer = asyncio.run(ask(app, "/reports/monday"))
+        assert (answer.status, answer.body) == (200, b'"monday on slot 0"')
+        # As pytest runs it: to the yield, and on from there after the test.
+        world = fixture.run({"pytest": SimpleNamespace(fixture=contextlib.contextmanager), "bucket": bucket})
+        with world["gpu"]() as lease:
+            assert lease.held
+        assert bucket.status().free == 1

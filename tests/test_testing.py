@@ -22,11 +22,13 @@ from ddb_lease import (
     local,
 )
 from ddb_lease.testing import Stage, TestEnvironment
+from tests.pages import Snippets
 from tests.support import eventually
 
 pytest_plugins = ["ddb_lease.testing", "pytester"]
 
 LOSSES = ["taken", "gone", "revoked", "unreachable", "suspended"]
+SNIPPETS = Snippets("docs/testing.md")
 PAGE = Path(__file__).parent.parent / "docs" / "testing.md"
 LONG = 120.0
 
@@ -477,15 +479,18 @@ def test_no_thread_is_started(environment, bucket):
 
 
 @pytest.fixture
-def page():
+def page(pytester):
     """The files of the docs page."""
-    blocks = re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len(blocks) == PAGE.read_text().count("```python"), "each block has its file's name in the first line"
-    return dict(blocks)
+    files = {}
+    for snippet in SNIPPETS.of():
+        name = re.match(r"# (\S+)\n", snippet.block.text)
+        assert name, "each block has its file's name in the first line"
+        files[name[1]] = snippet.program(pytester.path / "ran")
+    return files
 
 
 def test_the_page_says_nothing_that_does_not_run(page, pytester):
-    theirs = ("conftest.py", "report.py", "test_report.py", "test_threads.py")
+    theirs = ("conftest.py", "report.py", "test_report.py", "test_import.py", "test_threads.py")
     for name in theirs:
         (pytester.path / name).write_text(page[name])
     tests = sum(page[name].count("\ndef test_") for name in theirs) + len(LOSSES) - 1

@@ -8,8 +8,8 @@ key, which the user alone can read. It does not check signatures, and knows no p
 
 Example:
     >>> import ddb_lease.local
-    >>> engine = ddb_lease.local.start()  # doctest: +SKIP
-    >>> table = engine.session().resource("dynamodb", endpoint_url=engine.endpoint_url)  # doctest: +SKIP
+    >>> engine = ddb_lease.local.start()
+    >>> table = engine.session().resource("dynamodb", endpoint_url=engine.endpoint_url)
 """
 
 from ddb_lease.local.connection import connect

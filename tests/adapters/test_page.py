@@ -2,20 +2,21 @@
 
 import asyncio
 import functools
-import re
-from pathlib import Path
+import os
+import subprocess
 
 import pytest
 
 import ddb_lease
 from ddb_lease import aio
+from ddb_lease.adapters.asgi import by_header
 from scripts.harness.simulated_engine import Simulated
 from tests.adapters.clients import ask, items
+from tests.pages import Snippets, blocks
 
-PAGE = (Path(__file__).parents[2] / "docs" / "middleware.md").read_text()
-EXAMPLES = dict(
-    zip(("fastapi", "starlette", "flask"), re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL), strict=True)
-)
+SNIPPETS = Snippets("docs/middleware.md")
+EXAMPLES = dict(zip(("fastapi", "starlette", "flask"), SNIPPETS.of(), strict=True))
+(ANSWER,) = blocks("docs/middleware.md", "http")
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def example(monkeypatch, request):
     for package in (ddb_lease, aio):
         monkeypatch.setattr(package, "RateLimiter", functools.partial(package.RateLimiter, **where))
     world = {"__name__": __name__}
-    exec(EXAMPLES[request.param], world)
+    EXAMPLES[request.param].run(world)
     yield world
     for name in ("limiter", "customers", "service"):
         if name in world:
@@ -47,7 +48,7 @@ def test_fastapi(example):
     assert (answers[1].status, "ratelimit" in answers[1]) == (404, False)
     denied = answers[-1]
     assert denied.status == 429
-    for line in re.search(r"```\n(HTTP/1.1 429.*?)```", PAGE, flags=re.DOTALL).group(1).splitlines()[1:5]:
+    for line in ANSWER.text.splitlines()[1:5]:
         name, value = line.split(": ", 1)
         assert denied[name] == value
     assert denied.problem["violated-policies"] == ["default"]
@@ -74,3 +75,13 @@ def test_flask(example):
         "day": {"q": 1000, "w": 86_400},
         "second": {"q": 5, "w": 1},
     }
+
+
+def test_the_key_to_block_is_the_one_of_a_header_with_a_digest():
+    (console,) = blocks("docs/middleware.md", "console")
+    line = console.text.splitlines()[0].removeprefix("$ ")
+    done = subprocess.run(
+        ["sh", "-c", f'{line}\nprintf %s "$KEY"'], env=os.environ | {"API_KEY": "a b"}, capture_output=True, text=True
+    )
+    key = by_header("x-api-key", digest=True)
+    assert done.stdout == key({"type": "http", "headers": [(b"x-api-key", b"a b")]})

@@ -9,7 +9,7 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from ddb_lease.cli import main
+from ddb_lease.cli import defaults, main
 from ddb_lease.cli.conform import measuring, running
 from ddb_lease.cli.conform.own_table import PREFIX
 from ddb_lease.cli.conform.recording import scrubbed
@@ -18,6 +18,7 @@ from scripts.harness import engines
 from tests.cli.test_commands import DUMMY, LONG, NOBODY, command, environment
 from tests.conformance import page
 from tests.dynamodb.test_permissions import IN_TRANSACTION
+from tests.pages import blocks
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,18 @@ def few_probes(monkeypatch):
 
 
 # Before anything is sent.
+
+
+def test_the_page_shows_how_many_probes_and_requests_there_are():
+    (console,) = blocks("docs/conformance.md", "console")
+    (line,) = re.findall(r"^\$ ddb-lease (.*)$", console.text, flags=re.MULTILINE)
+    options = main.parser().parse_args(line.split())
+    defaults.fill(options, top=main.parser(), env={"DDB_LEASE_CONFIG": ""})
+    options.table = f"{PREFIX}0b51..."
+    probes = running.all_probes("run")
+    plan = running._plan(options, probes, f"DynamoDB in {options.region}")
+    assert f"$ ddb-lease {line} {plan} Go on?" in " ".join(console.text.split())
+    assert f"\n{len(probes)} probes: {len(probes)} as expected, 0 different\n" in console.text
 
 
 def test_without_a_terminal_it_asks_for_yes_and_sends_nothing(conform, tables):

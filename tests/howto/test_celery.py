@@ -9,10 +9,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from celery.exceptions import Retry
 
 from ddb_lease import LeaseBucket, local
 from ddb_lease.testing import TestEnvironment
-from tests.howto.test_howto_pages import blocks
+from tests.pages import Snippets
+
+SNIPPETS = Snippets("docs/howto/celery.md")
 
 BEFORE = """
 import json, os, time
@@ -53,7 +56,9 @@ def tasks(tmp_path, monkeypatch):
     """The page's module."""
     for name in ("queue", "results"):
         (tmp_path / name).mkdir()
-    code = "\n".join(blocks("celery", "python")).replace("countdown=5)", "countdown=0.1)")
+    code = "".join(snippet.program(tmp_path / "ran") for snippet in SNIPPETS.of()).replace(
+        "countdown=5)", "countdown=0.1)"
+    )
     (tmp_path / "tasks.py").write_text(textwrap.dedent(BEFORE) + code + textwrap.dedent(AFTER))
     monkeypatch.setenv("CELERY_TEST_FOLDER", str(tmp_path))
     monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path / "engine"))
@@ -133,3 +138,21 @@ def test_a_task_whose_lease_is_lost_begins_again_and_one_that_is_not_needed_is_s
     with tasks.tidying.acquire(0):
         assert tasks.tidy.apply(["/tmp"]).result == "skipped"
     assert tasks.tidy.apply(["/tmp"]).result == "done"
+
+
+def test_a_task_that_finds_the_bucket_full_or_no_permit_left_is_tried_again_later(tasks, monkeypatch):
+    later = []
+
+    def retry(*, countdown):
+        later.append(countdown)
+        return Retry()
+
+    for task in (tasks.load, tasks.send):
+        monkeypatch.setattr(task, "retry", retry)
+    with tasks.imports.acquire(0, count=2):
+        tasks.load.apply(["no file is opened"])
+    tasks.mail.block(600)
+    tasks.send.apply(["hello"])
+    full, no_permit = later
+    assert full == 0.1
+    assert 590 < no_permit <= 600

@@ -12,11 +12,11 @@ _HEAD = """# Mutants
 A test that passes when the code under it is broken is worth nothing. So a tool breaks the code on purpose, one promise
 at a time, in a copy of the repository, and the suite must fail:
 
-```
-scripts/mutants                    every mutant, one on each core at a time
-scripts/mutants lease_state        those of one module
-scripts/mutants --search fence     search for the tests that notice
-scripts/mutants --table            write this page anew
+```console
+$ scripts/mutants                   # every mutant, one on each core at a time
+$ scripts/mutants lease_state       # those of one module
+$ scripts/mutants --search fence    # search for the tests that notice
+$ scripts/mutants --table           # write this page anew
 ```
 
 A mutant (`tests/mutants/`) is bound to a named function, method or constant, and replaces or drops one expression or

@@ -17,11 +17,14 @@ from ddb_lease._protocol.messages import Claim, Look, Release, Renew
 from ddb_lease._runtime.instrumentation import EventReporter
 from ddb_lease._runtime.runtime import Runtime
 from ddb_lease.events import Acquired, Contended, Lost, Released, ReMinted, Renewed, Throttled
+from tests.conftest import PATIENCE
+from tests.pages import Snippets
 from tests.support import CONFLICT, LOST, THROTTLED, UNSENT, Tap, eventually, put_counter, put_free, put_leased
 
 CONTRACT = True  # the simulator's DynamoDB too
 
 VALUES = [getattr(events, name) for name in events.__all__ if name not in {"Event", "OnEvent", "ThrottledBy"}]
+SNIPPETS = Snippets("docs/observing.md")
 PAGE = (Path(__file__).parents[2] / "docs" / "observing.md").read_text()
 
 
@@ -400,9 +403,8 @@ def check_embedded_metric_format(line):
 
 
 def test_the_recipe_for_cloudwatch_prints_the_embedded_metric_format(environment, table, capsys):
-    recipe = next(code for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "_aws" in code)
-    world = {}
-    exec(recipe, world)
+    (recipe,) = (snippet for snippet in SNIPPETS.of() if "_aws" in snippet.block.text)
+    world = recipe.run({})
     told = []
 
     def on_event(event):
@@ -419,6 +421,19 @@ def test_the_recipe_for_cloudwatch_prints_the_embedded_metric_format(environment
     (lost,) = [line for line in lines if "Lost" in line]
     assert lost["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["bucket", "reason"]]
     assert lost["reason"] == "gone"
+
+
+def test_the_pages_buckets_report_to_opentelemetry_and_print_lines(as_aws, capsys):
+    world, buckets = {}, []
+    for snippet in SNIPPETS.of():
+        snippet.run(world)
+        buckets.append(world.get("bucket"))
+    by_otel, _, by_lines = buckets
+    for bucket in (by_otel, by_lines):
+        with bucket, bucket.acquire(timeout=PATIENCE):
+            pass
+    kinds = [set(json.loads(line)) & {"Acquired", "Released"} for line in capsys.readouterr().out.splitlines()]
+    assert kinds == [{"Acquired"}, {"Released"}]
 
 
 def test_the_page_names_every_event():

@@ -1,4 +1,4 @@
-"""The site: its links, its list of pages, and the code of its first pages. `scripts/docs` builds it, strictly."""
+"""The site: its links, its list of pages, and its API pages. `scripts/docs` builds it, strictly."""
 
 import importlib.util
 import re
@@ -8,8 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-from ddb_lease import local
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -189,21 +187,6 @@ def test_every_page_is_in_the_menu():
     assert len(listed) == len(set(listed))
     pages = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if not re.match(r"0\d", page.name)}
     assert pages | {"changelog.md", "contributing.md", "security.md"} == set(listed)
-
-
-@pytest.mark.parametrize("page", ["index.md", "concepts.md"])
-def test_the_code_of_the_first_pages_runs(page, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("DDB_LEASE_LOCAL_DIR", str(tmp_path))
-    try:
-        blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
-        assert blocks
-        for block in blocks:
-            world = {}
-            exec(block, world)
-            if "bucket" in world:
-                world["bucket"].close()
-    finally:
-        local.stop()
 
 
 def test_every_public_class_and_function_is_on_an_api_page():
